@@ -1,0 +1,1 @@
+//! Mirror a rate-limited web API into PostgreSQL, provably complete, at the fewest requests.

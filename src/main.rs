@@ -1,0 +1,3 @@
+//! The `cursus` command.
+
+fn main() {}

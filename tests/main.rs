@@ -1,0 +1,1 @@
+//! Every promise of the program, tested through its binary.
