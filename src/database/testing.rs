@@ -47,6 +47,15 @@ pub(crate) async fn database() -> Client {
     connect(cluster, &name).await
 }
 
+/// Another connection to the database of `client`.
+pub(crate) async fn same_database(client: &Client) -> Client {
+    let name = client
+        .query_one("SELECT current_database()::text", &[])
+        .await
+        .unwrap();
+    connect(cluster().await, name.get(0)).await
+}
+
 async fn connect(cluster: &Cluster, database: &str) -> Client {
     let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
     tokio::spawn(connection);
