@@ -1,1 +1,4 @@
 //! Mirror a rate-limited web API into PostgreSQL, provably complete, at the fewest requests.
+
+pub mod database;
+pub mod migrate;
