@@ -38,13 +38,18 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Runs in the cluster's directory, its standard output the pipe. `$$` is the shell, then the server. The watcher is orphaned on
 /// purpose: the server expects no child that it did not make. It lets go of its own end of the pipe once it reads, so that it
-/// never waits for a starter that has died, and signals only the server that it was started with.
+/// never waits for a starter that has died, and signals only the server that it was started with, more than once, because a server
+/// that has just begun can miss it.
 const SERVER: &str = r#"
+umask 077
 echo $$ >server || exit 1
 ( {
     exec <held >/dev/null
     while read -r errand; do rm -f -- "$errand"; done
-    read -r pid <server && [ "$pid" = $$ ] && kill -INT $$
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        read -r pid <server && [ "$pid" = $$ ] && kill -INT $$ || break
+        sleep 1
+    done
 } & )
 exec "$@" >postgres.log 2>&1
 "#;
