@@ -4,8 +4,10 @@
 //! the target schema, with a history there; so a scratch schema is one call: `migrate(client, "scratch", extra)`. Migrations of
 //! a user (V1000 and up) have a history of their own, so that a later release can still add V3 to a schema that has V1000.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod error;
+mod files;
+
+use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 use refinery::error::Kind;
@@ -14,6 +16,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::database::{DatabaseError, Quoted, describe};
+pub use error::MigrateError;
+use files::{local, shipped};
 
 /// The schema of the books.
 pub const BOOKS: &str = "pipeline";
@@ -25,6 +29,8 @@ static SHIPPED_MIRROR: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mi
 const HISTORY: &str = "refinery_schema_history";
 /// Where a user's own are.
 const LOCAL_HISTORY: &str = "refinery_schema_history_local";
+/// The tables of a mirror's schema that are not mirrored data.
+pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
 /// The first number that is a user's.
 const FIRST_LOCAL: i32 = 1000;
 /// Held while a database is migrated: the letters of `cursus` as a number.
@@ -37,108 +43,6 @@ const LOCK_WAIT: &str = "60s";
 pub struct Migrated {
     /// Each migration applied by this call, as `schema/V1__name`, in order.
     pub applied: Vec<String>,
-}
-
-/// Why a database was not migrated.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    /// The mirror cannot share the schema of the books.
-    #[error("the schema {BOOKS} holds the books of cursus; choose another schema for the mirror")]
-    Reserved,
-    /// The folder or a file of it cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The folder or file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A file name that is no migration's.
-    #[error("{} is not named like a migration; name it V1000__what_it_does.sql, or move it elsewhere", path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two migrations share a number.
-    #[error("{} has the number of {other}, but other content; give it a number of its own, from V{FIRST_LOCAL} on", path.display())]
-    Conflict {
-        /// The user's file.
-        path: PathBuf,
-        /// The migration with that number.
-        other: String,
-    },
-    /// A number below V1000 that no migration of ours has.
-    #[error("{} has a number that is kept for cursus; give it one from V{FIRST_LOCAL} on", path.display())]
-    Kept {
-        /// The user's file.
-        path: PathBuf,
-    },
-    /// The database knows a later migration of ours.
-    #[error(
-        "the schema {schema} is newer than this cursus (it has {applied}); update cursus, or choose another schema"
-    )]
-    Newer {
-        /// The schema.
-        schema: String,
-        /// Its newest migration.
-        applied: String,
-    },
-    /// An applied migration was edited or replaced.
-    #[error(
-        "{applied} was applied to the schema {schema}, but {file} is different; restore the file, and change the schema by a new one"
-    )]
-    Divergent {
-        /// The schema.
-        schema: String,
-        /// What its history says.
-        applied: String,
-        /// What we have under that number.
-        file: String,
-    },
-    /// An applied migration has no file any more.
-    #[error(
-        "{applied} was applied to the schema {schema}, but its file is gone; restore it in migrations/mirror beside the pipeline.toml in use"
-    )]
-    Missing {
-        /// The schema.
-        schema: String,
-        /// What its history says.
-        applied: String,
-    },
-    /// A migration with a number below one that is applied.
-    #[error(
-        "{file} comes before migrations that the schema {schema} already has; give it a higher number"
-    )]
-    Late {
-        /// The schema.
-        schema: String,
-        /// The migration.
-        file: String,
-    },
-    /// Another process migrates for too long.
-    #[error(
-        "waited {LOCK_WAIT} for another process that migrates this database; let it end, then try again"
-    )]
-    Busy,
-    /// A migration failed, and nothing of it stays.
-    #[error("the schema {schema} was not migrated: {step} ({what})")]
-    Failed {
-        /// The schema.
-        schema: String,
-        /// What was being done.
-        step: String,
-        /// Code and names of the database's error.
-        what: String,
-    },
-    /// The database was not usable.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-}
-
-impl From<tokio_postgres::Error> for MigrateError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(error.into())
-    }
 }
 
 /// Migrations that share a schema and a history.
@@ -379,83 +283,6 @@ fn sets(schema: &str, extra: Option<&Path>) -> Result<Vec<Set>, MigrateError> {
         set(schema, HISTORY, mirror),
         set(schema, LOCAL_HISTORY, local),
     ])
-}
-
-fn shipped(dir: &Dir<'_>) -> Result<Vec<Migration>, MigrateError> {
-    let mut migrations = Vec::new();
-    for file in dir.files() {
-        migrations.push(parse(file.path(), file.contents_utf8())?);
-    }
-    migrations.sort();
-    Ok(migrations)
-}
-
-/// A user's own migrations; files that are the same as ours are passed over.
-fn local(folder: &Path, mirror: &[Migration]) -> Result<Vec<Migration>, MigrateError> {
-    let read = |path: &Path, source| MigrateError::Read {
-        path: path.to_path_buf(),
-        source,
-    };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(read(folder, e)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| read(folder, e))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    let mut local: Vec<Migration> = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).map_err(|e| read(&path, e))?;
-        let migration = parse(&path, Some(&text))?;
-        let same = mirror
-            .iter()
-            .chain(&local)
-            .find(|other| other.version() == migration.version());
-        match same {
-            Some(other) if *other == migration && migration.version() < FIRST_LOCAL => {}
-            Some(other) => {
-                let other = other.to_string();
-                return Err(MigrateError::Conflict { path, other });
-            }
-            None if migration.version() < FIRST_LOCAL => {
-                return Err(MigrateError::Kept { path });
-            }
-            None => local.push(migration),
-        }
-    }
-    local.sort();
-    Ok(local)
-}
-
-/// A migration out of a file named `V<number>__<words>.sql`.
-fn parse(path: &Path, text: Option<&str>) -> Result<Migration, MigrateError> {
-    let wrong = || MigrateError::Name {
-        path: path.to_path_buf(),
-    };
-    let stem = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_suffix(".sql"))
-        .ok_or_else(wrong)?;
-    let (number, words) = stem
-        .strip_prefix('V')
-        .and_then(|rest| rest.split_once("__"))
-        .ok_or_else(wrong)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if words.is_empty()
-        || !words.chars().all(plain)
-        || number.is_empty()
-        || !number.chars().all(|c| c.is_ascii_digit())
-    {
-        return Err(wrong());
-    }
-    Migration::unapplied(stem, text.ok_or_else(wrong)?).map_err(|_| wrong())
 }
 
 #[cfg(test)]
