@@ -11,6 +11,7 @@ mod fields;
 mod limits;
 mod oauth;
 mod options;
+mod pages;
 mod query;
 mod routes;
 mod send;

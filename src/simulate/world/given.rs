@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::World;
-use super::joins::{CursusUser, Enrolment};
+use super::enrolment::Enrolment;
+use super::joins::CursusUser;
 use super::object::{Object, json};
 use super::people::{Profile, User};
 use crate::simulate::SimulateError;

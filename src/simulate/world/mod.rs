@@ -3,6 +3,7 @@
 mod advance;
 mod changes;
 mod document;
+mod enrolment;
 mod given;
 mod joins;
 mod names;
@@ -19,7 +20,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use self::document::Document;
-use self::joins::{CampusUser, CursusUser, Earned, Enrolment, Membership};
+use self::enrolment::Enrolment;
+use self::joins::{CampusUser, CursusUser, Earned, Membership};
 pub(crate) use self::object::json;
 use self::people::User;
 pub(crate) use self::stamp::Stamp;

@@ -1,7 +1,8 @@
 //! Makes the join rows around the reference data and the people, given or made up.
 
+use super::enrolment::Enrolment;
 use super::given::Given;
-use super::joins::{CampusUser, CursusUser, Earned, Enrolment, Membership, Skill};
+use super::joins::{CampusUser, CursusUser, Earned, Membership, Skill};
 use super::names;
 use super::object::Object;
 use super::people::{Role, between, births};
