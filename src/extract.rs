@@ -159,11 +159,27 @@ pub async fn extract(
         record.mode = Some(if full { Mode::Full } else { Mode::Delta });
         record.hits = statistics.hits;
         record.resources = summaries;
-        if let Ok(serde_json::Value::Object(rate)) = serde_json::to_value(&statistics) {
-            record.rate = rate;
-        }
+        record.rate = rate(&statistics);
     })?;
     Ok(Extracted { run, stopped })
+}
+
+/// Rate-limit figures for `run.json` and the summary.
+fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Value> {
+    let seen = statistics.rate;
+    let figures = [
+        ("token_requests", Some(statistics.token_requests)),
+        ("rejected_429", Some(statistics.rejected_429)),
+        ("retries", Some(statistics.retries)),
+        ("waited_ms", u64::try_from(statistics.waited.as_millis()).ok()),
+        ("limit_per_second", seen.second_limit),
+        ("limit_per_hour", seen.hour_limit),
+        ("remaining_this_hour", seen.hour_remaining),
+    ];
+    figures
+        .into_iter()
+        .map(|(name, figure)| (name.to_owned(), figure.into()))
+        .collect()
 }
 
 struct Reading<'a> {
@@ -257,7 +273,7 @@ impl Reading<'_> {
         }
         match read {
             Ok(summary) => Ok(summary),
-            Err(ReadError::Api(error)) if error.is_fatal_for_resource() => {
+            Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
                 error!(resource = %name, "not read: {}", chain(&error));
                 Ok(ResourceSummary::without_pages(name.clone(), "failed", chain(&error)))
             }

@@ -27,7 +27,7 @@ use crate::migrate;
 use crate::name::Name;
 use crate::staging::{Run, RunId};
 
-pub use books::{Loaded, LoadedResource};
+pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;

@@ -30,6 +30,11 @@ impl Pointer {
             .map(Self)
     }
 
+    /// The pointer to the whole record.
+    pub fn whole() -> Self {
+        Self(Vec::new())
+    }
+
     /// The pointer to the value of one key of the record.
     pub fn key(name: &str) -> Self {
         Self(vec![name.to_owned()])

@@ -6,6 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::warn;
 
+use crate::api::WaitingFor;
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
@@ -96,12 +97,22 @@ async fn countdown(client: &crate::api::Client, progress: &Progress) -> std::con
                     std::future::pending::<()>().await;
                 }
                 if let Some(wait) = waiting.borrow().as_ref() {
-                    tracing::info!("{}", wait);
+                    tracing::info!("{}, until {}", reason(wait), wait.until);
                 }
             }
         }
-        let wait = waiting.borrow().as_ref().map(|wait| (wait.to_string(), wait.left()));
+        let wait = waiting.borrow().as_ref().map(|wait| {
+            let left = wait.until.duration_since(Timestamp::now());
+            (reason(wait).to_owned(), left.try_into().unwrap_or_default())
+        });
         progress.waiting(wait);
+    }
+}
+
+fn reason(wait: &crate::api::Waiting) -> &'static str {
+    match wait.reason {
+        WaitingFor::NextHour => "the hits of this hour are used up",
+        WaitingFor::RetryAfter => "the API asks for a pause",
     }
 }
 

@@ -96,10 +96,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn place(&self) -> &str {
-        &self.place
-    }
-
     pub(super) fn at(&self) -> usize {
         self.at
     }

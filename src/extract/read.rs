@@ -158,7 +158,7 @@ impl Reader<'_> {
         );
         let answer = self
             .client
-            .page(&request, move |body| inspector.inspect(body).map_err(Into::into))
+            .page(&request, move |body| inspector.inspect(body).map_err(api::InspectError))
             .await?;
         if let Some(date) = answer.date {
             (self.clock)(date);
@@ -231,7 +231,8 @@ impl Answered {
 
     fn note_failure(&mut self, slice: &Slice, page: u32, error: ReadError) -> Result<(), ReadError> {
         match error {
-            ReadError::Api(error) if !error.is_fatal_for_run() && !error.is_fatal_for_resource() => {
+            // What refuses the first page of the only slice refuses the resource.
+            ReadError::Api(error) if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) => {
                 self.missing = true;
                 let place = slice.name.as_ref().map_or_else(String::new, |slice| format!(" of {slice}"));
                 self.evidence

@@ -22,7 +22,6 @@ use super::stage;
 
 /// A resource whose rows are merged, on its way to the deletes and the books.
 pub(super) struct Merged {
-    pub(super) resource: Name,
     pub(super) manifest: Manifest,
     pub(super) tables: Vec<MergedTable>,
 }
@@ -108,7 +107,6 @@ pub(super) async fn merge(
         });
     }
     Ok(Merged {
-        resource: books.resource.clone(),
         manifest,
         tables,
     })

@@ -388,10 +388,6 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
-    pub(super) fn count_gone(&self) -> String {
-        format!("SELECT count(*) FROM {}", self.gone())
-    }
-
     pub(super) fn delete_gone(&self) -> String {
         format!(
             "DELETE FROM {} AS t USING {} AS g WHERE {}",

@@ -28,10 +28,10 @@ pub(super) fn local_micros(text: &str) -> Result<i64, String> {
     let time: civil::DateTime = text
         .parse()
         .map_err(|_| "the text is no timestamp, such as 2026-01-31T12:00:00".to_owned())?;
-    let time = time
-        .to_zoned(jiff::tz::TimeZone::UTC)
+    let time = jiff::tz::TimeZone::UTC
+        .to_timestamp(time)
         .map_err(|_| "the timestamp is out of range".to_owned())?;
-    Ok(time.timestamp().as_microsecond() - EPOCH_SECONDS * 1_000_000)
+    Ok(time.as_microsecond() - EPOCH_SECONDS * 1_000_000)
 }
 
 /// Days since 2000 of a date.
