@@ -34,6 +34,22 @@ struct Answer {
     rows: Vec<Vec<Option<String>>>,
 }
 
+impl Answer {
+    fn json(&self) -> Value {
+        json!({ "query": self.query, "rows": self.rows })
+    }
+}
+
+/// All that the last page of the demonstration tells.
+struct Shown<'a> {
+    folder: &'a Path,
+    first: &'a RunReport,
+    second: &'a RunReport,
+    counts: &'a [(String, u64)],
+    answers: &'a [Answer],
+    tomorrow: &'a [Answer],
+}
+
 /// Runs the command.
 pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
@@ -82,11 +98,12 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         .map_err(DatabaseError::from)?;
     say(&format!("Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"));
     let (first, first_exit) = super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+    let answers = ask(&database).await?;
     say("A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:");
     simulator.advance(Duration::from_hours(24));
     let (second, second_exit) = super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
     let counts = count_rows(&database, &first).await?;
-    let answers = ask(&database).await?;
+    let tomorrow = ask(&database).await?;
     database.close().await?;
     simulator.stop().await;
     if global.json {
@@ -95,10 +112,13 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
             "first": first,
             "second": second,
             "rows": counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
-            "queries": answers.iter().map(|answer| json!({ "query": answer.query, "rows": answer.rows })).collect::<Vec<_>>(),
+            "queries": {
+                "day_1": answers.iter().map(Answer::json).collect::<Vec<_>>(),
+                "day_2": tomorrow.iter().map(Answer::json).collect::<Vec<_>>(),
+            },
         }));
     } else {
-        print(&folder, &first, &second, &counts, &answers, started.elapsed());
+        print(&Shown { folder: &folder, first: &first, second: &second, counts: &counts, answers: &answers, tomorrow: &tomorrow }, started.elapsed());
     }
     Ok(first_exit.max(second_exit))
 }
@@ -177,14 +197,8 @@ async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failur
     Ok(answers)
 }
 
-fn print(
-    folder: &Path,
-    first: &RunReport,
-    second: &RunReport,
-    counts: &[(String, u64)],
-    answers: &[Answer],
-    took: Duration,
-) {
+fn print(shown: &Shown<'_>, took: Duration) {
+    let Shown { folder, first, second, counts, answers, tomorrow } = *shown;
     let rows = counts.iter().map(|(name, count)| {
         let of = |report: &RunReport| report.tables.iter().find(|table| table.name.as_str() == name).cloned();
         let (one, two) = (of(first), of(second));
@@ -211,8 +225,13 @@ fn print(
             report.state
         ));
     }
-    for answer in answers {
+    for (answer, later) in answers.iter().zip(tomorrow) {
         super::print_line(&format!("\n{}", answer.query));
+        if let ([row], [later]) = (answer.rows.as_slice(), later.rows.as_slice()) {
+            let (day_1, day_2) = (super::sql::shown(row), super::sql::shown(later));
+            super::print_line(&format!("  {} (on day 2: {})", day_1.join(" "), day_2.join(" ")));
+            continue;
+        }
         let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
         let rows = answer.rows.iter().map(|row| super::sql::shown(row));
         super::print_line(&table(&names, rows, usize::MAX).to_string());
