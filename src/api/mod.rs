@@ -199,7 +199,7 @@ impl Client {
         loop {
             effort.attempts += 1;
             inner.budget.request();
-            let problem = match Box::pin(inner.attempt(request, inspect.clone())).await {
+            let problem = match inner.attempt(request.clone(), inspect.clone()).await {
                 Ok(answer) => {
                     return Ok(Answer {
                         attempts: effort.attempts,
@@ -208,7 +208,7 @@ impl Client {
                 }
                 Err(Failure::Unauthorized { generation }) if !renewed => {
                     renewed = true;
-                    Box::pin(inner.token(Want::Another(generation))).await?;
+                    inner.token(Want::Another(generation)).await?;
                     continue;
                 }
                 Err(Failure::Unauthorized { .. }) => Problem::Unauthorized,
@@ -239,7 +239,8 @@ impl Client {
 
     /// What is known of the token in use; asks for one if there is none.
     pub async fn token_info(&self) -> Result<TokenMetadata, ApiError> {
-        Box::pin(self.0.token(Want::Fresh))
+        self.0
+            .token(Want::Fresh)
             .await
             .map(|(_, metadata)| metadata)
     }
@@ -247,9 +248,7 @@ impl Client {
     /// Asks for a new token whatever there is.
     pub async fn refresh_token(&self) -> Result<TokenMetadata, ApiError> {
         self.0.client_refused.store(false, Ordering::Relaxed);
-        Box::pin(self.0.token(Want::New))
-            .await
-            .map(|(_, metadata)| metadata)
+        self.0.token(Want::New).await.map(|(_, metadata)| metadata)
     }
 }
 

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::short_hash;
 use super::request::BaseUrl;
 use super::retry::Problem;
+use super::send::TokenSender;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
@@ -146,10 +147,10 @@ impl Tokens {
     }
 
     /// A token as wanted: the one at hand, else the one in the file, else a new one through `fetch`.
-    pub(crate) async fn get<E, F: Future<Output = Result<NewToken, E>>>(
+    pub(crate) async fn get<E>(
         &self,
         want: Want,
-        fetch: impl FnOnce() -> F,
+        fetch: impl Future<Output = Result<NewToken, E>> + Send,
     ) -> Result<(Bearer, TokenMetadata), E>
     where
         E: From<Problem>,
@@ -183,7 +184,7 @@ impl Tokens {
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok((bearer(token, current.generation)?, token.metadata.clone()));
         }
-        let token = fetch().await?.0;
+        let token = fetch.await?.0;
         if let Err(error) = write(self.path.clone(), token.clone()).await {
             // Without the file the next command asks for a token of its own: one request, no harm.
             tracing::warn!(
@@ -209,19 +210,13 @@ impl Tokens {
                 .is_some_and(|token| token.is_fresh(now))
     }
 
-    /// Asks the server for a token; `send` carries the request and judges the status.
-    pub(crate) async fn exchange<F>(
-        &self,
-        send: impl Fn(oauth2::HttpRequest) -> F + Send + Sync,
-    ) -> Result<NewToken, Problem>
-    where
-        F: Future<Output = Result<oauth2::HttpResponse, Problem>> + Send,
-    {
+    /// Asks the server for a token; `sender` carries the request and judges the status.
+    pub(crate) async fn exchange(&self, sender: &TokenSender<'_>) -> Result<NewToken, Problem> {
         let asked = Timestamp::now();
         let answer = self
             .oauth
             .exchange_client_credentials()
-            .request_async(&send)
+            .request_async(sender)
             .await
             .map_err(|error| match error {
                 RequestTokenError::Request(problem) => problem,
