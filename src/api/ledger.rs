@@ -1,0 +1,439 @@
+//! Where the log of a key lives: in memory, or in a small locked file that all processes of a user share.
+//! It knows files, locks and clocks; which request may go is the limiter's business.
+//!
+//! The file is read, changed and written under an operating-system lock that dies with its holder, in one short
+//! critical section. It carries a checksum: what a kill or a full disk has cut is not trusted, and the key then
+//! holds still for one window instead of guessing. Times are those of the system clock, which all processes share;
+//! when it is seen to jump, the key holds still for one window too, and what seems to lie in the future counts as
+//! sent now.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::log::{Entry, Log, Millis};
+
+const MAGIC: &[u8; 8] = b"cursusL1";
+const HEADER: usize = 8 + 8 + 4;
+const ENTRY: usize = 8 + 4;
+const CHECKSUM: usize = 8;
+
+/// A ledger holds a few hundred entries; a file beyond this is none of ours.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Times beyond the year 10000 are no times.
+const MAX_TIME: Millis = 1 << 48;
+
+/// Wall and monotonic time that drift further apart than this between two looks mean that the clock was set.
+const JUMP: Duration = Duration::from_millis(100);
+
+/// After a jump of the clock or a damaged file nobody sends for this long: the per-second window is surely empty then.
+const HOLD: Millis = 1_500;
+
+/// The shared file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the ledger of API hits {path} could not be {doing}; check that the directory exists and is yours",
+    path = path.display()
+)]
+pub struct LedgerError {
+    path: PathBuf,
+    doing: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+/// The log of one key.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory { log: Log, start: Instant },
+    File(Shared),
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    file: File,
+    last_look: Option<(SystemTime, std::time::Instant)>,
+}
+
+/// What a transaction sees: the settled log, and now.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) log: &'a mut Log,
+    /// Rounded down.
+    pub(crate) now: Millis,
+    /// Rounded up: the latest that a request sent in this transaction can be noted for.
+    pub(crate) now_up: Millis,
+}
+
+impl Ledger {
+    /// A log that only this process knows.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            place: Place::Memory {
+                log: Log::default(),
+                start: Instant::now(),
+            },
+        }
+    }
+
+    /// The log shared by all processes that use `client_id` and this directory (created with mode 0700).
+    pub(crate) fn shared(directory: &Path, client_id: &str) -> Result<Self, LedgerError> {
+        let path = directory.join(format!("hits-{}", short_hash(&[client_id])));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| LedgerError {
+                path: path.clone(),
+                doing: "created",
+                source,
+            })?;
+        let file = open(&path)?;
+        Ok(Self {
+            place: Place::File(Shared {
+                path,
+                file,
+                last_look: None,
+            }),
+        })
+    }
+
+    /// Whether each transaction costs a few system calls.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    /// Runs `change` on the log, alone among all processes; its second result says whether the log changed.
+    /// None: another process holds the lock at this instant.
+    pub(crate) fn transact<T>(
+        &mut self,
+        change: impl FnOnce(View<'_>) -> (T, bool),
+    ) -> Result<Option<T>, LedgerError> {
+        match &mut self.place {
+            Place::Memory { log, start } => {
+                let (now, now_up) = millis(start.elapsed());
+                log.settle(now);
+                Ok(Some(change(View { log, now, now_up }).0))
+            }
+            Place::File(shared) => shared.transact(change),
+        }
+    }
+}
+
+impl Shared {
+    fn transact<T>(
+        &mut self,
+        change: impl FnOnce(View<'_>) -> (T, bool),
+    ) -> Result<Option<T>, LedgerError> {
+        if !self.lock()? {
+            return Ok(None);
+        }
+        let result = self.locked(change);
+        let unlocked = self
+            .file
+            .unlock()
+            .map_err(|source| self.error("unlocked", source));
+        result.and_then(|value| unlocked.map(|()| Some(value)))
+    }
+
+    fn lock(&mut self) -> Result<bool, LedgerError> {
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Err(TryLockError::Error(source)) => return Err(self.error("locked", source)),
+            }
+            let metadata = self
+                .file
+                .metadata()
+                .map_err(|source| self.error("read", source))?;
+            if metadata.nlink() > 0 {
+                return Ok(true);
+            }
+            // Somebody removed the file: others will make and lock a new one, so must we.
+            self.file = open(&self.path)?;
+        }
+    }
+
+    fn locked<T>(&mut self, change: impl FnOnce(View<'_>) -> (T, bool)) -> Result<T, LedgerError> {
+        let (wall, instant) = (SystemTime::now(), std::time::Instant::now());
+        let (now, now_up) = millis(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let (mut log, hold) = match self.read().map_err(|source| self.error("read", source))? {
+            Some(log) => (log, self.jumped(wall, instant)),
+            None => (Log::default(), true),
+        };
+        self.last_look = Some((wall, instant));
+        if hold {
+            log.pause(now + HOLD);
+        }
+        log.settle(now);
+        let (value, changed) = change(View {
+            log: &mut log,
+            now,
+            now_up,
+        });
+        if changed || hold {
+            self.write(&log)
+                .map_err(|source| self.error("written", source))?;
+        }
+        Ok(value)
+    }
+
+    fn jumped(&self, wall: SystemTime, instant: std::time::Instant) -> bool {
+        self.last_look.is_some_and(|(last_wall, last_instant)| {
+            let expected = last_wall + (instant - last_instant);
+            let difference = wall
+                .duration_since(expected)
+                .or_else(|_| expected.duration_since(wall));
+            difference.is_ok_and(|difference| difference > JUMP)
+        })
+    }
+
+    /// None: the content is damaged.
+    fn read(&self) -> io::Result<Option<Log>> {
+        let length = self.file.metadata()?.len();
+        if length == 0 {
+            return Ok(Some(Log::default()));
+        }
+        if length > MAX_BYTES {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(decode(&bytes))
+    }
+
+    fn write(&self, log: &Log) -> io::Result<()> {
+        let bytes = encode(log);
+        self.file.write_all_at(&bytes, 0)?;
+        self.file.set_len(bytes.len() as u64)
+    }
+
+    fn error(&self, doing: &'static str, source: io::Error) -> LedgerError {
+        LedgerError {
+            path: self.path.clone(),
+            doing,
+            source,
+        }
+    }
+}
+
+/// The first 16 hex digits of the SHA-256 of the parts: names a file without telling what it belongs to.
+pub(crate) fn short_hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part.len().to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let digest = hasher.finalize();
+    digest.iter().take(8).fold(String::new(), |mut hex, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn open(path: &Path) -> Result<File, LedgerError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| LedgerError {
+            path: path.to_owned(),
+            doing: "opened",
+            source,
+        })
+}
+
+fn millis(since: Duration) -> (Millis, Millis) {
+    let down = Millis::try_from(since.as_millis()).unwrap_or(MAX_TIME);
+    let up = down + Millis::from(!since.subsec_nanos().is_multiple_of(1_000_000));
+    (down, up)
+}
+
+fn encode(log: &Log) -> Vec<u8> {
+    let entries = log.entries();
+    let mut bytes = Vec::with_capacity(HEADER + entries.len() * ENTRY + CHECKSUM);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&log.paused_until().to_le_bytes());
+    bytes.extend_from_slice(
+        &u32::try_from(entries.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
+    for entry in entries {
+        bytes.extend_from_slice(&entry.at.to_le_bytes());
+        bytes.extend_from_slice(&entry.count.to_le_bytes());
+    }
+    let sum = checksum(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Bytes after the checksum are the rest of a longer, older state.
+fn decode(bytes: &[u8]) -> Option<Log> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (paused_until, rest) = rest.split_first_chunk::<8>()?;
+    let (count, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*count))
+        .ok()?
+        .checked_mul(ENTRY)?;
+    let (body, rest) = rest.split_at_checked(length)?;
+    let (sum, _) = rest.split_first_chunk::<CHECKSUM>()?;
+    if u64::from_le_bytes(*sum) != checksum(&bytes[..HEADER + length]) {
+        return None;
+    }
+    let entries: Vec<Entry> = body
+        .chunks_exact(ENTRY)
+        .filter_map(|chunk| {
+            let (at, count) = chunk.split_first_chunk::<8>()?;
+            Some(Entry {
+                at: Millis::from_le_bytes(*at),
+                count: u32::from_le_bytes(*count.first_chunk::<4>()?),
+            })
+        })
+        .collect();
+    let paused_until = Millis::from_le_bytes(*paused_until);
+    let sane = |at: Millis| (0..MAX_TIME).contains(&at);
+    let ordered = entries.is_sorted_by(|one, next| one.at < next.at);
+    (ordered && sane(paused_until) && entries.iter().all(|entry| sane(entry.at)))
+        .then(|| Log::from_parts(entries, paused_until))
+}
+
+/// FNV-1a: finds cuts and mixtures of two states; nobody is kept out by it.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::log::Rule;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const SECOND: Rule = Rule {
+        count: 2,
+        window: 1_020,
+    };
+
+    fn take(ledger: &mut Ledger) -> bool {
+        ledger
+            .transact(|view| {
+                let free =
+                    view.log.room(SECOND, view.now) > 0 && view.log.paused_until() <= view.now;
+                if free {
+                    view.log.push(view.now_up, 1);
+                }
+                (free, free)
+            })
+            .unwrap()
+            .unwrap()
+    }
+
+    fn wait_until_free(ledger: &mut Ledger) {
+        while !take(ledger) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn processes_of_a_key_count_together_and_keys_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("state");
+        let mut one = Ledger::shared(&home, "key").unwrap();
+        let mut two = Ledger::shared(&home, "key").unwrap();
+        let mut other = Ledger::shared(&home, "other").unwrap();
+        assert!(take(&mut one));
+        assert!(take(&mut two));
+        assert!(!take(&mut one));
+        assert!(!take(&mut two));
+        assert!(take(&mut other));
+        drop((one, two));
+        let mut next = Ledger::shared(&home, "key").unwrap();
+        assert!(!take(&mut next), "a new process remembers");
+
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&home), 0o700);
+        let file = home.join(format!("hits-{}", short_hash(&["key"])));
+        assert_eq!(mode(&file), 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_makes_the_key_hold_still_and_heals() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
+        assert!(take(&mut ledger));
+        let file = directory
+            .path()
+            .join(format!("hits-{}", short_hash(&["key"])));
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[HEADER] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        assert!(!take(&mut ledger));
+        wait_until_free(&mut ledger);
+    }
+
+    #[test]
+    fn a_removed_file_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut one = Ledger::shared(directory.path(), "key").unwrap();
+        let file = directory
+            .path()
+            .join(format!("hits-{}", short_hash(&["key"])));
+        std::fs::remove_file(&file).unwrap();
+        let mut two = Ledger::shared(directory.path(), "key").unwrap();
+        assert!(take(&mut one));
+        assert!(take(&mut two));
+        assert!(!take(&mut one));
+    }
+
+    #[test]
+    fn a_locked_ledger_is_reported_as_busy_and_freed_with_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let holder = open(
+            &directory
+                .path()
+                .join(format!("hits-{}", short_hash(&["key"]))),
+        )
+        .unwrap();
+        holder.lock().unwrap();
+        assert!(ledger.transact(|_| ((), false)).unwrap().is_none());
+        drop(holder);
+        assert!(ledger.transact(|_| ((), false)).unwrap().is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes: Vec<u8>, cut in 0_usize..200) {
+            let _ = decode(&bytes);
+            let mut log = Log::default();
+            for (at, byte) in (0..).step_by(7).zip(&bytes) {
+                log.push(at, u32::from(*byte) + 1);
+            }
+            log.pause(77);
+            let encoded = encode(&log);
+            proptest::prop_assert_eq!(decode(&encoded), Some(log));
+            if cut > 0 && cut < encoded.len() {
+                proptest::prop_assert_eq!(decode(&encoded[..encoded.len() - cut]), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! Who may send when: one queue for all requests of a key. It knows time and counts, nothing of HTTP.
+//!
+//! **Never over.** Nothing is known of the server's windows: fixed or rolling, and of what phase. So no window of a
+//! second (or an hour) may hold more than the limit, wherever it begins. The server sees arrivals, we know sendings;
+//! the delay between them varies. If it varies by at most `slack`, then the arrivals of any window of a second were
+//! sent within one second + slack, and the log lets no more than the limit go in such a span. The delay that matters
+//! is that of a request on a standing connection: a request that must connect first counts from the end of the
+//! handshake, and holds its place until then. Counting each request until its answer would need no such bound, but at
+//! answers of 10 s it would leave a fifth of the rate. A slack of 2 % costs 2 % of the rate; each 429 doubles it (up
+//! to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
+//!
+//! **The hour.** Our own log of the last hour, and the server's `Remaining` less what is in flight, each keep
+//! `reserve_per_hour` free: others may use the key. When the server says that the hour is used up, it surely frees one
+//! hour after the first answer since `Remaining` last rose: a fixed window that contains that answer has ended by
+//! then, a rolling one has forgotten what was counted at it. Then a single request asks how things stand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::ledger::{Ledger, LedgerError, View};
+use super::log::{HOUR, Millis, Rule};
+use super::windows::{Block, LONG_PAUSE, Limits, Rules, Seen, WaitingFor, Windows};
+
+/// Why everybody waits, for a countdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// What we wait for.
+    pub reason: WaitingFor,
+    /// When it goes on at the latest, as far as is known.
+    pub until: Timestamp,
+}
+
+/// No turn will come.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    UsedUp { resume_at: Timestamp },
+    MaxHits { max_hits: u64 },
+    ReserveTooLarge { reserve: u32, limit: u64 },
+    Ledger(LedgerError),
+    LedgerBusy,
+}
+
+/// What a turn is for: hits are what `max_hits` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Hit,
+    Token,
+}
+
+/// The limiter's figures so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) hits: u64,
+    pub(crate) tokens: u64,
+    pub(crate) rejected: u64,
+    pub(crate) waited: Duration,
+    pub(crate) seen: Seen,
+}
+
+/// How long another process may keep the ledger before that is a fault.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Above this rate a shared ledger hands out several turns at once, to be used within [`BATCH_LIFE`].
+const BATCH_PER_SECOND: u64 = 500;
+const BATCH_LIFE: Millis = 2;
+
+/// The queue; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Limiter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    /// Held by the request at the head of the queue: tokio's mutex is first come, first served.
+    head: tokio::sync::Mutex<Head>,
+    state: Mutex<State>,
+    /// The head should look again.
+    changed: Notify,
+    queued: AtomicU64,
+    waiting: watch::Sender<Option<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Head {
+    ledger: Ledger,
+    batch: u64,
+    batch_at: Millis,
+    batch_until: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    windows: Windows,
+    figures: Figures,
+    next: u64,
+    /// Turns whose request is still connecting: number, and the time that the log holds.
+    connecting: Vec<(u64, Millis)>,
+    corrections: Vec<Correction>,
+    /// The head waits for an answer, not for a time.
+    head_waits: bool,
+}
+
+/// What happened since the head last looked at the ledger.
+#[derive(Debug, Clone, Copy)]
+enum Correction {
+    SentLater { at: Millis, now: Instant },
+    NeverSent { at: Millis },
+    Pause { until: Instant },
+}
+
+enum Decision {
+    Go(Turn),
+    Until {
+        time: Instant,
+        for_what: Option<WaitingFor>,
+    },
+    Change,
+    Busy,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: Limits, ledger: Ledger) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            head: tokio::sync::Mutex::new(Head {
+                ledger,
+                batch: 0,
+                batch_at: 0,
+                batch_until: Instant::now(),
+            }),
+            state: Mutex::new(State {
+                windows: Windows::default(),
+                figures: Figures::default(),
+                next: 0,
+                connecting: Vec::new(),
+                corrections: Vec::new(),
+                head_waits: false,
+            }),
+            changed: Notify::new(),
+            queued: AtomicU64::new(0),
+            waiting: watch::Sender::new(None),
+        }))
+    }
+
+    /// Waits for a turn, first come, first served. To drop the future is to leave the queue; nothing is lost by it.
+    pub(crate) async fn turn(&self, purpose: Purpose) -> Result<Turn, Denied> {
+        let shared = &self.0;
+        let _queued = Queued::new(shared);
+        let mut head = shared.head.lock().await;
+        let _announced = Announced(shared);
+        let mut busy_since: Option<Instant> = None;
+        loop {
+            let decision = shared.decide(&mut head, purpose)?;
+            if !matches!(decision, Decision::Busy) {
+                busy_since = None;
+            }
+            match decision {
+                Decision::Go(turn) => return Ok(turn),
+                Decision::Until { time, for_what } => {
+                    shared.announce(for_what.map(|reason| Waiting {
+                        reason,
+                        until: timestamp(time),
+                    }));
+                    let _waited = for_what.is_some().then(|| Waited::new(shared));
+                    tokio::select! {
+                        () = tokio::time::sleep_until(time) => {}
+                        () = shared.changed.notified() => {}
+                    }
+                }
+                Decision::Change => shared.changed.notified().await,
+                Decision::Busy => {
+                    let since = *busy_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > LEDGER_PATIENCE {
+                        return Err(Denied::LedgerBusy);
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.0.state().figures
+    }
+
+    pub(crate) fn waiting(&self) -> watch::Receiver<Option<Waiting>> {
+        self.0.waiting.subscribe()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self, waiting: Option<Waiting>) {
+        self.waiting.send_if_modified(|current| {
+            // The deadline is computed anew at each look: a few milliseconds are no news.
+            let same = match (&current, &waiting) {
+                (Some(one), Some(two)) => {
+                    one.reason == two.reason
+                        && (one.until.as_millisecond() - two.until.as_millisecond()).abs() < 500
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                *current = waiting;
+            }
+            !same
+        });
+    }
+
+    fn decide(self: &Arc<Self>, head: &mut Head, purpose: Purpose) -> Result<Decision, Denied> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.head_waits = false;
+        if let Some(max_hits) = self.limits.max_hits
+            && purpose == Purpose::Hit
+            && state.figures.hits >= max_hits
+        {
+            return Err(Denied::MaxHits { max_hits });
+        }
+        match state.windows.block(now, self.limits.reserve_per_hour) {
+            Some(Block::Until { time, why }) => return self.wait(time, now, Some(why)),
+            Some(Block::Answers) => {
+                state.head_waits = true;
+                return Ok(Decision::Change);
+            }
+            None => {}
+        }
+        let batch_holds = head.batch > 0 && now < head.batch_until && state.corrections.is_empty();
+        if batch_holds {
+            head.batch -= 1;
+            return Ok(Decision::Go(self.grant(&mut state, purpose, head.batch_at)));
+        }
+        head.batch = 0;
+
+        let rules = state
+            .windows
+            .rules(&self.limits)
+            .ok_or(Denied::ReserveTooLarge {
+                reserve: self.limits.reserve_per_hour,
+                limit: state.windows.hourly_limit(),
+            })?;
+        let wanted = if head.ledger.is_shared() {
+            let batch = rules.per_second / BATCH_PER_SECOND;
+            self.queued.load(Ordering::Relaxed).clamp(1, batch.max(1))
+        } else {
+            1
+        };
+        let corrections = std::mem::take(&mut state.corrections);
+        let connecting = &state.connecting;
+        let outcome = head.ledger.transact(|view| {
+            let changed = !corrections.is_empty();
+            let view = corrected(view, &corrections, now);
+            let outcome = look(&view, &rules, connecting, wanted);
+            if let Look::Free { room } = outcome {
+                let life = if room > 1 { BATCH_LIFE } else { 0 };
+                view.log
+                    .push(view.now_up + life, u32::try_from(room).unwrap_or(1));
+                return ((outcome, view.now_up + life), true);
+            }
+            ((outcome, view.now), changed)
+        });
+        match outcome {
+            Err(error) => Err(Denied::Ledger(error)),
+            Ok(None) => {
+                state.corrections = corrections;
+                Ok(Decision::Busy)
+            }
+            Ok(Some((Look::Free { room }, at))) => {
+                head.batch = room - 1;
+                head.batch_at = at;
+                head.batch_until = now + milliseconds(BATCH_LIFE);
+                Ok(Decision::Go(self.grant(&mut state, purpose, at)))
+            }
+            Ok(Some((Look::Held, _))) => {
+                state.head_waits = true;
+                Ok(Decision::Change)
+            }
+            Ok(Some((Look::Later { at, why }, view_now))) => {
+                self.wait(now + milliseconds(at - view_now), now, why)
+            }
+        }
+    }
+
+    /// Waits, or ends the run if the wait is for another hour and nobody wants that.
+    fn wait(
+        &self,
+        time: Instant,
+        now: Instant,
+        for_what: Option<WaitingFor>,
+    ) -> Result<Decision, Denied> {
+        if for_what == Some(WaitingFor::NextHour) && !self.limits.wait_for_next_hour {
+            return Err(Denied::UsedUp {
+                resume_at: timestamp(time),
+            });
+        }
+        Ok(Decision::Until {
+            time: time.max(now),
+            for_what,
+        })
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, purpose: Purpose, at: Millis) -> Turn {
+        let number = state.next;
+        state.next += 1;
+        state.windows.sent();
+        match purpose {
+            Purpose::Hit => state.figures.hits += 1,
+            Purpose::Token => state.figures.tokens += 1,
+        }
+        Turn {
+            shared: Arc::clone(self),
+            number,
+            at,
+            purpose,
+            open: true,
+        }
+    }
+
+    fn look_again(&self, state: &State) {
+        if state.head_waits {
+            self.changed.notify_one();
+        }
+    }
+}
+
+enum Look {
+    Free {
+        room: u64,
+    },
+    Later {
+        at: Millis,
+        why: Option<WaitingFor>,
+    },
+    /// Only requests that are still connecting stand in the way.
+    Held,
+}
+
+fn corrected<'a>(view: View<'a>, corrections: &[Correction], now: Instant) -> View<'a> {
+    for correction in corrections {
+        match *correction {
+            Correction::SentLater { at, now: sent } => {
+                let ago = Millis::try_from((now - sent).as_millis()).unwrap_or(0);
+                view.log.postpone(at, view.now_up - ago);
+            }
+            Correction::NeverSent { at } => view.log.remove(at),
+            Correction::Pause { until } => {
+                let left = until.saturating_duration_since(now).as_millis();
+                view.log
+                    .pause(view.now_up + Millis::try_from(left).unwrap_or(HOUR));
+            }
+        }
+    }
+    view
+}
+
+fn look(view: &View<'_>, rules: &Rules, connecting: &[(u64, Millis)], wanted: u64) -> Look {
+    let now = view.now;
+    if view.log.paused_until() > now {
+        let at = view.log.paused_until();
+        let why = if at - now > LONG_PAUSE {
+            WaitingFor::NextHour
+        } else {
+            WaitingFor::RetryAfter
+        };
+        return Look::Later { at, why: Some(why) };
+    }
+    let mut room = wanted;
+    let mut at = now;
+    for rule in rules.short() {
+        // A request that has not left yet may arrive with the next ones, however long ago it got its turn.
+        let held = connecting
+            .iter()
+            .filter(|(_, since)| since + rule.window <= now)
+            .count() as u64;
+        if held >= rule.count {
+            return Look::Held;
+        }
+        let rule = Rule {
+            count: rule.count - held,
+            ..rule
+        };
+        at = at.max(view.log.earliest(rule, now));
+        room = room.min(view.log.room(rule, now));
+    }
+    let next_hour = view.log.earliest(rules.hour, now);
+    room = room.min(view.log.room(rules.hour, now));
+    if next_hour > now && next_hour >= at {
+        return Look::Later {
+            at: next_hour,
+            why: Some(WaitingFor::NextHour),
+        };
+    }
+    if at > now {
+        return Look::Later { at, why: None };
+    }
+    Look::Free { room: room.max(1) }
+}
+
+/// The right to send one request now. Dropped without word of an answer, the request counts as sent and unanswered.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    shared: Arc<Shared>,
+    number: u64,
+    at: Millis,
+    purpose: Purpose,
+    open: bool,
+}
+
+/// Tells the limiter about the connection of one turn's request.
+#[derive(Debug, Clone)]
+pub(crate) struct Handshake {
+    shared: Arc<Shared>,
+    number: u64,
+    at: Millis,
+}
+
+impl Turn {
+    /// For the connector: see [`Handshake`].
+    pub(crate) fn handshake(&self) -> Handshake {
+        Handshake {
+            shared: Arc::clone(&self.shared),
+            number: self.number,
+            at: self.at,
+        }
+    }
+
+    /// The server answered, and this is what it said about its windows.
+    pub(crate) fn answered(mut self, seen: Seen) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        self.close(&mut state, Some(seen));
+        shared.look_again(&state);
+    }
+
+    /// The server refused because of its limits: everybody pauses.
+    pub(crate) fn rejected(mut self, seen: Seen, retry_after: Option<Duration>) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        let now = Instant::now();
+        state.figures.rejected += 1;
+        self.close(&mut state, Some(seen));
+        let (number, next) = (self.number, state.next);
+        let until = state.windows.rejected(now, number, next, seen, retry_after);
+        state.corrections.push(Correction::Pause { until });
+        drop(state);
+        shared.changed.notify_one();
+    }
+
+    /// The request did not leave this machine, and uses nothing up. It keeps its place in the window of a second.
+    pub(crate) fn unreached(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        self.uncount(&mut state);
+    }
+
+    /// The turn was not used at all.
+    pub(crate) fn give_back(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        self.uncount(&mut state);
+        state
+            .corrections
+            .push(Correction::NeverSent { at: self.at });
+        drop(state);
+        shared.changed.notify_one();
+    }
+
+    fn uncount(&mut self, state: &mut State) {
+        let count = match self.purpose {
+            Purpose::Hit => &mut state.figures.hits,
+            Purpose::Token => &mut state.figures.tokens,
+        };
+        *count = count.saturating_sub(1);
+        state.windows.unsent();
+        self.open = false;
+        connected(state, self.number, self.at, false);
+    }
+
+    fn close(&mut self, state: &mut State, seen: Option<Seen>) {
+        self.open = false;
+        connected(state, self.number, self.at, true);
+        let now = Instant::now();
+        match seen {
+            Some(seen) => {
+                let limits_moved = state.windows.answered(now, self.number, seen);
+                state.figures.seen = state.figures.seen.updated(seen);
+                state.head_waits |= limits_moved;
+            }
+            None => state.windows.unanswered(self.number),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.open {
+            let shared = Arc::clone(&self.shared);
+            let mut state = shared.state();
+            self.close(&mut state, None);
+            shared.look_again(&state);
+        }
+    }
+}
+
+impl Handshake {
+    /// The request waits for a new connection.
+    pub(crate) fn started(&self) {
+        let mut state = self.shared.state();
+        if !state.connecting.iter().any(|(n, _)| *n == self.number) {
+            state.connecting.push((self.number, self.at));
+        }
+    }
+
+    /// The connection stands, or failed: now at the latest the request has left.
+    pub(crate) fn ended(&self) {
+        let mut state = self.shared.state();
+        connected(&mut state, self.number, self.at, true);
+        self.shared.look_again(&state);
+    }
+}
+
+fn connected(state: &mut State, number: u64, at: Millis, sent: bool) {
+    if let Some(position) = state.connecting.iter().position(|(n, _)| *n == number) {
+        state.connecting.swap_remove(position);
+        if sent {
+            state.corrections.push(Correction::SentLater {
+                at,
+                now: Instant::now(),
+            });
+        }
+    }
+}
+
+fn timestamp(time: Instant) -> Timestamp {
+    let left = time.saturating_duration_since(Instant::now());
+    Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX)
+}
+
+fn milliseconds(millis: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// A place in the queue.
+struct Queued<'a>(&'a Shared);
+
+impl<'a> Queued<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.queued.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the head announces ends with it.
+struct Announced<'a>(&'a Shared);
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.0.announce(None);
+    }
+}
+
+/// Time that counts as waited.
+struct Waited<'a> {
+    shared: &'a Shared,
+    since: Instant,
+}
+
+impl<'a> Waited<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        self.shared.state().figures.waited += self.since.elapsed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! The limiter's promises, against a model of the server, on a clock that is never waited for.
+
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+
+use super::*;
+
+fn limits() -> Limits {
+    Limits {
+        requests_per_second: None,
+        requests_per_hour: None,
+        reserve_per_hour: 0,
+        max_hits: None,
+        wait_for_next_hour: true,
+    }
+}
+
+fn limiter(limits: Limits) -> Limiter {
+    Limiter::new(limits, Ledger::in_memory())
+}
+
+fn told(second: u64, hour: u64, remaining: u64) -> Seen {
+    Seen {
+        second_limit: Some(second),
+        second_remaining: None,
+        hour_limit: Some(hour),
+        hour_remaining: Some(remaining),
+    }
+}
+
+/// Runs on one thread whose clock jumps to the next event.
+fn on_paused_clock<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+async fn taught(limits: Limits, second: u64) -> Limiter {
+    let limiter = limiter(limits);
+    let turn = limiter.turn(Purpose::Hit).await.unwrap();
+    turn.answered(told(second, 1_000_000, 999_999));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    limiter
+}
+
+fn since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap()
+}
+
+fn assert_never_over(mut arrivals: Vec<u64>, limit: u64) {
+    arrivals.sort_unstable();
+    let limit = usize::try_from(limit).unwrap();
+    for window in arrivals.windows(limit + 1) {
+        let span = window[limit] - window[0];
+        assert!(span >= 1_000, "{} requests within {span} ms", limit + 1);
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    after: u64,
+    handshake: Option<u64>,
+    delay: u64,
+    latency: u64,
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    (
+        prop_oneof![3 => Just(0_u64), 1 => 0_u64..1_500],
+        prop_oneof![4 => Just(None), 1 => (0_u64..3_000).prop_map(Some)],
+        0_u64..20,
+        prop_oneof![Just(0_u64), 0_u64..12_000],
+    )
+        .prop_map(|(after, handshake, delay, latency)| Planned {
+            after,
+            handshake,
+            delay,
+            latency,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whatever comes when, however long handshakes and answers take, and with all the variation of the delay that the
+    /// slack allows: no second of any phase sees more than the limit. Fixed windows are among them.
+    #[test]
+    fn no_window_of_any_phase_is_ever_over(
+        limit in 2_u64..60,
+        requests in proptest::collection::vec(planned(), 1..300),
+    ) {
+        let arrivals = on_paused_clock(async {
+            let limiter = limiter(limits());
+            let start = Instant::now();
+            let mut tasks = JoinSet::new();
+            for request in requests {
+                tokio::time::sleep(Duration::from_millis(request.after)).await;
+                let limiter = limiter.clone();
+                tasks.spawn(async move {
+                    let turn = limiter.turn(Purpose::Hit).await.unwrap();
+                    if let Some(handshake) = request.handshake {
+                        let connection = turn.handshake();
+                        connection.started();
+                        tokio::time::sleep(Duration::from_millis(handshake)).await;
+                        connection.ended();
+                    }
+                    tokio::time::sleep(Duration::from_millis(request.delay)).await;
+                    let arrival = since(start);
+                    tokio::time::sleep(Duration::from_millis(request.latency)).await;
+                    turn.answered(told(limit, 1_000_000, 999_999));
+                    arrival
+                });
+            }
+            tasks.join_all().await
+        });
+        assert_never_over(arrivals, limit);
+    }
+
+    /// An hour as the server counts it, fixed or rolling, others on the same key: never a rejection, the reserve stays
+    /// free but for what the others take, and everything is sent in the end.
+    #[test]
+    fn no_hour_of_either_kind_is_ever_over(
+        rolling: bool,
+        phase in 0_u64..3_600_000,
+        limit in 40_u64..120,
+        gaps in proptest::collection::vec(20_000_u64..400_000, 0..80),
+        latency in 0_u64..5_000,
+        count in 1_usize..250,
+    ) {
+        const RESERVE: u64 = 10;
+        let others = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+        let (taken, least) = on_paused_clock(async {
+            let limiter = limiter(Limits { reserve_per_hour: 10, ..limits() });
+            let model = Arc::new(Mutex::new(Hours { rolling, phase, limit, others, ours: Vec::new() }));
+            let start = Instant::now();
+            let mut tasks = JoinSet::new();
+            for _ in 0..count {
+                let (limiter, model) = (limiter.clone(), Arc::clone(&model));
+                tasks.spawn(async move {
+                    let turn = limiter.turn(Purpose::Hit).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    let remaining = model.lock().unwrap().arrive(since(start));
+                    tokio::time::sleep(Duration::from_millis(latency)).await;
+                    let remaining = u64::try_from(remaining.max(0)).unwrap();
+                    turn.answered(told(20, limit, remaining));
+                    remaining
+                });
+            }
+            let remaining = tasks.join_all().await;
+            (remaining.len(), remaining.into_iter().min())
+        });
+        prop_assert_eq!(taken, count);
+        // What others take while ours are under way, or before a new look after a minute, cannot be known.
+        prop_assert!(least >= Some(RESERVE - 5), "{:?}", least);
+    }
+}
+
+/// The server's count of an hour.
+struct Hours {
+    rolling: bool,
+    phase: u64,
+    limit: u64,
+    others: Vec<u64>,
+    ours: Vec<u64>,
+}
+
+impl Hours {
+    fn arrive(&mut self, now: u64) -> i64 {
+        self.ours.push(now);
+        // Shifted by a day, so that a window that began before us is no special case.
+        let shifted = |at: u64| at + 86_400_000 - self.phase;
+        let begin = if self.rolling {
+            shifted(now) - 3_599_999
+        } else {
+            shifted(now) / 3_600_000 * 3_600_000
+        };
+        let counted = |times: &[u64]| {
+            times
+                .iter()
+                .filter(|at| **at <= now && shifted(**at) >= begin)
+                .count()
+        };
+        let used = counted(&self.ours) + counted(&self.others);
+        i64::try_from(self.limit).unwrap() - i64::try_from(used).unwrap()
+    }
+}
+
+#[test]
+fn at_least_97_percent_of_the_limit_is_reached_at_any_latency() {
+    for limit in [2_u64, 8, 20, 300, 5_000] {
+        for latency in [50, 1_000, 10_000] {
+            let sent = on_paused_clock(async {
+                let limiter = taught(limits(), limit).await;
+                let start = Instant::now();
+                let mut tasks = JoinSet::new();
+                loop {
+                    let turn = limiter.turn(Purpose::Hit).await.unwrap();
+                    if start.elapsed() >= Duration::from_mins(1) {
+                        break;
+                    }
+                    tasks.spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(latency)).await;
+                        turn.answered(told(limit, 1_000_000, 999_999));
+                    });
+                }
+                limiter.figures().hits - 2
+            });
+            assert!(
+                sent * 100 >= limit * 60 * 97,
+                "{sent} at {limit}/s, {latency} ms"
+            );
+            assert!(sent <= limit * 61, "{sent} at {limit}/s");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_the_first_answer_it_is_two_a_second_then_what_the_server_says() {
+    let limiter = limiter(limits());
+    let start = Instant::now();
+    let mut sent = Vec::new();
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        turns.push(limiter.turn(Purpose::Hit).await.unwrap());
+        sent.push(since(start));
+    }
+    assert_never_over(sent, 2);
+    let waiting = tokio::spawn({
+        let limiter = limiter.clone();
+        async move {
+            for _ in 0..20 {
+                limiter
+                    .turn(Purpose::Hit)
+                    .await
+                    .unwrap()
+                    .answered(Seen::default());
+            }
+            Instant::now()
+        }
+    });
+    tokio::task::yield_now().await;
+    turns.remove(0).answered(told(20, 1_200, 1_000));
+    let learnt = Instant::now();
+    assert!(waiting.await.unwrap() - learnt < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fractional_cap_holds_below_the_servers_limit() {
+    let limiter = taught(
+        Limits {
+            requests_per_second: Some(0.5),
+            ..limits()
+        },
+        100,
+    )
+    .await;
+    let start = Instant::now();
+    for _ in 0..10 {
+        limiter
+            .turn(Purpose::Hit)
+            .await
+            .unwrap()
+            .answered(Seen::default());
+    }
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_secs(18) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_pauses_everybody_for_as_long_as_it_says_and_widens_the_slack() {
+    let limiter = taught(limits(), 10).await;
+    let mut waiting = limiter.waiting();
+    let rejected = limiter.turn(Purpose::Hit).await.unwrap();
+    let others: Vec<_> = (0..5)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                let turn = limiter.turn(Purpose::Hit).await.unwrap();
+                let sent = Instant::now();
+                turn.answered(told(10, 1_000, 900));
+                sent
+            })
+        })
+        .collect();
+    let now = Instant::now();
+    rejected.rejected(told(10, 1_000, 900), Some(Duration::from_secs(7)));
+    waiting.changed().await.unwrap();
+    assert_eq!(
+        waiting.borrow_and_update().map(|waiting| waiting.reason),
+        Some(WaitingFor::RetryAfter)
+    );
+    for other in others {
+        assert!(other.await.unwrap() - now >= Duration::from_secs(7));
+    }
+    assert_eq!(*limiter.waiting().borrow(), None);
+    assert!(limiter.figures().waited >= Duration::from_secs(7));
+    assert_eq!(limiter.figures().rejected, 1);
+
+    // One of the burst widened it, the others of the same burst do not again.
+    let mut windows = Windows::default();
+    let second = |windows: &Windows| windows.rules(&limits()).unwrap().second.unwrap().window;
+    assert_eq!(second(&windows), 1_020);
+    for number in 0..3 {
+        windows.rejected(now, number, 3, Seen::default(), None);
+    }
+    assert_eq!(second(&windows), 1_040);
+    for number in 3..5_000 {
+        windows.answered(now, number, Seen::default());
+    }
+    assert_eq!(second(&windows), 1_020);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
+    for wait_for_next_hour in [true, false] {
+        let limiter = taught(
+            Limits {
+                wait_for_next_hour,
+                ..limits()
+            },
+            10,
+        )
+        .await;
+        let turn = limiter.turn(Purpose::Hit).await.unwrap();
+        let in_flight = limiter.turn(Purpose::Hit).await.unwrap();
+        turn.rejected(told(10, 1_200, 0), None);
+        in_flight.answered(told(10, 1_200, 0));
+        let start = Instant::now();
+        match limiter.turn(Purpose::Hit).await {
+            Ok(turn) => {
+                assert!(wait_for_next_hour);
+                assert!(start.elapsed() >= Duration::from_secs(3_590));
+                turn.answered(told(10, 1_200, 1_199));
+            }
+            Err(Denied::UsedUp { resume_at }) => {
+                assert!(!wait_for_next_hour);
+                assert!(resume_at > Timestamp::now());
+                assert_eq!(start.elapsed(), Duration::ZERO);
+            }
+            Err(denied) => panic!("{denied:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn served_in_the_order_of_asking_though_some_give_up() {
+    let limiter = taught(limits(), 5).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        let (limiter, order) = (limiter.clone(), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let turn = limiter.turn(Purpose::Hit).await.unwrap();
+            order.lock().unwrap().push(number);
+            turn.answered(Seen::default());
+        }));
+        tokio::task::yield_now().await;
+    }
+    // The one at the head of the queue, one in its midst, and the last.
+    for quitter in [1, 7, 19] {
+        tasks[quitter].abort();
+    }
+    for task in tasks {
+        let _ = task.await;
+    }
+    let expected: Vec<i32> = (0..20).filter(|n| ![1, 7, 19].contains(n)).collect();
+    assert_eq!(*order.lock().unwrap(), expected);
+    assert_eq!(limiter.0.queued.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_hits_counts_what_may_have_reached_the_server_and_no_tokens() {
+    let limiter = limiter(Limits {
+        max_hits: Some(2),
+        ..limits()
+    });
+    limiter
+        .turn(Purpose::Token)
+        .await
+        .unwrap()
+        .answered(Seen::default());
+    limiter.turn(Purpose::Hit).await.unwrap().unreached();
+    limiter.turn(Purpose::Hit).await.unwrap().give_back();
+    drop(limiter.turn(Purpose::Hit).await.unwrap());
+    limiter
+        .turn(Purpose::Hit)
+        .await
+        .unwrap()
+        .answered(Seen::default());
+    assert!(matches!(
+        limiter.turn(Purpose::Hit).await,
+        Err(Denied::MaxHits { max_hits: 2 })
+    ));
+    assert_eq!((limiter.figures().hits, limiter.figures().tokens), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reserve_that_leaves_nothing_is_named() {
+    let limiter = limiter(Limits {
+        reserve_per_hour: 1_200,
+        ..limits()
+    });
+    assert!(matches!(
+        limiter.turn(Purpose::Hit).await,
+        Err(Denied::ReserveTooLarge { .. })
+    ));
+}
+
+#[tokio::test]
+async fn limiters_that_share_a_ledger_obey_the_limit_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = std::time::Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..3 {
+        let ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let limiter = Limiter::new(limits(), ledger);
+        tasks.spawn(async move {
+            let mut sent = Vec::new();
+            for _ in 0..12 {
+                let turn = limiter.turn(Purpose::Hit).await.unwrap();
+                sent.push(u64::try_from(start.elapsed().as_millis()).unwrap());
+                turn.answered(told(20, 1_000, 900));
+            }
+            sent
+        });
+    }
+    let sent = tasks.join_all().await.concat();
+    assert_eq!(sent.len(), 36);
+    assert_never_over(sent, 20);
+}

@@ -1,0 +1,333 @@
+//! The client of the API: one page per call, at the rate that the API allows, judged before it counts.
+//! It knows nothing of resources, staging or the database.
+//!
+//! [`request`](BaseUrl) → [`limiter`] (whose turn; [`log`], [`ledger`], [`windows`]) → [`token`] → [`connect`] →
+//! [`answer`] (judged, [`body`] kept) → [`retry`].
+
+mod answer;
+mod body;
+mod connect;
+mod error;
+mod ledger;
+mod limiter;
+mod log;
+mod request;
+mod retry;
+mod send;
+mod token;
+mod windows;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::sync::{Semaphore, watch};
+
+pub use self::answer::Answer;
+pub use self::body::Body;
+pub use self::error::ApiError;
+pub use self::ledger::LedgerError;
+pub use self::limiter::Waiting;
+pub use self::request::{BaseUrl, BaseUrlError, Request};
+pub use self::retry::{InspectError, Problem};
+pub use self::token::TokenMetadata;
+pub use self::windows::{Seen as RateLimits, WaitingFor};
+
+use self::ledger::Ledger;
+use self::limiter::Limiter;
+use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
+use self::send::Failure;
+use self::token::{Tokens, Want};
+use self::windows::Limits;
+
+/// How the client behaves. [`Options::new`] gives the usual.
+#[derive(Clone)]
+pub struct Options {
+    /// The server.
+    pub base_url: BaseUrl,
+    /// The application's id.
+    pub client_id: String,
+    /// The application's secret.
+    pub client_secret: SecretString,
+    /// Where the token is kept between commands; made if missing.
+    pub token_dir: PathBuf,
+    /// Where processes that share a key count their hits together; None: this process counts alone.
+    pub ledger_dir: Option<PathBuf>,
+    /// Where large bodies wait, without a name; None: the system's directory for temporary files.
+    pub spool_dir: Option<PathBuf>,
+    /// How long one whole answer may take.
+    pub timeout: Duration,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+    /// Hits of each hour that stay free for others.
+    pub reserve_per_hour: u32,
+    /// A cap; None: as the server says, 2 until it has said so.
+    pub requests_per_second: Option<f64>,
+    /// A cap; None: as the server says, 1,200 until it has said so.
+    pub requests_per_hour: Option<u32>,
+    /// The client stops after this many hits.
+    pub max_hits: Option<u64>,
+    /// Wait when the hour's hits are used up, instead of stopping.
+    pub wait_for_next_hour: bool,
+    /// The first retry waits up to this long, each further one up to twice as long as the one before.
+    pub backoff_base: Duration,
+}
+
+impl Options {
+    /// The usual: 120 s, 32 requests at once, limits as the server says, waiting for the next hour.
+    pub fn new(
+        base_url: BaseUrl,
+        client_id: String,
+        client_secret: SecretString,
+        token_dir: PathBuf,
+    ) -> Self {
+        Self {
+            base_url,
+            client_id,
+            client_secret,
+            token_dir,
+            ledger_dir: None,
+            spool_dir: None,
+            timeout: Duration::from_mins(2),
+            max_in_flight: 32,
+            reserve_per_hour: 0,
+            requests_per_second: None,
+            requests_per_hour: None,
+            max_hits: None,
+            wait_for_next_hour: true,
+            backoff_base: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The client's figures so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Statistics {
+    /// Requests for pages that reached the server, or may have.
+    pub hits: u64,
+    /// Requests for tokens, likewise.
+    pub token_requests: u64,
+    /// Answers of 429.
+    pub rejected_429: u64,
+    /// Attempts beyond the first ones.
+    pub retries: u64,
+    /// What the server last said about its limits.
+    pub rate: RateLimits,
+    /// How long everybody waited for the next hour or for `Retry-After`.
+    pub waited: Duration,
+}
+
+/// The client; clones share everything.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+/// Keeps the secret and the token out of logs.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("base_url", &self.0.options.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    options: Options,
+    http: reqwest::Client,
+    limiter: Limiter,
+    tokens: Tokens,
+    /// The server has refused the id and secret: it would again.
+    client_refused: AtomicBool,
+    slots: Semaphore,
+    /// Large bodies are read back into memory for inspection: two at a time.
+    inspecting: Semaphore,
+    memory: Arc<body::Memory>,
+    budget: Budget,
+    backoff: Backoff,
+}
+
+impl Client {
+    /// Sets up the client. Nothing is sent yet.
+    pub fn new(options: Options) -> Result<Self, ApiError> {
+        check(&options)?;
+        let ledger = match &options.ledger_dir {
+            Some(directory) => Ledger::shared(directory, &options.client_id)?,
+            None => Ledger::in_memory(),
+        };
+        let limits = Limits {
+            requests_per_second: options.requests_per_second,
+            requests_per_hour: options.requests_per_hour,
+            reserve_per_hour: options.reserve_per_hour,
+            max_hits: options.max_hits,
+            wait_for_next_hour: options.wait_for_next_hour,
+        };
+        Ok(Self(Arc::new(Inner {
+            http: send::http_client(&options.base_url)?,
+            limiter: Limiter::new(limits, ledger),
+            tokens: Tokens::new(
+                &options.base_url,
+                &options.client_id,
+                &options.client_secret,
+                &options.token_dir,
+            ),
+            client_refused: AtomicBool::new(false),
+            slots: Semaphore::new(options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            inspecting: Semaphore::new(2),
+            memory: Arc::default(),
+            budget: Budget::default(),
+            backoff: Backoff {
+                base: options.backoff_base,
+            },
+            options,
+        })))
+    }
+
+    /// One page. Waits for its turn, sends, takes in the whole body, judges it, and lets `inspect` judge it on a thread
+    /// for blocking work; what `inspect` refuses is asked for again like any broken answer. To drop the future gives
+    /// the request up.
+    pub async fn page<T: Send + 'static>(
+        &self,
+        request: &Request,
+        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + Clone + 'static,
+    ) -> Result<Answer<T>, ApiError> {
+        let inner = &*self.0;
+        let target = request.target();
+        let mut effort = Effort::default();
+        let mut renewed = false;
+        loop {
+            effort.attempts += 1;
+            inner.budget.request();
+            let problem = match inner.attempt(request.clone(), inspect.clone()).await {
+                Ok(answer) => {
+                    return Ok(Answer {
+                        attempts: effort.attempts,
+                        ..answer
+                    });
+                }
+                Err(Failure::Unauthorized { generation }) if !renewed => {
+                    renewed = true;
+                    inner.token(Want::Another(generation)).await?;
+                    continue;
+                }
+                Err(Failure::Unauthorized { .. }) => Problem::Unauthorized,
+                Err(Failure::Problem(problem)) => problem,
+                Err(Failure::Final(error)) => return Err(error),
+            };
+            inner.back_off(problem, &target, &mut effort).await?;
+        }
+    }
+
+    /// The client's figures so far.
+    pub fn statistics(&self) -> Statistics {
+        let figures = self.0.limiter.figures();
+        Statistics {
+            hits: figures.hits,
+            token_requests: figures.tokens,
+            rejected_429: figures.rejected,
+            retries: self.0.budget.retries(),
+            rate: figures.seen,
+            waited: figures.waited,
+        }
+    }
+
+    /// Why everybody waits and until when, for a countdown; None while requests flow.
+    pub fn waiting(&self) -> watch::Receiver<Option<Waiting>> {
+        self.0.limiter.waiting()
+    }
+
+    /// What is known of the token in use; asks for one if there is none.
+    pub async fn token_info(&self) -> Result<TokenMetadata, ApiError> {
+        self.0
+            .token(Want::Fresh)
+            .await
+            .map(|(_, metadata)| metadata)
+    }
+
+    /// Asks for a new token whatever there is.
+    pub async fn refresh_token(&self) -> Result<TokenMetadata, ApiError> {
+        self.0.client_refused.store(false, Ordering::Relaxed);
+        self.0.token(Want::New).await.map(|(_, metadata)| metadata)
+    }
+}
+
+/// How hard one page was tried.
+#[derive(Debug, Default)]
+struct Effort {
+    attempts: u32,
+    retries: u32,
+}
+
+impl Inner {
+    /// Waits before the next attempt, or says why there is none.
+    async fn back_off(
+        &self,
+        problem: Problem,
+        target: &str,
+        effort: &mut Effort,
+    ) -> Result<(), ApiError> {
+        let host = self.options.base_url.host();
+        let target = target.to_owned();
+        let verdict = problem.verdict();
+        if verdict == Verdict::Fatal {
+            return Err(ApiError::of_fatal(problem, target, host));
+        }
+        let attempts = effort.attempts;
+        if effort.retries >= RETRIES_PER_PAGE {
+            return Err(if problem.never_reached() {
+                ApiError::Unreachable {
+                    host: host.to_owned(),
+                    attempts,
+                    last: problem,
+                }
+            } else {
+                ApiError::GaveUp {
+                    target,
+                    attempts,
+                    last: problem,
+                }
+            });
+        }
+        if !self.budget.retry() {
+            return Err(ApiError::BudgetSpent {
+                target,
+                retries: self.budget.retries(),
+                last: problem,
+            });
+        }
+        let delay = match verdict {
+            Verdict::RetryWhenAllowed => Duration::ZERO,
+            _ => self.backoff.delay(effort.retries),
+        };
+        tracing::debug!(
+            target_url = target,
+            attempts,
+            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            problem = &problem as &dyn std::error::Error,
+            "trying again"
+        );
+        effort.retries += 1;
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+fn check(options: &Options) -> Result<(), ApiError> {
+    let complaint = if options.client_id.is_empty() {
+        "there is no client id; set CURSUS_CLIENT_ID to the application's UID"
+    } else if options
+        .requests_per_second
+        .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
+    {
+        "requests_per_second must be a number above 0"
+    } else if options.requests_per_hour == Some(0) {
+        "requests_per_hour must be above 0"
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::Options(complaint.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! One attempt: a slot, a token, a turn, the request, the judged and inspected answer. It never tries twice.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
+use tokio::time::Instant;
+
+use super::answer::{self, Answer};
+use super::body::{Body, Spool};
+use super::connect::{self, ObserveHandshakes};
+use super::error::ApiError;
+use super::limiter::{Purpose, Turn};
+use super::request::{BaseUrl, Request};
+use super::retry::{InspectError, Problem};
+use super::token::{Bearer, NewToken, TokenMetadata, Want};
+use super::{Effort, Inner};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Idle connections are closed before a usual server closes them: a race would cost a retry.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const TOKEN_TARGET: &str = "/oauth/token";
+const TOKEN_TIMEOUT: Duration = Duration::from_mins(1);
+
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why an attempt gave no page.
+pub(crate) enum Failure {
+    Problem(Problem),
+    /// The server refused the token of this generation.
+    Unauthorized {
+        generation: u64,
+    },
+    Final(ApiError),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+pub(crate) fn http_client(base_url: &BaseUrl) -> Result<reqwest::Client, ApiError> {
+    // Fails only if a provider is there already, which is just as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("cursus/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .connector_layer(ObserveHandshakes);
+    let builder = if base_url.is_loopback() {
+        builder.no_proxy()
+    } else {
+        builder
+    };
+    builder.build().map_err(ApiError::Setup)
+}
+
+impl Inner {
+    /// Boxed: the future is large, and its type says no more than that it can be sent.
+    pub(crate) fn attempt<T: Send + 'static>(
+        &self,
+        request: Request,
+        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+    ) -> Boxed<'_, Result<Answer<T>, Failure>> {
+        Box::pin(self.try_once(request, inspect))
+    }
+
+    async fn try_once<T: Send + 'static>(
+        &self,
+        request: Request,
+        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+    ) -> Result<Answer<T>, Failure> {
+        let _slot = self.slots.acquire().await;
+        let (bearer, turn) = self.admitted().await?;
+        let timeout = request.timeout.unwrap_or(self.options.timeout);
+        let started = Instant::now();
+        let http_request = self
+            .http
+            .get(self.options.base_url.join(&request))
+            .header(AUTHORIZATION, bearer.header)
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+            .timeout(timeout);
+        let response = transported(turn, http_request, timeout).await?;
+        let response = match answer::judged(response).await {
+            Err(Problem::Unauthorized) => {
+                return Err(Failure::Unauthorized {
+                    generation: bearer.generation,
+                });
+            }
+            judged => judged?,
+        };
+        let headers = response.headers();
+        let total = answer::number(headers, "x-total");
+        let per_page = answer::number(headers, "x-per-page");
+        let date = answer::date(headers);
+        let status = response.status().as_u16();
+        let spool = Spool::new(self.options.spool_dir.as_deref(), &self.memory);
+        let body = answer::take_in(response, spool, timeout).await?;
+        let (duration, received_at) = (started.elapsed(), Timestamp::now());
+        let (inspected, body) = self.inspected(request.target(), body, inspect).await?;
+        Ok(Answer {
+            inspected,
+            body,
+            total,
+            per_page,
+            status,
+            date,
+            received_at,
+            duration,
+            attempts: 1,
+        })
+    }
+
+    /// A token and a turn, both good at the same time: the wait for a turn can outlast a token.
+    async fn admitted(&self) -> Result<(Bearer, Turn), ApiError> {
+        let mut tries = 0;
+        loop {
+            let (bearer, _) = self.token(Want::Fresh).await?;
+            let turn = self.limiter.turn(Purpose::Hit).await?;
+            tries += 1;
+            // A token that never lives long enough is sent as it is.
+            if tries > 2 || self.tokens.is_current(bearer.generation).await {
+                return Ok((bearer, turn));
+            }
+            turn.give_back();
+        }
+    }
+
+    async fn inspected<T: Send + 'static>(
+        &self,
+        target: String,
+        body: Body,
+        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+    ) -> Result<(T, Body), Failure> {
+        let _permit = if body.is_in_memory() {
+            None
+        } else {
+            self.inspecting.acquire().await.ok()
+        };
+        let inspection = tokio::task::spawn_blocking(move || {
+            let result = body.read().map(|bytes| inspect(&bytes));
+            (result, body)
+        });
+        match inspection.await {
+            Ok((Ok(Ok(inspected)), body)) => Ok((inspected, body)),
+            Ok((Ok(Err(complaint)), _)) => Err(Problem::Inspect(complaint).into()),
+            Ok((Err(source), _)) => Err(ApiError::Reread { target, source }.into()),
+            Err(_) => Err(ApiError::Interrupted { target }.into()),
+        }
+    }
+
+    /// A token as wanted; a request for one obeys the limits and is retried like any other.
+    pub(crate) fn token(&self, want: Want) -> Boxed<'_, Result<(Bearer, TokenMetadata), ApiError>> {
+        Box::pin(async move {
+            let host = self.options.base_url.host();
+            let token = self.tokens.get(want, self.new_token()).await;
+            token.map_err(|failure| match failure {
+                Failure::Final(error) => error,
+                Failure::Problem(Problem::InvalidClient) | Failure::Unauthorized { .. } => {
+                    ApiError::InvalidClient {
+                        host: host.to_owned(),
+                    }
+                }
+                Failure::Problem(source) => ApiError::TokenRefused {
+                    host: host.to_owned(),
+                    source,
+                },
+            })
+        })
+    }
+
+    async fn new_token(&self) -> Result<NewToken, Failure> {
+        if self.client_refused.load(Ordering::Relaxed) {
+            return Err(Problem::InvalidClient.into());
+        }
+        let mut effort = Effort::default();
+        loop {
+            effort.attempts += 1;
+            self.budget.request();
+            let turn = self
+                .limiter
+                .turn(Purpose::Token)
+                .await
+                .map_err(ApiError::from)?;
+            let sender = TokenSender {
+                inner: self,
+                turn: Mutex::new(Some(turn)),
+            };
+            match self.tokens.exchange(&sender).await {
+                Ok(token) => return Ok(token),
+                Err(problem @ Problem::InvalidClient) => {
+                    self.client_refused.store(true, Ordering::Relaxed);
+                    return Err(problem.into());
+                }
+                Err(problem @ (Problem::Forbidden | Problem::NotFound | Problem::Refused(_))) => {
+                    return Err(problem.into());
+                }
+                Err(problem) => self.back_off(problem, TOKEN_TARGET, &mut effort).await?,
+            }
+        }
+    }
+
+    async fn send_token_request(
+        &self,
+        turn: Option<Turn>,
+        request: oauth2::HttpRequest,
+    ) -> Result<oauth2::HttpResponse, Problem> {
+        let turn = turn.ok_or(Problem::NoToken)?;
+        let (parts, body) = request.into_parts();
+        let http_request = self
+            .http
+            .post(self.options.base_url.token_url())
+            .headers(parts.headers)
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+            .body(body)
+            .timeout(TOKEN_TIMEOUT);
+        let response = transported(turn, http_request, TOKEN_TIMEOUT).await?;
+        let status = response.status();
+        match Problem::of_status(status.as_u16()) {
+            // Only the status counts here: the shape of the body is not settled.
+            Some(Problem::Unauthorized) => return Err(Problem::InvalidClient),
+            // The body says which of the errors that OAuth2 knows it is.
+            None | Some(Problem::Refused(400)) => {}
+            Some(_) => {
+                return Err(answer::judged(response)
+                    .await
+                    .err()
+                    .unwrap_or(Problem::NoToken));
+            }
+        }
+        let mut http_response = oauth2::http::Response::new(answer::drain(response).await);
+        *http_response.status_mut() = status;
+        Ok(http_response)
+    }
+}
+
+/// Carries one request of the `oauth2` library, on one turn.
+pub(crate) struct TokenSender<'a> {
+    inner: &'a Inner,
+    turn: Mutex<Option<Turn>>,
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
+    type Error = Problem;
+    type Future = Boxed<'c, Result<oauth2::HttpResponse, Problem>>;
+
+    fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
+        let turn = self
+            .turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        Box::pin(self.inner.send_token_request(turn, request))
+    }
+}
+
+/// Sends a request and tells the limiter what became of it.
+async fn transported(
+    turn: Turn,
+    request: reqwest::RequestBuilder,
+    timeout: Duration,
+) -> Result<reqwest::Response, Problem> {
+    let sent = connect::observed(turn.handshake(), request.send()).await;
+    match sent {
+        Ok(response) => {
+            let seen = answer::seen(response.headers());
+            if response.status().as_u16() == 429 {
+                turn.rejected(seen, answer::retry_after(response.headers()));
+            } else {
+                turn.answered(seen);
+            }
+            Ok(response)
+        }
+        Err(error) => {
+            let problem = Problem::of_transport(error, timeout);
+            if problem.never_reached() {
+                turn.unreached();
+            }
+            Err(problem)
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The access token: asked for, renewed in time, kept between commands in a file that only its owner can read.
+//! It knows nothing of pages; the token leaves it only as the header of a request.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use oauth2::basic::{
+    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
+    BasicTokenIntrospectionResponse, BasicTokenType,
+};
+use oauth2::{
+    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields,
+    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+};
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::ledger::short_hash;
+use super::request::BaseUrl;
+use super::retry::Problem;
+use super::send::TokenSender;
+
+/// A token is renewed this long before its end, or after half of a shorter life.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// The life of a token whose answer does not tell.
+const USUAL_LIFE: Duration = Duration::from_hours(2);
+
+type OAuthClient = oauth2::Client<
+    BasicErrorResponse,
+    TokenAnswer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+type TokenAnswer = StandardTokenResponse<ExtraFields, BasicTokenType>;
+
+/// What the API adds to a token answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct ExtraFields {
+    secret_valid_until: Option<i64>,
+    created_at: Option<i64>,
+}
+
+impl ExtraTokenFields for ExtraFields {}
+
+/// What may be known and shown of a token; never the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMetadata {
+    /// When the server made it.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// When the client secret itself ends, if the server tells.
+    pub secret_valid_until: Option<Timestamp>,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+}
+
+/// A token and what is known of it. The secret type keeps it out of `Debug`.
+#[derive(Debug, Clone)]
+struct Token {
+    access: SecretString,
+    /// Our time when it was asked for: lives are counted from here, whatever the server's clock says.
+    asked: Timestamp,
+    metadata: TokenMetadata,
+}
+
+/// How a token lies in its file.
+#[derive(Serialize, Deserialize)]
+struct TokenFile {
+    access_token: String,
+    asked: Timestamp,
+    #[serde(flatten)]
+    metadata: TokenMetadata,
+}
+
+impl Token {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let life = self.metadata.expires.duration_since(self.asked);
+        let margin = MARGIN.min(life / 2);
+        // A token from the future was written before the clock was set back: of unknown age.
+        self.asked <= now && self.metadata.expires.duration_since(now) > margin
+    }
+}
+
+/// The header that carries a token, and which token it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer {
+    pub(crate) header: HeaderValue,
+    pub(crate) generation: u64,
+}
+
+/// The one token of a client. Whoever finds it stale renews it; the others wait for that.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    oauth: OAuthClient,
+    path: PathBuf,
+    current: tokio::sync::Mutex<Current>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    token: Option<Token>,
+    /// Counts the tokens: 401s of requests that carried an older one renew nothing.
+    generation: u64,
+    file_was_read: bool,
+}
+
+/// Why a token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// A fresh one will do.
+    Fresh,
+    /// The server refused the one of this generation.
+    Another(u64),
+    /// A new one, whatever there is.
+    New,
+}
+
+impl Tokens {
+    pub(crate) fn new(
+        base_url: &BaseUrl,
+        client_id: &str,
+        client_secret: &SecretString,
+        directory: &Path,
+    ) -> Self {
+        let name = short_hash(&[&base_url.to_string(), client_id]);
+        let oauth = oauth2::Client::new(ClientId::new(client_id.to_owned()))
+            .set_client_secret(ClientSecret::new(client_secret.expose_secret().to_owned()))
+            .set_token_uri(TokenUrl::from_url(base_url.token_url()))
+            .set_auth_type(AuthType::RequestBody);
+        Self {
+            oauth,
+            path: directory.join(format!("token-{name}.json")),
+            current: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A token as wanted: the one at hand, else the one in the file, else a new one through `fetch`.
+    pub(crate) async fn get<E>(
+        &self,
+        want: Want,
+        fetch: impl Future<Output = Result<NewToken, E>> + Send,
+    ) -> Result<(Bearer, TokenMetadata), E>
+    where
+        E: From<Problem>,
+    {
+        let mut current = self.current.lock().await;
+        let now = Timestamp::now();
+        let refused = match want {
+            Want::Another(generation) if generation == current.generation => current.token.take(),
+            Want::New => current.token.take(),
+            Want::Another(_) | Want::Fresh => None,
+        };
+        // Another command may have renewed it since; and on a 401 it usually has.
+        let look_into_file = want != Want::New
+            && (!current.file_was_read || refused.is_some())
+            && current
+                .token
+                .as_ref()
+                .is_none_or(|token| !token.is_fresh(now));
+        if look_into_file {
+            current.file_was_read = true;
+            let kept = read(self.path.clone()).await.filter(|kept| {
+                refused.as_ref().is_none_or(|refused| {
+                    refused.access.expose_secret() != kept.access.expose_secret()
+                })
+            });
+            if let Some(kept) = kept {
+                current.token = Some(kept);
+                current.generation += 1;
+            }
+        }
+        if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
+            return Ok((bearer(token, current.generation)?, token.metadata.clone()));
+        }
+        let token = fetch.await?.0;
+        if let Err(error) = write(self.path.clone(), token.clone()).await {
+            // Without the file the next command asks for a token of its own: one request, no harm.
+            tracing::warn!(
+                path = %self.path.display(),
+                error = &error as &dyn std::error::Error,
+                "the token could not be kept for the next command"
+            );
+        }
+        current.generation += 1;
+        let answer = (bearer(&token, current.generation)?, token.metadata.clone());
+        current.token = Some(token);
+        Ok(answer)
+    }
+
+    /// Whether the token of this generation is still the one to use.
+    pub(crate) async fn is_current(&self, generation: u64) -> bool {
+        let current = self.current.lock().await;
+        let now = Timestamp::now();
+        current.generation == generation
+            && current
+                .token
+                .as_ref()
+                .is_some_and(|token| token.is_fresh(now))
+    }
+
+    /// Asks the server for a token; `sender` carries the request and judges the status.
+    pub(crate) async fn exchange(&self, sender: &TokenSender<'_>) -> Result<NewToken, Problem> {
+        let asked = Timestamp::now();
+        let answer = self
+            .oauth
+            .exchange_client_credentials()
+            .request_async(sender)
+            .await
+            .map_err(|error| match error {
+                RequestTokenError::Request(problem) => problem,
+                RequestTokenError::ServerResponse(refusal) => match refusal.error() {
+                    BasicErrorResponseType::InvalidClient => Problem::InvalidClient,
+                    _ => Problem::Refused(400),
+                },
+                // What the parser complains about could hold pieces of the token.
+                RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Problem::NoToken,
+            })?;
+        let life = answer.expires_in().unwrap_or(USUAL_LIFE);
+        let expires = asked.checked_add(life).map_err(|_| Problem::NoToken)?;
+        let extra = answer.extra_fields();
+        let moment = |seconds: i64| Timestamp::from_second(seconds).ok();
+        Ok(NewToken(Token {
+            access: SecretString::from(answer.access_token().secret().clone()),
+            asked,
+            metadata: TokenMetadata {
+                created: extra.created_at.and_then(moment).unwrap_or(asked),
+                expires,
+                secret_valid_until: extra.secret_valid_until.and_then(moment),
+                scopes: answer
+                    .scopes()
+                    .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect())
+                    .unwrap_or_default(),
+            },
+        }))
+    }
+}
+
+/// A token fresh from the server.
+#[derive(Debug)]
+pub(crate) struct NewToken(Token);
+
+fn bearer(token: &Token, generation: u64) -> Result<Bearer, Problem> {
+    let text = format!("Bearer {}", token.access.expose_secret());
+    let mut header = HeaderValue::from_str(&text).map_err(|_| Problem::NoToken)?;
+    header.set_sensitive(true);
+    Ok(Bearer { header, generation })
+}
+
+/// A file that is missing, damaged or readable for others holds no token.
+async fn read(path: PathBuf) -> Option<Token> {
+    let read = move || -> Option<Token> {
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
+            return None;
+        }
+        let file: TokenFile = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        Some(Token {
+            access: SecretString::from(file.access_token),
+            asked: file.asked,
+            metadata: file.metadata,
+        })
+    };
+    tokio::task::spawn_blocking(read).await.ok().flatten()
+}
+
+/// The file is 0600 from its first moment, and whole whenever it is seen.
+async fn write(path: PathBuf, token: Token) -> std::io::Result<()> {
+    let write = move || -> std::io::Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let content = serde_json::to_vec(&TokenFile {
+            access_token: token.access.expose_secret().to_owned(),
+            asked: token.asked,
+            metadata: token.metadata,
+        })?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".token-")
+            .tempfile_in(directory)?;
+        file.write_all(&content)?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    tokio::task::spawn_blocking(write)
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(asked: i64, life: i64) -> Token {
+        let asked = Timestamp::from_second(asked).unwrap();
+        Token {
+            access: SecretString::from("canary"),
+            asked,
+            metadata: TokenMetadata {
+                created: asked,
+                expires: asked + SignedDuration::from_secs(life),
+                secret_valid_until: None,
+                scopes: vec!["public".to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn renewed_five_minutes_before_the_end_or_at_half_of_a_short_life() {
+        let fresh = |token: &Token, at| token.is_fresh(Timestamp::from_second(at).unwrap());
+        let long = token(1_000, 7_200);
+        assert!(fresh(&long, 1_000 + 6_899));
+        assert!(!fresh(&long, 1_000 + 6_900));
+        assert!(!fresh(&long, 999), "from the future");
+        let short = token(1_000, 4);
+        assert!(fresh(&short, 1_001));
+        assert!(!fresh(&short, 1_002));
+    }
+
+    #[tokio::test]
+    async fn the_file_is_private_whole_and_distrusted_when_others_can_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state").join("token.json");
+        write(path.clone(), token(1_000, 7_200)).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let kept = read(path.clone()).await.unwrap();
+        assert_eq!(kept.access.expose_secret(), "canary");
+        assert_eq!(kept.metadata, token(1_000, 7_200).metadata);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(read(path.clone()).await.is_none());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, b"{\"access_token\":\"can").unwrap();
+        assert!(read(path).await.is_none());
+    }
+
+    #[test]
+    fn debug_output_holds_no_token() {
+        let token = token(1_000, 7_200);
+        let header = bearer(&token, 1).unwrap();
+        assert!(!format!("{token:?} {header:?}").contains("canary"));
+    }
+}
