@@ -300,13 +300,15 @@ pub(crate) enum WindowKind {
 }
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
     if let Ok(time) = text.parse() {
-        return Ok(time);
+        return Ok(whole(time));
     }
     humantime::parse_duration(text)
         .ok()
         .and_then(|age| SignedDuration::try_from(age).ok())
-        .and_then(|age| Timestamp::now().checked_sub(age).ok())
+        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 

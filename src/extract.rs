@@ -45,6 +45,8 @@ pub struct Extraction<'a> {
     pub request: plan::Request,
     /// What is staged already, in order.
     pub runs: Vec<Run>,
+    /// The new run's number is above this.
+    pub floor: u64,
     /// Where progress is shown.
     pub progress: &'a Progress,
 }
@@ -123,7 +125,7 @@ pub async fn extract(
     selection: crate::staging::Selection,
     host: &str,
 ) -> Result<Extracted, StagingError> {
-    let mut run = staging.create_run(lock, Timestamp::now(), selection)?;
+    let mut run = staging.create_run(lock, Timestamp::now(), extraction.floor, selection)?;
     run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "staging into {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
@@ -300,27 +302,36 @@ impl Reading<'_> {
         let config = self.extraction.config;
         let parent_hash = plan::request_hash(config, parent);
         let own_hash = plan::request_hash(config, resource);
-        let this_run = self.ids.of(&parent.name);
-        let parent_full = self.run.manifest(&parent.name)?.is_some_and(|manifest| manifest.mode == Mode::Full);
+        let this_run = self.ids.of(&parent.name).unwrap_or_default();
+        let parent_is_whole = self
+            .run
+            .manifest(&parent.name)?
+            .is_some_and(|manifest| manifest.mode == Mode::Full && manifest.state == State::Complete);
         let last_whole = self.history.newest_whole(&resource.name, &own_hash).map(|read| read.seq);
-        let has_full = self.history.newest_full(&resource.name, &own_hash).is_some();
-        let wants_all = parent_full || !has_full || self.extraction.request.full
-            || self.extraction.request.must_be_full.contains_key(&resource.name);
-        // All ids: those of the newest complete full read of the parent, and whatever came after it.
-        // Otherwise those that the parent showed since this resource was read last.
-        let from_seq = if wants_all {
-            self.history.newest_full(&parent.name, &parent_hash).map_or(u64::MAX, |read| read.seq)
-        } else {
-            last_whole.map_or(0, |seq| seq + 1)
+        let last_full = self.history.newest_full(&resource.name, &own_hash);
+        let parent_full = self.history.newest_full(&parent.name, &parent_hash).map(|read| read.seq);
+        let request = &self.extraction.request;
+        let wants_all = parent_is_whole
+            || last_full.is_none()
+            || request.full
+            || request.must_be_full.contains_key(&resource.name);
+        // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+        // the parent showed since this resource was read last.
+        let from_seq = match (wants_all, parent_is_whole) {
+            (true, true) => None,
+            (true, false) => Some(parent_full.unwrap_or(0)),
+            (false, _) => Some(last_whole.map_or(0, |seq| seq + 1)),
         };
-        let mut ids = this_run.unwrap_or_default();
-        if !(wants_all && parent_full) {
+        let mut ids = this_run;
+        if let Some(from_seq) = from_seq {
             let (runs, parent, history) = (self.extraction.runs.clone(), parent.clone(), self.history.clone());
             ids |= tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
                 .await
                 .map_err(|error| ExtractError::Internal(error.to_string()))??;
         }
-        let mode = if wants_all { Mode::Full } else { Mode::Delta };
+        // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
+        let knows_all = parent_is_whole || parent_full.is_some();
+        let mode = if wants_all && knows_all { Mode::Full } else { Mode::Delta };
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
         Ok((
             Decision {
@@ -368,6 +379,7 @@ impl Reading<'_> {
             writer: Arc::clone(&writer),
             task: &task,
             clock: &clock,
+            in_flight: config.api.max_in_flight,
         };
         let answered = reader.read().await?;
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
@@ -395,12 +407,19 @@ impl Reading<'_> {
         let mut state = answered.state();
         let mut evidence = answered.evidence;
         if answered.outside > 0 {
-            mode = Mode::Full;
-            evidence.notes.push(format!(
-                "the API ignores range[{}]: {} records from before the window came too, so this counts as a full read",
-                question.range.as_ref().map_or("", |(field, ..)| field),
-                answered.outside
-            ));
+            let field = question.range.as_ref().map_or("", |(field, ..)| field);
+            let outside = answered.outside;
+            // A stray record is told; when most of them are from before the window, all were sent. What a delta's
+            // query gives is never proof that a row is gone.
+            if outside * 2 > answered.rows {
+                mode = Mode::Full;
+                state = state.max(State::Drifted);
+                evidence.notes.push(format!(
+                    "the API ignores range[{field}]: {outside} records from before the window came too, so this counts as a full read"
+                ));
+            } else {
+                evidence.notes.push(format!("{outside} records changed before the window that range[{field}] asked for"));
+            }
         }
         let reached = answered.first_date;
         let window = question.range.as_ref().map(|(_, start, end)| Window {

@@ -59,6 +59,13 @@ pub struct LoadedRun {
     pub derives_failed: Vec<(Name, LoadError)>,
 }
 
+/// The two passes of deletes.
+#[derive(Clone, Copy)]
+enum Pass {
+    Prune,
+    Leave,
+}
+
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.
 #[derive(Debug)]
 pub struct Loader<'c> {
@@ -93,12 +100,27 @@ impl<'c> Loader<'c> {
 
     /// What is loaded already.
     pub async fn loaded(&self) -> Result<Loaded, LoadError> {
-        books::loaded(&self.database.client, self.options.schema.as_str()).await
+        books::loaded(&self.database.client, self.options.schema.as_str(), self.config).await
     }
 
-    /// Gives the connection back.
-    pub fn into_database(self) -> Database {
+    /// Whether any resource of a run was ever loaded.
+    pub async fn was_loaded(&self, run: &Run) -> Result<bool, LoadError> {
+        books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
+    }
+
+    /// Lets go of the lock and of the connection. (The server may notice the end of a session only a moment later.)
+    pub async fn close(self) -> Result<(), LoadError> {
         self.database
+            .client
+            .batch_execute("SELECT pg_advisory_unlock_all()")
+            .await
+            .map_err(LoadError::at("let go of the load lock"))?;
+        Ok(self.database.close().await?)
+    }
+
+    /// These resources and those that must wait with them: their rows refer to theirs.
+    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
+        dependents(&self.mappings, failed)
     }
 
     /// Loads those resources of a run.
@@ -133,7 +155,12 @@ impl<'c> Loader<'c> {
             .filter(|name| resources.contains(name))
             .collect();
         let mut merged: BTreeMap<&Name, Merged> = BTreeMap::new();
+        let mut unloaded: BTreeSet<Name> = BTreeSet::new();
         for name in &order {
+            if unloaded.contains(*name) {
+                loaded.failed.push(((*name).clone(), LoadError::Waits));
+                continue;
+            }
             let mappings: Vec<Mapping> = self
                 .mappings
                 .iter()
@@ -147,24 +174,36 @@ impl<'c> Loader<'c> {
                     merged.insert(name, resource);
                 }
                 Err(error) if error.is_connection_lost() => return Err(error),
-                Err(error) => loaded.failed.push(((*name).clone(), error)),
+                Err(error) => {
+                    loaded.failed.push(((*name).clone(), error));
+                    unloaded.insert((*name).clone());
+                    unloaded = dependents(&self.mappings, unloaded);
+                }
             }
         }
         let guard = (!self.options.allow_prune).then_some(self.config.prune);
-        for name in order.iter().rev() {
-            let Some(resource) = merged.get_mut(*name) else { continue };
-            let books = Books { schema, run, resource: name };
-            let savepoint = savepoint(&mut transaction, "prune").await?;
-            match merge::prune(&savepoint, books, guard, resource).await {
-                Ok(()) => commit(savepoint, "prune").await?,
-                Err(error) if error.is_connection_lost() => return Err(error),
-                Err(error) => {
-                    savepoint
-                        .rollback()
-                        .await
-                        .map_err(LoadError::at("roll back to a savepoint"))?;
-                    warn!(resource = %name, "what is gone was not deleted");
-                    loaded.failed.push(((*name).clone(), error));
+        let backward: Vec<&Name> = order.iter().rev().copied().collect();
+        for (names, pass) in [(&backward, Pass::Prune), (&order, Pass::Leave)] {
+            for name in names {
+                let Some(resource) = merged.get_mut(*name) else { continue };
+                let books = Books { schema, run, resource: name };
+                let savepoint = savepoint(&mut transaction, "prune").await?;
+                let done = match pass {
+                    Pass::Prune => merge::prune(&savepoint, books, guard, resource).await,
+                    Pass::Leave => merge::leave(&savepoint, books, guard, resource).await,
+                };
+                match done {
+                    Ok(()) => commit(savepoint, "prune").await?,
+                    Err(error) if error.is_connection_lost() => return Err(error),
+                    Err(error) => {
+                        savepoint
+                            .rollback()
+                            .await
+                            .map_err(LoadError::at("roll back to a savepoint"))?;
+                        warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+                        merged.remove(*name);
+                        loaded.failed.push(((*name).clone(), error));
+                    }
                 }
             }
         }
@@ -203,6 +242,26 @@ impl<'c> Loader<'c> {
             transaction.commit().await.map_err(LoadError::at("commit"))?;
         }
         Ok(loaded)
+    }
+}
+
+fn dependents(mappings: &[Mapping], mut waiting: BTreeSet<Name>) -> BTreeSet<Name> {
+    loop {
+        let tables: BTreeSet<&str> = mappings
+            .iter()
+            .filter(|mapping| waiting.contains(&mapping.table.from))
+            .map(|mapping| mapping.table.name.as_str())
+            .collect();
+        let more: Vec<Name> = mappings
+            .iter()
+            .filter(|mapping| !waiting.contains(&mapping.table.from))
+            .filter(|mapping| mapping.needs().any(|table| tables.contains(table)))
+            .map(|mapping| mapping.table.from.clone())
+            .collect();
+        if more.is_empty() {
+            return waiting;
+        }
+        waiting.extend(more);
     }
 }
 

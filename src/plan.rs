@@ -64,17 +64,21 @@ pub struct Request {
 }
 
 impl History {
-    /// Reads the manifests of `runs` (in the order of their numbers).
+    /// Reads the manifests of `runs` (in the order of their numbers). One that cannot be read is told, and counts
+    /// as a read that did not succeed.
     pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
         let mut history: BTreeMap<Name, Vec<Read>> = BTreeMap::new();
         for run in runs.iter().rev() {
             for resource in &config.resources {
-                if let Some(manifest) = run.manifest(&resource.name)? {
-                    history.entry(resource.name.clone()).or_default().push(Read {
+                match run.manifest(&resource.name) {
+                    Ok(None) => {}
+                    Ok(Some(manifest)) => history.entry(resource.name.clone()).or_default().push(Read {
                         run_id: run.id().clone(),
                         seq: run.record().seq,
                         manifest,
-                    });
+                    }),
+                    Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -229,13 +233,14 @@ fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
-/// Of path, queries and scope: a cursor is only good for the question that it answered.
+/// Of server, path, queries and scope: a cursor is only good for the question that it answered.
 pub fn request_hash(config: &Config, resource: &Resource) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     };
+    add(config.api.url.trim_end_matches('/'));
     add(&resource.path.fill(&config.scope).unwrap_or_else(|| resource.path.to_string()));
     for query in [&resource.query, &resource.delta_query] {
         for QueryParameter { name, value } in query {

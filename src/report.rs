@@ -47,6 +47,9 @@ pub struct RunReport {
     pub tables: Vec<TableCounts>,
     /// Figures of the rate limits.
     pub rate: Map<String, Value>,
+    /// What will go wrong, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What went wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,

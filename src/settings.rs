@@ -104,7 +104,7 @@ impl Settings {
             .and_then(Path::parent)
             .map_or(current, Path::to_owned);
         let environment = environment.with_dotenv(&base)?;
-        let config = Config::load(path.as_deref())?;
+        let mut config = Config::load(path.as_deref())?;
         let staging = global
             .staging
             .clone()
@@ -129,6 +129,7 @@ impl Settings {
             .unwrap_or_else(|| config.api.url.clone());
         let api_url =
             api::BaseUrl::parse(&url).map_err(|error| Failure::usage(format!("the API's URL: {error}")))?;
+        config.api.url = url;
         Ok(Self {
             config,
             staging: Staging::new(staging),

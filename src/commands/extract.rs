@@ -1,6 +1,5 @@
 //! `cursus extract`, and the first half of `cursus run`.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
 use crate::name::Name;
+use super::pipeline::Before;
 use crate::plan;
 use crate::progress::{Progress, Show};
 use crate::report::{RunReport, chain, resources_table};
@@ -21,7 +21,7 @@ use crate::staging::{ResourceSummary, Selection};
 pub(super) async fn run(global: &Global, settings: &Settings, arguments: &ExtractArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
-    let exit = stage(global, settings, arguments, "extract", BTreeMap::new(), &mut report).await?;
+    let exit = stage(global, settings, arguments, "extract", Before::default(), &mut report).await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finish(global, &report);
     Ok(exit)
@@ -33,7 +33,7 @@ pub(super) async fn stage(
     settings: &Settings,
     arguments: &ExtractArgs,
     command: &str,
-    must_be_full: BTreeMap<Name, String>,
+    before: Before,
     report: &mut RunReport,
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
@@ -61,9 +61,10 @@ pub(super) async fn stage(
             full: arguments.full,
             force: arguments.force,
             window,
-            must_be_full,
+            must_be_full: before.must_be_full,
         },
         runs,
+        floor: before.floor,
         progress: &progress,
     };
     let countdown = countdown(&client, &progress);
@@ -71,8 +72,10 @@ pub(super) async fn stage(
         extracted = extract(&settings.staging, &lock, extraction, selection, settings.api_url.host()) => extracted?,
         never = countdown => match never {},
     };
-    warn_of_secret(&client, report).await;
     let Extracted { run, stopped } = extracted;
+    if stopped.is_none() {
+        warn_of_secret(&client, report).await;
+    }
     report.add_run(run.record(), client.statistics().rejected_429);
     if let Some(error) = stopped {
         report.errors.push(chain(&error));
@@ -125,7 +128,7 @@ async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
             "the client secret ends at {until}; make a new one on the intranet before, and put it into CURSUS_CLIENT_SECRET"
         );
         warn!("{sentence}");
-        report.errors.push(sentence);
+        report.warnings.push(sentence);
     }
 }
 
@@ -150,6 +153,9 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
             report.rejected_429,
             humantime::format_duration(duration)
         ));
+    }
+    for warning in &report.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
     }
     for error in &report.errors {
         super::eprint_line(&format!("error: {error}"));

@@ -1,5 +1,7 @@
 //! `cursus load`, and the second half of `cursus run`.
 
+use std::collections::BTreeSet;
+
 use tracing::info;
 
 use crate::cli::{Global, LoadArgs};
@@ -11,7 +13,7 @@ use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
 use crate::settings::Settings;
-use crate::staging::Run;
+use crate::staging::{Run, StagingError};
 
 /// What to load, and how.
 pub(super) struct Choice {
@@ -104,17 +106,21 @@ pub(super) async fn pending_runs(
     sums: &mut Vec<TableCounts>,
 ) -> Result<Outcome, Failure> {
     let config = &settings.config;
-    let runs = settings.staging.runs()?;
+    let mut runs = settings.staging.runs()?;
+    // Half a run would be loaded in the wrong order: what refers to rows before the rows themselves.
+    if settings.staging.is_being_written() {
+        runs.retain(|run| !run.is_open());
+    }
     let wanted = choice.run.as_deref().map(|run| settings.staging.find(run)).transpose()?;
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
-    let waiting = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let (waiting, broken) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = Outcome {
-        exit: Exit::Done,
+        exit: if broken.is_empty() { Exit::Done } else { Exit::Failed },
         runs: Vec::new(),
-        errors: Vec::new(),
+        errors: broken.iter().map(|error| chain(error)).collect(),
     };
-    let mut held: Vec<Name> = Vec::new();
+    let mut held: BTreeSet<Name> = BTreeSet::new();
     for Pending { run, resources } in waiting {
         let mut chosen = Vec::new();
         for resource in resources {
@@ -132,8 +138,9 @@ pub(super) async fn pending_runs(
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
         held.extend(loaded.failed.into_iter().map(|(name, _)| name));
+        held = loader.with_dependents(held);
     }
-    loader.into_database().close().await?;
+    loader.close().await?;
     Ok(outcome)
 }
 
@@ -143,9 +150,9 @@ async fn waiting(
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<Vec<Pending>, Failure> {
+) -> Result<(Vec<Pending>, Vec<StagingError>), Failure> {
     let loaded = loader.loaded().await?;
-    let mut waiting = pending(config, runs, &loaded)?;
+    let (mut waiting, broken) = pending(config, runs, &loaded)?;
     if let Some(wanted) = wanted {
         let seq = wanted.record().seq;
         waiting.retain(|pending| pending.run.record().seq <= seq);
@@ -153,7 +160,7 @@ async fn waiting(
         if !waits && !choice.again {
             let newest = loaded.values().max_by_key(|loaded| loaded.seq);
             return match newest {
-                Some(newest) if newest.seq > seq && !was_loaded(config, wanted, &loaded)? => {
+                Some(newest) if newest.seq > seq && !loader.was_loaded(wanted).await? => {
                     Err(LoadError::Older {
                         run: wanted.id().to_string(),
                         newest: newest.run_id.clone(),
@@ -162,7 +169,7 @@ async fn waiting(
                 }
                 _ => {
                     info!("the run {} is loaded already; --again loads the newest run once more", wanted.id());
-                    Ok(waiting)
+                    Ok((waiting, broken))
                 }
             };
         }
@@ -193,23 +200,9 @@ async fn waiting(
             run: again.clone(),
             resources,
         });
+        waiting.sort_by_key(|pending| pending.run.record().seq);
     }
-    Ok(waiting)
-}
-
-/// Whether every resource of the run is loaded, or newer ones are.
-fn was_loaded(config: &Config, run: &Run, loaded: &crate::load::Loaded) -> Result<bool, Failure> {
-    for resource in &config.resources {
-        if config.tables_of(&resource.name).next().is_some()
-            && run.manifest(&resource.name)?.is_some()
-            && loaded
-                .get(&resource.name)
-                .is_none_or(|loaded| loaded.run_id != run.id().as_str())
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok((waiting, broken))
 }
 
 impl Outcome {

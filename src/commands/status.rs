@@ -84,6 +84,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
             })
             .collect(),
         pending: load::pending(config, &runs, loaded)?
+            .0
             .into_iter()
             .map(|pending| PendingRun {
                 run: pending.run.id().to_string(),
@@ -122,7 +123,7 @@ async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
         .await
         .map_err(crate::database::DatabaseError::from)?;
     let mirror = Mirror {
-        loaded: load::loaded(client, schema).await?,
+        loaded: load::loaded(client, schema, &settings.config).await?,
         quarantined: counts.get(0),
         candidates: counts.get(1),
     };

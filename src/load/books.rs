@@ -14,6 +14,9 @@ use super::decode::{Decoded, Unfit};
 use super::error::LoadError;
 use super::mapping::Mapping;
 
+/// Records put into quarantine at once.
+const BATCH: usize = 1000;
+
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
 
@@ -30,33 +33,62 @@ pub struct LoadedResource {
     pub full_seq: Option<u64>,
 }
 
-/// Reads what is loaded in a schema.
-pub async fn loaded(client: &impl GenericClient, schema: &str) -> Result<Loaded, LoadError> {
+/// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
+/// was never loaded has no full read.
+pub async fn loaded(client: &impl GenericClient, schema: &str, config: &Config) -> Result<Loaded, LoadError> {
     let rows = client
         .query(
-            "SELECT resource, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
+            "SELECT resource, table_name, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
              (array_agg(manifest_hash ORDER BY seq DESC, id DESC))[1], \
              max(seq) FILTER (WHERE mode = 'full' AND state = 'complete') \
-             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource",
+             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource, table_name",
             &[&schema],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
     let number = |seq: i64| u64::try_from(seq).unwrap_or(0);
-    Ok(rows
+    let mut tables: BTreeMap<(String, String), LoadedResource> = rows
         .iter()
-        .filter_map(|row| {
-            Some((
-                Name::parse(row.get(0)).ok()?,
-                LoadedResource {
-                    run_id: row.get(1),
-                    seq: number(row.get(2)),
-                    manifest_hash: row.get(3),
-                    full_seq: row.get::<_, Option<i64>>(4).map(number),
-                },
-            ))
+        .map(|row| {
+            let loaded = LoadedResource {
+                run_id: row.get(2),
+                seq: number(row.get(3)),
+                manifest_hash: row.get(4),
+                full_seq: row.get::<_, Option<i64>>(5).map(number),
+            };
+            ((row.get(0), row.get(1)), loaded)
         })
-        .collect())
+        .collect();
+    let mut loaded = Loaded::new();
+    for resource in &config.resources {
+        let mut furthest: Option<LoadedResource> = None;
+        let mut full_seq = Some(u64::MAX);
+        for table in config.tables_of(&resource.name) {
+            let key = (resource.name.to_string(), table.name.to_string());
+            let table = tables.remove(&key);
+            full_seq = full_seq.min(table.as_ref().and_then(|table| table.full_seq));
+            furthest = match (furthest, table) {
+                (Some(a), Some(b)) => Some(if b.seq > a.seq { b } else { a }),
+                (a, b) => a.or(b),
+            };
+        }
+        if let Some(furthest) = furthest {
+            loaded.insert(resource.name.clone(), LoadedResource { full_seq, ..furthest });
+        }
+    }
+    Ok(loaded)
+}
+
+/// Whether any resource of a run was ever loaded into a schema.
+pub(super) async fn was_loaded(client: &impl GenericClient, schema: &str, run: &Run) -> Result<bool, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pipeline.load WHERE schema_name = $1 AND run_id = $2)",
+            &[&schema, &run.id().as_str()],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    Ok(row.get(0))
 }
 
 /// Where entries of the books belong.
@@ -168,11 +200,9 @@ impl Books<'_> {
                 })
             })
             .collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        transaction
-            .execute(
+        for entries in entries.chunks(BATCH) {
+            transaction
+                .execute(
                 "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
                  element_index, key, column_name, pointer, code, reason) \
                  SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
@@ -183,11 +213,12 @@ impl Books<'_> {
                     &self.schema,
                     &self.run.id().as_str(),
                     &self.resource.as_str(),
-                    &Value::from(entries),
+                    &Value::from(entries.to_vec()),
                 ],
             )
             .await
             .map_err(LoadError::at("put records into pipeline.quarantine"))?;
+        }
         Ok(())
     }
 
@@ -237,12 +268,23 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Keeps the keys of a refused delete; they replace older ones of the table.
-    pub(super) async fn keep_candidates(
+    /// Takes this resource's entries of an earlier load of the same run out of quarantine.
+    pub(super) async fn forget_quarantine(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
+                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table: a complete full read knows better.
+    pub(super) async fn drop_candidates(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
-        gone_keys: Option<&str>,
     ) -> Result<(), LoadError> {
         transaction
             .execute(
@@ -251,23 +293,31 @@ impl Books<'_> {
             )
             .await
             .map_err(LoadError::at("replace old candidates in pipeline.prune_candidate"))?;
-        if let Some(gone_keys) = gone_keys {
-            transaction
-                .execute(
-                    &format!(
-                        "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
-                         SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g"
-                    ),
-                    &[
-                        &self.schema,
-                        &self.run.id().as_str(),
-                        &self.resource.as_str(),
-                        &mapping.table.name.as_str(),
-                    ],
-                )
-                .await
-                .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
-        }
+        Ok(())
+    }
+
+    /// Keeps the keys of a refused delete.
+    pub(super) async fn keep_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        gone_keys: &str,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                &format!(
+                    "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
+                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g ON CONFLICT DO NOTHING"
+                ),
+                &[
+                    &self.schema,
+                    &self.run.id().as_str(),
+                    &self.resource.as_str(),
+                    &mapping.table.name.as_str(),
+                ],
+            )
+            .await
+            .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
         Ok(())
     }
 }
@@ -288,11 +338,6 @@ pub(super) fn orphan(decoded: &Decoded, exploded: bool, position: i64, key: Valu
         column: None,
         pointer: None,
         code: "orphan",
-        reason: format!("{reason}; the row waits for it"),
+        reason: reason.to_owned(),
     }
-}
-
-/// Which resources of a run a load would take, given what is loaded.
-pub(super) fn is_loadable(config: &Config, resource: &Name) -> bool {
-    config.tables_of(resource).next().is_some()
 }

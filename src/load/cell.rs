@@ -40,7 +40,8 @@ impl CellType {
             Type::INT8 => Self::Int8,
             Type::FLOAT4 => Self::Float4,
             Type::FLOAT8 => Self::Float8,
-            Type::TEXT | Type::VARCHAR => Self::Text,
+            // Not varchar(n): its length would be refused by the server in the middle of a COPY.
+            Type::TEXT => Self::Text,
             Type::TIMESTAMPTZ => Self::Timestamptz,
             Type::TIMESTAMP => Self::Timestamp,
             Type::DATE => Self::Date,
@@ -52,9 +53,14 @@ impl CellType {
         })
     }
 
+    /// Whether its JSON form is a text.
+    pub(super) fn is_quoted(self) -> bool {
+        matches!(self, Self::Text | Self::Timestamptz | Self::Timestamp | Self::Date)
+    }
+
     /// The names of all of them, for messages.
     pub(super) const KNOWN: &'static str = "boolean, smallint, integer, bigint, real, double precision, text, \
-         varchar, timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
+         timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
 
     /// Appends a COPY field: length, then bytes; NULL for JSON null and for a value that is not there.
     pub(super) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {

@@ -76,6 +76,14 @@ impl Mapping {
         self.key.iter().map(|at| self.columns[*at].name.as_str())
     }
 
+    /// The tables that its rows refer to.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
+        let declared = self.table.within.iter().map(|within| within.table.as_str());
+        let after = self.table.after.iter().map(crate::name::Name::as_str);
+        let keys = self.shape.references.iter().map(|foreign| foreign.referenced_table.as_str());
+        declared.chain(after).chain(keys)
+    }
+
     /// Whether the table notes when its rows changed.
     pub(super) fn has_ingested_at(&self) -> bool {
         self.shape.columns.iter().any(|column| column.name == INGESTED_AT)

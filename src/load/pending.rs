@@ -7,6 +7,7 @@ use crate::name::Name;
 use crate::staging::{Manifest, Mode, Run, StagingError, State};
 
 use super::books::Loaded;
+use super::error::LoadError;
 
 /// A run with resources that wait.
 #[derive(Clone, Debug)]
@@ -17,22 +18,37 @@ pub struct Pending {
     pub resources: Vec<Name>,
 }
 
-/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer
-/// read has superseded it. The same goes for what lies before a complete full read that waits too.
-pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, StagingError> {
+/// What waits, oldest run first, and the manifests that cannot be read. A resource that is older than what is
+/// loaded of it waits no more: a newer read has superseded it. The same goes for what lies before a complete full
+/// read that waits too.
+pub fn pending(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<(Vec<Pending>, Vec<StagingError>), LoadError> {
+    check_numbers(runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut broken = Vec::new();
     for resource in &config.resources {
-        if !super::books::is_loadable(config, &resource.name) {
+        if config.tables_of(&resource.name).next().is_none() {
             continue;
         }
         let known = loaded.get(&resource.name);
         let mut chain: Vec<&Run> = Vec::new();
+        let mut unreadable = None;
         for run in runs {
             let seq = run.record().seq;
             if known.is_some_and(|known| seq < known.seq) {
                 continue;
             }
-            let Some(manifest) = run.manifest(&resource.name)? else { continue };
+            let manifest = match run.manifest(&resource.name) {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => continue,
+                Err(error) => {
+                    unreadable = Some(error);
+                    continue;
+                }
+            };
             if known.is_some_and(|known| seq == known.seq)
                 && known.map(|known| known.manifest_hash.as_str())
                     == Some(run.manifest_hash(&resource.name)?.as_str())
@@ -41,9 +57,14 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
             }
             if supersedes(&manifest) {
                 chain.clear();
+                unreadable = None;
             }
-            chain.push(run);
+            // What comes after a hole waits until the hole is mended or superseded.
+            if unreadable.is_none() {
+                chain.push(run);
+            }
         }
+        broken.extend(unreadable);
         for run in chain {
             waiting
                 .entry(run.record().seq)
@@ -55,10 +76,26 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
                 .push(resource.name.clone());
         }
     }
-    Ok(waiting.into_values().collect())
+    Ok((waiting.into_values().collect(), broken))
+}
+
+/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
+fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+    for known in loaded.values() {
+        let younger = runs
+            .iter()
+            .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
+        if let Some(run) = younger {
+            return Err(LoadError::Renumbered {
+                run: run.id().to_string(),
+                newest: known.run_id.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A complete full read holds all that reads before it held.
-pub(super) fn supersedes(manifest: &Manifest) -> bool {
+fn supersedes(manifest: &Manifest) -> bool {
     manifest.mode == Mode::Full && manifest.state == State::Complete
 }

@@ -14,7 +14,7 @@ use crate::name::Name;
 
 const RECORD: &str = "run.json";
 const MANIFEST: &str = "manifest.json";
-const EXTRACT_AGAIN: &str = "extract again; what is staged elsewhere is not touched";
+const EXTRACT_AGAIN: &str = "move this run's directory away, then extract again";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

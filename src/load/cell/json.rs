@@ -5,6 +5,9 @@ use super::{Misfit, mismatch};
 /// Nesting beyond this is refused: PostgreSQL's own limit depends on its stack.
 const MAX_DEPTH: usize = 512;
 
+/// PostgreSQL's numeric ends somewhere behind this.
+const MAX_DIGITS: usize = 1000;
+
 /// Appends the text of a JSON string. PostgreSQL has no NUL in text.
 pub(super) fn text(raw: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     with_text(raw, "a text", |text| {
@@ -69,6 +72,14 @@ pub(super) fn check_for_postgres(raw: &str) -> Result<(), Misfit> {
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'e' | b'E' => check_exponent(&bytes[at + 1..])?,
+            b'0'..=b'9' => {
+                let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                if digits > MAX_DIGITS {
+                    return Err(Misfit("a number in the document has too many digits".to_owned()));
+                }
+                at += digits;
+                continue;
+            }
             _ => {}
         }
         at += 1;

@@ -14,6 +14,10 @@ pub(super) fn micros(text: &str) -> Result<i64, String> {
     let time: Timestamp = text
         .parse()
         .map_err(|_| "the text is no timestamp with a time zone, such as 2026-01-31T12:00:00Z".to_owned())?;
+    // 4713 BC, the beginning of PostgreSQL's calendar.
+    if time.as_second() < -210_866_803_200 {
+        return Err("the timestamp is before 4713 BC".to_owned());
+    }
     if time.subsec_nanosecond() % 1000 != 0 {
         return Err("the timestamp is finer than a microsecond".to_owned());
     }
