@@ -15,7 +15,6 @@ mod sql;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde_json::json;
 use tokio_postgres::{Client, Transaction};
@@ -78,8 +77,8 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database.client, schema).await?;
-        let folder = config.path.as_deref().and_then(Path::parent);
-        let migrated = migrate::migrate(&mut database.client, schema, folder).await?;
+        let folder = config.migrations();
+        let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
         }
