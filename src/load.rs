@@ -152,7 +152,13 @@ impl<'c> Loader<'c> {
             }
         }
         let guard = (!self.options.allow_prune).then_some(self.config.prune);
-        for name in order.iter().rev() {
+        // Children go before their parents; what is `within` another table follows it.
+        let follows = |name: &&&Name| {
+            let resource = merged.get(**name);
+            resource.is_some_and(|resource| resource.tables.iter().any(|table| !table.mapping.table.within.is_empty()))
+        };
+        let (followers, leaders): (Vec<&&Name>, Vec<&&Name>) = order.iter().rev().partition(follows);
+        for name in leaders.into_iter().chain(followers) {
             let Some(resource) = merged.get_mut(*name) else { continue };
             let books = Books { schema, run, resource: name };
             let savepoint = savepoint(&mut transaction, "prune").await?;
