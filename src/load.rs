@@ -31,7 +31,7 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use pending::{Pending, pending};
+pub use pending::{Pending, pending, supersedes};
 
 use books::Books;
 use merge::Merged;

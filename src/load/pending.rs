@@ -1,6 +1,6 @@
 //! Which resources of which runs wait to be loaded. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::name::Name;
@@ -17,16 +17,17 @@ pub struct Pending {
     pub resources: Vec<Name>,
 }
 
-/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer
-/// read has superseded it. The same goes for what lies before a complete full read that waits too.
+/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer read has superseded it.
+/// So has a run that read in full whatever waits, for all that lies before it. A full read of one resource does not: the rows
+/// that other resources staged before it may need its parents of that time.
 pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, StagingError> {
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
     for resource in &config.resources {
         if !super::books::is_loadable(config, &resource.name) {
             continue;
         }
         let known = loaded.get(&resource.name);
-        let mut chain: Vec<&Run> = Vec::new();
         for run in runs {
             let seq = run.record().seq;
             if known.is_some_and(|known| seq < known.seq) {
@@ -40,13 +41,10 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
                 continue;
             }
             if supersedes(&manifest) {
-                chain.clear();
+                full.insert((seq, &resource.name));
             }
-            chain.push(run);
-        }
-        for run in chain {
             waiting
-                .entry(run.record().seq)
+                .entry(seq)
                 .or_insert_with(|| Pending {
                     run: run.clone(),
                     resources: Vec::new(),
@@ -55,10 +53,18 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
                 .push(resource.name.clone());
         }
     }
-    Ok(waiting.into_values().collect())
+    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
+    let mut first = 0;
+    for (seq, pending) in &waiting {
+        so_far.extend(&pending.resources);
+        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
+            first = *seq;
+        }
+    }
+    Ok(waiting.split_off(&first).into_values().collect())
 }
 
 /// A complete full read holds all that reads before it held.
-pub(super) fn supersedes(manifest: &Manifest) -> bool {
+pub fn supersedes(manifest: &Manifest) -> bool {
     manifest.mode == Mode::Full && manifest.state == State::Complete
 }
