@@ -13,3 +13,5 @@ mod support;
 
 /// The main job: the mirror is what the API shows.
 mod mirror;
+/// Staged runs into the mirror, by every way.
+mod loading;
