@@ -17,6 +17,7 @@ mod stage;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use tracing::{info, warn};
 
@@ -30,7 +31,7 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use pending::{Pending, pending};
+pub use pending::{Pending, pending, supersedes};
 
 use books::Books;
 use merge::Merged;
@@ -108,13 +109,8 @@ impl<'c> Loader<'c> {
         books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
     }
 
-    /// Lets go of the lock and of the connection. (The server may notice the end of a session only a moment later.)
+    /// Ends the session, and with it the lock.
     pub async fn close(self) -> Result<(), LoadError> {
-        self.database
-            .client
-            .batch_execute("SELECT pg_advisory_unlock_all()")
-            .await
-            .map_err(LoadError::at("let go of the load lock"))?;
         Ok(self.database.close().await?)
     }
 
@@ -351,17 +347,19 @@ pub async fn mappings(
     }
 }
 
-/// One load at a time into a schema; the lock goes with the session.
+/// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock: a
+/// session that has just ended lets go a little later than its client.
 async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
-    let row = client
-        .query_one(
-            "SELECT pg_try_advisory_lock(hashtext('cursus load'), hashtext($1))",
+    let taken = client
+        .execute(
+            "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))",
             &[&schema],
         )
-        .await
-        .map_err(LoadError::at("take the load lock"))?;
-    if row.get(0) {
-        return Ok(());
+        .await;
+    match taken {
+        Ok(_) => return Ok(()),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+        Err(error) => return Err(LoadError::at("take the load lock")(error)),
     }
     let holder = client
         .query_opt(

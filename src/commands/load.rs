@@ -8,7 +8,7 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
+use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending, supersedes};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
@@ -125,7 +125,8 @@ pub(super) async fn pending_runs(
         let mut chosen = Vec::new();
         for resource in resources {
             let is_chosen = choice.select.is_empty() || choice.select.contains(&resource);
-            if is_chosen && !held.contains(&resource) {
+            let is_free = !held.contains(&resource) || run.manifest(&resource)?.is_some_and(|read| supersedes(&read));
+            if is_chosen && is_free {
                 chosen.push(resource);
             } else if is_chosen {
                 info!(run = %run.id(), resource = %resource, "held back until its earlier run is loaded");
@@ -137,6 +138,7 @@ pub(super) async fn pending_runs(
         let loaded = loader.load(&run, &chosen).await?;
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
+        held.retain(|name| !chosen.contains(name));
         held.extend(loaded.failed.into_iter().map(|(name, _)| name));
         held = loader.with_dependents(held);
     }
@@ -152,10 +154,12 @@ async fn waiting(
     wanted: Option<&Run>,
 ) -> Result<(Vec<Pending>, Vec<StagingError>), Failure> {
     let loaded = loader.loaded().await?;
-    let (mut waiting, broken) = pending(config, runs, &loaded)?;
+    // Runs after the wanted one do not exist for this load.
+    let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
+    let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
+    let (mut waiting, broken) = pending(config, past, &loaded)?;
     if let Some(wanted) = wanted {
         let seq = wanted.record().seq;
-        waiting.retain(|pending| pending.run.record().seq <= seq);
         let waits = waiting.iter().any(|pending| pending.run.id() == wanted.id());
         if !waits && !choice.again {
             let newest = loaded.values().max_by_key(|loaded| loaded.seq);

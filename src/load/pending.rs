@@ -1,6 +1,6 @@
 //! Which resources of which runs wait to be loaded. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::name::Name;
@@ -19,8 +19,9 @@ pub struct Pending {
 }
 
 /// What waits, oldest run first, and the manifests that cannot be read. A resource that is older than what is
-/// loaded of it waits no more: a newer read has superseded it. The same goes for what lies before a complete full
-/// read that waits too.
+/// loaded of it waits no more: a newer read has superseded it. So has a run that read in full whatever waits, for
+/// all that lies before it. A full read of one resource does not: the rows that other resources staged before it
+/// may need its parents of that time.
 pub fn pending(
     config: &Config,
     runs: &[Run],
@@ -28,14 +29,14 @@ pub fn pending(
 ) -> Result<(Vec<Pending>, Vec<StagingError>), LoadError> {
     check_numbers(runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
     let mut broken = Vec::new();
     for resource in &config.resources {
         if config.tables_of(&resource.name).next().is_none() {
             continue;
         }
         let known = loaded.get(&resource.name);
-        let mut chain: Vec<&Run> = Vec::new();
-        let mut unreadable = None;
+        let mut hole = None;
         for run in runs {
             let seq = run.record().seq;
             if known.is_some_and(|known| seq < known.seq) {
@@ -45,29 +46,26 @@ pub fn pending(
                 Ok(Some(manifest)) => manifest,
                 Ok(None) => continue,
                 Err(error) => {
-                    unreadable = Some(error);
+                    hole = Some(error);
                     continue;
                 }
             };
-            if known.is_some_and(|known| seq == known.seq)
-                && known.map(|known| known.manifest_hash.as_str())
-                    == Some(run.manifest_hash(&resource.name)?.as_str())
+            if let Some(known) = known
+                && seq == known.seq
+                && run.manifest_hash(&resource.name)? == known.manifest_hash
             {
                 continue;
             }
             if supersedes(&manifest) {
-                chain.clear();
-                unreadable = None;
+                full.insert((seq, &resource.name));
+                hole = None;
             }
             // What comes after a hole waits until the hole is mended or superseded.
-            if unreadable.is_none() {
-                chain.push(run);
+            if hole.is_some() {
+                continue;
             }
-        }
-        broken.extend(unreadable);
-        for run in chain {
             waiting
-                .entry(run.record().seq)
+                .entry(seq)
                 .or_insert_with(|| Pending {
                     run: run.clone(),
                     resources: Vec::new(),
@@ -75,8 +73,17 @@ pub fn pending(
                 .resources
                 .push(resource.name.clone());
         }
+        broken.extend(hole);
     }
-    Ok((waiting.into_values().collect(), broken))
+    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
+    let mut first = 0;
+    for (seq, pending) in &waiting {
+        so_far.extend(&pending.resources);
+        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
+            first = *seq;
+        }
+    }
+    Ok((waiting.split_off(&first).into_values().collect(), broken))
 }
 
 /// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
@@ -96,6 +103,6 @@ fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
 }
 
 /// A complete full read holds all that reads before it held.
-fn supersedes(manifest: &Manifest) -> bool {
+pub fn supersedes(manifest: &Manifest) -> bool {
     manifest.mode == Mode::Full && manifest.state == State::Complete
 }
