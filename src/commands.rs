@@ -21,8 +21,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Global, LogFormat};
 use crate::exit::{Exit, Failure};
+use crate::progress::LogWriter;
 use crate::report::chain;
-use crate::settings::Settings;
+use crate::settings::{Environment, Settings};
 
 /// Runs a command line to its end.
 pub fn main(cli: &Cli) -> Exit {
@@ -67,7 +68,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init(arguments) => return init::run(global, arguments),
         _ => {}
     }
-    let settings = Settings::resolve(global)?;
+    let settings = Settings::resolve(global, Environment::of_process())?;
     match &cli.command {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
@@ -101,13 +102,15 @@ fn start_logging(global: &Global) {
         (false, 1) => "warn,cursus=debug",
         (false, _) => "info,cursus=trace",
     };
-    let filter = Settings::log_filter()
+    let filter = std::env::var("CURSUS_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty())
         .and_then(|filter| EnvFilter::try_new(filter).ok())
         .unwrap_or_else(|| EnvFilter::new(level));
     let colours = !global.no_color && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LogWriter::default)
         .with_target(false)
         .with_ansi(colours);
     // A second start in one process (tests) keeps the first.

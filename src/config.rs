@@ -188,6 +188,12 @@ impl Config {
             .find(|resource| resource.name.as_str() == name)
     }
 
+    /// The user's own migrations of the mirror, beside the file, if there are any.
+    pub fn migrations(&self) -> Option<PathBuf> {
+        let folder = self.path.as_deref()?.parent()?.join("migrations/mirror");
+        folder.is_dir().then_some(folder)
+    }
+
     /// The tables that a resource feeds, in order.
     pub fn tables_of<'a>(&'a self, resource: &'a Name) -> impl Iterator<Item = &'a Table> {
         self.tables

@@ -15,9 +15,9 @@ mod sql;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde_json::json;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use tracing::{info, warn};
 
@@ -78,8 +78,8 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database.client, schema).await?;
-        let folder = config.path.as_deref().and_then(Path::parent);
-        let migrated = migrate::migrate(&mut database.client, schema, folder).await?;
+        let folder = config.migrations();
+        let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
         }
@@ -293,17 +293,19 @@ pub async fn mappings(
     }
 }
 
-/// One load at a time into a schema; the lock goes with the session.
+/// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock: a
+/// session that has just ended lets go a little later than its client.
 async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
-    let row = client
-        .query_one(
-            "SELECT pg_try_advisory_lock(hashtext('cursus load'), hashtext($1))",
+    let taken = client
+        .execute(
+            "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))",
             &[&schema],
         )
-        .await
-        .map_err(LoadError::at("take the load lock"))?;
-    if row.get(0) {
-        return Ok(());
+        .await;
+    match taken {
+        Ok(_) => return Ok(()),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+        Err(error) => return Err(LoadError::at("take the load lock")(error)),
     }
     let holder = client
         .query_opt(

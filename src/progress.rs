@@ -1,12 +1,30 @@
 //! What a person sees while it runs: bars on a terminal, lines otherwise. All of it on stderr.
 
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
+
+/// All bars of the process: log lines go between them, never through them.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// Stderr for log lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// How much to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +38,7 @@ pub enum Show {
 /// The progress of one stage.
 #[derive(Debug)]
 pub struct Progress {
-    bars: Option<MultiProgress>,
+    bars: Option<&'static MultiProgress>,
     waiting: Mutex<Option<ProgressBar>>,
 }
 
@@ -36,8 +54,7 @@ pub struct Task {
 impl Progress {
     /// Decides once where to write.
     pub fn new(show: Show) -> Self {
-        let bars = (show == Show::Auto && std::io::stderr().is_terminal())
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let bars = (show == Show::Auto && io::stderr().is_terminal()).then(|| &*BARS);
         Self {
             bars,
             waiting: Mutex::default(),
@@ -46,7 +63,7 @@ impl Progress {
 
     /// Begins a resource.
     pub fn task(&self, name: &str, note: &str) -> Task {
-        let bar = self.bars.as_ref().map(|bars| {
+        let bar = self.bars.map(|bars| {
             let bar = bars.add(ProgressBar::new(0));
             bar.set_style(style("{prefix:>20} {bar:30} {pos}/{len} {msg}"));
             bar.set_prefix(name.to_owned());
@@ -70,7 +87,7 @@ impl Progress {
             .waiting
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match (&self.bars, wait) {
+        match (self.bars, wait) {
             (Some(bars), Some((why, left))) => {
                 let bar = shown.get_or_insert_with(|| {
                     let bar = bars.add(ProgressBar::new_spinner());
@@ -92,7 +109,7 @@ impl Progress {
 
     /// Takes all bars away.
     pub fn clear(&self) {
-        if let Some(bars) = &self.bars {
+        if let Some(bars) = self.bars {
             let _ = bars.clear();
         }
     }

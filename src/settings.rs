@@ -13,18 +13,35 @@ use crate::database::Target;
 use crate::exit::Failure;
 use crate::staging::Staging;
 
-/// The environment: the process's own, then `.env`.
+/// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
-pub struct Environment {
-    dotenv: BTreeMap<String, String>,
-}
+pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Reads `.env` in `folder`, if there is one.
-    pub fn read(folder: &Path) -> Result<Self, Failure> {
+    /// The process's own variables.
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// These and no others.
+    pub fn only(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    }
+
+    /// Adds what `.env` in `folder` sets and nobody else does.
+    fn with_dotenv(mut self, folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(".env");
         if !path.exists() {
-            return Ok(Self::default());
+            return Ok(self);
         }
         // The parser's messages quote the line at fault, which may be a secret.
         let broken = || {
@@ -33,19 +50,16 @@ impl Environment {
                 path.display()
             ))
         };
-        let dotenv = dotenvy::from_path_iter(&path)
-            .map_err(|_| broken())?
-            .collect::<Result<_, _>>()
-            .map_err(|_| broken())?;
-        Ok(Self { dotenv })
+        for variable in dotenvy::from_path_iter(&path).map_err(|_| broken())? {
+            let (name, value) = variable.map_err(|_| broken())?;
+            self.0.entry(name).or_insert(value);
+        }
+        Ok(self)
     }
 
     /// A variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name)
-            .ok()
-            .or_else(|| self.dotenv.get(name).cloned())
-            .filter(|value| !value.is_empty())
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
     }
 }
 
@@ -75,13 +89,12 @@ pub struct Credentials {
 
 impl Settings {
     /// Resolves everything but the credentials, which not every command needs.
-    pub fn resolve(global: &Global) -> Result<Self, Failure> {
+    pub fn resolve(global: &Global, environment: Environment) -> Result<Self, Failure> {
         let current = std::env::current_dir()?;
-        let process = Environment::default();
         let named = global
             .config
             .clone()
-            .or_else(|| process.get("CURSUS_CONFIG").map(PathBuf::from));
+            .or_else(|| environment.get("CURSUS_CONFIG").map(PathBuf::from));
         let here = current.join("pipeline.toml");
         let path = named
             .map(|path| current.join(path))
@@ -90,7 +103,7 @@ impl Settings {
             .as_deref()
             .and_then(Path::parent)
             .map_or(current, Path::to_owned);
-        let environment = Environment::read(&base)?;
+        let environment = environment.with_dotenv(&base)?;
         let config = Config::load(path.as_deref())?;
         let staging = global
             .staging
@@ -169,16 +182,6 @@ impl Settings {
         };
         Ok(api::Client::new(options)?)
     }
-
-    /// Whether a name is set somewhere in the environment.
-    pub fn is_set(&self, name: &str) -> bool {
-        self.environment.get(name).is_some()
-    }
-
-    /// The log filter of `CURSUS_LOG`.
-    pub fn log_filter() -> Option<String> {
-        Environment::default().get("CURSUS_LOG")
-    }
 }
 
 /// Flags are relative to where the command was typed, not to the file.
@@ -187,7 +190,7 @@ fn base_for_flag(dir: &Path) -> PathBuf {
 }
 
 /// Where programs of a user keep what outlives a project: `$XDG_STATE_HOME/cursus`.
-fn state_dir(environment: &Environment) -> Option<PathBuf> {
+pub fn state_dir(environment: &Environment) -> Option<PathBuf> {
     environment
         .get("XDG_STATE_HOME")
         .map(PathBuf::from)

@@ -7,7 +7,9 @@ use flate2::write::GzDecoder;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER,
+};
 
 use super::body::{Body, Spool};
 use super::retry::Problem;
@@ -194,13 +196,22 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(retry_after(&with("retry-after", " 7 ")), Some(Duration::from_secs(7)));
+        assert_eq!(
+            retry_after(&with("retry-after", " 7 ")),
+            Some(Duration::from_secs(7))
+        );
         assert_eq!(retry_after(&with("retry-after", "soon")), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
         let mut headers = with("retry-after", "Mon, 23 Nov 2026 10:00:30 GMT");
-        headers.insert("date", HeaderValue::from_static("Mon, 23 Nov 2026 10:00:00 GMT"));
+        headers.insert(
+            "date",
+            HeaderValue::from_static("Mon, 23 Nov 2026 10:00:00 GMT"),
+        );
         assert_eq!(retry_after(&headers), Some(Duration::from_secs(30)));
-        headers.insert("date", HeaderValue::from_static("Mon, 23 Nov 2026 11:00:00 GMT"));
+        headers.insert(
+            "date",
+            HeaderValue::from_static("Mon, 23 Nov 2026 11:00:00 GMT"),
+        );
         assert_eq!(retry_after(&headers), Some(Duration::ZERO));
     }
 

@@ -2,9 +2,9 @@
 //! It knows nothing of HTTP.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,11 +136,12 @@ impl Write for Spool<'_> {
         if let Store::Memory(bytes, share) = &mut self.store
             && (self.length + added > MEMORY_PER_BODY || !share.grow(added))
         {
-            // Nameless from the start and readable by nobody else.
+            // Nameless from the start; the mode is for those who look through /proc.
             let mut file = match self.directory {
                 Some(directory) => tempfile::tempfile_in(directory)?,
                 None => tempfile::tempfile()?,
             };
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(bytes)?;
             self.store = Store::File(file);
         }

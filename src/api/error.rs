@@ -28,7 +28,9 @@ pub enum ApiError {
         host: String,
     },
     /// The server gives no token, for another reason.
-    #[error("{host} gives no token (POST /oauth/token); see whether the application may use client credentials")]
+    #[error(
+        "{host} gives no token (POST /oauth/token); see whether the application may use client credentials"
+    )]
     TokenRefused {
         /// The server.
         host: String,
@@ -37,7 +39,9 @@ pub enum ApiError {
         source: Problem,
     },
     /// 401 again, with a token that was just made.
-    #[error("{target}: the server does not accept even a new token (401); check the application on the intranet")]
+    #[error(
+        "{target}: the server does not accept even a new token (401); check the application on the intranet"
+    )]
     Unauthorized {
         /// Path and query.
         target: String,
@@ -49,7 +53,9 @@ pub enum ApiError {
         resume_at: Timestamp,
     },
     /// As many hits as `max_hits` allows were used.
-    #[error("the {max_hits} API hits that this run may use are used up; go on with the same command")]
+    #[error(
+        "the {max_hits} API hits that this run may use are used up; go on with the same command"
+    )]
     MaxHits {
         /// The limit that was set.
         max_hits: u64,
@@ -88,7 +94,9 @@ pub enum ApiError {
         target: String,
     },
     /// 400, 422 and the like.
-    #[error("{target}: the server does not accept this request ({status}); check the resource's path and query")]
+    #[error(
+        "{target}: the server does not accept this request ({status}); check the resource's path and query"
+    )]
     Refused {
         /// Path and query.
         target: String,
@@ -115,7 +123,9 @@ pub enum ApiError {
         source: Problem,
     },
     /// Every attempt failed; other pages may do better.
-    #[error("{target}: given up after {attempts} attempts; run again later to fetch what is missing")]
+    #[error(
+        "{target}: given up after {attempts} attempts; run again later to fetch what is missing"
+    )]
     GaveUp {
         /// Path and query.
         target: String,
@@ -126,7 +136,9 @@ pub enum ApiError {
         last: Problem,
     },
     /// Not one attempt reached the server.
-    #[error("{host} could not be reached in {attempts} attempts; check the network and the API's address, then run again")]
+    #[error(
+        "{host} could not be reached in {attempts} attempts; check the network and the API's address, then run again"
+    )]
     Unreachable {
         /// The server.
         host: String,
@@ -137,7 +149,9 @@ pub enum ApiError {
         last: Problem,
     },
     /// The run has no retries left.
-    #[error("{target}: the API fails too often, {retries} retries are spent; run again later, what was fetched is kept")]
+    #[error(
+        "{target}: the API fails too often, {retries} retries are spent; run again later, what was fetched is kept"
+    )]
     BudgetSpent {
         /// Path and query.
         target: String,
@@ -151,7 +165,9 @@ pub enum ApiError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Another process has kept the ledger locked.
-    #[error("another process keeps the ledger of API hits locked; end it, or wait for it, then run again")]
+    #[error(
+        "another process keeps the ledger of API hits locked; end it, or wait for it, then run again"
+    )]
     LedgerBusy,
     /// The body's temporary file could not be read back.
     #[error("{target}: the answer could not be read back from its temporary file")]

@@ -167,10 +167,7 @@ impl Shared {
         }
     }
 
-    fn locked<T>(
-        &mut self,
-        change: impl FnOnce(View<'_>) -> (T, bool),
-    ) -> Result<T, LedgerError> {
+    fn locked<T>(&mut self, change: impl FnOnce(View<'_>) -> (T, bool)) -> Result<T, LedgerError> {
         let (wall, instant) = (SystemTime::now(), std::time::Instant::now());
         let (now, now_up) = millis(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
         let (mut log, hold) = match self.read().map_err(|source| self.error("read", source))? {
@@ -265,7 +262,7 @@ fn open(path: &Path) -> Result<File, LedgerError> {
 
 fn millis(since: Duration) -> (Millis, Millis) {
     let down = Millis::try_from(since.as_millis()).unwrap_or(MAX_TIME);
-    let up = down + Millis::from(since.subsec_nanos() % 1_000_000 != 0);
+    let up = down + Millis::from(!since.subsec_nanos().is_multiple_of(1_000_000));
     (down, up)
 }
 
@@ -274,7 +271,11 @@ fn encode(log: &Log) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + entries.len() * ENTRY + CHECKSUM);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&log.paused_until().to_le_bytes());
-    bytes.extend_from_slice(&u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(
+        &u32::try_from(entries.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     for entry in entries {
         bytes.extend_from_slice(&entry.at.to_le_bytes());
         bytes.extend_from_slice(&entry.count.to_le_bytes());
@@ -335,7 +336,8 @@ mod tests {
     fn take(ledger: &mut Ledger) -> bool {
         ledger
             .transact(|view| {
-                let free = view.log.room(SECOND, view.now) > 0 && view.log.paused_until() <= view.now;
+                let free =
+                    view.log.room(SECOND, view.now) > 0 && view.log.paused_until() <= view.now;
                 if free {
                     view.log.push(view.now_up, 1);
                 }
@@ -378,7 +380,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
         assert!(take(&mut ledger));
-        let file = directory.path().join(format!("hits-{}", short_hash(&["key"])));
+        let file = directory
+            .path()
+            .join(format!("hits-{}", short_hash(&["key"])));
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[HEADER] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
@@ -390,7 +394,9 @@ mod tests {
     fn a_removed_file_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let mut one = Ledger::shared(directory.path(), "key").unwrap();
-        let file = directory.path().join(format!("hits-{}", short_hash(&["key"])));
+        let file = directory
+            .path()
+            .join(format!("hits-{}", short_hash(&["key"])));
         std::fs::remove_file(&file).unwrap();
         let mut two = Ledger::shared(directory.path(), "key").unwrap();
         assert!(take(&mut one));
@@ -402,7 +408,12 @@ mod tests {
     fn a_locked_ledger_is_reported_as_busy_and_freed_with_its_holder() {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
-        let holder = open(&directory.path().join(format!("hits-{}", short_hash(&["key"])))).unwrap();
+        let holder = open(
+            &directory
+                .path()
+                .join(format!("hits-{}", short_hash(&["key"]))),
+        )
+        .unwrap();
         holder.lock().unwrap();
         assert!(ledger.transact(|_| ((), false)).unwrap().is_none());
         drop(holder);
@@ -414,10 +425,10 @@ mod tests {
         fn any_bytes_decode_or_are_refused(bytes: Vec<u8>, cut in 0_usize..200) {
             let _ = decode(&bytes);
             let mut log = Log::default();
-            for (index, byte) in bytes.iter().enumerate() {
-                log.push(index as i64 * 7, u32::from(*byte) + 1);
+            for (at, byte) in (0..).step_by(7).zip(&bytes) {
+                log.push(at, u32::from(*byte) + 1);
             }
-            log.pause(i64::from(bytes.len() as u32));
+            log.pause(77);
             let encoded = encode(&log);
             proptest::prop_assert_eq!(decode(&encoded), Some(log));
             if cut > 0 && cut < encoded.len() {

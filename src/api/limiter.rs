@@ -150,12 +150,9 @@ impl Limiter {
     /// Waits for a turn, first come, first served. To drop the future is to leave the queue; nothing is lost by it.
     pub(crate) async fn turn(&self, purpose: Purpose) -> Result<Turn, Denied> {
         let shared = &self.0;
-        shared.queued.fetch_add(1, Ordering::Relaxed);
-        let _queued = OnDrop(|| {
-            shared.queued.fetch_sub(1, Ordering::Relaxed);
-        });
+        let _queued = Queued::new(shared);
         let mut head = shared.head.lock().await;
-        let _announced = OnDrop(|| shared.announce(None));
+        let _announced = Announced(shared);
         let mut busy_since: Option<Instant> = None;
         loop {
             let decision = shared.decide(&mut head, purpose)?;
@@ -169,12 +166,7 @@ impl Limiter {
                         reason,
                         until: timestamp(time),
                     }));
-                    let started = Instant::now();
-                    let _counted = OnDrop(|| {
-                        if for_what.is_some() {
-                            shared.state().figures.waited += started.elapsed();
-                        }
-                    });
+                    let _waited = for_what.is_some().then(|| Waited::new(shared));
                     tokio::select! {
                         () = tokio::time::sleep_until(time) => {}
                         () = shared.changed.notified() => {}
@@ -249,10 +241,13 @@ impl Shared {
         }
         head.batch = 0;
 
-        let rules = state.windows.rules(&self.limits).ok_or(Denied::ReserveTooLarge {
-            reserve: self.limits.reserve_per_hour,
-            limit: state.windows.hourly_limit(),
-        })?;
+        let rules = state
+            .windows
+            .rules(&self.limits)
+            .ok_or(Denied::ReserveTooLarge {
+                reserve: self.limits.reserve_per_hour,
+                limit: state.windows.hourly_limit(),
+            })?;
         let wanted = if head.ledger.is_shared() {
             let batch = rules.per_second / BATCH_PER_SECOND;
             self.queued.load(Ordering::Relaxed).clamp(1, batch.max(1))
@@ -338,8 +333,13 @@ impl Shared {
 }
 
 enum Look {
-    Free { room: u64 },
-    Later { at: Millis, why: Option<WaitingFor> },
+    Free {
+        room: u64,
+    },
+    Later {
+        at: Millis,
+        why: Option<WaitingFor>,
+    },
     /// Only requests that are still connecting stand in the way.
     Held,
 }
@@ -362,12 +362,7 @@ fn corrected<'a>(view: View<'a>, corrections: &[Correction], now: Instant) -> Vi
     view
 }
 
-fn look(
-    view: &View<'_>,
-    rules: &Rules,
-    connecting: &[(u64, Millis)],
-    wanted: u64,
-) -> Look {
+fn look(view: &View<'_>, rules: &Rules, connecting: &[(u64, Millis)], wanted: u64) -> Look {
     let now = view.now;
     if view.log.paused_until() > now {
         let at = view.log.paused_until();
@@ -472,7 +467,9 @@ impl Turn {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
         self.uncount(&mut state);
-        state.corrections.push(Correction::NeverSent { at: self.at });
+        state
+            .corrections
+            .push(Correction::NeverSent { at: self.at });
         drop(state);
         shared.changed.notify_one();
     }
@@ -552,11 +549,49 @@ fn milliseconds(millis: Millis) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-struct OnDrop<F: FnMut()>(F);
+/// A place in the queue.
+struct Queued<'a>(&'a Shared);
 
-impl<F: FnMut()> Drop for OnDrop<F> {
+impl<'a> Queued<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.queued.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        (self.0)();
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the head announces ends with it.
+struct Announced<'a>(&'a Shared);
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.0.announce(None);
+    }
+}
+
+/// Time that counts as waited.
+struct Waited<'a> {
+    shared: &'a Shared,
+    since: Instant,
+}
+
+impl<'a> Waited<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        self.shared.state().figures.waited += self.since.elapsed();
     }
 }
 

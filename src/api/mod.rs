@@ -90,7 +90,7 @@ impl Options {
             token_dir,
             ledger_dir: None,
             spool_dir: None,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             max_in_flight: 32,
             reserve_per_hour: 0,
             requests_per_second: None,
@@ -199,7 +199,7 @@ impl Client {
         loop {
             effort.attempts += 1;
             inner.budget.request();
-            let problem = match Box::pin(inner.attempt(request, inspect.clone())).await {
+            let problem = match inner.attempt(request.clone(), inspect.clone()).await {
                 Ok(answer) => {
                     return Ok(Answer {
                         attempts: effort.attempts,
@@ -208,7 +208,7 @@ impl Client {
                 }
                 Err(Failure::Unauthorized { generation }) if !renewed => {
                     renewed = true;
-                    Box::pin(inner.token(Want::Another(generation))).await?;
+                    inner.token(Want::Another(generation)).await?;
                     continue;
                 }
                 Err(Failure::Unauthorized { .. }) => Problem::Unauthorized,
@@ -239,13 +239,16 @@ impl Client {
 
     /// What is known of the token in use; asks for one if there is none.
     pub async fn token_info(&self) -> Result<TokenMetadata, ApiError> {
-        Box::pin(self.0.token(Want::Fresh)).await.map(|(_, metadata)| metadata)
+        self.0
+            .token(Want::Fresh)
+            .await
+            .map(|(_, metadata)| metadata)
     }
 
     /// Asks for a new token whatever there is.
     pub async fn refresh_token(&self) -> Result<TokenMetadata, ApiError> {
         self.0.client_refused.store(false, Ordering::Relaxed);
-        Box::pin(self.0.token(Want::New)).await.map(|(_, metadata)| metadata)
+        self.0.token(Want::New).await.map(|(_, metadata)| metadata)
     }
 }
 

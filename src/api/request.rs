@@ -23,10 +23,14 @@ pub enum BaseUrlError {
     )]
     Insecure,
     /// A user or password inside.
-    #[error("the API's address must not hold a user or a password; give the client id and secret by themselves")]
+    #[error(
+        "the API's address must not hold a user or a password; give the client id and secret by themselves"
+    )]
     Credentials,
     /// A path, query or fragment.
-    #[error("the API's address must end after the host, without a path or query, like https://api.intra.42.fr")]
+    #[error(
+        "the API's address must end after the host, without a path or query, like https://api.intra.42.fr"
+    )]
     MoreThanHost,
 }
 
@@ -155,7 +159,10 @@ mod tests {
             ("http://api.intra.42.fr", BaseUrlError::Insecure),
             ("http://127.0.0.1.example.com", BaseUrlError::Insecure),
             ("ftp://localhost", BaseUrlError::Insecure),
-            ("https://me:secret@api.intra.42.fr", BaseUrlError::Credentials),
+            (
+                "https://me:secret@api.intra.42.fr",
+                BaseUrlError::Credentials,
+            ),
             ("https://api.intra.42.fr/v2", BaseUrlError::MoreThanHost),
             ("https://api.intra.42.fr/?a=b", BaseUrlError::MoreThanHost),
         ] {
@@ -179,7 +186,12 @@ mod tests {
             "/v2/cursus/21/users?filter%5Balumni%3F%5D=false&range%5Bupdated_at%5D=a%2Cb%26c"
         );
         let base = BaseUrl::parse("https://api.intra.42.fr").unwrap();
-        for path in ["//evil.example/v2", "https://evil.example", "/v2/a?b#c", "@evil.example/"] {
+        for path in [
+            "//evil.example/v2",
+            "https://evil.example",
+            "/v2/a?b#c",
+            "@evil.example/",
+        ] {
             let hostile = Request {
                 path: path.to_owned(),
                 ..Request::default()

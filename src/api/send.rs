@@ -1,5 +1,6 @@
 //! One attempt: a slot, a token, a turn, the request, the judged and inspected answer. It never tries twice.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,13 +25,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const TOKEN_TARGET: &str = "/oauth/token";
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
+const TOKEN_TIMEOUT: Duration = Duration::from_mins(1);
+
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Why an attempt gave no page.
 pub(crate) enum Failure {
     Problem(Problem),
     /// The server refused the token of this generation.
-    Unauthorized { generation: u64 },
+    Unauthorized {
+        generation: u64,
+    },
     Final(ApiError),
 }
 
@@ -66,9 +71,18 @@ pub(crate) fn http_client(base_url: &BaseUrl) -> Result<reqwest::Client, ApiErro
 }
 
 impl Inner {
-    pub(crate) async fn attempt<T: Send + 'static>(
+    /// Boxed: the future is large, and its type says no more than that it can be sent.
+    pub(crate) fn attempt<T: Send + 'static>(
         &self,
-        request: &Request,
+        request: Request,
+        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+    ) -> Boxed<'_, Result<Answer<T>, Failure>> {
+        Box::pin(self.try_once(request, inspect))
+    }
+
+    async fn try_once<T: Send + 'static>(
+        &self,
+        request: Request,
         inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
     ) -> Result<Answer<T>, Failure> {
         let _slot = self.slots.acquire().await;
@@ -77,7 +91,7 @@ impl Inner {
         let started = Instant::now();
         let http_request = self
             .http
-            .get(self.options.base_url.join(request))
+            .get(self.options.base_url.join(&request))
             .header(AUTHORIZATION, bearer.header)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
@@ -99,7 +113,7 @@ impl Inner {
         let spool = Spool::new(self.options.spool_dir.as_deref(), &self.memory);
         let body = answer::take_in(response, spool, timeout).await?;
         let (duration, received_at) = (started.elapsed(), Timestamp::now());
-        let (inspected, body) = self.inspected(request, body, inspect).await?;
+        let (inspected, body) = self.inspected(request.target(), body, inspect).await?;
         Ok(Answer {
             inspected,
             body,
@@ -117,7 +131,7 @@ impl Inner {
     async fn admitted(&self) -> Result<(Bearer, Turn), ApiError> {
         let mut tries = 0;
         loop {
-            let (bearer, _) = Box::pin(self.token(Want::Fresh)).await?;
+            let (bearer, _) = self.token(Want::Fresh).await?;
             let turn = self.limiter.turn(Purpose::Hit).await?;
             tries += 1;
             // A token that never lives long enough is sent as it is.
@@ -130,7 +144,7 @@ impl Inner {
 
     async fn inspected<T: Send + 'static>(
         &self,
-        request: &Request,
+        target: String,
         body: Body,
         inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
     ) -> Result<(T, Body), Failure> {
@@ -143,26 +157,20 @@ impl Inner {
             let result = body.read().map(|bytes| inspect(&bytes));
             (result, body)
         });
-        let target = || request.target();
         match inspection.await {
             Ok((Ok(Ok(inspected)), body)) => Ok((inspected, body)),
             Ok((Ok(Err(complaint)), _)) => Err(Problem::Inspect(complaint).into()),
-            Ok((Err(source), _)) => Err(ApiError::Reread {
-                target: target(),
-                source,
-            }
-            .into()),
-            Err(_) => Err(ApiError::Interrupted { target: target() }.into()),
+            Ok((Err(source), _)) => Err(ApiError::Reread { target, source }.into()),
+            Err(_) => Err(ApiError::Interrupted { target }.into()),
         }
     }
 
     /// A token as wanted; a request for one obeys the limits and is retried like any other.
-    pub(crate) async fn token(&self, want: Want) -> Result<(Bearer, TokenMetadata), ApiError> {
-        let host = self.options.base_url.host();
-        self.tokens
-            .get(want, || self.new_token())
-            .await
-            .map_err(|failure| match failure {
+    pub(crate) fn token(&self, want: Want) -> Boxed<'_, Result<(Bearer, TokenMetadata), ApiError>> {
+        Box::pin(async move {
+            let host = self.options.base_url.host();
+            let token = self.tokens.get(want, self.new_token()).await;
+            token.map_err(|failure| match failure {
                 Failure::Final(error) => error,
                 Failure::Problem(Problem::InvalidClient) | Failure::Unauthorized { .. } => {
                     ApiError::InvalidClient {
@@ -174,6 +182,7 @@ impl Inner {
                     source,
                 },
             })
+        })
     }
 
     async fn new_token(&self) -> Result<NewToken, Failure> {
@@ -189,12 +198,11 @@ impl Inner {
                 .turn(Purpose::Token)
                 .await
                 .map_err(ApiError::from)?;
-            let turn = Mutex::new(Some(turn));
-            let sent = self.tokens.exchange(|request| {
-                let turn = turn.lock().unwrap_or_else(PoisonError::into_inner).take();
-                self.send_token_request(turn, request)
-            });
-            match sent.await {
+            let sender = TokenSender {
+                inner: self,
+                turn: Mutex::new(Some(turn)),
+            };
+            match self.tokens.exchange(&sender).await {
                 Ok(token) => return Ok(token),
                 Err(problem @ Problem::InvalidClient) => {
                     self.client_refused.store(true, Ordering::Relaxed);
@@ -230,12 +238,35 @@ impl Inner {
             // The body says which of the errors that OAuth2 knows it is.
             None | Some(Problem::Refused(400)) => {}
             Some(_) => {
-                return Err(answer::judged(response).await.err().unwrap_or(Problem::NoToken));
+                return Err(answer::judged(response)
+                    .await
+                    .err()
+                    .unwrap_or(Problem::NoToken));
             }
         }
         let mut http_response = oauth2::http::Response::new(answer::drain(response).await);
         *http_response.status_mut() = status;
         Ok(http_response)
+    }
+}
+
+/// Carries one request of the `oauth2` library, on one turn.
+pub(crate) struct TokenSender<'a> {
+    inner: &'a Inner,
+    turn: Mutex<Option<Turn>>,
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
+    type Error = Problem;
+    type Future = Boxed<'c, Result<oauth2::HttpResponse, Problem>>;
+
+    fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
+        let turn = self
+            .turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        Box::pin(self.inner.send_token_request(turn, request))
     }
 }
 

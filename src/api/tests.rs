@@ -1,0 +1,581 @@
+//! The client against a real server on this machine: what it sends, what it believes, when it gives up.
+
+mod server;
+
+use std::error::Error as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use self::server::{Received, Reply, Server, http, json, token};
+use super::*;
+
+const PAGE: &str = r#"[{"id":2},{"id":1}]"#;
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+fn options(server: &Server, directory: &tempfile::TempDir) -> Options {
+    Options {
+        timeout: Duration::from_secs(20),
+        backoff_base: Duration::from_millis(1),
+        spool_dir: Some(directory.path().to_owned()),
+        ..Options::new(
+            BaseUrl::parse(&server.url).unwrap(),
+            "the-id".to_owned(),
+            SecretString::from("canary-secret"),
+            directory.path().join("tokens"),
+        )
+    }
+}
+
+/// A client and the directory that it needs for as long as it lives.
+fn client(server: &Server) -> (Client, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    (Client::new(options(server, &directory)).unwrap(), directory)
+}
+
+fn users() -> Request {
+    Request {
+        path: "/v2/users".to_owned(),
+        query: vec![("page[number]".to_owned(), "1".to_owned())],
+        timeout: None,
+    }
+}
+
+fn records(bytes: &[u8]) -> Result<usize, InspectError> {
+    serde_json::from_slice::<Vec<serde_json::Value>>(bytes)
+        .map(|records| records.len())
+        .map_err(|_| InspectError("is not a JSON array".to_owned()))
+}
+
+async fn page(client: &Client) -> Result<Answer<usize>, ApiError> {
+    client.page(&users(), records).await
+}
+
+/// Everything that a person or a log would see of an error.
+fn told(error: &ApiError) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push(' ');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    for secret in ["canary-token", "canary-secret", "canary-body"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_page_is_the_bytes_as_sent_with_what_the_headers_say() {
+    let server = Server::with_token(|_| {
+        Reply::Bytes(http(
+            200,
+            &[
+                JSON,
+                ("X-Total", "17570"),
+                ("X-Per-Page", "100"),
+                ("Date", "Mon, 23 Nov 2026 10:00:00 GMT"),
+                ("X-Hourly-RateLimit-Remaining", "1187"),
+            ],
+            PAGE.as_bytes(),
+        ))
+    })
+    .await;
+    let (client, _directory) = client(&server);
+    let answer = page(&client).await.unwrap();
+    assert_eq!(answer.body.read().unwrap(), PAGE.as_bytes());
+    assert_eq!(
+        (answer.inspected, answer.total, answer.per_page),
+        (2, Some(17_570), Some(100))
+    );
+    assert_eq!((answer.status, answer.attempts), (200, 1));
+    assert_eq!(answer.date.unwrap().to_string(), "2026-11-23T10:00:00Z");
+    let statistics = client.statistics();
+    assert_eq!(
+        (
+            statistics.hits,
+            statistics.token_requests,
+            statistics.retries
+        ),
+        (1, 1, 0)
+    );
+    assert_eq!(statistics.rate.hour_remaining, Some(1_187));
+
+    let sent = &server.pages()[0];
+    assert!(
+        sent.head
+            .starts_with("GET /v2/users?page%5Bnumber%5D=1 HTTP/1.1")
+    );
+    assert_eq!(sent.header("authorization").unwrap(), "Bearer canary-token");
+    assert_eq!(sent.header("accept-encoding").unwrap(), "identity");
+    assert!(sent.header("user-agent").unwrap().starts_with("cursus/"));
+    let asked = &server.tokens()[0];
+    assert!(asked.body.contains("grant_type=client_credentials"));
+    assert!(
+        asked.body.contains("client_id=the-id")
+            && asked.body.contains("client_secret=canary-secret")
+    );
+}
+
+#[tokio::test]
+async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let whole = gzip(PAGE.as_bytes());
+    let damaged = whole[..whole.len() - 3].to_vec();
+    let html = ("Content-Type", "text/html");
+    let faults: Vec<(&str, Reply)> = vec![
+        ("500", json(500, "{}")),
+        ("502", Reply::Bytes(http(502, &[html], b"<html>"))),
+        ("503", Reply::Bytes(http(503, &[html], b"<html>"))),
+        ("204", Reply::Bytes(http(204, &[], b""))),
+        ("429", Reply::Bytes(http(429, &[("Retry-After", "1"), ("Content-Type", "text/plain")], b"429 Too Many"))),
+        ("a web page", Reply::Bytes(http(200, &[html], b"<html>canary-body"))),
+        ("plain text", Reply::Bytes(http(200, &[("Content-Type", "text/plain")], b"[]"))),
+        ("an object", json(200, r#"{"a":"canary-body"}"#)),
+        ("an empty body", json(200, "")),
+        ("broken JSON", json(200, r#"[{"id":2},"#)),
+        ("a short body", Reply::Cut(http(200, &[JSON, ("Content-Length", "19")], b"[{\"id\":2}"))),
+        ("a cut chunked body", Reply::Cut(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{\"id\r\n".to_vec())),
+        ("a reset", Reply::Reset),
+        ("no HTTP", Reply::Cut(b"what?\r\n\r\n".to_vec())),
+        ("a closed connection", Reply::Cut(Vec::new())),
+        ("a server that stalls", Reply::Stall),
+        ("an unknown encoding", Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "br")], b"??"))),
+        ("damaged gzip", Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip")], &damaged))),
+    ];
+    for (name, fault) in faults {
+        let fault = std::sync::Mutex::new(Some(fault));
+        // The first answer teaches the limits, the second is the fault.
+        let server = Server::with_token(move |received| {
+            let fault = (received.earlier == 1)
+                .then(|| fault.lock().unwrap().take())
+                .flatten();
+            fault.unwrap_or_else(|| json(200, PAGE))
+        })
+        .await;
+        let (client, _directory) = client(&server);
+        page(&client).await.unwrap();
+        let request = Request {
+            timeout: Some(Duration::from_millis(if name.contains("stalls") {
+                200
+            } else {
+                20_000
+            })),
+            ..users()
+        };
+        let answer = client.page(&request, records).await.unwrap();
+        assert_eq!((answer.attempts, answer.inspected), (2, 2), "{name}");
+        assert_eq!(client.statistics().retries, 1, "{name}");
+        assert_eq!(client.statistics().hits, 3, "{name}");
+        assert_eq!(
+            client.statistics().rejected_429,
+            u64::from(name == "429"),
+            "{name}"
+        );
+    }
+
+    let server = Server::with_token(move |_| {
+        Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip")], &whole))
+    })
+    .await;
+    let (client, _directory) = client(&server);
+    assert_eq!(
+        page(&client).await.unwrap().body.read().unwrap(),
+        PAGE.as_bytes(),
+        "gzip that nobody asked for"
+    );
+}
+
+#[tokio::test]
+async fn slow_chunked_and_large_bodies_arrive_whole() {
+    let large = format!("[{}]", vec![r#"{"id":1}"#; 400_000].join(","));
+    let expected = large.clone();
+    let server = Server::with_token(move |_| {
+        let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n".to_vec();
+        for chunk in large.as_bytes().chunks(7_919) {
+            bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            bytes.extend(chunk);
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"0\r\n\r\n");
+        Reply::Bytes(bytes)
+    })
+    .await;
+    let (client, directory) = client(&server);
+    let answer = page(&client).await.unwrap();
+    assert_eq!(answer.inspected, 400_000);
+    assert_eq!(answer.body.len(), expected.len() as u64);
+    assert!(answer.body.read().unwrap() == expected.as_bytes());
+    let named = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(named, 1, "the directory of the token alone");
+}
+
+#[tokio::test]
+async fn what_cannot_pass_is_named_at_once() {
+    let html = ("Content-Type", "text/html; charset=UTF-8");
+    let elsewhere = Server::with_token(|_| json(200, "[]")).await;
+    let location = format!("{}/v2/users", elsewhere.url);
+    for (reply, fatal, expected) in [
+        (
+            http(403, &[JSON], br#"{"error":"canary-body"}"#),
+            false,
+            "role or scope",
+        ),
+        (
+            http(403, &[html], b"<html>Just a moment..."),
+            true,
+            "Cloudflare",
+        ),
+        (http(403, &[], b"  <!DOCTYPE html>"), true, "Cloudflare"),
+        (http(404, &[JSON], b"{}"), false, "404"),
+        (http(400, &[JSON], b"{}"), false, "400"),
+        (http(422, &[JSON], br#"{"canary-body":1}"#), false, "422"),
+        (
+            http(302, &[("Location", &location)], b""),
+            true,
+            "points elsewhere",
+        ),
+        (http(304, &[], b""), true, "points elsewhere"),
+    ] {
+        let server = Server::with_token(move |_| Reply::Bytes(reply.clone())).await;
+        let (client, _directory) = client(&server);
+        let error = page(&client).await.unwrap_err();
+        let text = told(&error);
+        assert!(
+            text.contains(expected) && text.contains("/v2/users?page%5Bnumber%5D=1"),
+            "{text}"
+        );
+        assert_eq!(error.is_fatal_for_run(), fatal, "{text}");
+        assert_eq!(client.statistics().hits, 1);
+    }
+    assert!(
+        elsewhere.pages().is_empty(),
+        "no token is carried elsewhere"
+    );
+}
+
+#[tokio::test]
+async fn a_page_is_given_up_after_five_retries_and_a_run_when_its_budget_is_spent() {
+    let server = Server::with_token(|_| json(500, "{\"canary-body\":1}")).await;
+    let (client, _directory) = client(&server);
+    let error = page(&client).await.unwrap_err();
+    let text = told(&error);
+    assert!(
+        matches!(error, ApiError::GaveUp { attempts: 6, .. }) && text.contains("500"),
+        "{text}"
+    );
+    assert!(!error.is_fatal_for_run());
+    let mut pages = 1;
+    let error = loop {
+        let error = page(&client).await.unwrap_err();
+        pages += 1;
+        if error.is_fatal_for_run() {
+            break error;
+        }
+    };
+    told(&error);
+    assert!(matches!(error, ApiError::BudgetSpent { .. }));
+    assert!(
+        server.pages().len() < 35,
+        "{} requests for {pages} pages",
+        server.pages().len()
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unreachable_and_costs_no_hits() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let (client, _directory) = client(&server);
+    client.token_info().await.unwrap();
+    drop(server);
+    // The connection of the token request may still be open in the pool; the server behind it is gone.
+    let error = loop {
+        match page(&client).await {
+            Err(error) => break error,
+            Ok(_) => tokio::task::yield_now().await,
+        }
+    };
+    let text = told(&error);
+    assert!(
+        matches!(error, ApiError::Unreachable { attempts: 6, .. }) && error.is_fatal_for_run(),
+        "{text}"
+    );
+    assert!(text.contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn one_token_serves_all_requests_and_the_next_command() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let (first, directory) = client(&server);
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let client = first.clone();
+        tasks.spawn(async move { page(&client).await.unwrap().inspected });
+    }
+    assert_eq!(tasks.join_all().await, vec![2; 20]);
+    assert_eq!(server.tokens().len(), 1);
+
+    let next = Client::new(options(&server, &directory)).unwrap();
+    let metadata = next.token_info().await.unwrap();
+    page(&next).await.unwrap();
+    assert_eq!(server.tokens().len(), 1, "the file is used");
+    assert_eq!(metadata.scopes, ["public", "projects"]);
+    assert_eq!(metadata.created.as_second(), 1_700_000_000);
+    assert_eq!(
+        metadata.secret_valid_until.unwrap().as_second(),
+        1_702_000_000
+    );
+    next.refresh_token().await.unwrap();
+    assert_eq!(server.tokens().len(), 2);
+}
+
+/// Gives tokens `canary-token-1`, `-2` …, and accepts only what `accepts` says.
+async fn picky_server(accepts: impl Fn(&Received, &str) -> bool + Send + Sync + 'static) -> Server {
+    Server::start(move |received| {
+        if received.is_token() {
+            return token(&format!("canary-token-{}", received.earlier + 1), 7_200);
+        }
+        let bearer = received.header("authorization").unwrap();
+        if accepts(received, bearer.trim_start_matches("Bearer ")) {
+            json(200, PAGE)
+        } else {
+            json(401, r#"{"error":"canary-body"}"#)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_token_revoked_midway_is_renewed_once_for_everybody() {
+    let server =
+        picky_server(|received, token| received.earlier < 3 || token == "canary-token-2").await;
+    let (client, _directory) = client(&server);
+    let mut tasks = JoinSet::new();
+    for _ in 0..30 {
+        let client = client.clone();
+        tasks.spawn(async move { page(&client).await.unwrap().inspected });
+    }
+    assert_eq!(tasks.join_all().await, vec![2; 30]);
+    assert_eq!(server.tokens().len(), 2);
+    assert_eq!(client.statistics().retries, 0);
+}
+
+#[tokio::test]
+async fn a_second_401_ends_it_and_another_commands_token_is_taken_over() {
+    let server = picky_server(|_, _| false).await;
+    let (client, _directory) = client(&server);
+    let error = page(&client).await.unwrap_err();
+    told(&error);
+    assert!(matches!(error, ApiError::Unauthorized { .. }) && error.is_fatal_for_run());
+    assert_eq!((server.pages().len(), server.tokens().len()), (2, 2));
+
+    let server = picky_server(|_, token| token == "canary-token-2").await;
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (
+        Client::new(options(&server, &directory)).unwrap(),
+        Client::new(options(&server, &directory)).unwrap(),
+    );
+    one.token_info().await.unwrap();
+    two.refresh_token().await.unwrap();
+    page(&one).await.unwrap();
+    assert_eq!(
+        server.tokens().len(),
+        2,
+        "the renewed token was in the file"
+    );
+}
+
+#[tokio::test]
+async fn tokens_that_hardly_live_are_renewed_and_never_looped_over() {
+    let server = Server::start(|received| {
+        if received.is_token() {
+            token("canary-token", 0)
+        } else {
+            json(200, PAGE)
+        }
+    })
+    .await;
+    let (client, _directory) = client(&server);
+    page(&client).await.unwrap();
+    page(&client).await.unwrap();
+    assert_eq!(server.pages().len(), 2);
+    assert!(server.tokens().len() <= 6);
+}
+
+#[tokio::test]
+async fn refused_credentials_stop_everything_with_one_request_and_a_hint() {
+    for reply in [
+        || {
+            json(
+                401,
+                r#"{"error":"invalid_client","error_description":"canary-body"}"#,
+            )
+        },
+        || json(401, "canary-body"),
+        || json(400, r#"{"error":"invalid_client"}"#),
+    ] {
+        let server = Server::start(move |_| reply()).await;
+        let (client, _directory) = client(&server);
+        let mut tasks = JoinSet::new();
+        for _ in 0..10 {
+            let client = client.clone();
+            tasks.spawn(async move { page(&client).await.unwrap_err() });
+        }
+        for error in tasks.join_all().await {
+            assert!(matches!(error, ApiError::InvalidClient { .. }) && error.is_fatal_for_run());
+            assert!(told(&error).contains("28 days"));
+        }
+        assert_eq!((server.tokens().len(), server.pages().len()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn token_answers_that_may_pass_are_asked_for_again_and_bad_ones_never_shown() {
+    let server = Server::start(|received| match (received.is_token(), received.earlier) {
+        (true, 0) => Reply::Bytes(http(502, &[("Content-Type", "text/html")], b"<html>")),
+        (true, 1) => json(200, r#"{"access_token":5,"canary-token":1}"#),
+        (true, _) => token("canary-token", 7_200),
+        (false, _) => json(200, PAGE),
+    })
+    .await;
+    let (client, _directory) = client(&server);
+    page(&client).await.unwrap();
+    assert_eq!(server.tokens().len(), 3);
+
+    let server = Server::start(|_| {
+        json(
+            400,
+            r#"{"error":"unauthorized_client","error_description":"canary-body"}"#,
+        )
+    })
+    .await;
+    let (client, _directory) = self::client(&server);
+    let error = page(&client).await.unwrap_err();
+    told(&error);
+    assert!(matches!(error, ApiError::TokenRefused { .. }));
+    assert_eq!(server.tokens().len(), 1);
+}
+
+#[tokio::test]
+async fn never_more_in_flight_than_allowed_and_dropped_requests_make_room() {
+    let gate = Arc::new(Notify::new());
+    let server = Server::with_token({
+        let gate = Arc::clone(&gate);
+        move |received| {
+            if received.earlier == 0 {
+                json(200, PAGE)
+            } else {
+                Reply::After(Arc::clone(&gate), Box::new(json(200, PAGE)))
+            }
+        }
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let client = Client::new(Options {
+        max_in_flight: 3,
+        ..options(&server, &directory)
+    })
+    .unwrap();
+    page(&client).await.unwrap();
+    let mut dropped = Vec::new();
+    for _ in 0..3 {
+        let client = client.clone();
+        dropped.push(tokio::spawn(async move { page(&client).await }));
+    }
+    while server.pages().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    dropped.iter().for_each(tokio::task::JoinHandle::abort);
+    let mut tasks = JoinSet::new();
+    for _ in 0..9 {
+        let client = client.clone();
+        tasks.spawn(async move { page(&client).await.unwrap().inspected });
+    }
+    while server.pages().len() < 13 {
+        gate.notify_waiters();
+        tokio::task::yield_now().await;
+    }
+    while !tasks.is_empty() {
+        gate.notify_waiters();
+        tokio::select! {
+            Some(done) = tasks.join_next() => assert_eq!(done.unwrap(), 2),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    // The three that were given up may still be on the server.
+    assert!(server.most_under_way() <= 6);
+    assert_eq!(client.statistics().hits, 13);
+}
+
+#[tokio::test]
+async fn hits_end_the_run_exactly_where_they_should() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let client = Client::new(Options {
+        max_hits: Some(3),
+        ..options(&server, &directory)
+    })
+    .unwrap();
+    let mut tasks = JoinSet::new();
+    for _ in 0..10 {
+        let client = client.clone();
+        tasks.spawn(async move { page(&client).await });
+    }
+    let results = tasks.join_all().await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 3);
+    for error in results.into_iter().filter_map(Result::err) {
+        assert!(error.is_used_up() && error.is_fatal_for_run());
+    }
+    assert_eq!(server.pages().len(), 3);
+
+    let server = Server::with_token(|_| {
+        Reply::Bytes(http(
+            200,
+            &[JSON, ("X-Hourly-RateLimit-Remaining", "5")],
+            PAGE.as_bytes(),
+        ))
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let client = Client::new(Options {
+        reserve_per_hour: 5,
+        wait_for_next_hour: false,
+        ..options(&server, &directory)
+    })
+    .unwrap();
+    page(&client).await.unwrap();
+    let error = page(&client).await.unwrap_err();
+    assert!(matches!(error, ApiError::HitsUsedUp { .. }) && error.is_used_up());
+    assert_eq!(server.pages().len(), 1);
+}
+
+#[tokio::test]
+async fn an_inspector_that_panics_costs_its_page_only() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let (client, _directory) = client(&server);
+    let inspect = |bytes: &[u8]| -> Result<(), InspectError> { panic!("{}", bytes.len()) };
+    let error = client.page(&users(), inspect).await.unwrap_err();
+    assert!(matches!(error, ApiError::Interrupted { .. }) && !error.is_fatal_for_run());
+    page(&client).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_that_is_printed_holds_a_secret() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let (client, _directory) = client(&server);
+    let answer = page(&client).await.unwrap();
+    let metadata = client.token_info().await.unwrap();
+    let printed = format!(
+        "{client:?} {answer:?} {metadata:?} {:?}",
+        client.statistics()
+    );
+    assert!(!printed.contains("canary"), "{printed}");
+    assert!(!printed.contains("id\\\":2"), "no content: {printed}");
+}

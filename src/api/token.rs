@@ -22,12 +22,13 @@ use serde::{Deserialize, Serialize};
 use super::ledger::short_hash;
 use super::request::BaseUrl;
 use super::retry::Problem;
+use super::send::TokenSender;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// The life of a token whose answer does not tell.
-const USUAL_LIFE: Duration = Duration::from_secs(7_200);
+const USUAL_LIFE: Duration = Duration::from_hours(2);
 
 type OAuthClient = oauth2::Client<
     BasicErrorResponse,
@@ -146,10 +147,10 @@ impl Tokens {
     }
 
     /// A token as wanted: the one at hand, else the one in the file, else a new one through `fetch`.
-    pub(crate) async fn get<E, F: Future<Output = Result<NewToken, E>>>(
+    pub(crate) async fn get<E>(
         &self,
         want: Want,
-        fetch: impl FnOnce() -> F,
+        fetch: impl Future<Output = Result<NewToken, E>> + Send,
     ) -> Result<(Bearer, TokenMetadata), E>
     where
         E: From<Problem>,
@@ -164,7 +165,10 @@ impl Tokens {
         // Another command may have renewed it since; and on a 401 it usually has.
         let look_into_file = want != Want::New
             && (!current.file_was_read || refused.is_some())
-            && current.token.as_ref().is_none_or(|token| !token.is_fresh(now));
+            && current
+                .token
+                .as_ref()
+                .is_none_or(|token| !token.is_fresh(now));
         if look_into_file {
             current.file_was_read = true;
             let kept = read(self.path.clone()).await.filter(|kept| {
@@ -178,12 +182,9 @@ impl Tokens {
             }
         }
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
-            return Ok((
-                bearer(token, current.generation)?,
-                token.metadata.clone(),
-            ));
+            return Ok((bearer(token, current.generation)?, token.metadata.clone()));
         }
-        let token = fetch().await?.0;
+        let token = fetch.await?.0;
         if let Err(error) = write(self.path.clone(), token.clone()).await {
             // Without the file the next command asks for a token of its own: one request, no harm.
             tracing::warn!(
@@ -209,19 +210,13 @@ impl Tokens {
                 .is_some_and(|token| token.is_fresh(now))
     }
 
-    /// Asks the server for a token; `send` carries the request and judges the status.
-    pub(crate) async fn exchange<F>(
-        &self,
-        send: impl Fn(oauth2::HttpRequest) -> F + Send + Sync,
-    ) -> Result<NewToken, Problem>
-    where
-        F: Future<Output = Result<oauth2::HttpResponse, Problem>> + Send,
-    {
+    /// Asks the server for a token; `sender` carries the request and judges the status.
+    pub(crate) async fn exchange(&self, sender: &TokenSender<'_>) -> Result<NewToken, Problem> {
         let asked = Timestamp::now();
         let answer = self
             .oauth
             .exchange_client_credentials()
-            .request_async(&send)
+            .request_async(sender)
             .await
             .map_err(|error| match error {
                 RequestTokenError::Request(problem) => problem,

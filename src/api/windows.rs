@@ -24,6 +24,9 @@ const HOUR_SLACK: Millis = 2_000;
 /// Turns are spread to at least nine tenths of an even distance, in groups of a twentieth of a second's worth.
 const GROUPS: u64 = 20;
 
+/// What was heard longer ago may have been overtaken by others on the key: one request looks first.
+const STALE: Duration = Duration::from_mins(1);
+
 /// A pause beyond this is about the hour, whatever the answer calls it.
 pub(crate) const LONG_PAUSE: Millis = 60_000;
 
@@ -93,7 +96,10 @@ impl Rules {
 /// Why nobody may send now, whatever the log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Block {
-    Until { time: Instant, why: WaitingFor },
+    Until {
+        time: Instant,
+        why: WaitingFor,
+    },
     /// Until one of the requests in flight is answered: it will tell more.
     Answers,
 }
@@ -106,6 +112,7 @@ struct Hour {
     told: u64,
     /// `told` less later requests that were sent and never answered.
     left: u64,
+    heard: Instant,
     /// When the window of the first answer since a rise has surely passed.
     frees_at: Instant,
 }
@@ -149,9 +156,10 @@ impl Windows {
     pub(crate) fn rules(&self, limits: &Limits) -> Option<Rules> {
         // A server that never names a limit is held to the user's cap, or to the default.
         let unnamed = |cap: bool, default| (!(cap && self.answered)).then_some(default);
-        let second = self
-            .second_limit
-            .or(unnamed(limits.requests_per_second.is_some(), DEFAULT_PER_SECOND));
+        let second = self.second_limit.or(unnamed(
+            limits.requests_per_second.is_some(),
+            DEFAULT_PER_SECOND,
+        ));
         let cap = limits
             .requests_per_second
             .filter(|rate| rate.is_finite() && *rate > 0.0)
@@ -161,7 +169,10 @@ impl Windows {
             });
         let hour = self
             .hour_limit
-            .or(unnamed(limits.requests_per_hour.is_some(), DEFAULT_PER_HOUR))
+            .or(unnamed(
+                limits.requests_per_hour.is_some(),
+                DEFAULT_PER_HOUR,
+            ))
             .map_or(u64::MAX, |limit| {
                 limit.saturating_sub(u64::from(limits.reserve_per_hour))
             })
@@ -216,7 +227,9 @@ impl Windows {
                 why: WaitingFor::NextHour,
             })
         } else {
-            (hour.left.saturating_sub(self.outstanding) <= reserve).then_some(Block::Answers)
+            let unsure = now > hour.heard + STALE && self.outstanding > 0;
+            let scarce = hour.left.saturating_sub(self.outstanding) <= reserve;
+            (unsure || scarce).then_some(Block::Answers)
         }
     }
 
@@ -260,6 +273,7 @@ impl Windows {
                 number,
                 told,
                 left: told,
+                heard: now,
                 frees_at: same.map_or(now + hour_and_slack(), |hour| hour.frees_at),
             });
         }

@@ -135,8 +135,8 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     let said = |failure: Failure| vec![chain(failure.error.as_ref())];
     let schema = settings.config.database.schema.as_str();
     let database = super::load::connect(settings, "cursus doctor").await.map_err(said)?;
-    let folder = settings.config.path.as_deref().and_then(Path::parent);
-    let pending = migrate::pending(&database.client, schema, folder)
+    let folder = settings.config.migrations();
+    let pending = migrate::pending(&database.client, schema, folder.as_deref())
         .await
         .map_err(|error| vec![chain(&error)])?;
     if !pending.is_empty() {

@@ -1,7 +1,5 @@
 //! `cursus migrate`.
 
-use std::path::Path;
-
 use crate::cli::{Global, MigrateArgs};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
@@ -12,8 +10,8 @@ pub(super) async fn run(global: &Global, settings: &Settings, arguments: &Migrat
     let schema = arguments.into.as_deref().unwrap_or(configured);
     crate::name::Name::parse(schema).map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
     let mut database = super::load::connect(settings, "cursus migrate").await?;
-    let folder = settings.config.path.as_deref().and_then(Path::parent);
-    let migrated = crate::migrate::migrate(&mut database.client, schema, folder).await?;
+    let folder = settings.config.migrations();
+    let migrated = crate::migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
     database.close().await?;
     if global.json {
         super::print_json(&serde_json::json!({ "schema": schema, "applied": migrated.applied }));

@@ -13,6 +13,20 @@ use crate::settings::Settings;
 
 /// Runs the command.
 pub(super) async fn run(global: &Global, settings: &Settings, arguments: &ExtractArgs) -> Result<Exit, Failure> {
+    let (report, exit) = extract_and_load(global, settings, arguments).await?;
+    if !global.json && !report.tables.is_empty() {
+        super::print_line(&tables_table(&report.tables).to_string());
+    }
+    super::extract::finish(global, &report);
+    Ok(exit)
+}
+
+/// Extracts, then loads all that waits.
+pub(super) async fn extract_and_load(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+) -> Result<(RunReport, Exit), Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
@@ -32,11 +46,7 @@ pub(super) async fn run(global: &Global, settings: &Settings, arguments: &Extrac
         }
     };
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if !global.json && !report.tables.is_empty() {
-        super::print_line(&tables_table(&report.tables).to_string());
-    }
-    super::extract::finish(global, &report);
-    Ok(extracted.max(loaded))
+    Ok((report, extracted.max(loaded)))
 }
 
 /// Resources whose past the database does not have and staging cannot give any more: they are read in full.

@@ -43,7 +43,7 @@ fn refused(error: &tokio_postgres::Error) -> Failure {
 }
 
 /// Header and rows of a query's last result.
-async fn ask(database: &Database, query: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
+pub(super) async fn ask(database: &Database, query: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
     let messages = database
         .client
         .simple_query(query)
@@ -77,11 +77,16 @@ async fn text(database: &Database, query: &str, csv: bool) -> Result<Exit, Failu
     } else {
         let names: Vec<&str> = header.iter().map(String::as_str).collect();
         let count = rows.len();
-        let rows = rows.into_iter().map(|row| row.into_iter().map(|cell| printable(&cell.unwrap_or_default())).collect());
+        let rows = rows.iter().map(|row| shown(row));
         super::print_line(&table(&names, rows, usize::MAX).to_string());
         super::eprint_line(&format!("{count} {}", if count == 1 { "row" } else { "rows" }));
     }
     Ok(Exit::Done)
+}
+
+/// A row for a terminal.
+pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
+    row.iter().map(|cell| printable(cell.as_deref().unwrap_or_default())).collect()
 }
 
 /// What people wrote into the API must not command the terminal.

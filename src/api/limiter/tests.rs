@@ -126,11 +126,12 @@ proptest! {
         rolling: bool,
         phase in 0_u64..3_600_000,
         limit in 40_u64..120,
-        others in proptest::collection::vec(0_u64..15_000_000, 0..60),
+        gaps in proptest::collection::vec(20_000_u64..400_000, 0..80),
         latency in 0_u64..5_000,
         count in 1_usize..250,
     ) {
         const RESERVE: u64 = 10;
+        let others = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
         let (taken, least) = on_paused_clock(async {
             let limiter = limiter(Limits { reserve_per_hour: 10, ..limits() });
             let model = Arc::new(Mutex::new(Hours { rolling, phase, limit, others, ours: Vec::new() }));
@@ -152,7 +153,7 @@ proptest! {
             (remaining.len(), remaining.into_iter().min())
         });
         prop_assert_eq!(taken, count);
-        // Others may take one while ours are under way; they are few here.
+        // What others take while ours are under way, or before a new look after a minute, cannot be known.
         prop_assert!(least >= Some(RESERVE - 5), "{:?}", least);
     }
 }
@@ -197,7 +198,7 @@ fn at_least_97_percent_of_the_limit_is_reached_at_any_latency() {
                 let mut tasks = JoinSet::new();
                 loop {
                     let turn = limiter.turn(Purpose::Hit).await.unwrap();
-                    if start.elapsed() >= Duration::from_secs(60) {
+                    if start.elapsed() >= Duration::from_mins(1) {
                         break;
                     }
                     tasks.spawn(async move {
@@ -207,7 +208,10 @@ fn at_least_97_percent_of_the_limit_is_reached_at_any_latency() {
                 }
                 limiter.figures().hits - 2
             });
-            assert!(sent * 100 >= limit * 60 * 97, "{sent} at {limit}/s, {latency} ms");
+            assert!(
+                sent * 100 >= limit * 60 * 97,
+                "{sent} at {limit}/s, {latency} ms"
+            );
             assert!(sent <= limit * 61, "{sent} at {limit}/s");
         }
     }
@@ -228,7 +232,11 @@ async fn until_the_first_answer_it_is_two_a_second_then_what_the_server_says() {
         let limiter = limiter.clone();
         async move {
             for _ in 0..20 {
-                limiter.turn(Purpose::Hit).await.unwrap().answered(Seen::default());
+                limiter
+                    .turn(Purpose::Hit)
+                    .await
+                    .unwrap()
+                    .answered(Seen::default());
             }
             Instant::now()
         }
@@ -251,10 +259,17 @@ async fn a_fractional_cap_holds_below_the_servers_limit() {
     .await;
     let start = Instant::now();
     for _ in 0..10 {
-        limiter.turn(Purpose::Hit).await.unwrap().answered(Seen::default());
+        limiter
+            .turn(Purpose::Hit)
+            .await
+            .unwrap()
+            .answered(Seen::default());
     }
     let took = start.elapsed();
-    assert!(took >= Duration::from_secs(18) && took < Duration::from_secs(20), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(18) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,6 +330,7 @@ async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
         let turn = limiter.turn(Purpose::Hit).await.unwrap();
         let in_flight = limiter.turn(Purpose::Hit).await.unwrap();
         turn.rejected(told(10, 1_200, 0), None);
+        in_flight.answered(told(10, 1_200, 0));
         let start = Instant::now();
         match limiter.turn(Purpose::Hit).await {
             Ok(turn) => {
@@ -329,7 +345,6 @@ async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
             }
             Err(denied) => panic!("{denied:?}"),
         }
-        in_flight.answered(Seen::default());
     }
 }
 
@@ -365,11 +380,19 @@ async fn max_hits_counts_what_may_have_reached_the_server_and_no_tokens() {
         max_hits: Some(2),
         ..limits()
     });
-    limiter.turn(Purpose::Token).await.unwrap().answered(Seen::default());
+    limiter
+        .turn(Purpose::Token)
+        .await
+        .unwrap()
+        .answered(Seen::default());
     limiter.turn(Purpose::Hit).await.unwrap().unreached();
     limiter.turn(Purpose::Hit).await.unwrap().give_back();
     drop(limiter.turn(Purpose::Hit).await.unwrap());
-    limiter.turn(Purpose::Hit).await.unwrap().answered(Seen::default());
+    limiter
+        .turn(Purpose::Hit)
+        .await
+        .unwrap()
+        .answered(Seen::default());
     assert!(matches!(
         limiter.turn(Purpose::Hit).await,
         Err(Denied::MaxHits { max_hits: 2 })
