@@ -6,6 +6,7 @@
 mod names;
 mod order;
 mod reader;
+mod record;
 mod resource;
 mod table;
 
@@ -16,8 +17,9 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
+pub use record::{Source, Where};
 pub use resource::{Cursor, ForEach, QueryParameter, Resource};
-pub use table::{Derive, Reference, Source, SqlFile, Table, Where};
+pub use table::{Derive, Reference, SqlFile, Table};
 
 use crate::assets;
 use crate::database::DatabaseError;
