@@ -3,8 +3,10 @@
 //! Every fault of the file is found in one go. Types of columns are not here: they are written once,
 //! in `migrations/`, and known from the database's catalogue.
 
+mod names;
 mod order;
 mod reader;
+mod record;
 mod resource;
 mod table;
 
@@ -15,13 +17,16 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
+pub use record::{Source, Where};
 pub use resource::{Cursor, ForEach, QueryParameter, Resource};
-pub use table::{Derive, Reference, Source, SqlFile, Table, Where};
+pub use table::{Derive, Reference, SqlFile, Table};
 
 use crate::assets;
+use crate::database::DatabaseError;
 use crate::name::Name;
 use crate::template::Values;
-use reader::{Problems, Section, kind};
+use names::{Names, Scope};
+use reader::{ANY, At, Problems, Section, decimal, kind};
 
 /// A checked `pipeline.toml`.
 #[derive(Clone, Debug)]
@@ -155,11 +160,14 @@ impl Config {
         );
         let problems = Problems::new(text);
         let (root, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let at = error.span().map_or(0, |span| span.start);
-            problems.add(at, "", format_args!("not TOML: {}", error.message()));
+        // Whatever follows the first break of the grammar is likely to follow from it.
+        let broken = errors
+            .iter()
+            .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
+            .min();
+        if let Some((at, message)) = broken {
+            problems.add(at, "", format_args!("not TOML: {message}"));
         }
-        // A file that is broken as TOML would only give faults that follow from the first.
         let config = if errors.is_empty() {
             read(&problems, root.get_ref(), path)
         } else {
@@ -198,7 +206,8 @@ impl Config {
 
 fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Option<Config> {
     let root = Section::new(problems, root, 0, "");
-    if root.integer("version", 1..=1).is_none() {
+    root.integer("version", 1..=1);
+    if !root.has("version") && !root.is_misspelt("version") {
         problems.add(0, "", "write `version = 1` at the top of the file");
     }
     let empty = DeTable::new();
@@ -207,21 +216,40 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
             .unwrap_or_else(|| Section::new(problems, &empty, 0, format!("[{key}]")))
     };
     let api = read_api(section("api"));
-    let scope = read_scope(&section("scope"));
+    let scope = read_scope(&root);
     let staging = read_staging(section("staging"));
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
-    let resources = resource::read(root.blocks("resource"), &scope);
-    let tables = table::read(root.blocks("table"), &resources, &scope, path);
-    let derives = table::read_derives(root.blocks("derive"), &tables, path);
+    let resources = root.blocks("resource");
+    let resource_names = Names::of("resource", &resources, root.has_like("resource"));
+    if resources.is_empty() && !root.has("resource") && !root.is_misspelt("resource") {
+        problems.add(
+            0,
+            "",
+            "there is no [[resource]], so nothing to ask the API for",
+        );
+    }
+    let tables = root.blocks("table");
+    let table_names = Names::of("table", &tables, root.has_like("table"));
+    let resources = resource::read(resources, &resource_names, &scope);
+    let tables = table::read(
+        tables,
+        &table_names,
+        &resource_names,
+        &resources,
+        &scope,
+        path,
+    );
+    let derives = table::read_derives(root.blocks("derive"), &table_names, path);
     root.finish();
 
-    let tables = order::tables(tables, problems)?;
-    let resources = order::resources(resources, &tables, problems)?;
+    let tables = order::tables(tables, problems);
+    let resources = order::resources(resources, tables.as_deref().unwrap_or_default(), problems);
+    let (tables, resources) = (tables?, resources?);
     Some(Config {
         api,
-        scope,
-        staging,
+        scope: scope.values,
+        staging: staging?,
         database: database?,
         prune,
         resources,
@@ -232,18 +260,17 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
 }
 
 fn read_api(section: Section<'_>) -> ApiConfig {
-    let url = section.text("url");
-    let url = section
-        .parsed("url", url, |url| {
-            crate::api::BaseUrl::parse(url).map(|_| url.to_owned())
-        })
-        .map_or_else(|| "https://api.intra.42.fr".to_owned(), |url| url.value);
+    // No message repeats an address, which may hold a password.
+    let url = section.text("url").map(|url| {
+        if let Err(error) = crate::api::BaseUrl::parse(url.value) {
+            section.problem(url.at, format_args!("`url`: {error}"));
+        }
+        url.value.to_owned()
+    });
     let api = ApiConfig {
-        url,
+        url: url.unwrap_or_else(|| "https://api.intra.42.fr".to_owned()),
         page_size: small(section.integer("page_size", 1..=100), 100),
-        timeout: section
-            .duration("timeout")
-            .unwrap_or(Duration::from_secs(120)),
+        timeout: section.timeout("timeout").unwrap_or(Duration::from_mins(2)),
         max_in_flight: section
             .integer("max_in_flight", 1..=1000)
             .and_then(|count| usize::try_from(count).ok())
@@ -251,7 +278,7 @@ fn read_api(section: Section<'_>) -> ApiConfig {
         reserve_per_hour: small(section.integer("reserve_per_hour", 0..=1_000_000), 100),
         requests_per_second: section.number("requests_per_second", 0.01..=10_000.0),
         requests_per_hour: section
-            .integer("requests_per_hour", 1..=u64::from(u32::MAX))
+            .integer("requests_per_hour", 1..=1_000_000)
             .and_then(|count| u32::try_from(count).ok()),
     };
     section.finish();
@@ -264,66 +291,84 @@ fn small(value: Option<u64>, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-fn read_scope(section: &Section<'_>) -> Values {
+fn read_scope(root: &Section<'_>) -> Scope {
     let mut values = Values::new();
+    let Some(section) = root.section("scope") else {
+        let unsure = root.has("scope") || root.is_misspelt("scope");
+        return Scope { values, unsure };
+    };
+    let mut unsure = false;
     for (key, value) in section.entries() {
-        let list = match value.value {
+        let items: Vec<(usize, &DeValue<'_>)> = match value.value {
             DeValue::Array(list) => list
                 .iter()
-                .map(|item| scalar(item.get_ref()))
-                .collect::<Option<Vec<_>>>(),
-            one => scalar(one).map(|text| vec![text]),
+                .map(|item| (item.span().start, item.get_ref()))
+                .collect(),
+            one => vec![(value.at, one)],
         };
-        match list {
-            Some(list) => {
-                values.insert(key.value.to_owned(), list);
+        let mut list = Vec::new();
+        for (at, item) in items {
+            let text = scalar(item);
+            if text.is_none() {
+                unsure = true;
+                section.problem(
+                    at,
+                    format_args!(
+                        "`{}` is a whole number, a text, or a list of these, not {}",
+                        key.value,
+                        kind(item)
+                    ),
+                );
             }
-            None => section.problem(
-                value.at,
-                format_args!(
-                    "`{}` is a number, a text, or a list of these, not {}",
-                    key.value,
-                    kind(value.value)
-                ),
-            ),
+            list.extend(text);
         }
+        values.insert(key.value.to_owned(), list);
     }
-    values
+    Scope { values, unsure }
 }
 
 fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Integer(number) => decimal(number).map(|number| number.to_string()),
         _ => None,
     }
 }
 
-fn read_staging(section: Section<'_>) -> StagingConfig {
-    let staging = StagingConfig {
-        dir: section
-            .text("dir")
-            .map_or_else(|| PathBuf::from("staging"), |dir| PathBuf::from(dir.value)),
-        keep: section
-            .duration("keep")
-            .unwrap_or(Duration::from_hours(30 * 24)),
-    };
+fn read_staging(section: Section<'_>) -> Option<StagingConfig> {
+    let dir = section.text("dir").unwrap_or(At {
+        value: "staging",
+        at: section.at(),
+    });
+    let dir = section.parsed("dir", Some(dir), |dir| match dir {
+        "" => Err("name a directory, such as \"staging\""),
+        dir => Ok(PathBuf::from(dir)),
+    });
+    let keep = section.duration("keep");
     section.finish();
-    staging
+    Some(StagingConfig {
+        dir: dir?.value,
+        keep: keep.unwrap_or(Duration::from_hours(30 * 24)),
+    })
 }
 
 fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
-    let url = section
-        .text("url")
-        .map_or_else(|| "embedded".to_owned(), |url| url.value.to_owned());
-    let schema = section.text("schema").unwrap_or(reader::At {
+    let url = section.text("url").map(|url| {
+        if url.value.is_empty()
+            || url.value.parse::<tokio_postgres::Config>().is_err() && url.value != "embedded"
+        {
+            section.problem(url.at, format_args!("`url`: {}", DatabaseError::Url));
+        }
+        url.value.to_owned()
+    });
+    let schema = section.text("schema").unwrap_or(At {
         value: "public",
         at: section.at(),
     });
     let schema = section.parsed("schema", Some(schema), Name::parse);
     section.finish();
     Some(DatabaseConfig {
-        url,
+        url: url.unwrap_or_else(|| "embedded".to_owned()),
         schema: schema?.value,
     })
 }
@@ -331,9 +376,7 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
 fn read_prune(section: Section<'_>) -> PruneConfig {
     let prune = PruneConfig {
         max_fraction: section.number("max_fraction", 0.0..=1.0).unwrap_or(0.02),
-        min_rows: section
-            .integer("min_rows", 0..=u64::MAX >> 1)
-            .unwrap_or(20),
+        min_rows: section.integer("min_rows", 0..=ANY).unwrap_or(20),
     };
     section.finish();
     prune

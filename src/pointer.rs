@@ -10,7 +10,7 @@ pub struct Pointer(Vec<String>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPointer {
     /// RFC 6901 wants every part led by a slash.
-    #[error("a JSON pointer is empty or starts with `/`")]
+    #[error("a JSON pointer starts with `/`, such as \"/id\"")]
     NoSlash,
     /// `~` only stands in `~0` and `~1`.
     #[error("in a JSON pointer `~` is written `~0`, and `/` inside a key `~1`")]

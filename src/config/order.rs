@@ -1,44 +1,44 @@
-//! Dependency order of resources and tables; cycles are told with their members.
+//! Dependency order of resources and tables. Every cycle is told, with its members and why they wait.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::reader::Problems;
 use super::resource::Resource;
 use super::table::Table;
 use crate::name::Name;
 
-/// Each table after those that it names; `None` where they form a cycle.
+/// Something that is waited for, and what says so.
+type Need = (Name, String);
+
+/// Each table after those that it names; `None` where some form a cycle.
 pub(super) fn tables(tables: Vec<Table>, problems: &Problems<'_>) -> Option<Vec<Table>> {
-    for table in &tables {
-        if let Some(owner) = &table.owner
-            && tables
-                .iter()
-                .any(|other| other.name == owner.table && other.from != table.from)
-        {
-            problems.add(
-                table.at,
-                &format!("[[table]] {}", table.name),
-                format_args!("its owner `{}` is fed by another resource", owner.table),
-            );
-        }
-    }
     sort(
         tables,
         |table| &table.name,
         |table| {
-            table
-                .after
-                .iter()
-                .chain(table.owner.iter().map(|owner| &owner.table))
-                .chain(table.within.iter().map(|within| &within.table))
-                .cloned()
-                .collect()
+            let named = |names: &mut dyn Iterator<Item = &Name>, key: &str| -> Vec<Need> {
+                names
+                    .map(|name| (name.clone(), format!("`{key}`")))
+                    .collect()
+            };
+            let mut needs = named(&mut table.after.iter(), "after");
+            needs.extend(named(
+                &mut table.owner.iter().map(|owner| &owner.table),
+                "owner",
+            ));
+            needs.extend(named(
+                &mut table.within.iter().map(|within| &within.table),
+                "within",
+            ));
+            needs
         },
-        |table, names| {
+        |table, cycle| {
+            let place = format!("[[table]] {}", table.name);
             problems.add(
                 table.at,
-                &format!("[[table]] {}", table.name),
-                format_args!("these tables wait for each other: {names}"),
+                &place,
+                format_args!("tables wait for each other: {cycle}"),
             );
         },
     )
@@ -55,34 +55,44 @@ pub(super) fn resources(
         .map(|table| (&table.name, &table.from))
         .collect();
     let needs = |resource: &Resource| {
-        let of_tables = tables
-            .iter()
-            .filter(|table| table.from == resource.name)
-            .flat_map(|table| {
-                table
-                    .after
-                    .iter()
-                    .chain(table.within.iter().map(|within| &within.table))
-            })
-            .filter_map(|table| source.get(table).map(|name| (*name).clone()));
-        resource
+        let mut needs: Vec<Need> = resource
             .after
             .iter()
-            .cloned()
-            .chain(resource.for_each.iter().map(|each| each.ids_of.clone()))
-            .chain(of_tables)
-            .filter(|name| *name != resource.name)
-            .collect()
+            .map(|name| (name.clone(), "`after`".to_owned()))
+            .collect();
+        needs.extend(
+            resource
+                .for_each
+                .iter()
+                .map(|each| (each.ids_of.clone(), "`for_each`".to_owned())),
+        );
+        for table in tables.iter().filter(|table| table.from == resource.name) {
+            for other in table
+                .after
+                .iter()
+                .chain(table.within.iter().map(|within| &within.table))
+            {
+                if let Some(from) = source.get(other) {
+                    needs.push((
+                        (*from).clone(),
+                        format!("its table {} for {other}", table.name),
+                    ));
+                }
+            }
+        }
+        needs.retain(|(name, _)| *name != resource.name);
+        needs
     };
     sort(
         resources,
         |resource| &resource.name,
         needs,
-        |resource, names| {
+        |resource, cycle| {
+            let place = format!("[[resource]] {}", resource.name);
             problems.add(
                 resource.at,
-                &format!("[[resource]] {}", resource.name),
-                format_args!("these resources wait for each other: {names}"),
+                &place,
+                format_args!("resources wait for each other: {cycle}"),
             );
         },
     )
@@ -92,22 +102,65 @@ pub(super) fn resources(
 fn sort<T>(
     mut waiting: Vec<T>,
     name: impl Fn(&T) -> &Name,
-    needs: impl Fn(&T) -> Vec<Name>,
-    cycle: impl Fn(&T, String),
+    needs: impl Fn(&T) -> Vec<Need>,
+    report: impl Fn(&T, &dyn Display),
 ) -> Option<Vec<T>> {
     let mut sorted: Vec<T> = Vec::with_capacity(waiting.len());
+    let mut has_cycle = false;
     while !waiting.is_empty() {
-        let ready = waiting.iter().position(|item| {
-            needs(item)
-                .iter()
-                .all(|need| need == name(item) || !waiting.iter().any(|other| name(other) == need))
-        });
-        let Some(ready) = ready else {
-            let names: Vec<&str> = waiting.iter().map(|item| name(item).as_str()).collect();
-            cycle(&waiting[0], names.join(", "));
-            return None;
+        // What is not here is no reason to wait: it is sorted already, or a fault of its own.
+        let blocking = |item: &T| {
+            needs(item).into_iter().find_map(|(need, why)| {
+                let at = waiting.iter().position(|other| *name(other) == need)?;
+                Some((at, why))
+            })
         };
-        sorted.push(waiting.remove(ready));
+        if let Some(ready) = waiting.iter().position(|item| blocking(item).is_none()) {
+            sorted.push(waiting.remove(ready));
+            continue;
+        }
+        // Nobody is ready, so whoever is followed from the first comes round to somebody a second time.
+        has_cycle = true;
+        let mut path: Vec<(usize, String)> = Vec::new();
+        let mut at = 0;
+        while let Some((next, why)) = blocking(&waiting[at])
+            && !path.iter().any(|(seen, _)| *seen == at)
+        {
+            path.push((at, why));
+            at = next;
+        }
+        let mut cycle: Vec<(usize, String)> = path
+            .into_iter()
+            .skip_while(|(seen, _)| *seen != at)
+            .collect();
+        // Told from the member that is written first, whoever led there.
+        let first = cycle.iter().map(|(at, _)| *at).min();
+        let turn = cycle
+            .iter()
+            .position(|(at, _)| Some(*at) == first)
+            .unwrap_or(0);
+        cycle.rotate_left(turn);
+        let steps: Vec<String> = cycle
+            .iter()
+            .zip(cycle.iter().cycle().skip(1))
+            .map(|((at, why), (next, _))| {
+                format!(
+                    "{} for {} ({why})",
+                    name(&waiting[*at]),
+                    name(&waiting[*next])
+                )
+            })
+            .collect();
+        if let Some(first) = first {
+            report(&waiting[first], &steps.join(", "));
+        }
+        // Without its members the others can be looked at.
+        let members: Vec<usize> = cycle.into_iter().map(|(at, _)| at).collect();
+        let mut index = 0;
+        waiting.retain(|_| {
+            index += 1;
+            !members.contains(&(index - 1))
+        });
     }
-    Some(sorted)
+    (!has_cycle).then_some(sorted)
 }

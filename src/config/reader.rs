@@ -13,6 +13,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::name::nearest;
 
+/// The upper end of a number that has none.
+pub(super) const ANY: u64 = u64::MAX >> 1;
+
 /// One fault of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -76,6 +79,7 @@ pub(super) struct Section<'a> {
     at: usize,
     place: String,
     asked: RefCell<Vec<&'static str>>,
+    missing: RefCell<Vec<&'static str>>,
     finished: Cell<bool>,
 }
 
@@ -92,6 +96,7 @@ impl<'a> Section<'a> {
             at,
             place: place.into(),
             asked: RefCell::default(),
+            missing: RefCell::default(),
             finished: Cell::new(false),
         }
     }
@@ -107,6 +112,25 @@ impl<'a> Section<'a> {
 
     pub(super) fn problem(&self, at: usize, message: impl fmt::Display) {
         self.problems.add(at, &self.place, message);
+    }
+
+    /// Whether the key is there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether there is a key that looks like this one. It is reported as unknown, and what would follow
+    /// from the absence of this one is not worth a word.
+    pub(super) fn has_like(&self, key: &str) -> bool {
+        self.table.keys().any(|other| {
+            let other = other.get_ref().as_ref();
+            other != key && nearest(other, [key]).is_some()
+        })
+    }
+
+    /// Whether the key is not there, but one that looks like it.
+    pub(super) fn is_misspelt(&self, key: &str) -> bool {
+        !self.has(key) && self.has_like(key)
     }
 
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -138,11 +162,10 @@ impl<'a> Section<'a> {
 
     /// A text that must be there.
     pub(super) fn required_text(&self, key: &'static str) -> Option<At<&'a str>> {
-        let text = self.text(key);
-        if text.is_none() && !self.table.contains_key(key) {
-            self.problem(self.at, format_args!("the key `{key}` is missing"));
+        if !self.has(key) {
+            self.missing.borrow_mut().push(key);
         }
-        text
+        self.text(key)
     }
 
     /// A text made into something else by `parse`.
@@ -164,12 +187,41 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"90s"`, `"15m"`, `"7d"`.
     pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
-        let text = self.text(key);
-        self.parsed(key, text, |text| {
+        self.duration_at(key).map(|duration| duration.value)
+    }
+
+    /// A duration longer than nothing.
+    pub(super) fn timeout(&self, key: &'static str) -> Option<Duration> {
+        let At { value, at } = self.duration_at(key)?;
+        if value.is_zero() {
+            self.problem(
+                at,
+                format_args!("`{key}` is longer than nothing, such as \"120s\""),
+            );
+            return None;
+        }
+        Some(value)
+    }
+
+    fn duration_at(&self, key: &'static str) -> Option<At<Duration>> {
+        let value = self.get(key)?;
+        let DeValue::String(text) = value.get_ref() else {
+            self.wrong(
+                value.span(),
+                key,
+                "a duration in quotes, such as \"90s\"",
+                value.get_ref(),
+            );
+            return None;
+        };
+        let text = At {
+            value: text.as_ref(),
+            at: value.span().start,
+        };
+        self.parsed(key, Some(text), |text| {
             humantime::parse_duration(text)
-                .map_err(|error| format!("{error}; write a duration like \"90s\", \"15m\" or \"7d\""))
+                .map_err(|_| "this is no duration; write one like \"90s\", \"15m\" or \"7d\"")
         })
-        .map(|duration| duration.value)
     }
 
     /// A whole number within `range`.
@@ -180,9 +232,7 @@ impl<'a> Section<'a> {
     ) -> Option<u64> {
         let value = self.get(key)?;
         let number = match value.get_ref() {
-            DeValue::Integer(number) => {
-                u64::from_str_radix(number.as_str(), number.radix()).ok()
-            }
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             other => {
                 self.wrong(value.span(), key, "a whole number", other);
                 return None;
@@ -190,14 +240,13 @@ impl<'a> Section<'a> {
         };
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(
-                value.span().start,
-                format_args!(
-                    "`{key}` is a whole number from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
-            );
+            let (start, end) = range.into_inner();
+            let wanted = match end {
+                end if end == start => format!("{end}, the only one that this program knows"),
+                ANY => format!("a whole number, {start} or more"),
+                end => format!("a whole number from {start} to {end}"),
+            };
+            self.problem(value.span().start, format_args!("`{key}` is {wanted}"));
         }
         number
     }
@@ -251,6 +300,13 @@ impl<'a> Section<'a> {
             }
         }
         texts
+    }
+
+    /// Whether the key is there with a list, be it an empty one.
+    pub(super) fn has_list(&self, key: &str) -> bool {
+        self.table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_array())
     }
 
     /// A table inside this one.
@@ -324,15 +380,20 @@ impl<'a> Section<'a> {
             return;
         }
         let asked = self.asked.borrow();
+        let mut missing = self.missing.borrow_mut();
+        missing.dedup();
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if asked.contains(&name) {
                 continue;
             }
-            let advice = nearest(name, asked.iter().copied()).map_or_else(
+            let near = nearest(name, asked.iter().copied());
+            missing.retain(|missing| near != Some(missing));
+            let advice = near.map_or_else(
                 || {
                     let mut known = asked.clone();
                     known.sort_unstable();
+                    known.dedup();
                     format!("the keys here are: {}", known.join(", "))
                 },
                 |near| format!("did you mean `{near}`?"),
@@ -342,7 +403,15 @@ impl<'a> Section<'a> {
                 format_args!("unknown key `{name}`; {advice}"),
             );
         }
+        for key in missing.iter() {
+            self.problem(self.at, format_args!("the key `{key}` is missing"));
+        }
     }
+}
+
+/// A whole number in decimal, however it was written.
+pub(super) fn decimal(number: &toml::de::DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
 /// What a TOML value is, in words.

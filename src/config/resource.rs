@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::reader::{At, Section, kind};
-use crate::name::{Name, nearest};
+use super::names::{Arity, Names, Scope, Slice, check_placeholders};
+use super::reader::{At, Section, decimal, kind};
+use crate::name::Name;
 use crate::pointer::Pointer;
-use crate::template::{Template, Values};
+use crate::template::Template;
 
 /// An endpoint that is extracted.
 #[derive(Clone, Debug)]
@@ -72,130 +73,214 @@ pub struct ForEach {
 }
 
 /// Reads all blocks.
-pub(super) fn read(blocks: Vec<Section<'_>>, scope: &Values) -> Vec<Resource> {
-    let names: BTreeSet<String> = blocks
-        .iter()
-        .filter_map(|block| block.text("name"))
-        .map(|name| name.value.to_owned())
-        .collect();
-    let mut resources: Vec<Resource> = Vec::new();
-    for block in blocks {
-        if let Some(resource) = read_one(block, scope, &names, &resources) {
-            resources.push(resource);
-        }
+pub(super) fn read(blocks: Vec<Section<'_>>, names: &Names, scope: &Scope) -> Vec<Resource> {
+    let mut seen: BTreeSet<Name> = BTreeSet::new();
+    let mut resources = Vec::new();
+    for mut block in blocks {
+        let name = read_name(&mut block, "resource", &mut seen);
+        let resource = read_one(&block, name, scope, names);
+        block.finish();
+        resources.extend(resource);
     }
     resources
 }
 
-fn read_one(
-    mut block: Section<'_>,
-    scope: &Values,
-    names: &BTreeSet<String>,
-    before: &[Resource],
-) -> Option<Resource> {
+/// The name of a block, which its messages tell from then on.
+pub(super) fn read_name(
+    block: &mut Section<'_>,
+    noun: &str,
+    seen: &mut BTreeSet<Name>,
+) -> Option<Name> {
     let name = block.required_text("name");
-    let name = block.parsed("name", name, Name::parse);
-    if let Some(name) = &name {
-        block.rename(format!("[[resource]] {}", name.value));
-        if before.iter().any(|other| other.name == name.value) {
-            block.problem(name.at, "there is another resource of this name");
-        }
+    let name = block.parsed("name", name, Name::parse)?;
+    block.rename(format!("[[{noun}]] {}", name.value));
+    if !seen.insert(name.value.clone()) {
+        block.problem(
+            name.at,
+            format_args!("there is another {noun} of this name"),
+        );
     }
+    Some(name.value)
+}
+
+fn read_one(
+    block: &Section<'_>,
+    name: Option<Name>,
+    scope: &Scope,
+    names: &Names,
+) -> Option<Resource> {
     let for_each = block
         .section("for_each")
-        .and_then(|section| read_for_each(section, names));
-    let path = block.required_text("path");
-    let path = block.parsed("path", path, |path| {
-        if path.starts_with('/') {
-            Template::parse(path).map_err(|error| error.to_string())
-        } else {
-            Err("a path starts with `/`, such as /v2/users".to_owned())
-        }
-    });
-    if let Some(path) = &path {
-        check_placeholders(&block, &path.value, path.at, scope, for_each.as_ref());
-    }
-    let query = read_query(&block, "query", scope, for_each.as_ref()).unwrap_or_default();
-    let delta_query = read_query(&block, "delta_query", scope, for_each.as_ref());
+        .and_then(|section| read_for_each(section, name.as_ref(), scope, names));
+    let slice = match &for_each {
+        Some(each) => Slice::Each(each),
+        None if block.has("for_each") || block.is_misspelt("for_each") => Slice::Unsure,
+        None => Slice::None,
+    };
+    let path = read_path(block, scope, slice);
+    let query = read_query(block, "query", scope, slice);
+    let delta_query = read_query(block, "delta_query", scope, slice);
     let cursor = block.section("cursor").and_then(read_cursor);
     let full_every = block.duration("full_every");
-    if cursor.is_none() && (delta_query.is_some() || full_every.is_some()) {
-        block.problem(
-            block.at(),
-            "`delta_query` and `full_every` only mean something with a `cursor`; every read is full without one",
-        );
+    if !block.has("cursor") && !block.is_misspelt("cursor") {
+        for key in ["delta_query", "full_every"] {
+            if block.has(key) {
+                block.problem(
+                    block.at(),
+                    format_args!("`{key}` only means something with a `cursor`: without one every read is full"),
+                );
+            }
+        }
     }
     let sort = match block.text("sort") {
         None => Some("-id".to_owned()),
         Some(text) if text.value.is_empty() => None,
         Some(text) => Some(text.value.to_owned()),
     };
-    let id = block.text("id").unwrap_or(At {
-        value: "/id",
-        at: block.at(),
-    });
-    let id = block.parsed("id", Some(id), Pointer::parse);
-    let after = names_in(&block, "after", names, "resource");
+    let id = block.text("id");
+    let id = match id {
+        Some(id) => block
+            .parsed("id", Some(id), Pointer::parse)
+            .map(|id| id.value),
+        None => Some(Pointer::key("id")),
+    };
+    let after = names.list(block, "after", name.as_ref());
+    let min_age = block.duration("min_age").unwrap_or_default();
+    let page_size = block
+        .integer("page_size", 1..=100)
+        .and_then(|size| u32::try_from(size).ok());
+    let timeout = block.timeout("timeout");
+    let query = query.unwrap_or_default();
+    let delta_query = delta_query.unwrap_or_else(|| query.clone());
+    if let Some(cursor) = &cursor {
+        let range = format!("range[{}]", cursor.field);
+        if delta_query.iter().any(|parameter| parameter.name == range) {
+            block.problem(
+                block.at(),
+                format_args!("`{range}` is set by a delta itself; keep it out of `delta_query` (default: `query`)"),
+            );
+        }
+    }
     let resource = Resource {
-        delta_query: delta_query.unwrap_or_else(|| query.clone()),
+        delta_query,
         query,
         cursor,
         full_every,
-        min_age: block.duration("min_age").unwrap_or_default(),
-        page_size: block
-            .integer("page_size", 1..=100)
-            .and_then(|size| u32::try_from(size).ok()),
-        timeout: block.duration("timeout"),
+        min_age,
+        page_size,
+        timeout,
         sort,
         after,
         at: block.at(),
-        name: name.map(|name| name.value).unwrap_or_else(unnamed),
-        path: path.map(|path| path.value).unwrap_or_else(root_path),
-        id: id.map_or_else(|| Pointer::key("id"), |id| id.value),
+        name: name?,
+        path: path?,
+        id: id?,
         for_each,
     };
     if let Some(for_each) = &resource.for_each {
-        check_fan_out(&block, &resource, for_each);
+        check_fan_out(block, &resource, for_each, scope);
     }
-    block.finish();
     Some(resource)
 }
 
-/// Stands in for a name that was refused, so that the rest of the block is checked too.
-fn unnamed() -> Name {
-    Name::parse("unnamed").unwrap_or_else(|_| unreachable!("a valid name"))
+fn read_path(block: &Section<'_>, scope: &Scope, slice: Slice<'_>) -> Option<Template> {
+    let path = block.required_text("path");
+    let path = block.parsed("path", path, |path| {
+        if !path.starts_with('/') {
+            return Err("a path starts with `/`, such as \"/v2/users\"".to_owned());
+        }
+        if path.contains('?') {
+            return Err("what follows the `?` belongs into `query`".to_owned());
+        }
+        if path.contains(|c: char| c == '#' || c.is_whitespace() || c.is_control()) {
+            return Err("a path has no `#` and no white space".to_owned());
+        }
+        Template::parse(path).map_err(|error| error.to_string())
+    })?;
+    // Ids in a path are taken one at a time, which `check_fan_out` tells in better words.
+    let one = match slice {
+        Slice::Each(each) => Some(ForEach {
+            batch: 1,
+            ..each.clone()
+        }),
+        Slice::None | Slice::Unsure => None,
+    };
+    check_placeholders(
+        block,
+        &path,
+        scope,
+        one.as_ref().map_or(slice, Slice::Each),
+        Arity::One,
+    );
+    Some(path.value)
 }
 
-fn root_path() -> Template {
-    Template::parse("/").unwrap_or_else(|_| unreachable!("a valid template"))
-}
-
-fn read_for_each(section: Section<'_>, names: &BTreeSet<String>) -> Option<ForEach> {
-    let ids_of = section.required_text("ids_of");
-    let ids_of = ids_of.filter(|name| known(&section, name, "ids_of", names, "resource"));
-    let ids_of = section.parsed("ids_of", ids_of, Name::parse);
+fn read_for_each(
+    section: Section<'_>,
+    own: Option<&Name>,
+    scope: &Scope,
+    names: &Names,
+) -> Option<ForEach> {
+    let ids_of = section
+        .required_text("ids_of")
+        .and_then(|name| Some((name.at, names.find(&section, "ids_of", &name)?)));
+    if let Some((at, ids_of)) = &ids_of
+        && own == Some(ids_of)
+    {
+        section.problem(*at, "a resource cannot run over its own ids");
+    }
     let placeholder = section.required_text("as");
     let placeholder = section.parsed("as", placeholder, Name::parse);
+    let placeholder = placeholder.filter(|placeholder| {
+        let is_taken = scope.values.contains_key(placeholder.value.as_str());
+        if is_taken {
+            section.problem(
+                placeholder.at,
+                format_args!(
+                    "`as` = \"{}\": [scope] has this name already",
+                    placeholder.value
+                ),
+            );
+        }
+        !is_taken
+    });
     let batch = section.integer("batch", 1..=100).unwrap_or(1);
     section.finish();
     Some(ForEach {
-        ids_of: ids_of?.value,
+        ids_of: ids_of?.1,
         placeholder: placeholder?.value.as_str().to_owned(),
         batch: usize::try_from(batch).unwrap_or(1),
     })
 }
 
-fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach) {
+fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach, scope: &Scope) {
     let placeholder = for_each.placeholder.as_str();
     let in_path = resource.path.placeholders().any(|name| name == placeholder);
-    let in_query = resource
-        .query
+    let queries = [&resource.query, &resource.delta_query].map(|query| {
+        query
+            .iter()
+            .flat_map(|parameter| parameter.value.placeholders())
+            .collect::<Vec<_>>()
+    });
+    let in_every_query = queries.iter().all(|names| names.contains(&placeholder));
+    // A placeholder that nothing defines is this one misspelt, and told already.
+    let is_misspelt = queries
         .iter()
-        .any(|parameter| parameter.value.placeholders().any(|name| name == placeholder));
-    if !in_path && !in_query {
+        .flatten()
+        .copied()
+        .chain(resource.path.placeholders())
+        .any(|name| name != placeholder && !scope.values.contains_key(name));
+    if !in_path && !in_every_query && !is_misspelt {
+        let query = if resource.query == resource.delta_query {
+            "the query"
+        } else {
+            "every query"
+        };
         block.problem(
             block.at(),
-            format_args!("`for_each` gives `{{{placeholder}}}`, but neither path nor query uses it"),
+            format_args!(
+                "`for_each` gives `{{{placeholder}}}`, which must stand in the path or in {query}"
+            ),
         );
     }
     if in_path && for_each.batch > 1 {
@@ -204,13 +289,12 @@ fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach) {
             "`batch` only fits where the ids are in a query; a path takes one",
         );
     }
-    if for_each.ids_of == resource.name {
-        block.problem(block.at(), "`for_each` runs over the resource's own ids");
-    }
 }
 
 fn read_cursor(section: Section<'_>) -> Option<Cursor> {
-    let field = section.required_text("field").map(|text| text.value.to_owned());
+    let field = section
+        .required_text("field")
+        .map(|text| text.value.to_owned());
     let lookback = section
         .duration("lookback")
         .unwrap_or(Duration::from_mins(10));
@@ -224,40 +308,45 @@ fn read_cursor(section: Section<'_>) -> Option<Cursor> {
 fn read_query(
     block: &Section<'_>,
     key: &'static str,
-    scope: &Values,
-    for_each: Option<&ForEach>,
+    scope: &Scope,
+    slice: Slice<'_>,
 ) -> Option<Vec<QueryParameter>> {
     let section = block.section(key)?;
     let mut parameters = Vec::new();
     for (name, value) in section.entries() {
         let text = match value.value {
             DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.to_string(),
+            DeValue::Integer(number) => decimal(number).unwrap_or_default().to_string(),
             DeValue::Boolean(flag) => flag.to_string(),
             other => {
                 section.problem(
                     value.at,
-                    format_args!("`{}` is a text, not {}", name.value, kind(other)),
+                    format_args!(
+                        "`{}` is a text, a whole number, true or false, not {}",
+                        name.value,
+                        kind(other)
+                    ),
                 );
                 continue;
             }
         };
-        if name.value.starts_with("page") || name.value == "sort" {
+        if let Some(advice) = set_by_cursus(name.value) {
             section.problem(
                 name.at,
-                format_args!(
-                    "`{}` is set by cursus; use `page_size` or `sort` of the resource",
-                    name.value
-                ),
+                format_args!("`{}` is set by cursus; {advice}", name.value),
             );
             continue;
         }
         match Template::parse(&text) {
             Ok(template) => {
-                check_placeholders(&section, &template, value.at, scope, for_each);
+                let template = At {
+                    value: template,
+                    at: value.at,
+                };
+                check_placeholders(&section, &template, scope, slice, Arity::Any);
                 parameters.push(QueryParameter {
                     name: name.value.to_owned(),
-                    value: template,
+                    value: template.value,
                 });
             }
             Err(error) => section.problem(value.at, format_args!("`{}`: {error}", name.value)),
@@ -266,58 +355,10 @@ fn read_query(
     Some(parameters)
 }
 
-pub(super) fn check_placeholders(
-    section: &Section<'_>,
-    template: &Template,
-    at: usize,
-    scope: &Values,
-    for_each: Option<&ForEach>,
-) {
-    for name in template.placeholders() {
-        if scope.contains_key(name)
-            || for_each.is_some_and(|for_each| for_each.placeholder == name)
-        {
-            continue;
-        }
-        let advice = nearest(name, scope.keys().map(String::as_str)).map_or_else(
-            || "define it in [scope]".to_owned(),
-            |near| format!("did you mean `{{{near}}}`?"),
-        );
-        section.problem(at, format_args!("nothing is called `{{{name}}}`; {advice}"));
+fn set_by_cursus(parameter: &str) -> Option<&'static str> {
+    match parameter.split('[').next().unwrap_or_default() {
+        "page" | "per_page" => Some("use `page_size` of the resource"),
+        "sort" => Some("use `sort` of the resource"),
+        _ => None,
     }
-}
-
-/// Names in a list that must be among `names`.
-pub(super) fn names_in(
-    section: &Section<'_>,
-    key: &'static str,
-    names: &BTreeSet<String>,
-    noun: &str,
-) -> Vec<Name> {
-    section
-        .texts(key)
-        .into_iter()
-        .filter(|name| known(section, name, key, names, noun))
-        .filter_map(|name| Name::parse(name.value).ok())
-        .collect()
-}
-
-/// Whether a name is among `names`; reports it otherwise.
-pub(super) fn known(
-    section: &Section<'_>,
-    name: &At<&str>,
-    key: &str,
-    names: &BTreeSet<String>,
-    noun: &str,
-) -> bool {
-    let known = names.contains(name.value);
-    if !known {
-        let advice = nearest(name.value, names.iter().map(String::as_str))
-            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        section.problem(
-            name.at,
-            format_args!("`{key}` names the {noun} `{}`, which is not here{advice}", name.value),
-        );
-    }
-    known
 }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::Value;
 use toml::de::DeValue;
 
+use super::names::{Names, Scope, Slice};
 use super::reader::{At, Section, kind};
-use super::resource::{Resource, check_placeholders, known, names_in};
+use super::record::{Records, Source, Where, read_columns, read_where};
+use super::resource::{Resource, read_name};
 use crate::assets;
 use crate::name::Name;
 use crate::pointer::Pointer;
-use crate::template::{Template, Values};
 
 /// A table of the mirror and how its rows are made.
 #[derive(Clone, Debug)]
@@ -50,28 +50,6 @@ pub struct Reference {
     pub target: Name,
 }
 
-/// Where a column's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A value of the record.
-    Record(Pointer),
-    /// A value of the record that an exploded element came from.
-    Parent(Pointer),
-    /// The same text for all rows: from the scope, or of the slice.
-    Constant(Template),
-    /// Not from the record: filled by SQL.
-    Elsewhere,
-}
-
-/// A condition on a record: the value at `pointer` is one of `accepted`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Where {
-    /// Into the record.
-    pub pointer: Pointer,
-    /// Texts, numbers or booleans.
-    pub accepted: Vec<Value>,
-}
-
 /// A file of `sql/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlFile {
@@ -92,247 +70,206 @@ pub struct Derive {
     pub after: Vec<Name>,
 }
 
+/// What a table block may refer to.
+struct Context<'a> {
+    tables: &'a Names,
+    resource_names: &'a Names,
+    resources: &'a [Resource],
+    /// The resource that each table is from.
+    sources: BTreeMap<&'a str, &'a str>,
+    scope: &'a Scope,
+    config: Option<&'a Path>,
+}
+
 /// Reads all `[[table]]` blocks.
 pub(super) fn read(
     blocks: Vec<Section<'_>>,
+    names: &Names,
+    resource_names: &Names,
     resources: &[Resource],
-    scope: &Values,
+    scope: &Scope,
     config: Option<&Path>,
 ) -> Vec<Table> {
-    let names: BTreeSet<String> = blocks
-        .iter()
-        .filter_map(|block| block.text("name"))
-        .map(|name| name.value.to_owned())
-        .collect();
-    let mut tables: Vec<Table> = Vec::new();
+    let context = Context {
+        tables: names,
+        resource_names,
+        resources,
+        sources: blocks
+            .iter()
+            .filter_map(|block| Some((block.text("name")?.value, block.text("from")?.value)))
+            .collect(),
+        scope,
+        config,
+    };
+    let mut seen = BTreeSet::new();
+    let mut tables = Vec::new();
     for mut block in blocks {
-        let name = block.required_text("name");
-        let name = block.parsed("name", name, Name::parse);
-        if let Some(name) = &name {
-            block.rename(format!("[[table]] {}", name.value));
-            if tables.iter().any(|other| other.name == name.value) {
-                block.problem(name.at, "there is another table of this name");
-            }
-        }
-        let table = read_one(&block, name.map(|name| name.value), resources, scope, &names, config);
+        let name = read_name(&mut block, "table", &mut seen);
+        let table = read_one(&block, name, &context);
         block.finish();
         tables.extend(table);
     }
     tables
 }
 
-fn read_one(
-    block: &Section<'_>,
-    name: Option<Name>,
-    resources: &[Resource],
-    scope: &Values,
-    names: &BTreeSet<String>,
-    config: Option<&Path>,
-) -> Option<Table> {
-    let resource_names: BTreeSet<String> = resources
-        .iter()
-        .map(|resource| resource.name.as_str().to_owned())
-        .collect();
-    let from = block
-        .required_text("from")
-        .filter(|from| known(block, from, "from", &resource_names, "resource"));
-    let resource = from
+fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> Option<Table> {
+    let from = block.required_text("from");
+    let from_name = from
         .as_ref()
-        .and_then(|from| resources.iter().find(|r| r.name.as_str() == from.value));
+        .and_then(|from| context.resource_names.find(block, "from", from));
+    let resource = context
+        .resources
+        .iter()
+        .find(|resource| Some(&resource.name) == from_name.as_ref());
     let rows = block.text("rows");
-    let rows = block.parsed("rows", rows, Pointer::parse);
-    let select = read_sql(block, "select", config);
-    if let (Some(rows), Some(_)) = (&rows, &select) {
-        block.problem(rows.at, "a table has `rows` or `select`, not both");
+    let rows = block.parsed("rows", rows, |text| match text {
+        "" => Err("it points at an array inside the record, such as \"/sessions\"".to_owned()),
+        text => Pointer::parse(text).map_err(|error| error.to_string()),
+    });
+    let select = read_sql(block, "select", context.config);
+    if block.has("select") {
+        for key in ["rows", "where"] {
+            if block.has(key) {
+                block.problem(
+                    block.at(),
+                    format_args!(
+                        "a table has `{key}` or `select`, not both: the SELECT gives the rows"
+                    ),
+                );
+            }
+        }
     }
     let conditions = block
         .section("where")
         .map(|section| read_where(&section))
         .unwrap_or_default();
+    let records = Records {
+        has_parent: block.has("rows") || block.is_misspelt("rows"),
+        is_select: block.has("select") && !block.has("rows"),
+        scope: context.scope,
+        slice: match resource {
+            None => Slice::Unsure,
+            Some(resource) => resource.for_each.as_ref().map_or(Slice::None, Slice::Each),
+        },
+    };
     let columns = block
         .section("columns")
-        .map(|section| read_columns(&section, rows.is_some(), scope, resource))
+        .map(|section| read_columns(&section, &records))
         .unwrap_or_default();
-    let key = block
-        .texts("key")
-        .into_iter()
-        .filter_map(|column| block.parsed("key", Some(column), Name::parse))
-        .map(|column| column.value)
-        .collect();
-    let after = names_in(block, "after", names, "table");
-    let owner = read_references(block, "owner", names);
-    if owner.len() > 1 {
-        block.problem(block.at(), "`owner` names one column");
+    let key = read_key(block);
+    let after = context.tables.list(block, "after", name.as_ref());
+    let owner = read_references(block, "owner", name.as_ref(), context.tables);
+    if let [_, second, ..] = owner.as_slice() {
+        block.problem(second.at, "`owner` is one column");
     }
-    let within = read_references(block, "within", names);
-    let from = resource?.name.clone();
+    let owner = owner.into_iter().next();
+    if let (Some(owner), Some(from)) = (&owner, &from)
+        && let Some(source) = context.sources.get(owner.value.table.as_str())
+        && *source != from.value
+    {
+        block.problem(
+            owner.at,
+            format_args!(
+                "`owner` is a table from the same resource, but {} is from `{source}`, not `{}`",
+                owner.value.table, from.value
+            ),
+        );
+    }
+    let within = read_references(block, "within", name.as_ref(), context.tables);
     Some(Table {
         name: name?,
-        from,
+        from: from_name?,
         rows: rows.map(|rows| rows.value),
         select,
         conditions,
         columns,
         key,
         after,
-        owner: owner.into_iter().next(),
-        within,
+        owner: owner.map(|owner| owner.value),
+        within: within.into_iter().map(|within| within.value).collect(),
         at: block.at(),
     })
 }
 
-fn read_where(section: &Section<'_>) -> Vec<Where> {
-    let mut conditions = Vec::new();
-    for (key, value) in section.entries() {
-        let pointer = match Pointer::parse(key.value) {
-            Ok(pointer) => pointer,
-            Err(error) => {
-                section.problem(key.at, format_args!("`{}`: {error}", key.value));
-                continue;
-            }
+fn read_key(block: &Section<'_>) -> Vec<Name> {
+    let columns = block.texts("key");
+    if columns.is_empty() && block.has_list("key") {
+        block.problem(
+            block.at(),
+            "`key` names no column; without it the primary key is used",
+        );
+    }
+    let mut key = Vec::new();
+    for column in columns {
+        let Some(At { value, at }) = block.parsed("key", Some(column), Name::parse) else {
+            continue;
         };
-        let accepted: Option<Vec<Value>> = match value.value {
-            DeValue::Array(list) => list.iter().map(|item| literal(item.get_ref())).collect(),
-            one => literal(one).map(|value| vec![value]),
-        };
-        match accepted {
-            Some(accepted) => conditions.push(Where { pointer, accepted }),
-            None => section.problem(
-                value.at,
-                format_args!(
-                    "`{}` is compared with a text, a whole number, true, false, or a list of these",
-                    key.value
-                ),
-            ),
+        if key.contains(&value) {
+            block.problem(at, format_args!("`key` names the column `{value}` twice"));
         }
+        key.push(value);
     }
-    conditions
-}
-
-fn literal(value: &DeValue<'_>) -> Option<Value> {
-    match value {
-        DeValue::String(text) => Some(Value::from(text.as_ref())),
-        DeValue::Boolean(flag) => Some(Value::from(*flag)),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(Value::from),
-        _ => None,
-    }
-}
-
-fn read_columns(
-    section: &Section<'_>,
-    exploded: bool,
-    scope: &Values,
-    resource: Option<&Resource>,
-) -> BTreeMap<Name, Source> {
-    let mut columns = BTreeMap::new();
-    for (key, value) in section.entries() {
-        let name = match Name::parse(key.value) {
-            Ok(name) => name,
-            Err(error) => {
-                section.problem(key.at, format_args!("`{}`: {error}", key.value));
-                continue;
-            }
-        };
-        if let Some(source) = read_source(section, &key, &value, exploded, scope, resource) {
-            columns.insert(name, source);
-        }
-    }
-    columns
-}
-
-fn read_source(
-    section: &Section<'_>,
-    key: &At<&str>,
-    value: &At<&DeValue<'_>>,
-    exploded: bool,
-    scope: &Values,
-    resource: Option<&Resource>,
-) -> Option<Source> {
-    let text = match value.value {
-        DeValue::String(text) => text.as_ref(),
-        DeValue::Boolean(false) => return Some(Source::Elsewhere),
-        other => {
-            section.problem(
-                value.at,
-                format_args!(
-                    "`{}` is a JSON pointer, a \"{{placeholder}}\", or false for a column that SQL fills, not {}",
-                    key.value,
-                    kind(other)
-                ),
-            );
-            return None;
-        }
-    };
-    let pointer = |text: &str| match Pointer::parse(text) {
-        Ok(pointer) => Some(pointer),
-        Err(error) => {
-            section.problem(value.at, format_args!("`{}` = \"{text}\": {error}", key.value));
-            None
-        }
-    };
-    if let Some(parent) = text.strip_prefix("..") {
-        if !exploded {
-            section.problem(
-                value.at,
-                format_args!("`{}` points into a parent record, which only tables with `rows` have", key.value),
-            );
-        }
-        return pointer(parent).map(Source::Parent);
-    }
-    if text.contains('{') {
-        return match Template::parse(text) {
-            Ok(template) => {
-                let for_each = resource.and_then(|resource| resource.for_each.as_ref());
-                check_placeholders(section, &template, value.at, scope, for_each);
-                Some(Source::Constant(template))
-            }
-            Err(error) => {
-                section.problem(value.at, format_args!("`{}`: {error}", key.value));
-                None
-            }
-        };
-    }
-    pointer(text).map(Source::Record)
+    key
 }
 
 fn read_references(
     block: &Section<'_>,
     key: &'static str,
-    names: &BTreeSet<String>,
-) -> Vec<Reference> {
+    own: Option<&Name>,
+    tables: &Names,
+) -> Vec<At<Reference>> {
     let Some(section) = block.section(key) else {
         return Vec::new();
     };
     let mut references = Vec::new();
     for (column, value) in section.entries() {
-        let parts = match value.value {
-            DeValue::String(text) => text.split_once('.'),
-            _ => None,
-        };
-        let Some((table, target)) = parts else {
+        let DeValue::String(text) = value.value else {
             section.problem(
                 value.at,
-                format_args!("`{}` is written \"table.column\"", column.value),
+                format_args!(
+                    "`{}` is written \"table.column\", not as {}",
+                    column.value,
+                    kind(value.value)
+                ),
             );
             continue;
         };
-        let at = At {
+        let fault = |error: &dyn std::fmt::Display| {
+            section.problem(
+                value.at,
+                format_args!("`{}` = \"{text}\": {error}", column.value),
+            );
+        };
+        let Some((table, target)) = text.split_once('.') else {
+            fault(&"this is written \"table.column\"");
+            continue;
+        };
+        let table = At {
             value: table,
             at: value.at,
         };
-        if !known(&section, &at, column.value, names, "table") {
+        let (column, target) = match (Name::parse(column.value), Name::parse(target)) {
+            (Ok(column), Ok(target)) => (column, target),
+            (Err(error), _) | (_, Err(error)) => {
+                fault(&error);
+                continue;
+            }
+        };
+        let Some(table) = tables.find(&section, column.as_str(), &table) else {
+            continue;
+        };
+        if own == Some(&table) {
+            fault(&"this is the table itself");
             continue;
         }
-        match (Name::parse(column.value), Name::parse(table), Name::parse(target)) {
-            (Ok(column), Ok(table), Ok(target)) => references.push(Reference {
+        references.push(At {
+            value: Reference {
                 column,
                 table,
                 target,
-            }),
-            _ => section.problem(value.at, "these are not all names"),
-        }
+            },
+            at: value.at,
+        });
     }
     references
 }
@@ -354,34 +291,20 @@ fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Op
 /// Reads all `[[derive]]` blocks.
 pub(super) fn read_derives(
     blocks: Vec<Section<'_>>,
-    tables: &[Table],
+    tables: &Names,
     config: Option<&Path>,
 ) -> Vec<Derive> {
-    let names: BTreeSet<String> = tables
-        .iter()
-        .map(|table| table.name.as_str().to_owned())
-        .collect();
-    let mut derives: Vec<Derive> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut derives = Vec::new();
     for mut block in blocks {
-        let name = block.required_text("name");
-        let name = block.parsed("name", name, Name::parse);
-        if let Some(name) = &name {
-            block.rename(format!("[[derive]] {}", name.value));
-            if derives.iter().any(|other| other.name == name.value) {
-                block.problem(name.at, "there is another derive of this name");
-            }
-        }
-        if block.required_text("sql").is_some()
-            && let Some(sql) = read_sql(&block, "sql", config)
-            && let Some(name) = name
-        {
-            derives.push(Derive {
-                name: name.value,
-                sql,
-                after: names_in(&block, "after", &names, "table"),
-            });
-        }
+        let name = read_name(&mut block, "derive", &mut seen);
+        block.required_text("sql");
+        let sql = read_sql(&block, "sql", config);
+        let after = tables.list(&block, "after", None);
         block.finish();
+        if let (Some(name), Some(sql)) = (name, sql) {
+            derives.push(Derive { name, sql, after });
+        }
     }
     derives
 }
