@@ -90,7 +90,9 @@ Examples:
   cursus run --json -q                    the same from cron, with a summary for programs")]
     Run(ExtractArgs),
     /// What is staged, what is loaded, how old it is
-    #[command(after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'")]
+    #[command(
+        after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
+    )]
     Status,
     /// Ask the mirror; without a query, open psql on it
     #[command(after_help = "\
@@ -106,7 +108,9 @@ Examples:
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),
     /// Check configuration, credentials, API and database, and say what to do
-    #[command(after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror")]
+    #[command(
+        after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror"
+    )]
     Doctor,
     /// Bring the database's tables up to date (load and run do it by themselves)
     #[command(after_help = "Example:\n  cursus migrate --into scratch")]
@@ -125,7 +129,9 @@ Examples:
   cursus simulate --rows cursus=cursus.json --rows projects=projects.json")]
     Simulate(Box<SimulateArgs>),
     /// Completions for a shell
-    #[command(after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus")]
+    #[command(
+        after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -198,7 +204,9 @@ pub(crate) struct SqlArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StageCommand {
     /// List runs, the resources of a run, or the pages of a resource
-    #[command(after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users")]
+    #[command(
+        after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users"
+    )]
     Ls {
         /// The run
         run: Option<String>,

@@ -79,7 +79,10 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,
-        Command::Completions { .. } | Command::Simulate(_) | Command::Demo(_) | Command::Init(_) => Ok(Exit::Done),
+        Command::Completions { .. }
+        | Command::Simulate(_)
+        | Command::Demo(_)
+        | Command::Init(_) => Ok(Exit::Done),
     }
 }
 
@@ -107,7 +110,9 @@ fn start_logging(global: &Global) {
         .filter(|filter| !filter.is_empty())
         .and_then(|filter| EnvFilter::try_new(filter).ok())
         .unwrap_or_else(|| EnvFilter::new(level));
-    let colours = !global.no_color && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = !global.no_color
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LogWriter::default)

@@ -23,7 +23,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State, Window,
+    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State,
+    Window,
 };
 
 use ids::StagedIds;
@@ -113,7 +114,9 @@ impl ServerClock {
             .wait_for(Option::is_some)
             .await
             .map_or(SignedDuration::ZERO, |ahead| ahead.unwrap_or_default());
-        Timestamp::now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
+        Timestamp::now()
+            .saturating_add(ahead)
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -173,7 +176,10 @@ fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Val
         ("token_requests", Some(statistics.token_requests)),
         ("rejected_429", Some(statistics.rejected_429)),
         ("retries", Some(statistics.retries)),
-        ("waited_ms", u64::try_from(statistics.waited.as_millis()).ok()),
+        (
+            "waited_ms",
+            u64::try_from(statistics.waited.as_millis()).ok(),
+        ),
         ("limit_per_second", seen.second_limit),
         ("limit_per_hour", seen.hour_limit),
         ("remaining_this_hour", seen.hour_remaining),
@@ -228,7 +234,10 @@ impl Reading<'_> {
             drop(reads);
             if let Some(stopped) = stopped {
                 for resource in &self.extraction.resources {
-                    if !summaries.iter().any(|summary| summary.name == resource.name) {
+                    if !summaries
+                        .iter()
+                        .any(|summary| summary.name == resource.name)
+                    {
                         summaries.push(ResourceSummary::without_pages(
                             resource.name.clone(),
                             "stopped",
@@ -257,14 +266,26 @@ impl Reading<'_> {
         plan::decide(resource, &hash, self.history, &self.extraction.request, now)
     }
 
-    async fn resource(&self, resource: &Resource, is_pilot: bool) -> Result<ResourceSummary, ExtractError> {
+    async fn resource(
+        &self,
+        resource: &Resource,
+        is_pilot: bool,
+    ) -> Result<ResourceSummary, ExtractError> {
         let name = &resource.name;
-        let now = if is_pilot { Timestamp::now() } else { self.clock.now().await };
+        let now = if is_pilot {
+            Timestamp::now()
+        } else {
+            self.clock.now().await
+        };
         let decision = self.decide(resource, now);
         let decided = match decision.step {
             Step::Skip => {
                 info!(resource = %name, "skipped: {}", decision.reason);
-                return Ok(ResourceSummary::without_pages(name.clone(), "skipped", decision.reason));
+                return Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "skipped",
+                    decision.reason,
+                ));
             }
             _ => self.fan_out(resource, decision).await?,
         };
@@ -277,7 +298,11 @@ impl Reading<'_> {
             Ok(summary) => Ok(summary),
             Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
                 error!(resource = %name, "not read: {}", chain(&error));
-                Ok(ResourceSummary::without_pages(name.clone(), "failed", chain(&error)))
+                Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "failed",
+                    chain(&error),
+                ))
             }
             Err(error) => Err(error.into()),
         }
@@ -303,13 +328,18 @@ impl Reading<'_> {
         let parent_hash = plan::request_hash(config, parent);
         let own_hash = plan::request_hash(config, resource);
         let this_run = self.ids.of(&parent.name).unwrap_or_default();
-        let parent_is_whole = self
-            .run
-            .manifest(&parent.name)?
-            .is_some_and(|manifest| manifest.mode == Mode::Full && manifest.state == State::Complete);
-        let last_whole = self.history.newest_whole(&resource.name, &own_hash).map(|read| read.seq);
+        let parent_is_whole = self.run.manifest(&parent.name)?.is_some_and(|manifest| {
+            manifest.mode == Mode::Full && manifest.state == State::Complete
+        });
+        let last_whole = self
+            .history
+            .newest_whole(&resource.name, &own_hash)
+            .map(|read| read.seq);
         let last_full = self.history.newest_full(&resource.name, &own_hash);
-        let parent_full = self.history.newest_full(&parent.name, &parent_hash).map(|read| read.seq);
+        let parent_full = self
+            .history
+            .newest_full(&parent.name, &parent_hash)
+            .map(|read| read.seq);
         let request = &self.extraction.request;
         let wants_all = parent_is_whole
             || last_full.is_none()
@@ -324,14 +354,23 @@ impl Reading<'_> {
         };
         let mut ids = this_run;
         if let Some(from_seq) = from_seq {
-            let (runs, parent, history) = (self.extraction.runs.clone(), parent.clone(), self.history.clone());
-            ids |= tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
-                .await
-                .map_err(|error| ExtractError::Internal(error.to_string()))??;
+            let (runs, parent, history) = (
+                self.extraction.runs.clone(),
+                parent.clone(),
+                self.history.clone(),
+            );
+            ids |=
+                tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
+                    .await
+                    .map_err(|error| ExtractError::Internal(error.to_string()))??;
         }
         // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
         let knows_all = parent_is_whole || parent_full.is_some();
-        let mode = if wants_all && knows_all { Mode::Full } else { Mode::Delta };
+        let mode = if wants_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        };
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
         Ok((
             Decision {
@@ -352,16 +391,22 @@ impl Reading<'_> {
     ) -> Result<ResourceSummary, ReadError> {
         let config = self.extraction.config;
         let started_at = Timestamp::now();
-        let task = self
-            .extraction
-            .progress
-            .task(resource.name.as_str(), &format!("{mode}: {}", decision.reason));
+        let task = self.extraction.progress.task(
+            resource.name.as_str(),
+            &format!("{mode}: {}", decision.reason),
+        );
         let (query, range) = match (&decision.step, &resource.cursor) {
             (Step::Delta { start, end }, Some(cursor)) => {
                 let end = end.unwrap_or_else(|| {
-                    Timestamp::now().max(*start).saturating_add(WINDOW_BEYOND).unwrap_or(Timestamp::MAX)
+                    Timestamp::now()
+                        .max(*start)
+                        .saturating_add(WINDOW_BEYOND)
+                        .unwrap_or(Timestamp::MAX)
                 });
-                (&resource.delta_query, Some((cursor.field.clone(), *start, end)))
+                (
+                    &resource.delta_query,
+                    Some((cursor.field.clone(), *start, end)),
+                )
             }
             _ => (&resource.query, None),
         };
@@ -387,7 +432,10 @@ impl Reading<'_> {
         for note in &manifest.evidence.notes {
             warn!(resource = %resource.name, "{note}");
         }
-        task.finish(&format!("{}: {} rows in {} pages", manifest.state, manifest.rows, manifest.pages));
+        task.finish(&format!(
+            "{}: {} rows in {} pages",
+            manifest.state, manifest.rows, manifest.pages
+        ));
         let mut summary = ResourceSummary::from(&manifest);
         summary.notes.insert(0, decision.reason.clone());
         Ok(summary)
@@ -418,7 +466,9 @@ impl Reading<'_> {
                     "the API ignores range[{field}]: {outside} records from before the window came too, so this counts as a full read"
                 ));
             } else {
-                evidence.notes.push(format!("{outside} records changed before the window that range[{field}] asked for"));
+                evidence.notes.push(format!(
+                    "{outside} records changed before the window that range[{field}] asked for"
+                ));
             }
         }
         let reached = answered.first_date;
@@ -447,9 +497,8 @@ impl Reading<'_> {
             (true, reached, _) => reached,
         };
         // A fan-out over no ids asks nothing and is known to be complete.
-        let cursor = cursor.or_else(|| {
-            (question.slices.is_empty() && state.moves_cursor()).then_some(started_at)
-        });
+        let cursor = cursor
+            .or_else(|| (question.slices.is_empty() && state.moves_cursor()).then_some(started_at));
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
             format: 1,

@@ -101,7 +101,12 @@ impl<'c> Loader<'c> {
 
     /// What is loaded already.
     pub async fn loaded(&self) -> Result<Loaded, LoadError> {
-        books::loaded(&self.database.client, self.options.schema.as_str(), self.config).await
+        books::loaded(
+            &self.database.client,
+            self.options.schema.as_str(),
+            self.config,
+        )
+        .await
     }
 
     /// Whether any resource of a run was ever loaded.
@@ -163,7 +168,11 @@ impl<'c> Loader<'c> {
                 .filter(|mapping| mapping.table.from == **name)
                 .cloned()
                 .collect();
-            let books = Books { schema, run, resource: name };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
             let done = merge_resource(&mut transaction, books, self.config, mappings).await;
             match done {
                 Ok(resource) => {
@@ -181,8 +190,14 @@ impl<'c> Loader<'c> {
         let backward: Vec<&Name> = order.iter().rev().copied().collect();
         for (names, pass) in [(&backward, Pass::Prune), (&order, Pass::Leave)] {
             for name in names {
-                let Some(resource) = merged.get_mut(*name) else { continue };
-                let books = Books { schema, run, resource: name };
+                let Some(resource) = merged.get_mut(*name) else {
+                    continue;
+                };
+                let books = Books {
+                    schema,
+                    run,
+                    resource: name,
+                };
                 let savepoint = savepoint(&mut transaction, "prune").await?;
                 let done = match pass {
                     Pass::Prune => merge::prune(&savepoint, books, guard, resource).await,
@@ -205,10 +220,16 @@ impl<'c> Loader<'c> {
         }
         let touched: BTreeSet<&Name> = merged
             .values()
-            .flat_map(|resource| resource.tables.iter().map(|table| &table.mapping.table.name))
+            .flat_map(|resource| {
+                resource
+                    .tables
+                    .iter()
+                    .map(|table| &table.mapping.table.name)
+            })
             .collect();
         for derive in &self.config.derives {
-            if !derive.after.is_empty() && !derive.after.iter().any(|table| touched.contains(table)) {
+            if !derive.after.is_empty() && !derive.after.iter().any(|table| touched.contains(table))
+            {
                 continue;
             }
             if let Err(error) = run_derive(&mut transaction, derive).await {
@@ -219,8 +240,14 @@ impl<'c> Loader<'c> {
             }
         }
         for name in &order {
-            let Some(resource) = merged.remove(*name) else { continue };
-            let books = Books { schema, run, resource: name };
+            let Some(resource) = merged.remove(*name) else {
+                continue;
+            };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
             let hash = run.manifest_hash(name)?;
             let tables: Vec<_> = resource
                 .tables
@@ -230,12 +257,20 @@ impl<'c> Loader<'c> {
             books
                 .note_load(&transaction, &resource.manifest, &hash, &tables)
                 .await?;
-            loaded.tables.extend(tables.into_iter().map(|(counts, _)| counts));
+            loaded
+                .tables
+                .extend(tables.into_iter().map(|(counts, _)| counts));
         }
         if self.options.dry_run {
-            transaction.rollback().await.map_err(LoadError::at("roll back"))?;
+            transaction
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back"))?;
         } else {
-            transaction.commit().await.map_err(LoadError::at("commit"))?;
+            transaction
+                .commit()
+                .await
+                .map_err(LoadError::at("commit"))?;
         }
         Ok(loaded)
     }
@@ -268,11 +303,13 @@ async fn merge_resource(
     mappings: Vec<Mapping>,
 ) -> Result<Merged, LoadError> {
     let Some(staged) = books.run.staged(books.resource)? else {
-        return Err(LoadError::Staging(crate::staging::StagingError::NoRun(format!(
-            "{} has no final pages of {}; extract it again",
-            books.run.id(),
-            books.resource
-        ))));
+        return Err(LoadError::Staging(crate::staging::StagingError::NoRun(
+            format!(
+                "{} has no final pages of {}; extract it again",
+                books.run.id(),
+                books.resource
+            ),
+        )));
     };
     let savepoint = savepoint(transaction, "resource").await?;
     match merge::merge(&savepoint, books, &config.scope, staged, mappings).await {

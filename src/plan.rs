@@ -72,11 +72,16 @@ impl History {
             for resource in &config.resources {
                 match run.manifest(&resource.name) {
                     Ok(None) => {}
-                    Ok(Some(manifest)) => history.entry(resource.name.clone()).or_default().push(Read {
-                        run_id: run.id().clone(),
-                        seq: run.record().seq,
-                        manifest,
-                    }),
+                    Ok(Some(manifest)) => {
+                        history
+                            .entry(resource.name.clone())
+                            .or_default()
+                            .push(Read {
+                                run_id: run.id().clone(),
+                                seq: run.record().seq,
+                                manifest,
+                            })
+                    }
                     Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
                     Err(error) => return Err(error),
                 }
@@ -103,9 +108,7 @@ impl History {
         self.of(resource)
             .iter()
             .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| {
-                read.manifest.mode == Mode::Full && read.manifest.state == State::Complete
-            })
+            .find(|read| read.manifest.mode == Mode::Full && read.manifest.state == State::Complete)
     }
 }
 
@@ -119,9 +122,19 @@ pub fn select<'c>(
     let mut unknown = Vec::new();
     for name in select.iter().chain(exclude) {
         if config.resource(name).is_none() {
-            let names = || config.resources.iter().map(|resource| resource.name.as_str());
+            let names = || {
+                config
+                    .resources
+                    .iter()
+                    .map(|resource| resource.name.as_str())
+            };
             let advice = nearest(name, names()).map_or_else(
-                || format!("the resources are: {}", names().collect::<Vec<_>>().join(", ")),
+                || {
+                    format!(
+                        "the resources are: {}",
+                        names().collect::<Vec<_>>().join(", ")
+                    )
+                },
                 |near| format!("did you mean `{near}`?"),
             );
             unknown.push(format!("there is no resource `{name}`; {advice}"));
@@ -145,7 +158,13 @@ pub fn select<'c>(
 }
 
 /// What to do with a resource at `now`, the server's time as well as it is known.
-pub fn decide(resource: &Resource, hash: &str, history: &History, request: &Request, now: Timestamp) -> Decision {
+pub fn decide(
+    resource: &Resource,
+    hash: &str,
+    history: &History,
+    request: &Request,
+    now: Timestamp,
+) -> Decision {
     let full = |reason: &str| Decision {
         step: Step::Full,
         reason: reason.to_owned(),
@@ -210,10 +229,18 @@ pub fn decide(resource: &Resource, hash: &str, history: &History, request: &Requ
 
 /// How far a resource is known after a whole read of `window`, when it was known up to `known` before.
 /// A window given by hand moves the cursor only if it leaves no gap.
-pub fn cursor_after(window: Window, reached: Timestamp, known: Option<Timestamp>) -> Option<Timestamp> {
+pub fn cursor_after(
+    window: Window,
+    reached: Timestamp,
+    known: Option<Timestamp>,
+) -> Option<Timestamp> {
     let known = known?;
     let reached = reached.min(window.end);
-    Some(if window.start <= known { reached.max(known) } else { known })
+    Some(if window.start <= known {
+        reached.max(known)
+    } else {
+        known
+    })
 }
 
 fn age(read: &Read, now: Timestamp) -> Option<Duration> {
@@ -241,13 +268,19 @@ pub fn request_hash(config: &Config, resource: &Resource) -> String {
         hash.update(text);
     };
     add(config.api.url.trim_end_matches('/'));
-    add(&resource.path.fill(&config.scope).unwrap_or_else(|| resource.path.to_string()));
+    add(&resource
+        .path
+        .fill(&config.scope)
+        .unwrap_or_else(|| resource.path.to_string()));
     for query in [&resource.query, &resource.delta_query] {
         for QueryParameter { name, value } in query {
             add(name);
             add(&value.to_string());
             for placeholder in value.placeholders() {
-                add(&config.scope.get(placeholder).map_or_else(String::new, |list| list.join(",")));
+                add(&config
+                    .scope
+                    .get(placeholder)
+                    .map_or_else(String::new, |list| list.join(",")));
             }
         }
     }

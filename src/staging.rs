@@ -135,8 +135,12 @@ impl Staging {
 
     /// Whether a process is writing a run now.
     pub fn is_being_written(&self) -> bool {
-        File::open(self.root.join(".lock"))
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+        File::open(self.root.join(".lock")).is_ok_and(|file| {
+            matches!(
+                file.try_lock_shared(),
+                Err(std::fs::TryLockError::WouldBlock)
+            )
+        })
     }
 
     /// All runs by number. A directory without a readable `run.json` is named in the error.
@@ -170,7 +174,10 @@ impl Staging {
     pub fn find(&self, text: &str) -> Result<Run, StagingError> {
         if text.contains('/') {
             let path = Path::new(text);
-            let id = path.canonicalize().ok().and_then(|path| RunId::of_directory(&path));
+            let id = path
+                .canonicalize()
+                .ok()
+                .and_then(|path| RunId::of_directory(&path));
             let run = match id {
                 Some(id) => Run::open(path, id)?,
                 None => None,

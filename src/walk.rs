@@ -75,10 +75,7 @@ impl Walker {
         each: impl FnMut(u64, &Slots<'j>),
     ) -> Result<(), serde_json::Error> {
         let mut parser = serde_json::Deserializer::from_str(text);
-        parser.deserialize_seq(Records {
-            walker: self,
-            each,
-        })?;
+        parser.deserialize_seq(Records { walker: self, each })?;
         parser.end()
     }
 

@@ -11,7 +11,7 @@
 #[allow(dead_code, reason = "it serves modules that come and go")]
 mod support;
 
-/// The main job: the mirror is what the API shows.
-mod mirror;
 /// Staged runs into the mirror, by every way.
 mod loading;
+/// The main job: the mirror is what the API shows.
+mod mirror;

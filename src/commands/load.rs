@@ -8,7 +8,9 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending, supersedes};
+use crate::load::{
+    LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending, supersedes,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
@@ -49,16 +51,20 @@ impl Choice {
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
         if let Some(schema) = &arguments.into {
-            choice.options.schema =
-                Name::parse(schema).map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
+            choice.options.schema = Name::parse(schema)
+                .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
         }
         choice.options.dry_run = arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
         if !arguments.select.is_empty() {
-            let chosen = plan::select(&settings.config, &arguments.select, &[]).map_err(Failure::usage)?;
-            choice.select = chosen.into_iter().map(|resource| resource.name.clone()).collect();
+            let chosen =
+                plan::select(&settings.config, &arguments.select, &[]).map_err(Failure::usage)?;
+            choice.select = chosen
+                .into_iter()
+                .map(|resource| resource.name.clone())
+                .collect();
         }
         Ok(choice)
     }
@@ -70,7 +76,11 @@ pub(super) async fn connect(settings: &Settings, name: &str) -> Result<Database,
 }
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &LoadArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &LoadArgs,
+) -> Result<Exit, Failure> {
     let choice = Choice::of(settings, arguments)?;
     if settings.staging.runs()?.is_empty() {
         settings.staging.find("latest")?;
@@ -88,7 +98,11 @@ pub(super) async fn run(global: &Global, settings: &Settings, arguments: &LoadAr
         super::print_line("nothing to load: every staged run is loaded");
     } else {
         super::print_line(&tables_table(&report.tables).to_string());
-        let rolled_back = if choice.options.dry_run { " (dry run: rolled back)" } else { "" };
+        let rolled_back = if choice.options.dry_run {
+            " (dry run: rolled back)"
+        } else {
+            ""
+        };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
     }
     if !global.json {
@@ -111,12 +125,20 @@ pub(super) async fn pending_runs(
     if settings.staging.is_being_written() {
         runs.retain(|run| !run.is_open());
     }
-    let wanted = choice.run.as_deref().map(|run| settings.staging.find(run)).transpose()?;
+    let wanted = choice
+        .run
+        .as_deref()
+        .map(|run| settings.staging.find(run))
+        .transpose()?;
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
     let (waiting, broken) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = Outcome {
-        exit: if broken.is_empty() { Exit::Done } else { Exit::Failed },
+        exit: if broken.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        },
         runs: Vec::new(),
         errors: broken.iter().map(|error| chain(error)).collect(),
     };
@@ -125,7 +147,10 @@ pub(super) async fn pending_runs(
         let mut chosen = Vec::new();
         for resource in resources {
             let is_chosen = choice.select.is_empty() || choice.select.contains(&resource);
-            let is_free = !held.contains(&resource) || run.manifest(&resource)?.is_some_and(|read| supersedes(&read));
+            let is_free = !held.contains(&resource)
+                || run
+                    .manifest(&resource)?
+                    .is_some_and(|read| supersedes(&read));
             if is_chosen && is_free {
                 chosen.push(resource);
             } else if is_chosen {
@@ -160,7 +185,9 @@ async fn waiting(
     let (mut waiting, broken) = pending(config, past, &loaded)?;
     if let Some(wanted) = wanted {
         let seq = wanted.record().seq;
-        let waits = waiting.iter().any(|pending| pending.run.id() == wanted.id());
+        let waits = waiting
+            .iter()
+            .any(|pending| pending.run.id() == wanted.id());
         if !waits && !choice.again {
             let newest = loaded.values().max_by_key(|loaded| loaded.seq);
             return match newest {
@@ -172,7 +199,10 @@ async fn waiting(
                     .into())
                 }
                 _ => {
-                    info!("the run {} is loaded already; --again loads the newest run once more", wanted.id());
+                    info!(
+                        "the run {} is loaded already; --again loads the newest run once more",
+                        wanted.id()
+                    );
                     Ok((waiting, broken))
                 }
             };
@@ -181,7 +211,11 @@ async fn waiting(
     if choice.again {
         let newest = loaded.values().map(|loaded| loaded.seq).max();
         let again = wanted
-            .or_else(|| runs.iter().rev().find(|run| Some(run.record().seq) == newest))
+            .or_else(|| {
+                runs.iter()
+                    .rev()
+                    .find(|run| Some(run.record().seq) == newest)
+            })
             .ok_or_else(|| Failure::usage("there is no loaded run to load again"))?;
         if newest.is_some_and(|newest| again.record().seq < newest) {
             return Err(LoadError::Older {
@@ -195,7 +229,9 @@ async fn waiting(
         }
         let mut resources = Vec::new();
         for resource in &config.resources {
-            if config.tables_of(&resource.name).next().is_some() && again.manifest(&resource.name)?.is_some() {
+            if config.tables_of(&resource.name).next().is_some()
+                && again.manifest(&resource.name)?.is_some()
+            {
                 resources.push(resource.name.clone());
             }
         }
@@ -213,7 +249,8 @@ impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
         self.runs.push(run.id().to_string());
         for (name, error) in loaded.failed.iter().chain(&loaded.derives_failed) {
-            self.errors.push(format!("{}, {name}: {}", run.id(), chain(error)));
+            self.errors
+                .push(format!("{}, {name}: {}", run.id(), chain(error)));
             self.exit = self.exit.max(match load_exit(error) {
                 Exit::Usage | Exit::Locked => Exit::Failed,
                 exit => exit,

@@ -12,7 +12,11 @@ use crate::report::{RunReport, tables_table};
 use crate::settings::Settings;
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &ExtractArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+) -> Result<Exit, Failure> {
     let (report, exit) = extract_and_load(global, settings, arguments).await?;
     if !global.json && !report.tables.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
@@ -31,9 +35,11 @@ pub(super) async fn extract_and_load(
     let mut report = RunReport::default();
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings).await?;
-    let extracted = super::extract::stage(global, settings, arguments, "run", before, &mut report).await?;
+    let extracted =
+        super::extract::stage(global, settings, arguments, "run", before, &mut report).await?;
     let mut sums = Vec::new();
-    let loaded = super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
+    let loaded =
+        super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
     report.add_tables(&sums);
     let loaded = match loaded {
         Ok(outcome) => {
@@ -41,7 +47,9 @@ pub(super) async fn extract_and_load(
             outcome.exit
         }
         Err(failure) => {
-            report.errors.push(crate::report::chain(failure.error.as_ref()));
+            report
+                .errors
+                .push(crate::report::chain(failure.error.as_ref()));
             failure.exit
         }
     };
@@ -70,7 +78,9 @@ async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let mut must_be_full = BTreeMap::new();
     for resource in &config.resources {
         let hash = plan::request_hash(config, resource);
-        let Some(full) = history.newest_full(&resource.name, &hash) else { continue };
+        let Some(full) = history.newest_full(&resource.name, &hash) else {
+            continue;
+        };
         if config.tables_of(&resource.name).next().is_none() {
             continue;
         }
@@ -84,8 +94,14 @@ async fn look_before(settings: &Settings) -> Result<Before, Failure> {
             }
         };
         if !has_it {
-            must_be_full.insert(resource.name.clone(), "the database lacks the last full read".to_owned());
+            must_be_full.insert(
+                resource.name.clone(),
+                "the database lacks the last full read".to_owned(),
+            );
         }
     }
-    Ok(Before { must_be_full, floor })
+    Ok(Before {
+        must_be_full,
+        floor,
+    })
 }

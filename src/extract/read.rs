@@ -59,7 +59,9 @@ pub(super) enum ReadError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Staging(#[from] StagingError),
-    #[error("a thread that writes staged pages ended early; this is a fault of cursus, please report it")]
+    #[error(
+        "a thread that writes staged pages ended early; this is a fault of cursus, please report it"
+    )]
     Thread,
 }
 
@@ -92,11 +94,19 @@ impl Reader<'_> {
             all.evidence.slices = Some(self.question.slices.len() as u64);
             all.evidence.announced = Some(0);
         }
-        let mut reads: FuturesUnordered<_> = self.question.slices.iter().map(|slice| self.slice(slice)).collect();
+        let mut reads: FuturesUnordered<_> = self
+            .question
+            .slices
+            .iter()
+            .map(|slice| self.slice(slice))
+            .collect();
         while let Some(read) = reads.next().await {
             all.add(read?);
         }
-        all.evidence.distinct = all.evidence.distinct.max(if sliced { all.ids.len() } else { 0 });
+        all.evidence.distinct = all
+            .evidence
+            .distinct
+            .max(if sliced { all.ids.len() } else { 0 });
         Ok(all)
     }
 
@@ -113,13 +123,18 @@ impl Reader<'_> {
         answered.first_date = first.date;
         let announced = first.entry.x_total;
         let rows = first.facts.rows;
-        let mut size = first.per_page.filter(|size| *size > 0).unwrap_or(u64::from(self.question.page_size));
+        let mut size = first
+            .per_page
+            .filter(|size| *size > 0)
+            .unwrap_or(u64::from(self.question.page_size));
         // A server with a smaller page than asked for need not say so.
         if rows > 0 && rows < size && announced.is_some_and(|announced| announced > rows) {
             size = rows;
         }
         answered.evidence.announced = announced;
-        answered.evidence.highest_id = descending(&first.facts.ids).then(|| first.facts.ids.first().copied()).flatten();
+        answered.evidence.highest_id = descending(&first.facts.ids)
+            .then(|| first.facts.ids.first().copied())
+            .flatten();
         answered.unproven = announced.is_none();
         let mut totals = Totals::new(announced);
         let mut last_rows = rows;
@@ -176,7 +191,9 @@ impl Reader<'_> {
         );
         let answer = self
             .client
-            .page(&request, move |body| inspector.inspect(body).map_err(api::InspectError))
+            .page(&request, move |body| {
+                inspector.inspect(body).map_err(api::InspectError)
+            })
             .await?;
         if let Some(date) = answer.date {
             (self.clock)(date);
@@ -243,19 +260,35 @@ impl Answered {
         self.bytes += fetched.entry.bytes;
         self.hits += fetched.attempts;
         self.outside += fetched.facts.outside;
-        self.ids
-            .extend(fetched.facts.ids.into_iter().filter_map(|id| u64::try_from(id).ok()));
+        self.ids.extend(
+            fetched
+                .facts
+                .ids
+                .into_iter()
+                .filter_map(|id| u64::try_from(id).ok()),
+        );
     }
 
-    fn note_failure(&mut self, slice: &Slice, page: u32, error: ReadError) -> Result<(), ReadError> {
+    fn note_failure(
+        &mut self,
+        slice: &Slice,
+        page: u32,
+        error: ReadError,
+    ) -> Result<(), ReadError> {
         match error {
             // What refuses the first page of the only slice refuses the resource.
-            ReadError::Api(error) if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) => {
+            ReadError::Api(error)
+                if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) =>
+            {
                 self.missing = true;
-                let place = slice.name.as_ref().map_or_else(String::new, |slice| format!(" of {slice}"));
-                self.evidence
-                    .notes
-                    .push(format!("page {page}{place} is missing: {}", crate::report::chain(&error)));
+                let place = slice
+                    .name
+                    .as_ref()
+                    .map_or_else(String::new, |slice| format!(" of {slice}"));
+                self.evidence.notes.push(format!(
+                    "page {page}{place} is missing: {}",
+                    crate::report::chain(&error)
+                ));
                 Ok(())
             }
             error => Err(error),
@@ -273,12 +306,17 @@ impl Answered {
             Some(highest) => self.ids.rank(highest),
             None => self.ids.len(),
         };
-        let Some(announced) = self.evidence.announced else { return };
+        let Some(announced) = self.evidence.announced else {
+            return;
+        };
         let distinct = self.evidence.distinct;
         self.unproven |= distinct > announced;
         if !self.missing && distinct < announced {
             self.missing = true;
-            let place = slice.name.as_ref().map_or_else(String::new, |slice| format!("{slice}: "));
+            let place = slice
+                .name
+                .as_ref()
+                .map_or_else(String::new, |slice| format!("{slice}: "));
             self.evidence.notes.push(format!(
                 "{place}{announced} rows were announced, but {distinct} distinct ones were read; rows moved or vanished meanwhile"
             ));

@@ -35,7 +35,11 @@ pub struct LoadedResource {
 
 /// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
 /// was never loaded has no full read.
-pub async fn loaded(client: &impl GenericClient, schema: &str, config: &Config) -> Result<Loaded, LoadError> {
+pub async fn loaded(
+    client: &impl GenericClient,
+    schema: &str,
+    config: &Config,
+) -> Result<Loaded, LoadError> {
     let rows = client
         .query(
             "SELECT resource, table_name, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
@@ -73,14 +77,24 @@ pub async fn loaded(client: &impl GenericClient, schema: &str, config: &Config) 
             };
         }
         if let Some(furthest) = furthest {
-            loaded.insert(resource.name.clone(), LoadedResource { full_seq, ..furthest });
+            loaded.insert(
+                resource.name.clone(),
+                LoadedResource {
+                    full_seq,
+                    ..furthest
+                },
+            );
         }
     }
     Ok(loaded)
 }
 
 /// Whether any resource of a run was ever loaded into a schema.
-pub(super) async fn was_loaded(client: &impl GenericClient, schema: &str, run: &Run) -> Result<bool, LoadError> {
+pub(super) async fn was_loaded(
+    client: &impl GenericClient,
+    schema: &str,
+    run: &Run,
+) -> Result<bool, LoadError> {
     let row = client
         .query_one(
             "SELECT EXISTS (SELECT FROM pipeline.load WHERE schema_name = $1 AND run_id = $2)",
@@ -101,7 +115,10 @@ pub(super) struct Books<'a> {
 
 impl Books<'_> {
     /// Notes the run itself.
-    pub(super) async fn note_run(transaction: &Transaction<'_>, run: &Run) -> Result<(), LoadError> {
+    pub(super) async fn note_run(
+        transaction: &Transaction<'_>,
+        run: &Run,
+    ) -> Result<(), LoadError> {
         let record = run.record();
         transaction
             .execute(
@@ -231,11 +248,16 @@ impl Books<'_> {
         staged: &str,
         manifest: &Manifest,
     ) -> Result<(), LoadError> {
-        let everything = manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
+        let everything =
+            manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
         let keys = mapping
             .key_names()
             .map(|name| {
-                format!("'{}', s.{}", name.replace('\'', "''"), crate::database::Quoted(name))
+                format!(
+                    "'{}', s.{}",
+                    name.replace('\'', "''"),
+                    crate::database::Quoted(name)
+                )
             })
             .collect::<Vec<_>>()
             .join(", ");
@@ -269,7 +291,10 @@ impl Books<'_> {
     }
 
     /// Takes this resource's entries of an earlier load of the same run out of quarantine.
-    pub(super) async fn forget_quarantine(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+    pub(super) async fn forget_quarantine(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
         transaction
             .execute(
                 "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
@@ -292,7 +317,9 @@ impl Books<'_> {
                 &[&self.schema, &mapping.table.name.as_str()],
             )
             .await
-            .map_err(LoadError::at("replace old candidates in pipeline.prune_candidate"))?;
+            .map_err(LoadError::at(
+                "replace old candidates in pipeline.prune_candidate",
+            ))?;
         Ok(())
     }
 
@@ -327,13 +354,23 @@ fn signed(number: u64) -> i64 {
 }
 
 /// An orphan as an unfit record.
-pub(super) fn orphan(decoded: &Decoded, exploded: bool, position: i64, key: Value, reason: &str) -> Unfit {
+pub(super) fn orphan(
+    decoded: &Decoded,
+    exploded: bool,
+    position: i64,
+    key: Value,
+    reason: &str,
+) -> Unfit {
     let (file, record) = decoded.origin(position);
     let element = position & ((1 << super::decode::ELEMENT_BITS) - 1);
     Unfit {
         file: file.to_owned(),
         record,
-        element: if exploded { u64::try_from(element).ok() } else { None },
+        element: if exploded {
+            u64::try_from(element).ok()
+        } else {
+            None
+        },
         key: Some(key),
         column: None,
         pointer: None,

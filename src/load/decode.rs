@@ -326,7 +326,11 @@ impl TableDecoder {
         for column in &mut self.columns {
             if let From::Constant(template, value) = &mut column.from {
                 *value = template.fill(values).map(|text| {
-                    if column.cell.is_quoted() { Value::from(text).to_string() } else { text }
+                    if column.cell.is_quoted() {
+                        Value::from(text).to_string()
+                    } else {
+                        text
+                    }
                 });
             }
         }
@@ -368,7 +372,13 @@ impl TableDecoder {
                     code: "json",
                     reason: "the record has no such list".to_owned(),
                 };
-                result = send(chunks, Chunk::Unfit { table: number, unfit });
+                result = send(
+                    chunks,
+                    Chunk::Unfit {
+                        table: number,
+                        unfit,
+                    },
+                );
             }
         }
         self.explode = Some(explode);
@@ -390,7 +400,12 @@ impl TableDecoder {
                 Ok(()) => return Ok(()),
                 Err((at, code, misfit)) => {
                     let column = &self.columns[at];
-                    (Some(column.name.clone()), column.pointer.clone(), code, misfit)
+                    (
+                        Some(column.name.clone()),
+                        column.pointer.clone(),
+                        code,
+                        misfit,
+                    )
                 }
             },
             // The API may have renamed the key: that is no reason to take a row away.
@@ -417,7 +432,13 @@ impl TableDecoder {
             code,
             reason: misfit.0,
         };
-        send(chunks, Chunk::Unfit { table: number, unfit })
+        send(
+            chunks,
+            Chunk::Unfit {
+                table: number,
+                unfit,
+            },
+        )
     }
 
     /// Whether a record is in scope; the pointer of a condition that finds nothing, as the error.
@@ -450,7 +471,11 @@ impl TableDecoder {
         for (at, column) in self.columns.iter().enumerate() {
             let is_key = self.key.contains(&at);
             let wanted = is_key || state == RowState::InScope;
-            let raw = if wanted || self.cursor == Some(at) { column.from.raw(slots, parent) } else { None };
+            let raw = if wanted || self.cursor == Some(at) {
+                column.from.raw(slots, parent)
+            } else {
+                None
+            };
             let mut encoded = column.cell.encode(raw, data);
             if !wanted && encoded.is_err() {
                 encoded = column.cell.encode(None, data);
@@ -490,7 +515,12 @@ impl TableDecoder {
             .into()
     }
 
-    fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>, above: usize) -> Result<(), Abandoned> {
+    fn flush(
+        &mut self,
+        number: usize,
+        chunks: &mpsc::Sender<Chunk>,
+        above: usize,
+    ) -> Result<(), Abandoned> {
         if self.data.is_empty() || self.data.len() < above {
             return Ok(());
         }

@@ -61,7 +61,9 @@ pub enum LoadError {
         newest: String,
     },
     /// The reading thread ended without an answer.
-    #[error("the thread that reads staged pages ended early; this is a fault of cursus, please report it")]
+    #[error(
+        "the thread that reads staged pages ended early; this is a fault of cursus, please report it"
+    )]
     Thread,
 }
 

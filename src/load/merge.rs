@@ -49,7 +49,10 @@ pub(super) async fn merge(
         transaction
             .batch_execute(&statements.create_staged())
             .await
-            .map_err(LoadError::at(format!("make a temporary table like {}", mapping.table.name)))?;
+            .map_err(LoadError::at(format!(
+                "make a temporary table like {}",
+                mapping.table.name
+            )))?;
     }
     let fed: Vec<&Mapping> = mappings
         .iter()
@@ -57,13 +60,20 @@ pub(super) async fn merge(
         .collect();
     let started = Instant::now();
     let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
-    let decoded = stage::fill(transaction, staged, &fed, books.schema, scope, async |rows| {
-        for (table, _) in &rows {
-            *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
-        }
-        let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
-        books.quarantine(transaction, rows).await
-    })
+    let decoded = stage::fill(
+        transaction,
+        staged,
+        &fed,
+        books.schema,
+        scope,
+        async |rows| {
+            for (table, _) in &rows {
+                *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
+            }
+            let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
+            books.quarantine(transaction, rows).await
+        },
+    )
     .await?;
     let seen: BTreeMap<Name, TableSeen> = fed
         .iter()
@@ -102,10 +112,7 @@ pub(super) async fn merge(
             mapping,
         });
     }
-    Ok(Merged {
-        manifest,
-        tables,
-    })
+    Ok(Merged { manifest, tables })
 }
 
 struct Table<'a> {
@@ -126,11 +133,17 @@ impl Table<'_> {
     ) -> Result<(TableCounts, bool), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
         if let Some(select) = &self.mapping.table.select {
-            self.run(&self.statements.insert_selected(&select.text), &format!("run {}", select.name))
+            self.run(
+                &self.statements.insert_selected(&select.text),
+                &format!("run {}", select.name),
+            )
+            .await?;
+            counts.unresolved = self
+                .run(&self.statements.delete_keyless(), "drop rows without a key")
                 .await?;
-            counts.unresolved = self.run(&self.statements.delete_keyless(), "drop rows without a key").await?;
         }
-        self.run(&self.statements.analyze(), "analyze the staged rows").await?;
+        self.run(&self.statements.analyze(), "analyze the staged rows")
+            .await?;
         if parent_repeats
             && self.mapping.table.select.is_none()
             && let Some(statement) = self.statements.drop_rows_of_older_parents()
@@ -139,13 +152,21 @@ impl Table<'_> {
         }
         let mut repeated = false;
         if seen.is_none_or(|seen| seen.may_repeat) {
-            repeated = self.run(&self.statements.dedupe(), "keep the newest of each key").await? > 0;
+            repeated = self
+                .run(&self.statements.dedupe(), "keep the newest of each key")
+                .await?
+                > 0;
         }
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
         }
         self.books
-            .settle_quarantine(self.transaction, self.mapping, &self.statements.temporary("staged"), self.manifest)
+            .settle_quarantine(
+                self.transaction,
+                self.mapping,
+                &self.statements.temporary("staged"),
+                self.manifest,
+            )
             .await?;
         let states = self
             .transaction
@@ -168,7 +189,11 @@ impl Table<'_> {
             .await
             .map_err(self.failed("look at the table"))?
             .get(0);
-        self.run(&self.statements.create_diff(is_empty), "find what is new or changed").await?;
+        self.run(
+            &self.statements.create_diff(is_empty),
+            "find what is new or changed",
+        )
+        .await?;
         let orphans = self.take_orphans(decoded).await?;
         counts.quarantined += orphans;
         if !is_empty && let Some(update) = self.statements.update() {
@@ -181,7 +206,11 @@ impl Table<'_> {
 
     async fn take_orphans(&self, decoded: &Decoded) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
-        let decoded = if self.mapping.table.select.is_some() { &unknown } else { decoded };
+        let decoded = if self.mapping.table.select.is_some() {
+            &unknown
+        } else {
+            decoded
+        };
         let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
         for (reason, statement) in self.statements.take_orphans() {
@@ -192,7 +221,13 @@ impl Table<'_> {
                 .map_err(self.failed("look for missing parents"))?;
             count += rows.len() as u64;
             let orphans = rows.iter().map(|row| {
-                let orphan = books::orphan(decoded, exploded, row.get(0), row.get::<_, Value>(1), &reason);
+                let orphan = books::orphan(
+                    decoded,
+                    exploded,
+                    row.get(0),
+                    row.get::<_, Value>(1),
+                    &reason,
+                );
                 (self.mapping, orphan)
             });
             self.books.quarantine(self.transaction, orphans).await?;
@@ -220,7 +255,12 @@ pub(super) async fn prune(
     merged: &mut Merged,
 ) -> Result<(), LoadError> {
     let is_proof = merged.is_proof();
-    for MergedTable { mapping, counts, keyless } in merged.tables.iter_mut().rev() {
+    for MergedTable {
+        mapping,
+        counts,
+        keyless,
+    } in merged.tables.iter_mut().rev()
+    {
         let reasons: &[Gone] = match (is_proof, *keyless) {
             // Some record could not be told by its key: what seems absent may be it.
             (_, true) => &[Gone::OutOfScope],
@@ -241,7 +281,10 @@ pub(super) async fn leave(
     guard: Option<PruneConfig>,
     merged: &mut Merged,
 ) -> Result<(), LoadError> {
-    for MergedTable { mapping, counts, .. } in &mut merged.tables {
+    for MergedTable {
+        mapping, counts, ..
+    } in &mut merged.tables
+    {
         if !mapping.table.within.is_empty() {
             let table = Table::new(transaction, books, mapping, &merged.manifest);
             table.delete(&[Gone::Outside], guard, counts, false).await?;
@@ -287,18 +330,25 @@ impl<'a> Table<'a> {
             .await
             .map_err(self.failed("list what is gone"))?;
         let mut gone = 0;
-        for statement in reasons.iter().filter_map(|reason| self.statements.collect_gone(*reason, self.books.schema)) {
+        for statement in reasons
+            .iter()
+            .filter_map(|reason| self.statements.collect_gone(*reason, self.books.schema))
+        {
             gone += self.run(&statement, "find what is gone").await?;
         }
         // What went in this load already counts too.
         let all = gone + counts.deleted;
         let refused = gone > 0
             && match guard {
-                Some(guard) if all > guard.min_rows => all > allowed(guard, self.count().await? + counts.deleted),
+                Some(guard) if all > guard.min_rows => {
+                    all > allowed(guard, self.count().await? + counts.deleted)
+                }
                 _ => false,
             };
         if settles_candidates {
-            self.books.drop_candidates(self.transaction, self.mapping).await?;
+            self.books
+                .drop_candidates(self.transaction, self.mapping)
+                .await?;
         }
         if refused {
             counts.refused += gone;
@@ -306,7 +356,9 @@ impl<'a> Table<'a> {
                 .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
                 .await?;
         } else if gone > 0 {
-            counts.deleted += self.run(&self.statements.delete_gone(), "delete what is gone").await?;
+            counts.deleted += self
+                .run(&self.statements.delete_gone(), "delete what is gone")
+                .await?;
         }
         counts.duration_ms += millis(started);
         Ok(())
@@ -330,7 +382,9 @@ impl<'a> Table<'a> {
     reason = "a fraction of a row count; a row more or less does not matter"
 )]
 fn allowed(guard: PruneConfig, rows: u64) -> u64 {
-    guard.min_rows.max((rows as f64 * guard.max_fraction) as u64)
+    guard
+        .min_rows
+        .max((rows as f64 * guard.max_fraction) as u64)
 }
 
 fn unsigned(count: i64) -> u64 {

@@ -89,6 +89,13 @@ pub fn pending(
 /// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
 fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
     for known in loaded.values() {
+        // A staging directory that has the loaded run is the one that it was loaded from.
+        if runs
+            .iter()
+            .any(|run| run.id().as_str() == known.run_id && run.record().seq == known.seq)
+        {
+            continue;
+        }
         let younger = runs
             .iter()
             .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());

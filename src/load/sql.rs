@@ -42,7 +42,9 @@ impl Gone {
 
 /// `a.x = b.x AND a.y = b.y`.
 fn same(a: &str, b: &str, columns: &[String]) -> String {
-    joined(columns, " AND ", |column| format!("{a}.{column} = {b}.{column}"))
+    joined(columns, " AND ", |column| {
+        format!("{a}.{column} = {b}.{column}")
+    })
 }
 
 fn joined(columns: &[String], separator: &str, each: impl Fn(&String) -> String) -> String {
@@ -62,7 +64,11 @@ impl<'m> Statements<'m> {
         let quoted = |name: &str| Quoted(name).to_string();
         Self {
             target: format!("{}.{}", Quoted(schema), Quoted(mapping.table.name.as_str())),
-            columns: mapping.columns.iter().map(|column| quoted(&column.name)).collect(),
+            columns: mapping
+                .columns
+                .iter()
+                .map(|column| quoted(&column.name))
+                .collect(),
             key: mapping.key_names().map(quoted).collect(),
             mapping,
         }
@@ -235,7 +241,11 @@ impl<'m> Statements<'m> {
                 .iter()
                 .zip(&self.mapping.columns)
                 .map(|(column, mapped)| {
-                    let cast = if mapped.cell == super::cell::CellType::Json { "::text" } else { "" };
+                    let cast = if mapped.cell == super::cell::CellType::Json {
+                        "::text"
+                    } else {
+                        ""
+                    };
                     format!("{alias}.{column}{cast}")
                 })
                 .collect();
@@ -246,9 +256,15 @@ impl<'m> Statements<'m> {
 
     /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
     pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
-        let key = joined(&self.mapping.key_names().map(str::to_owned).collect::<Vec<_>>(), ", ", |name| {
-            format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name))
-        });
+        let key = joined(
+            &self
+                .mapping
+                .key_names()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+            ", ",
+            |name| format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name)),
+        );
         self.mapping
             .shape
             .references
@@ -286,8 +302,10 @@ impl<'m> Statements<'m> {
             .filter(|column| !self.key.contains(column))
             .cloned()
             .collect();
-        let mut assignments: Vec<String> =
-            changed.iter().map(|column| format!("{column} = d.{column}")).collect();
+        let mut assignments: Vec<String> = changed
+            .iter()
+            .map(|column| format!("{column} = d.{column}"))
+            .collect();
         if assignments.is_empty() {
             return None;
         }
@@ -326,7 +344,10 @@ impl<'m> Statements<'m> {
     /// rows would go that no guard has counted.
     pub(super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
         let staged = self.staged();
-        let there = format!("(SELECT FROM {staged} AS s WHERE {})", same("s", "t", &self.key));
+        let there = format!(
+            "(SELECT FROM {staged} AS s WHERE {})",
+            same("s", "t", &self.key)
+        );
         let conditions: Vec<String> = match gone {
             Gone::Outside => self.outside(schema, "t"),
             Gone::OutOfScope => vec![format!(

@@ -228,7 +228,9 @@ impl Run {
             files::create_dirs(&root.join(id.day()))?;
             let directory = root.join(id.directory());
             if !files::create_dir_exclusive(&directory)? {
-                time = time.saturating_add(SignedDuration::from_secs(1)).unwrap_or(time);
+                time = time
+                    .saturating_add(SignedDuration::from_secs(1))
+                    .unwrap_or(time);
                 continue;
             }
             let run = Self {

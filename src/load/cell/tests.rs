@@ -46,7 +46,10 @@ fn a_value_that_would_change_is_refused_with_a_reason_that_does_not_quote_it() {
 #[test]
 fn whole_numbers_written_as_floats_are_whole_numbers() {
     assert_eq!(encoded(CellType::Int4, "4.0").unwrap(), 4_i32.to_be_bytes());
-    assert_eq!(encoded(CellType::Int8, "-1e3").unwrap(), (-1000_i64).to_be_bytes());
+    assert_eq!(
+        encoded(CellType::Int8, "-1e3").unwrap(),
+        (-1000_i64).to_be_bytes()
+    );
 }
 
 #[test]
@@ -62,7 +65,11 @@ fn null_and_absent_are_null_and_the_text_null_is_a_text() {
 #[test]
 fn a_misfit_leaves_nothing_behind() {
     let mut out = vec![7];
-    assert!(CellType::TextArray.encode(Some("[\"a\",1]"), &mut out).is_err());
+    assert!(
+        CellType::TextArray
+            .encode(Some("[\"a\",1]"), &mut out)
+            .is_err()
+    );
     assert_eq!(out, [7]);
 }
 
