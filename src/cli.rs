@@ -29,7 +29,6 @@ pub struct Cli {
 }
 
 /// Flags that every command knows.
-#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
@@ -159,7 +158,7 @@ pub(crate) struct ExtractArgs {
     /// Stop after so many requests
     #[arg(long, value_name = "N")]
     pub(crate) max_hits: Option<u64>,
-    /// Ignore min_age
+    /// Ignore `min_age`
     #[arg(long)]
     pub(crate) force: bool,
     /// Begin anew instead of going on with an unfinished run
@@ -170,7 +169,6 @@ pub(crate) struct ExtractArgs {
     pub(crate) no_wait: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// The run up to which to load [default: every run not loaded yet]

@@ -62,7 +62,7 @@ pub fn main(cli: &Cli) -> Exit {
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
-        Command::Completions { shell } => return completions::run(*shell),
+        Command::Completions { shell } => return Ok(completions::run(*shell)),
         Command::Simulate(arguments) => return simulate::run(global, arguments).await,
         Command::Demo(arguments) => return Box::pin(demo::run(global, arguments)).await,
         Command::Init(arguments) => return init::run(global, arguments),

@@ -79,7 +79,7 @@ impl Walker {
         parser.end()
     }
 
-    fn clear<'j>(&self, slots: &mut Slots<'j>) {
+    fn clear(&self, slots: &mut Slots<'_>) {
         slots.clear();
         slots.resize(self.slots, None);
     }

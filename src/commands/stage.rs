@@ -19,7 +19,7 @@ pub(super) fn run(
     command: &StageCommand,
 ) -> Result<Exit, Failure> {
     match command {
-        StageCommand::Ls { run: None, .. } => list_runs(global, &settings.staging.runs()?),
+        StageCommand::Ls { run: None, .. } => Ok(list_runs(global, &settings.staging.runs()?)),
         StageCommand::Ls {
             run: Some(run),
             resource: None,
@@ -82,10 +82,10 @@ fn all_staged(run: &Run) -> Result<Vec<StagedResource>, Failure> {
     Ok(all)
 }
 
-fn list_runs(global: &Global, runs: &[Run]) -> Result<Exit, Failure> {
+fn list_runs(global: &Global, runs: &[Run]) -> Exit {
     if global.json {
         super::print_json(&runs.iter().map(Run::record).collect::<Vec<_>>());
-        return Ok(Exit::Done);
+        return Exit::Done;
     }
     let rows = runs.iter().map(|run| {
         let record = run.record();
@@ -118,7 +118,7 @@ fn list_runs(global: &Global, runs: &[Run]) -> Result<Exit, Failure> {
         )
         .to_string(),
     );
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
@@ -171,10 +171,10 @@ fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn list_pages(global: &Global, staged: &StagedResource) -> Result<Exit, Failure> {
+fn list_pages(global: &Global, staged: &StagedResource) -> Exit {
     if global.json {
         super::print_json(&staged.pages());
-        return Ok(Exit::Done);
+        return Exit::Done;
     }
     let rows = staged.pages().iter().map(|page| {
         vec![
@@ -186,7 +186,7 @@ fn list_pages(global: &Global, staged: &StagedResource) -> Result<Exit, Failure>
         ]
     });
     super::print_line(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2).to_string());
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Hands every record of a page to `each`: its index, its text, its id.

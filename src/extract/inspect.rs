@@ -111,7 +111,16 @@ mod tests {
         .iter()
         .map(|body| inspector.inspect(body.as_bytes()).unwrap_err())
         .collect();
-        insta::assert_snapshot!(said.join("\n"), @"");
+        insta::assert_snapshot!(said.join("\n"), @r#"
+    the body is empty
+    the body is empty
+    the body is HTML, not JSON
+    the body is not a JSON array
+    the body is broken JSON (line 1, column 9)
+    a record has no id
+    the body is broken JSON (line 1, column 12)
+    the body is not a JSON array
+    "#);
         assert!(inspector.inspect(b"\xff\xfe").is_err());
         assert_eq!(inspector.inspect(b"[]").unwrap(), PageFacts::default());
         let facts = inspector
