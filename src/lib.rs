@@ -1,3 +1,27 @@
-//! Mirror a rate-limited web API into PostgreSQL, provably complete, at the fewest requests.
+#![doc = include_str!("../README.md")]
+
+// In reading order: what a run is made of, then its two halves, then the command line.
+pub mod assets;
+pub mod config;
+pub mod name;
+pub mod plan;
+pub mod pointer;
+pub mod template;
 
 pub mod api;
+pub mod extract;
+pub mod staging;
+mod walk;
+
+pub mod database;
+pub mod load;
+pub mod migrate;
+
+pub mod simulate;
+
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod progress;
+pub mod report;
+pub mod settings;

@@ -1,3 +1,11 @@
-//! The `cursus` command.
+//! The `cursus` command: parse, log, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use cursus::cli::Cli;
+use cursus::commands;
+
+fn main() -> ExitCode {
+    ExitCode::from(commands::main(&Cli::parse()).code())
+}

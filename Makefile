@@ -1,0 +1,22 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint postgres
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: postgres ## the whole pipeline against a local simulator, in a minute
+	cargo run --release -- demo
+
+test: postgres ## every test, against a private PostgreSQL
+	cargo test
+
+bench: postgres ## measure
+	cargo bench
+
+lint: ## format, clippy, documentation
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+postgres:
+	@sh scripts/ensure-postgres.sh

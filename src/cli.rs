@@ -1,0 +1,365 @@
+//! The command line, as clap types: exactly what was typed, nothing resolved.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
+
+/// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cursus",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Try it without a key:   cursus demo
+Mirror your campus:     cursus init; edit .env and pipeline.toml; cursus doctor; cursus run
+Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
+
+Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished, but something is not complete or in
+quarantine · 4 a guard refused · 5 another run holds the lock · 6 hits used up, resumable · 130/143 stopped"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command knows.
+#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The configuration [default: pipeline.toml here, else the built-in one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where runs are staged
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) staging: Option<PathBuf>,
+    /// The mirror's database: postgres://…, or `embedded`
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// How log lines look on stderr
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Say more (-vv: a lot more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// One JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No colours
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read the API into staging (needs no database)
+    #[command(after_help = "\
+Examples:
+  cursus extract                          what changed since the last run; everything the first time
+  cursus extract --select users --full    all users
+  cursus extract --since 2d --no-wait     the last two days, stopping when this hour's hits are used up")]
+    Extract(ExtractArgs),
+    /// Load staged runs into the mirror (needs no network)
+    #[command(after_help = "\
+Examples:
+  cursus load                             every run that is not loaded yet, in order
+  cursus load latest --dry-run            what would change, and nothing changes
+  cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
+RUN is a run's id, a day (its newest run), `latest`, or a path.")]
+    Load(LoadArgs),
+    /// Extract, then load
+    #[command(after_help = "\
+Examples:
+  cursus run                              the nightly job: deltas, full reads where they are due
+  cursus run --json -q                    the same from cron, with a summary for programs")]
+    Run(ExtractArgs),
+    /// What is staged, what is loaded, how old it is
+    #[command(
+        after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
+    )]
+    Status,
+    /// Ask the mirror; without a query, open psql on it
+    #[command(after_help = "\
+Examples:
+  cursus sql \"SELECT login, wallet FROM users ORDER BY wallet DESC LIMIT 5\"
+  cursus sql --csv \"SELECT * FROM coalitions\" > coalitions.csv
+  cursus sql")]
+    Sql(SqlArgs),
+    /// Look at staged files
+    #[command(subcommand)]
+    Stage(StageCommand),
+    /// Write pipeline.toml and .env to start from
+    #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
+    Init(InitArgs),
+    /// Check configuration, credentials, API and database, and say what to do
+    #[command(
+        after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror"
+    )]
+    Doctor,
+    /// Bring the database's tables up to date (load and run do it by themselves)
+    #[command(after_help = "Example:\n  cursus migrate --into scratch")]
+    Migrate(MigrateArgs),
+    /// What is known of the API token (never the token)
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// The whole pipeline on a simulated API and a private PostgreSQL
+    #[command(after_help = "Example:\n  cursus demo --dir /tmp/cursus-demo")]
+    Demo(DemoArgs),
+    /// A local 42 API with synthetic people, for tests and for people without a key
+    #[command(after_help = "\
+Examples:
+  cursus simulate                         prints its address and credentials, runs until Ctrl-C
+  cursus simulate --students 400 --rate 20 --latency 300ms
+  cursus simulate --rows cursus=cursus.json --rows projects=projects.json")]
+    Simulate(Box<SimulateArgs>),
+    /// Completions for a shell
+    #[command(
+        after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
+#[derive(Debug, Args)]
+pub(crate) struct ExtractArgs {
+    /// Read everything in full
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Read what changed since: a time (RFC 3339) or an age such as 2d
+    #[arg(long, value_name = "T", value_parser = point_in_time, conflicts_with_all = ["full", "window"])]
+    pub(crate) since: Option<Timestamp>,
+    /// Read what changed between two times
+    #[arg(long, value_name = "START,END", value_parser = window, conflicts_with = "full")]
+    pub(crate) window: Option<(Timestamp, Timestamp)>,
+    /// Only these resources
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+    /// All but these resources
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+    /// Stop after so many requests
+    #[arg(long, value_name = "N")]
+    pub(crate) max_hits: Option<u64>,
+    /// Ignore min_age
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Begin anew instead of going on with an unfinished run
+    #[arg(long)]
+    pub(crate) no_resume: bool,
+    /// Stop instead of waiting for the next hour
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// The run up to which to load [default: every run not loaded yet]
+    pub(crate) run: Option<String>,
+    /// Load the newest loaded run once more, to repair a mirror that somebody damaged
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Only these resources
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+    /// Do everything, then roll it back
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Into this schema instead of the configured one
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
+    /// Delete without asking the guard
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The query
+    pub(crate) query: Option<String>,
+    /// Comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StageCommand {
+    /// List runs, the resources of a run, or the pages of a resource
+    #[command(
+        after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users"
+    )]
+    Ls {
+        /// The run
+        run: Option<String>,
+        /// The resource
+        resource: Option<String>,
+    },
+    /// Print staged records, one a line
+    #[command(after_help = "\
+Examples:
+  cursus stage cat latest users | jq .login
+  cursus stage cat latest --id 12345      the record, its file and its request, wherever it is")]
+    Cat {
+        /// The run
+        run: String,
+        /// The resource [default: all]
+        resource: Option<String>,
+        /// Only the record with this id
+        #[arg(long)]
+        id: Option<i64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Overwrite what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// This schema instead of the configured one
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// When it was made, when it ends, when the client secret ends
+    Show,
+    /// Ask for a new one
+    Refresh,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep it in this directory [default: cursus-demo in the temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 4242)]
+    pub(crate) port: u16,
+    /// The same seed makes the same people
+    #[arg(long, default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Active students of cursus 21; everything about people grows with them [default: the quick start's 47]
+    #[arg(long, value_name = "N")]
+    pub(crate) students: Option<usize>,
+    /// People who must be filtered out
+    #[arg(long, value_name = "N")]
+    pub(crate) others: Option<usize>,
+    /// Enrolments in projects of cursus 21
+    #[arg(long, value_name = "N")]
+    pub(crate) enrolments: Option<usize>,
+    /// Memberships of coalitions
+    #[arg(long, value_name = "N")]
+    pub(crate) memberships: Option<usize>,
+    /// Achievements earned
+    #[arg(long, value_name = "N")]
+    pub(crate) earned: Option<usize>,
+    /// Rows of a resource from a file: a JSON array
+    #[arg(long, value_name = "RESOURCE=FILE", value_parser = rows)]
+    pub(crate) rows: Vec<(String, PathBuf)>,
+    /// Requests a second
+    #[arg(long, default_value_t = 2)]
+    pub(crate) rate: u32,
+    /// Requests an hour
+    #[arg(long, default_value_t = 1200)]
+    pub(crate) hourly: u32,
+    /// How the limits are counted
+    #[arg(long, value_enum, default_value = "fixed")]
+    pub(crate) window: WindowKind,
+    /// Each answer takes so long: 300ms, or 2s..37s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = latency)]
+    pub(crate) latency: (Duration, Duration),
+    /// A token's life
+    #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
+    pub(crate) token_life: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WindowKind {
+    Fixed,
+    Rolling,
+}
+
+fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    if let Ok(time) = text.parse() {
+        return Ok(whole(time));
+    }
+    humantime::parse_duration(text)
+        .ok()
+        .and_then(|age| SignedDuration::try_from(age).ok())
+        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
+        .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
+}
+
+fn window(text: &str) -> Result<(Timestamp, Timestamp), String> {
+    let (start, end) = text
+        .split_once(',')
+        .ok_or("write two times with a comma between them")?;
+    let (start, end) = (point_in_time(start)?, point_in_time(end)?);
+    if start < end {
+        Ok((start, end))
+    } else {
+        Err("the window ends before it starts".to_owned())
+    }
+}
+
+fn rows(text: &str) -> Result<(String, PathBuf), String> {
+    text.split_once('=')
+        .map(|(resource, file)| (resource.to_owned(), PathBuf::from(file)))
+        .ok_or_else(|| "write RESOURCE=FILE, such as cursus=cursus.json".to_owned())
+}
+
+fn latency(text: &str) -> Result<(Duration, Duration), String> {
+    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
+    match text.split_once("..") {
+        Some((from, to)) => {
+            let (from, to) = (parse(from)?, parse(to)?);
+            if from <= to {
+                Ok((from, to))
+            } else {
+                Err("the range ends before it starts".to_owned())
+            }
+        }
+        None => parse(text).map(|time| (time, time)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

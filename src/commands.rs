@@ -1,0 +1,161 @@
+//! The commands: each resolves what it needs, runs, and says how it ended. Only here is stdout written.
+
+mod completions;
+mod demo;
+mod doctor;
+mod extract;
+mod init;
+mod load;
+mod migrate;
+mod pipeline;
+mod simulate;
+mod sql;
+mod stage;
+mod status;
+mod token;
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, Global, LogFormat};
+use crate::exit::{Exit, Failure};
+use crate::progress::LogWriter;
+use crate::report::chain;
+use crate::settings::{Environment, Settings};
+
+/// Runs a command line to its end.
+pub fn main(cli: &Cli) -> Exit {
+    start_logging(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say_error(&cli.global, &Failure::from(error));
+            return Exit::Failed;
+        }
+    };
+    let exit = runtime.block_on(async {
+        tokio::select! {
+            done = Box::pin(run(cli)) => match done {
+                Ok(exit) => exit,
+                Err(failure) => {
+                    say_error(&cli.global, &failure);
+                    failure.exit
+                }
+            },
+            exit = signal() => {
+                eprint_line("stopped by a signal; staged pages and committed rows are kept, run the command again to go on");
+                exit
+            }
+        }
+    });
+    // Blocking work that is under way (a page being written) ends first; nothing new begins.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit
+}
+
+async fn run(cli: &Cli) -> Result<Exit, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Completions { shell } => return completions::run(*shell),
+        Command::Simulate(arguments) => return simulate::run(global, arguments).await,
+        Command::Demo(arguments) => return Box::pin(demo::run(global, arguments)).await,
+        Command::Init(arguments) => return init::run(global, arguments),
+        _ => {}
+    }
+    let settings = Settings::resolve(global, Environment::of_process())?;
+    match &cli.command {
+        Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
+        Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
+        Command::Run(arguments) => Box::pin(pipeline::run(global, &settings, arguments)).await,
+        Command::Status => Box::pin(status::run(global, &settings)).await,
+        Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
+        Command::Stage(command) => stage::run(global, &settings, command),
+        Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
+        Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
+        Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,
+        Command::Completions { .. }
+        | Command::Simulate(_)
+        | Command::Demo(_)
+        | Command::Init(_) => Ok(Exit::Done),
+    }
+}
+
+/// SIGINT and SIGTERM.
+async fn signal() -> Exit {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Terminated,
+    }
+}
+
+fn start_logging(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,cursus=info",
+        (false, 1) => "warn,cursus=debug",
+        (false, _) => "info,cursus=trace",
+    };
+    let filter = std::env::var("CURSUS_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty())
+        .and_then(|filter| EnvFilter::try_new(filter).ok())
+        .unwrap_or_else(|| EnvFilter::new(level));
+    let colours = !global.no_color
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(LogWriter::default)
+        .with_target(false)
+        .with_ansi(colours);
+    // A second start in one process (tests) keeps the first.
+    let _ = match global.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// Text on stdout. A reader that has gone away is no failure.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A line on stdout.
+fn print_line(text: &str) {
+    print(&format!("{text}\n"));
+}
+
+/// A JSON document on stdout.
+fn print_json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print_line(&text),
+        Err(error) => eprint_line(&format!("error: the result is not JSON: {error}")),
+    }
+}
+
+fn eprint_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn say_error(global: &Global, failure: &Failure) {
+    let sentence = chain(failure.error.as_ref());
+    if global.json && failure.exit != Exit::Done {
+        print_json(&serde_json::json!({
+            "state": "failed",
+            "exit_code": failure.exit.code(),
+            "errors": [sentence],
+        }));
+    }
+    eprint_line(&format!("error: {sentence}"));
+}

@@ -1,0 +1,318 @@
+//! `cursus demo`: a simulated API, a private PostgreSQL, a first run, a day later a second one.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::assets;
+use crate::cli::{DemoArgs, ExtractArgs, Global};
+use crate::database::DatabaseError;
+use crate::exit::{Exit, Failure};
+use crate::report::{RunReport, grouped, table};
+use crate::settings::{Environment, Settings, state_dir};
+use crate::simulate::{Limits, Options, Simulator};
+
+/// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
+const PER_SECOND: u32 = 100;
+const PER_HOUR: u32 = 100_000;
+/// Marks a directory that a demonstration may clear.
+const MARKER: &str = ".cursus-demo";
+
+/// What a newcomer would ask first.
+const QUERIES: [&str; 3] = [
+    "SELECT COUNT(*) FROM users WHERE cursus_id=21 AND kind='student';",
+    "SELECT COUNT(*) FROM projects_users WHERE cursus_id=21;",
+    "SELECT u.login, p.name, pu.final_mark FROM users u JOIN projects_users pu ON u.id=pu.user_id \
+     JOIN projects p ON pu.project_id=p.id WHERE u.cursus_id=21 LIMIT 5;",
+];
+
+/// A query with its answer.
+struct Answer {
+    query: &'static str,
+    header: Vec<String>,
+    rows: Vec<Vec<Option<String>>>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        json!({ "query": self.query, "rows": self.rows })
+    }
+}
+
+/// All that the last page of the demonstration tells.
+struct Shown<'a> {
+    folder: &'a Path,
+    first: &'a RunReport,
+    second: &'a RunReport,
+    counts: &'a [(String, u64)],
+    answers: &'a [Answer],
+    tomorrow: &'a [Answer],
+}
+
+/// Runs the command.
+pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let folder = prepare(arguments.dir.as_deref())?;
+    let say = |line: &str| {
+        if !global.json && !global.quiet {
+            super::eprint_line(line);
+        }
+    };
+    say(
+        "A simulated 42 API (synthetic people), a private PostgreSQL, and the whole pipeline between them.",
+    );
+    let simulator = Simulator::start(Options {
+        limits: Limits {
+            per_second: PER_SECOND,
+            per_hour: PER_HOUR,
+            ..Limits::default()
+        },
+        latency: Duration::from_millis(20)..=Duration::from_millis(80),
+        ..Options::default()
+    })
+    .await
+    .map_err(|error| Failure {
+        exit: Exit::Failed,
+        error: error.into(),
+    })?;
+    // Nothing of the user's own environment: not their key, and not their database.
+    let environment = Environment::only([
+        ("CURSUS_API_URL", simulator.url()),
+        ("CURSUS_CLIENT_ID", simulator.client_id().to_owned()),
+        ("CURSUS_CLIENT_SECRET", simulator.client_secret().to_owned()),
+        (
+            "XDG_STATE_HOME",
+            folder.join(".cursus/state").display().to_string(),
+        ),
+    ]);
+    let global = Global {
+        config: Some(folder.join("pipeline.toml")),
+        staging: None,
+        database_url: None,
+        ..global.clone()
+    };
+    let settings = Settings::resolve(&global, environment)?;
+    // One hold on the private PostgreSQL for all that follows, so that it starts once.
+    let database = super::load::connect(&settings, "cursus demo").await?;
+    // The cluster of an earlier demo stays, what is in it goes.
+    database
+        .client
+        .batch_execute("DROP SCHEMA IF EXISTS public, pipeline CASCADE; CREATE SCHEMA public")
+        .await
+        .map_err(DatabaseError::from)?;
+    say(&format!(
+        "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
+    ));
+    let (first, first_exit) =
+        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+    let answers = ask(&database).await?;
+    say(
+        "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
+    );
+    simulator.advance(Duration::from_hours(24));
+    let (second, second_exit) =
+        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+    let counts = count_rows(&database, &first).await?;
+    let tomorrow = ask(&database).await?;
+    database.close().await?;
+    simulator.stop().await;
+    if global.json {
+        super::print_json(&json!({
+            "dir": folder,
+            "first": first,
+            "second": second,
+            "rows": counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
+            "queries": {
+                "day_1": answers.iter().map(Answer::json).collect::<Vec<_>>(),
+                "day_2": tomorrow.iter().map(Answer::json).collect::<Vec<_>>(),
+            },
+        }));
+    } else {
+        print(
+            &Shown {
+                folder: &folder,
+                first: &first,
+                second: &second,
+                counts: &counts,
+                answers: &answers,
+                tomorrow: &tomorrow,
+            },
+            started.elapsed(),
+        );
+    }
+    Ok(first_exit.max(second_exit))
+}
+
+/// A night's run, with nothing left out.
+fn everything() -> ExtractArgs {
+    ExtractArgs {
+        full: false,
+        since: None,
+        window: None,
+        select: Vec::new(),
+        exclude: Vec::new(),
+        max_hits: None,
+        force: false,
+        no_resume: false,
+        no_wait: false,
+    }
+}
+
+/// An empty directory with the default configuration in it.
+fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    let folder = match dir {
+        Some(dir) => std::env::current_dir()?.join(dir),
+        None => state_dir(&Environment::of_process())
+            .ok_or_else(|| Failure::usage("there is no home directory; say where with --dir"))?
+            .join("demo"),
+    };
+    let failed = |doing: &str, path: &Path, error: &std::io::Error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot {doing} {}: {error}", path.display()),
+        )
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
+    let marker = folder.join(MARKER);
+    let is_empty = std::fs::read_dir(&folder)
+        .map_err(|error| failed("list", &folder, &error))?
+        .next()
+        .is_none();
+    if !is_empty && !marker.exists() {
+        return Err(Failure::usage(format!(
+            "{} is not empty and not from an earlier demo; choose another directory with --dir",
+            folder.display()
+        )));
+    }
+    let staging = folder.join("staging");
+    match std::fs::remove_dir_all(&staging) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("clear", &staging, &error));
+        }
+        _ => {}
+    }
+    for (path, content) in [
+        (marker, ""),
+        (folder.join("pipeline.toml"), assets::PIPELINE),
+    ] {
+        std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))?;
+    }
+    Ok(folder)
+}
+
+async fn count_rows(
+    database: &crate::database::Database,
+    report: &RunReport,
+) -> Result<Vec<(String, u64)>, Failure> {
+    let mut counts = Vec::new();
+    for table in &report.tables {
+        let row = database
+            .client
+            .query_one(
+                &format!(
+                    "SELECT count(*) FROM {}",
+                    crate::database::Quoted(table.name.as_str())
+                ),
+                &[],
+            )
+            .await
+            .map_err(DatabaseError::from)?;
+        counts.push((
+            table.name.to_string(),
+            u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),
+        ));
+    }
+    Ok(counts)
+}
+
+async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failure> {
+    let mut answers = Vec::new();
+    for query in QUERIES {
+        let (header, rows) = super::sql::ask(database, query).await?;
+        answers.push(Answer {
+            query,
+            header,
+            rows,
+        });
+    }
+    Ok(answers)
+}
+
+fn print(shown: &Shown<'_>, took: Duration) {
+    let Shown {
+        folder,
+        first,
+        second,
+        counts,
+        answers,
+        tomorrow,
+    } = *shown;
+    let rows = counts.iter().map(|(name, count)| {
+        let of = |report: &RunReport| {
+            report
+                .tables
+                .iter()
+                .find(|table| table.name.as_str() == name)
+                .cloned()
+        };
+        let (one, two) = (of(first), of(second));
+        let number = |count: Option<u64>| count.map(grouped).unwrap_or_default();
+        vec![
+            name.clone(),
+            grouped(*count),
+            number(one.map(|table| table.inserted)),
+            number(two.as_ref().map(|table| table.inserted)),
+            number(two.as_ref().map(|table| table.updated)),
+            number(two.map(|table| table.deleted)),
+        ]
+    });
+    let header = [
+        "table",
+        "rows now",
+        "day 1: new",
+        "day 2: new",
+        "changed",
+        "gone",
+    ];
+    super::print_line(&table(&header, rows, 1).to_string());
+    for (day, report) in [("day 1", first), ("day 2", second)] {
+        let pages: u64 = report.resources.iter().map(|resource| resource.pages).sum();
+        super::print_line(&format!(
+            "{day}: {} hits for {} pages, {} rejected, {:.1} s, {}",
+            grouped(report.hits),
+            grouped(pages),
+            report.rejected_429,
+            Duration::from_millis(report.duration_ms).as_secs_f64(),
+            report.state
+        ));
+    }
+    for (answer, later) in answers.iter().zip(tomorrow) {
+        super::print_line(&format!("\n{}", answer.query));
+        if let ([row], [later]) = (answer.rows.as_slice(), later.rows.as_slice()) {
+            let (day_1, day_2) = (super::sql::shown(row), super::sql::shown(later));
+            super::print_line(&format!(
+                "  {} (on day 2: {})",
+                day_1.join(" "),
+                day_2.join(" ")
+            ));
+            continue;
+        }
+        let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
+        let rows = answer.rows.iter().map(|row| super::sql::shown(row));
+        super::print_line(&table(&names, rows, usize::MAX).to_string());
+    }
+    let program = std::env::current_exe()
+        .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
+    super::print_line(&format!(
+        "\n{:.1} s in all. Everything is in {}. Next:\n  \
+         cd {}\n  \
+         {program} sql \"SELECT name, score FROM coalitions ORDER BY score DESC LIMIT 5\"\n  \
+         {program} stage ls latest          # what was staged\n  \
+         {program} status                   # how old everything is\n\
+         Your own campus: `{program} init` in a new directory, then `doctor` and `run`.",
+        took.as_secs_f64(),
+        folder.display(),
+        folder.display(),
+    ));
+}

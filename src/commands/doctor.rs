@@ -1,0 +1,195 @@
+//! `cursus doctor`: is everything there, and does it fit together? Changes nothing; at most asks for a token.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::database::catalogue;
+use crate::exit::{Exit, Failure};
+use crate::load::{self, LoadError};
+use crate::migrate;
+use crate::report::chain;
+use crate::settings::Settings;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What was found, or what is wrong and what to do.
+    notes: Vec<String>,
+}
+
+/// Runs the command. (A configuration with faults has already been refused, with all of them.)
+pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
+    let mut checks = vec![configuration(settings), files(settings)];
+    checks.push(api(settings).await);
+    checks.push(database(settings).await);
+    let healthy = checks.iter().all(|check| check.ok);
+    if global.json {
+        super::print_json(&serde_json::json!({ "ok": healthy, "checks": checks }));
+    } else {
+        for check in &checks {
+            let mark = if check.ok { "ok  " } else { "FAIL" };
+            let (first, rest) = check
+                .notes
+                .split_first()
+                .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+            super::print_line(&format!("{mark}  {:<14} {first}", check.name));
+            for note in rest {
+                super::print_line(&format!("{:21}{note}", ""));
+            }
+        }
+    }
+    Ok(if healthy { Exit::Done } else { Exit::Failed })
+}
+
+fn check(name: &'static str, result: Result<Vec<String>, Vec<String>>) -> Check {
+    let ok = result.is_ok();
+    let (Ok(notes) | Err(notes)) = result;
+    Check { name, ok, notes }
+}
+
+fn configuration(settings: &Settings) -> Check {
+    let config = &settings.config;
+    let source = config.path.as_ref().map_or_else(
+        || "built in (`cursus init` writes it out)".to_owned(),
+        |path| path.display().to_string(),
+    );
+    let mut notes = vec![format!(
+        "{source}: {} resources, {} tables",
+        config.resources.len(),
+        config.tables.len()
+    )];
+    for (name, values) in &config.scope {
+        let values = if values.is_empty() {
+            "all".to_owned()
+        } else {
+            values.join(", ")
+        };
+        notes.push(format!("scope {name}: {values}"));
+    }
+    check("configuration", Ok(notes))
+}
+
+fn files(settings: &Settings) -> Check {
+    let mut wrong = Vec::new();
+    let dotenv = settings.base.join(".env");
+    if let Ok(metadata) = std::fs::metadata(&dotenv)
+        && metadata.permissions().mode() & 0o077 != 0
+    {
+        wrong.push(format!(
+            "{0} can be read by others; chmod 600 {0}",
+            dotenv.display()
+        ));
+    }
+    if let Some(path) = &settings.config.path
+        && holds_secret(path)
+    {
+        wrong.push(format!(
+            "{} seems to hold a password or a secret; put it into .env, which is not shared",
+            path.display()
+        ));
+    }
+    let root = settings.staging.root();
+    match settings.staging.runs() {
+        Ok(runs) if wrong.is_empty() => {
+            return check(
+                "files",
+                Ok(vec![format!("{}: {} runs", root.display(), runs.len())]),
+            );
+        }
+        Ok(_) => {}
+        Err(error) => wrong.push(chain(&error)),
+    }
+    check("files", Err(wrong))
+}
+
+fn holds_secret(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|text| {
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with('#'))
+            .any(|line| {
+                line.contains("s-s4t2")
+                    || line
+                        .split_once("://")
+                        .and_then(|(_, rest)| rest.split_once('@'))
+                        .is_some_and(|(user, _)| user.contains(':') && !user.contains('/'))
+            })
+    })
+}
+
+async fn api(settings: &Settings) -> Check {
+    let host = settings.api_url.host();
+    let client = match settings.client(None, false) {
+        Ok(client) => client,
+        Err(failure) => return check("API", Err(vec![chain(failure.error.as_ref())])),
+    };
+    let result = match client.token_info().await {
+        Ok(token) => {
+            let secret = token.secret_valid_until.map_or_else(String::new, |until| {
+                format!("; the client secret ends at {until}")
+            });
+            Ok(vec![format!("{host} accepts the credentials{secret}")])
+        }
+        Err(error) => Err(vec![chain(&error)]),
+    };
+    check("API", result)
+}
+
+async fn database(settings: &Settings) -> Check {
+    check("database", look_at_database(settings).await)
+}
+
+async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
+    let said = |failure: Failure| vec![chain(failure.error.as_ref())];
+    let schema = settings.config.database.schema.as_str();
+    let database = super::load::connect(settings, "cursus doctor")
+        .await
+        .map_err(said)?;
+    let folder = settings.config.migrations();
+    let pending = migrate::pending(&database.client, schema, folder.as_deref())
+        .await
+        .map_err(|error| vec![chain(&error)])?;
+    if !pending.is_empty() {
+        return Ok(vec![
+            format!(
+                "reachable; {} migrations wait (load and run apply them, or `cursus migrate`)",
+                pending.len()
+            ),
+            "tables are compared with pipeline.toml when they are there".to_owned(),
+        ]);
+    }
+    match load::mappings(&settings.config, &database.client, schema).await {
+        Ok(_) => {}
+        Err(LoadError::Mismatch(problems)) => return Err(problems),
+        Err(error) => return Err(vec![chain(&error)]),
+    }
+    let mut notes = vec![format!(
+        "every table of pipeline.toml fits the schema {schema}"
+    )];
+    let names = catalogue::table_names(&database.client, schema)
+        .await
+        .map_err(|error| vec![chain(&crate::database::DatabaseError::from(error))])?;
+    let unfed: Vec<String> = names
+        .into_iter()
+        .filter(|name| {
+            !migrate::HISTORIES.contains(&name.as_str())
+                && !settings
+                    .config
+                    .tables
+                    .iter()
+                    .any(|table| table.name.as_str() == name)
+        })
+        .collect();
+    if !unfed.is_empty() {
+        notes.push(format!(
+            "no [[table]] fills: {} (fine if they are yours)",
+            unfed.join(", ")
+        ));
+    }
+    Ok(notes)
+}

@@ -1,0 +1,195 @@
+//! `cursus extract`, and the first half of `cursus run`.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::pipeline::Before;
+use crate::api::WaitingFor;
+use crate::cli::{ExtractArgs, Global};
+use crate::exit::{Exit, Failure, extract_exit};
+use crate::extract::{Extracted, Extraction, extract};
+use crate::name::Name;
+use crate::plan;
+use crate::progress::{Progress, Show};
+use crate::report::{RunReport, chain, resources_table};
+use crate::settings::Settings;
+use crate::staging::{ResourceSummary, Selection};
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let mut report = RunReport::default();
+    let exit = stage(
+        global,
+        settings,
+        arguments,
+        "extract",
+        Before::default(),
+        &mut report,
+    )
+    .await?;
+    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    finish(global, &report);
+    Ok(exit)
+}
+
+/// Extracts into a new run and fills the report.
+pub(super) async fn stage(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+    command: &str,
+    before: Before,
+    report: &mut RunReport,
+) -> Result<Exit, Failure> {
+    let config = &settings.config;
+    let resources =
+        plan::select(config, &arguments.select, &arguments.exclude).map_err(Failure::usage)?;
+    let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
+    let lock = settings.staging.lock(command)?;
+    let runs = settings.staging.runs()?;
+    let progress = Progress::new(if global.quiet || global.json {
+        Show::Lines
+    } else {
+        Show::Auto
+    });
+    let names = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect()
+    };
+    let selection = Selection {
+        select: names(&arguments.select),
+        exclude: names(&arguments.exclude),
+        full: arguments.full,
+    };
+    let window = match (arguments.since, arguments.window) {
+        (Some(since), _) => Some((since, None)),
+        (None, Some((start, end))) => Some((start, Some(end))),
+        (None, None) => None,
+    };
+    let extraction = Extraction {
+        config,
+        client: client.clone(),
+        resources,
+        request: plan::Request {
+            full: arguments.full,
+            force: arguments.force,
+            window,
+            must_be_full: before.must_be_full,
+        },
+        runs,
+        floor: before.floor,
+        progress: &progress,
+    };
+    let countdown = countdown(&client, &progress);
+    let extracted = tokio::select! {
+        extracted = extract(&settings.staging, &lock, extraction, selection, settings.api_url.host()) => extracted?,
+        never = countdown => match never {},
+    };
+    let Extracted { run, stopped } = extracted;
+    if stopped.is_none() {
+        warn_of_secret(&client, report).await;
+    }
+    report.add_run(run.record(), client.statistics().rejected_429);
+    if let Some(error) = stopped {
+        report.errors.push(chain(&error));
+        return Ok(extract_exit(&error));
+    }
+    Ok(
+        if report.resources.iter().any(ResourceSummary::is_incomplete) {
+            Exit::Incomplete
+        } else {
+            Exit::Done
+        },
+    )
+}
+
+/// Shows a wait for the next hour or for `Retry-After` while it lasts.
+async fn countdown(client: &crate::api::Client, progress: &Progress) -> std::convert::Infallible {
+    let mut waiting = client.waiting();
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            changed = waiting.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                if let Some(wait) = waiting.borrow().as_ref() {
+                    tracing::info!("{}, until {}", reason(wait), wait.until);
+                }
+            }
+        }
+        let wait = waiting.borrow().as_ref().map(|wait| {
+            let left = wait.until.duration_since(Timestamp::now());
+            (reason(wait).to_owned(), left.try_into().unwrap_or_default())
+        });
+        progress.waiting(wait);
+    }
+}
+
+fn reason(wait: &crate::api::Waiting) -> &'static str {
+    match wait.reason {
+        WaitingFor::NextHour => "the hits of this hour are used up",
+        WaitingFor::RetryAfter => "the API asks for a pause",
+    }
+}
+
+/// The client secret of the API ends without notice: say so a week ahead.
+async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
+    let Ok(token) = client.token_info().await else {
+        return;
+    };
+    let Some(until) = token.secret_valid_until else {
+        return;
+    };
+    if until.duration_since(Timestamp::now()).as_hours() < 7 * 24 {
+        let sentence = format!(
+            "the client secret ends at {until}; make a new one on the intranet before, and put it into CURSUS_CLIENT_SECRET"
+        );
+        warn!("{sentence}");
+        report.warnings.push(sentence);
+    }
+}
+
+/// Prints the report.
+pub(super) fn finish(global: &Global, report: &RunReport) {
+    if global.json {
+        super::print_json(report);
+        return;
+    }
+    if let Some(run) = &report.run_id {
+        super::print_line(&resources_table(&report.resources).to_string());
+        for resource in report
+            .resources
+            .iter()
+            .filter(|resource| resource.is_incomplete())
+        {
+            for note in &resource.notes {
+                super::print_line(&format!("{}: {note}", resource.name));
+            }
+        }
+        let duration = std::time::Duration::from_millis(report.duration_ms);
+        super::print_line(&format!(
+            "run {run}: {}, {} hits, {} rejected by the API, {}",
+            report.state,
+            report.hits,
+            report.rejected_429,
+            humantime::format_duration(duration)
+        ));
+    }
+    for warning in &report.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
+    }
+    for error in &report.errors {
+        super::eprint_line(&format!("error: {error}"));
+    }
+}

@@ -1,0 +1,31 @@
+//! `cursus migrate`.
+
+use crate::cli::{Global, MigrateArgs};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &MigrateArgs,
+) -> Result<Exit, Failure> {
+    let configured = settings.config.database.schema.as_str();
+    let schema = arguments.into.as_deref().unwrap_or(configured);
+    crate::name::Name::parse(schema)
+        .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
+    let mut database = super::load::connect(settings, "cursus migrate").await?;
+    let folder = settings.config.migrations();
+    let migrated = crate::migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
+    database.close().await?;
+    if global.json {
+        super::print_json(&serde_json::json!({ "schema": schema, "applied": migrated.applied }));
+    } else if migrated.applied.is_empty() {
+        super::print_line(&format!("the schema {schema} is up to date"));
+    } else {
+        for applied in &migrated.applied {
+            super::print_line(&format!("applied {applied}"));
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,65 @@
+//! `cursus simulate`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::cli::{Global, SimulateArgs, WindowKind};
+use crate::exit::{Exit, Failure};
+use crate::simulate::{Limits, Options, Scale, Simulator, Window};
+
+/// Runs until it is stopped.
+pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {
+    let simulator = Simulator::start(options(arguments))
+        .await
+        .map_err(|error| Failure {
+            exit: Exit::Usage,
+            error: error.into(),
+        })?;
+    if global.json {
+        super::print_json(&serde_json::json!({
+            "url": simulator.url(),
+            "client_id": simulator.client_id(),
+            "client_secret": simulator.client_secret(),
+        }));
+    } else {
+        super::print(&format!(
+            "# a simulated 42 API; put these into .env, or into the environment of another terminal\n\
+             export CURSUS_API_URL={}\nexport CURSUS_CLIENT_ID={}\nexport CURSUS_CLIENT_SECRET={}\n",
+            simulator.url(),
+            simulator.client_id(),
+            simulator.client_secret()
+        ));
+        super::eprint_line("it runs until Ctrl-C");
+    }
+    // The signal that ends the program ends the simulator.
+    std::future::pending::<()>().await;
+    simulator.stop().await;
+    Ok(Exit::Done)
+}
+
+fn options(arguments: &SimulateArgs) -> Options {
+    let mut scale = arguments
+        .students
+        .map_or_else(Scale::quick_start, Scale::of_students);
+    scale.others = arguments.others.unwrap_or(scale.others);
+    scale.enrolments = arguments.enrolments.unwrap_or(scale.enrolments);
+    scale.memberships = arguments.memberships.unwrap_or(scale.memberships);
+    scale.earned = arguments.earned.unwrap_or(scale.earned);
+    Options {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)),
+        seed: arguments.seed,
+        scale,
+        rows: arguments.rows.iter().cloned().collect(),
+        limits: Limits {
+            per_second: arguments.rate,
+            per_hour: arguments.hourly,
+            window: match arguments.window {
+                WindowKind::Fixed => Window::Fixed,
+                WindowKind::Rolling => Window::Rolling,
+            },
+            ..Limits::default()
+        },
+        latency: arguments.latency.0..=arguments.latency.1,
+        token_life: arguments.token_life,
+        ..Options::default()
+    }
+}

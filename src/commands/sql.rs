@@ -1,0 +1,239 @@
+//! `cursus sql`: ask the mirror.
+
+use std::process::Stdio;
+
+use secrecy::ExposeSecret;
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::config::Host;
+
+use crate::cli::{Global, SqlArgs};
+use crate::database::{Database, DatabaseError, Quoted, Target};
+use crate::exit::{Exit, Failure};
+use crate::report::table;
+use crate::settings::Settings;
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &SqlArgs,
+) -> Result<Exit, Failure> {
+    let database = super::load::connect(settings, "cursus sql").await?;
+    let schema = settings.config.database.schema.as_str();
+    database
+        .client
+        .batch_execute(&format!("SET search_path TO {}, public", Quoted(schema)))
+        .await
+        .map_err(DatabaseError::from)?;
+    let exit = match &arguments.query {
+        Some(query) if global.json => json(&database, query).await?,
+        Some(query) => text(&database, query, arguments.csv).await?,
+        None => shell(settings, &database).await?,
+    };
+    database.close().await?;
+    Ok(exit)
+}
+
+/// The query is the user's own, and so are its errors: the server's message is shown here, and only here.
+fn refused(error: &tokio_postgres::Error) -> Failure {
+    let said = error.as_db_error().map_or_else(
+        || error.to_string(),
+        |error| {
+            let hint = error
+                .hint()
+                .map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("{}{hint}", error.message())
+        },
+    );
+    Failure::new(Exit::Failed, format!("the query was refused: {said}"))
+}
+
+/// Header and rows of a query's last result.
+pub(super) async fn ask(
+    database: &Database,
+    query: &str,
+) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
+    let messages = database
+        .client
+        .simple_query(query)
+        .await
+        .map_err(|error| refused(&error))?;
+    let mut header = Vec::new();
+    let mut rows = Vec::new();
+    for message in messages {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                header = columns
+                    .iter()
+                    .map(|column| column.name().to_owned())
+                    .collect();
+                rows = Vec::new();
+            }
+            SimpleQueryMessage::Row(row) => {
+                rows.push(
+                    (0..row.len())
+                        .map(|at| row.get(at).map(str::to_owned))
+                        .collect(),
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok((header, rows))
+}
+
+async fn text(database: &Database, query: &str, csv: bool) -> Result<Exit, Failure> {
+    let (header, rows) = ask(database, query).await?;
+    if csv {
+        let mut lines = csv_line(header.iter().map(|name| Some(name.as_str())));
+        for row in &rows {
+            lines.push_str(&csv_line(row.iter().map(Option::as_deref)));
+        }
+        super::print(&lines);
+    } else {
+        let names: Vec<&str> = header.iter().map(String::as_str).collect();
+        let count = rows.len();
+        let rows = rows.iter().map(|row| shown(row));
+        super::print_line(&table(&names, rows, usize::MAX).to_string());
+        super::eprint_line(&format!(
+            "{count} {}",
+            if count == 1 { "row" } else { "rows" }
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// A row for a terminal.
+pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
+    row.iter()
+        .map(|cell| printable(cell.as_deref().unwrap_or_default()))
+        .collect()
+}
+
+/// What people wrote into the API must not command the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+/// RFC 4180; a NULL is an empty field, an empty text is quoted.
+fn csv_line<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> String {
+    let cells: Vec<String> = cells
+        .map(|cell| match cell {
+            None => String::new(),
+            Some(text) if text.is_empty() || text.contains([',', '"', '\n', '\r']) => {
+                format!("\"{}\"", text.replace('"', "\"\""))
+            }
+            Some(text) => text.to_owned(),
+        })
+        .collect();
+    format!("{}\r\n", cells.join(","))
+}
+
+async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
+    let inner = query.trim().trim_end_matches(';');
+    let row = database
+        .client
+        .query_one(
+            &format!(
+                "SELECT coalesce(json_agg(row_to_json(q)), '[]')::text FROM (\n{inner}\n) AS q"
+            ),
+            &[],
+        )
+        .await
+        .map_err(|error| refused(&error))?;
+    super::print_line(row.get(0));
+    Ok(Exit::Done)
+}
+
+/// psql on the mirror; where there is none, how to connect with another program.
+async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure> {
+    let mut psql = match database.cluster() {
+        Some(cluster) => {
+            let mut psql = tokio::process::Command::new(cluster.bin_dir().join("psql"));
+            connection_environment(
+                &mut psql,
+                &cluster.config(crate::database::embedded::DATABASE),
+            );
+            psql
+        }
+        None => {
+            let mut psql = tokio::process::Command::new("psql");
+            if let Target::Url(url) = &settings.database {
+                let config: tokio_postgres::Config = url
+                    .expose_secret()
+                    .parse()
+                    .map_err(|_| DatabaseError::Url)?;
+                connection_environment(&mut psql, &config);
+            }
+            psql
+        }
+    };
+    let schema = settings.config.database.schema.as_str();
+    psql.env("PGOPTIONS", format!("-c search_path={schema},public"))
+        .stdin(Stdio::inherit());
+    match psql.status().await {
+        Ok(status) if status.success() => Ok(Exit::Done),
+        Ok(_) => Ok(Exit::Failed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let how = database.cluster().map_or_else(
+                || "connect to the URL of your configuration with any PostgreSQL client".to_owned(),
+                crate::database::embedded::Cluster::describe,
+            );
+            super::print_line(&format!("there is no psql on this machine; {how}"));
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot start psql: {error}"),
+        )),
+    }
+}
+
+/// Connection parameters as variables: an argument list is readable for everybody on the machine.
+fn connection_environment(command: &mut tokio::process::Command, config: &tokio_postgres::Config) {
+    match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => {
+            command.env("PGHOST", host);
+        }
+        Some(Host::Unix(folder)) => {
+            command.env("PGHOST", folder);
+        }
+        None => {}
+    }
+    if let Some(port) = config.get_ports().first() {
+        command.env("PGPORT", port.to_string());
+    }
+    if let Some(user) = config.get_user() {
+        command.env("PGUSER", user);
+    }
+    if let Some(name) = config.get_dbname() {
+        command.env("PGDATABASE", name);
+    }
+    if let Some(password) = config.get_password() {
+        command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_survives_what_people_write() {
+        let line = csv_line([Some("a,\"b\"\n"), None, Some(""), Some("NULL")].into_iter());
+        assert_eq!(line, "\"a,\"\"b\"\"\n\",,\"\",NULL\r\n");
+    }
+
+    #[test]
+    fn values_cannot_command_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\tc"), "a\\u{1b}[31mb\\tc");
+    }
+}

@@ -1,0 +1,41 @@
+//! `cursus token`: metadata only, never the token.
+
+use serde_json::json;
+
+use crate::cli::{Global, TokenCommand};
+use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    command: TokenCommand,
+) -> Result<Exit, Failure> {
+    let client = settings.client(None, true)?;
+    let token = match command {
+        TokenCommand::Show => client.token_info().await?,
+        TokenCommand::Refresh => client.refresh_token().await?,
+    };
+    if global.json {
+        super::print_json(&json!({
+            "host": settings.api_url.host(),
+            "created_at": token.created.to_string(),
+            "expires_at": token.expires.to_string(),
+            "secret_valid_until": token.secret_valid_until.map(|time| time.to_string()),
+            "scopes": token.scopes,
+        }));
+        return Ok(Exit::Done);
+    }
+    super::print_line(&format!("host                {}", settings.api_url.host()));
+    super::print_line(&format!("made                {}", token.created));
+    super::print_line(&format!("ends                {}", token.expires));
+    super::print_line(&format!(
+        "client secret ends  {}",
+        token
+            .secret_valid_until
+            .map_or_else(|| "not told".to_owned(), |time| time.to_string())
+    ));
+    super::print_line(&format!("scopes              {}", token.scopes.join(" ")));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,386 @@
+//! `pipeline.toml` → [`Config`]: what to ask the API for, and where its records go.
+//!
+//! Every fault of the file is found in one go. Types of columns are not here: they are written once,
+//! in `migrations/`, and known from the database's catalogue.
+
+mod names;
+mod order;
+mod reader;
+mod record;
+mod resource;
+mod table;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+pub use reader::Problem;
+pub use record::{Source, Where};
+pub use resource::{Cursor, ForEach, QueryParameter, Resource};
+pub use table::{Derive, Reference, SqlFile, Table};
+
+use crate::assets;
+use crate::database::DatabaseError;
+use crate::name::Name;
+use crate::template::Values;
+use names::{Names, Scope};
+use reader::{ANY, At, Problems, Section, decimal, kind};
+
+/// A checked `pipeline.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach the API and how hard to use it.
+    pub api: ApiConfig,
+    /// What `{placeholders}` stand for.
+    pub scope: Values,
+    /// Where runs are staged.
+    pub staging: StagingConfig,
+    /// Where the mirror is.
+    pub database: DatabaseConfig,
+    /// How many rows a load may delete.
+    pub prune: PruneConfig,
+    /// The endpoints, each after those that it needs.
+    pub resources: Vec<Resource>,
+    /// The tables, each after those that it needs.
+    pub tables: Vec<Table>,
+    /// Statements at the end of a load, in order.
+    pub derives: Vec<Derive>,
+    /// The file, or `None` for the built-in one.
+    pub path: Option<PathBuf>,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Base URL without `/v2`.
+    pub url: String,
+    /// Rows asked for a page.
+    pub page_size: u32,
+    /// For one request, from sending to the last byte.
+    pub timeout: Duration,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+    /// Hits left for other programs on the key.
+    pub reserve_per_hour: u32,
+    /// A cap; without one the limit is learnt from the answers.
+    pub requests_per_second: Option<f64>,
+    /// A cap; without one the limit is learnt from the answers.
+    pub requests_per_hour: Option<u32>,
+}
+
+/// `[staging]`.
+#[derive(Clone, Debug)]
+pub struct StagingConfig {
+    /// The directory of the runs; relative to the base directory.
+    pub dir: PathBuf,
+    /// How long runs are kept.
+    pub keep: Duration,
+}
+
+/// `[database]`.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `embedded`, or a PostgreSQL URL.
+    pub url: String,
+    /// The schema of the mirror's tables.
+    pub schema: Name,
+}
+
+/// `[prune]`: a load deletes at most `max(min_rows, max_fraction × table)` rows of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct PruneConfig {
+    /// Part of the table's rows, 0 to 1.
+    pub max_fraction: f64,
+    /// So many may always go.
+    pub min_rows: u64,
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Faults, sorted by line.
+    #[error("{}", Listed { file, problems })]
+    Faults {
+        /// The file's name for messages.
+        file: String,
+        /// At least one.
+        problems: Vec<Problem>,
+    },
+}
+
+struct Listed<'a> {
+    file: &'a str,
+    problems: &'a [Problem],
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.problems.len();
+        let noun = if count == 1 { "fault" } else { "faults" };
+        write!(f, "{} has {count} {noun}; nothing was done", self.file)?;
+        for problem in self.problems {
+            write!(f, "\n  {}:{}: ", self.file, problem.line)?;
+            if !problem.place.is_empty() {
+                write!(f, "{}: ", problem.place)?;
+            }
+            f.write_str(&problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`, or the built-in configuration.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Self::parse(assets::PIPELINE, None);
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, Some(path))
+    }
+
+    /// Checks the text of a configuration; `path` is where its `sql/` is looked for and how it is named.
+    pub fn parse(text: &str, path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.map_or_else(
+            || "pipeline.toml (built in)".to_owned(),
+            |path| path.display().to_string(),
+        );
+        let problems = Problems::new(text);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        // Whatever follows the first break of the grammar is likely to follow from it.
+        let broken = errors
+            .iter()
+            .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
+            .min();
+        if let Some((at, message)) = broken {
+            problems.add(at, "", format_args!("not TOML: {message}"));
+        }
+        let config = if errors.is_empty() {
+            read(&problems, root.get_ref(), path)
+        } else {
+            None
+        };
+        let found = problems.into_sorted();
+        match config {
+            Some(config) if found.is_empty() => Ok(config),
+            _ => Err(ConfigError::Faults {
+                file,
+                problems: found,
+            }),
+        }
+    }
+
+    /// The resource of that name.
+    pub fn resource(&self, name: &str) -> Option<&Resource> {
+        self.resources
+            .iter()
+            .find(|resource| resource.name.as_str() == name)
+    }
+
+    /// The user's own migrations of the mirror, beside the file, if there are any.
+    pub fn migrations(&self) -> Option<PathBuf> {
+        let folder = self.path.as_deref()?.parent()?.join("migrations/mirror");
+        folder.is_dir().then_some(folder)
+    }
+
+    /// The tables that a resource feeds, in order.
+    pub fn tables_of<'a>(&'a self, resource: &'a Name) -> impl Iterator<Item = &'a Table> {
+        self.tables
+            .iter()
+            .filter(move |table| table.from == *resource)
+    }
+}
+
+fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Option<Config> {
+    let root = Section::new(problems, root, 0, "");
+    root.integer("version", 1..=1);
+    if !root.has("version") && !root.is_misspelt("version") {
+        problems.add(0, "", "write `version = 1` at the top of the file");
+    }
+    let empty = DeTable::new();
+    let section = |key: &'static str| {
+        root.section(key)
+            .unwrap_or_else(|| Section::new(problems, &empty, 0, format!("[{key}]")))
+    };
+    let api = read_api(section("api"));
+    let scope = read_scope(&root);
+    let staging = read_staging(section("staging"));
+    let database = read_database(section("database"));
+    let prune = read_prune(section("prune"));
+    let resources = root.blocks("resource");
+    let resource_names = Names::of("resource", &resources, root.has_like("resource"));
+    if resources.is_empty() && !root.has("resource") && !root.is_misspelt("resource") {
+        problems.add(
+            0,
+            "",
+            "there is no [[resource]], so nothing to ask the API for",
+        );
+    }
+    let tables = root.blocks("table");
+    let table_names = Names::of("table", &tables, root.has_like("table"));
+    let resources = resource::read(resources, &resource_names, &scope);
+    let tables = table::read(
+        tables,
+        &table_names,
+        &resource_names,
+        &resources,
+        &scope,
+        path,
+    );
+    let derives = table::read_derives(root.blocks("derive"), &table_names, path);
+    root.finish();
+
+    let tables = order::tables(tables, problems);
+    let resources = order::resources(resources, tables.as_deref().unwrap_or_default(), problems);
+    let (tables, resources) = (tables?, resources?);
+    Some(Config {
+        api,
+        scope: scope.values,
+        staging: staging?,
+        database: database?,
+        prune,
+        resources,
+        tables,
+        derives,
+        path: path.map(Path::to_owned),
+    })
+}
+
+fn read_api(section: Section<'_>) -> ApiConfig {
+    // No message repeats an address, which may hold a password.
+    let url = section.text("url").map(|url| {
+        if let Err(error) = crate::api::BaseUrl::parse(url.value) {
+            section.problem(url.at, format_args!("`url`: {error}"));
+        }
+        url.value.to_owned()
+    });
+    let api = ApiConfig {
+        url: url.unwrap_or_else(|| "https://api.intra.42.fr".to_owned()),
+        page_size: small(section.integer("page_size", 1..=100), 100),
+        timeout: section.timeout("timeout").unwrap_or(Duration::from_mins(2)),
+        max_in_flight: section
+            .integer("max_in_flight", 1..=1000)
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(32),
+        reserve_per_hour: small(section.integer("reserve_per_hour", 0..=1_000_000), 100),
+        requests_per_second: section.number("requests_per_second", 0.01..=10_000.0),
+        requests_per_hour: section
+            .integer("requests_per_hour", 1..=1_000_000)
+            .and_then(|count| u32::try_from(count).ok()),
+    };
+    section.finish();
+    api
+}
+
+fn small(value: Option<u64>, default: u32) -> u32 {
+    value
+        .and_then(|value| u32::try_from(value).ok())
+        .unwrap_or(default)
+}
+
+fn read_scope(root: &Section<'_>) -> Scope {
+    let mut values = Values::new();
+    let Some(section) = root.section("scope") else {
+        let unsure = root.has("scope") || root.is_misspelt("scope");
+        return Scope { values, unsure };
+    };
+    let mut unsure = false;
+    for (key, value) in section.entries() {
+        let items: Vec<(usize, &DeValue<'_>)> = match value.value {
+            DeValue::Array(list) => list
+                .iter()
+                .map(|item| (item.span().start, item.get_ref()))
+                .collect(),
+            one => vec![(value.at, one)],
+        };
+        let mut list = Vec::new();
+        for (at, item) in items {
+            let text = scalar(item);
+            if text.is_none() {
+                unsure = true;
+                section.problem(
+                    at,
+                    format_args!(
+                        "`{}` is a whole number, a text, or a list of these, not {}",
+                        key.value,
+                        kind(item)
+                    ),
+                );
+            }
+            list.extend(text);
+        }
+        values.insert(key.value.to_owned(), list);
+    }
+    Scope { values, unsure }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => decimal(number).map(|number| number.to_string()),
+        _ => None,
+    }
+}
+
+fn read_staging(section: Section<'_>) -> Option<StagingConfig> {
+    let dir = section.text("dir").unwrap_or(At {
+        value: "staging",
+        at: section.at(),
+    });
+    let dir = section.parsed("dir", Some(dir), |dir| match dir {
+        "" => Err("name a directory, such as \"staging\""),
+        dir => Ok(PathBuf::from(dir)),
+    });
+    let keep = section.duration("keep");
+    section.finish();
+    Some(StagingConfig {
+        dir: dir?.value,
+        keep: keep.unwrap_or(Duration::from_hours(30 * 24)),
+    })
+}
+
+fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
+    let url = section.text("url").map(|url| {
+        if url.value.is_empty()
+            || url.value.parse::<tokio_postgres::Config>().is_err() && url.value != "embedded"
+        {
+            section.problem(url.at, format_args!("`url`: {}", DatabaseError::Url));
+        }
+        url.value.to_owned()
+    });
+    let schema = section.text("schema").unwrap_or(At {
+        value: "public",
+        at: section.at(),
+    });
+    let schema = section.parsed("schema", Some(schema), Name::parse);
+    section.finish();
+    Some(DatabaseConfig {
+        url: url.unwrap_or_else(|| "embedded".to_owned()),
+        schema: schema?.value,
+    })
+}
+
+fn read_prune(section: Section<'_>) -> PruneConfig {
+    let prune = PruneConfig {
+        max_fraction: section.number("max_fraction", 0.0..=1.0).unwrap_or(0.02),
+        min_rows: section.integer("min_rows", 0..=ANY).unwrap_or(20),
+    };
+    section.finish();
+    prune
+}
+
+#[cfg(test)]
+mod tests;

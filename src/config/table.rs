@@ -1,0 +1,310 @@
+//! `[[table]]` and `[[derive]]`: where records go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use toml::de::DeValue;
+
+use super::names::{Names, Scope, Slice};
+use super::reader::{At, Section, kind};
+use super::record::{Records, Source, Where, read_columns, read_where};
+use super::resource::{Resource, read_name};
+use crate::assets;
+use crate::name::Name;
+use crate::pointer::Pointer;
+
+/// A table of the mirror and how its rows are made.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its name in the mirror's schema.
+    pub name: Name,
+    /// The resource whose records feed it.
+    pub from: Name,
+    /// A nested array whose elements are the records (exploded), instead of the record itself.
+    pub rows: Option<Pointer>,
+    /// A query over staged tables and the mirror that gives the rows, instead of records.
+    pub select: Option<SqlFile>,
+    /// A record that fails it has no row; it takes an existing one away.
+    pub conditions: Vec<Where>,
+    /// Sources of columns that are not simply the record's key of the same name.
+    pub columns: BTreeMap<Name, Source>,
+    /// The key columns; empty means the table's primary key.
+    pub key: Vec<Name>,
+    /// Tables that are merged before.
+    pub after: Vec<Name>,
+    /// The parent whose records define these rows: rows absent from a parent that was read go.
+    pub owner: Option<Reference>,
+    /// Rows whose reference is not in that table are out of scope.
+    pub within: Vec<Reference>,
+    pub(super) at: usize,
+}
+
+/// `column = "table.column"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The column of this table.
+    pub column: Name,
+    /// The table that it refers to.
+    pub table: Name,
+    /// The column there.
+    pub target: Name,
+}
+
+/// A file of `sql/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlFile {
+    /// As written in the configuration.
+    pub name: String,
+    /// Its statement.
+    pub text: String,
+}
+
+/// `[[derive]]`: a statement at the end of a load.
+#[derive(Clone, Debug)]
+pub struct Derive {
+    /// For messages.
+    pub name: Name,
+    /// The statement.
+    pub sql: SqlFile,
+    /// It runs when one of these was loaded; empty means always.
+    pub after: Vec<Name>,
+}
+
+/// What a table block may refer to.
+struct Context<'a> {
+    tables: &'a Names,
+    resource_names: &'a Names,
+    resources: &'a [Resource],
+    /// The resource that each table is from.
+    sources: BTreeMap<&'a str, &'a str>,
+    scope: &'a Scope,
+    config: Option<&'a Path>,
+}
+
+/// Reads all `[[table]]` blocks.
+pub(super) fn read(
+    blocks: Vec<Section<'_>>,
+    names: &Names,
+    resource_names: &Names,
+    resources: &[Resource],
+    scope: &Scope,
+    config: Option<&Path>,
+) -> Vec<Table> {
+    let context = Context {
+        tables: names,
+        resource_names,
+        resources,
+        sources: blocks
+            .iter()
+            .filter_map(|block| Some((block.text("name")?.value, block.text("from")?.value)))
+            .collect(),
+        scope,
+        config,
+    };
+    let mut seen = BTreeSet::new();
+    let mut tables = Vec::new();
+    for mut block in blocks {
+        let name = read_name(&mut block, "table", &mut seen);
+        let table = read_one(&block, name, &context);
+        block.finish();
+        tables.extend(table);
+    }
+    tables
+}
+
+fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> Option<Table> {
+    let from = block.required_text("from");
+    let from_name = from
+        .as_ref()
+        .and_then(|from| context.resource_names.find(block, "from", from));
+    let resource = context
+        .resources
+        .iter()
+        .find(|resource| Some(&resource.name) == from_name.as_ref());
+    let rows = block.text("rows");
+    let rows = block.parsed("rows", rows, |text| match text {
+        "" => Err("it points at an array inside the record, such as \"/sessions\"".to_owned()),
+        text => Pointer::parse(text).map_err(|error| error.to_string()),
+    });
+    let select = read_sql(block, "select", context.config);
+    if block.has("select") {
+        for key in ["rows", "where"] {
+            if block.has(key) {
+                block.problem(
+                    block.at(),
+                    format_args!(
+                        "a table has `{key}` or `select`, not both: the SELECT gives the rows"
+                    ),
+                );
+            }
+        }
+    }
+    let conditions = block
+        .section("where")
+        .map(|section| read_where(&section))
+        .unwrap_or_default();
+    let records = Records {
+        has_parent: block.has("rows") || block.is_misspelt("rows"),
+        is_select: block.has("select") && !block.has("rows"),
+        scope: context.scope,
+        slice: match resource {
+            None => Slice::Unsure,
+            Some(resource) => resource.for_each.as_ref().map_or(Slice::None, Slice::Each),
+        },
+    };
+    let columns = block
+        .section("columns")
+        .map(|section| read_columns(&section, &records))
+        .unwrap_or_default();
+    let key = read_key(block);
+    let after = context.tables.list(block, "after", name.as_ref());
+    let owner = read_references(block, "owner", name.as_ref(), context.tables);
+    if let [_, second, ..] = owner.as_slice() {
+        block.problem(second.at, "`owner` is one column");
+    }
+    let owner = owner.into_iter().next();
+    if let (Some(owner), Some(from)) = (&owner, &from)
+        && let Some(source) = context.sources.get(owner.value.table.as_str())
+        && *source != from.value
+    {
+        block.problem(
+            owner.at,
+            format_args!(
+                "`owner` is a table from the same resource, but {} is from `{source}`, not `{}`",
+                owner.value.table, from.value
+            ),
+        );
+    }
+    let within = read_references(block, "within", name.as_ref(), context.tables);
+    Some(Table {
+        name: name?,
+        from: from_name?,
+        rows: rows.map(|rows| rows.value),
+        select,
+        conditions,
+        columns,
+        key,
+        after,
+        owner: owner.map(|owner| owner.value),
+        within: within.into_iter().map(|within| within.value).collect(),
+        at: block.at(),
+    })
+}
+
+fn read_key(block: &Section<'_>) -> Vec<Name> {
+    let columns = block.texts("key");
+    if columns.is_empty() && block.has_list("key") {
+        block.problem(
+            block.at(),
+            "`key` names no column; without it the primary key is used",
+        );
+    }
+    let mut key = Vec::new();
+    for column in columns {
+        let Some(At { value, at }) = block.parsed("key", Some(column), Name::parse) else {
+            continue;
+        };
+        if key.contains(&value) {
+            block.problem(at, format_args!("`key` names the column `{value}` twice"));
+        }
+        key.push(value);
+    }
+    key
+}
+
+fn read_references(
+    block: &Section<'_>,
+    key: &'static str,
+    own: Option<&Name>,
+    tables: &Names,
+) -> Vec<At<Reference>> {
+    let Some(section) = block.section(key) else {
+        return Vec::new();
+    };
+    let mut references = Vec::new();
+    for (column, value) in section.entries() {
+        let DeValue::String(text) = value.value else {
+            section.problem(
+                value.at,
+                format_args!(
+                    "`{}` is written \"table.column\", not as {}",
+                    column.value,
+                    kind(value.value)
+                ),
+            );
+            continue;
+        };
+        let fault = |error: &dyn std::fmt::Display| {
+            section.problem(
+                value.at,
+                format_args!("`{}` = \"{text}\": {error}", column.value),
+            );
+        };
+        let Some((table, target)) = text.split_once('.') else {
+            fault(&"this is written \"table.column\"");
+            continue;
+        };
+        let table = At {
+            value: table,
+            at: value.at,
+        };
+        let (column, target) = match (Name::parse(column.value), Name::parse(target)) {
+            (Ok(column), Ok(target)) => (column, target),
+            (Err(error), _) | (_, Err(error)) => {
+                fault(&error);
+                continue;
+            }
+        };
+        let Some(table) = tables.find(&section, column.as_str(), &table) else {
+            continue;
+        };
+        if own == Some(&table) {
+            fault(&"this is the table itself");
+            continue;
+        }
+        references.push(At {
+            value: Reference {
+                column,
+                table,
+                target,
+            },
+            at: value.at,
+        });
+    }
+    references
+}
+
+fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Option<SqlFile> {
+    let name = block.text(key)?;
+    match assets::sql(name.value, config) {
+        Ok(text) => Some(SqlFile {
+            name: name.value.to_owned(),
+            text,
+        }),
+        Err(message) => {
+            block.problem(name.at, format_args!("`{key}`: {message}"));
+            None
+        }
+    }
+}
+
+/// Reads all `[[derive]]` blocks.
+pub(super) fn read_derives(
+    blocks: Vec<Section<'_>>,
+    tables: &Names,
+    config: Option<&Path>,
+) -> Vec<Derive> {
+    let mut seen = BTreeSet::new();
+    let mut derives = Vec::new();
+    for mut block in blocks {
+        let name = read_name(&mut block, "derive", &mut seen);
+        block.required_text("sql");
+        let sql = read_sql(&block, "sql", config);
+        let after = tables.list(&block, "after", None);
+        block.finish();
+        if let (Some(name), Some(sql)) = (name, sql) {
+            derives.push(Derive { name, sql, after });
+        }
+    }
+    derives
+}

@@ -1,0 +1,337 @@
+//! One fault at a time in the golden model, and what is said of it.
+
+use std::fmt::Write as _;
+
+use super::{faults, patched};
+
+/// Fault by fault: what was written instead, and what is said of it.
+fn said_of(faulty: &[(&str, &str)]) -> String {
+    let mut all = String::new();
+    for (old, new) in faulty {
+        let shown = if new.trim().is_empty() {
+            format!("without {}", old.trim())
+        } else {
+            new.trim().to_owned()
+        };
+        let shown = shown.lines().collect::<Vec<_>>().join(" ⏎ ");
+        let said = faults(&patched(&[(old, new)]));
+        let said = if said.is_empty() {
+            "  (valid)\n".to_owned()
+        } else {
+            said
+        };
+        write!(all, "{shown}\n{said}\n").unwrap();
+    }
+    all
+}
+
+#[test]
+fn a_file_that_is_not_of_this_form_says_so() {
+    insta::assert_snapshot!(said_of(&[
+        ("version = 1\n", ""),
+        ("version = 1\n", "version = 2\n"),
+        ("version = 1\n", "version = \"1\"\n"),
+        ("version = 1\n", "verison = 1\n"),
+        ("[scope]", "[scope"),
+        ("name = \"users\"\npath", "name = \"users\npath"),
+        ("timeout = \"120s\"", "timeout = 120s"),
+        ("timeout = \"120s\"", "timeout = \"120s\"\ntimeout = \"2s\""),
+        ("[staging]", "[api]\n[staging]"),
+        ("campus_ids = [1, 9]", "campus_ids = [1, 9"),
+        ("[prune]", "prune]"),
+    ]));
+}
+
+#[test]
+fn unknown_keys_are_found_at_every_level() {
+    insta::assert_snapshot!(said_of(&[
+        ("version = 1\n", "version = 1\ncolour = \"blue\"\n"),
+        ("[scope]", "[scpoe]"),
+        ("[staging]", "[stagng]"),
+        ("timeout = \"120s\"", "time_out = \"120s\""),
+        ("timeout = \"120s\"", "zzz = 1"),
+        ("dir = \"staging\"", "directory = \"staging\""),
+        ("schema = \"public\"", "shema = \"public\""),
+        ("max_fraction = 0.02", "max_fractoin = 0.02"),
+        ("name = \"users\"\npath", "nam = \"users\"\npath"),
+        ("path = \"/v2/users\"", "paht = \"/v2/users\""),
+        ("full_every = \"7d\"", "fullevery = \"7d\""),
+        ("cursor = {", "cursr = {"),
+        ("lookback = \"10m\"", "look_back = \"10m\""),
+        ("for_each = {", "foreach = {"),
+        (
+            "rows = \"/project_sessions\"",
+            "row = \"/project_sessions\""
+        ),
+        ("where = {", "were = {"),
+        (
+            "sql = \"sql/users_campus.sql\"",
+            "sq = \"sql/users_campus.sql\""
+        ),
+    ]));
+}
+
+#[test]
+fn missing_keys_and_wrong_types_are_named() {
+    insta::assert_snapshot!(said_of(&[
+        ("name = \"projects\"\npath", "path"),
+        ("path = \"/v2/users\"\n", ""),
+        ("field = \"updated_at\", ", ""),
+        ("ids_of = \"users\", ", ""),
+        (", as = \"user_id\"", ""),
+        ("name = \"users\"\nfrom", "from"),
+        ("from = \"campus_users\"\n", ""),
+        ("name = \"users_campus\"\n", ""),
+        ("sql = \"sql/users_campus.sql\"\n", ""),
+        ("[scope]", "[[scope]]"),
+        ("cursus_id = 21", "cursus_id = true"),
+        ("campus_ids = [1, 9]", "campus_ids = [1, 9.5]"),
+        ("timeout = \"120s\"", "timeout = 120"),
+        ("dir = \"staging\"", "dir = 5"),
+        ("name = \"projects\"\npath", "name = 5\npath"),
+        ("path = \"/v2/users\"", "path = [\"/v2/users\"]"),
+        (
+            "query = { \"filter[kind]\" = \"student\", \"filter[campus]\" = \"{campus_ids}\" }",
+            "query = \"a=b\""
+        ),
+        (
+            "\"filter[kind]\" = \"student\"",
+            "\"filter[kind]\" = [\"student\"]"
+        ),
+        (
+            "cursor = { field = \"updated_at\", lookback = \"10m\" }",
+            "cursor = \"updated_at\""
+        ),
+        ("after = [\"projects\"]\n\n", "after = \"projects\"\n\n"),
+        ("after = [\"campus_users\"]", "after = [5]"),
+        ("\"/alumni?\" = false", "\"/alumni?\" = 0.5"),
+        ("alumni = \"/alumni?\"", "alumni = true"),
+        (
+            "within = { user_id = \"users.id\" }",
+            "within = { user_id = 1 }"
+        ),
+        (
+            "within = { user_id = \"users.id\" }",
+            "within = [\"users.id\"]"
+        ),
+        ("key = [\"user_id\", \"campus_id\"]", "key = \"user_id\""),
+        ("[[derive]]", "[derive]"),
+    ]));
+}
+
+#[test]
+fn values_out_of_bounds_say_what_fits() {
+    insta::assert_snapshot!(said_of(&[
+        (
+            "url = \"https://api.example.org\"",
+            "url = \"http://api.example.org\""
+        ),
+        (
+            "url = \"https://api.example.org\"",
+            "url = \"https://me:hunter2@api.example.org\""
+        ),
+        (
+            "url = \"https://api.example.org\"",
+            "url = \"api.example.org/v2\""
+        ),
+        ("timeout = \"120s\"", "timeout = \"2 fortnights\""),
+        ("timeout = \"120s\"", "timeout = \"0s\""),
+        ("timeout = \"120s\"", "page_size = 0"),
+        ("timeout = \"120s\"", "page_size = 101"),
+        ("timeout = \"120s\"", "page_size = -1"),
+        (
+            "timeout = \"120s\"",
+            "max_in_flight = 99_999_999_999_999_999_999"
+        ),
+        ("timeout = \"120s\"", "requests_per_second = 0"),
+        ("timeout = \"120s\"", "requests_per_second = nan"),
+        ("timeout = \"120s\"", "requests_per_hour = 0x10_0000_0000"),
+        ("dir = \"staging\"", "dir = \"\""),
+        ("dir = \"staging\"", "keep = \"a month\""),
+        ("url = \"embedded\"", "url = \"embeded://me:hunter2@host\""),
+        ("url = \"embedded\"", "url = \"\""),
+        ("schema = \"public\"", "schema = \"Public\""),
+        ("max_fraction = 0.02", "max_fraction = 2"),
+        ("max_fraction = 0.02", "min_rows = -1"),
+        ("lookback = \"10m\"", "lookback = \"10 minuets\""),
+        ("full_every = \"7d\"", "full_every = \"weekly\""),
+        ("full_every = \"7d\"", "min_age = \"-1d\""),
+        ("batch = 90", "batch = 101"),
+        ("name = \"projects\"\npath", "name = \"../projects\"\npath"),
+        ("name = \"sessions\"", "name = \"project sessions\""),
+    ]));
+}
+
+#[test]
+fn names_that_nothing_defines_come_with_a_suggestion() {
+    insta::assert_snapshot!(said_of(&[
+        ("from = \"users\"", "from = \"user\""),
+        ("from = \"users\"", "from = \"xyz\""),
+        ("ids_of = \"users\"", "ids_of = \"usres\""),
+        (
+            "after = [\"projects\"]\n\n",
+            "after = [\"projects\", \"projcts\"]\n\n"
+        ),
+        (
+            "after = [\"projects\"]\n[table",
+            "after = [\"project\"]\n[table"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"projets.id\" }"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"projects\" }"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"projects.Id\" }"
+        ),
+        (
+            "within = { user_id = \"users.id\" }",
+            "within = { user_id = \"user.id\" }"
+        ),
+        ("after = [\"campus_users\"]", "after = [\"campus_user\"]"),
+        ("\"{campus_ids}\"", "\"{campus_id}\""),
+        ("\"{user_id}\"", "\"{users}\""),
+        (
+            "cursus_id = \"{cursus_id}\"",
+            "cursus_id = \"{curriculum}\""
+        ),
+        (
+            "/v2/cursus/{cursus_id}/projects",
+            "/v2/cursus/{course}/projects"
+        ),
+        (
+            "[[resource]]\nname = \"projects\"",
+            "[[resorce]]\nname = \"projects\""
+        ),
+    ]));
+}
+
+#[test]
+fn pointers_templates_and_paths_are_checked_where_they_stand() {
+    insta::assert_snapshot!(said_of(&[
+        ("path = \"/v2/users\"", "path = \"v2/users\""),
+        ("path = \"/v2/users\"", "path = \"/v2/users?sort=id\""),
+        ("path = \"/v2/users\"", "path = \"/v2/all users\""),
+        ("path = \"/v2/users\"", "path = \"/v2/{campus_ids}/users\""),
+        (
+            "/v2/cursus/{cursus_id}/projects",
+            "/v2/cursus/{cursus_id/projects"
+        ),
+        ("\"{campus_ids}\"", "\"{campus_ids\""),
+        (
+            "path = \"/v2/users\"",
+            "path = \"/v2/users\"\nid = \"user/id\""
+        ),
+        ("\"/kind\" = ", "kind = "),
+        ("\"/kind\" = ", "\"/kind~2\" = "),
+        ("\"/kind\" = \"student\"", "\"/kind\" = []"),
+        (
+            "rows = \"/project_sessions\"",
+            "rows = \"project_sessions\""
+        ),
+        ("rows = \"/project_sessions\"", "rows = \"\""),
+        ("alumni = \"/alumni?\"", "alumni = \"alumni?\""),
+        ("alumni = \"/alumni?\"", "Alumni = \"/alumni?\""),
+        ("project_id = \"../id\"", "project_id = \"..id\""),
+        ("cursus_id = \"{cursus_id}\"", "cursus_id = \"{cursus_id\""),
+        (
+            "cursus_id = \"{cursus_id}\"",
+            "cursus_id = \"{campus_ids}\""
+        ),
+        ("\"filter[kind]\" = \"student\"", "\"page[size]\" = 30"),
+        ("\"filter[kind]\" = \"student\"", "sort = \"id\""),
+        (
+            "\"filter[kind]\" = \"student\"",
+            "\"range[updated_at]\" = \"2020-01-01,2021-01-01\""
+        ),
+        (
+            "\"filter[kind]\" = \"student\"",
+            "\"range[begin_at]\" = \"2020-01-01,2021-01-01\""
+        ),
+    ]));
+}
+
+#[test]
+fn what_does_not_go_together_is_told() {
+    insta::assert_snapshot!(said_of(&[
+        ("name = \"users\"\npath", "name = \"projects\"\npath"),
+        ("name = \"sessions\"", "name = \"users\""),
+        ("rows = \"/project_sessions\"\n", ""),
+        (
+            "rows = \"/project_sessions\"",
+            "rows = \"/project_sessions\"\nselect = \"sql/campus_achievements.sql\""
+        ),
+        (
+            "select = \"sql/campus_achievements.sql\"",
+            "select = \"sql/campus_achievements.sql\"\nwhere = { \"/a\" = 1 }"
+        ),
+        ("key = [\"user_id\", \"campus_id\"]", "key = []"),
+        (
+            "key = [\"user_id\", \"campus_id\"]",
+            "key = [\"user_id\", \"user_id\"]"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"users.id\" }"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"sessions.id\" }"
+        ),
+        (
+            "owner = { project_id = \"projects.id\" }",
+            "owner = { project_id = \"projects.id\", id = \"projects.id\" }"
+        ),
+        (
+            "path = \"/v2/campus_users\"",
+            "path = \"/v2/users/{user_id}/campus\""
+        ),
+        ("\"{user_id}\"", "\"5\""),
+        (
+            "batch = 90 }",
+            "batch = 90 }\ndelta_query = { \"filter[primary]\" = true }\ncursor = { field = \"updated_at\" }"
+        ),
+        ("as = \"user_id\"", "as = \"cursus_id\""),
+        ("ids_of = \"users\"", "ids_of = \"campus_users\""),
+        (
+            "within = { user_id = \"users.id\" }",
+            "[table.columns]\nuser_id = \"{user_id}\""
+        ),
+        (
+            "cursor = { field = \"updated_at\", lookback = \"10m\" }\n",
+            ""
+        ),
+        ("sql/users_campus.sql", "sql/users.sql"),
+        ("sql/users_campus.sql", "sql/../pipeline.toml"),
+        ("sql/users_campus.sql", "/etc/passwd"),
+        ("sql/users_campus.sql", "sql/"),
+    ]));
+}
+
+#[test]
+fn a_cycle_is_told_once_with_its_members_and_why() {
+    let table = "after = [\"projects\"]\n[table";
+    insta::assert_snapshot!(said_of(&[
+        (table, "after = [\"sessions\"]\n[table"),
+        (
+            "name = \"projects\"\nfrom = \"projects\"",
+            "name = \"projects\"\nfrom = \"projects\"\nafter = [\"sessions\"]"
+        ),
+        (
+            "path = \"/v2/users\"",
+            "path = \"/v2/users\"\nafter = [\"campus_users\"]"
+        ),
+        (
+            "path = \"/v2/users\"",
+            "path = \"/v2/users\"\nafter = [\"users\"]"
+        ),
+        (
+            "name = \"projects\"\nfrom = \"projects\"",
+            "name = \"projects\"\nfrom = \"projects\"\nafter = [\"campus_users\"]"
+        ),
+    ]));
+}

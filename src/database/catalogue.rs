@@ -1,0 +1,307 @@
+//! What the database's catalogue says of a table. Reads only; knows nothing of configuration.
+
+use tokio_postgres::types::{Kind, ToSql, Type};
+use tokio_postgres::{Error, GenericClient, Row};
+
+use super::Quoted;
+
+/// A table as it is in the database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableShape {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Its columns, in their order.
+    pub columns: Vec<Column>,
+    /// The columns of the primary key, in the key's order; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// The column lists of every unique index on plain columns and all rows, the primary key's among them.
+    pub unique: Vec<Vec<String>>,
+    /// The references that this table makes.
+    pub references: Vec<ForeignKey>,
+    /// The references that tables make to this one (itself included).
+    pub referenced_by: Vec<ForeignKey>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type; the base type where it is a domain.
+    pub r#type: Type,
+    /// Whether NULL is refused, by the column or by its domain.
+    pub not_null: bool,
+    /// Whether it has a default of its own or of its domain.
+    pub has_default: bool,
+    /// Whether the database gives the value: `GENERATED ALWAYS AS (…)` or an identity.
+    pub generated: bool,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A foreign key, seen from either side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The constraint's name.
+    pub name: String,
+    /// The schema of the table that refers.
+    pub schema: String,
+    /// The table that refers.
+    pub table: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// The schema of the table referred to.
+    pub referenced_schema: String,
+    /// The table referred to.
+    pub referenced_table: String,
+    /// Its columns, in the order of `columns`.
+    pub referenced_columns: Vec<String>,
+    /// What becomes of the rows that refer when their parent is deleted.
+    pub on_delete: OnDelete,
+}
+
+/// The action of a foreign key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDelete {
+    /// The delete is refused, at the statement's or the transaction's end.
+    Refuse,
+    /// The rows go too.
+    Cascade,
+    /// Their columns become NULL or their default.
+    Reset,
+}
+
+impl TableShape {
+    /// The column of a name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether a unique index covers exactly these columns, in any order.
+    pub fn is_unique(&self, columns: &[&str]) -> bool {
+        self.unique.iter().any(|unique| {
+            unique.len() == columns.len()
+                && unique.iter().all(|name| columns.contains(&name.as_str()))
+        })
+    }
+}
+
+const TABLE: &str = "
+    SELECT c.oid, obj_description(c.oid, 'pg_class')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+
+// A domain inherits the default of the domain under it, its NOT NULL it does not.
+const COLUMNS: &str = "
+    SELECT a.attname::text,
+        a.attnotnull OR EXISTS (
+            WITH RECURSIVE under AS (
+                SELECT t.typbasetype, t.typnotnull
+                UNION ALL
+                SELECT b.typbasetype, b.typnotnull
+                FROM under JOIN pg_catalog.pg_type b ON b.oid = under.typbasetype
+            ) SELECT FROM under WHERE typnotnull),
+        (a.atthasdef AND a.attgenerated = '') OR t.typdefault IS NOT NULL,
+        a.attgenerated <> '' OR a.attidentity <> '', col_description(a.attrelid, a.attnum)
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum";
+
+// INCLUDE columns come after the key's own.
+const UNIQUE: &str = "
+    SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
+    FROM pg_catalog.pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+        AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
+    GROUP BY i.indexrelid, i.indisprimary
+    ORDER BY i.indisprimary DESC, i.indexrelid";
+
+const REFERENCES: &str = "
+    SELECT f.conname::text, fn.nspname::text, fc.relname::text, f.from_columns,
+        tn.nspname::text, tc.relname::text, f.to_columns, f.confdeltype::text, f.conrelid, f.confrelid
+    FROM (
+        SELECT o.oid, o.conname, o.conrelid, o.confrelid, o.confdeltype,
+            array_agg(fa.attname::text ORDER BY k.place) AS from_columns,
+            array_agg(ta.attname::text ORDER BY k.place) AS to_columns
+        FROM pg_catalog.pg_constraint o
+        CROSS JOIN LATERAL unnest(o.conkey, o.confkey) WITH ORDINALITY AS k (from_num, to_num, place)
+        JOIN pg_catalog.pg_attribute fa ON fa.attrelid = o.conrelid AND fa.attnum = k.from_num
+        JOIN pg_catalog.pg_attribute ta ON ta.attrelid = o.confrelid AND ta.attnum = k.to_num
+        WHERE o.contype = 'f' AND (o.conrelid = $1 OR o.confrelid = $1)
+        GROUP BY o.oid
+    ) f
+    JOIN pg_catalog.pg_class fc ON fc.oid = f.conrelid
+    JOIN pg_catalog.pg_namespace fn ON fn.oid = fc.relnamespace
+    JOIN pg_catalog.pg_class tc ON tc.oid = f.confrelid
+    JOIN pg_catalog.pg_namespace tn ON tn.oid = tc.relnamespace
+    ORDER BY f.conname, f.oid";
+
+/// The shape of a table; `None` if there is no such table.
+pub async fn table(
+    client: &impl GenericClient,
+    schema: &str,
+    name: &str,
+) -> Result<Option<TableShape>, Error> {
+    let Some(row) = client
+        .query_typed(TABLE, &[(&schema, Type::TEXT), (&name, Type::TEXT)])
+        .await?
+        .pop()
+    else {
+        return Ok(None);
+    };
+    let oid: u32 = row.get(0);
+    let of: [(&(dyn ToSql + Sync), Type); 1] = [(&oid, Type::OID)];
+    let every = format!("SELECT * FROM {}.{}", Quoted(schema), Quoted(name));
+    let (typed, columns, unique, references) = tokio::try_join!(
+        client.prepare(&every),
+        client.query_typed(COLUMNS, &of),
+        client.query_typed(UNIQUE, &of),
+        client.query_typed(REFERENCES, &of),
+    )?;
+    let columns = columns
+        .iter()
+        .zip(typed.columns())
+        .map(|(row, typed)| Column {
+            name: row.get(0),
+            r#type: base(typed.type_()),
+            not_null: row.get(1),
+            has_default: row.get(2),
+            generated: row.get(3),
+            comment: row.get(4),
+        })
+        .collect();
+    Ok(Some(TableShape {
+        schema: schema.to_owned(),
+        name: name.to_owned(),
+        comment: row.get(1),
+        columns,
+        primary_key: unique
+            .iter()
+            .find(|row| row.get(0))
+            .map(|row| row.get(1))
+            .unwrap_or_default(),
+        unique: unique.iter().map(|row| row.get(1)).collect(),
+        references: keys(&references, 8, oid),
+        referenced_by: keys(&references, 9, oid),
+    }))
+}
+
+/// The names of a schema's tables, sorted.
+pub async fn table_names(client: &impl GenericClient, schema: &str) -> Result<Vec<String>, Error> {
+    let names = "
+        SELECT c.relname::text
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') ORDER BY c.relname";
+    let rows = client.query_typed(names, &[(&schema, Type::TEXT)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+fn base(typed: &Type) -> Type {
+    match typed.kind() {
+        Kind::Domain(inner) => base(inner),
+        _ => typed.clone(),
+    }
+}
+
+/// The keys whose table at column `side` is `oid`.
+fn keys(rows: &[Row], side: usize, oid: u32) -> Vec<ForeignKey> {
+    rows.iter()
+        .filter(|row| row.get::<_, u32>(side) == oid)
+        .map(|row| ForeignKey {
+            name: row.get(0),
+            schema: row.get(1),
+            table: row.get(2),
+            columns: row.get(3),
+            referenced_schema: row.get(4),
+            referenced_table: row.get(5),
+            referenced_columns: row.get(6),
+            on_delete: match row.get::<_, &str>(7) {
+                "c" => OnDelete::Cascade,
+                "n" | "d" => OnDelete::Reset,
+                _ => OnDelete::Refuse,
+            },
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_table_is_described_as_it_is() {
+        let client = testing::database().await;
+        client
+            .batch_execute(
+                r#"CREATE DOMAIN grade AS integer NOT NULL DEFAULT 1;
+                CREATE DOMAIN mark AS grade;
+                CREATE SCHEMA "odd ""name""";
+                SET search_path = "odd ""name""", public;
+                CREATE TABLE "Parent" (a bigint, gone text, b text, UNIQUE (b, a), PRIMARY KEY (a, b));
+                ALTER TABLE "Parent" DROP COLUMN gone;
+                CREATE TABLE child (
+                    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, m mark, x jsonb DEFAULT '{}',
+                    twice bigint GENERATED ALWAYS AS (pa * 2) STORED, pa bigint, pb text,
+                    CONSTRAINT family FOREIGN KEY (pb, pa) REFERENCES "Parent" (b, a) ON DELETE CASCADE);
+                CREATE UNIQUE INDEX ON child (pa) WHERE pb IS NULL;
+                CREATE UNIQUE INDEX ON child (lower(pb));
+                CREATE UNIQUE INDEX ON child (pb) INCLUDE (x);
+                COMMENT ON COLUMN child.m IS 'a mark'"#,
+            )
+            .await
+            .unwrap();
+        let schema = "odd \"name\"";
+        let child = table(&client, schema, "child").await.unwrap().unwrap();
+        let parent = table(&client, schema, "Parent").await.unwrap().unwrap();
+
+        let columns: Vec<_> = child
+            .columns
+            .iter()
+            .map(|c| {
+                (
+                    c.name.as_str(),
+                    c.r#type.clone(),
+                    c.not_null,
+                    c.has_default,
+                    c.generated,
+                )
+            })
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                ("id", Type::INT8, true, false, true),
+                ("m", Type::INT4, true, true, false),
+                ("x", Type::JSONB, false, true, false),
+                ("twice", Type::INT8, false, false, true),
+                ("pa", Type::INT8, false, false, false),
+                ("pb", Type::TEXT, false, false, false),
+            ]
+        );
+        assert_eq!(
+            child.column("m").unwrap().comment.as_deref(),
+            Some("a mark")
+        );
+        assert_eq!(child.primary_key, ["id"]);
+        assert_eq!(child.unique, [vec!["id"], vec!["pb"]]);
+        assert_eq!(parent.primary_key, ["a", "b"]);
+        assert!(parent.is_unique(&["a", "b"]) && !parent.is_unique(&["a"]));
+        assert_eq!(child.references, parent.referenced_by);
+        let family = &child.references[0];
+        assert_eq!(family.columns, ["pb", "pa"]);
+        assert_eq!(family.referenced_columns, ["b", "a"]);
+        assert_eq!(family.on_delete, OnDelete::Cascade);
+        assert_eq!(table(&client, schema, "absent").await.unwrap(), None);
+        assert_eq!(
+            table_names(&client, schema).await.unwrap(),
+            ["Parent", "child"]
+        );
+    }
+}

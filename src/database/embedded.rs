@@ -1,0 +1,404 @@
+//! A private `PostgreSQL` cluster in a directory: found, made, started, shared, and stopped by the last one out.
+//! Knows nothing of what the database holds.
+//!
+//! Everyone who uses a cluster holds a named pipe of it open for writing. Beside the server a small shell reads that pipe: when the
+//! kernel has closed the last writer, however it died, the shell reads the end of the file and stops the server. A newcomer
+//! makes sure of his place by an errand (remove this file), which only a watcher that still reads can do. The server and each
+//! of its children have a locked file as standard input, so that the lock is free when the last of them has gone.
+
+mod binaries;
+mod error;
+mod home;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use error::EmbeddedError;
+use error::doing;
+use home::Home;
+
+/// The user, a superuser of the private cluster.
+const USER: &str = "cursus";
+/// The database made with every cluster.
+pub const DATABASE: &str = "cursus";
+
+/// Serialises everybody who attaches or starts.
+const DOOR: &str = "lock";
+/// Locked by the server and its children for as long as one of them lives.
+const RUNNING: &str = "running";
+/// The pipe that every user holds.
+const HELD: &str = "held";
+
+/// How long to wait for another process, the end of an old server or the recovery of a killed one.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Runs in the cluster's directory, its standard output the pipe. `$$` is the shell, then the server. The watcher is orphaned on
+/// purpose: the server expects no child that it did not make. It lets go of its own end of the pipe once it reads, so that it
+/// never waits for a starter that has died, and signals only the server that it was started with, more than once, because a server
+/// that has just begun can miss it.
+const SERVER: &str = r#"
+umask 077
+echo $$ >server || exit 1
+( {
+    exec <held >/dev/null
+    while read -r errand; do rm -f -- "$errand"; done
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        read -r pid <server && [ "$pid" = $$ ] && kill -INT $$ || break
+        sleep 1
+    done
+} & )
+exec "$@" >postgres.log 2>&1
+"#;
+
+/// How a cluster is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether a commit waits for the disk. `false` is for tests: a killed server keeps its data, a power cut may not.
+    pub fsync: bool,
+}
+
+/// A hold on a running cluster. The server stops when the last hold of any process is dropped.
+///
+/// A connection should not outlive its hold. If the server was killed, open the cluster again.
+#[derive(Debug)]
+pub struct Cluster {
+    socket_dir: PathBuf,
+    bin_dir: PathBuf,
+    _held: File,
+}
+
+impl Cluster {
+    /// Attaches to the cluster of a directory, and makes and starts it first where needed.
+    pub async fn open(dir: &Path, options: &Options) -> Result<Self, EmbeddedError> {
+        let (dir, options) = (dir.to_path_buf(), *options);
+        match tokio::task::spawn_blocking(move || open(&dir, options)).await {
+            Ok(opened) => opened,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// How to connect to one of its databases; the one made with it is [`DATABASE`].
+    pub fn config(&self, database: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host_path(&self.socket_dir)
+            .port(5432)
+            .user(USER)
+            .dbname(database);
+        config
+    }
+
+    /// How a person connects while a command keeps the server running.
+    pub fn describe(&self) -> String {
+        format!(
+            "psql 'host={} user={USER} dbname={DATABASE}'",
+            self.socket_dir.display()
+        )
+    }
+
+    /// The directory of the server's socket.
+    pub fn socket_dir(&self) -> &Path {
+        &self.socket_dir
+    }
+
+    /// The directory of the server's programs, `psql` often among them.
+    pub fn bin_dir(&self) -> &Path {
+        &self.bin_dir
+    }
+}
+
+fn open(dir: &Path, options: Options) -> Result<Cluster, EmbeddedError> {
+    let home = Home::prepare(dir)?;
+    let until = Instant::now() + PATIENCE;
+    let door = home.lock_file(DOOR)?;
+    lock(
+        &home,
+        &door,
+        until,
+        "another process that opens the cluster",
+    )?;
+
+    if let Some(held) = attach(&home, until)?
+        && let Some(socket_dir) = listening(&home, None)
+    {
+        home.check_shared(&socket_dir)?;
+        return Ok(Cluster {
+            socket_dir,
+            bin_dir: binaries::find_any()?,
+            _held: held,
+        });
+    }
+    start(&home, options, until)
+}
+
+/// Takes hold of a running server's pipe; `None` if nobody watches it.
+fn attach(home: &Home, until: Instant) -> Result<Option<File>, EmbeddedError> {
+    let Some(held) = home.open_pipe(HELD, true)? else {
+        return Ok(None);
+    };
+    Ok(is_watched(home, &held, until)?.then_some(held))
+}
+
+/// Whether the watcher knows of our hold: it read our errand after we held the pipe, so it cannot have seen the end.
+fn is_watched(home: &Home, mut held: &File, until: Instant) -> Result<bool, EmbeddedError> {
+    let errand = format!("errand.{:016x}", fastrand::u64(..));
+    let path = home.path.join(&errand);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| doing("create", &path, e))?;
+    let sent = held.write_all(format!("{errand}\n").as_bytes());
+    while sent.is_ok() && path.exists() {
+        if home.open_pipe(HELD, true)?.is_none() {
+            break;
+        }
+        pause(home, until, "the watcher of the server")?;
+    }
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(doing("remove", &path, e)),
+        Ok(()) => Ok(false),
+    }
+}
+
+/// The socket's directory, once the server (that of `pid`, if given) takes connections.
+fn listening(home: &Home, pid: Option<u32>) -> Option<PathBuf> {
+    let text = fs::read_to_string(home.path.join("data/postmaster.pid")).ok()?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let [owner, _, _, _, socket_dir, _, _, "ready", ..] = lines[..] else {
+        return None;
+    };
+    if pid.is_some_and(|pid| owner != pid.to_string()) {
+        return None;
+    }
+    // A killed server leaves the file behind, but nobody listens.
+    UnixStream::connect(Path::new(socket_dir).join(".s.PGSQL.5432")).ok()?;
+    Some(socket_dir.into())
+}
+
+fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, EmbeddedError> {
+    let running = home.lock_file(RUNNING)?;
+    lock(home, &running, until, "the end of the last server")?;
+
+    let data = home.path.join("data");
+    let bin_dir = if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
+        binaries::find(version.trim().parse().ok())?
+    } else {
+        let bin_dir = binaries::find(None)?;
+        create(home, &bin_dir, options)?;
+        bin_dir
+    };
+    forget_reused_pid(&data)?;
+    for entry in fs::read_dir(&home.path).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("errand.") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+
+    // A reader of our own lets us hold the pipe before the watcher reads it.
+    home.make_pipe(HELD)?;
+    let reader = home.open_pipe(HELD, false)?;
+    let Some(held) = home.open_pipe(HELD, true)? else {
+        return Err(EmbeddedError::Refused {
+            path: home.path.join(HELD),
+            why: "was replaced while we opened it; try again",
+        });
+    };
+    let mut server = spawn(home, &bin_dir, running, &held, options)?;
+    let socket_dir = loop {
+        if let Ok(Some(_)) = server.try_wait() {
+            return Err(EmbeddedError::Failed {
+                program: "postgres",
+                path: home.path.clone(),
+                reason: last_line(&fs::read(home.path.join("postgres.log")).unwrap_or_default()),
+            });
+        }
+        if let Some(dir) = listening(home, Some(server.id())) {
+            break dir;
+        }
+        pause(home, until, "the server to start")?;
+    };
+    // Reaps it, so that no zombie stays if we outlive it.
+    let _ = thread::Builder::new().spawn(move || server.wait());
+    drop(reader);
+    while home.open_pipe(HELD, true)?.is_none() {
+        pause(home, until, "the watcher of the server")?;
+    }
+    Ok(Cluster {
+        socket_dir,
+        bin_dir,
+        _held: held,
+    })
+}
+
+/// Makes the cluster aside and renames it, so that a kill leaves nothing half made.
+fn create(home: &Home, bin_dir: &Path, options: Options) -> Result<(), EmbeddedError> {
+    let aside = home.path.join("data.new");
+    let mut made = Err(EmbeddedError::NoUser);
+    // Sorted by code point, letters known; systems without that locale get the plain one.
+    for locale in ["C.UTF-8", "C"] {
+        match fs::remove_dir_all(&aside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(doing("remove", &aside, e));
+            }
+            _ => {}
+        }
+        let mut command = home.command(bin_dir.join("initdb"));
+        command.args(["-D", "data.new", "-U", USER, "-A", "trust", "-E", "UTF8"]);
+        command.args(["--locale", locale, "--no-instructions"]);
+        if !options.fsync {
+            command.arg("--no-sync");
+        }
+        made = run(home, "initdb", command, "");
+        if made.is_ok() {
+            break;
+        }
+    }
+    made?;
+    let mut command = home.command(bin_dir.join("postgres"));
+    command.args(["--single", "-D", "data.new", "postgres"]);
+    run(
+        home,
+        "postgres",
+        command,
+        &format!("CREATE DATABASE {DATABASE};\n"),
+    )?;
+    let data = home.path.join("data");
+    fs::rename(&aside, &data).map_err(|e| doing("name", &data, e))?;
+    if options.fsync {
+        let synced = File::open(&home.path).and_then(|dir| dir.sync_all());
+        synced.map_err(|e| doing("write", &home.path, e))?;
+    }
+    Ok(())
+}
+
+fn run(
+    home: &Home,
+    program: &'static str,
+    mut command: std::process::Command,
+    input: &str,
+) -> Result<(), EmbeddedError> {
+    let failed = |reason: String| EmbeddedError::Failed {
+        program,
+        path: home.path.clone(),
+        reason,
+    };
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|e| failed(e.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that has stopped reading tells why by its status.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(last_line(&output.stderr)))
+    }
+}
+
+fn spawn(
+    home: &Home,
+    bin_dir: &Path,
+    running: File,
+    held: &File,
+    options: Options,
+) -> Result<Child, EmbeddedError> {
+    let mut command = home.command("sh");
+    command.args(["-c", SERVER, "cursus-postgres"]);
+    command.arg(bin_dir.join("postgres"));
+    command.args(["-D", "data", "-p", "5432", "-k"]);
+    command.arg(home.socket_dir()?);
+    let private = [
+        "listen_addresses=",
+        "unix_socket_permissions=0700",
+        // Statements and messages carry people's data; the log is for the server's own troubles.
+        "log_min_messages=log",
+        "log_min_error_statement=panic",
+        "log_error_verbosity=terse",
+    ];
+    let fast = ["fsync=off", "full_page_writes=off"];
+    let fast = if options.fsync { &[][..] } else { &fast[..] };
+    for setting in private.iter().chain(fast) {
+        command.args(["-c", setting]);
+    }
+    command
+        .stdin(running)
+        .stdout(held.try_clone().map_err(|e| doing("hold", &home.path, e))?)
+        .stderr(Stdio::null())
+        // A Ctrl-C is for us, not for a server that others use too.
+        .process_group(0)
+        .spawn()
+        .map_err(|e| doing("start a server in", &home.path, e))
+}
+
+/// Removes the server's pid file if its pid now belongs to a program that is no server, which `PostgreSQL` would not dare to.
+/// We hold the lock that every process of the old server held, so none of them lives.
+fn forget_reused_pid(data: &Path) -> Result<(), EmbeddedError> {
+    let path = data.join("postmaster.pid");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let pid = text.lines().next().unwrap_or_default();
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(program) if !pid.is_empty() && program.trim() != "postgres" => {
+            fs::remove_file(&path).map_err(|e| doing("remove", &path, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lock(home: &Home, file: &File, until: Instant, what: &'static str) -> Result<(), EmbeddedError> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => pause(home, until, what)?,
+            Err(TryLockError::Error(e)) => return Err(doing("lock", &home.path, e)),
+        }
+    }
+}
+
+/// One look's distance in the loops that watch files of other processes.
+fn pause(home: &Home, until: Instant, what: &'static str) -> Result<(), EmbeddedError> {
+    if Instant::now() > until {
+        return Err(EmbeddedError::Timeout {
+            what,
+            path: home.path.clone(),
+        });
+    }
+    thread::sleep(Duration::from_millis(2));
+    Ok(())
+}
+
+fn last_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines.sort_by_key(|line| line.contains("FATAL") || line.contains("error:"));
+    lines
+        .pop()
+        .unwrap_or("it said nothing")
+        .trim()
+        .chars()
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

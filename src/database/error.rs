@@ -1,0 +1,201 @@
+//! What `PostgreSQL`'s errors mean to a person, and what may be said of them. Never passes on the server's own text.
+
+use std::io;
+
+use tokio_postgres::config::{Config, Host};
+use tokio_postgres::error::SqlState;
+
+use super::embedded::EmbeddedError;
+use super::sqlstate;
+
+/// Why there is no usable connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The private cluster cannot be had.
+    #[error("the embedded database is not available")]
+    Embedded(#[from] EmbeddedError),
+    /// The URL is malformed; it is not repeated, since it may hold a password.
+    #[error(
+        "the database URL is malformed; it should look like postgres://USER:PASSWORD@HOST:5432/DATABASE, or be `embedded`"
+    )]
+    Url,
+    /// Nobody answers.
+    #[error(
+        "cannot reach the database at {place}; check that the server runs, and the host and port of the database URL"
+    )]
+    Unreachable {
+        /// Host and port.
+        place: String,
+        /// The system's answer, if it was the network.
+        source: Option<io::Error>,
+    },
+    /// SQLSTATE 28P01 or 28000.
+    #[error(
+        "the database at {place} does not let {user} in; check user and password in the database URL, and the server's pg_hba.conf"
+    )]
+    Refused {
+        /// Host and port.
+        place: String,
+        /// The user's name.
+        user: String,
+    },
+    /// SQLSTATE 3D000.
+    #[error(
+        "there is no database {database} at {place}; create it with `createdb {database}`, or correct the database URL"
+    )]
+    NoDatabase {
+        /// Host and port.
+        place: String,
+        /// The name that was asked for.
+        database: String,
+    },
+    /// SQLSTATE 42501.
+    #[error(
+        "the database refuses this for lack of rights; grant CREATE on the database and on its schema to the user, or use their owner"
+    )]
+    Rights,
+    /// SQLSTATE 53300.
+    #[error(
+        "the database at {place} has no connection left; close other programs, or raise max_connections"
+    )]
+    TooMany {
+        /// Host and port.
+        place: String,
+    },
+    /// SQLSTATE 57P03.
+    #[error("the database at {place} is starting up or shutting down; try again in a minute")]
+    NotReady {
+        /// Host and port.
+        place: String,
+    },
+    /// The URL asks for encryption.
+    #[error(
+        "the database URL asks for TLS, which cursus does not speak yet; use sslmode=prefer on a trusted network, or a tunnel"
+    )]
+    Tls,
+    /// The server is too old.
+    #[error("the server is PostgreSQL {major}; cursus needs 14 or newer")]
+    TooOld {
+        /// Its major version.
+        major: i32,
+    },
+    /// The connection ended under our feet.
+    #[error(
+        "the connection to the database was lost ({what}); what was committed is kept, run the command again"
+    )]
+    Lost {
+        /// What is known of the reason.
+        what: String,
+    },
+    /// Anything else.
+    #[error("the database reports an error: {what}")]
+    Other {
+        /// Code, condition and names, never the server's text.
+        what: String,
+    },
+}
+
+impl From<tokio_postgres::Error> for DatabaseError {
+    /// For errors of an open connection; [`super::Database::explain`] knows more of a lost one.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let what = describe(&error);
+        if error.is_closed() {
+            return Self::Lost { what };
+        }
+        match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Self::Rights,
+            Some(
+                &(SqlState::ADMIN_SHUTDOWN
+                | SqlState::CRASH_SHUTDOWN
+                | SqlState::CANNOT_CONNECT_NOW),
+            ) => Self::Lost { what },
+            None if io_cause(&error).is_some() => Self::Lost { what },
+            _ => Self::Other { what },
+        }
+    }
+}
+
+/// The error of a connection that did not come about.
+pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> DatabaseError {
+    let place = place(config);
+    let user = config.get_user().unwrap_or("this user").to_owned();
+    let database = config
+        .get_dbname()
+        .map_or_else(|| user.clone(), str::to_owned);
+    match error.code() {
+        Some(&(SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION)) => {
+            DatabaseError::Refused { place, user }
+        }
+        Some(&SqlState::INVALID_CATALOG_NAME) => DatabaseError::NoDatabase { place, database },
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => DatabaseError::Rights,
+        Some(&SqlState::TOO_MANY_CONNECTIONS) => DatabaseError::TooMany { place },
+        Some(&SqlState::CANNOT_CONNECT_NOW) => DatabaseError::NotReady { place },
+        Some(_) => DatabaseError::Other {
+            what: describe(error),
+        },
+        None => {
+            let text = error.to_string();
+            if text.contains("TLS") {
+                DatabaseError::Tls
+            } else if text.contains("configuration") {
+                // A missing user, a password that was asked for and not given.
+                DatabaseError::Refused { place, user }
+            } else {
+                let source = io_cause(error).map(|e| io::Error::new(e.kind(), e.to_string()));
+                DatabaseError::Unreachable { place, source }
+            }
+        }
+    }
+}
+
+/// Where a configuration points, for messages.
+fn place(config: &Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(dir) => dir.join(format!(".s.PGSQL.{port}")).display().to_string(),
+        }
+    });
+    hosts.collect::<Vec<_>>().join(", ")
+}
+
+fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+/// What may be said of an error: SQLSTATE, its name, and the names of schema, table, column and constraint. The server's text,
+/// DETAIL and CONTEXT can hold people's data and are left out.
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    let Some(server) = error.as_db_error() else {
+        return match io_cause(error) {
+            Some(io) => format!("{error} ({})", io.kind()),
+            None => error.to_string(),
+        };
+    };
+    let code = server.code().code();
+    let mut text = format!("SQLSTATE {code}");
+    if let Some(name) = sqlstate::condition(code) {
+        text = format!("{text} ({name})");
+    }
+    for (what, name) in [
+        ("schema", server.schema()),
+        ("table", server.table()),
+        ("column", server.column()),
+        ("type", server.datatype()),
+        ("constraint", server.constraint()),
+    ] {
+        if let Some(name) = name {
+            text = format!("{text}, {what} {}", name.escape_debug());
+        }
+    }
+    text
+}

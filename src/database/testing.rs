@@ -1,0 +1,79 @@
+//! A cluster for this test binary, and a database for each test that asks.
+
+use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+use super::embedded::{Cluster, DATABASE, Options};
+
+/// The shared cluster; it stops when the last test process ends.
+pub(crate) async fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    CLUSTER
+        .get_or_init(|| async {
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-postgres");
+            let cluster = Cluster::open(&dir, &Options { fsync: false })
+                .await
+                .unwrap();
+            forget_the_dead(&cluster).await;
+            cluster
+        })
+        .await
+}
+
+/// A connection to a new, empty database.
+pub(crate) async fn database() -> Client {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let cluster = cluster().await;
+    let name = format!(
+        "test_{}_{}",
+        process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let maker = connect(cluster, DATABASE).await;
+    maker
+        .batch_execute(&format!("DROP DATABASE IF EXISTS {name}; "))
+        .await
+        .unwrap();
+    maker
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await
+        .unwrap();
+    connect(cluster, &name).await
+}
+
+/// Another connection to the database of `client`.
+pub(crate) async fn same_database(client: &Client) -> Client {
+    let name = client
+        .query_one("SELECT current_database()::text", &[])
+        .await
+        .unwrap();
+    connect(cluster().await, name.get(0)).await
+}
+
+async fn connect(cluster: &Cluster, database: &str) -> Client {
+    let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Drops the databases of test processes that have ended.
+async fn forget_the_dead(cluster: &Cluster) {
+    let client = connect(cluster, DATABASE).await;
+    let left = "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'";
+    for row in client.query(left, &[]).await.unwrap() {
+        let name: String = row.get(0);
+        let pid = name.split('_').nth(1).and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+            // Another test process may be faster.
+            let _ = client
+                .batch_execute(&format!("DROP DATABASE IF EXISTS {name}"))
+                .await;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Exit codes, and what every failure becomes before the program ends.
+
+use crate::api::ApiError;
+use crate::config::ConfigError;
+use crate::database::DatabaseError;
+use crate::extract::ExtractError;
+use crate::load::LoadError;
+use crate::migrate::MigrateError;
+use crate::staging::StagingError;
+
+/// How the program ended. Later in the list is worse where several apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done; also when there was nothing to do.
+    Done,
+    /// Finished, but in this run some resource is not complete or some row went to quarantine.
+    Incomplete,
+    /// Hits are used up; what is staged is kept.
+    HitsUsedUp,
+    /// A guard refused.
+    Refused,
+    /// Another run holds the lock.
+    Locked,
+    /// Wrong usage or configuration.
+    Usage,
+    /// Failed.
+    Failed,
+    /// Stopped by SIGINT.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::Refused => 4,
+            Self::Locked => 5,
+            Self::HitsUsedUp => 6,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+/// A failure on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code that it means.
+    pub exit: Exit,
+    /// What happened, with its causes.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// A failure with a sentence of its own.
+    pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
+        Self {
+            exit,
+            error: anyhow::Error::msg(sentence.into()),
+        }
+    }
+
+    /// Wrong usage.
+    pub fn usage(sentence: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, sentence)
+    }
+}
+
+macro_rules! failure_from {
+    ($($error:ty => $exit:expr;)*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let exit: fn(&$error) -> Exit = $exit;
+                Self { exit: exit(&error), error: error.into() }
+            }
+        }
+    )*};
+}
+
+failure_from! {
+    ConfigError => |_| Exit::Usage;
+    StagingError => staging_exit;
+    DatabaseError => |_| Exit::Failed;
+    MigrateError => |_| Exit::Failed;
+    LoadError => load_exit;
+    ApiError => api_exit;
+    ExtractError => extract_exit;
+    std::io::Error => |_| Exit::Failed;
+}
+
+fn staging_exit(error: &StagingError) -> Exit {
+    match error {
+        StagingError::Locked { .. } => Exit::Locked,
+        StagingError::NoRun(_) => Exit::Usage,
+        StagingError::Io { .. } | StagingError::Broken { .. } => Exit::Failed,
+    }
+}
+
+/// What a load's error means for the exit code.
+pub fn load_exit(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Staging(error) => staging_exit(error),
+        LoadError::Locked { .. } => Exit::Locked,
+        LoadError::Older { .. } => Exit::Refused,
+        LoadError::Mismatch(_) => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+fn api_exit(error: &ApiError) -> Exit {
+    if error.is_used_up() {
+        Exit::HitsUsedUp
+    } else {
+        Exit::Failed
+    }
+}
+
+/// What an extraction's error means for the exit code.
+pub fn extract_exit(error: &ExtractError) -> Exit {
+    match error {
+        ExtractError::Api(error) => api_exit(error),
+        ExtractError::Staging(error) => staging_exit(error),
+        ExtractError::Internal(_) => Exit::Failed,
+    }
+}

@@ -1,0 +1,522 @@
+//! The API → staged pages. Knows nothing of PostgreSQL.
+//!
+//! Resources are read at the same time: the client's limiter decides who is next. One that fans out over
+//! another's ids waits for it.
+
+mod ids;
+mod inspect;
+mod read;
+mod slices;
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringTreemap;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::api::{self, ApiError};
+use crate::config::{Config, Resource};
+use crate::plan::{self, Decision, History, Step};
+use crate::progress::Progress;
+use crate::report::chain;
+use crate::staging::{
+    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State,
+    Window,
+};
+
+use ids::StagedIds;
+use read::{Answered, Question, ReadError, Reader};
+
+/// How far beyond the present a window reaches, so that a row that changes while we read stays in it:
+/// only rows that enter can then shift the pages, and those that enter push others down, never out.
+const WINDOW_BEYOND: SignedDuration = SignedDuration::from_hours(366 * 24);
+
+/// What a run is to read.
+pub struct Extraction<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The API.
+    pub client: api::Client,
+    /// The resources, in dependency order.
+    pub resources: Vec<&'a Resource>,
+    /// What the command line asks for.
+    pub request: plan::Request,
+    /// What is staged already, in order.
+    pub runs: Vec<Run>,
+    /// The new run's number is above this.
+    pub floor: u64,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Extracted {
+    /// The run, closed.
+    pub run: Run,
+    /// Why it ended early.
+    pub stopped: Option<ExtractError>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The API, for good.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The staging directory.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A panic in a thread of ours.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<ReadError> for ExtractError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Api(error) => Self::Api(error),
+            ReadError::Staging(error) => Self::Staging(error),
+            error @ ReadError::Thread => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// The server's clock as far as it is known: how far it is ahead of ours.
+#[derive(Clone, Debug)]
+struct ServerClock(Arc<watch::Sender<Option<SignedDuration>>>);
+
+impl ServerClock {
+    fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    fn tell(&self, server_now: Timestamp) {
+        let ahead = server_now.duration_since(Timestamp::now());
+        self.0.send_if_modified(|known| {
+            let is_news = known.is_none();
+            known.get_or_insert(ahead);
+            is_news
+        });
+    }
+
+    /// Nobody will tell: our own clock must do.
+    fn give_up(&self) {
+        self.tell(Timestamp::now());
+    }
+
+    async fn now(&self) -> Timestamp {
+        let mut known = self.0.subscribe();
+        let ahead = known
+            .wait_for(Option::is_some)
+            .await
+            .map_or(SignedDuration::ZERO, |ahead| ahead.unwrap_or_default());
+        Timestamp::now()
+            .saturating_add(ahead)
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Reads all resources into a new run and closes it. Dropping the future leaves the run open.
+pub async fn extract(
+    staging: &Staging,
+    lock: &StagingLock,
+    extraction: Extraction<'_>,
+    selection: crate::staging::Selection,
+    host: &str,
+) -> Result<Extracted, StagingError> {
+    let mut run = staging.create_run(lock, Timestamp::now(), extraction.floor, selection)?;
+    run.update(|record| record.host = Some(host.to_owned()))?;
+    info!(run = %run.id(), "staging into {}", run.directory().display());
+    let history = History::read(extraction.config, &extraction.runs)?;
+    let mut reading = Reading {
+        extraction: &extraction,
+        history: &history,
+        run: &run,
+        ids: StagedIds::default(),
+        clock: ServerClock::new(),
+    };
+    let (mut summaries, stopped) = reading.all().await;
+    extraction.progress.clear();
+    summaries.sort_by_key(|summary| {
+        extraction
+            .resources
+            .iter()
+            .position(|resource| resource.name == summary.name)
+    });
+    let outcome = match &stopped {
+        Some(ExtractError::Api(error)) if error.is_used_up() => Outcome::Stopped,
+        Some(_) => Outcome::Failed,
+        None if summaries.iter().any(ResourceSummary::is_incomplete) => Outcome::Partial,
+        None => Outcome::Complete,
+    };
+    let statistics = extraction.client.statistics();
+    let full = summaries
+        .iter()
+        .all(|summary| summary.mode.is_none_or(|mode| mode == Mode::Full));
+    run.update(|record| {
+        record.state = crate::staging::RunState::Closed;
+        record.outcome = Some(outcome);
+        record.finished_at = Some(Timestamp::now());
+        record.mode = Some(if full { Mode::Full } else { Mode::Delta });
+        record.hits = statistics.hits;
+        record.resources = summaries;
+        record.rate = rate(&statistics);
+    })?;
+    Ok(Extracted { run, stopped })
+}
+
+/// Rate-limit figures for `run.json` and the summary.
+fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Value> {
+    let seen = statistics.rate;
+    let figures = [
+        ("token_requests", Some(statistics.token_requests)),
+        ("rejected_429", Some(statistics.rejected_429)),
+        ("retries", Some(statistics.retries)),
+        (
+            "waited_ms",
+            u64::try_from(statistics.waited.as_millis()).ok(),
+        ),
+        ("limit_per_second", seen.second_limit),
+        ("limit_per_hour", seen.hour_limit),
+        ("remaining_this_hour", seen.hour_remaining),
+    ];
+    figures
+        .into_iter()
+        .map(|(name, figure)| (name.to_owned(), figure.into()))
+        .collect()
+}
+
+struct Reading<'a> {
+    extraction: &'a Extraction<'a>,
+    history: &'a History,
+    run: &'a Run,
+    ids: StagedIds,
+    clock: ServerClock,
+}
+
+impl Reading<'_> {
+    /// All resources, those that fan out after those whose ids they need.
+    async fn all(&mut self) -> (Vec<ResourceSummary>, Option<ExtractError>) {
+        let mut summaries = Vec::new();
+        let mut waiting: Vec<&Resource> = self.extraction.resources.clone();
+        let mut is_first = true;
+        while !waiting.is_empty() {
+            let (ready, later): (Vec<_>, Vec<_>) = waiting.iter().partition(|resource| {
+                resource
+                    .for_each
+                    .as_ref()
+                    .is_none_or(|each| !waiting.iter().any(|other| other.name == each.ids_of))
+            });
+            // The first answer tells the server's time, by which all others are decided.
+            let pilot = if is_first { self.pilot(&ready) } else { None };
+            if pilot.is_none() {
+                self.clock.give_up();
+            }
+            is_first = false;
+            let mut reads: FuturesUnordered<_> = ready
+                .iter()
+                .map(|resource| self.resource(resource, pilot == Some(&resource.name)))
+                .collect();
+            let mut stopped = None;
+            while let Some(read) = reads.next().await {
+                match read {
+                    Ok(summary) => summaries.push(summary),
+                    Err(error) => {
+                        stopped = Some(error);
+                        break;
+                    }
+                }
+            }
+            drop(reads);
+            if let Some(stopped) = stopped {
+                for resource in &self.extraction.resources {
+                    if !summaries
+                        .iter()
+                        .any(|summary| summary.name == resource.name)
+                    {
+                        summaries.push(ResourceSummary::without_pages(
+                            resource.name.clone(),
+                            "stopped",
+                            "the run ended before it was read whole".to_owned(),
+                        ));
+                    }
+                }
+                return (summaries, Some(stopped));
+            }
+            waiting = later;
+        }
+        (summaries, None)
+    }
+
+    /// A resource that is read whatever the time is.
+    fn pilot<'r>(&self, ready: &[&'r Resource]) -> Option<&'r crate::name::Name> {
+        let now = Timestamp::now();
+        ready
+            .iter()
+            .find(|resource| self.decide(resource, now).step != Step::Skip)
+            .map(|resource| &resource.name)
+    }
+
+    fn decide(&self, resource: &Resource, now: Timestamp) -> Decision {
+        let hash = plan::request_hash(self.extraction.config, resource);
+        plan::decide(resource, &hash, self.history, &self.extraction.request, now)
+    }
+
+    async fn resource(
+        &self,
+        resource: &Resource,
+        is_pilot: bool,
+    ) -> Result<ResourceSummary, ExtractError> {
+        let name = &resource.name;
+        let now = if is_pilot {
+            Timestamp::now()
+        } else {
+            self.clock.now().await
+        };
+        let decision = self.decide(resource, now);
+        let decided = match decision.step {
+            Step::Skip => {
+                info!(resource = %name, "skipped: {}", decision.reason);
+                return Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "skipped",
+                    decision.reason,
+                ));
+            }
+            _ => self.fan_out(resource, decision).await?,
+        };
+        let (decision, ids, mode) = decided;
+        let read = self.read(resource, &decision, &ids, mode).await;
+        if is_pilot {
+            self.clock.give_up();
+        }
+        match read {
+            Ok(summary) => Ok(summary),
+            Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
+                error!(resource = %name, "not read: {}", chain(&error));
+                Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "failed",
+                    chain(&error),
+                ))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// For a resource that fans out: over which ids, and what that makes of its mode.
+    async fn fan_out(
+        &self,
+        resource: &Resource,
+        decision: Decision,
+    ) -> Result<(Decision, RoaringTreemap, Mode), ExtractError> {
+        let mode = match decision.step {
+            Step::Delta { .. } => Mode::Delta,
+            Step::Full | Step::Skip => Mode::Full,
+        };
+        let Some(for_each) = &resource.for_each else {
+            return Ok((decision, RoaringTreemap::new(), mode));
+        };
+        let Some(parent) = self.extraction.config.resource(for_each.ids_of.as_str()) else {
+            return Ok((decision, RoaringTreemap::new(), mode));
+        };
+        let config = self.extraction.config;
+        let parent_hash = plan::request_hash(config, parent);
+        let own_hash = plan::request_hash(config, resource);
+        let this_run = self.ids.of(&parent.name).unwrap_or_default();
+        let parent_is_whole = self.run.manifest(&parent.name)?.is_some_and(|manifest| {
+            manifest.mode == Mode::Full && manifest.state == State::Complete
+        });
+        let last_whole = self
+            .history
+            .newest_whole(&resource.name, &own_hash)
+            .map(|read| read.seq);
+        let last_full = self.history.newest_full(&resource.name, &own_hash);
+        let parent_full = self
+            .history
+            .newest_full(&parent.name, &parent_hash)
+            .map(|read| read.seq);
+        let request = &self.extraction.request;
+        let wants_all = parent_is_whole
+            || last_full.is_none()
+            || request.full
+            || request.must_be_full.contains_key(&resource.name);
+        // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+        // the parent showed since this resource was read last.
+        let from_seq = match (wants_all, parent_is_whole) {
+            (true, true) => None,
+            (true, false) => Some(parent_full.unwrap_or(0)),
+            (false, _) => Some(last_whole.map_or(0, |seq| seq + 1)),
+        };
+        let mut ids = this_run;
+        if let Some(from_seq) = from_seq {
+            let (runs, parent, history) = (
+                self.extraction.runs.clone(),
+                parent.clone(),
+                self.history.clone(),
+            );
+            ids |=
+                tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
+                    .await
+                    .map_err(|error| ExtractError::Internal(error.to_string()))??;
+        }
+        // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
+        let knows_all = parent_is_whole || parent_full.is_some();
+        let mode = if wants_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        };
+        let reason = format!("for {} ids of {}", ids.len(), parent.name);
+        Ok((
+            Decision {
+                step: Step::Full,
+                reason,
+            },
+            ids,
+            mode,
+        ))
+    }
+
+    async fn read(
+        &self,
+        resource: &Resource,
+        decision: &Decision,
+        ids: &RoaringTreemap,
+        mode: Mode,
+    ) -> Result<ResourceSummary, ReadError> {
+        let config = self.extraction.config;
+        let started_at = Timestamp::now();
+        let task = self.extraction.progress.task(
+            resource.name.as_str(),
+            &format!("{mode}: {}", decision.reason),
+        );
+        let (query, range) = match (&decision.step, &resource.cursor) {
+            (Step::Delta { start, end }, Some(cursor)) => {
+                let end = end.unwrap_or_else(|| {
+                    Timestamp::now()
+                        .max(*start)
+                        .saturating_add(WINDOW_BEYOND)
+                        .unwrap_or(Timestamp::MAX)
+                });
+                (
+                    &resource.delta_query,
+                    Some((cursor.field.clone(), *start, end)),
+                )
+            }
+            _ => (&resource.query, None),
+        };
+        let question = Question {
+            resource,
+            slices: slices::slices(config, resource, query, ids),
+            range,
+            page_size: resource.page_size.unwrap_or(config.api.page_size),
+        };
+        let writer = Arc::new(self.run.writer(&resource.name)?);
+        let clock = |date| self.clock.tell(date);
+        let reader = Reader {
+            client: &self.extraction.client,
+            question: &question,
+            writer: Arc::clone(&writer),
+            task: &task,
+            clock: &clock,
+            in_flight: config.api.max_in_flight,
+        };
+        let answered = reader.read().await?;
+        let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
+        self.run.seal(&manifest)?;
+        for note in &manifest.evidence.notes {
+            warn!(resource = %resource.name, "{note}");
+        }
+        task.finish(&format!(
+            "{}: {} rows in {} pages",
+            manifest.state, manifest.rows, manifest.pages
+        ));
+        let mut summary = ResourceSummary::from(&manifest);
+        summary.notes.insert(0, decision.reason.clone());
+        Ok(summary)
+    }
+
+    fn manifest(
+        &self,
+        question: &Question<'_>,
+        decision: &Decision,
+        mut mode: Mode,
+        answered: Answered,
+        writer: &crate::staging::ResourceWriter,
+        started_at: Timestamp,
+    ) -> Result<Manifest, ReadError> {
+        let resource = question.resource;
+        let request_hash = plan::request_hash(self.extraction.config, resource);
+        let mut state = answered.state();
+        let mut evidence = answered.evidence;
+        if answered.outside > 0 {
+            let field = question.range.as_ref().map_or("", |(field, ..)| field);
+            let outside = answered.outside;
+            // A stray record is told; when most of them are from before the window, all were sent. What a delta's
+            // query gives is never proof that a row is gone.
+            if outside * 2 > answered.rows {
+                mode = Mode::Full;
+                state = state.max(State::Drifted);
+                evidence.notes.push(format!(
+                    "the API ignores range[{field}]: {outside} records from before the window came too, so this counts as a full read"
+                ));
+            } else {
+                evidence.notes.push(format!(
+                    "{outside} records changed before the window that range[{field}] asked for"
+                ));
+            }
+        }
+        let reached = answered.first_date;
+        let window = question.range.as_ref().map(|(_, start, end)| Window {
+            start: *start,
+            end: reached.map_or(*end, |reached| reached.min(*end)),
+        });
+        if let (Some((_, _, end)), Some(reached)) = (&question.range, reached)
+            && matches!(decision.step, Step::Delta { end: None, .. })
+            && *end < reached
+        {
+            state = State::Partial;
+            evidence.notes.push(
+                "the clock of this machine is more than a year behind the server's; set it, then run again".to_owned(),
+            );
+        }
+        let known = self
+            .history
+            .newest_whole(&resource.name, &request_hash)
+            .and_then(|read| read.manifest.cursor);
+        let cursor = match (state.moves_cursor(), reached, &window) {
+            (false, ..) | (_, None, _) => None,
+            (true, Some(reached), Some(window)) if mode == Mode::Delta => {
+                plan::cursor_after(*window, reached, known)
+            }
+            (true, reached, _) => reached,
+        };
+        // A fan-out over no ids asks nothing and is known to be complete.
+        let cursor = cursor
+            .or_else(|| (question.slices.is_empty() && state.moves_cursor()).then_some(started_at));
+        self.ids.keep(&resource.name, answered.ids);
+        Ok(Manifest {
+            format: 1,
+            resource: resource.name.clone(),
+            mode,
+            state,
+            pages: answered.pages,
+            rows: answered.rows,
+            bytes: answered.bytes,
+            hits: answered.hits,
+            x_total: evidence.announced,
+            window,
+            cursor,
+            request_hash,
+            journal_sha256: writer.journal_sha256()?,
+            evidence,
+            started_at,
+            finished_at: Timestamp::now(),
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! The ids of another resource that a fan-out runs over, from staging.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use roaring::RoaringTreemap;
+
+use crate::config::Resource;
+use crate::name::Name;
+use crate::plan::History;
+use crate::staging::{Run, StagingError};
+
+use super::inspect::Inspector;
+
+/// Ids staged in this run, by resource.
+#[derive(Debug, Default)]
+pub(super) struct StagedIds(Mutex<BTreeMap<Name, RoaringTreemap>>);
+
+impl StagedIds {
+    pub(super) fn keep(&self, resource: &Name, ids: RoaringTreemap) {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(resource.clone(), ids);
+    }
+
+    pub(super) fn of(&self, resource: &Name) -> Option<RoaringTreemap> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(resource)
+            .cloned()
+    }
+}
+
+/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. Blocks.
+pub(super) fn since(
+    runs: &[Run],
+    resource: &Resource,
+    history: &History,
+    from_seq: u64,
+) -> Result<RoaringTreemap, StagingError> {
+    let inspector = Inspector::new(resource, None);
+    let mut ids = RoaringTreemap::new();
+    let mut body = Vec::new();
+    for read in history
+        .of(&resource.name)
+        .iter()
+        .filter(|read| read.seq >= from_seq)
+    {
+        let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) else {
+            continue;
+        };
+        let Some(staged) = run.staged(&resource.name)? else {
+            continue;
+        };
+        for page in staged.pages() {
+            staged.read(page, &mut body)?;
+            let facts = inspector
+                .inspect(&body)
+                .map_err(|problem| staged.unreadable(page, &problem))?;
+            ids.extend(
+                facts
+                    .ids
+                    .into_iter()
+                    .filter_map(|id| u64::try_from(id).ok()),
+            );
+        }
+    }
+    Ok(ids)
+}

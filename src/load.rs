@@ -1,0 +1,423 @@
+//! Staged runs → the mirror. Knows nothing of HTTP.
+//!
+//! A run is one transaction: readers never see half of it. Each resource has a savepoint, so that one that
+//! cannot be loaded does not take the others with it.
+
+mod books;
+mod cell;
+mod counts;
+mod decode;
+mod error;
+mod mapping;
+mod merge;
+mod pending;
+mod sql;
+mod stage;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
+use tracing::{info, warn};
+
+use crate::config::{Config, Derive};
+use crate::database::{Database, Quoted, catalogue};
+use crate::migrate;
+use crate::name::Name;
+use crate::staging::{Run, RunId};
+
+pub use books::{Loaded, LoadedResource, loaded};
+pub use counts::TableCounts;
+pub use error::LoadError;
+pub use mapping::Mapping;
+pub use pending::{Pending, pending, supersedes};
+
+use books::Books;
+use merge::Merged;
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The schema of the mirror.
+    pub schema: Name,
+    /// Do everything, then roll it back.
+    pub dry_run: bool,
+    /// Deletes are not held by the guard.
+    pub allow_prune: bool,
+}
+
+/// What became of the resources of one run.
+#[derive(Debug)]
+pub struct LoadedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Counts of the tables of loaded resources.
+    pub tables: Vec<TableCounts>,
+    /// Resources that were not loaded, and why.
+    pub failed: Vec<(Name, LoadError)>,
+    /// Derived statements that failed.
+    pub derives_failed: Vec<(Name, LoadError)>,
+}
+
+/// The two passes of deletes.
+#[derive(Clone, Copy)]
+enum Pass {
+    Prune,
+    Leave,
+}
+
+/// A schema ready to be loaded into: migrated, compared with the configuration, locked.
+#[derive(Debug)]
+pub struct Loader<'c> {
+    config: &'c Config,
+    options: Options,
+    database: Database,
+    mappings: Vec<Mapping>,
+}
+
+impl<'c> Loader<'c> {
+    /// Migrates the schema, compares it with the configuration, and takes the load lock.
+    pub async fn open(
+        config: &'c Config,
+        mut database: Database,
+        options: Options,
+    ) -> Result<Self, LoadError> {
+        let schema = options.schema.as_str();
+        lock(&database.client, schema).await?;
+        let folder = config.migrations();
+        let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
+        for applied in &migrated.applied {
+            info!(schema, "applied migration {applied}");
+        }
+        let mappings = mappings(config, &database.client, schema).await?;
+        Ok(Self {
+            config,
+            options,
+            database,
+            mappings,
+        })
+    }
+
+    /// What is loaded already.
+    pub async fn loaded(&self) -> Result<Loaded, LoadError> {
+        books::loaded(
+            &self.database.client,
+            self.options.schema.as_str(),
+            self.config,
+        )
+        .await
+    }
+
+    /// Whether any resource of a run was ever loaded.
+    pub async fn was_loaded(&self, run: &Run) -> Result<bool, LoadError> {
+        books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
+    }
+
+    /// Ends the session, and with it the lock.
+    pub async fn close(self) -> Result<(), LoadError> {
+        Ok(self.database.close().await?)
+    }
+
+    /// These resources and those that must wait with them: their rows refer to theirs.
+    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
+        dependents(&self.mappings, failed)
+    }
+
+    /// Loads those resources of a run.
+    pub async fn load(&mut self, run: &Run, resources: &[Name]) -> Result<LoadedRun, LoadError> {
+        let schema = self.options.schema.as_str();
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        // Private tables and sorts of the load; the statements in sql/ name mirror tables without a schema.
+        transaction
+            .batch_execute(&format!(
+                "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
+                Quoted(schema)
+            ))
+            .await
+            .map_err(LoadError::at("set up the transaction"))?;
+        Books::note_run(&transaction, run).await?;
+        let mut loaded = LoadedRun {
+            run_id: run.id().clone(),
+            tables: Vec::new(),
+            failed: Vec::new(),
+            derives_failed: Vec::new(),
+        };
+        let order: Vec<&Name> = self
+            .config
+            .resources
+            .iter()
+            .map(|resource| &resource.name)
+            .filter(|name| resources.contains(name))
+            .collect();
+        let mut merged: BTreeMap<&Name, Merged> = BTreeMap::new();
+        let mut unloaded: BTreeSet<Name> = BTreeSet::new();
+        for name in &order {
+            if unloaded.contains(*name) {
+                loaded.failed.push(((*name).clone(), LoadError::Waits));
+                continue;
+            }
+            let mappings: Vec<Mapping> = self
+                .mappings
+                .iter()
+                .filter(|mapping| mapping.table.from == **name)
+                .cloned()
+                .collect();
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
+            let done = merge_resource(&mut transaction, books, self.config, mappings).await;
+            match done {
+                Ok(resource) => {
+                    merged.insert(name, resource);
+                }
+                Err(error) if error.is_connection_lost() => return Err(error),
+                Err(error) => {
+                    loaded.failed.push(((*name).clone(), error));
+                    unloaded.insert((*name).clone());
+                    unloaded = dependents(&self.mappings, unloaded);
+                }
+            }
+        }
+        let guard = (!self.options.allow_prune).then_some(self.config.prune);
+        let backward: Vec<&Name> = order.iter().rev().copied().collect();
+        for (names, pass) in [(&backward, Pass::Prune), (&order, Pass::Leave)] {
+            for name in names {
+                let Some(resource) = merged.get_mut(*name) else {
+                    continue;
+                };
+                let books = Books {
+                    schema,
+                    run,
+                    resource: name,
+                };
+                let savepoint = savepoint(&mut transaction, "prune").await?;
+                let done = match pass {
+                    Pass::Prune => merge::prune(&savepoint, books, guard, resource).await,
+                    Pass::Leave => merge::leave(&savepoint, books, guard, resource).await,
+                };
+                match done {
+                    Ok(()) => commit(savepoint, "prune").await?,
+                    Err(error) if error.is_connection_lost() => return Err(error),
+                    Err(error) => {
+                        savepoint
+                            .rollback()
+                            .await
+                            .map_err(LoadError::at("roll back to a savepoint"))?;
+                        warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+                        merged.remove(*name);
+                        loaded.failed.push(((*name).clone(), error));
+                    }
+                }
+            }
+        }
+        let touched: BTreeSet<&Name> = merged
+            .values()
+            .flat_map(|resource| {
+                resource
+                    .tables
+                    .iter()
+                    .map(|table| &table.mapping.table.name)
+            })
+            .collect();
+        for derive in &self.config.derives {
+            if !derive.after.is_empty() && !derive.after.iter().any(|table| touched.contains(table))
+            {
+                continue;
+            }
+            if let Err(error) = run_derive(&mut transaction, derive).await {
+                if error.is_connection_lost() {
+                    return Err(error);
+                }
+                loaded.derives_failed.push((derive.name.clone(), error));
+            }
+        }
+        for name in &order {
+            let Some(resource) = merged.remove(*name) else {
+                continue;
+            };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
+            let hash = run.manifest_hash(name)?;
+            let tables: Vec<_> = resource
+                .tables
+                .into_iter()
+                .map(|table| (table.counts, json!({})))
+                .collect();
+            books
+                .note_load(&transaction, &resource.manifest, &hash, &tables)
+                .await?;
+            loaded
+                .tables
+                .extend(tables.into_iter().map(|(counts, _)| counts));
+        }
+        if self.options.dry_run {
+            transaction
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back"))?;
+        } else {
+            transaction
+                .commit()
+                .await
+                .map_err(LoadError::at("commit"))?;
+        }
+        Ok(loaded)
+    }
+}
+
+fn dependents(mappings: &[Mapping], mut waiting: BTreeSet<Name>) -> BTreeSet<Name> {
+    loop {
+        let tables: BTreeSet<&str> = mappings
+            .iter()
+            .filter(|mapping| waiting.contains(&mapping.table.from))
+            .map(|mapping| mapping.table.name.as_str())
+            .collect();
+        let more: Vec<Name> = mappings
+            .iter()
+            .filter(|mapping| !waiting.contains(&mapping.table.from))
+            .filter(|mapping| mapping.needs().any(|table| tables.contains(table)))
+            .map(|mapping| mapping.table.from.clone())
+            .collect();
+        if more.is_empty() {
+            return waiting;
+        }
+        waiting.extend(more);
+    }
+}
+
+async fn merge_resource(
+    transaction: &mut Transaction<'_>,
+    books: Books<'_>,
+    config: &Config,
+    mappings: Vec<Mapping>,
+) -> Result<Merged, LoadError> {
+    let Some(staged) = books.run.staged(books.resource)? else {
+        return Err(LoadError::Staging(crate::staging::StagingError::NoRun(
+            format!(
+                "{} has no final pages of {}; extract it again",
+                books.run.id(),
+                books.resource
+            ),
+        )));
+    };
+    let savepoint = savepoint(transaction, "resource").await?;
+    match merge::merge(&savepoint, books, &config.scope, staged, mappings).await {
+        Ok(merged) => {
+            commit(savepoint, "resource").await?;
+            Ok(merged)
+        }
+        Err(error) => {
+            if !error.is_connection_lost() {
+                savepoint
+                    .rollback()
+                    .await
+                    .map_err(LoadError::at("roll back to a savepoint"))?;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn run_derive(transaction: &mut Transaction<'_>, derive: &Derive) -> Result<(), LoadError> {
+    let savepoint = savepoint(transaction, "derive").await?;
+    match savepoint.batch_execute(&derive.sql.text).await {
+        Ok(()) => commit(savepoint, "derive").await,
+        Err(error) => {
+            savepoint
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back to a savepoint"))?;
+            Err(LoadError::at(format!("run {}", derive.sql.name))(error))
+        }
+    }
+}
+
+async fn savepoint<'t>(
+    transaction: &'t mut Transaction<'_>,
+    name: &str,
+) -> Result<Transaction<'t>, LoadError> {
+    transaction
+        .savepoint(name)
+        .await
+        .map_err(LoadError::at("set a savepoint"))
+}
+
+async fn commit(savepoint: Transaction<'_>, name: &str) -> Result<(), LoadError> {
+    savepoint
+        .commit()
+        .await
+        .map_err(LoadError::at(format!("release the savepoint `{name}`")))
+}
+
+/// Joins every table block with the catalogue; all disagreements at once.
+pub async fn mappings(
+    config: &Config,
+    client: &Client,
+    schema: &str,
+) -> Result<Vec<Mapping>, LoadError> {
+    let mut mappings = Vec::new();
+    let mut problems = Vec::new();
+    for table in &config.tables {
+        let shape = catalogue::table(client, schema, table.name.as_str())
+            .await
+            .map_err(LoadError::at("read the catalogue"))?;
+        match Mapping::resolve(config, table, shape) {
+            Ok(mapping) => mappings.push(mapping),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() {
+        Ok(mappings)
+    } else {
+        Err(LoadError::Mismatch(problems))
+    }
+}
+
+/// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock: a
+/// session that has just ended lets go a little later than its client.
+async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
+    let taken = client
+        .execute(
+            "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))",
+            &[&schema],
+        )
+        .await;
+    match taken {
+        Ok(_) => return Ok(()),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+        Err(error) => return Err(LoadError::at("take the load lock")(error)),
+    }
+    let holder = client
+        .query_opt(
+            "SELECT a.pid, a.application_name, a.backend_start::text FROM pg_locks AS l JOIN pg_stat_activity AS a \
+             USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.classid = hashtext('cursus load')::oid \
+             AND l.objid = hashtext($1)::oid LIMIT 1",
+            &[&schema],
+        )
+        .await
+        .ok()
+        .flatten()
+        .map(|row| {
+            format!(
+                " (`{}` since {}, server process {})",
+                row.get::<_, String>(1),
+                row.get::<_, String>(2),
+                row.get::<_, i32>(0)
+            )
+        });
+    Err(LoadError::Locked {
+        schema: schema.to_owned(),
+        holder: holder.unwrap_or_default(),
+    })
+}

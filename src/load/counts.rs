@@ -1,0 +1,65 @@
+//! What a load did to a table, in numbers.
+
+use serde::Serialize;
+
+use crate::name::Name;
+
+/// Rows of one table; `staged` is the sum of inserted, updated, unchanged, `out_of_scope` and quarantined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableCounts {
+    /// The table.
+    pub name: Name,
+    /// Distinct rows that were read.
+    pub staged: u64,
+    /// New rows.
+    pub inserted: u64,
+    /// Rows that differed.
+    pub updated: u64,
+    /// Rows that were as they are.
+    pub unchanged: u64,
+    /// Rows taken away.
+    pub deleted: u64,
+    /// Rows that a rule keeps out.
+    pub out_of_scope: u64,
+    /// Rows that do not fit, waiting in `pipeline.quarantine`.
+    pub quarantined: u64,
+    /// Selected rows that referred to nothing.
+    pub unresolved: u64,
+    /// Deletes that the guard refused.
+    pub refused: u64,
+    /// Time spent on the table, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl TableCounts {
+    /// All zero.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            staged: 0,
+            inserted: 0,
+            updated: 0,
+            unchanged: 0,
+            deleted: 0,
+            out_of_scope: 0,
+            quarantined: 0,
+            unresolved: 0,
+            refused: 0,
+            duration_ms: 0,
+        }
+    }
+
+    /// Adds the counts of another load of the same table.
+    pub fn add(&mut self, other: &Self) {
+        self.staged += other.staged;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.deleted += other.deleted;
+        self.out_of_scope += other.out_of_scope;
+        self.quarantined += other.quarantined;
+        self.unresolved += other.unresolved;
+        self.refused += other.refused;
+        self.duration_ms += other.duration_ms;
+    }
+}

@@ -1,0 +1,197 @@
+//! One table of a load: its block of `pipeline.toml` joined with its shape in the catalogue.
+
+use crate::config::{Config, Resource, Source, Table};
+use crate::database::catalogue::TableShape;
+use crate::name::nearest;
+use crate::pointer::Pointer;
+
+use super::cell::CellType;
+
+/// Moves by itself: set when a row is inserted, and when it really changes.
+pub(super) const INGESTED_AT: &str = "ingested_at";
+
+/// A table ready to be staged and merged.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// Its block.
+    pub(super) table: Table,
+    /// Its shape in the catalogue.
+    pub(super) shape: TableShape,
+    /// The columns that a load fills, in the table's order.
+    pub(super) columns: Vec<MappedColumn>,
+    /// The key, as places in `columns`.
+    pub(super) key: Vec<usize>,
+    /// The resource's cursor field, as a place in `columns`.
+    pub(super) cursor: Option<usize>,
+}
+
+/// A column that a load fills.
+#[derive(Clone, Debug)]
+pub(super) struct MappedColumn {
+    pub(super) name: String,
+    pub(super) cell: CellType,
+    pub(super) not_null: bool,
+    pub(super) source: Source,
+}
+
+impl Mapping {
+    /// Joins a table block with the catalogue; every disagreement is a sentence.
+    pub fn resolve(
+        config: &Config,
+        table: &Table,
+        shape: Option<TableShape>,
+    ) -> Result<Self, Vec<String>> {
+        let Some(shape) = shape else {
+            return Err(vec![format!(
+                "table {}: it is not in the database; add a migration that creates it",
+                table.name
+            )]);
+        };
+        let mut problems = Vec::new();
+        let mut problem = |text: String| problems.push(format!("table {}: {text}", table.name));
+        let columns = columns(table, &shape, &mut problem);
+        let key = key(table, &shape, &columns, &mut problem);
+        let resource = config.resource(table.from.as_str());
+        let cursor = cursor(resource, &columns);
+        for reference in table.owner.iter().chain(&table.within) {
+            if !columns
+                .iter()
+                .any(|column| column.name == reference.column.as_str())
+            {
+                problem(format!(
+                    "`{}` refers to {}, but a load does not fill it",
+                    reference.column, reference.table
+                ));
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self {
+                table: table.clone(),
+                shape,
+                columns,
+                key,
+                cursor,
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The names of the key columns.
+    pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().map(|at| self.columns[*at].name.as_str())
+    }
+
+    /// The tables that its rows refer to.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
+        let declared = self.table.within.iter().map(|within| within.table.as_str());
+        let after = self.table.after.iter().map(crate::name::Name::as_str);
+        let keys = self
+            .shape
+            .references
+            .iter()
+            .map(|foreign| foreign.referenced_table.as_str());
+        declared.chain(after).chain(keys)
+    }
+
+    /// Whether the table notes when its rows changed.
+    pub(super) fn has_ingested_at(&self) -> bool {
+        self.shape
+            .columns
+            .iter()
+            .any(|column| column.name == INGESTED_AT)
+    }
+}
+
+fn columns(
+    table: &Table,
+    shape: &TableShape,
+    problem: &mut impl FnMut(String),
+) -> Vec<MappedColumn> {
+    for name in table.columns.keys() {
+        if !shape
+            .columns
+            .iter()
+            .any(|column| column.name == name.as_str())
+        {
+            let names = shape.columns.iter().map(|column| column.name.as_str());
+            let advice = nearest(name.as_str(), names).map_or_else(
+                || "add it in a migration, or take it out of [table.columns]".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            problem(format!(
+                "the column `{name}` is not in the database; {advice}"
+            ));
+        }
+    }
+    let mut mapped = Vec::new();
+    for column in &shape.columns {
+        let source = match table.columns.get(column.name.as_str()) {
+            Some(source) => source.clone(),
+            None if column.name == INGESTED_AT || column.generated => Source::Elsewhere,
+            None => Source::Record(Pointer::key(&column.name)),
+        };
+        if source == Source::Elsewhere {
+            if column.not_null && !column.has_default {
+                problem(format!(
+                    "the column `{}` is NOT NULL without a default, but a load does not fill it",
+                    column.name
+                ));
+            }
+            continue;
+        }
+        match CellType::of(&column.r#type) {
+            Some(cell) => mapped.push(MappedColumn {
+                name: column.name.clone(),
+                cell,
+                not_null: column.not_null,
+                source,
+            }),
+            None => problem(format!(
+                "the column `{}` has the type {}, which cannot be loaded; use one of: {}",
+                column.name,
+                column.r#type.name(),
+                CellType::KNOWN
+            )),
+        }
+    }
+    mapped
+}
+
+fn key(
+    table: &Table,
+    shape: &TableShape,
+    columns: &[MappedColumn],
+    problem: &mut impl FnMut(String),
+) -> Vec<usize> {
+    let names: Vec<&str> = if table.key.is_empty() {
+        shape.primary_key.iter().map(String::as_str).collect()
+    } else {
+        table.key.iter().map(crate::name::Name::as_str).collect()
+    };
+    if names.is_empty() {
+        problem("it has no primary key and the block names no `key`".to_owned());
+    }
+    if !names.is_empty() && !shape.is_unique(&names) {
+        problem(format!(
+            "its key ({}) has no unique index; create one in a migration",
+            names.join(", ")
+        ));
+    }
+    let mut key = Vec::new();
+    for name in names {
+        match columns.iter().position(|column| column.name == name) {
+            Some(at) => key.push(at),
+            None => problem(format!("the key column `{name}` is not filled by a load")),
+        }
+    }
+    key
+}
+
+fn cursor(resource: Option<&Resource>, columns: &[MappedColumn]) -> Option<usize> {
+    let field = &resource?.cursor.as_ref()?.field;
+    let pointer = Pointer::key(field);
+    columns
+        .iter()
+        .position(|column| column.source == Source::Record(pointer.clone()))
+}

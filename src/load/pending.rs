@@ -1,0 +1,115 @@
+//! Which resources of which runs wait to be loaded. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::Config;
+use crate::name::Name;
+use crate::staging::{Manifest, Mode, Run, StagingError, State};
+
+use super::books::Loaded;
+use super::error::LoadError;
+
+/// A run with resources that wait.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The run.
+    pub run: Run,
+    /// Its resources that are final and not loaded, by name.
+    pub resources: Vec<Name>,
+}
+
+/// What waits, oldest run first, and the manifests that cannot be read. A resource that is older than what is
+/// loaded of it waits no more: a newer read has superseded it. So has a run that read in full whatever waits, for
+/// all that lies before it. A full read of one resource does not: the rows that other resources staged before it
+/// may need its parents of that time.
+pub fn pending(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<(Vec<Pending>, Vec<StagingError>), LoadError> {
+    check_numbers(runs, loaded)?;
+    let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
+    let mut broken = Vec::new();
+    for resource in &config.resources {
+        if config.tables_of(&resource.name).next().is_none() {
+            continue;
+        }
+        let known = loaded.get(&resource.name);
+        let mut hole = None;
+        for run in runs {
+            let seq = run.record().seq;
+            if known.is_some_and(|known| seq < known.seq) {
+                continue;
+            }
+            let manifest = match run.manifest(&resource.name) {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => continue,
+                Err(error) => {
+                    hole = Some(error);
+                    continue;
+                }
+            };
+            if let Some(known) = known
+                && seq == known.seq
+                && run.manifest_hash(&resource.name)? == known.manifest_hash
+            {
+                continue;
+            }
+            if supersedes(&manifest) {
+                full.insert((seq, &resource.name));
+                hole = None;
+            }
+            // What comes after a hole waits until the hole is mended or superseded.
+            if hole.is_some() {
+                continue;
+            }
+            waiting
+                .entry(seq)
+                .or_insert_with(|| Pending {
+                    run: run.clone(),
+                    resources: Vec::new(),
+                })
+                .resources
+                .push(resource.name.clone());
+        }
+        broken.extend(hole);
+    }
+    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
+    let mut first = 0;
+    for (seq, pending) in &waiting {
+        so_far.extend(&pending.resources);
+        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
+            first = *seq;
+        }
+    }
+    Ok((waiting.split_off(&first).into_values().collect(), broken))
+}
+
+/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
+fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+    for known in loaded.values() {
+        // A staging directory that has the loaded run is the one that it was loaded from.
+        if runs
+            .iter()
+            .any(|run| run.id().as_str() == known.run_id && run.record().seq == known.seq)
+        {
+            continue;
+        }
+        let younger = runs
+            .iter()
+            .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
+        if let Some(run) = younger {
+            return Err(LoadError::Renumbered {
+                run: run.id().to_string(),
+                newest: known.run_id.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A complete full read holds all that reads before it held.
+pub fn supersedes(manifest: &Manifest) -> bool {
+    manifest.mode == Mode::Full && manifest.state == State::Complete
+}

@@ -1,0 +1,446 @@
+//! The statements of a load: names in, text out.
+//!
+//! `target` is a table of the mirror, `staged` the temporary table of the rows that were read (all of
+//! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
+
+use crate::database::Quoted;
+
+use super::decode::{ELEMENT_BITS, RowState};
+use super::mapping::{INGESTED_AT, Mapping};
+
+/// Statements for one table.
+pub(super) struct Statements<'m> {
+    mapping: &'m Mapping,
+    /// `"schema"."table"`.
+    target: String,
+    columns: Vec<String>,
+    key: Vec<String>,
+}
+
+/// Which rows a delete is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Records that fail `where`, or whose reference left (`within`).
+    OutOfScope,
+    /// Rows whose reference left (`within`).
+    Outside,
+    /// Rows that a complete full read did not show.
+    Absent,
+    /// Rows that their parent no longer has.
+    Orphaned,
+}
+
+impl Gone {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::OutOfScope | Self::Outside => "out of scope",
+            Self::Absent => "absent from a complete full read",
+            Self::Orphaned => "absent from its parent",
+        }
+    }
+}
+
+/// `a.x = b.x AND a.y = b.y`.
+fn same(a: &str, b: &str, columns: &[String]) -> String {
+    joined(columns, " AND ", |column| {
+        format!("{a}.{column} = {b}.{column}")
+    })
+}
+
+fn joined(columns: &[String], separator: &str, each: impl Fn(&String) -> String) -> String {
+    columns.iter().map(each).collect::<Vec<_>>().join(separator)
+}
+
+fn list(columns: &[String]) -> String {
+    columns.join(", ")
+}
+
+fn of(alias: &str, columns: &[String]) -> String {
+    joined(columns, ", ", |column| format!("{alias}.{column}"))
+}
+
+impl<'m> Statements<'m> {
+    pub(super) fn new(mapping: &'m Mapping, schema: &str) -> Self {
+        let quoted = |name: &str| Quoted(name).to_string();
+        Self {
+            target: format!("{}.{}", Quoted(schema), Quoted(mapping.table.name.as_str())),
+            columns: mapping
+                .columns
+                .iter()
+                .map(|column| quoted(&column.name))
+                .collect(),
+            key: mapping.key_names().map(quoted).collect(),
+            mapping,
+        }
+    }
+
+    /// A temporary table's name: `staged_users`.
+    pub(super) fn temporary(&self, what: &str) -> String {
+        Quoted(&format!("{what}_{}", self.mapping.table.name)).to_string()
+    }
+
+    fn staged(&self) -> String {
+        self.temporary("staged")
+    }
+
+    fn diff(&self) -> String {
+        self.temporary("diff")
+    }
+
+    fn gone(&self) -> String {
+        self.temporary("gone")
+    }
+
+    pub(super) fn create_staged(&self) -> String {
+        format!(
+            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT NULL::bigint AS staged_position, \
+             NULL::smallint AS staged_state, {} FROM {} WITH NO DATA",
+            self.staged(),
+            list(&self.columns),
+            self.target
+        )
+    }
+
+    pub(super) fn copy_staged(&self) -> String {
+        format!(
+            "COPY {} (staged_position, staged_state, {}) FROM STDIN (FORMAT binary)",
+            self.staged(),
+            list(&self.columns)
+        )
+    }
+
+    /// Fills the staged table of a `select` block.
+    pub(super) fn insert_selected(&self, query: &str) -> String {
+        format!(
+            "INSERT INTO {} (staged_position, staged_state, {}) \
+             SELECT row_number() OVER (), {}, {} FROM (\n{}\n) AS selected",
+            self.staged(),
+            list(&self.columns),
+            RowState::InScope as i16,
+            of("selected", &self.columns),
+            query.trim().trim_end_matches(';')
+        )
+    }
+
+    /// Takes out selected rows without a key: the count is that of unresolved references.
+    pub(super) fn delete_keyless(&self) -> String {
+        format!(
+            "DELETE FROM {} WHERE {}",
+            self.staged(),
+            joined(&self.key, " OR ", |column| format!("{column} IS NULL"))
+        )
+    }
+
+    pub(super) fn analyze(&self) -> String {
+        format!("ANALYZE {} ({})", self.staged(), list(&self.key))
+    }
+
+    /// Keeps the newest row of every key: by cursor, then by when it was received.
+    pub(super) fn dedupe(&self) -> String {
+        let newest = self.mapping.cursor.map_or_else(String::new, |cursor| {
+            format!("{} DESC NULLS LAST, ", self.columns[cursor])
+        });
+        format!(
+            "DELETE FROM {staged} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER \
+             (PARTITION BY {key} ORDER BY {newest}staged_position DESC) AS place FROM {staged}) AS ranked \
+             WHERE place > 1)",
+            staged = self.staged(),
+            key = list(&self.key),
+        )
+    }
+
+    /// Takes out rows that came with an older version of their parent than the one that is kept.
+    pub(super) fn drop_rows_of_older_parents(&self) -> Option<String> {
+        let owner = self.mapping.table.owner.as_ref()?;
+        Some(format!(
+            "DELETE FROM {staged} AS s USING {parent} AS p WHERE s.{column} = p.{target} \
+             AND (s.staged_position >> {ELEMENT_BITS}) <> (p.staged_position >> {ELEMENT_BITS})",
+            staged = self.staged(),
+            parent = Quoted(&format!("staged_{}", owner.table)),
+            column = Quoted(owner.column.as_str()),
+            target = Quoted(owner.target.as_str()),
+        ))
+    }
+
+    /// Marks staged rows whose reference is not in its table as out of scope.
+    pub(super) fn mark_outside(&self, schema: &str) -> Vec<String> {
+        self.outside(schema, "s")
+            .into_iter()
+            .map(|outside| {
+                format!(
+                    "UPDATE {} AS s SET staged_state = {} WHERE s.staged_state = {} AND {outside}",
+                    self.staged(),
+                    RowState::OutOfScope as i16,
+                    RowState::InScope as i16,
+                )
+            })
+            .collect()
+    }
+
+    fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
+        self.mapping
+            .table
+            .within
+            .iter()
+            .map(|within| {
+                format!(
+                    "NOT EXISTS (SELECT FROM {}.{} AS w WHERE w.{} = {alias}.{})",
+                    Quoted(schema),
+                    Quoted(within.table.as_str()),
+                    Quoted(within.target.as_str()),
+                    Quoted(within.column.as_str()),
+                )
+            })
+            .collect()
+    }
+
+    pub(super) fn is_empty(&self) -> String {
+        format!("SELECT NOT EXISTS (SELECT FROM {})", self.target)
+    }
+
+    pub(super) fn count_target(&self) -> String {
+        format!("SELECT count(*) FROM {}", self.target)
+    }
+
+    pub(super) fn count_states(&self) -> String {
+        format!(
+            "SELECT staged_state, count(*) FROM {} GROUP BY staged_state",
+            self.staged()
+        )
+    }
+
+    /// The rows that are new or differ. Joining first leaves the rest untouched and unlocked.
+    pub(super) fn create_diff(&self, target_is_empty: bool) -> String {
+        let diff = self.diff();
+        let staged = self.staged();
+        let in_scope = RowState::InScope as i16;
+        if target_is_empty {
+            return format!(
+                "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
+                 FROM {staged} WHERE staged_state = {in_scope}",
+                list(&self.columns)
+            );
+        }
+        format!(
+            "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
+             FROM {staged} AS s LEFT JOIN {} AS t ON {} \
+             WHERE s.staged_state = {in_scope} AND (t.{first} IS NULL OR {})",
+            of("s", &self.columns),
+            self.target,
+            same("t", "s", &self.key),
+            self.differs(),
+            first = self.key[0],
+        )
+    }
+
+    fn differs(&self) -> String {
+        // json has no equality; its text has.
+        let side = |alias: &str| {
+            let values: Vec<String> = self
+                .columns
+                .iter()
+                .zip(&self.mapping.columns)
+                .map(|(column, mapped)| {
+                    let cast = if mapped.cell == super::cell::CellType::Json {
+                        "::text"
+                    } else {
+                        ""
+                    };
+                    format!("{alias}.{column}{cast}")
+                })
+                .collect();
+            values.join(", ")
+        };
+        format!("ROW({}) IS DISTINCT FROM ROW({})", side("s"), side("t"))
+    }
+
+    /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
+    pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
+        let key = joined(
+            &self
+                .mapping
+                .key_names()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+            ", ",
+            |name| format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name)),
+        );
+        self.mapping
+            .shape
+            .references
+            .iter()
+            // A reference to the table itself is settled by the insert as a whole.
+            .filter(|foreign| {
+                (&foreign.referenced_schema, &foreign.referenced_table) != (&foreign.schema, &foreign.table)
+            })
+            .map(|foreign| {
+                let columns: Vec<String> = foreign.columns.iter().map(|c| Quoted(c).to_string()).collect();
+                let targets: Vec<String> = foreign.referenced_columns.iter().map(|c| Quoted(c).to_string()).collect();
+                let matching = columns
+                    .iter()
+                    .zip(&targets)
+                    .map(|(column, target)| format!("p.{target} = d.{column}"))
+                    .collect::<Vec<_>>()
+                    .join(" AND ");
+                let present = joined(&columns, " AND ", |column| format!("d.{column} IS NOT NULL"));
+                let statement = format!(
+                    "DELETE FROM {} AS d WHERE {present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
+                     RETURNING d.staged_position, jsonb_build_object({key})",
+                    self.diff(),
+                    Quoted(&foreign.referenced_schema),
+                    Quoted(&foreign.referenced_table),
+                );
+                (format!("{} is not in {}", foreign.columns.join(", "), foreign.referenced_table), statement)
+            })
+            .collect()
+    }
+
+    pub(super) fn update(&self) -> Option<String> {
+        let changed: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| !self.key.contains(column))
+            .cloned()
+            .collect();
+        let mut assignments: Vec<String> = changed
+            .iter()
+            .map(|column| format!("{column} = d.{column}"))
+            .collect();
+        if assignments.is_empty() {
+            return None;
+        }
+        if self.mapping.has_ingested_at() {
+            assignments.push(format!("{} = now()", Quoted(INGESTED_AT)));
+        }
+        Some(format!(
+            "UPDATE {} AS t SET {} FROM {} AS d WHERE NOT d.staged_new AND {}",
+            self.target,
+            assignments.join(", "),
+            self.diff(),
+            same("t", "d", &self.key)
+        ))
+    }
+
+    pub(super) fn insert(&self) -> String {
+        format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_new",
+            self.target,
+            self.diff(),
+            columns = list(&self.columns)
+        )
+    }
+
+    pub(super) fn create_gone(&self) -> String {
+        format!(
+            "DROP TABLE IF EXISTS {gone}; \
+             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
+            list(&self.key),
+            self.target,
+            gone = self.gone(),
+        )
+    }
+
+    /// Collects keys that are to be deleted. A row that another table still refers to is not among them: with it
+    /// rows would go that no guard has counted.
+    pub(super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
+        let staged = self.staged();
+        let there = format!(
+            "(SELECT FROM {staged} AS s WHERE {})",
+            same("s", "t", &self.key)
+        );
+        let conditions: Vec<String> = match gone {
+            Gone::Outside => self.outside(schema, "t"),
+            Gone::OutOfScope => vec![format!(
+                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
+                RowState::OutOfScope as i16,
+                same("s", "t", &self.key)
+            )],
+            // Rows of a parent that did not fit are not known to be gone.
+            Gone::Absent => vec![format!(
+                "NOT EXISTS {there}{}",
+                self.mapping.table.owner.as_ref().map_or_else(String::new, |owner| {
+                    format!(
+                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{})",
+                        Quoted(&format!("staged_{}", owner.table)),
+                        RowState::Quarantined as i16,
+                        Quoted(owner.target.as_str()),
+                        Quoted(owner.column.as_str()),
+                    )
+                })
+            )],
+            Gone::Orphaned => self
+                .mapping
+                .table
+                .owner
+                .iter()
+                .map(|owner| {
+                    format!(
+                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{}) AND NOT EXISTS {there}",
+                        Quoted(&format!("staged_{}", owner.table)),
+                        RowState::InScope as i16,
+                        Quoted(owner.target.as_str()),
+                        Quoted(owner.column.as_str()),
+                    )
+                })
+                .collect(),
+        };
+        if conditions.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}){} AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
+            gone.reason(),
+            of("t", &self.key),
+            self.target,
+            conditions.join(" OR "),
+            self.unreferenced(),
+            same("g", "t", &self.key),
+            table = self.gone(),
+        ))
+    }
+
+    fn unreferenced(&self) -> String {
+        self.mapping
+            .shape
+            .referenced_by
+            .iter()
+            .map(|foreign| {
+                let matching = foreign
+                    .columns
+                    .iter()
+                    .zip(&foreign.referenced_columns)
+                    .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
+                    .collect::<Vec<_>>()
+                    .join(" AND ");
+                format!(
+                    " AND NOT EXISTS (SELECT FROM {}.{} AS r WHERE {matching})",
+                    Quoted(&foreign.schema),
+                    Quoted(&foreign.table)
+                )
+            })
+            .collect()
+    }
+
+    pub(super) fn delete_gone(&self) -> String {
+        format!(
+            "DELETE FROM {} AS t USING {} AS g WHERE {}",
+            self.target,
+            self.gone(),
+            same("t", "g", &self.key)
+        )
+    }
+
+    /// Keys and reasons of the gone rows, for the candidates of a refused delete.
+    pub(super) fn gone_keys(&self) -> String {
+        let names: Vec<String> = self.mapping.key_names().map(str::to_owned).collect();
+        format!(
+            "SELECT gone_reason, jsonb_build_object({}) FROM {}",
+            joined(&names, ", ", |name| format!(
+                "'{}', {}",
+                name.replace('\'', "''"),
+                Quoted(name)
+            )),
+            self.gone()
+        )
+    }
+}

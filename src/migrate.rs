@@ -1,0 +1,289 @@
+//! Brings a database to the shape that this program expects. Knows migrations and their histories, not what a table means.
+//!
+//! `migrations/books` makes the schema `pipeline`, once a database. `migrations/mirror` is unqualified and runs with `search_path` =
+//! the target schema, with a history there; so a scratch schema is one call: `migrate(client, "scratch", extra)`. Migrations of
+//! a user (V1000 and up) have a history of their own, so that a later release can still add V3 to a schema that has V1000.
+
+mod error;
+mod files;
+
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+use refinery::error::Kind;
+use refinery::{Migration, Runner};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
+
+use crate::database::{DatabaseError, Quoted, describe};
+pub use error::MigrateError;
+use files::{local, shipped};
+
+/// The schema of the books.
+pub const BOOKS: &str = "pipeline";
+
+static SHIPPED_BOOKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/books");
+static SHIPPED_MIRROR: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mirror");
+
+/// Where applied migrations of ours are recorded.
+const HISTORY: &str = "refinery_schema_history";
+/// Where a user's own are.
+const LOCAL_HISTORY: &str = "refinery_schema_history_local";
+/// The tables of a mirror's schema that are not mirrored data.
+pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
+/// The first number that is a user's.
+const FIRST_LOCAL: i32 = 1000;
+/// Held while a database is migrated: the letters of `cursus` as a number.
+const LOCK: i64 = 0x6375_7273_7573;
+/// How long to wait for another process that migrates.
+const LOCK_WAIT: &str = "60s";
+
+/// What [`migrate`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// Each migration applied by this call, as `schema/V1__name`, in order.
+    pub applied: Vec<String>,
+}
+
+/// Migrations that share a schema and a history.
+struct Set {
+    schema: String,
+    history: &'static str,
+    migrations: Vec<Migration>,
+}
+
+/// An entry of a history.
+struct Applied {
+    version: i32,
+    name: String,
+    checksum: String,
+}
+
+impl Applied {
+    fn label(&self) -> String {
+        format!("V{}__{}", self.version, self.name)
+    }
+}
+
+/// Applies what is missing: the books, then the mirror in `schema` (both made if absent), then the user's own from `extra`, the folder
+/// `migrations/mirror` beside a configuration. Two round trips if nothing is. Leaves the session's settings as they were.
+pub async fn migrate(
+    client: &mut Client,
+    schema: &str,
+    extra: Option<&Path>,
+) -> Result<Migrated, MigrateError> {
+    let sets = sets(schema, extra)?;
+    let mut applied = Vec::new();
+    if missing(client, &sets).await?.is_empty() {
+        return Ok(Migrated { applied });
+    }
+    let settings = "SELECT current_setting('search_path'), current_setting('lock_timeout')";
+    let before = client.query_one(settings, &[]).await?;
+    let (search_path, lock_timeout): (String, String) = (before.get(0), before.get(1));
+
+    set(client, "lock_timeout", LOCK_WAIT).await?;
+    let locked = client
+        .query_one("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await;
+    set(client, "lock_timeout", &lock_timeout).await?;
+    match locked {
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            return Err(MigrateError::Busy);
+        }
+        other => other?,
+    };
+    let result = apply(client, &sets, &mut applied).await;
+    set(client, "search_path", &search_path).await?;
+    client
+        .query_one("SELECT pg_advisory_unlock($1)", &[&LOCK])
+        .await?;
+    result.map(|()| Migrated { applied })
+}
+
+/// What [`migrate`] would apply, as `schema/V1__name`, and the same errors; changes nothing.
+pub async fn pending(
+    client: &impl GenericClient,
+    schema: &str,
+    extra: Option<&Path>,
+) -> Result<Vec<String>, MigrateError> {
+    missing(client, &sets(schema, extra)?).await
+}
+
+async fn apply(
+    client: &mut Client,
+    sets: &[Set],
+    applied: &mut Vec<String>,
+) -> Result<(), MigrateError> {
+    // Another process may have been faster, or have another version.
+    missing(client, sets).await?;
+    for set_of in sets.iter().filter(|set| !set.migrations.is_empty()) {
+        let exists = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";
+        if client.query_opt(exists, &[&set_of.schema]).await?.is_none() {
+            let create = format!("CREATE SCHEMA {}", Quoted(&set_of.schema));
+            client.batch_execute(&create).await?;
+        }
+        set(client, "search_path", &Quoted(&set_of.schema).to_string()).await?;
+        let mut runner = Runner::new(&set_of.migrations);
+        runner.set_migration_table_name(set_of.history);
+        let report = runner
+            .run_async(client)
+            .await
+            .map_err(|error| failed(&set_of.schema, &error))?;
+        applied.extend(
+            report
+                .applied_migrations()
+                .iter()
+                .map(|migration| format!("{}/{migration}", set_of.schema)),
+        );
+    }
+    Ok(())
+}
+
+async fn set(client: &Client, name: &str, value: &str) -> Result<(), MigrateError> {
+    client
+        .query_one("SELECT set_config($1, $2, false)", &[&name, &value])
+        .await?;
+    Ok(())
+}
+
+fn failed(schema: &str, error: &refinery::Error) -> MigrateError {
+    let Kind::Connection(step, cause) = error.kind() else {
+        // The histories were compared under the lock, so this is a change by hand in between.
+        return MigrateError::Failed {
+            schema: schema.to_owned(),
+            step: "comparing with the history".to_owned(),
+            what: error.to_string(),
+        };
+    };
+    let what = match cause.downcast_ref::<tokio_postgres::Error>() {
+        Some(cause) if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            return MigrateError::Database(DatabaseError::Rights);
+        }
+        Some(cause) => describe(cause),
+        None => "no reason given".to_owned(),
+    };
+    MigrateError::Failed {
+        schema: schema.to_owned(),
+        step: step.clone(),
+        what,
+    }
+}
+
+/// Compares the histories with the files.
+async fn missing(client: &impl GenericClient, sets: &[Set]) -> Result<Vec<String>, MigrateError> {
+    let schemas: Vec<&str> = sets.iter().map(|set| set.schema.as_str()).collect();
+    let histories: Vec<&str> = sets.iter().map(|set| set.history).collect();
+    let there = "
+        SELECT w.place FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (nspname, relname, place)
+        JOIN pg_catalog.pg_namespace n ON n.nspname = w.nspname
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname ORDER BY 1";
+    let parts: Vec<String> = client
+        .query_typed(
+            there,
+            &[
+                (&schemas, tokio_postgres::types::Type::TEXT_ARRAY),
+                (&histories, tokio_postgres::types::Type::TEXT_ARRAY),
+            ],
+        )
+        .await?
+        .iter()
+        .filter_map(|row| {
+            let place = row.get::<_, i64>(0);
+            let set = sets.get(usize::try_from(place - 1).ok()?)?;
+            Some(format!(
+                "SELECT {place}::bigint AS place, version, name::text, checksum::text FROM {}.{}",
+                Quoted(&set.schema),
+                set.history
+            ))
+        })
+        .collect();
+    let mut applied: Vec<Vec<Applied>> = sets.iter().map(|_| Vec::new()).collect();
+    if !parts.is_empty() {
+        let query = format!("{} ORDER BY place, version", parts.join(" UNION ALL "));
+        for row in client.query_typed(&query, &[]).await? {
+            let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or_default();
+            if let Some(list) = applied.get_mut(place) {
+                list.push(Applied {
+                    version: row.get(1),
+                    name: row.get(2),
+                    checksum: row.get(3),
+                });
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    for (set, applied) in sets.iter().zip(&applied) {
+        missing.extend(compare(set, applied)?);
+    }
+    Ok(missing)
+}
+
+fn compare(set: &Set, applied: &[Applied]) -> Result<Vec<String>, MigrateError> {
+    let schema = || set.schema.clone();
+    for entry in applied {
+        let same = set.migrations.iter().find(|m| m.version() == entry.version);
+        match same {
+            Some(file)
+                if file.name() == entry.name && file.checksum().to_string() == entry.checksum => {}
+            Some(file) => {
+                return Err(MigrateError::Divergent {
+                    schema: schema(),
+                    applied: entry.label(),
+                    file: file.to_string(),
+                });
+            }
+            None if set.history == HISTORY => {
+                return Err(MigrateError::Newer {
+                    schema: schema(),
+                    applied: entry.label(),
+                });
+            }
+            None => {
+                return Err(MigrateError::Missing {
+                    schema: schema(),
+                    applied: entry.label(),
+                });
+            }
+        }
+    }
+    let last = applied.last().map(|entry| entry.version);
+    let unapplied = set
+        .migrations
+        .iter()
+        .filter(|m| applied.iter().all(|entry| entry.version != m.version()));
+    unapplied
+        .map(|file| {
+            if last.is_some_and(|last| file.version() < last) {
+                return Err(MigrateError::Late {
+                    schema: schema(),
+                    file: file.to_string(),
+                });
+            }
+            Ok(format!("{}/{file}", set.schema))
+        })
+        .collect()
+}
+
+fn sets(schema: &str, extra: Option<&Path>) -> Result<Vec<Set>, MigrateError> {
+    if schema == BOOKS {
+        return Err(MigrateError::Reserved);
+    }
+    let mirror = shipped(&SHIPPED_MIRROR)?;
+    let local = match extra {
+        Some(folder) => local(folder, &mirror)?,
+        None => Vec::new(),
+    };
+    let set = |schema: &str, history, migrations| Set {
+        schema: schema.to_owned(),
+        history,
+        migrations,
+    };
+    Ok(vec![
+        set(BOOKS, HISTORY, shipped(&SHIPPED_BOOKS)?),
+        set(schema, HISTORY, mirror),
+        set(schema, LOCAL_HISTORY, local),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

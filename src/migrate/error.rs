@@ -1,0 +1,108 @@
+//! Why a database was not migrated, as sentences.
+
+use std::path::PathBuf;
+
+use super::{BOOKS, FIRST_LOCAL, LOCK_WAIT};
+use crate::database::DatabaseError;
+
+/// Why a database was not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The mirror cannot share the schema of the books.
+    #[error("the schema {BOOKS} holds the books of cursus; choose another schema for the mirror")]
+    Reserved,
+    /// The folder or a file of it cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The folder or file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file name that is no migration's.
+    #[error("{} is not named like a migration; name it V1000__what_it_does.sql, or move it elsewhere", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two migrations share a number.
+    #[error("{} has the number of {other}, but other content; give it a number of its own, from V{FIRST_LOCAL} on", path.display())]
+    Conflict {
+        /// The user's file.
+        path: PathBuf,
+        /// The migration with that number.
+        other: String,
+    },
+    /// A number below V1000 that no migration of ours has.
+    #[error("{} has a number that is kept for cursus; give it one from V{FIRST_LOCAL} on", path.display())]
+    Kept {
+        /// The user's file.
+        path: PathBuf,
+    },
+    /// The database knows a later migration of ours.
+    #[error(
+        "the schema {schema} is newer than this cursus (it has {applied}); update cursus, or choose another schema"
+    )]
+    Newer {
+        /// The schema.
+        schema: String,
+        /// Its newest migration.
+        applied: String,
+    },
+    /// An applied migration was edited or replaced.
+    #[error(
+        "{applied} was applied to the schema {schema}, but {file} is different; restore the file, and change the schema by a new one"
+    )]
+    Divergent {
+        /// The schema.
+        schema: String,
+        /// What its history says.
+        applied: String,
+        /// What we have under that number.
+        file: String,
+    },
+    /// An applied migration has no file any more.
+    #[error(
+        "{applied} was applied to the schema {schema}, but its file is gone; restore it in migrations/mirror beside the pipeline.toml in use"
+    )]
+    Missing {
+        /// The schema.
+        schema: String,
+        /// What its history says.
+        applied: String,
+    },
+    /// A migration with a number below one that is applied.
+    #[error(
+        "{file} comes before migrations that the schema {schema} already has; give it a higher number"
+    )]
+    Late {
+        /// The schema.
+        schema: String,
+        /// The migration.
+        file: String,
+    },
+    /// Another process migrates for too long.
+    #[error(
+        "waited {LOCK_WAIT} for another process that migrates this database; let it end, then try again"
+    )]
+    Busy,
+    /// A migration failed, and nothing of it stays.
+    #[error("the schema {schema} was not migrated: {step} ({what})")]
+    Failed {
+        /// The schema.
+        schema: String,
+        /// What was being done.
+        step: String,
+        /// Code and names of the database's error.
+        what: String,
+    },
+    /// The database was not usable.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<tokio_postgres::Error> for MigrateError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error.into())
+    }
+}

@@ -1,0 +1,87 @@
+//! Migrations out of files: ours from the program, a user's from a folder. Knows no database.
+
+use std::fs;
+use std::path::Path;
+
+use include_dir::Dir;
+use refinery::Migration;
+
+use super::{FIRST_LOCAL, MigrateError};
+
+/// The migrations that this program carries.
+pub(super) fn shipped(dir: &Dir<'_>) -> Result<Vec<Migration>, MigrateError> {
+    let mut migrations = Vec::new();
+    for file in dir.files() {
+        migrations.push(parse(file.path(), file.contents_utf8())?);
+    }
+    migrations.sort();
+    Ok(migrations)
+}
+
+/// A user's own migrations; files that are the same as ours are passed over.
+pub(super) fn local(folder: &Path, mirror: &[Migration]) -> Result<Vec<Migration>, MigrateError> {
+    let read = |path: &Path, source| MigrateError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(read(folder, e)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| read(folder, e))?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    let mut local: Vec<Migration> = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).map_err(|e| read(&path, e))?;
+        let migration = parse(&path, Some(&text))?;
+        let same = mirror
+            .iter()
+            .chain(&local)
+            .find(|other| other.version() == migration.version());
+        match same {
+            Some(other) if *other == migration && migration.version() < FIRST_LOCAL => {}
+            Some(other) => {
+                let other = other.to_string();
+                return Err(MigrateError::Conflict { path, other });
+            }
+            None if migration.version() < FIRST_LOCAL => {
+                return Err(MigrateError::Kept { path });
+            }
+            None => local.push(migration),
+        }
+    }
+    local.sort();
+    Ok(local)
+}
+
+/// A migration out of a file named `V<number>__<words>.sql`.
+fn parse(path: &Path, text: Option<&str>) -> Result<Migration, MigrateError> {
+    let wrong = || MigrateError::Name {
+        path: path.to_path_buf(),
+    };
+    let stem = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_suffix(".sql"))
+        .ok_or_else(wrong)?;
+    let (number, words) = stem
+        .strip_prefix('V')
+        .and_then(|rest| rest.split_once("__"))
+        .ok_or_else(wrong)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if words.is_empty()
+        || !words.chars().all(plain)
+        || number.is_empty()
+        || !number.chars().all(|c| c.is_ascii_digit())
+    {
+        return Err(wrong());
+    }
+    Migration::unapplied(stem, text.ok_or_else(wrong)?).map_err(|_| wrong())
+}

@@ -1,0 +1,288 @@
+//! Which resources a run reads, in which mode, and why. Pure: no clock, no network.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, QueryParameter, Resource};
+use crate::name::{Name, nearest};
+use crate::staging::{Manifest, Mode, Run, RunId, StagingError, State, Window, hex};
+
+/// What staging knows of earlier reads, newest first, for each resource.
+#[derive(Clone, Debug, Default)]
+pub struct History(BTreeMap<Name, Vec<Read>>);
+
+/// An earlier read that is final.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The run that it belongs to.
+    pub run_id: RunId,
+    /// Its number.
+    pub seq: u64,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// What to do with a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: what there is, is young enough.
+    Skip,
+    /// Read all of it.
+    Full,
+    /// Read what changed in a window whose end is the server's present.
+    Delta {
+        /// From, with the lookback.
+        start: Timestamp,
+        /// An end given by hand.
+        end: Option<Timestamp>,
+    },
+}
+
+/// A step with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub step: Step,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `--full`.
+    pub full: bool,
+    /// `--force`: `min_age` is ignored.
+    pub force: bool,
+    /// `--since` and `--window`: from, and to.
+    pub window: Option<(Timestamp, Option<Timestamp>)>,
+    /// Resources that must be read in full, because the database lacks their past.
+    pub must_be_full: BTreeMap<Name, String>,
+}
+
+impl History {
+    /// Reads the manifests of `runs` (in the order of their numbers). One that cannot be read is told, and counts
+    /// as a read that did not succeed.
+    pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
+        let mut history: BTreeMap<Name, Vec<Read>> = BTreeMap::new();
+        for run in runs.iter().rev() {
+            for resource in &config.resources {
+                match run.manifest(&resource.name) {
+                    Ok(None) => {}
+                    Ok(Some(manifest)) => {
+                        history
+                            .entry(resource.name.clone())
+                            .or_default()
+                            .push(Read {
+                                run_id: run.id().clone(),
+                                seq: run.record().seq,
+                                manifest,
+                            })
+                    }
+                    Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(Self(history))
+    }
+
+    /// Final reads of a resource, newest first.
+    pub fn of(&self, resource: &Name) -> &[Read] {
+        self.0.get(resource).map_or(&[], Vec::as_slice)
+    }
+
+    /// The newest read that moved the cursor, asked for in the same way as today.
+    pub fn newest_whole(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
+        self.of(resource)
+            .iter()
+            .take_while(|read| read.manifest.request_hash == request_hash)
+            .find(|read| read.manifest.state.moves_cursor() && read.manifest.cursor.is_some())
+    }
+
+    /// The newest complete full read, asked for in the same way as today.
+    pub fn newest_full(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
+        self.of(resource)
+            .iter()
+            .take_while(|read| read.manifest.request_hash == request_hash)
+            .find(|read| read.manifest.mode == Mode::Full && read.manifest.state == State::Complete)
+    }
+}
+
+/// The resources that `--select` and `--exclude` leave, in dependency order; unknown names are told with a
+/// suggestion.
+pub fn select<'c>(
+    config: &'c Config,
+    select: &[String],
+    exclude: &[String],
+) -> Result<Vec<&'c Resource>, String> {
+    let mut unknown = Vec::new();
+    for name in select.iter().chain(exclude) {
+        if config.resource(name).is_none() {
+            let names = || {
+                config
+                    .resources
+                    .iter()
+                    .map(|resource| resource.name.as_str())
+            };
+            let advice = nearest(name, names()).map_or_else(
+                || {
+                    format!(
+                        "the resources are: {}",
+                        names().collect::<Vec<_>>().join(", ")
+                    )
+                },
+                |near| format!("did you mean `{near}`?"),
+            );
+            unknown.push(format!("there is no resource `{name}`; {advice}"));
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(unknown.join("\n"));
+    }
+    let chosen: Vec<&Resource> = config
+        .resources
+        .iter()
+        .filter(|resource| {
+            let is = |names: &[String]| names.iter().any(|name| name == resource.name.as_str());
+            (select.is_empty() || is(select)) && !is(exclude)
+        })
+        .collect();
+    if chosen.is_empty() {
+        return Err("no resource is left to read; see --select and --exclude".to_owned());
+    }
+    Ok(chosen)
+}
+
+/// What to do with a resource at `now`, the server's time as well as it is known.
+pub fn decide(
+    resource: &Resource,
+    hash: &str,
+    history: &History,
+    request: &Request,
+    now: Timestamp,
+) -> Decision {
+    let full = |reason: &str| Decision {
+        step: Step::Full,
+        reason: reason.to_owned(),
+    };
+    if let Some(reason) = request.must_be_full.get(&resource.name) {
+        return full(reason);
+    }
+    if request.full {
+        return full("--full");
+    }
+    let whole = history.newest_whole(&resource.name, hash);
+    if let Some(read) = whole
+        && !request.force
+        && request.window.is_none()
+        && let Some(age) = age(read, now)
+        && age < resource.min_age
+    {
+        return Decision {
+            step: Step::Skip,
+            reason: format!(
+                "read {} ago, which is younger than min_age = {}",
+                rounded(age),
+                humantime::format_duration(resource.min_age)
+            ),
+        };
+    }
+    let Some(cursor) = &resource.cursor else {
+        return full("it has no cursor: every read is full");
+    };
+    if let Some((start, end)) = request.window {
+        return Decision {
+            step: Step::Delta { start, end },
+            reason: "asked for on the command line".to_owned(),
+        };
+    }
+    let (Some(last), Some(last_full)) = (whole, history.newest_full(&resource.name, hash)) else {
+        return full(if history.of(&resource.name).is_empty() {
+            "it was never read"
+        } else {
+            "no complete full read in staging was asked for as today"
+        });
+    };
+    if let Some(every) = resource.full_every
+        && let Some(age) = age(last_full, now)
+        && age >= every
+    {
+        return full(&format!(
+            "the last full read is {} old, and full_every = {}",
+            rounded(age),
+            humantime::format_duration(every)
+        ));
+    }
+    let reached = last.manifest.cursor.unwrap_or(last.manifest.started_at);
+    Decision {
+        step: Step::Delta {
+            start: minus(reached, cursor.lookback),
+            end: None,
+        },
+        reason: format!("known up to {reached}"),
+    }
+}
+
+/// How far a resource is known after a whole read of `window`, when it was known up to `known` before.
+/// A window given by hand moves the cursor only if it leaves no gap.
+pub fn cursor_after(
+    window: Window,
+    reached: Timestamp,
+    known: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let known = known?;
+    let reached = reached.min(window.end);
+    Some(if window.start <= known {
+        reached.max(known)
+    } else {
+        known
+    })
+}
+
+fn age(read: &Read, now: Timestamp) -> Option<Duration> {
+    let at = read.manifest.cursor.unwrap_or(read.manifest.started_at);
+    // A clock that went back gives no age: then nothing is skipped.
+    Duration::try_from(now.duration_since(at)).ok()
+}
+
+fn rounded(age: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(age.as_secs()))
+}
+
+fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
+    SignedDuration::try_from(lookback)
+        .ok()
+        .and_then(|lookback| time.checked_sub(lookback).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
+/// Of server, path, queries and scope: a cursor is only good for the question that it answered.
+pub fn request_hash(config: &Config, resource: &Resource) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    };
+    add(config.api.url.trim_end_matches('/'));
+    add(&resource
+        .path
+        .fill(&config.scope)
+        .unwrap_or_else(|| resource.path.to_string()));
+    for query in [&resource.query, &resource.delta_query] {
+        for QueryParameter { name, value } in query {
+            add(name);
+            add(&value.to_string());
+            for placeholder in value.placeholders() {
+                add(&config
+                    .scope
+                    .get(placeholder)
+                    .map_or_else(String::new, |list| list.join(",")));
+            }
+        }
+    }
+    hex(&hash.finalize())
+}

@@ -1,0 +1,108 @@
+//! JSON pointers (RFC 6901): where in a record a value is found.
+
+use std::fmt;
+
+/// A parsed pointer; empty means the whole record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pointer(Vec<String>);
+
+/// Why a text is no pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPointer {
+    /// RFC 6901 wants every part led by a slash.
+    #[error("a JSON pointer starts with `/`, such as \"/id\"")]
+    NoSlash,
+    /// `~` only stands in `~0` and `~1`.
+    #[error("in a JSON pointer `~` is written `~0`, and `/` inside a key `~1`")]
+    BadEscape,
+}
+
+impl Pointer {
+    /// Parses `/a/b/0`, with `~1` for a slash and `~0` for a tilde inside a key.
+    pub fn parse(text: &str) -> Result<Self, InvalidPointer> {
+        if text.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let rest = text.strip_prefix('/').ok_or(InvalidPointer::NoSlash)?;
+        rest.split('/')
+            .map(unescape)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The pointer to the whole record.
+    pub fn whole() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The pointer to the value of one key of the record.
+    pub fn key(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+
+    /// Its keys and array indexes, outermost first.
+    pub fn tokens(&self) -> &[String] {
+        &self.0
+    }
+
+    /// The value that it points at, if there is one.
+    pub fn find<'v>(&self, value: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
+        self.0.iter().try_fold(value, |value, token| match value {
+            serde_json::Value::Object(map) => map.get(token),
+            serde_json::Value::Array(list) => list.get(token.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+}
+
+fn unescape(token: &str) -> Result<String, InvalidPointer> {
+    let mut parts = token.split('~');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.as_bytes().first() {
+            Some(b'0') => text.push('~'),
+            Some(b'1') => text.push('/'),
+            _ => return Err(InvalidPointer::BadEscape),
+        }
+        text.push_str(&part[1..]);
+    }
+    Ok(text)
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for token in &self.0 {
+            write!(f, "/{}", token.replace('~', "~0").replace('/', "~1"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_printed_parses_back(tokens in prop::collection::vec(".*", 0..5)) {
+            let pointer = Pointer(tokens);
+            prop_assert_eq!(Pointer::parse(&pointer.to_string()), Ok(pointer));
+        }
+
+        #[test]
+        fn any_text_parses_or_says_why(text in ".*") {
+            let _ = Pointer::parse(&text);
+        }
+    }
+
+    #[test]
+    fn escapes_and_errors_follow_the_standard() {
+        assert_eq!(
+            Pointer::parse("/a~1b/~0/0").unwrap().tokens(),
+            ["a/b", "~", "0"]
+        );
+        assert_eq!(Pointer::parse("a"), Err(InvalidPointer::NoSlash));
+        assert_eq!(Pointer::parse("/a~2"), Err(InvalidPointer::BadEscape));
+    }
+}

@@ -1,0 +1,151 @@
+//! What a person sees while it runs: bars on a terminal, lines otherwise. All of it on stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::info;
+
+/// All bars of the process: log lines go between them, never through them.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// Stderr for log lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// How much to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Bars, if stderr is a terminal; log lines otherwise.
+    Auto,
+    /// Nothing but log lines.
+    Lines,
+}
+
+/// The progress of one stage.
+#[derive(Debug)]
+pub struct Progress {
+    bars: Option<&'static MultiProgress>,
+    waiting: Mutex<Option<ProgressBar>>,
+}
+
+/// The progress of one resource.
+#[derive(Debug)]
+pub struct Task {
+    name: String,
+    bar: Option<ProgressBar>,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Decides once where to write.
+    pub fn new(show: Show) -> Self {
+        let bars = (show == Show::Auto && io::stderr().is_terminal()).then(|| &*BARS);
+        Self {
+            bars,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Begins a resource.
+    pub fn task(&self, name: &str, note: &str) -> Task {
+        let bar = self.bars.map(|bars| {
+            let bar = bars.add(ProgressBar::new(0));
+            bar.set_style(style("{prefix:>20} {bar:30} {pos}/{len} {msg}"));
+            bar.set_prefix(name.to_owned());
+            bar.set_message(note.to_owned());
+            bar
+        });
+        if bar.is_none() {
+            info!(resource = name, "{note}");
+        }
+        Task {
+            name: name.to_owned(),
+            bar,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows that everybody waits, and for how long; `None` takes it away.
+    pub fn waiting(&self, wait: Option<(String, Duration)>) {
+        let mut shown = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match (self.bars, wait) {
+            (Some(bars), Some((why, left))) => {
+                let bar = shown.get_or_insert_with(|| {
+                    let bar = bars.add(ProgressBar::new_spinner());
+                    bar.set_style(style("{spinner} {msg}"));
+                    bar
+                });
+                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+                bar.set_message(format!("{why}; going on in {left}"));
+                bar.tick();
+            }
+            (_, None) => {
+                if let Some(bar) = shown.take() {
+                    bar.finish_and_clear();
+                }
+            }
+            (None, Some(_)) => {}
+        }
+    }
+
+    /// Takes all bars away.
+    pub fn clear(&self) {
+        if let Some(bars) = self.bars {
+            let _ = bars.clear();
+        }
+    }
+}
+
+impl Task {
+    /// So many pages there will be, more than was known before.
+    pub fn expect(&self, pages: u64) {
+        let total = self.total.fetch_add(pages, Ordering::Relaxed) + pages;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+    }
+
+    /// A page is done.
+    pub fn page(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        match &self.bar {
+            Some(bar) => bar.set_position(done),
+            None if done.is_multiple_of(100) => {
+                let total = self.total.load(Ordering::Relaxed);
+                info!(resource = self.name, "{done} of {total} pages");
+            }
+            None => {}
+        }
+    }
+
+    /// The resource is done.
+    pub fn finish(self, note: &str) {
+        match &self.bar {
+            Some(bar) => bar.finish_with_message(note.to_owned()),
+            None => info!(resource = self.name, "{note}"),
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,207 @@
+//! What a run did, for people and for programs.
+
+use std::error::Error;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::load::TableCounts;
+use crate::staging::{Mode, ResourceSummary, RunRecord};
+
+/// An error and its causes as one line: `a: b: c`.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Transparent wrappers repeat their cause.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The JSON document of `extract` and `run`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RunReport {
+    /// The run; none if it did not begin.
+    pub run_id: Option<String>,
+    /// Full if every resource was read in full.
+    pub mode: Option<Mode>,
+    /// `complete`, `partial`, `stopped` or `failed`.
+    pub state: String,
+    /// Requests.
+    pub hits: u64,
+    /// Requests that the API rejected for their rate.
+    pub rejected_429: u64,
+    /// From start to end.
+    pub duration_ms: u64,
+    /// One a resource.
+    pub resources: Vec<ResourceSummary>,
+    /// One a table.
+    pub tables: Vec<TableCounts>,
+    /// Figures of the rate limits.
+    pub rate: Map<String, Value>,
+    /// What will go wrong, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What went wrong, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+impl RunReport {
+    /// Takes over what a run's record says.
+    pub fn add_run(&mut self, record: &RunRecord, rejected_429: u64) {
+        self.run_id = Some(record.run_id.to_string());
+        self.mode = record.mode;
+        self.state = record
+            .outcome
+            .map_or_else(|| "open".to_owned(), |outcome| outcome.to_string());
+        self.hits = record.hits;
+        self.rejected_429 = rejected_429;
+        self.resources.clone_from(&record.resources);
+        self.rate.clone_from(&record.rate);
+    }
+
+    /// Adds counts, table by table.
+    pub fn add_tables(&mut self, tables: &[TableCounts]) {
+        sum_tables(&mut self.tables, tables);
+    }
+}
+
+/// The JSON document of `load`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LoadReport {
+    /// The runs that were loaded, in order.
+    pub runs: Vec<String>,
+    /// Counts of all runs together, one a table.
+    pub tables: Vec<TableCounts>,
+    /// What went wrong, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// Adds counts to those of the same tables.
+pub fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
+    for table in tables {
+        match sums.iter_mut().find(|sum| sum.name == table.name) {
+            Some(sum) => sum.add(table),
+            None => sums.push(table.clone()),
+        }
+    }
+}
+
+/// A table for people: first column to the left, numbers to the right.
+pub fn table(
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    numbers_from: usize,
+) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(numbers_from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The resources of a run.
+pub fn resources_table(resources: &[ResourceSummary]) -> Table {
+    table(
+        &["resource", "mode", "state", "pages", "hits", "rows", "MB"],
+        resources.iter().map(|resource| {
+            vec![
+                resource.name.to_string(),
+                resource
+                    .mode
+                    .map(|mode| mode.to_string())
+                    .unwrap_or_default(),
+                resource.state.clone(),
+                grouped(resource.pages),
+                grouped(resource.hits),
+                grouped(resource.rows),
+                megabytes(resource.bytes),
+            ]
+        }),
+        3,
+    )
+}
+
+/// What a load did.
+pub fn tables_table(tables: &[TableCounts]) -> Table {
+    table(
+        &[
+            "table",
+            "staged",
+            "inserted",
+            "updated",
+            "unchanged",
+            "deleted",
+            "out of scope",
+            "quarantined",
+            "ms",
+        ],
+        tables.iter().map(|table| {
+            let mut row = vec![table.name.to_string()];
+            row.extend(
+                [
+                    table.staged,
+                    table.inserted,
+                    table.updated,
+                    table.unchanged,
+                    table.deleted,
+                    table.out_of_scope,
+                    table.quarantined,
+                    table.duration_ms,
+                ]
+                .map(grouped),
+            );
+            row
+        }),
+        1,
+    )
+}
+
+/// A number with its thousands apart: `92,768`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn megabytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let megabytes = bytes as f64 / 1e6;
+    format!("{megabytes:.1}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+    }
+}

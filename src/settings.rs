@@ -1,0 +1,223 @@
+//! Flags, environment, `.env`, file, default: which value holds, in that order. The only reader of the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+use secrecy::SecretString;
+
+use crate::api;
+use crate::cli::Global;
+use crate::config::Config;
+use crate::database::Target;
+use crate::exit::Failure;
+use crate::staging::Staging;
+
+/// Variables by name: the process's own, and below them those of `.env`.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's own variables.
+    pub fn of_process() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        )
+    }
+
+    /// These and no others.
+    pub fn only(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        )
+    }
+
+    /// Adds what `.env` in `folder` sets and nobody else does.
+    fn with_dotenv(mut self, folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join(".env");
+        if !path.exists() {
+            return Ok(self);
+        }
+        // The parser's messages quote the line at fault, which may be a secret.
+        let broken = || {
+            Failure::usage(format!(
+                "{} has a line that is not NAME=value; correct it (nothing of it is shown, it may be a secret)",
+                path.display()
+            ))
+        };
+        for variable in dotenvy::from_path_iter(&path).map_err(|_| broken())? {
+            let (name, value) = variable.map_err(|_| broken())?;
+            self.0.entry(name).or_insert(value);
+        }
+        Ok(self)
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+}
+
+/// The configuration with everything that overrides it.
+pub struct Settings {
+    /// The file's content.
+    pub config: Config,
+    /// What relative paths are anchored at.
+    pub base: PathBuf,
+    /// Where runs are staged.
+    pub staging: Staging,
+    /// Where the mirror is.
+    pub database: Target,
+    /// The API's base URL.
+    pub api_url: api::BaseUrl,
+    environment: Environment,
+}
+
+/// Client id and secret.
+#[derive(Clone)]
+pub struct Credentials {
+    /// `CURSUS_CLIENT_ID`.
+    pub id: String,
+    /// `CURSUS_CLIENT_SECRET`.
+    pub secret: SecretString,
+}
+
+impl Settings {
+    /// Resolves everything but the credentials, which not every command needs.
+    pub fn resolve(global: &Global, environment: Environment) -> Result<Self, Failure> {
+        let current = std::env::current_dir()?;
+        let named = global
+            .config
+            .clone()
+            .or_else(|| environment.get("CURSUS_CONFIG").map(PathBuf::from));
+        let here = current.join("pipeline.toml");
+        let path = named
+            .map(|path| current.join(path))
+            .or_else(|| here.exists().then_some(here));
+        let base = path
+            .as_deref()
+            .and_then(Path::parent)
+            .map_or(current, Path::to_owned);
+        let environment = environment.with_dotenv(&base)?;
+        let mut config = Config::load(path.as_deref())?;
+        let staging = global
+            .staging
+            .clone()
+            .map(|dir| base_for_flag(&dir))
+            .or_else(|| {
+                environment
+                    .get("CURSUS_STAGING_DIR")
+                    .map(|dir| base.join(dir))
+            })
+            .unwrap_or_else(|| base.join(&config.staging.dir));
+        let database = global
+            .database_url
+            .clone()
+            .or_else(|| environment.get("CURSUS_DATABASE_URL"))
+            .or_else(|| environment.get("DATABASE_URL"))
+            .unwrap_or_else(|| config.database.url.clone());
+        let database = if database == "embedded" {
+            Target::Embedded {
+                dir: base.join(".cursus/pg"),
+            }
+        } else {
+            Target::Url(SecretString::from(database))
+        };
+        let url = environment
+            .get("CURSUS_API_URL")
+            .unwrap_or_else(|| config.api.url.clone());
+        let api_url = api::BaseUrl::parse(&url)
+            .map_err(|error| Failure::usage(format!("the API's URL: {error}")))?;
+        config.api.url = url;
+        Ok(Self {
+            config,
+            staging: Staging::new(staging),
+            base,
+            database,
+            api_url,
+            environment,
+        })
+    }
+
+    /// Client id and secret, or how to give them.
+    pub fn credentials(&self) -> Result<Credentials, Failure> {
+        let id = self.environment.get("CURSUS_CLIENT_ID");
+        let secret = self.environment.get("CURSUS_CLIENT_SECRET");
+        match (id, secret) {
+            (Some(id), Some(secret)) => Ok(Credentials {
+                id,
+                secret: SecretString::from(secret),
+            }),
+            (id, _) => {
+                let missing = if id.is_none() {
+                    "CURSUS_CLIENT_ID"
+                } else {
+                    "CURSUS_CLIENT_SECRET"
+                };
+                Err(Failure::usage(format!(
+                    "there are no credentials: {missing} is not set; make an application on the intranet \
+                     (Settings, API) and put CURSUS_CLIENT_ID and CURSUS_CLIENT_SECRET into {}",
+                    self.base.join(".env").display()
+                )))
+            }
+        }
+    }
+
+    /// A client of the API with these limits of one run.
+    pub fn client(
+        &self,
+        max_hits: Option<u64>,
+        wait_for_next_hour: bool,
+    ) -> Result<api::Client, Failure> {
+        let credentials = self.credentials()?;
+        let api = &self.config.api;
+        let options = api::Options {
+            timeout: api.timeout,
+            max_in_flight: api.max_in_flight,
+            reserve_per_hour: api.reserve_per_hour,
+            requests_per_second: api.requests_per_second,
+            requests_per_hour: api.requests_per_hour,
+            max_hits,
+            wait_for_next_hour,
+            ledger_dir: state_dir(&self.environment).map(|dir| dir.join("hits")),
+            spool_dir: None,
+            ..api::Options::new(
+                self.api_url.clone(),
+                credentials.id,
+                credentials.secret,
+                self.base.join(".cursus"),
+            )
+        };
+        Ok(api::Client::new(options)?)
+    }
+}
+
+/// Flags are relative to where the command was typed, not to the file.
+fn base_for_flag(dir: &Path) -> PathBuf {
+    std::env::current_dir().map_or_else(|_| dir.to_owned(), |current| current.join(dir))
+}
+
+/// Where programs of a user keep what outlives a project: `$XDG_STATE_HOME/cursus`.
+pub fn state_dir(environment: &Environment) -> Option<PathBuf> {
+    environment
+        .get("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| {
+            let home = environment.get("HOME").map(PathBuf::from).or_else(|| {
+                nix::unistd::User::from_uid(Uid::current())
+                    .ok()
+                    .flatten()
+                    .map(|user| user.dir)
+            })?;
+            Some(home.join(".local/state"))
+        })
+        .map(|state| state.join("cursus"))
+}

@@ -1,0 +1,164 @@
+//! Turns a path and a query into a page of rows or one row, with its paging headers. Knows nothing of tokens and limits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use axum::http::StatusCode;
+
+use super::answer::{Answer, TOTAL};
+use super::faults::FaultKind;
+use super::fields::Resource;
+use super::oauth;
+use super::query::{Paging, Query, Scope};
+use super::routes::{self, Target};
+use super::server::Server;
+use super::world::World;
+
+/// The list or row that a request asks for.
+pub(super) struct Asked<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: &'a str,
+    pub(super) pairs: &'a [(String, String)],
+}
+
+/// What lists gave, kept while the world stays as it is, so that a page costs a page.
+#[derive(Default)]
+pub(super) struct Picked {
+    version: u64,
+    lists: HashMap<String, Arc<Vec<i64>>>,
+}
+
+/// Most lists that are kept.
+const LISTS: usize = 64;
+
+impl Server {
+    pub(super) fn show(&self, asked: &Asked<'_>, fault: Option<&FaultKind>) -> Answer {
+        if asked.path == "/v2/me" {
+            // A token without a user is nobody.
+            return Answer::forbidden();
+        }
+        let described = self.options.unknowns.described_errors;
+        let target = routes::target(asked.path, &self.world());
+        match target {
+            None => Answer::error(StatusCode::NOT_FOUND, "Not found", described),
+            Some(Target::List(Resource::Coalitions, _))
+                if self.options.unknowns.coalitions_need_role =>
+            {
+                Answer::forbidden()
+            }
+            Some(Target::One(resource, id)) => {
+                let world = self.world();
+                let mut body = Vec::new();
+                if resource == Resource::Users {
+                    world.write_profile(id, &mut body);
+                } else {
+                    world.write(resource, id, &mut body);
+                }
+                Answer::json(StatusCode::OK, body)
+            }
+            Some(Target::List(resource, scope)) => {
+                let short = match fault {
+                    Some(FaultKind::ShortPage { by }) => *by,
+                    _ => 0,
+                };
+                self.page(asked, resource, scope, short)
+                    .unwrap_or_else(|message| {
+                        Answer::error(StatusCode::BAD_REQUEST, &message, described)
+                    })
+            }
+        }
+    }
+
+    /// One page of a list, `short` rows short of it; errs with the sentence of a 400.
+    fn page(
+        &self,
+        asked: &Asked<'_>,
+        resource: Resource,
+        scope: Scope,
+        short: usize,
+    ) -> Result<Answer, String> {
+        let unknowns = &self.options.unknowns;
+        let query = Query::parse(resource, scope, asked.pairs, unknowns)?;
+        let cap = self.options.page_caps.get(resource.name());
+        let cap = cap.copied().unwrap_or(self.options.page_cap);
+        let paging = Paging::parse(asked.pairs, cap, unknowns.overlong)?;
+        self.churn(resource);
+        let world = self.world();
+        let ids = self.pick(&world, resource, &query);
+        let begin = (paging.page - 1).saturating_mul(paging.size).min(ids.len());
+        let end = begin.saturating_add(paging.size).min(ids.len());
+        let listed = &ids[begin..end.saturating_sub(short).max(begin)];
+        let mut body = vec![b'['];
+        for id in listed {
+            if body.len() > 1 {
+                body.push(b',');
+            }
+            world.write(resource, *id, &mut body);
+        }
+        body.push(b']');
+        let mut answer = Answer::json(StatusCode::OK, body);
+        answer.header(TOTAL, ids.len().to_string());
+        answer.header("x-page", paging.page.to_string());
+        answer.header("x-per-page", paging.size.to_string());
+        answer.header("link", self.links(asked, paging, ids.len()));
+        Ok(answer)
+    }
+
+    fn pick(&self, world: &World, resource: Resource, query: &Query) -> Arc<Vec<i64>> {
+        let key = format!("{resource} {query:?}");
+        let mut picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
+        if picked.version != world.version() || picked.lists.len() >= LISTS {
+            picked.version = world.version();
+            picked.lists.clear();
+        }
+        let list = picked.lists.entry(key);
+        let list = list.or_insert_with(|| Arc::new(world.pick(resource, query)));
+        Arc::clone(list)
+    }
+
+    /// Changes rows before every so many pages of a resource, if wanted.
+    fn churn(&self, resource: Resource) {
+        let Some(churn) = &self.options.churn else {
+            return;
+        };
+        let name = resource.name();
+        let named = churn.resources.is_empty() || churn.resources.iter().any(|one| one == name);
+        let pages = {
+            let mut counted = self.counted();
+            let pages = counted.pages.entry(resource).or_default();
+            *pages += 1;
+            *pages
+        };
+        if named && pages.is_multiple_of(churn.every.max(1)) {
+            let now = self.clock.now();
+            let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+            let rows = (churn.inserted, churn.updated, churn.deleted);
+            world.churn(resource, rows, now);
+        }
+    }
+
+    fn links(&self, asked: &Asked<'_>, paging: Paging, total: usize) -> String {
+        let last = total.div_ceil(paging.size).max(1);
+        let kept = asked.query.split('&').filter(|pair| {
+            let key = oauth::decode(pair).into_iter().next().map(|(key, _)| key);
+            !matches!(
+                key.as_deref(),
+                None | Some("page" | "page[number]" | "access_token")
+            )
+        });
+        let kept: String = kept.flat_map(|pair| ["&", pair]).collect();
+        let link = |rel, page| {
+            let (url, path) = (self.url(), asked.path);
+            format!("<{url}{path}?page={page}{kept}>; rel=\"{rel}\"")
+        };
+        let mut links = vec![link("first", 1)];
+        if paging.page > 1 {
+            links.push(link("prev", (paging.page - 1).min(last)));
+        }
+        if paging.page < last {
+            links.push(link("next", paging.page + 1));
+        }
+        links.push(link("last", last));
+        links.join(", ")
+    }
+}

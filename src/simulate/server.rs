@@ -1,0 +1,318 @@
+//! The HTTP server: takes a request through limit, fault, token, route and page, and counts it. Knows no row by its fields.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::clock::Clock;
+use super::faults::{FaultKind, Faults};
+use super::fields::Resource;
+use super::limits::Counters;
+use super::oauth::{self, Habits, Oauth, Refused};
+use super::pages::{Asked, Picked};
+use super::query::Paging;
+use super::routes;
+use super::send::{hold, send};
+use super::wire::{Line, Loopback};
+use super::world::{Recipe, Stamp, World, json};
+use super::{Options, SimulateError, control};
+
+/// What was asked so far. Requests to the control endpoints do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// All requests, for tokens too.
+    pub requests: u64,
+    /// Requests to `/v2`: those that the limits count.
+    pub hits: u64,
+    /// Requests by the status of their answer.
+    pub by_status: BTreeMap<u16, u64>,
+    /// Requests by path, without the query.
+    pub by_path: BTreeMap<String, u64>,
+    /// 429 answers because a limit was overstepped, not because a fault rule said so.
+    pub rejected_429: u64,
+    /// Answers that a fault rule spoiled.
+    pub faults: u64,
+    /// From the first hit to the last, in milliseconds.
+    pub span_ms: u64,
+}
+
+pub(crate) struct Server {
+    pub(super) options: Options,
+    url: String,
+    pub(crate) clock: Clock,
+    pub(crate) oauth: Oauth,
+    pub(crate) faults: Faults,
+    counters: Counters,
+    pub(super) world: RwLock<World>,
+    pub(super) picked: Mutex<Picked>,
+    counted: Mutex<Counted>,
+    random: Mutex<fastrand::Rng>,
+    stopping: CancellationToken,
+}
+
+#[derive(Default)]
+pub(super) struct Counted {
+    statistics: Statistics,
+    first_hit: Option<Instant>,
+    pub(super) pages: BTreeMap<Resource, u32>,
+}
+
+/// Serves until told to stop, then until every connection is closed.
+pub(crate) async fn serve(server: Arc<Server>, listener: Loopback, stopping: CancellationToken) {
+    let router = Router::new()
+        .nest("/_simulator", control::router())
+        .fallback(handle)
+        .with_state(server);
+    let service = router.into_make_service_with_connect_info::<Line>();
+    let serving = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    // An error here can only come from the listener, which retries by itself.
+    let _ = serving.await;
+}
+
+async fn handle(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request,
+) -> Response {
+    let begun = Instant::now();
+    let path = request.uri().path().to_owned();
+    let (mut answer, fault) = if path == "/oauth/token" && request.method() == Method::POST {
+        server.token(&path, request).await
+    } else {
+        server.api(&path, request).await
+    };
+    if let Some(fault) = &fault {
+        answer.spoil(fault);
+    }
+    let status = answer.status.as_u16();
+    server.count(|statistics| {
+        statistics.requests += 1;
+        *statistics.by_status.entry(status).or_default() += 1;
+        *statistics.by_path.entry(path).or_default() += 1;
+        statistics.faults += u64::from(fault.is_some());
+    });
+    answer.header("date", server.clock.date());
+    let runtime = begun.elapsed().as_secs_f64();
+    answer.header("x-runtime", format!("{runtime:.6}"));
+    send(answer, fault.as_ref(), &line, &server.stopping).await
+}
+
+impl Server {
+    pub(crate) fn build(
+        options: Options,
+        bound: SocketAddr,
+        stopping: CancellationToken,
+    ) -> Result<Self, SimulateError> {
+        let now = Stamp::from(options.start);
+        let world = World::build(&Recipe {
+            seed: options.seed,
+            scale: options.scale,
+            rows: &options.rows,
+            now,
+        })?;
+        let secret_valid_until = now.plus(options.secret_life);
+        Ok(Self {
+            url: format!("http://{bound}"),
+            clock: Clock::new(now),
+            oauth: Oauth::new(options.token_life, secret_valid_until)?,
+            faults: Faults::new(options.faults.clone(), options.seed),
+            counters: Counters::new(options.limits),
+            world: RwLock::new(world),
+            picked: Mutex::default(),
+            counted: Mutex::default(),
+            random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            options,
+            stopping,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        world.advance(self.clock.now(), by, self.options.deletions_per_day);
+        self.clock.jump(by);
+    }
+
+    pub(crate) fn rows(&self, resource: Resource) -> Vec<Value> {
+        self.world().rows(resource)
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.counted().statistics.clone()
+    }
+
+    pub(super) fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Statistics)) {
+        count(&mut self.counted().statistics);
+    }
+
+    fn count_hit(&self) {
+        let now = Instant::now();
+        let mut counted = self.counted();
+        let first = *counted.first_hit.get_or_insert(now);
+        counted.statistics.hits += 1;
+        let span = now.duration_since(first).as_millis();
+        counted.statistics.span_ms = u64::try_from(span).unwrap_or(u64::MAX);
+    }
+
+    async fn token(&self, path: &str, request: Request) -> (Answer, Option<FaultKind>) {
+        let parameters = oauth::parameters(request).await;
+        if self.options.unknowns.token_requests_count {
+            self.counters.take_hourly();
+        }
+        let fault = self.faults.fire(path, None, 1);
+        if let Some(answer) = fault.as_ref().and_then(Answer::instead) {
+            return (answer, fault);
+        }
+        let habits = Habits {
+            reuse: self.options.unknowns.token_reused,
+            revoke: self.options.unknowns.new_token_revokes,
+        };
+        let granted = if fault == Some(FaultKind::InvalidClient) {
+            Err(Refused::invalid_client())
+        } else {
+            self.oauth.grant(&parameters, self.clock.now(), habits)
+        };
+        let answer = match granted {
+            Ok(granted) => Answer::json(StatusCode::OK, json(&granted)),
+            Err(refused) => {
+                let mut answer = Answer::json(refused.status, json(&refused));
+                if refused.status == StatusCode::UNAUTHORIZED {
+                    answer.header("www-authenticate", "Bearer realm=\"42 API\"".to_owned());
+                }
+                answer
+            }
+        };
+        (answer, fault)
+    }
+
+    /// Everything that wants a token.
+    async fn api(&self, path: &str, request: Request) -> (Answer, Option<FaultKind>) {
+        let described = self.options.unknowns.described_errors;
+        let query = request.uri().query().unwrap_or_default();
+        let pairs = oauth::decode(query);
+        if !path.starts_with("/v2/") {
+            let token = oauth::bearer(request.headers(), &pairs);
+            return (self.elsewhere(path, request.method(), token), None);
+        }
+        self.count_hit();
+        let verdict = self.counters.take();
+        let limits = self.counters.limits();
+        if let Some(rejected) = verdict.rejected {
+            self.count(|statistics| statistics.rejected_429 += 1);
+            let wait = rejected.wait.as_millis().div_ceil(1_000).max(1);
+            let wait = limits.retry_after.then(|| u64::try_from(wait).ok());
+            let mut answer = Answer::too_many(rejected.hourly, wait.flatten());
+            self.sign(&mut answer);
+            answer.limits(limits, &verdict);
+            return (answer, None);
+        }
+        let resource = routes::resource(path);
+        let page = Paging::number(&pairs);
+        let fault = self.faults.fire(path, resource.map(Resource::name), page);
+        if fault == Some(FaultKind::RevokedToken) {
+            self.oauth.revoke_all();
+        }
+        self.wait().await;
+        let token = oauth::bearer(request.headers(), &pairs);
+        let asked = Asked {
+            path,
+            query,
+            pairs: &pairs,
+        };
+        let mut answer = if let Some(answer) = fault.as_ref().and_then(Answer::instead) {
+            answer
+        } else if let Err(description) = self.oauth.check(token) {
+            Answer::unauthorized(description, described)
+        } else if request.method() != Method::GET {
+            Answer::error(StatusCode::NOT_FOUND, "Not found", described)
+        } else {
+            self.show(&asked, fault.as_ref())
+        };
+        let gateway = matches!(
+            fault,
+            Some(FaultKind::Status { .. } | FaultKind::Cloudflare)
+        );
+        if !gateway {
+            self.sign(&mut answer);
+            answer.limits(limits, &verdict);
+            if answer.status == StatusCode::OK {
+                let known = request.headers().get(header::IF_NONE_MATCH);
+                let known = known.and_then(|tag| tag.to_str().ok());
+                self.tag(&mut answer, known);
+            }
+        }
+        (answer, fault)
+    }
+
+    /// Paths outside of `/v2`.
+    fn elsewhere(&self, path: &str, method: &Method, token: Option<&str>) -> Answer {
+        let described = self.options.unknowns.described_errors;
+        if path != "/oauth/token/info" || method != Method::GET {
+            return Answer::error(StatusCode::NOT_FOUND, "Not found", described);
+        }
+        match (self.oauth.check(token), self.oauth.info(token)) {
+            (Ok(()), Some(info)) => Answer::json(StatusCode::OK, json(&info)),
+            (Err(description), _) => Answer::unauthorized(description, described),
+            (Ok(()), None) => Answer::unauthorized("The access token is invalid", described),
+        }
+    }
+
+    async fn wait(&self) {
+        let (least, most) = self.options.latency.clone().into_inner();
+        if most.is_zero() {
+            return;
+        }
+        let share = {
+            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            random.f64()
+        };
+        let wait = least.as_secs_f64() + (most.saturating_sub(least)).as_secs_f64() * share;
+        hold(wait, &self.stopping).await;
+    }
+
+    /// The headers that say who asked.
+    fn sign(&self, answer: &mut Answer) {
+        answer.header("x-application-id", "4242".to_owned());
+        answer.header("x-application-name", "simulator".to_owned());
+        answer.header("x-application-roles", "None".to_owned());
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        answer.header("x-request-id", format!("{:032x}", random.u128(..)));
+        answer.header("vary", "Origin".to_owned());
+        let cache = "max-age=0, private, must-revalidate";
+        answer.header("cache-control", cache.to_owned());
+    }
+
+    fn tag(&self, answer: &mut Answer, known: Option<&str>) {
+        let mut hasher = DefaultHasher::new();
+        answer.body.hash(&mut hasher);
+        let tag = format!("W/\"{:016x}\"", hasher.finish());
+        if self.options.unknowns.conditional_get && known == Some(&tag) {
+            answer.status = StatusCode::NOT_MODIFIED;
+            answer.body.clear();
+        }
+        answer.header("etag", tag);
+    }
+}

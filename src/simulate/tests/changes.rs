@@ -1,0 +1,196 @@
+//! How the world is made and how it moves.
+
+use super::*;
+
+#[tokio::test]
+async fn a_day_passes_and_every_change_lies_in_its_window() {
+    let api = Api::start(small()).await;
+    let before = |name: &str| api.simulator.rows(name);
+    let names = [
+        "users",
+        "cursus_users",
+        "projects_users",
+        "coalitions_users",
+        "projects",
+    ];
+    let old: Vec<Vec<Value>> = names.iter().map(|name| before(name)).collect();
+    let students = ids(&api.all(STUDENTS).await);
+    api.simulator.advance(Duration::from_hours(24));
+
+    let date = header(&api.get("/v2/cursus").await, "date");
+    assert!(date.starts_with("Tue, 03 Mar 2026 06:0"), "{date}");
+    for (name, old) in names.iter().zip(old) {
+        let new = api.simulator.rows(name);
+        assert!(
+            new.len() >= old.len(),
+            "{name}: nothing vanishes by default"
+        );
+        let changed = new.iter().filter(|row| {
+            let known = old.iter().find(|known| known["id"] == row["id"]);
+            // A nested person may have changed without the row that nests them.
+            known.is_none_or(|known| known["updated_at"] != row["updated_at"])
+        });
+        let path = if *name == "projects" {
+            "/v2/cursus/21/projects"
+        } else {
+            &format!("/v2/{name}")
+        };
+        let window = "2026-03-02T06:00:00Z,2026-03-03T07:00:00Z";
+        let listed = api.all(&format!("{path}?range[updated_at]={window}")).await;
+        let changed: Vec<i64> = changed.map(|row| row["id"].as_i64().unwrap()).collect();
+        assert_eq!(sorted(ids(&listed)), sorted(changed.clone()), "{name}");
+        assert!(!changed.is_empty(), "{name}");
+    }
+    let now = ids(&api.all(STUDENTS).await);
+    assert!(
+        students.iter().any(|id| !now.contains(id)),
+        "someone graduated"
+    );
+    assert!(
+        now.iter().any(|id| !students.contains(id)),
+        "someone joined"
+    );
+}
+
+#[tokio::test]
+async fn the_same_seed_and_steps_give_the_same_world() {
+    let hour = Duration::from_hours(1);
+    let worlds = [1, 1, 2].map(|seed| async move {
+        let options = Options { seed, ..small() };
+        let simulator = Simulator::start(options).await.unwrap();
+        simulator.advance(hour);
+        let logins = |row: &Value| row["login"].as_str().unwrap().to_owned();
+        let people = simulator.rows("users");
+        let people: Vec<String> = people.iter().map(logins).collect();
+        (people, simulator.rows("projects_users").len())
+    });
+    let [first, again, other] = worlds;
+    let first = first.await;
+    assert_eq!(first, again.await);
+    assert_ne!(first, other.await);
+}
+
+#[tokio::test]
+async fn churn_shifts_pages_while_they_are_read() {
+    let churn = Churn {
+        every: 2,
+        inserted: 3,
+        updated: 1,
+        deleted: 1,
+        resources: vec!["coalitions_users".to_owned()],
+    };
+    let options = Options {
+        churn: Some(churn),
+        ..small()
+    };
+    let api = Api::start(options).await;
+    let first = api.page("/v2/coalitions_users?sort=-id&per_page=100").await;
+    let second = api
+        .page("/v2/coalitions_users?sort=-id&per_page=100&page=2")
+        .await;
+    let first: HashSet<i64> = ids(&first).into_iter().collect();
+    assert!(ids(&second).iter().any(|id| first.contains(id)));
+    assert_eq!(api.simulator.rows("coalitions_users").len(), 452);
+    for name in Resource::ALL.map(Resource::name) {
+        let churn = Churn {
+            every: 1,
+            inserted: 2,
+            updated: 2,
+            deleted: 2,
+            resources: Vec::new(),
+        };
+        let options = Options {
+            churn: Some(churn),
+            ..small()
+        };
+        let api = Api::start(options).await;
+        for _ in 0..4 {
+            api.page(&format!("/v2/{name}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn given_rows_are_served_as_they_are_and_joins_refer_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let coalition = r#"{ "id": 77, "name": "É\u00e9", "slug": "x", "image_url": "", "cover_url": null, "color": "\t#fff", "score": 1.50, "user_id": 3 }"#;
+    let coalitions = file("coalitions", &format!("[\n {coalition}\n]"));
+    let people = Simulator::start(small()).await.unwrap();
+    let users = file("users", &Value::from(people.rows("users")).to_string());
+    let mut options = small();
+    options.rows.insert("coalitions".to_owned(), coalitions);
+    options.rows.insert("users".to_owned(), users);
+    for name in ["cursus_users", "projects_users", "achievements_users"] {
+        let path = file(name, &Value::from(people.rows(name)).to_string());
+        options.rows.insert(name.to_owned(), path);
+    }
+    let api = Api::start(options).await;
+    let served = api.get("/v2/coalitions").await.text().await.unwrap();
+    assert_eq!(
+        served,
+        format!(
+            "[{}]",
+            coalition
+                .replace(": ", ":")
+                .replace(", ", ",")
+                .replace("{ ", "{")
+                .replace(" }", "}")
+        )
+    );
+    assert_eq!(api.total("/v2/coalitions/77/coalitions_users").await, 450);
+    assert_eq!(api.total(STUDENTS).await, 40);
+    for name in [
+        "users",
+        "cursus_users",
+        "projects_users",
+        "achievements_users",
+    ] {
+        assert_eq!(api.simulator.rows(name), people.rows(name), "{name}");
+    }
+
+    let broken = file("broken", r#"[{"id":1},{"name":"no id"}]"#);
+    let mut options = small();
+    options.rows.insert("cursus".to_owned(), broken);
+    let error = Simulator::start(options).await.unwrap_err();
+    assert!(matches!(error, SimulateError::Row { index: 1, .. }));
+    let mut options = small();
+    options.rows.insert("campuses".to_owned(), PathBuf::new());
+    let error = Simulator::start(options).await.unwrap_err().to_string();
+    assert!(error.contains("campus_users"), "{error}");
+}
+
+#[tokio::test]
+async fn the_quick_start_has_the_size_that_it_promises() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    for (name, least) in [
+        ("cursus", 54),
+        ("campus", 25),
+        ("projects", 938),
+        ("achievements", 8_000),
+        ("coalitions", 350),
+        ("projects_users", 900),
+        ("coalitions_users", 92_000),
+    ] {
+        assert!(simulator.rows(name).len() >= least, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rows_vanish_outright_only_if_wanted() {
+    let options = Options {
+        deletions_per_day: 40.0,
+        ..small()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    for name in ["coalitions_users", "projects_users"] {
+        let before = ids(&simulator.rows(name));
+        simulator.advance(Duration::from_hours(24));
+        let after = ids(&simulator.rows(name));
+        assert!(before.iter().any(|id| !after.contains(id)), "{name}");
+    }
+}

@@ -1,0 +1,65 @@
+//! `pages.jsonl`: one line a page, appended after the page is durable.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{StagingError, files};
+
+/// One staged page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageEntry {
+    /// Its number, from 1, within its slice.
+    pub page: u32,
+    /// The slice of a fanned-out resource, such as `campus_id=1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<String>,
+    /// Path and query that were asked for; never a token.
+    pub request: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Records in the page.
+    pub rows: u64,
+    /// Bytes of the body, before gzip.
+    pub bytes: u64,
+    /// Of the body, before gzip, in hex.
+    pub sha256: String,
+    /// `X-Total` of the answer.
+    pub x_total: Option<u64>,
+    /// Id of the first record.
+    pub first_id: Option<i64>,
+    /// Id of the last record.
+    pub last_id: Option<i64>,
+    /// When the answer was received.
+    pub fetched_at: Timestamp,
+    /// From the request to the last byte.
+    pub duration_ms: u64,
+    /// The page of the same slice that this one was read again for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u32>,
+}
+
+/// Reads a journal. A last line without its line end was being written when the power went: it is left out.
+pub(super) fn read(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
+    let bytes = files::read(path)?.unwrap_or_default();
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(&[][..], |end| &bytes[..end]);
+    if whole.is_empty() {
+        return Ok(Vec::new());
+    }
+    whole
+        .split(|byte| *byte == b'\n')
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|_| StagingError::Broken {
+                path: path.to_owned(),
+                problem: format!("line {} is not a journal line", index + 1),
+                advice: "extract this resource again (`cursus extract --full --select …`)",
+            })
+        })
+        .collect()
+}

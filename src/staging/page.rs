@@ -1,0 +1,237 @@
+//! Page files: written once and durably, read back only if their hash is right.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+use super::journal::{self, PageEntry};
+use super::manifest::Manifest;
+use super::{StagingError, files};
+
+const JOURNAL: &str = "pages.jsonl";
+const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
+
+/// What is known of a page besides its bytes.
+pub type PageMeta = PageEntry;
+
+/// Stages the pages of one resource of one run. All methods block.
+#[derive(Debug)]
+pub struct ResourceWriter {
+    directory: PathBuf,
+    journal: Mutex<File>,
+    slices: Mutex<BTreeSet<String>>,
+}
+
+impl ResourceWriter {
+    pub(super) fn create(directory: PathBuf) -> Result<Self, StagingError> {
+        files::create_dirs(&directory)?;
+        let journal = files::open_append(&directory.join(JOURNAL))?;
+        files::sync_dir(&directory)?;
+        if let Some(run) = directory.parent() {
+            files::sync_dir(run)?;
+        }
+        Ok(Self {
+            directory,
+            journal: Mutex::new(journal),
+            slices: Mutex::default(),
+        })
+    }
+
+    /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here.
+    pub fn write(&self, body: &[u8], mut entry: PageMeta) -> Result<PageEntry, StagingError> {
+        entry.bytes = body.len() as u64;
+        entry.sha256 = hex(&Sha256::digest(body));
+        let folder = self.slice_folder(entry.slice.as_deref())?;
+        let path = folder.join(page_file(entry.page));
+        files::write_atomic(&path, |file| {
+            let mut gzip = GzEncoder::new(file, Compression::default());
+            gzip.write_all(body)?;
+            gzip.finish().map(|_| ())
+        })?;
+        let mut line = serde_json::to_vec(&entry)
+            .map_err(|error| files::io_error("write", &path, error.into()))?;
+        line.push(b'\n');
+        let mut journal = self
+            .journal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // One write call, so that a line is there whole or cut at its end.
+        journal
+            .write_all(&line)
+            .and_then(|()| journal.sync_data())
+            .map_err(|error| files::io_error("write", &self.directory.join(JOURNAL), error))?;
+        Ok(entry)
+    }
+
+    fn slice_folder(&self, slice: Option<&str>) -> Result<PathBuf, StagingError> {
+        let Some(slice) = slice else {
+            return Ok(self.directory.clone());
+        };
+        let folder = self.directory.join(slice);
+        let mut made = self
+            .slices
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if made.insert(slice.to_owned()) {
+            files::create_dirs(&folder)?;
+            files::sync_dir(&self.directory)?;
+        }
+        Ok(folder)
+    }
+
+    /// SHA-256 of the journal as it is now, in hex: what a manifest seals.
+    pub fn journal_sha256(&self) -> Result<String, StagingError> {
+        let path = self.directory.join(JOURNAL);
+        Ok(hex(&Sha256::digest(
+            files::read(&path)?.unwrap_or_default(),
+        )))
+    }
+}
+
+/// The pages of a final resource.
+#[derive(Clone, Debug)]
+pub struct StagedResource {
+    directory: PathBuf,
+    manifest: Manifest,
+    pages: Vec<PageEntry>,
+}
+
+impl StagedResource {
+    pub(super) fn open(directory: PathBuf, manifest: Manifest) -> Result<Self, StagingError> {
+        let path = directory.join(JOURNAL);
+        let bytes = files::read(&path)?.unwrap_or_default();
+        if hex(&Sha256::digest(&bytes)) != manifest.journal_sha256 {
+            return Err(StagingError::Broken {
+                path,
+                problem: "it was changed after the manifest was written".to_owned(),
+                advice: EXTRACT_AGAIN,
+            });
+        }
+        let mut pages = journal::read(&path)?;
+        // Records of a later answer are newer: the load takes the order of pages for the order of time.
+        pages.sort_by(|a, b| {
+            (a.fetched_at, &a.slice, a.page).cmp(&(b.fetched_at, &b.slice, b.page))
+        });
+        for page in &pages {
+            if page.slice.as_deref().is_some_and(|slice| !is_slice(slice)) {
+                return Err(StagingError::Broken {
+                    path,
+                    problem: format!("page {} names a slice that is no slice", page.page),
+                    advice: EXTRACT_AGAIN,
+                });
+            }
+        }
+        Ok(Self {
+            directory,
+            manifest,
+            pages,
+        })
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its pages, in the order in which they were received.
+    pub fn pages(&self) -> &[PageEntry] {
+        &self.pages
+    }
+
+    /// The file of a page, relative to the run's directory: `users/page-00001.json.gz`.
+    pub fn file(&self, page: &PageEntry) -> PathBuf {
+        Path::new(self.manifest.resource.as_str()).join(Self::inside(page))
+    }
+
+    /// The error for a page whose bytes are those received, but no records can be read from them.
+    pub fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
+        StagingError::Broken {
+            path: self.directory.join(Self::inside(page)),
+            problem: problem.to_owned(),
+            advice: EXTRACT_AGAIN,
+        }
+    }
+
+    fn inside(page: &PageEntry) -> PathBuf {
+        let folder = page.slice.as_deref().unwrap_or_default();
+        Path::new(folder).join(page_file(page.page))
+    }
+
+    /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
+    pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
+        let path = self.directory.join(Self::inside(page));
+        let broken = |problem: &str| StagingError::Broken {
+            path: path.clone(),
+            problem: problem.to_owned(),
+            advice: EXTRACT_AGAIN,
+        };
+        let file = File::open(&path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                broken("the journal lists this page, but it is not there")
+            } else {
+                files::io_error("read", &path, error)
+            }
+        })?;
+        body.clear();
+        let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
+        // The journal may lie: no more memory is taken in advance than pages are known to need.
+        body.reserve(expected.min(64 << 20));
+        // One byte more than announced tells a longer file without reading it all.
+        let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
+            .take(page.bytes.saturating_add(1));
+        match gunzip.read_to_end(body) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(broken("the file is cut off"));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+                ) =>
+            {
+                return Err(broken("the file is not gzip, or damaged"));
+            }
+            Err(error) => return Err(files::io_error("read", &path, error)),
+        }
+        if body.len() as u64 != page.bytes || hex(&Sha256::digest(&body)) != page.sha256 {
+            return Err(broken(
+                "the content is not what was received (its checksum differs)",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn page_file(page: u32) -> String {
+    format!("page-{page:05}.json.gz")
+}
+
+/// `user_id=12` or `user_id=12..99`: a plain directory name.
+fn is_slice(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, ids)| {
+        crate::name::Name::parse(name).is_ok()
+            && !ids.is_empty()
+            && ids
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+    })
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

@@ -1,0 +1,378 @@
+//! One run: its directory, its `run.json`, and the resources in it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, Mode, State};
+use super::page::{ResourceWriter, StagedResource, hex};
+use super::{StagingError, files};
+use crate::name::Name;
+
+const RECORD: &str = "run.json";
+const MANIFEST: &str = "manifest.json";
+const EXTRACT_AGAIN: &str = "move this run's directory away, then extract again";
+
+/// A run's name: its start in UTC, such as `20261123T020000Z`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(String);
+
+impl RunId {
+    fn at(time: Timestamp) -> Self {
+        Self(time.strftime("%Y%m%dT%H%M%SZ").to_string())
+    }
+
+    /// The id of `…/2026-11-23/T020000Z`.
+    pub(super) fn of_directory(path: &Path) -> Option<Self> {
+        let time = path.file_name()?.to_str()?;
+        let day = path.parent()?.file_name()?.to_str()?;
+        let shape = |text: &str, wanted: &str| {
+            text.len() == wanted.len()
+                && text.bytes().zip(wanted.bytes()).all(|(byte, wanted)| {
+                    byte == wanted || (wanted == b'0' && byte.is_ascii_digit())
+                })
+        };
+        (shape(day, "0000-00-00") && shape(time, "T000000Z"))
+            .then(|| Self(format!("{}{time}", day.replace('-', ""))))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its day, `2026-11-23`.
+    pub fn day(&self) -> String {
+        let text = &self.0;
+        format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..8])
+    }
+
+    fn directory(&self) -> PathBuf {
+        Path::new(&self.day()).join(&self.0[8..])
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// `--select`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub select: Vec<Name>,
+    /// `--exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Name>,
+    /// `--full`.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every resource is complete or drifted.
+    Complete,
+    /// Some resource is not.
+    Partial,
+    /// It was stopped before its end: hits used up, or a signal.
+    Stopped,
+    /// Nothing could be read.
+    Failed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One resource in the summary of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResourceSummary {
+    /// The resource.
+    pub name: Name,
+    /// Full or delta; none if it was skipped or never began.
+    pub mode: Option<Mode>,
+    /// `complete`, `drifted`, `partial`; or `skipped`, `failed`.
+    pub state: String,
+    /// Pages staged.
+    pub pages: u64,
+    /// Requests.
+    pub hits: u64,
+    /// Records staged.
+    pub rows: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Announced by the server.
+    pub x_total: Option<u64>,
+    /// Why this mode, and what went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl ResourceSummary {
+    /// Of a resource that has no manifest.
+    pub fn without_pages(name: Name, state: &str, note: String) -> Self {
+        Self {
+            name,
+            mode: None,
+            state: state.to_owned(),
+            pages: 0,
+            hits: 0,
+            rows: 0,
+            bytes: 0,
+            x_total: None,
+            notes: vec![note],
+        }
+    }
+
+    /// Whether something is missing.
+    pub fn is_incomplete(&self) -> bool {
+        !matches!(self.state.as_str(), "complete" | "drifted" | "skipped")
+    }
+}
+
+impl From<&Manifest> for ResourceSummary {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            name: manifest.resource.clone(),
+            mode: Some(manifest.mode),
+            state: manifest.state.to_string(),
+            pages: manifest.pages,
+            hits: manifest.hits,
+            rows: manifest.rows,
+            bytes: manifest.bytes,
+            x_total: manifest.x_total,
+            notes: manifest.evidence.notes.clone(),
+        }
+    }
+}
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Of this file: 1.
+    pub format: u32,
+    /// The run's id.
+    pub run_id: RunId,
+    /// The order of runs: later is higher.
+    pub seq: u64,
+    /// Full if every resource was read in full.
+    pub mode: Option<Mode>,
+    /// What was asked for.
+    pub selection: Selection,
+    /// The program's version.
+    pub version: String,
+    /// Host of the API.
+    pub host: Option<String>,
+    /// Start, by this machine's clock.
+    pub started_at: Timestamp,
+    /// End.
+    pub finished_at: Option<Timestamp>,
+    /// `open` until the run has ended, then `closed`.
+    pub state: RunState,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Requests, failed ones included.
+    pub hits: u64,
+    /// Rate-limit figures.
+    #[serde(default)]
+    pub rate: serde_json::Map<String, serde_json::Value>,
+    /// One a resource.
+    #[serde(default)]
+    pub resources: Vec<ResourceSummary>,
+}
+
+/// Whether a run may still grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// It is being written, or its process died.
+    Open,
+    /// Nothing will be added.
+    Closed,
+}
+
+/// A run on disk.
+#[derive(Clone, Debug)]
+pub struct Run {
+    directory: PathBuf,
+    record: RunRecord,
+}
+
+impl Run {
+    /// Makes the directory of a run that starts at `now`, or at the next second that is free.
+    pub(super) fn create(
+        root: &Path,
+        now: Timestamp,
+        seq: u64,
+        selection: Selection,
+    ) -> Result<Self, StagingError> {
+        let mut time = now;
+        loop {
+            let id = RunId::at(time);
+            files::create_dirs(&root.join(id.day()))?;
+            let directory = root.join(id.directory());
+            if !files::create_dir_exclusive(&directory)? {
+                time = time
+                    .saturating_add(SignedDuration::from_secs(1))
+                    .unwrap_or(time);
+                continue;
+            }
+            let run = Self {
+                record: RunRecord {
+                    format: 1,
+                    run_id: id.clone(),
+                    seq,
+                    mode: None,
+                    selection,
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    host: None,
+                    started_at: now,
+                    finished_at: None,
+                    state: RunState::Open,
+                    outcome: None,
+                    hits: 0,
+                    rate: serde_json::Map::new(),
+                    resources: Vec::new(),
+                },
+                directory,
+            };
+            run.save()?;
+            for folder in [root.join(id.day()), root.to_owned()] {
+                files::sync_dir(&folder)?;
+            }
+            return Ok(run);
+        }
+    }
+
+    /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
+    pub(super) fn open(directory: &Path, id: RunId) -> Result<Option<Self>, StagingError> {
+        let path = directory.join(RECORD);
+        let Some(record) = files::read_json::<RunRecord>(&path, EXTRACT_AGAIN)? else {
+            return Ok(None);
+        };
+        if record.run_id != id {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!("it belongs to the run {}", record.run_id),
+                advice: "move the run back where it was made",
+            });
+        }
+        Ok(Some(Self {
+            directory: directory.to_owned(),
+            record,
+        }))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.record.run_id
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its `run.json`.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// Whether it may still grow.
+    pub fn is_open(&self) -> bool {
+        self.record.state == RunState::Open
+    }
+
+    /// Changes and writes its `run.json`.
+    pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), StagingError> {
+        change(&mut self.record);
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), StagingError> {
+        files::write_json(&self.directory.join(RECORD), &self.record)
+    }
+
+    /// Begins to stage a resource.
+    pub fn writer(&self, resource: &Name) -> Result<ResourceWriter, StagingError> {
+        ResourceWriter::create(self.directory.join(resource.as_str()))
+    }
+
+    /// Writes a resource's manifest: it is final now.
+    pub fn seal(&self, manifest: &Manifest) -> Result<(), StagingError> {
+        let path = self
+            .directory
+            .join(manifest.resource.as_str())
+            .join(MANIFEST);
+        files::write_json(&path, manifest)
+    }
+
+    /// The manifest of a resource, if it is final.
+    pub fn manifest(&self, resource: &Name) -> Result<Option<Manifest>, StagingError> {
+        let path = self.directory.join(resource.as_str()).join(MANIFEST);
+        let manifest: Option<Manifest> = files::read_json(&path, EXTRACT_AGAIN)?;
+        if let Some(manifest) = &manifest
+            && manifest.resource != *resource
+        {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!("it is the manifest of `{}`", manifest.resource),
+                advice: EXTRACT_AGAIN,
+            });
+        }
+        Ok(manifest)
+    }
+
+    /// SHA-256 of a resource's manifest, in hex; empty if it has none.
+    pub fn manifest_hash(&self, resource: &Name) -> Result<String, StagingError> {
+        let path = self.directory.join(resource.as_str()).join(MANIFEST);
+        Ok(files::read(&path)?.map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
+    }
+
+    /// Names of the resources that have a directory in this run, sorted.
+    pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
+        let entries = std::fs::read_dir(&self.directory)
+            .map_err(|source| files::io_error("list", &self.directory, source))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| files::io_error("list", &self.directory, source))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && let Some(name) = entry.file_name().to_str().and_then(|n| Name::parse(n).ok())
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The final pages of a resource; `None` if it is not final.
+    pub fn staged(&self, resource: &Name) -> Result<Option<StagedResource>, StagingError> {
+        let Some(manifest) = self.manifest(resource)? else {
+            return Ok(None);
+        };
+        let directory = self.directory.join(resource.as_str());
+        StagedResource::open(directory, manifest).map(Some)
+    }
+
+    /// What a summary says of a resource, from its manifest if it has one.
+    pub fn state_of(&self, resource: &Name) -> Result<Option<State>, StagingError> {
+        Ok(self.manifest(resource)?.map(|manifest| manifest.state))
+    }
+}

@@ -1,0 +1,318 @@
+//! Finding the mapped values of a record in one walk over its JSON text.
+//!
+//! Pointers are compiled into a tree; what no pointer wants is skipped without being built. A found value
+//! stays a slice of the page's text until somebody knows its type.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::pointer::Pointer;
+
+/// A compiled set of pointers. Each has a slot, numbered in the order of [`Walker::add`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Walker {
+    root: Node,
+    slots: usize,
+}
+
+/// The values of one record: JSON text by slot, `None` where the record has no such value.
+pub(crate) type Slots<'j> = Vec<Option<&'j str>>;
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Slots that want this value whole.
+    wanted_by: Vec<usize>,
+    /// Slots of values inside this one.
+    below: Vec<usize>,
+    children: Vec<(String, Node)>,
+}
+
+impl Node {
+    fn slot_of(&self, tokens: &[String]) -> Option<usize> {
+        let Some((first, rest)) = tokens.split_first() else {
+            return self.wanted_by.first().copied();
+        };
+        let (_, child) = self.children.iter().find(|(key, _)| key == first)?;
+        child.slot_of(rest)
+    }
+}
+
+impl Walker {
+    /// Wants the value at `pointer`; gives its slot.
+    pub(crate) fn add(&mut self, pointer: &Pointer) -> usize {
+        let next = self.slots;
+        let known = self.root.slot_of(pointer.tokens());
+        let mut node = &mut self.root;
+        for token in pointer.tokens() {
+            if known.is_none() {
+                node.below.push(next);
+            }
+            let at = node
+                .children
+                .iter()
+                .position(|(key, _)| key == token)
+                .unwrap_or_else(|| {
+                    node.children.push((token.clone(), Node::default()));
+                    node.children.len() - 1
+                });
+            node = &mut node.children[at].1;
+        }
+        if let Some(slot) = node.wanted_by.first() {
+            return *slot;
+        }
+        node.wanted_by.push(self.slots);
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    /// Walks a page: a JSON array of records. `each` gets every record's index and values.
+    /// The error is where the text stops being such an array.
+    pub(crate) fn page<'j>(
+        &self,
+        text: &'j str,
+        each: impl FnMut(u64, &Slots<'j>),
+    ) -> Result<(), serde_json::Error> {
+        let mut parser = serde_json::Deserializer::from_str(text);
+        parser.deserialize_seq(Records { walker: self, each })?;
+        parser.end()
+    }
+
+    fn clear<'j>(&self, slots: &mut Slots<'j>) {
+        slots.clear();
+        slots.resize(self.slots, None);
+    }
+}
+
+struct Records<'w, F> {
+    walker: &'w Walker,
+    each: F,
+}
+
+impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let mut slots = Slots::new();
+        for index in 0.. {
+            self.walker.clear(&mut slots);
+            let seed = Value {
+                node: &self.walker.root,
+                slots: &mut slots,
+            };
+            if list.next_element_seed(seed)?.is_none() {
+                break;
+            }
+            (self.each)(index, &slots);
+        }
+        Ok(())
+    }
+}
+
+/// A value at which pointers end, pass through, or both.
+struct Value<'n, 's, 'de> {
+    node: &'n Node,
+    slots: &'s mut Slots<'de>,
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.node.wanted_by.is_empty() {
+            return deserializer.deserialize_any(Inside {
+                node: self.node,
+                slots: self.slots,
+            });
+        }
+        let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
+        for slot in &self.node.wanted_by {
+            self.slots[*slot] = Some(raw);
+        }
+        if self.node.children.is_empty() {
+            return Ok(());
+        }
+        let mut parser = serde_json::Deserializer::from_str(raw);
+        parser
+            .deserialize_any(Inside {
+                node: self.node,
+                slots: self.slots,
+            })
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Inside an object or array that pointers pass through; any other value has nothing for them.
+struct Inside<'n, 's, 'de> {
+    node: &'n Node,
+    slots: &'s mut Slots<'de>,
+}
+
+impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let children = &self.node.children;
+        // Records of a page have their keys in the same order, so the next child is the best guess.
+        let mut guess = 0;
+        while let Some(found) = map.next_key_seed(Key { children, guess })? {
+            let Some(child) = found else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            guess = child + 1;
+            // Of a key that is there twice, the last one counts with all that is in it.
+            for slot in &children[child].1.below {
+                self.slots[*slot] = None;
+            }
+            map.next_value_seed(Value {
+                node: &children[child].1,
+                slots: self.slots,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        for index in 0_usize.. {
+            let child = self
+                .node
+                .children
+                .iter()
+                .find(|(key, _)| key.parse() == Ok(index));
+            let more = match child {
+                Some((_, node)) => list
+                    .next_element_seed(Value {
+                        node,
+                        slots: self.slots,
+                    })?
+                    .is_some(),
+                None => list.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A key, recognised without being copied.
+struct Key<'n> {
+    children: &'n [(String, Node)],
+    guess: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        let from = self.guess.min(self.children.len());
+        let (before, after) = self.children.split_at(from);
+        let find = |part: &[(String, Node)]| part.iter().position(|(name, _)| name == key);
+        Ok(find(after).map(|at| at + from).or_else(|| find(before)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a-c\"\\\\é\n]{0,4}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn pointer() -> impl Strategy<Value = Pointer> {
+        prop::collection::vec("[a-c0-2]", 0..4).prop_map(|tokens| {
+            let text: String = tokens.iter().map(|token| format!("/{token}")).collect();
+            Pointer::parse(&text).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_pointer_finds_what_it_points_at(
+            records in prop::collection::vec(json(), 0..4),
+            pointers in prop::collection::vec(pointer(), 1..6),
+        ) {
+            let mut walker = Walker::default();
+            let slots: Vec<usize> = pointers.iter().map(|pointer| walker.add(pointer)).collect();
+            let text = serde_json::to_string_pretty(&records).unwrap();
+            let mut seen = 0;
+            walker.page(&text, |index, values| {
+                seen += 1;
+                for (pointer, slot) in pointers.iter().zip(&slots) {
+                    let found = values[*slot].map(|raw| serde_json::from_str::<serde_json::Value>(raw).unwrap());
+                    let wanted = pointer.find(&records[usize::try_from(index).unwrap()]);
+                    assert_eq!(found.as_ref(), wanted, "{pointer} in {text}");
+                }
+            }).unwrap();
+            prop_assert_eq!(seen, records.len());
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[\\[\\]{}\",:a0-9 \\\\]{0,40}") {
+            let mut walker = Walker::default();
+            walker.add(&Pointer::key("a"));
+            let _ = walker.page(&text, |_, _| {});
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What every test stands on: a database and a simulator of its own, and a directory in which the binary runs. Knows no promise.
+
+pub(crate) mod api;
+pub(crate) mod oracle;
+pub(crate) mod snapshot;
+pub(crate) mod workdir;
+
+// The unit tests' cluster serves these tests as well: one implementation, one server for both.
+use cursus::database::embedded;
+#[expect(dead_code, reason = "some of it serves the unit tests alone")]
+#[path = "../../src/database/testing.rs"]
+pub(crate) mod testing;
+
+pub(crate) use api::{simulator, small};
+pub(crate) use workdir::{Ran, Workdir};

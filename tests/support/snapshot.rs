@@ -1,0 +1,43 @@
+//! Snapshots of what people read, without what differs from run to run. Knows no promise.
+
+use super::{Ran, Workdir};
+
+/// What differs from run to run, in the order of replacement.
+const VARYING: [(&str, &str); 9] = [
+    (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
+    (r"\d{8}T\d{6}Z", "[RUN]"),
+    (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
+    (
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00)?",
+        "[TIME]",
+    ),
+    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
+    (r"test_\d+_\d+", "[DATABASE]"),
+    (
+        r"(\d+(ms|us|ns|s|m|h|days?|months?|years?) ?)+\b",
+        "[DURATION]",
+    ),
+    (r"host=\S+", "host=[SOCKET]"),
+    (r"[ \t]+\n", "\n"),
+];
+
+/// The snapshot settings of a working directory.
+pub(crate) fn settings(workdir: &Workdir) -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let root = workdir.path("").display().to_string();
+    let root = root.trim_end_matches('/').replace('.', r"\.");
+    settings.add_filter(&root, "[DIR]");
+    for (pattern, name) in VARYING {
+        settings.add_filter(pattern, name);
+    }
+    settings
+}
+
+/// Compares what a command said, on both streams, and its exit code.
+#[track_caller]
+pub(crate) fn assert_said(name: &str, workdir: &Workdir, ran: &Ran) {
+    settings(workdir).bind(|| insta::assert_snapshot!(name, ran.to_string()));
+}

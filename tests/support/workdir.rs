@@ -1,0 +1,279 @@
+//! A directory of its own in which the real binary runs, with nothing of this process's environment. Knows no promise.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use cursus::simulate::Simulator;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::testing;
+
+/// Longer than any command takes; a hang fails its test instead of blocking all.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// An address at which nobody listens.
+pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
+/// A database that nobody serves.
+pub(crate) const NO_DATABASE: &str = "postgres://cursus@127.0.0.1:1/mirror";
+
+/// The pipeline that is shipped.
+pub(crate) const PIPELINE: &str = include_str!("../../pipeline.toml");
+
+/// A directory, its environment, and an empty database.
+pub(crate) struct Workdir {
+    root: PathBuf,
+    environment: BTreeMap<&'static str, OsString>,
+    /// A session in the database of [`Self::new_database`] that is in use.
+    pub(crate) client: Client,
+    _dir: TempDir,
+}
+
+impl Workdir {
+    /// A directory that knows a simulator's address and credentials, and a new database.
+    pub(crate) async fn with(simulator: &Simulator) -> Self {
+        let mut workdir = Self::new().await;
+        workdir.use_api(simulator);
+        workdir
+    }
+
+    /// A directory with a new database, without an API: its address leads nowhere, there are no credentials.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("cursus-")
+            .tempdir()
+            .unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let mut environment = BTreeMap::from([
+            ("HOME", root.clone().into_os_string()),
+            ("XDG_STATE_HOME", root.join(".state").into_os_string()),
+            ("TMPDIR", std::env::temp_dir().into_os_string()),
+            ("CURSUS_API_URL", NOBODY.into()),
+        ]);
+        // Where the system's programs are, PostgreSQL's among them, and where coverage goes.
+        for name in ["PATH", "CURSUS_PG_BIN", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                environment.insert(name, value);
+            }
+        }
+        let client = testing::database().await;
+        environment.insert("CURSUS_DATABASE_URL", url_of(&client).await.into());
+        Self {
+            root,
+            environment,
+            client,
+            _dir: dir,
+        }
+    }
+
+    /// From now on commands ask this simulator.
+    pub(crate) fn use_api(&mut self, simulator: &Simulator) {
+        self.set("CURSUS_API_URL", simulator.url());
+        self.set("CURSUS_CLIENT_ID", simulator.client_id());
+        self.set("CURSUS_CLIENT_SECRET", simulator.client_secret());
+    }
+
+    /// From now on commands reach no API and have no credentials.
+    pub(crate) fn without_api(&mut self) {
+        self.set("CURSUS_API_URL", NOBODY);
+        self.unset("CURSUS_CLIENT_ID");
+        self.unset("CURSUS_CLIENT_SECRET");
+    }
+
+    /// From now on commands and queries go to another, empty database.
+    pub(crate) async fn new_database(&mut self) {
+        self.client = testing::database().await;
+        let url = url_of(&self.client).await;
+        self.set("CURSUS_DATABASE_URL", url);
+    }
+
+    /// Sets a variable of the commands' environment.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.insert(name, value.into());
+    }
+
+    /// Takes a variable out of the commands' environment.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.environment.remove(name);
+    }
+
+    /// What the commands see in a variable.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        self.environment[name].to_str().unwrap()
+    }
+
+    /// The path of a file in the directory.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Writes a file, with the directories above it.
+    pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Writes the shipped `pipeline.toml` with these texts replaced, each of which must be there.
+    #[track_caller]
+    pub(crate) fn pipeline(&self, replacements: &[(&str, &str)]) {
+        let mut text = PIPELINE.to_owned();
+        for (from, to) in replacements {
+            assert!(text.contains(from), "pipeline.toml does not hold: {from}");
+            text = text.replace(from, to);
+        }
+        self.write("pipeline.toml", text);
+    }
+
+    /// Runs the binary in the directory, to its end.
+    pub(crate) async fn cursus<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Ran {
+        let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
+        let running = Command::new(env!("CARGO_BIN_EXE_cursus"))
+            .args(&arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, running)
+            .await
+            .unwrap_or_else(|_| panic!("cursus {} hangs", arguments.join(" ")))
+            .unwrap();
+        Ran {
+            command: arguments.join(" "),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs the binary with `--json -q`, expects it to succeed, and gives the document.
+    pub(crate) async fn json<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Value {
+        self.json_exits(0, arguments).await
+    }
+
+    /// Runs the binary with `--json -q`, expects this exit code, and gives the document.
+    pub(crate) async fn json_exits<S: AsRef<str>>(
+        &self,
+        code: i32,
+        arguments: impl AsRef<[S]>,
+    ) -> Value {
+        let mut all: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
+        all.extend(["--json", "-q"]);
+        self.cursus(all).await.exits(code).json()
+    }
+
+    /// The rows of a query, every value as text.
+    pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let messages = self
+            .client
+            .simple_query(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}\n{:?}", error.as_db_error()));
+        messages
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(
+                    (0..row.len())
+                        .map(|i| row.get(i).map(str::to_owned))
+                        .collect(),
+                ),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The first column of a query, nulls as an empty text.
+    pub(crate) async fn column(&self, sql: &str) -> Vec<String> {
+        let rows = self.query(sql).await;
+        rows.into_iter()
+            .map(|row| row.into_iter().next().flatten().unwrap_or_default())
+            .collect()
+    }
+
+    /// The number that a query gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let column = self.column(sql).await;
+        column
+            .first()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("no number: {sql}\n{column:?}"))
+    }
+}
+
+/// The URL of a session's database.
+async fn url_of(client: &Client) -> String {
+    let row = client
+        .query_one("SELECT current_database()::text", &[])
+        .await
+        .unwrap();
+    let socket = testing::cluster().await.socket_dir().display().to_string();
+    format!(
+        "postgres://cursus@{}/{}",
+        socket.replace('/', "%2F"),
+        row.get::<_, String>(0)
+    )
+}
+
+/// A command that has ended.
+#[derive(Clone)]
+pub(crate) struct Ran {
+    command: String,
+    /// The exit code; none: killed by a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Fails unless it ended with this exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// The JSON document on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is no JSON document ({error}): {self}"))
+    }
+
+    /// Fails unless stderr says this.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(
+            self.stderr.contains(text),
+            "stderr does not say {text:?}: {self}"
+        );
+        self
+    }
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self
+            .code
+            .map_or("a signal".to_owned(), |code| code.to_string());
+        write!(
+            f,
+            "\n$ cursus {}\nended with {code}\n--- stdout\n{}--- stderr\n{}---",
+            self.command, self.stdout, self.stderr
+        )
+    }
+}
+
+/// Everything, as a snapshot shows it.
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
