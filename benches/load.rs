@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench load`; the number of rows and of rounds may follow: `-- 1000000 3`.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

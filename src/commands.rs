@@ -49,7 +49,9 @@ pub fn main(cli: &Cli) -> Exit {
                 }
             },
             exit = signal() => {
-                eprint_line("stopped by a signal; staged pages and committed rows are kept, run the command again to go on");
+                let said = "stopped by a signal; staged pages and committed rows are kept, run the command again to go on";
+                let failure = Failure::new(exit, said);
+                say_error(&cli.global, &failure);
                 exit
             }
         }
@@ -152,7 +154,7 @@ fn say_error(global: &Global, failure: &Failure) {
     let sentence = chain(failure.error.as_ref());
     if global.json && failure.exit != Exit::Done {
         print_json(&serde_json::json!({
-            "state": "failed",
+            "state": if failure.exit >= Exit::Interrupted { "stopped" } else { "failed" },
             "exit_code": failure.exit.code(),
             "errors": [sentence],
         }));

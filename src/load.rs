@@ -16,7 +16,6 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use tracing::{info, warn};
@@ -239,6 +238,12 @@ impl<'c> Loader<'c> {
                 loaded.derives_failed.push((derive.name.clone(), error));
             }
         }
+        let changed: BTreeSet<Name> = merged
+            .values()
+            .flat_map(|resource| &resource.tables)
+            .filter(|table| table.counts.changed() > 0)
+            .map(|table| table.counts.name.clone())
+            .collect();
         for name in &order {
             let Some(resource) = merged.remove(*name) else {
                 continue;
@@ -249,11 +254,12 @@ impl<'c> Loader<'c> {
                 resource: name,
             };
             let hash = run.manifest_hash(name)?;
-            let tables: Vec<_> = resource
-                .tables
-                .into_iter()
-                .map(|table| (table.counts, json!({})))
-                .collect();
+            let mut tables = Vec::new();
+            for table in resource.tables {
+                let dangling =
+                    merge::dangling(&transaction, books, &table.mapping, &changed).await?;
+                tables.push((table.counts, dangling));
+            }
             books
                 .note_load(&transaction, &resource.manifest, &hash, &tables)
                 .await?;

@@ -73,14 +73,12 @@ impl History {
                 match run.manifest(&resource.name) {
                     Ok(None) => {}
                     Ok(Some(manifest)) => {
-                        history
-                            .entry(resource.name.clone())
-                            .or_default()
-                            .push(Read {
-                                run_id: run.id().clone(),
-                                seq: run.record().seq,
-                                manifest,
-                            })
+                        let read = Read {
+                            run_id: run.id().clone(),
+                            seq: run.record().seq,
+                            manifest,
+                        };
+                        history.entry(resource.name.clone()).or_default().push(read);
                     }
                     Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
                     Err(error) => return Err(error),

@@ -161,7 +161,7 @@ impl Staging {
             })?;
             if entry.file_type().is_dir()
                 && let Some(id) = RunId::of_directory(entry.path())
-                && let Some(run) = Run::open(entry.path(), id)?
+                && let Some(run) = Run::open(entry.path(), &id)?
             {
                 runs.push(run);
             }
@@ -179,7 +179,7 @@ impl Staging {
                 .ok()
                 .and_then(|path| RunId::of_directory(&path));
             let run = match id {
-                Some(id) => Run::open(path, id)?,
+                Some(id) => Run::open(path, &id)?,
                 None => None,
             };
             return run.ok_or_else(|| {

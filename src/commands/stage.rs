@@ -27,7 +27,10 @@ pub(super) fn run(
         StageCommand::Ls {
             run: Some(run),
             resource: Some(resource),
-        } => list_pages(global, &staged(&settings.staging.find(run)?, resource)?),
+        } => {
+            let staged = staged(&settings.staging.find(run)?, resource)?;
+            Ok(list_pages(global, &staged))
+        }
         StageCommand::Cat { run, resource, id } => {
             let run = settings.staging.find(run)?;
             let resources = match resource {

@@ -290,6 +290,23 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// What the last load of a table counted as dangling.
+    pub(super) async fn last_dangling(
+        &self,
+        transaction: &Transaction<'_>,
+        table: &Name,
+    ) -> Result<Option<Value>, LoadError> {
+        let row = transaction
+            .query_opt(
+                "SELECT dangling FROM pipeline.load WHERE schema_name = $1 AND resource = $2 AND table_name = $3 \
+                 ORDER BY seq DESC, id DESC LIMIT 1",
+                &[&self.schema, &self.resource.as_str(), &table.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.load"))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
     /// Takes this resource's entries of an earlier load of the same run out of quarantine.
     pub(super) async fn forget_quarantine(
         &self,

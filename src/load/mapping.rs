@@ -53,7 +53,12 @@ impl Mapping {
         let key = key(table, &shape, &columns, &mut problem);
         let resource = config.resource(table.from.as_str());
         let cursor = cursor(resource, &columns);
-        for reference in table.owner.iter().chain(&table.within) {
+        for reference in table
+            .owner
+            .iter()
+            .chain(&table.within)
+            .chain(&table.references)
+        {
             if !columns
                 .iter()
                 .any(|column| column.name == reference.column.as_str())

@@ -1,7 +1,7 @@
 //! Staged tables → the mirror: what is new is inserted, what differs is updated, the rest is not touched.
 //! Then, when every resource of the run is in, what is gone is deleted behind the guard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -372,6 +372,34 @@ impl<'a> Table<'a> {
             .map_err(self.failed("count the table"))?;
         Ok(unsigned(row.get(0)))
     }
+}
+
+/// References of a table that lead nowhere, by column. Counted anew when a table at either end has `changed`;
+/// else as in the load before.
+pub(super) async fn dangling(
+    transaction: &Transaction<'_>,
+    books: Books<'_>,
+    mapping: &Mapping,
+    changed: &BTreeSet<Name>,
+) -> Result<Value, LoadError> {
+    let table = &mapping.table;
+    let is_changed = changed.contains(&table.name)
+        || table
+            .references
+            .iter()
+            .any(|reference| changed.contains(&reference.table));
+    if !is_changed && let Some(known) = books.last_dangling(transaction, &table.name).await? {
+        return Ok(known);
+    }
+    let mut counts = serde_json::Map::new();
+    for (column, statement) in Statements::new(mapping, books.schema).count_dangling(books.schema) {
+        let row = transaction
+            .query_one(&statement, &[])
+            .await
+            .map_err(LoadError::at(format!("count references of {}", table.name)))?;
+        counts.insert(column.to_owned(), unsigned(row.get(0)).into());
+    }
+    Ok(counts.into())
 }
 
 /// How many rows may go from a table of so many.

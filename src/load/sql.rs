@@ -194,6 +194,28 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
+    pub(super) fn count_dangling(&self, schema: &str) -> Vec<(&'m str, String)> {
+        self.mapping
+            .table
+            .references
+            .iter()
+            .map(|reference| {
+                let column = reference.column.as_str();
+                let statement = format!(
+                    "SELECT count(*) FROM {} AS t WHERE t.{column} IS NOT NULL AND NOT EXISTS \
+                     (SELECT FROM {}.{} AS r WHERE r.{} = t.{column})",
+                    self.target,
+                    Quoted(schema),
+                    Quoted(reference.table.as_str()),
+                    Quoted(reference.target.as_str()),
+                    column = Quoted(column),
+                );
+                (column, statement)
+            })
+            .collect()
+    }
+
     pub(super) fn is_empty(&self) -> String {
         format!("SELECT NOT EXISTS (SELECT FROM {})", self.target)
     }

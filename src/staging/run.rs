@@ -261,12 +261,12 @@ impl Run {
     }
 
     /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
-    pub(super) fn open(directory: &Path, id: RunId) -> Result<Option<Self>, StagingError> {
+    pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
         let path = directory.join(RECORD);
         let Some(record) = files::read_json::<RunRecord>(&path, EXTRACT_AGAIN)? else {
             return Ok(None);
         };
-        if record.run_id != id {
+        if record.run_id != *id {
             return Err(StagingError::Broken {
                 path,
                 problem: format!("it belongs to the run {}", record.run_id),
