@@ -146,6 +146,18 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// Takes out of quarantine what an earlier load of the same pages put there: this load says it anew.
+    pub(super) async fn forget_quarantine(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
+                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("begin anew in pipeline.quarantine"))?;
+        Ok(())
+    }
+
     /// Puts records that do not fit into quarantine.
     pub(super) async fn quarantine(
         &self,

@@ -43,6 +43,7 @@ pub(super) async fn merge(
     mappings: Vec<Mapping>,
 ) -> Result<Merged, LoadError> {
     let manifest = staged.manifest().clone();
+    books.forget_quarantine(transaction).await?;
     for mapping in &mappings {
         let statements = Statements::new(mapping, books.schema);
         transaction
