@@ -11,7 +11,13 @@
 #[allow(dead_code, reason = "it serves modules that come and go")]
 mod support;
 
-/// The main job: the mirror is what the API shows.
+/// The main job: the mirror is what the API shows, after full runs and deltas.
 mod mirror;
 /// Staged runs into the mirror, by every way.
 mod loading;
+/// Resources that are read once for each id of another.
+mod fan_out;
+/// Rows that do not fit.
+mod quarantine;
+/// The guard before deletes.
+mod guard;
