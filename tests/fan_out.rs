@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::support::{Workdir, oracle, simulator};
 
 /// The shipped block of memberships, and one that reads them one coalition at a time.
-const FLAT: &str = "path = \"/v2/coalitions_users\"           # flat: fewer pages than one coalition at a time
+const FLAT: &str =
+    "path = \"/v2/coalitions_users\"           # flat: fewer pages than one coalition at a time
 cursor = { field = \"updated_at\", lookback = \"10m\" }
 full_every = \"30d\"
 ";
@@ -28,7 +29,10 @@ fn slices(workdir: &Workdir, resource: &str) -> BTreeSet<String> {
 
 fn resource<'r>(report: &'r Value, name: &str) -> &'r Value {
     let resources = report["resources"].as_array().unwrap();
-    resources.iter().find(|resource| resource["name"] == name).unwrap()
+    resources
+        .iter()
+        .find(|resource| resource["name"] == name)
+        .unwrap()
 }
 
 #[tokio::test]
@@ -44,7 +48,10 @@ async fn one_id_a_path_reads_all_and_gives_the_id_as_a_constant() {
     ]);
     let report = workdir.json(["run"]).await;
     let read = resource(&report, "coalitions_users");
-    assert_eq!((read["state"].as_str(), read["mode"].as_str()), (Some("complete"), Some("full")));
+    assert_eq!(
+        (read["state"].as_str(), read["mode"].as_str()),
+        (Some("complete"), Some("full"))
+    );
     assert_eq!(read["rows"], 500);
     oracle::assert_mirrors(&workdir, &simulator).await;
     let wanted: BTreeSet<String> = (simulator.rows("coalitions").iter())
@@ -52,11 +59,20 @@ async fn one_id_a_path_reads_all_and_gives_the_id_as_a_constant() {
         .collect();
     assert_eq!(slices(&workdir, "coalitions_users"), wanted);
     // Every coalition has its pages, each its own path.
-    let pages = workdir.json(["stage", "ls", "latest", "coalitions_users"]).await;
+    let pages = workdir
+        .json(["stage", "ls", "latest", "coalitions_users"])
+        .await;
     for page in pages.as_array().unwrap() {
-        let id = page["slice"].as_str().unwrap().strip_prefix("coalition_id=").unwrap();
+        let id = page["slice"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("coalition_id=")
+            .unwrap();
         let path = format!("/v2/coalitions/{id}/coalitions_users?");
-        assert!(page["request"].as_str().unwrap().starts_with(&path), "{page}");
+        assert!(
+            page["request"].as_str().unwrap().starts_with(&path),
+            "{page}"
+        );
     }
 }
 
@@ -81,11 +97,23 @@ async fn many_ids_a_filter_read_all_in_few_requests() {
     assert_eq!(slices(&workdir, "campus_users"), wanted);
     let read = resource(&report, "campus_users");
     assert_eq!(read["hits"], wanted.len());
-    let pages = workdir.json(["stage", "ls", "latest", "campus_users"]).await;
-    let asked: Vec<&str> = pages.as_array().unwrap().iter().map(|page| page["request"].as_str().unwrap()).collect();
+    let pages = workdir
+        .json(["stage", "ls", "latest", "campus_users"])
+        .await;
+    let asked: Vec<&str> = pages
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|page| page["request"].as_str().unwrap())
+        .collect();
     let first: Vec<String> = ids[..7].iter().map(ToString::to_string).collect();
     let comma_joined = [first.join(","), first.join("%2C")];
-    assert!(asked.iter().any(|request| comma_joined.iter().any(|ids| request.contains(ids))), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .any(|request| comma_joined.iter().any(|ids| request.contains(ids))),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]

@@ -29,7 +29,10 @@ async fn content(workdir: &Workdir, schema: &str) -> BTreeMap<String, Vec<String
 async fn places(workdir: &Workdir) -> BTreeMap<&'static str, Vec<Vec<Option<String>>>> {
     let mut places = BTreeMap::new();
     for table in &oracle::TABLES {
-        let rows = format!("SELECT ctid, xmin, ingested_at FROM {} ORDER BY ctid", table.table);
+        let rows = format!(
+            "SELECT ctid, xmin, ingested_at FROM {} ORDER BY ctid",
+            table.table
+        );
         places.insert(table.table, workdir.query(&rows).await);
     }
     places
@@ -38,7 +41,10 @@ async fn places(workdir: &Workdir) -> BTreeMap<&'static str, Vec<Vec<Option<Stri
 /// The sum of a count over all tables of a report.
 fn sum(report: &Value, count: &str) -> u64 {
     let tables = report["tables"].as_array().unwrap();
-    tables.iter().map(|table| table[count].as_u64().unwrap()).sum()
+    tables
+        .iter()
+        .map(|table| table[count].as_u64().unwrap())
+        .sum()
 }
 
 fn run_id(report: &Value) -> String {
@@ -65,7 +71,10 @@ async fn a_second_load_changes_nothing() {
     for count in ["inserted", "updated", "deleted", "quarantined"] {
         assert_eq!(sum(&again, count), 0, "{count}: {again:#}");
     }
-    assert_eq!(again["tables"].as_array().unwrap().len(), oracle::TABLES.len());
+    assert_eq!(
+        again["tables"].as_array().unwrap().len(),
+        oracle::TABLES.len()
+    );
     assert!(places(&workdir).await == before, "a row was written anew");
 }
 
@@ -151,7 +160,10 @@ async fn a_past_run_can_be_seen_in_a_schema_of_its_own() {
     simulator.advance(Duration::from_hours(30));
     workdir.json(["run", "--full"]).await;
     workdir.json(["load", &first, "--into", "past"]).await;
-    assert!(content(&workdir, "past").await == past, "a later full read must not hide the past");
+    assert!(
+        content(&workdir, "past").await == past,
+        "a later full read must not hide the past"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +192,10 @@ async fn older_data_never_overwrite_newer() {
         .exits(4)
         .says(&passed_over)
         .says("--into NAME");
-    assert_eq!(workdir.column("SELECT count(*) FROM pipeline.run").await, passed);
+    assert_eq!(
+        workdir.column("SELECT count(*) FROM pipeline.run").await,
+        passed
+    );
 }
 
 #[tokio::test]
@@ -195,12 +210,21 @@ async fn a_dry_run_tells_the_counts_and_changes_nothing() {
     let dry = workdir.json(["load", "--dry-run"]).await;
     assert!(sum(&dry, "updated") > 0, "{dry:#}");
     assert!(places(&workdir).await == before);
-    assert_eq!(workdir.column("SELECT count(*) FROM pipeline.load").await, books);
+    assert_eq!(
+        workdir.column("SELECT count(*) FROM pipeline.load").await,
+        books
+    );
     let ran = workdir.cursus(["load", "--dry-run"]).await.exits(0);
     assert!(ran.stdout.contains("(dry run: rolled back)"), "{ran}");
     // The real one then does what was told.
     let real = workdir.json(["load"]).await;
-    for count in ["inserted", "updated", "unchanged", "deleted", "out_of_scope"] {
+    for count in [
+        "inserted",
+        "updated",
+        "unchanged",
+        "deleted",
+        "out_of_scope",
+    ] {
         assert_eq!(sum(&real, count), sum(&dry, count), "{count}");
     }
 }
@@ -211,7 +235,12 @@ async fn only_the_selected_resources_are_loaded_and_the_rest_follows() {
     let workdir = Workdir::with(&simulator).await;
     let run = run_id(&workdir.json(["extract"]).await);
     let report = workdir.json(["load", "--select", "cursus,campus"]).await;
-    let names: Vec<&str> = report["tables"].as_array().unwrap().iter().map(|table| table["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = report["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| table["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["cursus", "campuses"]);
     assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
     let report = workdir.json(["load"]).await;
@@ -235,7 +264,11 @@ async fn a_new_database_is_filled_from_staging_or_by_a_full_read() {
     simulator.advance(Duration::from_hours(13));
     workdir.new_database().await;
     let report = workdir.json(["run"]).await;
-    let users = report["resources"].as_array().unwrap().iter().find(|resource| resource["name"] == "users");
+    let users = report["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|resource| resource["name"] == "users");
     assert_eq!(users.unwrap()["mode"], "delta", "{report:#}");
     oracle::assert_mirrors(&workdir, &simulator).await;
 }
@@ -254,17 +287,29 @@ async fn the_books_tell_what_was_loaded() {
         .unwrap()
         .iter()
         .map(|table| {
-            let counts = ["staged", "inserted", "updated", "unchanged", "deleted", "out_of_scope", "quarantined"];
+            let counts = [
+                "staged",
+                "inserted",
+                "updated",
+                "unchanged",
+                "deleted",
+                "out_of_scope",
+                "quarantined",
+            ];
             let mut row = vec![Some(table["name"].as_str().unwrap().to_owned())];
             row.extend(counts.map(|count| Some(table[count].to_string())));
             row
         })
         .collect();
     assert_eq!(books, told);
-    let runs = workdir.query("SELECT run_id, seq, mode, state, hits FROM pipeline.run").await;
+    let runs = workdir
+        .query("SELECT run_id, seq, mode, state, hits FROM pipeline.run")
+        .await;
     let hits = report["hits"].to_string();
     let told = [run.as_str(), "1", "full", "complete", hits.as_str()];
     assert_eq!(runs, [told.map(|value| Some(value.to_owned()))]);
-    let fresh = workdir.query("SELECT resource, state, mode FROM pipeline.freshness").await;
+    let fresh = workdir
+        .query("SELECT resource, state, mode FROM pipeline.freshness")
+        .await;
     assert_eq!(fresh.len(), oracle::RESOURCES.len());
 }

@@ -34,7 +34,9 @@ async fn a_full_run_holds_the_apis_rows_in_every_column() {
     let inserted = by_name(&report, "tables", "inserted");
     assert_eq!(inserted.len(), oracle::TABLES.len());
     for (table, inserted) in inserted {
-        let rows = workdir.number(&format!("SELECT count(*) FROM {table}")).await;
+        let rows = workdir
+            .number(&format!("SELECT count(*) FROM {table}"))
+            .await;
         assert!(rows > 0, "{table} is empty");
         assert_eq!(rows.to_string(), inserted, "{table}");
     }
@@ -54,7 +56,9 @@ async fn the_oracle_knows_every_column_of_every_table() {
         .collect();
     let known = oracle::TABLES
         .iter()
-        .flat_map(|table| (table.columns.iter()).map(|(column, _)| format!("{}.{column}", table.table)))
+        .flat_map(|table| {
+            (table.columns.iter()).map(|(column, _)| format!("{}.{column}", table.table))
+        })
         .collect();
     assert_eq!(there, known);
     let ingested: BTreeSet<String> = workdir
@@ -62,7 +66,13 @@ async fn the_oracle_knows_every_column_of_every_table() {
         .await
         .into_iter()
         .collect();
-    assert_eq!(ingested, oracle::TABLES.iter().map(|table| table.table.to_owned()).collect());
+    assert_eq!(
+        ingested,
+        oracle::TABLES
+            .iter()
+            .map(|table| table.table.to_owned())
+            .collect()
+    );
 }
 
 #[tokio::test]
@@ -111,18 +121,34 @@ async fn a_delta_run_after_a_while_equals_again() {
         let report = workdir.json(["run"]).await;
         oracle::assert_mirrors_but(&workdir, &simulator, &unseen).await;
         let modes = by_name(&report, "resources", "mode");
-        let deltas = ["users", "cursus_users", "campus_users", "projects_users", "achievements_users", "coalitions_users"];
+        let deltas = [
+            "users",
+            "cursus_users",
+            "campus_users",
+            "projects_users",
+            "achievements_users",
+            "coalitions_users",
+        ];
         for resource in deltas {
-            assert_eq!(modes[resource], "delta", "{resource} after {hours} h: {report:#}");
+            assert_eq!(
+                modes[resource], "delta",
+                "{resource} after {hours} h: {report:#}"
+            );
         }
-        assert_eq!(modes["projects"], if hours == 13 { "delta" } else { "full" });
+        assert_eq!(
+            modes["projects"],
+            if hours == 13 { "delta" } else { "full" }
+        );
         for resource in ["cursus", "campus", "achievements", "coalitions"] {
             assert_eq!(modes[resource], "full", "{resource} after {hours} h");
         }
         // One page of each, two of the achievements, and what the closing checks ask.
         let hits = simulator.statistics().hits - hits_before;
         assert!(hits <= 16, "{hits} hits: {report:#}");
-        assert_eq!(report["hits"], hits, "the report counts what the API counts");
+        assert_eq!(
+            report["hits"], hits,
+            "the report counts what the API counts"
+        );
     }
     workdir.json(["run", "--full"]).await;
     oracle::assert_mirrors(&workdir, &simulator).await;
@@ -136,12 +162,18 @@ async fn a_run_right_after_a_run_asks_little_and_changes_nothing() {
     let report = workdir.json(["run"]).await;
     let states = by_name(&report, "resources", "state");
     for resource in ["cursus", "campus", "achievements", "coalitions"] {
-        assert_eq!(states[resource], "skipped", "younger than its min_age: {report:#}");
+        assert_eq!(
+            states[resource], "skipped",
+            "younger than its min_age: {report:#}"
+        );
     }
     assert_eq!(report["state"], "complete");
     for counts in ["inserted", "updated", "deleted", "quarantined"] {
         let counted = by_name(&report, "tables", counts);
-        assert!(counted.values().all(|count| count == "0"), "{counts}: {counted:?}");
+        assert!(
+            counted.values().all(|count| count == "0"),
+            "{counts}: {counted:?}"
+        );
     }
     oracle::assert_mirrors(&workdir, &simulator).await;
 }
@@ -151,7 +183,11 @@ async fn who_becomes_alumni_leaves_with_the_next_delta() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
-    let before: BTreeSet<String> = workdir.column("SELECT id FROM users").await.into_iter().collect();
+    let before: BTreeSet<String> = workdir
+        .column("SELECT id FROM users")
+        .await
+        .into_iter()
+        .collect();
     simulator.advance(HOUR * 24);
     let left: Vec<String> = simulator
         .rows("users")
@@ -163,7 +199,10 @@ async fn who_becomes_alumni_leaves_with_the_next_delta() {
     assert!(!left.is_empty(), "nobody left: the test is void");
     let report = workdir.json(["run"]).await;
     assert_eq!(by_name(&report, "resources", "mode")["users"], "delta");
-    assert_eq!(by_name(&report, "tables", "deleted")["users"], left.len().to_string());
+    assert_eq!(
+        by_name(&report, "tables", "deleted")["users"],
+        left.len().to_string()
+    );
     let left = left.join(", ");
     for (table, column) in [("users", "id"), ("campus_users", "user_id")] {
         let stayed = format!("SELECT count(*) FROM {table} WHERE {column} IN ({left})");
@@ -188,16 +227,29 @@ async fn what_a_project_loses_goes_with_the_next_delta() {
     // The shipped full_every of projects would read them in full by now.
     workdir.pipeline(&[("full_every = \"1d\" ", "full_every = \"99d\" ")]);
     let report = workdir.json(["run", "--select", "projects"]).await;
-    assert_eq!(by_name(&report, "resources", "mode")["projects"], "delta", "{report:#}");
+    assert_eq!(
+        by_name(&report, "resources", "mode")["projects"],
+        "delta",
+        "{report:#}"
+    );
     let deleted = by_name(&report, "tables", "deleted");
     assert_eq!(deleted["projects"], "0");
     assert_ne!(deleted["project_sessions"], "0");
     assert_ne!(deleted["campus_projects"], "0");
     for table in ["project_sessions", "campus_projects"] {
-        let rows = workdir.number(&format!("SELECT count(*) FROM {table}")).await;
-        let key = if table == "campus_projects" { "campus" } else { table };
+        let rows = workdir
+            .number(&format!("SELECT count(*) FROM {table}"))
+            .await;
+        let key = if table == "campus_projects" {
+            "campus"
+        } else {
+            table
+        };
         let shown = simulator.rows("projects");
-        let wanted: usize = shown.iter().map(|project| project[key].as_array().unwrap().len()).sum();
+        let wanted: usize = shown
+            .iter()
+            .map(|project| project[key].as_array().unwrap().len())
+            .sum();
         assert_eq!(rows, i64::try_from(wanted).unwrap(), "{table}");
     }
 }
@@ -215,12 +267,19 @@ async fn what_vanished_from_the_api_goes_with_the_next_full_run() {
     workdir.json(["run"]).await;
     let mut surplus = BTreeMap::new();
     for table in ["projects_users", "coalitions_users"] {
-        let shown: BTreeSet<String> = simulator.rows(table).iter().map(|row| row["id"].to_string()).collect();
+        let shown: BTreeSet<String> = simulator
+            .rows(table)
+            .iter()
+            .map(|row| row["id"].to_string())
+            .collect();
         let held = workdir.column(&format!("SELECT id FROM {table}")).await;
         let gone = held.iter().filter(|id| !shown.contains(*id)).count();
         surplus.insert(table, gone);
     }
-    assert!(surplus.values().all(|rows| (1..=20).contains(rows)), "a delta sees no deletes, and the guard allows 20: {surplus:?}");
+    assert!(
+        surplus.values().all(|rows| (1..=20).contains(rows)),
+        "a delta sees no deletes, and the guard allows 20: {surplus:?}"
+    );
     let report = workdir.json(["run", "--full"]).await;
     let deleted = by_name(&report, "tables", "deleted");
     for (table, rows) in surplus {
@@ -235,7 +294,10 @@ async fn faults_of_the_api_cost_requests_and_no_rows() {
     let faults = [
         ("users", FaultKind::Status { status: 502 }),
         ("projects", FaultKind::ResetInside),
-        ("projects_users", FaultKind::TooManyRequests { retry_after: None }),
+        (
+            "projects_users",
+            FaultKind::TooManyRequests { retry_after: None },
+        ),
         ("coalitions_users", FaultKind::ResetBefore),
         ("coalitions_users", FaultKind::FewerBytes),
         ("achievements", FaultKind::BrokenJson),

@@ -186,7 +186,10 @@ pub(crate) const TABLES: [Expected; 14] = [
             ("location", "r->>'location'"),
             ("wallet", "(r->>'wallet')::bigint"),
             ("anonymize_date", "(r->>'anonymize_date')::timestamptz"),
-            ("data_erasure_date", "(r->>'data_erasure_date')::timestamptz"),
+            (
+                "data_erasure_date",
+                "(r->>'data_erasure_date')::timestamptz",
+            ),
             ("created_at", "(r->>'created_at')::timestamptz"),
             ("updated_at", "(r->>'updated_at')::timestamptz"),
             ("alumnized_at", "(r->>'alumnized_at')::timestamptz"),
@@ -316,7 +319,10 @@ pub(crate) async fn assert_mirrors_but(
     for expected in &TABLES {
         differences(workdir, expected, moved, &mut wrong).await;
     }
-    assert!(wrong.is_empty(), "the mirror is not what the API shows:\n{wrong}");
+    assert!(
+        wrong.is_empty(),
+        "the mirror is not what the API shows:\n{wrong}"
+    );
 }
 
 /// Puts the simulator's rows and what follows from them into temporary tables.
@@ -377,7 +383,10 @@ async fn differences(
         values.join(", "),
         expected.from
     );
-    for (what, one, other) in [("lacks", &truth, &mirror), ("must not have", &mirror, &truth)] {
+    for (what, one, other) in [
+        ("lacks", &truth, &mirror),
+        ("must not have", &mirror, &truth),
+    ] {
         let sql = format!("SELECT row_to_json(d) FROM ({one} EXCEPT {other}) AS d");
         let rows = workdir.column(&sql).await;
         if !rows.is_empty() {
@@ -387,7 +396,9 @@ async fn differences(
             }
         }
     }
-    let counts = format!("SELECT (SELECT count(*) FROM ({mirror}) AS m) - (SELECT count(*) FROM ({truth}) AS t)");
+    let counts = format!(
+        "SELECT (SELECT count(*) FROM ({mirror}) AS m) - (SELECT count(*) FROM ({truth}) AS t)"
+    );
     let surplus = workdir.number(&counts).await;
     if surplus != 0 {
         let _ = writeln!(wrong, "{table} has {surplus} rows too many");

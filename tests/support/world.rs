@@ -14,7 +14,11 @@ pub(crate) struct World(BTreeMap<&'static str, Vec<Value>>);
 impl World {
     /// What a simulator shows.
     pub(crate) fn of(simulator: &Simulator) -> Self {
-        Self(oracle::RESOURCES.map(|name| (name, simulator.rows(name))).into())
+        Self(
+            oracle::RESOURCES
+                .map(|name| (name, simulator.rows(name)))
+                .into(),
+        )
     }
 
     /// The rows of a resource, to be changed.
