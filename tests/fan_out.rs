@@ -42,8 +42,8 @@ async fn one_id_a_path_reads_all_and_gives_the_id_as_a_constant() {
     workdir.pipeline(&[
         (FLAT, ONE_BY_ONE),
         (
-            "name = \"coalitions_users\"\nfrom = \"coalitions_users\"\nafter = [\"coalitions\"]\n",
-            "name = \"coalitions_users\"\nfrom = \"coalitions_users\"\nafter = [\"coalitions\"]\n[table.columns]\ncoalition_id = \"{coalition_id}\"\n",
+            "name = \"coalitions_users\"\nfrom = \"coalitions_users\"\nafter = [\"coalitions\"]\nreferences = { user_id = \"users.id\" }\n",
+            "name = \"coalitions_users\"\nfrom = \"coalitions_users\"\nafter = [\"coalitions\"]\nreferences = { user_id = \"users.id\" }\n[table.columns]\ncoalition_id = \"{coalition_id}\"\n",
         ),
     ]);
     let report = workdir.json(["run"]).await;

@@ -165,7 +165,7 @@ async fn a_row_without_its_parent_waits_for_it() {
         .await;
     assert_eq!(
         reasons,
-        ["coalition_id is not in coalitions; the row waits for it"]
+        ["coalition_id is not in coalitions"]
     );
     let rest = workdir
         .number("SELECT count(*) FROM coalitions_users")
