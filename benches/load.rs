@@ -21,10 +21,19 @@ const PAGE: u64 = 100;
 
 type Error = Box<dyn std::error::Error>;
 
+/// As the first argument: run what follows, and print its peak memory.
+const MEASURE: &str = "--measure";
+
 fn main() -> Result<(), Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, program, rest @ ..] = arguments.as_slice()
+        && first == MEASURE
+    {
+        return measure(program, rest);
+    }
     // cargo passes `--bench` to every benchmark.
-    let mut numbers = std::env::args()
-        .skip(1)
+    let mut numbers = arguments
+        .iter()
         .filter_map(|argument| argument.parse::<u64>().ok());
     let rows = numbers.next().unwrap_or(100_000);
     let rounds = numbers.next().unwrap_or(5);
@@ -42,13 +51,16 @@ fn main() -> Result<(), Error> {
     stage(&folder.path().join("staging"), rows)?;
     let mut first = Vec::new();
     let mut again = Vec::new();
+    let mut peak = 0;
     for round in 0..rounds {
         let database = format!("bench_{round}");
         runtime.block_on(create_database(&cluster, &database))?;
-        first.push(load(folder.path(), &cluster, &database, &[])?);
-        again.push(load(folder.path(), &cluster, &database, &["--again"])?);
+        for (times, flags) in [(&mut first, &[][..]), (&mut again, &["--again"][..])] {
+            let (time, memory) = load(folder.path(), &cluster, &database, flags)?;
+            times.push(time);
+            peak = peak.max(memory);
+        }
     }
-    let peak = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
     println!("{rows} coalition memberships, {rounds} rounds, whole process: median (min – max)");
     print("first load", &mut first);
     print("reload, nothing changed", &mut again);
@@ -93,13 +105,14 @@ fn load(
     cluster: &Cluster,
     database: &str,
     flags: &[&str],
-) -> Result<Duration, Error> {
+) -> Result<(Duration, i64), Error> {
     let url = format!(
         "host={} user=cursus dbname={database}",
         cluster.socket_dir().display()
     );
     let started = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_cursus"))
+    let output = Command::new(std::env::current_exe()?)
+        .args([MEASURE, env!("CARGO_BIN_EXE_cursus")])
         .args(["load", "-q", "--json", "--database-url", &url])
         .args(flags)
         .current_dir(folder)
@@ -109,7 +122,21 @@ fn load(
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
-    Ok(took)
+    let peak = String::from_utf8(output.stdout)?.trim().parse()?;
+    Ok((took, peak))
+}
+
+/// A process of its own, so that the memory of nobody else is counted.
+fn measure(program: &str, arguments: &[String]) -> Result<(), Error> {
+    let status = Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()?;
+    if !status.success() {
+        return Err("the command failed".into());
+    }
+    println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss());
+    Ok(())
 }
 
 /// One complete full read of coalitions and of their memberships.
