@@ -163,10 +163,7 @@ async fn a_row_without_its_parent_waits_for_it() {
     let reasons = workdir
         .column("SELECT DISTINCT reason FROM pipeline.quarantine")
         .await;
-    assert_eq!(
-        reasons,
-        ["coalition_id is not in coalitions"]
-    );
+    assert_eq!(reasons, ["coalition_id is not in coalitions"]);
     let rest = workdir
         .number("SELECT count(*) FROM coalitions_users")
         .await;
