@@ -313,3 +313,39 @@ async fn the_books_tell_what_was_loaded() {
         .await;
     assert_eq!(fresh.len(), oracle::RESOURCES.len());
 }
+
+#[tokio::test]
+async fn a_resource_that_cannot_be_loaded_holds_back_itself_alone_until_a_full_read() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    let page = workdir.run_directory().join("users/page-00001.json.gz");
+    let bytes = std::fs::read(&page).unwrap();
+    std::fs::write(&page, &bytes[..bytes.len() / 2]).unwrap();
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(1)
+        .says("users/page-00001.json.gz: the file is cut off");
+    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM coalitions_users")
+            .await,
+        500
+    );
+
+    // A delta on top of what is missing must not be loaded either.
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["extract"]).await;
+    let report = workdir.json_exits(1, ["load"]).await;
+    assert!(
+        !report["tables"].to_string().contains("\"users\""),
+        "{report:#}"
+    );
+    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
+
+    workdir.json(["extract", "--full"]).await;
+    workdir.json(["load"]).await;
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}

@@ -8,20 +8,27 @@
 )]
 
 /// The machinery: a cluster, simulators, a working directory that runs the binary.
-#[allow(dead_code, reason = "it serves modules that come and go")]
 mod support;
+
+// In reading order.
+
+/// The main job: the mirror is what the API shows, after full runs and deltas.
+mod mirror;
+
+/// What other programs find on the disk.
+mod staging;
+
+/// Staged runs into the mirror, by every way.
+mod loading;
+
+/// Resources that are read once for each id of another.
+mod fan_out;
+
+/// Rows that do not fit.
+mod quarantine;
+
+/// The guard before deletes.
+mod guard;
 
 /// What people read.
 mod commands;
-/// Resources that are read once for each id of another.
-mod fan_out;
-/// The guard before deletes.
-mod guard;
-/// Staged runs into the mirror, by every way.
-mod loading;
-/// The main job: the mirror is what the API shows, after full runs and deltas.
-mod mirror;
-/// Rows that do not fit.
-mod quarantine;
-/// What other programs find on the disk.
-mod staging;
