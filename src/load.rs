@@ -8,6 +8,7 @@ mod cell;
 mod counts;
 mod decode;
 mod error;
+mod heal;
 mod mapping;
 mod merge;
 mod pending;
@@ -24,7 +25,9 @@ use crate::config::{Config, Derive};
 use crate::database::{Database, Quoted, catalogue};
 use crate::migrate;
 use crate::name::Name;
+use crate::report::chain;
 use crate::staging::{Run, RunId};
+use crate::template::Values;
 
 pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
@@ -57,13 +60,6 @@ pub struct LoadedRun {
     pub failed: Vec<(Name, LoadError)>,
     /// Derived statements that failed.
     pub derives_failed: Vec<(Name, LoadError)>,
-}
-
-/// The two passes of deletes.
-#[derive(Clone, Copy)]
-enum Pass {
-    Prune,
-    Leave,
 }
 
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.
@@ -123,8 +119,13 @@ impl<'c> Loader<'c> {
         dependents(&self.mappings, failed)
     }
 
-    /// Loads those resources of a run.
-    pub async fn load(&mut self, run: &Run, resources: &[Name]) -> Result<LoadedRun, LoadError> {
+    /// Loads those resources of a run; `runs` is all that is staged.
+    pub async fn load(
+        &mut self,
+        run: &Run,
+        resources: &[Name],
+        runs: &[Run],
+    ) -> Result<LoadedRun, LoadError> {
         let schema = self.options.schema.as_str();
         let mut transaction = self
             .database
@@ -156,17 +157,33 @@ impl<'c> Loader<'c> {
             .collect();
         let mut merged: BTreeMap<&Name, Merged> = BTreeMap::new();
         let mut unloaded: BTreeSet<Name> = BTreeSet::new();
-        for name in &order {
-            if unloaded.contains(*name) {
-                loaded.failed.push(((*name).clone(), LoadError::Waits));
-                continue;
-            }
+        let waiting = heal::waiting(&transaction, schema).await?;
+        let mut grown: BTreeSet<Name> = BTreeSet::new();
+        for resource in &self.config.resources {
+            let name = &resource.name;
             let mappings: Vec<Mapping> = self
                 .mappings
                 .iter()
-                .filter(|mapping| mapping.table.from == **name)
+                .filter(|mapping| mapping.table.from == *name)
                 .cloned()
                 .collect();
+            for mapping in &mappings {
+                let has_new_parents = (mapping.shape.references.iter())
+                    .any(|foreign| grown.contains(foreign.referenced_table.as_str()));
+                if has_new_parents && waiting.contains(&mapping.table.name) {
+                    loaded.tables.extend(
+                        heal_table(&mut transaction, schema, &self.config.scope, mapping, runs)
+                            .await?,
+                    );
+                }
+            }
+            if !resources.contains(name) {
+                continue;
+            }
+            if unloaded.contains(name) {
+                loaded.failed.push((name.clone(), LoadError::Waits));
+                continue;
+            }
             let books = Books {
                 schema,
                 run,
@@ -175,46 +192,69 @@ impl<'c> Loader<'c> {
             let done = merge_resource(&mut transaction, books, self.config, mappings).await;
             match done {
                 Ok(resource) => {
+                    let tables = resource
+                        .tables
+                        .iter()
+                        .filter(|table| table.counts.inserted > 0);
+                    grown.extend(tables.map(|table| table.mapping.table.name.clone()));
                     merged.insert(name, resource);
                 }
                 Err(error) if error.is_connection_lost() => return Err(error),
                 Err(error) => {
-                    loaded.failed.push(((*name).clone(), error));
-                    unloaded.insert((*name).clone());
+                    loaded.failed.push((name.clone(), error));
+                    unloaded.insert(name.clone());
                     unloaded = dependents(&self.mappings, unloaded);
                 }
             }
         }
         let guard = (!self.options.allow_prune).then_some(self.config.prune);
-        let backward: Vec<&Name> = order.iter().rev().copied().collect();
-        for (names, pass) in [(&backward, Pass::Prune), (&order, Pass::Leave)] {
-            for name in names {
-                let Some(resource) = merged.get_mut(*name) else {
-                    continue;
-                };
-                let books = Books {
-                    schema,
-                    run,
-                    resource: name,
-                };
-                let savepoint = savepoint(&mut transaction, "prune").await?;
-                let done = match pass {
-                    Pass::Prune => merge::prune(&savepoint, books, guard, resource).await,
-                    Pass::Leave => merge::leave(&savepoint, books, guard, resource).await,
-                };
-                match done {
-                    Ok(()) => commit(savepoint, "prune").await?,
-                    Err(error) if error.is_connection_lost() => return Err(error),
-                    Err(error) => {
-                        savepoint
-                            .rollback()
-                            .await
-                            .map_err(LoadError::at("roll back to a savepoint"))?;
-                        warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
-                        merged.remove(*name);
-                        loaded.failed.push(((*name).clone(), error));
-                    }
-                }
+        for name in order.iter().rev() {
+            let Some(resource) = merged.get_mut(*name) else {
+                continue;
+            };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
+            let savepoint = savepoint(&mut transaction, "prune").await?;
+            let pruned = merge::prune(&savepoint, books, guard, resource).await;
+            if let Err(error) = settle(savepoint, pruned).await? {
+                warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+                merged.remove(*name);
+                loaded.failed.push(((*name).clone(), error));
+            }
+        }
+        // What is within another table follows it, whether its own resource was read or not; first table first, since
+        // a row that goes can be the reference of the next.
+        for mapping in self
+            .mappings
+            .iter()
+            .filter(|mapping| !mapping.table.within.is_empty())
+        {
+            let name = &mapping.table.from;
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
+            let mut unread = TableCounts::new(mapping.table.name.clone());
+            let counts = merged
+                .get_mut(name)
+                .and_then(|resource| {
+                    resource
+                        .tables
+                        .iter_mut()
+                        .find(|table| table.mapping.table.name == mapping.table.name)
+                })
+                .map_or(&mut unread, |table| &mut table.counts);
+            let savepoint = savepoint(&mut transaction, "leave").await?;
+            let left = merge::leave(&savepoint, books, guard, mapping, counts).await;
+            if let Err(error) = settle(savepoint, left).await? {
+                merged.remove(name);
+                loaded.failed.push((name.clone(), error));
+            } else if unread.deleted > 0 || unread.refused > 0 {
+                loaded.tables.push(unread);
             }
         }
         let touched: BTreeSet<&Name> = merged
@@ -318,35 +358,67 @@ async fn merge_resource(
         )));
     };
     let savepoint = savepoint(transaction, "resource").await?;
-    match merge::merge(&savepoint, books, &config.scope, staged, mappings).await {
-        Ok(merged) => {
-            commit(savepoint, "resource").await?;
-            Ok(merged)
+    let merged = merge::merge(&savepoint, books, &config.scope, staged, mappings).await;
+    settle(savepoint, merged).await?
+}
+
+/// Tries the orphans of a table again. One that fails does not stop the load: they wait on.
+async fn heal_table(
+    transaction: &mut Transaction<'_>,
+    schema: &str,
+    scope: &Values,
+    mapping: &Mapping,
+    runs: &[Run],
+) -> Result<Option<TableCounts>, LoadError> {
+    let savepoint = savepoint(transaction, "heal").await?;
+    let healed = heal::heal(&savepoint, schema, scope, mapping, runs).await;
+    match settle(savepoint, healed).await? {
+        Ok(0) => Ok(None),
+        Ok(healed) => {
+            let mut counts = TableCounts::new(mapping.table.name.clone());
+            info!(table = %counts.name, "{healed} rows that waited for a parent came in");
+            counts.staged = healed;
+            counts.inserted = healed;
+            Ok(Some(counts))
         }
         Err(error) => {
-            if !error.is_connection_lost() {
-                savepoint
-                    .rollback()
-                    .await
-                    .map_err(LoadError::at("roll back to a savepoint"))?;
-            }
-            Err(error)
+            warn!(table = %mapping.table.name, "rows that wait for a parent wait on: {}", chain(&error));
+            Ok(None)
+        }
+    }
+}
+
+/// Keeps what was done since the savepoint, or takes it back. The outer error is that of a lost connection.
+async fn settle<T>(
+    savepoint: Transaction<'_>,
+    done: Result<T, LoadError>,
+) -> Result<Result<T, LoadError>, LoadError> {
+    match done {
+        Ok(done) => {
+            savepoint
+                .commit()
+                .await
+                .map_err(LoadError::at("release a savepoint"))?;
+            Ok(Ok(done))
+        }
+        Err(error) if error.is_connection_lost() => Err(error),
+        Err(error) => {
+            savepoint
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back to a savepoint"))?;
+            Ok(Err(error))
         }
     }
 }
 
 async fn run_derive(transaction: &mut Transaction<'_>, derive: &Derive) -> Result<(), LoadError> {
     let savepoint = savepoint(transaction, "derive").await?;
-    match savepoint.batch_execute(&derive.sql.text).await {
-        Ok(()) => commit(savepoint, "derive").await,
-        Err(error) => {
-            savepoint
-                .rollback()
-                .await
-                .map_err(LoadError::at("roll back to a savepoint"))?;
-            Err(LoadError::at(format!("run {}", derive.sql.name))(error))
-        }
-    }
+    let derived = savepoint
+        .batch_execute(&derive.sql.text)
+        .await
+        .map_err(LoadError::at(format!("run {}", derive.sql.name)));
+    settle(savepoint, derived).await?
 }
 
 async fn savepoint<'t>(
@@ -357,13 +429,6 @@ async fn savepoint<'t>(
         .savepoint(name)
         .await
         .map_err(LoadError::at("set a savepoint"))
-}
-
-async fn commit(savepoint: Transaction<'_>, name: &str) -> Result<(), LoadError> {
-    savepoint
-        .commit()
-        .await
-        .map_err(LoadError::at(format!("release the savepoint `{name}`")))
 }
 
 /// Joins every table block with the catalogue; all disagreements at once.

@@ -130,6 +130,17 @@ pub(super) async fn pending_runs(
         .as_deref()
         .map(|run| settings.staging.find(run))
         .transpose()?;
+    if let Some(wanted) = &wanted
+        && !runs
+            .iter()
+            .any(|run| is_same(run.directory(), wanted.directory()))
+    {
+        return Err(Failure::usage(format!(
+            "the run {} is not in {}; name its staging directory with --staging",
+            wanted.id(),
+            settings.staging.root().display()
+        )));
+    }
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
     let (waiting, broken) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
@@ -160,7 +171,7 @@ pub(super) async fn pending_runs(
         if chosen.is_empty() {
             continue;
         }
-        let loaded = loader.load(&run, &chosen).await?;
+        let loaded = loader.load(&run, &chosen, &runs).await?;
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
         held.retain(|name| !chosen.contains(name));
@@ -247,7 +258,9 @@ async fn waiting(
 
 impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
-        self.runs.push(run.id().to_string());
+        if !loaded.tables.is_empty() {
+            self.runs.push(run.id().to_string());
+        }
         for (name, error) in loaded.failed.iter().chain(&loaded.derives_failed) {
             self.errors
                 .push(format!("{}, {name}: {}", run.id(), chain(error)));
@@ -279,4 +292,8 @@ impl Outcome {
             }
         }
     }
+}
+
+fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -3,6 +3,8 @@
 //! Every record of a page is walked once, and a row is whole before it leaves; a record that does not fit
 //! becomes a row that carries its key only, so that it is known to be there.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -83,6 +85,9 @@ impl Decoded {
             .map_or(("", 0), |(first, file)| (file, record - first))
     }
 }
+
+/// Some records of some files, by index; the files relative to their run.
+pub(super) type Chosen = BTreeMap<String, BTreeSet<u64>>;
 
 /// Decodes all pages of a resource for its tables (those fed by records).
 pub(super) struct Decoder {
@@ -178,7 +183,12 @@ impl Decoder {
     }
 
     /// Reads every page. Blocks; ends early without an error when nobody takes the chunks any more.
-    pub(super) fn run(mut self, staged: &StagedResource) -> Result<Decoded, StagingError> {
+    /// With `chosen`, only those records.
+    pub(super) fn run(
+        mut self,
+        staged: &StagedResource,
+        chosen: Option<&Chosen>,
+    ) -> Result<Decoded, StagingError> {
         let mut pages = Vec::with_capacity(staged.pages().len());
         let mut record = 0;
         let mut body = Vec::new();
@@ -186,6 +196,11 @@ impl Decoder {
         self.fill_constants(None);
         for page in staged.pages() {
             let file = staged.file(page).display().to_string();
+            let wanted = chosen.map(|chosen| chosen.get(&file));
+            if wanted == Some(None) {
+                continue;
+            }
+            let wanted = wanted.flatten();
             pages.push((record, file.clone()));
             staged.read(page, &mut body)?;
             if page.slice != slice {
@@ -200,6 +215,9 @@ impl Decoder {
             walker
                 .page(text, |index, slots| {
                     count = index + 1;
+                    if wanted.is_some_and(|wanted| !wanted.contains(&index)) {
+                        return;
+                    }
                     for (number, table) in tables.iter_mut().enumerate() {
                         let place = Place {
                             file: &file,

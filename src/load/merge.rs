@@ -63,6 +63,7 @@ pub(super) async fn merge(
     let decoded = stage::fill(
         transaction,
         staged,
+        None,
         &fed,
         books.schema,
         scope,
@@ -90,14 +91,16 @@ pub(super) async fn merge(
     for mapping in mappings {
         let started = Instant::now();
         let name = mapping.table.name.clone();
-        let table = Table::new(transaction, books, &mapping, &manifest);
+        let table = Table::new(transaction, books, &mapping);
         let seen = seen.get(&name).copied();
         let parent_repeats = mapping
             .table
             .owner
             .as_ref()
             .is_some_and(|owner| with_older_versions.contains(&owner.table));
-        let (mut counts, repeated) = table.merge(&decoded, seen, parent_repeats).await?;
+        let (mut counts, repeated) = table
+            .merge(&manifest, &decoded, seen, parent_repeats)
+            .await?;
         if repeated {
             with_older_versions.push(name.clone());
         }
@@ -120,13 +123,13 @@ struct Table<'a> {
     books: Books<'a>,
     statements: Statements<'a>,
     mapping: &'a Mapping,
-    manifest: &'a Manifest,
 }
 
 impl Table<'_> {
     /// Merges the staged rows; also tells whether keys had more than one version.
     async fn merge(
         &self,
+        manifest: &Manifest,
         decoded: &Decoded,
         seen: Option<TableSeen>,
         parent_repeats: bool,
@@ -165,7 +168,7 @@ impl Table<'_> {
                 self.transaction,
                 self.mapping,
                 &self.statements.temporary("staged"),
-                self.manifest,
+                manifest,
             )
             .await?;
         let states = self
@@ -267,30 +270,22 @@ pub(super) async fn prune(
             (true, false) => &[Gone::OutOfScope, Gone::Absent],
             (false, false) => &[Gone::OutOfScope, Gone::Orphaned],
         };
-        let table = Table::new(transaction, books, mapping, &merged.manifest);
+        let table = Table::new(transaction, books, mapping);
         table.delete(reasons, guard, counts, is_proof).await?;
     }
     Ok(())
 }
 
-/// Deletes rows whose reference left its table in this load, first table first: a row that goes here can be the
-/// reference of the next.
+/// Deletes rows of a table whose reference left its table (`within`).
 pub(super) async fn leave(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     guard: Option<PruneConfig>,
-    merged: &mut Merged,
+    mapping: &Mapping,
+    counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
-    for MergedTable {
-        mapping, counts, ..
-    } in &mut merged.tables
-    {
-        if !mapping.table.within.is_empty() {
-            let table = Table::new(transaction, books, mapping, &merged.manifest);
-            table.delete(&[Gone::Outside], guard, counts, false).await?;
-        }
-    }
-    Ok(())
+    let table = Table::new(transaction, books, mapping);
+    table.delete(&[Gone::Outside], guard, counts, false).await
 }
 
 impl Merged {
@@ -301,18 +296,12 @@ impl Merged {
 }
 
 impl<'a> Table<'a> {
-    fn new(
-        transaction: &'a Transaction<'a>,
-        books: Books<'a>,
-        mapping: &'a Mapping,
-        manifest: &'a Manifest,
-    ) -> Self {
+    fn new(transaction: &'a Transaction<'a>, books: Books<'a>, mapping: &'a Mapping) -> Self {
         Self {
             transaction,
             books,
             statements: Statements::new(mapping, books.schema),
             mapping,
-            manifest,
         }
     }
 

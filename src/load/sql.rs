@@ -255,6 +255,42 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// The staged rows that the table does not have: what waited never overwrites what came meanwhile.
+    pub(super) fn create_diff_of_absent(&self) -> String {
+        format!(
+            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
+             FROM {} AS s WHERE staged_state = {} AND NOT EXISTS (SELECT FROM {} AS t WHERE {})",
+            self.diff(),
+            list(&self.columns),
+            self.staged(),
+            RowState::InScope as i16,
+            self.target,
+            same("t", "s", &self.key)
+        )
+    }
+
+    /// Settles what waited for a parent and is there now.
+    pub(super) fn settle_orphans(&self) -> String {
+        let key = joined(
+            &self
+                .mapping
+                .key_names()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+            ", ",
+            |name| format!("'{}', t.{}", name.replace('\'', "''"), Quoted(name)),
+        );
+        format!(
+            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
+             AND EXISTS (SELECT FROM {} AS t WHERE jsonb_build_object({key}) = q.key)",
+            self.target
+        )
+    }
+
+    pub(super) fn drop_temporary(&self) -> String {
+        format!("DROP TABLE IF EXISTS {}, {}", self.staged(), self.diff())
+    }
+
     fn differs(&self) -> String {
         // json has no equality; its text has.
         let side = |alias: &str| {

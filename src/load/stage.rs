@@ -10,7 +10,7 @@ use tokio_postgres::Transaction;
 use crate::staging::StagedResource;
 use crate::template::Values;
 
-use super::decode::{Chunk, Decoded, Decoder, Unfit};
+use super::decode::{Chosen, Chunk, Decoded, Decoder, Unfit};
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::sql::Statements;
@@ -26,11 +26,13 @@ const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 /// Unfit records of one batch: the table's place in the list, and the record.
 pub(super) type UnfitRows = Vec<(usize, Unfit)>;
 
-/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen.
+/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen; with `chosen`, of those
+/// records only.
 /// Unfit records go to `quarantine` in batches.
 pub(super) async fn fill(
     transaction: &Transaction<'_>,
     staged: StagedResource,
+    chosen: Option<Chosen>,
     mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
@@ -38,7 +40,7 @@ pub(super) async fn fill(
 ) -> Result<Decoded, LoadError> {
     let (sender, mut chunks) = mpsc::channel(AHEAD);
     let decoder = Decoder::new(mappings, scope, sender);
-    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged));
+    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, chosen.as_ref()));
     let copies: Vec<String> = mappings
         .iter()
         .map(|mapping| Statements::new(mapping, schema).copy_staged())
