@@ -13,3 +13,8 @@ mod support;
 
 /// The main job: the mirror is what the API shows.
 mod mirror;
+
+/// Whatever is wrong is told, and nothing is lost.
+mod bad_input;
+/// The command line explains itself.
+mod help;
