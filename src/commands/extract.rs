@@ -71,8 +71,11 @@ pub(super) async fn stage(
         extracted = extract(&settings.staging, &lock, extraction, selection, settings.api_url.host()) => extracted?,
         never = countdown => match never {},
     };
-    warn_of_secret(&client, report).await;
     let Extracted { run, stopped } = extracted;
+    // An API that has just failed for good is not asked for a token once more.
+    if stopped.is_none() {
+        warn_of_secret(&client, report).await;
+    }
     report.add_run(run.record(), client.statistics().rejected_429);
     if let Some(error) = stopped {
         report.errors.push(chain(&error));
