@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
@@ -69,7 +70,16 @@ impl History {
         let mut history: BTreeMap<Name, Vec<Read>> = BTreeMap::new();
         for run in runs.iter().rev() {
             for resource in &config.resources {
-                if let Some(manifest) = run.manifest(&resource.name)? {
+                let manifest = match run.manifest(&resource.name) {
+                    Ok(manifest) => manifest,
+                    // As if it had never been read: what came before decides, and its window is asked for again.
+                    Err(error @ StagingError::Broken { .. }) => {
+                        warn!(resource = %resource.name, "{error}");
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
+                if let Some(manifest) = manifest {
                     history.entry(resource.name.clone()).or_default().push(Read {
                         run_id: run.id().clone(),
                         seq: run.record().seq,

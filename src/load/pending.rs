@@ -32,14 +32,20 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
             if known.is_some_and(|known| seq < known.seq) {
                 continue;
             }
-            let Some(manifest) = run.manifest(&resource.name)? else { continue };
+            let manifest = match run.manifest(&resource.name) {
+                Ok(None) => continue,
+                Ok(Some(manifest)) => Some(manifest),
+                // It waits, and fails by itself when it is loaded: the other resources are not held up.
+                Err(StagingError::Broken { .. }) => None,
+                Err(error) => return Err(error),
+            };
             if known.is_some_and(|known| seq == known.seq)
                 && known.map(|known| known.manifest_hash.as_str())
                     == Some(run.manifest_hash(&resource.name)?.as_str())
             {
                 continue;
             }
-            if supersedes(&manifest) {
+            if manifest.as_ref().is_some_and(supersedes) {
                 chain.clear();
             }
             chain.push(run);
