@@ -238,8 +238,10 @@ pub(crate) struct MigrateArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// When it was made, when it ends, when the client secret ends
+    #[command(after_help = "Example:\n  cursus token show --json | jq -r .secret_valid_until")]
     Show,
     /// Ask for a new one
+    #[command(after_help = "Example:\n  cursus token refresh")]
     Refresh,
 }
 
