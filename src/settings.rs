@@ -128,7 +128,7 @@ impl Settings {
             .get("CURSUS_API_URL")
             .unwrap_or_else(|| config.api.url.clone());
         let api_url =
-            api::BaseUrl::parse(&url).map_err(|error| Failure::usage(format!("the API's URL: {error}")))?;
+            api::BaseUrl::parse(&url).map_err(|error| Failure::usage(format!("CURSUS_API_URL: {error}")))?;
         Ok(Self {
             config,
             staging: Staging::new(staging),
