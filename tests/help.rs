@@ -29,7 +29,10 @@ async fn help_lists_the_commands_and_how_to_begin() {
     assert_said("help", &workdir, &ran);
     for command in COMMANDS {
         let name = command.split(' ').next().unwrap();
-        assert!(ran.stdout.contains(&format!("\n  {name} ")), "{name} is not listed: {ran}");
+        assert!(
+            ran.stdout.contains(&format!("\n  {name} ")),
+            "{name} is not listed: {ran}"
+        );
     }
 }
 
@@ -58,7 +61,11 @@ async fn wrong_usage_exits_2_and_asks_nothing() {
         &["extract", "--ful"],
         &["extract", "--since", "yesterday"],
         &["extract", "--window", "2026-11-23T00:00:00Z"],
-        &["extract", "--window", "2026-11-23T00:00:00Z,2026-11-22T00:00:00Z"],
+        &[
+            "extract",
+            "--window",
+            "2026-11-23T00:00:00Z,2026-11-22T00:00:00Z",
+        ],
         &["extract", "--since", "2d", "--full"],
         &["extract", "--max-hits", "-1"],
         &["run", "-q", "-v"],
@@ -69,7 +76,10 @@ async fn wrong_usage_exits_2_and_asks_nothing() {
         &["simulate", "--rows", "cursus"],
     ] {
         let ran = workdir.cursus(arguments).await.exits(2);
-        assert!(ran.stderr.contains("cursus"), "it shows the usage: {ran}");
+        assert!(
+            ran.stderr.contains("--help"),
+            "it says where to look: {ran}"
+        );
         if arguments.contains(&"--json") {
             assert_eq!(ran.json()["exit_code"], 2, "{ran}");
         } else {

@@ -16,5 +16,7 @@ mod mirror;
 
 /// Whatever is wrong is told, and nothing is lost.
 mod bad_input;
+/// Staged files that are locked, damaged or cut short.
+mod bad_staging;
 /// The command line explains itself.
 mod help;

@@ -41,3 +41,9 @@ pub(crate) fn settings(workdir: &Workdir) -> insta::Settings {
 pub(crate) fn assert_said(name: &str, workdir: &Workdir, ran: &Ran) {
     settings(workdir).bind(|| insta::assert_snapshot!(name, ran.to_string()));
 }
+
+/// Compares a text.
+#[track_caller]
+pub(crate) fn assert_text(name: &str, workdir: &Workdir, text: &str) {
+    settings(workdir).bind(|| insta::assert_snapshot!(name, text));
+}
