@@ -151,8 +151,9 @@ pub fn refuse(error: &clap::Error) -> Exit {
     }
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let sentence = text.lines().next().unwrap_or_default();
-        print_failure(Exit::Usage, sentence.trim_start_matches("error: "));
+        // What comes after the first empty line is the usage.
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        print_failure(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
     }
     let _ = error.print();
     Exit::Usage
