@@ -18,8 +18,9 @@ Try it without a key:   cursus demo
 Mirror your campus:     cursus init; edit .env and pipeline.toml; cursus doctor; cursus run
 Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 
-Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished, but something is not complete or in
-quarantine · 4 a guard refused · 5 another run holds the lock · 6 hits used up, resumable · 130/143 stopped"
+Exit codes:
+  0 done · 1 failed · 2 usage or configuration · 3 finished, but not all is complete or fits
+  4 a guard refused · 5 another run holds the lock · 6 hits used up, resumable · 130/143 stopped"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -244,8 +245,10 @@ pub(crate) struct MigrateArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// When it was made, when it ends, when the client secret ends
+    #[command(after_help = "Example:\n  cursus token show --json | jq -r .secret_valid_until")]
     Show,
     /// Ask for a new one
+    #[command(after_help = "Example:\n  cursus token refresh")]
     Refresh,
 }
 

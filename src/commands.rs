@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command, Global, LogFormat};
 use crate::exit::{Exit, Failure};
 use crate::progress::LogWriter;
-use crate::report::chain;
+use crate::report::{LoadReport, RunReport, chain};
 use crate::settings::{Environment, Settings};
 
 /// Runs a command line to its end.
@@ -35,7 +35,7 @@ pub fn main(cli: &Cli) -> Exit {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            say_error(&cli.global, &Failure::from(error));
+            say_error(cli, &Failure::from(error));
             return Exit::Failed;
         }
     };
@@ -44,14 +44,14 @@ pub fn main(cli: &Cli) -> Exit {
             done = Box::pin(run(cli)) => match done {
                 Ok(exit) => exit,
                 Err(failure) => {
-                    say_error(&cli.global, &failure);
+                    say_error(cli, &failure);
                     failure.exit
                 }
             },
             exit = signal() => {
                 let said = "stopped by a signal; staged pages and committed rows are kept, run the command again to go on";
                 let failure = Failure::new(exit, said);
-                say_error(&cli.global, &failure);
+                say_error(cli, &failure);
                 exit
             }
         }
@@ -150,14 +150,59 @@ fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn say_error(global: &Global, failure: &Failure) {
+/// Says why a command line was not understood, or prints the help that it asks for.
+pub fn refuse(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Done;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        // What comes after the first empty line is the usage.
+        let lines: Vec<&str> = text
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(str::trim)
+            .collect();
+        print_failure(
+            Exit::Usage,
+            "failed",
+            lines.join(" ").trim_start_matches("error: "),
+        );
+    }
+    let _ = error.print();
+    Exit::Usage
+}
+
+fn print_failure(exit: Exit, state: &str, sentence: &str) {
+    print_json(&serde_json::json!({
+        "state": state,
+        "exit_code": exit.code(),
+        "errors": [sentence],
+    }));
+}
+
+/// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
+fn say_error(cli: &Cli, failure: &Failure) {
     let sentence = chain(failure.error.as_ref());
-    if global.json && failure.exit != Exit::Done {
-        print_json(&serde_json::json!({
-            "state": if failure.exit >= Exit::Interrupted { "stopped" } else { "failed" },
-            "exit_code": failure.exit.code(),
-            "errors": [sentence],
-        }));
+    let state = if failure.exit >= Exit::Interrupted {
+        "stopped"
+    } else {
+        "failed"
+    };
+    if cli.global.json {
+        match &cli.command {
+            Command::Extract(_) | Command::Run(_) => print_json(&RunReport {
+                state: state.to_owned(),
+                errors: vec![sentence.clone()],
+                ..RunReport::default()
+            }),
+            Command::Load(_) => print_json(&LoadReport {
+                errors: vec![sentence.clone()],
+                ..LoadReport::default()
+            }),
+            _ => print_failure(failure.exit, state, &sentence),
+        }
     }
     eprint_line(&format!("error: {sentence}"));
 }

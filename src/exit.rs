@@ -86,7 +86,7 @@ macro_rules! failure_from {
 failure_from! {
     ConfigError => |_| Exit::Usage;
     StagingError => staging_exit;
-    DatabaseError => |_| Exit::Failed;
+    DatabaseError => |error| if matches!(error, DatabaseError::Url) { Exit::Usage } else { Exit::Failed };
     MigrateError => |_| Exit::Failed;
     LoadError => load_exit;
     ApiError => api_exit;

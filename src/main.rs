@@ -7,5 +7,9 @@ use cursus::cli::Cli;
 use cursus::commands;
 
 fn main() -> ExitCode {
-    ExitCode::from(commands::main(&Cli::parse()).code())
+    let exit = match Cli::try_parse() {
+        Ok(cli) => commands::main(&cli),
+        Err(error) => commands::refuse(&error),
+    };
+    ExitCode::from(exit.code())
 }

@@ -134,7 +134,7 @@ impl Settings {
             .get("CURSUS_API_URL")
             .unwrap_or_else(|| config.api.url.clone());
         let api_url = api::BaseUrl::parse(&url)
-            .map_err(|error| Failure::usage(format!("the API's URL: {error}")))?;
+            .map_err(|error| Failure::usage(format!("CURSUS_API_URL: {error}")))?;
         config.api.url = url;
         Ok(Self {
             config,

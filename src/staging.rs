@@ -148,6 +148,13 @@ impl Staging {
         if !self.root.exists() {
             return Ok(Vec::new());
         }
+        if !self.root.is_dir() {
+            return Err(StagingError::Io {
+                doing: "list",
+                path: self.root.clone(),
+                source: std::io::ErrorKind::NotADirectory.into(),
+            });
+        }
         let mut runs = Vec::new();
         for entry in walkdir::WalkDir::new(&self.root)
             .min_depth(2)

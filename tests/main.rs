@@ -30,5 +30,11 @@ mod quarantine;
 /// The guard before deletes.
 mod guard;
 
+/// Whatever is wrong is told, and nothing is lost.
+mod bad_input;
+/// Staged files that are locked, damaged or cut short.
+mod bad_staging;
 /// What people read.
 mod commands;
+/// The command line explains itself.
+mod help;

@@ -95,6 +95,7 @@ pub(super) async fn stage(
         never = countdown => match never {},
     };
     let Extracted { run, stopped } = extracted;
+    // An API that has just failed for good is not asked for a token once more.
     if stopped.is_none() {
         warn_of_secret(&client, report).await;
     }

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
 use crate::settings::Settings;
-use crate::staging::{Run, StagingError};
+use crate::staging::Run;
 
 /// What to load, and how.
 pub(super) struct Choice {
@@ -143,29 +143,30 @@ pub(super) async fn pending_runs(
     }
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
-    let (waiting, broken) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let waiting = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = Outcome {
-        exit: if broken.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Failed
-        },
+        exit: Exit::Done,
         runs: Vec::new(),
-        errors: broken.iter().map(|error| chain(error)).collect(),
+        errors: Vec::new(),
     };
-    let mut held: BTreeSet<Name> = BTreeSet::new();
+    let mut failed: BTreeSet<Name> = BTreeSet::new();
     for Pending { run, resources } in waiting {
+        // A complete full read makes up for what failed before; whatever refers to a failed resource waits with it.
+        let still_failed = failed
+            .iter()
+            .filter(|name| !resources.contains(*name) || !is_superseding(&run, name))
+            .cloned()
+            .collect();
+        let held = loader.with_dependents(still_failed);
         let mut chosen = Vec::new();
         for resource in resources {
-            let is_chosen = choice.select.is_empty() || choice.select.contains(&resource);
-            let is_free = !held.contains(&resource)
-                || run
-                    .manifest(&resource)?
-                    .is_some_and(|read| supersedes(&read));
-            if is_chosen && is_free {
-                chosen.push(resource);
-            } else if is_chosen {
+            if !choice.select.is_empty() && !choice.select.contains(&resource) {
+                continue;
+            }
+            if held.contains(&resource) {
                 info!(run = %run.id(), resource = %resource, "held back until its earlier run is loaded");
+            } else {
+                chosen.push(resource);
             }
         }
         if chosen.is_empty() {
@@ -174,12 +175,16 @@ pub(super) async fn pending_runs(
         let loaded = loader.load(&run, &chosen, &runs).await?;
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
-        held.retain(|name| !chosen.contains(name));
-        held.extend(loaded.failed.into_iter().map(|(name, _)| name));
-        held = loader.with_dependents(held);
+        failed.retain(|name| !chosen.contains(name));
+        failed.extend(loaded.failed.into_iter().map(|(name, _)| name));
     }
     loader.close().await?;
     Ok(outcome)
+}
+
+fn is_superseding(run: &Run, resource: &Name) -> bool {
+    // One that cannot be read fails by itself when it is loaded.
+    matches!(run.manifest(resource), Ok(Some(manifest)) if supersedes(&manifest))
 }
 
 async fn waiting(
@@ -188,12 +193,12 @@ async fn waiting(
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<(Vec<Pending>, Vec<StagingError>), Failure> {
+) -> Result<Vec<Pending>, Failure> {
     let loaded = loader.loaded().await?;
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
     let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
-    let (mut waiting, broken) = pending(config, past, &loaded)?;
+    let mut waiting = pending(config, past, &loaded)?;
     if let Some(wanted) = wanted {
         let seq = wanted.record().seq;
         let waits = waiting
@@ -214,7 +219,7 @@ async fn waiting(
                         "the run {} is loaded already; --again loads the newest run once more",
                         wanted.id()
                     );
-                    Ok((waiting, broken))
+                    Ok(waiting)
                 }
             };
         }
@@ -253,7 +258,7 @@ async fn waiting(
         });
         waiting.sort_by_key(|pending| pending.run.record().seq);
     }
-    Ok((waiting, broken))
+    Ok(waiting)
 }
 
 impl Outcome {

@@ -86,7 +86,6 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
             })
             .collect(),
         pending: load::pending(config, &runs, loaded)?
-            .0
             .into_iter()
             .map(|pending| PendingRun {
                 run: pending.run.id().to_string(),

@@ -18,50 +18,36 @@ pub struct Pending {
     pub resources: Vec<Name>,
 }
 
-/// What waits, oldest run first, and the manifests that cannot be read. A resource that is older than what is
-/// loaded of it waits no more: a newer read has superseded it. So has a run that read in full whatever waits, for
-/// all that lies before it. A full read of one resource does not: the rows that other resources staged before it
-/// may need its parents of that time.
-pub fn pending(
-    config: &Config,
-    runs: &[Run],
-    loaded: &Loaded,
-) -> Result<(Vec<Pending>, Vec<StagingError>), LoadError> {
+/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer read has
+/// superseded it. So has a run that read in full whatever waits, for all that lies before it. A full read of one
+/// resource does not: the rows that other resources staged before it may need its parents of that time.
+pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, LoadError> {
     check_numbers(runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
     let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
-    let mut broken = Vec::new();
     for resource in &config.resources {
         if config.tables_of(&resource.name).next().is_none() {
             continue;
         }
         let known = loaded.get(&resource.name);
-        let mut hole = None;
         for run in runs {
             let seq = run.record().seq;
             if known.is_some_and(|known| seq < known.seq) {
                 continue;
             }
-            let manifest = match run.manifest(&resource.name) {
-                Ok(Some(manifest)) => manifest,
+            match run.manifest(&resource.name) {
                 Ok(None) => continue,
-                Err(error) => {
-                    hole = Some(error);
-                    continue;
+                Ok(Some(manifest)) if supersedes(&manifest) => {
+                    full.insert((seq, &resource.name));
                 }
-            };
+                // One that cannot be read waits too, and fails by itself when it is loaded.
+                Ok(Some(_)) | Err(StagingError::Broken { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             if let Some(known) = known
                 && seq == known.seq
                 && run.manifest_hash(&resource.name)? == known.manifest_hash
             {
-                continue;
-            }
-            if supersedes(&manifest) {
-                full.insert((seq, &resource.name));
-                hole = None;
-            }
-            // What comes after a hole waits until the hole is mended or superseded.
-            if hole.is_some() {
                 continue;
             }
             waiting
@@ -73,7 +59,6 @@ pub fn pending(
                 .resources
                 .push(resource.name.clone());
         }
-        broken.extend(hole);
     }
     let mut so_far: BTreeSet<&Name> = BTreeSet::new();
     let mut first = 0;
@@ -83,7 +68,7 @@ pub fn pending(
             first = *seq;
         }
     }
-    Ok((waiting.split_off(&first).into_values().collect(), broken))
+    Ok(waiting.split_off(&first).into_values().collect())
 }
 
 /// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.

@@ -87,9 +87,11 @@ pub(super) fn write_atomic(
         .mode(0o600)
         .open(&temporary)
         .map_err(io("write", &temporary))?;
-    write(&mut file)
-        .and_then(|()| file.sync_all())
-        .map_err(io("write", &temporary))?;
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
+        // On a full disk the half that was written would be in the way.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(io("write", &temporary)(error));
+    }
     std::fs::rename(&temporary, path).map_err(io("rename to", path))?;
     sync_dir(folder)
 }

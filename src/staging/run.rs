@@ -14,7 +14,9 @@ use crate::name::Name;
 
 const RECORD: &str = "run.json";
 const MANIFEST: &str = "manifest.json";
-const EXTRACT_AGAIN: &str = "move this run's directory away, then extract again";
+const PUT_AWAY: &str =
+    "restore the file, or move this run's directory out of the staging directory";
+const EXTRACT_AGAIN: &str = "extract again; what is staged elsewhere is not touched";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,7 +265,7 @@ impl Run {
     /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
     pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
         let path = directory.join(RECORD);
-        let Some(record) = files::read_json::<RunRecord>(&path, EXTRACT_AGAIN)? else {
+        let Some(record) = files::read_json::<RunRecord>(&path, PUT_AWAY)? else {
             return Ok(None);
         };
         if record.run_id != *id {

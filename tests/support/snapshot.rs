@@ -74,3 +74,9 @@ fn tables(text: &str) -> String {
     }
     lines.join("\n")
 }
+
+/// Compares a text.
+#[track_caller]
+pub(crate) fn assert_text(name: &str, workdir: &Workdir, text: &str) {
+    settings(workdir).bind(|| insta::assert_snapshot!(name, text));
+}

@@ -108,6 +108,13 @@ impl Workdir {
         self.environment[name].to_str().unwrap()
     }
 
+    /// What the commands see in a variable, if it is set.
+    pub(crate) fn variable_if_set(&self, name: &str) -> Option<String> {
+        self.environment
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    }
+
     /// The path of a file in the directory.
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)
