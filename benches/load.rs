@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench load`; the number of rows and of rounds may follow: `-- 1000000 3`.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,14 +23,22 @@ type Error = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Error> {
     // cargo passes `--bench` to every benchmark.
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let mut numbers = std::env::args()
+        .skip(1)
+        .filter_map(|argument| argument.parse::<u64>().ok());
     let rows = numbers.next().unwrap_or(100_000);
     let rounds = numbers.next().unwrap_or(5);
     let folder = tempfile::Builder::new().prefix("cursus-bench-").tempdir()?;
     // The private server runs as another user when we are root.
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    std::fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let cluster = runtime.block_on(Cluster::open(&folder.path().join("pg"), &Options { fsync: true }))?;
+    let cluster = runtime.block_on(Cluster::open(
+        &folder.path().join("pg"),
+        &Options { fsync: true },
+    ))?;
     stage(&folder.path().join("staging"), rows)?;
     let mut first = Vec::new();
     let mut again = Vec::new();
@@ -53,7 +63,9 @@ fn kilobytes_to_mb(kilobytes: i64) -> f64 {
 
 fn print(name: &str, times: &mut [Duration]) {
     times.sort();
-    if let (Some(min), Some(max), Some(median)) = (times.first(), times.last(), times.get(times.len() / 2)) {
+    if let (Some(min), Some(max), Some(median)) =
+        (times.first(), times.last(), times.get(times.len() / 2))
+    {
         println!(
             "{name:<26}{:.3} s ({:.3} – {:.3})",
             median.as_secs_f64(),
@@ -64,14 +76,24 @@ fn print(name: &str, times: &mut [Duration]) {
 }
 
 async fn create_database(cluster: &Cluster, name: &str) -> Result<(), Error> {
-    let (client, connection) = cluster.config(DATABASE).connect(tokio_postgres::NoTls).await?;
+    let (client, connection) = cluster
+        .config(DATABASE)
+        .connect(tokio_postgres::NoTls)
+        .await?;
     tokio::spawn(connection);
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+    client
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await?;
     client.batch_execute("CHECKPOINT").await?;
     Ok(())
 }
 
-fn load(folder: &Path, cluster: &Cluster, database: &str, flags: &[&str]) -> Result<Duration, Error> {
+fn load(
+    folder: &Path,
+    cluster: &Cluster,
+    database: &str,
+    flags: &[&str],
+) -> Result<Duration, Error> {
     let url = format!(
         "host={} user=cursus dbname={database}",
         cluster.socket_dir().display()
@@ -94,7 +116,7 @@ fn load(folder: &Path, cluster: &Cluster, database: &str, flags: &[&str]) -> Res
 fn stage(root: &PathBuf, rows: u64) -> Result<(), Error> {
     let staging = Staging::new(root);
     let lock = staging.lock("bench")?;
-    let mut run = staging.create_run(&lock, Timestamp::now(), Selection::default())?;
+    let mut run = staging.create_run(&lock, Timestamp::now(), 0, Selection::default())?;
     pages(&run, "coalitions", COALITIONS, |id| {
         format!(
             r##"{{"id":{id},"name":"Coalition {id}","slug":"coalition-{id}","image_url":"https://cdn.example/{id}.svg","cover_url":null,"color":"#00babc","score":{},"user_id":{id}}}"##,
@@ -131,7 +153,13 @@ fn pages(
     let ids: Vec<u64> = (1..=count).rev().collect();
     let mut bytes = 0;
     for (index, ids) in ids.chunks(usize::try_from(PAGE)?).enumerate() {
-        let body = format!("[{}]", ids.iter().map(|id| record(*id)).collect::<Vec<_>>().join(","));
+        let body = format!(
+            "[{}]",
+            ids.iter()
+                .map(|id| record(*id))
+                .collect::<Vec<_>>()
+                .join(",")
+        );
         let entry = PageEntry {
             page: u32::try_from(index + 1)?,
             slice: None,

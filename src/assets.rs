@@ -11,11 +11,15 @@ static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");
 
 /// The text of `sql/x.sql`: beside the configuration in use, else the built-in one.
 pub fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
-    let inside = name
-        .strip_prefix("sql/")
-        .filter(|file| Path::new(file).components().all(|part| matches!(part, Component::Normal(_))));
+    let inside = name.strip_prefix("sql/").filter(|file| {
+        Path::new(file)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    });
     let Some(file) = inside else {
-        return Err(format!("`{name}` is not a file in sql/, such as \"sql/x.sql\""));
+        return Err(format!(
+            "`{name}` is not a file in sql/, such as \"sql/x.sql\""
+        ));
     };
     let beside = config
         .and_then(Path::parent)
@@ -27,5 +31,7 @@ pub fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
     SQL.get_file(file)
         .and_then(include_dir::File::contents_utf8)
         .map(str::to_owned)
-        .ok_or_else(|| format!("there is no file `{name}` beside the configuration, and none is built in"))
+        .ok_or_else(|| {
+            format!("there is no file `{name}` beside the configuration, and none is built in")
+        })
 }

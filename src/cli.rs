@@ -30,7 +30,6 @@ pub struct Cli {
 }
 
 /// Flags that every command knows.
-#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
@@ -91,7 +90,9 @@ Examples:
   cursus run --json -q                    the same from cron, with a summary for programs")]
     Run(ExtractArgs),
     /// What is staged, what is loaded, how old it is
-    #[command(after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'")]
+    #[command(
+        after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
+    )]
     Status,
     /// Ask the mirror; without a query, open psql on it
     #[command(after_help = "\
@@ -107,7 +108,9 @@ Examples:
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),
     /// Check configuration, credentials, API and database, and say what to do
-    #[command(after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror")]
+    #[command(
+        after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror"
+    )]
     Doctor,
     /// Bring the database's tables up to date (load and run do it by themselves)
     #[command(after_help = "Example:\n  cursus migrate --into scratch")]
@@ -126,7 +129,9 @@ Examples:
   cursus simulate --rows cursus=cursus.json --rows projects=projects.json")]
     Simulate(Box<SimulateArgs>),
     /// Completions for a shell
-    #[command(after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus")]
+    #[command(
+        after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -154,7 +159,7 @@ pub(crate) struct ExtractArgs {
     /// Stop after so many requests
     #[arg(long, value_name = "N")]
     pub(crate) max_hits: Option<u64>,
-    /// Ignore min_age
+    /// Ignore `min_age`
     #[arg(long)]
     pub(crate) force: bool,
     /// Begin anew instead of going on with an unfinished run
@@ -165,7 +170,6 @@ pub(crate) struct ExtractArgs {
     pub(crate) no_wait: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// The run up to which to load [default: every run not loaded yet]
@@ -199,7 +203,9 @@ pub(crate) struct SqlArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StageCommand {
     /// List runs, the resources of a run, or the pages of a resource
-    #[command(after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users")]
+    #[command(
+        after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users"
+    )]
     Ls {
         /// The run
         run: Option<String>,
@@ -303,13 +309,15 @@ pub(crate) enum WindowKind {
 }
 
 fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
     if let Ok(time) = text.parse() {
-        return Ok(time);
+        return Ok(whole(time));
     }
     humantime::parse_duration(text)
         .ok()
         .and_then(|age| SignedDuration::try_from(age).ok())
-        .and_then(|age| Timestamp::now().checked_sub(age).ok())
+        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 

@@ -49,7 +49,9 @@ pub fn main(cli: &Cli) -> Exit {
                 }
             },
             exit = signal() => {
-                eprint_line("stopped by a signal; staged pages and committed rows are kept, run the command again to go on");
+                let said = "stopped by a signal; staged pages and committed rows are kept, run the command again to go on";
+                let failure = Failure::new(exit, said);
+                say_error(cli, &failure);
                 exit
             }
         }
@@ -62,7 +64,7 @@ pub fn main(cli: &Cli) -> Exit {
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
-        Command::Completions { shell } => return completions::run(*shell),
+        Command::Completions { shell } => return Ok(completions::run(*shell)),
         Command::Simulate(arguments) => return simulate::run(global, arguments).await,
         Command::Demo(arguments) => return Box::pin(demo::run(global, arguments)).await,
         Command::Init(arguments) => return init::run(global, arguments),
@@ -79,7 +81,10 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,
-        Command::Completions { .. } | Command::Simulate(_) | Command::Demo(_) | Command::Init(_) => Ok(Exit::Done),
+        Command::Completions { .. }
+        | Command::Simulate(_)
+        | Command::Demo(_)
+        | Command::Init(_) => Ok(Exit::Done),
     }
 }
 
@@ -107,7 +112,9 @@ fn start_logging(global: &Global) {
         .filter(|filter| !filter.is_empty())
         .and_then(|filter| EnvFilter::try_new(filter).ok())
         .unwrap_or_else(|| EnvFilter::new(level));
-    let colours = !global.no_color && std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = !global.no_color
+        && std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LogWriter::default)
@@ -159,9 +166,13 @@ pub fn refuse(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
+fn state_of(exit: Exit) -> &'static str {
+    if exit >= Exit::Interrupted { "stopped" } else { "failed" }
+}
+
 fn print_failure(exit: Exit, sentence: &str) {
     print_json(&serde_json::json!({
-        "state": "failed",
+        "state": state_of(exit),
         "exit_code": exit.code(),
         "errors": [sentence],
     }));
@@ -173,7 +184,7 @@ fn say_error(cli: &Cli, failure: &Failure) {
     if cli.global.json {
         match &cli.command {
             Command::Extract(_) | Command::Run(_) => print_json(&RunReport {
-                state: "failed".to_owned(),
+                state: state_of(failure.exit).to_owned(),
                 errors: vec![sentence.clone()],
                 ..RunReport::default()
             }),

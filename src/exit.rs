@@ -114,7 +114,11 @@ pub fn load_exit(error: &LoadError) -> Exit {
 }
 
 fn api_exit(error: &ApiError) -> Exit {
-    if error.is_used_up() { Exit::HitsUsedUp } else { Exit::Failed }
+    if error.is_used_up() {
+        Exit::HitsUsedUp
+    } else {
+        Exit::Failed
+    }
 }
 
 /// What an extraction's error means for the exit code.

@@ -23,7 +23,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State, Window,
+    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State,
+    Window,
 };
 
 use ids::StagedIds;
@@ -45,6 +46,8 @@ pub struct Extraction<'a> {
     pub request: plan::Request,
     /// What is staged already, in order.
     pub runs: Vec<Run>,
+    /// The new run's number is above this.
+    pub floor: u64,
     /// Where progress is shown.
     pub progress: &'a Progress,
 }
@@ -111,7 +114,9 @@ impl ServerClock {
             .wait_for(Option::is_some)
             .await
             .map_or(SignedDuration::ZERO, |ahead| ahead.unwrap_or_default());
-        Timestamp::now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
+        Timestamp::now()
+            .saturating_add(ahead)
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -123,7 +128,7 @@ pub async fn extract(
     selection: crate::staging::Selection,
     host: &str,
 ) -> Result<Extracted, StagingError> {
-    let mut run = staging.create_run(lock, Timestamp::now(), selection)?;
+    let mut run = staging.create_run(lock, Timestamp::now(), extraction.floor, selection)?;
     run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "staging into {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
@@ -171,7 +176,10 @@ fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Val
         ("token_requests", Some(statistics.token_requests)),
         ("rejected_429", Some(statistics.rejected_429)),
         ("retries", Some(statistics.retries)),
-        ("waited_ms", u64::try_from(statistics.waited.as_millis()).ok()),
+        (
+            "waited_ms",
+            u64::try_from(statistics.waited.as_millis()).ok(),
+        ),
         ("limit_per_second", seen.second_limit),
         ("limit_per_hour", seen.hour_limit),
         ("remaining_this_hour", seen.hour_remaining),
@@ -226,7 +234,10 @@ impl Reading<'_> {
             drop(reads);
             if let Some(stopped) = stopped {
                 for resource in &self.extraction.resources {
-                    if !summaries.iter().any(|summary| summary.name == resource.name) {
+                    if !summaries
+                        .iter()
+                        .any(|summary| summary.name == resource.name)
+                    {
                         summaries.push(ResourceSummary::without_pages(
                             resource.name.clone(),
                             "stopped",
@@ -255,14 +266,26 @@ impl Reading<'_> {
         plan::decide(resource, &hash, self.history, &self.extraction.request, now)
     }
 
-    async fn resource(&self, resource: &Resource, is_pilot: bool) -> Result<ResourceSummary, ExtractError> {
+    async fn resource(
+        &self,
+        resource: &Resource,
+        is_pilot: bool,
+    ) -> Result<ResourceSummary, ExtractError> {
         let name = &resource.name;
-        let now = if is_pilot { Timestamp::now() } else { self.clock.now().await };
+        let now = if is_pilot {
+            Timestamp::now()
+        } else {
+            self.clock.now().await
+        };
         let decision = self.decide(resource, now);
         let decided = match decision.step {
             Step::Skip => {
                 info!(resource = %name, "skipped: {}", decision.reason);
-                return Ok(ResourceSummary::without_pages(name.clone(), "skipped", decision.reason));
+                return Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "skipped",
+                    decision.reason,
+                ));
             }
             _ => self.fan_out(resource, decision).await?,
         };
@@ -275,7 +298,11 @@ impl Reading<'_> {
             Ok(summary) => Ok(summary),
             Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
                 error!(resource = %name, "not read: {}", chain(&error));
-                Ok(ResourceSummary::without_pages(name.clone(), "failed", chain(&error)))
+                Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "failed",
+                    chain(&error),
+                ))
             }
             Err(error) => Err(error.into()),
         }
@@ -300,27 +327,50 @@ impl Reading<'_> {
         let config = self.extraction.config;
         let parent_hash = plan::request_hash(config, parent);
         let own_hash = plan::request_hash(config, resource);
-        let this_run = self.ids.of(&parent.name);
-        let parent_full = self.run.manifest(&parent.name)?.is_some_and(|manifest| manifest.mode == Mode::Full);
-        let last_whole = self.history.newest_whole(&resource.name, &own_hash).map(|read| read.seq);
-        let has_full = self.history.newest_full(&resource.name, &own_hash).is_some();
-        let wants_all = parent_full || !has_full || self.extraction.request.full
-            || self.extraction.request.must_be_full.contains_key(&resource.name);
-        // All ids: those of the newest complete full read of the parent, and whatever came after it.
-        // Otherwise those that the parent showed since this resource was read last.
-        let from_seq = if wants_all {
-            self.history.newest_full(&parent.name, &parent_hash).map_or(u64::MAX, |read| read.seq)
-        } else {
-            last_whole.map_or(0, |seq| seq + 1)
+        let this_run = self.ids.of(&parent.name).unwrap_or_default();
+        let parent_is_whole = self.run.manifest(&parent.name)?.is_some_and(|manifest| {
+            manifest.mode == Mode::Full && manifest.state == State::Complete
+        });
+        let last_whole = self
+            .history
+            .newest_whole(&resource.name, &own_hash)
+            .map(|read| read.seq);
+        let last_full = self.history.newest_full(&resource.name, &own_hash);
+        let parent_full = self
+            .history
+            .newest_full(&parent.name, &parent_hash)
+            .map(|read| read.seq);
+        let request = &self.extraction.request;
+        let wants_all = parent_is_whole
+            || last_full.is_none()
+            || request.full
+            || request.must_be_full.contains_key(&resource.name);
+        // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+        // the parent showed since this resource was read last.
+        let from_seq = match (wants_all, parent_is_whole) {
+            (true, true) => None,
+            (true, false) => Some(parent_full.unwrap_or(0)),
+            (false, _) => Some(last_whole.map_or(0, |seq| seq + 1)),
         };
-        let mut ids = this_run.unwrap_or_default();
-        if !(wants_all && parent_full) {
-            let (runs, parent, history) = (self.extraction.runs.clone(), parent.clone(), self.history.clone());
-            ids |= tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
-                .await
-                .map_err(|error| ExtractError::Internal(error.to_string()))??;
+        let mut ids = this_run;
+        if let Some(from_seq) = from_seq {
+            let (runs, parent, history) = (
+                self.extraction.runs.clone(),
+                parent.clone(),
+                self.history.clone(),
+            );
+            ids |=
+                tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
+                    .await
+                    .map_err(|error| ExtractError::Internal(error.to_string()))??;
         }
-        let mode = if wants_all { Mode::Full } else { Mode::Delta };
+        // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
+        let knows_all = parent_is_whole || parent_full.is_some();
+        let mode = if wants_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        };
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
         Ok((
             Decision {
@@ -341,16 +391,22 @@ impl Reading<'_> {
     ) -> Result<ResourceSummary, ReadError> {
         let config = self.extraction.config;
         let started_at = Timestamp::now();
-        let task = self
-            .extraction
-            .progress
-            .task(resource.name.as_str(), &format!("{mode}: {}", decision.reason));
+        let task = self.extraction.progress.task(
+            resource.name.as_str(),
+            &format!("{mode}: {}", decision.reason),
+        );
         let (query, range) = match (&decision.step, &resource.cursor) {
             (Step::Delta { start, end }, Some(cursor)) => {
                 let end = end.unwrap_or_else(|| {
-                    Timestamp::now().max(*start).saturating_add(WINDOW_BEYOND).unwrap_or(Timestamp::MAX)
+                    Timestamp::now()
+                        .max(*start)
+                        .saturating_add(WINDOW_BEYOND)
+                        .unwrap_or(Timestamp::MAX)
                 });
-                (&resource.delta_query, Some((cursor.field.clone(), *start, end)))
+                (
+                    &resource.delta_query,
+                    Some((cursor.field.clone(), *start, end)),
+                )
             }
             _ => (&resource.query, None),
         };
@@ -368,6 +424,7 @@ impl Reading<'_> {
             writer: Arc::clone(&writer),
             task: &task,
             clock: &clock,
+            in_flight: config.api.max_in_flight,
         };
         let answered = reader.read().await?;
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
@@ -375,7 +432,10 @@ impl Reading<'_> {
         for note in &manifest.evidence.notes {
             warn!(resource = %resource.name, "{note}");
         }
-        task.finish(&format!("{}: {} rows in {} pages", manifest.state, manifest.rows, manifest.pages));
+        task.finish(&format!(
+            "{}: {} rows in {} pages",
+            manifest.state, manifest.rows, manifest.pages
+        ));
         let mut summary = ResourceSummary::from(&manifest);
         summary.notes.insert(0, decision.reason.clone());
         Ok(summary)
@@ -395,12 +455,21 @@ impl Reading<'_> {
         let mut state = answered.state();
         let mut evidence = answered.evidence;
         if answered.outside > 0 {
-            mode = Mode::Full;
-            evidence.notes.push(format!(
-                "the API ignores range[{}]: {} records from before the window came too, so this counts as a full read",
-                question.range.as_ref().map_or("", |(field, ..)| field),
-                answered.outside
-            ));
+            let field = question.range.as_ref().map_or("", |(field, ..)| field);
+            let outside = answered.outside;
+            // A stray record is told; when most of them are from before the window, all were sent. What a delta's
+            // query gives is never proof that a row is gone.
+            if outside * 2 > answered.rows {
+                mode = Mode::Full;
+                state = state.max(State::Drifted);
+                evidence.notes.push(format!(
+                    "the API ignores range[{field}]: {outside} records from before the window came too, so this counts as a full read"
+                ));
+            } else {
+                evidence.notes.push(format!(
+                    "{outside} records changed before the window that range[{field}] asked for"
+                ));
+            }
         }
         let reached = answered.first_date;
         let window = question.range.as_ref().map(|(_, start, end)| Window {
@@ -428,9 +497,8 @@ impl Reading<'_> {
             (true, reached, _) => reached,
         };
         // A fan-out over no ids asks nothing and is known to be complete.
-        let cursor = cursor.or_else(|| {
-            (question.slices.is_empty() && state.moves_cursor()).then_some(started_at)
-        });
+        let cursor = cursor
+            .or_else(|| (question.slices.is_empty() && state.moves_cursor()).then_some(started_at));
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
             format: 1,

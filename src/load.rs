@@ -16,7 +16,6 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 use tracing::{info, warn};
@@ -31,7 +30,7 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use pending::{Pending, pending};
+pub use pending::{Pending, pending, supersedes};
 
 use books::Books;
 use merge::Merged;
@@ -58,6 +57,13 @@ pub struct LoadedRun {
     pub failed: Vec<(Name, LoadError)>,
     /// Derived statements that failed.
     pub derives_failed: Vec<(Name, LoadError)>,
+}
+
+/// The two passes of deletes.
+#[derive(Clone, Copy)]
+enum Pass {
+    Prune,
+    Leave,
 }
 
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.
@@ -94,12 +100,27 @@ impl<'c> Loader<'c> {
 
     /// What is loaded already.
     pub async fn loaded(&self) -> Result<Loaded, LoadError> {
-        books::loaded(&self.database.client, self.options.schema.as_str()).await
+        books::loaded(
+            &self.database.client,
+            self.options.schema.as_str(),
+            self.config,
+        )
+        .await
     }
 
-    /// Gives the connection back.
-    pub fn into_database(self) -> Database {
-        self.database
+    /// Whether any resource of a run was ever loaded.
+    pub async fn was_loaded(&self, run: &Run) -> Result<bool, LoadError> {
+        books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
+    }
+
+    /// Ends the session, and with it the lock.
+    pub async fn close(self) -> Result<(), LoadError> {
+        Ok(self.database.close().await?)
+    }
+
+    /// These resources and those that must wait with them: their rows refer to theirs.
+    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
+        dependents(&self.mappings, failed)
     }
 
     /// Loads those resources of a run.
@@ -134,47 +155,80 @@ impl<'c> Loader<'c> {
             .filter(|name| resources.contains(name))
             .collect();
         let mut merged: BTreeMap<&Name, Merged> = BTreeMap::new();
+        let mut unloaded: BTreeSet<Name> = BTreeSet::new();
         for name in &order {
+            if unloaded.contains(*name) {
+                loaded.failed.push(((*name).clone(), LoadError::Waits));
+                continue;
+            }
             let mappings: Vec<Mapping> = self
                 .mappings
                 .iter()
                 .filter(|mapping| mapping.table.from == **name)
                 .cloned()
                 .collect();
-            let books = Books { schema, run, resource: name };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
             let done = merge_resource(&mut transaction, books, self.config, mappings).await;
             match done {
                 Ok(resource) => {
                     merged.insert(name, resource);
                 }
                 Err(error) if error.is_connection_lost() => return Err(error),
-                Err(error) => loaded.failed.push(((*name).clone(), error)),
+                Err(error) => {
+                    loaded.failed.push(((*name).clone(), error));
+                    unloaded.insert((*name).clone());
+                    unloaded = dependents(&self.mappings, unloaded);
+                }
             }
         }
         let guard = (!self.options.allow_prune).then_some(self.config.prune);
-        for name in order.iter().rev() {
-            let Some(resource) = merged.get_mut(*name) else { continue };
-            let books = Books { schema, run, resource: name };
-            let savepoint = savepoint(&mut transaction, "prune").await?;
-            match merge::prune(&savepoint, books, guard, resource).await {
-                Ok(()) => commit(savepoint, "prune").await?,
-                Err(error) if error.is_connection_lost() => return Err(error),
-                Err(error) => {
-                    savepoint
-                        .rollback()
-                        .await
-                        .map_err(LoadError::at("roll back to a savepoint"))?;
-                    warn!(resource = %name, "what is gone was not deleted");
-                    loaded.failed.push(((*name).clone(), error));
+        let backward: Vec<&Name> = order.iter().rev().copied().collect();
+        for (names, pass) in [(&backward, Pass::Prune), (&order, Pass::Leave)] {
+            for name in names {
+                let Some(resource) = merged.get_mut(*name) else {
+                    continue;
+                };
+                let books = Books {
+                    schema,
+                    run,
+                    resource: name,
+                };
+                let savepoint = savepoint(&mut transaction, "prune").await?;
+                let done = match pass {
+                    Pass::Prune => merge::prune(&savepoint, books, guard, resource).await,
+                    Pass::Leave => merge::leave(&savepoint, books, guard, resource).await,
+                };
+                match done {
+                    Ok(()) => commit(savepoint, "prune").await?,
+                    Err(error) if error.is_connection_lost() => return Err(error),
+                    Err(error) => {
+                        savepoint
+                            .rollback()
+                            .await
+                            .map_err(LoadError::at("roll back to a savepoint"))?;
+                        warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+                        merged.remove(*name);
+                        loaded.failed.push(((*name).clone(), error));
+                    }
                 }
             }
         }
         let touched: BTreeSet<&Name> = merged
             .values()
-            .flat_map(|resource| resource.tables.iter().map(|table| &table.mapping.table.name))
+            .flat_map(|resource| {
+                resource
+                    .tables
+                    .iter()
+                    .map(|table| &table.mapping.table.name)
+            })
             .collect();
         for derive in &self.config.derives {
-            if !derive.after.is_empty() && !derive.after.iter().any(|table| touched.contains(table)) {
+            if !derive.after.is_empty() && !derive.after.iter().any(|table| touched.contains(table))
+            {
                 continue;
             }
             if let Err(error) = run_derive(&mut transaction, derive).await {
@@ -184,26 +238,67 @@ impl<'c> Loader<'c> {
                 loaded.derives_failed.push((derive.name.clone(), error));
             }
         }
+        let changed: BTreeSet<Name> = merged
+            .values()
+            .flat_map(|resource| &resource.tables)
+            .filter(|table| table.counts.changed() > 0)
+            .map(|table| table.counts.name.clone())
+            .collect();
         for name in &order {
-            let Some(resource) = merged.remove(*name) else { continue };
-            let books = Books { schema, run, resource: name };
+            let Some(resource) = merged.remove(*name) else {
+                continue;
+            };
+            let books = Books {
+                schema,
+                run,
+                resource: name,
+            };
             let hash = run.manifest_hash(name)?;
-            let tables: Vec<_> = resource
-                .tables
-                .into_iter()
-                .map(|table| (table.counts, json!({})))
-                .collect();
+            let mut tables = Vec::new();
+            for table in resource.tables {
+                let dangling =
+                    merge::dangling(&transaction, books, &table.mapping, &changed).await?;
+                tables.push((table.counts, dangling));
+            }
             books
                 .note_load(&transaction, &resource.manifest, &hash, &tables)
                 .await?;
-            loaded.tables.extend(tables.into_iter().map(|(counts, _)| counts));
+            loaded
+                .tables
+                .extend(tables.into_iter().map(|(counts, _)| counts));
         }
         if self.options.dry_run {
-            transaction.rollback().await.map_err(LoadError::at("roll back"))?;
+            transaction
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back"))?;
         } else {
-            transaction.commit().await.map_err(LoadError::at("commit"))?;
+            transaction
+                .commit()
+                .await
+                .map_err(LoadError::at("commit"))?;
         }
         Ok(loaded)
+    }
+}
+
+fn dependents(mappings: &[Mapping], mut waiting: BTreeSet<Name>) -> BTreeSet<Name> {
+    loop {
+        let tables: BTreeSet<&str> = mappings
+            .iter()
+            .filter(|mapping| waiting.contains(&mapping.table.from))
+            .map(|mapping| mapping.table.name.as_str())
+            .collect();
+        let more: Vec<Name> = mappings
+            .iter()
+            .filter(|mapping| !waiting.contains(&mapping.table.from))
+            .filter(|mapping| mapping.needs().any(|table| tables.contains(table)))
+            .map(|mapping| mapping.table.from.clone())
+            .collect();
+        if more.is_empty() {
+            return waiting;
+        }
+        waiting.extend(more);
     }
 }
 
@@ -214,11 +309,13 @@ async fn merge_resource(
     mappings: Vec<Mapping>,
 ) -> Result<Merged, LoadError> {
     let Some(staged) = books.run.staged(books.resource)? else {
-        return Err(LoadError::Staging(crate::staging::StagingError::NoRun(format!(
-            "{} has no final pages of {}; extract it again",
-            books.run.id(),
-            books.resource
-        ))));
+        return Err(LoadError::Staging(crate::staging::StagingError::NoRun(
+            format!(
+                "{} has no final pages of {}; extract it again",
+                books.run.id(),
+                books.resource
+            ),
+        )));
     };
     let savepoint = savepoint(transaction, "resource").await?;
     match merge::merge(&savepoint, books, &config.scope, staged, mappings).await {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
-use tracing::warn;
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
@@ -65,26 +64,24 @@ pub struct Request {
 }
 
 impl History {
-    /// Reads the manifests of `runs` (in the order of their numbers).
+    /// Reads the manifests of `runs` (in the order of their numbers). One that cannot be read is told, and counts
+    /// as a read that did not succeed.
     pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
         let mut history: BTreeMap<Name, Vec<Read>> = BTreeMap::new();
         for run in runs.iter().rev() {
             for resource in &config.resources {
-                let manifest = match run.manifest(&resource.name) {
-                    Ok(manifest) => manifest,
-                    // As if it had never been read: what came before decides, and its window is asked for again.
-                    Err(error @ StagingError::Broken { .. }) => {
-                        warn!(resource = %resource.name, "{error}");
-                        None
+                match run.manifest(&resource.name) {
+                    Ok(None) => {}
+                    Ok(Some(manifest)) => {
+                        let read = Read {
+                            run_id: run.id().clone(),
+                            seq: run.record().seq,
+                            manifest,
+                        };
+                        history.entry(resource.name.clone()).or_default().push(read);
                     }
+                    Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
                     Err(error) => return Err(error),
-                };
-                if let Some(manifest) = manifest {
-                    history.entry(resource.name.clone()).or_default().push(Read {
-                        run_id: run.id().clone(),
-                        seq: run.record().seq,
-                        manifest,
-                    });
                 }
             }
         }
@@ -109,9 +106,7 @@ impl History {
         self.of(resource)
             .iter()
             .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| {
-                read.manifest.mode == Mode::Full && read.manifest.state == State::Complete
-            })
+            .find(|read| read.manifest.mode == Mode::Full && read.manifest.state == State::Complete)
     }
 }
 
@@ -125,9 +120,19 @@ pub fn select<'c>(
     let mut unknown = Vec::new();
     for name in select.iter().chain(exclude) {
         if config.resource(name).is_none() {
-            let names = || config.resources.iter().map(|resource| resource.name.as_str());
+            let names = || {
+                config
+                    .resources
+                    .iter()
+                    .map(|resource| resource.name.as_str())
+            };
             let advice = nearest(name, names()).map_or_else(
-                || format!("the resources are: {}", names().collect::<Vec<_>>().join(", ")),
+                || {
+                    format!(
+                        "the resources are: {}",
+                        names().collect::<Vec<_>>().join(", ")
+                    )
+                },
                 |near| format!("did you mean `{near}`?"),
             );
             unknown.push(format!("there is no resource `{name}`; {advice}"));
@@ -151,7 +156,13 @@ pub fn select<'c>(
 }
 
 /// What to do with a resource at `now`, the server's time as well as it is known.
-pub fn decide(resource: &Resource, hash: &str, history: &History, request: &Request, now: Timestamp) -> Decision {
+pub fn decide(
+    resource: &Resource,
+    hash: &str,
+    history: &History,
+    request: &Request,
+    now: Timestamp,
+) -> Decision {
     let full = |reason: &str| Decision {
         step: Step::Full,
         reason: reason.to_owned(),
@@ -216,10 +227,18 @@ pub fn decide(resource: &Resource, hash: &str, history: &History, request: &Requ
 
 /// How far a resource is known after a whole read of `window`, when it was known up to `known` before.
 /// A window given by hand moves the cursor only if it leaves no gap.
-pub fn cursor_after(window: Window, reached: Timestamp, known: Option<Timestamp>) -> Option<Timestamp> {
+pub fn cursor_after(
+    window: Window,
+    reached: Timestamp,
+    known: Option<Timestamp>,
+) -> Option<Timestamp> {
     let known = known?;
     let reached = reached.min(window.end);
-    Some(if window.start <= known { reached.max(known) } else { known })
+    Some(if window.start <= known {
+        reached.max(known)
+    } else {
+        known
+    })
 }
 
 fn age(read: &Read, now: Timestamp) -> Option<Duration> {
@@ -239,20 +258,27 @@ fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
-/// Of path, queries and scope: a cursor is only good for the question that it answered.
+/// Of server, path, queries and scope: a cursor is only good for the question that it answered.
 pub fn request_hash(config: &Config, resource: &Resource) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     };
-    add(&resource.path.fill(&config.scope).unwrap_or_else(|| resource.path.to_string()));
+    add(config.api.url.trim_end_matches('/'));
+    add(&resource
+        .path
+        .fill(&config.scope)
+        .unwrap_or_else(|| resource.path.to_string()));
     for query in [&resource.query, &resource.delta_query] {
         for QueryParameter { name, value } in query {
             add(name);
             add(&value.to_string());
             for placeholder in value.placeholders() {
-                add(&config.scope.get(placeholder).map_or_else(String::new, |list| list.join(",")));
+                add(&config
+                    .scope
+                    .get(placeholder)
+                    .map_or_else(String::new, |list| list.join(",")));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What a person sees while it runs: bars on a terminal, lines otherwise. All of it on stderr.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};

@@ -47,6 +47,9 @@ pub struct RunReport {
     pub tables: Vec<TableCounts>,
     /// Figures of the rate limits.
     pub rate: Map<String, Value>,
+    /// What will go wrong, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What went wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
@@ -95,7 +98,11 @@ pub fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
 }
 
 /// A table for people: first column to the left, numbers to the right.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, numbers_from: usize) -> Table {
+pub fn table(
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    numbers_from: usize,
+) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
@@ -117,7 +124,10 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
         resources.iter().map(|resource| {
             vec![
                 resource.name.to_string(),
-                resource.mode.map(|mode| mode.to_string()).unwrap_or_default(),
+                resource
+                    .mode
+                    .map(|mode| mode.to_string())
+                    .unwrap_or_default(),
                 resource.state.clone(),
                 grouped(resource.pages),
                 grouped(resource.hits),

@@ -22,7 +22,9 @@ impl Environment {
     pub fn of_process() -> Self {
         Self(
             std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
                 .collect(),
         )
     }
@@ -104,12 +106,16 @@ impl Settings {
             .and_then(Path::parent)
             .map_or(current, Path::to_owned);
         let environment = environment.with_dotenv(&base)?;
-        let config = Config::load(path.as_deref())?;
+        let mut config = Config::load(path.as_deref())?;
         let staging = global
             .staging
             .clone()
             .map(|dir| base_for_flag(&dir))
-            .or_else(|| environment.get("CURSUS_STAGING_DIR").map(|dir| base.join(dir)))
+            .or_else(|| {
+                environment
+                    .get("CURSUS_STAGING_DIR")
+                    .map(|dir| base.join(dir))
+            })
             .unwrap_or_else(|| base.join(&config.staging.dir));
         let database = global
             .database_url
@@ -127,8 +133,9 @@ impl Settings {
         let url = environment
             .get("CURSUS_API_URL")
             .unwrap_or_else(|| config.api.url.clone());
-        let api_url =
-            api::BaseUrl::parse(&url).map_err(|error| Failure::usage(format!("CURSUS_API_URL: {error}")))?;
+        let api_url = api::BaseUrl::parse(&url)
+            .map_err(|error| Failure::usage(format!("CURSUS_API_URL: {error}")))?;
+        config.api.url = url;
         Ok(Self {
             config,
             staging: Staging::new(staging),
@@ -149,7 +156,11 @@ impl Settings {
                 secret: SecretString::from(secret),
             }),
             (id, _) => {
-                let missing = if id.is_none() { "CURSUS_CLIENT_ID" } else { "CURSUS_CLIENT_SECRET" };
+                let missing = if id.is_none() {
+                    "CURSUS_CLIENT_ID"
+                } else {
+                    "CURSUS_CLIENT_SECRET"
+                };
                 Err(Failure::usage(format!(
                     "there are no credentials: {missing} is not set; make an application on the intranet \
                      (Settings, API) and put CURSUS_CLIENT_ID and CURSUS_CLIENT_SECRET into {}",
@@ -160,7 +171,11 @@ impl Settings {
     }
 
     /// A client of the API with these limits of one run.
-    pub fn client(&self, max_hits: Option<u64>, wait_for_next_hour: bool) -> Result<api::Client, Failure> {
+    pub fn client(
+        &self,
+        max_hits: Option<u64>,
+        wait_for_next_hour: bool,
+    ) -> Result<api::Client, Failure> {
         let credentials = self.credentials()?;
         let api = &self.config.api;
         let options = api::Options {

@@ -114,11 +114,13 @@ impl Staging {
         }
     }
 
-    /// Makes a new run, numbered after all others. Needs the lock.
+    /// Makes a new run, numbered after all others and after `floor`: what a database has loaded may come from a
+    /// staging directory that was lost. Needs the lock.
     pub fn create_run(
         &self,
         _lock: &StagingLock,
         now: Timestamp,
+        floor: u64,
         selection: Selection,
     ) -> Result<Run, StagingError> {
         let seq = 1 + self
@@ -126,8 +128,19 @@ impl Staging {
             .iter()
             .map(|run| run.record().seq)
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            .max(floor);
         Run::create(&self.root, now, seq, selection)
+    }
+
+    /// Whether a process is writing a run now.
+    pub fn is_being_written(&self) -> bool {
+        File::open(self.root.join(".lock")).is_ok_and(|file| {
+            matches!(
+                file.try_lock_shared(),
+                Err(std::fs::TryLockError::WouldBlock)
+            )
+        })
     }
 
     /// All runs by number. A directory without a readable `run.json` is named in the error.
@@ -155,7 +168,7 @@ impl Staging {
             })?;
             if entry.file_type().is_dir()
                 && let Some(id) = RunId::of_directory(entry.path())
-                && let Some(run) = Run::open(entry.path(), id)?
+                && let Some(run) = Run::open(entry.path(), &id)?
             {
                 runs.push(run);
             }
@@ -168,9 +181,12 @@ impl Staging {
     pub fn find(&self, text: &str) -> Result<Run, StagingError> {
         if text.contains('/') {
             let path = Path::new(text);
-            let id = path.canonicalize().ok().and_then(|path| RunId::of_directory(&path));
+            let id = path
+                .canonicalize()
+                .ok()
+                .and_then(|path| RunId::of_directory(&path));
             let run = match id {
-                Some(id) => Run::open(path, id)?,
+                Some(id) => Run::open(path, &id)?,
                 None => None,
             };
             return run.ok_or_else(|| {

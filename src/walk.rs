@@ -24,14 +24,31 @@ pub(crate) type Slots<'j> = Vec<Option<&'j str>>;
 struct Node {
     /// Slots that want this value whole.
     wanted_by: Vec<usize>,
+    /// Slots of values inside this one.
+    below: Vec<usize>,
     children: Vec<(String, Node)>,
+}
+
+impl Node {
+    fn slot_of(&self, tokens: &[String]) -> Option<usize> {
+        let Some((first, rest)) = tokens.split_first() else {
+            return self.wanted_by.first().copied();
+        };
+        let (_, child) = self.children.iter().find(|(key, _)| key == first)?;
+        child.slot_of(rest)
+    }
 }
 
 impl Walker {
     /// Wants the value at `pointer`; gives its slot.
     pub(crate) fn add(&mut self, pointer: &Pointer) -> usize {
+        let next = self.slots;
+        let known = self.root.slot_of(pointer.tokens());
         let mut node = &mut self.root;
         for token in pointer.tokens() {
+            if known.is_none() {
+                node.below.push(next);
+            }
             let at = node
                 .children
                 .iter()
@@ -58,14 +75,11 @@ impl Walker {
         each: impl FnMut(u64, &Slots<'j>),
     ) -> Result<(), serde_json::Error> {
         let mut parser = serde_json::Deserializer::from_str(text);
-        parser.deserialize_seq(Records {
-            walker: self,
-            each,
-        })?;
+        parser.deserialize_seq(Records { walker: self, each })?;
         parser.end()
     }
 
-    fn clear<'j>(&self, slots: &mut Slots<'j>) {
+    fn clear(&self, slots: &mut Slots<'_>) {
         slots.clear();
         slots.resize(self.slots, None);
     }
@@ -156,6 +170,10 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
                 continue;
             };
             guess = child + 1;
+            // Of a key that is there twice, the last one counts with all that is in it.
+            for slot in &children[child].1.below {
+                self.slots[*slot] = None;
+            }
             map.next_value_seed(Value {
                 node: &children[child].1,
                 slots: self.slots,

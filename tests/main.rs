@@ -11,12 +11,23 @@
 #[allow(dead_code, reason = "it serves modules that come and go")]
 mod support;
 
-/// The main job: the mirror is what the API shows.
-mod mirror;
-
 /// Whatever is wrong is told, and nothing is lost.
 mod bad_input;
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
-/// The command line explains itself.
-mod help;
+/// What people read.
+mod commands;
+/// Resources that are read once for each id of another.
+mod fan_out;
+/// The guard before deletes.
+mod guard;
+/// Staged runs into the mirror, by every way.
+mod loading;
+/// The main job: the mirror is what the API shows, after full runs and deltas.
+mod mirror;
+/// Rows that do not fit.
+mod quarantine;
+/// What other programs find on the disk.
+mod staging;
+/// A command line that is not understood.
+mod usage;

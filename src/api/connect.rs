@@ -13,9 +13,18 @@ tokio::task_local! {
     static HANDSHAKE: Handshake;
 }
 
-/// Runs `request`; if it opens a connection, `handshake` hears of it.
+/// Runs `request`; the limiter hears when it was handed to its connection, and of a new connection that it waited for.
 pub(crate) async fn observed<F: Future>(handshake: Handshake, request: F) -> F::Output {
-    HANDSHAKE.scope(handshake, request).await
+    let mut request = std::pin::pin!(HANDSHAKE.scope(handshake.clone(), request));
+    let mut first = true;
+    std::future::poll_fn(|context| {
+        let polled = request.as_mut().poll(context);
+        if std::mem::take(&mut first) {
+            handshake.handed_over();
+        }
+        polled
+    })
+    .await
 }
 
 /// Wraps the HTTP client's connector.

@@ -6,13 +6,15 @@
 //! sent within one second + slack, and the log lets no more than the limit go in such a span. The delay that matters
 //! is that of a request on a standing connection: a request that must connect first counts from the end of the
 //! handshake, and holds its place until then. Counting each request until its answer would need no such bound, but at
-//! answers of 10 s it would leave a fifth of the rate. A slack of 2 % costs 2 % of the rate; each 429 doubles it (up
-//! to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
+//! answers of 10 s it would leave a fifth of the rate. The slack costs its share of the rate, 2.4 %; each 429 doubles
+//! it (up to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
 //!
 //! **The hour.** Our own log of the last hour, and the server's `Remaining` less what is in flight, each keep
 //! `reserve_per_hour` free: others may use the key. When the server says that the hour is used up, it surely frees one
 //! hour after the first answer since `Remaining` last rose: a fixed window that contains that answer has ended by
 //! then, a rolling one has forgotten what was counted at it. Then a single request asks how things stand.
+
+mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+pub(crate) use self::turn::{Handshake, Turn};
 
 use super::ledger::{Ledger, LedgerError, View};
 use super::log::{HOUR, Millis, Rule};
@@ -316,13 +320,7 @@ impl Shared {
             Purpose::Hit => state.figures.hits += 1,
             Purpose::Token => state.figures.tokens += 1,
         }
-        Turn {
-            shared: Arc::clone(self),
-            number,
-            at,
-            purpose,
-            open: true,
-        }
+        Turn::new(Arc::clone(self), number, at, purpose)
     }
 
     fn look_again(&self, state: &State) {
@@ -403,141 +401,6 @@ fn look(view: &View<'_>, rules: &Rules, connecting: &[(u64, Millis)], wanted: u6
         return Look::Later { at, why: None };
     }
     Look::Free { room: room.max(1) }
-}
-
-/// The right to send one request now. Dropped without word of an answer, the request counts as sent and unanswered.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    shared: Arc<Shared>,
-    number: u64,
-    at: Millis,
-    purpose: Purpose,
-    open: bool,
-}
-
-/// Tells the limiter about the connection of one turn's request.
-#[derive(Debug, Clone)]
-pub(crate) struct Handshake {
-    shared: Arc<Shared>,
-    number: u64,
-    at: Millis,
-}
-
-impl Turn {
-    /// For the connector: see [`Handshake`].
-    pub(crate) fn handshake(&self) -> Handshake {
-        Handshake {
-            shared: Arc::clone(&self.shared),
-            number: self.number,
-            at: self.at,
-        }
-    }
-
-    /// The server answered, and this is what it said about its windows.
-    pub(crate) fn answered(mut self, seen: Seen) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        self.close(&mut state, Some(seen));
-        shared.look_again(&state);
-    }
-
-    /// The server refused because of its limits: everybody pauses.
-    pub(crate) fn rejected(mut self, seen: Seen, retry_after: Option<Duration>) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        let now = Instant::now();
-        state.figures.rejected += 1;
-        self.close(&mut state, Some(seen));
-        let (number, next) = (self.number, state.next);
-        let until = state.windows.rejected(now, number, next, seen, retry_after);
-        state.corrections.push(Correction::Pause { until });
-        drop(state);
-        shared.changed.notify_one();
-    }
-
-    /// The request did not leave this machine, and uses nothing up. It keeps its place in the window of a second.
-    pub(crate) fn unreached(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        self.uncount(&mut state);
-    }
-
-    /// The turn was not used at all.
-    pub(crate) fn give_back(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state();
-        self.uncount(&mut state);
-        state
-            .corrections
-            .push(Correction::NeverSent { at: self.at });
-        drop(state);
-        shared.changed.notify_one();
-    }
-
-    fn uncount(&mut self, state: &mut State) {
-        let count = match self.purpose {
-            Purpose::Hit => &mut state.figures.hits,
-            Purpose::Token => &mut state.figures.tokens,
-        };
-        *count = count.saturating_sub(1);
-        state.windows.unsent();
-        self.open = false;
-        connected(state, self.number, self.at, false);
-    }
-
-    fn close(&mut self, state: &mut State, seen: Option<Seen>) {
-        self.open = false;
-        connected(state, self.number, self.at, true);
-        let now = Instant::now();
-        match seen {
-            Some(seen) => {
-                let limits_moved = state.windows.answered(now, self.number, seen);
-                state.figures.seen = state.figures.seen.updated(seen);
-                state.head_waits |= limits_moved;
-            }
-            None => state.windows.unanswered(self.number),
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if self.open {
-            let shared = Arc::clone(&self.shared);
-            let mut state = shared.state();
-            self.close(&mut state, None);
-            shared.look_again(&state);
-        }
-    }
-}
-
-impl Handshake {
-    /// The request waits for a new connection.
-    pub(crate) fn started(&self) {
-        let mut state = self.shared.state();
-        if !state.connecting.iter().any(|(n, _)| *n == self.number) {
-            state.connecting.push((self.number, self.at));
-        }
-    }
-
-    /// The connection stands, or failed: now at the latest the request has left.
-    pub(crate) fn ended(&self) {
-        let mut state = self.shared.state();
-        connected(&mut state, self.number, self.at, true);
-        self.shared.look_again(&state);
-    }
-}
-
-fn connected(state: &mut State, number: u64, at: Millis, sent: bool) {
-    if let Some(position) = state.connecting.iter().position(|(n, _)| *n == number) {
-        state.connecting.swap_remove(position);
-        if sent {
-            state.corrections.push(Correction::SentLater {
-                at,
-                now: Instant::now(),
-            });
-        }
-    }
 }
 
 fn timestamp(time: Instant) -> Timestamp {

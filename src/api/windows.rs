@@ -12,7 +12,7 @@ const DEFAULT_PER_SECOND: u64 = 2;
 const DEFAULT_PER_HOUR: u64 = 1_200;
 
 /// How much the delay from sending to arrival may vary, in thousandths of the window: see [`super::limiter`].
-const LEAST_SLACK: u64 = 20;
+const LEAST_SLACK: u64 = 24;
 const MOST_SLACK: u64 = 250;
 
 /// After so many answers without a 429 the slack shrinks by a quarter.

@@ -3,12 +3,12 @@
 use clap::CommandFactory;
 
 use crate::cli::Cli;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 
 /// Prints completions for a shell.
-pub(super) fn run(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+pub(super) fn run(shell: clap_complete::Shell) -> Exit {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cursus", &mut text);
     super::print(&String::from_utf8_lossy(&text));
-    Ok(Exit::Done)
+    Exit::Done
 }

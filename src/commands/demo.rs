@@ -59,7 +59,9 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
             super::eprint_line(line);
         }
     };
-    say("A simulated 42 API (synthetic people), a private PostgreSQL, and the whole pipeline between them.");
+    say(
+        "A simulated 42 API (synthetic people), a private PostgreSQL, and the whole pipeline between them.",
+    );
     let simulator = Simulator::start(Options {
         limits: Limits {
             per_second: PER_SECOND,
@@ -79,7 +81,10 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         ("CURSUS_API_URL", simulator.url()),
         ("CURSUS_CLIENT_ID", simulator.client_id().to_owned()),
         ("CURSUS_CLIENT_SECRET", simulator.client_secret().to_owned()),
-        ("XDG_STATE_HOME", folder.join(".cursus/state").display().to_string()),
+        (
+            "XDG_STATE_HOME",
+            folder.join(".cursus/state").display().to_string(),
+        ),
     ]);
     let global = Global {
         config: Some(folder.join("pipeline.toml")),
@@ -96,12 +101,18 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         .batch_execute("DROP SCHEMA IF EXISTS public, pipeline CASCADE; CREATE SCHEMA public")
         .await
         .map_err(DatabaseError::from)?;
-    say(&format!("Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"));
-    let (first, first_exit) = super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+    say(&format!(
+        "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
+    ));
+    let (first, first_exit) =
+        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
     let answers = ask(&database).await?;
-    say("A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:");
+    say(
+        "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
+    );
     simulator.advance(Duration::from_hours(24));
-    let (second, second_exit) = super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+    let (second, second_exit) =
+        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;
@@ -118,7 +129,17 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
             },
         }));
     } else {
-        print(&Shown { folder: &folder, first: &first, second: &second, counts: &counts, answers: &answers, tomorrow: &tomorrow }, started.elapsed());
+        print(
+            &Shown {
+                folder: &folder,
+                first: &first,
+                second: &second,
+                counts: &counts,
+                answers: &answers,
+                tomorrow: &tomorrow,
+            },
+            started.elapsed(),
+        );
     }
     Ok(first_exit.max(second_exit))
 }
@@ -147,7 +168,10 @@ fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
             .join("demo"),
     };
     let failed = |doing: &str, path: &Path, error: &std::io::Error| {
-        Failure::new(Exit::Failed, format!("cannot {doing} {}: {error}", path.display()))
+        Failure::new(
+            Exit::Failed,
+            format!("cannot {doing} {}: {error}", path.display()),
+        )
     };
     std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
     let marker = folder.join(MARKER);
@@ -163,10 +187,15 @@ fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
     }
     let staging = folder.join("staging");
     match std::fs::remove_dir_all(&staging) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("clear", &staging, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("clear", &staging, &error));
+        }
         _ => {}
     }
-    for (path, content) in [(marker, ""), (folder.join("pipeline.toml"), assets::PIPELINE)] {
+    for (path, content) in [
+        (marker, ""),
+        (folder.join("pipeline.toml"), assets::PIPELINE),
+    ] {
         std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))?;
     }
     Ok(folder)
@@ -180,10 +209,19 @@ async fn count_rows(
     for table in &report.tables {
         let row = database
             .client
-            .query_one(&format!("SELECT count(*) FROM {}", crate::database::Quoted(table.name.as_str())), &[])
+            .query_one(
+                &format!(
+                    "SELECT count(*) FROM {}",
+                    crate::database::Quoted(table.name.as_str())
+                ),
+                &[],
+            )
             .await
             .map_err(DatabaseError::from)?;
-        counts.push((table.name.to_string(), u64::try_from(row.get::<_, i64>(0)).unwrap_or(0)));
+        counts.push((
+            table.name.to_string(),
+            u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),
+        ));
     }
     Ok(counts)
 }
@@ -192,15 +230,32 @@ async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failur
     let mut answers = Vec::new();
     for query in QUERIES {
         let (header, rows) = super::sql::ask(database, query).await?;
-        answers.push(Answer { query, header, rows });
+        answers.push(Answer {
+            query,
+            header,
+            rows,
+        });
     }
     Ok(answers)
 }
 
 fn print(shown: &Shown<'_>, took: Duration) {
-    let Shown { folder, first, second, counts, answers, tomorrow } = *shown;
+    let Shown {
+        folder,
+        first,
+        second,
+        counts,
+        answers,
+        tomorrow,
+    } = *shown;
     let rows = counts.iter().map(|(name, count)| {
-        let of = |report: &RunReport| report.tables.iter().find(|table| table.name.as_str() == name).cloned();
+        let of = |report: &RunReport| {
+            report
+                .tables
+                .iter()
+                .find(|table| table.name.as_str() == name)
+                .cloned()
+        };
         let (one, two) = (of(first), of(second));
         let number = |count: Option<u64>| count.map(grouped).unwrap_or_default();
         vec![
@@ -212,7 +267,14 @@ fn print(shown: &Shown<'_>, took: Duration) {
             number(two.map(|table| table.deleted)),
         ]
     });
-    let header = ["table", "rows now", "day 1: new", "day 2: new", "changed", "gone"];
+    let header = [
+        "table",
+        "rows now",
+        "day 1: new",
+        "day 2: new",
+        "changed",
+        "gone",
+    ];
     super::print_line(&table(&header, rows, 1).to_string());
     for (day, report) in [("day 1", first), ("day 2", second)] {
         let pages: u64 = report.resources.iter().map(|resource| resource.pages).sum();
@@ -229,14 +291,19 @@ fn print(shown: &Shown<'_>, took: Duration) {
         super::print_line(&format!("\n{}", answer.query));
         if let ([row], [later]) = (answer.rows.as_slice(), later.rows.as_slice()) {
             let (day_1, day_2) = (super::sql::shown(row), super::sql::shown(later));
-            super::print_line(&format!("  {} (on day 2: {})", day_1.join(" "), day_2.join(" ")));
+            super::print_line(&format!(
+                "  {} (on day 2: {})",
+                day_1.join(" "),
+                day_2.join(" ")
+            ));
             continue;
         }
         let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
         let rows = answer.rows.iter().map(|row| super::sql::shown(row));
         super::print_line(&table(&names, rows, usize::MAX).to_string());
     }
-    let program = std::env::current_exe().map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
+    let program = std::env::current_exe()
+        .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
     super::print_line(&format!(
         "\n{:.1} s in all. Everything is in {}. Next:\n  \
          cd {}\n  \

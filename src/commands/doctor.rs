@@ -33,7 +33,10 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     } else {
         for check in &checks {
             let mark = if check.ok { "ok  " } else { "FAIL" };
-            let (first, rest) = check.notes.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+            let (first, rest) = check
+                .notes
+                .split_first()
+                .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
             super::print_line(&format!("{mark}  {:<14} {first}", check.name));
             for note in rest {
                 super::print_line(&format!("{:21}{note}", ""));
@@ -61,7 +64,11 @@ fn configuration(settings: &Settings) -> Check {
         config.tables.len()
     )];
     for (name, values) in &config.scope {
-        let values = if values.is_empty() { "all".to_owned() } else { values.join(", ") };
+        let values = if values.is_empty() {
+            "all".to_owned()
+        } else {
+            values.join(", ")
+        };
         notes.push(format!("scope {name}: {values}"));
     }
     check("configuration", Ok(notes))
@@ -73,7 +80,10 @@ fn files(settings: &Settings) -> Check {
     if let Ok(metadata) = std::fs::metadata(&dotenv)
         && metadata.permissions().mode() & 0o077 != 0
     {
-        wrong.push(format!("{0} can be read by others; chmod 600 {0}", dotenv.display()));
+        wrong.push(format!(
+            "{0} can be read by others; chmod 600 {0}",
+            dotenv.display()
+        ));
     }
     if let Some(path) = &settings.config.path
         && holds_secret(path)
@@ -86,7 +96,10 @@ fn files(settings: &Settings) -> Check {
     let root = settings.staging.root();
     match settings.staging.runs() {
         Ok(runs) if wrong.is_empty() => {
-            return check("files", Ok(vec![format!("{}: {} runs", root.display(), runs.len())]));
+            return check(
+                "files",
+                Ok(vec![format!("{}: {} runs", root.display(), runs.len())]),
+            );
         }
         Ok(_) => {}
         Err(error) => wrong.push(chain(&error)),
@@ -117,9 +130,9 @@ async fn api(settings: &Settings) -> Check {
     };
     let result = match client.token_info().await {
         Ok(token) => {
-            let secret = token
-                .secret_valid_until
-                .map_or_else(String::new, |until| format!("; the client secret ends at {until}"));
+            let secret = token.secret_valid_until.map_or_else(String::new, |until| {
+                format!("; the client secret ends at {until}")
+            });
             Ok(vec![format!("{host} accepts the credentials{secret}")])
         }
         Err(error) => Err(vec![chain(&error)]),
@@ -134,14 +147,19 @@ async fn database(settings: &Settings) -> Check {
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![chain(failure.error.as_ref())];
     let schema = settings.config.database.schema.as_str();
-    let database = super::load::connect(settings, "cursus doctor").await.map_err(said)?;
+    let database = super::load::connect(settings, "cursus doctor")
+        .await
+        .map_err(said)?;
     let folder = settings.config.migrations();
     let pending = migrate::pending(&database.client, schema, folder.as_deref())
         .await
         .map_err(|error| vec![chain(&error)])?;
     if !pending.is_empty() {
         return Ok(vec![
-            format!("reachable; {} migrations wait (load and run apply them, or `cursus migrate`)", pending.len()),
+            format!(
+                "reachable; {} migrations wait (load and run apply them, or `cursus migrate`)",
+                pending.len()
+            ),
             "tables are compared with pipeline.toml when they are there".to_owned(),
         ]);
     }
@@ -150,7 +168,9 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         Err(LoadError::Mismatch(problems)) => return Err(problems),
         Err(error) => return Err(vec![chain(&error)]),
     }
-    let mut notes = vec![format!("every table of pipeline.toml fits the schema {schema}")];
+    let mut notes = vec![format!(
+        "every table of pipeline.toml fits the schema {schema}"
+    )];
     let names = catalogue::table_names(&database.client, schema)
         .await
         .map_err(|error| vec![chain(&crate::database::DatabaseError::from(error))])?;
@@ -158,11 +178,18 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         .into_iter()
         .filter(|name| {
             !migrate::HISTORIES.contains(&name.as_str())
-                && !settings.config.tables.iter().any(|table| table.name.as_str() == name)
+                && !settings
+                    .config
+                    .tables
+                    .iter()
+                    .any(|table| table.name.as_str() == name)
         })
         .collect();
     if !unfed.is_empty() {
-        notes.push(format!("no [[table]] fills: {} (fine if they are yours)", unfed.join(", ")));
+        notes.push(format!(
+            "no [[table]] fills: {} (fine if they are yours)",
+            unfed.join(", ")
+        ));
     }
     Ok(notes)
 }

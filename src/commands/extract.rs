@@ -1,11 +1,11 @@
 //! `cursus extract`, and the first half of `cursus run`.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::pipeline::Before;
 use crate::api::WaitingFor;
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure, extract_exit};
@@ -18,10 +18,22 @@ use crate::settings::Settings;
 use crate::staging::{ResourceSummary, Selection};
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &ExtractArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
-    let exit = stage(global, settings, arguments, "extract", BTreeMap::new(), &mut report).await?;
+    let exit = stage(
+        global,
+        settings,
+        arguments,
+        "extract",
+        Before::default(),
+        &mut report,
+    )
+    .await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finish(global, &report);
     Ok(exit)
@@ -33,16 +45,26 @@ pub(super) async fn stage(
     settings: &Settings,
     arguments: &ExtractArgs,
     command: &str,
-    must_be_full: BTreeMap<Name, String>,
+    before: Before,
     report: &mut RunReport,
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
-    let resources = plan::select(config, &arguments.select, &arguments.exclude).map_err(Failure::usage)?;
+    let resources =
+        plan::select(config, &arguments.select, &arguments.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.staging.lock(command)?;
     let runs = settings.staging.runs()?;
-    let progress = Progress::new(if global.quiet || global.json { Show::Lines } else { Show::Auto });
-    let names = |names: &[String]| names.iter().filter_map(|name| Name::parse(name).ok()).collect();
+    let progress = Progress::new(if global.quiet || global.json {
+        Show::Lines
+    } else {
+        Show::Auto
+    });
+    let names = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect()
+    };
     let selection = Selection {
         select: names(&arguments.select),
         exclude: names(&arguments.exclude),
@@ -61,9 +83,10 @@ pub(super) async fn stage(
             full: arguments.full,
             force: arguments.force,
             window,
-            must_be_full,
+            must_be_full: before.must_be_full,
         },
         runs,
+        floor: before.floor,
         progress: &progress,
     };
     let countdown = countdown(&client, &progress);
@@ -81,11 +104,13 @@ pub(super) async fn stage(
         report.errors.push(chain(&error));
         return Ok(extract_exit(&error));
     }
-    Ok(if report.resources.iter().any(ResourceSummary::is_incomplete) {
-        Exit::Incomplete
-    } else {
-        Exit::Done
-    })
+    Ok(
+        if report.resources.iter().any(ResourceSummary::is_incomplete) {
+            Exit::Incomplete
+        } else {
+            Exit::Done
+        },
+    )
 }
 
 /// Shows a wait for the next hour or for `Retry-After` while it lasts.
@@ -121,14 +146,18 @@ fn reason(wait: &crate::api::Waiting) -> &'static str {
 
 /// The client secret of the API ends without notice: say so a week ahead.
 async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
-    let Ok(token) = client.token_info().await else { return };
-    let Some(until) = token.secret_valid_until else { return };
+    let Ok(token) = client.token_info().await else {
+        return;
+    };
+    let Some(until) = token.secret_valid_until else {
+        return;
+    };
     if until.duration_since(Timestamp::now()).as_hours() < 7 * 24 {
         let sentence = format!(
             "the client secret ends at {until}; make a new one on the intranet before, and put it into CURSUS_CLIENT_SECRET"
         );
         warn!("{sentence}");
-        report.errors.push(sentence);
+        report.warnings.push(sentence);
     }
 }
 
@@ -140,7 +169,11 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
     }
     if let Some(run) = &report.run_id {
         super::print_line(&resources_table(&report.resources).to_string());
-        for resource in report.resources.iter().filter(|resource| resource.is_incomplete()) {
+        for resource in report
+            .resources
+            .iter()
+            .filter(|resource| resource.is_incomplete())
+        {
             for note in &resource.notes {
                 super::print_line(&format!("{}: {note}", resource.name));
             }
@@ -153,6 +186,9 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
             report.rejected_429,
             humantime::format_duration(duration)
         ));
+    }
+    for warning in &report.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
     }
     for error in &report.errors {
         super::eprint_line(&format!("error: {error}"));

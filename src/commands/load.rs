@@ -1,17 +1,21 @@
 //! `cursus load`, and the second half of `cursus run`.
 
+use std::collections::BTreeSet;
+
 use tracing::info;
 
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
+use crate::load::{
+    LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending, supersedes,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
 use crate::settings::Settings;
-use crate::staging::Run;
+use crate::staging::{Run, StagingError};
 
 /// What to load, and how.
 pub(super) struct Choice {
@@ -47,16 +51,20 @@ impl Choice {
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
         if let Some(schema) = &arguments.into {
-            choice.options.schema =
-                Name::parse(schema).map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
+            choice.options.schema = Name::parse(schema)
+                .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
         }
         choice.options.dry_run = arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
         if !arguments.select.is_empty() {
-            let chosen = plan::select(&settings.config, &arguments.select, &[]).map_err(Failure::usage)?;
-            choice.select = chosen.into_iter().map(|resource| resource.name.clone()).collect();
+            let chosen =
+                plan::select(&settings.config, &arguments.select, &[]).map_err(Failure::usage)?;
+            choice.select = chosen
+                .into_iter()
+                .map(|resource| resource.name.clone())
+                .collect();
         }
         Ok(choice)
     }
@@ -68,7 +76,11 @@ pub(super) async fn connect(settings: &Settings, name: &str) -> Result<Database,
 }
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &LoadArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &LoadArgs,
+) -> Result<Exit, Failure> {
     let choice = Choice::of(settings, arguments)?;
     if settings.staging.runs()?.is_empty() {
         settings.staging.find("latest")?;
@@ -86,7 +98,11 @@ pub(super) async fn run(global: &Global, settings: &Settings, arguments: &LoadAr
         super::print_line("nothing to load: every staged run is loaded");
     } else {
         super::print_line(&tables_table(&report.tables).to_string());
-        let rolled_back = if choice.options.dry_run { " (dry run: rolled back)" } else { "" };
+        let rolled_back = if choice.options.dry_run {
+            " (dry run: rolled back)"
+        } else {
+            ""
+        };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
     }
     if !global.json {
@@ -104,22 +120,38 @@ pub(super) async fn pending_runs(
     sums: &mut Vec<TableCounts>,
 ) -> Result<Outcome, Failure> {
     let config = &settings.config;
-    let runs = settings.staging.runs()?;
-    let wanted = choice.run.as_deref().map(|run| settings.staging.find(run)).transpose()?;
+    let mut runs = settings.staging.runs()?;
+    // Half a run would be loaded in the wrong order: what refers to rows before the rows themselves.
+    if settings.staging.is_being_written() {
+        runs.retain(|run| !run.is_open());
+    }
+    let wanted = choice
+        .run
+        .as_deref()
+        .map(|run| settings.staging.find(run))
+        .transpose()?;
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
-    let waiting = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let (waiting, broken) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = Outcome {
-        exit: Exit::Done,
+        exit: if broken.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        },
         runs: Vec::new(),
-        errors: Vec::new(),
+        errors: broken.iter().map(|error| chain(error)).collect(),
     };
-    let mut held: Vec<Name> = Vec::new();
+    let mut held: BTreeSet<Name> = BTreeSet::new();
     for Pending { run, resources } in waiting {
         let mut chosen = Vec::new();
         for resource in resources {
             let is_chosen = choice.select.is_empty() || choice.select.contains(&resource);
-            if is_chosen && !held.contains(&resource) {
+            let is_free = !held.contains(&resource)
+                || run
+                    .manifest(&resource)?
+                    .is_some_and(|read| supersedes(&read));
+            if is_chosen && is_free {
                 chosen.push(resource);
             } else if is_chosen {
                 info!(run = %run.id(), resource = %resource, "held back until its earlier run is loaded");
@@ -131,9 +163,11 @@ pub(super) async fn pending_runs(
         let loaded = loader.load(&run, &chosen).await?;
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
+        held.retain(|name| !chosen.contains(name));
         held.extend(loaded.failed.into_iter().map(|(name, _)| name));
+        held = loader.with_dependents(held);
     }
-    loader.into_database().close().await?;
+    loader.close().await?;
     Ok(outcome)
 }
 
@@ -143,17 +177,21 @@ async fn waiting(
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<Vec<Pending>, Failure> {
+) -> Result<(Vec<Pending>, Vec<StagingError>), Failure> {
     let loaded = loader.loaded().await?;
-    let mut waiting = pending(config, runs, &loaded)?;
+    // Runs after the wanted one do not exist for this load.
+    let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
+    let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
+    let (mut waiting, broken) = pending(config, past, &loaded)?;
     if let Some(wanted) = wanted {
         let seq = wanted.record().seq;
-        waiting.retain(|pending| pending.run.record().seq <= seq);
-        let waits = waiting.iter().any(|pending| pending.run.id() == wanted.id());
+        let waits = waiting
+            .iter()
+            .any(|pending| pending.run.id() == wanted.id());
         if !waits && !choice.again {
             let newest = loaded.values().max_by_key(|loaded| loaded.seq);
             return match newest {
-                Some(newest) if newest.seq > seq && !was_loaded(config, wanted, &loaded)? => {
+                Some(newest) if newest.seq > seq && !loader.was_loaded(wanted).await? => {
                     Err(LoadError::Older {
                         run: wanted.id().to_string(),
                         newest: newest.run_id.clone(),
@@ -161,8 +199,11 @@ async fn waiting(
                     .into())
                 }
                 _ => {
-                    info!("the run {} is loaded already; --again loads the newest run once more", wanted.id());
-                    Ok(waiting)
+                    info!(
+                        "the run {} is loaded already; --again loads the newest run once more",
+                        wanted.id()
+                    );
+                    Ok((waiting, broken))
                 }
             };
         }
@@ -170,7 +211,11 @@ async fn waiting(
     if choice.again {
         let newest = loaded.values().map(|loaded| loaded.seq).max();
         let again = wanted
-            .or_else(|| runs.iter().rev().find(|run| Some(run.record().seq) == newest))
+            .or_else(|| {
+                runs.iter()
+                    .rev()
+                    .find(|run| Some(run.record().seq) == newest)
+            })
             .ok_or_else(|| Failure::usage("there is no loaded run to load again"))?;
         if newest.is_some_and(|newest| again.record().seq < newest) {
             return Err(LoadError::Older {
@@ -184,7 +229,9 @@ async fn waiting(
         }
         let mut resources = Vec::new();
         for resource in &config.resources {
-            if config.tables_of(&resource.name).next().is_some() && again.manifest(&resource.name)?.is_some() {
+            if config.tables_of(&resource.name).next().is_some()
+                && again.manifest(&resource.name)?.is_some()
+            {
                 resources.push(resource.name.clone());
             }
         }
@@ -193,30 +240,17 @@ async fn waiting(
             run: again.clone(),
             resources,
         });
+        waiting.sort_by_key(|pending| pending.run.record().seq);
     }
-    Ok(waiting)
-}
-
-/// Whether every resource of the run is loaded, or newer ones are.
-fn was_loaded(config: &Config, run: &Run, loaded: &crate::load::Loaded) -> Result<bool, Failure> {
-    for resource in &config.resources {
-        if config.tables_of(&resource.name).next().is_some()
-            && run.manifest(&resource.name)?.is_some()
-            && loaded
-                .get(&resource.name)
-                .is_none_or(|loaded| loaded.run_id != run.id().as_str())
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok((waiting, broken))
 }
 
 impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
         self.runs.push(run.id().to_string());
         for (name, error) in loaded.failed.iter().chain(&loaded.derives_failed) {
-            self.errors.push(format!("{}, {name}: {}", run.id(), chain(error)));
+            self.errors
+                .push(format!("{}, {name}: {}", run.id(), chain(error)));
             self.exit = self.exit.max(match load_exit(error) {
                 Exit::Usage | Exit::Locked => Exit::Failed,
                 exit => exit,

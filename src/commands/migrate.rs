@@ -5,10 +5,15 @@ use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &MigrateArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &MigrateArgs,
+) -> Result<Exit, Failure> {
     let configured = settings.config.database.schema.as_str();
     let schema = arguments.into.as_deref().unwrap_or(configured);
-    crate::name::Name::parse(schema).map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
+    crate::name::Name::parse(schema)
+        .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
     let mut database = super::load::connect(settings, "cursus migrate").await?;
     let folder = settings.config.migrations();
     let migrated = crate::migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;

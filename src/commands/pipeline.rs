@@ -5,14 +5,18 @@ use std::time::Instant;
 
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure};
-use crate::load::{self, Loader};
+use crate::load::Loader;
 use crate::name::Name;
 use crate::plan::{self, History};
 use crate::report::{RunReport, tables_table};
 use crate::settings::Settings;
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &ExtractArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExtractArgs,
+) -> Result<Exit, Failure> {
     let (report, exit) = extract_and_load(global, settings, arguments).await?;
     if !global.json && !report.tables.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
@@ -30,10 +34,12 @@ pub(super) async fn extract_and_load(
     let started = Instant::now();
     let mut report = RunReport::default();
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
-    let must_be_full = lacking(settings).await?;
-    let extracted = super::extract::stage(global, settings, arguments, "run", must_be_full, &mut report).await?;
+    let before = look_before(settings).await?;
+    let extracted =
+        super::extract::stage(global, settings, arguments, "run", before, &mut report).await?;
     let mut sums = Vec::new();
-    let loaded = super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
+    let loaded =
+        super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
     report.add_tables(&sums);
     let loaded = match loaded {
         Ok(outcome) => {
@@ -41,7 +47,9 @@ pub(super) async fn extract_and_load(
             outcome.exit
         }
         Err(failure) => {
-            report.errors.push(crate::report::chain(failure.error.as_ref()));
+            report
+                .errors
+                .push(crate::report::chain(failure.error.as_ref()));
             failure.exit
         }
     };
@@ -49,30 +57,51 @@ pub(super) async fn extract_and_load(
     Ok((report, extracted.max(loaded)))
 }
 
-/// Resources whose past the database does not have and staging cannot give any more: they are read in full.
-async fn lacking(settings: &Settings) -> Result<BTreeMap<Name, String>, Failure> {
+/// What the database says before the first hit.
+#[derive(Default)]
+pub(super) struct Before {
+    /// Resources whose past the database does not have and staging cannot give any more: they are read in full.
+    pub(super) must_be_full: BTreeMap<Name, String>,
+    /// The highest run number that was loaded.
+    pub(super) floor: u64,
+}
+
+async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let config = &settings.config;
-    let loader = Loader::open(config, super::load::connect(settings, "cursus run").await?, super::load::Choice::all(settings).options).await?;
+    let database = super::load::connect(settings, "cursus run").await?;
+    let loader = Loader::open(config, database, super::load::Choice::all(settings).options).await?;
     let loaded = loader.loaded().await?;
-    loader.into_database().close().await?;
+    loader.close().await?;
     let runs = settings.staging.runs()?;
     let history = History::read(config, &runs)?;
-    let pending = load::pending(config, &runs, &loaded)?;
-    let mut lacking = BTreeMap::new();
+    let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
+    let mut must_be_full = BTreeMap::new();
     for resource in &config.resources {
         let hash = plan::request_hash(config, resource);
-        let Some(full) = history.newest_full(&resource.name, &hash) else { continue };
-        let known = loaded.get(&resource.name);
-        let is_loaded = known.is_some_and(|known| known.full_seq.is_some_and(|seq| seq >= full.seq));
-        let will_be = pending
-            .iter()
-            .any(|pending| pending.run.record().seq == full.seq && pending.resources.contains(&resource.name));
-        if config.tables_of(&resource.name).next().is_some() && !is_loaded && !will_be {
-            lacking.insert(
+        let Some(full) = history.newest_full(&resource.name, &hash) else {
+            continue;
+        };
+        if config.tables_of(&resource.name).next().is_none() {
+            continue;
+        }
+        // The full read that the next delta would build on is loaded, or still to be loaded.
+        let has_it = match loaded.get(&resource.name) {
+            None => true,
+            Some(known) if full.seq > known.seq => true,
+            Some(known) => {
+                known.full_seq.is_some_and(|seq| seq >= full.seq)
+                    && full.run_id.as_str() <= known.run_id.as_str()
+            }
+        };
+        if !has_it {
+            must_be_full.insert(
                 resource.name.clone(),
                 "the database lacks the last full read".to_owned(),
             );
         }
     }
-    Ok(lacking)
+    Ok(Before {
+        must_be_full,
+        floor,
+    })
 }

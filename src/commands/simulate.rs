@@ -37,7 +37,9 @@ pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exi
 }
 
 fn options(arguments: &SimulateArgs) -> Options {
-    let mut scale = arguments.students.map_or_else(Scale::quick_start, Scale::of_students);
+    let mut scale = arguments
+        .students
+        .map_or_else(Scale::quick_start, Scale::of_students);
     scale.others = arguments.others.unwrap_or(scale.others);
     scale.enrolments = arguments.enrolments.unwrap_or(scale.enrolments);
     scale.memberships = arguments.memberships.unwrap_or(scale.memberships);

@@ -13,7 +13,11 @@ use crate::report::table;
 use crate::settings::Settings;
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, arguments: &SqlArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &SqlArgs,
+) -> Result<Exit, Failure> {
     let database = super::load::connect(settings, "cursus sql").await?;
     let schema = settings.config.database.schema.as_str();
     database
@@ -35,7 +39,9 @@ fn refused(error: &tokio_postgres::Error) -> Failure {
     let said = error.as_db_error().map_or_else(
         || error.to_string(),
         |error| {
-            let hint = error.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+            let hint = error
+                .hint()
+                .map_or_else(String::new, |hint| format!(" ({hint})"));
             format!("{}{hint}", error.message())
         },
     );
@@ -43,7 +49,10 @@ fn refused(error: &tokio_postgres::Error) -> Failure {
 }
 
 /// Header and rows of a query's last result.
-pub(super) async fn ask(database: &Database, query: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
+pub(super) async fn ask(
+    database: &Database,
+    query: &str,
+) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
     let messages = database
         .client
         .simple_query(query)
@@ -54,11 +63,18 @@ pub(super) async fn ask(database: &Database, query: &str) -> Result<(Vec<String>
     for message in messages {
         match message {
             SimpleQueryMessage::RowDescription(columns) => {
-                header = columns.iter().map(|column| column.name().to_owned()).collect();
+                header = columns
+                    .iter()
+                    .map(|column| column.name().to_owned())
+                    .collect();
                 rows = Vec::new();
             }
             SimpleQueryMessage::Row(row) => {
-                rows.push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+                rows.push(
+                    (0..row.len())
+                        .map(|at| row.get(at).map(str::to_owned))
+                        .collect(),
+                );
             }
             _ => {}
         }
@@ -79,20 +95,31 @@ async fn text(database: &Database, query: &str, csv: bool) -> Result<Exit, Failu
         let count = rows.len();
         let rows = rows.iter().map(|row| shown(row));
         super::print_line(&table(&names, rows, usize::MAX).to_string());
-        super::eprint_line(&format!("{count} {}", if count == 1 { "row" } else { "rows" }));
+        super::eprint_line(&format!(
+            "{count} {}",
+            if count == 1 { "row" } else { "rows" }
+        ));
     }
     Ok(Exit::Done)
 }
 
 /// A row for a terminal.
 pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
-    row.iter().map(|cell| printable(cell.as_deref().unwrap_or_default())).collect()
+    row.iter()
+        .map(|cell| printable(cell.as_deref().unwrap_or_default()))
+        .collect()
 }
 
 /// What people wrote into the API must not command the terminal.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
         .collect()
 }
 
@@ -115,7 +142,9 @@ async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
     let row = database
         .client
         .query_one(
-            &format!("SELECT coalesce(json_agg(row_to_json(q)), '[]')::text FROM (\n{inner}\n) AS q"),
+            &format!(
+                "SELECT coalesce(json_agg(row_to_json(q)), '[]')::text FROM (\n{inner}\n) AS q"
+            ),
             &[],
         )
         .await
@@ -129,14 +158,19 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
     let mut psql = match database.cluster() {
         Some(cluster) => {
             let mut psql = tokio::process::Command::new(cluster.bin_dir().join("psql"));
-            connection_environment(&mut psql, &cluster.config(crate::database::embedded::DATABASE));
+            connection_environment(
+                &mut psql,
+                &cluster.config(crate::database::embedded::DATABASE),
+            );
             psql
         }
         None => {
             let mut psql = tokio::process::Command::new("psql");
             if let Target::Url(url) = &settings.database {
-                let config: tokio_postgres::Config =
-                    url.expose_secret().parse().map_err(|_| DatabaseError::Url)?;
+                let config: tokio_postgres::Config = url
+                    .expose_secret()
+                    .parse()
+                    .map_err(|_| DatabaseError::Url)?;
                 connection_environment(&mut psql, &config);
             }
             psql
@@ -156,7 +190,10 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
             super::print_line(&format!("there is no psql on this machine; {how}"));
             Ok(Exit::Done)
         }
-        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot start psql: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot start psql: {error}"),
+        )),
     }
 }
 

@@ -13,9 +13,13 @@ use crate::staging::{PageEntry, Run, StagedResource};
 use crate::walk::Walker;
 
 /// Runs the command.
-pub(super) fn run(global: &Global, settings: &Settings, command: &StageCommand) -> Result<Exit, Failure> {
+pub(super) fn run(
+    global: &Global,
+    settings: &Settings,
+    command: &StageCommand,
+) -> Result<Exit, Failure> {
     match command {
-        StageCommand::Ls { run: None, .. } => list_runs(global, &settings.staging.runs()?),
+        StageCommand::Ls { run: None, .. } => Ok(list_runs(global, &settings.staging.runs()?)),
         StageCommand::Ls {
             run: Some(run),
             resource: None,
@@ -23,7 +27,10 @@ pub(super) fn run(global: &Global, settings: &Settings, command: &StageCommand) 
         StageCommand::Ls {
             run: Some(run),
             resource: Some(resource),
-        } => list_pages(global, &staged(&settings.staging.find(run)?, resource)?),
+        } => {
+            let staged = staged(&settings.staging.find(run)?, resource)?;
+            Ok(list_pages(global, &staged))
+        }
         StageCommand::Cat { run, resource, id } => {
             let run = settings.staging.find(run)?;
             let resources = match resource {
@@ -40,13 +47,27 @@ pub(super) fn run(global: &Global, settings: &Settings, command: &StageCommand) 
 
 fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failure> {
     let names = run.resources()?;
-    let known = Name::parse(resource).ok().filter(|name| names.contains(name));
+    let known = Name::parse(resource)
+        .ok()
+        .filter(|name| names.contains(name));
     let Some(name) = known else {
         let advice = nearest(resource, names.iter().map(Name::as_str)).map_or_else(
-            || format!("it has: {}", names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")),
+            || {
+                format!(
+                    "it has: {}",
+                    names
+                        .iter()
+                        .map(Name::as_str)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
+            },
             |near| format!("did you mean `{near}`?"),
         );
-        return Err(Failure::usage(format!("the run {} has no resource `{resource}`; {advice}", run.id())));
+        return Err(Failure::usage(format!(
+            "the run {} has no resource `{resource}`; {advice}",
+            run.id()
+        )));
     };
     run.staged(&name)?.ok_or_else(|| {
         Failure::usage(format!(
@@ -64,10 +85,10 @@ fn all_staged(run: &Run) -> Result<Vec<StagedResource>, Failure> {
     Ok(all)
 }
 
-fn list_runs(global: &Global, runs: &[Run]) -> Result<Exit, Failure> {
+fn list_runs(global: &Global, runs: &[Run]) -> Exit {
     if global.json {
         super::print_json(&runs.iter().map(Run::record).collect::<Vec<_>>());
-        return Ok(Exit::Done);
+        return Exit::Done;
     }
     let rows = runs.iter().map(|run| {
         let record = run.record();
@@ -77,15 +98,30 @@ fn list_runs(global: &Global, runs: &[Run]) -> Result<Exit, Failure> {
         vec![
             record.run_id.to_string(),
             record.mode.map(|mode| mode.to_string()).unwrap_or_default(),
-            record.outcome.map_or_else(|| "open".to_owned(), |outcome| outcome.to_string()),
-            grouped(record.resources.iter().filter(|resource| resource.mode.is_some()).count() as u64),
+            record
+                .outcome
+                .map_or_else(|| "open".to_owned(), |outcome| outcome.to_string()),
+            grouped(
+                record
+                    .resources
+                    .iter()
+                    .filter(|resource| resource.mode.is_some())
+                    .count() as u64,
+            ),
             sum(|resource| resource.pages),
             sum(|resource| resource.rows),
             grouped(record.hits),
         ]
     });
-    super::print_line(&table(&["run", "mode", "state", "resources", "pages", "rows", "hits"], rows, 3).to_string());
-    Ok(Exit::Done)
+    super::print_line(
+        &table(
+            &["run", "mode", "state", "resources", "pages", "rows", "hits"],
+            rows,
+            3,
+        )
+        .to_string(),
+    );
+    Exit::Done
 }
 
 fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
@@ -103,7 +139,10 @@ fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
             manifest.resource.to_string(),
             manifest.mode.to_string(),
             manifest.state.to_string(),
-            manifest.cursor.map(|cursor| cursor.to_string()).unwrap_or_default(),
+            manifest
+                .cursor
+                .map(|cursor| cursor.to_string())
+                .unwrap_or_default(),
             grouped(manifest.pages),
             grouped(manifest.rows),
             manifest.x_total.map(grouped).unwrap_or_default(),
@@ -112,7 +151,16 @@ fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
     });
     super::print_line(
         &table(
-            &["resource", "mode", "state", "known up to", "pages", "rows", "announced", "bytes"],
+            &[
+                "resource",
+                "mode",
+                "state",
+                "known up to",
+                "pages",
+                "rows",
+                "announced",
+                "bytes",
+            ],
             rows,
             4,
         )
@@ -126,10 +174,10 @@ fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn list_pages(global: &Global, staged: &StagedResource) -> Result<Exit, Failure> {
+fn list_pages(global: &Global, staged: &StagedResource) -> Exit {
     if global.json {
         super::print_json(&staged.pages());
-        return Ok(Exit::Done);
+        return Exit::Done;
     }
     let rows = staged.pages().iter().map(|page| {
         vec![
@@ -141,7 +189,7 @@ fn list_pages(global: &Global, staged: &StagedResource) -> Result<Exit, Failure>
         ]
     });
     super::print_line(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2).to_string());
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Hands every record of a page to `each`: its index, its text, its id.
@@ -156,14 +204,18 @@ fn records(
     let id = walker.add(id);
     let mut body = Vec::new();
     staged.read(page, &mut body)?;
-    let text = std::str::from_utf8(&body).map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
     walker
         .page(text, |index, slots| {
             let id = slots[id].and_then(|raw| raw.parse().ok());
             each(index, slots[whole].unwrap_or_default(), id);
         })
         .map_err(|error| {
-            staged.unreadable(page, &format!("it is not a JSON array of records (line {})", error.line()))
+            staged.unreadable(
+                page,
+                &format!("it is not a JSON array of records (line {})", error.line()),
+            )
         })?;
     Ok(())
 }
@@ -199,7 +251,13 @@ fn find(
         for page in staged.pages() {
             records(staged, page, &pointer, |index, text, id| {
                 if id == Some(wanted) {
-                    found.push((name.clone(), staged.file(page), page.clone(), index, text.to_owned()));
+                    found.push((
+                        name.clone(),
+                        staged.file(page),
+                        page.clone(),
+                        index,
+                        text.to_owned(),
+                    ));
                 }
             })?;
         }
@@ -207,7 +265,10 @@ fn find(
     if found.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
-            format!("no record of the run {} has the id {wanted}; a delta run only holds what changed", run.id()),
+            format!(
+                "no record of the run {} has the id {wanted}; a delta run only holds what changed",
+                run.id()
+            ),
         ));
     }
     if global.json {

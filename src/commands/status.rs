@@ -79,11 +79,14 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
                     known_up_to: known.map(|known| known.to_string()),
                     age_s: known.map(|known| Timestamp::now().duration_since(known).as_secs()),
                     staged_run: read.map(|read| read.run_id.to_string()),
-                    loaded_run: loaded.get(&resource.name).map(|loaded| loaded.run_id.clone()),
+                    loaded_run: loaded
+                        .get(&resource.name)
+                        .map(|loaded| loaded.run_id.clone()),
                 }
             })
             .collect(),
         pending: load::pending(config, &runs, loaded)?
+            .0
             .into_iter()
             .map(|pending| PendingRun {
                 run: pending.run.id().to_string(),
@@ -122,7 +125,7 @@ async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
         .await
         .map_err(crate::database::DatabaseError::from)?;
     let mirror = Mirror {
-        loaded: load::loaded(client, schema).await?,
+        loaded: load::loaded(client, schema, &settings.config).await?,
         quarantined: counts.get(0),
         candidates: counts.get(1),
     };
@@ -131,8 +134,14 @@ async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
 }
 
 fn print(status: &Status) {
-    let last = status.last_run.as_deref().unwrap_or("none; `cursus run` makes the first");
-    super::print_line(&format!("staging   {} ({} runs, last: {last})", status.staging, status.runs));
+    let last = status
+        .last_run
+        .as_deref()
+        .unwrap_or("none; `cursus run` makes the first");
+    super::print_line(&format!(
+        "staging   {} ({} runs, last: {last})",
+        status.staging, status.runs
+    ));
     super::print_line(&format!("database  {}", status.database));
     let rows = status.resources.iter().map(|resource| {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
@@ -152,16 +161,39 @@ fn print(status: &Status) {
         ]
     });
     super::print_line(
-        &table(&["resource", "last read", "state", "known up to", "age", "loaded run"], rows, usize::MAX).to_string(),
+        &table(
+            &[
+                "resource",
+                "last read",
+                "state",
+                "known up to",
+                "age",
+                "loaded run",
+            ],
+            rows,
+            usize::MAX,
+        )
+        .to_string(),
     );
     if !status.pending.is_empty() {
-        let runs: Vec<&str> = status.pending.iter().map(|pending| pending.run.as_str()).collect();
-        super::print_line(&format!("waiting to be loaded: {} (`cursus load`)", runs.join(", ")));
+        let runs: Vec<&str> = status
+            .pending
+            .iter()
+            .map(|pending| pending.run.as_str())
+            .collect();
+        super::print_line(&format!(
+            "waiting to be loaded: {} (`cursus load`)",
+            runs.join(", ")
+        ));
     }
     if let Some(count) = status.quarantined.filter(|count| *count > 0) {
-        super::print_line(&format!("in quarantine: {count} rows (pipeline.quarantine)"));
+        super::print_line(&format!(
+            "in quarantine: {count} rows (pipeline.quarantine)"
+        ));
     }
     if let Some(count) = status.prune_candidates.filter(|count| *count > 0) {
-        super::print_line(&format!("deletes held by the guard: {count} rows (pipeline.prune_candidate)"));
+        super::print_line(&format!(
+            "deletes held by the guard: {count} rows (pipeline.prune_candidate)"
+        ));
     }
 }

@@ -7,7 +7,11 @@ use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, settings: &Settings, command: TokenCommand) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    command: TokenCommand,
+) -> Result<Exit, Failure> {
     let client = settings.client(None, true)?;
     let token = match command {
         TokenCommand::Show => client.token_info().await?,

@@ -36,6 +36,8 @@ pub struct Table {
     pub owner: Option<Reference>,
     /// Rows whose reference is not in that table are out of scope.
     pub within: Vec<Reference>,
+    /// References that may lead nowhere: those that do are counted.
+    pub references: Vec<Reference>,
     pub(super) at: usize,
 }
 
@@ -176,6 +178,7 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
         );
     }
     let within = read_references(block, "within", name.as_ref(), context.tables);
+    let references = read_references(block, "references", None, context.tables);
     Some(Table {
         name: name?,
         from: from_name?,
@@ -187,6 +190,10 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
         after,
         owner: owner.map(|owner| owner.value),
         within: within.into_iter().map(|within| within.value).collect(),
+        references: references
+            .into_iter()
+            .map(|reference| reference.value)
+            .collect(),
         at: block.at(),
     })
 }

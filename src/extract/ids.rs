@@ -43,15 +43,28 @@ pub(super) fn since(
     let inspector = Inspector::new(resource, None);
     let mut ids = RoaringTreemap::new();
     let mut body = Vec::new();
-    for read in history.of(&resource.name).iter().filter(|read| read.seq >= from_seq) {
-        let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) else { continue };
-        let Some(staged) = run.staged(&resource.name)? else { continue };
+    for read in history
+        .of(&resource.name)
+        .iter()
+        .filter(|read| read.seq >= from_seq)
+    {
+        let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) else {
+            continue;
+        };
+        let Some(staged) = run.staged(&resource.name)? else {
+            continue;
+        };
         for page in staged.pages() {
             staged.read(page, &mut body)?;
             let facts = inspector
                 .inspect(&body)
                 .map_err(|problem| staged.unreadable(page, &problem))?;
-            ids.extend(facts.ids.into_iter().filter_map(|id| u64::try_from(id).ok()));
+            ids.extend(
+                facts
+                    .ids
+                    .into_iter()
+                    .filter_map(|id| u64::try_from(id).ok()),
+            );
         }
     }
     Ok(ids)

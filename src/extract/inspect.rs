@@ -41,7 +41,8 @@ impl Inspector {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err("the body is empty".to_owned());
         }
-        let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8 text".to_owned())?;
+        let text =
+            std::str::from_utf8(body).map_err(|_| "the body is not UTF-8 text".to_owned())?;
         let mut facts = PageFacts::default();
         let mut objects = true;
         self.walker
@@ -97,14 +98,34 @@ mod tests {
     #[test]
     fn only_an_array_of_records_with_ids_is_a_page() {
         let inspector = inspector(None);
-        let said: Vec<String> = ["", " \n", "<html>", "{}", "[{\"id\":1}", "[1]", "[{\"id\":1}] x", "null"]
-            .iter()
-            .map(|body| inspector.inspect(body.as_bytes()).unwrap_err())
-            .collect();
-        insta::assert_snapshot!(said.join("\n"), @"");
+        let said: Vec<String> = [
+            "",
+            " \n",
+            "<html>",
+            "{}",
+            "[{\"id\":1}",
+            "[1]",
+            "[{\"id\":1}] x",
+            "null",
+        ]
+        .iter()
+        .map(|body| inspector.inspect(body.as_bytes()).unwrap_err())
+        .collect();
+        insta::assert_snapshot!(said.join("\n"), @r#"
+    the body is empty
+    the body is empty
+    the body is HTML, not JSON
+    the body is not a JSON array
+    the body is broken JSON (line 1, column 9)
+    a record has no id
+    the body is broken JSON (line 1, column 12)
+    the body is not a JSON array
+    "#);
         assert!(inspector.inspect(b"\xff\xfe").is_err());
         assert_eq!(inspector.inspect(b"[]").unwrap(), PageFacts::default());
-        let facts = inspector.inspect(br#"[{"id":7,"x":[1]},{"id":3}]"#).unwrap();
+        let facts = inspector
+            .inspect(br#"[{"id":7,"x":[1]},{"id":3}]"#)
+            .unwrap();
         assert_eq!((facts.rows, facts.ids), (2, vec![7, 3]));
     }
 

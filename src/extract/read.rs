@@ -35,6 +35,8 @@ pub(super) struct Answered {
     pub(super) evidence: Evidence,
     pub(super) ids: RoaringTreemap,
     pub(super) missing: bool,
+    /// Every page was read, but the count is no proof: rows came and went, or no total was told.
+    pub(super) unproven: bool,
     /// The server's time at the first answer.
     pub(super) first_date: Option<Timestamp>,
     pub(super) outside: u64,
@@ -42,7 +44,11 @@ pub(super) struct Answered {
 
 impl Answered {
     pub(super) fn state(&self) -> State {
-        if self.missing { State::Partial } else { State::Complete }
+        match (self.missing, self.unproven) {
+            (true, _) => State::Partial,
+            (false, true) => State::Drifted,
+            (false, false) => State::Complete,
+        }
     }
 }
 
@@ -53,7 +59,9 @@ pub(super) enum ReadError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Staging(#[from] StagingError),
-    #[error("a thread that writes staged pages ended early; this is a fault of cursus, please report it")]
+    #[error(
+        "a thread that writes staged pages ended early; this is a fault of cursus, please report it"
+    )]
     Thread,
 }
 
@@ -63,6 +71,8 @@ pub(super) struct Reader<'a> {
     pub(super) question: &'a Question<'a>,
     pub(super) writer: Arc<ResourceWriter>,
     pub(super) task: &'a Task,
+    /// Pages of a slice that are asked for at once.
+    pub(super) in_flight: usize,
     /// Called with the server's time at each answer.
     pub(super) clock: &'a (dyn Fn(Timestamp) + Sync),
 }
@@ -84,11 +94,19 @@ impl Reader<'_> {
             all.evidence.slices = Some(self.question.slices.len() as u64);
             all.evidence.announced = Some(0);
         }
-        let mut reads: FuturesUnordered<_> = self.question.slices.iter().map(|slice| self.slice(slice)).collect();
+        let mut reads: FuturesUnordered<_> = self
+            .question
+            .slices
+            .iter()
+            .map(|slice| self.slice(slice))
+            .collect();
         while let Some(read) = reads.next().await {
             all.add(read?);
         }
-        all.evidence.distinct = all.evidence.distinct.max(if sliced { all.ids.len() } else { 0 });
+        all.evidence.distinct = all
+            .evidence
+            .distinct
+            .max(if sliced { all.ids.len() } else { 0 });
         Ok(all)
     }
 
@@ -103,39 +121,52 @@ impl Reader<'_> {
             }
         };
         answered.first_date = first.date;
-        let size = first.per_page.filter(|size| *size > 0).unwrap_or(u64::from(self.question.page_size));
         let announced = first.entry.x_total;
-        let highest = first.facts.ids.iter().copied().max();
+        let rows = first.facts.rows;
+        let mut size = first
+            .per_page
+            .filter(|size| *size > 0)
+            .unwrap_or(u64::from(self.question.page_size));
+        // A server with a smaller page than asked for need not say so.
+        if rows > 0 && rows < size && announced.is_some_and(|announced| announced > rows) {
+            size = rows;
+        }
         answered.evidence.announced = announced;
-        answered.evidence.highest_id = highest;
-        let mut total = announced.unwrap_or(0);
-        let mut last_rows = first.facts.rows;
+        answered.evidence.highest_id = descending(&first.facts.ids)
+            .then(|| first.facts.ids.first().copied())
+            .flatten();
+        answered.unproven = announced.is_none();
+        let mut totals = Totals::new(announced);
+        let mut last_rows = rows;
         answered.take(first);
         let mut page = 1;
         // Pages that are known to be there are asked for at once; rows that are added while we read push
         // others onto pages beyond.
         loop {
-            let pages = match announced {
-                Some(_) => total.div_ceil(size),
-                // Without a total the end is the first page that is not full.
-                None if last_rows >= size => page + 1,
+            let pages = match totals.highest {
+                Some(highest) => highest.div_ceil(size),
+                // Without a total the end is the first empty page.
+                None if last_rows > 0 => page + 1,
                 None => page,
             };
             if page >= pages {
                 break;
             }
             self.task.expect(pages - page);
-            let mut fetches: FuturesUnordered<_> = (page + 1..=pages)
+            let mut fetches = futures_util::stream::iter(page + 1..=pages)
                 .map(|page| async move {
                     let number = u32::try_from(page).unwrap_or(u32::MAX);
                     (number, self.page(slice, number).await)
                 })
-                .collect();
+                .buffer_unordered(self.in_flight);
             while let Some((number, fetched)) = fetches.next().await {
                 match fetched {
                     Ok(fetched) => {
-                        total = total.max(fetched.entry.x_total.unwrap_or(0));
+                        totals.see(fetched.entry.x_total);
                         last_rows = fetched.facts.rows;
+                        if !descending(&fetched.facts.ids) {
+                            answered.evidence.highest_id = None;
+                        }
                         answered.take(fetched);
                     }
                     Err(error) => {
@@ -144,8 +175,10 @@ impl Reader<'_> {
                     }
                 }
             }
+            drop(fetches);
             page = pages;
         }
+        answered.unproven |= totals.shrank;
         answered.judge(slice);
         Ok(answered)
     }
@@ -158,7 +191,9 @@ impl Reader<'_> {
         );
         let answer = self
             .client
-            .page(&request, move |body| inspector.inspect(body).map_err(api::InspectError))
+            .page(&request, move |body| {
+                inspector.inspect(body).map_err(api::InspectError)
+            })
             .await?;
         if let Some(date) = answer.date {
             (self.clock)(date);
@@ -225,26 +260,43 @@ impl Answered {
         self.bytes += fetched.entry.bytes;
         self.hits += fetched.attempts;
         self.outside += fetched.facts.outside;
-        self.ids
-            .extend(fetched.facts.ids.into_iter().filter_map(|id| u64::try_from(id).ok()));
+        self.ids.extend(
+            fetched
+                .facts
+                .ids
+                .into_iter()
+                .filter_map(|id| u64::try_from(id).ok()),
+        );
     }
 
-    fn note_failure(&mut self, slice: &Slice, page: u32, error: ReadError) -> Result<(), ReadError> {
+    fn note_failure(
+        &mut self,
+        slice: &Slice,
+        page: u32,
+        error: ReadError,
+    ) -> Result<(), ReadError> {
         match error {
             // What refuses the first page of the only slice refuses the resource.
-            ReadError::Api(error) if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) => {
+            ReadError::Api(error)
+                if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) =>
+            {
                 self.missing = true;
-                let place = slice.name.as_ref().map_or_else(String::new, |slice| format!(" of {slice}"));
-                self.evidence
-                    .notes
-                    .push(format!("page {page}{place} is missing: {}", crate::report::chain(&error)));
+                let place = slice
+                    .name
+                    .as_ref()
+                    .map_or_else(String::new, |slice| format!(" of {slice}"));
+                self.evidence.notes.push(format!(
+                    "page {page}{place} is missing: {}",
+                    crate::report::chain(&error)
+                ));
                 Ok(())
             }
             error => Err(error),
         }
     }
 
-    /// Complete ⇔ as many distinct ids as were announced, new rows not counted.
+    /// Complete ⇔ exactly as many distinct ids as were announced. With the highest ids first, rows that are new
+    /// have ids above the first one: they are kept, but not counted.
     fn judge(&mut self, slice: &Slice) {
         let highest = self
             .evidence
@@ -254,13 +306,19 @@ impl Answered {
             Some(highest) => self.ids.rank(highest),
             None => self.ids.len(),
         };
-        let Some(announced) = self.evidence.announced else { return };
-        if !self.missing && self.evidence.distinct < announced {
+        let Some(announced) = self.evidence.announced else {
+            return;
+        };
+        let distinct = self.evidence.distinct;
+        self.unproven |= distinct > announced;
+        if !self.missing && distinct < announced {
             self.missing = true;
-            let place = slice.name.as_ref().map_or_else(String::new, |slice| format!("{slice}: "));
+            let place = slice
+                .name
+                .as_ref()
+                .map_or_else(String::new, |slice| format!("{slice}: "));
             self.evidence.notes.push(format!(
-                "{place}{} rows were announced, but {} distinct ones were read; rows moved or vanished meanwhile",
-                announced, self.evidence.distinct
+                "{place}{announced} rows were announced, but {distinct} distinct ones were read; rows moved or vanished meanwhile"
             ));
         }
     }
@@ -272,6 +330,7 @@ impl Answered {
         self.hits += other.hits;
         self.outside += other.outside;
         self.missing |= other.missing;
+        self.unproven |= other.unproven;
         self.ids |= other.ids;
         self.first_date = match (self.first_date, other.first_date) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -285,5 +344,35 @@ impl Answered {
         self.evidence.highest_id = self.evidence.highest_id.max(evidence.highest_id);
         self.evidence.distinct += evidence.distinct;
         self.evidence.notes.extend(evidence.notes);
+    }
+}
+
+/// Ids as `sort=-id` gives them. A server that ignores the sort gives others.
+fn descending(ids: &[i64]) -> bool {
+    ids.is_sorted_by(|a, b| a > b)
+}
+
+/// What the answers of a slice said of its size.
+struct Totals {
+    highest: Option<u64>,
+    last: Option<u64>,
+    shrank: bool,
+}
+
+impl Totals {
+    fn new(announced: Option<u64>) -> Self {
+        Self {
+            highest: announced,
+            last: announced,
+            shrank: false,
+        }
+    }
+
+    /// Fewer than before: rows went while we read, and others may have slipped past a page border.
+    fn see(&mut self, total: Option<u64>) {
+        let Some(total) = total else { return };
+        self.shrank |= self.last.is_some_and(|last| total < last);
+        self.last = Some(total);
+        self.highest = self.highest.map(|highest| highest.max(total));
     }
 }

@@ -17,7 +17,12 @@ pub(super) struct Slice {
 }
 
 /// The slices of a resource; `ids` are those of the resource that it fans out over.
-pub(super) fn slices(config: &Config, resource: &Resource, query: &[QueryParameter], ids: &RoaringTreemap) -> Vec<Slice> {
+pub(super) fn slices(
+    config: &Config,
+    resource: &Resource,
+    query: &[QueryParameter],
+    ids: &RoaringTreemap,
+) -> Vec<Slice> {
     let Some(for_each) = &resource.for_each else {
         return vec![slice(resource, query, None, &config.scope)];
     };
@@ -43,7 +48,12 @@ pub(super) fn slices(config: &Config, resource: &Resource, query: &[QueryParamet
         .collect()
 }
 
-fn slice(resource: &Resource, query: &[QueryParameter], name: Option<String>, values: &Values) -> Slice {
+fn slice(
+    resource: &Resource,
+    query: &[QueryParameter],
+    name: Option<String>,
+    values: &Values,
+) -> Slice {
     Slice {
         name,
         path: resource

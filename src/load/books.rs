@@ -14,6 +14,9 @@ use super::decode::{Decoded, Unfit};
 use super::error::LoadError;
 use super::mapping::Mapping;
 
+/// Records put into quarantine at once.
+const BATCH: usize = 1000;
+
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
 
@@ -30,33 +33,76 @@ pub struct LoadedResource {
     pub full_seq: Option<u64>,
 }
 
-/// Reads what is loaded in a schema.
-pub async fn loaded(client: &impl GenericClient, schema: &str) -> Result<Loaded, LoadError> {
+/// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
+/// was never loaded has no full read.
+pub async fn loaded(
+    client: &impl GenericClient,
+    schema: &str,
+    config: &Config,
+) -> Result<Loaded, LoadError> {
     let rows = client
         .query(
-            "SELECT resource, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
+            "SELECT resource, table_name, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
              (array_agg(manifest_hash ORDER BY seq DESC, id DESC))[1], \
              max(seq) FILTER (WHERE mode = 'full' AND state = 'complete') \
-             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource",
+             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource, table_name",
             &[&schema],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
     let number = |seq: i64| u64::try_from(seq).unwrap_or(0);
-    Ok(rows
+    let mut tables: BTreeMap<(String, String), LoadedResource> = rows
         .iter()
-        .filter_map(|row| {
-            Some((
-                Name::parse(row.get(0)).ok()?,
-                LoadedResource {
-                    run_id: row.get(1),
-                    seq: number(row.get(2)),
-                    manifest_hash: row.get(3),
-                    full_seq: row.get::<_, Option<i64>>(4).map(number),
-                },
-            ))
+        .map(|row| {
+            let loaded = LoadedResource {
+                run_id: row.get(2),
+                seq: number(row.get(3)),
+                manifest_hash: row.get(4),
+                full_seq: row.get::<_, Option<i64>>(5).map(number),
+            };
+            ((row.get(0), row.get(1)), loaded)
         })
-        .collect())
+        .collect();
+    let mut loaded = Loaded::new();
+    for resource in &config.resources {
+        let mut furthest: Option<LoadedResource> = None;
+        let mut full_seq = Some(u64::MAX);
+        for table in config.tables_of(&resource.name) {
+            let key = (resource.name.to_string(), table.name.to_string());
+            let table = tables.remove(&key);
+            full_seq = full_seq.min(table.as_ref().and_then(|table| table.full_seq));
+            furthest = match (furthest, table) {
+                (Some(a), Some(b)) => Some(if b.seq > a.seq { b } else { a }),
+                (a, b) => a.or(b),
+            };
+        }
+        if let Some(furthest) = furthest {
+            loaded.insert(
+                resource.name.clone(),
+                LoadedResource {
+                    full_seq,
+                    ..furthest
+                },
+            );
+        }
+    }
+    Ok(loaded)
+}
+
+/// Whether any resource of a run was ever loaded into a schema.
+pub(super) async fn was_loaded(
+    client: &impl GenericClient,
+    schema: &str,
+    run: &Run,
+) -> Result<bool, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pipeline.load WHERE schema_name = $1 AND run_id = $2)",
+            &[&schema, &run.id().as_str()],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    Ok(row.get(0))
 }
 
 /// Where entries of the books belong.
@@ -69,7 +115,10 @@ pub(super) struct Books<'a> {
 
 impl Books<'_> {
     /// Notes the run itself.
-    pub(super) async fn note_run(transaction: &Transaction<'_>, run: &Run) -> Result<(), LoadError> {
+    pub(super) async fn note_run(
+        transaction: &Transaction<'_>,
+        run: &Run,
+    ) -> Result<(), LoadError> {
         let record = run.record();
         transaction
             .execute(
@@ -168,11 +217,9 @@ impl Books<'_> {
                 })
             })
             .collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        transaction
-            .execute(
+        for entries in entries.chunks(BATCH) {
+            transaction
+                .execute(
                 "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
                  element_index, key, column_name, pointer, code, reason) \
                  SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
@@ -183,11 +230,12 @@ impl Books<'_> {
                     &self.schema,
                     &self.run.id().as_str(),
                     &self.resource.as_str(),
-                    &Value::from(entries),
+                    &Value::from(entries.to_vec()),
                 ],
             )
             .await
             .map_err(LoadError::at("put records into pipeline.quarantine"))?;
+        }
         Ok(())
     }
 
@@ -200,11 +248,16 @@ impl Books<'_> {
         staged: &str,
         manifest: &Manifest,
     ) -> Result<(), LoadError> {
-        let everything = manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
+        let everything =
+            manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
         let keys = mapping
             .key_names()
             .map(|name| {
-                format!("'{}', s.{}", name.replace('\'', "''"), crate::database::Quoted(name))
+                format!(
+                    "'{}', s.{}",
+                    name.replace('\'', "''"),
+                    crate::database::Quoted(name)
+                )
             })
             .collect::<Vec<_>>()
             .join(", ");
@@ -237,12 +290,43 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Keeps the keys of a refused delete; they replace older ones of the table.
-    pub(super) async fn keep_candidates(
+    /// What the last load of a table counted as dangling.
+    pub(super) async fn last_dangling(
+        &self,
+        transaction: &Transaction<'_>,
+        table: &Name,
+    ) -> Result<Option<Value>, LoadError> {
+        let row = transaction
+            .query_opt(
+                "SELECT dangling FROM pipeline.load WHERE schema_name = $1 AND resource = $2 AND table_name = $3 \
+                 ORDER BY seq DESC, id DESC LIMIT 1",
+                &[&self.schema, &self.resource.as_str(), &table.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.load"))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Takes this resource's entries of an earlier load of the same run out of quarantine.
+    pub(super) async fn forget_quarantine(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
+                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table: a complete full read knows better.
+    pub(super) async fn drop_candidates(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
-        gone_keys: Option<&str>,
     ) -> Result<(), LoadError> {
         transaction
             .execute(
@@ -250,24 +334,34 @@ impl Books<'_> {
                 &[&self.schema, &mapping.table.name.as_str()],
             )
             .await
-            .map_err(LoadError::at("replace old candidates in pipeline.prune_candidate"))?;
-        if let Some(gone_keys) = gone_keys {
-            transaction
-                .execute(
-                    &format!(
-                        "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
-                         SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g"
-                    ),
-                    &[
-                        &self.schema,
-                        &self.run.id().as_str(),
-                        &self.resource.as_str(),
-                        &mapping.table.name.as_str(),
-                    ],
-                )
-                .await
-                .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
-        }
+            .map_err(LoadError::at(
+                "replace old candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Keeps the keys of a refused delete.
+    pub(super) async fn keep_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        gone_keys: &str,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                &format!(
+                    "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
+                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g ON CONFLICT DO NOTHING"
+                ),
+                &[
+                    &self.schema,
+                    &self.run.id().as_str(),
+                    &self.resource.as_str(),
+                    &mapping.table.name.as_str(),
+                ],
+            )
+            .await
+            .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
         Ok(())
     }
 }
@@ -277,22 +371,27 @@ fn signed(number: u64) -> i64 {
 }
 
 /// An orphan as an unfit record.
-pub(super) fn orphan(decoded: &Decoded, exploded: bool, position: i64, key: Value, reason: &str) -> Unfit {
+pub(super) fn orphan(
+    decoded: &Decoded,
+    exploded: bool,
+    position: i64,
+    key: Value,
+    reason: &str,
+) -> Unfit {
     let (file, record) = decoded.origin(position);
     let element = position & ((1 << super::decode::ELEMENT_BITS) - 1);
     Unfit {
         file: file.to_owned(),
         record,
-        element: if exploded { u64::try_from(element).ok() } else { None },
+        element: if exploded {
+            u64::try_from(element).ok()
+        } else {
+            None
+        },
         key: Some(key),
         column: None,
         pointer: None,
         code: "orphan",
-        reason: format!("{reason}; the row waits for it"),
+        reason: reason.to_owned(),
     }
-}
-
-/// Which resources of a run a load would take, given what is loaded.
-pub(super) fn is_loadable(config: &Config, resource: &Name) -> bool {
-    config.tables_of(resource).next().is_some()
 }

@@ -40,7 +40,8 @@ impl CellType {
             Type::INT8 => Self::Int8,
             Type::FLOAT4 => Self::Float4,
             Type::FLOAT8 => Self::Float8,
-            Type::TEXT | Type::VARCHAR => Self::Text,
+            // Not varchar(n): its length would be refused by the server in the middle of a COPY.
+            Type::TEXT => Self::Text,
             Type::TIMESTAMPTZ => Self::Timestamptz,
             Type::TIMESTAMP => Self::Timestamp,
             Type::DATE => Self::Date,
@@ -52,9 +53,17 @@ impl CellType {
         })
     }
 
+    /// Whether its JSON form is a text.
+    pub(super) fn is_quoted(self) -> bool {
+        matches!(
+            self,
+            Self::Text | Self::Timestamptz | Self::Timestamp | Self::Date
+        )
+    }
+
     /// The names of all of them, for messages.
     pub(super) const KNOWN: &'static str = "boolean, smallint, integer, bigint, real, double precision, text, \
-         varchar, timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
+         timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
 
     /// Appends a COPY field: length, then bytes; NULL for JSON null and for a value that is not there.
     pub(super) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -64,7 +73,10 @@ impl CellType {
         };
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
-        match self.encode_value(raw, out).and_then(|()| length(out.len() - start - 4)) {
+        match self
+            .encode_value(raw, out)
+            .and_then(|()| length(out.len() - start - 4))
+        {
             Ok(length) => {
                 out[start..start + 4].copy_from_slice(&length.to_be_bytes());
                 Ok(())
@@ -87,7 +99,10 @@ impl CellType {
             Self::Int4 => out.extend_from_slice(&integer::<i32>(raw, "integer")?.to_be_bytes()),
             Self::Int8 => out.extend_from_slice(&integer::<i64>(raw, "bigint")?.to_be_bytes()),
             Self::Float4 => {
-                #[expect(clippy::cast_possible_truncation, reason = "real is asked for; its range is checked")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "real is asked for; its range is checked"
+                )]
                 let number = float(raw)? as f32;
                 if !number.is_finite() {
                     return Err(Misfit("the number is out of the range of real".to_owned()));
@@ -97,10 +112,14 @@ impl CellType {
             Self::Float8 => out.extend_from_slice(&float(raw)?.to_be_bytes()),
             Self::Text => json::text(raw, out)?,
             Self::Timestamptz => {
-                out.extend_from_slice(&json::with_text(raw, "a timestamp", time::micros)?.to_be_bytes());
+                out.extend_from_slice(
+                    &json::with_text(raw, "a timestamp", time::micros)?.to_be_bytes(),
+                );
             }
             Self::Timestamp => {
-                out.extend_from_slice(&json::with_text(raw, "a timestamp", time::local_micros)?.to_be_bytes());
+                out.extend_from_slice(
+                    &json::with_text(raw, "a timestamp", time::local_micros)?.to_be_bytes(),
+                );
             }
             Self::Date => {
                 out.extend_from_slice(&json::with_text(raw, "a date", time::days)?.to_be_bytes());
@@ -155,13 +174,18 @@ fn integer<T: std::str::FromStr + TryFrom<i64>>(raw: &str, name: &str) -> Result
     }
     let number = float(raw)?;
     if number.fract() != 0.0 {
-        return Err(Misfit("a whole number is wanted, not one with a fraction".to_owned()));
+        return Err(Misfit(
+            "a whole number is wanted, not one with a fraction".to_owned(),
+        ));
     }
     // Beyond 2^53 a float no longer tells neighbours apart.
     if number.abs() > 9_007_199_254_740_992.0 {
         return Err(out_of_range());
     }
-    #[expect(clippy::cast_possible_truncation, reason = "a whole number within 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a whole number within 2^53"
+    )]
     T::try_from(number as i64).map_err(|_| out_of_range())
 }
 
@@ -171,14 +195,18 @@ fn float(raw: &str) -> Result<f64, Misfit> {
     }
     let number: f64 = raw.parse().map_err(|_| mismatch(raw, "a number"))?;
     if !number.is_finite() {
-        return Err(Misfit("the number is out of the range of double precision".to_owned()));
+        return Err(Misfit(
+            "the number is out of the range of double precision".to_owned(),
+        ));
     }
     // A whole number that a float would round is refused rather than changed.
     if let Ok(whole) = raw.parse::<i128>() {
         #[expect(clippy::cast_possible_truncation, reason = "only compared")]
         let back = number as i128;
         if back != whole {
-            return Err(Misfit("the number has more digits than double precision holds".to_owned()));
+            return Err(Misfit(
+                "the number has more digits than double precision holds".to_owned(),
+            ));
         }
     }
     Ok(number)

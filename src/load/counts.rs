@@ -49,6 +49,11 @@ impl TableCounts {
         }
     }
 
+    /// Rows that are not as they were.
+    pub fn changed(&self) -> u64 {
+        self.inserted + self.updated + self.deleted
+    }
+
     /// Adds the counts of another load of the same table.
     pub fn add(&mut self, other: &Self) {
         self.staged += other.staged;

@@ -95,7 +95,8 @@ pub(super) struct Decoder {
 struct TableDecoder {
     columns: Vec<Column>,
     key: Vec<usize>,
-    conditions: Vec<(usize, Vec<Value>)>,
+    cursor: Option<usize>,
+    conditions: Vec<Condition>,
     explode: Option<Explode>,
     data: Vec<u8>,
     seen: TableSeen,
@@ -114,6 +115,12 @@ enum From {
     Slot(usize),
     ParentSlot(usize),
     Constant(crate::template::Template, Option<String>),
+}
+
+struct Condition {
+    slot: usize,
+    pointer: String,
+    accepted: Vec<Value>,
 }
 
 struct Explode {
@@ -271,7 +278,11 @@ impl TableDecoder {
             .table
             .conditions
             .iter()
-            .map(|Where { pointer, accepted }| (slot(pointer), accepted.clone()))
+            .map(|Where { pointer, accepted }| Condition {
+                slot: slot(pointer),
+                pointer: pointer.to_string(),
+                accepted: accepted.clone(),
+            })
             .collect();
         let mut columns = Vec::new();
         for column in &mapping.columns {
@@ -299,6 +310,7 @@ impl TableDecoder {
         Self {
             columns,
             key: mapping.key.clone(),
+            cursor: mapping.cursor,
             conditions,
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
@@ -313,9 +325,12 @@ impl TableDecoder {
     fn fill_constants(&mut self, values: &Values) {
         for column in &mut self.columns {
             if let From::Constant(template, value) = &mut column.from {
-                *value = template.fill(values).map(|text| match column.cell {
-                    CellType::Text => Value::from(text).to_string(),
-                    _ => text,
+                *value = template.fill(values).map(|text| {
+                    if column.cell.is_quoted() {
+                        Value::from(text).to_string()
+                    } else {
+                        text
+                    }
                 });
             }
         }
@@ -333,7 +348,8 @@ impl TableDecoder {
             return self.flush(number, chunks, CHUNK);
         };
         let mut result = Ok(());
-        if let Some(list) = slots[explode.slot].filter(|raw| *raw != "null") {
+        let list = slots[explode.slot].unwrap_or("absent");
+        if list != "null" {
             let walked = explode.walker.page(list, |index, element| {
                 let place = Place {
                     element: Some(index),
@@ -354,9 +370,15 @@ impl TableDecoder {
                     column: None,
                     pointer: None,
                     code: "json",
-                    reason: "the nested value is not a list".to_owned(),
+                    reason: "the record has no such list".to_owned(),
                 };
-                result = send(chunks, Chunk::Unfit { table: number, unfit });
+                result = send(
+                    chunks,
+                    Chunk::Unfit {
+                        table: number,
+                        unfit,
+                    },
+                );
             }
         }
         self.explode = Some(explode);
@@ -373,13 +395,26 @@ impl TableDecoder {
         chunks: &mpsc::Sender<Chunk>,
     ) -> Result<(), Abandoned> {
         self.order.see(self.single_key(slots, parent));
-        let in_scope = self
-            .conditions
-            .iter()
-            .all(|(slot, accepted)| accepts(slots[*slot], accepted));
-        let state = if in_scope { RowState::InScope } else { RowState::OutOfScope };
-        let Err((column, code, misfit)) = self.encode(slots, parent, place.position, state) else {
-            return Ok(());
+        let (column, pointer, code, misfit) = match self.state(slots) {
+            Ok(state) => match self.encode(slots, parent, place.position, state) {
+                Ok(()) => return Ok(()),
+                Err((at, code, misfit)) => {
+                    let column = &self.columns[at];
+                    (
+                        Some(column.name.clone()),
+                        column.pointer.clone(),
+                        code,
+                        misfit,
+                    )
+                }
+            },
+            // The API may have renamed the key: that is no reason to take a row away.
+            Err(pointer) => (
+                None,
+                pointer,
+                "where",
+                Misfit("the record lacks the value that `where` asks for".to_owned()),
+            ),
         };
         let key_is_known = self
             .encode(slots, parent, place.position, RowState::Quarantined)
@@ -387,21 +422,37 @@ impl TableDecoder {
         if !key_is_known {
             self.seen.keyless += 1;
         }
-        let column = &self.columns[column];
         let unfit = Unfit {
             file: place.file.to_owned(),
             record: place.record,
             element: place.element,
             key: key_is_known.then(|| self.key_json(slots, parent)),
-            column: Some(column.name.clone()),
-            pointer: Some(column.pointer.clone()),
+            column,
+            pointer: Some(pointer),
             code,
             reason: misfit.0,
         };
-        send(chunks, Chunk::Unfit { table: number, unfit })
+        send(
+            chunks,
+            Chunk::Unfit {
+                table: number,
+                unfit,
+            },
+        )
     }
 
-    /// Appends a row, whole or not at all. Only a row in scope carries more than its key.
+    /// Whether a record is in scope; the pointer of a condition that finds nothing, as the error.
+    fn state(&self, slots: &Slots<'_>) -> Result<RowState, String> {
+        for condition in &self.conditions {
+            let raw = slots[condition.slot].ok_or_else(|| condition.pointer.clone())?;
+            if !accepts(raw, &condition.accepted) {
+                return Ok(RowState::OutOfScope);
+            }
+        }
+        Ok(RowState::InScope)
+    }
+
+    /// Appends a row, whole or not at all. A row that is not in scope carries its key and its cursor only.
     fn encode(
         &mut self,
         slots: &Slots<'_>,
@@ -420,8 +471,15 @@ impl TableDecoder {
         for (at, column) in self.columns.iter().enumerate() {
             let is_key = self.key.contains(&at);
             let wanted = is_key || state == RowState::InScope;
-            let raw = if wanted { column.from.raw(slots, parent) } else { None };
-            let encoded = column.cell.encode(raw, data);
+            let raw = if wanted || self.cursor == Some(at) {
+                column.from.raw(slots, parent)
+            } else {
+                None
+            };
+            let mut encoded = column.cell.encode(raw, data);
+            if !wanted && encoded.is_err() {
+                encoded = column.cell.encode(None, data);
+            }
             let is_null = raw.is_none_or(|raw| raw == "null");
             let (code, misfit) = match encoded {
                 Err(misfit) => (if is_key { "key" } else { "type" }, misfit),
@@ -457,7 +515,12 @@ impl TableDecoder {
             .into()
     }
 
-    fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>, above: usize) -> Result<(), Abandoned> {
+    fn flush(
+        &mut self,
+        number: usize,
+        chunks: &mpsc::Sender<Chunk>,
+        above: usize,
+    ) -> Result<(), Abandoned> {
         if self.data.is_empty() || self.data.len() < above {
             return Ok(());
         }
@@ -487,8 +550,7 @@ fn send(chunks: &mpsc::Sender<Chunk>, chunk: Chunk) -> Result<(), Abandoned> {
 }
 
 /// Whether a record's value is one of the accepted ones.
-fn accepts(raw: Option<&str>, accepted: &[Value]) -> bool {
-    let Some(raw) = raw else { return false };
+fn accepts(raw: &str, accepted: &[Value]) -> bool {
     accepted.iter().any(|value| match value {
         Value::Bool(flag) => raw == if *flag { "true" } else { "false" },
         Value::String(text) => {

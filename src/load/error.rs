@@ -46,8 +46,24 @@ pub enum LoadError {
         /// The newest loaded run.
         newest: String,
     },
+    /// What it needs was not loaded.
+    #[error("it waits: a resource that its rows refer to was not loaded")]
+    Waits,
+    /// The staging directory is not the one that was loaded from.
+    #[error(
+        "the run {run} has a lower number than {newest}, which is loaded, but is younger: the staging directory was \
+         replaced; `cursus run` numbers on from the database and reads everything once"
+    )]
+    Renumbered {
+        /// A staged run.
+        run: String,
+        /// The newest loaded run.
+        newest: String,
+    },
     /// The reading thread ended without an answer.
-    #[error("the thread that reads staged pages ended early; this is a fault of cursus, please report it")]
+    #[error(
+        "the thread that reads staged pages ended early; this is a fault of cursus, please report it"
+    )]
     Thread,
 }
 

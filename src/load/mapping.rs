@@ -53,9 +53,20 @@ impl Mapping {
         let key = key(table, &shape, &columns, &mut problem);
         let resource = config.resource(table.from.as_str());
         let cursor = cursor(resource, &columns);
-        for reference in table.owner.iter().chain(&table.within) {
-            if !columns.iter().any(|column| column.name == reference.column.as_str()) {
-                problem(format!("`{}` refers to {}, but a load does not fill it", reference.column, reference.table));
+        for reference in table
+            .owner
+            .iter()
+            .chain(&table.within)
+            .chain(&table.references)
+        {
+            if !columns
+                .iter()
+                .any(|column| column.name == reference.column.as_str())
+            {
+                problem(format!(
+                    "`{}` refers to {}, but a load does not fill it",
+                    reference.column, reference.table
+                ));
             }
         }
         if problems.is_empty() {
@@ -76,22 +87,46 @@ impl Mapping {
         self.key.iter().map(|at| self.columns[*at].name.as_str())
     }
 
+    /// The tables that its rows refer to.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
+        let declared = self.table.within.iter().map(|within| within.table.as_str());
+        let after = self.table.after.iter().map(crate::name::Name::as_str);
+        let keys = self
+            .shape
+            .references
+            .iter()
+            .map(|foreign| foreign.referenced_table.as_str());
+        declared.chain(after).chain(keys)
+    }
+
     /// Whether the table notes when its rows changed.
     pub(super) fn has_ingested_at(&self) -> bool {
-        self.shape.columns.iter().any(|column| column.name == INGESTED_AT)
+        self.shape
+            .columns
+            .iter()
+            .any(|column| column.name == INGESTED_AT)
     }
 }
 
-fn columns(table: &Table, shape: &TableShape, problem: &mut impl FnMut(String)) -> Vec<MappedColumn> {
+fn columns(
+    table: &Table,
+    shape: &TableShape,
+    problem: &mut impl FnMut(String),
+) -> Vec<MappedColumn> {
     for name in table.columns.keys() {
-        if !shape.columns.iter().any(|column| column.name == name.as_str()) {
+        if !shape
+            .columns
+            .iter()
+            .any(|column| column.name == name.as_str())
+        {
             let names = shape.columns.iter().map(|column| column.name.as_str());
-            let advice = nearest(name.as_str(), names)
-                .map_or_else(
-                    || "add it in a migration, or take it out of [table.columns]".to_owned(),
-                    |near| format!("did you mean `{near}`?"),
-                );
-            problem(format!("the column `{name}` is not in the database; {advice}"));
+            let advice = nearest(name.as_str(), names).map_or_else(
+                || "add it in a migration, or take it out of [table.columns]".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            problem(format!(
+                "the column `{name}` is not in the database; {advice}"
+            ));
         }
     }
     let mut mapped = Vec::new();

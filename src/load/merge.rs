@@ -1,7 +1,7 @@
 //! Staged tables → the mirror: what is new is inserted, what differs is updated, the rest is not touched.
 //! Then, when every resource of the run is in, what is gone is deleted behind the guard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -43,12 +43,16 @@ pub(super) async fn merge(
     mappings: Vec<Mapping>,
 ) -> Result<Merged, LoadError> {
     let manifest = staged.manifest().clone();
+    books.forget_quarantine(transaction).await?;
     for mapping in &mappings {
         let statements = Statements::new(mapping, books.schema);
         transaction
             .batch_execute(&statements.create_staged())
             .await
-            .map_err(LoadError::at(format!("make a temporary table like {}", mapping.table.name)))?;
+            .map_err(LoadError::at(format!(
+                "make a temporary table like {}",
+                mapping.table.name
+            )))?;
     }
     let fed: Vec<&Mapping> = mappings
         .iter()
@@ -56,13 +60,20 @@ pub(super) async fn merge(
         .collect();
     let started = Instant::now();
     let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
-    let decoded = stage::fill(transaction, staged, &fed, books.schema, scope, async |rows| {
-        for (table, _) in &rows {
-            *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
-        }
-        let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
-        books.quarantine(transaction, rows).await
-    })
+    let decoded = stage::fill(
+        transaction,
+        staged,
+        &fed,
+        books.schema,
+        scope,
+        async |rows| {
+            for (table, _) in &rows {
+                *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
+            }
+            let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
+            books.quarantine(transaction, rows).await
+        },
+    )
     .await?;
     let seen: BTreeMap<Name, TableSeen> = fed
         .iter()
@@ -70,6 +81,7 @@ pub(super) async fn merge(
         .map(|(mapping, seen)| (mapping.table.name.clone(), *seen))
         .collect();
     drop(fed);
+    let some_keyless = seen.values().any(|seen| seen.keyless > 0);
     // The COPY of all tables runs as one stream: its time is shared out evenly.
     let tables_count = u64::try_from(seen.len().max(1)).unwrap_or(1);
     let copy_ms = millis(started) / tables_count;
@@ -78,13 +90,7 @@ pub(super) async fn merge(
     for mapping in mappings {
         let started = Instant::now();
         let name = mapping.table.name.clone();
-        let table = Table {
-            transaction,
-            books,
-            statements: Statements::new(&mapping, books.schema),
-            mapping: &mapping,
-            manifest: &manifest,
-        };
+        let table = Table::new(transaction, books, &mapping, &manifest);
         let seen = seen.get(&name).copied();
         let parent_repeats = mapping
             .table
@@ -102,14 +108,11 @@ pub(super) async fn merge(
         counts.duration_ms += millis(started) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {
             counts,
-            keyless: seen.is_some_and(|seen| seen.keyless > 0),
+            keyless: seen.map_or(some_keyless, |seen| seen.keyless > 0),
             mapping,
         });
     }
-    Ok(Merged {
-        manifest,
-        tables,
-    })
+    Ok(Merged { manifest, tables })
 }
 
 struct Table<'a> {
@@ -130,25 +133,40 @@ impl Table<'_> {
     ) -> Result<(TableCounts, bool), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
         if let Some(select) = &self.mapping.table.select {
-            self.run(&self.statements.insert_selected(&select.text), &format!("run {}", select.name))
+            self.run(
+                &self.statements.insert_selected(&select.text),
+                &format!("run {}", select.name),
+            )
+            .await?;
+            counts.unresolved = self
+                .run(&self.statements.delete_keyless(), "drop rows without a key")
                 .await?;
-            counts.unresolved = self.run(&self.statements.delete_keyless(), "drop rows without a key").await?;
         }
-        self.run(&self.statements.analyze(), "analyze the staged rows").await?;
+        self.run(&self.statements.analyze(), "analyze the staged rows")
+            .await?;
+        if parent_repeats
+            && self.mapping.table.select.is_none()
+            && let Some(statement) = self.statements.drop_rows_of_older_parents()
+        {
+            self.run(&statement, "drop rows of older parents").await?;
+        }
         let mut repeated = false;
         if seen.is_none_or(|seen| seen.may_repeat) {
-            if parent_repeats
-                && let Some(statement) = self.statements.drop_rows_of_older_parents()
-            {
-                self.run(&statement, "drop rows of older parents").await?;
-            }
-            repeated = self.run(&self.statements.dedupe(), "keep the newest of each key").await? > 0;
+            repeated = self
+                .run(&self.statements.dedupe(), "keep the newest of each key")
+                .await?
+                > 0;
         }
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
         }
         self.books
-            .settle_quarantine(self.transaction, self.mapping, &self.statements.temporary("staged"), self.manifest)
+            .settle_quarantine(
+                self.transaction,
+                self.mapping,
+                &self.statements.temporary("staged"),
+                self.manifest,
+            )
             .await?;
         let states = self
             .transaction
@@ -171,7 +189,11 @@ impl Table<'_> {
             .await
             .map_err(self.failed("look at the table"))?
             .get(0);
-        self.run(&self.statements.create_diff(is_empty), "find what is new or changed").await?;
+        self.run(
+            &self.statements.create_diff(is_empty),
+            "find what is new or changed",
+        )
+        .await?;
         let orphans = self.take_orphans(decoded).await?;
         counts.quarantined += orphans;
         if !is_empty && let Some(update) = self.statements.update() {
@@ -184,7 +206,11 @@ impl Table<'_> {
 
     async fn take_orphans(&self, decoded: &Decoded) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
-        let decoded = if self.mapping.table.select.is_some() { &unknown } else { decoded };
+        let decoded = if self.mapping.table.select.is_some() {
+            &unknown
+        } else {
+            decoded
+        };
         let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
         for (reason, statement) in self.statements.take_orphans() {
@@ -195,7 +221,13 @@ impl Table<'_> {
                 .map_err(self.failed("look for missing parents"))?;
             count += rows.len() as u64;
             let orphans = rows.iter().map(|row| {
-                let orphan = books::orphan(decoded, exploded, row.get(0), row.get::<_, Value>(1), &reason);
+                let orphan = books::orphan(
+                    decoded,
+                    exploded,
+                    row.get(0),
+                    row.get::<_, Value>(1),
+                    &reason,
+                );
                 (self.mapping, orphan)
             });
             self.books.quarantine(self.transaction, orphans).await?;
@@ -222,51 +254,116 @@ pub(super) async fn prune(
     guard: Option<PruneConfig>,
     merged: &mut Merged,
 ) -> Result<(), LoadError> {
-    let manifest = &merged.manifest;
-    let is_proof = manifest.mode == Mode::Full && manifest.state == State::Complete;
-    for MergedTable { mapping, counts, keyless } in merged.tables.iter_mut().rev() {
-        let started = Instant::now();
-        let table = Table {
+    let is_proof = merged.is_proof();
+    for MergedTable {
+        mapping,
+        counts,
+        keyless,
+    } in merged.tables.iter_mut().rev()
+    {
+        let reasons: &[Gone] = match (is_proof, *keyless) {
+            // Some record could not be told by its key: what seems absent may be it.
+            (_, true) => &[Gone::OutOfScope],
+            (true, false) => &[Gone::OutOfScope, Gone::Absent],
+            (false, false) => &[Gone::OutOfScope, Gone::Orphaned],
+        };
+        let table = Table::new(transaction, books, mapping, &merged.manifest);
+        table.delete(reasons, guard, counts, is_proof).await?;
+    }
+    Ok(())
+}
+
+/// Deletes rows whose reference left its table in this load, first table first: a row that goes here can be the
+/// reference of the next.
+pub(super) async fn leave(
+    transaction: &Transaction<'_>,
+    books: Books<'_>,
+    guard: Option<PruneConfig>,
+    merged: &mut Merged,
+) -> Result<(), LoadError> {
+    for MergedTable {
+        mapping, counts, ..
+    } in &mut merged.tables
+    {
+        if !mapping.table.within.is_empty() {
+            let table = Table::new(transaction, books, mapping, &merged.manifest);
+            table.delete(&[Gone::Outside], guard, counts, false).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Merged {
+    /// Whether absence from it proves that a row is gone.
+    fn is_proof(&self) -> bool {
+        self.manifest.mode == Mode::Full && self.manifest.state == State::Complete
+    }
+}
+
+impl<'a> Table<'a> {
+    fn new(
+        transaction: &'a Transaction<'a>,
+        books: Books<'a>,
+        mapping: &'a Mapping,
+        manifest: &'a Manifest,
+    ) -> Self {
+        Self {
             transaction,
             books,
             statements: Statements::new(mapping, books.schema),
             mapping,
             manifest,
-        };
-        let statements = &table.statements;
-        let mut collect = statements.collect_gone(Gone::OutOfScope, books.schema);
-        if is_proof && !*keyless {
-            collect.extend(statements.collect_gone(Gone::Absent, books.schema));
-        } else if !*keyless {
-            collect.extend(statements.collect_gone(Gone::Orphaned, books.schema));
         }
-        table.run(&statements.create_gone(), "list what is gone").await?;
+    }
+
+    /// Deletes rows for these reasons, all of them or none.
+    async fn delete(
+        &self,
+        reasons: &[Gone],
+        guard: Option<PruneConfig>,
+        counts: &mut TableCounts,
+        settles_candidates: bool,
+    ) -> Result<(), LoadError> {
+        let started = Instant::now();
+        self.transaction
+            .batch_execute(&self.statements.create_gone())
+            .await
+            .map_err(self.failed("list what is gone"))?;
         let mut gone = 0;
-        for statement in collect {
-            gone += table.run(&statement, "find what is gone").await?;
+        for statement in reasons
+            .iter()
+            .filter_map(|reason| self.statements.collect_gone(*reason, self.books.schema))
+        {
+            gone += self.run(&statement, "find what is gone").await?;
         }
-        let mut refused = false;
-        if gone > 0 {
-            refused = match guard {
-                Some(guard) if gone > guard.min_rows => gone > allowed(guard, table.count().await?),
+        // What went in this load already counts too.
+        let all = gone + counts.deleted;
+        let refused = gone > 0
+            && match guard {
+                Some(guard) if all > guard.min_rows => {
+                    all > allowed(guard, self.count().await? + counts.deleted)
+                }
                 _ => false,
             };
-            if refused {
-                counts.refused = gone;
-            } else {
-                counts.deleted = table.run(&statements.delete_gone(), "delete what is gone").await?;
-            }
+        if settles_candidates {
+            self.books
+                .drop_candidates(self.transaction, self.mapping)
+                .await?;
         }
-        if refused || is_proof {
-            let keys = refused.then(|| statements.gone_keys());
-            books.keep_candidates(transaction, mapping, keys.as_deref()).await?;
+        if refused {
+            counts.refused += gone;
+            self.books
+                .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
+                .await?;
+        } else if gone > 0 {
+            counts.deleted += self
+                .run(&self.statements.delete_gone(), "delete what is gone")
+                .await?;
         }
         counts.duration_ms += millis(started);
+        Ok(())
     }
-    Ok(())
-}
 
-impl Table<'_> {
     async fn count(&self) -> Result<u64, LoadError> {
         let row = self
             .transaction
@@ -277,6 +374,34 @@ impl Table<'_> {
     }
 }
 
+/// References of a table that lead nowhere, by column. Counted anew when a table at either end has `changed`;
+/// else as in the load before.
+pub(super) async fn dangling(
+    transaction: &Transaction<'_>,
+    books: Books<'_>,
+    mapping: &Mapping,
+    changed: &BTreeSet<Name>,
+) -> Result<Value, LoadError> {
+    let table = &mapping.table;
+    let is_changed = changed.contains(&table.name)
+        || table
+            .references
+            .iter()
+            .any(|reference| changed.contains(&reference.table));
+    if !is_changed && let Some(known) = books.last_dangling(transaction, &table.name).await? {
+        return Ok(known);
+    }
+    let mut counts = serde_json::Map::new();
+    for (column, statement) in Statements::new(mapping, books.schema).count_dangling(books.schema) {
+        let row = transaction
+            .query_one(&statement, &[])
+            .await
+            .map_err(LoadError::at(format!("count references of {}", table.name)))?;
+        counts.insert(column.to_owned(), unsigned(row.get(0)).into());
+    }
+    Ok(counts.into())
+}
+
 /// How many rows may go from a table of so many.
 #[expect(
     clippy::cast_precision_loss,
@@ -285,7 +410,9 @@ impl Table<'_> {
     reason = "a fraction of a row count; a row more or less does not matter"
 )]
 fn allowed(guard: PruneConfig, rows: u64) -> u64 {
-    guard.min_rows.max((rows as f64 * guard.max_fraction) as u64)
+    guard
+        .min_rows
+        .max((rows as f64 * guard.max_fraction) as u64)
 }
 
 fn unsigned(count: i64) -> u64 {

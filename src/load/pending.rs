@@ -1,12 +1,13 @@
 //! Which resources of which runs wait to be loaded. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode, Run, StagingError, State};
 
 use super::books::Loaded;
+use super::error::LoadError;
 
 /// A run with resources that wait.
 #[derive(Clone, Debug)]
@@ -17,42 +18,54 @@ pub struct Pending {
     pub resources: Vec<Name>,
 }
 
-/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer
-/// read has superseded it. The same goes for what lies before a complete full read that waits too.
-pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, StagingError> {
+/// What waits, oldest run first, and the manifests that cannot be read. A resource that is older than what is
+/// loaded of it waits no more: a newer read has superseded it. So has a run that read in full whatever waits, for
+/// all that lies before it. A full read of one resource does not: the rows that other resources staged before it
+/// may need its parents of that time.
+pub fn pending(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<(Vec<Pending>, Vec<StagingError>), LoadError> {
+    check_numbers(runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
+    let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
+    let mut broken = Vec::new();
     for resource in &config.resources {
-        if !super::books::is_loadable(config, &resource.name) {
+        if config.tables_of(&resource.name).next().is_none() {
             continue;
         }
         let known = loaded.get(&resource.name);
-        let mut chain: Vec<&Run> = Vec::new();
+        let mut hole = None;
         for run in runs {
             let seq = run.record().seq;
             if known.is_some_and(|known| seq < known.seq) {
                 continue;
             }
             let manifest = match run.manifest(&resource.name) {
+                Ok(Some(manifest)) => manifest,
                 Ok(None) => continue,
-                Ok(Some(manifest)) => Some(manifest),
-                // It waits, and fails by itself when it is loaded: the other resources are not held up.
-                Err(StagingError::Broken { .. }) => None,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    hole = Some(error);
+                    continue;
+                }
             };
-            if known.is_some_and(|known| seq == known.seq)
-                && known.map(|known| known.manifest_hash.as_str())
-                    == Some(run.manifest_hash(&resource.name)?.as_str())
+            if let Some(known) = known
+                && seq == known.seq
+                && run.manifest_hash(&resource.name)? == known.manifest_hash
             {
                 continue;
             }
-            if manifest.as_ref().is_some_and(supersedes) {
-                chain.clear();
+            if supersedes(&manifest) {
+                full.insert((seq, &resource.name));
+                hole = None;
             }
-            chain.push(run);
-        }
-        for run in chain {
+            // What comes after a hole waits until the hole is mended or superseded.
+            if hole.is_some() {
+                continue;
+            }
             waiting
-                .entry(run.record().seq)
+                .entry(seq)
                 .or_insert_with(|| Pending {
                     run: run.clone(),
                     resources: Vec::new(),
@@ -60,11 +73,43 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
                 .resources
                 .push(resource.name.clone());
         }
+        broken.extend(hole);
     }
-    Ok(waiting.into_values().collect())
+    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
+    let mut first = 0;
+    for (seq, pending) in &waiting {
+        so_far.extend(&pending.resources);
+        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
+            first = *seq;
+        }
+    }
+    Ok((waiting.split_off(&first).into_values().collect(), broken))
+}
+
+/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
+fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+    for known in loaded.values() {
+        // A staging directory that has the loaded run is the one that it was loaded from.
+        if runs
+            .iter()
+            .any(|run| run.id().as_str() == known.run_id && run.record().seq == known.seq)
+        {
+            continue;
+        }
+        let younger = runs
+            .iter()
+            .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
+        if let Some(run) = younger {
+            return Err(LoadError::Renumbered {
+                run: run.id().to_string(),
+                newest: known.run_id.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A complete full read holds all that reads before it held.
-pub(super) fn supersedes(manifest: &Manifest) -> bool {
+pub fn supersedes(manifest: &Manifest) -> bool {
     manifest.mode == Mode::Full && manifest.state == State::Complete
 }

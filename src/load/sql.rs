@@ -4,7 +4,6 @@
 //! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
 
 use crate::database::Quoted;
-use crate::database::catalogue::OnDelete;
 
 use super::decode::{ELEMENT_BITS, RowState};
 use super::mapping::{INGESTED_AT, Mapping};
@@ -23,6 +22,8 @@ pub(super) struct Statements<'m> {
 pub(super) enum Gone {
     /// Records that fail `where`, or whose reference left (`within`).
     OutOfScope,
+    /// Rows whose reference left (`within`).
+    Outside,
     /// Rows that a complete full read did not show.
     Absent,
     /// Rows that their parent no longer has.
@@ -32,7 +33,7 @@ pub(super) enum Gone {
 impl Gone {
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::OutOfScope => "out of scope",
+            Self::OutOfScope | Self::Outside => "out of scope",
             Self::Absent => "absent from a complete full read",
             Self::Orphaned => "absent from its parent",
         }
@@ -41,7 +42,9 @@ impl Gone {
 
 /// `a.x = b.x AND a.y = b.y`.
 fn same(a: &str, b: &str, columns: &[String]) -> String {
-    joined(columns, " AND ", |column| format!("{a}.{column} = {b}.{column}"))
+    joined(columns, " AND ", |column| {
+        format!("{a}.{column} = {b}.{column}")
+    })
 }
 
 fn joined(columns: &[String], separator: &str, each: impl Fn(&String) -> String) -> String {
@@ -61,7 +64,11 @@ impl<'m> Statements<'m> {
         let quoted = |name: &str| Quoted(name).to_string();
         Self {
             target: format!("{}.{}", Quoted(schema), Quoted(mapping.table.name.as_str())),
-            columns: mapping.columns.iter().map(|column| quoted(&column.name)).collect(),
+            columns: mapping
+                .columns
+                .iter()
+                .map(|column| quoted(&column.name))
+                .collect(),
             key: mapping.key_names().map(quoted).collect(),
             mapping,
         }
@@ -187,6 +194,28 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
+    pub(super) fn count_dangling(&self, schema: &str) -> Vec<(&'m str, String)> {
+        self.mapping
+            .table
+            .references
+            .iter()
+            .map(|reference| {
+                let column = reference.column.as_str();
+                let statement = format!(
+                    "SELECT count(*) FROM {} AS t WHERE t.{column} IS NOT NULL AND NOT EXISTS \
+                     (SELECT FROM {}.{} AS r WHERE r.{} = t.{column})",
+                    self.target,
+                    Quoted(schema),
+                    Quoted(reference.table.as_str()),
+                    Quoted(reference.target.as_str()),
+                    column = Quoted(column),
+                );
+                (column, statement)
+            })
+            .collect()
+    }
+
     pub(super) fn is_empty(&self) -> String {
         format!("SELECT NOT EXISTS (SELECT FROM {})", self.target)
     }
@@ -234,7 +263,11 @@ impl<'m> Statements<'m> {
                 .iter()
                 .zip(&self.mapping.columns)
                 .map(|(column, mapped)| {
-                    let cast = if mapped.cell == super::cell::CellType::Json { "::text" } else { "" };
+                    let cast = if mapped.cell == super::cell::CellType::Json {
+                        "::text"
+                    } else {
+                        ""
+                    };
                     format!("{alias}.{column}{cast}")
                 })
                 .collect();
@@ -245,9 +278,15 @@ impl<'m> Statements<'m> {
 
     /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
     pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
-        let key = joined(&self.mapping.key_names().map(str::to_owned).collect::<Vec<_>>(), ", ", |name| {
-            format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name))
-        });
+        let key = joined(
+            &self
+                .mapping
+                .key_names()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+            ", ",
+            |name| format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name)),
+        );
         self.mapping
             .shape
             .references
@@ -285,8 +324,10 @@ impl<'m> Statements<'m> {
             .filter(|column| !self.key.contains(column))
             .cloned()
             .collect();
-        let mut assignments: Vec<String> =
-            changed.iter().map(|column| format!("{column} = d.{column}")).collect();
+        let mut assignments: Vec<String> = changed
+            .iter()
+            .map(|column| format!("{column} = d.{column}"))
+            .collect();
         if assignments.is_empty() {
             return None;
         }
@@ -313,28 +354,42 @@ impl<'m> Statements<'m> {
 
     pub(super) fn create_gone(&self) -> String {
         format!(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
-            self.gone(),
+            "DROP TABLE IF EXISTS {gone}; \
+             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
             list(&self.key),
-            self.target
+            self.target,
+            gone = self.gone(),
         )
     }
 
-    /// Collects keys that are to be deleted. A row that another table still refers to is not among them.
-    pub(super) fn collect_gone(&self, gone: Gone, schema: &str) -> Vec<String> {
+    /// Collects keys that are to be deleted. A row that another table still refers to is not among them: with it
+    /// rows would go that no guard has counted.
+    pub(super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
         let staged = self.staged();
-        let there = format!("(SELECT FROM {staged} AS s WHERE {})", same("s", "t", &self.key));
-        let conditions = match gone {
-            Gone::OutOfScope => {
-                let mut conditions = self.outside(schema, "t");
-                conditions.push(format!(
-                    "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
-                    RowState::OutOfScope as i16,
-                    same("s", "t", &self.key)
-                ));
-                conditions
-            }
-            Gone::Absent => vec![format!("NOT EXISTS {there}")],
+        let there = format!(
+            "(SELECT FROM {staged} AS s WHERE {})",
+            same("s", "t", &self.key)
+        );
+        let conditions: Vec<String> = match gone {
+            Gone::Outside => self.outside(schema, "t"),
+            Gone::OutOfScope => vec![format!(
+                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
+                RowState::OutOfScope as i16,
+                same("s", "t", &self.key)
+            )],
+            // Rows of a parent that did not fit are not known to be gone.
+            Gone::Absent => vec![format!(
+                "NOT EXISTS {there}{}",
+                self.mapping.table.owner.as_ref().map_or_else(String::new, |owner| {
+                    format!(
+                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{})",
+                        Quoted(&format!("staged_{}", owner.table)),
+                        RowState::Quarantined as i16,
+                        Quoted(owner.target.as_str()),
+                        Quoted(owner.column.as_str()),
+                    )
+                })
+            )],
             Gone::Orphaned => self
                 .mapping
                 .table
@@ -352,17 +407,18 @@ impl<'m> Statements<'m> {
                 .collect(),
         };
         if conditions.is_empty() {
-            return Vec::new();
+            return None;
         }
-        vec![format!(
-            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE ({}){}",
-            self.gone(),
+        Some(format!(
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}){} AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
             gone.reason(),
             of("t", &self.key),
             self.target,
             conditions.join(" OR "),
-            self.unreferenced()
-        )]
+            self.unreferenced(),
+            same("g", "t", &self.key),
+            table = self.gone(),
+        ))
     }
 
     fn unreferenced(&self) -> String {
@@ -370,7 +426,6 @@ impl<'m> Statements<'m> {
             .shape
             .referenced_by
             .iter()
-            .filter(|foreign| foreign.on_delete == OnDelete::Refuse)
             .map(|foreign| {
                 let matching = foreign
                     .columns

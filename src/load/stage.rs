@@ -81,7 +81,10 @@ pub(super) async fn fill(
                         }
                     }
                     match next.take() {
-                        Some(Chunk::Rows { table: same, data: rows }) if same == table => data = Some(rows),
+                        Some(Chunk::Rows {
+                            table: same,
+                            data: rows,
+                        }) if same == table => data = Some(rows),
                         other => next = other,
                     }
                 }

@@ -143,10 +143,6 @@ pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(
     })
 }
 
-pub(super) fn io_error(
-    doing: &'static str,
-    path: &Path,
-    source: std::io::Error,
-) -> StagingError {
+pub(super) fn io_error(doing: &'static str, path: &Path, source: std::io::Error) -> StagingError {
     io(doing, path)(source)
 }

@@ -17,8 +17,7 @@ use super::manifest::Manifest;
 use super::{StagingError, files};
 
 const JOURNAL: &str = "pages.jsonl";
-const EXTRACT_AGAIN: &str =
-    "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
+const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
 
 /// What is known of a page besides its bytes.
 pub type PageMeta = PageEntry;
@@ -91,7 +90,9 @@ impl ResourceWriter {
     /// SHA-256 of the journal as it is now, in hex: what a manifest seals.
     pub fn journal_sha256(&self) -> Result<String, StagingError> {
         let path = self.directory.join(JOURNAL);
-        Ok(hex(&Sha256::digest(files::read(&path)?.unwrap_or_default())))
+        Ok(hex(&Sha256::digest(
+            files::read(&path)?.unwrap_or_default(),
+        )))
     }
 }
 
@@ -227,8 +228,10 @@ fn is_slice(text: &str) -> bool {
 
 /// Bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -15,7 +15,7 @@ use crate::name::Name;
 const RECORD: &str = "run.json";
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str = "restore the file, or move this run's directory out of the staging directory";
-const EXTRACT_AGAIN: &str = "extract again; what is staged elsewhere is not touched";
+const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`)";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -229,7 +229,9 @@ impl Run {
             files::create_dirs(&root.join(id.day()))?;
             let directory = root.join(id.directory());
             if !files::create_dir_exclusive(&directory)? {
-                time = time.saturating_add(SignedDuration::from_secs(1)).unwrap_or(time);
+                time = time
+                    .saturating_add(SignedDuration::from_secs(1))
+                    .unwrap_or(time);
                 continue;
             }
             let run = Self {
@@ -260,12 +262,12 @@ impl Run {
     }
 
     /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
-    pub(super) fn open(directory: &Path, id: RunId) -> Result<Option<Self>, StagingError> {
+    pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
         let path = directory.join(RECORD);
         let Some(record) = files::read_json::<RunRecord>(&path, PUT_AWAY)? else {
             return Ok(None);
         };
-        if record.run_id != id {
+        if record.run_id != *id {
             return Err(StagingError::Broken {
                 path,
                 problem: format!("it belongs to the run {}", record.run_id),

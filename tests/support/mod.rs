@@ -1,8 +1,10 @@
 //! What every test stands on: a database and a simulator of its own, and a directory in which the binary runs. Knows no promise.
 
 pub(crate) mod api;
+pub(crate) mod oracle;
 pub(crate) mod snapshot;
 pub(crate) mod workdir;
+pub(crate) mod world;
 
 // The unit tests' cluster serves these tests as well: one implementation, one server for both.
 use cursus::database::embedded;
@@ -12,3 +14,4 @@ pub(crate) mod testing;
 
 pub(crate) use api::{simulator, small};
 pub(crate) use workdir::{Ran, Workdir};
+pub(crate) use world::World;

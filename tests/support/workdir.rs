@@ -120,6 +120,17 @@ impl Workdir {
         self.root.join(relative)
     }
 
+    /// The directory of the newest run.
+    pub(crate) fn run_directory(&self) -> PathBuf {
+        let children = |path: PathBuf| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(path).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        let days = children(self.path("staging")).into_iter();
+        let runs = days.filter(|day| day.is_dir()).flat_map(children);
+        runs.max().unwrap()
+    }
+
     /// Writes a file, with the directories above it.
     pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
         let path = self.path(relative);

@@ -71,7 +71,7 @@ fn planned() -> impl Strategy<Value = Planned> {
     (
         prop_oneof![3 => Just(0_u64), 1 => 0_u64..1_500],
         prop_oneof![4 => Just(None), 1 => (0_u64..3_000).prop_map(Some)],
-        0_u64..20,
+        0_u64..24,
         prop_oneof![Just(0_u64), 0_u64..12_000],
     )
         .prop_map(|(after, handshake, delay, latency)| Planned {
@@ -305,15 +305,15 @@ async fn a_429_pauses_everybody_for_as_long_as_it_says_and_widens_the_slack() {
     // One of the burst widened it, the others of the same burst do not again.
     let mut windows = Windows::default();
     let second = |windows: &Windows| windows.rules(&limits()).unwrap().second.unwrap().window;
-    assert_eq!(second(&windows), 1_020);
+    assert_eq!(second(&windows), 1_024);
     for number in 0..3 {
         windows.rejected(now, number, 3, Seen::default(), None);
     }
-    assert_eq!(second(&windows), 1_040);
+    assert_eq!(second(&windows), 1_048);
     for number in 3..5_000 {
         windows.answered(now, number, Seen::default());
     }
-    assert_eq!(second(&windows), 1_020);
+    assert_eq!(second(&windows), 1_024);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,9 @@ use super::{Misfit, mismatch};
 /// Nesting beyond this is refused: PostgreSQL's own limit depends on its stack.
 const MAX_DEPTH: usize = 512;
 
+/// PostgreSQL's numeric ends somewhere behind this.
+const MAX_DIGITS: usize = 1000;
+
 /// Appends the text of a JSON string. PostgreSQL has no NUL in text.
 pub(super) fn text(raw: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     with_text(raw, "a text", |text| {
@@ -47,7 +50,9 @@ pub(super) fn check_for_postgres(raw: &str) -> Result<(), Misfit> {
                 let string = &raw[at..end];
                 if string.contains("\\u") {
                     let text: String = serde_json::from_str(string).map_err(|_| {
-                        Misfit("a text in the document has an escape that is no character".to_owned())
+                        Misfit(
+                            "a text in the document has an escape that is no character".to_owned(),
+                        )
                     })?;
                     if text.contains('\0') {
                         return Err(Misfit(
@@ -69,6 +74,19 @@ pub(super) fn check_for_postgres(raw: &str) -> Result<(), Misfit> {
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'e' | b'E' => check_exponent(&bytes[at + 1..])?,
+            b'0'..=b'9' => {
+                let digits = bytes[at..]
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .count();
+                if digits > MAX_DIGITS {
+                    return Err(Misfit(
+                        "a number in the document has too many digits".to_owned(),
+                    ));
+                }
+                at += digits;
+                continue;
+            }
             _ => {}
         }
         at += 1;
@@ -78,11 +96,22 @@ pub(super) fn check_for_postgres(raw: &str) -> Result<(), Misfit> {
 
 /// Outside strings an `e` stands in `true`, `false` and numbers; only a number has digits behind it.
 fn check_exponent(rest: &[u8]) -> Result<(), Misfit> {
-    let digits = rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b"+")).unwrap_or(rest);
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let significant = digits[..count].iter().skip_while(|byte| **byte == b'0').count();
+    let digits = rest
+        .strip_prefix(b"-")
+        .or_else(|| rest.strip_prefix(b"+"))
+        .unwrap_or(rest);
+    let count = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let significant = digits[..count]
+        .iter()
+        .skip_while(|byte| **byte == b'0')
+        .count();
     if significant > 3 {
-        return Err(Misfit("a number in the document has too large an exponent".to_owned()));
+        return Err(Misfit(
+            "a number in the document has too large an exponent".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -11,9 +11,13 @@ pub(super) fn micros(text: &str) -> Result<i64, String> {
     if let Some(micros) = quick(text.as_bytes()) {
         return Ok(micros);
     }
-    let time: Timestamp = text
-        .parse()
-        .map_err(|_| "the text is no timestamp with a time zone, such as 2026-01-31T12:00:00Z".to_owned())?;
+    let time: Timestamp = text.parse().map_err(|_| {
+        "the text is no timestamp with a time zone, such as 2026-01-31T12:00:00Z".to_owned()
+    })?;
+    // 4713 BC, the beginning of PostgreSQL's calendar.
+    if time.as_second() < -210_866_803_200 {
+        return Err("the timestamp is before 4713 BC".to_owned());
+    }
     if time.subsec_nanosecond() % 1000 != 0 {
         return Err("the timestamp is finer than a microsecond".to_owned());
     }
@@ -47,10 +51,17 @@ pub(super) fn days(text: &str) -> Result<i32, String> {
     ))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a date of four-digit years")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a date of four-digit years"
+)]
 fn days_from_civil(year: i64, month: i64, day: i64) -> i32 {
     // Years start in March here, so that the leap day is the last one.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let era = year.div_euclid(400);
     let year_of_era = year - era * 400;
     let day_of_era =
@@ -61,18 +72,46 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i32 {
 /// The form in which the API writes nearly all of them: `2026-01-31T12:00:00.000Z`.
 fn quick(text: &[u8]) -> Option<i64> {
     let [
-        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2,
-        f3, b'Z',
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        mo1,
+        mo2,
+        b'-',
+        d1,
+        d2,
+        b'T',
+        h1,
+        h2,
+        b':',
+        mi1,
+        mi2,
+        b':',
+        s1,
+        s2,
+        b'.',
+        f1,
+        f2,
+        f3,
+        b'Z',
     ] = text
     else {
         return None;
     };
     let number = |digits: &[&u8]| {
         digits.iter().try_fold(0_i64, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + i64::from(**digit - b'0'))
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + i64::from(**digit - b'0'))
         })
     };
-    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[mo1, mo2])?, number(&[d1, d2])?);
+    let (year, month, day) = (
+        number(&[y1, y2, y3, y4])?,
+        number(&[mo1, mo2])?,
+        number(&[d1, d2])?,
+    );
     let (hour, minute, second) = (number(&[h1, h2])?, number(&[mi1, mi2])?, number(&[s1, s2])?);
     let millis = number(&[f1, f2, f3])?;
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -1,0 +1,223 @@
+//! What people read: each command once, as it is meant to be seen.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::support::snapshot::assert_said;
+use crate::support::workdir::PIPELINE;
+use crate::support::{Workdir, simulator};
+
+#[tokio::test]
+async fn stage_ls_shows_runs_resources_and_pages() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir
+        .json(["extract", "--select", "cursus,campus,coalitions"])
+        .await;
+    assert_said("stage_ls", &workdir, &workdir.cursus(["stage", "ls"]).await);
+    let ran = workdir.cursus(["stage", "ls", "latest"]).await;
+    assert_said("stage_ls_run", &workdir, &ran);
+    let pages = workdir.cursus(["stage", "ls", "latest", "cursus"]).await;
+    assert_said("stage_ls_resource", &workdir, &pages);
+    let wrong = workdir.cursus(["stage", "ls", "latest", "curses"]).await;
+    assert_said("stage_ls_unknown", &workdir, &wrong);
+}
+
+#[tokio::test]
+async fn stage_cat_finds_a_record_its_file_and_its_request() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    let all = workdir
+        .cursus(["stage", "cat", "latest", "coalitions_users"])
+        .await
+        .exits(0);
+    assert_eq!(all.stdout.lines().count(), 500);
+    let wanted = simulator.rows("cursus")[0].clone();
+    let id = wanted["id"].to_string();
+    let found = workdir
+        .cursus(["stage", "cat", "latest", "cursus", "--id", &id])
+        .await
+        .exits(0);
+    let record: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(record, wanted);
+    assert_said("stage_cat_id", &workdir, &found);
+    let json = workdir.json(["stage", "cat", "latest", "--id", &id]).await;
+    assert!(
+        json.as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["resource"] == "cursus" && entry["record"] == wanted)
+    );
+}
+
+#[tokio::test]
+async fn sql_answers_as_table_csv_and_json() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    let count = "SELECT COUNT(*) FROM users WHERE cursus_id=21 AND kind='student';";
+    assert_said("sql_table", &workdir, &workdir.cursus(["sql", count]).await);
+    assert_said(
+        "sql_csv",
+        &workdir,
+        &workdir
+            .cursus([
+                "sql",
+                "--csv",
+                "SELECT 1 AS id, 'a,\"b\"' AS text, NULL AS nothing, '' AS empty",
+            ])
+            .await,
+    );
+    let json = workdir.cursus(["sql", "--json", count]).await.exits(0);
+    assert_eq!(json.json(), serde_json::json!([{"count": 30}]));
+    assert_said(
+        "sql_wrong",
+        &workdir,
+        &workdir.cursus(["sql", "SELECT logn FROM users"]).await,
+    );
+}
+
+#[tokio::test]
+async fn a_run_is_told_in_two_tables_and_a_line() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let ran = workdir
+        .cursus(["run", "--select", "cursus,campus,coalitions", "-q"])
+        .await;
+    assert_said("run", &workdir, &ran);
+}
+
+#[tokio::test]
+async fn status_tells_what_is_staged_and_what_waits() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    assert_said("status_before", &workdir, &workdir.cursus(["status"]).await);
+    workdir.json(["run", "--select", "cursus,users"]).await;
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["extract", "--select", "users"]).await;
+    assert_said("status", &workdir, &workdir.cursus(["status"]).await);
+    let json = workdir.json(["status"]).await;
+    assert_eq!(json["runs"], 2);
+    assert_eq!(
+        json["pending"][0]["resources"],
+        serde_json::json!(["users"])
+    );
+}
+
+#[tokio::test]
+async fn migrate_says_what_it_applied() {
+    let workdir = Workdir::new().await;
+    assert_said("migrate", &workdir, &workdir.cursus(["migrate"]).await);
+    assert_said(
+        "migrate_again",
+        &workdir,
+        &workdir.cursus(["migrate"]).await,
+    );
+}
+
+#[tokio::test]
+async fn doctor_checks_everything_and_changes_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    assert_said("doctor_new", &workdir, &workdir.cursus(["doctor"]).await);
+    let schemas = "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline'";
+    assert_eq!(workdir.column(schemas).await, Vec::<String>::new());
+    workdir.json(["migrate"]).await;
+    workdir.query("CREATE TABLE mine (id bigint)").await;
+    assert_said("doctor", &workdir, &workdir.cursus(["doctor"]).await);
+    workdir.query("ALTER TABLE coalitions DROP COLUMN color; ALTER TABLE users RENAME COLUMN alumni TO alumnus").await;
+    assert_said(
+        "doctor_mismatch",
+        &workdir,
+        &workdir.cursus(["doctor"]).await,
+    );
+}
+
+#[tokio::test]
+async fn token_show_tells_when_and_never_what() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    assert_said(
+        "token_show",
+        &workdir,
+        &workdir.cursus(["token", "show"]).await,
+    );
+    let first = workdir.json(["token", "show"]).await;
+    let kept = simulator.statistics().by_path["/oauth/token"];
+    assert_eq!(kept, 1, "the token is kept between commands");
+    workdir.json(["token", "refresh"]).await;
+    assert_eq!(simulator.statistics().by_path["/oauth/token"], 2);
+    assert_eq!(first["host"], "127.0.0.1");
+    assert!(
+        first["expires_at"].is_string() && first["secret_valid_until"].is_string(),
+        "{first:#}"
+    );
+}
+
+#[tokio::test]
+async fn init_writes_what_one_starts_from() {
+    let workdir = Workdir::new().await;
+    assert_said("init", &workdir, &workdir.cursus(["init"]).await);
+    let written = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
+    assert_eq!(written, PIPELINE);
+    let mode = |name: &str| workdir.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(".env"), 0o600);
+    workdir.write("pipeline.toml", "version = 1\n");
+    workdir.write(".env", "CURSUS_CLIENT_ID=mine\n");
+    assert_said("init_again", &workdir, &workdir.cursus(["init"]).await);
+    workdir.cursus(["init", "--force"]).await.exits(0);
+    assert_eq!(
+        std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap(),
+        PIPELINE
+    );
+    assert_eq!(
+        std::fs::read_to_string(workdir.path(".env")).unwrap(),
+        "CURSUS_CLIENT_ID=mine\n",
+        "credentials are never overwritten"
+    );
+    // What init writes works as it stands.
+    workdir.cursus(["stage", "ls"]).await.exits(0);
+}
+
+#[tokio::test]
+async fn completions_know_the_commands() {
+    let workdir = Workdir::new().await;
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = workdir.cursus(["completions", shell]).await.exits(0);
+        for command in ["extract", "load", "stage", "simulate"] {
+            assert!(
+                ran.stdout.contains(command),
+                "{shell} does not know {command}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_command_has_help_with_an_example() {
+    let workdir = Workdir::new().await;
+    assert_said("help", &workdir, &workdir.cursus(["--help"]).await);
+    let commands = [
+        vec!["extract"],
+        vec!["load"],
+        vec!["run"],
+        vec!["status"],
+        vec!["sql"],
+        vec!["stage", "ls"],
+        vec!["stage", "cat"],
+        vec!["init"],
+        vec!["doctor"],
+        vec!["migrate"],
+        vec!["token", "show"],
+        vec!["token", "refresh"],
+        vec!["demo"],
+        vec!["simulate"],
+        vec!["completions"],
+    ];
+    for mut command in commands {
+        command.push("--help");
+        let ran = workdir.cursus(&command).await.exits(0);
+        assert!(ran.stdout.contains("Example"), "{ran}");
+    }
+}

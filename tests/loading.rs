@@ -1,0 +1,315 @@
+//! Staged runs into the mirror: the same rows by every way, nothing twice, nothing older.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::workdir::NO_DATABASE;
+use crate::support::{Workdir, oracle, simulator};
+
+/// Every row of every table, without when it was ingested.
+async fn content(workdir: &Workdir, schema: &str) -> BTreeMap<String, Vec<String>> {
+    let mut content = BTreeMap::new();
+    for table in &oracle::TABLES {
+        let columns: Vec<String> = (table.columns.iter())
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
+        let rows = format!(
+            "SELECT to_jsonb(t) AS row FROM (SELECT {} FROM {schema}.{}) AS t ORDER BY row",
+            columns.join(", "),
+            table.table
+        );
+        content.insert(table.table.to_owned(), workdir.column(&rows).await);
+    }
+    content
+}
+
+/// Where every row lies, which transaction wrote it, and when it was ingested.
+async fn places(workdir: &Workdir) -> BTreeMap<&'static str, Vec<Vec<Option<String>>>> {
+    let mut places = BTreeMap::new();
+    for table in &oracle::TABLES {
+        let rows = format!(
+            "SELECT ctid, xmin, ingested_at FROM {} ORDER BY ctid",
+            table.table
+        );
+        places.insert(table.table, workdir.query(&rows).await);
+    }
+    places
+}
+
+/// The sum of a count over all tables of a report.
+fn sum(report: &Value, count: &str) -> u64 {
+    let tables = report["tables"].as_array().unwrap();
+    tables
+        .iter()
+        .map(|table| table[count].as_u64().unwrap())
+        .sum()
+}
+
+fn run_id(report: &Value) -> String {
+    report["run_id"].as_str().unwrap().to_owned()
+}
+
+/// Three runs: full, delta, delta. Their ids.
+async fn three_runs(workdir: &Workdir, simulator: &cursus::simulate::Simulator) -> Vec<String> {
+    let mut runs = Vec::new();
+    for hours in [0, 13, 13] {
+        simulator.advance(Duration::from_hours(hours));
+        runs.push(run_id(&workdir.json(["extract"]).await));
+    }
+    runs
+}
+
+#[tokio::test]
+async fn a_second_load_changes_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    let before = places(&workdir).await;
+    let again = workdir.json(["load", "--again"]).await;
+    for count in ["inserted", "updated", "deleted", "quarantined"] {
+        assert_eq!(sum(&again, count), 0, "{count}: {again:#}");
+    }
+    assert_eq!(
+        again["tables"].as_array().unwrap().len(),
+        oracle::TABLES.len()
+    );
+    assert!(places(&workdir).await == before, "a row was written anew");
+}
+
+#[tokio::test]
+async fn a_run_that_is_loaded_is_named_and_nothing_happens() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let run = run_id(&workdir.json(["run"]).await);
+    let before = places(&workdir).await;
+    for arguments in [vec!["load"], vec!["load", "latest"], vec!["load", &run]] {
+        let ran = workdir.cursus(arguments).await.exits(0);
+        assert!(ran.stdout.contains("nothing to load"), "{ran}");
+    }
+    workdir
+        .cursus(["load", &run])
+        .await
+        .exits(0)
+        .says(&format!("the run {run} is loaded already"));
+    let report = workdir.json(["load", &run]).await;
+    assert_eq!(report["runs"], Value::Array(Vec::new()));
+    assert!(places(&workdir).await == before);
+}
+
+#[tokio::test]
+async fn extract_then_load_equals_run() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    let of_run = content(&workdir, "public").await;
+
+    workdir.new_database().await;
+    workdir.set("CURSUS_STAGING_DIR", "elsewhere");
+    let database = workdir.variable("CURSUS_DATABASE_URL").to_owned();
+    workdir.set("CURSUS_DATABASE_URL", NO_DATABASE);
+    workdir.json(["extract"]).await;
+    workdir.set("CURSUS_DATABASE_URL", database);
+    workdir.without_api();
+    workdir.json(["load"]).await;
+    assert!(content(&workdir, "public").await == of_run);
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}
+
+#[tokio::test]
+async fn all_runs_into_an_empty_schema_give_the_live_mirror() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let mut runs = Vec::new();
+    for hours in [0, 13, 13] {
+        simulator.advance(Duration::from_hours(hours));
+        runs.push(run_id(&workdir.json(["run"]).await));
+    }
+    let report = workdir.json(["load", "--into", "scratch"]).await;
+    assert_eq!(report["runs"], serde_json::json!(runs));
+    assert!(content(&workdir, "scratch").await == content(&workdir, "public").await);
+    // The books keep the schemas apart: the mirror itself has nothing to load.
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn runs_one_by_one_equal_all_at_once() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    let runs = three_runs(&workdir, &simulator).await;
+    workdir.without_api();
+    workdir.json(["load"]).await;
+    let at_once = content(&workdir, "public").await;
+
+    workdir.new_database().await;
+    for run in &runs {
+        let report = workdir.json(["load", run]).await;
+        assert_eq!(report["runs"], serde_json::json!([run]));
+    }
+    assert!(content(&workdir, "public").await == at_once);
+}
+
+#[tokio::test]
+async fn a_past_run_can_be_seen_in_a_schema_of_its_own() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let first = run_id(&workdir.json(["run"]).await);
+    let past = content(&workdir, "public").await;
+    simulator.advance(Duration::from_hours(30));
+    workdir.json(["run", "--full"]).await;
+    workdir.json(["load", &first, "--into", "past"]).await;
+    assert!(
+        content(&workdir, "past").await == past,
+        "a later full read must not hide the past"
+    );
+}
+
+#[tokio::test]
+async fn older_data_never_overwrite_newer() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let runs = three_runs(&workdir, &simulator).await;
+    workdir.json(["load"]).await;
+    let before = places(&workdir).await;
+    workdir
+        .cursus(["load", &runs[0], "--again"])
+        .await
+        .exits(4)
+        .says("older data never overwrites newer");
+    assert!(places(&workdir).await == before);
+    // A run that was passed over, because a full read after it was loaded, is refused as well.
+    workdir.json(["extract", "--full"]).await;
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["run", "--full"]).await;
+    let passed = workdir.column("SELECT count(*) FROM pipeline.run").await;
+    let staged = workdir.json(["stage", "ls"]).await;
+    let passed_over = run_id(&staged[3]);
+    workdir
+        .cursus(["load", &passed_over])
+        .await
+        .exits(4)
+        .says(&passed_over)
+        .says("--into NAME");
+    assert_eq!(
+        workdir.column("SELECT count(*) FROM pipeline.run").await,
+        passed
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_counts_and_changes_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["extract"]).await;
+    let before = places(&workdir).await;
+    let books = workdir.column("SELECT count(*) FROM pipeline.load").await;
+    let dry = workdir.json(["load", "--dry-run"]).await;
+    assert!(sum(&dry, "updated") > 0, "{dry:#}");
+    assert!(places(&workdir).await == before);
+    assert_eq!(
+        workdir.column("SELECT count(*) FROM pipeline.load").await,
+        books
+    );
+    let ran = workdir.cursus(["load", "--dry-run"]).await.exits(0);
+    assert!(ran.stdout.contains("(dry run: rolled back)"), "{ran}");
+    // The real one then does what was told.
+    let real = workdir.json(["load"]).await;
+    for count in [
+        "inserted",
+        "updated",
+        "unchanged",
+        "deleted",
+        "out_of_scope",
+    ] {
+        assert_eq!(sum(&real, count), sum(&dry, count), "{count}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_selected_resources_are_loaded_and_the_rest_follows() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let run = run_id(&workdir.json(["extract"]).await);
+    let report = workdir.json(["load", "--select", "cursus,campus"]).await;
+    let names: Vec<&str> = report["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| table["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["cursus", "campuses"]);
+    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"], serde_json::json!([run]));
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}
+
+#[tokio::test]
+async fn a_new_database_is_filled_from_staging_or_by_a_full_read() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    simulator.advance(Duration::from_hours(13));
+    // A new database, and the run that it would need is gone from staging.
+    workdir.new_database().await;
+    let staging = workdir.path("staging");
+    std::fs::remove_dir_all(&staging).unwrap();
+    workdir.json(["run"]).await;
+    oracle::assert_mirrors(&workdir, &simulator).await;
+    // A new database alone: staging has the past, so a delta is enough.
+    simulator.advance(Duration::from_hours(13));
+    workdir.new_database().await;
+    let report = workdir.json(["run"]).await;
+    let users = report["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|resource| resource["name"] == "users");
+    assert_eq!(users.unwrap()["mode"], "delta", "{report:#}");
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}
+
+#[tokio::test]
+async fn the_books_tell_what_was_loaded() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let report = workdir.json(["run"]).await;
+    let run = run_id(&report);
+    let books = workdir
+        .query(&format!("SELECT table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined FROM pipeline.load WHERE run_id = '{run}' AND schema_name = 'public' ORDER BY id"))
+        .await;
+    let told: Vec<Vec<Option<String>>> = report["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| {
+            let counts = [
+                "staged",
+                "inserted",
+                "updated",
+                "unchanged",
+                "deleted",
+                "out_of_scope",
+                "quarantined",
+            ];
+            let mut row = vec![Some(table["name"].as_str().unwrap().to_owned())];
+            row.extend(counts.map(|count| Some(table[count].to_string())));
+            row
+        })
+        .collect();
+    assert_eq!(books, told);
+    let runs = workdir
+        .query("SELECT run_id, seq, mode, state, hits FROM pipeline.run")
+        .await;
+    let hits = report["hits"].to_string();
+    let told = [run.as_str(), "1", "full", "complete", hits.as_str()];
+    assert_eq!(runs, [told.map(|value| Some(value.to_owned()))]);
+    let fresh = workdir
+        .query("SELECT resource, state, mode FROM pipeline.freshness")
+        .await;
+    assert_eq!(fresh.len(), oracle::RESOURCES.len());
+}

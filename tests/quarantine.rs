@@ -1,0 +1,242 @@
+//! Rows that do not fit: they wait with their reason and origin, and everything else goes on.
+
+use serde_json::{Value, json};
+
+use crate::support::{Workdir, World, oracle, simulator};
+
+/// What waits: table, file, index, index inside the record, column, code.
+const WAITING: &str = "SELECT table_name, file, record_index, element_index, column_name, code FROM pipeline.quarantine \
+    ORDER BY table_name, code, record_index";
+
+fn cells(rows: &[[&str; 6]]) -> Vec<Vec<Option<String>>> {
+    let cell = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    rows.iter().map(|row| row.map(cell).to_vec()).collect()
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[3];
+    let id = coalition["id"].clone();
+    coalition["score"] = json!("many");
+    coalition["name"] = json!("Renamed");
+    world.rows("coalitions")[4]["name"] = json!("Renamed too");
+    let project = &mut world.rows("projects")[2];
+    project["name"] = json!("Project with one bad session");
+    project["project_sessions"][0]["solo"] = json!("perhaps");
+    project["campus"][0]["id"] = Value::Null;
+    let enrolment = world.rows("projects_users").last_mut().unwrap();
+    enrolment["project"] = json!({"name": "Project without an id"});
+    let enrolment = enrolment["id"].clone();
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    let ran = workdir.cursus(["run", "--full"]).await.exits(3);
+    assert!(
+        ran.stderr
+            .contains("coalitions: 1 rows do not fit and wait in pipeline.quarantine"),
+        "{ran}"
+    );
+
+    let found = workdir
+        .json([
+            "stage",
+            "cat",
+            "latest",
+            "projects_users",
+            "--id",
+            &enrolment.to_string(),
+        ])
+        .await;
+    let file = found[0]["file"].as_str().unwrap();
+    let enrolment = file[file.find("projects_users/").unwrap()..].to_owned();
+    let place = found[0]["index"].to_string();
+
+    // Full reads come by descending id: the third of 60 by ascending id is the 58th from the top.
+    assert_eq!(
+        workdir.query(WAITING).await,
+        cells(&[
+            [
+                "campus_projects",
+                "projects/page-00001.json.gz",
+                "57",
+                "0",
+                "campus_id",
+                "key"
+            ],
+            [
+                "coalitions",
+                "coalitions/page-00001.json.gz",
+                "16",
+                "",
+                "score",
+                "type"
+            ],
+            [
+                "project_sessions",
+                "projects/page-00001.json.gz",
+                "57",
+                "0",
+                "solo",
+                "type"
+            ],
+            [
+                "projects_users",
+                &enrolment,
+                &place,
+                "",
+                "project_id",
+                "null"
+            ],
+        ])
+    );
+    let reasons = workdir
+        .column("SELECT reason FROM pipeline.quarantine")
+        .await;
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| !reason.is_empty() && !reason.contains("many")),
+        "{reasons:?}"
+    );
+    let key = workdir
+        .column("SELECT key FROM pipeline.quarantine WHERE table_name = 'coalitions'")
+        .await;
+    assert_eq!(key, [format!("{{\"id\": {id}}}")]);
+    // The good row of before stays; what fits of the same page and the same record is there.
+    let names = workdir
+        .column("SELECT name FROM coalitions WHERE name LIKE 'Renamed%'")
+        .await;
+    assert_eq!(names, ["Renamed too"]);
+    assert_eq!(
+        workdir
+            .number(&format!("SELECT count(*) FROM coalitions WHERE id = {id}"))
+            .await,
+        1
+    );
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM projects WHERE name = 'Project with one bad session'")
+            .await,
+        1
+    );
+
+    // Loading it once more quarantines nothing twice.
+    workdir.cursus(["load", "--again"]).await.exits(3);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        4
+    );
+
+    // The next good read settles it.
+    workdir.use_api(&good);
+    workdir.json(["run", "--full"]).await;
+    assert_eq!(workdir.query(WAITING).await, cells(&[]));
+    oracle::assert_mirrors(&workdir, &good).await;
+}
+
+#[tokio::test]
+async fn a_row_without_its_parent_waits_for_it() {
+    let good = simulator().await;
+    let mut world = World::of(&good);
+    let orphaned = world.rows("coalitions_users")[0]["coalition_id"].clone();
+    let orphans = good
+        .rows("coalitions_users")
+        .iter()
+        .filter(|row| row["coalition_id"] == orphaned)
+        .count();
+    world
+        .rows("coalitions")
+        .retain(|coalition| coalition["id"] != orphaned);
+    let bad = world.serve().await;
+    let mut workdir = Workdir::with(&bad).await;
+    workdir.cursus(["run"]).await.exits(3);
+    let waiting = workdir
+        .column("SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'coalitions_users' AND code = 'orphan'")
+        .await;
+    assert_eq!(waiting, [orphans.to_string()]);
+    let reasons = workdir
+        .column("SELECT DISTINCT reason FROM pipeline.quarantine")
+        .await;
+    assert_eq!(
+        reasons,
+        ["coalition_id is not in coalitions"]
+    );
+    let rest = workdir
+        .number("SELECT count(*) FROM coalitions_users")
+        .await;
+    assert_eq!(
+        usize::try_from(rest).unwrap(),
+        good.rows("coalitions_users").len() - orphans
+    );
+
+    workdir.use_api(&good);
+    workdir.json(["run", "--full"]).await;
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        0
+    );
+    oracle::assert_mirrors(&workdir, &good).await;
+}
+
+#[tokio::test]
+async fn references_that_lead_nowhere_and_names_without_a_campus_are_no_fault() {
+    let good = simulator().await;
+    let mut world = World::of(&good);
+    world.rows("projects")[0]["project_sessions"][0]["campus_id"] = json!(987_654);
+    world.rows("projects")[0]["campus"][0]["id"] = json!(987_654);
+    world.rows("achievements")[0]["campus"] = json!(["Nowhere", "Nowhere"]);
+    let simulator = world.serve().await;
+    let workdir = Workdir::with(&simulator).await;
+    let report = workdir.json(["run"]).await;
+    assert_eq!(report["state"], "complete");
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM campus_projects WHERE campus_id = 987654")
+            .await,
+        1
+    );
+    let unresolved =
+        "SELECT unresolved FROM pipeline.load WHERE table_name = 'campus_achievements'";
+    assert!(workdir.number(unresolved).await >= 1);
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}
+
+#[tokio::test]
+async fn dirt_loads_as_it_is() {
+    let mut world = World::of(&simulator().await);
+    let coalitions = world.rows("coalitions");
+    let colours = ["#\t00FF00", "red", "", "00babc\n"];
+    for (coalition, colour) in coalitions.iter_mut().zip(colours) {
+        coalition["color"] = json!(colour);
+        coalition["slug"] = json!("analysts");
+        coalition["score"] = json!(-12_345_678_901_i64);
+    }
+    coalitions[5]["slug"] = Value::Null;
+    let project = &mut world.rows("projects")[0];
+    project["repository"] = json!("1234");
+    project["project_sessions"][0]["estimate_time"] = json!("about 3 days, more or less");
+    for (user, date) in world.rows("users").iter_mut().zip([
+        "2031-01-01T00:00:00.000+08:00",
+        "2031-01-01T00:00:00.000-03:30",
+    ]) {
+        user["anonymize_date"] = json!(date);
+        user["first_name"] = json!("NULL");
+        user["last_name"] = json!("\\N\t\"\\\u{202e}\u{1}");
+    }
+    let simulator = world.serve().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    oracle::assert_mirrors(&workdir, &simulator).await;
+    let loaded = workdir
+        .column("SELECT color FROM coalitions WHERE score = -12345678901 ORDER BY id")
+        .await;
+    assert_eq!(loaded, colours);
+}

@@ -1,0 +1,347 @@
+//! The staging contract: what other programs find on the disk after a run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use cursus::simulate::Simulator;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use crate::support::{Workdir, oracle, simulator};
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The lines of a resource's journal.
+fn journal(run: &Path, resource: &str) -> Vec<Value> {
+    let text = fs::read_to_string(run.join(resource).join("pages.jsonl")).unwrap();
+    assert!(text.ends_with('\n'));
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The body behind a line of a journal.
+fn body(run: &Path, resource: &str, line: &Value) -> Vec<u8> {
+    let slice = line["slice"].as_str().unwrap_or_default();
+    let name = format!("page-{:05}.json.gz", line["page"].as_u64().unwrap());
+    let file = fs::File::open(run.join(resource).join(slice).join(name)).unwrap();
+    let mut body = Vec::new();
+    flate2::read::GzDecoder::new(file)
+        .read_to_end(&mut body)
+        .unwrap();
+    body
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap().display().to_string()
+}
+
+#[tokio::test]
+async fn a_runs_directory_is_laid_out_as_promised() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let report = workdir.json(["extract"]).await;
+    let run = workdir.run_directory();
+    let id = report["run_id"].as_str().unwrap();
+    let (day, time) = (&id[..8], &id[8..]);
+    let day = format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]);
+    assert_eq!(run, workdir.path("staging").join(day).join(time));
+
+    let mut wanted: BTreeSet<String> = BTreeSet::from(["run.json".to_owned()]);
+    for resource in oracle::RESOURCES {
+        for name in ["pages.jsonl", "manifest.json"] {
+            wanted.insert(format!("{resource}/{name}"));
+        }
+        for line in journal(&run, resource) {
+            let slice = line["slice"]
+                .as_str()
+                .map_or(String::new(), |slice| format!("{slice}/"));
+            wanted.insert(format!(
+                "{resource}/{slice}page-{:05}.json.gz",
+                line["page"].as_u64().unwrap()
+            ));
+        }
+    }
+    let files: BTreeSet<String> = WalkDir::new(&run)
+        .into_iter()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| relative(&run, entry.path()))
+        .collect();
+    assert_eq!(files, wanted, "nothing more, no temporary file among them");
+    assert!(
+        files.contains("coalitions_users/page-00005.json.gz"),
+        "500 rows at 100 a page"
+    );
+}
+
+#[tokio::test]
+async fn peoples_data_are_for_their_owner_alone() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    for folder in ["staging", ".cursus", ".state"] {
+        for entry in WalkDir::new(workdir.path(folder)) {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let wanted = if entry.file_type().is_dir() {
+                0o700
+            } else {
+                0o600
+            };
+            assert_eq!(mode, wanted, "{mode:o} {}", entry.path().display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_are_byte_for_byte_what_the_server_sent() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    let run = workdir.run_directory();
+    let server = Server::ask(&simulator).await;
+    for resource in oracle::RESOURCES {
+        for line in journal(&run, resource) {
+            let body = body(&run, resource, &line);
+            let request = line["request"].as_str().unwrap();
+            assert!(body == server.get(request).await, "{resource}: {line}");
+            let records: Vec<Value> = serde_json::from_slice(&body).unwrap();
+            assert_eq!(line["status"], 200);
+            assert_eq!(line["rows"], records.len());
+            assert_eq!(line["bytes"], body.len());
+            assert_eq!(line["sha256"], sha256(&body));
+            assert_eq!(line["first_id"], records[0]["id"]);
+            assert_eq!(line["last_id"], records[records.len() - 1]["id"]);
+            assert!(line["x_total"].is_u64() && line["duration_ms"].is_u64());
+            let fetched: Result<jiff::Timestamp, _> = line["fetched_at"].as_str().unwrap().parse();
+            assert!(fetched.is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_manifest_seals_what_is_known_of_a_resource() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    simulator.advance(std::time::Duration::from_hours(13));
+    let first = workdir.run_directory();
+    let full = json_of(&first.join("users/manifest.json"));
+    workdir.json(["extract"]).await;
+    let second = workdir.run_directory();
+    let delta = json_of(&second.join("users/manifest.json"));
+
+    for (run, manifest, mode) in [(&first, &full, "full"), (&second, &delta, "delta")] {
+        let lines = journal(run, "users");
+        let total = |key: &str| {
+            lines
+                .iter()
+                .map(|line| line[key].as_u64().unwrap())
+                .sum::<u64>()
+        };
+        assert_eq!(manifest["format"], 1);
+        assert_eq!(manifest["resource"], "users");
+        assert_eq!(manifest["mode"], mode);
+        assert_eq!(manifest["state"], "complete");
+        assert_eq!(manifest["pages"], lines.len());
+        assert_eq!(manifest["rows"], total("rows"));
+        assert_eq!(manifest["bytes"], total("bytes"));
+        let journal = fs::read(run.join("users/pages.jsonl")).unwrap();
+        assert_eq!(manifest["journal_sha256"], sha256(&journal));
+    }
+    assert_eq!(full["x_total"], 30);
+    assert_eq!(full["evidence"]["distinct"], 30);
+    assert!(full["window"].is_null());
+    assert_eq!(full["request_hash"], delta["request_hash"]);
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    // The delta asks from ten minutes before the cursor, and reaches further than it.
+    let lookback = jiff::SignedDuration::from_mins(10);
+    assert_eq!(
+        time(&delta["window"]["start"]),
+        time(&full["cursor"]) - lookback
+    );
+    assert!(time(&delta["cursor"]) > time(&full["cursor"]));
+    let lines = journal(&second, "users");
+    let asked = lines[0]["request"].as_str().unwrap();
+    assert!(
+        asked.contains("range[updated_at]=") || asked.contains("range%5Bupdated_at%5D="),
+        "{asked}"
+    );
+    assert!(
+        !asked.contains("alumni"),
+        "a delta sees those who leave: {asked}"
+    );
+}
+
+#[tokio::test]
+async fn run_json_tells_what_the_run_was() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let report = workdir
+        .json(["extract", "--select", "cursus,users", "--full"])
+        .await;
+    let record = json_of(&workdir.run_directory().join("run.json"));
+    for key in ["run_id", "mode", "hits", "rate"] {
+        assert_eq!(record[key], report[key], "{key}");
+    }
+    assert_eq!(record["format"], 1);
+    assert_eq!(record["seq"], 1);
+    assert_eq!(record["state"], "closed");
+    assert_eq!(record["outcome"], "complete");
+    assert_eq!(record["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        record["selection"],
+        serde_json::json!({"select": ["cursus", "users"], "full": true})
+    );
+    let time = |key: &str| {
+        record[key]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+    };
+    assert!(time("started_at") <= time("finished_at"));
+    assert_eq!(record["hits"], simulator.statistics().hits);
+    assert_eq!(record["rate"]["limit_per_hour"], 1_000_000);
+}
+
+#[tokio::test]
+async fn runs_are_numbered_and_never_share_a_directory() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    for _ in 0..3 {
+        workdir
+            .json(["extract", "--select", "cursus", "--full"])
+            .await;
+    }
+    let runs = workdir.json(["stage", "ls"]).await;
+    let runs = runs.as_array().unwrap();
+    let numbers: Vec<u64> = runs
+        .iter()
+        .map(|run| run["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    let ids: BTreeSet<&str> = runs
+        .iter()
+        .map(|run| run["run_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn no_secret_is_written_where_data_are() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let ran = workdir.cursus(["run", "-vv"]).await.exits(0);
+    let token = fs::read_to_string(token_file(&workdir)).unwrap();
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let mut secrets = vec![simulator.client_secret().to_owned()];
+    texts(&token, &mut secrets);
+    secrets.retain(|text| text.len() > 30 && !text.starts_with("http"));
+    assert!(secrets.len() >= 2, "the stored token is not known");
+    let mut texts = vec![
+        ("stdout".to_owned(), ran.stdout),
+        ("stderr".to_owned(), ran.stderr),
+    ];
+    for entry in WalkDir::new(workdir.path("staging")) {
+        let entry = entry.unwrap();
+        let is_text = entry
+            .path()
+            .extension()
+            .is_some_and(|end| end == "json" || end == "jsonl");
+        if is_text {
+            texts.push((
+                entry.path().display().to_string(),
+                fs::read_to_string(entry.path()).unwrap(),
+            ));
+        }
+    }
+    for (place, text) in texts {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{place} holds a secret");
+        }
+    }
+}
+
+/// The file in which the token is kept between commands.
+fn token_file(workdir: &Workdir) -> PathBuf {
+    let files: Vec<PathBuf> = WalkDir::new(workdir.path(".cursus"))
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains("token"))
+                && path.extension().is_some_and(|end| end == "json")
+        })
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+/// All texts in a document.
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(entries) => entries.values().for_each(|item| texts(item, found)),
+        _ => {}
+    }
+}
+
+/// Another client of the simulator.
+struct Server {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Server {
+    async fn ask(simulator: &Simulator) -> Self {
+        // A second test of this process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::new();
+        let url = simulator.url();
+        let answer = client
+            .post(format!("{url}/oauth/token"))
+            .form(&[
+                ("grant_type", "client_credentials"),
+                ("client_id", simulator.client_id()),
+                ("client_secret", simulator.client_secret()),
+            ])
+            .send()
+            .await
+            .unwrap();
+        let token: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        let token = token["access_token"].as_str().unwrap().to_owned();
+        Self { client, url, token }
+    }
+
+    async fn get(&self, request: &str) -> Vec<u8> {
+        let answer = self
+            .client
+            .get(format!("{}{request}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success());
+        answer.bytes().await.unwrap().to_vec()
+    }
+}

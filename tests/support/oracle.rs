@@ -1,0 +1,406 @@
+//! What every table of the mirror must hold, said in SQL over the simulator's rows: written by hand, independent of the loader
+//! and of pipeline.toml. Knows neither pages nor runs.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use cursus::simulate::Simulator;
+use serde_json::Value;
+
+use super::Workdir;
+
+/// A table, and its rows as a query over `truth (resource text, r jsonb)`.
+pub(crate) struct Expected {
+    pub(crate) table: &'static str,
+    /// Column name and what it must be.
+    pub(crate) columns: &'static [(&'static str, &'static str)],
+    from: &'static str,
+}
+
+/// People of cursus 21 who are students and no alumni.
+const PEOPLE: &str = "(SELECT r FROM truth AS u WHERE resource = 'users' AND r->>'kind' = 'student' \
+    AND NOT (r->>'alumni?')::bool AND EXISTS (SELECT FROM truth AS e WHERE e.resource = 'cursus_users' \
+    AND e.r->>'cursus_id' = '21' AND e.r#>>'{user,id}' = u.r->>'id')) AS people";
+
+/// All tables of the shipped pipeline.
+pub(crate) const TABLES: [Expected; 14] = [
+    Expected {
+        table: "cursus",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("name", "r->>'name'"),
+            ("slug", "r->>'slug'"),
+            ("kind", "r->>'kind'"),
+        ],
+        from: "truth WHERE resource = 'cursus'",
+    },
+    Expected {
+        table: "campuses",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("name", "r->>'name'"),
+            ("time_zone", "r->>'time_zone'"),
+            ("language_id", "(r#>>'{language,id}')::bigint"),
+            ("language_name", "r#>>'{language,name}'"),
+            ("language_identifier", "r#>>'{language,identifier}'"),
+            ("users_count", "(r->>'users_count')::bigint"),
+            ("vogsphere_id", "(r->>'vogsphere_id')::bigint"),
+            ("country", "r->>'country'"),
+            ("address", "r->>'address'"),
+            ("zip", "r->>'zip'"),
+            ("city", "r->>'city'"),
+            ("website", "r->>'website'"),
+            ("facebook", "r->>'facebook'"),
+            ("twitter", "r->>'twitter'"),
+            ("active", "(r->>'active')::bool"),
+            ("public", "(r->>'public')::bool"),
+            ("email_extension", "r->>'email_extension'"),
+            ("default_hidden_phone", "(r->>'default_hidden_phone')::bool"),
+            ("endpoint", "nullif(r->'endpoint', 'null')"),
+        ],
+        from: "truth WHERE resource = 'campus'",
+    },
+    Expected {
+        table: "projects",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("name", "r->>'name'"),
+            ("slug", "r->>'slug'"),
+            ("difficulty", "(r->>'difficulty')::bigint"),
+            ("parent_id", "(r#>>'{parent,id}')::bigint"),
+            ("children", "nullif(r->'children', 'null')"),
+            ("attachments", "nullif(r->'attachments', 'null')"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+            ("exam", "(r->>'exam')::bool"),
+            ("git_id", "(r->>'git_id')::bigint"),
+            ("repository", "r->>'repository'"),
+            ("recommendation", "r->>'recommendation'"),
+            ("cursus", "nullif(r->'cursus', 'null')"),
+            ("videos", "nullif(r->'videos', 'null')"),
+        ],
+        from: "truth WHERE resource = 'projects'",
+    },
+    Expected {
+        table: "project_sessions",
+        columns: &[
+            ("id", "(s->>'id')::bigint"),
+            ("project_id", "(r->>'id')::bigint"),
+            ("campus_id", "(s->>'campus_id')::bigint"),
+            ("cursus_id", "(s->>'cursus_id')::bigint"),
+            ("solo", "(s->>'solo')::bool"),
+            ("begin_at", "(s->>'begin_at')::timestamptz"),
+            ("end_at", "(s->>'end_at')::timestamptz"),
+            ("estimate_time", "s->>'estimate_time'"),
+            ("difficulty", "(s->>'difficulty')::bigint"),
+            ("objectives", "nullif(s->'objectives', 'null')"),
+            ("description", "s->>'description'"),
+            ("duration_days", "(s->>'duration_days')::bigint"),
+            ("terminating_after", "(s->>'terminating_after')::bigint"),
+            ("max_people", "(s->>'max_people')::bigint"),
+            ("is_subscriptable", "(s->>'is_subscriptable')::bool"),
+            ("scales", "nullif(s->'scales', 'null')"),
+            ("uploads", "nullif(s->'uploads', 'null')"),
+            ("team_behaviour", "s->>'team_behaviour'"),
+            ("commit", "s->>'commit'"),
+            ("created_at", "(s->>'created_at')::timestamptz"),
+            ("updated_at", "(s->>'updated_at')::timestamptz"),
+        ],
+        from: "truth, jsonb_array_elements(r->'project_sessions') AS s WHERE resource = 'projects'",
+    },
+    Expected {
+        table: "campus_projects",
+        columns: &[
+            ("campus_id", "(c->>'id')::bigint"),
+            ("project_id", "(r->>'id')::bigint"),
+        ],
+        from: "truth, jsonb_array_elements(r->'campus') AS c WHERE resource = 'projects'",
+    },
+    Expected {
+        table: "achievements",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("name", "r->>'name'"),
+            ("description", "r->>'description'"),
+            ("tier", "r->>'tier'"),
+            ("kind", "r->>'kind'"),
+            ("visible", "(r->>'visible')::bool"),
+            ("image", "r->>'image'"),
+            ("nbr_of_success", "(r->>'nbr_of_success')::bigint"),
+            ("users_url", "r->>'users_url'"),
+            ("achievements", "nullif(r->'achievements', 'null')"),
+            ("campus", "nullif(r->'campus', 'null')"),
+            ("parent_id", "(r#>>'{parent,id}')::bigint"),
+            ("title", "nullif(r->'title', 'null')"),
+        ],
+        from: "truth WHERE resource = 'achievements'",
+    },
+    Expected {
+        table: "campus_achievements",
+        columns: &[
+            ("campus_id", "(c.r->>'id')::bigint"),
+            ("achievement_id", "(a.r->>'id')::bigint"),
+        ],
+        from: "truth AS a, jsonb_array_elements_text(a.r->'campus') AS name, truth AS c \
+            WHERE a.resource = 'achievements' AND c.resource = 'campus' AND c.r->>'name' = name",
+    },
+    Expected {
+        table: "coalitions",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("name", "r->>'name'"),
+            ("slug", "r->>'slug'"),
+            ("image_url", "r->>'image_url'"),
+            ("cover_url", "r->>'cover_url'"),
+            ("color", "r->>'color'"),
+            ("score", "(r->>'score')::bigint"),
+            ("user_id", "(r->>'user_id')::bigint"),
+        ],
+        from: "truth WHERE resource = 'coalitions'",
+    },
+    Expected {
+        table: "users",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("login", "r->>'login'"),
+            ("email", "r->>'email'"),
+            ("first_name", "r->>'first_name'"),
+            ("last_name", "r->>'last_name'"),
+            ("usual_full_name", "r->>'usual_full_name'"),
+            ("usual_first_name", "r->>'usual_first_name'"),
+            ("displayname", "r->>'displayname'"),
+            ("url", "r->>'url'"),
+            ("phone", "r->>'phone'"),
+            ("kind", "r->>'kind'"),
+            ("image_link", "r#>>'{image,link}'"),
+            ("image_large", "r#>>'{image,versions,large}'"),
+            ("image_medium", "r#>>'{image,versions,medium}'"),
+            ("image_small", "r#>>'{image,versions,small}'"),
+            ("image_micro", "r#>>'{image,versions,micro}'"),
+            ("image", "nullif(r->'image', 'null')"),
+            ("staff", "(r->>'staff?')::bool"),
+            ("correction_point", "(r->>'correction_point')::bigint"),
+            ("pool_month", "r->>'pool_month'"),
+            ("pool_year", "r->>'pool_year'"),
+            ("location", "r->>'location'"),
+            ("wallet", "(r->>'wallet')::bigint"),
+            ("anonymize_date", "(r->>'anonymize_date')::timestamptz"),
+            (
+                "data_erasure_date",
+                "(r->>'data_erasure_date')::timestamptz",
+            ),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+            ("alumnized_at", "(r->>'alumnized_at')::timestamptz"),
+            ("alumni", "(r->>'alumni?')::bool"),
+            ("active", "(r->>'active?')::bool"),
+            ("cursus_id", "21::bigint"),
+            (
+                "campus_id",
+                "(SELECT (h.r->>'campus_id')::bigint FROM truth AS h WHERE h.resource = 'campus_users' \
+                 AND h.r->>'user_id' = people.r->>'id' AND (h.r->>'is_primary')::bool)",
+            ),
+        ],
+        from: PEOPLE,
+    },
+    Expected {
+        table: "cursus_users",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("user_id", "(r#>>'{user,id}')::bigint"),
+            ("cursus_id", "(r->>'cursus_id')::bigint"),
+            ("begin_at", "(r->>'begin_at')::timestamptz"),
+            ("end_at", "(r->>'end_at')::timestamptz"),
+            ("grade", "r->>'grade'"),
+            ("level", "(r->>'level')::double precision"),
+            ("skills", "nullif(r->'skills', 'null')"),
+            ("has_coalition", "(r->>'has_coalition')::bool"),
+            ("blackholed_at", "(r->>'blackholed_at')::timestamptz"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+        ],
+        from: "truth WHERE resource = 'cursus_users' AND r->>'cursus_id' = '21'",
+    },
+    Expected {
+        table: "campus_users",
+        columns: &[
+            ("id", "(l.r->>'id')::bigint"),
+            ("user_id", "(l.r->>'user_id')::bigint"),
+            ("campus_id", "(l.r->>'campus_id')::bigint"),
+            ("is_primary", "(l.r->>'is_primary')::bool"),
+            ("created_at", "(l.r->>'created_at')::timestamptz"),
+            ("updated_at", "(l.r->>'updated_at')::timestamptz"),
+        ],
+        from: "truth AS l WHERE l.resource = 'campus_users' AND l.r->>'user_id' IN (SELECT id::text FROM wanted_users)",
+    },
+    Expected {
+        table: "projects_users",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("user_id", "(r#>>'{user,id}')::bigint"),
+            ("user_login", "r#>>'{user,login}'"),
+            ("user_email", "r#>>'{user,email}'"),
+            ("project_id", "(r#>>'{project,id}')::bigint"),
+            ("cursus_id", "(r#>>'{cursus_ids,0}')::bigint"),
+            ("cursus_ids", "nullif(r->'cursus_ids', 'null')"),
+            ("occurrence", "(r->>'occurrence')::int"),
+            ("final_mark", "(r->>'final_mark')::int"),
+            ("status", "r->>'status'"),
+            ("validated", "(r->>'validated?')::bool"),
+            ("current_team_id", "(r->>'current_team_id')::bigint"),
+            ("marked", "(r->>'marked')::bool"),
+            ("marked_at", "(r->>'marked_at')::timestamptz"),
+            ("retriable_at", "(r->>'retriable_at')::timestamptz"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+        ],
+        // The API's filter asks whether the person is in cursus 21; every row of it is kept.
+        from: "truth WHERE resource = 'projects_users' AND r#>>'{user,id}' IN (SELECT e.r#>>'{user,id}' \
+            FROM truth AS e WHERE e.resource = 'cursus_users' AND e.r->>'cursus_id' = '21')",
+    },
+    Expected {
+        table: "achievements_users",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("user_id", "(r->>'user_id')::bigint"),
+            ("user_login", "r->>'login'"),
+            ("achievement_id", "(r->>'achievement_id')::bigint"),
+            ("nbr_of_success", "(r->>'nbr_of_success')::bigint"),
+            ("url", "r->>'url'"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+        ],
+        from: "truth WHERE resource = 'achievements_users'",
+    },
+    Expected {
+        table: "coalitions_users",
+        columns: &[
+            ("id", "(r->>'id')::bigint"),
+            ("coalition_id", "(r->>'coalition_id')::bigint"),
+            ("user_id", "(r->>'user_id')::bigint"),
+            ("score", "(r->>'score')::bigint"),
+            ("rank", "(r->>'rank')::bigint"),
+            ("created_at", "(r->>'created_at')::timestamptz"),
+            ("updated_at", "(r->>'updated_at')::timestamptz"),
+        ],
+        from: "truth WHERE resource = 'coalitions_users'",
+    },
+];
+
+/// The resources that the tables come from.
+pub(crate) const RESOURCES: [&str; 11] = [
+    "cursus",
+    "campus",
+    "projects",
+    "achievements",
+    "coalitions",
+    "users",
+    "cursus_users",
+    "campus_users",
+    "projects_users",
+    "achievements_users",
+    "coalitions_users",
+];
+
+/// Fails unless every table of the mirror holds exactly what the simulator shows now.
+pub(crate) async fn assert_mirrors(workdir: &Workdir, simulator: &Simulator) {
+    assert_mirrors_but(workdir, simulator, &BTreeSet::new()).await;
+}
+
+/// The same, except for the campuses of some people (ids).
+pub(crate) async fn assert_mirrors_but(
+    workdir: &Workdir,
+    simulator: &Simulator,
+    moved: &BTreeSet<i64>,
+) {
+    state(workdir, simulator).await;
+    let mut wrong = String::new();
+    for expected in &TABLES {
+        differences(workdir, expected, moved, &mut wrong).await;
+    }
+    assert!(
+        wrong.is_empty(),
+        "the mirror is not what the API shows:\n{wrong}"
+    );
+}
+
+/// Puts the simulator's rows and what follows from them into temporary tables.
+async fn state(workdir: &Workdir, simulator: &Simulator) {
+    let client = &workdir.client;
+    client
+        .batch_execute(
+            "DROP TABLE IF EXISTS truth, wanted_users; CREATE TEMPORARY TABLE truth (resource text, r jsonb)",
+        )
+        .await
+        .unwrap();
+    for resource in RESOURCES {
+        let rows = Value::from(simulator.rows(resource));
+        client
+            .execute(
+                "INSERT INTO truth SELECT $1, jsonb_array_elements($2)",
+                &[&resource, &rows],
+            )
+            .await
+            .unwrap();
+    }
+    client
+        .batch_execute(&format!(
+            "CREATE TEMPORARY TABLE wanted_users AS SELECT (r->>'id')::bigint AS id FROM {PEOPLE}"
+        ))
+        .await
+        .unwrap();
+}
+
+async fn differences(
+    workdir: &Workdir,
+    expected: &Expected,
+    moved: &BTreeSet<i64>,
+    wrong: &mut String,
+) {
+    let table = expected.table;
+    let names: Vec<String> = expected
+        .columns
+        .iter()
+        .filter(|(name, _)| moved.is_empty() || (table, *name) != ("users", "campus_id"))
+        .map(|(name, _)| format!("\"{name}\""))
+        .collect();
+    let names = names.join(", ");
+    let values: Vec<String> = expected
+        .columns
+        .iter()
+        .map(|(name, value)| format!("{value} AS \"{name}\""))
+        .collect();
+    let ids: Vec<String> = moved.iter().map(ToString::to_string).collect();
+    let but = if table == "campus_users" && !moved.is_empty() {
+        format!("WHERE user_id NOT IN ({})", ids.join(", "))
+    } else {
+        String::new()
+    };
+    let mirror = format!("SELECT {names} FROM public.{table} {but}");
+    let truth = format!(
+        "SELECT DISTINCT {names} FROM (SELECT {} FROM {}) AS wanted {but}",
+        values.join(", "),
+        expected.from
+    );
+    for (what, one, other) in [
+        ("lacks", &truth, &mirror),
+        ("must not have", &mirror, &truth),
+    ] {
+        let sql = format!("SELECT row_to_json(d) FROM ({one} EXCEPT {other}) AS d");
+        let rows = workdir.column(&sql).await;
+        if !rows.is_empty() {
+            let _ = writeln!(wrong, "{table} {what} {} rows:", rows.len());
+            for row in rows.iter().take(3) {
+                let _ = writeln!(wrong, "    {row}");
+            }
+        }
+    }
+    let counts = format!(
+        "SELECT (SELECT count(*) FROM ({mirror}) AS m) - (SELECT count(*) FROM ({truth}) AS t)"
+    );
+    let surplus = workdir.number(&counts).await;
+    if surplus != 0 {
+        let _ = writeln!(wrong, "{table} has {surplus} rows too many");
+    }
+}
