@@ -164,19 +164,23 @@ pub fn refuse(error: &clap::Error) -> Exit {
             .take_while(|line| !line.is_empty())
             .map(str::trim)
             .collect();
-        print_failure(
-            Exit::Usage,
-            "failed",
-            lines.join(" ").trim_start_matches("error: "),
-        );
+        print_failure(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
     }
     let _ = error.print();
     Exit::Usage
 }
 
-fn print_failure(exit: Exit, state: &str, sentence: &str) {
+fn state_of(exit: Exit) -> &'static str {
+    if exit >= Exit::Interrupted {
+        "stopped"
+    } else {
+        "failed"
+    }
+}
+
+fn print_failure(exit: Exit, sentence: &str) {
     print_json(&serde_json::json!({
-        "state": state,
+        "state": state_of(exit),
         "exit_code": exit.code(),
         "errors": [sentence],
     }));
@@ -185,15 +189,10 @@ fn print_failure(exit: Exit, state: &str, sentence: &str) {
 /// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
 fn say_error(cli: &Cli, failure: &Failure) {
     let sentence = chain(failure.error.as_ref());
-    let state = if failure.exit >= Exit::Interrupted {
-        "stopped"
-    } else {
-        "failed"
-    };
     if cli.global.json {
         match &cli.command {
             Command::Extract(_) | Command::Run(_) => print_json(&RunReport {
-                state: state.to_owned(),
+                state: state_of(failure.exit).to_owned(),
                 errors: vec![sentence.clone()],
                 ..RunReport::default()
             }),
@@ -201,7 +200,7 @@ fn say_error(cli: &Cli, failure: &Failure) {
                 errors: vec![sentence.clone()],
                 ..LoadReport::default()
             }),
-            _ => print_failure(failure.exit, state, &sentence),
+            _ => print_failure(failure.exit, &sentence),
         }
     }
     eprint_line(&format!("error: {sentence}"));

@@ -193,7 +193,7 @@ async fn a_schema_newer_than_the_program_is_left_alone() {
 async fn a_configuration_with_ten_faults_tells_all_ten_and_asks_nothing() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    workdir.pipeline(&[
+    let faults = [
         ("timeout = \"120s\"", "timeout = \"soon\""),
         ("max_in_flight = 32", "max_in_flght = 32"),
         ("[staging]\ndir = \"staging\"", "[staging]\ndir = 5"),
@@ -213,9 +213,23 @@ async fn a_configuration_with_ten_faults_tells_all_ten_and_asks_nothing() {
             "sql = \"sql/users_campus.sql\"",
             "sql = \"sql/user_campus.sql\"",
         ),
-    ]);
+    ];
+    workdir.pipeline(&faults);
     let said = refusal(&workdir, &["run"], 2).await;
-    assert_text("ten_faults", &workdir, &said);
+    // Each is told with its own line, in the order of the lines.
+    let text = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
+    let mut shown = said.clone();
+    for (told, (_, fault)) in said.lines().skip(1).zip(faults) {
+        let line = told.split(':').nth(1).unwrap();
+        let written = text
+            .lines()
+            .nth(line.parse::<usize>().unwrap() - 1)
+            .unwrap();
+        let fault = fault.lines().last().unwrap();
+        assert!(written.contains(fault), "{told}\n{written}");
+        shown = shown.replacen(&format!(":{line}: "), ":[LINE]: ", 1);
+    }
+    assert_text("ten_faults", &workdir, &shown);
     assert_eq!(simulator.statistics().requests, 0);
     assert!(!workdir.path("staging").exists());
 }

@@ -209,6 +209,8 @@ async fn every_command_has_help_with_an_example() {
         vec!["init"],
         vec!["doctor"],
         vec!["migrate"],
+        vec!["token", "show"],
+        vec!["token", "refresh"],
         vec!["demo"],
         vec!["simulate"],
         vec!["completions"],

@@ -32,9 +32,12 @@ mod guard;
 
 /// Whatever is wrong is told, and nothing is lost.
 mod bad_input;
+
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
+
+/// A command line that is not understood.
+mod usage;
+
 /// What people read.
 mod commands;
-/// The command line explains itself.
-mod help;

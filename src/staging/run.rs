@@ -16,7 +16,7 @@ const RECORD: &str = "run.json";
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
-const EXTRACT_AGAIN: &str = "extract again; what is staged elsewhere is not touched";
+const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`)";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
