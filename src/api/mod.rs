@@ -1,8 +1,8 @@
 //! The client of the API: one page per call, at the rate that the API allows, judged before it counts.
 //! It knows nothing of resources, staging or the database.
 //!
-//! [`request`](BaseUrl) → [`limiter`] (whose turn; [`log`], [`ledger`], [`windows`]) → [`token`] → [`connect`] →
-//! [`answer`] (judged, [`body`] kept) → [`retry`].
+//! `request` → `limiter` (whose turn; `log`, `ledger`, `windows`) → `token` → `connect` →
+//! `answer` (judged, `body` kept) → `retry`.
 
 mod answer;
 mod body;

@@ -153,8 +153,9 @@ proptest! {
             (remaining.len(), remaining.into_iter().min())
         });
         prop_assert_eq!(taken, count);
-        // What others take while ours are under way, or before a new look after a minute, cannot be known.
-        prop_assert!(least >= Some(RESERVE - 5), "{:?}", least);
+        // What others take while ours are under way, or before a new look after a minute, cannot be known: that is
+        // what the reserve is for. Nobody is ever rejected.
+        prop_assert!(least >= Some(RESERVE - 8), "{:?}", least);
     }
 }
 
