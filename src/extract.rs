@@ -3,6 +3,7 @@
 //! Resources are read at the same time: the client's limiter decides who is next. One that fans out over
 //! another's ids waits for it.
 
+mod clock;
 mod ids;
 mod inspect;
 mod read;
@@ -14,7 +15,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringTreemap;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::api::{self, ApiError};
@@ -27,6 +27,7 @@ use crate::staging::{
     Window,
 };
 
+use clock::ServerClock;
 use ids::StagedIds;
 use read::{Answered, Question, ReadError, Reader};
 
@@ -82,41 +83,6 @@ impl From<ReadError> for ExtractError {
             ReadError::Staging(error) => Self::Staging(error),
             error @ ReadError::Thread => Self::Internal(error.to_string()),
         }
-    }
-}
-
-/// The server's clock as far as it is known: how far it is ahead of ours.
-#[derive(Clone, Debug)]
-struct ServerClock(Arc<watch::Sender<Option<SignedDuration>>>);
-
-impl ServerClock {
-    fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
-    }
-
-    fn tell(&self, server_now: Timestamp) {
-        let ahead = server_now.duration_since(Timestamp::now());
-        self.0.send_if_modified(|known| {
-            let is_news = known.is_none();
-            known.get_or_insert(ahead);
-            is_news
-        });
-    }
-
-    /// Nobody will tell: our own clock must do.
-    fn give_up(&self) {
-        self.tell(Timestamp::now());
-    }
-
-    async fn now(&self) -> Timestamp {
-        let mut known = self.0.subscribe();
-        let ahead = known
-            .wait_for(Option::is_some)
-            .await
-            .map_or(SignedDuration::ZERO, |ahead| ahead.unwrap_or_default());
-        Timestamp::now()
-            .saturating_add(ahead)
-            .unwrap_or(Timestamp::MAX)
     }
 }
 

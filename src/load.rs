@@ -12,6 +12,7 @@ mod heal;
 mod mapping;
 mod merge;
 mod pending;
+mod row;
 mod sql;
 mod stage;
 

@@ -1,0 +1,391 @@
+//! One record → the rows of one table, as binary COPY.
+//!
+//! A row is whole before it counts; a record that does not fit becomes a row that carries its key only.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::config::{Source, Where};
+use crate::pointer::Pointer;
+use crate::template::{Template, Values};
+use crate::walk::{Slots, Walker};
+
+use super::cell::{CellType, Misfit};
+use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
+use super::mapping::Mapping;
+
+/// COPY data is handed on in pieces of about this size.
+const CHUNK: usize = 256 << 10;
+
+/// Makes the rows of one table.
+pub(super) struct TableDecoder {
+    columns: Vec<Column>,
+    key: Vec<usize>,
+    cursor: Option<usize>,
+    conditions: Vec<Condition>,
+    explode: Option<Explode>,
+    data: Vec<u8>,
+    pub(super) seen: TableSeen,
+    pub(super) order: KeyOrder,
+}
+
+struct Column {
+    name: String,
+    pointer: String,
+    cell: CellType,
+    not_null: bool,
+    from: From,
+}
+
+enum From {
+    Slot(usize),
+    ParentSlot(usize),
+    Constant(Template, Option<String>),
+}
+
+struct Condition {
+    slot: usize,
+    pointer: String,
+    accepted: Vec<Value>,
+}
+
+struct Explode {
+    slot: usize,
+    walker: Walker,
+}
+
+/// Whether keys come strictly ascending or descending: then none repeats, and no dedupe is needed.
+#[derive(Default)]
+pub(super) struct KeyOrder {
+    last: Option<i64>,
+    descending: Option<bool>,
+    pub(super) broken: bool,
+}
+
+impl KeyOrder {
+    fn see(&mut self, key: Option<i64>) {
+        let Some(key) = key else {
+            self.broken = true;
+            return;
+        };
+        if let Some(last) = self.last {
+            let descending = key < last;
+            if key == last || self.descending.is_some_and(|known| known != descending) {
+                self.broken = true;
+            }
+            self.descending = Some(descending);
+        }
+        self.last = Some(key);
+    }
+}
+
+/// One row on its way: where it comes from.
+pub(super) struct Place<'p> {
+    pub(super) file: &'p str,
+    pub(super) record: u64,
+    pub(super) element: Option<u64>,
+    pub(super) position: i64,
+}
+
+/// Nobody takes the chunks any more: the load has failed on the other side.
+pub(super) struct Abandoned;
+
+impl TableDecoder {
+    pub(super) fn new(mapping: &Mapping, root: &mut Walker) -> Self {
+        let mut element = Walker::default();
+        let exploded = mapping.table.rows.as_ref();
+        let mut slot = |pointer: &Pointer| {
+            if exploded.is_some() {
+                element.add(pointer)
+            } else {
+                root.add(pointer)
+            }
+        };
+        let conditions = mapping
+            .table
+            .conditions
+            .iter()
+            .map(|Where { pointer, accepted }| Condition {
+                slot: slot(pointer),
+                pointer: pointer.to_string(),
+                accepted: accepted.clone(),
+            })
+            .collect();
+        let mut columns = Vec::new();
+        for column in &mapping.columns {
+            let (from, pointer) = match &column.source {
+                Source::Record(pointer) => (From::Slot(slot(pointer)), pointer.to_string()),
+                Source::Parent(pointer) => (From::ParentSlot(usize::MAX), format!("..{pointer}")),
+                Source::Constant(template) => {
+                    (From::Constant(template.clone(), None), template.to_string())
+                }
+                Source::Elsewhere => continue,
+            };
+            columns.push(Column {
+                name: column.name.clone(),
+                pointer,
+                cell: column.cell,
+                not_null: column.not_null,
+                from,
+            });
+        }
+        for (column, mapped) in columns.iter_mut().zip(&mapping.columns) {
+            if let Source::Parent(pointer) = &mapped.source {
+                column.from = From::ParentSlot(root.add(pointer));
+            }
+        }
+        Self {
+            columns,
+            key: mapping.key.clone(),
+            cursor: mapping.cursor,
+            conditions,
+            explode: exploded.map(|pointer| Explode {
+                slot: root.add(pointer),
+                walker: element,
+            }),
+            data: Vec::with_capacity(CHUNK * 5 / 4),
+            seen: TableSeen::default(),
+            order: KeyOrder::default(),
+        }
+    }
+
+    pub(super) fn fill_constants(&mut self, values: &Values) {
+        for column in &mut self.columns {
+            if let From::Constant(template, value) = &mut column.from {
+                *value = template.fill(values).map(|text| {
+                    if column.cell.is_quoted() {
+                        Value::from(text).to_string()
+                    } else {
+                        text
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn record(
+        &mut self,
+        number: usize,
+        slots: &Slots<'_>,
+        place: &Place<'_>,
+        chunks: &mpsc::Sender<Chunk>,
+    ) -> Result<(), Abandoned> {
+        let Some(explode) = self.explode.take() else {
+            self.row(number, slots, slots, place, chunks)?;
+            return self.flush(number, chunks, CHUNK);
+        };
+        let mut result = Ok(());
+        let list = slots[explode.slot].unwrap_or("absent");
+        if list != "null" {
+            let walked = explode.walker.page(list, |index, element| {
+                let place = Place {
+                    element: Some(index),
+                    position: place.position | (position(0, index)),
+                    ..*place
+                };
+                if result.is_ok() {
+                    result = self.row(number, element, slots, &place, chunks);
+                }
+            });
+            if walked.is_err() {
+                self.seen.keyless += 1;
+                let unfit = Unfit {
+                    file: place.file.to_owned(),
+                    record: place.record,
+                    element: None,
+                    key: None,
+                    column: None,
+                    pointer: None,
+                    code: "json",
+                    reason: "the record has no such list".to_owned(),
+                };
+                result = send(
+                    chunks,
+                    Chunk::Unfit {
+                        table: number,
+                        unfit,
+                    },
+                );
+            }
+        }
+        self.explode = Some(explode);
+        result?;
+        self.flush(number, chunks, CHUNK)
+    }
+
+    fn row(
+        &mut self,
+        number: usize,
+        slots: &Slots<'_>,
+        parent: &Slots<'_>,
+        place: &Place<'_>,
+        chunks: &mpsc::Sender<Chunk>,
+    ) -> Result<(), Abandoned> {
+        self.order.see(self.single_key(slots, parent));
+        let (column, pointer, code, misfit) = match self.state(slots) {
+            Ok(state) => match self.encode(slots, parent, place.position, state) {
+                Ok(()) => return Ok(()),
+                Err((at, code, misfit)) => {
+                    let column = &self.columns[at];
+                    (
+                        Some(column.name.clone()),
+                        column.pointer.clone(),
+                        code,
+                        misfit,
+                    )
+                }
+            },
+            // The API may have renamed the key: that is no reason to take a row away.
+            Err(pointer) => (
+                None,
+                pointer,
+                "where",
+                Misfit("the record lacks the value that `where` asks for".to_owned()),
+            ),
+        };
+        let key_is_known = self
+            .encode(slots, parent, place.position, RowState::Quarantined)
+            .is_ok();
+        if !key_is_known {
+            self.seen.keyless += 1;
+        }
+        let unfit = Unfit {
+            file: place.file.to_owned(),
+            record: place.record,
+            element: place.element,
+            key: key_is_known.then(|| self.key_json(slots, parent)),
+            column,
+            pointer: Some(pointer),
+            code,
+            reason: misfit.0,
+        };
+        send(
+            chunks,
+            Chunk::Unfit {
+                table: number,
+                unfit,
+            },
+        )
+    }
+
+    /// Whether a record is in scope; the pointer of a condition that finds nothing, as the error.
+    fn state(&self, slots: &Slots<'_>) -> Result<RowState, String> {
+        for condition in &self.conditions {
+            let raw = slots[condition.slot].ok_or_else(|| condition.pointer.clone())?;
+            if !accepts(raw, &condition.accepted) {
+                return Ok(RowState::OutOfScope);
+            }
+        }
+        Ok(RowState::InScope)
+    }
+
+    /// Appends a row, whole or not at all. A row that is not in scope carries its key and its cursor only.
+    fn encode(
+        &mut self,
+        slots: &Slots<'_>,
+        parent: &Slots<'_>,
+        position: i64,
+        state: RowState,
+    ) -> Result<(), (usize, &'static str, Misfit)> {
+        let start = self.data.len();
+        let fields = i16::try_from(self.columns.len() + 2).unwrap_or(i16::MAX);
+        let data = &mut self.data;
+        data.extend_from_slice(&fields.to_be_bytes());
+        data.extend_from_slice(&8_i32.to_be_bytes());
+        data.extend_from_slice(&position.to_be_bytes());
+        data.extend_from_slice(&2_i32.to_be_bytes());
+        data.extend_from_slice(&(state as i16).to_be_bytes());
+        for (at, column) in self.columns.iter().enumerate() {
+            let is_key = self.key.contains(&at);
+            let wanted = is_key || state == RowState::InScope;
+            let raw = if wanted || self.cursor == Some(at) {
+                column.from.raw(slots, parent)
+            } else {
+                None
+            };
+            let mut encoded = column.cell.encode(raw, data);
+            if !wanted && encoded.is_err() {
+                encoded = column.cell.encode(None, data);
+            }
+            let is_null = raw.is_none_or(|raw| raw == "null");
+            let (code, misfit) = match encoded {
+                Err(misfit) => (if is_key { "key" } else { "type" }, misfit),
+                Ok(()) if wanted && is_null && (is_key || column.not_null) => (
+                    if is_key { "key" } else { "null" },
+                    Misfit("the value is missing or null, but the column needs one".to_owned()),
+                ),
+                Ok(()) => continue,
+            };
+            data.truncate(start);
+            return Err((at, code, misfit));
+        }
+        Ok(())
+    }
+
+    fn single_key(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> Option<i64> {
+        match self.key.as_slice() {
+            [key] => self.columns[*key].from.raw(slots, parent)?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn key_json(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> Value {
+        self.key
+            .iter()
+            .map(|at| {
+                let column = &self.columns[*at];
+                let raw = column.from.raw(slots, parent).unwrap_or("null");
+                let value = serde_json::from_str(raw).unwrap_or(Value::Null);
+                (column.name.clone(), value)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    pub(super) fn flush(
+        &mut self,
+        number: usize,
+        chunks: &mpsc::Sender<Chunk>,
+        above: usize,
+    ) -> Result<(), Abandoned> {
+        if self.data.is_empty() || self.data.len() < above {
+            return Ok(());
+        }
+        let data = std::mem::replace(&mut self.data, Vec::with_capacity(CHUNK * 5 / 4));
+        send(
+            chunks,
+            Chunk::Rows {
+                table: number,
+                data: Bytes::from(data),
+            },
+        )
+    }
+}
+
+impl From {
+    fn raw<'v>(&'v self, slots: &Slots<'v>, parent: &Slots<'v>) -> Option<&'v str> {
+        match self {
+            Self::Slot(slot) => slots[*slot],
+            Self::ParentSlot(slot) => parent[*slot],
+            Self::Constant(_, value) => value.as_deref(),
+        }
+    }
+}
+
+fn send(chunks: &mpsc::Sender<Chunk>, chunk: Chunk) -> Result<(), Abandoned> {
+    chunks.blocking_send(chunk).map_err(|_| Abandoned)
+}
+
+/// Whether a record's value is one of the accepted ones.
+fn accepts(raw: &str, accepted: &[Value]) -> bool {
+    accepted.iter().any(|value| match value {
+        Value::Bool(flag) => raw == if *flag { "true" } else { "false" },
+        Value::String(text) => {
+            raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) == Some(text)
+                || serde_json::from_str::<String>(raw).is_ok_and(|raw| raw == *text)
+        }
+        Value::Number(number) => raw.parse::<i64>().ok() == number.as_i64(),
+        _ => false,
+    })
+}
