@@ -175,7 +175,7 @@ fn pages(
     record: impl Fn(u64) -> String,
 ) -> Result<(), Error> {
     let name = Name::parse(resource)?;
-    let writer = run.writer(&name)?;
+    let (writer, _) = run.writer(&name)?;
     let now = Timestamp::now();
     let ids: Vec<u64> = (1..=count).rev().collect();
     let mut bytes = 0;
@@ -199,6 +199,7 @@ fn pages(
             first_id: None,
             last_id: None,
             fetched_at: now,
+            server_date: None,
             duration_ms: 1,
             replaces: None,
         };

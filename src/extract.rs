@@ -49,6 +49,8 @@ pub struct Extraction<'a> {
     pub runs: Vec<Run>,
     /// The new run's number is above this.
     pub floor: u64,
+    /// Go on with the newest run, if it ended before its time.
+    pub resume: bool,
     /// Where progress is shown.
     pub progress: &'a Progress,
 }
@@ -90,13 +92,28 @@ impl From<ReadError> for ExtractError {
 pub async fn extract(
     staging: &Staging,
     lock: &StagingLock,
-    extraction: Extraction<'_>,
+    mut extraction: Extraction<'_>,
     selection: crate::staging::Selection,
     host: &str,
 ) -> Result<Extracted, StagingError> {
-    let mut run = staging.create_run(lock, Timestamp::now(), extraction.floor, selection)?;
+    let now = Timestamp::now();
+    let resumed = if extraction.resume {
+        staging.resume(lock, now, &selection)?
+    } else {
+        None
+    };
+    let doing = if resumed.is_some() {
+        "going on in"
+    } else {
+        "staging into"
+    };
+    let mut run = match resumed {
+        Some(run) => run,
+        None => staging.create_run(lock, now, extraction.floor, selection)?,
+    };
+    extraction.runs.retain(|other| other.id() != run.id());
     run.update(|record| record.host = Some(host.to_owned()))?;
-    info!(run = %run.id(), "staging into {}", run.directory().display());
+    info!(run = %run.id(), "{doing} {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
     let mut reading = Reading {
         extraction: &extraction,
@@ -128,7 +145,7 @@ pub async fn extract(
         record.outcome = Some(outcome);
         record.finished_at = Some(Timestamp::now());
         record.mode = Some(if full { Mode::Full } else { Mode::Delta });
-        record.hits = statistics.hits;
+        record.hits += statistics.hits;
         record.resources = summaries;
         record.rate = rate(&statistics);
     })?;
@@ -191,6 +208,10 @@ impl Reading<'_> {
             while let Some(read) = reads.next().await {
                 match read {
                     Ok(summary) => summaries.push(summary),
+                    // What is under way is staged; it cannot ask for more.
+                    Err(ExtractError::Api(error)) if error.is_used_up() => {
+                        stopped.get_or_insert(ExtractError::Api(error));
+                    }
                     Err(error) => {
                         stopped = Some(error);
                         break;
@@ -238,6 +259,12 @@ impl Reading<'_> {
         is_pilot: bool,
     ) -> Result<ResourceSummary, ExtractError> {
         let name = &resource.name;
+        if let Some(manifest) = self.run.manifest(name)? {
+            if is_pilot {
+                self.clock.give_up();
+            }
+            return Ok(ResourceSummary::from(&manifest));
+        }
         let now = if is_pilot {
             Timestamp::now()
         } else {
@@ -293,7 +320,10 @@ impl Reading<'_> {
         let config = self.extraction.config;
         let parent_hash = plan::request_hash(config, parent);
         let own_hash = plan::request_hash(config, resource);
-        let this_run = self.ids.of(&parent.name).unwrap_or_default();
+        let this_run = match self.ids.of(&parent.name) {
+            Some(ids) => ids,
+            None => self.ids_of_run(parent).await?,
+        };
         let parent_is_whole = self.run.manifest(&parent.name)?.is_some_and(|manifest| {
             manifest.mode == Mode::Full && manifest.state == State::Complete
         });
@@ -348,6 +378,13 @@ impl Reading<'_> {
         ))
     }
 
+    /// Ids that an earlier process staged in this run.
+    async fn ids_of_run(&self, resource: &Resource) -> Result<RoaringTreemap, ExtractError> {
+        let (run, resource) = (self.run.clone(), resource.clone());
+        let read = tokio::task::spawn_blocking(move || ids::of_run(&run, &resource)).await;
+        Ok(read.map_err(|error| ExtractError::Internal(error.to_string()))??)
+    }
+
     async fn read(
         &self,
         resource: &Resource,
@@ -382,18 +419,32 @@ impl Reading<'_> {
             range,
             page_size: resource.page_size.unwrap_or(config.api.page_size),
         };
-        let writer = Arc::new(self.run.writer(&resource.name)?);
+        let (writer, known) = self.run.writer(&resource.name)?;
         let clock = |date| self.clock.tell(date);
-        let reader = Reader {
+        let mut reader = Reader {
             client: &self.extraction.client,
             question: &question,
-            writer: Arc::clone(&writer),
+            writer: Arc::new(writer),
+            known,
             task: &task,
             clock: &clock,
             in_flight: config.api.max_in_flight,
         };
+        if !reader.knows_its_question() && !reader.known.is_empty() {
+            self.run.discard(&resource.name)?;
+            let (writer, known) = self.run.writer(&resource.name)?;
+            reader.writer = Arc::new(writer);
+            reader.known = known;
+        }
         let answered = reader.read().await?;
-        let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
+        let manifest = self.manifest(
+            &question,
+            decision,
+            mode,
+            answered,
+            &reader.writer,
+            started_at,
+        )?;
         self.run.seal(&manifest)?;
         for note in &manifest.evidence.notes {
             warn!(resource = %resource.name, "{note}");

@@ -133,6 +133,25 @@ impl Staging {
         Run::create(&self.root, now, seq, selection)
     }
 
+    /// The newest run, if it ended before its time and was asked for in the same way: open again. Needs the lock.
+    pub fn resume(
+        &self,
+        _lock: &StagingLock,
+        now: Timestamp,
+        selection: &Selection,
+    ) -> Result<Option<Run>, StagingError> {
+        let newest = self.runs()?.pop();
+        let Some(mut run) = newest.filter(|run| run.is_resumable(selection, now)) else {
+            return Ok(None);
+        };
+        run.update(|record| {
+            record.state = RunState::Open;
+            record.outcome = None;
+            record.finished_at = None;
+        })?;
+        Ok(Some(run))
+    }
+
     /// Whether a process is writing a run now.
     pub fn is_being_written(&self) -> bool {
         File::open(self.root.join(".lock")).is_ok_and(|file| {

@@ -87,6 +87,7 @@ pub(super) async fn stage(
         },
         runs,
         floor: before.floor,
+        resume: !arguments.no_resume && window.is_none(),
         progress: &progress,
     };
     let countdown = countdown(&client, &progress);

@@ -33,27 +33,12 @@ impl StagedIds {
     }
 }
 
-/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. Blocks.
-pub(super) fn since(
-    runs: &[Run],
-    resource: &Resource,
-    history: &History,
-    from_seq: u64,
-) -> Result<RoaringTreemap, StagingError> {
+/// Ids that `resource` showed in one run, if it is final there. Blocks.
+pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, StagingError> {
     let inspector = Inspector::new(resource, None);
     let mut ids = RoaringTreemap::new();
     let mut body = Vec::new();
-    for read in history
-        .of(&resource.name)
-        .iter()
-        .filter(|read| read.seq >= from_seq)
-    {
-        let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) else {
-            continue;
-        };
-        let Some(staged) = run.staged(&resource.name)? else {
-            continue;
-        };
+    if let Some(staged) = run.staged(&resource.name)? {
         for page in staged.pages() {
             staged.read(page, &mut body)?;
             let facts = inspector
@@ -65,6 +50,26 @@ pub(super) fn since(
                     .into_iter()
                     .filter_map(|id| u64::try_from(id).ok()),
             );
+        }
+    }
+    Ok(ids)
+}
+
+/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. Blocks.
+pub(super) fn since(
+    runs: &[Run],
+    resource: &Resource,
+    history: &History,
+    from_seq: u64,
+) -> Result<RoaringTreemap, StagingError> {
+    let mut ids = RoaringTreemap::new();
+    for read in history
+        .of(&resource.name)
+        .iter()
+        .filter(|read| read.seq >= from_seq)
+    {
+        if let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) {
+            ids |= of_run(run, resource)?;
         }
     }
     Ok(ids)

@@ -70,6 +70,8 @@ pub(super) struct Reader<'a> {
     pub(super) client: &'a api::Client,
     pub(super) question: &'a Question<'a>,
     pub(super) writer: Arc<ResourceWriter>,
+    /// Pages that an earlier process staged in this run.
+    pub(super) known: Vec<PageEntry>,
     pub(super) task: &'a Task,
     /// Pages of a slice that are asked for at once.
     pub(super) in_flight: usize,
@@ -159,8 +161,13 @@ impl Reader<'_> {
                     (number, self.page(slice, number).await)
                 })
                 .buffer_unordered(self.in_flight);
+            let mut used_up = None;
             while let Some((number, fetched)) = fetches.next().await {
                 match fetched {
+                    // What is under way has cost its hit: it is staged, and what comes after is denied at once.
+                    Err(ReadError::Api(error)) if error.is_used_up() => {
+                        used_up.get_or_insert(error);
+                    }
                     Ok(fetched) => {
                         totals.see(fetched.entry.x_total);
                         last_rows = fetched.facts.rows;
@@ -176,6 +183,9 @@ impl Reader<'_> {
                 }
             }
             drop(fetches);
+            if let Some(error) = used_up {
+                return Err(error.into());
+            }
             page = pages;
         }
         answered.unproven |= totals.shrank;
@@ -185,6 +195,11 @@ impl Reader<'_> {
 
     async fn page(&self, slice: &Slice, page: u32) -> Result<Fetched, ReadError> {
         let request = self.request(slice, page);
+        let known =
+            (self.known.iter()).find(|known| known.page == page && known.slice == slice.name);
+        if let Some(known) = known {
+            return self.read_back(known);
+        }
         let inspector = Inspector::new(
             self.question.resource,
             self.question.range.as_ref().map(|(_, start, _)| *start),
@@ -210,6 +225,7 @@ impl Reader<'_> {
             first_id: answer.inspected.ids.first().copied(),
             last_id: answer.inspected.ids.last().copied(),
             fetched_at: answer.received_at,
+            server_date: answer.date,
             duration_ms: u64::try_from(answer.duration.as_millis()).unwrap_or(u64::MAX),
             replaces: None,
         };
@@ -233,6 +249,36 @@ impl Reader<'_> {
             date: answer.date,
             attempts: u64::from(answer.attempts),
         })
+    }
+
+    /// A page that needs no request any more.
+    fn read_back(&self, entry: &PageEntry) -> Result<Fetched, ReadError> {
+        let mut body = Vec::new();
+        self.writer.read_back(entry, &mut body)?;
+        let facts = Inspector::new(self.question.resource, None)
+            .inspect(&body)
+            .map_err(|_| ReadError::Thread)?;
+        self.task.page();
+        Ok(Fetched {
+            facts,
+            per_page: None,
+            date: entry.server_date,
+            attempts: 1,
+            entry: entry.clone(),
+        })
+    }
+
+    /// Whether the known pages answer today's question; pages of another one would be mixed with them.
+    pub(super) fn knows_its_question(&self) -> bool {
+        self.question.range.is_none()
+            && self.known.iter().all(|known| {
+                let slice = self
+                    .question
+                    .slices
+                    .iter()
+                    .find(|slice| slice.name == known.slice);
+                slice.is_some_and(|slice| self.request(slice, known.page).target() == known.request)
+            })
     }
 
     fn request(&self, slice: &Slice, page: u32) -> api::Request {

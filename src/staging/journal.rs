@@ -34,6 +34,9 @@ pub struct PageEntry {
     pub last_id: Option<i64>,
     /// When the answer was received.
     pub fetched_at: Timestamp,
+    /// The server's time at the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_date: Option<Timestamp>,
     /// From the request to the last byte.
     pub duration_ms: u64,
     /// The page of the same slice that this one was read again for.

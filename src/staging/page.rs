@@ -31,18 +31,47 @@ pub struct ResourceWriter {
 }
 
 impl ResourceWriter {
-    pub(super) fn create(directory: PathBuf) -> Result<Self, StagingError> {
+    /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
+    /// the journal says of others is taken back.
+    pub(super) fn open(directory: PathBuf) -> Result<(Self, Vec<PageEntry>), StagingError> {
         files::create_dirs(&directory)?;
-        let journal = files::open_append(&directory.join(JOURNAL))?;
+        let path = directory.join(JOURNAL);
+        let mut body = Vec::new();
+        let mut known = journal::read(&path)?;
+        known.retain(|page| read_page(&directory, page, &mut body).is_ok());
+        let mut lines = Vec::new();
+        for page in &known {
+            lines.extend(journal_line(page, &path)?);
+        }
+        if files::read(&path)?.unwrap_or_default() != lines {
+            files::write_atomic(&path, |file| file.write_all(&lines))?;
+        }
+        let journal = files::open_append(&path)?;
         files::sync_dir(&directory)?;
         if let Some(run) = directory.parent() {
             files::sync_dir(run)?;
         }
-        Ok(Self {
+        let writer = Self {
             directory,
             journal: Mutex::new(journal),
             slices: Mutex::default(),
-        })
+        };
+        Ok((writer, known))
+    }
+
+    /// Reads a page back, and refuses it if it is not what was received.
+    pub fn read_back(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
+        read_page(&self.directory, page, body)
+    }
+
+    /// Takes everything back that is staged of the resource.
+    pub(super) fn discard(directory: &Path) -> Result<(), StagingError> {
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(files::io_error("remove", directory, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here.
@@ -56,9 +85,7 @@ impl ResourceWriter {
             gzip.write_all(body)?;
             gzip.finish().map(|_| ())
         })?;
-        let mut line = serde_json::to_vec(&entry)
-            .map_err(|error| files::io_error("write", &path, error.into()))?;
-        line.push(b'\n');
+        let line = journal_line(&entry, &path)?;
         let mut journal = self
             .journal
             .lock()
@@ -148,67 +175,79 @@ impl StagedResource {
 
     /// The file of a page, relative to the run's directory: `users/page-00001.json.gz`.
     pub fn file(&self, page: &PageEntry) -> PathBuf {
-        Path::new(self.manifest.resource.as_str()).join(Self::inside(page))
+        Path::new(self.manifest.resource.as_str()).join(inside(page))
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
     pub fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
         StagingError::Broken {
-            path: self.directory.join(Self::inside(page)),
+            path: self.directory.join(inside(page)),
             problem: problem.to_owned(),
             advice: EXTRACT_AGAIN,
         }
-    }
-
-    fn inside(page: &PageEntry) -> PathBuf {
-        let folder = page.slice.as_deref().unwrap_or_default();
-        Path::new(folder).join(page_file(page.page))
     }
 
     /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
     pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
-        let path = self.directory.join(Self::inside(page));
-        let broken = |problem: &str| StagingError::Broken {
-            path: path.clone(),
-            problem: problem.to_owned(),
-            advice: EXTRACT_AGAIN,
-        };
-        let file = File::open(&path).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                broken("the journal lists this page, but it is not there")
-            } else {
-                files::io_error("read", &path, error)
-            }
-        })?;
-        body.clear();
-        let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
-        // The journal may lie: no more memory is taken in advance than pages are known to need.
-        body.reserve(expected.min(64 << 20));
-        // One byte more than announced tells a longer file without reading it all.
-        let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
-            .take(page.bytes.saturating_add(1));
-        match gunzip.read_to_end(body) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(broken("the file is cut off"));
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
-                ) =>
-            {
-                return Err(broken("the file is not gzip, or damaged"));
-            }
-            Err(error) => return Err(files::io_error("read", &path, error)),
-        }
-        if body.len() as u64 != page.bytes || hex(&Sha256::digest(&body)) != page.sha256 {
-            return Err(broken(
-                "the content is not what was received (its checksum differs)",
-            ));
-        }
-        Ok(())
+        read_page(&self.directory, page, body)
     }
+}
+
+/// The file of a page within its resource's directory.
+fn inside(page: &PageEntry) -> PathBuf {
+    let folder = page.slice.as_deref().unwrap_or_default();
+    Path::new(folder).join(page_file(page.page))
+}
+
+fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError> {
+    let mut line =
+        serde_json::to_vec(entry).map_err(|error| files::io_error("write", path, error.into()))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
+    let path = directory.join(inside(page));
+    let broken = |problem: &str| StagingError::Broken {
+        path: path.clone(),
+        problem: problem.to_owned(),
+        advice: EXTRACT_AGAIN,
+    };
+    let file = File::open(&path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            broken("the journal lists this page, but it is not there")
+        } else {
+            files::io_error("read", &path, error)
+        }
+    })?;
+    body.clear();
+    let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
+    // The journal may lie: no more memory is taken in advance than pages are known to need.
+    body.reserve(expected.min(64 << 20));
+    // One byte more than announced tells a longer file without reading it all.
+    let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
+        .take(page.bytes.saturating_add(1));
+    match gunzip.read_to_end(body) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(broken("the file is cut off"));
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+            ) =>
+        {
+            return Err(broken("the file is not gzip, or damaged"));
+        }
+        Err(error) => return Err(files::io_error("read", &path, error)),
+    }
+    if body.len() as u64 != page.bytes || hex(&Sha256::digest(&body)) != page.sha256 {
+        return Err(broken(
+            "the content is not what was received (its checksum differs)",
+        ));
+    }
+    Ok(())
 }
 
 fn page_file(page: u32) -> String {

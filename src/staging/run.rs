@@ -7,12 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::journal::PageEntry;
 use super::manifest::{Manifest, Mode, State};
 use super::page::{ResourceWriter, StagedResource, hex};
 use super::{StagingError, files};
 use crate::name::Name;
 
 const RECORD: &str = "run.json";
+/// An older run is not gone on with: its first pages would be too far from its last ones.
+const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
@@ -311,9 +314,28 @@ impl Run {
         files::write_json(&self.directory.join(RECORD), &self.record)
     }
 
-    /// Begins to stage a resource.
-    pub fn writer(&self, resource: &Name) -> Result<ResourceWriter, StagingError> {
-        ResourceWriter::create(self.directory.join(resource.as_str()))
+    /// Begins to stage a resource, or goes on with one that is not final: gives the whole pages that are there.
+    pub fn writer(
+        &self,
+        resource: &Name,
+    ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
+        ResourceWriter::open(self.directory.join(resource.as_str()))
+    }
+
+    /// Takes back what is staged of a resource that is not final.
+    pub fn discard(&self, resource: &Name) -> Result<(), StagingError> {
+        ResourceWriter::discard(&self.directory.join(resource.as_str()))
+    }
+
+    /// Whether the same selection goes on with this run: it ended before its time, and not long before `now`.
+    pub(super) fn is_resumable(&self, selection: &Selection, now: Timestamp) -> bool {
+        let record = &self.record;
+        let ended_early = matches!(
+            record.outcome,
+            None | Some(Outcome::Stopped | Outcome::Failed)
+        );
+        let age = now.duration_since(record.started_at);
+        ended_early && record.selection == *selection && age.abs() < RESUMED_WITHIN
     }
 
     /// Writes a resource's manifest: it is final now.
