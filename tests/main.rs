@@ -21,6 +21,9 @@ mod staging;
 /// Staged runs into the mirror, by every way.
 mod loading;
 
+/// Runs that ended before their time.
+mod resume;
+
 /// Resources that are read once for each id of another.
 mod fan_out;
 

@@ -149,17 +149,23 @@ impl Workdir {
         self.write("pipeline.toml", text);
     }
 
-    /// Runs the binary in the directory, to its end.
-    pub(crate) async fn cursus<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Ran {
-        let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
-        let running = Command::new(env!("CARGO_BIN_EXE_cursus"))
-            .args(&arguments)
+    /// The binary in the directory, not started yet.
+    pub(crate) fn command<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cursus"));
+        command
+            .args(arguments.as_ref().iter().map(AsRef::as_ref))
             .current_dir(&self.root)
             .env_clear()
             .envs(&self.environment)
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs the binary in the directory, to its end.
+    pub(crate) async fn cursus<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Ran {
+        let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
+        let running = self.command(&arguments).output();
         let output = tokio::time::timeout(PATIENCE, running)
             .await
             .unwrap_or_else(|_| panic!("cursus {} hangs", arguments.join(" ")))
