@@ -250,23 +250,13 @@ impl Books<'_> {
     ) -> Result<(), LoadError> {
         let everything =
             manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
-        let keys = mapping
-            .key_names()
-            .map(|name| {
-                format!(
-                    "'{}', s.{}",
-                    name.replace('\'', "''"),
-                    crate::database::Quoted(name)
-                )
-            })
-            .collect::<Vec<_>>()
-            .join(", ");
+        let key = mapping.key_object("s");
         let statement = if everything {
             "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
         } else {
             format!(
                 "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
-                 AND EXISTS (SELECT FROM {staged} AS s WHERE jsonb_build_object({keys}) = q.key)"
+                 AND EXISTS (SELECT FROM {staged} AS s WHERE {key} = q.key)"
             )
         };
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [

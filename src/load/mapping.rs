@@ -1,6 +1,7 @@
 //! One table of a load: its block of `pipeline.toml` joined with its shape in the catalogue.
 
 use crate::config::{Config, Resource, Source, Table};
+use crate::database::Quoted;
 use crate::database::catalogue::TableShape;
 use crate::name::nearest;
 use crate::pointer::Pointer;
@@ -85,6 +86,15 @@ impl Mapping {
     /// The names of the key columns.
     pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
         self.key.iter().map(|at| self.columns[*at].name.as_str())
+    }
+
+    /// SQL for the key of a row as a JSON object: `{"id": 12}`.
+    pub(super) fn key_object(&self, alias: &str) -> String {
+        let parts: Vec<String> = self
+            .key_names()
+            .map(|name| format!("'{}', {alias}.{}", name.replace('\'', "''"), Quoted(name)))
+            .collect();
+        format!("jsonb_build_object({})", parts.join(", "))
     }
 
     /// The tables that its rows refer to.

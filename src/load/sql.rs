@@ -271,18 +271,10 @@ impl<'m> Statements<'m> {
 
     /// Settles what waited for a parent and is there now.
     pub(super) fn settle_orphans(&self) -> String {
-        let key = joined(
-            &self
-                .mapping
-                .key_names()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-            ", ",
-            |name| format!("'{}', t.{}", name.replace('\'', "''"), Quoted(name)),
-        );
+        let key = self.mapping.key_object("t");
         format!(
             "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
-             AND EXISTS (SELECT FROM {} AS t WHERE jsonb_build_object({key}) = q.key)",
+             AND EXISTS (SELECT FROM {} AS t WHERE {key} = q.key)",
             self.target
         )
     }
@@ -314,15 +306,7 @@ impl<'m> Statements<'m> {
 
     /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
     pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
-        let key = joined(
-            &self
-                .mapping
-                .key_names()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-            ", ",
-            |name| format!("'{}', d.{}", name.replace('\'', "''"), Quoted(name)),
-        );
+        let key = self.mapping.key_object("d");
         self.mapping
             .shape
             .references
@@ -343,7 +327,7 @@ impl<'m> Statements<'m> {
                 let present = joined(&columns, " AND ", |column| format!("d.{column} IS NOT NULL"));
                 let statement = format!(
                     "DELETE FROM {} AS d WHERE {present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
-                     RETURNING d.staged_position, jsonb_build_object({key})",
+                     RETURNING d.staged_position, {key}",
                     self.diff(),
                     Quoted(&foreign.referenced_schema),
                     Quoted(&foreign.referenced_table),
@@ -490,14 +474,9 @@ impl<'m> Statements<'m> {
 
     /// Keys and reasons of the gone rows, for the candidates of a refused delete.
     pub(super) fn gone_keys(&self) -> String {
-        let names: Vec<String> = self.mapping.key_names().map(str::to_owned).collect();
         format!(
-            "SELECT gone_reason, jsonb_build_object({}) FROM {}",
-            joined(&names, ", ", |name| format!(
-                "'{}', {}",
-                name.replace('\'', "''"),
-                Quoted(name)
-            )),
+            "SELECT gone_reason, {} FROM {} AS g",
+            self.mapping.key_object("g"),
             self.gone()
         )
     }
