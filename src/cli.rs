@@ -151,10 +151,10 @@ pub(crate) struct ExtractArgs {
     #[arg(long, value_name = "START,END", value_parser = window, conflicts_with = "full")]
     pub(crate) window: Option<(Timestamp, Timestamp)>,
     /// Only these resources
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
     /// All but these resources
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
     /// Stop after so many requests
     #[arg(long, value_name = "N")]
@@ -174,11 +174,11 @@ pub(crate) struct ExtractArgs {
 pub(crate) struct LoadArgs {
     /// The run up to which to load [default: every run not loaded yet]
     pub(crate) run: Option<String>,
-    /// Load the newest loaded run once more, to repair a mirror that somebody damaged
+    /// Load the newest loaded run once more (what a delta does not hold, `run --full` repairs)
     #[arg(long)]
     pub(crate) again: bool,
     /// Only these resources
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
     /// Do everything, then roll it back
     #[arg(long)]
@@ -198,6 +198,9 @@ pub(crate) struct SqlArgs {
     /// Comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
+    /// Let the query change the database
+    #[arg(long)]
+    pub(crate) write: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -254,7 +257,7 @@ pub(crate) enum TokenCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Keep it in this directory [default: cursus-demo in the temporary directory]
+    /// Keep it in this directory [default: cursus/demo in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }

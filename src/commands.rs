@@ -48,7 +48,7 @@ pub fn main(cli: &Cli) -> Exit {
                     failure.exit
                 }
             },
-            exit = signal() => {
+            exit = signal(cli) => {
                 let said = "stopped by a signal; staged pages and committed rows are kept, run the command again to go on";
                 let failure = Failure::new(exit, said);
                 say_error(cli, &failure);
@@ -88,15 +88,25 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// SIGINT and SIGTERM.
-async fn signal() -> Exit {
+/// SIGINT and SIGTERM. In psql Ctrl-C belongs to psql.
+async fn signal(cli: &Cli) -> Exit {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => Exit::Interrupted,
+        () = interrupt(cli) => Exit::Interrupted,
         _ = terminate.recv() => Exit::Terminated,
+    }
+}
+
+async fn interrupt(cli: &Cli) {
+    let in_psql = matches!(&cli.command, Command::Sql(arguments) if arguments.query.is_none());
+    loop {
+        let received = tokio::signal::ctrl_c().await;
+        if !in_psql || received.is_err() {
+            return;
+        }
     }
 }
 
@@ -140,7 +150,13 @@ fn print_line(text: &str) {
 
 /// A JSON document on stdout.
 fn print_json(value: &impl Serialize) {
-    match serde_json::to_string_pretty(value) {
+    // One line for a log of many runs, many lines for a person.
+    let text = if std::io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)
+    } else {
+        serde_json::to_string(value)
+    };
+    match text {
         Ok(text) => print_line(&text),
         Err(error) => eprint_line(&format!("error: the result is not JSON: {error}")),
     }

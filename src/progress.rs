@@ -71,7 +71,7 @@ impl Progress {
             bar
         });
         if bar.is_none() {
-            info!(resource = name, "{note}");
+            info!("{name}: {note}");
         }
         Task {
             name: name.to_owned(),
@@ -131,7 +131,7 @@ impl Task {
             Some(bar) => bar.set_position(done),
             None if done.is_multiple_of(100) => {
                 let total = self.total.load(Ordering::Relaxed);
-                info!(resource = self.name, "{done} of {total} pages");
+                info!("{}: {done} of {total} pages", self.name);
             }
             None => {}
         }
@@ -141,7 +141,7 @@ impl Task {
     pub fn finish(self, note: &str) {
         match &self.bar {
             Some(bar) => bar.finish_with_message(note.to_owned()),
-            None => info!(resource = self.name, "{note}"),
+            None => info!("{}: {note}", self.name),
         }
     }
 }

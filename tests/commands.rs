@@ -221,3 +221,16 @@ async fn every_command_has_help_with_an_example() {
         assert!(ran.stdout.contains("Example"), "{ran}");
     }
 }
+
+#[tokio::test]
+async fn a_query_changes_nothing_unless_it_may() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run", "--select", "cursus"]).await;
+    let deletes = "DELETE FROM cursus";
+    workdir.cursus(["sql", deletes]).await.exits(1);
+    workdir.cursus(["sql", "--json", deletes]).await.exits(1);
+    assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
+    workdir.cursus(["sql", "--write", deletes]).await.exits(0);
+    assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 0);
+}

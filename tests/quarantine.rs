@@ -37,7 +37,7 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
     let ran = workdir.cursus(["run", "--full"]).await.exits(3);
     assert!(
         ran.stderr
-            .contains("coalitions: 1 rows do not fit and wait in pipeline.quarantine"),
+            .contains("coalitions: 1 rows do not fit and wait"),
         "{ran}"
     );
 

@@ -134,7 +134,9 @@ impl Tokens {
         client_secret: &SecretString,
         directory: &Path,
     ) -> Self {
-        let name = short_hash(&[&base_url.to_string(), client_id]);
+        // A token got with another secret says nothing of this one.
+        let secret = client_secret.expose_secret();
+        let name = short_hash(&[&base_url.to_string(), client_id, secret]);
         let oauth = oauth2::Client::new(ClientId::new(client_id.to_owned()))
             .set_client_secret(ClientSecret::new(client_secret.expose_secret().to_owned()))
             .set_token_uri(TokenUrl::from_url(base_url.token_url()))

@@ -128,7 +128,8 @@ async fn api(settings: &Settings) -> Check {
         Ok(client) => client,
         Err(failure) => return check("API", Err(vec![chain(failure.error.as_ref())])),
     };
-    let result = match client.token_info().await {
+    // A new one: the token at hand may be older than the secret.
+    let result = match client.refresh_token().await {
         Ok(token) => {
             let secret = token.secret_valid_until.map_or_else(String::new, |until| {
                 format!("; the client secret ends at {until}")

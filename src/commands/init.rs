@@ -11,8 +11,8 @@ use crate::exit::{Exit, Failure};
 const DOTENV: &str = "\
 # The application's UID and secret: https://profile.intra.42.fr/oauth/applications
 # The secret ends about every 28 days; cursus warns a week before.
-CURSUS_CLIENT_ID=
-CURSUS_CLIENT_SECRET=
+# CURSUS_CLIENT_ID=u-s4t2…
+# CURSUS_CLIENT_SECRET=s-s4t2…
 
 # A PostgreSQL of your own instead of the private one in .cursus/pg:
 # CURSUS_DATABASE_URL=postgres://user:password@localhost:5432/mirror

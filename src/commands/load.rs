@@ -289,7 +289,7 @@ impl Outcome {
             if table.quarantined > 0 {
                 self.exit = self.exit.max(Exit::Incomplete);
                 self.errors.push(format!(
-                    "{}, {}: {} rows do not fit and wait in pipeline.quarantine, with file, index and reason",
+                    "{}, {}: {} rows do not fit and wait; to see why: cursus sql \"SELECT file, record_index, column_name, reason FROM pipeline.quarantine\"",
                     run.id(),
                     table.name,
                     table.quarantined

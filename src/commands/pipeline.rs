@@ -33,6 +33,7 @@ pub(super) async fn extract_and_load(
 ) -> Result<(RunReport, Exit), Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
+    settings.credentials()?;
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings).await?;
     let extracted =

@@ -25,6 +25,14 @@ pub(super) async fn run(
         .batch_execute(&format!("SET search_path TO {}, public", Quoted(schema)))
         .await
         .map_err(DatabaseError::from)?;
+    if arguments.query.is_some() && !arguments.write {
+        // A slip must not damage the mirror.
+        database
+            .client
+            .batch_execute("SET default_transaction_read_only = on")
+            .await
+            .map_err(DatabaseError::from)?;
+    }
     let exit = match &arguments.query {
         Some(query) if global.json => json(&database, query).await?,
         Some(query) => text(&database, query, arguments.csv).await?,

@@ -92,8 +92,14 @@ fn list_runs(global: &Global, runs: &[Run]) -> Exit {
     }
     let rows = runs.iter().map(|run| {
         let record = run.record();
+        // A run that did not come to its end has no summary yet, but manifests.
+        let resources = if record.resources.is_empty() {
+            summaries(run)
+        } else {
+            record.resources.clone()
+        };
         let sum = |count: fn(&crate::staging::ResourceSummary) -> u64| {
-            grouped(record.resources.iter().map(count).sum())
+            grouped(resources.iter().map(count).sum())
         };
         vec![
             record.run_id.to_string(),
@@ -102,8 +108,7 @@ fn list_runs(global: &Global, runs: &[Run]) -> Exit {
                 .outcome
                 .map_or_else(|| "open".to_owned(), |outcome| outcome.to_string()),
             grouped(
-                record
-                    .resources
+                resources
                     .iter()
                     .filter(|resource| resource.mode.is_some())
                     .count() as u64,
@@ -122,6 +127,15 @@ fn list_runs(global: &Global, runs: &[Run]) -> Exit {
         .to_string(),
     );
     Exit::Done
+}
+
+fn summaries(run: &Run) -> Vec<crate::staging::ResourceSummary> {
+    let names = run.resources().unwrap_or_default();
+    names
+        .iter()
+        .filter_map(|name| run.manifest(name).ok().flatten())
+        .map(|manifest| (&manifest).into())
+        .collect()
 }
 
 fn list_resources(global: &Global, run: &Run) -> Result<Exit, Failure> {

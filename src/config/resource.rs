@@ -254,6 +254,12 @@ fn read_for_each(
 }
 
 fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach, scope: &Scope) {
+    if resource.cursor.is_some() {
+        block.problem(
+            block.at(),
+            "a resource with `for_each` has no `cursor`: it is read for the ids that the other resource showed",
+        );
+    }
     let placeholder = for_each.placeholder.as_str();
     let in_path = resource.path.placeholders().any(|name| name == placeholder);
     let queries = [&resource.query, &resource.delta_query].map(|query| {
