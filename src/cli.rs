@@ -233,7 +233,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Overwrite what is there
+    /// Overwrite pipeline.toml (.env and .gitignore stay)
     #[arg(long)]
     pub(crate) force: bool,
 }

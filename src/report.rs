@@ -67,6 +67,17 @@ impl RunReport {
         self.rejected_429 = rejected_429;
         self.resources.clone_from(&record.resources);
         self.rate.clone_from(&record.rate);
+        // Why a run was stopped is told once, not for each resource that it left.
+        let incomplete = (record.resources.iter())
+            .filter(|resource| resource.is_incomplete() && resource.state != "stopped");
+        self.errors.extend(incomplete.map(|resource| {
+            format!(
+                "{} is {}: {}",
+                resource.name,
+                resource.state,
+                resource.notes.join("; ")
+            )
+        }));
     }
 
     /// Adds counts, table by table.

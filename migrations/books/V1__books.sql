@@ -16,13 +16,13 @@ CREATE INDEX run_seq ON pipeline.run (seq);
 COMMENT ON TABLE pipeline.run IS 'Extractions that were loaded here, as their run.json tells.';
 COMMENT ON COLUMN pipeline.run.run_id IS 'The run, by its start in UTC, such as 20261123T020000Z.';
 COMMENT ON COLUMN pipeline.run.seq IS 'Its place in the order of runs.';
-COMMENT ON COLUMN pipeline.run.mode IS 'What was asked for: auto, full, delta, since, window.';
-COMMENT ON COLUMN pipeline.run.state IS 'complete, drifted or partial: the worst of its resources.';
+COMMENT ON COLUMN pipeline.run.mode IS 'full: every resource was read in full; delta: not so; null: it was still open.';
+COMMENT ON COLUMN pipeline.run.state IS 'complete, partial, stopped, failed; open: it was still open when it was loaded.';
 COMMENT ON COLUMN pipeline.run.version IS 'The cursus that read it.';
 COMMENT ON COLUMN pipeline.run.started_at IS 'When it began.';
 COMMENT ON COLUMN pipeline.run.finished_at IS 'When it ended; null: it was still open when it was loaded.';
 COMMENT ON COLUMN pipeline.run.hits IS 'Requests that it cost.';
-COMMENT ON COLUMN pipeline.run.selection IS 'The resources chosen: an array of names; null: all.';
+COMMENT ON COLUMN pipeline.run.selection IS 'What was asked for: select, exclude, full.';
 
 CREATE TABLE pipeline.load (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -66,10 +66,10 @@ COMMENT ON COLUMN pipeline.load.window_start IS 'Begin of what a delta asked for
 COMMENT ON COLUMN pipeline.load.window_end IS 'Server time up to which the data are known.';
 COMMENT ON COLUMN pipeline.load.cursor IS 'Where the next delta goes on; null: the read did not move it.';
 COMMENT ON COLUMN pipeline.load.loaded_at IS 'When it was loaded.';
-COMMENT ON COLUMN pipeline.load.staged IS 'Rows that the pages gave, before repeats were removed.';
+COMMENT ON COLUMN pipeline.load.staged IS 'Distinct rows that the pages gave.';
 COMMENT ON COLUMN pipeline.load.inserted IS 'Rows that were new.';
 COMMENT ON COLUMN pipeline.load.updated IS 'Rows that differed.';
-COMMENT ON COLUMN pipeline.load.unchanged IS 'Rows that were the same, or older than what is there.';
+COMMENT ON COLUMN pipeline.load.unchanged IS 'Rows that were the same.';
 COMMENT ON COLUMN pipeline.load.deleted IS 'Rows that left.';
 COMMENT ON COLUMN pipeline.load.out_of_scope IS 'Rows that a rule of pipeline.toml keeps out.';
 COMMENT ON COLUMN pipeline.load.quarantined IS 'Rows that went to quarantine.';
@@ -98,7 +98,7 @@ CREATE TABLE pipeline.quarantine (
 CREATE INDEX quarantine_schema_name_table_name ON pipeline.quarantine (schema_name, table_name);
 CREATE INDEX quarantine_run_id ON pipeline.quarantine (run_id);
 COMMENT ON TABLE pipeline.quarantine IS 'Rows that do not fit and wait. The record itself is in the staging directory, at the place named here.';
-COMMENT ON COLUMN pipeline.quarantine.id IS 'Number for the quarantine commands.';
+COMMENT ON COLUMN pipeline.quarantine.id IS 'Order of writing.';
 COMMENT ON COLUMN pipeline.quarantine.schema_name IS 'The schema of the mirror.';
 COMMENT ON COLUMN pipeline.quarantine.run_id IS 'The run that brought it.';
 COMMENT ON COLUMN pipeline.quarantine.resource IS 'The resource.';
@@ -109,7 +109,7 @@ COMMENT ON COLUMN pipeline.quarantine.element_index IS 'Its place in the nested 
 COMMENT ON COLUMN pipeline.quarantine.key IS 'Its key as far as it could be read: column name to value.';
 COMMENT ON COLUMN pipeline.quarantine.column_name IS 'The column at fault; null: the whole row.';
 COMMENT ON COLUMN pipeline.quarantine.pointer IS 'Where the value lies in the record.';
-COMMENT ON COLUMN pipeline.quarantine.code IS 'type, null, orphan (its parent is missing; retried by itself), key, json.';
+COMMENT ON COLUMN pipeline.quarantine.code IS 'type, null, orphan (its parent is missing; retried by itself), key, where, json.';
 COMMENT ON COLUMN pipeline.quarantine.reason IS 'Why, in words, without the value.';
 COMMENT ON COLUMN pipeline.quarantine.created_at IS 'When it came here.';
 COMMENT ON COLUMN pipeline.quarantine.attempts IS 'Times that it was tried.';
@@ -131,7 +131,7 @@ COMMENT ON COLUMN pipeline.prune_candidate.run_id IS 'The run that missed them.'
 COMMENT ON COLUMN pipeline.prune_candidate.resource IS 'The resource.';
 COMMENT ON COLUMN pipeline.prune_candidate.table_name IS 'The table.';
 COMMENT ON COLUMN pipeline.prune_candidate.key IS 'The row''s key: column name to value.';
-COMMENT ON COLUMN pipeline.prune_candidate.reason IS 'Why it would go: absent, where, parent, within.';
+COMMENT ON COLUMN pipeline.prune_candidate.reason IS 'Why it would go, in words.';
 COMMENT ON COLUMN pipeline.prune_candidate.created_at IS 'When the guard held it back.';
 COMMENT ON COLUMN pipeline.prune_candidate.approved_at IS 'When its delete was approved; null: not yet.';
 

@@ -166,19 +166,8 @@ async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
 pub(super) fn finish(global: &Global, report: &RunReport) {
     if global.json {
         super::print_json(report);
-        return;
-    }
-    if let Some(run) = &report.run_id {
+    } else if let Some(run) = &report.run_id {
         super::print_line(&resources_table(&report.resources).to_string());
-        for resource in report
-            .resources
-            .iter()
-            .filter(|resource| resource.is_incomplete())
-        {
-            for note in &resource.notes {
-                super::print_line(&format!("{}: {note}", resource.name));
-            }
-        }
         let duration = std::time::Duration::from_millis(report.duration_ms);
         super::print_line(&format!(
             "run {run}: {}, {} hits, {} rejected by the API, {}",

@@ -105,10 +105,8 @@ pub(super) async fn run(
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
     }
-    if !global.json {
-        for error in &report.errors {
-            super::eprint_line(&format!("error: {error}"));
-        }
+    for error in &report.errors {
+        super::eprint_line(&format!("error: {error}"));
     }
     Ok(outcome.exit)
 }

@@ -53,7 +53,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     let runs = settings.staging.runs()?;
     let history = History::read(config, &runs)?;
     let (mirror, database) = match read_mirror(settings).await {
-        Ok(Some(mirror)) => (Some(mirror), "up to date with this program".to_owned()),
+        Ok(Some(mirror)) => (Some(mirror), "reachable".to_owned()),
         Ok(None) => (None, "nothing was ever loaded there".to_owned()),
         Err(failure) => (None, chain(failure.error.as_ref())),
     };

@@ -88,9 +88,9 @@ pub enum Outcome {
     Complete,
     /// Some resource is not.
     Partial,
-    /// It was stopped before its end: hits used up, or a signal.
+    /// Its hits were used up before its end.
     Stopped,
-    /// Nothing could be read.
+    /// An error ended it.
     Failed,
 }
 
