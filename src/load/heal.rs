@@ -92,7 +92,7 @@ pub(super) async fn heal(
         )
         .await?;
         run_one(&statements.dedupe()).await?;
-        run_one(&statements.create_diff_of_absent()).await?;
+        run_one(&statements.create_diff_of_orphans(schema)).await?;
         for (_, statement) in statements.take_orphans() {
             run_one(&statement).await?;
         }

@@ -255,17 +255,24 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// The staged rows that the table does not have: what waited never overwrites what came meanwhile.
-    pub(super) fn create_diff_of_absent(&self) -> String {
+    /// The staged rows that wait as orphans and that the table does not have: what waited never overwrites what came
+    /// meanwhile, and brings no neighbour of its record with it.
+    pub(super) fn create_diff_of_orphans(&self, schema: &str) -> String {
+        let literal = |text: &str| text.replace('\'', "''");
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
-             FROM {} AS s WHERE staged_state = {} AND NOT EXISTS (SELECT FROM {} AS t WHERE {})",
+             FROM {} AS s WHERE staged_state = {} AND NOT EXISTS (SELECT FROM {} AS t WHERE {}) \
+             AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
+             AND q.code = 'orphan' AND q.key = {})",
             self.diff(),
             list(&self.columns),
             self.staged(),
             RowState::InScope as i16,
             self.target,
-            same("t", "s", &self.key)
+            same("t", "s", &self.key),
+            literal(schema),
+            literal(self.mapping.table.name.as_str()),
+            self.mapping.key_object("s"),
         )
     }
 
