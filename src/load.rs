@@ -34,7 +34,7 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use pending::{Pending, pending, supersedes};
+pub use pending::{Pending, pending};
 
 use books::Books;
 use merge::Merged;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
-use crate::staging::{Manifest, Mode, Run, RunId, StagingError, State, Window, hex};
+use crate::staging::{Manifest, Run, RunId, StagingError, Window, hex};
 
 /// What staging knows of earlier reads, newest first, for each resource.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +106,7 @@ impl History {
         self.of(resource)
             .iter()
             .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| read.manifest.mode == Mode::Full && read.manifest.state == State::Complete)
+            .find(|read| read.manifest.is_proof())
     }
 }
 

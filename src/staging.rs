@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
 pub(crate) use page::hex;
-pub use page::{PageMeta, ResourceWriter, StagedResource};
+pub use page::{ResourceWriter, StagedResource};
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
 
 /// The root of all runs.

@@ -8,9 +8,7 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{
-    LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending, supersedes,
-};
+use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
@@ -182,7 +180,7 @@ pub(super) async fn pending_runs(
 
 fn is_superseding(run: &Run, resource: &Name) -> bool {
     // One that cannot be read fails by itself when it is loaded.
-    matches!(run.manifest(resource), Ok(Some(manifest)) if supersedes(&manifest))
+    matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_proof())
 }
 
 async fn waiting(

@@ -4,7 +4,7 @@ use roaring::RoaringTreemap;
 
 use crate::config::Resource;
 use crate::plan::{self, Decision, Step};
-use crate::staging::{Mode, State};
+use crate::staging::Mode;
 
 use super::{ExtractError, Reading, ids};
 
@@ -32,9 +32,10 @@ impl Reading<'_> {
             Some(ids) => ids,
             None => self.ids_of_run(parent).await?,
         };
-        let parent_is_whole = self.run.manifest(&parent.name)?.is_some_and(|manifest| {
-            manifest.mode == Mode::Full && manifest.state == State::Complete
-        });
+        let parent_is_whole = self
+            .run
+            .manifest(&parent.name)?
+            .is_some_and(|manifest| manifest.is_proof());
         let last_whole = self
             .history
             .newest_whole(&resource.name, &own_hash)

@@ -198,7 +198,7 @@ impl Reader<'_> {
         let known =
             (self.known.iter()).find(|known| known.page == page && known.slice == slice.name);
         if let Some(known) = known {
-            return self.read_back(known);
+            return self.read_back(known).await;
         }
         let inspector = Inspector::new(
             self.question.resource,
@@ -252,12 +252,18 @@ impl Reader<'_> {
     }
 
     /// A page that needs no request any more.
-    fn read_back(&self, entry: &PageEntry) -> Result<Fetched, ReadError> {
-        let mut body = Vec::new();
-        self.writer.read_back(entry, &mut body)?;
-        let facts = Inspector::new(self.question.resource, None)
-            .inspect(&body)
-            .map_err(|_| ReadError::Thread)?;
+    async fn read_back(&self, entry: &PageEntry) -> Result<Fetched, ReadError> {
+        let (writer, page) = (Arc::clone(&self.writer), entry.clone());
+        let inspector = Inspector::new(self.question.resource, None);
+        let facts = tokio::task::spawn_blocking(move || {
+            let mut body = Vec::new();
+            writer.read_back(&page, &mut body)?;
+            inspector
+                .inspect(&body)
+                .map_err(|problem| writer.unreadable(&page, &problem))
+        })
+        .await
+        .map_err(|_| ReadError::Thread)??;
         self.task.page();
         Ok(Fetched {
             facts,

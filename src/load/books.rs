@@ -7,7 +7,7 @@ use tokio_postgres::{GenericClient, Transaction};
 
 use crate::config::Config;
 use crate::name::Name;
-use crate::staging::{Manifest, Mode, Run};
+use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
 use super::decode::{Decoded, Unfit};
@@ -248,8 +248,7 @@ impl Books<'_> {
         staged: &str,
         manifest: &Manifest,
     ) -> Result<(), LoadError> {
-        let everything =
-            manifest.mode == Mode::Full && manifest.state == crate::staging::State::Complete;
+        let everything = manifest.is_proof();
         let key = mapping.key_object("s");
         let statement = if everything {
             "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()

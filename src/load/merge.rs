@@ -9,7 +9,7 @@ use tokio_postgres::Transaction;
 
 use crate::config::PruneConfig;
 use crate::name::Name;
-use crate::staging::{Manifest, Mode, StagedResource, State};
+use crate::staging::{Manifest, StagedResource};
 use crate::template::Values;
 
 use super::books::{self, Books};
@@ -257,7 +257,7 @@ pub(super) async fn prune(
     guard: Option<PruneConfig>,
     merged: &mut Merged,
 ) -> Result<(), LoadError> {
-    let is_proof = merged.is_proof();
+    let is_proof = merged.manifest.is_proof();
     for MergedTable {
         mapping,
         counts,
@@ -286,13 +286,6 @@ pub(super) async fn leave(
 ) -> Result<(), LoadError> {
     let table = Table::new(transaction, books, mapping);
     table.delete(&[Gone::Outside], guard, counts, false).await
-}
-
-impl Merged {
-    /// Whether absence from it proves that a row is gone.
-    fn is_proof(&self) -> bool {
-        self.manifest.mode == Mode::Full && self.manifest.state == State::Complete
-    }
 }
 
 impl<'a> Table<'a> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::name::Name;
-use crate::staging::{Manifest, Mode, Run, StagingError, State};
+use crate::staging::{Run, StagingError};
 
 use super::books::Loaded;
 use super::error::LoadError;
@@ -37,7 +37,7 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
             }
             match run.manifest(&resource.name) {
                 Ok(None) => continue,
-                Ok(Some(manifest)) if supersedes(&manifest) => {
+                Ok(Some(manifest)) if manifest.is_proof() => {
                     full.insert((seq, &resource.name));
                 }
                 // One that cannot be read waits too, and fails by itself when it is loaded.
@@ -92,9 +92,4 @@ fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-/// A complete full read holds all that reads before it held.
-pub fn supersedes(manifest: &Manifest) -> bool {
-    manifest.mode == Mode::Full && manifest.state == State::Complete
 }

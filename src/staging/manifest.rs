@@ -117,3 +117,10 @@ pub struct Manifest {
     /// Last answer.
     pub finished_at: Timestamp,
 }
+
+impl Manifest {
+    /// Whether it is a complete full read: it holds all that reads before it held, and what is absent from it is gone.
+    pub fn is_proof(&self) -> bool {
+        self.mode == Mode::Full && self.state == State::Complete
+    }
+}

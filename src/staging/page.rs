@@ -19,9 +19,6 @@ use super::{StagingError, files};
 const JOURNAL: &str = "pages.jsonl";
 const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
 
-/// What is known of a page besides its bytes.
-pub type PageMeta = PageEntry;
-
 /// Stages the pages of one resource of one run. All methods block.
 #[derive(Debug)]
 pub struct ResourceWriter {
@@ -64,6 +61,11 @@ impl ResourceWriter {
         read_page(&self.directory, page, body)
     }
 
+    /// The error for a page whose bytes are those received, but no records can be read from them.
+    pub fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
+        unreadable(&self.directory, page, problem)
+    }
+
     /// Takes everything back that is staged of the resource.
     pub(super) fn discard(directory: &Path) -> Result<(), StagingError> {
         match std::fs::remove_dir_all(directory) {
@@ -75,7 +77,7 @@ impl ResourceWriter {
     }
 
     /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here.
-    pub fn write(&self, body: &[u8], mut entry: PageMeta) -> Result<PageEntry, StagingError> {
+    pub fn write(&self, body: &[u8], mut entry: PageEntry) -> Result<PageEntry, StagingError> {
         entry.bytes = body.len() as u64;
         entry.sha256 = hex(&Sha256::digest(body));
         let folder = self.slice_folder(entry.slice.as_deref())?;
@@ -180,16 +182,20 @@ impl StagedResource {
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
     pub fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
-        StagingError::Broken {
-            path: self.directory.join(inside(page)),
-            problem: problem.to_owned(),
-            advice: EXTRACT_AGAIN,
-        }
+        unreadable(&self.directory, page, problem)
     }
 
     /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
     pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
         read_page(&self.directory, page, body)
+    }
+}
+
+fn unreadable(directory: &Path, page: &PageEntry, problem: &str) -> StagingError {
+    StagingError::Broken {
+        path: directory.join(inside(page)),
+        problem: problem.to_owned(),
+        advice: EXTRACT_AGAIN,
     }
 }
 

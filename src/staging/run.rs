@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journal::PageEntry;
-use super::manifest::{Manifest, Mode, State};
+use super::manifest::{Manifest, Mode};
 use super::page::{ResourceWriter, StagedResource, hex};
 use super::{StagingError, files};
 use crate::name::Name;
@@ -393,10 +393,5 @@ impl Run {
         };
         let directory = self.directory.join(resource.as_str());
         StagedResource::open(directory, manifest).map(Some)
-    }
-
-    /// What a summary says of a resource, from its manifest if it has one.
-    pub fn state_of(&self, resource: &Name) -> Result<Option<State>, StagingError> {
-        Ok(self.manifest(resource)?.map(|manifest| manifest.state))
     }
 }
