@@ -201,6 +201,8 @@ fn pages(
             fetched_at: now,
             server_date: None,
             duration_ms: 1,
+            per_page: None,
+            attempts: 1,
             replaces: None,
         };
         bytes += writer.write(body.as_bytes(), entry)?.bytes;

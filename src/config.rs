@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
 pub use record::{Source, Where};
-pub use resource::{Cursor, ForEach, QueryParameter, Resource};
+pub use resource::{Cursor, ForEach, Paging, QueryParameter, Resource};
 pub use table::{Derive, Reference, SqlFile, Table};
 
 use crate::assets;

@@ -3,18 +3,20 @@
 //! Resources are read at the same time: the client's limiter decides who is next. One that fans out over
 //! another's ids waits for it.
 
+mod answered;
 mod clock;
 mod fan_out;
 mod ids;
 mod inspect;
+mod page;
 mod read;
+mod scan;
 mod slices;
-
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
@@ -28,13 +30,10 @@ use crate::staging::{
     Window,
 };
 
+use answered::Answered;
 use clock::ServerClock;
 use ids::StagedIds;
-use read::{Answered, Question, ReadError, Reader};
-
-/// How far beyond the present a window reaches, so that a row that changes while we read stays in it:
-/// only rows that enter can then shift the pages, and those that enter push others down, never out.
-const WINDOW_BEYOND: SignedDuration = SignedDuration::from_hours(366 * 24);
+use read::{Question, ReadError, Reader};
 
 /// What a run is to read.
 pub struct Extraction<'a> {
@@ -84,7 +83,9 @@ impl From<ReadError> for ExtractError {
         match error {
             ReadError::Api(error) => Self::Api(error),
             ReadError::Staging(error) => Self::Staging(error),
-            error @ ReadError::Thread => Self::Internal(error.to_string()),
+            error @ (ReadError::Thread | ReadError::FilterIgnored { .. }) => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }
@@ -172,6 +173,14 @@ fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Val
         .into_iter()
         .map(|(name, figure)| (name.to_owned(), figure.into()))
         .collect()
+}
+
+/// Where windows without an end end: more than a year beyond the present, so that a row that changes while we read
+/// stays inside; and on a new year's day, so that a process that goes on asks as the one before it.
+fn far(now: Timestamp) -> Timestamp {
+    let year = TimeZone::UTC.to_datetime(now).year().saturating_add(2);
+    let day = jiff::civil::date(year.min(9998), 1, 1).at(0, 0, 0, 0);
+    TimeZone::UTC.to_timestamp(day).unwrap_or(Timestamp::MAX)
 }
 
 struct Reading<'a> {
@@ -290,7 +299,7 @@ impl Reading<'_> {
         }
         match read {
             Ok(summary) => Ok(summary),
-            Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
+            Err(error) if !error.is_fatal_for_run() => {
                 error!(resource = %name, "not read: {}", chain(&error));
                 Ok(ResourceSummary::without_pages(
                     name.clone(),
@@ -315,53 +324,41 @@ impl Reading<'_> {
             resource.name.as_str(),
             &format!("{mode}: {}", decision.reason),
         );
-        let (query, range) = match (&decision.step, &resource.cursor) {
-            (Step::Delta { start, end }, Some(cursor)) => {
-                let end = end.unwrap_or_else(|| {
-                    Timestamp::now()
-                        .max(*start)
-                        .saturating_add(WINDOW_BEYOND)
-                        .unwrap_or(Timestamp::MAX)
-                });
-                (
-                    &resource.delta_query,
-                    Some((cursor.field.clone(), *start, end)),
-                )
+        let now = self.clock.known_now();
+        let far = far(now.unwrap_or(started_at));
+        let (query, window) = match &decision.step {
+            Step::Delta { start, end } => {
+                let end = end.unwrap_or(far);
+                (&resource.delta_query, Some(Window { start: *start, end }))
             }
             _ => (&resource.query, None),
         };
         let question = Question {
             resource,
             slices: slices::slices(config, resource, query, ids),
-            range,
+            window,
             page_size: resource.page_size.unwrap_or(config.api.page_size),
+            now,
+            far,
         };
-        let (writer, known) = self.run.writer(&resource.name)?;
         let clock = |date| self.clock.tell(date);
-        let mut reader = Reader {
-            client: &self.extraction.client,
-            question: &question,
-            writer: Arc::new(writer),
-            known,
-            task: &task,
-            clock: &clock,
-            in_flight: config.api.max_in_flight,
+        let reader = |staged| {
+            Reader::new(
+                &self.extraction.client,
+                &question,
+                staged,
+                &task,
+                config.api.max_in_flight,
+                &clock,
+            )
         };
-        if !reader.knows_its_question() && !reader.known.is_empty() {
+        let mut reading = reader(self.run.writer(&resource.name)?);
+        if !reading.knows_its_question() {
             self.run.discard(&resource.name)?;
-            let (writer, known) = self.run.writer(&resource.name)?;
-            reader.writer = Arc::new(writer);
-            reader.known = known;
+            reading = reader(self.run.writer(&resource.name)?);
         }
-        let answered = reader.read().await?;
-        let manifest = self.manifest(
-            &question,
-            decision,
-            mode,
-            answered,
-            &reader.writer,
-            started_at,
-        )?;
+        let (answered, writer) = reading.read().await?;
+        let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
         self.run.seal(&manifest)?;
         for note in &manifest.evidence.notes {
             warn!(resource = %resource.name, "{note}");
@@ -380,16 +377,16 @@ impl Reading<'_> {
         question: &Question<'_>,
         decision: &Decision,
         mut mode: Mode,
-        answered: Answered,
+        mut answered: Answered,
         writer: &crate::staging::ResourceWriter,
         started_at: Timestamp,
     ) -> Result<Manifest, ReadError> {
         let resource = question.resource;
         let request_hash = plan::request_hash(self.extraction.config, resource);
-        let mut state = answered.state();
+        let mut state = answered.state(question.needed());
         let mut evidence = answered.evidence;
         if answered.outside > 0 {
-            let field = question.range.as_ref().map_or("", |(field, ..)| field);
+            let field = resource.cursor.as_ref().map_or("", |cursor| &cursor.field);
             let outside = answered.outside;
             // A stray record is told; when most of them are from before the window, all were sent. What a delta's
             // query gives is never proof that a row is gone.
@@ -406,13 +403,13 @@ impl Reading<'_> {
             }
         }
         let reached = answered.first_date;
-        let window = question.range.as_ref().map(|(_, start, end)| Window {
-            start: *start,
-            end: reached.map_or(*end, |reached| reached.min(*end)),
+        let window = question.window.map(|Window { start, end }| Window {
+            start,
+            end: reached.map_or(end, |reached| reached.min(end)),
         });
-        if let (Some((_, _, end)), Some(reached)) = (&question.range, reached)
+        if let (Some(Window { end, .. }), Some(reached)) = (question.window, reached)
             && matches!(decision.step, Step::Delta { end: None, .. })
-            && *end < reached
+            && end < reached
         {
             state = State::Partial;
             evidence.notes.push(

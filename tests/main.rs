@@ -44,3 +44,4 @@ mod usage;
 
 /// What people read.
 mod commands;
+mod completeness;

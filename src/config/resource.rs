@@ -34,6 +34,8 @@ pub struct Resource {
     pub timeout: Option<Duration>,
     /// The order to ask for; `None` where the API documents none.
     pub sort: Option<String>,
+    /// How pages follow one another.
+    pub paging: Paging,
     /// Where in a record its id is.
     pub id: Pointer,
     /// One request (or a batch) for each id of another resource.
@@ -59,6 +61,15 @@ pub struct Cursor {
     pub field: String,
     /// How far a window reaches behind the cursor.
     pub lookback: Duration,
+}
+
+/// How the pages of a list follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// Each from the last id of the one before, by `range[id]`: rows that come and go move nothing.
+    Ids,
+    /// By `page[number]`.
+    Numbers,
 }
 
 /// Fan-out over the ids of another resource.
@@ -144,6 +155,7 @@ fn read_one(
             .map(|id| id.value),
         None => Some(Pointer::key("id")),
     };
+    let paging = read_paging(block, sort.as_deref(), id.as_ref(), query.as_deref());
     let after = names.list(block, "after", name.as_ref());
     let min_age = block.duration("min_age").unwrap_or_default();
     let page_size = block
@@ -170,6 +182,7 @@ fn read_one(
         page_size,
         timeout,
         sort,
+        paging,
         after,
         at: block.at(),
         name: name?,
@@ -181,6 +194,32 @@ fn read_one(
         check_fan_out(block, &resource, for_each, scope);
     }
     Some(resource)
+}
+
+/// By ids where the API can: ordered by falling ids, which are in the field `id`.
+fn read_paging(
+    block: &Section<'_>,
+    sort: Option<&str>,
+    id: Option<&Pointer>,
+    query: Option<&[QueryParameter]>,
+) -> Paging {
+    let ranges = query.unwrap_or_default();
+    let can = sort == Some("-id")
+        && id == Some(&Pointer::key("id"))
+        && !ranges.iter().any(|parameter| parameter.name == "range[id]");
+    let Some(text) = block.text("paging") else {
+        return if can { Paging::Ids } else { Paging::Numbers };
+    };
+    match text.value {
+        "numbers" => return Paging::Numbers,
+        "ids" if can => return Paging::Ids,
+        "ids" => block.problem(
+            text.at,
+            "`paging` = \"ids\" needs `sort` = \"-id\", `id` = \"/id\" and no `range[id]` in `query`",
+        ),
+        _ => block.problem(text.at, "`paging` is \"ids\" or \"numbers\""),
+    }
+    Paging::Numbers
 }
 
 fn read_path(block: &Section<'_>, scope: &Scope, slice: Slice<'_>) -> Option<Template> {

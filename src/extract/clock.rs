@@ -28,6 +28,13 @@ impl ServerClock {
         self.tell(Timestamp::now());
     }
 
+    /// The server's time to the second, as it tells it, if an answer has.
+    pub(super) fn known_now(&self) -> Option<Timestamp> {
+        let ahead = (*self.0.borrow())?;
+        let now = Timestamp::now().saturating_add(ahead).ok()?;
+        Timestamp::from_second(now.as_second()).ok()
+    }
+
     pub(super) async fn now(&self) -> Timestamp {
         let mut known = self.0.subscribe();
         let ahead = known

@@ -35,7 +35,7 @@ impl StagedIds {
 
 /// Ids that `resource` showed in one run, if it is final there. Blocks.
 pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, StagingError> {
-    let inspector = Inspector::new(resource, None);
+    let inspector = Inspector::new(resource, None, None);
     let mut ids = RoaringTreemap::new();
     let mut body = Vec::new();
     if let Some(staged) = run.staged(&resource.name)? {

@@ -6,6 +6,8 @@ use crate::config::Resource;
 use crate::pointer::Pointer;
 use crate::walk::Walker;
 
+use super::slices::Filter;
+
 /// What is known of a page from its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PageFacts {
@@ -15,6 +17,8 @@ pub(super) struct PageFacts {
     pub(super) ids: Vec<i64>,
     /// Records that changed before the window: the server ignores the range.
     pub(super) outside: u64,
+    /// Records of ids that were not asked for: the server ignores the filter.
+    pub(super) strangers: u64,
 }
 
 /// Reads page facts from bodies of one resource.
@@ -23,17 +27,30 @@ pub(super) struct Inspector {
     walker: Walker,
     id: usize,
     window: Option<(usize, Timestamp)>,
+    filter: Option<(usize, Filter)>,
 }
 
 impl Inspector {
-    /// For pages of `resource`; in a window, records must not be older than its start.
-    pub(super) fn new(resource: &Resource, window_start: Option<Timestamp>) -> Self {
+    /// For pages of `resource`; in a window, records must not be older than its start, and with a filter of no other
+    /// ids.
+    pub(super) fn new(
+        resource: &Resource,
+        window_start: Option<Timestamp>,
+        filter: Option<&Filter>,
+    ) -> Self {
         let mut walker = Walker::default();
         let id = walker.add(&resource.id);
         let window = window_start
             .zip(resource.cursor.as_ref())
             .map(|(start, cursor)| (walker.add(&Pointer::key(&cursor.field)), start));
-        Self { walker, id, window }
+        let filter =
+            filter.map(|filter| (walker.add(&Pointer::key(&filter.field)), filter.clone()));
+        Self {
+            walker,
+            id,
+            window,
+            filter,
+        }
     }
 
     /// The facts of a body, or why it is no page; never quotes the body.
@@ -56,6 +73,12 @@ impl Inspector {
                     && time < start
                 {
                     facts.outside += 1;
+                }
+                if let Some((slot, filter)) = &self.filter
+                    && let Some(id) = slots[*slot].and_then(|raw| raw.parse().ok())
+                    && filter.ids.binary_search(&id).is_err()
+                {
+                    facts.strangers += 1;
                 }
                 objects &= slots.iter().any(Option::is_some);
             })
@@ -92,7 +115,7 @@ mod tests {
     fn inspector(start: Option<&str>) -> Inspector {
         let config = Config::load(None).unwrap();
         let resource = config.resource("users").unwrap();
-        Inspector::new(resource, start.map(|start| start.parse().unwrap()))
+        Inspector::new(resource, start.map(|start| start.parse().unwrap()), None)
     }
 
     #[test]

@@ -1,53 +1,58 @@
-//! One resource: its slices, their pages in parallel, and the proof that nothing is missing.
+//! One resource of one run: its lists are read to their end, each page is staged, and it is known what is missing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use roaring::RoaringTreemap;
 
 use crate::api::{self, ApiError};
-use crate::config::Resource;
+use crate::config::{Paging, Resource};
 use crate::progress::Task;
-use crate::staging::{Evidence, PageEntry, ResourceWriter, StagingError, State};
+use crate::proof::{Answers, Seen};
+use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
 
-use super::inspect::{Inspector, PageFacts};
+use super::answered::Answered;
+use super::page::Files;
+use super::scan::{self, Ask, Scanned};
 use super::slices::Slice;
+
+/// A list without an order is asked for anew from the time of the last answer, so many times: more rows than a page
+/// holds would have to change between two answers for it not to end.
+const WINDOWS: usize = 6;
 
 /// How a resource is asked for in this run.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub(super) resource: &'a Resource,
     pub(super) slices: Vec<Slice>,
-    /// `range[field]` of a delta, both ends.
-    pub(super) range: Option<(String, Timestamp, Timestamp)>,
+    /// What a delta ranges over.
+    pub(super) window: Option<Window>,
     pub(super) page_size: u32,
+    /// The server's time, where a full read is in windows of it.
+    pub(super) now: Option<Timestamp>,
+    /// Where windows without an end end: beyond the present, so that a row that changes meanwhile stays inside.
+    pub(super) far: Timestamp,
 }
 
-/// What reading a resource gave.
-#[derive(Debug, Default)]
-pub(super) struct Answered {
-    pub(super) pages: u64,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-    pub(super) hits: u64,
-    pub(super) evidence: Evidence,
-    pub(super) ids: RoaringTreemap,
-    pub(super) missing: bool,
-    /// Every page was read, but the count is no proof: rows came and went, or no total was told.
-    pub(super) unproven: bool,
-    /// The server's time at the first answer.
-    pub(super) first_date: Option<Timestamp>,
-    pub(super) outside: u64,
+impl Question<'_> {
+    /// What must be proven where windows of time are asked for: the window of a delta, or all time until well after
+    /// the start, so that a window which ended at the start is not enough.
+    pub(super) fn needed(&self) -> Window {
+        self.window.unwrap_or(Window {
+            start: Timestamp::UNIX_EPOCH,
+            end: self.far,
+        })
+    }
 }
 
-impl Answered {
-    pub(super) fn state(&self) -> State {
-        match (self.missing, self.unproven) {
-            (true, _) => State::Partial,
-            (false, true) => State::Drifted,
-            (false, false) => State::Complete,
+impl ReadError {
+    /// Whether it ends the run, and not only this resource.
+    pub(super) fn is_fatal_for_run(&self) -> bool {
+        match self {
+            Self::Api(error) => error.is_fatal_for_run(),
+            Self::FilterIgnored { .. } => false,
+            Self::Staging(_) | Self::Thread => true,
         }
     }
 }
@@ -60,6 +65,11 @@ pub(super) enum ReadError {
     #[error(transparent)]
     Staging(#[from] StagingError),
     #[error(
+        "the API ignores `{parameter}`: it also sends records of others, and would send all of them for every batch of ids; \
+         read this resource without `for_each`"
+    )]
+    FilterIgnored { parameter: String },
+    #[error(
         "a thread that writes staged pages ended early; this is a fault of cursus, please report it"
     )]
     Thread,
@@ -70,361 +80,238 @@ pub(super) struct Reader<'a> {
     pub(super) client: &'a api::Client,
     pub(super) question: &'a Question<'a>,
     pub(super) writer: Arc<ResourceWriter>,
-    /// Pages that an earlier process staged in this run.
-    pub(super) known: Vec<PageEntry>,
     pub(super) task: &'a Task,
-    /// Pages of a slice that are asked for at once.
-    pub(super) in_flight: usize,
+    in_flight: usize,
     /// Called with the server's time at each answer.
     pub(super) clock: &'a (dyn Fn(Timestamp) + Sync),
+    answered: Mutex<Answered>,
+    pub(super) files: Mutex<Files>,
+    used_up: Mutex<Option<ApiError>>,
 }
 
-struct Fetched {
-    entry: PageEntry,
-    facts: PageFacts,
-    per_page: Option<u64>,
-    date: Option<Timestamp>,
-    attempts: u64,
+/// What is paged through at one time: a slice, all of it or in a window.
+pub(super) struct List<'a> {
+    pub(super) slice: &'a Slice,
+    pub(super) window: Option<Window>,
 }
 
-impl Reader<'_> {
-    /// Reads all slices. A slice that fails leaves a hole that is told; an error ends the whole run.
-    pub(super) async fn read(&self) -> Result<Answered, ReadError> {
-        let mut all = Answered::default();
-        let sliced = self.question.resource.for_each.is_some();
-        if sliced {
-            all.evidence.slices = Some(self.question.slices.len() as u64);
-            all.evidence.announced = Some(0);
+impl<'a> Reader<'a> {
+    /// `known` are pages that an earlier process staged in this run.
+    pub(super) fn new(
+        client: &'a api::Client,
+        question: &'a Question<'a>,
+        (writer, known): (ResourceWriter, Vec<PageEntry>),
+        task: &'a Task,
+        in_flight: usize,
+        clock: &'a (dyn Fn(Timestamp) + Sync),
+    ) -> Self {
+        let cursor = question.resource.cursor.as_ref();
+        Self {
+            client,
+            question,
+            writer: Arc::new(writer),
+            task,
+            in_flight,
+            clock,
+            answered: Mutex::new(Answered {
+                answers: Answers::new(cursor.map(|cursor| cursor.field.as_str())),
+                ..Answered::default()
+            }),
+            files: Mutex::new(Files::new(known)),
+            used_up: Mutex::default(),
         }
-        let mut reads: FuturesUnordered<_> = self
-            .question
-            .slices
-            .iter()
-            .map(|slice| self.slice(slice))
-            .collect();
-        while let Some(read) = reads.next().await {
-            all.add(read?);
-        }
-        all.evidence.distinct = all
-            .evidence
-            .distinct
-            .max(if sliced { all.ids.len() } else { 0 });
-        Ok(all)
     }
 
-    async fn slice(&self, slice: &Slice) -> Result<Answered, ReadError> {
-        let mut answered = Answered::default();
-        self.task.expect(1);
-        let first = match self.page(slice, 1).await {
-            Ok(first) => first,
-            Err(error) => {
-                answered.note_failure(slice, 1, error)?;
-                return Ok(answered);
-            }
+    /// Reads all slices. What fails leaves a hole that is told; an error ends the whole run.
+    pub(super) async fn read(self) -> Result<(Answered, Arc<ResourceWriter>), ReadError> {
+        // An API that ignores the ids of a fan-out is found out by the first slice.
+        let (pilot, others) = match self.question.slices.split_first() {
+            Some((pilot, others)) => (Some(pilot), others),
+            None => (None, &[][..]),
         };
-        answered.first_date = first.date;
-        let announced = first.entry.x_total;
-        let rows = first.facts.rows;
-        let mut size = first
-            .per_page
-            .filter(|size| *size > 0)
-            .unwrap_or(u64::from(self.question.page_size));
-        // A server with a smaller page than asked for need not say so.
-        if rows > 0 && rows < size && announced.is_some_and(|announced| announced > rows) {
-            size = rows;
+        if let Some(pilot) = pilot {
+            self.slice(pilot).await?;
         }
-        answered.evidence.announced = announced;
-        answered.evidence.highest_id = descending(&first.facts.ids)
-            .then(|| first.facts.ids.first().copied())
-            .flatten();
-        answered.unproven = announced.is_none();
-        let mut totals = Totals::new(announced);
-        let mut last_rows = rows;
-        answered.take(first);
-        let mut page = 1;
-        // Pages that are known to be there are asked for at once; rows that are added while we read push
-        // others onto pages beyond.
-        loop {
-            let pages = match totals.highest {
-                Some(highest) => highest.div_ceil(size),
-                // Without a total the end is the first empty page.
-                None if last_rows > 0 => page + 1,
-                None => page,
-            };
-            if page >= pages {
-                break;
-            }
-            self.task.expect(pages - page);
-            let mut fetches = futures_util::stream::iter(page + 1..=pages)
-                .map(|page| async move {
-                    let number = u32::try_from(page).unwrap_or(u32::MAX);
-                    (number, self.page(slice, number).await)
-                })
-                .buffer_unordered(self.in_flight);
-            let mut used_up = None;
-            while let Some((number, fetched)) = fetches.next().await {
-                match fetched {
-                    // What is under way has cost its hit: it is staged, and what comes after is denied at once.
-                    Err(ReadError::Api(error)) if error.is_used_up() => {
-                        used_up.get_or_insert(error);
-                    }
-                    Ok(fetched) => {
-                        totals.see(fetched.entry.x_total);
-                        last_rows = fetched.facts.rows;
-                        if !descending(&fetched.facts.ids) {
-                            answered.evidence.highest_id = None;
-                        }
-                        answered.take(fetched);
-                    }
-                    Err(error) => {
-                        last_rows = 0;
-                        answered.note_failure(slice, number, error)?;
-                    }
+        let mut reads: FuturesUnordered<_> = others.iter().map(|slice| self.slice(slice)).collect();
+        while let Some(read) = reads.next().await {
+            read?;
+        }
+        drop(reads);
+        if let Some(error) = locked(&self.used_up).take() {
+            return Err(error.into());
+        }
+        let mut answered = std::mem::take(&mut *locked(&self.answered));
+        if self.question.resource.for_each.is_some() {
+            answered.evidence.slices = Some(self.question.slices.len() as u64);
+            answered.evidence.announced.get_or_insert(0);
+        }
+        answered.evidence.distinct = match answered.evidence.highest_id {
+            Some(highest) => answered.ids.rank(u64::try_from(highest).unwrap_or(0)),
+            None => answered.ids.len(),
+        };
+        Ok((answered, self.writer))
+    }
+
+    async fn slice(&self, slice: &Slice) -> Result<(), ReadError> {
+        let resource = self.question.resource;
+        if resource.sort.is_none() && resource.cursor.is_some() {
+            return self.in_windows(slice).await;
+        }
+        let list = List {
+            slice,
+            window: self.question.window,
+        };
+        if let Some((first, _)) = self.first(&list).await? {
+            self.rest(&list, first).await?;
+        }
+        Ok(())
+    }
+
+    /// Without an order pages prove nothing while rows are added or change places. What has not changed since a
+    /// moment can only shrink; what changed after it is asked for by itself.
+    async fn in_windows(&self, slice: &Slice) -> Result<(), ReadError> {
+        let far = self
+            .question
+            .window
+            .map_or(self.question.far, |window| window.end);
+        let mut start = self.question.window.map(|window| window.start);
+        let mut end = self.question.now.filter(|_| start.is_none());
+        for _ in 0..WINDOWS {
+            let from = start.unwrap_or(Timestamp::UNIX_EPOCH);
+            let earlier = self.earlier_end(slice, from, far);
+            if let Some(end) = earlier.or(end.take()) {
+                let list = List {
+                    slice,
+                    window: Some(Window { start: from, end }),
+                };
+                if let Some((first, _)) = self.first(&list).await? {
+                    self.rest(&list, first).await?;
+                }
+                start = Some(end);
+                if locked(&self.answered).outside > 0 {
+                    return Ok(());
                 }
             }
-            drop(fetches);
-            if let Some(error) = used_up {
-                return Err(error.into());
+            let list = List {
+                slice,
+                window: start.map(|start| Window { start, end: far }),
+            };
+            match self.first(&list).await? {
+                None => return Ok(()),
+                Some((first, _)) if first.is_whole() => return Ok(()),
+                Some((first, date)) => match date {
+                    Some(date) if start.is_none_or(|start| date > start) && date < far => {
+                        end = Some(date);
+                    }
+                    // The window is in the past already, or the server tells no time.
+                    _ => return self.rest(&list, first).await,
+                },
             }
-            page = pages;
         }
-        answered.unproven |= totals.shrank;
-        answered.judge(slice);
-        Ok(answered)
+        Ok(())
     }
 
-    async fn page(&self, slice: &Slice, page: u32) -> Result<Fetched, ReadError> {
-        let request = self.request(slice, page);
-        let known =
-            (self.known.iter()).find(|known| known.page == page && known.slice == slice.name);
-        if let Some(known) = known {
-            return self.read_back(known).await;
-        }
-        let inspector = Inspector::new(
-            self.question.resource,
-            self.question.range.as_ref().map(|(_, start, _)| *start),
-        );
-        let answer = self
-            .client
-            .page(&request, move |body| {
-                inspector.inspect(body).map_err(api::InspectError)
-            })
-            .await?;
-        if let Some(date) = answer.date {
-            (self.clock)(date);
-        }
-        let entry = PageEntry {
-            page,
-            slice: slice.name.clone(),
-            request: request.target(),
-            status: answer.status,
-            rows: answer.inspected.rows,
-            bytes: 0,
-            sha256: String::new(),
-            x_total: answer.total,
-            first_id: answer.inspected.ids.first().copied(),
-            last_id: answer.inspected.ids.last().copied(),
-            fetched_at: answer.received_at,
-            server_date: answer.date,
-            duration_ms: u64::try_from(answer.duration.as_millis()).unwrap_or(u64::MAX),
-            replaces: None,
+    /// Where an earlier process of this run ended a window from `start`.
+    fn earlier_end(&self, slice: &Slice, start: Timestamp, far: Timestamp) -> Option<Timestamp> {
+        let files = locked(&self.files);
+        let pages = files.known.iter().filter(|page| page.slice == slice.name);
+        pages
+            .filter_map(|page| self.window_of(page))
+            .find(|window| window.start == start && window.end < far)
+            .map(|window| window.end)
+    }
+
+    /// Page 1 of a list, with the server's time.
+    async fn first(&self, list: &List<'_>) -> Result<Option<(Seen, Option<Timestamp>)>, ReadError> {
+        self.task.expect(1);
+        let fetched = self.page(list, Ask::page(1)).await;
+        // What refuses the first page of the only slice refuses the resource.
+        let is_all = list.slice.name.is_none() && locked(&self.answered).pages == 0;
+        let fetched = match fetched {
+            Err(error) if is_all => return Err(error),
+            fetched => self.or_hole(list, 1, fetched)?,
         };
-        let writer = Arc::clone(&self.writer);
-        let body = answer.body;
-        let entry = tokio::task::spawn_blocking(move || {
-            let bytes = body.read().map_err(|source| StagingError::Io {
-                doing: "read back",
-                path: "the body of a page".into(),
-                source,
-            })?;
-            writer.write(&bytes, entry)
-        })
-        .await
-        .map_err(|_| ReadError::Thread)??;
-        self.task.page();
-        Ok(Fetched {
-            entry,
-            facts: answer.inspected,
-            per_page: answer.per_page,
-            date: answer.date,
-            attempts: u64::from(answer.attempts),
-        })
-    }
-
-    /// A page that needs no request any more.
-    async fn read_back(&self, entry: &PageEntry) -> Result<Fetched, ReadError> {
-        let (writer, page) = (Arc::clone(&self.writer), entry.clone());
-        let inspector = Inspector::new(self.question.resource, None);
-        let facts = tokio::task::spawn_blocking(move || {
-            let mut body = Vec::new();
-            writer.read_back(&page, &mut body)?;
-            inspector
-                .inspect(&body)
-                .map_err(|problem| writer.unreadable(&page, &problem))
-        })
-        .await
-        .map_err(|_| ReadError::Thread)??;
-        self.task.page();
-        Ok(Fetched {
-            facts,
-            per_page: None,
-            date: entry.server_date,
-            attempts: 1,
-            entry: entry.clone(),
-        })
-    }
-
-    /// Whether the known pages answer today's question; pages of another one would be mixed with them.
-    pub(super) fn knows_its_question(&self) -> bool {
-        self.question.range.is_none()
-            && self.known.iter().all(|known| {
-                let slice = self
-                    .question
-                    .slices
-                    .iter()
-                    .find(|slice| slice.name == known.slice);
-                slice.is_some_and(|slice| self.request(slice, known.page).target() == known.request)
-            })
-    }
-
-    fn request(&self, slice: &Slice, page: u32) -> api::Request {
-        let mut query = slice.query.clone();
-        if let Some((field, start, end)) = &self.question.range {
-            query.push((format!("range[{field}]"), format!("{start:.3},{end:.3}")));
+        let Some((entry, facts)) = fetched else {
+            locked(&self.answered).lost = true;
+            return Ok(None);
+        };
+        let seen = Seen::new(&entry, &facts.ids);
+        let mut answered = locked(&self.answered);
+        let is_first = answered.answers.is_new(&entry);
+        answered.take(&entry, &facts);
+        if is_first {
+            answered.announce(&seen, list.slice.name.is_some());
         }
-        if let Some(sort) = &self.question.resource.sort {
-            query.push(("sort".to_owned(), sort.clone()));
-        }
-        query.push(("page[size]".to_owned(), self.question.page_size.to_string()));
-        query.push(("page[number]".to_owned(), page.to_string()));
-        api::Request {
-            path: slice.path.clone(),
-            query,
-            timeout: self.question.resource.timeout,
-        }
-    }
-}
-
-impl Answered {
-    fn take(&mut self, fetched: Fetched) {
-        self.pages += 1;
-        self.rows += fetched.entry.rows;
-        self.bytes += fetched.entry.bytes;
-        self.hits += fetched.attempts;
-        self.outside += fetched.facts.outside;
-        self.ids.extend(
-            fetched
-                .facts
-                .ids
-                .into_iter()
-                .filter_map(|id| u64::try_from(id).ok()),
-        );
+        Ok(Some((seen, entry.server_date)))
     }
 
-    fn note_failure(
-        &mut self,
-        slice: &Slice,
-        page: u32,
-        error: ReadError,
-    ) -> Result<(), ReadError> {
-        match error {
-            // What refuses the first page of the only slice refuses the resource.
-            ReadError::Api(error)
-                if !error.is_fatal_for_run() && (slice.name.is_some() || page > 1) =>
-            {
-                self.missing = true;
-                let place = slice
-                    .name
-                    .as_ref()
-                    .map_or_else(String::new, |slice| format!(" of {slice}"));
-                self.evidence.notes.push(format!(
-                    "page {page}{place} is missing: {}",
-                    crate::report::chain(&error)
-                ));
-                Ok(())
+    /// Everything after page 1.
+    async fn rest(&self, list: &List<'_>, first: Seen) -> Result<(), ReadError> {
+        if first.is_whole() {
+            return Ok(());
+        }
+        let pages = first
+            .total
+            .map_or(1, |total| total.div_ceil(first.size.max(1)));
+        self.task.expect(pages.saturating_sub(1));
+        let numbered = Mutex::new(vec![first]);
+        let ask = async |ask: Ask| {
+            let number = ask.number;
+            let fetched = self.page(list, ask).await;
+            let Some((entry, facts)) = self.or_hole(list, number, fetched)? else {
+                return Ok(None);
+            };
+            locked(&self.answered).take(&entry, &facts);
+            let seen = Seen::new(&entry, &facts.ids);
+            if seen.is_numbered() {
+                locked(&numbered).push(seen);
             }
-            error => Err(error),
+            Ok(Some(seen))
+        };
+        if self.question.resource.paging == Paging::Ids {
+            match scan::by_ids(first, self.in_flight, ask).await? {
+                Scanned::Through => return Ok(()),
+                Scanned::NotByIds => {
+                    locked(&self.answered).evidence.notes.push(
+                        "the API ignores `range[id]` or `sort` here; its pages were read by number (set `paging = \"numbers\"`, which saves a request)"
+                            .to_owned(),
+                    );
+                }
+            }
         }
+        let seen = locked(&numbered).clone();
+        scan::by_numbers(seen, self.in_flight, ask).await
     }
 
-    /// Complete ⇔ exactly as many distinct ids as were announced. With the highest ids first, rows that are new
-    /// have ids above the first one: they are kept, but not counted.
-    fn judge(&mut self, slice: &Slice) {
-        let highest = self
-            .evidence
-            .highest_id
-            .and_then(|id| u64::try_from(id).ok());
-        self.evidence.distinct = match highest {
-            Some(highest) => self.ids.rank(highest),
-            None => self.ids.len(),
-        };
-        let Some(announced) = self.evidence.announced else {
-            return;
-        };
-        let distinct = self.evidence.distinct;
-        self.unproven |= distinct > announced;
-        if !self.missing && distinct < announced {
-            self.missing = true;
-            let place = slice
-                .name
-                .as_ref()
-                .map_or_else(String::new, |slice| format!("{slice}: "));
-            self.evidence.notes.push(format!(
-                "{place}{announced} rows were announced, but {distinct} distinct ones were read; rows moved or vanished meanwhile"
-            ));
+    /// A failure that need not end the run leaves a hole.
+    fn or_hole<T>(
+        &self,
+        list: &List<'_>,
+        number: u64,
+        fetched: Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        match fetched {
+            Ok(fetched) => Ok(Some(fetched)),
+            // What is under way has cost its hit and is staged; what comes after is denied at once.
+            Err(ReadError::Api(error)) if error.is_used_up() => {
+                locked(&self.used_up).get_or_insert(error);
+                Ok(None)
+            }
+            Err(ReadError::Api(error)) if !error.is_fatal_for_run() => {
+                let place = match &list.slice.name {
+                    Some(slice) => format!("page {number} of {slice}"),
+                    None => format!("page {number}"),
+                };
+                let mut answered = locked(&self.answered);
+                let places = answered.failures.entry(crate::report::chain(&error));
+                places.or_default().push(place);
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.pages += other.pages;
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-        self.hits += other.hits;
-        self.outside += other.outside;
-        self.missing |= other.missing;
-        self.unproven |= other.unproven;
-        self.ids |= other.ids;
-        self.first_date = match (self.first_date, other.first_date) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let evidence = other.evidence;
-        self.evidence.announced = match (self.evidence.announced, evidence.announced) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
-        self.evidence.highest_id = self.evidence.highest_id.max(evidence.highest_id);
-        self.evidence.distinct += evidence.distinct;
-        self.evidence.notes.extend(evidence.notes);
     }
 }
 
-/// Ids as `sort=-id` gives them. A server that ignores the sort gives others.
-fn descending(ids: &[i64]) -> bool {
-    ids.is_sorted_by(|a, b| a > b)
-}
-
-/// What the answers of a slice said of its size.
-struct Totals {
-    highest: Option<u64>,
-    last: Option<u64>,
-    shrank: bool,
-}
-
-impl Totals {
-    fn new(announced: Option<u64>) -> Self {
-        Self {
-            highest: announced,
-            last: announced,
-            shrank: false,
-        }
-    }
-
-    /// Fewer than before: rows went while we read, and others may have slipped past a page border.
-    fn see(&mut self, total: Option<u64>) {
-        let Some(total) = total else { return };
-        self.shrank |= self.last.is_some_and(|last| total < last);
-        self.last = Some(total);
-        self.highest = self.highest.map(|highest| highest.max(total));
-    }
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

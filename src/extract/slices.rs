@@ -1,5 +1,7 @@
 //! Slices of a resource: one for most, one for each id (or batch of ids) of a fanned-out one.
 
+use std::sync::Arc;
+
 use roaring::RoaringTreemap;
 
 use crate::config::{Config, QueryParameter, Resource};
@@ -14,6 +16,19 @@ pub(super) struct Slice {
     pub(super) path: String,
     /// The filled parameters, without paging.
     pub(super) query: Vec<(String, String)>,
+    /// The filter by which a fan-out asks for its ids, where records tell them.
+    pub(super) filter: Option<Filter>,
+}
+
+/// A filter by ids that every record of an answer must pass.
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    /// Such as `filter[user_id]`.
+    pub(super) parameter: String,
+    /// Its field, such as `user_id`.
+    pub(super) field: String,
+    /// The ids.
+    pub(super) ids: Arc<[u64]>,
 }
 
 /// The slices of a resource; `ids` are those of the resource that it fans out over.
@@ -43,7 +58,9 @@ pub(super) fn slices(
                 for_each.placeholder.clone(),
                 batch.iter().map(ToString::to_string).collect(),
             );
-            slice(resource, query, Some(name), &values)
+            let mut slice = slice(resource, query, Some(name), &values);
+            slice.filter = filter(query, &for_each.placeholder, batch);
+            slice
         })
         .collect()
 }
@@ -64,5 +81,21 @@ fn slice(
             .iter()
             .filter_map(|parameter| Some((parameter.name.clone(), parameter.value.fill(values)?)))
             .collect(),
+        filter: None,
     }
+}
+
+fn filter(query: &[QueryParameter], placeholder: &str, ids: &[u64]) -> Option<Filter> {
+    query.iter().find_map(|parameter| {
+        let field = parameter.name.strip_prefix("filter[")?.strip_suffix(']')?;
+        let asks = parameter
+            .value
+            .placeholders()
+            .any(|name| name == placeholder);
+        asks.then(|| Filter {
+            parameter: parameter.name.clone(),
+            field: field.to_owned(),
+            ids: ids.into(),
+        })
+    })
 }

@@ -28,6 +28,9 @@ pub struct PageEntry {
     pub sha256: String,
     /// `X-Total` of the answer.
     pub x_total: Option<u64>,
+    /// `X-Per-Page` of the answer: rows of a full page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_page: Option<u64>,
     /// Id of the first record.
     pub first_id: Option<i64>,
     /// Id of the last record.
@@ -39,9 +42,21 @@ pub struct PageEntry {
     pub server_date: Option<Timestamp>,
     /// From the request to the last byte.
     pub duration_ms: u64,
-    /// The page of the same slice that this one was read again for.
+    /// Requests that it took, failed ones included.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts: u32,
+    /// The page of the same slice that this one reads again, because rows moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<u32>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_one(attempts: &u32) -> bool {
+    *attempts == 1
 }
 
 /// Reads a journal. A last line without its line end was being written when the power went: it is left out.

@@ -1,0 +1,93 @@
+//! What reading a resource gave, and how sure it is that it is all.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use roaring::RoaringTreemap;
+
+use crate::proof::{Answers, Doubt, Seen};
+use crate::staging::{Evidence, PageEntry, State, Window};
+
+use super::inspect::PageFacts;
+
+/// Places named in a note; the others are counted.
+const NAMED: usize = 5;
+
+/// What reading a resource gave.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    pub(super) pages: u64,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) hits: u64,
+    pub(super) evidence: Evidence,
+    pub(super) ids: RoaringTreemap,
+    /// The server's time at the first answer.
+    pub(super) first_date: Option<Timestamp>,
+    /// Records from before their window.
+    pub(super) outside: u64,
+    pub(super) answers: Answers,
+    /// Places that could not be read, by the reason.
+    pub(super) failures: BTreeMap<String, Vec<String>>,
+    /// The first page of a list is among them: no answer speaks of that list.
+    pub(super) lost: bool,
+}
+
+impl Answered {
+    pub(super) fn take(&mut self, entry: &PageEntry, facts: &PageFacts) {
+        self.pages += 1;
+        self.rows += entry.rows;
+        self.bytes += entry.bytes;
+        self.hits += u64::from(entry.attempts);
+        self.outside += facts.outside;
+        self.first_date = match (self.first_date, entry.server_date) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.answers.add(entry, &facts.ids);
+        self.ids
+            .extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
+    }
+
+    /// What the first page of a slice says of its size.
+    pub(super) fn announce(&mut self, head: &Seen, is_one_of_many: bool) {
+        let evidence = &mut self.evidence;
+        evidence.announced = match (evidence.announced, head.total) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        if !is_one_of_many && head.descending {
+            evidence.highest_id = head.first;
+        }
+    }
+
+    /// How sure it is that nothing is missing of what `needed` spans. What is missing becomes notes.
+    pub(super) fn state(&mut self, needed: Window) -> State {
+        let doubts = self.answers.doubts(needed);
+        if doubts.is_empty() && !self.lost {
+            return State::Complete;
+        }
+        let notes = &mut self.evidence.notes;
+        if self.failures.is_empty() {
+            notes.extend(doubts.iter().take(NAMED).map(ToString::to_string));
+            if let Some(others @ 1..) = doubts.len().checked_sub(NAMED) {
+                notes.push(format!("and so in {others} more slices"));
+            }
+        }
+        for (reason, places) in &self.failures {
+            let mut named = places[..places.len().min(NAMED)].join(", ");
+            if let Some(others @ 1..) = places.len().checked_sub(NAMED) {
+                let _ = write!(named, " and {others} more");
+            }
+            let are = if places.len() == 1 { "is" } else { "are" };
+            notes.push(format!("{named} {are} missing: {reason}"));
+        }
+        let is_hole = |doubt: &Doubt| matches!(doubt, Doubt::Hole(_));
+        if self.lost || !self.failures.is_empty() || doubts.iter().any(is_hole) {
+            State::Partial
+        } else {
+            State::Drifted
+        }
+    }
+}

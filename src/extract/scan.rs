@@ -1,0 +1,246 @@
+//! The order in which the pages of a list are asked for, so that nothing can slip between two of them.
+//!
+//! Both ways cost as many requests as there are pages while nothing moves, and few more when something does.
+//! Why they miss nothing is told in [`crate::proof`].
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use crate::proof::{self, LOWEST, Seen, Wanted};
+
+/// A page to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// Its place in the list, from 1.
+    pub(super) number: u64,
+    /// The first page of the records with these ids (both inclusive), instead of the page of this number.
+    pub(super) ids: Option<(i64, i64)>,
+}
+
+impl Ask {
+    pub(super) fn page(number: u64) -> Self {
+        Self { number, ids: None }
+    }
+}
+
+/// What came of reading by ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scanned {
+    /// All was asked for; what failed is a hole.
+    Through,
+    /// The server ignores the range or the order: pages by number must do.
+    NotByIds,
+}
+
+/// Pages that a section has at least: a shorter one may cost a request more than it has pages.
+const PAGES_A_SECTION: u64 = 4;
+/// An empty answer that speaks of rows is asked for again so many times.
+const EMPTY_AGAIN: u32 = 2;
+/// Most requests for pages that rows slipped out of, besides one for each 20 pages of the list.
+const SETTLING: usize = 4;
+
+/// Reads a list in the order of falling ids, each page from the last id of the one before: rows that come and go
+/// move nothing. Sections of the list are read at the same time; where one begins is asked for by page number, and
+/// the one above it ends there.
+///
+/// `first` is page 1. `ask` gives `None` for a page that cannot be had, which it has noted.
+pub(super) async fn by_ids<E>(
+    first: Seen,
+    in_flight: usize,
+    ask: impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
+) -> Result<Scanned, E> {
+    if !first.descending {
+        return Ok(Scanned::NotByIds);
+    }
+    let pages = first
+        .total
+        .map_or(1, |total| total.div_ceil(first.size.max(1)));
+    let in_flight = u64::try_from(in_flight).unwrap_or(u64::MAX);
+    let count = (pages / PAGES_A_SECTION).clamp(1, in_flight.max(1));
+    let sections: Vec<Section> = (0..count)
+        .map(|index| Section {
+            page: 1 + index * pages / count,
+            start: watch::Sender::new(if index == 0 {
+                Start::At(first)
+            } else {
+                Start::Unknown
+            }),
+        })
+        .collect();
+    let mut reads: FuturesUnordered<_> = (0..sections.len())
+        .map(|index| section(&sections, index, &ask))
+        .collect();
+    let mut all = Scanned::Through;
+    while let Some(read) = reads.next().await {
+        if read? == Scanned::NotByIds {
+            all = Scanned::NotByIds;
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// A part of the list that is read from its first page down.
+struct Section {
+    page: u64,
+    start: watch::Sender<Start>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Unknown,
+    At(Seen),
+    /// The list ends before it, or the page cannot be had: the section above goes on.
+    Nowhere,
+}
+
+async fn section<E>(
+    sections: &[Section],
+    index: usize,
+    ask: &impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
+) -> Result<Scanned, E> {
+    let own = &sections[index];
+    let known = *own.start.borrow();
+    let mut seen = match known {
+        Start::At(seen) => seen,
+        _ => {
+            let answer = ask(Ask::page(own.page)).await;
+            let start = match &answer {
+                Ok(Some(seen)) if seen.first.is_some() => Start::At(*seen),
+                _ => Start::Nowhere,
+            };
+            own.start.send_replace(start);
+            match (answer?, start) {
+                (_, Start::At(seen)) => seen,
+                _ => return Ok(Scanned::Through),
+            }
+        }
+    };
+    let mut number = own.page;
+    let mut empty = 0;
+    loop {
+        if !seen.descending || seen.strays() {
+            return Ok(Scanned::NotByIds);
+        }
+        let Some((low, _)) = seen.covers() else {
+            // Rows were announced, but none came.
+            let again = seen.asked.filter(|_| empty < EMPTY_AGAIN);
+            let Some(ids) = again else {
+                return Ok(Scanned::Through);
+            };
+            empty += 1;
+            match ask(Ask {
+                number,
+                ids: Some(ids),
+            })
+            .await?
+            {
+                Some(answer) => seen = answer,
+                None => return Ok(Scanned::Through),
+            }
+            continue;
+        };
+        let bottom = bottom(sections, index).await;
+        if low <= bottom {
+            return Ok(Scanned::Through);
+        }
+        number += 1;
+        let wanted = Ask {
+            number,
+            ids: Some((bottom, low - 1)),
+        };
+        seen = match ask(wanted).await? {
+            Some(answer) => answer,
+            // A page that cannot be had must not cost those below it.
+            None => match anchor(sections, index, &mut number, bottom, ask).await? {
+                Some(answer) => answer,
+                None => return Ok(Scanned::Through),
+            },
+        };
+    }
+}
+
+/// The lowest id of a section: above the first one of the next section that has a start.
+async fn bottom(sections: &[Section], index: usize) -> i64 {
+    for below in &sections[index + 1..] {
+        let mut start = below.start.subscribe();
+        let known = start
+            .wait_for(|start| !matches!(start, Start::Unknown))
+            .await
+            .map_or(Start::Nowhere, |start| *start);
+        if let Start::At(Seen {
+            first: Some(first), ..
+        }) = known
+        {
+            return first.saturating_add(1);
+        }
+    }
+    LOWEST
+}
+
+/// A page of the section by its number, below one that cannot be had.
+async fn anchor<E>(
+    sections: &[Section],
+    index: usize,
+    number: &mut u64,
+    bottom: i64,
+    ask: &impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
+) -> Result<Option<Seen>, E> {
+    let end = sections.get(index + 1).map(|below| below.page);
+    *number += 1;
+    if end.is_some_and(|end| *number >= end) {
+        return Ok(None);
+    }
+    let found = ask(Ask::page(*number)).await?;
+    Ok(found.filter(|seen| seen.first.is_some_and(|first| first >= bottom)))
+}
+
+/// Reads the pages of a list by their numbers, the last ones first, and again those that rows may have slipped out of,
+/// until none is left or it is enough.
+///
+/// `seen` holds what is known of the list, page 1 at least.
+pub(super) async fn by_numbers<E>(
+    seen: Vec<Seen>,
+    in_flight: usize,
+    ask: impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
+) -> Result<(), E> {
+    let ask = &ask;
+    let seen = RefCell::new(seen);
+    let mut left = None;
+    loop {
+        let numbers = match proof::wanted(&seen.borrow()) {
+            Wanted::New(numbers) => numbers,
+            Wanted::Again(mut numbers) => {
+                let pages = seen.borrow().len();
+                let left = left.get_or_insert(SETTLING + pages / 20);
+                numbers.truncate(*left);
+                *left -= numbers.len();
+                numbers
+            }
+        };
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let mut failed = false;
+        // Rows that leave move others up, onto pages that are yet to come.
+        let mut answers = futures_util::stream::iter(numbers.into_iter().rev())
+            .map(|number| ask(Ask::page(number)))
+            .buffer_unordered(in_flight.max(1));
+        while let Some(answer) = answers.next().await {
+            match answer? {
+                Some(answer) => seen.borrow_mut().push(answer),
+                None => failed = true,
+            }
+        }
+        // What failed has been tried often enough.
+        if failed {
+            return Ok(());
+        }
+    }
+}

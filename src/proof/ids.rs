@@ -1,0 +1,84 @@
+//! Which ids no answer speaks of.
+
+use std::fmt;
+
+use super::Seen;
+
+/// The lowest id that a record can have.
+pub const LOWEST: i64 = 0;
+
+/// Ids from `low` to `high` that no answer covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The lowest.
+    pub low: i64,
+    /// The highest.
+    pub high: i64,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ids {} to {}", self.low, self.high)
+    }
+}
+
+impl Seen {
+    /// The ids between which this answer shows every record that there was, both inclusive.
+    ///
+    /// Only an answer in descending order can say so: a page holds the records that follow one another, and the
+    /// first of a range holds its highest ones.
+    pub fn covers(&self) -> Option<(i64, i64)> {
+        if !self.descending || self.strays() {
+            return None;
+        }
+        let (before, (low, high)) = match self.asked {
+            Some(asked) => (0, asked),
+            None if self.number == 1 => (0, (LOWEST, i64::MAX)),
+            // What stood on the pages before it is not known.
+            None => (
+                (self.number - 1).saturating_mul(self.size),
+                (LOWEST, self.first?),
+            ),
+        };
+        let is_end = match (self.rows, self.total) {
+            (0, total) => total.unwrap_or(0) == 0,
+            (rows, total) => total == Some(before + rows),
+        };
+        if is_end {
+            return Some((low, high));
+        }
+        Some((self.last?, high))
+    }
+}
+
+/// What the answers leave out below the highest id of the first page; `None` where that page is missing, so that
+/// nobody knows what to look for.
+pub(super) fn gaps(seen: &[Seen]) -> Option<Vec<Gap>> {
+    let heads = seen
+        .iter()
+        .filter(|seen| seen.is_numbered() && seen.number == 1);
+    let top = heads.map(|head| head.first.unwrap_or(LOWEST)).min()?;
+    let mut covered: Vec<(i64, i64)> = seen.iter().filter_map(Seen::covers).collect();
+    covered.sort_unstable();
+    let mut gaps = Vec::new();
+    let mut next = LOWEST;
+    for (low, high) in covered {
+        if next > top {
+            break;
+        }
+        if low > next {
+            gaps.push(Gap {
+                low: next,
+                high: top.min(low - 1),
+            });
+        }
+        next = next.max(high.saturating_add(1));
+    }
+    if next <= top {
+        gaps.push(Gap {
+            low: next,
+            high: top,
+        });
+    }
+    Some(gaps)
+}

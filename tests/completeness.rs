@@ -1,0 +1,127 @@
+//! Rows that come, change and go while they are read: nothing that was there all the time is missing.
+
+use std::collections::BTreeSet;
+
+use cursus::simulate::{Churn, Options, Scale, Simulator};
+use serde_json::Value;
+
+use crate::support::{Workdir, small, start};
+
+/// 30 pages and more of what is read, 20 rows a page.
+const PAGE: usize = 20;
+
+async fn churning(resource: &str, every: u32) -> Simulator {
+    start(Options {
+        scale: Scale {
+            projects: 700,
+            achievements: 700,
+            coalitions: 90,
+            students: 700,
+            others: 100,
+            enrolments: 700,
+            memberships: 700,
+            earned: 700,
+            ..small().scale
+        },
+        churn: Some(Churn {
+            every,
+            inserted: 1,
+            updated: 2,
+            deleted: 1,
+            resources: vec![resource.to_owned()],
+        }),
+        ..small()
+    })
+    .await
+}
+
+/// The rows that the shipped question asks for, and only they.
+fn asked_for(simulator: &Simulator, resource: &str) -> BTreeSet<i64> {
+    let is_asked_for = |row: &Value| match resource {
+        "users" => row["kind"] == "student" && row["alumni?"] == false,
+        "projects_users" => (row["cursus_ids"].as_array().unwrap()).contains(&Value::from(21)),
+        "cursus_users" => row["cursus_id"] == 21,
+        _ => true,
+    };
+    (simulator.rows(resource).iter())
+        .filter(|row| is_asked_for(row))
+        .map(|row| row["id"].as_i64().unwrap())
+        .collect()
+}
+
+async fn staged(workdir: &Workdir, resource: &str) -> BTreeSet<i64> {
+    let ran = workdir
+        .cursus(["stage", "cat", "latest", resource])
+        .await
+        .exits(0);
+    ran.stdout
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["id"]
+                .as_i64()
+                .unwrap()
+        })
+        .collect()
+}
+
+/// Reads `resource` while it changes; gives the summary, and the pages that there were.
+async fn reads_all(resource: &str, every: u32) -> (Value, u64) {
+    let simulator = churning(resource, every).await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.pipeline(&[("page_size = 100 ", &format!("page_size = {PAGE} "))]);
+    let before = asked_for(&simulator, resource);
+    let report = workdir
+        .cursus(["extract", "--json", "--select", resource])
+        .await
+        .json();
+    let after = asked_for(&simulator, resource);
+    assert_ne!(before, after, "nothing changed");
+    let lasting: BTreeSet<i64> = before.intersection(&after).copied().collect();
+    let staged = staged(&workdir, resource).await;
+    let missing: Vec<&i64> = lasting.difference(&staged).collect();
+    let read = report["resources"][0].clone();
+    assert!(missing.is_empty(), "{missing:?} are missing: {read:#}");
+    workdir.json(["stage", "verify", "latest"]).await;
+    (read, before.len().div_ceil(PAGE) as u64)
+}
+
+#[tokio::test]
+async fn what_was_there_all_the_time_is_staged_at_a_twentieth_more_hits_at_most() {
+    for resource in [
+        "users",
+        "cursus_users",
+        "projects",
+        "achievements",
+        "achievements_users",
+        "coalitions_users",
+    ] {
+        let (read, pages) = reads_all(resource, 3).await;
+        assert_eq!(read["state"], "complete", "{resource}: {read:#}");
+        let hits = read["hits"].as_u64().unwrap();
+        assert!(
+            hits <= pages + pages.div_ceil(20),
+            "{resource}: {hits} hits for {pages} pages"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_an_order_is_read_in_windows_of_time() {
+    let (read, pages) = reads_all("projects_users", 12).await;
+    assert_eq!(read["state"], "complete", "{read:#}");
+    // The window that closes the read, and pages that rows slipped out of.
+    let hits = read["hits"].as_u64().unwrap();
+    assert!(hits <= pages + 6, "{hits} hits for {pages} pages");
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_asked_for_by_ids_never_claims_to_be_whole_when_it_may_not_be() {
+    let (read, _) = reads_all("coalitions", 2).await;
+    assert_ne!(read["state"], "complete", "rows came in: {read:#}");
+    assert!(
+        read["notes"]
+            .to_string()
+            .contains("rows came in while they were read"),
+        "{read:#}"
+    );
+}
