@@ -229,6 +229,16 @@ Examples:
         #[arg(long)]
         id: Option<i64>,
     },
+    /// Prove from its files alone what a run claims: that its pages are those received, and that nothing is missing
+    #[command(after_help = "\
+Examples:
+  cursus stage verify latest
+
+Exits 0 if every claim holds, also one that something is missing; 1 if a page is damaged or a claim is not proven.")]
+    Verify {
+        /// The run
+        run: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod page;
 mod read;
 mod scan;
 mod slices;
+mod verify;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -31,6 +32,8 @@ use crate::staging::{
 };
 
 use answered::Answered;
+pub use verify::{Verified, verify};
+
 use clock::ServerClock;
 use ids::StagedIds;
 use read::{Question, ReadError, Reader};

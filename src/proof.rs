@@ -207,6 +207,11 @@ impl Answers {
             .extend(ids.iter().filter_map(|id| u64::try_from(*id).ok()));
     }
 
+    /// Slices that answered.
+    pub fn slices(&self) -> u64 {
+        self.slices.len() as u64
+    }
+
     /// Whether this is the first answer of its slice.
     pub fn is_new(&self, page: &PageEntry) -> bool {
         !self.slices.contains_key(&page.slice)

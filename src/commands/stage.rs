@@ -1,5 +1,7 @@
 //! `cursus stage`: a person finds a record, its file and its request in seconds.
 
+mod verify;
+
 use serde_json::json;
 
 use crate::cli::{Global, StageCommand};
@@ -30,6 +32,10 @@ pub(super) fn run(
         } => {
             let staged = staged(&settings.staging.find(run)?, resource)?;
             Ok(list_pages(global, &staged))
+        }
+        StageCommand::Verify { run } => {
+            let run = settings.staging.find(run)?;
+            verify::verify(global, &settings.config, &run)
         }
         StageCommand::Cat { run, resource, id } => {
             let run = settings.staging.find(run)?;

@@ -40,6 +40,9 @@ pub(super) enum Scanned {
 
 /// Pages that a section has at least: a shorter one may cost a request more than it has pages.
 const PAGES_A_SECTION: u64 = 4;
+/// Pages asked for by number at the same time, while nothing moves. Then one after the other: those that overtake one
+/// another would have to be read again.
+const AT_ONCE: usize = 8;
 /// An empty answer that speaks of rows is asked for again so many times.
 const EMPTY_AGAIN: u32 = 2;
 /// Most requests for pages that rows slipped out of, besides one for each 20 pages of the list.
@@ -229,10 +232,24 @@ pub(super) async fn by_numbers<E>(
         }
         let mut failed = false;
         // Rows that leave move others up, onto pages that are yet to come.
-        let mut answers = futures_util::stream::iter(numbers.into_iter().rev())
-            .map(|number| ask(Ask::page(number)))
-            .buffer_unordered(in_flight.max(1));
-        while let Some(answer) = answers.next().await {
+        let mut numbers = numbers.into_iter().rev();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            let at_once = if is_moving(&seen.borrow()) {
+                1
+            } else {
+                in_flight.clamp(1, AT_ONCE)
+            };
+            let free = at_once.saturating_sub(asked.len());
+            asked.extend(
+                numbers
+                    .by_ref()
+                    .take(free)
+                    .map(|number| ask(Ask::page(number))),
+            );
+            let Some(answer) = asked.next().await else {
+                break;
+            };
             match answer? {
                 Some(answer) => seen.borrow_mut().push(answer),
                 None => failed = true,
@@ -243,4 +260,11 @@ pub(super) async fn by_numbers<E>(
             return Ok(());
         }
     }
+}
+
+/// Whether rows came or went since the first answer.
+fn is_moving(seen: &[Seen]) -> bool {
+    let mut totals = seen.iter().filter_map(|seen| seen.total);
+    let first = totals.next();
+    totals.any(|total| Some(total) != first)
 }

@@ -1,0 +1,38 @@
+//! `cursus stage verify`: what a run claims, proven once more from its files.
+
+use crate::cli::Global;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::extract;
+use crate::report::{grouped, table};
+use crate::staging::Run;
+
+/// Exit 0 if every claim holds, also that something is missing; 1 if one does not.
+pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit, Failure> {
+    let verified = extract::verify(run, config)?;
+    let holds = verified.iter().all(extract::Verified::holds);
+    let exit = if holds { Exit::Done } else { Exit::Failed };
+    if global.json {
+        crate::commands::print_json(&verified);
+        return Ok(exit);
+    }
+    let rows = verified.iter().map(|one| {
+        let proven = one.proven.map(|state| state.to_string());
+        vec![
+            one.resource.to_string(),
+            one.mode.to_string(),
+            one.claimed.to_string(),
+            proven.unwrap_or_else(|| "damaged".to_owned()),
+            grouped(one.pages),
+            grouped(one.rows),
+        ]
+    });
+    let header = ["resource", "mode", "claimed", "proven", "pages", "rows"];
+    crate::commands::print_line(&table(&header, rows, 4).to_string());
+    for one in &verified {
+        for note in &one.notes {
+            crate::commands::print_line(&format!("{}: {note}", one.resource));
+        }
+    }
+    Ok(exit)
+}
