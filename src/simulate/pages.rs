@@ -78,13 +78,27 @@ impl Server {
         short: usize,
     ) -> Result<Answer, String> {
         let unknowns = &self.options.unknowns;
-        let query = Query::parse(resource, scope, asked.pairs, unknowns)?;
+        let mut query = Query::parse(resource, scope, asked.pairs, unknowns)?;
+        let bounds = query.take_ids();
         let cap = self.options.page_caps.get(resource.name());
         let cap = cap.copied().unwrap_or(self.options.page_cap);
         let paging = Paging::parse(asked.pairs, cap, unknowns.overlong)?;
         self.churn(resource);
         let world = self.world();
-        let ids = self.pick(&world, resource, &query);
+        let list = self.pick(&world, resource, &query);
+        let ids = match &bounds {
+            None => &list[..],
+            Some(bounds) if query.is_by_falling_ids() => {
+                let begin = list.partition_point(|id| id > bounds.end());
+                let end = list.partition_point(|id| id >= bounds.start());
+                &list[begin..end.max(begin)]
+            }
+            Some(bounds) => &list
+                .iter()
+                .copied()
+                .filter(|id| bounds.contains(id))
+                .collect::<Vec<_>>(),
+        };
         let begin = (paging.page - 1).saturating_mul(paging.size).min(ids.len());
         let end = begin.saturating_add(paging.size).min(ids.len());
         let listed = &ids[begin..end.saturating_sub(short).max(begin)];

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
 
 use super::fields::{self, Kind, Resource};
 use super::world::{Stamp, World};
@@ -167,6 +168,31 @@ impl Query {
             query.order = order.map(|(f, down)| (f.to_owned(), down)).collect();
         }
         Ok(query)
+    }
+
+    /// Takes whole-number bounds of ids out of the query: what they leave of its list is a part of it, in its order.
+    pub(crate) fn take_ids(&mut self) -> Option<RangeInclusive<i64>> {
+        let is_ids = |range: &Range| {
+            range.field == "id"
+                && matches!(
+                    (&range.low, &range.high),
+                    (Some(Cell::Int(_)), Some(Cell::Int(_)))
+                )
+        };
+        let at = self.ranges.iter().position(is_ids)?;
+        match self.ranges.remove(at) {
+            Range {
+                low: Some(Cell::Int(low)),
+                high: Some(Cell::Int(high)),
+                ..
+            } => Some(low..=high),
+            _ => None,
+        }
+    }
+
+    /// Whether the list is in the order of falling ids.
+    pub(crate) fn is_by_falling_ids(&self) -> bool {
+        matches!(self.order.as_slice(), [(field, true)] if field == "id")
     }
 
     /// The ids of the rows that the query picks, in its order. `rows` come by ascending id.
