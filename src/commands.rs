@@ -8,6 +8,7 @@ mod init;
 mod load;
 mod migrate;
 mod pipeline;
+mod plan;
 mod simulate;
 mod sql;
 mod stage;
@@ -75,6 +76,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
         Command::Run(arguments) => Box::pin(pipeline::run(global, &settings, arguments)).await,
+        Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
         Command::Stage(command) => stage::run(global, &settings, command),

@@ -5,8 +5,10 @@
 
 mod clock;
 mod fan_out;
-mod ids;
+pub(crate) mod ids;
 mod inspect;
+mod probe;
+mod question;
 mod read;
 mod slices;
 
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
@@ -28,13 +30,11 @@ use crate::staging::{
     Window,
 };
 
+pub use probe::{Probe, probe};
+
 use clock::ServerClock;
 use ids::StagedIds;
 use read::{Answered, Question, ReadError, Reader};
-
-/// How far beyond the present a window reaches, so that a row that changes while we read stays in it:
-/// only rows that enter can then shift the pages, and those that enter push others down, never out.
-const WINDOW_BEYOND: SignedDuration = SignedDuration::from_hours(366 * 24);
 
 /// What a run is to read.
 pub struct Extraction<'a> {
@@ -63,6 +63,8 @@ pub struct Extracted {
     pub run: Run,
     /// Why it ended early.
     pub stopped: Option<ExtractError>,
+    /// What was known when it began.
+    pub history: History,
 }
 
 /// Why a run ended early.
@@ -150,7 +152,11 @@ pub async fn extract(
         record.resources = summaries;
         record.rate = rate(&statistics);
     })?;
-    Ok(Extracted { run, stopped })
+    Ok(Extracted {
+        run,
+        stopped,
+        history,
+    })
 }
 
 /// Rate-limit figures for `run.json` and the summary.
@@ -315,21 +321,7 @@ impl Reading<'_> {
             resource.name.as_str(),
             &format!("{mode}: {}", decision.reason),
         );
-        let (query, range) = match (&decision.step, &resource.cursor) {
-            (Step::Delta { start, end }, Some(cursor)) => {
-                let end = end.unwrap_or_else(|| {
-                    Timestamp::now()
-                        .max(*start)
-                        .saturating_add(WINDOW_BEYOND)
-                        .unwrap_or(Timestamp::MAX)
-                });
-                (
-                    &resource.delta_query,
-                    Some((cursor.field.clone(), *start, end)),
-                )
-            }
-            _ => (&resource.query, None),
-        };
+        let (query, range) = question::of_step(resource, &decision.step);
         let question = Question {
             resource,
             slices: slices::slices(config, resource, query, ids),

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
-use crate::staging::{Manifest, Run, RunId, StagingError, Window, hex};
+use crate::staging::{Manifest, Mode, Run, RunId, StagingError, Window, hex};
 
 /// What staging knows of earlier reads, newest first, for each resource.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,17 @@ pub struct Decision {
     pub step: Step,
     /// Why, for people.
     pub reason: String,
+}
+
+/// Over which ids of another resource one fans out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanOut {
+    /// Over all of them, not only those that are new or changed.
+    pub is_all: bool,
+    /// Besides those of this run, those that reads numbered from here on showed.
+    pub from_seq: Option<u64>,
+    /// What that makes of the read.
+    pub mode: Mode,
 }
 
 /// What the command line asks for.
@@ -222,6 +233,44 @@ pub fn decide(
             end: None,
         },
         reason: format!("known up to {reached}"),
+    }
+}
+
+/// Over which ids of `parent` a resource fans out, when this run has or has not a complete full read of the parent.
+pub fn fan_out(
+    config: &Config,
+    resource: &Resource,
+    parent: &Resource,
+    history: &History,
+    request: &Request,
+    parent_is_whole: bool,
+) -> FanOut {
+    let hash = request_hash(config, resource);
+    let last_whole = history.newest_whole(&resource.name, &hash);
+    let parent_full = history
+        .newest_full(&parent.name, &request_hash(config, parent))
+        .map(|read| read.seq);
+    let is_all = parent_is_whole
+        || history.newest_full(&resource.name, &hash).is_none()
+        || request.full
+        || request.must_be_full.contains_key(&resource.name);
+    // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+    // the parent showed since this resource was read last.
+    let from_seq = match (is_all, parent_is_whole) {
+        (true, true) => None,
+        (true, false) => Some(parent_full.unwrap_or(0)),
+        (false, _) => Some(last_whole.map_or(0, |read| read.seq + 1)),
+    };
+    // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
+    let knows_all = parent_is_whole || parent_full.is_some();
+    FanOut {
+        is_all,
+        from_seq,
+        mode: if is_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        },
     }
 }
 

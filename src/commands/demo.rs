@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::assets;
-use crate::cli::{DemoArgs, ExtractArgs, Global};
+use crate::cli::{DemoArgs, ExtractArgs, Global, ReadArgs};
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
 use crate::report::{RunReport, grouped, table};
@@ -147,13 +147,8 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
 /// A night's run, with nothing left out.
 fn everything() -> ExtractArgs {
     ExtractArgs {
-        full: false,
-        since: None,
-        window: None,
-        select: Vec::new(),
-        exclude: Vec::new(),
+        read: ReadArgs::default(),
         max_hits: None,
-        force: false,
         no_resume: false,
         no_wait: false,
     }

@@ -13,6 +13,7 @@ use crate::progress::Task;
 use crate::staging::{Evidence, PageEntry, ResourceWriter, StagingError, State};
 
 use super::inspect::{Inspector, PageFacts};
+use super::question::{self, Range};
 use super::slices::Slice;
 
 /// How a resource is asked for in this run.
@@ -21,7 +22,7 @@ pub(super) struct Question<'a> {
     pub(super) resource: &'a Resource,
     pub(super) slices: Vec<Slice>,
     /// `range[field]` of a delta, both ends.
-    pub(super) range: Option<(String, Timestamp, Timestamp)>,
+    pub(super) range: Option<Range>,
     pub(super) page_size: u32,
 }
 
@@ -288,20 +289,15 @@ impl Reader<'_> {
     }
 
     fn request(&self, slice: &Slice, page: u32) -> api::Request {
-        let mut query = slice.query.clone();
-        if let Some((field, start, end)) = &self.question.range {
-            query.push((format!("range[{field}]"), format!("{start:.3},{end:.3}")));
-        }
-        if let Some(sort) = &self.question.resource.sort {
-            query.push(("sort".to_owned(), sort.clone()));
-        }
-        query.push(("page[size]".to_owned(), self.question.page_size.to_string()));
-        query.push(("page[number]".to_owned(), page.to_string()));
-        api::Request {
-            path: slice.path.clone(),
-            query,
-            timeout: self.question.resource.timeout,
-        }
+        let range = self.question.range.as_ref();
+        let mut request = question::request(self.question.resource, slice, range);
+        let paging = [
+            ("page[size]", self.question.page_size),
+            ("page[number]", page),
+        ];
+        let paging = paging.map(|(name, value)| (name.to_owned(), value.to_string()));
+        request.query.extend(paging);
+        request
     }
 }
 
