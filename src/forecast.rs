@@ -10,7 +10,7 @@ use crate::config::{Config, ForEach, Resource};
 use crate::extract::ids;
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
-use crate::staging::{Mode, Run, StagingError};
+use crate::staging::{Manifest, Mode, Run, StagingError};
 
 /// So many of the newest deltas say how fast rows change.
 const DELTAS: usize = 20;
@@ -28,6 +28,8 @@ pub struct Past<'a> {
     pub history: &'a History,
     /// What the command line asks for.
     pub request: &'a plan::Request,
+    /// A run that is gone on with; no part of the history.
+    pub unfinished: Option<&'a Run>,
 }
 
 /// A resource in a plan.
@@ -134,7 +136,11 @@ impl Past<'_> {
         let mut planned: Vec<Planned> = Vec::new();
         for (resource, decision) in decided {
             let name = &resource.name;
-            let next = match (&decision.step, &resource.for_each) {
+            if let Some(staged) = self.is_final(name) {
+                planned.push(staged);
+                continue;
+            }
+            let mut next = match (&decision.step, &resource.for_each) {
                 (Step::Skip, _) => Planned {
                     name: name.clone(),
                     mode: None,
@@ -166,9 +172,46 @@ impl Past<'_> {
                     }
                 }
             };
+            self.take_staged(&mut next);
             planned.push(next);
         }
         planned
+    }
+
+    /// Of a resource that the unfinished run has read.
+    pub fn is_final(&self, resource: &Name) -> Option<Planned> {
+        let run = self.unfinished?;
+        let manifest = run.manifest(resource).ok().flatten()?;
+        Some(Planned {
+            name: resource.clone(),
+            mode: Some(manifest.mode),
+            reason: format!("read already by {}, which is gone on with", run.id()),
+            expected: Expected {
+                rows: Some(announced(&manifest)),
+                hits: Some(0),
+            },
+        })
+    }
+
+    /// Pages that the unfinished run has staged cost nothing more; its deltas are asked for anew.
+    fn take_staged(&self, planned: &mut Planned) {
+        let resource = self.config.resource(planned.name.as_str());
+        let has_range = planned.mode == Some(Mode::Delta)
+            && resource.is_some_and(|resource| resource.cursor.is_some());
+        let Some(run) = self.unfinished.filter(|_| !has_range) else {
+            return;
+        };
+        let staged = run.pages_so_far(&planned.name).unwrap_or(0);
+        if let Some(hits) = &mut planned.expected.hits
+            && staged > 0
+        {
+            *hits = hits.saturating_sub(staged);
+            planned.reason = format!(
+                "{}; {staged} pages are staged by {}",
+                planned.reason,
+                run.id()
+            );
+        }
     }
 
     fn page_size(&self, resource: &Resource) -> u64 {
@@ -201,7 +244,7 @@ impl Past<'_> {
                     tracing::debug!(resource = %resource.name, "not forecast: {error}");
                     0
                 });
-                self.paged(resource, announced(full) + came)
+                self.paged(resource, announced(&full.manifest) + came)
             }),
             Step::Delta { start, end } => {
                 let span = end.unwrap_or(now).duration_since(*start);
@@ -214,7 +257,7 @@ impl Past<'_> {
                 };
                 self.paged(
                     resource,
-                    full.map_or(rows, |full| rows.min(announced(full))),
+                    full.map_or(rows, |full| rows.min(announced(&full.manifest))),
                 )
             }
         }
@@ -247,7 +290,7 @@ impl Past<'_> {
         let deltas = self.reads(resource).filter_map(|read| {
             let window = read.manifest.window?;
             let asked = window.end.duration_since(window.start).as_millis();
-            (read.manifest.state.moves_cursor()).then_some((announced(read), asked))
+            (read.manifest.state.moves_cursor()).then_some((announced(&read.manifest), asked))
         });
         for (more_rows, more_asked) in deltas.take(DELTAS) {
             rows += u128::from(more_rows);
@@ -341,6 +384,6 @@ impl Past<'_> {
     }
 }
 
-fn announced(read: &Read) -> u64 {
-    read.manifest.x_total.unwrap_or(read.manifest.rows)
+fn announced(manifest: &Manifest) -> u64 {
+    manifest.x_total.unwrap_or(manifest.rows)
 }

@@ -192,6 +192,29 @@ async fn after_each_run_its_forecast_is_right_where_nothing_changes() {
 }
 
 #[tokio::test]
+async fn what_an_unfinished_run_has_staged_costs_nothing_more() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    small_pages(&workdir);
+    let cost = workdir.json(["plan"]).await["hits"].as_u64().unwrap();
+    let stopped = workdir.json_exits(6, ["extract", "--max-hits", "60"]).await;
+    for flags in [&["plan"][..], &["plan", "--offline"]] {
+        let plan = workdir.json(flags).await;
+        let staged = plan["resources"].as_array().unwrap().iter();
+        let staged = staged.filter(|resource| {
+            let reason = resource["reason"].as_str().unwrap();
+            reason.contains(stopped["run_id"].as_str().unwrap())
+        });
+        assert!(staged.count() > 3, "{plan:#}");
+        assert!(flags.len() > 1 || plan["hits"] == cost - 60, "{plan:#}");
+    }
+    let before = hits(&simulator);
+    let report = workdir.json(["extract"]).await;
+    assert_eq!(hits(&simulator) - before, cost - 60);
+    assert_forecast(&report);
+}
+
+#[tokio::test]
 async fn retries_are_told_as_the_error_of_the_forecast() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;

@@ -61,17 +61,7 @@ pub(super) async fn stage(
     } else {
         Show::Auto
     });
-    let names = |names: &[String]| {
-        names
-            .iter()
-            .filter_map(|name| Name::parse(name).ok())
-            .collect()
-    };
-    let selection = Selection {
-        select: names(&read.select),
-        exclude: names(&read.exclude),
-        full: read.full,
-    };
+    let selection = selection(read);
     let request = request(read, before.must_be_full);
     let extraction = Extraction {
         config,
@@ -104,6 +94,7 @@ pub(super) async fn stage(
             runs: &runs,
             history: &history,
             request: &request,
+            unfinished: None,
         };
         report.forecast = Some(forecast::outcome(&past, &run)?);
     }
@@ -118,6 +109,21 @@ pub(super) async fn stage(
             Exit::Done
         },
     )
+}
+
+/// The selection that a run remembers.
+pub(super) fn selection(read: &ReadArgs) -> Selection {
+    let names = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect()
+    };
+    Selection {
+        select: names(&read.select),
+        exclude: names(&read.exclude),
+        full: read.full,
+    }
 }
 
 /// What the flags ask for.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::api::{self, Allowance, ApiError};
 use crate::cli::{Global, PlanArgs};
-use crate::config::{Config, Resource};
+use crate::config::Resource;
 use crate::exit::{Exit, Failure};
 use crate::extract::{Probe, probe};
 use crate::forecast::{self, Past, Planned, Totals};
@@ -77,13 +77,24 @@ pub(super) async fn run(
     let read = &arguments.read;
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let request = super::extract::request(read, BTreeMap::new());
-    let runs = settings.staging.runs()?;
+    let mut runs = settings.staging.runs()?;
+    let selection = super::extract::selection(read);
+    let unfinished = match request.window {
+        Some(_) => None,
+        None => settings.staging.unfinished(Timestamp::now(), &selection)?,
+    };
+    runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
     let history = History::read(config, &runs)?;
-    let planner = Planner {
+    let past = Past {
         config,
-        resources: &resources,
+        runs: &runs,
         history: &history,
         request: &request,
+        unfinished: unfinished.as_ref(),
+    };
+    let planner = Planner {
+        past: &past,
+        resources: &resources,
     };
     let (asked, allowance, probing_hits) = if arguments.offline {
         (planner.undisturbed(), unasked(settings, &runs).await?, 0)
@@ -93,15 +104,7 @@ pub(super) async fn run(
         let hits = client.statistics().hits;
         (asked, client.allowance().await?, hits)
     };
-    let past = Past {
-        config,
-        runs: &runs,
-        history: &history,
-        request: &request,
-    };
-    let now = Timestamp::now()
-        .saturating_add(asked.ahead)
-        .unwrap_or(Timestamp::MAX);
+    let now = asked.now();
     let mut decisions = asked.decisions;
     let decided = (resources.iter())
         .filter_map(|resource| Some((*resource, decisions.remove(&resource.name)?)))
@@ -117,16 +120,14 @@ pub(super) async fn run(
 }
 
 struct Planner<'a> {
-    config: &'a Config,
+    past: &'a Past<'a>,
     resources: &'a [&'a Resource],
-    history: &'a History,
-    request: &'a plan::Request,
 }
 
 impl Planner<'_> {
     fn decide(&self, resource: &Resource, now: Timestamp) -> Decision {
-        let hash = plan::request_hash(self.config, resource);
-        plan::decide(resource, &hash, self.history, self.request, now)
+        let hash = plan::request_hash(self.past.config, resource);
+        plan::decide(resource, &hash, self.past.history, self.past.request, now)
     }
 
     /// Decisions by our own clock.
@@ -141,43 +142,33 @@ impl Planner<'_> {
         }
     }
 
-    /// One hit for each resource that is read and that its parent's ids do not tell.
+    /// One hit for each resource that is read, except those that their parent's ids tell.
     async fn probe(&self, client: &api::Client) -> Result<Asked, ApiError> {
         let mut asked = self.undisturbed();
-        let is_asked = |decision: Option<&Decision>| {
-            decision.is_some_and(|decision| decision.step != Step::Skip)
-        };
-        let mut flat = (self.resources.iter()).filter(|resource| resource.for_each.is_none());
         // As in a run, the first answer tells the server's time, by which all others are decided.
-        let pilot = flat
-            .clone()
-            .find(|resource| is_asked(asked.decisions.get(&resource.name)));
-        let Some(pilot) = pilot else {
+        let Some((pilot, others)) = asked.questions(self).split_first().map(|(pilot, _)| {
+            let others = self
+                .resources
+                .iter()
+                .filter(|other| other.name != pilot.name);
+            (*pilot, others)
+        }) else {
             return Ok(asked);
         };
-        asked.take(pilot, self.ask(client, &asked, pilot).await)?;
-        let now = Timestamp::now()
-            .saturating_add(asked.ahead)
-            .unwrap_or(Timestamp::MAX);
-        for resource in self
-            .resources
-            .iter()
-            .filter(|other| other.name != pilot.name)
-        {
+        let answer = self.ask(client, &asked, pilot).await;
+        asked.take(pilot, answer)?;
+        let now = asked.now();
+        for resource in others {
             let decision = self.decide(resource, now);
             asked.decisions.insert(resource.name.clone(), decision);
         }
-        let others: Vec<&Resource> = flat
-            .by_ref()
+        let questions = asked.questions(self);
+        let mut probes: FuturesUnordered<_> = questions
+            .into_iter()
             .filter(|resource| resource.name != pilot.name)
-            .filter(|resource| is_asked(asked.decisions.get(&resource.name)))
-            .copied()
+            .map(async |resource| (resource, self.ask(client, &asked, resource).await))
             .collect();
         let mut answers = Vec::new();
-        let mut probes: FuturesUnordered<_> = others
-            .iter()
-            .map(async |resource| (*resource, self.ask(client, &asked, resource).await))
-            .collect();
         while let Some(answer) = probes.next().await {
             answers.push(answer);
         }
@@ -194,15 +185,33 @@ impl Planner<'_> {
         asked: &Asked,
         resource: &Resource,
     ) -> Result<Probe, ApiError> {
-        let step = asked
-            .decisions
-            .get(&resource.name)
-            .map(|decision| &decision.step);
-        probe(client, self.config, resource, step.unwrap_or(&Step::Full)).await
+        let decision = asked.decisions.get(&resource.name);
+        let step = decision.map_or(&Step::Full, |decision| &decision.step);
+        probe(client, self.past.config, resource, step).await
     }
 }
 
 impl Asked {
+    /// Resources that a hit tells more about.
+    fn questions<'r>(&self, planner: &Planner<'r>) -> Vec<&'r Resource> {
+        let is_read = |resource: &Resource| {
+            let decision = self.decisions.get(&resource.name);
+            decision.is_some_and(|decision| decision.step != Step::Skip)
+        };
+        let resources = planner.resources.iter().copied();
+        resources
+            .filter(|resource| resource.for_each.is_none() && is_read(resource))
+            .filter(|resource| planner.past.is_final(&resource.name).is_none())
+            .collect()
+    }
+
+    /// The server's time.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+            .saturating_add(self.ahead)
+            .unwrap_or(Timestamp::MAX)
+    }
+
     fn take(
         &mut self,
         resource: &Resource,
