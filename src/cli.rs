@@ -89,7 +89,7 @@ Examples:
   cursus run                              the nightly job: deltas, full reads where they are due
   cursus run --json -q                    the same from cron, with a summary for programs")]
     Run(ExtractArgs),
-    /// What a run would read, how many hits and how long it would take; reads and writes nothing
+    /// What a run would read and why, how many hits and how long it would take
     #[command(after_help = "\
 Examples:
   cursus plan                             asks for one row of each resource, to learn how many there are

@@ -368,9 +368,9 @@ impl Past<'_> {
                 rows: Some(if batch > 1 {
                     ids
                 } else {
-                    (last.rows * slices).div_ceil(last_slices)
+                    in_proportion(last.rows, slices, last_slices)
                 }),
-                hits: Some((last.pages * slices).div_ceil(last_slices).max(slices)),
+                hits: Some(in_proportion(last.pages, slices, last_slices).max(slices)),
             },
             (None, Some(rows)) => Expected {
                 rows: Some(rows),
@@ -382,6 +382,10 @@ impl Past<'_> {
             },
         }
     }
+}
+
+fn in_proportion(figure: u64, to: u64, from: u64) -> u64 {
+    (figure * to + from / 2) / from.max(1)
 }
 
 fn announced(manifest: &Manifest) -> u64 {

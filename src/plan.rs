@@ -274,6 +274,41 @@ pub fn fan_out(
     }
 }
 
+/// What a database has of a resource: the newest read that it loaded, and the newest complete full one.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded<'a> {
+    /// The run of the newest.
+    pub run_id: &'a str,
+    /// Its number.
+    pub seq: u64,
+    /// The number of the full one's run.
+    pub full_seq: Option<u64>,
+}
+
+/// Resources whose past a database does not have and staging cannot give any more, with the reason.
+pub fn must_be_full<'a>(
+    config: &Config,
+    history: &History,
+    loaded: impl Fn(&Name) -> Option<Loaded<'a>>,
+) -> BTreeMap<Name, String> {
+    let lacks = |resource: &&Resource| {
+        let full = history.newest_full(&resource.name, &request_hash(config, resource));
+        let feeds_a_table = config.tables_of(&resource.name).next().is_some();
+        // The full read that the next delta would build on is loaded, or still to be loaded.
+        full.filter(|_| feeds_a_table).is_some_and(|full| {
+            loaded(&resource.name).is_some_and(|known| {
+                let has_it = known.full_seq.is_some_and(|seq| seq >= full.seq)
+                    && full.run_id.as_str() <= known.run_id;
+                full.seq <= known.seq && !has_it
+            })
+        })
+    };
+    let reason = "the database lacks the last full read";
+    (config.resources.iter().filter(lacks))
+        .map(|resource| (resource.name.clone(), reason.to_owned()))
+        .collect()
+}
+
 /// How far a resource is known after a whole read of `window`, when it was known up to `known` before.
 /// A window given by hand moves the cursor only if it leaves no gap.
 pub fn cursor_after(

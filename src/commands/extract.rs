@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::pipeline::Before;
+use super::run::Before;
 use crate::api::WaitingFor;
 use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::exit::{Exit, Failure, extract_exit};

@@ -38,6 +38,8 @@ impl Allowance {
         if others > 0 {
             frees.push_back((hour, others));
         }
+        // More was sent than the limit now is: as much has to be forgotten before a hit is free.
+        let mut over = ours.saturating_add(self.left).saturating_sub(self.per_hour);
         let mut left = self.left;
         let mut now: f64 = 0.0;
         for _ in 0..hits {
@@ -45,7 +47,9 @@ impl Allowance {
                 && (at <= now || left == 0)
             {
                 frees.pop_front();
-                left = left.saturating_add(count);
+                let forgotten = over.min(count);
+                over -= forgotten;
+                left = left.saturating_add(count - forgotten);
                 now = now.max(at);
             }
             left = left.saturating_sub(1);
@@ -134,6 +138,12 @@ mod tests {
         assert_eq!(
             fresh(0, used).time_for(2),
             minutes(10) + Duration::from_secs(1)
+        );
+        // Twice as many as are allowed: the first half frees nothing.
+        let used = vec![(minutes(50), 1_200), (minutes(20), 1_200)];
+        assert_eq!(
+            fresh(0, used).time_for(2),
+            minutes(40) + Duration::from_secs(1)
         );
         // Nobody knows when others sent theirs.
         assert_eq!(fresh(0, vec![]).time_for(2), HOUR + Duration::from_secs(1));
