@@ -89,6 +89,14 @@ Examples:
   cursus run                              the nightly job: deltas, full reads where they are due
   cursus run --json -q                    the same from cron, with a summary for programs")]
     Run(ExtractArgs),
+    /// What a run would read and why, how many hits and how long it would take
+    #[command(after_help = "\
+Examples:
+  cursus plan                             asks for one row of each resource, to learn how many there are
+  cursus plan --offline                   from what earlier runs found, without a single hit
+  cursus plan --full --select users       what reading all users would cost
+`cursus run` also reads in full what the database lacks, which is not looked at here.")]
+    Plan(PlanArgs),
     /// What is staged, what is loaded, how old it is
     #[command(
         after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
@@ -138,9 +146,9 @@ Examples:
     },
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "flags are booleans")]
-#[derive(Debug, Args)]
-pub(crate) struct ExtractArgs {
+/// What a run reads.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ReadArgs {
     /// Read everything in full
     #[arg(long)]
     pub(crate) full: bool,
@@ -156,18 +164,33 @@ pub(crate) struct ExtractArgs {
     /// All but these resources
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
-    /// Stop after so many requests
-    #[arg(long, value_name = "N")]
-    pub(crate) max_hits: Option<u64>,
     /// Ignore `min_age`
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Stop after so many requests
+    #[arg(long, value_name = "N")]
+    pub(crate) max_hits: Option<u64>,
     /// Begin anew instead of going on with an unfinished run
     #[arg(long)]
     pub(crate) no_resume: bool,
     /// Stop instead of waiting for the next hour
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    /// Ask nothing: forecast from what is staged
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

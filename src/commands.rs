@@ -7,7 +7,8 @@ mod extract;
 mod init;
 mod load;
 mod migrate;
-mod pipeline;
+mod plan;
+mod run;
 mod simulate;
 mod sql;
 mod stage;
@@ -74,7 +75,8 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
-        Command::Run(arguments) => Box::pin(pipeline::run(global, &settings, arguments)).await,
+        Command::Run(arguments) => Box::pin(run::run(global, &settings, arguments)).await,
+        Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
         Command::Stage(command) => stage::run(global, &settings, command),

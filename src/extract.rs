@@ -6,9 +6,11 @@
 mod answered;
 mod clock;
 mod fan_out;
-mod ids;
+pub(crate) mod ids;
 mod inspect;
 mod page;
+mod probe;
+mod question;
 mod read;
 mod scan;
 mod slices;
@@ -17,7 +19,6 @@ mod verify;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
@@ -31,12 +32,14 @@ use crate::staging::{
     Window,
 };
 
-use answered::Answered;
+pub use probe::{Probe, probe};
 pub use verify::{Verified, verify};
 
+use answered::Answered;
 use clock::ServerClock;
 use ids::StagedIds;
-use read::{Question, ReadError, Reader};
+use question::{Question, far};
+use read::{ReadError, Reader};
 
 /// What a run is to read.
 pub struct Extraction<'a> {
@@ -65,6 +68,8 @@ pub struct Extracted {
     pub run: Run,
     /// Why it ended early.
     pub stopped: Option<ExtractError>,
+    /// What was known when it began.
+    pub history: History,
 }
 
 /// Why a run ended early.
@@ -154,7 +159,11 @@ pub async fn extract(
         record.resources = summaries;
         record.rate = rate(&statistics);
     })?;
-    Ok(Extracted { run, stopped })
+    Ok(Extracted {
+        run,
+        stopped,
+        history,
+    })
 }
 
 /// Rate-limit figures for `run.json` and the summary.
@@ -176,14 +185,6 @@ fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Val
         .into_iter()
         .map(|(name, figure)| (name.to_owned(), figure.into()))
         .collect()
-}
-
-/// Where windows without an end end: more than a year beyond the present, so that a row that changes while we read
-/// stays inside; and on a new year's day, so that a process that goes on asks as the one before it.
-fn far(now: Timestamp) -> Timestamp {
-    let year = TimeZone::UTC.to_datetime(now).year().saturating_add(2);
-    let day = jiff::civil::date(year.min(9998), 1, 1).at(0, 0, 0, 0);
-    TimeZone::UTC.to_timestamp(day).unwrap_or(Timestamp::MAX)
 }
 
 struct Reading<'a> {
@@ -329,13 +330,7 @@ impl Reading<'_> {
         );
         let now = self.clock.known_now();
         let far = far(now.unwrap_or(started_at));
-        let (query, window) = match &decision.step {
-            Step::Delta { start, end } => {
-                let end = end.unwrap_or(far);
-                (&resource.delta_query, Some(Window { start: *start, end }))
-            }
-            _ => (&resource.query, None),
-        };
+        let (query, window) = question::of_step(resource, &decision.step, far);
         let question = Question {
             resource,
             slices: slices::slices(config, resource, query, ids),

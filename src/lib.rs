@@ -10,6 +10,7 @@ pub mod template;
 
 pub mod api;
 pub mod extract;
+pub mod forecast;
 pub mod proof;
 pub mod staging;
 mod walk;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
-use crate::staging::{Manifest, Run, RunId, StagingError, Window, hex};
+use crate::staging::{Manifest, Mode, Run, RunId, StagingError, Window, hex};
 
 /// What staging knows of earlier reads, newest first, for each resource.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,17 @@ pub struct Decision {
     pub step: Step,
     /// Why, for people.
     pub reason: String,
+}
+
+/// Over which ids of another resource one fans out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanOut {
+    /// Over all of them, not only those that are new or changed.
+    pub is_all: bool,
+    /// Besides those of this run, those that reads numbered from here on showed.
+    pub from_seq: Option<u64>,
+    /// What that makes of the read.
+    pub mode: Mode,
 }
 
 /// What the command line asks for.
@@ -223,6 +234,79 @@ pub fn decide(
         },
         reason: format!("known up to {reached}"),
     }
+}
+
+/// Over which ids of `parent` a resource fans out, when this run has or has not a complete full read of the parent.
+pub fn fan_out(
+    config: &Config,
+    resource: &Resource,
+    parent: &Resource,
+    history: &History,
+    request: &Request,
+    parent_is_whole: bool,
+) -> FanOut {
+    let hash = request_hash(config, resource);
+    let last_whole = history.newest_whole(&resource.name, &hash);
+    let parent_full = history
+        .newest_full(&parent.name, &request_hash(config, parent))
+        .map(|read| read.seq);
+    let is_all = parent_is_whole
+        || history.newest_full(&resource.name, &hash).is_none()
+        || request.full
+        || request.must_be_full.contains_key(&resource.name);
+    // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+    // the parent showed since this resource was read last.
+    let from_seq = match (is_all, parent_is_whole) {
+        (true, true) => None,
+        (true, false) => Some(parent_full.unwrap_or(0)),
+        (false, _) => Some(last_whole.map_or(0, |read| read.seq + 1)),
+    };
+    // Without a complete full read of the parent nobody knows all ids: what is absent then proves nothing.
+    let knows_all = parent_is_whole || parent_full.is_some();
+    FanOut {
+        is_all,
+        from_seq,
+        mode: if is_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        },
+    }
+}
+
+/// What a database has of a resource: the newest read that it loaded, and the newest complete full one.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded<'a> {
+    /// The run of the newest.
+    pub run_id: &'a str,
+    /// Its number.
+    pub seq: u64,
+    /// The number of the full one's run.
+    pub full_seq: Option<u64>,
+}
+
+/// Resources whose past a database does not have and staging cannot give any more, with the reason.
+pub fn must_be_full<'a>(
+    config: &Config,
+    history: &History,
+    loaded: impl Fn(&Name) -> Option<Loaded<'a>>,
+) -> BTreeMap<Name, String> {
+    let lacks = |resource: &&Resource| {
+        let full = history.newest_full(&resource.name, &request_hash(config, resource));
+        let feeds_a_table = config.tables_of(&resource.name).next().is_some();
+        // The full read that the next delta would build on is loaded, or still to be loaded.
+        full.filter(|_| feeds_a_table).is_some_and(|full| {
+            loaded(&resource.name).is_some_and(|known| {
+                let has_it = known.full_seq.is_some_and(|seq| seq >= full.seq)
+                    && full.run_id.as_str() <= known.run_id;
+                full.seq <= known.seq && !has_it
+            })
+        })
+    };
+    let reason = "the database lacks the last full read";
+    (config.resources.iter().filter(lacks))
+        .map(|resource| (resource.name.clone(), reason.to_owned()))
+        .collect()
 }
 
 /// How far a resource is known after a whole read of `window`, when it was known up to `known` before.

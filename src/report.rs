@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::forecast;
 use crate::load::TableCounts;
 use crate::staging::{Mode, ResourceSummary, RunRecord};
 
@@ -45,6 +46,9 @@ pub struct RunReport {
     pub resources: Vec<ResourceSummary>,
     /// One a table.
     pub tables: Vec<TableCounts>,
+    /// How far the forecast was off; none if the run ended before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<forecast::Outcome>,
     /// Figures of the rate limits.
     pub rate: Map<String, Value>,
     /// What will go wrong, a sentence each.

@@ -133,15 +133,24 @@ impl Staging {
         Run::create(&self.root, now, seq, selection)
     }
 
-    /// The newest run, if it ended before its time and was asked for in the same way: open again. Needs the lock.
+    /// The newest run, if it ended before its time and was asked for in the same way.
+    pub fn unfinished(
+        &self,
+        now: Timestamp,
+        selection: &Selection,
+    ) -> Result<Option<Run>, StagingError> {
+        let newest = self.runs()?.pop();
+        Ok(newest.filter(|run| run.is_resumable(selection, now)))
+    }
+
+    /// The unfinished run, open again. Needs the lock.
     pub fn resume(
         &self,
         _lock: &StagingLock,
         now: Timestamp,
         selection: &Selection,
     ) -> Result<Option<Run>, StagingError> {
-        let newest = self.runs()?.pop();
-        let Some(mut run) = newest.filter(|run| run.is_resumable(selection, now)) else {
+        let Some(mut run) = self.unfinished(now, selection)? else {
             return Ok(None);
         };
         run.update(|record| {

@@ -202,6 +202,7 @@ async fn every_command_has_help_with_an_example() {
         vec!["extract"],
         vec!["load"],
         vec!["run"],
+        vec!["plan"],
         vec!["status"],
         vec!["sql"],
         vec!["stage", "ls"],

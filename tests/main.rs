@@ -21,6 +21,9 @@ mod staging;
 /// Staged runs into the mirror, by every way.
 mod loading;
 
+/// What a run will cost.
+mod plan;
+
 /// Runs that ended before their time.
 mod resume;
 

@@ -14,6 +14,7 @@
 //! hour after the first answer since `Remaining` last rose: a fixed window that contains that answer has ended by
 //! then, a rolling one has forgotten what was counted at it. Then a single request asks how things stand.
 
+mod allowance;
 mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use self::allowance::Allowance;
 pub(crate) use self::turn::{Handshake, Turn};
 
 use super::ledger::{Ledger, LedgerError, View};

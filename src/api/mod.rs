@@ -29,7 +29,7 @@ pub use self::answer::Answer;
 pub use self::body::Body;
 pub use self::error::ApiError;
 pub use self::ledger::LedgerError;
-pub use self::limiter::Waiting;
+pub use self::limiter::{Allowance, Waiting};
 pub use self::request::{BaseUrl, BaseUrlError, Request};
 pub use self::retry::{InspectError, Problem};
 pub use self::token::TokenMetadata;
@@ -230,6 +230,11 @@ impl Client {
             rate: figures.seen,
             waited: figures.waited,
         }
+    }
+
+    /// What may still be sent this hour, and how fast, as far as is known. Sends nothing.
+    pub async fn allowance(&self) -> Result<Allowance, ApiError> {
+        Ok(self.0.limiter.allowance().await?)
     }
 
     /// Why everybody waits and until when, for a countdown; None while requests flow.

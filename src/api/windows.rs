@@ -91,6 +91,15 @@ impl Rules {
     pub(crate) fn short(&self) -> impl Iterator<Item = Rule> {
         [self.second, self.cap, self.spread].into_iter().flatten()
     }
+
+    /// Turns in a second, in the long run.
+    pub(crate) fn rate(&self) -> f64 {
+        let rates = [self.second, self.cap].into_iter().flatten().map(|rule| {
+            let window = Duration::from_millis(rule.window.unsigned_abs());
+            precise(rule.count) / window.as_secs_f64()
+        });
+        rates.fold(f64::INFINITY, f64::min)
+    }
 }
 
 /// Why nobody may send now, whatever the log says.

@@ -1,19 +1,21 @@
 //! `cursus extract`, and the first half of `cursus run`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::pipeline::Before;
+use super::run::Before;
 use crate::api::WaitingFor;
-use crate::cli::{ExtractArgs, Global};
+use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
+use crate::forecast::{self, Past};
 use crate::name::Name;
 use crate::plan;
 use crate::progress::{Progress, Show};
-use crate::report::{RunReport, chain, resources_table};
+use crate::report::{RunReport, chain, grouped, resources_table};
 use crate::settings::Settings;
 use crate::staging::{ResourceSummary, Selection};
 
@@ -49,8 +51,8 @@ pub(super) async fn stage(
     report: &mut RunReport,
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
-    let resources =
-        plan::select(config, &arguments.select, &arguments.exclude).map_err(Failure::usage)?;
+    let read = &arguments.read;
+    let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.staging.lock(command)?;
     let runs = settings.staging.runs()?;
@@ -59,35 +61,16 @@ pub(super) async fn stage(
     } else {
         Show::Auto
     });
-    let names = |names: &[String]| {
-        names
-            .iter()
-            .filter_map(|name| Name::parse(name).ok())
-            .collect()
-    };
-    let selection = Selection {
-        select: names(&arguments.select),
-        exclude: names(&arguments.exclude),
-        full: arguments.full,
-    };
-    let window = match (arguments.since, arguments.window) {
-        (Some(since), _) => Some((since, None)),
-        (None, Some((start, end))) => Some((start, Some(end))),
-        (None, None) => None,
-    };
+    let selection = selection(read);
+    let request = request(read, before.must_be_full);
     let extraction = Extraction {
         config,
         client: client.clone(),
         resources,
-        request: plan::Request {
-            full: arguments.full,
-            force: arguments.force,
-            window,
-            must_be_full: before.must_be_full,
-        },
-        runs,
+        resume: !arguments.no_resume && request.window.is_none(),
+        request: request.clone(),
+        runs: runs.clone(),
         floor: before.floor,
-        resume: !arguments.no_resume && window.is_none(),
         progress: &progress,
     };
     let countdown = countdown(&client, &progress);
@@ -95,12 +78,26 @@ pub(super) async fn stage(
         extracted = extract(&settings.staging, &lock, extraction, selection, settings.api_url.host()) => extracted?,
         never = countdown => match never {},
     };
-    let Extracted { run, stopped } = extracted;
+    let Extracted {
+        run,
+        stopped,
+        history,
+    } = extracted;
     // An API that has just failed for good is not asked for a token once more.
     if stopped.is_none() {
         warn_of_secret(&client, report).await;
     }
     report.add_run(run.record(), client.statistics().rejected_429);
+    if stopped.is_none() {
+        let past = Past {
+            config,
+            runs: &runs,
+            history: &history,
+            request: &request,
+            unfinished: None,
+        };
+        report.forecast = Some(forecast::outcome(&past, &run)?);
+    }
     if let Some(error) = stopped {
         report.errors.push(chain(&error));
         return Ok(extract_exit(&error));
@@ -112,6 +109,35 @@ pub(super) async fn stage(
             Exit::Done
         },
     )
+}
+
+/// The selection that a run remembers.
+pub(super) fn selection(read: &ReadArgs) -> Selection {
+    let names = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect()
+    };
+    Selection {
+        select: names(&read.select),
+        exclude: names(&read.exclude),
+        full: read.full,
+    }
+}
+
+/// What the flags ask for.
+pub(super) fn request(read: &ReadArgs, must_be_full: BTreeMap<Name, String>) -> plan::Request {
+    plan::Request {
+        full: read.full,
+        force: read.force,
+        window: match (read.since, read.window) {
+            (Some(since), _) => Some((since, None)),
+            (None, Some((start, end))) => Some((start, Some(end))),
+            (None, None) => None,
+        },
+        must_be_full,
+    }
 }
 
 /// Shows a wait for the next hour or for `Retry-After` while it lasts.
@@ -169,8 +195,15 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
     } else if let Some(run) = &report.run_id {
         super::print_line(&resources_table(&report.resources).to_string());
         let duration = std::time::Duration::from_millis(report.duration_ms);
+        let forecast = report.forecast.map_or_else(String::new, |forecast| {
+            format!(
+                " (forecast {}, {:.1} % off)",
+                grouped(forecast.hits),
+                forecast.error_percent.abs()
+            )
+        });
         super::print_line(&format!(
-            "run {run}: {}, {} hits, {} rejected by the API, {}",
+            "run {run}: {}, {} hits{forecast}, {} rejected by the API, {}",
             report.state,
             report.hits,
             report.rejected_429,

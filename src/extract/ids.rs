@@ -56,7 +56,7 @@ pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, S
 }
 
 /// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. Blocks.
-pub(super) fn since(
+pub(crate) fn since(
     runs: &[Run],
     resource: &Resource,
     history: &History,

@@ -8,6 +8,7 @@ use crate::proof::{self, Seen};
 use crate::staging::{PageEntry, StagingError, Window};
 
 use super::inspect::{Inspector, PageFacts};
+use super::question;
 use super::read::{List, ReadError, Reader, locked};
 use super::scan::Ask;
 use super::slices::Slice;
@@ -141,29 +142,15 @@ impl Reader<'_> {
     }
 
     fn request(&self, list: &List<'_>, ask: Ask) -> api::Request {
-        let resource = self.question.resource;
-        let mut query = list.slice.query.clone();
-        let mut add = |name: &str, value: String| query.push((name.to_owned(), value));
-        if let (Some(cursor), Some(Window { start, end })) = (&resource.cursor, list.window) {
-            add(
-                &format!("range[{}]", cursor.field),
-                format!("{start:.3},{end:.3}"),
-            );
-        }
+        let mut request = question::request(self.question.resource, list.slice, list.window);
+        let mut add = |name: &str, value: String| request.query.push((name.to_owned(), value));
         if let Some((low, high)) = ask.ids {
             add("range[id]", format!("{low},{high}"));
-        }
-        if let Some(sort) = &resource.sort {
-            add("sort", sort.clone());
         }
         add("page[size]", self.question.page_size.to_string());
         let number = if ask.ids.is_some() { 1 } else { ask.number };
         add("page[number]", number.to_string());
-        api::Request {
-            path: list.slice.path.clone(),
-            query,
-            timeout: resource.timeout,
-        }
+        request
     }
 }
 

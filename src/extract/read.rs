@@ -7,44 +7,20 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use crate::api::{self, ApiError};
-use crate::config::{Paging, Resource};
+use crate::config::Paging;
 use crate::progress::Task;
 use crate::proof::{Answers, Seen};
 use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
 
 use super::answered::Answered;
 use super::page::Files;
+use super::question::Question;
 use super::scan::{self, Ask, Scanned};
 use super::slices::Slice;
 
 /// A list without an order is asked for anew from the time of the last answer, so many times: more rows than a page
 /// holds would have to change between two answers for it not to end.
 const WINDOWS: usize = 6;
-
-/// How a resource is asked for in this run.
-#[derive(Debug)]
-pub(super) struct Question<'a> {
-    pub(super) resource: &'a Resource,
-    pub(super) slices: Vec<Slice>,
-    /// What a delta ranges over.
-    pub(super) window: Option<Window>,
-    pub(super) page_size: u32,
-    /// The server's time, where a full read is in windows of it.
-    pub(super) now: Option<Timestamp>,
-    /// Where windows without an end end: beyond the present, so that a row that changes meanwhile stays inside.
-    pub(super) far: Timestamp,
-}
-
-impl Question<'_> {
-    /// What must be proven where windows of time are asked for: the window of a delta, or all time until well after
-    /// the start, so that a window which ended at the start is not enough.
-    pub(super) fn needed(&self) -> Window {
-        self.window.unwrap_or(Window {
-            start: Timestamp::UNIX_EPOCH,
-            end: self.far,
-        })
-    }
-}
 
 impl ReadError {
     /// Whether it ends the run, and not only this resource.

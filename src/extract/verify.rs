@@ -5,8 +5,8 @@ use crate::name::Name;
 use crate::proof::{Answers, Doubt};
 use crate::staging::{Manifest, Mode, Run, StagedResource, StagingError, State, Window};
 
-use super::far;
 use super::inspect::Inspector;
+use super::question::far;
 
 /// What the files of a resource say, against what its manifest claims.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -56,6 +56,11 @@ impl ResourceWriter {
         Ok((writer, known))
     }
 
+    /// How many pages the journal names.
+    pub(super) fn pages_in(directory: &Path) -> Result<u64, StagingError> {
+        Ok(journal::read(&directory.join(JOURNAL))?.len() as u64)
+    }
+
     /// Reads a page back, and refuses it if it is not what was received.
     pub fn read_back(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
         read_page(&self.directory, page, body)

@@ -322,6 +322,11 @@ impl Run {
         ResourceWriter::open(self.directory.join(resource.as_str()))
     }
 
+    /// How many pages of a resource are staged, final or not. They are not looked at.
+    pub fn pages_so_far(&self, resource: &Name) -> Result<u64, StagingError> {
+        ResourceWriter::pages_in(&self.directory.join(resource.as_str()))
+    }
+
     /// Takes back what is staged of a resource that is not final.
     pub fn discard(&self, resource: &Name) -> Result<(), StagingError> {
         ResourceWriter::discard(&self.directory.join(resource.as_str()))

@@ -76,31 +76,14 @@ async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let runs = settings.staging.runs()?;
     let history = History::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
-    let mut must_be_full = BTreeMap::new();
-    for resource in &config.resources {
-        let hash = plan::request_hash(config, resource);
-        let Some(full) = history.newest_full(&resource.name, &hash) else {
-            continue;
-        };
-        if config.tables_of(&resource.name).next().is_none() {
-            continue;
-        }
-        // The full read that the next delta would build on is loaded, or still to be loaded.
-        let has_it = match loaded.get(&resource.name) {
-            None => true,
-            Some(known) if full.seq > known.seq => true,
-            Some(known) => {
-                known.full_seq.is_some_and(|seq| seq >= full.seq)
-                    && full.run_id.as_str() <= known.run_id.as_str()
-            }
-        };
-        if !has_it {
-            must_be_full.insert(
-                resource.name.clone(),
-                "the database lacks the last full read".to_owned(),
-            );
-        }
-    }
+    let must_be_full = plan::must_be_full(config, &history, |resource| {
+        let known = loaded.get(resource)?;
+        Some(plan::Loaded {
+            run_id: &known.run_id,
+            seq: known.seq,
+            full_seq: known.full_seq,
+        })
+    });
     Ok(Before {
         must_be_full,
         floor,

@@ -1,0 +1,364 @@
+//! `cursus plan`: what a run would read and why, what it would cost, and how long it would take. Stages nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::api::{self, Allowance, ApiError};
+use crate::cli::{Global, PlanArgs};
+use crate::config::Resource;
+use crate::exit::{Exit, Failure};
+use crate::extract::{Probe, probe};
+use crate::forecast::{self, Past, Planned, Totals};
+use crate::name::Name;
+use crate::plan::{self, Decision, History, Step};
+use crate::report::{chain, grouped, table};
+use crate::settings::Settings;
+use crate::staging::Run;
+
+/// What the API grants where nobody has asked it yet.
+const UNASKED: (f64, u64) = (2.0, 1_200);
+
+/// The JSON document of `plan`.
+#[derive(Serialize)]
+struct Report {
+    host: String,
+    offline: bool,
+    resources: Vec<Line>,
+    /// All of them; more if `at_least`.
+    hits: u64,
+    at_least: bool,
+    probing_hits: u64,
+    seconds: u64,
+    /// Server time; without an answer our own.
+    done_at: Option<Timestamp>,
+    hour: Hour,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: Name,
+    mode: String,
+    reason: String,
+    rows: Option<u64>,
+    pages: Option<u64>,
+    hits: Option<u64>,
+}
+
+/// Without what is kept free for others.
+#[derive(Serialize)]
+struct Hour {
+    limit: u64,
+    remaining: u64,
+}
+
+/// What the API told, or did not.
+struct Asked {
+    decisions: BTreeMap<Name, Decision>,
+    totals: Totals,
+    /// How far the server's clock is ahead of ours.
+    ahead: SignedDuration,
+    warnings: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &PlanArgs,
+) -> Result<Exit, Failure> {
+    let config = &settings.config;
+    let read = &arguments.read;
+    let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
+    let request = super::extract::request(read, BTreeMap::new());
+    let mut runs = settings.staging.runs()?;
+    let selection = super::extract::selection(read);
+    let unfinished = match request.window {
+        Some(_) => None,
+        None => settings.staging.unfinished(Timestamp::now(), &selection)?,
+    };
+    runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
+    let history = History::read(config, &runs)?;
+    let past = Past {
+        config,
+        runs: &runs,
+        history: &history,
+        request: &request,
+        unfinished: unfinished.as_ref(),
+    };
+    let planner = Planner {
+        past: &past,
+        resources: &resources,
+    };
+    let (asked, allowance, probing_hits) = if arguments.offline {
+        (planner.undisturbed(), unasked(settings, &runs).await?, 0)
+    } else {
+        let client = settings.client(None, false)?;
+        let asked = planner.probe(&client).await?;
+        let hits = client.statistics().hits;
+        (asked, client.allowance().await?, hits)
+    };
+    let now = asked.now();
+    let mut decisions = asked.decisions;
+    let decided = (resources.iter())
+        .filter_map(|resource| Some((*resource, decisions.remove(&resource.name)?)))
+        .collect();
+    let planned = past.forecast(decided, now, &asked.totals, &Totals::new());
+    let mut report = report(&planned, &allowance, now);
+    settings.api_url.host().clone_into(&mut report.host);
+    report.offline = arguments.offline;
+    report.probing_hits = probing_hits;
+    report.warnings.splice(0..0, asked.warnings);
+    print(global, settings, &report, &allowance);
+    Ok(Exit::Done)
+}
+
+struct Planner<'a> {
+    past: &'a Past<'a>,
+    resources: &'a [&'a Resource],
+}
+
+impl Planner<'_> {
+    fn decide(&self, resource: &Resource, now: Timestamp) -> Decision {
+        let hash = plan::request_hash(self.past.config, resource);
+        plan::decide(resource, &hash, self.past.history, self.past.request, now)
+    }
+
+    /// Decisions by our own clock.
+    fn undisturbed(&self) -> Asked {
+        let now = Timestamp::now();
+        let decide = |resource: &&Resource| (resource.name.clone(), self.decide(resource, now));
+        Asked {
+            decisions: self.resources.iter().map(decide).collect(),
+            totals: Totals::new(),
+            ahead: SignedDuration::ZERO,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// One hit for each resource that is read, except those that their parent's ids tell.
+    async fn probe(&self, client: &api::Client) -> Result<Asked, ApiError> {
+        let mut asked = self.undisturbed();
+        // As in a run, the first answer tells the server's time, by which all others are decided.
+        let Some((pilot, others)) = asked.questions(self).split_first().map(|(pilot, _)| {
+            let others = self
+                .resources
+                .iter()
+                .filter(|other| other.name != pilot.name);
+            (*pilot, others)
+        }) else {
+            return Ok(asked);
+        };
+        let answer = self.ask(client, &asked, pilot).await;
+        asked.take(pilot, answer)?;
+        let now = asked.now();
+        for resource in others {
+            let decision = self.decide(resource, now);
+            asked.decisions.insert(resource.name.clone(), decision);
+        }
+        let questions = asked.questions(self);
+        let mut probes: FuturesUnordered<_> = questions
+            .into_iter()
+            .filter(|resource| resource.name != pilot.name)
+            .map(async |resource| (resource, self.ask(client, &asked, resource).await))
+            .collect();
+        let mut answers = Vec::new();
+        while let Some(answer) = probes.next().await {
+            answers.push(answer);
+        }
+        drop(probes);
+        for (resource, answer) in answers {
+            asked.take(resource, answer)?;
+        }
+        Ok(asked)
+    }
+
+    async fn ask(
+        &self,
+        client: &api::Client,
+        asked: &Asked,
+        resource: &Resource,
+    ) -> Result<Probe, ApiError> {
+        let decision = asked.decisions.get(&resource.name);
+        let step = decision.map_or(&Step::Full, |decision| &decision.step);
+        probe(client, self.past.config, resource, step).await
+    }
+}
+
+impl Asked {
+    /// Resources that a hit tells more about.
+    fn questions<'r>(&self, planner: &Planner<'r>) -> Vec<&'r Resource> {
+        let is_read = |resource: &Resource| {
+            let decision = self.decisions.get(&resource.name);
+            decision.is_some_and(|decision| decision.step != Step::Skip)
+        };
+        let resources = planner.resources.iter().copied();
+        resources
+            .filter(|resource| resource.for_each.is_none() && is_read(resource))
+            .filter(|resource| planner.past.is_final(&resource.name).is_none())
+            .collect()
+    }
+
+    /// The server's time.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+            .saturating_add(self.ahead)
+            .unwrap_or(Timestamp::MAX)
+    }
+
+    fn take(
+        &mut self,
+        resource: &Resource,
+        answer: Result<Probe, ApiError>,
+    ) -> Result<(), ApiError> {
+        match answer {
+            Ok(probe) => {
+                if let Some(date) = probe.date {
+                    self.ahead = date.duration_since(Timestamp::now());
+                }
+                if let Some(total) = probe.total {
+                    self.totals.insert(resource.name.clone(), total);
+                }
+                Ok(())
+            }
+            Err(error) if !error.is_fatal_for_run() => {
+                let sentence = format!("{} cannot be read: {}", resource.name, chain(&error));
+                self.warnings.push(sentence);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Limits as the newest run met them; what is left of the hour, as the ledger has it.
+async fn unasked(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure> {
+    let api = &settings.config.api;
+    let figure =
+        |name: &str| (runs.iter().rev()).find_map(|run| run.record().rate.get(name)?.as_u64());
+    let (per_second, per_hour) = UNASKED;
+    #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^52")]
+    let per_second = figure("limit_per_second").map_or(per_second, |rate| rate as f64);
+    let per_hour = figure("limit_per_hour")
+        .unwrap_or(per_hour)
+        .saturating_sub(u64::from(api.reserve_per_hour));
+    let mut allowance = Allowance {
+        per_second: api
+            .requests_per_second
+            .map_or(per_second, |cap| cap.min(per_second)),
+        per_hour: api
+            .requests_per_hour
+            .map_or(per_hour, |cap| per_hour.min(u64::from(cap))),
+        left: 0,
+        hour: Duration::from_hours(1),
+        used: Vec::new(),
+    };
+    // Without credentials there is no ledger to look at.
+    if settings.credentials().is_ok() {
+        allowance.used = settings.client(None, false)?.allowance().await?.used;
+    }
+    let used: u64 = allowance.used.iter().map(|(_, count)| count).sum();
+    allowance.left = allowance.per_hour.saturating_sub(used);
+    Ok(allowance)
+}
+
+fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report {
+    let (hits, at_least) = forecast::hits(planned);
+    let time = allowance.time_for(hits);
+    let mut warnings = Vec::new();
+    if hits > allowance.left {
+        warnings.push(format!(
+            "{} hits are needed, but only {} are left of this hour's {}: the run waits for the next hour, or with --no-wait \
+             stops there, to be gone on with",
+            grouped(hits),
+            grouped(allowance.left),
+            grouped(allowance.per_hour),
+        ));
+    }
+    Report {
+        host: String::new(),
+        offline: false,
+        resources: planned
+            .iter()
+            .map(|one| Line {
+                name: one.name.clone(),
+                mode: one
+                    .mode
+                    .map_or_else(|| "skip".to_owned(), |mode| mode.to_string()),
+                reason: one.reason.clone(),
+                rows: one.expected.rows,
+                pages: one.expected.hits,
+                hits: one.expected.hits,
+            })
+            .collect(),
+        hits,
+        at_least,
+        probing_hits: 0,
+        seconds: time.as_secs() + u64::from(time.subsec_nanos() > 0),
+        done_at: SignedDuration::try_from(time)
+            .ok()
+            .and_then(|time| now.checked_add(time).ok())
+            .and_then(|done| Timestamp::from_second(done.as_second()).ok()),
+        hour: Hour {
+            limit: allowance.per_hour,
+            remaining: allowance.left,
+        },
+        warnings,
+    }
+}
+
+fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allowance) {
+    if global.json {
+        super::print_json(report);
+    } else {
+        let figure = |figure: Option<u64>| figure.map_or_else(|| "unknown".to_owned(), grouped);
+        let rows = report.resources.iter().map(|line| {
+            vec![
+                line.name.to_string(),
+                line.mode.clone(),
+                line.reason.clone(),
+                figure(line.rows),
+                figure(line.pages),
+                figure(line.hits),
+            ]
+        });
+        let header = ["resource", "mode", "why", "rows", "pages", "hits"];
+        super::print_line(&table(&header, rows, 3).to_string());
+        let at_least = if report.at_least { "at least " } else { "" };
+        let clock = if report.offline {
+            "this machine's"
+        } else {
+            "the server's"
+        };
+        let done = report.done_at.map_or_else(String::new, |done| {
+            format!("; done at {done} by {clock} clock")
+        });
+        super::print_line(&format!(
+            "{at_least}{} hits, {:.1} a second: {at_least}{}{done}",
+            grouped(report.hits),
+            allowance.per_second,
+            humantime::format_duration(Duration::from_secs(report.seconds)),
+        ));
+        super::print_line(&format!(
+            "this hour: {} of {} hits are left; {} more are kept free for others",
+            grouped(report.hour.remaining),
+            grouped(report.hour.limit),
+            settings.config.api.reserve_per_hour,
+        ));
+        let host = &report.host;
+        super::print_line(&if report.offline {
+            format!("from what is staged; {host} was not asked")
+        } else {
+            format!("asked of {host} with {} hits", report.probing_hits)
+        });
+    }
+    for warning in &report.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
+    }
+}

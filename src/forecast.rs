@@ -1,0 +1,399 @@
+//! What a run is expected to give and to cost, from what earlier runs staged. Asks nothing, and never fails:
+//! what cannot be read back is not known.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::config::{Config, ForEach, Resource};
+use crate::extract::ids;
+use crate::name::Name;
+use crate::plan::{self, Decision, History, Read, Step};
+use crate::staging::{Manifest, Mode, Run, StagingError};
+
+/// So many of the newest deltas say how fast rows change.
+const DELTAS: usize = 20;
+
+/// Rows by resource.
+pub type Totals = BTreeMap<Name, u64>;
+
+/// What is known before a run.
+pub struct Past<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The staged runs that the forecast rests on, in order.
+    pub runs: &'a [Run],
+    /// Their manifests.
+    pub history: &'a History,
+    /// What the command line asks for.
+    pub request: &'a plan::Request,
+    /// A run that is gone on with; no part of the history.
+    pub unfinished: Option<&'a Run>,
+}
+
+/// A resource in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The resource.
+    pub name: Name,
+    /// None: it is skipped.
+    pub mode: Option<Mode>,
+    /// Why.
+    pub reason: String,
+    /// What it is expected to give and to cost.
+    pub expected: Expected,
+}
+
+/// Rows and hits, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Rows.
+    pub rows: Option<u64>,
+    /// Hits, of which each gives a page; without rows: at least.
+    pub hits: Option<u64>,
+}
+
+impl Expected {
+    const NOTHING: Self = Self {
+        rows: Some(0),
+        hits: Some(0),
+    };
+}
+
+/// How far a forecast was off.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Hits that were expected.
+    pub hits: u64,
+    /// Hits that were spent.
+    pub actual: u64,
+    /// The difference in hundredths of the hits spent; above 0: fewer were spent.
+    pub error_percent: f64,
+}
+
+/// The hits of a plan, and whether more are possible because something is not known.
+pub fn hits(planned: &[Planned]) -> (u64, bool) {
+    let sum = planned.iter().filter_map(|one| one.expected.hits).sum();
+    let at_least = planned.iter().any(|one| one.expected.rows.is_none());
+    (sum, at_least)
+}
+
+/// Compares the forecast of a run that has ended with what it spent. The forecast takes from the run what was decided
+/// and, where nothing had been read before, what the first answer announced.
+pub fn outcome(past: &Past<'_>, run: &Run) -> Result<Outcome, StagingError> {
+    let mut decided = Vec::new();
+    let mut announced = Totals::new();
+    for resource in &past.config.resources {
+        let summary = (run.record().resources.iter()).find(|summary| summary.name == resource.name);
+        let Some(summary) = summary.filter(|summary| summary.state != "skipped") else {
+            continue;
+        };
+        if let Some(total) = summary.x_total {
+            announced.insert(resource.name.clone(), total);
+        }
+        let manifest = run.manifest(&resource.name)?;
+        let step = match manifest.and_then(|manifest| manifest.window) {
+            Some(window) => Step::Delta {
+                start: window.start,
+                end: Some(window.end),
+            },
+            None => Step::Full,
+        };
+        let reason = String::new();
+        decided.push((resource, Decision { step, reason }));
+    }
+    let now = run.record().started_at;
+    let (hits, _) = hits(&past.forecast(decided, now, &Totals::new(), &announced));
+    Ok(Outcome::new(hits, run.record().hits))
+}
+
+impl Outcome {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "hits are far below 2^52, and it is shown with one decimal"
+    )]
+    fn new(hits: u64, actual: u64) -> Self {
+        let error = (hits as f64 - actual as f64) / actual.max(1) as f64;
+        Self {
+            hits,
+            actual,
+            error_percent: (error * 1_000.0).round() / 10.0,
+        }
+    }
+}
+
+impl Past<'_> {
+    /// What comes of decisions (in dependency order) at `now`. `told` are rows that the API has told; `otherwise` those
+    /// for resources of which staging knows nothing.
+    pub fn forecast(
+        &self,
+        decided: Vec<(&Resource, Decision)>,
+        now: Timestamp,
+        told: &Totals,
+        otherwise: &Totals,
+    ) -> Vec<Planned> {
+        let mut planned: Vec<Planned> = Vec::new();
+        for (resource, decision) in decided {
+            let name = &resource.name;
+            if let Some(staged) = self.is_final(name) {
+                planned.push(staged);
+                continue;
+            }
+            let mut next = match (&decision.step, &resource.for_each) {
+                (Step::Skip, _) => Planned {
+                    name: name.clone(),
+                    mode: None,
+                    reason: decision.reason,
+                    expected: Expected::NOTHING,
+                },
+                (_, Some(for_each)) => {
+                    self.fan_out(resource, for_each, &planned, otherwise.get(name).copied())
+                }
+                (step, None) => {
+                    let told = told.get(name).copied();
+                    let expected = match (told, self.expected(resource, step, now)) {
+                        (Some(rows), _) => self.paged(resource, step, rows),
+                        (None, Expected { rows: None, hits }) => otherwise
+                            .get(name)
+                            .map_or(Expected { rows: None, hits }, |rows| {
+                                self.paged(resource, step, *rows)
+                            }),
+                        (None, expected) => expected,
+                    };
+                    Planned {
+                        name: name.clone(),
+                        mode: Some(match step {
+                            Step::Delta { .. } => Mode::Delta,
+                            Step::Full | Step::Skip => Mode::Full,
+                        }),
+                        reason: decision.reason,
+                        expected,
+                    }
+                }
+            };
+            self.take_staged(&mut next);
+            planned.push(next);
+        }
+        planned
+    }
+
+    /// Of a resource that the unfinished run has read.
+    pub fn is_final(&self, resource: &Name) -> Option<Planned> {
+        let run = self.unfinished?;
+        let manifest = run.manifest(resource).ok().flatten()?;
+        Some(Planned {
+            name: resource.clone(),
+            mode: Some(manifest.mode),
+            reason: format!("read already by {}, which is gone on with", run.id()),
+            expected: Expected {
+                rows: Some(announced(&manifest)),
+                hits: Some(0),
+            },
+        })
+    }
+
+    /// Pages that the unfinished run has staged cost nothing more.
+    fn take_staged(&self, planned: &mut Planned) {
+        let Some(run) = self.unfinished else {
+            return;
+        };
+        let staged = run.pages_so_far(&planned.name).unwrap_or(0);
+        if let Some(hits) = &mut planned.expected.hits
+            && staged > 0
+        {
+            *hits = hits.saturating_sub(staged);
+            planned.reason = format!(
+                "{}; {staged} pages are staged by {}",
+                planned.reason,
+                run.id()
+            );
+        }
+    }
+
+    fn page_size(&self, resource: &Resource) -> u64 {
+        let size = resource.page_size.unwrap_or(self.config.api.page_size);
+        u64::from(size).max(1)
+    }
+
+    fn paged(&self, resource: &Resource, step: &Step, rows: u64) -> Expected {
+        let pages = rows.div_ceil(self.page_size(resource)).max(1);
+        // A list without an order is read in windows of time.
+        let in_windows = resource.sort.is_none() && resource.cursor.is_some();
+        let windows = match step {
+            Step::Full if in_windows => 1,
+            Step::Delta { .. } if in_windows && pages > 1 => 2,
+            _ => 0,
+        };
+        Expected {
+            rows: Some(rows),
+            hits: Some(pages + windows),
+        }
+    }
+
+    /// Reads of a resource that answered today's question, newest first.
+    fn reads(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
+        let hash = plan::request_hash(self.config, resource);
+        (self.history.of(&resource.name).iter())
+            .take_while(move |read| read.manifest.request_hash == hash)
+    }
+
+    fn expected(&self, resource: &Resource, step: &Step, now: Timestamp) -> Expected {
+        let full = self
+            .reads(resource)
+            .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none());
+        match step {
+            Step::Skip => Expected::NOTHING,
+            Step::Full => full.map_or_else(Expected::default, |full| {
+                let came = self.came_since(resource, full).unwrap_or_else(|error| {
+                    tracing::debug!(resource = %resource.name, "not forecast: {error}");
+                    0
+                });
+                self.paged(resource, step, announced(&full.manifest) + came)
+            }),
+            Step::Delta { start, end } => {
+                let span = end.unwrap_or(now).duration_since(*start);
+                let Some(rows) = self.changing_in(resource, span) else {
+                    // Nothing tells how many rows change; to ask costs one hit whatever comes.
+                    return Expected {
+                        rows: None,
+                        hits: Some(1),
+                    };
+                };
+                self.paged(
+                    resource,
+                    step,
+                    full.map_or(rows, |full| rows.min(announced(&full.manifest))),
+                )
+            }
+        }
+    }
+
+    /// Rows that later deltas showed beyond the newest of a full read.
+    fn came_since(&self, resource: &Resource, full: &Read) -> Result<u64, StagingError> {
+        let is_newest =
+            (self.history.of(&resource.name).first()).is_some_and(|newest| newest.seq == full.seq);
+        let run = self.runs.iter().find(|run| *run.id() == full.run_id);
+        let Some(run) = run.filter(|_| !is_newest) else {
+            return Ok(0);
+        };
+        let Some(staged) = run.staged(&resource.name)? else {
+            return Ok(0);
+        };
+        let highest = (staged.pages().iter())
+            .flat_map(|page| [page.first_id, page.last_id])
+            .flatten()
+            .max()
+            .and_then(|id| u64::try_from(id).ok())
+            .unwrap_or(0);
+        let shown = ids::since(self.runs, resource, self.history, full.seq + 1)?;
+        Ok(shown.len() - shown.rank(highest))
+    }
+
+    /// Rows that change in so much time, at the rate of earlier deltas.
+    fn changing_in(&self, resource: &Resource, span: SignedDuration) -> Option<u64> {
+        let (mut rows, mut asked) = (0, 0);
+        let deltas = self.reads(resource).filter_map(|read| {
+            let window = read.manifest.window?;
+            let asked = window.end.duration_since(window.start).as_millis();
+            (read.manifest.state.moves_cursor()).then_some((announced(&read.manifest), asked))
+        });
+        for (more_rows, more_asked) in deltas.take(DELTAS) {
+            rows += u128::from(more_rows);
+            asked += u128::try_from(more_asked).unwrap_or(0);
+        }
+        let span = u128::try_from(span.as_millis()).unwrap_or(0);
+        let expected = (rows * span).checked_div(asked)?;
+        u64::try_from(expected).ok()
+    }
+
+    fn fan_out(
+        &self,
+        resource: &Resource,
+        for_each: &ForEach,
+        planned: &[Planned],
+        announced: Option<u64>,
+    ) -> Planned {
+        let mut next = Planned {
+            name: resource.name.clone(),
+            mode: Some(Mode::Full),
+            reason: format!("for the ids of {}", for_each.ids_of),
+            expected: Expected::default(),
+        };
+        let Some(parent) = self.config.resource(for_each.ids_of.as_str()) else {
+            return next;
+        };
+        let in_this_run = planned.iter().find(|one| one.name == parent.name);
+        let is_whole = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
+        let fan_out = plan::fan_out(
+            self.config,
+            resource,
+            parent,
+            self.history,
+            self.request,
+            is_whole,
+        );
+        next.mode = Some(fan_out.mode);
+        let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
+        let earlier = fan_out.from_seq.map_or(0, |from_seq| {
+            ids::since(self.runs, parent, self.history, from_seq).map_or(0, |ids| ids.len())
+        });
+        let ids = match rows {
+            // What a delta shows are mostly ids that are known.
+            Some(rows) if fan_out.is_all => Some(rows.max(earlier)),
+            Some(rows) => Some(rows + earlier),
+            None => None,
+        };
+        if let Some(ids) = ids {
+            next.reason = format!("for {ids} ids of {}", parent.name);
+            next.expected = self.sliced(resource, for_each, ids, announced);
+        } else if let Some(rows) = announced {
+            next.expected = self.paged(resource, &Step::Full, rows);
+        }
+        next
+    }
+
+    /// What a fan-out over so many ids gives: as many rows and pages for each slice as it did last.
+    fn sliced(
+        &self,
+        resource: &Resource,
+        for_each: &ForEach,
+        ids: u64,
+        announced: Option<u64>,
+    ) -> Expected {
+        let batch = (for_each.batch as u64).max(1);
+        let slices = ids.div_ceil(batch);
+        let last = self.reads(resource).find_map(|read| {
+            let slices = read.manifest.evidence.slices.filter(|slices| *slices > 0)?;
+            Some((slices, &read.manifest))
+        });
+        match (last, announced) {
+            _ if slices == 0 => Expected::NOTHING,
+            (Some((last_slices, last)), _) => Expected {
+                // A batch is made to fit its page: about a row for each id.
+                rows: Some(if batch > 1 {
+                    ids
+                } else {
+                    in_proportion(last.rows, slices, last_slices)
+                }),
+                hits: Some(in_proportion(last.pages, slices, last_slices).max(slices)),
+            },
+            (None, Some(rows)) => Expected {
+                rows: Some(rows),
+                hits: Some(rows.div_ceil(self.page_size(resource)).max(slices)),
+            },
+            (None, None) => Expected {
+                rows: (batch > 1).then_some(ids),
+                hits: Some(slices),
+            },
+        }
+    }
+}
+
+fn in_proportion(figure: u64, to: u64, from: u64) -> u64 {
+    (figure * to + from / 2) / from.max(1)
+}
+
+fn announced(manifest: &Manifest) -> u64 {
+    manifest.x_total.unwrap_or(manifest.rows)
+}
