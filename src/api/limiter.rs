@@ -230,13 +230,18 @@ impl Shared {
         {
             return Err(Denied::MaxHits { max_hits });
         }
-        match state.windows.block(now, self.limits.reserve_per_hour) {
-            Some(Block::Until { time, why }) => return self.wait(time, now, Some(why)),
-            Some(Block::Answers) => {
-                state.head_waits = true;
-                return Ok(Decision::Change);
+        if let Some(block) = state.windows.block(now, self.limits.reserve_per_hour) {
+            // Other processes hear of a pause before this one waits for its end, or ends.
+            if !tell(&mut head.ledger, &mut state.corrections, now)? {
+                return Ok(Decision::Busy);
             }
-            None => {}
+            return match block {
+                Block::Until { time, why } => self.wait(time, now, Some(why)),
+                Block::Answers => {
+                    state.head_waits = true;
+                    Ok(Decision::Change)
+                }
+            };
         }
         let batch_holds = head.batch > 0 && now < head.batch_until && state.corrections.is_empty();
         if batch_holds {
@@ -340,6 +345,27 @@ enum Look {
     },
     /// Only requests that are still connecting stand in the way.
     Held,
+}
+
+/// Writes corrections to the ledger; false: another process holds it.
+fn tell(
+    ledger: &mut Ledger,
+    corrections: &mut Vec<Correction>,
+    now: Instant,
+) -> Result<bool, Denied> {
+    if corrections.is_empty() {
+        return Ok(true);
+    }
+    let told = ledger
+        .transact(|view| {
+            corrected(view, corrections, now);
+            ((), true)
+        })
+        .map_err(Denied::Ledger)?;
+    if told.is_some() {
+        corrections.clear();
+    }
+    Ok(told.is_some())
 }
 
 fn corrected<'a>(view: View<'a>, corrections: &[Correction], now: Instant) -> View<'a> {
