@@ -9,8 +9,8 @@
 //! answers of 10 s it would leave a fifth of the rate. The slack costs its share of the rate, 2.4 %; each 429 doubles
 //! it (up to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
 //!
-//! **The hour.** Our own log of the last hour, and the server's `Remaining` less what is in flight, each keep
-//! `reserve_per_hour` free: others may use the key. When the server says that the hour is used up, it surely frees one
+//! **The hour.** Our own log of the last hour, and the server's `Remaining` less what it may not count yet (in flight,
+//! overtaken, unanswered), each keep `reserve_per_hour` free: others may use the key. When the server says that the hour is used up, it surely frees one
 //! hour after the first answer since `Remaining` last rose: a fixed window that contains that answer has ended by
 //! then, a rolling one has forgotten what was counted at it. Then a single request asks how things stand.
 
