@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint postgres
+.PHONY: help demo test bench bench-limiter lint postgres
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: postgres ## the whole pipeline against a local simulator, in a minute
 	cargo run --release -- demo
@@ -10,8 +10,11 @@ demo: postgres ## the whole pipeline against a local simulator, in a minute
 test: postgres ## every test, against a private PostgreSQL
 	cargo test
 
-bench: postgres ## measure
-	cargo bench
+bench: postgres ## measure loading
+	cargo bench --bench load
+
+bench-limiter: ## measure the share of the allowed rate, in five minutes
+	cargo bench --bench limiter
 
 lint: ## format, clippy, documentation
 	cargo fmt --check

@@ -274,7 +274,7 @@ fn read_api(section: Section<'_>) -> ApiConfig {
         max_in_flight: section
             .integer("max_in_flight", 1..=1000)
             .and_then(|count| usize::try_from(count).ok())
-            .unwrap_or(32),
+            .unwrap_or(256),
         reserve_per_hour: small(section.integer("reserve_per_hour", 0..=1_000_000), 100),
         requests_per_second: section.number("requests_per_second", 0.01..=10_000.0),
         requests_per_hour: section

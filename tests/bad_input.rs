@@ -195,7 +195,7 @@ async fn a_configuration_with_ten_faults_tells_all_ten_and_asks_nothing() {
     let workdir = Workdir::with(&simulator).await;
     let faults = [
         ("timeout = \"120s\"", "timeout = \"soon\""),
-        ("max_in_flight = 32", "max_in_flght = 32"),
+        ("max_in_flight = 256", "max_in_flght = 32"),
         ("[staging]\ndir = \"staging\"", "[staging]\ndir = 5"),
         ("schema = \"public\"", "schema = \"My Schema\""),
         ("min_rows = 20", "min_rows = -20"),

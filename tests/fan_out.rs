@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::support::{Workdir, oracle, simulator};
 
 /// The shipped block of memberships, and one that reads them one coalition at a time.
-const FLAT: &str =
+pub(crate) const FLAT: &str =
     "path = \"/v2/coalitions_users\"           # flat: fewer pages than one coalition at a time
 cursor = { field = \"updated_at\", lookback = \"10m\" }
 full_every = \"30d\"
 ";
-const ONE_BY_ONE: &str = "path = \"/v2/coalitions/{coalition_id}/coalitions_users\"
+pub(crate) const ONE_BY_ONE: &str = "path = \"/v2/coalitions/{coalition_id}/coalitions_users\"
 for_each = { ids_of = \"coalitions\", as = \"coalition_id\" }
 ";
 

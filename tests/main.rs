@@ -36,6 +36,12 @@ mod quarantine;
 /// The guard before deletes.
 mod guard;
 
+/// Whatever the API does wrong: complete, or a sentence.
+mod faults;
+
+/// The rate limits, among all programs that use a key.
+mod limits;
+
 /// Whatever is wrong is told, and nothing is lost.
 mod bad_input;
 

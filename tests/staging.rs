@@ -6,12 +6,11 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cursus::simulate::Simulator;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::support::{Workdir, oracle, simulator};
+use crate::support::{OtherClient, Workdir, oracle, simulator};
 
 fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -116,7 +115,7 @@ async fn pages_are_byte_for_byte_what_the_server_sent() {
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract"]).await;
     let run = workdir.run_directory();
-    let server = Server::ask(&simulator).await;
+    let server = OtherClient::of(&simulator).await;
     for resource in oracle::RESOURCES {
         for line in journal(&run, resource) {
             let body = body(&run, resource, &line);
@@ -303,46 +302,5 @@ fn texts(value: &Value, found: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
         Value::Object(entries) => entries.values().for_each(|item| texts(item, found)),
         _ => {}
-    }
-}
-
-/// Another client of the simulator.
-struct Server {
-    client: reqwest::Client,
-    url: String,
-    token: String,
-}
-
-impl Server {
-    async fn ask(simulator: &Simulator) -> Self {
-        // A second test of this process finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::new();
-        let url = simulator.url();
-        let answer = client
-            .post(format!("{url}/oauth/token"))
-            .form(&[
-                ("grant_type", "client_credentials"),
-                ("client_id", simulator.client_id()),
-                ("client_secret", simulator.client_secret()),
-            ])
-            .send()
-            .await
-            .unwrap();
-        let token: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        let token = token["access_token"].as_str().unwrap().to_owned();
-        Self { client, url, token }
-    }
-
-    async fn get(&self, request: &str) -> Vec<u8> {
-        let answer = self
-            .client
-            .get(format!("{}{request}", self.url))
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success());
-        answer.bytes().await.unwrap().to_vec()
     }
 }

@@ -9,12 +9,14 @@
 //! answers of 10 s it would leave a fifth of the rate. The slack costs its share of the rate, 2.4 %; each 429 doubles
 //! it (up to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
 //!
-//! **The hour.** Our own log of the last hour, and the server's `Remaining` less what is in flight, each keep
-//! `reserve_per_hour` free: others may use the key. When the server says that the hour is used up, it surely frees one
-//! hour after the first answer since `Remaining` last rose: a fixed window that contains that answer has ended by
-//! then, a rolling one has forgotten what was counted at it. Then a single request asks how things stand.
+//! **The hour.** Our own log of the last hour, and the server's `Remaining` less what it may not count yet (in flight,
+//! overtaken, unanswered), each keep `reserve_per_hour` free: others may use the key. When the server says that the
+//! hour is used up, it surely frees one hour after the first answer since `Remaining` last rose: a fixed window that
+//! contains that answer has ended by then, a rolling one has forgotten what was counted at it. Then a single request
+//! asks how things stand.
 
 mod allowance;
+mod look;
 mod turn;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,11 +28,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use self::allowance::Allowance;
+use self::look::{Correction, Look, corrected, look, tell};
 pub(crate) use self::turn::{Handshake, Turn};
 
-use super::ledger::{Ledger, LedgerError, View};
-use super::log::{HOUR, Millis, Rule};
-use super::windows::{Block, LONG_PAUSE, Limits, Rules, Seen, WaitingFor, Windows};
+use super::ledger::{Ledger, LedgerError};
+use super::log::Millis;
+use super::windows::{Block, Limits, Seen, WaitingFor, Windows};
 
 /// Why everybody waits, for a countdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,14 +112,6 @@ struct State {
     corrections: Vec<Correction>,
     /// The head waits for an answer, not for a time.
     head_waits: bool,
-}
-
-/// What happened since the head last looked at the ledger.
-#[derive(Debug, Clone, Copy)]
-enum Correction {
-    SentLater { at: Millis, now: Instant },
-    NeverSent { at: Millis },
-    Pause { until: Instant },
 }
 
 enum Decision {
@@ -232,13 +227,19 @@ impl Shared {
         {
             return Err(Denied::MaxHits { max_hits });
         }
-        match state.windows.block(now, self.limits.reserve_per_hour) {
-            Some(Block::Until { time, why }) => return self.wait(time, now, Some(why)),
-            Some(Block::Answers) => {
-                state.head_waits = true;
-                return Ok(Decision::Change);
+        if let Some(block) = state.windows.block(now, self.limits.reserve_per_hour) {
+            // Other processes hear of a pause before this one waits for its end, or ends.
+            let told = tell(&mut head.ledger, &mut state.corrections, now);
+            if !told.map_err(Denied::Ledger)? {
+                return Ok(Decision::Busy);
             }
-            None => {}
+            return match block {
+                Block::Until { time, why } => self.wait(time, now, Some(why)),
+                Block::Answers => {
+                    state.head_waits = true;
+                    Ok(Decision::Change)
+                }
+            };
         }
         let batch_holds = head.batch > 0 && now < head.batch_until && state.corrections.is_empty();
         if batch_holds {
@@ -330,79 +331,6 @@ impl Shared {
             self.changed.notify_one();
         }
     }
-}
-
-enum Look {
-    Free {
-        room: u64,
-    },
-    Later {
-        at: Millis,
-        why: Option<WaitingFor>,
-    },
-    /// Only requests that are still connecting stand in the way.
-    Held,
-}
-
-fn corrected<'a>(view: View<'a>, corrections: &[Correction], now: Instant) -> View<'a> {
-    for correction in corrections {
-        match *correction {
-            Correction::SentLater { at, now: sent } => {
-                let ago = Millis::try_from((now - sent).as_millis()).unwrap_or(0);
-                view.log.postpone(at, view.now_up - ago);
-            }
-            Correction::NeverSent { at } => view.log.remove(at),
-            Correction::Pause { until } => {
-                let left = until.saturating_duration_since(now).as_millis();
-                view.log
-                    .pause(view.now_up + Millis::try_from(left).unwrap_or(HOUR));
-            }
-        }
-    }
-    view
-}
-
-fn look(view: &View<'_>, rules: &Rules, connecting: &[(u64, Millis)], wanted: u64) -> Look {
-    let now = view.now;
-    if view.log.paused_until() > now {
-        let at = view.log.paused_until();
-        let why = if at - now > LONG_PAUSE {
-            WaitingFor::NextHour
-        } else {
-            WaitingFor::RetryAfter
-        };
-        return Look::Later { at, why: Some(why) };
-    }
-    let mut room = wanted;
-    let mut at = now;
-    for rule in rules.short() {
-        // A request that has not left yet may arrive with the next ones, however long ago it got its turn.
-        let held = connecting
-            .iter()
-            .filter(|(_, since)| since + rule.window <= now)
-            .count() as u64;
-        if held >= rule.count {
-            return Look::Held;
-        }
-        let rule = Rule {
-            count: rule.count - held,
-            ..rule
-        };
-        at = at.max(view.log.earliest(rule, now));
-        room = room.min(view.log.room(rule, now));
-    }
-    let next_hour = view.log.earliest(rules.hour, now);
-    room = room.min(view.log.room(rules.hour, now));
-    if next_hour > now && next_hour >= at {
-        return Look::Later {
-            at: next_hour,
-            why: Some(WaitingFor::NextHour),
-        };
-    }
-    if at > now {
-        return Look::Later { at, why: None };
-    }
-    Look::Free { room: room.max(1) }
 }
 
 fn timestamp(time: Instant) -> Timestamp {

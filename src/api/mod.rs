@@ -76,7 +76,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual: 120 s, 32 requests at once, limits as the server says, waiting for the next hour.
+    /// The usual: 120 s, 256 requests at once, limits as the server says, waiting for the next hour.
     pub fn new(
         base_url: BaseUrl,
         client_id: String,
@@ -91,7 +91,7 @@ impl Options {
             ledger_dir: None,
             spool_dir: None,
             timeout: Duration::from_mins(2),
-            max_in_flight: 32,
+            max_in_flight: 256,
             reserve_per_hour: 0,
             requests_per_second: None,
             requests_per_hour: None,

@@ -173,14 +173,22 @@ impl Tokens {
                 .is_none_or(|token| !token.is_fresh(now));
         if look_into_file {
             current.file_was_read = true;
-            let kept = read(self.path.clone()).await.filter(|kept| {
-                refused.as_ref().is_none_or(|refused| {
-                    refused.access.expose_secret() != kept.access.expose_secret()
+            let kept = read(self.path.clone()).await;
+            let is_refused = |kept: &Token| {
+                refused.as_ref().is_some_and(|refused| {
+                    refused.access.expose_secret() == kept.access.expose_secret()
                 })
-            });
-            if let Some(kept) = kept {
-                current.token = Some(kept);
-                current.generation += 1;
+            };
+            match kept {
+                // If no other token can be had, the next command must not try this one on all its requests.
+                Some(kept) if is_refused(&kept) => {
+                    let _ = tokio::fs::remove_file(&self.path).await;
+                }
+                Some(kept) => {
+                    current.token = Some(kept);
+                    current.generation += 1;
+                }
+                None => {}
             }
         }
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {

@@ -119,7 +119,7 @@ struct Hour {
     /// The request's number.
     number: u64,
     told: u64,
-    /// `told` less later requests that were sent and never answered.
+    /// `told` less what it may not count: requests that were overtaken on their way, and those never answered.
     left: u64,
     heard: Instant,
     /// When the window of the first answer since a rise has surely passed.
@@ -251,11 +251,9 @@ impl Windows {
     }
 
     /// The request left and nothing came back: the server may have counted it.
-    pub(crate) fn unanswered(&mut self, number: u64) {
+    pub(crate) fn unanswered(&mut self) {
         self.unsent();
-        if let Some(hour) = &mut self.hour
-            && number > hour.number
-        {
+        if let Some(hour) = &mut self.hour {
             hour.left = hour.left.saturating_sub(1);
         }
     }
@@ -271,20 +269,27 @@ impl Windows {
         }
         let mut moved = learn(&mut self.second_limit, seen.second_limit);
         moved |= learn(&mut self.hour_limit, seen.hour_limit);
-        if let Some(told) = seen.hour_remaining
-            && self.hour.is_none_or(|hour| number > hour.number)
-        {
-            let same = self
-                .hour
-                .filter(|hour| told <= hour.told && now < hour.frees_at);
-            moved |= same.is_none();
-            self.hour = Some(Hour {
-                number,
-                told,
-                left: told,
-                heard: now,
-                frees_at: same.map_or(now + hour_and_slack(), |hour| hour.frees_at),
-            });
+        match (seen.hour_remaining, &mut self.hour) {
+            (Some(told), Some(hour)) if number < hour.number => {
+                // It came to the server after the newer one, which therefore did not count it.
+                if told < hour.told {
+                    hour.left = hour.left.saturating_sub(1);
+                }
+            }
+            (Some(told), hour) => {
+                let same = hour.filter(|hour| told <= hour.told && now < hour.frees_at);
+                moved |= same.is_none();
+                *hour = Some(Hour {
+                    number,
+                    told,
+                    left: told,
+                    heard: now,
+                    frees_at: same.map_or(now + hour_and_slack(), |hour| hour.frees_at),
+                });
+            }
+            // A token, or a gateway that knows nothing of limits: it may count.
+            (None, Some(hour)) => hour.left = hour.left.saturating_sub(1),
+            (None, None) => {}
         }
         moved
     }

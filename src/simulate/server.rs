@@ -18,7 +18,7 @@ use super::answer::Answer;
 use super::clock::Clock;
 use super::faults::{FaultKind, Faults};
 use super::fields::Resource;
-use super::limits::Counters;
+use super::limits::{Counters, Verdict};
 use super::oauth::{self, Habits, Oauth, Refused};
 use super::pages::{Asked, Picked};
 use super::query::Paging;
@@ -232,6 +232,17 @@ impl Server {
         let resource = routes::resource(path);
         let page = Paging::number(&pairs);
         let fault = self.faults.fire(path, resource.map(Resource::name), page);
+        let verdict = match &fault {
+            Some(FaultKind::HourlyLimit { .. }) => Verdict {
+                hour_remaining: 0,
+                ..verdict
+            },
+            Some(FaultKind::TooManyRequests { .. }) => Verdict {
+                second_remaining: 0,
+                ..verdict
+            },
+            _ => verdict,
+        };
         if fault == Some(FaultKind::RevokedToken) {
             self.oauth.revoke_all();
         }

@@ -1,6 +1,7 @@
 //! Simulators in this process. Knows nothing of the binary.
 
 use cursus::simulate::{Limits, Options, Scale, Simulator};
+use serde_json::Value;
 
 /// A world that is read in a moment, behind limits that no test waits for.
 pub(crate) fn small() -> Options {
@@ -34,4 +35,47 @@ pub(crate) async fn simulator() -> Simulator {
 /// A simulator with options of the test's own.
 pub(crate) async fn start(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
+}
+
+/// A program on the same key that knows nothing of ours.
+pub(crate) struct OtherClient {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl OtherClient {
+    /// With a token of its own.
+    pub(crate) async fn of(simulator: &Simulator) -> Self {
+        // A second test of this process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::new();
+        let url = simulator.url();
+        let answer = client
+            .post(format!("{url}/oauth/token"))
+            .form(&[
+                ("grant_type", "client_credentials"),
+                ("client_id", simulator.client_id()),
+                ("client_secret", simulator.client_secret()),
+            ])
+            .send()
+            .await
+            .unwrap();
+        let token: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        let token = token["access_token"].as_str().unwrap().to_owned();
+        Self { client, url, token }
+    }
+
+    /// The body of a good answer.
+    pub(crate) async fn get(&self, request: &str) -> Vec<u8> {
+        let answer = self
+            .client
+            .get(format!("{}{request}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success());
+        answer.bytes().await.unwrap().to_vec()
+    }
 }

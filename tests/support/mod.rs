@@ -12,6 +12,6 @@ use cursus::database::embedded;
 #[path = "../../src/database/testing.rs"]
 pub(crate) mod testing;
 
-pub(crate) use api::{simulator, small};
+pub(crate) use api::{OtherClient, simulator, small};
 pub(crate) use workdir::{Ran, Workdir};
 pub(crate) use world::World;

@@ -1,5 +1,7 @@
 //! The limiter's promises, against a model of the server, on a clock that is never waited for.
 
+mod hour;
+
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 
@@ -117,75 +119,6 @@ proptest! {
             tasks.join_all().await
         });
         assert_never_over(arrivals, limit);
-    }
-
-    /// An hour as the server counts it, fixed or rolling, others on the same key: never a rejection, the reserve stays
-    /// free but for what the others take, and everything is sent in the end.
-    #[test]
-    fn no_hour_of_either_kind_is_ever_over(
-        rolling: bool,
-        phase in 0_u64..3_600_000,
-        limit in 40_u64..120,
-        gaps in proptest::collection::vec(20_000_u64..400_000, 0..80),
-        latency in 0_u64..5_000,
-        count in 1_usize..250,
-    ) {
-        const RESERVE: u64 = 10;
-        let others = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
-        let (taken, least) = on_paused_clock(async {
-            let limiter = limiter(Limits { reserve_per_hour: 10, ..limits() });
-            let model = Arc::new(Mutex::new(Hours { rolling, phase, limit, others, ours: Vec::new() }));
-            let start = Instant::now();
-            let mut tasks = JoinSet::new();
-            for _ in 0..count {
-                let (limiter, model) = (limiter.clone(), Arc::clone(&model));
-                tasks.spawn(async move {
-                    let turn = limiter.turn(Purpose::Hit).await.unwrap();
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                    let remaining = model.lock().unwrap().arrive(since(start));
-                    tokio::time::sleep(Duration::from_millis(latency)).await;
-                    let remaining = u64::try_from(remaining.max(0)).unwrap();
-                    turn.answered(told(20, limit, remaining));
-                    remaining
-                });
-            }
-            let remaining = tasks.join_all().await;
-            (remaining.len(), remaining.into_iter().min())
-        });
-        prop_assert_eq!(taken, count);
-        // What others take while ours are under way, or before a new look after a minute, cannot be known: that is
-        // what the reserve is for. Nobody is ever rejected.
-        prop_assert!(least >= Some(RESERVE - 8), "{:?}", least);
-    }
-}
-
-/// The server's count of an hour.
-struct Hours {
-    rolling: bool,
-    phase: u64,
-    limit: u64,
-    others: Vec<u64>,
-    ours: Vec<u64>,
-}
-
-impl Hours {
-    fn arrive(&mut self, now: u64) -> i64 {
-        self.ours.push(now);
-        // Shifted by a day, so that a window that began before us is no special case.
-        let shifted = |at: u64| at + 86_400_000 - self.phase;
-        let begin = if self.rolling {
-            shifted(now) - 3_599_999
-        } else {
-            shifted(now) / 3_600_000 * 3_600_000
-        };
-        let counted = |times: &[u64]| {
-            times
-                .iter()
-                .filter(|at| **at <= now && shifted(**at) >= begin)
-                .count()
-        };
-        let used = counted(&self.ours) + counted(&self.others);
-        i64::try_from(self.limit).unwrap() - i64::try_from(used).unwrap()
     }
 }
 

@@ -116,7 +116,7 @@ impl Turn {
                 state.figures.seen = state.figures.seen.updated(seen);
                 state.head_waits |= limits_moved;
             }
-            None => state.windows.unanswered(self.number),
+            None => state.windows.unanswered(),
         }
     }
 }
