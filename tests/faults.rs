@@ -267,7 +267,7 @@ async fn without_a_total_every_row_is_there_or_the_doubt_is_told() {
 
 #[tokio::test]
 async fn with_a_wrong_total_every_row_is_there_or_the_doubt_is_told() {
-    whole_or_told([-3, 3, 250].map(|by| FaultKind::WrongTotal { by })).await;
+    whole_or_told([-450, -150, -3, 3, 250].map(|by| FaultKind::WrongTotal { by })).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::Response;
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, LINK, RETRY_AFTER,
 };
 
 use super::body::{Body, Spool};
@@ -29,6 +29,8 @@ pub struct Answer<T> {
     pub total: Option<u64>,
     /// `X-Per-Page`: records in a full page.
     pub per_page: Option<u64>,
+    /// Whether `Link` names a next page; None: there is no such header.
+    pub has_next: Option<bool>,
     /// The HTTP status.
     pub status: u16,
     /// `Date`: the server's time, to the second.
@@ -43,6 +45,16 @@ pub struct Answer<T> {
 
 pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Whether `Link` names a next page. Its address is of no interest: nothing that a server says is followed.
+pub(crate) fn has_next(headers: &HeaderMap) -> Option<bool> {
+    let links = headers.get(LINK)?.to_str().ok()?;
+    let is_next = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"') == "next"
+    };
+    Some(links.split([',', ';']).any(is_next))
 }
 
 pub(crate) fn seen(headers: &HeaderMap) -> Seen {
@@ -216,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn a_link_names_the_next_page_or_not() {
+        let of = |link| has_next(&with("link", link));
+        let first = r#"<http://x/?page=1&a=rel>; rel="first", <http://x/?page=2>; rel="next""#;
+        assert_eq!(of(first), Some(true));
+        assert_eq!(of(r#"<http://x/?page=9>; rel="last""#), Some(false));
+        assert_eq!(of("<http://x/?page=2>;rel=next"), Some(true));
+        assert_eq!(has_next(&HeaderMap::new()), None);
+    }
+
+    #[test]
     fn the_date_is_the_servers() {
         let date = date(&with("date", "Mon, 23 Nov 2026 10:00:30 GMT")).unwrap();
         assert_eq!(date.to_string(), "2026-11-23T10:00:30Z");
@@ -224,9 +246,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_header_is_read_or_ignored(value in "[ -~]{0,60}") {
-            for name in ["x-total", "retry-after", "date", "x-hourly-ratelimit-remaining"] {
+            for name in ["x-total", "link", "retry-after", "date", "x-hourly-ratelimit-remaining"] {
                 let headers = with(name, &value);
-                let _ = (number(&headers, name), retry_after(&headers), date(&headers), seen(&headers));
+                let _ = (number(&headers, name), retry_after(&headers), date(&headers), seen(&headers), has_next(&headers));
             }
         }
     }

@@ -250,6 +250,11 @@ impl Client {
             .map(|(_, metadata)| metadata)
     }
 
+    /// What is known of the last token. Asks for none.
+    pub async fn known_token(&self) -> Option<TokenMetadata> {
+        self.0.tokens.known().await
+    }
+
     /// Asks for a new token whatever there is.
     pub async fn refresh_token(&self) -> Result<TokenMetadata, ApiError> {
         self.0.client_refused.store(false, Ordering::Relaxed);

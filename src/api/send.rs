@@ -108,6 +108,7 @@ impl Inner {
         let headers = response.headers();
         let total = answer::number(headers, "x-total");
         let per_page = answer::number(headers, "x-per-page");
+        let has_next = answer::has_next(response.headers());
         let date = answer::date(headers);
         let status = response.status().as_u16();
         let spool = Spool::new(self.options.spool_dir.as_deref(), &self.memory);
@@ -119,6 +120,7 @@ impl Inner {
             body,
             total,
             per_page,
+            has_next,
             status,
             date,
             received_at,

@@ -209,6 +209,15 @@ impl Tokens {
         Ok(answer)
     }
 
+    /// What is known of the last token, without asking for one.
+    pub(crate) async fn known(&self) -> Option<TokenMetadata> {
+        let current = self.current.lock().await;
+        match &current.token {
+            Some(token) => Some(token.metadata.clone()),
+            None => read(self.path.clone()).await.map(|token| token.metadata),
+        }
+    }
+
     /// Whether the token of this generation is still the one to use.
     pub(crate) async fn is_current(&self, generation: u64) -> bool {
         let current = self.current.lock().await;

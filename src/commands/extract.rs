@@ -83,10 +83,7 @@ pub(super) async fn stage(
         stopped,
         history,
     } = extracted;
-    // An API that has just failed for good is not asked for a token once more.
-    if stopped.is_none() {
-        warn_of_secret(&client, report).await;
-    }
+    warn_of_secret(&client, report).await;
     report.add_run(run.record(), client.statistics().rejected_429);
     if stopped.is_none() {
         let past = Past {
@@ -173,10 +170,8 @@ fn reason(wait: &crate::api::Waiting) -> &'static str {
 
 /// The client secret of the API ends without notice: say so a week ahead.
 async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
-    let Ok(token) = client.token_info().await else {
-        return;
-    };
-    let Some(until) = token.secret_valid_until else {
+    let token = client.known_token().await;
+    let Some(until) = token.and_then(|token| token.secret_valid_until) else {
         return;
     };
     if until.duration_since(Timestamp::now()).as_hours() < 7 * 24 {

@@ -84,7 +84,7 @@ pub struct Selection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every resource is complete or drifted.
+    /// Every resource is complete.
     Complete,
     /// Some resource is not.
     Partial,
@@ -145,9 +145,9 @@ impl ResourceSummary {
         }
     }
 
-    /// Whether something is missing.
+    /// Whether something is missing, or may be.
     pub fn is_incomplete(&self) -> bool {
-        !matches!(self.state.as_str(), "complete" | "drifted" | "skipped")
+        !matches!(self.state.as_str(), "complete" | "skipped")
     }
 }
 
