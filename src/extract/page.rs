@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::api;
 use crate::proof::{self, Seen};
 use crate::staging::{PageEntry, StagingError, Window};
@@ -12,6 +14,9 @@ use super::question;
 use super::read::{List, ReadError, Reader, locked};
 use super::scan::Ask;
 use super::slices::Slice;
+
+/// Pages written at the same time: enough for the disk to be busy, few enough for their memory not to matter.
+static WRITING: Semaphore = Semaphore::const_new(8);
 
 /// Pages on disk: those that need no request any more, and the numbers that are taken.
 #[derive(Debug)]
@@ -78,6 +83,7 @@ impl Reader<'_> {
         };
         let writer = Arc::clone(&self.writer);
         let body = answer.body;
+        let _turn = WRITING.acquire().await;
         let entry = tokio::task::spawn_blocking(move || {
             let bytes = body.read().map_err(|source| StagingError::Io {
                 doing: "read back",

@@ -1,6 +1,7 @@
 //! One resource of one run: its lists are read to their end, each page is staged, and it is known what is missing.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -21,6 +22,10 @@ use super::slices::Slice;
 /// A list without an order is asked for anew from the time of the last answer, so many times: more rows than a page
 /// holds would have to change between two answers for it not to end.
 const WINDOWS: usize = 6;
+/// Requests a second that a key is allowed at most, as far as is known.
+const FASTEST: u64 = 20;
+/// Requests under way beyond those that the rate needs.
+const SPARE: u64 = 12;
 
 impl ReadError {
     /// Whether it ends the run, and not only this resource.
@@ -69,6 +74,14 @@ pub(super) struct Reader<'a> {
 pub(super) struct List<'a> {
     pub(super) slice: &'a Slice,
     pub(super) window: Option<Window>,
+}
+
+/// What page 1 of a list tells.
+struct Head {
+    seen: Seen,
+    /// The server's time.
+    date: Option<Timestamp>,
+    took: Duration,
 }
 
 impl<'a> Reader<'a> {
@@ -137,8 +150,8 @@ impl<'a> Reader<'a> {
             slice,
             window: self.question.window,
         };
-        if let Some((first, _)) = self.first(&list).await? {
-            self.rest(&list, first).await?;
+        if let Some(head) = self.first(&list).await? {
+            self.rest(&list, head).await?;
         }
         Ok(())
     }
@@ -160,8 +173,8 @@ impl<'a> Reader<'a> {
                     slice,
                     window: Some(Window { start: from, end }),
                 };
-                if let Some((first, _)) = self.first(&list).await? {
-                    self.rest(&list, first).await?;
+                if let Some(head) = self.first(&list).await? {
+                    self.rest(&list, head).await?;
                 }
                 start = Some(end);
                 if locked(&self.answered).outside > 0 {
@@ -174,13 +187,13 @@ impl<'a> Reader<'a> {
             };
             match self.first(&list).await? {
                 None => return Ok(()),
-                Some((first, _)) if first.is_whole() => return Ok(()),
-                Some((first, date)) => match date {
+                Some(head) if head.seen.is_whole() => return Ok(()),
+                Some(head) => match head.date {
                     Some(date) if start.is_none_or(|start| date > start) && date < far => {
                         end = Some(date);
                     }
                     // The window is in the past already, or the server tells no time.
-                    _ => return self.rest(&list, first).await,
+                    _ => return self.rest(&list, head).await,
                 },
             }
         }
@@ -197,8 +210,8 @@ impl<'a> Reader<'a> {
             .map(|window| window.end)
     }
 
-    /// Page 1 of a list, with the server's time.
-    async fn first(&self, list: &List<'_>) -> Result<Option<(Seen, Option<Timestamp>)>, ReadError> {
+    /// Page 1 of a list.
+    async fn first(&self, list: &List<'_>) -> Result<Option<Head>, ReadError> {
         self.task.expect(1);
         let fetched = self.page(list, Ask::page(1)).await;
         // What refuses the first page of the only slice refuses the resource.
@@ -218,11 +231,21 @@ impl<'a> Reader<'a> {
         if is_first {
             answered.announce(&seen, list.slice.name.is_some());
         }
-        Ok(Some((seen, entry.server_date)))
+        Ok(Some(Head {
+            seen,
+            date: entry.server_date,
+            took: Duration::from_millis(entry.duration_ms),
+        }))
     }
 
     /// Everything after page 1.
-    async fn rest(&self, list: &List<'_>, first: Seen) -> Result<(), ReadError> {
+    async fn rest(
+        &self,
+        list: &List<'_>,
+        Head {
+            seen: first, took, ..
+        }: Head,
+    ) -> Result<(), ReadError> {
         if first.is_whole() {
             return Ok(());
         }
@@ -245,7 +268,7 @@ impl<'a> Reader<'a> {
             Ok(Some(seen))
         };
         if self.question.resource.paging == Paging::Ids {
-            match scan::by_ids(first, self.in_flight, ask).await? {
+            match scan::by_ids(first, self.in_flight.min(at_once(took)), ask).await? {
                 Scanned::Through => return Ok(()),
                 Scanned::NotByIds => {
                     locked(&self.answered).evidence.notes.push(
@@ -286,6 +309,13 @@ impl<'a> Reader<'a> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// How many requests hide the time that one takes, also where it varies.
+fn at_once(took: Duration) -> usize {
+    let in_time = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let needed = SPARE + in_time.saturating_mul(FASTEST) / 1000;
+    usize::try_from(needed).unwrap_or(usize::MAX)
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
