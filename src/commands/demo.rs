@@ -105,14 +105,14 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
     ));
     let (first, first_exit) =
-        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+        super::pipeline::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
     let answers = ask(&database).await?;
     say(
         "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
     );
     simulator.advance(Duration::from_hours(24));
     let (second, second_exit) =
-        super::pipeline::extract_and_load(&global, &settings, &everything()).await?;
+        super::pipeline::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;
@@ -142,21 +142,6 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         );
     }
     Ok(first_exit.max(second_exit))
-}
-
-/// A night's run, with nothing left out.
-fn everything() -> ExtractArgs {
-    ExtractArgs {
-        full: false,
-        since: None,
-        window: None,
-        select: Vec::new(),
-        exclude: Vec::new(),
-        max_hits: None,
-        force: false,
-        no_resume: false,
-        no_wait: false,
-    }
 }
 
 /// An empty directory with the default configuration in it.
