@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint postgres
+.PHONY: help demo test bench bench-hits lint postgres
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: postgres ## the whole pipeline against a local simulator, in a minute
 	cargo run --release -- demo
@@ -12,6 +12,9 @@ test: postgres ## every test, against a private PostgreSQL
 
 bench: postgres ## measure
 	cargo bench
+
+bench-hits: postgres ## count the hits of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
+	cargo bench --bench hits -- $(ROWS)
 
 lint: ## format, clippy, documentation
 	cargo fmt --check

@@ -185,7 +185,7 @@ async fn a_renewed_secret_is_taken_up_and_a_broken_configuration_is_not() {
     workdir.unset("CURSUS_CLIENT_SECRET");
     let secret = |secret: &str| workdir.write(".env", format!("CURSUS_CLIENT_SECRET={secret}\n"));
     secret(simulator.client_secret());
-    workdir.pipeline(&[("min_age = \"12h\"", "min_age = \"0s\"")]);
+    workdir.pipeline(&[("min_age = \"20h\"", "min_age = \"0s\"")]);
     let mut watch = Watch::start(&workdir, &["--every", "20ms", "--select", "cursus"]);
     assert_eq!(watch.round().await["state"], "complete");
     workdir.write(".env", "no such line\n");
@@ -237,7 +237,7 @@ async fn runs_that_nobody_needs_go_after_each_load() {
     // Every round is a full read, and supersedes the one before.
     workdir.pipeline(&[
         ("keep = \"30d\"", "keep = \"0s\""),
-        ("min_age = \"12h\"", "min_age = \"0s\""),
+        ("min_age = \"20h\"", "min_age = \"0s\""),
     ]);
     let arguments = ["--every", "1ms", "--rounds", "5", "--select", "cursus"];
     let mut watch = Watch::start(&workdir, &arguments);

@@ -26,7 +26,8 @@ const WIDEST_JITTER: Duration = Duration::from_mins(1);
 /// One round, for programs: the document of `run`, and what a service adds.
 #[derive(Serialize)]
 struct Round {
-    round: u64,
+    #[serde(rename = "round")]
+    number: u64,
     exit_code: u8,
     #[serde(flatten)]
     report: RunReport,
@@ -72,7 +73,7 @@ pub(super) async fn run(
         tell(
             global,
             &Round {
-                round: number,
+                number,
                 exit_code: exit.code(),
                 report,
                 removed_runs,
@@ -169,13 +170,13 @@ async fn all(
 fn tell(global: &Global, round: &Round) {
     let Round { report, .. } = round;
     for warning in &report.warnings {
-        warn!(round = round.round, "{warning}");
+        warn!(round = round.number, "{warning}");
     }
     for sentence in &report.errors {
         if report.state == "skipped" {
-            info!(round = round.round, "skipped: {sentence}");
+            info!(round = round.number, "skipped: {sentence}");
         } else {
-            error!(round = round.round, "{sentence}");
+            error!(round = round.number, "{sentence}");
         }
     }
     if global.json {
@@ -191,14 +192,11 @@ fn tell(global: &Global, round: &Round) {
         .sum();
     let run = report.run_id.as_deref().unwrap_or("no run");
     let took = humantime::format_duration(Duration::from_millis(report.duration_ms));
-    let mut line = format!(
-        "round {}: {run}, {}, {} hits, {changed} rows changed, {} old runs removed, {took}",
-        round.round, report.state, report.hits, round.removed_runs
-    );
-    if let Some(next_at) = round.next_at {
-        line.push_str(&format!("; next at {next_at:.0}"));
-    }
-    super::print_line(&line);
+    let next = (round.next_at).map_or_else(String::new, |at| format!("; next at {at:.0}"));
+    super::print_line(&format!(
+        "round {}: {run}, {}, {} hits, {changed} rows changed, {} old runs removed, {took}{next}",
+        round.number, report.state, report.hits, round.removed_runs
+    ));
 }
 
 fn wall_clock(at: Instant) -> Option<Timestamp> {
