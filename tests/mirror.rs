@@ -227,7 +227,9 @@ async fn what_a_project_loses_goes_with_the_next_delta() {
     }
     // The shipped full_every of projects would read them in full by now.
     workdir.pipeline(&[("full_every = \"3d\" ", "full_every = \"99d\" ")]);
-    let report = workdir.json(["run", "--select", "projects"]).await;
+    let report = workdir
+        .json(["run", "--select", "projects", "--force"])
+        .await;
     assert_eq!(
         by_name(&report, "resources", "mode")["projects"],
         "delta",
