@@ -86,7 +86,7 @@ async fn every_round_is_a_run_and_one_document_a_line() {
         let mode = if number == 1 { "full" } else { "delta" };
         assert_eq!(round["mode"], mode, "{round:#}");
         assert_eq!(round["next_at"].is_string(), number < 3, "{round:#}");
-        simulator.advance(Duration::from_secs(900));
+        simulator.advance(Duration::from_mins(15));
     }
     assert_eq!(watch.exit().await, Some(0));
     assert_eq!(runs(&workdir).await, 3);
