@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-limiter lint postgres
+.PHONY: help demo test bench bench-hits bench-limiter lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ bench: postgres ## measure loading
 
 bench-limiter: ## measure the share of the allowed rate, in five minutes
 	cargo bench --bench limiter
+
+bench-hits: postgres ## count the hits of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
+	cargo bench --bench hits -- $(ROWS)
 
 lint: ## format, clippy, documentation
 	cargo fmt --check

@@ -97,6 +97,13 @@ Examples:
   cursus plan --full --select users       what reading all users would cost
 `cursus run` also reads in full what the database lacks, which is not looked at here.")]
     Plan(PlanArgs),
+    /// `run` again and again, as a service
+    #[command(after_help = "\
+Examples:
+  cursus watch --every 15m                a delta every quarter of an hour, until Ctrl-C or SIGTERM
+  cursus watch --every 15m --json -q      the same as a service: one JSON document a round on stdout
+Configuration and .env are read anew each round. Runs that nobody needs any more are removed after each load.")]
+    Watch(WatchArgs),
     /// What is staged, what is loaded, how old it is
     #[command(
         after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
@@ -169,7 +176,7 @@ pub(crate) struct ReadArgs {
     pub(crate) force: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ExtractArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
@@ -191,6 +198,25 @@ pub(crate) struct PlanArgs {
     /// Ask nothing: forecast from what is staged
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// From the start of a round to the start of the next
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub(crate) every: Duration,
+    /// Each round begins up to so much later, so that many machines do not ask at once [default: a tenth of --every, 1m at most]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) jitter: Option<Duration>,
+    /// End after so many rounds
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u64>,
+    /// Only these resources
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+    /// All but these resources
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +288,27 @@ Exits 0 if every claim holds, also one that something is missing; 1 if a page is
         /// The run
         run: String,
     },
+    /// Remove old runs that nobody needs any more
+    #[command(after_help = "\
+Examples:
+  cursus stage gc --dry-run               what would go, what stays, and why
+  cursus stage gc --keep 7d
+Whatever its age, a run stays while it holds the newest complete full read of a resource or something read after it,
+while it is not loaded, while quarantine or a held delete refers to it, and if it is the newest.")]
+    Gc(GcArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Runs younger than this stay [default: `keep` of pipeline.toml]
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub(crate) keep: Option<Duration>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask the database what is loaded: for people who only extract
+    #[arg(long)]
+    pub(crate) without_database: bool,
 }
 
 #[derive(Debug, Args)]
@@ -367,6 +414,14 @@ fn window(text: &str) -> Result<(Timestamp, Timestamp), String> {
     } else {
         Err("the window ends before it starts".to_owned())
     }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if every.is_zero() || every > Duration::from_hours(366 * 24) {
+        return Err("write more than nothing and at most a year, such as 15m".to_owned());
+    }
+    Ok(every)
 }
 
 fn rows(text: &str) -> Result<(String, PathBuf), String> {

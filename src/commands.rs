@@ -14,6 +14,7 @@ mod sql;
 mod stage;
 mod status;
 mod token;
+mod watch;
 
 use std::io::{IsTerminal, Write};
 
@@ -79,7 +80,8 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
-        Command::Stage(command) => stage::run(global, &settings, command),
+        Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
+        Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,
@@ -209,7 +211,7 @@ fn say_error(cli: &Cli, failure: &Failure) {
     let sentence = chain(failure.error.as_ref());
     if cli.global.json {
         match &cli.command {
-            Command::Extract(_) | Command::Run(_) => print_json(&RunReport {
+            Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
                 state: state_of(failure.exit).to_owned(),
                 errors: vec![sentence.clone()],
                 ..RunReport::default()

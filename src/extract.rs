@@ -256,9 +256,11 @@ impl Reading<'_> {
     /// A resource that is read whatever the time is.
     fn pilot<'r>(&self, ready: &[&'r Resource]) -> Option<&'r crate::name::Name> {
         let now = Timestamp::now();
+        // By our clock alone, what has a min_age might be read too early.
         ready
             .iter()
-            .find(|resource| self.decide(resource, now).step != Step::Skip)
+            .filter(|resource| self.decide(resource, now).step != Step::Skip)
+            .min_by_key(|resource| !resource.min_age.is_zero())
             .map(|resource| &resource.name)
     }
 

@@ -5,6 +5,7 @@
 //! written last and by rename, says that a resource is final.
 
 mod files;
+mod gc;
 mod journal;
 mod manifest;
 mod page;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
 pub(crate) use page::hex;
@@ -184,16 +186,25 @@ impl Staging {
             });
         }
         let mut runs = Vec::new();
-        for entry in walkdir::WalkDir::new(&self.root)
-            .min_depth(2)
+        let entries = walkdir::WalkDir::new(&self.root)
+            .min_depth(1)
             .max_depth(2)
             .sort_by_file_name()
-        {
-            let entry = entry.map_err(|error| StagingError::Io {
-                doing: "list",
-                path: self.root.clone(),
-                source: error.into(),
-            })?;
+            .into_iter()
+            .filter_entry(|entry| !gc::is_removed(entry.file_name()));
+        for entry in entries {
+            let entry = match entry.map_err(std::io::Error::from) {
+                Ok(entry) => entry,
+                // Removed while we look.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => {
+                    return Err(StagingError::Io {
+                        doing: "list",
+                        path: self.root.clone(),
+                        source,
+                    });
+                }
+            };
             if entry.file_type().is_dir()
                 && let Some(id) = RunId::of_directory(entry.path())
                 && let Some(run) = Run::open(entry.path(), &id)?

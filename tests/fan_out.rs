@@ -80,7 +80,7 @@ async fn one_id_a_path_reads_all_and_gives_the_id_as_a_constant() {
 async fn many_ids_a_filter_read_all_in_few_requests() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    workdir.pipeline(&[("batch = 90", "batch = 7")]);
+    workdir.pipeline(&[("batch = 85", "batch = 7")]);
     let report = workdir.json(["run"]).await;
     oracle::assert_mirrors(&workdir, &simulator).await;
     let mut ids: Vec<i64> = (workdir.column("SELECT id FROM users").await.iter())

@@ -27,6 +27,12 @@ mod plan;
 /// Runs that ended before their time.
 mod resume;
 
+/// `run` as a service.
+mod watch;
+
+/// Old runs that nobody needs any more.
+mod gc;
+
 /// Resources that are read once for each id of another.
 mod fan_out;
 

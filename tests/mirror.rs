@@ -113,7 +113,7 @@ async fn a_delta_run_after_a_while_equals_again() {
     workdir.json(["run"]).await;
     let mut unseen = BTreeSet::new();
     // Longer than every min_age and shorter than every full_every; then longer than that of projects.
-    for hours in [13, 25, 72] {
+    for hours in [21, 25, 72] {
         let (campuses, users) = (simulator.rows("campus_users"), simulator.rows("users"));
         simulator.advance(HOUR * hours);
         unseen.extend(moved_unseen(&simulator, &campuses, &users));
@@ -122,6 +122,7 @@ async fn a_delta_run_after_a_while_equals_again() {
         oracle::assert_mirrors_but(&workdir, &simulator, &unseen).await;
         let modes = by_name(&report, "resources", "mode");
         let deltas = [
+            "achievements",
             "users",
             "cursus_users",
             "campus_users",
@@ -137,12 +138,12 @@ async fn a_delta_run_after_a_while_equals_again() {
         }
         assert_eq!(
             modes["projects"],
-            if hours == 13 { "delta" } else { "full" }
+            if hours == 72 { "full" } else { "delta" }
         );
-        for resource in ["cursus", "campus", "achievements", "coalitions"] {
+        for resource in ["cursus", "campus", "coalitions"] {
             assert_eq!(modes[resource], "full", "{resource} after {hours} h");
         }
-        // One page of each, two of the achievements, and what the closing checks ask.
+        // One page of each, and what the closing checks ask.
         let hits = simulator.statistics().hits - hits_before;
         assert!(hits <= 16, "{hits} hits: {report:#}");
         assert_eq!(
@@ -225,8 +226,10 @@ async fn what_a_project_loses_goes_with_the_next_delta() {
         simulator.advance(HOUR);
     }
     // The shipped full_every of projects would read them in full by now.
-    workdir.pipeline(&[("full_every = \"1d\" ", "full_every = \"99d\" ")]);
-    let report = workdir.json(["run", "--select", "projects"]).await;
+    workdir.pipeline(&[("full_every = \"3d\" ", "full_every = \"99d\" ")]);
+    let report = workdir
+        .json(["run", "--select", "projects", "--force"])
+        .await;
     assert_eq!(
         by_name(&report, "resources", "mode")["projects"],
         "delta",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::assets;
-use crate::cli::{DemoArgs, ExtractArgs, Global, ReadArgs};
+use crate::cli::{DemoArgs, ExtractArgs, Global};
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
 use crate::report::{RunReport, grouped, table};
@@ -105,14 +105,14 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
     ));
     let (first, first_exit) =
-        super::run::extract_and_load(&global, &settings, &everything()).await?;
+        super::run::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
     let answers = ask(&database).await?;
     say(
         "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
     );
     simulator.advance(Duration::from_hours(24));
     let (second, second_exit) =
-        super::run::extract_and_load(&global, &settings, &everything()).await?;
+        super::run::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;
@@ -142,16 +142,6 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         );
     }
     Ok(first_exit.max(second_exit))
-}
-
-/// A night's run, with nothing left out.
-fn everything() -> ExtractArgs {
-    ExtractArgs {
-        read: ReadArgs::default(),
-        max_hits: None,
-        no_resume: false,
-        no_wait: false,
-    }
 }
 
 /// An empty directory with the default configuration in it.

@@ -1,0 +1,229 @@
+//! How many hits the shipped pipeline costs, resource by resource, and whether the mirror is what the API shows after each
+//! run: a first mirror, a night, a day of 15-minute syncs, a week away. Fails when it is more than it may be.
+//!
+//! `cargo bench --bench hits`, with synthetic reference rows in the numbers of December 2025. A directory may follow, with
+//! rows of the API as JSON arrays in files such as `cursus.json` and `projects.json`, which are served instead.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints its figures, and fails by panicking"
+)]
+
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cursus::config::Config;
+use cursus::report::table;
+use cursus::simulate::{Limits, Options, Scale, Simulator};
+use serde_json::Value;
+
+use support::{Workdir, api, oracle};
+
+/// What each may cost at most, and what it is meant to.
+const MOST: [(&str, u64, u64); 3] = [
+    ("first mirror", 100, 80),
+    ("a night later", 25, 15),
+    ("worst 15-minute sync", 12, 9),
+];
+
+const SCALE: Scale = Scale {
+    cursus: 76,
+    campuses: 54,
+    projects: 538,
+    achievements: 1_152,
+    coalitions: 346,
+    students: 400,
+    others: 400,
+    enrolments: 2_500,
+    memberships: 928,
+    earned: 1_200,
+};
+
+/// Hits by resource; what no resource has asked for is in the sum only.
+#[derive(Clone, Default)]
+struct Hits {
+    by_resource: BTreeMap<String, u64>,
+    sum: u64,
+}
+
+/// The simulator, the mirror, and whose campuses moved without a trace.
+struct Bench {
+    simulator: Simulator,
+    workdir: Workdir,
+    config: Config,
+    moved: BTreeSet<i64>,
+}
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // cargo passes `--bench` to every benchmark.
+    let rows = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if runtime.block_on(measure(rows.as_deref().map(Path::new))) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn measure(rows: Option<&Path>) -> bool {
+    let mut bench = Bench::start(rows).await;
+    let first = bench.run(Duration::ZERO).await;
+    let night = bench.run(Duration::from_hours(24)).await;
+    let mut syncs = Vec::new();
+    for _ in 0..96 {
+        syncs.push(bench.run(Duration::from_mins(15)).await);
+    }
+    let week = bench.run(Duration::from_hours(7 * 24)).await;
+    syncs.sort_by_key(|sync| sync.sum);
+    let usual = &syncs[syncs.len() / 2];
+    let worst = &syncs[syncs.len() - 1];
+    let mut day = Hits::default();
+    for sync in &syncs {
+        day.sum += sync.sum;
+        for (name, hits) in &sync.by_resource {
+            *day.by_resource.entry(name.clone()).or_default() += hits;
+        }
+    }
+    let columns = [&first, &night, usual, worst, &day, &week];
+    let line = |name: &str, hits: &dyn Fn(&Hits) -> u64| {
+        let numbers = columns.iter().map(|column| hits(column).to_string());
+        std::iter::once(name.to_owned()).chain(numbers).collect()
+    };
+    let resources = bench.config.resources.iter();
+    let mut lines: Vec<Vec<String>> = resources
+        .map(|resource| {
+            let name = resource.name.as_str();
+            line(name, &|hits| {
+                hits.by_resource.get(name).copied().unwrap_or(0)
+            })
+        })
+        .collect();
+    lines.push(line("in all", &|hits| hits.sum));
+    let header = [
+        "hits",
+        "first mirror",
+        "a night later",
+        "usual sync",
+        "worst sync",
+        "96 syncs",
+        "a week later",
+    ];
+    println!("{}", table(&header, lines, 1));
+    let mut holds = true;
+    for ((what, most, aim), hits) in MOST.into_iter().zip([&first, &night, worst]) {
+        let verdict = match hits.sum {
+            sum if sum > most => "TOO MANY",
+            sum if sum > aim => "holds",
+            _ => "holds, and the aim is met",
+        };
+        holds &= hits.sum <= most;
+        println!(
+            "{what}: {} hits, at most {most}, aim {aim}: {verdict}",
+            hits.sum
+        );
+    }
+    println!(
+        "after each of the {} runs every table that was read held what the API showed",
+        syncs.len() + 3
+    );
+    holds
+}
+
+impl Bench {
+    async fn start(rows: Option<&Path>) -> Self {
+        let mut options = Options {
+            scale: SCALE,
+            limits: Limits {
+                per_second: 10_000,
+                per_hour: 1_000_000,
+                ..Limits::default()
+            },
+            ..Options::default()
+        };
+        for name in oracle::RESOURCES {
+            let given = rows.map(|rows| rows.join(format!("{name}.json")));
+            if let Some(path) = given.filter(|path| path.exists()) {
+                options.rows.insert(name.to_owned(), path);
+            }
+        }
+        let given: Vec<&str> = options.rows.keys().map(String::as_str).collect();
+        if !given.is_empty() {
+            println!("rows that were given: {}", given.join(", "));
+        }
+        let simulator = api::start(options).await;
+        let counts: Vec<String> = oracle::RESOURCES
+            .iter()
+            .map(|name| format!("{name} {}", simulator.rows(name).len()))
+            .collect();
+        println!("rows served: {}", counts.join(", "));
+        Self {
+            workdir: Workdir::with(&simulator).await,
+            simulator,
+            config: Config::load(None).unwrap(),
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// Lets time pass, runs, and compares all tables whose resource was read with what the API shows.
+    async fn run(&mut self, after: Duration) -> Hits {
+        let before = ["campus_users", "users"].map(|name| self.simulator.rows(name));
+        self.simulator.advance(after);
+        self.note_moved(&before);
+        let asked = self.simulator.statistics().hits;
+        let report = self.workdir.json(["run"]).await;
+        let asked = self.simulator.statistics().hits - asked;
+        assert_eq!(
+            report["hits"], asked,
+            "the report counts what the API counts"
+        );
+        let resources = report["resources"].as_array().unwrap();
+        let text = |resource: &Value, key: &str| resource[key].as_str().unwrap().to_owned();
+        let read: BTreeSet<String> = resources
+            .iter()
+            .filter(|resource| resource["state"] != "skipped")
+            .map(|resource| text(resource, "name"))
+            .collect();
+        if resources
+            .iter()
+            .any(|resource| resource["name"] == "users" && resource["mode"] == "full")
+        {
+            self.moved.clear();
+        }
+        let tables = &self.config.tables;
+        oracle::assert_tables_mirror(&self.workdir, &self.simulator, &self.moved, |name| {
+            tables
+                .iter()
+                .any(|table| table.name.as_str() == name && read.contains(table.from.as_str()))
+        })
+        .await;
+        Hits {
+            by_resource: resources
+                .iter()
+                .map(|resource| (text(resource, "name"), resource["hits"].as_u64().unwrap()))
+                .collect(),
+            sum: asked,
+        }
+    }
+
+    /// People whose campuses changed while their own row did not: nothing but a full read can tell.
+    fn note_moved(&mut self, before: &[Vec<Value>; 2]) {
+        let changed = |name: &str, before: &[Value], id: &str| -> BTreeSet<i64> {
+            let now = self.simulator.rows(name).into_iter();
+            let changed = now.filter(|row| !before.contains(row));
+            changed.filter_map(|row| row[id].as_i64()).collect()
+        };
+        let moved = changed("campus_users", &before[0], "user_id");
+        let seen = changed("users", &before[1], "id");
+        self.moved.extend(moved.difference(&seen));
+    }
+}

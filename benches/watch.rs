@@ -1,0 +1,92 @@
+//! What `cursus watch` needs over hundreds of rounds: its memory after so many of them, and the time of a round.
+//! Fails when a round fails, or when it needs more memory than extract may.
+//!
+//! `cargo bench --bench watch`; the number of rounds may follow: `-- 1000`. Linux only, for its /proc.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints its figures, and fails by panicking"
+)]
+
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use support::{Workdir, simulator};
+
+/// What the whole process may need.
+const MOST_MB: f64 = 64.0;
+
+fn main() -> ExitCode {
+    // cargo passes `--bench` to every benchmark.
+    let rounds = std::env::args().find_map(|argument| argument.parse().ok());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if runtime.block_on(measure(rounds.unwrap_or(400))) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn measure(rounds: u64) -> bool {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let number = rounds.to_string();
+    // Two hits a round: more, and the hits of an hour were used up before the last one.
+    let resources = "users,projects_users";
+    let arguments = [
+        "watch", "--every", "1ms", "--jitter", "0s", "--rounds", &number, "--select", resources,
+        "--json", "-q",
+    ];
+    let mut child = workdir
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = Instant::now();
+    let (mut hits, mut peak) = (0, 0.0);
+    println!(
+        "{:>8} {:>10} {:>10} {:>8}",
+        "rounds", "RSS MB", "peak MB", "hits"
+    );
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let round: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(round["state"], "complete", "{round:#}");
+        hits += round["hits"].as_u64().unwrap();
+        let number = round["round"].as_u64().unwrap();
+        // The last one ends the process.
+        if number < rounds
+            && let (Some(now), Some(most)) = (memory(id, "VmRSS:"), memory(id, "VmHWM:"))
+        {
+            peak = most;
+            if number == 1 || number == 10 || number.is_multiple_of(50) || number == rounds - 1 {
+                println!("{number:>8} {now:>10.1} {most:>10.1} {hits:>8}");
+            }
+        }
+        simulator.advance(Duration::from_mins(15));
+    }
+    assert!(child.wait().await.unwrap().success());
+    println!(
+        "{rounds} rounds, {:.0} ms each; a quarter of an hour of changes between them",
+        started.elapsed().as_secs_f64() * 1000.0 / f64::from(u32::try_from(rounds).unwrap())
+    );
+    peak <= MOST_MB
+}
+
+/// Megabytes of a line of the process's status.
+fn memory(id: u32, line: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|found| found.strip_prefix(line))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}

@@ -1,0 +1,119 @@
+//! `cursus stage cat`: records, and where each comes from.
+
+use serde_json::json;
+
+use crate::cli::Global;
+use crate::commands::{eprint_line, print, print_json, print_line};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::pointer::Pointer;
+use crate::staging::{PageEntry, Run, StagedResource};
+use crate::walk::Walker;
+
+/// Hands every record of a page to `each`: its index, its text, its id.
+fn records(
+    staged: &StagedResource,
+    page: &PageEntry,
+    id: &Pointer,
+    mut each: impl FnMut(u64, &str, Option<i64>),
+) -> Result<(), Failure> {
+    let mut walker = Walker::default();
+    let whole = walker.add(&Pointer::whole());
+    let id = walker.add(id);
+    let mut body = Vec::new();
+    staged.read(page, &mut body)?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
+    walker
+        .page(text, |index, slots| {
+            let id = slots[id].and_then(|raw| raw.parse().ok());
+            each(index, slots[whole].unwrap_or_default(), id);
+        })
+        .map_err(|error| {
+            staged.unreadable(
+                page,
+                &format!("it is not a JSON array of records (line {})", error.line()),
+            )
+        })?;
+    Ok(())
+}
+
+pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failure> {
+    for staged in resources {
+        for page in staged.pages() {
+            let mut lines = String::new();
+            records(staged, page, &Pointer::whole(), |_, text, _| {
+                // A line break in JSON text can only be white space between tokens.
+                lines.extend(text.chars().filter(|c| !matches!(c, '\n' | '\r')));
+                lines.push('\n');
+            })?;
+            print(&lines);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn find(
+    global: &Global,
+    config: &Config,
+    run: &Run,
+    resources: &[StagedResource],
+    wanted: i64,
+) -> Result<Exit, Failure> {
+    let mut found = Vec::new();
+    for staged in resources {
+        let name = &staged.manifest().resource;
+        let pointer = config
+            .resource(name.as_str())
+            .map_or_else(|| Pointer::key("id"), |resource| resource.id.clone());
+        for page in staged.pages() {
+            records(staged, page, &pointer, |index, text, id| {
+                if id == Some(wanted) {
+                    found.push((
+                        name.clone(),
+                        staged.file(page),
+                        page.clone(),
+                        index,
+                        text.to_owned(),
+                    ));
+                }
+            })?;
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "no record of the run {} has the id {wanted}; a delta run only holds what changed",
+                run.id()
+            ),
+        ));
+    }
+    if global.json {
+        let found: Vec<_> = found
+            .iter()
+            .map(|(resource, file, page, index, text)| {
+                json!({
+                    "resource": resource,
+                    "file": run.directory().join(file),
+                    "index": index,
+                    "request": page.request,
+                    "fetched_at": page.fetched_at,
+                    "record": serde_json::from_str::<serde_json::Value>(text).ok(),
+                })
+            })
+            .collect();
+        print_json(&found);
+        return Ok(Exit::Done);
+    }
+    for (resource, file, page, index, text) in found {
+        eprint_line(&format!(
+            "# {resource}: {} [{index}], GET {}, {}",
+            run.directory().join(file).display(),
+            page.request,
+            page.fetched_at
+        ));
+        print_line(&text);
+    }
+    Ok(Exit::Done)
+}

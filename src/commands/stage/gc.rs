@@ -1,0 +1,238 @@
+//! `cursus stage gc`: old runs that nobody needs any more go.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::cli::{GcArgs, Global};
+use crate::commands::{load, print_json, print_line};
+use crate::database::{Database, DatabaseError};
+use crate::exit::{Exit, Failure};
+use crate::load::{Loaded, loaded, pending};
+use crate::name::Name;
+use crate::report::{grouped, table};
+use crate::settings::Settings;
+use crate::staging::{Claims, Keep, Run, RunId, StagingError, Verdict, judge};
+
+/// What to remove.
+#[derive(Clone, Copy)]
+pub(in crate::commands) struct Choice {
+    /// Younger runs stay.
+    pub(in crate::commands) keep: Duration,
+    pub(in crate::commands) dry_run: bool,
+}
+
+/// What became of the runs.
+#[derive(Serialize)]
+pub(in crate::commands) struct Report {
+    dry_run: bool,
+    pub(in crate::commands) removed: Vec<Removed>,
+    freed_bytes: u64,
+    kept: Vec<Kept>,
+    /// Runs that are not old enough.
+    younger: usize,
+}
+
+#[derive(Serialize)]
+pub(in crate::commands) struct Removed {
+    run_id: RunId,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Kept {
+    run_id: RunId,
+    reasons: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &GcArgs,
+) -> Result<Exit, Failure> {
+    let keep = arguments.keep.unwrap_or(settings.config.staging.keep);
+    let choice = Choice {
+        keep,
+        dry_run: arguments.dry_run,
+    };
+    if !settings.staging.root().exists() {
+        settings.staging.find("latest")?;
+    }
+    let report = if arguments.without_database {
+        collect(settings, None, choice).await?
+    } else {
+        let unknown = |failure: Failure| {
+            Failure {
+            exit: failure.exit,
+            error: failure.error.context(
+                "nothing was removed, because only the database knows what is loaded (without one, --without-database \
+                 goes by the staging directory alone)",
+            ),
+        }
+        };
+        let database = load::connect(settings, "cursus stage gc")
+            .await
+            .map_err(unknown)?;
+        let report = collect(settings, Some(&database), choice).await;
+        database.close().await?;
+        report?
+    };
+    if global.json {
+        print_json(&report);
+    } else {
+        print(&report, keep);
+    }
+    Ok(Exit::Done)
+}
+
+/// Removes what may go. Without a database, what no database has loaded may go too.
+pub(in crate::commands) async fn collect(
+    settings: &Settings,
+    database: Option<&Database>,
+    choice: Choice,
+) -> Result<Report, Failure> {
+    let staging = settings.staging.clone();
+    // Whoever writes a run holds it: what is open now, died.
+    let lock = staging.lock("stage gc")?;
+    let runs = staging.runs()?;
+    let claims = match database {
+        Some(database) => claims(settings, database, &runs).await?,
+        None => Claims::new(),
+    };
+    // Many files; a signal need not wait for them.
+    let collected = tokio::task::spawn_blocking(move || {
+        let before = SignedDuration::try_from(choice.keep)
+            .ok()
+            .and_then(|keep| Timestamp::now().checked_sub(keep).ok())
+            .unwrap_or(Timestamp::MIN);
+        let verdicts = judge(&runs, before, &claims)?;
+        let mut report = Report::new(choice.dry_run);
+        if !choice.dry_run {
+            staging.finish_removals(&lock)?;
+        }
+        for verdict in verdicts {
+            let bytes = if verdict.keep.is_empty() {
+                verdict.run.size()
+            } else {
+                0
+            };
+            if verdict.keep.is_empty() && !choice.dry_run {
+                staging.remove(&lock, &verdict.run)?;
+            }
+            report.add(&verdict, bytes);
+        }
+        Ok::<_, StagingError>(report)
+    })
+    .await;
+    match collected {
+        Ok(report) => Ok(report?),
+        Err(_) => Err(Failure::new(
+            Exit::Failed,
+            "a thread that removes runs ended early; this is a fault of cursus, please report it",
+        )),
+    }
+}
+
+/// Runs that the database needs: not loaded, or referred to.
+async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Result<Claims, Failure> {
+    let mut claims = Claims::new();
+    let client = &database.client;
+    let query = async |sql: &str| client.query(sql, &[]).await.map_err(DatabaseError::from);
+    let there = query("SELECT to_regclass('pipeline.load') IS NOT NULL").await?;
+    let has_books = there.iter().all(|row| row.get(0));
+    let schema = settings.config.database.schema.as_str();
+    let loaded = if has_books {
+        loaded(client, schema, &settings.config).await?
+    } else {
+        Loaded::new()
+    };
+    for waiting in pending(&settings.config, runs, &loaded)? {
+        let names: Vec<&str> = waiting.resources.iter().map(Name::as_str).collect();
+        let why = format!("not loaded yet: {}", names.join(", "));
+        claims
+            .entry(waiting.run.id().to_string())
+            .or_default()
+            .push(why);
+    }
+    if has_books {
+        // Of every schema, not only this one's.
+        for (sql, why) in [
+            (
+                "SELECT DISTINCT run_id FROM pipeline.quarantine",
+                "rows of it wait in pipeline.quarantine",
+            ),
+            (
+                "SELECT DISTINCT run_id FROM pipeline.prune_candidate WHERE approved_at IS NULL",
+                "deletes that it asks for are held in pipeline.prune_candidate",
+            ),
+        ] {
+            for row in query(sql).await? {
+                claims.entry(row.get(0)).or_default().push(why.to_owned());
+            }
+        }
+    }
+    Ok(claims)
+}
+
+impl Report {
+    fn new(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            removed: Vec::new(),
+            freed_bytes: 0,
+            kept: Vec::new(),
+            younger: 0,
+        }
+    }
+
+    fn add(&mut self, verdict: &Verdict, bytes: u64) {
+        let run_id = verdict.run.id().clone();
+        match verdict.keep.as_slice() {
+            [] => {
+                self.freed_bytes += bytes;
+                self.removed.push(Removed { run_id, bytes });
+            }
+            [Keep::Young] => self.younger += 1,
+            reasons => self.kept.push(Kept {
+                run_id,
+                reasons: reasons.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}
+
+fn print(report: &Report, keep: Duration) {
+    let runs = |count: usize| match count {
+        1 => "1 run".to_owned(),
+        count => format!("{} runs", grouped(count as u64)),
+    };
+    let (removed, would) = if report.dry_run {
+        ("to be removed", ", nothing was removed (dry run)")
+    } else {
+        ("removed", "")
+    };
+    let rows = report
+        .removed
+        .iter()
+        .map(|run| (&run.run_id, removed.to_owned(), grouped(run.bytes)))
+        .chain(report.kept.iter().map(|run| {
+            let why = format!("stays: {}", run.reasons.join("; "));
+            (&run.run_id, why, String::new())
+        }))
+        .map(|(run, what, bytes)| vec![run.to_string(), what, bytes]);
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort();
+    if !rows.is_empty() {
+        print_line(&table(&["run", "what becomes of it", "bytes"], rows, 2).to_string());
+    }
+    print_line(&format!(
+        "{} {removed}, {} bytes{would}; {} older than {} stay, {} younger",
+        runs(report.removed.len()),
+        grouped(report.freed_bytes),
+        runs(report.kept.len()),
+        humantime::format_duration(keep),
+        runs(report.younger),
+    ));
+}

@@ -1,0 +1,126 @@
+//! `cursus stage ls`: runs, the resources of a run, the pages of a resource.
+
+use crate::cli::Global;
+use crate::commands::{print_json, print_line};
+use crate::exit::{Exit, Failure};
+use crate::report::{grouped, table};
+use crate::staging::{ResourceSummary, Run, StagedResource};
+
+pub(super) fn runs(global: &Global, runs: &[Run]) -> Exit {
+    if global.json {
+        print_json(&runs.iter().map(Run::record).collect::<Vec<_>>());
+        return Exit::Done;
+    }
+    let rows = runs.iter().map(|run| {
+        let record = run.record();
+        // A run that did not come to its end has no summary yet, but manifests.
+        let resources = if record.resources.is_empty() {
+            summaries(run)
+        } else {
+            record.resources.clone()
+        };
+        let sum = |count: fn(&ResourceSummary) -> u64| grouped(resources.iter().map(count).sum());
+        vec![
+            record.run_id.to_string(),
+            record.mode.map(|mode| mode.to_string()).unwrap_or_default(),
+            record
+                .outcome
+                .map_or_else(|| "open".to_owned(), |outcome| outcome.to_string()),
+            grouped(
+                resources
+                    .iter()
+                    .filter(|resource| resource.mode.is_some())
+                    .count() as u64,
+            ),
+            sum(|resource| resource.pages),
+            sum(|resource| resource.rows),
+            grouped(record.hits),
+        ]
+    });
+    print_line(
+        &table(
+            &["run", "mode", "state", "resources", "pages", "rows", "hits"],
+            rows,
+            3,
+        )
+        .to_string(),
+    );
+    Exit::Done
+}
+
+fn summaries(run: &Run) -> Vec<ResourceSummary> {
+    let names = run.resources().unwrap_or_default();
+    names
+        .iter()
+        .filter_map(|name| run.manifest(name).ok().flatten())
+        .map(|manifest| (&manifest).into())
+        .collect()
+}
+
+pub(super) fn resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
+    let mut manifests = Vec::new();
+    for name in run.resources()? {
+        manifests.extend(run.manifest(&name)?);
+    }
+    if global.json {
+        print_json(&manifests);
+        return Ok(Exit::Done);
+    }
+    print_line(&run.directory().display().to_string());
+    let rows = manifests.iter().map(|manifest| {
+        vec![
+            manifest.resource.to_string(),
+            manifest.mode.to_string(),
+            manifest.state.to_string(),
+            manifest
+                .cursor
+                .map(|cursor| cursor.to_string())
+                .unwrap_or_default(),
+            grouped(manifest.pages),
+            grouped(manifest.rows),
+            manifest.x_total.map(grouped).unwrap_or_default(),
+            grouped(manifest.bytes),
+        ]
+    });
+    print_line(
+        &table(
+            &[
+                "resource",
+                "mode",
+                "state",
+                "known up to",
+                "pages",
+                "rows",
+                "announced",
+                "bytes",
+            ],
+            rows,
+            4,
+        )
+        .to_string(),
+    );
+    for manifest in &manifests {
+        for note in &manifest.evidence.notes {
+            print_line(&format!("{}: {note}", manifest.resource));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn pages(global: &Global, staged: &StagedResource) -> Exit {
+    if global.json {
+        print_json(&staged.pages());
+        return Exit::Done;
+    }
+    let rows = staged.pages().iter().map(|page| {
+        vec![
+            staged.file(page).display().to_string(),
+            page.request.clone(),
+            grouped(page.rows),
+            grouped(page.bytes),
+            grouped(page.duration_ms),
+        ]
+    });
+    print_line(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2).to_string());
+    Exit::Done
+}

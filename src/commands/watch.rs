@@ -1,0 +1,314 @@
+//! `cursus watch`: `run` again and again, as a service.
+//!
+//! Rounds never overlap: there is one process and one round at a time, and a round that finds another process at work
+//! is skipped. Nothing outlives a round but the settings and the pace: the client (whose budget of retries is a
+//! round's) and the database session are made anew.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::stage::gc;
+use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
+use crate::exit::{Exit, Failure};
+use crate::plan;
+use crate::report::{RunReport, chain};
+use crate::settings::{Environment, Settings};
+
+/// The longest back-off, unless `--every` is longer.
+const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
+/// The widest jitter that nobody asked for.
+const WIDEST_JITTER: Duration = Duration::from_mins(1);
+
+/// One round, for programs: the document of `run`, and what a service adds.
+#[derive(Serialize)]
+struct Round {
+    #[serde(rename = "round")]
+    number: u64,
+    exit_code: u8,
+    #[serde(flatten)]
+    report: RunReport,
+    /// Old runs that were removed.
+    removed_runs: usize,
+    /// When the next round begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<Timestamp>,
+}
+
+/// Runs the command, until a signal or the last round ends it.
+pub(super) async fn run(
+    global: &Global,
+    mut settings: Settings,
+    arguments: &WatchArgs,
+) -> Result<Exit, Failure> {
+    check(&settings, arguments)?;
+    // Bars of many rounds would pile up.
+    let lines = Global {
+        quiet: true,
+        ..global.clone()
+    };
+    let mut pace = Pace::new(arguments);
+    let mut worst = Exit::Done;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let mut notes = Vec::new();
+        if number > 1 {
+            match anew(global, arguments) {
+                Ok(fresh) => settings = fresh,
+                Err(failure) => notes.push(format!(
+                    "the configuration was changed and is not used, the round goes on with the one before: {}",
+                    chain(failure.error.as_ref())
+                )),
+            }
+        }
+        let (mut report, exit, removed_runs) = Box::pin(round(&lines, &settings, arguments)).await;
+        report.warnings.splice(0..0, notes);
+        worst = worst.max(exit);
+        let is_last = arguments.rounds.is_some_and(|rounds| number >= rounds);
+        let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
+        tell(
+            global,
+            &Round {
+                number,
+                exit_code: exit.code(),
+                report,
+                removed_runs,
+                next_at: begins.and_then(wall_clock),
+            },
+        );
+        let Some(begins) = begins else {
+            return Ok(worst);
+        };
+        tokio::time::sleep_until(begins).await;
+    }
+}
+
+/// Refuses what no round could work with.
+fn check(settings: &Settings, arguments: &WatchArgs) -> Result<(), Failure> {
+    settings.credentials()?;
+    plan::select(&settings.config, &arguments.select, &arguments.exclude)
+        .map_err(Failure::usage)?;
+    Ok(())
+}
+
+/// Configuration and `.env` as they are now: a secret that was renewed is taken up.
+fn anew(global: &Global, arguments: &WatchArgs) -> Result<Settings, Failure> {
+    let settings = Settings::resolve(global, Environment::of_process())?;
+    check(&settings, arguments)?;
+    Ok(settings)
+}
+
+/// Extracts, loads, and removes old runs.
+async fn round(
+    global: &Global,
+    settings: &Settings,
+    arguments: &WatchArgs,
+) -> (RunReport, Exit, usize) {
+    let done = async {
+        // Held to the end of the round, so that a private PostgreSQL starts once.
+        let database = super::load::connect(settings, "cursus watch").await?;
+        let done = all(global, settings, arguments, &database).await;
+        // Whatever its session met, the round has met.
+        let _ = database.close().await;
+        done
+    };
+    done.await.unwrap_or_else(|failure: Failure| {
+        let state = if failure.exit == Exit::Locked {
+            "skipped"
+        } else {
+            "failed"
+        };
+        let report = RunReport {
+            state: state.to_owned(),
+            errors: vec![chain(failure.error.as_ref())],
+            ..RunReport::default()
+        };
+        (report, failure.exit, 0)
+    })
+}
+
+async fn all(
+    global: &Global,
+    settings: &Settings,
+    arguments: &WatchArgs,
+    database: &crate::database::Database,
+) -> Result<(RunReport, Exit, usize), Failure> {
+    let arguments = ExtractArgs {
+        read: ReadArgs {
+            select: arguments.select.clone(),
+            exclude: arguments.exclude.clone(),
+            ..ReadArgs::default()
+        },
+        ..ExtractArgs::default()
+    };
+    let (mut report, exit) =
+        Box::pin(super::run::extract_and_load(global, settings, &arguments)).await?;
+    let is_loaded = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
+    let mut removed = 0;
+    if is_loaded {
+        let choice = gc::Choice {
+            keep: settings.config.staging.keep,
+            dry_run: false,
+        };
+        match gc::collect(settings, Some(database), choice).await {
+            Ok(collected) => removed = collected.removed.len(),
+            // Whoever holds the lock now; the next round will do.
+            Err(failure) if failure.exit == Exit::Locked => {}
+            Err(failure) => report.warnings.push(format!(
+                "old runs were not removed: {}",
+                chain(failure.error.as_ref())
+            )),
+        }
+    }
+    Ok((report, exit, removed))
+}
+
+/// One line a round.
+fn tell(global: &Global, round: &Round) {
+    let Round { report, .. } = round;
+    for warning in &report.warnings {
+        warn!(round = round.number, "{warning}");
+    }
+    for sentence in &report.errors {
+        if report.state == "skipped" {
+            info!(round = round.number, "skipped: {sentence}");
+        } else {
+            error!(round = round.number, "{sentence}");
+        }
+    }
+    if global.json {
+        // Also on a terminal a line each.
+        match serde_json::to_string(round) {
+            Ok(line) => super::print_line(&line),
+            Err(error) => super::eprint_line(&format!("error: the result is not JSON: {error}")),
+        }
+        return;
+    }
+    let changed: u64 = (report.tables.iter())
+        .map(|table| table.inserted + table.updated + table.deleted)
+        .sum();
+    let run = report.run_id.as_deref().unwrap_or("no run");
+    let took = humantime::format_duration(Duration::from_millis(report.duration_ms));
+    let next = (round.next_at).map_or_else(String::new, |at| format!("; next at {at:.0}"));
+    super::print_line(&format!(
+        "round {}: {run}, {}, {} hits, {changed} rows changed, {} old runs removed, {took}{next}",
+        round.number, report.state, report.hits, round.removed_runs
+    ));
+}
+
+fn wall_clock(at: Instant) -> Option<Timestamp> {
+    let left = SignedDuration::try_from(at.duration_since(Instant::now())).ok()?;
+    Timestamp::now().checked_add(left).ok()
+}
+
+/// When rounds begin.
+struct Pace {
+    every: Duration,
+    jitter: Duration,
+    /// When the present round was to begin, without its jitter.
+    due: Instant,
+    /// Rounds in a row that failed.
+    failures: u32,
+}
+
+impl Pace {
+    fn new(arguments: &WatchArgs) -> Self {
+        let every = arguments.every;
+        Self {
+            every,
+            jitter: arguments
+                .jitter
+                .map_or_else(|| WIDEST_JITTER.min(every / 10), |jitter| jitter.min(every)),
+            due: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    /// When the next round begins after one that ended like this.
+    fn next(&mut self, exit: Exit, now: Instant) -> Instant {
+        match exit {
+            Exit::Failed | Exit::Usage => self.failures = self.failures.saturating_add(1),
+            // It was somebody else's turn: that says nothing of the API.
+            Exit::Locked => {}
+            _ => self.failures = 0,
+        }
+        self.due = if self.failures == 0 {
+            // A round that took longer than its time is followed at once, those that it missed are not made up for.
+            now.max(self.due + self.every)
+        } else {
+            now + self.back_off()
+        };
+        let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        self.due + Duration::from_millis(fastrand::u64(0..=jitter))
+    }
+
+    /// A wait that doubles with every failure, up to four times the usual one or an hour.
+    fn back_off(&self) -> Duration {
+        let longest = self.every.max(LONGEST_BACK_OFF.min(self.every * 4));
+        (self.every * (1 << self.failures.min(2))).min(longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn pace(every: Duration, jitter: Duration) -> (Pace, Instant) {
+        let due = Instant::now();
+        let pace = Pace {
+            every,
+            jitter,
+            due,
+            failures: 0,
+        };
+        (pace, due)
+    }
+
+    #[tokio::test]
+    async fn rounds_keep_their_grid_however_long_they_take() {
+        let (mut pace, start) = pace(15 * MINUTE, Duration::ZERO);
+        let next = pace.next(Exit::Done, start + 4 * MINUTE);
+        assert_eq!(next, start + 15 * MINUTE);
+        // One that takes longer is followed at once, and not by all that it missed.
+        let next = pace.next(Exit::Done, start + 50 * MINUTE);
+        assert_eq!(next, start + 50 * MINUTE);
+        let next = pace.next(Exit::Done, start + 51 * MINUTE);
+        assert_eq!(next, start + 65 * MINUTE);
+    }
+
+    #[tokio::test]
+    async fn failures_double_the_wait_up_to_an_hour_and_a_success_ends_it() {
+        let (mut pace, start) = pace(15 * MINUTE, Duration::ZERO);
+        let mut waits = Vec::new();
+        for exit in [
+            Exit::Failed,
+            Exit::Failed,
+            Exit::Locked,
+            Exit::Failed,
+            Exit::Incomplete,
+            Exit::Failed,
+        ] {
+            waits.push((pace.next(exit, start) - start).as_secs() / 60);
+        }
+        assert_eq!(waits, [30, 60, 60, 60, 75, 30]);
+        let (mut rare, start) = self::pace(120 * MINUTE, Duration::ZERO);
+        rare.next(Exit::Failed, start);
+        assert_eq!(rare.next(Exit::Failed, start) - start, 120 * MINUTE);
+    }
+
+    #[tokio::test]
+    async fn jitter_only_delays_and_does_not_add_up() {
+        let (mut pace, start) = pace(MINUTE, MINUTE / 10);
+        for round in 1..=500 {
+            let due = start + MINUTE * round;
+            let next = pace.next(Exit::Done, due - MINUTE);
+            assert!((due..=due + MINUTE / 10).contains(&next));
+        }
+    }
+}

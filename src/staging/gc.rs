@@ -1,0 +1,219 @@
+//! Old runs: which of them nobody needs any more, and how they go.
+//!
+//! A run is needed by the resources in it: each resource's newest complete full read stays, and all that was read after
+//! it, because together they are what a database can be built from. What else needs a run is told from outside.
+//! A run goes by one rename out of sight, so that a kill leaves it whole or gone; what is left of it goes the next time.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::manifest::Mode;
+use super::run::Run;
+use super::{Staging, StagingError, StagingLock, files};
+use crate::name::Name;
+
+/// Directories with this prefix are runs that are being removed.
+const REMOVED: &str = ".removed-";
+
+/// Who else needs a run, a sentence each; by the run's id.
+pub type Claims = BTreeMap<String, Vec<String>>;
+
+/// Why a run stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is not old enough.
+    Young,
+    /// The newest run gives the next one its number, and may be gone on with.
+    Newest,
+    /// It holds the newest complete full read of these, or what was read after it.
+    Needed(Vec<Name>),
+    /// Nobody knows what it holds of these.
+    Unreadable(Vec<Name>),
+    /// Somebody else needs it.
+    Claimed(String),
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[Name]| {
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            names.join(", ")
+        };
+        match self {
+            Self::Young => f.write_str("it is not old enough"),
+            Self::Newest => f.write_str("it is the newest run"),
+            Self::Needed(names) => write!(
+                f,
+                "no newer run has a complete full read of {}",
+                list(names)
+            ),
+            Self::Unreadable(names) => write!(f, "unreadable: the manifest of {}", list(names)),
+            Self::Claimed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What becomes of a run.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The run.
+    pub run: Run,
+    /// Why it stays; nothing: it may go.
+    pub keep: Vec<Keep>,
+}
+
+/// What a run holds of its resources.
+#[derive(Default)]
+struct Holds {
+    final_reads: Vec<(Name, Worth)>,
+    unreadable: Vec<Name>,
+}
+
+/// How much of a resource a read settles.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// Only with what came before.
+    Part,
+    /// A full read that is not proven: a beginning where there is no better one.
+    Whole,
+    /// A complete full read.
+    Proof,
+}
+
+/// Judges runs (all there are, in the order of their numbers): those that began before `before` may go, unless they are
+/// needed.
+pub fn judge(
+    runs: &[Run],
+    before: Timestamp,
+    claims: &Claims,
+) -> Result<Vec<Verdict>, StagingError> {
+    let is_young = |run: &Run| run.record().started_at >= before;
+    // Nothing to read of thousands of manifests then.
+    if runs.iter().all(is_young) {
+        return Ok(runs.iter().map(|run| stays(run, Keep::Young)).collect());
+    }
+    let holds = runs.iter().map(look).collect::<Result<Vec<_>, _>>()?;
+    // From which run on a resource's reads are needed: its newest and best beginning.
+    let mut needed_from: BTreeMap<&Name, (Worth, u64)> = BTreeMap::new();
+    for (run, holds) in runs.iter().zip(&holds) {
+        for (name, worth) in &holds.final_reads {
+            let best = needed_from.entry(name).or_insert((Worth::Part, 0));
+            if *worth > Worth::Part && *worth >= best.0 {
+                *best = (*worth, run.record().seq);
+            }
+        }
+    }
+    let newest = runs.last().map(Run::id);
+    let verdicts = runs.iter().zip(&holds).map(|(run, holds)| {
+        if is_young(run) {
+            return stays(run, Keep::Young);
+        }
+        let mut keep = Vec::new();
+        if Some(run.id()) == newest {
+            keep.push(Keep::Newest);
+        }
+        let needed: Vec<Name> = holds
+            .final_reads
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| run.record().seq >= needed_from.get(name).map_or(0, |best| best.1))
+            .cloned()
+            .collect();
+        if !needed.is_empty() {
+            keep.push(Keep::Needed(needed));
+        }
+        if !holds.unreadable.is_empty() {
+            keep.push(Keep::Unreadable(holds.unreadable.clone()));
+        }
+        let claims = claims.get(run.id().as_str()).into_iter().flatten();
+        keep.extend(claims.map(|why| Keep::Claimed(why.clone())));
+        Verdict {
+            run: run.clone(),
+            keep,
+        }
+    });
+    Ok(verdicts.collect())
+}
+
+fn stays(run: &Run, why: Keep) -> Verdict {
+    Verdict {
+        run: run.clone(),
+        keep: vec![why],
+    }
+}
+
+fn look(run: &Run) -> Result<Holds, StagingError> {
+    let mut holds = Holds::default();
+    for name in run.resources()? {
+        match run.manifest(&name) {
+            Ok(None) => {}
+            Ok(Some(manifest)) => {
+                let worth = if manifest.is_proof() {
+                    Worth::Proof
+                } else if manifest.mode == Mode::Full && manifest.state.moves_cursor() {
+                    Worth::Whole
+                } else {
+                    Worth::Part
+                };
+                holds.final_reads.push((name, worth));
+            }
+            Err(StagingError::Broken { .. }) => holds.unreadable.push(name),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(holds)
+}
+
+/// Whether a name in the staging directory is that of a run that is being removed.
+pub(super) fn is_removed(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(REMOVED))
+}
+
+impl Staging {
+    /// Removes a run. Needs the lock: who holds it is the only one to write runs.
+    pub fn remove(&self, _lock: &StagingLock, run: &Run) -> Result<(), StagingError> {
+        let directory = run.directory();
+        let away = self.root.join(format!("{REMOVED}{}", run.id()));
+        std::fs::rename(directory, &away)
+            .map_err(|error| files::io_error("remove", directory, error))?;
+        if let Some(day) = directory.parent() {
+            files::sync_dir(day)?;
+            // Other runs of the day keep it.
+            let _ = std::fs::remove_dir(day);
+        }
+        files::sync_dir(&self.root)?;
+        remove_all(&away)
+    }
+
+    /// Ends removals that were broken off.
+    pub fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
+        let failed = |error| files::io_error("list", &self.root, error);
+        for entry in std::fs::read_dir(&self.root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if is_removed(&entry.file_name()) {
+                remove_all(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_all(directory: &Path) -> Result<(), StagingError> {
+    std::fs::remove_dir_all(directory).map_err(|error| files::io_error("remove", directory, error))
+}
+
+impl Run {
+    /// Bytes of its files on disk.
+    pub fn size(&self) -> u64 {
+        walkdir::WalkDir::new(self.directory())
+            .into_iter()
+            .filter_map(|entry| entry.ok()?.metadata().ok())
+            .filter(std::fs::Metadata::is_file)
+            .map(|file| file.len())
+            .sum()
+    }
+}
