@@ -55,7 +55,7 @@ fn assert_forecast(report: &Value) {
 fn small_pages(workdir: &Workdir) {
     workdir.pipeline(&[
         ("page_size = 100 ", "page_size = 7 "),
-        ("batch = 90", "batch = 3"),
+        ("batch = 85", "batch = 3"),
     ]);
 }
 
