@@ -4,11 +4,13 @@
 //! cannot be loaded does not take the others with it.
 
 mod books;
+mod bulk;
 mod cell;
 mod counts;
 mod decode;
 mod error;
 mod heal;
+mod known;
 mod mapping;
 mod merge;
 mod pending;
@@ -160,6 +162,7 @@ impl<'c> Loader<'c> {
         let mut unloaded: BTreeSet<Name> = BTreeSet::new();
         let waiting = heal::waiting(&transaction, schema).await?;
         let mut grown: BTreeSet<Name> = BTreeSet::new();
+        let mut fresh: BTreeSet<Name> = BTreeSet::new();
         for resource in &self.config.resources {
             let name = &resource.name;
             let mappings: Vec<Mapping> = self
@@ -190,9 +193,11 @@ impl<'c> Loader<'c> {
                 run,
                 resource: name,
             };
-            let done = merge_resource(&mut transaction, books, self.config, mappings).await;
+            let done = merge_resource(&mut transaction, books, self.config, mappings, &fresh).await;
             match done {
                 Ok(resource) => {
+                    let was_empty = resource.tables.iter().filter(|table| table.was_empty);
+                    fresh.extend(was_empty.map(|table| table.mapping.table.name.clone()));
                     let tables = resource
                         .tables
                         .iter()
@@ -348,6 +353,7 @@ async fn merge_resource(
     books: Books<'_>,
     config: &Config,
     mappings: Vec<Mapping>,
+    fresh: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
     let Some(staged) = books.run.staged(books.resource)? else {
         return Err(LoadError::Staging(crate::staging::StagingError::NoRun(
@@ -359,7 +365,7 @@ async fn merge_resource(
         )));
     };
     let savepoint = savepoint(transaction, "resource").await?;
-    let merged = merge::merge(&savepoint, books, &config.scope, staged, mappings).await;
+    let merged = merge::merge(&savepoint, books, &config.scope, staged, mappings, fresh).await;
     settle(savepoint, merged).await?
 }
 

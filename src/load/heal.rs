@@ -4,6 +4,7 @@
 //! table by now is newer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_postgres::Transaction;
 use tracing::warn;
@@ -83,17 +84,17 @@ pub(super) async fn heal(
         run_one(&statements.create_staged()).await?;
         stage::fill(
             transaction,
-            staged,
+            Arc::new(staged),
             Some(chosen),
             &[mapping],
             schema,
             scope,
-            async |_| Ok(()),
+            async |_, _| Ok(()),
         )
         .await?;
         run_one(&statements.dedupe()).await?;
         run_one(&statements.create_diff_of_orphans(schema)).await?;
-        for (_, statement) in statements.take_orphans() {
+        for (_, statement) in statements.take_orphans(true) {
             run_one(&statement).await?;
         }
         healed += run_one(&statements.insert()).await?;

@@ -2,19 +2,22 @@
 //! Then, when every resource of the run is in, what is gone is deleted behind the guard.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
 use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 
 use crate::config::PruneConfig;
 use crate::name::Name;
-use crate::staging::{Manifest, StagedResource};
+use crate::staging::{Manifest, Mode, StagedResource};
 use crate::template::Values;
 
 use super::books::{self, Books};
+use super::bulk;
 use super::counts::TableCounts;
-use super::decode::{Decoded, RowState, TableSeen};
+use super::decode::{Decoded, RowState, TableSeen, Unfit};
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::sql::{Gone, Statements};
@@ -30,29 +33,33 @@ pub(super) struct Merged {
 pub(super) struct MergedTable {
     pub(super) mapping: Mapping,
     pub(super) counts: TableCounts,
+    /// It was empty before, so nothing is gone from it.
+    pub(super) was_empty: bool,
     /// Some record had no readable key.
     keyless: bool,
+    /// If its rows were compared: the keys that no record has.
+    absent: Option<Vec<i64>>,
 }
 
-/// Stages and merges a resource.
+/// Stages and merges a resource; `fresh` are the tables that were empty before this transaction.
 pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     scope: &Values,
     staged: StagedResource,
     mappings: Vec<Mapping>,
+    fresh: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
     let manifest = staged.manifest().clone();
+    let staged = Arc::new(staged);
     books.forget_quarantine(transaction).await?;
+    let mut empty: BTreeSet<Name> = BTreeSet::new();
     for mapping in &mappings {
-        let statements = Statements::new(mapping, books.schema);
-        transaction
-            .batch_execute(&statements.create_staged())
-            .await
-            .map_err(LoadError::at(format!(
-                "make a temporary table like {}",
-                mapping.table.name
-            )))?;
+        let table = Table::new(transaction, books, mapping);
+        table.create_staged().await?;
+        if table.is_empty().await? {
+            empty.insert(mapping.table.name.clone());
+        }
     }
     let fed: Vec<&Mapping> = mappings
         .iter()
@@ -60,26 +67,46 @@ pub(super) async fn merge(
         .collect();
     let started = Instant::now();
     let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
-    let decoded = stage::fill(
-        transaction,
-        staged,
-        None,
-        &fed,
-        books.schema,
-        scope,
-        async |rows| {
-            for (table, _) in &rows {
-                *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
-            }
-            let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
-            books.quarantine(transaction, rows).await
-        },
-    )
-    .await?;
-    let seen: BTreeMap<Name, TableSeen> = fed
+    let mut quarantine = async |table: usize, rows: Vec<Unfit>| {
+        let mapping = fed[table];
+        *unfit.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
+        let rows = rows.into_iter().map(|unfit| (mapping, unfit));
+        books.quarantine(transaction, rows).await
+    };
+    let mut decoded = None;
+    // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
+    if manifest.mode == Mode::Full && empty.is_empty() && stage::is_comparable(&mappings) {
+        let staged = Arc::clone(&staged);
+        decoded = stage::compare(
+            transaction,
+            staged,
+            fed[0],
+            books.schema,
+            scope,
+            &mut quarantine,
+        )
+        .await?;
+    }
+    let mut decoded = match decoded {
+        Some(decoded) => decoded,
+        None => {
+            stage::fill(
+                transaction,
+                staged,
+                None,
+                &fed,
+                books.schema,
+                scope,
+                quarantine,
+            )
+            .await?
+        }
+    };
+    let seen = std::mem::take(&mut decoded.tables);
+    let mut seen: BTreeMap<Name, TableSeen> = fed
         .iter()
-        .zip(&decoded.tables)
-        .map(|(mapping, seen)| (mapping.table.name.clone(), *seen))
+        .map(|mapping| mapping.table.name.clone())
+        .zip(seen)
         .collect();
     drop(fed);
     let some_keyless = seen.values().any(|seen| seen.keyless > 0);
@@ -92,26 +119,28 @@ pub(super) async fn merge(
         let started = Instant::now();
         let name = mapping.table.name.clone();
         let table = Table::new(transaction, books, &mapping);
-        let seen = seen.get(&name).copied();
-        let parent_repeats = mapping
-            .table
-            .owner
-            .as_ref()
-            .is_some_and(|owner| with_older_versions.contains(&owner.table));
+        let mut seen = seen.remove(&name);
+        let situation = Situation {
+            was_empty: empty.contains(&name),
+            parent_repeats: (mapping.table.owner.as_ref())
+                .is_some_and(|owner| with_older_versions.contains(&owner.table)),
+            fresh,
+        };
         let (mut counts, repeated) = table
-            .merge(&manifest, &decoded, seen, parent_repeats)
+            .merge(&manifest, &decoded, seen.as_ref(), &situation)
             .await?;
         if repeated {
             with_older_versions.push(name.clone());
         }
-        let unfit = unfit.get(&name).copied().unwrap_or(0);
-        counts.quarantined += unfit;
+        counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
         // Unfit rows with a key are staged by their key; those without are not.
-        counts.staged += seen.map_or(0, |seen| seen.keyless);
+        counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);
         counts.duration_ms += millis(started) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {
             counts,
-            keyless: seen.map_or(some_keyless, |seen| seen.keyless > 0),
+            was_empty: situation.was_empty,
+            keyless: (seen.as_ref()).map_or(some_keyless, |seen| seen.keyless > 0),
+            absent: seen.as_mut().and_then(|seen| seen.absent.take()),
             mapping,
         });
     }
@@ -125,16 +154,82 @@ struct Table<'a> {
     mapping: &'a Mapping,
 }
 
+/// What decides how a table is merged.
+struct Situation<'a> {
+    was_empty: bool,
+    /// Records of its owner came in several versions.
+    parent_repeats: bool,
+    fresh: &'a BTreeSet<Name>,
+}
+
 impl Table<'_> {
+    async fn create_staged(&self) -> Result<(), LoadError> {
+        self.transaction
+            .batch_execute(&self.statements.create_staged())
+            .await
+            .map_err(LoadError::at(format!(
+                "make a temporary table like {}",
+                self.mapping.table.name
+            )))
+    }
+
+    async fn is_empty(&self) -> Result<bool, LoadError> {
+        let row = self
+            .transaction
+            .query_one(&self.statements.is_empty(), &[])
+            .await
+            .map_err(self.failed("look at the table"))?;
+        Ok(row.get(0))
+    }
+
     /// Merges the staged rows; also tells whether keys had more than one version.
     async fn merge(
         &self,
         manifest: &Manifest,
         decoded: &Decoded,
-        seen: Option<TableSeen>,
-        parent_repeats: bool,
+        seen: Option<&TableSeen>,
+        situation: &Situation<'_>,
     ) -> Result<(TableCounts, bool), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
+        let (in_scope, repeated) = self.settle_staged(seen, situation, &mut counts).await?;
+        self.books
+            .settle_quarantine(
+                self.transaction,
+                self.mapping,
+                &self.statements.temporary("staged"),
+                manifest,
+            )
+            .await?;
+        let mut orphans = 0;
+        if situation.was_empty {
+            orphans = self.take_orphans(decoded, false).await?;
+            counts.inserted = self.fill(in_scope - orphans, situation.fresh).await?;
+        } else if in_scope > 0 {
+            self.run(
+                &self.statements.create_diff(),
+                "find what is new or changed",
+            )
+            .await?;
+            orphans = self.take_orphans(decoded, true).await?;
+            if let Some(update) = self.statements.update() {
+                counts.updated = self.run(&update, "update").await?;
+            }
+            counts.inserted = self.run(&self.statements.insert(), "insert").await?;
+        }
+        counts.quarantined += orphans;
+        counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
+        Ok((counts, repeated))
+    }
+
+    /// Leaves one row of every key, in the state that it is to be merged in, and counts them: how many are in scope, and
+    /// whether keys had more than one version.
+    async fn settle_staged(
+        &self,
+        seen: Option<&TableSeen>,
+        situation: &Situation<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<(u64, bool), LoadError> {
+        let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
         if let Some(select) = &self.mapping.table.select {
             self.run(
                 &self.statements.insert_selected(&select.text),
@@ -145,13 +240,12 @@ impl Table<'_> {
                 .run(&self.statements.delete_keyless(), "drop rows without a key")
                 .await?;
         }
-        self.run(&self.statements.analyze(), "analyze the staged rows")
-            .await?;
-        if parent_repeats
+        if situation.parent_repeats
             && self.mapping.table.select.is_none()
             && let Some(statement) = self.statements.drop_rows_of_older_parents()
         {
             self.run(&statement, "drop rows of older parents").await?;
+            counted = None;
         }
         let mut repeated = false;
         if seen.is_none_or(|seen| seen.may_repeat) {
@@ -159,18 +253,19 @@ impl Table<'_> {
                 .run(&self.statements.dedupe(), "keep the newest of each key")
                 .await?
                 > 0;
+            counted = counted.filter(|_| !repeated);
         }
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
         }
-        self.books
-            .settle_quarantine(
-                self.transaction,
-                self.mapping,
-                &self.statements.temporary("staged"),
-                manifest,
-            )
-            .await?;
+        let unchanged = seen.map_or(0, |seen| seen.unchanged);
+        counts.unchanged = unchanged;
+        counts.staged = unchanged;
+        if let Some(seen) = counted {
+            counts.staged += seen.in_scope + seen.out_of_scope + seen.quarantined;
+            counts.out_of_scope = seen.out_of_scope;
+            return Ok((seen.in_scope, repeated));
+        }
         let states = self
             .transaction
             .query(&self.statements.count_states(), &[])
@@ -186,28 +281,28 @@ impl Table<'_> {
                 _ => {}
             }
         }
-        let is_empty: bool = self
-            .transaction
-            .query_one(&self.statements.is_empty(), &[])
-            .await
-            .map_err(self.failed("look at the table"))?
-            .get(0);
-        self.run(
-            &self.statements.create_diff(is_empty),
-            "find what is new or changed",
-        )
-        .await?;
-        let orphans = self.take_orphans(decoded).await?;
-        counts.quarantined += orphans;
-        if !is_empty && let Some(update) = self.statements.update() {
-            counts.updated = self.run(&update, "update").await?;
-        }
-        counts.inserted = self.run(&self.statements.insert(), "insert").await?;
-        counts.unchanged = in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
-        Ok((counts, repeated))
+        Ok((in_scope, repeated))
     }
 
-    async fn take_orphans(&self, decoded: &Decoded) -> Result<u64, LoadError> {
+    /// Inserts all that is in scope into the empty table.
+    async fn fill(&self, rows: u64, fresh: &BTreeSet<Name>) -> Result<u64, LoadError> {
+        let insert = self.statements.insert_all();
+        if rows >= bulk::WORTHWHILE
+            && let Some(rows) = bulk::fill(
+                self.transaction,
+                self.books.schema,
+                self.mapping,
+                fresh,
+                &insert,
+            )
+            .await?
+        {
+            return Ok(rows);
+        }
+        self.run(&insert, "insert").await
+    }
+
+    async fn take_orphans(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
         let decoded = if self.mapping.table.select.is_some() {
             &unknown
@@ -216,7 +311,7 @@ impl Table<'_> {
         };
         let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
-        for (reason, statement) in self.statements.take_orphans() {
+        for (reason, statement) in self.statements.take_orphans(has_diff) {
             let rows = self
                 .transaction
                 .query(&statement, &[])
@@ -258,20 +353,25 @@ pub(super) async fn prune(
     merged: &mut Merged,
 ) -> Result<(), LoadError> {
     let is_proof = merged.manifest.is_proof();
-    for MergedTable {
-        mapping,
-        counts,
-        keyless,
-    } in merged.tables.iter_mut().rev()
-    {
-        let reasons: &[Gone] = match (is_proof, *keyless) {
-            // Some record could not be told by its key: what seems absent may be it.
-            (_, true) => &[Gone::OutOfScope],
-            (true, false) => &[Gone::OutOfScope, Gone::Absent],
-            (false, false) => &[Gone::OutOfScope, Gone::Orphaned],
-        };
-        let table = Table::new(transaction, books, mapping);
-        table.delete(reasons, guard, counts, is_proof).await?;
+    for merged in merged.tables.iter_mut().rev() {
+        let mut reasons = Vec::new();
+        if !merged.was_empty {
+            if merged.counts.out_of_scope > 0 {
+                reasons.push(Gone::OutOfScope);
+            }
+            match (is_proof, merged.keyless) {
+                // Some record could not be told by its key: what seems absent may be it.
+                (_, true) => {}
+                (true, false) => reasons.push(Gone::Absent),
+                (false, false) => reasons.push(Gone::Orphaned),
+            }
+        }
+        let table = Table::new(transaction, books, &merged.mapping);
+        let absent = merged.absent.as_deref();
+        let counts = &mut merged.counts;
+        table
+            .delete(&reasons, absent, guard, counts, is_proof)
+            .await?;
     }
     Ok(())
 }
@@ -285,7 +385,9 @@ pub(super) async fn leave(
     counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
     let table = Table::new(transaction, books, mapping);
-    table.delete(&[Gone::Outside], guard, counts, false).await
+    table
+        .delete(&[Gone::Outside], None, guard, counts, false)
+        .await
 }
 
 impl<'a> Table<'a> {
@@ -298,25 +400,43 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Deletes rows for these reasons, all of them or none.
+    /// Deletes rows for these reasons, all of them or none. The keys that are `absent` may be known.
     async fn delete(
         &self,
         reasons: &[Gone],
+        absent: Option<&[i64]>,
         guard: Option<PruneConfig>,
         counts: &mut TableCounts,
         settles_candidates: bool,
     ) -> Result<(), LoadError> {
         let started = Instant::now();
-        self.transaction
-            .batch_execute(&self.statements.create_gone())
-            .await
-            .map_err(self.failed("list what is gone"))?;
         let mut gone = 0;
-        for statement in reasons
-            .iter()
-            .filter_map(|reason| self.statements.collect_gone(*reason, self.books.schema))
-        {
-            gone += self.run(&statement, "find what is gone").await?;
+        let mut is_listed = false;
+        for reason in reasons {
+            let known = absent.filter(|_| *reason == Gone::Absent);
+            let statement = match known {
+                Some([]) => None,
+                Some(_) => Some(self.statements.collect_absent()),
+                None => self.statements.collect_gone(*reason, self.books.schema),
+            };
+            let Some(statement) = statement else {
+                continue;
+            };
+            if !std::mem::replace(&mut is_listed, true) {
+                self.transaction
+                    .batch_execute(&self.statements.create_gone())
+                    .await
+                    .map_err(self.failed("list what is gone"))?;
+            }
+            let parameters: &[&(dyn ToSql + Sync)] = match &known {
+                Some(keys) => &[keys],
+                None => &[],
+            };
+            gone += self
+                .transaction
+                .execute(&statement, parameters)
+                .await
+                .map_err(self.failed("find what is gone"))?;
         }
         // What went in this load already counts too.
         let all = gone + counts.deleted;

@@ -109,6 +109,17 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// Gives the target's rows in the order of the key, as they would be staged.
+    pub(super) fn copy_out(&self, descending: bool) -> String {
+        format!(
+            "COPY (SELECT {} FROM {} ORDER BY {}{}) TO STDOUT (FORMAT binary)",
+            list(&self.columns),
+            self.target,
+            list(&self.key),
+            if descending { " DESC" } else { "" }
+        )
+    }
+
     /// Fills the staged table of a `select` block.
     pub(super) fn insert_selected(&self, query: &str) -> String {
         format!(
@@ -129,10 +140,6 @@ impl<'m> Statements<'m> {
             self.staged(),
             joined(&self.key, " OR ", |column| format!("{column} IS NULL"))
         )
-    }
-
-    pub(super) fn analyze(&self) -> String {
-        format!("ANALYZE {} ({})", self.staged(), list(&self.key))
     }
 
     /// Keeps the newest row of every key: by cursor, then by when it was received.
@@ -232,24 +239,17 @@ impl<'m> Statements<'m> {
     }
 
     /// The rows that are new or differ. Joining first leaves the rest untouched and unlocked.
-    pub(super) fn create_diff(&self, target_is_empty: bool) -> String {
-        let diff = self.diff();
-        let staged = self.staged();
-        let in_scope = RowState::InScope as i16;
-        if target_is_empty {
-            return format!(
-                "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
-                 FROM {staged} WHERE staged_state = {in_scope}",
-                list(&self.columns)
-            );
-        }
+    pub(super) fn create_diff(&self) -> String {
         format!(
-            "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
-             FROM {staged} AS s LEFT JOIN {} AS t ON {} \
-             WHERE s.staged_state = {in_scope} AND (t.{first} IS NULL OR {})",
+            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
+             FROM {} AS s LEFT JOIN {} AS t ON {} \
+             WHERE s.staged_state = {} AND (t.{first} IS NULL OR {})",
+            self.diff(),
             of("s", &self.columns),
+            self.staged(),
             self.target,
             same("t", "s", &self.key),
+            RowState::InScope as i16,
             self.differs(),
             first = self.key[0],
         )
@@ -311,35 +311,63 @@ impl<'m> Statements<'m> {
         format!("ROW({}) IS DISTINCT FROM ROW({})", side("s"), side("t"))
     }
 
-    /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
-    pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
+    /// For each foreign key out: takes rows without a parent out of the diff (out of what is in scope, if there is no
+    /// diff), and tells them.
+    pub(super) fn take_orphans(&self, has_diff: bool) -> Vec<(String, String)> {
         let key = self.mapping.key_object("d");
+        let take = if has_diff {
+            format!("DELETE FROM {} AS d WHERE ", self.diff())
+        } else {
+            format!(
+                "UPDATE {} AS d SET staged_state = {} WHERE d.staged_state = {} AND ",
+                self.staged(),
+                RowState::Quarantined as i16,
+                RowState::InScope as i16,
+            )
+        };
         self.mapping
             .shape
             .references
             .iter()
             // A reference to the table itself is settled by the insert as a whole.
             .filter(|foreign| {
-                (&foreign.referenced_schema, &foreign.referenced_table) != (&foreign.schema, &foreign.table)
+                (&foreign.referenced_schema, &foreign.referenced_table)
+                    != (&foreign.schema, &foreign.table)
             })
             .map(|foreign| {
-                let columns: Vec<String> = foreign.columns.iter().map(|c| Quoted(c).to_string()).collect();
-                let targets: Vec<String> = foreign.referenced_columns.iter().map(|c| Quoted(c).to_string()).collect();
+                let columns: Vec<String> = foreign
+                    .columns
+                    .iter()
+                    .map(|c| Quoted(c).to_string())
+                    .collect();
+                let targets: Vec<String> = foreign
+                    .referenced_columns
+                    .iter()
+                    .map(|c| Quoted(c).to_string())
+                    .collect();
                 let matching = columns
                     .iter()
                     .zip(&targets)
                     .map(|(column, target)| format!("p.{target} = d.{column}"))
                     .collect::<Vec<_>>()
                     .join(" AND ");
-                let present = joined(&columns, " AND ", |column| format!("d.{column} IS NOT NULL"));
+                let present = joined(&columns, " AND ", |column| {
+                    format!("d.{column} IS NOT NULL")
+                });
                 let statement = format!(
-                    "DELETE FROM {} AS d WHERE {present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
+                    "{take}{present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
                      RETURNING d.staged_position, {key}",
-                    self.diff(),
                     Quoted(&foreign.referenced_schema),
                     Quoted(&foreign.referenced_table),
                 );
-                (format!("{} is not in {}", foreign.columns.join(", "), foreign.referenced_table), statement)
+                (
+                    format!(
+                        "{} is not in {}",
+                        foreign.columns.join(", "),
+                        foreign.referenced_table
+                    ),
+                    statement,
+                )
             })
             .collect()
     }
@@ -375,6 +403,17 @@ impl<'m> Statements<'m> {
             "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_new",
             self.target,
             self.diff(),
+            columns = list(&self.columns)
+        )
+    }
+
+    /// Fills an empty table with all that is in scope.
+    pub(super) fn insert_all(&self) -> String {
+        format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
+            self.target,
+            self.staged(),
+            RowState::InScope as i16,
             columns = list(&self.columns)
         )
     }
@@ -446,6 +485,19 @@ impl<'m> Statements<'m> {
             same("g", "t", &self.key),
             table = self.gone(),
         ))
+    }
+
+    /// Collects keys (the parameter) that a comparison has found to be absent.
+    pub(super) fn collect_absent(&self) -> String {
+        format!(
+            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE t.{} = ANY ($1::bigint[]){}",
+            self.gone(),
+            Gone::Absent.reason(),
+            of("t", &self.key),
+            self.target,
+            self.key[0],
+            self.unreferenced(),
+        )
     }
 
     fn unreferenced(&self) -> String {

@@ -1,17 +1,20 @@
 //! Decoded rows → temporary tables: the reading thread runs ahead of the COPY through a bounded channel.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_postgres::Transaction;
 
-use crate::staging::StagedResource;
+use crate::staging::{PageEntry, StagedResource};
 use crate::template::Values;
 
-use super::decode::{Chosen, Chunk, Decoded, Decoder, Unfit};
+use super::cell::CellType;
+use super::decode::{Chosen, Chunk, Decoded, Decoder, Stopped, Unfit};
 use super::error::LoadError;
+use super::known::Known;
 use super::mapping::Mapping;
 use super::sql::Statements;
 
@@ -19,89 +22,189 @@ use super::sql::Statements;
 const AHEAD: usize = 4;
 /// Unfit records that are written to the quarantine at once.
 const QUARANTINE_BATCH: usize = 1000;
+/// Rows of the table that are handed to the comparison at once.
+const KNOWN_BATCH: usize = 512;
+/// Bytes of rows that differ, and unfit records, that a comparison keeps in memory until it has ended.
+const MAX_DIFFERING: usize = 8 << 20;
 
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// Unfit records of one batch: the table's place in the list, and the record.
-pub(super) type UnfitRows = Vec<(usize, Unfit)>;
-
 /// Fills the staged tables of `mappings` (all fed by records) and gives what was seen; with `chosen`, of those
-/// records only.
-/// Unfit records go to `quarantine` in batches.
+/// records only. Unfit records go to `quarantine` in batches, with the table's place in the list.
 pub(super) async fn fill(
     transaction: &Transaction<'_>,
-    staged: StagedResource,
+    staged: Arc<StagedResource>,
     chosen: Option<Chosen>,
     mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
-    mut quarantine: impl AsyncFnMut(UnfitRows) -> Result<(), LoadError>,
+    quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Decoded, LoadError> {
-    let (sender, mut chunks) = mpsc::channel(AHEAD);
-    let decoder = Decoder::new(mappings, scope, sender);
-    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, chosen.as_ref()));
-    let copies: Vec<String> = mappings
-        .iter()
-        .map(|mapping| Statements::new(mapping, schema).copy_staged())
-        .collect();
-    let mut unfit: UnfitRows = Vec::new();
+    let (sender, chunks) = mpsc::channel(AHEAD);
+    let decoder = Decoder::new(mappings, scope, sender, None);
+    let reader =
+        tokio::task::spawn_blocking(move || decoder.run(&staged, staged.pages(), chosen.as_ref()));
+    copy(transaction, chunks, mappings, schema, quarantine).await?;
+    match reader.await.map_err(|_| LoadError::Thread)? {
+        Ok(decoded) => Ok(decoded),
+        Err(Stopped::Staging(error)) => Err(error.into()),
+        // Nothing was compared.
+        Err(Stopped::Incomparable) => Err(LoadError::Thread),
+    }
+}
+
+/// Copies chunks into the staged tables until there are no more.
+async fn copy(
+    transaction: &Transaction<'_>,
+    mut chunks: mpsc::Receiver<Chunk>,
+    mappings: &[&Mapping],
+    schema: &str,
+    mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
     let mut next = chunks.recv().await;
-    while let Some(chunk) = next.take() {
-        match chunk {
-            Chunk::Unfit { table, unfit: row } => {
-                unfit.push((table, row));
-                if unfit.len() >= QUARANTINE_BATCH {
-                    quarantine(std::mem::take(&mut unfit)).await?;
-                }
-                next = chunks.recv().await;
+    while let Some(first) = next.take() {
+        let table = first.table;
+        let doing = || format!("take the rows of {}", mappings[table].table.name);
+        let statement = Statements::new(mappings[table], schema).copy_staged();
+        let sink = transaction
+            .copy_in::<_, Bytes>(&statement)
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let mut sink = pin!(sink);
+        sink.feed(Bytes::from_static(COPY_HEADER))
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let mut unfit = Vec::new();
+        let mut chunk = Some(first);
+        while let Some(Chunk {
+            rows, unfit: more, ..
+        }) = chunk.take()
+        {
+            if !rows.is_empty() {
+                sink.send(rows).await.map_err(LoadError::at(doing()))?;
             }
-            Chunk::Rows { table, data } => {
-                let doing = || format!("take the rows of {}", mappings[table].table.name);
-                let sink = transaction
-                    .copy_in::<_, Bytes>(&copies[table])
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                let mut sink = pin!(sink);
-                sink.feed(Bytes::from_static(COPY_HEADER))
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                let mut data = Some(data);
-                while let Some(rows) = data.take() {
-                    sink.send(rows).await.map_err(LoadError::at(doing()))?;
-                    next = chunks.recv().await;
-                    while unfit.len() < QUARANTINE_BATCH {
-                        match next.take() {
-                            Some(Chunk::Unfit { table, unfit: row }) => {
-                                unfit.push((table, row));
-                                next = chunks.recv().await;
-                            }
-                            other => {
-                                next = other;
-                                break;
-                            }
-                        }
-                    }
-                    match next.take() {
-                        Some(Chunk::Rows {
-                            table: same,
-                            data: rows,
-                        }) if same == table => data = Some(rows),
-                        other => next = other,
-                    }
-                }
-                sink.send(Bytes::from_static(COPY_TRAILER))
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                sink.finish().await.map_err(LoadError::at(doing()))?;
-                if unfit.len() >= QUARANTINE_BATCH {
-                    quarantine(std::mem::take(&mut unfit)).await?;
-                }
-            }
+            unfit.extend(more);
+            next = chunks.recv().await;
+            chunk = next.take_if(|next| next.table == table && unfit.len() < QUARANTINE_BATCH);
+        }
+        sink.send(Bytes::from_static(COPY_TRAILER))
+            .await
+            .map_err(LoadError::at(doing()))?;
+        sink.finish().await.map_err(LoadError::at(doing()))?;
+        if !unfit.is_empty() {
+            quarantine(table, unfit).await?;
         }
     }
-    if !unfit.is_empty() {
-        quarantine(unfit).await?;
+    Ok(())
+}
+
+/// Whether a full read of this table can be compared on the way: its staged rows are needed by nobody else, and its key
+/// is a whole number.
+pub(super) fn is_comparable(mappings: &[Mapping]) -> bool {
+    let [mapping] = mappings else {
+        return false;
+    };
+    let table = &mapping.table;
+    let is_plain = table.select.is_none()
+        && table.rows.is_none()
+        && table.owner.is_none()
+        && table.within.is_empty();
+    let is_whole = |at: &usize| {
+        matches!(
+            mapping.columns[*at].cell,
+            CellType::Int2 | CellType::Int4 | CellType::Int8
+        )
+    };
+    is_plain && mapping.key.len() == 1 && mapping.key.iter().all(is_whole)
+}
+
+/// The pages as they were asked for: those of the same moment are received in any order.
+fn in_order(staged: &StagedResource) -> Vec<&PageEntry> {
+    let mut pages: Vec<&PageEntry> = staged.pages().iter().collect();
+    pages.sort_by_key(|page| (&page.slice, page.page));
+    pages
+}
+
+/// The order of the records, as far as a page tells.
+fn is_descending(page: &PageEntry) -> Option<bool> {
+    let (first, last) = page.first_id.zip(page.last_id)?;
+    (first != last).then_some(last < first)
+}
+
+/// Fills the staged table of `mapping` with the rows that the table does not have as they are: both are read in the
+/// order of the key and compared on the way. None if that cannot be done: then nothing was staged.
+pub(super) async fn compare(
+    transaction: &Transaction<'_>,
+    staged: Arc<StagedResource>,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+    quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Option<Decoded>, LoadError> {
+    let Some(descending) = in_order(&staged)
+        .first()
+        .and_then(|page| is_descending(page))
+    else {
+        return Ok(None);
+    };
+    let doing = || format!("read the rows of {}", mapping.table.name);
+    let statement = Statements::new(mapping, schema).copy_out(descending);
+    let known_rows = transaction
+        .copy_out(&statement)
+        .await
+        .map_err(LoadError::at(doing()))?;
+    let mut known_rows = pin!(known_rows.ready_chunks(KNOWN_BATCH));
+    let (known, batches) = mpsc::channel(AHEAD);
+    let (sender, mut chunks) = mpsc::channel(AHEAD);
+    let decoder = Decoder::new(
+        &[mapping],
+        scope,
+        sender,
+        Some(Known::new(mapping, descending, batches)),
+    );
+    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, in_order(&staged), None));
+    let hand_over = async {
+        while let Some(batch) = known_rows.next().await {
+            let batch = batch
+                .into_iter()
+                .collect::<Result<Vec<Bytes>, _>>()
+                .map_err(LoadError::at(doing()))?;
+            if known.send(batch).await.is_err() {
+                break;
+            }
+        }
+        drop(known);
+        Ok::<(), LoadError>(())
+    };
+    // The session is busy with the rows of the table: what differs waits.
+    let gather = async {
+        let mut gathered = Vec::new();
+        let mut bytes = 0;
+        while let Some(chunk) = chunks.recv().await {
+            bytes += chunk.rows.len() + chunk.unfit.len() * size_of::<Unfit>();
+            if bytes > MAX_DIFFERING {
+                chunks.close();
+                return Ok(None);
+            }
+            gathered.push(chunk);
+        }
+        Ok(Some(gathered))
+    };
+    let ((), gathered) = tokio::try_join!(hand_over, gather)?;
+    let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
+        Ok(decoded) => decoded,
+        Err(Stopped::Staging(error)) => return Err(error.into()),
+        Err(Stopped::Incomparable) => return Ok(None),
+    };
+    let Some(gathered) = gathered else {
+        return Ok(None);
+    };
+    let (sender, chunks) = mpsc::channel(gathered.len().max(1));
+    for chunk in gathered {
+        sender.try_send(chunk).map_err(|_| LoadError::Thread)?;
     }
-    Ok(reader.await.map_err(|_| LoadError::Thread)??)
+    drop(sender);
+    copy(transaction, chunks, &[mapping], schema, quarantine).await?;
+    Ok(Some(decoded))
 }

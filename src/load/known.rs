@@ -1,0 +1,229 @@
+//! The rows that a table has, read beside the pages: what is the same byte for byte need not be sent.
+//!
+//! Both sides come in the order of the key, so that nothing is kept in memory but the last few rows. Bytes that are
+//! the same are the same value; of all others the server is the judge, later.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::cell::{CellType, is_same_document};
+use super::mapping::Mapping;
+use super::row::Ended;
+
+/// Rows that stay at hand: a page whose rows moved while the API was read begins with some of the page before.
+const RECENT: usize = 256;
+/// Keys that may be absent: more are looked for by the server.
+const MAX_ABSENT: usize = 250_000;
+
+/// Signature, flags and length of the extension of a binary COPY.
+const COPY_HEADER: usize = 11 + 4 + 4;
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is new, or not the same byte for byte.
+    Differs,
+    /// The table has it as it is.
+    Same,
+    /// So it has, and the pages have it twice.
+    SameAgain,
+}
+
+/// A stream of rows in the order of their key.
+pub(super) struct Known {
+    batches: mpsc::Receiver<Vec<Bytes>>,
+    batch: std::vec::IntoIter<Bytes>,
+    is_first: bool,
+    /// The next row of the table.
+    next: Option<Row>,
+    /// Rows that were the same, newest last.
+    recent: VecDeque<Row>,
+    last: Option<i64>,
+    descending: bool,
+    key: usize,
+    /// The columns whose bytes may differ though the document is the same.
+    documents: Vec<bool>,
+    absent: Vec<i64>,
+}
+
+struct Row {
+    key: i64,
+    /// The fields, each with its length.
+    fields: Bytes,
+}
+
+impl Known {
+    /// Of a table with a single whole-numbered key, whose rows come as binary COPY.
+    pub(super) fn new(
+        mapping: &Mapping,
+        descending: bool,
+        batches: mpsc::Receiver<Vec<Bytes>>,
+    ) -> Self {
+        let is_document = |cell| cell == CellType::Jsonb;
+        Self {
+            batches,
+            batch: Vec::new().into_iter(),
+            is_first: true,
+            next: None,
+            recent: VecDeque::with_capacity(RECENT),
+            last: None,
+            descending,
+            key: mapping.key.first().copied().unwrap_or_default(),
+            documents: (mapping.columns.iter())
+                .map(|column| is_document(column.cell))
+                .collect(),
+            absent: Vec::new(),
+        }
+    }
+
+    /// Judges the next record's row; without fields it only passes by.
+    pub(super) fn judge(&mut self, key: i64, fields: Option<&[u8]>) -> Result<Verdict, Ended> {
+        if self.last.is_some_and(|last| !self.is_before(last, key)) {
+            return self.judge_again(key, fields);
+        }
+        self.last = Some(key);
+        loop {
+            if self.next.is_none() {
+                self.next = self.receive()?;
+            }
+            let Some(row) = self.next.take() else {
+                return Ok(Verdict::Differs);
+            };
+            if row.key == key {
+                let is_same = fields.is_some_and(|fields| self.is_same(fields, &row.fields));
+                if is_same {
+                    if self.recent.len() == RECENT {
+                        self.recent.pop_front();
+                    }
+                    self.recent.push_back(row);
+                    return Ok(Verdict::Same);
+                }
+                return Ok(Verdict::Differs);
+            }
+            if !self.is_before(row.key, key) {
+                self.next = Some(row);
+                return Ok(Verdict::Differs);
+            }
+            self.note_absent(row.key)?;
+        }
+    }
+
+    /// A row that comes late: the same as a short while ago, or nothing can be said in passing.
+    fn judge_again(&self, key: i64, fields: Option<&[u8]>) -> Result<Verdict, Ended> {
+        let recent = self.recent.iter().rev().find(|row| row.key == key);
+        match (recent, fields) {
+            (Some(row), Some(fields)) if self.is_same(fields, &row.fields) => {
+                Ok(Verdict::SameAgain)
+            }
+            _ => Err(Ended::Incomparable),
+        }
+    }
+
+    /// The keys in the table that no record has.
+    pub(super) fn finish(mut self) -> Result<Vec<i64>, Ended> {
+        while let Some(row) = match self.next.take() {
+            None => self.receive()?,
+            row => row,
+        } {
+            self.note_absent(row.key)?;
+        }
+        Ok(self.absent)
+    }
+
+    fn note_absent(&mut self, key: i64) -> Result<(), Ended> {
+        if self.absent.len() == MAX_ABSENT {
+            return Err(Ended::Incomparable);
+        }
+        self.absent.push(key);
+        Ok(())
+    }
+
+    fn is_before(&self, a: i64, b: i64) -> bool {
+        if self.descending { a > b } else { a < b }
+    }
+
+    /// The next row of the table; none at its end.
+    fn receive(&mut self) -> Result<Option<Row>, Ended> {
+        loop {
+            let Some(mut bytes) = self.batch.next() else {
+                match self.batches.blocking_recv() {
+                    Some(batch) => self.batch = batch.into_iter(),
+                    // The trailer ends the rows, so this stream broke off.
+                    None => return Err(Ended::Abandoned),
+                }
+                continue;
+            };
+            if std::mem::take(&mut self.is_first) {
+                if bytes.len() < COPY_HEADER {
+                    return Err(Ended::Incomparable);
+                }
+                bytes = bytes.slice(COPY_HEADER..);
+            }
+            match bytes.get(..2) {
+                None => {}
+                Some([0xff, 0xff]) => {
+                    // Nothing comes after it: whoever asks again is told the same.
+                    self.batch = vec![bytes].into_iter();
+                    return Ok(None);
+                }
+                Some(_) => {
+                    let fields = bytes.slice(2..);
+                    let key = key(&fields, self.key).ok_or(Ended::Incomparable)?;
+                    return Ok(Some(Row { key, fields }));
+                }
+            }
+        }
+    }
+
+    fn is_same(&self, ours: &[u8], theirs: &[u8]) -> bool {
+        if ours == theirs {
+            return true;
+        }
+        if !self.documents.contains(&true) {
+            return false;
+        }
+        let (mut ours, mut theirs) = (ours, theirs);
+        for is_document in &self.documents {
+            let (Some(our), Some(their)) = (field(&mut ours), field(&mut theirs)) else {
+                return false;
+            };
+            // The first byte of a jsonb is its format.
+            let same = our == their
+                || (*is_document
+                    && matches!((our, their), (Some([1, our @ ..]), Some([1, their @ ..])) if is_same_document(our, their)));
+            if !same {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Takes the first field off; `Some(None)` is NULL.
+fn field<'f>(fields: &mut &'f [u8]) -> Option<Option<&'f [u8]>> {
+    let (length, rest) = fields.split_first_chunk::<4>()?;
+    let length = i32::from_be_bytes(*length);
+    let Ok(length) = usize::try_from(length) else {
+        *fields = rest;
+        return Some(None);
+    };
+    let (field, rest) = rest.split_at_checked(length)?;
+    *fields = rest;
+    Some(Some(field))
+}
+
+/// The whole number in the field at this place.
+fn key(fields: &[u8], at: usize) -> Option<i64> {
+    let mut rest = fields;
+    for _ in 0..at {
+        field(&mut rest)?;
+    }
+    match field(&mut rest)?? {
+        long @ [_, _, _, _, _, _, _, _] => Some(i64::from_be_bytes(long.try_into().ok()?)),
+        int @ [_, _, _, _] => Some(i32::from_be_bytes(int.try_into().ok()?).into()),
+        short @ [_, _] => Some(i16::from_be_bytes(short.try_into().ok()?).into()),
+        _ => None,
+    }
+}
