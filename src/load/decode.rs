@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::staging::{PageEntry, StagedResource, StagingError};
 use crate::template::Values;
 
-use super::known::Known;
+use super::known::{Compared, Known};
 use super::mapping::Mapping;
 use super::row::{Ended, Place, TableDecoder};
 use crate::walk::Walker;
@@ -76,8 +76,8 @@ pub(super) struct TableSeen {
     pub(super) quarantined: u64,
     /// Rows that were compared on the way and are in the table as they are; they are not staged.
     pub(super) unchanged: u64,
-    /// If rows were compared: the keys in the table that no record has.
-    pub(super) absent: Option<Vec<i64>>,
+    /// If they were compared: what was seen of the table's rows.
+    pub(super) compared: Option<Compared>,
 }
 
 impl Decoded {

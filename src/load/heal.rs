@@ -4,7 +4,6 @@
 //! table by now is newer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio_postgres::Transaction;
 use tracing::warn;
@@ -82,22 +81,13 @@ pub(super) async fn heal(
                 .map_err(LoadError::at(doing()))
         };
         run_one(&statements.create_staged()).await?;
-        stage::fill(
-            transaction,
-            Arc::new(staged),
-            Some(chosen),
-            &[mapping],
-            schema,
-            scope,
-            async |_, _| Ok(()),
-        )
-        .await?;
+        stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
         run_one(&statements.dedupe()).await?;
         run_one(&statements.create_diff_of_orphans(schema)).await?;
         for (_, statement) in statements.take_orphans(true) {
             run_one(&statement).await?;
         }
-        healed += run_one(&statements.insert()).await?;
+        healed += run_one(&statements.insert(true)).await?;
         run_one(&statements.drop_temporary()).await?;
     }
     for run in places.keys() {

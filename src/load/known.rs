@@ -45,7 +45,16 @@ pub(super) struct Known {
     key: usize,
     /// The columns whose bytes may differ though the document is the same.
     documents: Vec<bool>,
-    absent: Vec<i64>,
+    seen: Compared,
+}
+
+/// What was seen of a table's rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Compared {
+    /// How many it has.
+    pub(super) rows: u64,
+    /// The keys that no record has.
+    pub(super) absent: Vec<i64>,
 }
 
 struct Row {
@@ -74,7 +83,7 @@ impl Known {
             documents: (mapping.columns.iter())
                 .map(|column| is_document(column.cell))
                 .collect(),
-            absent: Vec::new(),
+            seen: Compared::default(),
         }
     }
 
@@ -121,22 +130,22 @@ impl Known {
         }
     }
 
-    /// The keys in the table that no record has.
-    pub(super) fn finish(mut self) -> Result<Vec<i64>, Ended> {
+    /// Passes by what is left.
+    pub(super) fn finish(mut self) -> Result<Compared, Ended> {
         while let Some(row) = match self.next.take() {
             None => self.receive()?,
             row => row,
         } {
             self.note_absent(row.key)?;
         }
-        Ok(self.absent)
+        Ok(self.seen)
     }
 
     fn note_absent(&mut self, key: i64) -> Result<(), Ended> {
-        if self.absent.len() == MAX_ABSENT {
+        if self.seen.absent.len() == MAX_ABSENT {
             return Err(Ended::Incomparable);
         }
-        self.absent.push(key);
+        self.seen.absent.push(key);
         Ok(())
     }
 
@@ -171,6 +180,7 @@ impl Known {
                 Some(_) => {
                     let fields = bytes.slice(2..);
                     let key = key(&fields, self.key).ok_or(Ended::Incomparable)?;
+                    self.seen.rows += 1;
                     return Ok(Some(Row { key, fields }));
                 }
             }

@@ -2,7 +2,6 @@
 //! Then, when every resource of the run is in, what is gone is deleted behind the guard.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::config::PruneConfig;
 use crate::name::Name;
-use crate::staging::{Manifest, Mode, StagedResource};
+use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
 use super::books::{self, Books};
@@ -19,9 +18,10 @@ use super::bulk;
 use super::counts::TableCounts;
 use super::decode::{Decoded, RowState, TableSeen, Unfit};
 use super::error::LoadError;
+use super::known::Compared;
 use super::mapping::Mapping;
 use super::sql::{Gone, Statements};
-use super::stage;
+use super::stage::{self, Reading};
 
 /// A resource whose rows are merged, on its way to the deletes and the books.
 pub(super) struct Merged {
@@ -37,8 +37,8 @@ pub(super) struct MergedTable {
     pub(super) was_empty: bool,
     /// Some record had no readable key.
     keyless: bool,
-    /// If its rows were compared: the keys that no record has.
-    absent: Option<Vec<i64>>,
+    /// If its rows were compared: what was seen of them.
+    compared: Option<Compared>,
 }
 
 /// Stages and merges a resource; `fresh` are the tables that were empty before this transaction.
@@ -46,12 +46,11 @@ pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     scope: &Values,
-    staged: StagedResource,
+    reading: Reading,
     mappings: Vec<Mapping>,
     fresh: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
-    let manifest = staged.manifest().clone();
-    let staged = Arc::new(staged);
+    let manifest = reading.staged.manifest().clone();
     books.forget_quarantine(transaction).await?;
     let mut empty: BTreeSet<Name> = BTreeSet::new();
     for mapping in &mappings {
@@ -61,47 +60,17 @@ pub(super) async fn merge(
             empty.insert(mapping.table.name.clone());
         }
     }
-    let fed: Vec<&Mapping> = mappings
-        .iter()
-        .filter(|mapping| mapping.table.select.is_none())
-        .collect();
+    let fed = stage::fed(&mappings);
     let started = Instant::now();
     let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
-    let mut quarantine = async |table: usize, rows: Vec<Unfit>| {
+    let quarantine = async |table: usize, rows: Vec<Unfit>| {
         let mapping = fed[table];
         *unfit.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
         let rows = rows.into_iter().map(|unfit| (mapping, unfit));
         books.quarantine(transaction, rows).await
     };
-    let mut decoded = None;
-    // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
-    if manifest.mode == Mode::Full && empty.is_empty() && stage::is_comparable(&mappings) {
-        let staged = Arc::clone(&staged);
-        decoded = stage::compare(
-            transaction,
-            staged,
-            fed[0],
-            books.schema,
-            scope,
-            &mut quarantine,
-        )
-        .await?;
-    }
-    let mut decoded = match decoded {
-        Some(decoded) => decoded,
-        None => {
-            stage::fill(
-                transaction,
-                staged,
-                None,
-                &fed,
-                books.schema,
-                scope,
-                quarantine,
-            )
-            .await?
-        }
-    };
+    let mut decoded =
+        stage::fill(transaction, reading, &fed, books.schema, scope, quarantine).await?;
     let seen = std::mem::take(&mut decoded.tables);
     let mut seen: BTreeMap<Name, TableSeen> = fed
         .iter()
@@ -140,7 +109,7 @@ pub(super) async fn merge(
             counts,
             was_empty: situation.was_empty,
             keyless: (seen.as_ref()).map_or(some_keyless, |seen| seen.keyless > 0),
-            absent: seen.as_mut().and_then(|seen| seen.absent.take()),
+            compared: seen.as_mut().and_then(|seen| seen.compared.take()),
             mapping,
         });
     }
@@ -205,16 +174,22 @@ impl Table<'_> {
             orphans = self.take_orphans(decoded, false).await?;
             counts.inserted = self.fill(in_scope - orphans, situation.fresh).await?;
         } else if in_scope > 0 {
-            self.run(
-                &self.statements.create_diff(),
-                "find what is new or changed",
-            )
-            .await?;
-            orphans = self.take_orphans(decoded, true).await?;
-            if let Some(update) = self.statements.update() {
+            // Of a delta most rows are new or differ: to list them first would only copy them.
+            let has_diff = manifest.mode == Mode::Full;
+            if has_diff {
+                self.run(
+                    &self.statements.create_diff(),
+                    "find what is new or changed",
+                )
+                .await?;
+            }
+            orphans = self.take_orphans(decoded, has_diff).await?;
+            if let Some(update) = self.statements.update(has_diff) {
                 counts.updated = self.run(&update, "update").await?;
             }
-            counts.inserted = self.run(&self.statements.insert(), "insert").await?;
+            counts.inserted = self
+                .run(&self.statements.insert(has_diff), "insert")
+                .await?;
         }
         counts.quarantined += orphans;
         counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
@@ -367,10 +342,10 @@ pub(super) async fn prune(
             }
         }
         let table = Table::new(transaction, books, &merged.mapping);
-        let absent = merged.absent.as_deref();
+        let compared = merged.compared.as_ref();
         let counts = &mut merged.counts;
         table
-            .delete(&reasons, absent, guard, counts, is_proof)
+            .delete(&reasons, compared, guard, counts, is_proof)
             .await?;
     }
     Ok(())
@@ -400,11 +375,11 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Deletes rows for these reasons, all of them or none. The keys that are `absent` may be known.
+    /// Deletes rows for these reasons, all of them or none.
     async fn delete(
         &self,
         reasons: &[Gone],
-        absent: Option<&[i64]>,
+        compared: Option<&Compared>,
         guard: Option<PruneConfig>,
         counts: &mut TableCounts,
         settles_candidates: bool,
@@ -413,7 +388,9 @@ impl<'a> Table<'a> {
         let mut gone = 0;
         let mut is_listed = false;
         for reason in reasons {
-            let known = absent.filter(|_| *reason == Gone::Absent);
+            let known = compared
+                .filter(|_| *reason == Gone::Absent)
+                .map(|compared| compared.absent.as_slice());
             let statement = match known {
                 Some([]) => None,
                 Some(_) => Some(self.statements.collect_absent()),
@@ -441,11 +418,13 @@ impl<'a> Table<'a> {
         // What went in this load already counts too.
         let all = gone + counts.deleted;
         let refused = gone > 0
-            && match guard {
-                Some(guard) if all > guard.min_rows => {
-                    all > allowed(guard, self.count().await? + counts.deleted)
+            && match (guard, compared) {
+                (Some(guard), _) if all <= guard.min_rows => false,
+                (Some(guard), Some(compared)) => {
+                    all > allowed(guard, compared.rows + counts.inserted)
                 }
-                _ => false,
+                (Some(guard), None) => all > allowed(guard, self.count().await? + counts.deleted),
+                (None, _) => false,
             };
         if settles_candidates {
             self.books

@@ -319,9 +319,9 @@ impl TableDecoder {
         if !self.data.is_empty() || !self.unfit.is_empty() {
             self.flush(number, chunks)?;
         }
-        self.seen.absent = self.known.map(Known::finish).transpose()?;
+        self.seen.compared = self.known.map(Known::finish).transpose()?;
         // What was compared came in order: what came twice was left out.
-        self.seen.may_repeat = self.order.broken && self.seen.absent.is_none();
+        self.seen.may_repeat = self.order.broken && self.seen.compared.is_none();
         Ok(self.seen)
     }
 

@@ -372,7 +372,8 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
-    pub(super) fn update(&self) -> Option<String> {
+    /// Updates rows that differ; none if there is nothing but the key.
+    pub(super) fn update(&self, has_diff: bool) -> Option<String> {
         let changed: Vec<String> = self
             .columns
             .iter()
@@ -381,7 +382,7 @@ impl<'m> Statements<'m> {
             .collect();
         let mut assignments: Vec<String> = changed
             .iter()
-            .map(|column| format!("{column} = d.{column}"))
+            .map(|column| format!("{column} = s.{column}"))
             .collect();
         if assignments.is_empty() {
             return None;
@@ -389,20 +390,42 @@ impl<'m> Statements<'m> {
         if self.mapping.has_ingested_at() {
             assignments.push(format!("{} = now()", Quoted(INGESTED_AT)));
         }
+        let (from, wanted) = if has_diff {
+            (self.diff(), "NOT s.staged_new".to_owned())
+        } else {
+            let in_scope = RowState::InScope as i16;
+            (
+                self.staged(),
+                format!("s.staged_state = {in_scope} AND {}", self.differs()),
+            )
+        };
         Some(format!(
-            "UPDATE {} AS t SET {} FROM {} AS d WHERE NOT d.staged_new AND {}",
+            "UPDATE {} AS t SET {} FROM {from} AS s WHERE {} AND {wanted}",
             self.target,
             assignments.join(", "),
-            self.diff(),
-            same("t", "d", &self.key)
+            same("t", "s", &self.key)
         ))
     }
 
-    pub(super) fn insert(&self) -> String {
+    /// Inserts rows that are new.
+    pub(super) fn insert(&self, has_diff: bool) -> String {
+        let (from, wanted) = if has_diff {
+            (self.diff(), "s.staged_new".to_owned())
+        } else {
+            let there = format!(
+                "SELECT FROM {} AS t WHERE {}",
+                self.target,
+                same("t", "s", &self.key)
+            );
+            let in_scope = RowState::InScope as i16;
+            (
+                self.staged(),
+                format!("s.staged_state = {in_scope} AND NOT EXISTS ({there})"),
+            )
+        };
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_new",
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
             self.target,
-            self.diff(),
             columns = list(&self.columns)
         )
     }

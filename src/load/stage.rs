@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
-use crate::staging::{PageEntry, StagedResource};
+use crate::name::Name;
+use crate::staging::{Mode, PageEntry, Run, StagedResource, StagingError};
 use crate::template::Values;
 
 use super::cell::CellType;
@@ -30,21 +32,128 @@ const MAX_DIFFERING: usize = 8 << 20;
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen; with `chosen`, of those
-/// records only. Unfit records go to `quarantine` in batches, with the table's place in the list.
+/// A resource that is being read, ahead of its turn.
+pub(super) struct Reading {
+    pub(super) staged: Arc<StagedResource>,
+    /// None if its rows are to be compared first.
+    decoding: Option<Decoding>,
+}
+
+/// Pages that a thread of their own makes rows of.
+struct Decoding {
+    chunks: mpsc::Receiver<Chunk>,
+    reader: JoinHandle<Result<Decoded, Stopped>>,
+}
+
+impl Decoding {
+    fn start(
+        staged: &Arc<StagedResource>,
+        chosen: Option<Chosen>,
+        mappings: &[&Mapping],
+        scope: &Values,
+    ) -> Self {
+        let (sender, chunks) = mpsc::channel(AHEAD);
+        let decoder = Decoder::new(mappings, scope, sender, None);
+        let staged = Arc::clone(staged);
+        let reader = tokio::task::spawn_blocking(move || {
+            decoder.run(&staged, staged.pages(), chosen.as_ref())
+        });
+        Self { chunks, reader }
+    }
+}
+
+/// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
+/// compared with those of its table. What is dropped stops.
+pub(super) fn read_ahead(
+    run: &Run,
+    resource: &Name,
+    mappings: &[Mapping],
+    scope: &Values,
+    is_empty: bool,
+) -> JoinHandle<Result<Reading, LoadError>> {
+    let (run, resource, scope) = (run.clone(), resource.clone(), scope.clone());
+    let mappings = mappings.to_vec();
+    tokio::spawn(async move {
+        let opening = tokio::task::spawn_blocking(move || match run.staged(&resource)? {
+            Some(staged) => Ok(staged),
+            None => Err(StagingError::NoRun(format!(
+                "{} has no final pages of {resource}; extract it again",
+                run.id()
+            ))),
+        });
+        let staged = Arc::new(opening.await.map_err(|_| LoadError::Thread)??);
+        // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
+        let is_compared =
+            !is_empty && staged.manifest().mode == Mode::Full && is_comparable(&mappings);
+        let decoding =
+            (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
+        Ok(Reading { staged, decoding })
+    })
+}
+
+/// The mappings that are fed by records.
+pub(super) fn fed(mappings: &[Mapping]) -> Vec<&Mapping> {
+    let is_fed = |mapping: &&Mapping| mapping.table.select.is_none();
+    mappings.iter().filter(is_fed).collect()
+}
+
+/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen. Unfit records go to `quarantine` in
+/// batches, with the table's place in the list.
 pub(super) async fn fill(
     transaction: &Transaction<'_>,
-    staged: Arc<StagedResource>,
-    chosen: Option<Chosen>,
+    reading: Reading,
     mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
+    mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Decoded, LoadError> {
+    let Reading { staged, decoding } = reading;
+    let decoding = match (decoding, mappings) {
+        (None, [mapping]) => {
+            let known = compare(
+                transaction,
+                &staged,
+                mapping,
+                schema,
+                scope,
+                &mut quarantine,
+            );
+            if let Some(decoded) = known.await? {
+                return Ok(decoded);
+            }
+            None
+        }
+        (decoding, _) => decoding,
+    };
+    let decoding = decoding.unwrap_or_else(|| Decoding::start(&staged, None, mappings, scope));
+    finish(transaction, decoding, mappings, schema, quarantine).await
+}
+
+/// As [`fill`], with these records only, of which none goes to quarantine.
+pub(super) async fn fill_chosen(
+    transaction: &Transaction<'_>,
+    staged: StagedResource,
+    chosen: Chosen,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+) -> Result<(), LoadError> {
+    let decoding = Decoding::start(&Arc::new(staged), Some(chosen), &[mapping], scope);
+    finish(transaction, decoding, &[mapping], schema, async |_, _| {
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+async fn finish(
+    transaction: &Transaction<'_>,
+    decoding: Decoding,
+    mappings: &[&Mapping],
+    schema: &str,
     quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Decoded, LoadError> {
-    let (sender, chunks) = mpsc::channel(AHEAD);
-    let decoder = Decoder::new(mappings, scope, sender, None);
-    let reader =
-        tokio::task::spawn_blocking(move || decoder.run(&staged, staged.pages(), chosen.as_ref()));
+    let Decoding { chunks, reader } = decoding;
     copy(transaction, chunks, mappings, schema, quarantine).await?;
     match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => Ok(decoded),
@@ -101,7 +210,7 @@ async fn copy(
 
 /// Whether a full read of this table can be compared on the way: its staged rows are needed by nobody else, and its key
 /// is a whole number.
-pub(super) fn is_comparable(mappings: &[Mapping]) -> bool {
+fn is_comparable(mappings: &[Mapping]) -> bool {
     let [mapping] = mappings else {
         return false;
     };
@@ -134,9 +243,9 @@ fn is_descending(page: &PageEntry) -> Option<bool> {
 
 /// Fills the staged table of `mapping` with the rows that the table does not have as they are: both are read in the
 /// order of the key and compared on the way. None if that cannot be done: then nothing was staged.
-pub(super) async fn compare(
+async fn compare(
     transaction: &Transaction<'_>,
-    staged: Arc<StagedResource>,
+    staged: &Arc<StagedResource>,
     mapping: &Mapping,
     schema: &str,
     scope: &Values,
@@ -163,6 +272,7 @@ pub(super) async fn compare(
         sender,
         Some(Known::new(mapping, descending, batches)),
     );
+    let staged = Arc::clone(staged);
     let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, in_order(&staged), None));
     let hand_over = async {
         while let Some(batch) = known_rows.next().await {
