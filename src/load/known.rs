@@ -70,7 +70,23 @@ impl Known {
         descending: bool,
         batches: mpsc::Receiver<Vec<Bytes>>,
     ) -> Self {
-        let is_document = |cell| cell == CellType::Jsonb;
+        let documents = mapping.columns.iter();
+        Self::of(
+            mapping.key.first().copied().unwrap_or_default(),
+            documents
+                .map(|column| column.cell == CellType::Jsonb)
+                .collect(),
+            descending,
+            batches,
+        )
+    }
+
+    fn of(
+        key: usize,
+        documents: Vec<bool>,
+        descending: bool,
+        batches: mpsc::Receiver<Vec<Bytes>>,
+    ) -> Self {
         Self {
             batches,
             batch: Vec::new().into_iter(),
@@ -79,10 +95,8 @@ impl Known {
             recent: VecDeque::with_capacity(RECENT),
             last: None,
             descending,
-            key: mapping.key.first().copied().unwrap_or_default(),
-            documents: (mapping.columns.iter())
-                .map(|column| is_document(column.cell))
-                .collect(),
+            key,
+            documents,
             seen: Compared::default(),
         }
     }
@@ -235,5 +249,85 @@ fn key(fields: &[u8], at: usize) -> Option<i64> {
         int @ [_, _, _, _] => Some(i32::from_be_bytes(int.try_into().ok()?).into()),
         short @ [_, _] => Some(i16::from_be_bytes(short.try_into().ok()?).into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A value, and the key behind it.
+    fn fields(key: i64, value: u8) -> Vec<u8> {
+        let mut fields = vec![0, 0, 0, 1, value, 0, 0, 0, 8];
+        fields.extend(key.to_be_bytes());
+        fields
+    }
+
+    /// The rows of a table as binary COPY, `size` rows a batch.
+    fn known(rows: &[(i64, u8)], descending: bool, size: usize) -> Known {
+        let mut messages: Vec<Bytes> = Vec::new();
+        for (key, value) in rows {
+            let mut row = vec![0, 2];
+            row.extend(fields(*key, *value));
+            messages.push(row.into());
+        }
+        messages.push(vec![0xff, 0xff].into());
+        let first = [&[0; COPY_HEADER], &messages[0][..]].concat();
+        messages[0] = first.into();
+        let (sender, batches) = mpsc::channel(messages.len());
+        for batch in messages.chunks(size) {
+            sender.try_send(batch.to_vec()).unwrap();
+        }
+        Known::of(1, vec![false, false], descending, batches)
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_judged_as_looking_it_up_would(
+            table in prop::collection::btree_map(-30..30_i64, 0..3_u8, 0..30),
+            records in prop::collection::btree_map(-30..30_i64, 0..3_u8, 0..30),
+            descending: bool,
+            size in 1..9_usize,
+        ) {
+            let ordered = |rows: &BTreeMap<i64, u8>| {
+                let mut rows: Vec<(i64, u8)> = rows.iter().map(|(key, value)| (*key, *value)).collect();
+                if descending {
+                    rows.reverse();
+                }
+                rows
+            };
+            let mut known = known(&ordered(&table), descending, size);
+            for (key, value) in ordered(&records) {
+                let verdict = known.judge(key, Some(&fields(key, value)));
+                let wanted = if table.get(&key) == Some(&value) { Verdict::Same } else { Verdict::Differs };
+                prop_assert_eq!(verdict, Ok(wanted));
+                // Once more: the same again, or nothing can be said.
+                let again = known.judge(key, Some(&fields(key, value)));
+                let wanted = if wanted == Verdict::Same { Ok(Verdict::SameAgain) } else { Err(Ended::Incomparable) };
+                prop_assert_eq!(again, wanted);
+            }
+            let seen = known.finish().unwrap();
+            let absent: BTreeSet<i64> = seen.absent.into_iter().collect();
+            let wanted: BTreeSet<i64> = table.keys().filter(|key| !records.contains_key(key)).copied().collect();
+            prop_assert_eq!(absent, wanted);
+            prop_assert_eq!(seen.rows, table.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_table_that_breaks_off_is_not_taken_for_a_small_one() {
+        let (sender, batches) = mpsc::channel(1);
+        let mut row = vec![0; COPY_HEADER];
+        row.extend([0, 2]);
+        row.extend(fields(1, 1));
+        sender.try_send(vec![row.into()]).unwrap();
+        drop(sender);
+        let mut known = Known::of(1, vec![false, false], false, batches);
+        assert_eq!(known.judge(1, Some(&fields(1, 1))), Ok(Verdict::Same));
+        assert_eq!(known.finish().unwrap_err(), Ended::Abandoned);
     }
 }
