@@ -3,6 +3,7 @@
 //! A run is one transaction: readers never see half of it. Each resource has a savepoint, so that one that
 //! cannot be loaded does not take the others with it.
 
+mod before;
 mod books;
 mod bulk;
 mod cell;
@@ -183,10 +184,13 @@ pub async fn mappings(
 ) -> Result<Vec<Mapping>, LoadError> {
     let mut mappings = Vec::new();
     let mut problems = Vec::new();
-    for table in &config.tables {
-        let shape = catalogue::table(client, schema, table.name.as_str())
-            .await
-            .map_err(LoadError::at("read the catalogue"))?;
+    // All at once: the session answers one after the other without waiting for us.
+    let shapes =
+        (config.tables.iter()).map(|table| catalogue::table(client, schema, table.name.as_str()));
+    let shapes = futures_util::future::try_join_all(shapes)
+        .await
+        .map_err(LoadError::at("read the catalogue"))?;
+    for (table, shape) in config.tables.iter().zip(shapes) {
         match Mapping::resolve(config, table, shape) {
             Ok(mapping) => mappings.push(mapping),
             Err(found) => problems.extend(found),

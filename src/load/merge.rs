@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{SimpleQueryMessage, Transaction};
 
 use crate::config::PruneConfig;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
+use super::before::Before;
 use super::books::{self, Books};
 use super::bulk;
 use super::counts::TableCounts;
@@ -41,24 +42,25 @@ pub(super) struct MergedTable {
     compared: Option<Compared>,
 }
 
-/// Stages and merges a resource; `fresh` are the tables that were empty before this transaction.
+/// Stages and merges a resource. Rows that have waited for a parent came into the `healed` tables meanwhile.
 pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     scope: &Values,
     reading: Reading,
     mappings: Vec<Mapping>,
-    fresh: &BTreeSet<Name>,
+    before: &Before,
+    healed: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
     let manifest = reading.staged.manifest().clone();
-    books.forget_quarantine(transaction).await?;
-    let mut empty: BTreeSet<Name> = BTreeSet::new();
-    for mapping in &mappings {
-        let table = Table::new(transaction, books, mapping);
-        table.create_staged().await?;
-        if table.is_empty().await? {
-            empty.insert(mapping.table.name.clone());
-        }
+    if before.again.contains(books.resource) {
+        books.forget_quarantine(transaction).await?;
+    }
+    for mapping in mappings
+        .iter()
+        .filter(|mapping| mapping.table.select.is_some())
+    {
+        stage::create_staged(transaction, mapping, books.schema).await?;
     }
     let fed = stage::fed(&mappings);
     let started = Instant::now();
@@ -90,10 +92,10 @@ pub(super) async fn merge(
         let table = Table::new(transaction, books, &mapping);
         let mut seen = seen.remove(&name);
         let situation = Situation {
-            was_empty: empty.contains(&name),
+            was_empty: before.empty.contains(&name) && !healed.contains(&name),
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
-            fresh,
+            before,
         };
         let (mut counts, repeated) = table
             .merge(&manifest, &decoded, seen.as_ref(), &situation)
@@ -128,29 +130,10 @@ struct Situation<'a> {
     was_empty: bool,
     /// Records of its owner came in several versions.
     parent_repeats: bool,
-    fresh: &'a BTreeSet<Name>,
+    before: &'a Before,
 }
 
 impl Table<'_> {
-    async fn create_staged(&self) -> Result<(), LoadError> {
-        self.transaction
-            .batch_execute(&self.statements.create_staged())
-            .await
-            .map_err(LoadError::at(format!(
-                "make a temporary table like {}",
-                self.mapping.table.name
-            )))
-    }
-
-    async fn is_empty(&self) -> Result<bool, LoadError> {
-        let row = self
-            .transaction
-            .query_one(&self.statements.is_empty(), &[])
-            .await
-            .map_err(self.failed("look at the table"))?;
-        Ok(row.get(0))
-    }
-
     /// Merges the staged rows; also tells whether keys had more than one version.
     async fn merge(
         &self,
@@ -161,18 +144,22 @@ impl Table<'_> {
     ) -> Result<(TableCounts, bool), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
         let (in_scope, repeated) = self.settle_staged(seen, situation, &mut counts).await?;
-        self.books
-            .settle_quarantine(
-                self.transaction,
-                self.mapping,
-                &self.statements.temporary("staged"),
-                manifest,
-            )
-            .await?;
+        if situation
+            .before
+            .quarantined
+            .contains(&self.mapping.table.name)
+        {
+            let staged = self.statements.temporary("staged");
+            self.books
+                .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
+                .await?;
+        }
         let mut orphans = 0;
         if situation.was_empty {
             orphans = self.take_orphans(decoded, false).await?;
-            counts.inserted = self.fill(in_scope - orphans, situation.fresh).await?;
+            counts.inserted = self
+                .fill(in_scope.saturating_sub(orphans), &situation.before.empty)
+                .await?;
         } else if in_scope > 0 {
             // Of a delta most rows are new or differ: to list them first would only copy them.
             let has_diff = manifest.mode == Mode::Full;
@@ -308,16 +295,55 @@ impl Table<'_> {
         Ok(count)
     }
 
+    /// Runs a statement without parameters, in one round trip; gives the number of rows.
     async fn run(&self, statement: &str, doing: &str) -> Result<u64, LoadError> {
-        self.transaction
-            .execute(statement, &[])
+        let messages = self
+            .transaction
+            .simple_query(statement)
             .await
-            .map_err(self.failed(doing))
+            .map_err(self.failed(doing))?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        Ok(rows.sum())
     }
 
     fn failed(&self, doing: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {
         LoadError::at(format!("load {}: {doing}", self.mapping.table.name))
     }
+}
+
+impl MergedTable {
+    /// Why rows may be gone from it.
+    fn reasons(&self, is_proof: bool) -> Vec<Gone> {
+        let mut reasons = Vec::new();
+        if self.was_empty {
+            return reasons;
+        }
+        if self.counts.out_of_scope > 0 {
+            reasons.push(Gone::OutOfScope);
+        }
+        let is_none_absent = (self.compared.as_ref()).is_some_and(|seen| seen.absent.is_empty());
+        match (is_proof, self.keyless) {
+            // Some record could not be told by its key: what seems absent may be it.
+            (_, true) => {}
+            (true, false) if is_none_absent => {}
+            (true, false) => reasons.push(Gone::Absent),
+            (false, false) if self.mapping.table.owner.is_none() => {}
+            (false, false) => reasons.push(Gone::Orphaned),
+        }
+        reasons
+    }
+}
+
+/// Whether [`prune`] has anything to do.
+pub(super) fn has_prune(merged: &Merged, before: &Before) -> bool {
+    let is_proof = merged.manifest.is_proof();
+    merged.tables.iter().any(|table| {
+        (is_proof && before.refused.contains(&table.mapping.table.name))
+            || !table.reasons(is_proof).is_empty()
+    })
 }
 
 /// Deletes what is gone from the tables of a resource, last table first; refuses what the guard does not allow.
@@ -326,26 +352,18 @@ pub(super) async fn prune(
     books: Books<'_>,
     guard: Option<PruneConfig>,
     merged: &mut Merged,
+    before: &Before,
 ) -> Result<(), LoadError> {
     let is_proof = merged.manifest.is_proof();
     for merged in merged.tables.iter_mut().rev() {
-        let mut reasons = Vec::new();
-        if !merged.was_empty {
-            if merged.counts.out_of_scope > 0 {
-                reasons.push(Gone::OutOfScope);
-            }
-            match (is_proof, merged.keyless) {
-                // Some record could not be told by its key: what seems absent may be it.
-                (_, true) => {}
-                (true, false) => reasons.push(Gone::Absent),
-                (false, false) => reasons.push(Gone::Orphaned),
-            }
+        let mapping = &merged.mapping;
+        if is_proof && before.refused.contains(&mapping.table.name) {
+            books.drop_candidates(transaction, mapping).await?;
         }
-        let table = Table::new(transaction, books, &merged.mapping);
+        let reasons = merged.reasons(is_proof);
         let compared = merged.compared.as_ref();
-        let counts = &mut merged.counts;
-        table
-            .delete(&reasons, compared, guard, counts, is_proof)
+        Table::new(transaction, books, mapping)
+            .delete(&reasons, compared, guard, &mut merged.counts)
             .await?;
     }
     Ok(())
@@ -360,9 +378,7 @@ pub(super) async fn leave(
     counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
     let table = Table::new(transaction, books, mapping);
-    table
-        .delete(&[Gone::Outside], None, guard, counts, false)
-        .await
+    table.delete(&[Gone::Outside], None, guard, counts).await
 }
 
 impl<'a> Table<'a> {
@@ -382,7 +398,6 @@ impl<'a> Table<'a> {
         compared: Option<&Compared>,
         guard: Option<PruneConfig>,
         counts: &mut TableCounts,
-        settles_candidates: bool,
     ) -> Result<(), LoadError> {
         let started = Instant::now();
         let mut gone = 0;
@@ -392,7 +407,6 @@ impl<'a> Table<'a> {
                 .filter(|_| *reason == Gone::Absent)
                 .map(|compared| compared.absent.as_slice());
             let statement = match known {
-                Some([]) => None,
                 Some(_) => Some(self.statements.collect_absent()),
                 None => self.statements.collect_gone(*reason, self.books.schema),
             };
@@ -426,11 +440,6 @@ impl<'a> Table<'a> {
                 (Some(guard), None) => all > allowed(guard, self.count().await? + counts.deleted),
                 (None, _) => false,
             };
-        if settles_candidates {
-            self.books
-                .drop_candidates(self.transaction, self.mapping)
-                .await?;
-        }
         if refused {
             counts.refused += gone;
             self.books

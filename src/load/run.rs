@@ -12,13 +12,13 @@ use crate::name::Name;
 use crate::report::chain;
 use crate::staging::Run;
 
-use super::books::Books;
+use super::before::Before;
+use super::books::{self, Books};
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
-use super::sql::Statements;
-use super::stage::{self, Reading};
+use super::stage::{self, Reading, Told};
 use super::{LoadedRun, Options, dependents, heal};
 
 /// A run on its way into the mirror.
@@ -35,8 +35,9 @@ pub(super) struct RunLoad<'l> {
     merged: BTreeMap<Name, Merged>,
     /// Resources that failed, and those that wait with them.
     unloaded: BTreeSet<Name>,
-    /// Tables that were empty before.
-    fresh: BTreeSet<Name>,
+    before: Before,
+    /// Tables with rows that have waited for a parent.
+    healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
     loaded: LoadedRun,
@@ -67,7 +68,8 @@ impl<'l> RunLoad<'l> {
             guard: (!options.allow_prune).then_some(config.prune),
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
-            fresh: BTreeSet::new(),
+            before: Before::default(),
+            healed: BTreeSet::new(),
             grown: BTreeSet::new(),
             loaded: LoadedRun {
                 run_id: run.id().clone(),
@@ -123,17 +125,14 @@ impl<'l> RunLoad<'l> {
     }
 
     async fn merge(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
-        let waiting = heal::waiting(transaction, self.schema).await?;
+        self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         let order = self.order();
         let mut place = 0;
         let mut next = None;
         for resource in &self.config.resources {
             let name = &resource.name;
             let mappings = self.mappings_of(name);
-            for mapping in mappings
-                .iter()
-                .filter(|mapping| waiting.contains(&mapping.table.name))
-            {
+            for mapping in &mappings {
                 self.heal(transaction, mapping).await?;
             }
             if !self.resources.contains(name) {
@@ -142,7 +141,7 @@ impl<'l> RunLoad<'l> {
             place += 1;
             let reading = match next.take() {
                 Some(Next { resource, reading }) if resource == *name => reading,
-                _ => self.read_ahead(transaction, name, &mappings).await?,
+                _ => self.read_ahead(name, &mappings),
             };
             if self.unloaded.contains(name) {
                 self.loaded.failed.push((name.clone(), LoadError::Waits));
@@ -151,9 +150,7 @@ impl<'l> RunLoad<'l> {
             if let Some(name) = order.get(place) {
                 next = Some(Next {
                     resource: (*name).clone(),
-                    reading: self
-                        .read_ahead(transaction, name, &self.mappings_of(name))
-                        .await?,
+                    reading: self.read_ahead(name, &self.mappings_of(name)),
                 });
             }
             self.merge_resource(transaction, name, mappings, reading)
@@ -162,24 +159,21 @@ impl<'l> RunLoad<'l> {
         Ok(())
     }
 
-    async fn read_ahead(
+    fn read_ahead(
         &self,
-        transaction: &Transaction<'_>,
         resource: &Name,
         mappings: &[Mapping],
-    ) -> Result<JoinHandle<Result<Reading, LoadError>>, LoadError> {
-        let mut is_empty = true;
-        for mapping in mappings {
-            let row = transaction
-                .query_one(&Statements::new(mapping, self.schema).is_empty(), &[])
-                .await
-                .map_err(LoadError::at(format!("look at {}", mapping.table.name)))?;
-            is_empty &= row.get::<_, bool>(0);
-        }
-        let scope = &self.config.scope;
-        Ok(stage::read_ahead(
-            self.run, resource, mappings, scope, is_empty,
-        ))
+    ) -> JoinHandle<Result<Reading, LoadError>> {
+        let is_among = |names: &BTreeSet<Name>| {
+            mappings
+                .iter()
+                .any(|mapping| names.contains(&mapping.table.name))
+        };
+        let told = Told {
+            is_empty: is_among(&self.before.empty),
+            is_quarantined: is_among(&self.before.quarantined),
+        };
+        stage::read_ahead(self.run, resource, mappings, &self.config.scope, told)
     }
 
     async fn merge_resource(
@@ -194,8 +188,16 @@ impl<'l> RunLoad<'l> {
             Ok(reading) => {
                 let savepoint = savepoint(transaction, "resource").await?;
                 let scope = &self.config.scope;
-                let merged =
-                    merge::merge(&savepoint, books, scope, reading, mappings, &self.fresh).await;
+                let merged = merge::merge(
+                    &savepoint,
+                    books,
+                    scope,
+                    reading,
+                    mappings,
+                    &self.before,
+                    &self.healed,
+                )
+                .await;
                 settle(savepoint, merged).await?
             }
             Err(error) => Err(error),
@@ -204,9 +206,6 @@ impl<'l> RunLoad<'l> {
             Ok(merged) => {
                 for table in &merged.tables {
                     let name = &table.mapping.table.name;
-                    if table.was_empty {
-                        self.fresh.insert(name.clone());
-                    }
                     if table.counts.inserted > 0 {
                         self.grown.insert(name.clone());
                     }
@@ -228,8 +227,11 @@ impl<'l> RunLoad<'l> {
         transaction: &mut Transaction<'_>,
         mapping: &Mapping,
     ) -> Result<(), LoadError> {
+        let name = &mapping.table.name;
         let mut parents = mapping.shape.references.iter();
-        if !parents.any(|foreign| self.grown.contains(foreign.referenced_table.as_str())) {
+        if !self.before.orphaned.contains(name)
+            || !parents.any(|foreign| self.grown.contains(foreign.referenced_table.as_str()))
+        {
             return Ok(());
         }
         let savepoint = savepoint(transaction, "heal").await?;
@@ -238,14 +240,15 @@ impl<'l> RunLoad<'l> {
         match settle(savepoint, healed).await? {
             Ok(0) => {}
             Ok(healed) => {
-                let mut counts = TableCounts::new(mapping.table.name.clone());
+                self.healed.insert(name.clone());
+                let mut counts = TableCounts::new(name.clone());
                 info!(table = %counts.name, "{healed} rows that waited for a parent came in");
                 counts.staged = healed;
                 counts.inserted = healed;
                 self.loaded.tables.push(counts);
             }
             Err(error) => {
-                warn!(table = %mapping.table.name, "rows that wait for a parent wait on: {}", chain(&error));
+                warn!(table = %name, "rows that wait for a parent wait on: {}", chain(&error));
             }
         }
         Ok(())
@@ -258,8 +261,11 @@ impl<'l> RunLoad<'l> {
             let Some(resource) = self.merged.get_mut(name) else {
                 continue;
             };
+            if !merge::has_prune(resource, &self.before) {
+                continue;
+            }
             let savepoint = savepoint(transaction, "prune").await?;
-            let pruned = merge::prune(&savepoint, books, self.guard, resource).await;
+            let pruned = merge::prune(&savepoint, books, self.guard, resource, &self.before).await;
             if let Err(error) = settle(savepoint, pruned).await? {
                 warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
                 self.merged.remove(name);
@@ -326,6 +332,7 @@ impl<'l> RunLoad<'l> {
             .filter(|table| table.counts.changed() > 0)
             .map(|table| table.counts.name.clone())
             .collect();
+        let note = books::prepare_note(transaction).await?;
         for name in self.order() {
             let Some(resource) = self.merged.remove(name) else {
                 continue;
@@ -339,7 +346,7 @@ impl<'l> RunLoad<'l> {
                 tables.push((table.counts, dangling));
             }
             books
-                .note_load(transaction, &resource.manifest, &hash, &tables)
+                .note_load(transaction, &note, &resource.manifest, &hash, &tables)
                 .await?;
             let counts = tables.into_iter().map(|(counts, _)| counts);
             self.loaded.tables.extend(counts);

@@ -223,8 +223,9 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// An expression.
     pub(super) fn is_empty(&self) -> String {
-        format!("SELECT NOT EXISTS (SELECT FROM {})", self.target)
+        format!("NOT EXISTS (SELECT FROM {})", self.target)
     }
 
     pub(super) fn count_target(&self) -> String {

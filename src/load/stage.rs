@@ -62,6 +62,15 @@ impl Decoding {
     }
 }
 
+/// What is known of the tables of a resource.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// Some table has no rows.
+    pub(super) is_empty: bool,
+    /// Some table has records in quarantine, which the keys of this read may settle.
+    pub(super) is_quarantined: bool,
+}
+
 /// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
 /// compared with those of its table. What is dropped stops.
 pub(super) fn read_ahead(
@@ -69,7 +78,7 @@ pub(super) fn read_ahead(
     resource: &Name,
     mappings: &[Mapping],
     scope: &Values,
-    is_empty: bool,
+    told: Told,
 ) -> JoinHandle<Result<Reading, LoadError>> {
     let (run, resource, scope) = (run.clone(), resource.clone(), scope.clone());
     let mappings = mappings.to_vec();
@@ -83,8 +92,11 @@ pub(super) fn read_ahead(
         });
         let staged = Arc::new(opening.await.map_err(|_| LoadError::Thread)??);
         // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
-        let is_compared =
-            !is_empty && staged.manifest().mode == Mode::Full && is_comparable(&mappings);
+        let manifest = staged.manifest();
+        let is_compared = manifest.mode == Mode::Full
+            && !told.is_empty
+            && (manifest.is_proof() || !told.is_quarantined)
+            && is_comparable(&mappings);
         let decoding =
             (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
         Ok(Reading { staged, decoding })
@@ -97,7 +109,8 @@ pub(super) fn fed(mappings: &[Mapping]) -> Vec<&Mapping> {
     mappings.iter().filter(is_fed).collect()
 }
 
-/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen. Unfit records go to `quarantine` in
+/// Makes and fills the staged tables of `mappings` (all fed by records) and gives what was seen: a table whose rows were
+/// compared may have none, if there is nothing to stage. Unfit records go to `quarantine` in
 /// batches, with the table's place in the list.
 pub(super) async fn fill(
     transaction: &Transaction<'_>,
@@ -108,23 +121,22 @@ pub(super) async fn fill(
     mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Decoded, LoadError> {
     let Reading { staged, decoding } = reading;
-    let decoding = match (decoding, mappings) {
-        (None, [mapping]) => {
-            let known = compare(
-                transaction,
-                &staged,
-                mapping,
-                schema,
-                scope,
-                &mut quarantine,
-            );
-            if let Some(decoded) = known.await? {
-                return Ok(decoded);
-            }
-            None
+    if let (None, [mapping]) = (&decoding, mappings) {
+        let compared = compare(
+            transaction,
+            &staged,
+            mapping,
+            schema,
+            scope,
+            &mut quarantine,
+        );
+        if let Some(decoded) = compared.await? {
+            return Ok(decoded);
         }
-        (decoding, _) => decoding,
-    };
+    }
+    for mapping in mappings {
+        create_staged(transaction, mapping, schema).await?;
+    }
     let decoding = decoding.unwrap_or_else(|| Decoding::start(&staged, None, mappings, scope));
     finish(transaction, decoding, mappings, schema, quarantine).await
 }
@@ -161,6 +173,21 @@ async fn finish(
         // Nothing was compared.
         Err(Stopped::Incomparable) => Err(LoadError::Thread),
     }
+}
+
+/// Makes the table that rows are staged in.
+pub(super) async fn create_staged(
+    transaction: &Transaction<'_>,
+    mapping: &Mapping,
+    schema: &str,
+) -> Result<(), LoadError> {
+    transaction
+        .batch_execute(&Statements::new(mapping, schema).create_staged())
+        .await
+        .map_err(LoadError::at(format!(
+            "make a temporary table like {}",
+            mapping.table.name
+        )))
 }
 
 /// Copies chunks into the staged tables until there are no more.
@@ -242,7 +269,8 @@ fn is_descending(page: &PageEntry) -> Option<bool> {
 }
 
 /// Fills the staged table of `mapping` with the rows that the table does not have as they are: both are read in the
-/// order of the key and compared on the way. None if that cannot be done: then nothing was staged.
+/// order of the key and compared on the way. None if that cannot be done: then nothing was staged. The staged table is
+/// made only if there is something to stage.
 async fn compare(
     transaction: &Transaction<'_>,
     staged: &Arc<StagedResource>,
@@ -310,7 +338,11 @@ async fn compare(
     let Some(gathered) = gathered else {
         return Ok(None);
     };
-    let (sender, chunks) = mpsc::channel(gathered.len().max(1));
+    if gathered.is_empty() {
+        return Ok(Some(decoded));
+    }
+    create_staged(transaction, mapping, schema).await?;
+    let (sender, chunks) = mpsc::channel(gathered.len());
     for chunk in gathered {
         sender.try_send(chunk).map_err(|_| LoadError::Thread)?;
     }
