@@ -14,6 +14,7 @@ mod heal;
 mod known;
 mod mapping;
 mod merge;
+mod pages;
 mod pending;
 mod row;
 mod run;
@@ -184,10 +185,10 @@ pub async fn mappings(
 ) -> Result<Vec<Mapping>, LoadError> {
     let mut mappings = Vec::new();
     let mut problems = Vec::new();
-    // All at once: the session answers one after the other without waiting for us.
-    let shapes =
-        (config.tables.iter()).map(|table| catalogue::table(client, schema, table.name.as_str()));
-    let shapes = futures_util::future::try_join_all(shapes)
+    let names: Vec<&str> = (config.tables.iter())
+        .map(|table| table.name.as_str())
+        .collect();
+    let shapes = catalogue::tables(client, schema, &names)
         .await
         .map_err(LoadError::at("read the catalogue"))?;
     for (table, shape) in config.tables.iter().zip(shapes) {

@@ -14,6 +14,7 @@ use crate::template::Values;
 
 use super::known::{Compared, Known};
 use super::mapping::Mapping;
+use super::pages::{Page, Pages};
 use super::row::{Ended, Place, TableDecoder};
 use crate::walk::Walker;
 
@@ -101,12 +102,22 @@ pub(super) enum Stopped {
     Staging(StagingError),
     /// The rows cannot be compared on the way: they are to be staged.
     Incomparable,
+    /// Nobody takes the chunks any more.
+    Abandoned,
+    /// There is no thread to be had.
+    Thread,
 }
 
 impl From<StagingError> for Stopped {
     fn from(error: StagingError) -> Self {
         Self::Staging(error)
     }
+}
+
+/// Why a page gave no more rows.
+enum Problem {
+    Json(serde_json::Error),
+    Ended(Ended),
 }
 
 /// Decodes all pages of a resource for its tables (those fed by records).
@@ -143,65 +154,51 @@ impl Decoder {
     /// With `chosen`, only those records.
     pub(super) fn run<'p>(
         mut self,
-        staged: &StagedResource,
+        staged: &'p StagedResource,
         order: impl IntoIterator<Item = &'p PageEntry>,
         chosen: Option<&Chosen>,
     ) -> Result<Decoded, Stopped> {
-        let mut pages = Vec::with_capacity(staged.pages().len());
+        let file = |page: &PageEntry| staged.file(page).display().to_string();
+        let is_wanted =
+            |page: &&PageEntry| chosen.is_none_or(|chosen| chosen.contains_key(&file(page)));
+        let order: Vec<&PageEntry> = order.into_iter().filter(is_wanted).collect();
+        let mut pages = Vec::with_capacity(order.len());
         let mut record = 0;
-        let mut body = Vec::new();
         let mut slice = None;
         self.fill_constants(None);
-        for page in order {
-            let file = staged.file(page).display().to_string();
-            let wanted = chosen.map(|chosen| chosen.get(&file));
-            if wanted == Some(None) {
-                continue;
-            }
-            let wanted = wanted.flatten();
-            pages.push((record, file.clone()));
-            staged.read(page, &mut body)?;
-            if page.slice != slice {
-                slice.clone_from(&page.slice);
-                self.fill_constants(slice.as_deref());
-            }
-            let text = std::str::from_utf8(&body)
-                .map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
-            let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
-            let mut count = 0;
-            let mut ended = None;
-            walker
-                .page(text, |index, slots| {
-                    count = index + 1;
-                    if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
-                        return;
-                    }
-                    for (number, table) in tables.iter_mut().enumerate() {
-                        let place = Place {
-                            file: &file,
-                            record: index,
-                            element: None,
-                            position: position(record + index, 0),
-                        };
-                        ended = ended.or(table.record(number, slots, &place, chunks).err());
-                    }
-                })
-                .map_err(|error| {
-                    staged.unreadable(
-                        page,
-                        &format!(
-                            "it is not a JSON array of records (line {}, column {})",
-                            error.line(),
-                            error.column()
-                        ),
-                    )
-                })?;
-            record += count;
-            match ended {
-                Some(Ended::Incomparable) => return Err(Stopped::Incomparable),
-                Some(Ended::Abandoned) => break,
-                None => {}
-            }
+        let read = std::thread::scope(|scope| {
+            let reading = Pages::read(scope, staged, order).map_err(|_| Stopped::Thread)?;
+            reading.each(|Page { entry, body }| {
+                let body = body?;
+                let file = file(entry);
+                pages.push((record, file.clone()));
+                if entry.slice != slice {
+                    slice.clone_from(&entry.slice);
+                    self.fill_constants(slice.as_deref());
+                }
+                let text = std::str::from_utf8(&body)
+                    .map_err(|_| staged.unreadable(entry, "it is not UTF-8 text"))?;
+                let wanted = chosen.and_then(|chosen| chosen.get(&file));
+                record +=
+                    self.page(text, &file, record, wanted)
+                        .map_err(|problem| match problem {
+                            Problem::Ended(Ended::Incomparable) => Stopped::Incomparable,
+                            Problem::Ended(Ended::Abandoned) => Stopped::Abandoned,
+                            Problem::Json(error) => {
+                                let problem = format!(
+                                    "it is not a JSON array of records (line {}, column {})",
+                                    error.line(),
+                                    error.column()
+                                );
+                                Stopped::Staging(staged.unreadable(entry, &problem))
+                            }
+                        })?;
+                Ok(body)
+            })
+        });
+        match read {
+            Ok(()) | Err(Stopped::Abandoned) => {}
+            Err(stopped) => return Err(stopped),
         }
         let mut seen = Vec::new();
         for (number, table) in self.tables.into_iter().enumerate() {
@@ -215,6 +212,37 @@ impl Decoder {
             pages,
             tables: seen,
         })
+    }
+
+    /// Makes rows of one page, whose first record has this number; gives the count of its records.
+    fn page(
+        &mut self,
+        text: &str,
+        file: &str,
+        first: u64,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<u64, Problem> {
+        let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
+        let mut count = 0;
+        let mut ended = None;
+        walker
+            .page(text, |index, slots| {
+                count = index + 1;
+                if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
+                    return;
+                }
+                for (number, table) in tables.iter_mut().enumerate() {
+                    let place = Place {
+                        file,
+                        record: index,
+                        element: None,
+                        position: position(first + index, 0),
+                    };
+                    ended = ended.or(table.record(number, slots, &place, chunks).err());
+                }
+            })
+            .map_err(Problem::Json)?;
+        ended.map_or(Ok(count), |ended| Err(Problem::Ended(ended)))
     }
 
     fn fill_constants(&mut self, slice: Option<&str>) {

@@ -170,8 +170,8 @@ async fn finish(
     match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => Ok(decoded),
         Err(Stopped::Staging(error)) => Err(error.into()),
-        // Nothing was compared.
-        Err(Stopped::Incomparable) => Err(LoadError::Thread),
+        // Nothing was compared, and every chunk was taken.
+        Err(Stopped::Incomparable | Stopped::Abandoned | Stopped::Thread) => Err(LoadError::Thread),
     }
 }
 
@@ -334,6 +334,7 @@ async fn compare(
         Ok(decoded) => decoded,
         Err(Stopped::Staging(error)) => return Err(error.into()),
         Err(Stopped::Incomparable) => return Ok(None),
+        Err(Stopped::Abandoned | Stopped::Thread) => return Err(LoadError::Thread),
     };
     let Some(gathered) = gathered else {
         return Ok(None);
