@@ -24,8 +24,9 @@ use super::sql::Statements;
 const AHEAD: usize = 4;
 /// Unfit records that are written to the quarantine at once.
 const QUARANTINE_BATCH: usize = 1000;
-/// Rows of the table that are handed to the comparison at once.
+/// Rows of the table that are handed to the comparison at once, and how many such batches may wait.
 const KNOWN_BATCH: usize = 512;
+const KNOWN_AHEAD: usize = 2;
 /// Bytes of rows that differ, and unfit records, that a comparison keeps in memory until it has ended.
 const MAX_DIFFERING: usize = 8 << 20;
 
@@ -291,8 +292,8 @@ async fn compare(
         .copy_out(&statement)
         .await
         .map_err(LoadError::at(doing()))?;
-    let mut known_rows = pin!(known_rows.ready_chunks(KNOWN_BATCH));
-    let (known, batches) = mpsc::channel(AHEAD);
+    let known_rows = Box::pin(known_rows);
+    let (known, batches) = mpsc::channel(KNOWN_AHEAD);
     let (sender, mut chunks) = mpsc::channel(AHEAD);
     let decoder = Decoder::new(
         &[mapping],
@@ -302,34 +303,32 @@ async fn compare(
     );
     let staged = Arc::clone(staged);
     let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, in_order(&staged), None));
-    let hand_over = async {
+    // A task of its own runs beside the connection's, without waking another thread for every few rows.
+    let hand_over = tokio::spawn(async move {
+        let mut known_rows = known_rows.chunks(KNOWN_BATCH);
         while let Some(batch) = known_rows.next().await {
-            let batch = batch
-                .into_iter()
-                .collect::<Result<Vec<Bytes>, _>>()
-                .map_err(LoadError::at(doing()))?;
+            let batch: Vec<Bytes> = batch.into_iter().collect::<Result<_, _>>()?;
             if known.send(batch).await.is_err() {
                 break;
             }
         }
-        drop(known);
-        Ok::<(), LoadError>(())
-    };
+        Ok(())
+    });
     // The session is busy with the rows of the table: what differs waits.
-    let gather = async {
-        let mut gathered = Vec::new();
-        let mut bytes = 0;
-        while let Some(chunk) = chunks.recv().await {
-            bytes += chunk.rows.len() + chunk.unfit.len() * size_of::<Unfit>();
-            if bytes > MAX_DIFFERING {
-                chunks.close();
-                return Ok(None);
-            }
+    let mut gathered = Some(Vec::new());
+    let mut bytes = 0;
+    while let Some(chunk) = chunks.recv().await {
+        bytes += chunk.rows.len() + chunk.unfit.len() * size_of::<Unfit>();
+        if bytes > MAX_DIFFERING {
+            chunks.close();
+            gathered = None;
+        }
+        if let Some(gathered) = &mut gathered {
             gathered.push(chunk);
         }
-        Ok(Some(gathered))
-    };
-    let ((), gathered) = tokio::try_join!(hand_over, gather)?;
+    }
+    let handed_over = hand_over.await.map_err(|_| LoadError::Thread)?;
+    handed_over.map_err(LoadError::at(doing()))?;
     let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => decoded,
         Err(Stopped::Staging(error)) => return Err(error.into()),
