@@ -104,7 +104,7 @@ struct Id {
 }
 
 #[derive(Deserialize)]
-struct Login<'a> {
+struct User<'a> {
     id: i64,
     #[serde(borrow)]
     login: Text<'a>,
@@ -124,7 +124,7 @@ struct Registration<'a> {
     current_team_id: Option<i64>,
     project: Id,
     #[serde(borrow)]
-    user: Login<'a>,
+    user: User<'a>,
     #[serde(borrow)]
     cursus_ids: &'a RawValue,
     marked: Option<bool>,

@@ -164,7 +164,7 @@ pub(crate) fn registration(id: u64, changed: bool) -> String {
             one(rng, &["0", "50", "80", "100", "125"]).to_owned()
         })
     };
-    let teams: Vec<String> = (0..1 + u64::from(rng.f64() < 0.2))
+    let teams: Vec<String> = (0..=u64::from(rng.f64() < 0.2))
         .map(|place| {
             let team = id * 4 + place;
             format!(

@@ -213,10 +213,13 @@ impl Known {
             let (Some(our), Some(their)) = (field(&mut ours), field(&mut theirs)) else {
                 return false;
             };
-            // The first byte of a jsonb is its format.
+            // Behind the length, the first byte of a jsonb is its format.
             let same = our == their
                 || (*is_document
-                    && matches!((our, their), (Some([1, our @ ..]), Some([1, their @ ..])) if is_same_document(our, their)));
+                    && matches!(
+                        (our, their),
+                        ([_, _, _, _, 1, our @ ..], [_, _, _, _, 1, their @ ..]) if is_same_document(our, their)
+                    ));
             if !same {
                 return false;
             }
@@ -225,17 +228,12 @@ impl Known {
     }
 }
 
-/// Takes the first field off; `Some(None)` is NULL.
-fn field<'f>(fields: &mut &'f [u8]) -> Option<Option<&'f [u8]>> {
-    let (length, rest) = fields.split_first_chunk::<4>()?;
-    let length = i32::from_be_bytes(*length);
-    let Ok(length) = usize::try_from(length) else {
-        *fields = rest;
-        return Some(None);
-    };
-    let (field, rest) = rest.split_at_checked(length)?;
+/// Takes the first field off, with its length; that of NULL is negative.
+fn field<'f>(fields: &mut &'f [u8]) -> Option<&'f [u8]> {
+    let length = i32::from_be_bytes(*fields.first_chunk()?);
+    let (field, rest) = fields.split_at_checked(4 + usize::try_from(length).unwrap_or(0))?;
     *fields = rest;
-    Some(Some(field))
+    Some(field)
 }
 
 /// The whole number in the field at this place.
@@ -244,7 +242,7 @@ fn key(fields: &[u8], at: usize) -> Option<i64> {
     for _ in 0..at {
         field(&mut rest)?;
     }
-    match field(&mut rest)?? {
+    match field(&mut rest)?.get(4..)? {
         long @ [_, _, _, _, _, _, _, _] => Some(i64::from_be_bytes(long.try_into().ok()?)),
         int @ [_, _, _, _] => Some(i32::from_be_bytes(int.try_into().ok()?).into()),
         short @ [_, _] => Some(i16::from_be_bytes(short.try_into().ok()?).into()),

@@ -280,7 +280,7 @@ async fn compare(
     scope: &Values,
     quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Option<Decoded>, LoadError> {
-    let Some(descending) = in_order(&staged)
+    let Some(descending) = in_order(staged)
         .first()
         .and_then(|page| is_descending(page))
     else {
