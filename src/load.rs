@@ -16,6 +16,7 @@ mod mapping;
 mod merge;
 mod pages;
 mod pending;
+mod prune;
 mod row;
 mod run;
 mod sql;

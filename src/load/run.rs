@@ -19,7 +19,7 @@ use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
 use super::stage::{self, Reading, Told};
-use super::{LoadedRun, Options, dependents, heal};
+use super::{LoadedRun, Options, dependents, heal, prune};
 
 /// A run on its way into the mirror.
 pub(super) struct RunLoad<'l> {
@@ -261,11 +261,11 @@ impl<'l> RunLoad<'l> {
             let Some(resource) = self.merged.get_mut(name) else {
                 continue;
             };
-            if !merge::has_prune(resource, &self.before) {
+            if !prune::has_prune(resource, &self.before) {
                 continue;
             }
             let savepoint = savepoint(transaction, "prune").await?;
-            let pruned = merge::prune(&savepoint, books, self.guard, resource, &self.before).await;
+            let pruned = prune::prune(&savepoint, books, self.guard, resource, &self.before).await;
             if let Err(error) = settle(savepoint, pruned).await? {
                 warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
                 self.merged.remove(name);
@@ -293,7 +293,7 @@ impl<'l> RunLoad<'l> {
                 })
                 .map_or(&mut unread, |table| &mut table.counts);
             let savepoint = savepoint(transaction, "leave").await?;
-            let left = merge::leave(&savepoint, books, self.guard, mapping, counts).await;
+            let left = prune::leave(&savepoint, books, self.guard, mapping, counts).await;
             if let Err(error) = settle(savepoint, left).await? {
                 self.merged.remove(name);
                 self.loaded.failed.push((name.clone(), error));

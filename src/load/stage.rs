@@ -263,8 +263,11 @@ fn in_order(staged: &StagedResource) -> Vec<&PageEntry> {
     pages
 }
 
-/// The order of the records, as far as a page tells.
+/// The order of the records, as far as a page tells. Slices have an order of their own each.
 fn is_descending(page: &PageEntry) -> Option<bool> {
+    if page.slice.is_some() {
+        return None;
+    }
     let (first, last) = page.first_id.zip(page.last_id)?;
     (first != last).then_some(last < first)
 }
