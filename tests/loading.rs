@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cursus::database::embedded::{Cluster, DATABASE, Options};
 use serde_json::Value;
 
 use crate::support::workdir::NO_DATABASE;
@@ -67,6 +68,9 @@ async fn a_second_load_changes_nothing() {
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
     let before = places(&workdir).await;
+    let locked =
+        "SELECT ctid, xmax FROM coalitions_users UNION ALL SELECT ctid, xmax FROM coalitions";
+    let locks = workdir.query(locked).await;
     let again = workdir.json(["load", "--again"]).await;
     for count in ["inserted", "updated", "deleted", "quarantined"] {
         assert_eq!(sum(&again, count), 0, "{count}: {again:#}");
@@ -76,6 +80,42 @@ async fn a_second_load_changes_nothing() {
         oracle::TABLES.len()
     );
     assert!(places(&workdir).await == before, "a row was written anew");
+    assert!(workdir.query(locked).await == locks, "a row was locked");
+}
+
+#[tokio::test]
+async fn a_load_that_changes_nothing_leaves_no_trace_in_the_log_of_the_server() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    // A server of its own: others write too. It may run as another user.
+    let dir = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), everybody).unwrap();
+    let options = Options { fsync: false };
+    let cluster = Cluster::open(&dir.path().join("pg"), &options)
+        .await
+        .unwrap();
+    let (client, connection) = cluster
+        .config(DATABASE)
+        .connect(tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    workdir.client = client;
+    let socket = cluster.socket_dir().display().to_string();
+    let url = format!("host={socket} user=cursus dbname={DATABASE}");
+    workdir.set("CURSUS_DATABASE_URL", url);
+    workdir.json(["run"]).await;
+    // What a first read of a page leaves behind is settled.
+    workdir.query("VACUUM").await;
+    let written = "SELECT pg_current_wal_insert_lsn() - '0/0'";
+    let tuples = "SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), sum(n_dead_tup) FROM pg_stat_user_tables \
+                  WHERE schemaname = 'public'";
+    let (tuples_before, before) = (workdir.query(tuples).await, workdir.number(written).await);
+    workdir.json(["load", "--again"]).await;
+    let bytes = workdir.number(written).await - before;
+    assert!(bytes < 1_000_000, "{bytes}");
+    assert_eq!(workdir.query(tuples).await, tuples_before);
 }
 
 #[tokio::test]

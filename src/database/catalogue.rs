@@ -1,5 +1,6 @@
 //! What the database's catalogue says of a table. Reads only; knows nothing of configuration.
 
+use futures_util::future::try_join_all;
 use tokio_postgres::types::{Kind, ToSql, Type};
 use tokio_postgres::{Error, GenericClient, Row};
 
@@ -90,14 +91,14 @@ impl TableShape {
     }
 }
 
-const TABLE: &str = "
-    SELECT c.oid, obj_description(c.oid, 'pg_class')
+const TABLES: &str = "
+    SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+    WHERE n.nspname = $1 AND c.relname = ANY ($2) AND c.relkind IN ('r', 'p')";
 
 // A domain inherits the default of the domain under it, its NOT NULL it does not.
 const COLUMNS: &str = "
-    SELECT a.attname::text,
+    SELECT a.attrelid, a.attname::text,
         a.attnotnull OR EXISTS (
             WITH RECURSIVE under AS (
                 SELECT t.typbasetype, t.typnotnull
@@ -108,18 +109,18 @@ const COLUMNS: &str = "
         (a.atthasdef AND a.attgenerated = '') OR t.typdefault IS NOT NULL,
         a.attgenerated <> '' OR a.attidentity <> '', col_description(a.attrelid, a.attnum)
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-    ORDER BY a.attnum";
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum";
 
 // INCLUDE columns come after the key's own.
 const UNIQUE: &str = "
-    SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
+    SELECT i.indrelid, i.indisprimary, array_agg(a.attname::text ORDER BY k.place)
     FROM pg_catalog.pg_index i
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+    WHERE i.indrelid = ANY ($1) AND i.indisunique AND i.indisvalid AND i.indimmediate
         AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
-    GROUP BY i.indexrelid, i.indisprimary
+    GROUP BY i.indrelid, i.indexrelid, i.indisprimary
     ORDER BY i.indisprimary DESC, i.indexrelid";
 
 const REFERENCES: &str = "
@@ -133,7 +134,7 @@ const REFERENCES: &str = "
         CROSS JOIN LATERAL unnest(o.conkey, o.confkey) WITH ORDINALITY AS k (from_num, to_num, place)
         JOIN pg_catalog.pg_attribute fa ON fa.attrelid = o.conrelid AND fa.attnum = k.from_num
         JOIN pg_catalog.pg_attribute ta ON ta.attrelid = o.confrelid AND ta.attnum = k.to_num
-        WHERE o.contype = 'f' AND (o.conrelid = $1 OR o.confrelid = $1)
+        WHERE o.contype = 'f' AND (o.conrelid = ANY ($1) OR o.confrelid = ANY ($1))
         GROUP BY o.oid
     ) f
     JOIN pg_catalog.pg_class fc ON fc.oid = f.conrelid
@@ -148,48 +149,62 @@ pub async fn table(
     schema: &str,
     name: &str,
 ) -> Result<Option<TableShape>, Error> {
-    let Some(row) = client
-        .query_typed(TABLE, &[(&schema, Type::TEXT), (&name, Type::TEXT)])
-        .await?
-        .pop()
-    else {
-        return Ok(None);
-    };
-    let oid: u32 = row.get(0);
-    let of: [(&(dyn ToSql + Sync), Type); 1] = [(&oid, Type::OID)];
-    let every = format!("SELECT * FROM {}.{}", Quoted(schema), Quoted(name));
+    Ok(tables(client, schema, &[name]).await?.pop().flatten())
+}
+
+/// The shapes of tables, in a few questions for all of them; `None` where there is no such table.
+pub async fn tables(
+    client: &impl GenericClient,
+    schema: &str,
+    names: &[&str],
+) -> Result<Vec<Option<TableShape>>, Error> {
+    let found = client
+        .query_typed(TABLES, &[(&schema, Type::TEXT), (&names, Type::NAME_ARRAY)])
+        .await?;
+    let oids: Vec<u32> = found.iter().map(|row| row.get(0)).collect();
+    let of: [(&(dyn ToSql + Sync), Type); 1] = [(&oids, Type::OID_ARRAY)];
+    // The types come with a statement that is prepared and never run.
+    let prepare = found.iter().map(|row| {
+        let every = format!("SELECT * FROM {}.{}", Quoted(schema), Quoted(row.get(1)));
+        async move { client.prepare(&every).await }
+    });
     let (typed, columns, unique, references) = tokio::try_join!(
-        client.prepare(&every),
+        try_join_all(prepare),
         client.query_typed(COLUMNS, &of),
         client.query_typed(UNIQUE, &of),
         client.query_typed(REFERENCES, &of),
     )?;
-    let columns = columns
-        .iter()
-        .zip(typed.columns())
-        .map(|(row, typed)| Column {
-            name: row.get(0),
-            r#type: base(typed.type_()),
-            not_null: row.get(1),
-            has_default: row.get(2),
-            generated: row.get(3),
-            comment: row.get(4),
+    let shape = |name: &str| {
+        let place = found.iter().position(|row| row.get::<_, &str>(1) == name)?;
+        let (row, oid) = (&found[place], oids[place]);
+        let is_of = |row: &&Row| row.get::<_, u32>(0) == oid;
+        let columns = columns.iter().filter(is_of).zip(typed[place].columns());
+        Some(TableShape {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            comment: row.get(2),
+            columns: columns
+                .map(|(row, typed)| Column {
+                    name: row.get(1),
+                    r#type: base(typed.type_()),
+                    not_null: row.get(2),
+                    has_default: row.get(3),
+                    generated: row.get(4),
+                    comment: row.get(5),
+                })
+                .collect(),
+            primary_key: (unique.iter().filter(is_of))
+                .find(|row| row.get(1))
+                .map(|row| row.get(2))
+                .unwrap_or_default(),
+            unique: (unique.iter().filter(is_of))
+                .map(|row| row.get(2))
+                .collect(),
+            references: keys(&references, 8, oid),
+            referenced_by: keys(&references, 9, oid),
         })
-        .collect();
-    Ok(Some(TableShape {
-        schema: schema.to_owned(),
-        name: name.to_owned(),
-        comment: row.get(1),
-        columns,
-        primary_key: unique
-            .iter()
-            .find(|row| row.get(0))
-            .map(|row| row.get(1))
-            .unwrap_or_default(),
-        unique: unique.iter().map(|row| row.get(1)).collect(),
-        references: keys(&references, 8, oid),
-        referenced_by: keys(&references, 9, oid),
-    }))
+    };
+    Ok(names.iter().map(|name| shape(name)).collect())
 }
 
 /// The names of a schema's tables, sorted.

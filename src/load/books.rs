@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tokio_postgres::{GenericClient, Transaction};
+use tokio_postgres::types::Type;
+use tokio_postgres::{GenericClient, Statement, Transaction};
 
 use crate::config::Config;
 use crate::name::Name;
@@ -105,6 +106,26 @@ pub(super) async fn was_loaded(
     Ok(row.get(0))
 }
 
+const NOTE_LOAD: &str = "
+    INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
+        cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
+        dangling, duration_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::timestamptz, $9::text::timestamptz, $10::text::timestamptz, $11, $12,
+        $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+    ON CONFLICT (schema_name, run_id, resource, table_name, manifest_hash) DO UPDATE SET staged = excluded.staged,
+        inserted = excluded.inserted, updated = excluded.updated, unchanged = excluded.unchanged,
+        deleted = excluded.deleted, out_of_scope = excluded.out_of_scope, quarantined = excluded.quarantined,
+        unresolved = excluded.unresolved, refused = excluded.refused, dangling = excluded.dangling,
+        duration_ms = excluded.duration_ms, loaded_at = now()";
+
+/// The statement of [`Books::note_load`].
+pub(super) async fn prepare_note(transaction: &Transaction<'_>) -> Result<Statement, LoadError> {
+    transaction
+        .prepare(NOTE_LOAD)
+        .await
+        .map_err(LoadError::at("prepare to write pipeline.load"))
+}
+
 /// Where entries of the books belong.
 #[derive(Clone, Copy)]
 pub(super) struct Books<'a> {
@@ -147,6 +168,7 @@ impl Books<'_> {
     pub(super) async fn note_load(
         &self,
         transaction: &Transaction<'_>,
+        note: &Statement,
         manifest: &Manifest,
         manifest_hash: &str,
         tables: &[(TableCounts, Value)],
@@ -154,16 +176,7 @@ impl Books<'_> {
         for (counts, dangling) in tables {
             transaction
                 .execute(
-                    "INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, \
-                     window_start, window_end, cursor, table_name, staged, inserted, updated, unchanged, deleted, \
-                     out_of_scope, quarantined, unresolved, refused, dangling, duration_ms) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::timestamptz, $9::text::timestamptz, \
-                     $10::text::timestamptz, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
-                     ON CONFLICT (schema_name, run_id, resource, table_name, manifest_hash) DO UPDATE SET \
-                     staged = excluded.staged, inserted = excluded.inserted, updated = excluded.updated, \
-                     unchanged = excluded.unchanged, deleted = excluded.deleted, out_of_scope = excluded.out_of_scope, \
-                     quarantined = excluded.quarantined, unresolved = excluded.unresolved, refused = excluded.refused, \
-                     dangling = excluded.dangling, duration_ms = excluded.duration_ms, loaded_at = now()",
+                    note,
                     &[
                         &self.schema,
                         &self.run.id().as_str(),
@@ -263,19 +276,10 @@ impl Books<'_> {
             &mapping.table.name.as_str(),
             &self.run.id().as_str(),
         ];
-        let waiting = transaction
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3)",
-                &parameters,
-            )
+        transaction
+            .execute(&statement, &parameters)
             .await
-            .map_err(LoadError::at("look into pipeline.quarantine"))?;
-        if waiting.get::<_, bool>(0) {
-            transaction
-                .execute(&statement, &parameters)
-                .await
-                .map_err(LoadError::at("settle pipeline.quarantine"))?;
-        }
+            .map_err(LoadError::at("settle pipeline.quarantine"))?;
         Ok(())
     }
 
@@ -286,10 +290,14 @@ impl Books<'_> {
         table: &Name,
     ) -> Result<Option<Value>, LoadError> {
         let row = transaction
-            .query_opt(
+            .query_typed_opt(
                 "SELECT dangling FROM pipeline.load WHERE schema_name = $1 AND resource = $2 AND table_name = $3 \
                  ORDER BY seq DESC, id DESC LIMIT 1",
-                &[&self.schema, &self.resource.as_str(), &table.as_str()],
+                &[
+                    (&self.schema, Type::TEXT),
+                    (&self.resource.as_str(), Type::TEXT),
+                    (&table.as_str(), Type::TEXT),
+                ],
             )
             .await
             .map_err(LoadError::at("read pipeline.load"))?;

@@ -4,8 +4,11 @@
 
 use postgres_types::Type;
 
+mod document;
 mod json;
 mod time;
+
+pub(super) use document::is_same_document;
 
 /// The types of columns that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::staging::{StagedResource, StagingError};
+use crate::staging::{PageEntry, StagedResource, StagingError};
 use crate::template::Values;
 
+use super::known::{Compared, Known};
 use super::mapping::Mapping;
-use super::row::{Place, TableDecoder};
+use super::pages::{Page, Pages};
+use super::row::{Ended, Place, TableDecoder};
 use crate::walk::Walker;
 
 /// A row's place: the record's number, then the element's within the record.
@@ -31,12 +33,12 @@ pub(super) enum RowState {
     Quarantined = 2,
 }
 
-/// From the decoder to the COPY.
-pub(super) enum Chunk {
-    /// Rows of the table at this place in the resource's list.
-    Rows { table: usize, data: Bytes },
-    /// A record that does not fit.
-    Unfit { table: usize, unfit: Unfit },
+/// From the decoder to the COPY: rows of one table, and records that do not fit it.
+pub(super) struct Chunk {
+    /// The table's place in the resource's list.
+    pub(super) table: usize,
+    pub(super) rows: Bytes,
+    pub(super) unfit: Vec<Unfit>,
 }
 
 /// A record that does not fit, and where it is.
@@ -63,12 +65,20 @@ pub(super) struct Decoded {
 }
 
 /// What was seen of one table.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct TableSeen {
     /// Some key may be there more than once.
     pub(super) may_repeat: bool,
     /// Some record had no readable key, so absence proves nothing.
     pub(super) keyless: u64,
+    /// Staged rows, by state.
+    pub(super) in_scope: u64,
+    pub(super) out_of_scope: u64,
+    pub(super) quarantined: u64,
+    /// Rows that were compared on the way and are in the table as they are; they are not staged.
+    pub(super) unchanged: u64,
+    /// If they were compared: what was seen of the table's rows.
+    pub(super) compared: Option<Compared>,
 }
 
 impl Decoded {
@@ -85,6 +95,31 @@ impl Decoded {
 /// Some records of some files, by index; the files relative to their run.
 pub(super) type Chosen = BTreeMap<String, BTreeSet<u64>>;
 
+/// Why decoding ended early.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// A page cannot be read.
+    Staging(StagingError),
+    /// The rows cannot be compared on the way: they are to be staged.
+    Incomparable,
+    /// Nobody takes the chunks any more.
+    Abandoned,
+    /// There is no thread to be had.
+    Thread,
+}
+
+impl From<StagingError> for Stopped {
+    fn from(error: StagingError) -> Self {
+        Self::Staging(error)
+    }
+}
+
+/// Why a page gave no more rows.
+enum Problem {
+    Json(serde_json::Error),
+    Ended(Ended),
+}
+
 /// Decodes all pages of a resource for its tables (those fed by records).
 pub(super) struct Decoder {
     scope: Values,
@@ -94,12 +129,18 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Compiles the mappings; the chunks' table numbers are places in `mappings`.
-    pub(super) fn new(mappings: &[&Mapping], scope: &Values, chunks: mpsc::Sender<Chunk>) -> Self {
+    /// Compiles the mappings; the chunks' table numbers are places in `mappings`. With `known`, which is of the only
+    /// table, rows that are there already are left out.
+    pub(super) fn new(
+        mappings: &[&Mapping],
+        scope: &Values,
+        chunks: mpsc::Sender<Chunk>,
+        mut known: Option<Known>,
+    ) -> Self {
         let mut walker = Walker::default();
         let tables = mappings
             .iter()
-            .map(|mapping| TableDecoder::new(mapping, &mut walker))
+            .map(|mapping| TableDecoder::new(mapping, &mut walker, known.take()))
             .collect();
         Self {
             scope: scope.clone(),
@@ -109,77 +150,99 @@ impl Decoder {
         }
     }
 
-    /// Reads every page. Blocks; ends early without an error when nobody takes the chunks any more.
+    /// Reads every page, in this order. Blocks; ends early without an error when nobody takes the chunks any more.
     /// With `chosen`, only those records.
-    pub(super) fn run(
+    pub(super) fn run<'p>(
         mut self,
-        staged: &StagedResource,
+        staged: &'p StagedResource,
+        order: impl IntoIterator<Item = &'p PageEntry>,
         chosen: Option<&Chosen>,
-    ) -> Result<Decoded, StagingError> {
-        let mut pages = Vec::with_capacity(staged.pages().len());
+    ) -> Result<Decoded, Stopped> {
+        let file = |page: &PageEntry| staged.file(page).display().to_string();
+        let is_wanted =
+            |page: &&PageEntry| chosen.is_none_or(|chosen| chosen.contains_key(&file(page)));
+        let order: Vec<&PageEntry> = order.into_iter().filter(is_wanted).collect();
+        let mut pages = Vec::with_capacity(order.len());
         let mut record = 0;
-        let mut body = Vec::new();
         let mut slice = None;
         self.fill_constants(None);
-        for page in staged.pages() {
-            let file = staged.file(page).display().to_string();
-            let wanted = chosen.map(|chosen| chosen.get(&file));
-            if wanted == Some(None) {
-                continue;
-            }
-            let wanted = wanted.flatten();
-            pages.push((record, file.clone()));
-            staged.read(page, &mut body)?;
-            if page.slice != slice {
-                slice.clone_from(&page.slice);
-                self.fill_constants(slice.as_deref());
-            }
-            let text = std::str::from_utf8(&body)
-                .map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
-            let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
-            let mut count = 0;
-            let mut open = true;
-            walker
-                .page(text, |index, slots| {
-                    count = index + 1;
-                    if wanted.is_some_and(|wanted| !wanted.contains(&index)) {
-                        return;
-                    }
-                    for (number, table) in tables.iter_mut().enumerate() {
-                        let place = Place {
-                            file: &file,
-                            record: index,
-                            element: None,
-                            position: position(record + index, 0),
-                        };
-                        open &= table.record(number, slots, &place, chunks).is_ok();
-                    }
-                })
-                .map_err(|error| {
-                    staged.unreadable(
-                        page,
-                        &format!(
-                            "it is not a JSON array of records (line {}, column {})",
-                            error.line(),
-                            error.column()
-                        ),
-                    )
-                })?;
-            record += count;
-            if !open {
-                break;
-            }
+        let read = std::thread::scope(|scope| {
+            let reading = Pages::read(scope, staged, order).map_err(|_| Stopped::Thread)?;
+            reading.each(|Page { entry, body }| {
+                let body = body?;
+                let file = file(entry);
+                pages.push((record, file.clone()));
+                if entry.slice != slice {
+                    slice.clone_from(&entry.slice);
+                    self.fill_constants(slice.as_deref());
+                }
+                let text = std::str::from_utf8(&body)
+                    .map_err(|_| staged.unreadable(entry, "it is not UTF-8 text"))?;
+                let wanted = chosen.and_then(|chosen| chosen.get(&file));
+                record +=
+                    self.page(text, &file, record, wanted)
+                        .map_err(|problem| match problem {
+                            Problem::Ended(Ended::Incomparable) => Stopped::Incomparable,
+                            Problem::Ended(Ended::Abandoned) => Stopped::Abandoned,
+                            Problem::Json(error) => {
+                                let problem = format!(
+                                    "it is not a JSON array of records (line {}, column {})",
+                                    error.line(),
+                                    error.column()
+                                );
+                                Stopped::Staging(staged.unreadable(entry, &problem))
+                            }
+                        })?;
+                Ok(body)
+            })
+        });
+        match read {
+            Ok(()) | Err(Stopped::Abandoned) => {}
+            Err(stopped) => return Err(stopped),
         }
         let mut seen = Vec::new();
-        for (number, table) in self.tables.iter_mut().enumerate() {
-            let _ = table.flush(number, &self.chunks, 0);
-            table.seen.may_repeat = table.order.broken;
-            seen.push(table.seen);
+        for (number, table) in self.tables.into_iter().enumerate() {
+            match table.finish(number, &self.chunks) {
+                Ok(table) => seen.push(table),
+                Err(Ended::Incomparable) => return Err(Stopped::Incomparable),
+                Err(Ended::Abandoned) => break,
+            }
         }
         Ok(Decoded {
             pages,
             tables: seen,
         })
+    }
+
+    /// Makes rows of one page, whose first record has this number; gives the count of its records.
+    fn page(
+        &mut self,
+        text: &str,
+        file: &str,
+        first: u64,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<u64, Problem> {
+        let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
+        let mut count = 0;
+        let mut ended = None;
+        walker
+            .page(text, |index, slots| {
+                count = index + 1;
+                if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
+                    return;
+                }
+                for (number, table) in tables.iter_mut().enumerate() {
+                    let place = Place {
+                        file,
+                        record: index,
+                        element: None,
+                        position: position(first + index, 0),
+                    };
+                    ended = ended.or(table.record(number, slots, &place, chunks).err());
+                }
+            })
+            .map_err(Problem::Json)?;
+        ended.map_or(Ok(count), |ended| Err(Problem::Ended(ended)))
     }
 
     fn fill_constants(&mut self, slice: Option<&str>) {

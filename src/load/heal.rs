@@ -3,12 +3,11 @@
 //! The record is read again from its staged page, with today's mapping. It never overwrites a row: what is in the
 //! table by now is newer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio_postgres::Transaction;
 use tracing::warn;
 
-use crate::name::Name;
 use crate::staging::Run;
 use crate::template::Values;
 
@@ -17,24 +16,6 @@ use super::error::LoadError;
 use super::mapping::Mapping;
 use super::sql::Statements;
 use super::stage;
-
-/// The tables of a schema that have orphans.
-pub(super) async fn waiting(
-    transaction: &Transaction<'_>,
-    schema: &str,
-) -> Result<BTreeSet<Name>, LoadError> {
-    let rows = transaction
-        .query(
-            "SELECT DISTINCT table_name FROM pipeline.quarantine WHERE schema_name = $1 AND code = 'orphan' AND file <> ''",
-            &[&schema],
-        )
-        .await
-        .map_err(LoadError::at("look into pipeline.quarantine"))?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| Name::parse(row.get(0)).ok())
-        .collect())
-}
 
 /// Tries the orphans of a table again; gives how many rows came in.
 pub(super) async fn heal(
@@ -81,22 +62,13 @@ pub(super) async fn heal(
                 .map_err(LoadError::at(doing()))
         };
         run_one(&statements.create_staged()).await?;
-        stage::fill(
-            transaction,
-            staged,
-            Some(chosen),
-            &[mapping],
-            schema,
-            scope,
-            async |_| Ok(()),
-        )
-        .await?;
+        stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
         run_one(&statements.dedupe()).await?;
         run_one(&statements.create_diff_of_orphans(schema)).await?;
-        for (_, statement) in statements.take_orphans() {
+        for (_, statement) in statements.take_orphans(true) {
             run_one(&statement).await?;
         }
-        healed += run_one(&statements.insert()).await?;
+        healed += run_one(&statements.insert(true)).await?;
         run_one(&statements.drop_temporary()).await?;
     }
     for run in places.keys() {

@@ -1,24 +1,25 @@
 //! Staged tables → the mirror: what is new is inserted, what differs is updated, the rest is not touched.
-//! Then, when every resource of the run is in, what is gone is deleted behind the guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio_postgres::Transaction;
+use tokio_postgres::{SimpleQueryMessage, Transaction};
 
-use crate::config::PruneConfig;
 use crate::name::Name;
-use crate::staging::{Manifest, StagedResource};
+use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
+use super::before::Before;
 use super::books::{self, Books};
+use super::bulk;
 use super::counts::TableCounts;
-use super::decode::{Decoded, RowState, TableSeen};
+use super::decode::{Decoded, RowState, TableSeen, Unfit};
 use super::error::LoadError;
+use super::known::Compared;
 use super::mapping::Mapping;
-use super::sql::{Gone, Statements};
-use super::stage;
+use super::sql::Statements;
+use super::stage::{self, Reading};
 
 /// A resource whose rows are merged, on its way to the deletes and the books.
 pub(super) struct Merged {
@@ -30,56 +31,50 @@ pub(super) struct Merged {
 pub(super) struct MergedTable {
     pub(super) mapping: Mapping,
     pub(super) counts: TableCounts,
+    /// It was empty before, so nothing is gone from it.
+    pub(super) was_empty: bool,
     /// Some record had no readable key.
-    keyless: bool,
+    pub(super) keyless: bool,
+    /// If its rows were compared: what was seen of them.
+    pub(super) compared: Option<Compared>,
 }
 
-/// Stages and merges a resource.
+/// Stages and merges a resource. Rows that have waited for a parent came into the `healed` tables meanwhile.
 pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     scope: &Values,
-    staged: StagedResource,
+    reading: Reading,
     mappings: Vec<Mapping>,
+    before: &Before,
+    healed: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
-    let manifest = staged.manifest().clone();
-    books.forget_quarantine(transaction).await?;
-    for mapping in &mappings {
-        let statements = Statements::new(mapping, books.schema);
-        transaction
-            .batch_execute(&statements.create_staged())
-            .await
-            .map_err(LoadError::at(format!(
-                "make a temporary table like {}",
-                mapping.table.name
-            )))?;
+    let manifest = reading.staged.manifest().clone();
+    if before.again.contains(books.resource) {
+        books.forget_quarantine(transaction).await?;
     }
-    let fed: Vec<&Mapping> = mappings
+    for mapping in mappings
         .iter()
-        .filter(|mapping| mapping.table.select.is_none())
-        .collect();
+        .filter(|mapping| mapping.table.select.is_some())
+    {
+        stage::create_staged(transaction, mapping, books.schema).await?;
+    }
+    let fed = stage::fed(&mappings);
     let started = Instant::now();
     let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
-    let decoded = stage::fill(
-        transaction,
-        staged,
-        None,
-        &fed,
-        books.schema,
-        scope,
-        async |rows| {
-            for (table, _) in &rows {
-                *unfit.entry(fed[*table].table.name.clone()).or_default() += 1;
-            }
-            let rows = rows.into_iter().map(|(table, unfit)| (fed[table], unfit));
-            books.quarantine(transaction, rows).await
-        },
-    )
-    .await?;
-    let seen: BTreeMap<Name, TableSeen> = fed
+    let quarantine = async |table: usize, rows: Vec<Unfit>| {
+        let mapping = fed[table];
+        *unfit.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
+        let rows = rows.into_iter().map(|unfit| (mapping, unfit));
+        books.quarantine(transaction, rows).await
+    };
+    let mut decoded =
+        stage::fill(transaction, reading, &fed, books.schema, scope, quarantine).await?;
+    let seen = std::mem::take(&mut decoded.tables);
+    let mut seen: BTreeMap<Name, TableSeen> = fed
         .iter()
-        .zip(&decoded.tables)
-        .map(|(mapping, seen)| (mapping.table.name.clone(), *seen))
+        .map(|mapping| mapping.table.name.clone())
+        .zip(seen)
         .collect();
     drop(fed);
     let some_keyless = seen.values().any(|seen| seen.keyless > 0);
@@ -92,37 +87,47 @@ pub(super) async fn merge(
         let started = Instant::now();
         let name = mapping.table.name.clone();
         let table = Table::new(transaction, books, &mapping);
-        let seen = seen.get(&name).copied();
-        let parent_repeats = mapping
-            .table
-            .owner
-            .as_ref()
-            .is_some_and(|owner| with_older_versions.contains(&owner.table));
+        let mut seen = seen.remove(&name);
+        let situation = Situation {
+            was_empty: before.empty.contains(&name) && !healed.contains(&name),
+            parent_repeats: (mapping.table.owner.as_ref())
+                .is_some_and(|owner| with_older_versions.contains(&owner.table)),
+            before,
+        };
         let (mut counts, repeated) = table
-            .merge(&manifest, &decoded, seen, parent_repeats)
+            .merge(&manifest, &decoded, seen.as_ref(), &situation)
             .await?;
         if repeated {
             with_older_versions.push(name.clone());
         }
-        let unfit = unfit.get(&name).copied().unwrap_or(0);
-        counts.quarantined += unfit;
+        counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
         // Unfit rows with a key are staged by their key; those without are not.
-        counts.staged += seen.map_or(0, |seen| seen.keyless);
+        counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);
         counts.duration_ms += millis(started) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {
             counts,
-            keyless: seen.map_or(some_keyless, |seen| seen.keyless > 0),
+            was_empty: situation.was_empty,
+            keyless: (seen.as_ref()).map_or(some_keyless, |seen| seen.keyless > 0),
+            compared: seen.as_mut().and_then(|seen| seen.compared.take()),
             mapping,
         });
     }
     Ok(Merged { manifest, tables })
 }
 
-struct Table<'a> {
-    transaction: &'a Transaction<'a>,
-    books: Books<'a>,
-    statements: Statements<'a>,
-    mapping: &'a Mapping,
+pub(super) struct Table<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) books: Books<'a>,
+    pub(super) statements: Statements<'a>,
+    pub(super) mapping: &'a Mapping,
+}
+
+/// What decides how a table is merged.
+struct Situation<'a> {
+    was_empty: bool,
+    /// Records of its owner came in several versions.
+    parent_repeats: bool,
+    before: &'a Before,
 }
 
 impl Table<'_> {
@@ -131,10 +136,59 @@ impl Table<'_> {
         &self,
         manifest: &Manifest,
         decoded: &Decoded,
-        seen: Option<TableSeen>,
-        parent_repeats: bool,
+        seen: Option<&TableSeen>,
+        situation: &Situation<'_>,
     ) -> Result<(TableCounts, bool), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
+        let (in_scope, repeated) = self.settle_staged(seen, situation, &mut counts).await?;
+        if situation
+            .before
+            .quarantined
+            .contains(&self.mapping.table.name)
+        {
+            let staged = self.statements.temporary("staged");
+            self.books
+                .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
+                .await?;
+        }
+        let mut orphans = 0;
+        if situation.was_empty {
+            orphans = self.take_orphans(decoded, false).await?;
+            counts.inserted = self
+                .fill(in_scope.saturating_sub(orphans), &situation.before.empty)
+                .await?;
+        } else if in_scope > 0 {
+            // Of a delta most rows are new or differ: to list them first would only copy them.
+            let has_diff = manifest.mode == Mode::Full;
+            if has_diff {
+                self.run(
+                    &self.statements.create_diff(),
+                    "find what is new or changed",
+                )
+                .await?;
+            }
+            orphans = self.take_orphans(decoded, has_diff).await?;
+            if let Some(update) = self.statements.update(has_diff) {
+                counts.updated = self.run(&update, "update").await?;
+            }
+            counts.inserted = self
+                .run(&self.statements.insert(has_diff), "insert")
+                .await?;
+        }
+        counts.quarantined += orphans;
+        counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
+        Ok((counts, repeated))
+    }
+
+    /// Leaves one row of every key, in the state that it is to be merged in, and counts them: how many are in scope, and
+    /// whether keys had more than one version.
+    async fn settle_staged(
+        &self,
+        seen: Option<&TableSeen>,
+        situation: &Situation<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<(u64, bool), LoadError> {
+        let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
         if let Some(select) = &self.mapping.table.select {
             self.run(
                 &self.statements.insert_selected(&select.text),
@@ -145,13 +199,12 @@ impl Table<'_> {
                 .run(&self.statements.delete_keyless(), "drop rows without a key")
                 .await?;
         }
-        self.run(&self.statements.analyze(), "analyze the staged rows")
-            .await?;
-        if parent_repeats
+        if situation.parent_repeats
             && self.mapping.table.select.is_none()
             && let Some(statement) = self.statements.drop_rows_of_older_parents()
         {
             self.run(&statement, "drop rows of older parents").await?;
+            counted = None;
         }
         let mut repeated = false;
         if seen.is_none_or(|seen| seen.may_repeat) {
@@ -159,18 +212,19 @@ impl Table<'_> {
                 .run(&self.statements.dedupe(), "keep the newest of each key")
                 .await?
                 > 0;
+            counted = counted.filter(|_| !repeated);
         }
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
         }
-        self.books
-            .settle_quarantine(
-                self.transaction,
-                self.mapping,
-                &self.statements.temporary("staged"),
-                manifest,
-            )
-            .await?;
+        let unchanged = seen.map_or(0, |seen| seen.unchanged);
+        counts.unchanged = unchanged;
+        counts.staged = unchanged;
+        if let Some(seen) = counted {
+            counts.staged += seen.in_scope + seen.out_of_scope + seen.quarantined;
+            counts.out_of_scope = seen.out_of_scope;
+            return Ok((seen.in_scope, repeated));
+        }
         let states = self
             .transaction
             .query(&self.statements.count_states(), &[])
@@ -186,28 +240,28 @@ impl Table<'_> {
                 _ => {}
             }
         }
-        let is_empty: bool = self
-            .transaction
-            .query_one(&self.statements.is_empty(), &[])
-            .await
-            .map_err(self.failed("look at the table"))?
-            .get(0);
-        self.run(
-            &self.statements.create_diff(is_empty),
-            "find what is new or changed",
-        )
-        .await?;
-        let orphans = self.take_orphans(decoded).await?;
-        counts.quarantined += orphans;
-        if !is_empty && let Some(update) = self.statements.update() {
-            counts.updated = self.run(&update, "update").await?;
-        }
-        counts.inserted = self.run(&self.statements.insert(), "insert").await?;
-        counts.unchanged = in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
-        Ok((counts, repeated))
+        Ok((in_scope, repeated))
     }
 
-    async fn take_orphans(&self, decoded: &Decoded) -> Result<u64, LoadError> {
+    /// Inserts all that is in scope into the empty table.
+    async fn fill(&self, rows: u64, fresh: &BTreeSet<Name>) -> Result<u64, LoadError> {
+        let insert = self.statements.insert_all();
+        if rows >= bulk::WORTHWHILE
+            && let Some(rows) = bulk::fill(
+                self.transaction,
+                self.books.schema,
+                self.mapping,
+                fresh,
+                &insert,
+            )
+            .await?
+        {
+            return Ok(rows);
+        }
+        self.run(&insert, "insert").await
+    }
+
+    async fn take_orphans(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
         let decoded = if self.mapping.table.select.is_some() {
             &unknown
@@ -216,7 +270,7 @@ impl Table<'_> {
         };
         let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
-        for (reason, statement) in self.statements.take_orphans() {
+        for (reason, statement) in self.statements.take_orphans(has_diff) {
             let rows = self
                 .transaction
                 .query(&statement, &[])
@@ -238,121 +292,37 @@ impl Table<'_> {
         Ok(count)
     }
 
-    async fn run(&self, statement: &str, doing: &str) -> Result<u64, LoadError> {
-        self.transaction
-            .execute(statement, &[])
+    /// Runs a statement without parameters, in one round trip; gives the number of rows.
+    pub(super) async fn run(&self, statement: &str, doing: &str) -> Result<u64, LoadError> {
+        let messages = self
+            .transaction
+            .simple_query(statement)
             .await
-            .map_err(self.failed(doing))
+            .map_err(self.failed(doing))?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        Ok(rows.sum())
     }
 
-    fn failed(&self, doing: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {
+    pub(super) fn failed(&self, doing: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {
         LoadError::at(format!("load {}: {doing}", self.mapping.table.name))
     }
 }
 
-/// Deletes what is gone from the tables of a resource, last table first; refuses what the guard does not allow.
-pub(super) async fn prune(
-    transaction: &Transaction<'_>,
-    books: Books<'_>,
-    guard: Option<PruneConfig>,
-    merged: &mut Merged,
-) -> Result<(), LoadError> {
-    let is_proof = merged.manifest.is_proof();
-    for MergedTable {
-        mapping,
-        counts,
-        keyless,
-    } in merged.tables.iter_mut().rev()
-    {
-        let reasons: &[Gone] = match (is_proof, *keyless) {
-            // Some record could not be told by its key: what seems absent may be it.
-            (_, true) => &[Gone::OutOfScope],
-            (true, false) => &[Gone::OutOfScope, Gone::Absent],
-            (false, false) => &[Gone::OutOfScope, Gone::Orphaned],
-        };
-        let table = Table::new(transaction, books, mapping);
-        table.delete(reasons, guard, counts, is_proof).await?;
-    }
-    Ok(())
-}
-
-/// Deletes rows of a table whose reference left its table (`within`).
-pub(super) async fn leave(
-    transaction: &Transaction<'_>,
-    books: Books<'_>,
-    guard: Option<PruneConfig>,
-    mapping: &Mapping,
-    counts: &mut TableCounts,
-) -> Result<(), LoadError> {
-    let table = Table::new(transaction, books, mapping);
-    table.delete(&[Gone::Outside], guard, counts, false).await
-}
-
 impl<'a> Table<'a> {
-    fn new(transaction: &'a Transaction<'a>, books: Books<'a>, mapping: &'a Mapping) -> Self {
+    pub(super) fn new(
+        transaction: &'a Transaction<'a>,
+        books: Books<'a>,
+        mapping: &'a Mapping,
+    ) -> Self {
         Self {
             transaction,
             books,
             statements: Statements::new(mapping, books.schema),
             mapping,
         }
-    }
-
-    /// Deletes rows for these reasons, all of them or none.
-    async fn delete(
-        &self,
-        reasons: &[Gone],
-        guard: Option<PruneConfig>,
-        counts: &mut TableCounts,
-        settles_candidates: bool,
-    ) -> Result<(), LoadError> {
-        let started = Instant::now();
-        self.transaction
-            .batch_execute(&self.statements.create_gone())
-            .await
-            .map_err(self.failed("list what is gone"))?;
-        let mut gone = 0;
-        for statement in reasons
-            .iter()
-            .filter_map(|reason| self.statements.collect_gone(*reason, self.books.schema))
-        {
-            gone += self.run(&statement, "find what is gone").await?;
-        }
-        // What went in this load already counts too.
-        let all = gone + counts.deleted;
-        let refused = gone > 0
-            && match guard {
-                Some(guard) if all > guard.min_rows => {
-                    all > allowed(guard, self.count().await? + counts.deleted)
-                }
-                _ => false,
-            };
-        if settles_candidates {
-            self.books
-                .drop_candidates(self.transaction, self.mapping)
-                .await?;
-        }
-        if refused {
-            counts.refused += gone;
-            self.books
-                .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
-                .await?;
-        } else if gone > 0 {
-            counts.deleted += self
-                .run(&self.statements.delete_gone(), "delete what is gone")
-                .await?;
-        }
-        counts.duration_ms += millis(started);
-        Ok(())
-    }
-
-    async fn count(&self) -> Result<u64, LoadError> {
-        let row = self
-            .transaction
-            .query_one(&self.statements.count_target(), &[])
-            .await
-            .map_err(self.failed("count the table"))?;
-        Ok(unsigned(row.get(0)))
     }
 }
 
@@ -384,23 +354,10 @@ pub(super) async fn dangling(
     Ok(counts.into())
 }
 
-/// How many rows may go from a table of so many.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a fraction of a row count; a row more or less does not matter"
-)]
-fn allowed(guard: PruneConfig, rows: u64) -> u64 {
-    guard
-        .min_rows
-        .max((rows as f64 * guard.max_fraction) as u64)
-}
-
-fn unsigned(count: i64) -> u64 {
+pub(super) fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-fn millis(started: Instant) -> u64 {
+pub(super) fn millis(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,33 +7,41 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::config::{Source, Where};
-use crate::pointer::Pointer;
 use crate::template::{Template, Values};
 use crate::walk::{Slots, Walker};
 
 use super::cell::{CellType, Misfit};
 use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
+use super::known::{Known, Verdict};
 use super::mapping::Mapping;
 
 /// COPY data is handed on in pieces of about this size.
 const CHUNK: usize = 256 << 10;
+/// Unfit records are handed on when there are so many.
+const MANY_UNFIT: usize = 1000;
+/// What a staged row has before its columns: the count of fields, its position, its state.
+const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 
 /// Makes the rows of one table.
 pub(super) struct TableDecoder {
     columns: Vec<Column>,
     key: Vec<usize>,
-    cursor: Option<usize>,
     conditions: Vec<Condition>,
     explode: Option<Explode>,
     data: Vec<u8>,
+    unfit: Vec<Unfit>,
+    order: KeyOrder,
+    /// The rows that the table has, if they are compared on the way.
+    known: Option<Known>,
     pub(super) seen: TableSeen,
-    pub(super) order: KeyOrder,
 }
 
 struct Column {
     name: String,
     pointer: String,
     cell: CellType,
+    is_key: bool,
+    is_cursor: bool,
     not_null: bool,
     from: From,
 }
@@ -57,10 +65,10 @@ struct Explode {
 
 /// Whether keys come strictly ascending or descending: then none repeats, and no dedupe is needed.
 #[derive(Default)]
-pub(super) struct KeyOrder {
+struct KeyOrder {
     last: Option<i64>,
     descending: Option<bool>,
-    pub(super) broken: bool,
+    broken: bool,
 }
 
 impl KeyOrder {
@@ -88,35 +96,49 @@ pub(super) struct Place<'p> {
     pub(super) position: i64,
 }
 
-/// Nobody takes the chunks any more: the load has failed on the other side.
-pub(super) struct Abandoned;
+/// Why rows are not made any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nobody takes the chunks any more: the load has failed on the other side.
+    Abandoned,
+    /// The rows do not come in an order in which they can be compared.
+    Incomparable,
+}
 
 impl TableDecoder {
-    pub(super) fn new(mapping: &Mapping, root: &mut Walker) -> Self {
+    /// With `known`, rows that are there already are left out.
+    pub(super) fn new(mapping: &Mapping, root: &mut Walker, known: Option<Known>) -> Self {
         let mut element = Walker::default();
         let exploded = mapping.table.rows.as_ref();
-        let mut slot = |pointer: &Pointer| {
-            if exploded.is_some() {
-                element.add(pointer)
-            } else {
-                root.add(pointer)
-            }
-        };
         let conditions = mapping
             .table
             .conditions
             .iter()
             .map(|Where { pointer, accepted }| Condition {
-                slot: slot(pointer),
+                slot: if exploded.is_some() {
+                    &mut element
+                } else {
+                    &mut *root
+                }
+                .add(pointer),
                 pointer: pointer.to_string(),
                 accepted: accepted.clone(),
             })
             .collect();
         let mut columns = Vec::new();
-        for column in &mapping.columns {
+        for (at, column) in mapping.columns.iter().enumerate() {
             let (from, pointer) = match &column.source {
-                Source::Record(pointer) => (From::Slot(slot(pointer)), pointer.to_string()),
-                Source::Parent(pointer) => (From::ParentSlot(usize::MAX), format!("..{pointer}")),
+                Source::Record(pointer) => {
+                    let walker = if exploded.is_some() {
+                        &mut element
+                    } else {
+                        &mut *root
+                    };
+                    (From::Slot(walker.add(pointer)), pointer.to_string())
+                }
+                Source::Parent(pointer) => {
+                    (From::ParentSlot(root.add(pointer)), format!("..{pointer}"))
+                }
                 Source::Constant(template) => {
                     (From::Constant(template.clone(), None), template.to_string())
                 }
@@ -126,27 +148,25 @@ impl TableDecoder {
                 name: column.name.clone(),
                 pointer,
                 cell: column.cell,
+                is_key: mapping.key.contains(&at),
+                is_cursor: mapping.cursor == Some(at),
                 not_null: column.not_null,
                 from,
             });
         }
-        for (column, mapped) in columns.iter_mut().zip(&mapping.columns) {
-            if let Source::Parent(pointer) = &mapped.source {
-                column.from = From::ParentSlot(root.add(pointer));
-            }
-        }
         Self {
             columns,
             key: mapping.key.clone(),
-            cursor: mapping.cursor,
             conditions,
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
                 walker: element,
             }),
             data: Vec::with_capacity(CHUNK * 5 / 4),
-            seen: TableSeen::default(),
+            unfit: Vec::new(),
             order: KeyOrder::default(),
+            known,
+            seen: TableSeen::default(),
         }
     }
 
@@ -164,68 +184,67 @@ impl TableDecoder {
         }
     }
 
+    /// Makes the rows of a record.
     pub(super) fn record(
         &mut self,
         number: usize,
         slots: &Slots<'_>,
         place: &Place<'_>,
         chunks: &mpsc::Sender<Chunk>,
-    ) -> Result<(), Abandoned> {
-        let Some(explode) = self.explode.take() else {
-            self.row(number, slots, slots, place, chunks)?;
-            return self.flush(number, chunks, CHUNK);
-        };
-        let mut result = Ok(());
-        let list = slots[explode.slot].unwrap_or("absent");
-        if list != "null" {
-            let walked = explode.walker.page(list, |index, element| {
-                let place = Place {
-                    element: Some(index),
-                    position: place.position | (position(0, index)),
-                    ..*place
-                };
-                if result.is_ok() {
-                    result = self.row(number, element, slots, &place, chunks);
-                }
-            });
-            if walked.is_err() {
-                self.seen.keyless += 1;
-                let unfit = Unfit {
-                    file: place.file.to_owned(),
-                    record: place.record,
-                    element: None,
-                    key: None,
-                    column: None,
-                    pointer: None,
-                    code: "json",
-                    reason: "the record has no such list".to_owned(),
-                };
-                result = send(
-                    chunks,
-                    Chunk::Unfit {
-                        table: number,
-                        unfit,
-                    },
-                );
-            }
+    ) -> Result<(), Ended> {
+        if let Some(explode) = self.explode.take() {
+            self.elements(&explode, slots, place);
+            self.explode = Some(explode);
+        } else {
+            self.row(slots, slots, place)?;
         }
-        self.explode = Some(explode);
-        result?;
-        self.flush(number, chunks, CHUNK)
+        if self.data.len() >= CHUNK || self.unfit.len() >= MANY_UNFIT {
+            self.flush(number, chunks)?;
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, explode: &Explode, slots: &Slots<'_>, place: &Place<'_>) {
+        let list = slots[explode.slot].unwrap_or("absent");
+        if list == "null" {
+            return;
+        }
+        let walked = explode.walker.page(list, |index, element| {
+            let place = Place {
+                element: Some(index),
+                position: place.position | (position(0, index)),
+                ..*place
+            };
+            // Exploded rows are not compared on the way, so nothing ends here.
+            let _ = self.row(element, slots, &place);
+        });
+        if walked.is_err() {
+            self.seen.keyless += 1;
+            self.unfit.push(Unfit {
+                file: place.file.to_owned(),
+                record: place.record,
+                element: None,
+                key: None,
+                column: None,
+                pointer: None,
+                code: "json",
+                reason: "the record has no such list".to_owned(),
+            });
+        }
     }
 
     fn row(
         &mut self,
-        number: usize,
         slots: &Slots<'_>,
         parent: &Slots<'_>,
         place: &Place<'_>,
-        chunks: &mpsc::Sender<Chunk>,
-    ) -> Result<(), Abandoned> {
-        self.order.see(self.single_key(slots, parent));
+    ) -> Result<(), Ended> {
+        let key = self.single_key(slots, parent);
+        self.order.see(key);
+        let start = self.data.len();
         let (column, pointer, code, misfit) = match self.state(slots) {
             Ok(state) => match self.encode(slots, parent, place.position, state) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.keep(state, key, start),
                 Err((at, code, misfit)) => {
                     let column = &self.columns[at];
                     (
@@ -247,10 +266,7 @@ impl TableDecoder {
         let key_is_known = self
             .encode(slots, parent, place.position, RowState::Quarantined)
             .is_ok();
-        if !key_is_known {
-            self.seen.keyless += 1;
-        }
-        let unfit = Unfit {
+        self.unfit.push(Unfit {
             file: place.file.to_owned(),
             record: place.record,
             element: place.element,
@@ -259,14 +275,54 @@ impl TableDecoder {
             pointer: Some(pointer),
             code,
             reason: misfit.0,
-        };
-        send(
-            chunks,
-            Chunk::Unfit {
-                table: number,
-                unfit,
-            },
-        )
+        });
+        if key_is_known {
+            self.keep(RowState::Quarantined, key, start)
+        } else {
+            self.seen.keyless += 1;
+            Ok(())
+        }
+    }
+
+    /// Counts a row, and takes it back if the table has it as it is.
+    fn keep(&mut self, state: RowState, key: Option<i64>, start: usize) -> Result<(), Ended> {
+        if let Some(known) = &mut self.known {
+            let key = key.ok_or(Ended::Incomparable)?;
+            let row = (state == RowState::InScope).then(|| &self.data[start + HEAD..]);
+            match known.judge(key, row)? {
+                Verdict::Differs => {}
+                Verdict::Same => {
+                    self.data.truncate(start);
+                    self.seen.unchanged += 1;
+                    return Ok(());
+                }
+                Verdict::SameAgain => {
+                    self.data.truncate(start);
+                    return Ok(());
+                }
+            }
+        }
+        match state {
+            RowState::InScope => self.seen.in_scope += 1,
+            RowState::OutOfScope => self.seen.out_of_scope += 1,
+            RowState::Quarantined => self.seen.quarantined += 1,
+        }
+        Ok(())
+    }
+
+    /// Hands on what is left, and tells what was seen.
+    pub(super) fn finish(
+        mut self,
+        number: usize,
+        chunks: &mpsc::Sender<Chunk>,
+    ) -> Result<TableSeen, Ended> {
+        if !self.data.is_empty() || !self.unfit.is_empty() {
+            self.flush(number, chunks)?;
+        }
+        self.seen.compared = self.known.map(Known::finish).transpose()?;
+        // What was compared came in order: what came twice was left out.
+        self.seen.may_repeat = self.order.broken && self.seen.compared.is_none();
+        Ok(self.seen)
     }
 
     /// Whether a record is in scope; the pointer of a condition that finds nothing, as the error.
@@ -296,10 +352,11 @@ impl TableDecoder {
         data.extend_from_slice(&position.to_be_bytes());
         data.extend_from_slice(&2_i32.to_be_bytes());
         data.extend_from_slice(&(state as i16).to_be_bytes());
+        let in_scope = state == RowState::InScope;
         for (at, column) in self.columns.iter().enumerate() {
-            let is_key = self.key.contains(&at);
-            let wanted = is_key || state == RowState::InScope;
-            let raw = if wanted || self.cursor == Some(at) {
+            let is_key = column.is_key;
+            let wanted = is_key || in_scope;
+            let raw = if wanted || column.is_cursor {
                 column.from.raw(slots, parent)
             } else {
                 None
@@ -343,23 +400,14 @@ impl TableDecoder {
             .into()
     }
 
-    pub(super) fn flush(
-        &mut self,
-        number: usize,
-        chunks: &mpsc::Sender<Chunk>,
-        above: usize,
-    ) -> Result<(), Abandoned> {
-        if self.data.is_empty() || self.data.len() < above {
-            return Ok(());
-        }
+    fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>) -> Result<(), Ended> {
         let data = std::mem::replace(&mut self.data, Vec::with_capacity(CHUNK * 5 / 4));
-        send(
-            chunks,
-            Chunk::Rows {
-                table: number,
-                data: Bytes::from(data),
-            },
-        )
+        let chunk = Chunk {
+            table: number,
+            rows: Bytes::from(data),
+            unfit: std::mem::take(&mut self.unfit),
+        };
+        chunks.blocking_send(chunk).map_err(|_| Ended::Abandoned)
     }
 }
 
@@ -371,10 +419,6 @@ impl From {
             Self::Constant(_, value) => value.as_deref(),
         }
     }
-}
-
-fn send(chunks: &mpsc::Sender<Chunk>, chunk: Chunk) -> Result<(), Abandoned> {
-    chunks.blocking_send(chunk).map_err(|_| Abandoned)
 }
 
 /// Whether a record's value is one of the accepted ones.

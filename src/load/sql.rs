@@ -3,6 +3,10 @@
 //! `target` is a table of the mirror, `staged` the temporary table of the rows that were read (all of
 //! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
 
+mod gone;
+
+pub(super) use gone::Gone;
+
 use crate::database::Quoted;
 
 use super::decode::{ELEMENT_BITS, RowState};
@@ -15,29 +19,6 @@ pub(super) struct Statements<'m> {
     target: String,
     columns: Vec<String>,
     key: Vec<String>,
-}
-
-/// Which rows a delete is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gone {
-    /// Records that fail `where`, or whose reference left (`within`).
-    OutOfScope,
-    /// Rows whose reference left (`within`).
-    Outside,
-    /// Rows that a complete full read did not show.
-    Absent,
-    /// Rows that their parent no longer has.
-    Orphaned,
-}
-
-impl Gone {
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::OutOfScope | Self::Outside => "out of scope",
-            Self::Absent => "absent from a complete full read",
-            Self::Orphaned => "absent from its parent",
-        }
-    }
 }
 
 /// `a.x = b.x AND a.y = b.y`.
@@ -109,6 +90,17 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// Gives the target's rows in the order of the key, as they would be staged.
+    pub(super) fn copy_out(&self, descending: bool) -> String {
+        format!(
+            "COPY (SELECT {} FROM {} ORDER BY {}{}) TO STDOUT (FORMAT binary)",
+            list(&self.columns),
+            self.target,
+            list(&self.key),
+            if descending { " DESC" } else { "" }
+        )
+    }
+
     /// Fills the staged table of a `select` block.
     pub(super) fn insert_selected(&self, query: &str) -> String {
         format!(
@@ -129,10 +121,6 @@ impl<'m> Statements<'m> {
             self.staged(),
             joined(&self.key, " OR ", |column| format!("{column} IS NULL"))
         )
-    }
-
-    pub(super) fn analyze(&self) -> String {
-        format!("ANALYZE {} ({})", self.staged(), list(&self.key))
     }
 
     /// Keeps the newest row of every key: by cursor, then by when it was received.
@@ -216,8 +204,9 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// An expression.
     pub(super) fn is_empty(&self) -> String {
-        format!("SELECT NOT EXISTS (SELECT FROM {})", self.target)
+        format!("NOT EXISTS (SELECT FROM {})", self.target)
     }
 
     pub(super) fn count_target(&self) -> String {
@@ -232,24 +221,17 @@ impl<'m> Statements<'m> {
     }
 
     /// The rows that are new or differ. Joining first leaves the rest untouched and unlocked.
-    pub(super) fn create_diff(&self, target_is_empty: bool) -> String {
-        let diff = self.diff();
-        let staged = self.staged();
-        let in_scope = RowState::InScope as i16;
-        if target_is_empty {
-            return format!(
-                "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
-                 FROM {staged} WHERE staged_state = {in_scope}",
-                list(&self.columns)
-            );
-        }
+    pub(super) fn create_diff(&self) -> String {
         format!(
-            "CREATE TEMPORARY TABLE {diff} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
-             FROM {staged} AS s LEFT JOIN {} AS t ON {} \
-             WHERE s.staged_state = {in_scope} AND (t.{first} IS NULL OR {})",
+            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
+             FROM {} AS s LEFT JOIN {} AS t ON {} \
+             WHERE s.staged_state = {} AND (t.{first} IS NULL OR {})",
+            self.diff(),
             of("s", &self.columns),
+            self.staged(),
             self.target,
             same("t", "s", &self.key),
+            RowState::InScope as i16,
             self.differs(),
             first = self.key[0],
         )
@@ -311,40 +293,69 @@ impl<'m> Statements<'m> {
         format!("ROW({}) IS DISTINCT FROM ROW({})", side("s"), side("t"))
     }
 
-    /// For each foreign key out: takes rows without a parent out of the diff, and tells them.
-    pub(super) fn take_orphans(&self) -> Vec<(String, String)> {
+    /// For each foreign key out: takes rows without a parent out of the diff (out of what is in scope, if there is no
+    /// diff), and tells them.
+    pub(super) fn take_orphans(&self, has_diff: bool) -> Vec<(String, String)> {
         let key = self.mapping.key_object("d");
+        let take = if has_diff {
+            format!("DELETE FROM {} AS d WHERE ", self.diff())
+        } else {
+            format!(
+                "UPDATE {} AS d SET staged_state = {} WHERE d.staged_state = {} AND ",
+                self.staged(),
+                RowState::Quarantined as i16,
+                RowState::InScope as i16,
+            )
+        };
         self.mapping
             .shape
             .references
             .iter()
             // A reference to the table itself is settled by the insert as a whole.
             .filter(|foreign| {
-                (&foreign.referenced_schema, &foreign.referenced_table) != (&foreign.schema, &foreign.table)
+                (&foreign.referenced_schema, &foreign.referenced_table)
+                    != (&foreign.schema, &foreign.table)
             })
             .map(|foreign| {
-                let columns: Vec<String> = foreign.columns.iter().map(|c| Quoted(c).to_string()).collect();
-                let targets: Vec<String> = foreign.referenced_columns.iter().map(|c| Quoted(c).to_string()).collect();
+                let columns: Vec<String> = foreign
+                    .columns
+                    .iter()
+                    .map(|c| Quoted(c).to_string())
+                    .collect();
+                let targets: Vec<String> = foreign
+                    .referenced_columns
+                    .iter()
+                    .map(|c| Quoted(c).to_string())
+                    .collect();
                 let matching = columns
                     .iter()
                     .zip(&targets)
                     .map(|(column, target)| format!("p.{target} = d.{column}"))
                     .collect::<Vec<_>>()
                     .join(" AND ");
-                let present = joined(&columns, " AND ", |column| format!("d.{column} IS NOT NULL"));
+                let present = joined(&columns, " AND ", |column| {
+                    format!("d.{column} IS NOT NULL")
+                });
                 let statement = format!(
-                    "DELETE FROM {} AS d WHERE {present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
+                    "{take}{present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
                      RETURNING d.staged_position, {key}",
-                    self.diff(),
                     Quoted(&foreign.referenced_schema),
                     Quoted(&foreign.referenced_table),
                 );
-                (format!("{} is not in {}", foreign.columns.join(", "), foreign.referenced_table), statement)
+                (
+                    format!(
+                        "{} is not in {}",
+                        foreign.columns.join(", "),
+                        foreign.referenced_table
+                    ),
+                    statement,
+                )
             })
             .collect()
     }
 
-    pub(super) fn update(&self) -> Option<String> {
+    /// Updates rows that differ; none if there is nothing but the key.
+    pub(super) fn update(&self, has_diff: bool) -> Option<String> {
         let changed: Vec<String> = self
             .columns
             .iter()
@@ -353,7 +364,7 @@ impl<'m> Statements<'m> {
             .collect();
         let mut assignments: Vec<String> = changed
             .iter()
-            .map(|column| format!("{column} = d.{column}"))
+            .map(|column| format!("{column} = s.{column}"))
             .collect();
         if assignments.is_empty() {
             return None;
@@ -361,130 +372,54 @@ impl<'m> Statements<'m> {
         if self.mapping.has_ingested_at() {
             assignments.push(format!("{} = now()", Quoted(INGESTED_AT)));
         }
+        let (from, wanted) = if has_diff {
+            (self.diff(), "NOT s.staged_new".to_owned())
+        } else {
+            let in_scope = RowState::InScope as i16;
+            (
+                self.staged(),
+                format!("s.staged_state = {in_scope} AND {}", self.differs()),
+            )
+        };
         Some(format!(
-            "UPDATE {} AS t SET {} FROM {} AS d WHERE NOT d.staged_new AND {}",
+            "UPDATE {} AS t SET {} FROM {from} AS s WHERE {} AND {wanted}",
             self.target,
             assignments.join(", "),
-            self.diff(),
-            same("t", "d", &self.key)
+            same("t", "s", &self.key)
         ))
     }
 
-    pub(super) fn insert(&self) -> String {
+    /// Inserts rows that are new.
+    pub(super) fn insert(&self, has_diff: bool) -> String {
+        let (from, wanted) = if has_diff {
+            (self.diff(), "s.staged_new".to_owned())
+        } else {
+            let there = format!(
+                "SELECT FROM {} AS t WHERE {}",
+                self.target,
+                same("t", "s", &self.key)
+            );
+            let in_scope = RowState::InScope as i16;
+            (
+                self.staged(),
+                format!("s.staged_state = {in_scope} AND NOT EXISTS ({there})"),
+            )
+        };
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_new",
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
             self.target,
-            self.diff(),
             columns = list(&self.columns)
         )
     }
 
-    pub(super) fn create_gone(&self) -> String {
+    /// Fills an empty table with all that is in scope.
+    pub(super) fn insert_all(&self) -> String {
         format!(
-            "DROP TABLE IF EXISTS {gone}; \
-             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
-            list(&self.key),
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
             self.target,
-            gone = self.gone(),
-        )
-    }
-
-    /// Collects keys that are to be deleted. A row that another table still refers to is not among them: with it
-    /// rows would go that no guard has counted.
-    pub(super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
-        let staged = self.staged();
-        let there = format!(
-            "(SELECT FROM {staged} AS s WHERE {})",
-            same("s", "t", &self.key)
-        );
-        let conditions: Vec<String> = match gone {
-            Gone::Outside => self.outside(schema, "t"),
-            Gone::OutOfScope => vec![format!(
-                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
-                RowState::OutOfScope as i16,
-                same("s", "t", &self.key)
-            )],
-            // Rows of a parent that did not fit are not known to be gone.
-            Gone::Absent => vec![format!(
-                "NOT EXISTS {there}{}",
-                self.mapping.table.owner.as_ref().map_or_else(String::new, |owner| {
-                    format!(
-                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{})",
-                        Quoted(&format!("staged_{}", owner.table)),
-                        RowState::Quarantined as i16,
-                        Quoted(owner.target.as_str()),
-                        Quoted(owner.column.as_str()),
-                    )
-                })
-            )],
-            Gone::Orphaned => self
-                .mapping
-                .table
-                .owner
-                .iter()
-                .map(|owner| {
-                    format!(
-                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{}) AND NOT EXISTS {there}",
-                        Quoted(&format!("staged_{}", owner.table)),
-                        RowState::InScope as i16,
-                        Quoted(owner.target.as_str()),
-                        Quoted(owner.column.as_str()),
-                    )
-                })
-                .collect(),
-        };
-        if conditions.is_empty() {
-            return None;
-        }
-        Some(format!(
-            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}){} AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
-            gone.reason(),
-            of("t", &self.key),
-            self.target,
-            conditions.join(" OR "),
-            self.unreferenced(),
-            same("g", "t", &self.key),
-            table = self.gone(),
-        ))
-    }
-
-    fn unreferenced(&self) -> String {
-        self.mapping
-            .shape
-            .referenced_by
-            .iter()
-            .map(|foreign| {
-                let matching = foreign
-                    .columns
-                    .iter()
-                    .zip(&foreign.referenced_columns)
-                    .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
-                    .collect::<Vec<_>>()
-                    .join(" AND ");
-                format!(
-                    " AND NOT EXISTS (SELECT FROM {}.{} AS r WHERE {matching})",
-                    Quoted(&foreign.schema),
-                    Quoted(&foreign.table)
-                )
-            })
-            .collect()
-    }
-
-    pub(super) fn delete_gone(&self) -> String {
-        format!(
-            "DELETE FROM {} AS t USING {} AS g WHERE {}",
-            self.target,
-            self.gone(),
-            same("t", "g", &self.key)
-        )
-    }
-
-    /// Keys and reasons of the gone rows, for the candidates of a refused delete.
-    pub(super) fn gone_keys(&self) -> String {
-        format!(
-            "SELECT gone_reason, {} FROM {} AS g",
-            self.mapping.key_object("g"),
-            self.gone()
+            self.staged(),
+            RowState::InScope as i16,
+            columns = list(&self.columns)
         )
     }
 }

@@ -1,17 +1,22 @@
 //! Decoded rows → temporary tables: the reading thread runs ahead of the COPY through a bounded channel.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
-use crate::staging::StagedResource;
+use crate::name::Name;
+use crate::staging::{Mode, PageEntry, Run, StagedResource, StagingError};
 use crate::template::Values;
 
-use super::decode::{Chosen, Chunk, Decoded, Decoder, Unfit};
+use super::cell::CellType;
+use super::decode::{Chosen, Chunk, Decoded, Decoder, Stopped, Unfit};
 use super::error::LoadError;
+use super::known::Known;
 use super::mapping::Mapping;
 use super::sql::Statements;
 
@@ -19,89 +24,332 @@ use super::sql::Statements;
 const AHEAD: usize = 4;
 /// Unfit records that are written to the quarantine at once.
 const QUARANTINE_BATCH: usize = 1000;
+/// Rows of the table that are handed to the comparison at once, and how many such batches may wait.
+const KNOWN_BATCH: usize = 512;
+const KNOWN_AHEAD: usize = 2;
+/// Bytes of rows that differ, and unfit records, that a comparison keeps in memory until it has ended.
+const MAX_DIFFERING: usize = 8 << 20;
 
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// Unfit records of one batch: the table's place in the list, and the record.
-pub(super) type UnfitRows = Vec<(usize, Unfit)>;
+/// A resource that is being read, ahead of its turn.
+pub(super) struct Reading {
+    pub(super) staged: Arc<StagedResource>,
+    /// None if its rows are to be compared first.
+    decoding: Option<Decoding>,
+}
 
-/// Fills the staged tables of `mappings` (all fed by records) and gives what was seen; with `chosen`, of those
-/// records only.
-/// Unfit records go to `quarantine` in batches.
+/// Pages that a thread of their own makes rows of.
+struct Decoding {
+    chunks: mpsc::Receiver<Chunk>,
+    reader: JoinHandle<Result<Decoded, Stopped>>,
+}
+
+impl Decoding {
+    fn start(
+        staged: &Arc<StagedResource>,
+        chosen: Option<Chosen>,
+        mappings: &[&Mapping],
+        scope: &Values,
+    ) -> Self {
+        let (sender, chunks) = mpsc::channel(AHEAD);
+        let decoder = Decoder::new(mappings, scope, sender, None);
+        let staged = Arc::clone(staged);
+        let reader = tokio::task::spawn_blocking(move || {
+            decoder.run(&staged, staged.pages(), chosen.as_ref())
+        });
+        Self { chunks, reader }
+    }
+}
+
+/// What is known of the tables of a resource.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// Some table has no rows.
+    pub(super) is_empty: bool,
+    /// Some table has records in quarantine, which the keys of this read may settle.
+    pub(super) is_quarantined: bool,
+}
+
+/// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
+/// compared with those of its table. What is dropped stops.
+pub(super) fn read_ahead(
+    run: &Run,
+    resource: &Name,
+    mappings: &[Mapping],
+    scope: &Values,
+    told: Told,
+) -> JoinHandle<Result<Reading, LoadError>> {
+    let (run, resource, scope) = (run.clone(), resource.clone(), scope.clone());
+    let mappings = mappings.to_vec();
+    tokio::spawn(async move {
+        let opening = tokio::task::spawn_blocking(move || match run.staged(&resource)? {
+            Some(staged) => Ok(staged),
+            None => Err(StagingError::NoRun(format!(
+                "{} has no final pages of {resource}; extract it again",
+                run.id()
+            ))),
+        });
+        let staged = Arc::new(opening.await.map_err(|_| LoadError::Thread)??);
+        // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
+        let manifest = staged.manifest();
+        let is_compared = manifest.mode == Mode::Full
+            && !told.is_empty
+            && (manifest.is_proof() || !told.is_quarantined)
+            && is_comparable(&mappings);
+        let decoding =
+            (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
+        Ok(Reading { staged, decoding })
+    })
+}
+
+/// The mappings that are fed by records.
+pub(super) fn fed(mappings: &[Mapping]) -> Vec<&Mapping> {
+    let is_fed = |mapping: &&Mapping| mapping.table.select.is_none();
+    mappings.iter().filter(is_fed).collect()
+}
+
+/// Makes and fills the staged tables of `mappings` (all fed by records) and gives what was seen: a table whose rows were
+/// compared may have none, if there is nothing to stage. Unfit records go to `quarantine` in
+/// batches, with the table's place in the list.
 pub(super) async fn fill(
     transaction: &Transaction<'_>,
-    staged: StagedResource,
-    chosen: Option<Chosen>,
+    reading: Reading,
     mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
-    mut quarantine: impl AsyncFnMut(UnfitRows) -> Result<(), LoadError>,
+    mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Decoded, LoadError> {
-    let (sender, mut chunks) = mpsc::channel(AHEAD);
-    let decoder = Decoder::new(mappings, scope, sender);
-    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, chosen.as_ref()));
-    let copies: Vec<String> = mappings
-        .iter()
-        .map(|mapping| Statements::new(mapping, schema).copy_staged())
-        .collect();
-    let mut unfit: UnfitRows = Vec::new();
-    let mut next = chunks.recv().await;
-    while let Some(chunk) = next.take() {
-        match chunk {
-            Chunk::Unfit { table, unfit: row } => {
-                unfit.push((table, row));
-                if unfit.len() >= QUARANTINE_BATCH {
-                    quarantine(std::mem::take(&mut unfit)).await?;
-                }
-                next = chunks.recv().await;
-            }
-            Chunk::Rows { table, data } => {
-                let doing = || format!("take the rows of {}", mappings[table].table.name);
-                let sink = transaction
-                    .copy_in::<_, Bytes>(&copies[table])
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                let mut sink = pin!(sink);
-                sink.feed(Bytes::from_static(COPY_HEADER))
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                let mut data = Some(data);
-                while let Some(rows) = data.take() {
-                    sink.send(rows).await.map_err(LoadError::at(doing()))?;
-                    next = chunks.recv().await;
-                    while unfit.len() < QUARANTINE_BATCH {
-                        match next.take() {
-                            Some(Chunk::Unfit { table, unfit: row }) => {
-                                unfit.push((table, row));
-                                next = chunks.recv().await;
-                            }
-                            other => {
-                                next = other;
-                                break;
-                            }
-                        }
-                    }
-                    match next.take() {
-                        Some(Chunk::Rows {
-                            table: same,
-                            data: rows,
-                        }) if same == table => data = Some(rows),
-                        other => next = other,
-                    }
-                }
-                sink.send(Bytes::from_static(COPY_TRAILER))
-                    .await
-                    .map_err(LoadError::at(doing()))?;
-                sink.finish().await.map_err(LoadError::at(doing()))?;
-                if unfit.len() >= QUARANTINE_BATCH {
-                    quarantine(std::mem::take(&mut unfit)).await?;
-                }
-            }
+    let Reading { staged, decoding } = reading;
+    if let (None, [mapping]) = (&decoding, mappings) {
+        let compared = compare(
+            transaction,
+            &staged,
+            mapping,
+            schema,
+            scope,
+            &mut quarantine,
+        );
+        if let Some(decoded) = compared.await? {
+            return Ok(decoded);
         }
     }
-    if !unfit.is_empty() {
-        quarantine(unfit).await?;
+    for mapping in mappings {
+        create_staged(transaction, mapping, schema).await?;
     }
-    Ok(reader.await.map_err(|_| LoadError::Thread)??)
+    let decoding = decoding.unwrap_or_else(|| Decoding::start(&staged, None, mappings, scope));
+    finish(transaction, decoding, mappings, schema, quarantine).await
+}
+
+/// As [`fill`], with these records only, of which none goes to quarantine.
+pub(super) async fn fill_chosen(
+    transaction: &Transaction<'_>,
+    staged: StagedResource,
+    chosen: Chosen,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+) -> Result<(), LoadError> {
+    let decoding = Decoding::start(&Arc::new(staged), Some(chosen), &[mapping], scope);
+    finish(transaction, decoding, &[mapping], schema, async |_, _| {
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+async fn finish(
+    transaction: &Transaction<'_>,
+    decoding: Decoding,
+    mappings: &[&Mapping],
+    schema: &str,
+    quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Decoded, LoadError> {
+    let Decoding { chunks, reader } = decoding;
+    copy(transaction, chunks, mappings, schema, quarantine).await?;
+    match reader.await.map_err(|_| LoadError::Thread)? {
+        Ok(decoded) => Ok(decoded),
+        Err(Stopped::Staging(error)) => Err(error.into()),
+        // Nothing was compared, and every chunk was taken.
+        Err(Stopped::Incomparable | Stopped::Abandoned | Stopped::Thread) => Err(LoadError::Thread),
+    }
+}
+
+/// Makes the table that rows are staged in.
+pub(super) async fn create_staged(
+    transaction: &Transaction<'_>,
+    mapping: &Mapping,
+    schema: &str,
+) -> Result<(), LoadError> {
+    transaction
+        .batch_execute(&Statements::new(mapping, schema).create_staged())
+        .await
+        .map_err(LoadError::at(format!(
+            "make a temporary table like {}",
+            mapping.table.name
+        )))
+}
+
+/// Copies chunks into the staged tables until there are no more.
+async fn copy(
+    transaction: &Transaction<'_>,
+    mut chunks: mpsc::Receiver<Chunk>,
+    mappings: &[&Mapping],
+    schema: &str,
+    mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let mut next = chunks.recv().await;
+    while let Some(first) = next.take() {
+        let table = first.table;
+        let doing = || format!("take the rows of {}", mappings[table].table.name);
+        let statement = Statements::new(mappings[table], schema).copy_staged();
+        let sink = transaction
+            .copy_in::<_, Bytes>(&statement)
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let mut sink = pin!(sink);
+        sink.feed(Bytes::from_static(COPY_HEADER))
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let mut unfit = Vec::new();
+        let mut chunk = Some(first);
+        while let Some(Chunk {
+            rows, unfit: more, ..
+        }) = chunk.take()
+        {
+            if !rows.is_empty() {
+                sink.send(rows).await.map_err(LoadError::at(doing()))?;
+            }
+            unfit.extend(more);
+            next = chunks.recv().await;
+            chunk = next.take_if(|next| next.table == table && unfit.len() < QUARANTINE_BATCH);
+        }
+        sink.send(Bytes::from_static(COPY_TRAILER))
+            .await
+            .map_err(LoadError::at(doing()))?;
+        sink.finish().await.map_err(LoadError::at(doing()))?;
+        if !unfit.is_empty() {
+            quarantine(table, unfit).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a full read of this table can be compared on the way: its staged rows are needed by nobody else, and its key
+/// is a whole number.
+fn is_comparable(mappings: &[Mapping]) -> bool {
+    let [mapping] = mappings else {
+        return false;
+    };
+    let table = &mapping.table;
+    let is_plain = table.select.is_none()
+        && table.rows.is_none()
+        && table.owner.is_none()
+        && table.within.is_empty();
+    let is_whole = |at: &usize| {
+        matches!(
+            mapping.columns[*at].cell,
+            CellType::Int2 | CellType::Int4 | CellType::Int8
+        )
+    };
+    is_plain && mapping.key.len() == 1 && mapping.key.iter().all(is_whole)
+}
+
+/// The pages as they were asked for: those of the same moment are received in any order.
+fn in_order(staged: &StagedResource) -> Vec<&PageEntry> {
+    let mut pages: Vec<&PageEntry> = staged.pages().iter().collect();
+    pages.sort_by_key(|page| (&page.slice, page.page));
+    pages
+}
+
+/// The order of the records, as far as a page tells. Slices have an order of their own each.
+fn is_descending(page: &PageEntry) -> Option<bool> {
+    if page.slice.is_some() {
+        return None;
+    }
+    let (first, last) = page.first_id.zip(page.last_id)?;
+    (first != last).then_some(last < first)
+}
+
+/// Fills the staged table of `mapping` with the rows that the table does not have as they are: both are read in the
+/// order of the key and compared on the way. None if that cannot be done: then nothing was staged. The staged table is
+/// made only if there is something to stage.
+async fn compare(
+    transaction: &Transaction<'_>,
+    staged: &Arc<StagedResource>,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+    quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Option<Decoded>, LoadError> {
+    let Some(descending) = in_order(staged)
+        .first()
+        .and_then(|page| is_descending(page))
+    else {
+        return Ok(None);
+    };
+    let doing = || format!("read the rows of {}", mapping.table.name);
+    let statement = Statements::new(mapping, schema).copy_out(descending);
+    let known_rows = transaction
+        .copy_out(&statement)
+        .await
+        .map_err(LoadError::at(doing()))?;
+    let known_rows = Box::pin(known_rows);
+    let (known, batches) = mpsc::channel(KNOWN_AHEAD);
+    let (sender, mut chunks) = mpsc::channel(AHEAD);
+    let decoder = Decoder::new(
+        &[mapping],
+        scope,
+        sender,
+        Some(Known::new(mapping, descending, batches)),
+    );
+    let staged = Arc::clone(staged);
+    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, in_order(&staged), None));
+    // A task of its own runs beside the connection's, without waking another thread for every few rows.
+    let hand_over = tokio::spawn(async move {
+        let mut known_rows = known_rows.chunks(KNOWN_BATCH);
+        while let Some(batch) = known_rows.next().await {
+            let batch: Vec<Bytes> = batch.into_iter().collect::<Result<_, _>>()?;
+            if known.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    // The session is busy with the rows of the table: what differs waits.
+    let mut gathered = Some(Vec::new());
+    let mut bytes = 0;
+    while let Some(chunk) = chunks.recv().await {
+        bytes += chunk.rows.len() + chunk.unfit.len() * size_of::<Unfit>();
+        if bytes > MAX_DIFFERING {
+            chunks.close();
+            gathered = None;
+        }
+        if let Some(gathered) = &mut gathered {
+            gathered.push(chunk);
+        }
+    }
+    let handed_over = hand_over.await.map_err(|_| LoadError::Thread)?;
+    handed_over.map_err(LoadError::at(doing()))?;
+    let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
+        Ok(decoded) => decoded,
+        Err(Stopped::Staging(error)) => return Err(error.into()),
+        Err(Stopped::Incomparable) => return Ok(None),
+        Err(Stopped::Abandoned | Stopped::Thread) => return Err(LoadError::Thread),
+    };
+    let Some(gathered) = gathered else {
+        return Ok(None);
+    };
+    if gathered.is_empty() {
+        return Ok(Some(decoded));
+    }
+    create_staged(transaction, mapping, schema).await?;
+    let (sender, chunks) = mpsc::channel(gathered.len());
+    for chunk in gathered {
+        sender.try_send(chunk).map_err(|_| LoadError::Thread)?;
+    }
+    drop(sender);
+    copy(transaction, chunks, &[mapping], schema, quarantine).await?;
+    Ok(Some(decoded))
 }

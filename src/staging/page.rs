@@ -231,15 +231,13 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
             files::io_error("read", &path, error)
         }
     })?;
-    body.clear();
     let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
-    // The journal may lie: no more memory is taken in advance than pages are known to need.
-    body.reserve(expected.min(64 << 20));
     // One byte more than announced tells a longer file without reading it all.
     let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
         .take(page.bytes.saturating_add(1));
-    match gunzip.read_to_end(body) {
-        Ok(_) => {}
+    // The journal may lie: no more memory is taken in advance than pages are known to need.
+    match read_whole(&mut gunzip, body, expected.min(64 << 20)) {
+        Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             return Err(broken("the file is cut off"));
         }
@@ -258,6 +256,23 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
             "the content is not what was received (its checksum differs)",
         ));
     }
+    Ok(())
+}
+
+/// Reads to the end, in large strides as far as `expected`.
+fn read_whole(reader: &mut impl Read, body: &mut Vec<u8>, expected: usize) -> std::io::Result<()> {
+    body.resize(expected, 0);
+    let mut length = 0;
+    while length < expected {
+        match reader.read(&mut body[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    body.truncate(length);
+    reader.read_to_end(body)?;
     Ok(())
 }
 

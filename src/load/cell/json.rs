@@ -8,10 +8,10 @@ const MAX_DEPTH: usize = 512;
 /// PostgreSQL's numeric ends somewhere behind this.
 const MAX_DIGITS: usize = 1000;
 
-/// Appends the text of a JSON string. PostgreSQL has no NUL in text.
+/// Appends the text of a JSON string. PostgreSQL has no NUL in text, and JSON none that is not escaped.
 pub(super) fn text(raw: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     with_text(raw, "a text", |text| {
-        if text.contains('\0') {
+        if text.len() + 2 < raw.len() && text.contains('\0') {
             return Err("the text holds a NUL character, which PostgreSQL cannot store".to_owned());
         }
         out.extend_from_slice(text.as_bytes());

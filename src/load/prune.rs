@@ -1,0 +1,171 @@
+//! What is gone from a table: listed, held against the guard, and deleted, when every resource of the run is in.
+
+use std::time::Instant;
+
+use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use crate::config::PruneConfig;
+
+use super::before::Before;
+use super::books::Books;
+use super::counts::TableCounts;
+use super::error::LoadError;
+use super::known::Compared;
+use super::mapping::Mapping;
+use super::merge::{Merged, MergedTable, Table, millis, unsigned};
+use super::sql::Gone;
+
+impl MergedTable {
+    /// Why rows may be gone from it.
+    fn reasons(&self, is_proof: bool) -> Vec<Gone> {
+        let mut reasons = Vec::new();
+        if self.was_empty {
+            return reasons;
+        }
+        if self.counts.out_of_scope > 0 {
+            reasons.push(Gone::OutOfScope);
+        }
+        let is_none_absent = (self.compared.as_ref()).is_some_and(|seen| seen.absent.is_empty());
+        match (is_proof, self.keyless) {
+            // Some record could not be told by its key: what seems absent may be it.
+            (_, true) => {}
+            (true, false) if is_none_absent => {}
+            (true, false) => reasons.push(Gone::Absent),
+            (false, false) if self.mapping.table.owner.is_none() => {}
+            (false, false) => reasons.push(Gone::Orphaned),
+        }
+        reasons
+    }
+}
+
+/// Whether [`prune`] has anything to do.
+pub(super) fn has_prune(merged: &Merged, before: &Before) -> bool {
+    let is_proof = merged.manifest.is_proof();
+    merged.tables.iter().any(|table| {
+        (is_proof && before.refused.contains(&table.mapping.table.name))
+            || !table.reasons(is_proof).is_empty()
+    })
+}
+
+/// Deletes what is gone from the tables of a resource, last table first; refuses what the guard does not allow.
+pub(super) async fn prune(
+    transaction: &Transaction<'_>,
+    books: Books<'_>,
+    guard: Option<PruneConfig>,
+    merged: &mut Merged,
+    before: &Before,
+) -> Result<(), LoadError> {
+    let is_proof = merged.manifest.is_proof();
+    for merged in merged.tables.iter_mut().rev() {
+        let mapping = &merged.mapping;
+        if is_proof && before.refused.contains(&mapping.table.name) {
+            books.drop_candidates(transaction, mapping).await?;
+        }
+        let reasons = merged.reasons(is_proof);
+        let compared = merged.compared.as_ref();
+        Table::new(transaction, books, mapping)
+            .delete(&reasons, compared, guard, &mut merged.counts)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Deletes rows of a table whose reference left its table (`within`).
+pub(super) async fn leave(
+    transaction: &Transaction<'_>,
+    books: Books<'_>,
+    guard: Option<PruneConfig>,
+    mapping: &Mapping,
+    counts: &mut TableCounts,
+) -> Result<(), LoadError> {
+    let table = Table::new(transaction, books, mapping);
+    table.delete(&[Gone::Outside], None, guard, counts).await
+}
+
+impl Table<'_> {
+    /// Deletes rows for these reasons, all of them or none.
+    async fn delete(
+        &self,
+        reasons: &[Gone],
+        compared: Option<&Compared>,
+        guard: Option<PruneConfig>,
+        counts: &mut TableCounts,
+    ) -> Result<(), LoadError> {
+        let started = Instant::now();
+        let mut gone = 0;
+        let mut is_listed = false;
+        for reason in reasons {
+            let known = compared
+                .filter(|_| *reason == Gone::Absent)
+                .map(|compared| compared.absent.as_slice());
+            let statement = match known {
+                Some(_) => Some(self.statements.collect_absent()),
+                None => self.statements.collect_gone(*reason, self.books.schema),
+            };
+            let Some(statement) = statement else {
+                continue;
+            };
+            if !std::mem::replace(&mut is_listed, true) {
+                self.transaction
+                    .batch_execute(&self.statements.create_gone())
+                    .await
+                    .map_err(self.failed("list what is gone"))?;
+            }
+            let parameters: &[&(dyn ToSql + Sync)] = match &known {
+                Some(keys) => &[keys],
+                None => &[],
+            };
+            gone += self
+                .transaction
+                .execute(&statement, parameters)
+                .await
+                .map_err(self.failed("find what is gone"))?;
+        }
+        // What went in this load already counts too.
+        let all = gone + counts.deleted;
+        let refused = gone > 0
+            && match (guard, compared) {
+                (Some(guard), _) if all <= guard.min_rows => false,
+                (Some(guard), Some(compared)) => {
+                    all > allowed(guard, compared.rows + counts.inserted)
+                }
+                (Some(guard), None) => all > allowed(guard, self.count().await? + counts.deleted),
+                (None, _) => false,
+            };
+        if refused {
+            counts.refused += gone;
+            self.books
+                .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
+                .await?;
+        } else if gone > 0 {
+            counts.deleted += self
+                .run(&self.statements.delete_gone(), "delete what is gone")
+                .await?;
+        }
+        counts.duration_ms += millis(started);
+        Ok(())
+    }
+
+    async fn count(&self) -> Result<u64, LoadError> {
+        let row = self
+            .transaction
+            .query_one(&self.statements.count_target(), &[])
+            .await
+            .map_err(self.failed("count the table"))?;
+        Ok(unsigned(row.get(0)))
+    }
+}
+
+/// How many rows may go from a table of so many.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a fraction of a row count; a row more or less does not matter"
+)]
+fn allowed(guard: PruneConfig, rows: u64) -> u64 {
+    guard
+        .min_rows
+        .max((rows as f64 * guard.max_fraction) as u64)
+}

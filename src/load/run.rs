@@ -1,0 +1,390 @@
+//! The load of one run, phase by phase, in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::task::JoinHandle;
+use tokio_postgres::Transaction;
+use tracing::{info, warn};
+
+use crate::config::{Config, Derive, PruneConfig};
+use crate::database::Quoted;
+use crate::name::Name;
+use crate::report::chain;
+use crate::staging::Run;
+
+use super::before::Before;
+use super::books::{self, Books};
+use super::counts::TableCounts;
+use super::error::LoadError;
+use super::mapping::Mapping;
+use super::merge::{self, Merged};
+use super::stage::{self, Reading, Told};
+use super::{LoadedRun, Options, dependents, heal, prune};
+
+/// A run on its way into the mirror.
+pub(super) struct RunLoad<'l> {
+    config: &'l Config,
+    schema: &'l str,
+    mappings: &'l [Mapping],
+    run: &'l Run,
+    /// What is to be loaded.
+    resources: &'l [Name],
+    /// All that is staged.
+    runs: &'l [Run],
+    guard: Option<PruneConfig>,
+    merged: BTreeMap<Name, Merged>,
+    /// Resources that failed, and those that wait with them.
+    unloaded: BTreeSet<Name>,
+    before: Before,
+    /// Tables with rows that have waited for a parent.
+    healed: BTreeSet<Name>,
+    /// Tables with new rows.
+    grown: BTreeSet<Name>,
+    loaded: LoadedRun,
+}
+
+/// The next resource, which is read while the server is busy with the one before.
+struct Next {
+    resource: Name,
+    reading: JoinHandle<Result<Reading, LoadError>>,
+}
+
+impl<'l> RunLoad<'l> {
+    pub(super) fn new(
+        config: &'l Config,
+        options: &'l Options,
+        mappings: &'l [Mapping],
+        run: &'l Run,
+        resources: &'l [Name],
+        runs: &'l [Run],
+    ) -> Self {
+        Self {
+            config,
+            schema: options.schema.as_str(),
+            mappings,
+            run,
+            resources,
+            runs,
+            guard: (!options.allow_prune).then_some(config.prune),
+            merged: BTreeMap::new(),
+            unloaded: BTreeSet::new(),
+            before: Before::default(),
+            healed: BTreeSet::new(),
+            grown: BTreeSet::new(),
+            loaded: LoadedRun {
+                run_id: run.id().clone(),
+                tables: Vec::new(),
+                failed: Vec::new(),
+                derives_failed: Vec::new(),
+            },
+        }
+    }
+
+    /// Does all of it; whoever calls commits.
+    pub(super) async fn all(
+        mut self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<LoadedRun, LoadError> {
+        // Private tables and sorts of the load; the statements in sql/ name mirror tables without a schema.
+        transaction
+            .batch_execute(&format!(
+                "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
+                Quoted(self.schema)
+            ))
+            .await
+            .map_err(LoadError::at("set up the transaction"))?;
+        Books::note_run(transaction, self.run).await?;
+        self.merge(transaction).await?;
+        self.prune(transaction).await?;
+        self.leave(transaction).await?;
+        self.derive(transaction).await?;
+        self.note(transaction).await?;
+        Ok(self.loaded)
+    }
+
+    fn books<'b>(&self, resource: &'b Name) -> Books<'b>
+    where
+        'l: 'b,
+    {
+        Books {
+            schema: self.schema,
+            run: self.run,
+            resource,
+        }
+    }
+
+    /// What is to be loaded, in the order of the configuration.
+    fn order(&self) -> Vec<&'l Name> {
+        let names = self.config.resources.iter().map(|resource| &resource.name);
+        names.filter(|name| self.resources.contains(name)).collect()
+    }
+
+    fn mappings_of(&self, resource: &Name) -> Vec<Mapping> {
+        let of = |mapping: &&Mapping| mapping.table.from == *resource;
+        self.mappings.iter().filter(of).cloned().collect()
+    }
+
+    async fn merge(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
+        let order = self.order();
+        let mut place = 0;
+        let mut next = None;
+        for resource in &self.config.resources {
+            let name = &resource.name;
+            let mappings = self.mappings_of(name);
+            for mapping in &mappings {
+                self.heal(transaction, mapping).await?;
+            }
+            if !self.resources.contains(name) {
+                continue;
+            }
+            place += 1;
+            let reading = match next.take() {
+                Some(Next { resource, reading }) if resource == *name => reading,
+                _ => self.read_ahead(name, &mappings),
+            };
+            if self.unloaded.contains(name) {
+                self.loaded.failed.push((name.clone(), LoadError::Waits));
+                continue;
+            }
+            if let Some(name) = order.get(place) {
+                next = Some(Next {
+                    resource: (*name).clone(),
+                    reading: self.read_ahead(name, &self.mappings_of(name)),
+                });
+            }
+            self.merge_resource(transaction, name, mappings, reading)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn read_ahead(
+        &self,
+        resource: &Name,
+        mappings: &[Mapping],
+    ) -> JoinHandle<Result<Reading, LoadError>> {
+        let is_among = |names: &BTreeSet<Name>| {
+            mappings
+                .iter()
+                .any(|mapping| names.contains(&mapping.table.name))
+        };
+        let told = Told {
+            is_empty: is_among(&self.before.empty),
+            is_quarantined: is_among(&self.before.quarantined),
+        };
+        stage::read_ahead(self.run, resource, mappings, &self.config.scope, told)
+    }
+
+    async fn merge_resource(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        name: &Name,
+        mappings: Vec<Mapping>,
+        reading: JoinHandle<Result<Reading, LoadError>>,
+    ) -> Result<(), LoadError> {
+        let books = self.books(name);
+        let merged = match reading.await.map_err(|_| LoadError::Thread)? {
+            Ok(reading) => {
+                let savepoint = savepoint(transaction, "resource").await?;
+                let scope = &self.config.scope;
+                let merged = merge::merge(
+                    &savepoint,
+                    books,
+                    scope,
+                    reading,
+                    mappings,
+                    &self.before,
+                    &self.healed,
+                )
+                .await;
+                settle(savepoint, merged).await?
+            }
+            Err(error) => Err(error),
+        };
+        match merged {
+            Ok(merged) => {
+                for table in &merged.tables {
+                    let name = &table.mapping.table.name;
+                    if table.counts.inserted > 0 {
+                        self.grown.insert(name.clone());
+                    }
+                }
+                self.merged.insert(name.clone(), merged);
+            }
+            Err(error) => {
+                self.loaded.failed.push((name.clone(), error));
+                self.unloaded.insert(name.clone());
+                self.unloaded = dependents(self.mappings, std::mem::take(&mut self.unloaded));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the orphans of a table again if new parents have come. One that fails does not stop the load: they wait on.
+    async fn heal(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        mapping: &Mapping,
+    ) -> Result<(), LoadError> {
+        let name = &mapping.table.name;
+        let mut parents = mapping.shape.references.iter();
+        if !self.before.orphaned.contains(name)
+            || !parents.any(|foreign| self.grown.contains(foreign.referenced_table.as_str()))
+        {
+            return Ok(());
+        }
+        let savepoint = savepoint(transaction, "heal").await?;
+        let scope = &self.config.scope;
+        let healed = heal::heal(&savepoint, self.schema, scope, mapping, self.runs).await;
+        match settle(savepoint, healed).await? {
+            Ok(0) => {}
+            Ok(healed) => {
+                self.healed.insert(name.clone());
+                let mut counts = TableCounts::new(name.clone());
+                info!(table = %counts.name, "{healed} rows that waited for a parent came in");
+                counts.staged = healed;
+                counts.inserted = healed;
+                self.loaded.tables.push(counts);
+            }
+            Err(error) => {
+                warn!(table = %name, "rows that wait for a parent wait on: {}", chain(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what is gone, last resource first: rows go before those that they refer to.
+    async fn prune(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        for name in self.order().into_iter().rev() {
+            let books = self.books(name);
+            let Some(resource) = self.merged.get_mut(name) else {
+                continue;
+            };
+            if !prune::has_prune(resource, &self.before) {
+                continue;
+            }
+            let savepoint = savepoint(transaction, "prune").await?;
+            let pruned = prune::prune(&savepoint, books, self.guard, resource, &self.before).await;
+            if let Err(error) = settle(savepoint, pruned).await? {
+                warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+                self.merged.remove(name);
+                self.loaded.failed.push((name.clone(), error));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is within another table follows it, whether its own resource was read or not; first table first, since
+    /// a row that goes can be the reference of the next.
+    async fn leave(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        let is_within = |mapping: &&Mapping| !mapping.table.within.is_empty();
+        for mapping in self.mappings.iter().filter(is_within) {
+            let name = &mapping.table.from;
+            let books = self.books(name);
+            let mut unread = TableCounts::new(mapping.table.name.clone());
+            let tables = self.merged.get_mut(name).map(|merged| &mut merged.tables);
+            let counts = tables
+                .and_then(|tables| {
+                    let is_same = |table: &&mut merge::MergedTable| {
+                        table.mapping.table.name == mapping.table.name
+                    };
+                    tables.iter_mut().find(is_same)
+                })
+                .map_or(&mut unread, |table| &mut table.counts);
+            let savepoint = savepoint(transaction, "leave").await?;
+            let left = prune::leave(&savepoint, books, self.guard, mapping, counts).await;
+            if let Err(error) = settle(savepoint, left).await? {
+                self.merged.remove(name);
+                self.loaded.failed.push((name.clone(), error));
+            } else if unread.deleted > 0 || unread.refused > 0 {
+                self.loaded.tables.push(unread);
+            }
+        }
+        Ok(())
+    }
+
+    async fn derive(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        let tables = self.merged.values().flat_map(|resource| &resource.tables);
+        let touched: BTreeSet<&Name> = tables.map(|table| &table.mapping.table.name).collect();
+        let is_due = |derive: &&Derive| {
+            derive.after.is_empty() || derive.after.iter().any(|table| touched.contains(table))
+        };
+        for derive in self.config.derives.iter().filter(is_due) {
+            let savepoint = savepoint(transaction, "derive").await?;
+            let derived = savepoint
+                .batch_execute(&derive.sql.text)
+                .await
+                .map_err(LoadError::at(format!("run {}", derive.sql.name)));
+            if let Err(error) = settle(savepoint, derived).await? {
+                self.loaded
+                    .derives_failed
+                    .push((derive.name.clone(), error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the books.
+    async fn note(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        let tables = self.merged.values().flat_map(|resource| &resource.tables);
+        let changed: BTreeSet<Name> = tables
+            .filter(|table| table.counts.changed() > 0)
+            .map(|table| table.counts.name.clone())
+            .collect();
+        let note = books::prepare_note(transaction).await?;
+        for name in self.order() {
+            let Some(resource) = self.merged.remove(name) else {
+                continue;
+            };
+            let books = self.books(name);
+            let hash = self.run.manifest_hash(name)?;
+            let mut tables = Vec::new();
+            for table in resource.tables {
+                let dangling =
+                    merge::dangling(transaction, books, &table.mapping, &changed).await?;
+                tables.push((table.counts, dangling));
+            }
+            books
+                .note_load(transaction, &note, &resource.manifest, &hash, &tables)
+                .await?;
+            let counts = tables.into_iter().map(|(counts, _)| counts);
+            self.loaded.tables.extend(counts);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what was done since the savepoint, or takes it back. The outer error is that of a lost connection.
+async fn settle<T>(
+    savepoint: Transaction<'_>,
+    done: Result<T, LoadError>,
+) -> Result<Result<T, LoadError>, LoadError> {
+    match done {
+        Ok(done) => {
+            savepoint
+                .commit()
+                .await
+                .map_err(LoadError::at("release a savepoint"))?;
+            Ok(Ok(done))
+        }
+        Err(error) if error.is_connection_lost() => Err(error),
+        Err(error) => {
+            savepoint
+                .rollback()
+                .await
+                .map_err(LoadError::at("roll back to a savepoint"))?;
+            Ok(Err(error))
+        }
+    }
+}
+
+async fn savepoint<'t>(
+    transaction: &'t mut Transaction<'_>,
+    name: &str,
+) -> Result<Transaction<'t>, LoadError> {
+    transaction
+        .savepoint(name)
+        .await
+        .map_err(LoadError::at("set a savepoint"))
+}

@@ -1,0 +1,153 @@
+//! The statements about rows that are gone.
+
+use crate::database::Quoted;
+
+use super::super::decode::RowState;
+use super::{Statements, list, of, same};
+
+/// Which rows a delete is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Gone {
+    /// Records that fail `where`, or whose reference left (`within`).
+    OutOfScope,
+    /// Rows whose reference left (`within`).
+    Outside,
+    /// Rows that a complete full read did not show.
+    Absent,
+    /// Rows that their parent no longer has.
+    Orphaned,
+}
+
+impl Gone {
+    pub(in super::super) fn reason(self) -> &'static str {
+        match self {
+            Self::OutOfScope | Self::Outside => "out of scope",
+            Self::Absent => "absent from a complete full read",
+            Self::Orphaned => "absent from its parent",
+        }
+    }
+}
+
+impl Statements<'_> {
+    pub(in super::super) fn create_gone(&self) -> String {
+        format!(
+            "DROP TABLE IF EXISTS {gone}; \
+             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
+            list(&self.key),
+            self.target,
+            gone = self.gone(),
+        )
+    }
+
+    /// Collects keys that are to be deleted. A row that another table still refers to is not among them: with it
+    /// rows would go that no guard has counted.
+    pub(in super::super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
+        let staged = self.staged();
+        let there = format!(
+            "(SELECT FROM {staged} AS s WHERE {})",
+            same("s", "t", &self.key)
+        );
+        let conditions: Vec<String> = match gone {
+            Gone::Outside => self.outside(schema, "t"),
+            Gone::OutOfScope => vec![format!(
+                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
+                RowState::OutOfScope as i16,
+                same("s", "t", &self.key)
+            )],
+            // Rows of a parent that did not fit are not known to be gone.
+            Gone::Absent => vec![format!(
+                "NOT EXISTS {there}{}",
+                self.mapping.table.owner.as_ref().map_or_else(String::new, |owner| {
+                    format!(
+                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{})",
+                        Quoted(&format!("staged_{}", owner.table)),
+                        RowState::Quarantined as i16,
+                        Quoted(owner.target.as_str()),
+                        Quoted(owner.column.as_str()),
+                    )
+                })
+            )],
+            Gone::Orphaned => self
+                .mapping
+                .table
+                .owner
+                .iter()
+                .map(|owner| {
+                    format!(
+                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{}) AND NOT EXISTS {there}",
+                        Quoted(&format!("staged_{}", owner.table)),
+                        RowState::InScope as i16,
+                        Quoted(owner.target.as_str()),
+                        Quoted(owner.column.as_str()),
+                    )
+                })
+                .collect(),
+        };
+        if conditions.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}){} AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
+            gone.reason(),
+            of("t", &self.key),
+            self.target,
+            conditions.join(" OR "),
+            self.unreferenced(),
+            same("g", "t", &self.key),
+            table = self.gone(),
+        ))
+    }
+
+    /// Collects keys (the parameter) that a comparison has found to be absent.
+    pub(in super::super) fn collect_absent(&self) -> String {
+        format!(
+            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE t.{} = ANY ($1::bigint[]){}",
+            self.gone(),
+            Gone::Absent.reason(),
+            of("t", &self.key),
+            self.target,
+            self.key[0],
+            self.unreferenced(),
+        )
+    }
+
+    fn unreferenced(&self) -> String {
+        self.mapping
+            .shape
+            .referenced_by
+            .iter()
+            .map(|foreign| {
+                let matching = foreign
+                    .columns
+                    .iter()
+                    .zip(&foreign.referenced_columns)
+                    .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
+                    .collect::<Vec<_>>()
+                    .join(" AND ");
+                format!(
+                    " AND NOT EXISTS (SELECT FROM {}.{} AS r WHERE {matching})",
+                    Quoted(&foreign.schema),
+                    Quoted(&foreign.table)
+                )
+            })
+            .collect()
+    }
+
+    pub(in super::super) fn delete_gone(&self) -> String {
+        format!(
+            "DELETE FROM {} AS t USING {} AS g WHERE {}",
+            self.target,
+            self.gone(),
+            same("t", "g", &self.key)
+        )
+    }
+
+    /// Keys and reasons of the gone rows, for the candidates of a refused delete.
+    pub(in super::super) fn gone_keys(&self) -> String {
+        format!(
+            "SELECT gone_reason, {} FROM {} AS g",
+            self.mapping.key_object("g"),
+            self.gone()
+        )
+    }
+}
