@@ -179,6 +179,8 @@ fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) ->
                     + jiff::SignedDuration::from_secs(i64::try_from(index ^ 1).unwrap()),
                 server_date: None,
                 duration_ms: 1,
+                per_page: None,
+                attempts: 1,
                 replaces: None,
             };
             let body = format!("[{}]", records.join(","));
