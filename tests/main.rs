@@ -30,6 +30,9 @@ mod resume;
 /// `run` as a service.
 mod watch;
 
+/// What differs between two schemas, or the mirror and a run.
+mod diff;
+
 /// Old runs that nobody needs any more.
 mod gc;
 
