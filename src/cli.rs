@@ -125,6 +125,12 @@ Examples:
 A and B are schemas, `live` (the mirror), or runs: a run's id, a day (its newest run), `latest`, or a path. A run is loaded
 with all before it into a schema of its own, which is dropped at the end. Values of columns are shown with --show-values only.")]
     Diff(DiffArgs),
+    /// Where a row comes from: its run, request, page and record, and each column's place in it
+    #[command(after_help = "\
+Examples:
+  cursus explain users 12345
+  cursus explain campus_projects campus_id=1,project_id=42 --json")]
+    Explain(ExplainArgs),
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
@@ -279,6 +285,17 @@ pub(crate) struct DiffArgs {
     /// Show what rows held before and after, which can be personal
     #[arg(long)]
     pub(crate) show_values: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The table
+    pub(crate) table: String,
+    /// The row's key: `12345`, or `campus_id=1,project_id=42`
+    pub(crate) key: String,
+    /// In this schema instead of the configured one
+    #[arg(long)]
+    pub(crate) schema: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

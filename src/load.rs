@@ -14,6 +14,7 @@ mod heal;
 mod known;
 mod mapping;
 mod merge;
+mod origin;
 mod pages;
 mod pending;
 mod prune;
@@ -38,6 +39,7 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
+pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
 pub use pending::{Pending, pending};
 
 use run::RunLoad;

@@ -33,6 +33,9 @@ mod watch;
 /// What differs between two schemas, or the mirror and a run.
 mod diff;
 
+/// Where rows come from.
+mod explain;
+
 /// Old runs that nobody needs any more.
 mod gc;
 
