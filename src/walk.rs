@@ -27,6 +27,38 @@ struct Node {
     /// Slots of values inside this one.
     below: Vec<usize>,
     children: Vec<(String, Node)>,
+    /// The slot that tells whether this value is there, and whether it is an object; of values that pointers pass through.
+    marker: Option<usize>,
+}
+
+/// What a marker says of a value that is there.
+const THERE: &str = "";
+const OBJECT: &str = "{";
+
+/// Where a pointer ends, and what it passes through: tells a key that is absent from one that is null.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    passed: Vec<usize>,
+    slot: usize,
+}
+
+impl Place {
+    /// Whether the record has such a value, if only a null.
+    pub(crate) fn is_there(&self, slots: &Slots<'_>) -> bool {
+        slots[self.slot].is_some()
+    }
+
+    /// Whether an object on the way lacks the key; a null on the way, or anything else, lacks nothing.
+    pub(crate) fn is_absent(&self, slots: &Slots<'_>) -> bool {
+        for passed in &self.passed {
+            match slots[*passed] {
+                None => return true,
+                Some(OBJECT) => {}
+                Some(_) => return false,
+            }
+        }
+        slots[self.slot].is_none()
+    }
 }
 
 impl Node {
@@ -36,6 +68,21 @@ impl Node {
         };
         let (_, child) = self.children.iter().find(|(key, _)| key == first)?;
         child.slot_of(rest)
+    }
+
+    /// The marker of the node at these tokens; `next` becomes one if it has none.
+    fn mark(&mut self, tokens: &[String], next: usize) -> usize {
+        let Some((first, rest)) = tokens.split_first() else {
+            return *self.marker.get_or_insert(next);
+        };
+        let Some((_, child)) = self.children.iter_mut().find(|(key, _)| key == first) else {
+            return next;
+        };
+        let marker = child.mark(rest, next);
+        if marker == next {
+            self.below.push(next);
+        }
+        marker
     }
 }
 
@@ -65,6 +112,22 @@ impl Walker {
         node.wanted_by.push(self.slots);
         self.slots += 1;
         self.slots - 1
+    }
+
+    /// The place of a pointer that was added.
+    pub(crate) fn place(&mut self, pointer: &Pointer) -> Place {
+        let slot = self.add(pointer);
+        let mut passed = Vec::new();
+        for length in 1..pointer.tokens().len() {
+            let tokens = &pointer.tokens()[..length];
+            let next = self.slots;
+            let marker = self.root.mark(tokens, next);
+            if marker == next {
+                self.slots += 1;
+            }
+            passed.push(marker);
+        }
+        Place { passed, slot }
     }
 
     /// Walks a page: a JSON array of records. `each` gets every record's index and values.
@@ -162,6 +225,9 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let children = &self.node.children;
+        if let Some(marker) = self.node.marker {
+            self.slots[marker] = Some(OBJECT);
+        }
         // Records of a page have their keys in the same order, so the next child is the best guess.
         let mut guess = 0;
         while let Some(found) = map.next_key_seed(Key { children, guess })? {
@@ -173,6 +239,9 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
             // Of a key that is there twice, the last one counts with all that is in it.
             for slot in &children[child].1.below {
                 self.slots[*slot] = None;
+            }
+            if let Some(marker) = children[child].1.marker {
+                self.slots[marker] = Some(THERE);
             }
             map.next_value_seed(Value {
                 node: &children[child].1,
@@ -306,6 +375,32 @@ mod tests {
                 }
             }).unwrap();
             prop_assert_eq!(seen, records.len());
+        }
+
+        #[test]
+        fn an_absent_key_is_told_from_a_null(records in prop::collection::vec(json(), 0..4), pointer in pointer()) {
+            let mut walker = Walker::default();
+            let place = walker.place(&pointer);
+            let text = serde_json::to_string(&records).unwrap();
+            walker.page(&text, |index, slots| {
+                // The first step that leads nowhere, from an object or from something else.
+                let mut value = &records[usize::try_from(index).unwrap()];
+                let mut absent = false;
+                for (at, token) in pointer.tokens().iter().enumerate() {
+                    let step = Pointer::parse(&format!("/{token}")).unwrap();
+                    match step.find(value) {
+                        Some(inner) => value = inner,
+                        None => {
+                            absent = value.is_object() || at == 0;
+                            break;
+                        }
+                    }
+                }
+                if !value.is_array() {
+                    assert_eq!(place.is_absent(slots), absent, "{pointer} in {text}");
+                }
+                assert_eq!(place.is_there(slots), pointer.find(&records[usize::try_from(index).unwrap()]).is_some());
+            }).unwrap();
         }
 
         #[test]

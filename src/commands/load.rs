@@ -8,7 +8,7 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
+use crate::load::{Drift, LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
@@ -29,6 +29,8 @@ pub(super) struct Outcome {
     pub(super) exit: Exit,
     pub(super) runs: Vec<String>,
     pub(super) errors: Vec<String>,
+    /// What has changed in the shape of the records.
+    pub(super) drift: Vec<Drift>,
 }
 
 impl Choice {
@@ -94,6 +96,7 @@ pub(super) async fn run(
         runs: outcome.runs,
         tables: sums,
         errors: outcome.errors,
+        drift: outcome.drift,
     };
     if global.json {
         super::print_json(&report);
@@ -107,6 +110,9 @@ pub(super) async fn run(
             ""
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
+    }
+    for drift in &report.drift {
+        super::eprint_line(&format!("drift: {drift}"));
     }
     for error in &report.errors {
         super::eprint_line(&format!("error: {error}"));
@@ -149,6 +155,7 @@ pub(super) async fn pending_runs(
         exit: Exit::Done,
         runs: Vec::new(),
         errors: Vec::new(),
+        drift: Vec::new(),
     };
     let mut failed: BTreeSet<Name> = BTreeSet::new();
     for Pending { run, resources } in waiting {
@@ -264,6 +271,7 @@ async fn waiting(
 
 impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
+        self.drift.extend(loaded.drift.iter().cloned());
         if !loaded.tables.is_empty() {
             self.runs.push(run.id().to_string());
         }
