@@ -60,3 +60,6 @@ mod usage;
 /// What people read.
 mod commands;
 mod completeness;
+
+/// Deltas, their windows and their cursor.
+mod deltas;
