@@ -283,6 +283,8 @@ pub struct Loaded<'a> {
     pub seq: u64,
     /// The number of the full one's run.
     pub full_seq: Option<u64>,
+    /// The number of the newest run before which another one is missing.
+    pub gap_seq: Option<u64>,
 }
 
 /// Resources whose past a database does not have and staging cannot give any more, with the reason.
@@ -299,11 +301,12 @@ pub fn must_be_full<'a>(
             loaded(&resource.name).is_some_and(|known| {
                 let has_it = known.full_seq.is_some_and(|seq| seq >= full.seq)
                     && full.run_id.as_str() <= known.run_id;
-                full.seq <= known.seq && !has_it
+                let has_gap = known.gap_seq > known.full_seq;
+                full.seq <= known.seq && (!has_it || has_gap)
             })
         })
     };
-    let reason = "the database lacks the last full read";
+    let reason = "the database lacks the last full read, or a read after it";
     (config.resources.iter().filter(lacks))
         .map(|resource| (resource.name.clone(), reason.to_owned()))
         .collect()

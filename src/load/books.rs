@@ -32,6 +32,8 @@ pub struct LoadedResource {
     pub manifest_hash: String,
     /// The newest complete full read that was loaded, by number.
     pub full_seq: Option<u64>,
+    /// The newest run whose delta began after all that was known before: a run between them was never loaded.
+    pub gap_seq: Option<u64>,
 }
 
 /// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
@@ -45,8 +47,11 @@ pub async fn loaded(
         .query(
             "SELECT resource, table_name, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
              (array_agg(manifest_hash ORDER BY seq DESC, id DESC))[1], \
-             max(seq) FILTER (WHERE mode = 'full' AND state = 'complete') \
-             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource, table_name",
+             max(seq) FILTER (WHERE mode = 'full' AND state = 'complete'), \
+             max(seq) FILTER (WHERE window_start > known AND cursor > known) \
+             FROM (SELECT *, max(cursor) OVER (PARTITION BY resource, table_name ORDER BY seq, id \
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS known \
+                   FROM pipeline.load WHERE schema_name = $1) AS loads GROUP BY resource, table_name",
             &[&schema],
         )
         .await
@@ -60,6 +65,7 @@ pub async fn loaded(
                 seq: number(row.get(3)),
                 manifest_hash: row.get(4),
                 full_seq: row.get::<_, Option<i64>>(5).map(number),
+                gap_seq: row.get::<_, Option<i64>>(6).map(number),
             };
             ((row.get(0), row.get(1)), loaded)
         })
@@ -68,10 +74,12 @@ pub async fn loaded(
     for resource in &config.resources {
         let mut furthest: Option<LoadedResource> = None;
         let mut full_seq = Some(u64::MAX);
+        let mut gap_seq = None;
         for table in config.tables_of(&resource.name) {
             let key = (resource.name.to_string(), table.name.to_string());
             let table = tables.remove(&key);
             full_seq = full_seq.min(table.as_ref().and_then(|table| table.full_seq));
+            gap_seq = gap_seq.max(table.as_ref().and_then(|table| table.gap_seq));
             furthest = match (furthest, table) {
                 (Some(a), Some(b)) => Some(if b.seq > a.seq { b } else { a }),
                 (a, b) => a.or(b),
@@ -82,6 +90,7 @@ pub async fn loaded(
                 resource.name.clone(),
                 LoadedResource {
                     full_seq,
+                    gap_seq,
                     ..furthest
                 },
             );
