@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use self::allowance::{Allowance, Used};
+pub use self::allowance::Allowance;
 use self::look::{Correction, Look, corrected, look, tell};
 pub(crate) use self::turn::{Handshake, Turn};
 

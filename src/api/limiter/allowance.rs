@@ -8,9 +8,6 @@ use tokio::time::Instant;
 use super::{Denied, Head, LEDGER_PATIENCE, Limiter, Shared};
 use crate::api::windows::Rules;
 
-/// Groups of hits: how long before now they were sent, and how many; oldest first.
-pub type Used = Vec<(Duration, u64)>;
-
 /// How many hits a key has, and what it has used of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Allowance {
@@ -22,8 +19,8 @@ pub struct Allowance {
     pub left: u64,
     /// How long what was sent counts.
     pub hour: Duration,
-    /// Those that still count.
-    pub used: Used,
+    /// Groups of hits that still count: when they were sent, before now, and how many; oldest first.
+    pub used: Vec<(Duration, u64)>,
 }
 
 impl Allowance {
@@ -90,6 +87,9 @@ impl Limiter {
         })
     }
 }
+
+/// See [`Allowance::used`].
+type Used = Vec<(Duration, u64)>;
 
 impl Shared {
     /// The rules, what was sent in this hour, and the room that is left; None: another process holds the ledger.
