@@ -18,7 +18,9 @@ pub(super) async fn run(
     command: &StageCommand,
 ) -> Result<Exit, Failure> {
     match command {
-        StageCommand::Ls { run: None, .. } => Ok(ls::runs(global, &settings.staging.runs()?)),
+        StageCommand::Ls { run: None, .. } => {
+            Ok(ls::runs(global, &settings.staging.runs_in_full()?))
+        }
         StageCommand::Ls {
             run: Some(run),
             resource: None,
