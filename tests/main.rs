@@ -21,6 +21,9 @@ mod staging;
 /// Staged runs into the mirror, by every way.
 mod loading;
 
+/// The staged runs once more.
+mod replay;
+
 /// What a run will cost.
 mod plan;
 
