@@ -83,7 +83,7 @@ Examples:
   cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
 RUN is a run's id, a day (its newest run), `latest`, or a path.")]
     Load(LoadArgs),
-    /// Load the staged runs once more, in order, beside the mirror or to rebuild it (needs no network)
+    /// Load the staged runs once more, beside the mirror or to rebuild it (needs no network)
     #[command(after_help = "\
 Examples:
   cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in a schema of its own

@@ -41,7 +41,7 @@ pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
 pub use pending::{Pending, history, pending};
-pub use replay::{ReplayError, Scope};
+pub use replay::{ReplayError, ReplayScope};
 
 use run::RunLoad;
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{Loader, Options, ReplayError, Scope, TableCounts, history};
+use crate::load::{Loader, Options, ReplayError, ReplayScope, TableCounts, history};
 use crate::name::Name;
 use crate::plan;
 use crate::report::tables_table;
@@ -35,7 +35,7 @@ pub(super) async fn run(
     let chosen = plan::select(config, &arguments.select, &[]).map_err(Failure::usage)?;
     let chosen = chosen.into_iter().map(|resource| resource.name.clone());
     let from = arguments.from.as_ref().and(runs.first());
-    let scope = Scope::new(config, from.map(|run| run.id().to_string()), chosen);
+    let scope = ReplayScope::new(config, from.map(|run| run.id().to_string()), chosen);
     let mut options = Options {
         schema: live.clone(),
         dry_run: false,

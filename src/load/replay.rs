@@ -86,14 +86,14 @@ pub enum ReplayError {
 
 /// What a replay is of.
 #[derive(Clone, Debug)]
-pub struct Scope {
+pub struct ReplayScope {
     /// The run from which on; none: all.
     pub from: Option<String>,
     /// The resources that are replayed.
     pub resources: BTreeSet<Name>,
 }
 
-impl Scope {
+impl ReplayScope {
     /// Those resources and all that their rows refer to: a schema of its own has nothing else.
     pub fn new(
         config: &Config,
@@ -161,7 +161,7 @@ impl<'c> Loader<'c> {
         config: &'c Config,
         mut database: Database,
         options: Options,
-        scope: &Scope,
+        scope: &ReplayScope,
     ) -> Result<Self, ReplayError> {
         let schema = options.schema.as_str();
         if options.schema == config.database.schema {
@@ -208,7 +208,7 @@ impl Loader<'_> {
         let rows = (self.database.client)
             .query(
                 "SELECT table_name, count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held) FROM (\
-                 SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 UNION ALL \
+                 SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL UNION ALL \
                  SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS waits GROUP BY 1 ORDER BY 1",
                 &[&schema],
             )
