@@ -83,6 +83,13 @@ Examples:
   cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
 RUN is a run's id, a day (its newest run), `latest`, or a path.")]
     Load(LoadArgs),
+    /// Load the staged runs once more, beside the mirror or to rebuild it (needs no network)
+    #[command(after_help = "\
+Examples:
+  cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in a schema of its own
+  cursus replay --rebuild                      today's mapping and migrations, applied to all that is staged
+A schema that a replay has made goes on where it ended; any other must be empty. RUN is as for `load`.")]
+    Replay(ReplayArgs),
     /// Extract, then load
     #[command(after_help = "\
 Examples:
@@ -235,6 +242,29 @@ pub(crate) struct LoadArgs {
     /// Into this schema instead of the configured one
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
+    /// Delete without asking the guard
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub(crate) struct ReplayArgs {
+    /// From this run on [default: the first that is staged]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) from: Option<String>,
+    /// Up to this run [default: the last that is staged]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) to: Option<String>,
+    /// Only these resources, and those that their rows refer to
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+    /// Into this schema, which is made
+    #[arg(long, value_name = "SCHEMA", group = "target")]
+    pub(crate) into: Option<String>,
+    /// Into a scratch schema; what differs is then changed in the mirror, in one transaction
+    #[arg(long, group = "target")]
+    pub(crate) rebuild: bool,
     /// Delete without asking the guard
     #[arg(long)]
     pub(crate) allow_prune: bool,

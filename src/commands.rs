@@ -8,6 +8,7 @@ mod init;
 mod load;
 mod migrate;
 mod plan;
+mod replay;
 mod run;
 mod simulate;
 mod sql;
@@ -76,6 +77,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
+        Command::Replay(arguments) => Box::pin(replay::run(global, &settings, arguments)).await,
         Command::Run(arguments) => Box::pin(run::run(global, &settings, arguments)).await,
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,

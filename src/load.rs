@@ -17,6 +17,8 @@ mod merge;
 mod pages;
 mod pending;
 mod prune;
+mod rebuild;
+mod replay;
 mod row;
 mod run;
 mod sql;
@@ -38,7 +40,8 @@ pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use pending::{Pending, pending};
+pub use pending::{Pending, history, pending};
+pub use replay::{ReplayError, ReplayScope};
 
 use run::RunLoad;
 
@@ -108,9 +111,9 @@ impl<'c> Loader<'c> {
         .await
     }
 
-    /// Whether any resource of a run was ever loaded.
-    pub async fn was_loaded(&self, run: &Run) -> Result<bool, LoadError> {
-        books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
+    /// The resources of a run that were ever loaded.
+    pub async fn loaded_from(&self, run: &Run) -> Result<BTreeSet<String>, LoadError> {
+        books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
     }
 
     /// Ends the session, and with it the lock.

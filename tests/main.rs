@@ -21,6 +21,15 @@ mod staging;
 /// Staged runs into the mirror, by every way.
 mod loading;
 
+/// The staged runs once more, and nothing older over what is newer.
+mod replay;
+
+/// The mirror brought to what the staged runs give.
+mod rebuild;
+
+/// Random histories.
+mod histories;
+
 /// What a run will cost.
 mod plan;
 

@@ -1,6 +1,6 @@
 //! The books: the schema `pipeline`, written in the transaction that writes the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio_postgres::types::Type;
@@ -99,20 +99,20 @@ pub async fn loaded(
     Ok(loaded)
 }
 
-/// Whether any resource of a run was ever loaded into a schema.
-pub(super) async fn was_loaded(
+/// The resources of a run that were ever loaded into a schema.
+pub(super) async fn loaded_from(
     client: &impl GenericClient,
     schema: &str,
     run: &Run,
-) -> Result<bool, LoadError> {
-    let row = client
-        .query_one(
-            "SELECT EXISTS (SELECT FROM pipeline.load WHERE schema_name = $1 AND run_id = $2)",
+) -> Result<BTreeSet<String>, LoadError> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT resource FROM pipeline.load WHERE schema_name = $1 AND run_id = $2",
             &[&schema, &run.id().as_str()],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    Ok(row.get(0))
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 const NOTE_LOAD: &str = "

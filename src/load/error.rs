@@ -37,12 +37,14 @@ pub enum LoadError {
     },
     /// The run is older than what is loaded.
     #[error(
-        "the run {run} is older than the last one loaded ({newest}), and older data never overwrites newer; \
-         to look at it, load it into a schema of its own: cursus load {run} --into NAME"
+        "the run {run} is older than the last one loaded for {resource} ({newest}), and older data never overwrites \
+         newer; to see what it gives: cursus replay --to {run} --into NAME"
     )]
     Older {
         /// The run that was asked for.
         run: String,
+        /// What it is too old for.
+        resource: String,
         /// The newest loaded run.
         newest: String,
     },

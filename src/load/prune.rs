@@ -164,7 +164,7 @@ impl Table<'_> {
     clippy::cast_sign_loss,
     reason = "a fraction of a row count; a row more or less does not matter"
 )]
-fn allowed(guard: PruneConfig, rows: u64) -> u64 {
+pub(super) fn allowed(guard: PruneConfig, rows: u64) -> u64 {
     guard
         .min_rows
         .max((rows as f64 * guard.max_fraction) as u64)
