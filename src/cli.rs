@@ -119,6 +119,9 @@ Examples:
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
+    /// Deletes that the guard has held back
+    #[command(subcommand)]
+    Prune(PruneCommand),
     /// Write pipeline.toml and .env to start from
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),
@@ -296,6 +299,39 @@ Examples:
 Whatever its age, a run stays while it holds the newest complete full read of a resource or something read after it,
 while it is not loaded, while quarantine or a held delete refers to it, and if it is the newest.")]
     Gc(GcArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PruneCommand {
+    /// List the sets of rows that are held back, or the keys of one run's
+    #[command(after_help = "\
+Examples:
+  cursus prune ls
+  cursus prune ls 20261123T020000Z | head")]
+    Ls {
+        /// The run
+        run: Option<String>,
+        /// Of this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
+    },
+    /// Delete exactly the rows that were held back, less those that a later load has seen
+    #[command(after_help = "\
+Examples:
+  cursus prune approve latest
+  cursus prune approve 20261123T020000Z --resource users
+
+The approval is kept in the run's directory, and whoever loads the run again honours it. Approve one resource, and the rest waits.")]
+    Approve {
+        /// The run
+        run: String,
+        /// Only of this resource
+        #[arg(long, value_name = "R")]
+        resource: Option<String>,
+        /// In this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

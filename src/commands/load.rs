@@ -274,8 +274,8 @@ impl Outcome {
             if table.refused > 0 {
                 self.exit = self.exit.max(Exit::Refused);
                 self.errors.push(format!(
-                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept, \
-                     listed in pipeline.prune_candidate; if they are to go: cursus load {} --again --allow-prune",
+                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                     `cursus prune ls` lists them; if they are to go: cursus prune approve {}",
                     run.id(),
                     table.name,
                     table.refused,

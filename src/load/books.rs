@@ -106,6 +106,18 @@ pub(super) async fn was_loaded(
     Ok(row.get(0))
 }
 
+/// The number of the newest run that any resource of a schema was loaded from; 0: none.
+pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<u64, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(max(seq), 0) FROM pipeline.load WHERE schema_name = $1",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+}
+
 const NOTE_LOAD: &str = "
     INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
         cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
@@ -337,29 +349,89 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Keeps the keys of a refused delete.
+    /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
+    /// seen.
+    pub(super) async fn drop_seen_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        staged: &str,
+    ) -> Result<(), LoadError> {
+        let key = mapping.key_object("s");
+        let statement = format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
+             AND approved_at IS NULL AND (run_id = $3 OR EXISTS (SELECT FROM {staged} AS s WHERE {key} = c.key))"
+        );
+        transaction
+            .execute(
+                &statement,
+                &[
+                    &self.schema,
+                    &mapping.table.name.as_str(),
+                    &self.run.id().as_str(),
+                ],
+            )
+            .await
+            .map_err(LoadError::at(
+                "settle candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table that were held for this reason.
+    pub(super) async fn drop_candidates_for(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        reason: &str,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 \
+                 AND approved_at IS NULL AND reason = $3",
+                &[&self.schema, &mapping.table.name.as_str(), &reason],
+            )
+            .await
+            .map_err(LoadError::at(
+                "settle candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Keeps the keys of a refused delete, and tells how many were not kept already. They are this run's now, whichever
+    /// run was refused them before.
     pub(super) async fn keep_candidates(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
         gone_keys: &str,
-    ) -> Result<(), LoadError> {
+    ) -> Result<u64, LoadError> {
+        let run = self.run.id().as_str();
+        let table = mapping.table.name.as_str();
+        let doing = "keep candidates in pipeline.prune_candidate";
         transaction
             .execute(
                 &format!(
-                    "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
-                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g ON CONFLICT DO NOTHING"
+                    "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) \
+                     WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id <> $3 AND c.approved_at IS NULL \
+                     AND c.key = g.key"
                 ),
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &mapping.table.name.as_str(),
-                ],
+                &[&self.schema, &table, &run],
             )
             .await
-            .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
-        Ok(())
+            .map_err(LoadError::at(doing))?;
+        transaction
+            .execute(
+                &format!(
+                    "INSERT INTO pipeline.prune_candidate AS c (schema_name, run_id, resource, table_name, reason, key) \
+                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g \
+                     ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
+                     reason = excluded.reason, created_at = now() WHERE c.approved_at IS NOT NULL"
+                ),
+                &[&self.schema, &run, &self.resource.as_str(), &table],
+            )
+            .await
+            .map_err(LoadError::at(doing))
     }
 }
 

@@ -151,6 +151,13 @@ impl Table<'_> {
                 .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
                 .await?;
         }
+        // A complete full read replaces them all when it knows what is gone.
+        if !manifest.is_proof() && situation.before.refused.contains(&self.mapping.table.name) {
+            let staged = self.statements.temporary("staged");
+            self.books
+                .drop_seen_candidates(self.transaction, self.mapping, &staged)
+                .await?;
+        }
         let mut orphans = 0;
         if situation.was_empty {
             orphans = self.take_orphans(decoded, false).await?;

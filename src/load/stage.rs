@@ -68,8 +68,8 @@ impl Decoding {
 pub(super) struct Told {
     /// Some table has no rows.
     pub(super) is_empty: bool,
-    /// Some table has records in quarantine, which the keys of this read may settle.
-    pub(super) is_quarantined: bool,
+    /// Some table has records in quarantine or held deletes, which the keys of this read may settle.
+    pub(super) is_awaited: bool,
 }
 
 /// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
@@ -96,7 +96,7 @@ pub(super) fn read_ahead(
         let manifest = staged.manifest();
         let is_compared = manifest.mode == Mode::Full
             && !told.is_empty
-            && (manifest.is_proof() || !told.is_quarantined)
+            && (manifest.is_proof() || !told.is_awaited)
             && is_comparable(&mappings);
         let decoding =
             (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
