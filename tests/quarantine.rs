@@ -239,3 +239,58 @@ async fn dirt_loads_as_it_is() {
         .await;
     assert_eq!(loaded, colours);
 }
+
+#[tokio::test]
+async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let rows = "SELECT * FROM projects ORDER BY id";
+    let before = workdir.query(rows).await;
+    let mut world = World::of(&good);
+    for project in world.rows("projects").iter_mut().take(30) {
+        project["exam"] = json!("perhaps");
+        project["name"] = json!("Renamed");
+    }
+    world.rows("coalitions")[0]["name"] = json!("Renamed");
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    let ran = workdir.cursus(["run", "--full"]).await.exits(4);
+    for said in [
+        "30 of 60 rows of projects do not fit, more than may wait in quarantine (20)",
+        "exam: ",
+        "such as projects/page-00001.json.gz [",
+        "max_fraction",
+    ] {
+        assert!(ran.stderr.contains(said), "{ran}");
+    }
+    assert!(!ran.stderr.contains("perhaps"), "{ran}");
+    // Nothing of it is kept, and everything else goes on.
+    assert_eq!(workdir.query(rows).await, before);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        0
+    );
+    let renamed = "SELECT count(*) FROM coalitions WHERE name = 'Renamed'";
+    assert_eq!(workdir.number(renamed).await, 1);
+
+    // It waits, and a number for the table alone stops it as soon as there are more.
+    let tables = |budget: &str| {
+        workdir.pipeline(&[(
+            "name = \"projects\"                       #",
+            &format!("name = \"projects\"\nquarantine = {{ {budget} }} #"),
+        )]);
+    };
+    tables("max_rows = 29, max_fraction = 1");
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(4)
+        .says("30 of the rows of projects do not fit, more than may wait in quarantine (29)");
+    tables("max_rows = 30, max_fraction = 0.5");
+    workdir.cursus(["load"]).await.exits(3);
+    let waiting = "SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'projects'";
+    assert_eq!(workdir.number(waiting).await, 30);
+}

@@ -264,6 +264,42 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// Why a load stops: with what is wrong with most of the rows that do not fit, since the books will not tell.
+    pub(super) async fn over_budget(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        unfit: u64,
+        read: Option<u64>,
+    ) -> LoadError {
+        let table = &mapping.table;
+        let most = transaction
+            .query_opt(
+                "SELECT column_name, reason, (array_agg(file || ' [' || record_index || ']' ORDER BY id))[1] \
+                 FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
+                 GROUP BY column_name, reason ORDER BY count(*) DESC, min(id) LIMIT 1",
+                &[&self.schema, &self.run.id().as_str(), &table.name.as_str()],
+            )
+            .await;
+        let why = match most {
+            Ok(Some(row)) => {
+                let column: Option<String> = row.get(0);
+                let column = column.map_or_else(String::new, |column| format!("{column}: "));
+                let (reason, place): (String, String) = (row.get(1), row.get(2));
+                format!("{column}{reason}, such as {place}")
+            }
+            Ok(None) => "unknown".to_owned(),
+            Err(error) => return LoadError::at("read pipeline.quarantine")(error),
+        };
+        LoadError::Budget {
+            table: table.name.to_string(),
+            unfit,
+            read: read.map_or_else(|| "the".to_owned(), |read| read.to_string()),
+            allowed: read.map_or(table.quarantine.max_rows, |read| table.quarantine.of(read)),
+            why,
+        }
+    }
+
     /// Takes out of quarantine what a newer read of the same records settles: a complete full read settles
     /// all of a table, any other read the keys that it shows.
     pub(super) async fn settle_quarantine(
