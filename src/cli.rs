@@ -119,6 +119,9 @@ Examples:
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
+    /// Records that do not fit and wait
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Deletes that the guard has held back
     #[command(subcommand)]
     Prune(PruneCommand),
@@ -299,6 +302,59 @@ Examples:
 Whatever its age, a run stays while it holds the newest complete full read of a resource or something read after it,
 while it is not loaded, while quarantine or a held delete refers to it, and if it is the newest.")]
     Gc(GcArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// What waits, and why; of a table one by one
+    #[command(after_help = "\
+Examples:
+  cursus quarantine ls
+  cursus quarantine ls users              one by one, with their numbers and places
+No value of a record is shown.")]
+    Ls {
+        /// The table
+        table: Option<String>,
+    },
+    /// Print the staged record, with its personal values
+    #[command(after_help = "Example:\n  cursus quarantine show 12 | jq")]
+    Show {
+        /// Its number
+        #[arg(value_name = "NUMBER")]
+        id: i64,
+    },
+    /// Read records again from staging, with today's pipeline.toml and tables
+    #[command(after_help = "\
+Examples:
+  cursus quarantine retry                 all of them
+  cursus quarantine retry --table users
+  cursus quarantine retry 12 13
+
+Exits 3 if some of them wait on. Rows that only lack their parent follow by themselves when it comes.")]
+    Retry {
+        /// Their numbers [default: all]
+        #[arg(value_name = "NUMBER")]
+        ids: Vec<i64>,
+        /// Those of this table
+        #[arg(long, conflicts_with = "ids")]
+        table: Option<String>,
+    },
+    /// Give up on records: they stay in staging and wait no more
+    #[command(after_help = "\
+Examples:
+  cursus quarantine drop 12 13
+  cursus quarantine drop --table users")]
+    Drop {
+        /// Their numbers
+        #[arg(value_name = "NUMBER")]
+        ids: Vec<i64>,
+        /// Those of this table
+        #[arg(long, conflicts_with = "ids")]
+        table: Option<String>,
+        /// All of them
+        #[arg(long, conflicts_with_all = ["ids", "table"])]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod load;
 mod migrate;
 mod plan;
 mod prune;
+mod quarantine;
 mod run;
 mod simulate;
 mod sql;
@@ -84,6 +85,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
         Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,
         Command::Prune(command) => Box::pin(prune::run(global, &settings, command)).await,
+        Command::Quarantine(command) => Box::pin(quarantine::run(global, &settings, command)).await,
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,

@@ -18,6 +18,7 @@ mod merge;
 mod pages;
 mod pending;
 mod prune;
+mod retry;
 mod row;
 mod run;
 mod sql;
@@ -41,6 +42,7 @@ pub use counts::TableCounts;
 pub use error::LoadError;
 pub use mapping::Mapping;
 pub use pending::{Pending, pending};
+pub use retry::{Entry, Retried, drop_entries, entries};
 
 use run::RunLoad;
 
@@ -204,6 +206,46 @@ impl Loader<'_> {
             .await
             .map_err(LoadError::at("commit"))?;
         Ok(Some(approved))
+    }
+}
+
+impl Loader<'_> {
+    /// What waits in quarantine.
+    pub async fn quarantine(&self) -> Result<Vec<Entry>, LoadError> {
+        entries(&self.database.client, self.options.schema.as_str()).await
+    }
+
+    /// Tries entries of quarantine again.
+    pub async fn retry(
+        &mut self,
+        chosen: &BTreeSet<i64>,
+        runs: &[Run],
+    ) -> Result<Retried, LoadError> {
+        let schema = self.options.schema.as_str();
+        let entries = entries(&self.database.client, schema).await?;
+        let Some(newest) = runs.last() else {
+            return Ok(Retried::default());
+        };
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        let load = RunLoad::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest,
+            &[],
+            runs,
+        );
+        let retried = load.retried(&mut transaction, &entries, chosen).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(LoadError::at("commit"))?;
+        Ok(retried)
     }
 }
 

@@ -294,3 +294,97 @@ async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
     let waiting = "SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'projects'";
     assert_eq!(workdir.number(waiting).await, 30);
 }
+
+#[tokio::test]
+async fn what_waits_is_tried_again_with_todays_tables() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let ran = workdir.cursus(["quarantine", "ls"]).await.exits(0);
+    assert_eq!(ran.stdout, "nothing waits in quarantine\n");
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[3];
+    let id = coalition["id"].clone();
+    coalition["score"] = json!("many");
+    coalition["name"] = json!("Renamed");
+    world.rows("coalitions")[4]["user_id"] = json!("nobody");
+    let session = &mut world.rows("projects")[2]["project_sessions"][0];
+    session["solo"] = json!("perhaps");
+    let session = session["id"].clone();
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    workdir.cursus(["run", "--full"]).await.exits(3);
+    workdir.without_api();
+
+    let ran = workdir.cursus(["quarantine", "ls"]).await.exits(0);
+    assert!(
+        ["coalitions", "score", "user_id", "project_sessions", "solo"]
+            .iter()
+            .all(|text| ran.stdout.contains(text)),
+        "{ran}"
+    );
+    assert!(!ran.stdout.contains("many"), "{ran}");
+    let waiting = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    let of = |column: &str| {
+        let entries = waiting.as_array().unwrap();
+        let entry = entries.iter().find(|entry| entry["column"] == column);
+        entry.unwrap()["id"].to_string()
+    };
+    let (score, leader) = (of("score"), of("user_id"));
+    let ran = workdir
+        .cursus(["quarantine", "show", &score])
+        .await
+        .exits(0);
+    let record: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&record["id"], &record["score"]), (&id, &json!("many")));
+    assert!(ran.stderr.contains("score (/score)"), "{ran}");
+    workdir
+        .cursus(["quarantine", "show", "987654"])
+        .await
+        .exits(2);
+    workdir
+        .cursus(["quarantine", "retry", "--table", "coalition"])
+        .await
+        .exits(2)
+        .says("did you mean `coalitions`?");
+
+    // Nothing has changed: they wait on, with their numbers.
+    let report = workdir.json_exits(3, ["quarantine", "retry"]).await;
+    assert_eq!(
+        (&report["tried"], &report["settled"]),
+        (&json!(3), &json!(0))
+    );
+    let attempts = "SELECT attempts FROM pipeline.quarantine";
+    assert_eq!(workdir.column(attempts).await, ["2", "2", "2"]);
+    let entries = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    assert_eq!(entries[0]["id"], waiting[0]["id"]);
+
+    // The tables are made to match: the good row of before is brought up to date, what is new is inserted.
+    workdir
+        .query(&format!(
+            "DELETE FROM project_sessions WHERE id = {session}; \
+             ALTER TABLE coalitions ALTER score TYPE text; ALTER TABLE project_sessions ALTER solo TYPE text"
+        ))
+        .await;
+    // Whatever else of these pages does not fit any more is not asked.
+    let report = workdir.json(["quarantine", "retry", &score]).await;
+    assert_eq!(
+        (&report["settled"], &report["waiting"]),
+        (&json!(1), &json!(0))
+    );
+    let row = format!("SELECT name || ' ' || score FROM coalitions WHERE id = {id}");
+    assert_eq!(workdir.column(&row).await, ["Renamed many"]);
+    let report = workdir.json_exits(3, ["quarantine", "retry"]).await;
+    assert_eq!(
+        (&report["settled"], &report["waiting"]),
+        (&json!(1), &json!(1))
+    );
+    let solo = format!("SELECT solo FROM project_sessions WHERE id = {session}");
+    assert_eq!(workdir.column(&solo).await, ["perhaps"]);
+
+    // The last one is given up.
+    workdir.cursus(["quarantine", "drop"]).await.exits(2);
+    let report = workdir.json(["quarantine", "drop", &leader]).await;
+    assert_eq!(report["dropped"], 1);
+    assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
+}

@@ -285,10 +285,11 @@ impl Outcome {
             if table.quarantined > 0 {
                 self.exit = self.exit.max(Exit::Incomplete);
                 self.errors.push(format!(
-                    "{}, {}: {} rows do not fit and wait; to see why: cursus sql \"SELECT file, record_index, column_name, reason FROM pipeline.quarantine\"",
+                    "{}, {}: {} rows do not fit and wait; to see why: cursus quarantine ls {}",
                     run.id(),
                     table.name,
-                    table.quarantined
+                    table.quarantined,
+                    table.name
                 ));
             }
         }

@@ -141,6 +141,22 @@ struct Situation<'a> {
 }
 
 impl Table<'_> {
+    /// Merges staged rows that were chosen from a run that is merged already.
+    pub(super) async fn merge_again(
+        &self,
+        manifest: &Manifest,
+        decoded: &Decoded,
+    ) -> Result<TableCounts, LoadError> {
+        // The books are settled by whoever has chosen.
+        let situation = Situation {
+            was_empty: false,
+            parent_repeats: false,
+            before: &Before::default(),
+        };
+        let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
+        Ok(counts)
+    }
+
     /// Merges the staged rows; also tells whether keys had more than one version.
     async fn merge(
         &self,

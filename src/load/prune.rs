@@ -91,7 +91,7 @@ pub(super) async fn leave(
 
 impl Table<'_> {
     /// Deletes rows for these reasons, all of them or none.
-    async fn delete(
+    pub(super) async fn delete(
         &self,
         reasons: &[Gone],
         compared: Option<&Compared>,

@@ -19,6 +19,7 @@ use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
+use super::retry::{self, Entry, Retried, Retry};
 use super::stage::{self, Reading, Told};
 use super::{LoadedRun, Options, dependents, heal, prune};
 
@@ -41,8 +42,8 @@ pub(super) struct RunLoad<'l> {
     healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
-    /// Tables that approved deletes were made in.
-    approved: BTreeSet<Name>,
+    /// Tables that were changed apart from the merge: by an approval, or by trying quarantine again.
+    changed_apart: BTreeSet<Name>,
     loaded: LoadedRun,
 }
 
@@ -74,7 +75,7 @@ impl<'l> RunLoad<'l> {
             before: Before::default(),
             healed: BTreeSet::new(),
             grown: BTreeSet::new(),
-            approved: BTreeSet::new(),
+            changed_apart: BTreeSet::new(),
             loaded: LoadedRun {
                 run_id: run.id().clone(),
                 tables: Vec::new(),
@@ -111,6 +112,52 @@ impl<'l> RunLoad<'l> {
         self.honour(transaction, as_of).await?;
         self.derive(transaction).await?;
         Ok(self.loaded)
+    }
+
+    /// Tries entries of quarantine again; whoever calls commits.
+    pub(super) async fn retried(
+        mut self,
+        transaction: &mut Transaction<'_>,
+        entries: &[Entry],
+        chosen: &BTreeSet<i64>,
+    ) -> Result<Retried, LoadError> {
+        self.set_up(transaction).await?;
+        self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
+        let groups = retry::grouped(entries, chosen);
+        let mut retried = Retried::default();
+        for mapping in self.mappings {
+            let name = &mapping.table.name;
+            // Oldest run first: what a newer one holds comes on top.
+            for run in self.runs {
+                let Some(entries) = groups.get(&(run.id().as_str(), name.as_str())) else {
+                    continue;
+                };
+                let again = Retry {
+                    config: self.config,
+                    schema: self.schema,
+                    guard: self.guard,
+                    mapping,
+                    run,
+                };
+                let savepoint = savepoint(transaction, "retry").await?;
+                let done = again.entries(&savepoint, entries).await;
+                match settle(savepoint, done).await? {
+                    Ok(counts) => {
+                        if counts.inserted > 0 {
+                            self.grown.insert(name.clone());
+                        }
+                        self.changed_apart.insert(name.clone());
+                        self.counts_of(name).add(&counts);
+                    }
+                    Err(error) => retried.failed.push((name.clone(), error)),
+                }
+            }
+            self.heal(transaction, mapping).await?;
+        }
+        self.derive(transaction).await?;
+        retried.tables = self.loaded.tables;
+        retried.derives_failed = self.loaded.derives_failed;
+        Ok(retried)
     }
 
     async fn set_up(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
@@ -327,7 +374,7 @@ impl<'l> RunLoad<'l> {
         let run_id = self.run.id().as_str();
         for Honoured { held, counts } in honoured {
             info!(table = %counts.name, run = held.run_id, "{} rows went, as approved", counts.deleted);
-            self.approved.insert(counts.name.clone());
+            self.changed_apart.insert(counts.name.clone());
             let name = counts.name.clone();
             let known = self.counts_of(&name);
             known.add(&counts);
@@ -403,7 +450,7 @@ impl<'l> RunLoad<'l> {
     async fn derive(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
         let tables = self.merged.values().flat_map(|resource| &resource.tables);
         let merged = tables.map(|table| &table.mapping.table.name);
-        let touched: BTreeSet<&Name> = merged.chain(&self.approved).collect();
+        let touched: BTreeSet<&Name> = merged.chain(&self.changed_apart).collect();
         let is_due = |derive: &&Derive| {
             derive.after.is_empty() || derive.after.iter().any(|table| touched.contains(table))
         };

@@ -159,6 +159,26 @@ pub(super) async fn fill_chosen(
     Ok(())
 }
 
+/// As [`fill`], into a table that is made, of one mapping and without a comparison.
+pub(super) async fn fill_all(
+    transaction: &Transaction<'_>,
+    staged: StagedResource,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+    mut quarantine: impl AsyncFnMut(Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Decoded, LoadError> {
+    let decoding = Decoding::start(&Arc::new(staged), None, &[mapping], scope);
+    finish(
+        transaction,
+        decoding,
+        &[mapping],
+        schema,
+        async |_, unfit| quarantine(unfit).await,
+    )
+    .await
+}
+
 async fn finish(
     transaction: &Transaction<'_>,
     decoding: Decoding,
