@@ -388,3 +388,74 @@ async fn what_waits_is_tried_again_with_todays_tables() {
     assert_eq!(report["dropped"], 1);
     assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
 }
+
+#[tokio::test]
+async fn what_is_tried_again_never_overwrites_what_is_newer() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let mut world = World::of(&good);
+    let coalitions = world.rows("coalitions");
+    let mut newer = coalitions[3].clone();
+    let id = newer["id"].clone();
+    newer["name"] = json!("Newer");
+    coalitions[3]["score"] = json!("many");
+    coalitions[3]["name"] = json!("Older");
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    workdir
+        .cursus(["run", "--full", "--select", "coalitions"])
+        .await
+        .exits(3);
+    let waiting = "SELECT count(*) FROM pipeline.quarantine";
+    assert_eq!(workdir.number(waiting).await, 1);
+
+    // A later run shows it in a newer version, which does not fit either.
+    let mut world = World::of(&good);
+    newer["score"] = json!("more");
+    world.rows("coalitions")[3] = newer;
+    let worse = world.serve().await;
+    workdir.use_api(&worse);
+    workdir
+        .cursus(["run", "--full", "--force", "--select", "coalitions"])
+        .await
+        .exits(3);
+    // The newer read has settled what the older one left.
+    assert_eq!(workdir.number(waiting).await, 1);
+    workdir
+        .query("ALTER TABLE coalitions ALTER score TYPE text")
+        .await;
+    workdir.json(["quarantine", "retry"]).await;
+    let row = format!("SELECT name || ' ' || score FROM coalitions WHERE id = {id}");
+    assert_eq!(workdir.column(&row).await, ["Newer more"]);
+}
+
+#[tokio::test]
+async fn parents_that_are_tried_again_bring_their_orphans() {
+    let good = simulator().await;
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[0];
+    let id = coalition["id"].clone();
+    coalition["score"] = json!("many");
+    let bad = world.serve().await;
+    let mut workdir = Workdir::with(&bad).await;
+    workdir.pipeline(&[("max_fraction = 0.1", "max_fraction = 1")]);
+    workdir.cursus(["run"]).await.exits(3);
+    let members = format!("SELECT count(*) FROM coalitions_users WHERE coalition_id = {id}");
+    assert_eq!(workdir.number(&members).await, 0);
+    workdir.without_api();
+    workdir
+        .query("ALTER TABLE coalitions ALTER score TYPE text")
+        .await;
+    let report = workdir.json(["quarantine", "retry"]).await;
+    assert_eq!(report["waiting"], 0, "{report:#}");
+    let expected = good
+        .rows("coalitions_users")
+        .iter()
+        .filter(|row| row["coalition_id"] == id)
+        .count();
+    assert_eq!(
+        usize::try_from(workdir.number(&members).await).unwrap(),
+        expected
+    );
+}
