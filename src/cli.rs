@@ -1,10 +1,14 @@
 //! The command line, as clap types: exactly what was typed, nothing resolved.
 
+mod repair;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use repair::{PruneCommand, QuarantineCommand};
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]
@@ -126,6 +130,12 @@ Examples:
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
+    /// Records that do not fit and wait
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Deletes that the guard has held back
+    #[command(subcommand)]
+    Prune(PruneCommand),
     /// Write pipeline.toml and .env to start from
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),

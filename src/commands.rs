@@ -8,6 +8,8 @@ mod init;
 mod load;
 mod migrate;
 mod plan;
+mod prune;
+mod quarantine;
 mod replay;
 mod run;
 mod simulate;
@@ -84,6 +86,8 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
         Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
         Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,
+        Command::Prune(command) => Box::pin(prune::run(global, &settings, command)).await,
+        Command::Quarantine(command) => Box::pin(quarantine::run(global, &settings, command)).await,
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,

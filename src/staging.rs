@@ -4,6 +4,7 @@
 //! byte as it was received (gzip around it); a journal line follows when the page is durable; a manifest,
 //! written last and by rename, says that a resource is final.
 
+mod approval;
 mod files;
 mod gc;
 mod journal;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};

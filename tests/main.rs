@@ -51,6 +51,9 @@ mod quarantine;
 /// The guard before deletes.
 mod guard;
 
+/// Deletes that a person approves.
+mod prune;
+
 /// Whatever the API does wrong: complete, or a sentence.
 mod faults;
 

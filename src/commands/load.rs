@@ -334,8 +334,8 @@ impl Outcome {
             if table.refused > 0 {
                 held.0 = held.0.max(Exit::Refused);
                 held.1.push(format!(
-                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept, \
-                     listed in pipeline.prune_candidate; if they are to go: cursus load {} --again --allow-prune",
+                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                     `cursus prune ls` lists them; if they are to go: cursus prune approve {}",
                     run.id(),
                     table.name,
                     table.refused,
@@ -345,10 +345,11 @@ impl Outcome {
             if table.quarantined > 0 {
                 held.0 = held.0.max(Exit::Incomplete);
                 held.1.push(format!(
-                    "{}, {}: {} rows do not fit and wait; to see why: cursus sql \"SELECT file, record_index, column_name, reason FROM pipeline.quarantine\"",
+                    "{}, {}: {} rows do not fit and wait; to see why: cursus quarantine ls {}",
                     run.id(),
                     table.name,
-                    table.quarantined
+                    table.quarantined,
+                    table.name
                 ));
             }
         }

@@ -1,6 +1,6 @@
 //! `cursus stage`: the staged files, for people.
 
-mod cat;
+pub(super) mod cat;
 pub(super) mod gc;
 mod ls;
 mod verify;
@@ -51,7 +51,7 @@ pub(super) async fn run(
     }
 }
 
-fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failure> {
+pub(super) fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failure> {
     let names = run.resources()?;
     let known = Name::parse(resource)
         .ok()

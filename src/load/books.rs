@@ -1,8 +1,10 @@
 //! The books: the schema `pipeline`, written in the transaction that writes the rows.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
@@ -11,12 +13,9 @@ use crate::name::Name;
 use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
-use super::decode::{Decoded, Unfit};
 use super::error::LoadError;
-use super::mapping::Mapping;
 
-/// Records put into quarantine at once.
-const BATCH: usize = 1000;
+pub(super) use waiting::orphan;
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
@@ -113,6 +112,18 @@ pub(super) async fn loaded_from(
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The number of the newest run that any resource of a schema was loaded from; 0: none.
+pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<u64, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(max(seq), 0) FROM pipeline.load WHERE schema_name = $1",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
 
 const NOTE_LOAD: &str = "
@@ -217,81 +228,6 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Puts records that do not fit into quarantine.
-    pub(super) async fn quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-        rows: impl IntoIterator<Item = (&Mapping, Unfit)>,
-    ) -> Result<(), LoadError> {
-        let entries: Vec<Value> = rows
-            .into_iter()
-            .map(|(mapping, unfit)| {
-                json!({
-                    "table_name": mapping.table.name,
-                    "file": unfit.file,
-                    "record_index": unfit.record,
-                    "element_index": unfit.element,
-                    "key": unfit.key,
-                    "column_name": unfit.column,
-                    "pointer": unfit.pointer,
-                    "code": unfit.code,
-                    "reason": unfit.reason,
-                })
-            })
-            .collect();
-        for entries in entries.chunks(BATCH) {
-            transaction
-                .execute(
-                "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
-                 element_index, key, column_name, pointer, code, reason) \
-                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
-                 e.pointer, e.code, e.reason FROM jsonb_to_recordset($4) AS e (table_name text, file text, \
-                 record_index bigint, element_index bigint, key jsonb, column_name text, pointer text, code text, \
-                 reason text)",
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &Value::from(entries.to_vec()),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("put records into pipeline.quarantine"))?;
-        }
-        Ok(())
-    }
-
-    /// Takes out of quarantine what a newer read of the same records settles: a complete full read settles
-    /// all of a table, any other read the keys that it shows.
-    pub(super) async fn settle_quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-        staged: &str,
-        manifest: &Manifest,
-    ) -> Result<(), LoadError> {
-        let everything = manifest.is_proof();
-        let key = mapping.key_object("s");
-        let statement = if everything {
-            "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
-        } else {
-            format!(
-                "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
-                 AND EXISTS (SELECT FROM {staged} AS s WHERE {key} = q.key)"
-            )
-        };
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [
-            &self.schema,
-            &mapping.table.name.as_str(),
-            &self.run.id().as_str(),
-        ];
-        transaction
-            .execute(&statement, &parameters)
-            .await
-            .map_err(LoadError::at("settle pipeline.quarantine"))?;
-        Ok(())
-    }
-
     /// What the last load of a table counted as dangling.
     pub(super) async fn last_dangling(
         &self,
@@ -312,92 +248,8 @@ impl Books<'_> {
             .map_err(LoadError::at("read pipeline.load"))?;
         Ok(row.map(|row| row.get(0)))
     }
-
-    /// Takes this resource's entries of an earlier load of the same run out of quarantine.
-    pub(super) async fn forget_quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
-                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
-            )
-            .await
-            .map_err(LoadError::at("settle pipeline.quarantine"))?;
-        Ok(())
-    }
-
-    /// Drops the candidates of a table: a complete full read knows better.
-    pub(super) async fn drop_candidates(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2",
-                &[&self.schema, &mapping.table.name.as_str()],
-            )
-            .await
-            .map_err(LoadError::at(
-                "replace old candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
-    }
-
-    /// Keeps the keys of a refused delete.
-    pub(super) async fn keep_candidates(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-        gone_keys: &str,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                &format!(
-                    "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
-                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g ON CONFLICT DO NOTHING"
-                ),
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &mapping.table.name.as_str(),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
-        Ok(())
-    }
 }
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// An orphan as an unfit record.
-pub(super) fn orphan(
-    decoded: &Decoded,
-    exploded: bool,
-    position: i64,
-    key: Value,
-    reason: &str,
-) -> Unfit {
-    let (file, record) = decoded.origin(position);
-    let element = position & ((1 << super::decode::ELEMENT_BITS) - 1);
-    Unfit {
-        file: file.to_owned(),
-        record,
-        element: if exploded {
-            u64::try_from(element).ok()
-        } else {
-            None
-        },
-        key: Some(key),
-        column: None,
-        pointer: None,
-        code: "orphan",
-        reason: reason.to_owned(),
-    }
 }

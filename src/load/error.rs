@@ -48,6 +48,24 @@ pub enum LoadError {
         /// The newest loaded run.
         newest: String,
     },
+    /// More rows do not fit than may wait.
+    #[error(
+        "{unfit} of {read} rows of {table} do not fit, more than may wait in quarantine ({allowed}), so nothing of it was loaded; \
+         most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
+         wait, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
+    )]
+    Budget {
+        /// The table.
+        table: String,
+        /// Rows that do not fit, as far as they were read.
+        unfit: u64,
+        /// Rows that were read, as far as is known.
+        read: String,
+        /// How many may wait.
+        allowed: u64,
+        /// What is wrong with most of them, and an example's place.
+        why: String,
+    },
     /// What it needs was not loaded.
     #[error("it waits: a resource that its rows refer to was not loaded")]
     Waits,
