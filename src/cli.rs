@@ -127,6 +127,21 @@ Examples:
   cursus sql --csv \"SELECT * FROM coalitions\" > coalitions.csv
   cursus sql")]
     Sql(SqlArgs),
+    /// What differs between two schemas, or the mirror and a run: rows, columns, samples
+    #[command(after_help = "\
+Examples:
+  cursus diff live latest                 what loading the newest run would make of the mirror
+  cursus diff 2026-11-20 2026-11-23       what changed at the API between two days
+  cursus diff live scratch --table users --key 12345 --show-values
+A and B are schemas, `live` (the mirror), or runs: a run's id, a day (its newest run), `latest`, or a path. A run is loaded
+with all before it into a schema of its own, which is dropped at the end. Values of columns are shown with --show-values only.")]
+    Diff(DiffArgs),
+    /// Where a row comes from: its run, request, page and record, and each column's place in it
+    #[command(after_help = "\
+Examples:
+  cursus explain users 12345
+  cursus explain campus_projects campus_id=1,project_id=42 --json")]
+    Explain(ExplainArgs),
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
@@ -290,6 +305,37 @@ pub(crate) struct SqlArgs {
     /// Let the query change the database
     #[arg(long)]
     pub(crate) write: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// What was
+    pub(crate) a: String,
+    /// What is
+    pub(crate) b: String,
+    /// Only these tables
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+    /// Only the row with this key: `12345`, or `campus_id=1,project_id=42`
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// So many samples of rows added, removed and changed in each table
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) limit: u32,
+    /// Show what rows held before and after, which can be personal
+    #[arg(long)]
+    pub(crate) show_values: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The table
+    pub(crate) table: String,
+    /// The row's key: `12345`, or `campus_id=1,project_id=42`
+    pub(crate) key: String,
+    /// In this schema instead of the configured one
+    #[arg(long)]
+    pub(crate) schema: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

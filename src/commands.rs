@@ -2,7 +2,9 @@
 
 mod completions;
 mod demo;
+mod diff;
 mod doctor;
+mod explain;
 mod extract;
 mod init;
 mod load;
@@ -83,6 +85,8 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Run(arguments) => Box::pin(run::run(global, &settings, arguments)).await,
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,
+        Command::Explain(arguments) => Box::pin(explain::run(global, &settings, arguments)).await,
+        Command::Diff(arguments) => Box::pin(diff::run(global, &settings, arguments)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
         Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
         Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,

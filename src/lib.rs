@@ -16,6 +16,7 @@ pub mod staging;
 mod walk;
 
 pub mod database;
+pub mod diff;
 pub mod load;
 pub mod migrate;
 

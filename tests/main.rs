@@ -39,6 +39,12 @@ mod resume;
 /// `run` as a service.
 mod watch;
 
+/// What differs between two schemas, or the mirror and a run.
+mod diff;
+
+/// Where rows come from.
+mod explain;
+
 /// Old runs that nobody needs any more.
 mod gc;
 

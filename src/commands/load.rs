@@ -52,6 +52,11 @@ impl Choice {
         }
     }
 
+    /// Up to this run, as it is typed.
+    pub(super) fn up_to(&mut self, run: &str) {
+        self.run = Some(run.to_owned());
+    }
+
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
         if let Some(schema) = &arguments.into {

@@ -119,7 +119,7 @@ pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
 }
 
 /// What people wrote into the API must not command the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() {

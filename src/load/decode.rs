@@ -260,7 +260,7 @@ pub(super) fn position(record: u64, element: u64) -> i64 {
 }
 
 /// The placeholder of a slice such as `coalition_id=12`; batches have no single value.
-fn slice_values(slice: Option<&str>) -> Values {
+pub(super) fn slice_values(slice: Option<&str>) -> Values {
     slice
         .and_then(|slice| slice.split_once('='))
         .filter(|(_, id)| !id.contains(".."))

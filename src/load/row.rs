@@ -422,7 +422,7 @@ impl From {
 }
 
 /// Whether a record's value is one of the accepted ones.
-fn accepts(raw: &str, accepted: &[Value]) -> bool {
+pub(super) fn accepts(raw: &str, accepted: &[Value]) -> bool {
     accepted.iter().any(|value| match value {
         Value::Bool(flag) => raw == if *flag { "true" } else { "false" },
         Value::String(text) => {

@@ -1,0 +1,402 @@
+//! `cursus diff`: what differs between two schemas, or between a schema and a staged run.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tokio_postgres::IsolationLevel;
+use tracing::warn;
+
+use super::load::{self, Choice as LoadChoice};
+use crate::cli::{DiffArgs, Global};
+use crate::database::{Database, DatabaseError, Quoted};
+use crate::diff::{Choice, Diff, Key, Kind, Sample, TableDiff, compare, tables};
+use crate::exit::{Exit, Failure};
+use crate::name::{Name, nearest};
+use crate::report::{grouped, table};
+use crate::settings::Settings;
+
+/// Tells a scratch schema of ours from everybody else's.
+const MARK: &str = "made by `cursus diff`, which drops it at its end, or at the next start";
+/// Longer values are cut.
+const WIDEST: usize = 60;
+
+/// One of the two sides.
+struct Side {
+    /// As it is shown.
+    name: String,
+    schema: String,
+}
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &DiffArgs,
+) -> Result<Exit, Failure> {
+    let key = arguments.key.as_deref().map(Key::parse).transpose();
+    let choice = Choice {
+        tables: arguments.table.clone(),
+        key: key.map_err(|error| Failure::usage(format!("--key: {error}")))?,
+        limit: arguments.limit,
+        show_values: arguments.show_values,
+    };
+    let mut database = load::connect(settings, "cursus diff").await?;
+    let mut scratches = Scratches::default();
+    let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
+    let cleared = scratches.drop_all(&database).await;
+    let (a, b, diff) = compared?;
+    cleared?;
+    database.close().await?;
+    if global.json {
+        let mut document = serde_json::to_value(&diff).unwrap_or_default();
+        document["a"] = json!(a);
+        document["b"] = json!(b);
+        super::print_json(&document);
+    } else {
+        super::print(&text(&a, &b, &diff, &choice));
+    }
+    Ok(Exit::Done)
+}
+
+async fn both(
+    settings: &Settings,
+    arguments: &DiffArgs,
+    database: &mut Database,
+    scratches: &mut Scratches,
+    choice: &Choice,
+) -> Result<(String, String, Diff), Failure> {
+    let a = side(settings, &arguments.a, database, scratches).await?;
+    let b = side(settings, &arguments.b, database, scratches).await?;
+    let transaction = database
+        .client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(DatabaseError::from)?;
+    let mut known = tables(&transaction, &a.schema).await?;
+    known.extend(tables(&transaction, &b.schema).await?);
+    for name in &choice.tables {
+        if !known.contains(name) {
+            let advice = nearest(name, known.iter().map(String::as_str))
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return Err(Failure::usage(format!(
+                "--table {name}: neither {} nor {} has it{advice}",
+                a.name, b.name
+            )));
+        }
+    }
+    let keys: BTreeMap<String, Vec<String>> = (settings.config.tables.iter())
+        .filter(|table| !table.key.is_empty())
+        .map(|table| {
+            let key = table.key.iter().map(ToString::to_string).collect();
+            (table.name.to_string(), key)
+        })
+        .collect();
+    let diff = compare(&transaction, (&a.schema, &b.schema), &keys, choice).await?;
+    if choice.key.is_some() && diff.tables.is_empty() {
+        return Err(Failure::usage(
+            "--key: no table has a key of these columns".to_owned(),
+        ));
+    }
+    Ok((a.name, b.name, diff))
+}
+
+/// The schema of what was typed: a schema of the database, `live`, or a run, which is loaded into a scratch schema first.
+async fn side(
+    settings: &Settings,
+    typed: &str,
+    database: &Database,
+    scratches: &mut Scratches,
+) -> Result<Side, Failure> {
+    let exists = database
+        .client
+        .query_opt(
+            "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1",
+            &[&typed],
+        )
+        .await
+        .map_err(DatabaseError::from)?
+        .is_some();
+    let schema = match typed {
+        _ if exists => Some(typed.to_owned()),
+        "live" => Some(settings.config.database.schema.to_string()),
+        _ => None,
+    };
+    if let Some(schema) = schema {
+        return Ok(Side {
+            name: typed.to_owned(),
+            schema,
+        });
+    }
+    // Names of runs begin with a digit, those of schemas do not.
+    if typed != "latest" && Name::parse(typed).is_ok() {
+        return Err(Failure::usage(format!(
+            "there is no schema `{typed}` in the database; write a schema, `live`, or a run: its id, its day, `latest` or \
+             its path"
+        )));
+    }
+    let run = settings.staging.find(typed)?;
+    let schema = scratches.make(database).await?;
+    let mut choice = LoadChoice::all(settings);
+    choice.options.schema = schema.clone();
+    choice.up_to(typed);
+    let loaded = load::pending_runs(settings, &choice, &mut Vec::new()).await?;
+    if loaded.exit == Exit::Failed {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "the run {} cannot be loaded whole, so there is nothing to compare: {}",
+                run.id(),
+                loaded.errors.join("; ")
+            ),
+        ));
+    }
+    for sentence in &loaded.errors {
+        warn!("loading it for the comparison: {sentence}");
+    }
+    Ok(Side {
+        name: run.id().to_string(),
+        schema: schema.to_string(),
+    })
+}
+
+/// Schemas that this comparison has made, and what the books held before.
+#[derive(Default)]
+struct Scratches {
+    schemas: Vec<Name>,
+    runs_before: Vec<String>,
+}
+
+impl Scratches {
+    /// Makes an empty schema. What a comparison that was killed has left is dropped first.
+    async fn make(&mut self, database: &Database) -> Result<Name, Failure> {
+        let client = &database.client;
+        if self.schemas.is_empty() {
+            let free: bool = client
+                .query_one(
+                    "SELECT pg_try_advisory_lock(hashtext('cursus diff'), 0)",
+                    &[],
+                )
+                .await
+                .map_err(DatabaseError::from)?
+                .get(0);
+            if !free {
+                return Err(Failure::new(
+                    Exit::Locked,
+                    "another `cursus diff` has loaded a run for its comparison; wait for it to end",
+                ));
+            }
+            let left = client
+                .query(
+                    "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE obj_description(oid, 'pg_namespace') = $1",
+                    &[&MARK],
+                )
+                .await
+                .map_err(DatabaseError::from)?;
+            for row in left {
+                clear(database, row.get(0)).await?;
+            }
+            if has_books(database).await? {
+                let runs = client
+                    .query("SELECT run_id FROM pipeline.run", &[])
+                    .await
+                    .map_err(DatabaseError::from)?;
+                self.runs_before = runs.iter().map(|row| row.get(0)).collect();
+            }
+        }
+        for number in 1.. {
+            let name = format!("cursus_diff_{number}");
+            let Ok(name) = Name::parse(&name) else {
+                break;
+            };
+            let taken = client
+                .query_opt(
+                    "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1",
+                    &[&name.as_str()],
+                )
+                .await
+                .map_err(DatabaseError::from)?
+                .is_some();
+            if taken {
+                continue;
+            }
+            let schema = Quoted(name.as_str());
+            client
+                .batch_execute(&format!(
+                    "BEGIN; CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}'; COMMIT"
+                ))
+                .await
+                .map_err(DatabaseError::from)?;
+            self.schemas.push(name.clone());
+            return Ok(name);
+        }
+        Err(Failure::new(
+            Exit::Failed,
+            "no name is free for a scratch schema",
+        ))
+    }
+
+    /// Drops what was made, and what the books say of it.
+    async fn drop_all(&self, database: &Database) -> Result<(), Failure> {
+        for schema in &self.schemas {
+            clear(database, schema.as_str()).await?;
+        }
+        if !self.schemas.is_empty() && has_books(database).await? {
+            database
+                .client
+                .execute(
+                    "DELETE FROM pipeline.run AS r WHERE run_id <> ALL ($1) \
+                     AND NOT EXISTS (SELECT FROM pipeline.load AS l WHERE l.run_id = r.run_id)",
+                    &[&self.runs_before],
+                )
+                .await
+                .map_err(DatabaseError::from)?;
+        }
+        Ok(())
+    }
+}
+
+async fn has_books(database: &Database) -> Result<bool, Failure> {
+    let row = database
+        .client
+        .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])
+        .await
+        .map_err(DatabaseError::from)?;
+    Ok(row.get(0))
+}
+
+async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
+    let client = &database.client;
+    client
+        .batch_execute(&format!("DROP SCHEMA {} CASCADE", Quoted(schema)))
+        .await
+        .map_err(DatabaseError::from)?;
+    if has_books(database).await? {
+        for book in ["load", "quarantine", "prune_candidate", "drift"] {
+            let statement = format!("DELETE FROM pipeline.{book} WHERE schema_name = $1");
+            client
+                .execute(&statement, &[&schema])
+                .await
+                .map_err(DatabaseError::from)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {
+    let mut lines = vec![format!("{a} → {b}")];
+    let rows = diff.tables.iter().map(|table| {
+        let counts = [table.added, table.removed, table.changed].map(grouped);
+        [vec![table.table.clone()], counts.to_vec()].concat()
+    });
+    lines.push(table(&["table", "added", "removed", "changed"], rows, 1).to_string());
+    for table in &diff.tables {
+        details(&mut lines, (a, b), table, choice);
+    }
+    for (names, side) in [(&diff.only_in_a, a), (&diff.only_in_b, b)] {
+        if !names.is_empty() {
+            lines.push(format!("only in {side}: {}", names.join(", ")));
+        }
+    }
+    if !diff.not_compared.is_empty() {
+        let why = match choice.key {
+            Some(_) => "their key has other columns",
+            None => "they have no key",
+        };
+        lines.push(format!(
+            "not compared, because {why}: {}",
+            diff.not_compared.join(", ")
+        ));
+    }
+    if diff.tables.iter().all(|table| table.rows() == 0) {
+        lines.push("no row differs".to_owned());
+    } else if !choice.show_values {
+        lines.push("--show-values shows what rows held before and after".to_owned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn details(lines: &mut Vec<String>, (a, b): (&str, &str), table: &TableDiff, choice: &Choice) {
+    for (names, side) in [(&table.columns_only_in_a, a), (&table.columns_only_in_b, b)] {
+        if !names.is_empty() {
+            let names = names.join(", ");
+            lines.push(format!("{}: only in {side}: {names}", table.table));
+        }
+    }
+    if table.rows() == 0 {
+        return;
+    }
+    let columns: Vec<String> = (table.columns.iter())
+        .map(|(name, count)| format!("{name} {}", grouped(*count)))
+        .collect();
+    if columns.is_empty() {
+        lines.push(format!("{}:", table.table));
+    } else {
+        lines.push(format!(
+            "{}: changed in {}",
+            table.table,
+            columns.join(", ")
+        ));
+    }
+    for (kind, count) in [
+        (Kind::Added, table.added),
+        (Kind::Removed, table.removed),
+        (Kind::Changed, table.changed),
+    ] {
+        let samples = table.samples.iter().filter(|sample| sample.kind == kind);
+        let mut shown = 0;
+        for sample in samples {
+            lines.push(line(sample));
+            shown += 1;
+        }
+        if count > shown && choice.limit > 0 {
+            lines.push(format!(
+                "  {} and {} more",
+                sign(kind),
+                grouped(count - shown)
+            ));
+        }
+    }
+}
+
+fn sign(kind: Kind) -> char {
+    match kind {
+        Kind::Added => '+',
+        Kind::Removed => '-',
+        Kind::Changed => '~',
+    }
+}
+
+fn line(sample: &Sample) -> String {
+    let parts = |value: &Value| -> Vec<String> {
+        let object = value.as_object().into_iter().flatten();
+        object
+            .map(|(name, value)| format!("{name} {}", shown(value)))
+            .collect()
+    };
+    let mut line = format!("  {} {}", sign(sample.kind), parts(&sample.key).join(", "));
+    let more: Vec<String> = match (&sample.before, &sample.after) {
+        (Some(before), Some(after)) => (sample.columns.iter())
+            .map(|name| format!("{name} {} → {}", shown(&before[name]), shown(&after[name])))
+            .collect(),
+        (Some(row), None) | (None, Some(row)) => parts(row),
+        (None, None) => sample.columns.clone(),
+    };
+    if !more.is_empty() {
+        line.push_str(": ");
+        line.push_str(&more.join(", "));
+    }
+    line
+}
+
+/// A value as JSON, cut where it is long, and without what would command the terminal.
+pub(super) fn shown(value: &Value) -> String {
+    let text = super::sql::printable(&value.to_string());
+    match text.char_indices().nth(WIDEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

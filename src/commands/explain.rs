@@ -1,0 +1,145 @@
+//! `cursus explain`: where a row of the mirror comes from.
+
+use super::diff::shown;
+use super::sql::printable;
+use crate::cli::{ExplainArgs, Global};
+use crate::diff::Key;
+use crate::exit::{Exit, Failure};
+use crate::load::{ExplainError, Explained, Origin, explain};
+use crate::name::nearest;
+use crate::report::table;
+use crate::settings::Settings;
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ExplainArgs,
+) -> Result<Exit, Failure> {
+    let config = &settings.config;
+    let key = Key::parse(&arguments.key).map_err(Failure::usage)?;
+    let names = || config.tables.iter().map(|table| table.name.as_str());
+    if !names().any(|name| name == arguments.table) {
+        let advice = nearest(&arguments.table, names()).map_or_else(
+            || format!("it has: {}", names().collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(Failure::usage(format!(
+            "pipeline.toml has no table `{}`; {advice}",
+            arguments.table
+        )));
+    }
+    let runs = settings.staging.runs()?;
+    let schema = arguments
+        .schema
+        .as_deref()
+        .unwrap_or(config.database.schema.as_str());
+    let database = super::load::connect(settings, "cursus explain").await?;
+    let explained = explain(
+        config,
+        &database.client,
+        schema,
+        &runs,
+        &arguments.table,
+        &key,
+    )
+    .await
+    .map_err(|error| match error {
+        ExplainError::Key(sentence) => Failure::usage(sentence),
+        ExplainError::Load(error) => error.into(),
+    })?;
+    database.close().await?;
+    let is_known =
+        explained.row.is_some() || explained.origin.is_some() || !explained.quarantine.is_empty();
+    if !is_known {
+        let mut notes = explained.notes.iter().map(|note| format!("; {note}"));
+        let notes: String = notes.by_ref().collect();
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} {}: there is no such row in {schema}, no record in the staged runs that were loaded, and nothing in \
+                 quarantine{notes}",
+                arguments.table, arguments.key
+            ),
+        ));
+    }
+    if global.json {
+        super::print_json(&explained);
+    } else {
+        super::print(&text(&explained, schema));
+    }
+    Ok(Exit::Done)
+}
+
+fn text(explained: &Explained, schema: &str) -> String {
+    let key = explained.key.as_object().into_iter().flatten();
+    let key: Vec<String> = key
+        .map(|(name, value)| format!("{name} {}", shown(value)))
+        .collect();
+    let is_there = match (&explained.row, &explained.origin) {
+        (Some(_), _) => format!("in {schema}"),
+        (
+            None,
+            Some(Origin {
+                out_of_scope: Some(condition),
+                ..
+            }),
+        ) => {
+            format!(
+                "not in {schema}: by `where`, a record whose {condition} is like this has no row"
+            )
+        }
+        (None, _) => format!("not in {schema}"),
+    };
+    let mut lines = vec![format!(
+        "{} {}: {is_there}",
+        explained.table,
+        key.join(", ")
+    )];
+    if let Some(origin) = &explained.origin {
+        let element = (origin.element).map_or_else(String::new, |at| format!(", element {at}"));
+        lines.extend([
+            format!("run       {}", origin.run_id),
+            format!("request   GET {}, {}", origin.request, origin.fetched_at),
+            format!("file      {} [{}]{element}", origin.file, origin.index),
+        ]);
+    }
+    lines.extend(
+        explained
+            .notes
+            .iter()
+            .map(|note| format!("note      {note}")),
+    );
+    for entry in &explained.quarantine {
+        lines.push(format!(
+            "waits     {} of the run {}: {} {}",
+            printable(entry["file"].as_str().unwrap_or_default()),
+            entry["run_id"].as_str().unwrap_or_default(),
+            entry["column_name"].as_str().unwrap_or_default(),
+            printable(entry["reason"].as_str().unwrap_or_default()),
+        ));
+    }
+    for entry in &explained.held_deletes {
+        lines.push(format!(
+            "held      its delete by the run {} waits for approval: {}",
+            entry["run_id"].as_str().unwrap_or_default(),
+            printable(entry["reason"].as_str().unwrap_or_default()),
+        ));
+    }
+    let cell = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(String::new, shown);
+    let columns = explained.columns.iter().map(|column| {
+        vec![
+            column.name.clone(),
+            column.from.clone(),
+            cell(&column.in_record),
+            cell(&column.in_mirror),
+        ]
+    });
+    let header = ["column", "from", "record", "mirror"];
+    lines.push(table(&header, columns, usize::MAX).to_string());
+    if let Some(origin) = &explained.origin {
+        lines.push(printable(&origin.record.to_string()));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}

@@ -1,0 +1,469 @@
+//! What differs between two schemas, table by table: counts, columns, and samples. Reads only; knows nothing of runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{GenericClient, Row};
+
+use crate::database::catalogue::{self, TableShape};
+use crate::database::{DatabaseError, Quoted};
+use crate::migrate::HISTORIES;
+
+/// The column that tells when a row was loaded, which differs from load to load.
+const INGESTED_AT: &str = "ingested_at";
+
+/// Which rows, and how much of them.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Only these tables; empty means all.
+    pub tables: Vec<String>,
+    /// Only the row with this key, in tables whose key has these columns.
+    pub key: Option<Key>,
+    /// Samples of each kind and table.
+    pub limit: u32,
+    /// Samples show values, not only the names of columns.
+    pub show_values: bool,
+}
+
+/// A row's key as it is typed: `12`, `1,42` in the order of the key's columns, or `campus_id=1,project_id=42`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(Vec<(Option<String>, String)>);
+
+/// Two schemas compared.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Diff {
+    /// Tables that both have.
+    pub tables: Vec<TableDiff>,
+    /// Tables that only the first has.
+    pub only_in_a: Vec<String>,
+    /// Tables that only the second has.
+    pub only_in_b: Vec<String>,
+    /// Tables without a key by which rows could be told apart, or without the columns of `--key`.
+    pub not_compared: Vec<String>,
+}
+
+/// A table compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableDiff {
+    /// The table.
+    pub table: String,
+    /// The columns that tell its rows apart.
+    pub key: Vec<String>,
+    /// Rows that only the second has.
+    pub added: u64,
+    /// Rows that only the first has.
+    pub removed: u64,
+    /// Rows that both have, and that differ.
+    pub changed: u64,
+    /// In how many of them each column differs, if in any.
+    pub columns: BTreeMap<String, u64>,
+    /// Columns that only the first has: not compared.
+    pub columns_only_in_a: Vec<String>,
+    /// Columns that only the second has: not compared.
+    pub columns_only_in_b: Vec<String>,
+    /// Some of those rows, by key.
+    pub samples: Vec<Sample>,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Only the second schema has it.
+    Added,
+    /// Only the first schema has it.
+    Removed,
+    /// Both have it, and it differs.
+    Changed,
+}
+
+/// A row that differs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// What became of it.
+    pub kind: Kind,
+    /// Its key.
+    pub key: Value,
+    /// The columns that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// What they held, or the whole row; only if values were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// What they hold now, or the whole row; only if values were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+}
+
+impl Key {
+    /// Parses what was typed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').map(|part| match part.split_once('=') {
+            Some((column, value)) => (Some(column.trim().to_owned()), value.trim().to_owned()),
+            None => (None, part.trim().to_owned()),
+        });
+        let parts: Vec<_> = parts.collect();
+        let is_named = parts.iter().filter(|(column, _)| column.is_some()).count();
+        if parts.iter().any(|(_, value)| value.is_empty())
+            || (is_named != 0 && is_named != parts.len())
+        {
+            return Err(
+                "a key is written 12345, or for several columns 1,42 or campus_id=1,project_id=42"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(parts))
+    }
+
+    /// A value for each of these columns; none if it is a key of other columns.
+    pub fn of<'k>(&'k self, columns: &[impl AsRef<str>]) -> Option<Vec<&'k str>> {
+        let found = columns.iter().enumerate().map(|(at, column)| {
+            let (_, value) = match self.0.first()?.0 {
+                None => self.0.get(at)?,
+                Some(_) => {
+                    let is_it = |(name, _): &&(Option<String>, String)| {
+                        name.as_deref() == Some(column.as_ref())
+                    };
+                    self.0.iter().find(is_it)?
+                }
+            };
+            Some(value.as_str())
+        });
+        let found: Vec<&str> = found.collect::<Option<_>>()?;
+        (found.len() == self.0.len()).then_some(found)
+    }
+}
+
+impl TableDiff {
+    /// Rows that differ in any way.
+    pub fn rows(&self) -> u64 {
+        self.added + self.removed + self.changed
+    }
+}
+
+/// The tables of a schema that hold data.
+pub async fn tables(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<BTreeSet<String>, DatabaseError> {
+    let names = catalogue::table_names(client, schema).await?;
+    let is_data = |name: &String| !HISTORIES.contains(&name.as_str());
+    Ok(names.into_iter().filter(is_data).collect())
+}
+
+/// Compares two schemas; `keys` has the columns that tell rows apart where that is not the primary key.
+pub async fn compare(
+    client: &impl GenericClient,
+    schemas: (&str, &str),
+    keys: &BTreeMap<String, Vec<String>>,
+    choice: &Choice,
+) -> Result<Diff, DatabaseError> {
+    let (a, b) = schemas;
+    let (in_a, in_b) = (tables(client, a).await?, tables(client, b).await?);
+    let is_chosen =
+        |name: &&String| choice.tables.is_empty() || choice.tables.iter().any(|one| one == *name);
+    let chosen = |names: &BTreeSet<String>, others: &BTreeSet<String>| -> Vec<String> {
+        let names = names.difference(others).filter(is_chosen);
+        names.cloned().collect()
+    };
+    let mut diff = Diff {
+        only_in_a: chosen(&in_a, &in_b),
+        only_in_b: chosen(&in_b, &in_a),
+        ..Diff::default()
+    };
+    let both: Vec<&str> = (in_a.intersection(&in_b).filter(is_chosen))
+        .map(String::as_str)
+        .collect();
+    let shapes_a = catalogue::tables(client, a, &both).await?;
+    let shapes_b = catalogue::tables(client, b, &both).await?;
+    for (shape_a, shape_b) in shapes_a.into_iter().zip(shapes_b) {
+        let (Some(a), Some(b)) = (shape_a, shape_b) else {
+            continue;
+        };
+        let key = keys.get(&a.name).unwrap_or(&a.primary_key);
+        let has_key = |shape: &TableShape| key.iter().all(|name| shape.column(name).is_some());
+        let wanted = choice.key.as_ref().map(|wanted| wanted.of(key));
+        if key.is_empty() || !has_key(&a) || !has_key(&b) || wanted == Some(None) {
+            diff.not_compared.push(a.name);
+            continue;
+        }
+        let pair = Pair::new(&a, &b, key, wanted.flatten());
+        diff.tables.push(pair.compare(client, choice).await?);
+    }
+    Ok(diff)
+}
+
+/// A table of both schemas.
+struct Pair<'t> {
+    a: &'t TableShape,
+    b: &'t TableShape,
+    key: &'t [String],
+    wanted: Option<Vec<&'t str>>,
+    /// The columns that are compared, and SQL for "it differs".
+    columns: Vec<(&'t str, String)>,
+}
+
+impl<'t> Pair<'t> {
+    fn new(
+        a: &'t TableShape,
+        b: &'t TableShape,
+        key: &'t [String],
+        wanted: Option<Vec<&'t str>>,
+    ) -> Self {
+        let columns = a
+            .columns
+            .iter()
+            .filter(|column| column.name != INGESTED_AT && !key.contains(&column.name))
+            .filter_map(|column| {
+                let cast = cast(&column.r#type, &b.column(&column.name)?.r#type);
+                let name = Quoted(&column.name);
+                let differs = format!("a.{name}{cast} IS DISTINCT FROM b.{name}{cast}");
+                Some((column.name.as_str(), differs))
+            });
+        Self {
+            a,
+            b,
+            key,
+            wanted,
+            columns: columns.collect(),
+        }
+    }
+
+    /// Both tables, joined by the key.
+    fn from(&self) -> String {
+        let on: Vec<String> = (self.key.iter())
+            .map(|name| {
+                let types = (self.a.column(name), self.b.column(name));
+                let cast = match types {
+                    (Some(a), Some(b)) => cast(&a.r#type, &b.r#type),
+                    _ => "",
+                };
+                let name = Quoted(name);
+                format!("a.{name}{cast} = b.{name}{cast}")
+            })
+            .collect();
+        let side = |shape: &TableShape, alias: &str| {
+            let mut text = format!(
+                "(SELECT tableoid AS cursus_oid, * FROM {}.{}",
+                Quoted(&shape.schema),
+                Quoted(&shape.name)
+            );
+            if self.wanted.is_some() {
+                let wanted = (self.key.iter().enumerate())
+                    .map(|(at, name)| format!("{}::text = ${}", Quoted(name), at + 1));
+                text.push_str(" WHERE ");
+                text.push_str(&wanted.collect::<Vec<_>>().join(" AND "));
+            }
+            format!("{text}) AS {alias}")
+        };
+        format!(
+            "FROM {} FULL JOIN {} ON {}",
+            side(self.a, "a"),
+            side(self.b, "b"),
+            on.join(" AND ")
+        )
+    }
+
+    async fn ask(
+        &self,
+        client: &impl GenericClient,
+        statement: &str,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let wanted = self.wanted.iter().flatten();
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = wanted
+            .map(|value| (value as &(dyn ToSql + Sync), Type::TEXT))
+            .collect();
+        Ok(client.query_typed(statement, &parameters).await?)
+    }
+
+    /// SQL for "some compared column differs".
+    fn differs(&self) -> String {
+        let columns: Vec<&str> = self.columns.iter().map(|(_, sql)| sql.as_str()).collect();
+        if columns.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("({})", columns.join(" OR "))
+        }
+    }
+
+    async fn compare(
+        &self,
+        client: &impl GenericClient,
+        choice: &Choice,
+    ) -> Result<TableDiff, DatabaseError> {
+        let both = "a.cursus_oid IS NOT NULL AND b.cursus_oid IS NOT NULL";
+        let mut counts = vec![
+            "count(*) FILTER (WHERE a.cursus_oid IS NULL)".to_owned(),
+            "count(*) FILTER (WHERE b.cursus_oid IS NULL)".to_owned(),
+            format!("count(*) FILTER (WHERE {both} AND {})", self.differs()),
+        ];
+        counts.extend(
+            (self.columns.iter())
+                .map(|(_, differs)| format!("count(*) FILTER (WHERE {both} AND {differs})")),
+        );
+        let statement = format!("SELECT ARRAY[{}] {}", counts.join(", "), self.from());
+        let rows = self.ask(client, &statement).await?;
+        let counts: Vec<i64> = rows.first().map(|row| row.get(0)).unwrap_or_default();
+        let mut counts = counts
+            .into_iter()
+            .map(|count| u64::try_from(count).unwrap_or(0));
+        let mut next = || counts.next().unwrap_or(0);
+        let (added, removed, changed) = (next(), next(), next());
+        let names = self.columns.iter().map(|(name, _)| (*name).to_owned());
+        let columns = names.map(|name| (name, next()));
+        let columns = columns.filter(|(_, count)| *count > 0).collect();
+        let only = |of: &TableShape, other: &TableShape| -> Vec<String> {
+            let names = of.columns.iter().map(|column| &column.name);
+            names
+                .filter(|name| other.column(name).is_none())
+                .cloned()
+                .collect()
+        };
+        let mut samples = Vec::new();
+        for (kind, count) in [
+            (Kind::Added, added),
+            (Kind::Removed, removed),
+            (Kind::Changed, changed),
+        ] {
+            if count > 0 && choice.limit > 0 {
+                samples.extend(self.samples(client, kind, choice).await?);
+            }
+        }
+        Ok(TableDiff {
+            table: self.a.name.clone(),
+            key: self.key.to_vec(),
+            added,
+            removed,
+            changed,
+            columns,
+            columns_only_in_a: only(self.a, self.b),
+            columns_only_in_b: only(self.b, self.a),
+            samples,
+        })
+    }
+
+    async fn samples(
+        &self,
+        client: &impl GenericClient,
+        kind: Kind,
+        choice: &Choice,
+    ) -> Result<Vec<Sample>, DatabaseError> {
+        let side = if kind == Kind::Added { "b" } else { "a" };
+        let of = |name: &String| format!("{side}.{}", Quoted(name));
+        let key: Vec<String> = (self.key.iter())
+            .map(|name| format!("'{}', {}", name.replace('\'', "''"), of(name)))
+            .collect();
+        let order: Vec<String> = self.key.iter().map(of).collect();
+        let (which, names) = match kind {
+            Kind::Added => ("a.cursus_oid IS NULL".to_owned(), "ARRAY[]::text[]".into()),
+            Kind::Removed => ("b.cursus_oid IS NULL".to_owned(), "ARRAY[]::text[]".into()),
+            Kind::Changed => {
+                let names: Vec<String> = (self.columns.iter())
+                    .map(|(name, differs)| {
+                        format!(
+                            "CASE WHEN {differs} THEN '{}' END",
+                            name.replace('\'', "''")
+                        )
+                    })
+                    .collect();
+                let which = format!(
+                    "a.cursus_oid IS NOT NULL AND b.cursus_oid IS NOT NULL AND {}",
+                    self.differs()
+                );
+                let names = format!("array_remove(ARRAY[{}]::text[], NULL)", names.join(", "));
+                (which, names)
+            }
+        };
+        // Values that nobody asked for do not leave the server.
+        let values = match (choice.show_values, kind) {
+            (false, _) => "NULL::jsonb, NULL::jsonb",
+            (true, Kind::Added) => "NULL::jsonb, to_jsonb(b) - 'cursus_oid'",
+            (true, Kind::Removed) => "to_jsonb(a) - 'cursus_oid', NULL::jsonb",
+            (true, Kind::Changed) => "to_jsonb(a), to_jsonb(b)",
+        };
+        let statement = format!(
+            "SELECT jsonb_build_object({}), {names}, {values} {} WHERE {which} ORDER BY {} LIMIT {}",
+            key.join(", "),
+            self.from(),
+            order.join(", "),
+            choice.limit
+        );
+        let rows = self.ask(client, &statement).await?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let columns: Vec<String> = row.get(1);
+                let pick = |value: Option<Value>| match (kind, value) {
+                    (Kind::Changed, Some(Value::Object(row))) => Some(picked(row, &columns)),
+                    (_, value) => value,
+                };
+                Sample {
+                    kind,
+                    key: row.get(0),
+                    before: pick(row.get(2)),
+                    after: pick(row.get(3)),
+                    columns,
+                }
+            })
+            .collect())
+    }
+}
+
+fn picked(row: Map<String, Value>, columns: &[String]) -> Value {
+    let is_picked = |name: &String| columns.contains(name);
+    let picked: Map<String, Value> = row
+        .into_iter()
+        .filter(|(name, _)| is_picked(name))
+        .collect();
+    picked.into()
+}
+
+/// How columns of these types are made comparable.
+fn cast(a: &Type, b: &Type) -> &'static str {
+    match *a {
+        Type::JSON if a == b => "::jsonb",
+        Type::BOOL
+        | Type::INT2
+        | Type::INT4
+        | Type::INT8
+        | Type::FLOAT4
+        | Type::FLOAT8
+        | Type::NUMERIC
+        | Type::TEXT
+        | Type::VARCHAR
+        | Type::TIMESTAMPTZ
+        | Type::TIMESTAMP
+        | Type::DATE
+        | Type::JSONB
+        | Type::UUID
+        | Type::TEXT_ARRAY
+        | Type::INT8_ARRAY
+            if a == b =>
+        {
+            ""
+        }
+        // Not every type has an equality of its own, but every value has a text.
+        _ => "::text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_typed_by_place_or_by_name() {
+        let key = |text| Key::parse(text).unwrap();
+        assert_eq!(key("12").of(&["id"]), Some(vec!["12"]));
+        assert_eq!(key("12").of(&["a", "b"]), None);
+        assert_eq!(key("1,2").of(&["a", "b"]), Some(vec!["1", "2"]));
+        assert_eq!(key("1,2").of(&["a"]), None);
+        assert_eq!(key("b=2, a=1").of(&["a", "b"]), Some(vec!["1", "2"]));
+        assert_eq!(key("c=2,a=1").of(&["a", "b"]), None);
+        for wrong in ["", "1,", "a=1,2", "a="] {
+            assert!(Key::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Where a row of the mirror comes from: the newest loaded record with its key, read again from its staged page.
+
+mod search;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::config::{Config, Source};
+use crate::database::Quoted;
+use crate::diff::Key;
+use crate::staging::Run;
+
+use super::error::LoadError;
+use super::mapping::{INGESTED_AT, Mapping};
+use search::Search;
+
+/// All that is known of one row.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// The table.
+    pub table: String,
+    /// Its key: column name to value.
+    pub key: Value,
+    /// The row as it is in the mirror; none if it is not there.
+    pub row: Option<Value>,
+    /// The resource that feeds the table.
+    pub resource: String,
+    /// The record that it comes from, or that keeps it out.
+    pub origin: Option<Origin>,
+    /// Each column, in the table's order.
+    pub columns: Vec<ColumnOrigin>,
+    /// Its entries in `pipeline.quarantine`.
+    pub quarantine: Vec<Value>,
+    /// Its entries in `pipeline.prune_candidate`.
+    pub held_deletes: Vec<Value>,
+    /// What else there is to say, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A staged record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Origin {
+    /// The run that brought it.
+    pub run_id: String,
+    /// Its resource.
+    pub resource: String,
+    /// The page's file, relative to the run's directory.
+    pub file: String,
+    /// The record's place in the page, from 0.
+    pub index: u64,
+    /// The row's place in the nested array, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub element: Option<u64>,
+    /// Path and query that were asked for.
+    pub request: String,
+    /// When the answer was received.
+    pub fetched_at: Timestamp,
+    /// A condition that the record fails: it has no row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_of_scope: Option<String>,
+    /// The record, or the element of its nested array.
+    pub record: Value,
+    #[serde(skip)]
+    values: Vec<Option<Value>>,
+}
+
+/// Where a column comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct ColumnOrigin {
+    /// The column.
+    pub name: String,
+    /// A pointer into the record, a constant, or who else fills it.
+    pub from: String,
+    /// What the record holds there.
+    pub in_record: Option<Value>,
+    /// What the row holds.
+    pub in_mirror: Option<Value>,
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The key does not fit the table.
+    #[error("{0}")]
+    Key(String),
+    /// The database or the staged files cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Explains the row of `table` with this key; `runs` is all that is staged.
+pub async fn explain(
+    config: &Config,
+    client: &Client,
+    schema: &str,
+    runs: &[Run],
+    table: &str,
+    key: &Key,
+) -> Result<Explained, ExplainError> {
+    let mappings = super::mappings(config, client, schema).await?;
+    let find = |name: &str| {
+        let is_it = |mapping: &&Mapping| mapping.table.name.as_str() == name;
+        mappings.iter().find(is_it)
+    };
+    let mapping = find(table)
+        .ok_or_else(|| ExplainError::Key(format!("pipeline.toml has no table {table}")))?;
+    let wanted = Wanted::of(mapping, key)?;
+    let row = wanted.row(client, schema).await?;
+    let mut explained = Explained {
+        table: table.to_owned(),
+        key: wanted.json(),
+        row,
+        resource: mapping.table.from.to_string(),
+        origin: None,
+        columns: Vec::new(),
+        quarantine: wanted.entries(client, schema, "quarantine").await?,
+        held_deletes: wanted.entries(client, schema, "prune_candidate").await?,
+        notes: Vec::new(),
+    };
+    // The rows of a SELECT have no record of their own, but that of their owner.
+    let owner = match (&mapping.table.select, &mapping.table.owner) {
+        (None, _) => Some(wanted),
+        (Some(select), Some(owner)) => {
+            explained.notes.push(format!(
+                "its rows are made by {} of all records of {}",
+                select.name, mapping.table.from
+            ));
+            let place = mapping
+                .key_names()
+                .position(|name| owner.column.as_str() == name);
+            let parent = find(owner.table.as_str())
+                .filter(|parent| parent.key_names().eq([owner.target.as_str()]));
+            match (place, parent) {
+                (Some(place), Some(parent)) => {
+                    explained.notes.push(format!(
+                        "shown is the record of its owner, {} {}",
+                        owner.table, wanted.typed[place]
+                    ));
+                    let key = Key::parse(&wanted.typed[place]).map_err(ExplainError::Key)?;
+                    Some(Wanted::of(parent, &key)?)
+                }
+                _ => None,
+            }
+        }
+        (Some(select), None) => {
+            explained.notes.push(format!(
+                "its rows are made by {} of all records of {}, so no single record is its origin",
+                select.name, mapping.table.from
+            ));
+            None
+        }
+    };
+    if let Some(wanted) = &owner {
+        let search = Search::new(wanted, &config.scope);
+        search.through(client, schema, runs, &mut explained).await?;
+    }
+    let is_own = mapping.table.select.is_none();
+    explained.columns = columns(mapping, &explained, is_own);
+    Ok(explained)
+}
+
+fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<ColumnOrigin> {
+    let origin = explained.origin.as_ref().filter(|_| is_own);
+    let of = |column: &crate::database::catalogue::Column| {
+        let name = column.name.as_str();
+        let at = mapping.columns.iter().position(|one| one.name == name);
+        let from = match (at, &mapping.table.select) {
+            (Some(_), Some(select)) => select.name.clone(),
+            (Some(at), None) => from(&mapping.columns[at].source),
+            (None, _) if name == INGESTED_AT => "the load that last changed the row".to_owned(),
+            (None, _) if column.generated => "the database".to_owned(),
+            (None, _) => "not the record: a [[derive]] or a default".to_owned(),
+        };
+        let in_mirror = explained.row.as_ref().and_then(|row| row.get(name));
+        ColumnOrigin {
+            name: name.to_owned(),
+            from,
+            in_record: at.and_then(|at| origin?.values.get(at)?.clone()),
+            in_mirror: in_mirror.cloned(),
+        }
+    };
+    mapping.shape.columns.iter().map(of).collect()
+}
+
+fn from(source: &Source) -> String {
+    match source {
+        Source::Record(pointer) if pointer.tokens().is_empty() => "the record".to_owned(),
+        Source::Record(pointer) => pointer.to_string(),
+        Source::Parent(pointer) => format!("..{pointer}"),
+        Source::Constant(template) => template.to_string(),
+        Source::Elsewhere => "elsewhere".to_owned(),
+    }
+}
+
+/// A key that is looked for.
+struct Wanted<'m> {
+    mapping: &'m Mapping,
+    /// As typed, in the order of the key's columns.
+    typed: Vec<String>,
+    /// As JSON text.
+    raw: Vec<String>,
+    /// As PostgreSQL takes it: the same value has the same bytes.
+    encoded: Vec<Vec<u8>>,
+}
+
+impl<'m> Wanted<'m> {
+    fn of(mapping: &'m Mapping, key: &Key) -> Result<Self, ExplainError> {
+        let names: Vec<&str> = mapping.key_names().collect();
+        let typed = key.of(&names).ok_or_else(|| {
+            let example: Vec<String> = names.iter().map(|name| format!("{name}=…")).collect();
+            ExplainError::Key(format!(
+                "the key of {} is {}: write {}",
+                mapping.table.name,
+                names.join(", "),
+                example.join(",")
+            ))
+        })?;
+        let mut wanted = Self {
+            mapping,
+            typed: typed.iter().map(|&text| text.to_owned()).collect(),
+            raw: Vec::new(),
+            encoded: Vec::new(),
+        };
+        for (at, text) in mapping.key.iter().zip(typed) {
+            let column = &mapping.columns[*at];
+            let raw = if column.cell.is_quoted() {
+                Value::from(text).to_string()
+            } else {
+                text.to_owned()
+            };
+            let mut bytes = Vec::new();
+            column
+                .cell
+                .encode(Some(&raw), &mut bytes)
+                .map_err(|misfit| {
+                    let name = &column.name;
+                    ExplainError::Key(format!("this is no value of {name}: {}", misfit.0))
+                })?;
+            wanted.raw.push(raw);
+            wanted.encoded.push(bytes);
+        }
+        Ok(wanted)
+    }
+
+    fn json(&self) -> Value {
+        let value = |raw: &String| serde_json::from_str(raw).unwrap_or(Value::Null);
+        let names = self.mapping.key_names().map(str::to_owned);
+        let entries: serde_json::Map<_, _> = names.zip(self.raw.iter().map(value)).collect();
+        entries.into()
+    }
+
+    async fn row(&self, client: &Client, schema: &str) -> Result<Option<Value>, LoadError> {
+        let mut conditions = Vec::new();
+        for (place, at) in self.mapping.key.iter().enumerate() {
+            let name = &self.mapping.columns[*at].name;
+            let kind = self.mapping.shape.column(name).map(|one| one.r#type.name());
+            conditions.push(format!(
+                "t.{} = ${}::pg_catalog.{}",
+                Quoted(name),
+                place + 1,
+                Quoted(kind.unwrap_or("text"))
+            ));
+        }
+        let table = self.mapping.table.name.as_str();
+        let statement = format!(
+            "SELECT to_jsonb(t) FROM {}.{} AS t WHERE {}",
+            Quoted(schema),
+            Quoted(table),
+            conditions.join(" AND ")
+        );
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = (self.typed.iter())
+            .map(|text| (text as &(dyn ToSql + Sync), Type::TEXT))
+            .collect();
+        let row = client
+            .query_typed_opt(&statement, &parameters)
+            .await
+            .map_err(LoadError::at(format!("read a row of {table}")))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// What a book says of this key.
+    async fn entries(
+        &self,
+        client: &Client,
+        schema: &str,
+        book: &str,
+    ) -> Result<Vec<Value>, LoadError> {
+        let statement = format!(
+            "SELECT to_jsonb(b) - 'schema_name' FROM pipeline.{book} AS b \
+             WHERE schema_name = $1 AND table_name = $2 AND key = $3 ORDER BY created_at"
+        );
+        let table = self.mapping.table.name.as_str();
+        let rows = client
+            .query(&statement, &[&schema, &table, &self.json()])
+            .await
+            .map_err(LoadError::at(format!("read pipeline.{book}")))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}

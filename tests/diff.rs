@@ -1,0 +1,176 @@
+//! What differs is told row by row and column by column, and nobody's data with it unless they are asked for.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Workdir, oracle, simulator, snapshot};
+
+/// The part of a document that is about a table.
+fn of<'d>(document: &'d Value, table: &str) -> &'d Value {
+    let mut tables = document["tables"].as_array().unwrap().iter();
+    tables.find(|one| one["table"] == table).unwrap()
+}
+
+/// A mirror, and a copy of it in which four rows of coalitions were touched.
+async fn two_schemas() -> Workdir {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    workdir.json(["load", "--into", "other"]).await;
+    workdir
+        .query(
+            "UPDATE coalitions_users SET id = -7 WHERE id = (SELECT min(id) FROM coalitions_users);
+             UPDATE other.coalitions SET score = -5, name = 'A secret name' WHERE id = (SELECT min(id) FROM other.coalitions);
+             UPDATE other.coalitions SET color = NULL WHERE id = (SELECT max(id) FROM other.coalitions);
+             UPDATE other.coalitions SET ingested_at = now() - interval '1 day'",
+        )
+        .await;
+    workdir
+}
+
+#[tokio::test]
+async fn every_row_that_differs_is_counted_by_table_and_column() {
+    let workdir = two_schemas().await;
+    let document = workdir.json(["diff", "public", "other"]).await;
+    assert_eq!(
+        document["tables"].as_array().unwrap().len(),
+        oracle::TABLES.len()
+    );
+    let changed: Vec<&Value> = (document["tables"].as_array().unwrap().iter())
+        .filter(|table| table["added"] != 0 || table["removed"] != 0 || table["changed"] != 0)
+        .map(|table| &table["table"])
+        .collect();
+    assert_eq!(changed, ["coalitions", "coalitions_users"]);
+    let coalitions = of(&document, "coalitions");
+    assert_eq!(coalitions["changed"], 2);
+    let columns = json!({"color": 1, "name": 1, "score": 1});
+    assert_eq!(coalitions["columns"], columns);
+    let members = of(&document, "coalitions_users");
+    assert_eq!(
+        (&members["added"], &members["removed"], &members["changed"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    let first = workdir.number("SELECT min(id) FROM coalitions").await;
+    let sample = json!({"kind": "changed", "key": {"id": first}, "columns": ["name", "score"]});
+    assert_eq!(coalitions["samples"][0], sample);
+    // Seen from the other side it is the other way round.
+    let document = workdir.json(["diff", "other", "live"]).await;
+    let members = of(&document, "coalitions_users");
+    assert_eq!(members["samples"][0]["kind"], "added");
+    assert_eq!(members["samples"][0]["key"]["id"], -7);
+}
+
+#[tokio::test]
+async fn values_are_shown_only_if_they_are_asked_for() {
+    let workdir = two_schemas().await;
+    let before = workdir
+        .column("SELECT score FROM coalitions ORDER BY id LIMIT 1")
+        .await;
+    for arguments in [
+        vec!["diff", "live", "other"],
+        vec!["diff", "live", "other", "--json"],
+    ] {
+        let ran = workdir.cursus(arguments).await.exits(0);
+        assert!(ran.stdout.contains("score"), "{ran}");
+        assert!(!ran.stdout.contains("A secret name"), "{ran}");
+        assert!(!ran.stdout.contains("→ -5"), "{ran}");
+    }
+    let shown = [
+        "diff",
+        "live",
+        "other",
+        "--show-values",
+        "--table",
+        "coalitions",
+    ];
+    let document = workdir.json(shown).await;
+    let sample = &of(&document, "coalitions")["samples"][0];
+    assert_eq!(
+        sample["after"],
+        json!({"name": "A secret name", "score": -5})
+    );
+    assert_eq!(sample["before"]["score"].to_string(), before[0]);
+    let ran = workdir.cursus(shown).await.exits(0);
+    assert!(
+        ran.stdout.contains(&format!("score {} → -5", before[0])),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn one_row_and_fewer_samples_can_be_asked_for() {
+    let workdir = two_schemas().await;
+    let id = workdir.number("SELECT max(id) FROM coalitions").await;
+    let document = workdir
+        .json([
+            "diff",
+            "live",
+            "other",
+            "--table",
+            "coalitions",
+            "--key",
+            &id.to_string(),
+        ])
+        .await;
+    let coalitions = of(&document, "coalitions");
+    assert_eq!(coalitions["columns"], json!({"color": 1}));
+    assert_eq!(coalitions["changed"], 1);
+    // Tables whose keys have other columns are told.
+    let document = workdir
+        .json(["diff", "live", "other", "--key", "campus_id=1,project_id=2"])
+        .await;
+    assert_eq!(document["tables"].as_array().unwrap().len(), 1);
+    assert_eq!(document["tables"][0]["table"], "campus_projects");
+    let document = workdir
+        .json(["diff", "live", "other", "--limit", "0"])
+        .await;
+    assert_eq!(of(&document, "coalitions")["samples"], json!([]));
+    workdir
+        .cursus(["diff", "live", "other", "--table", "coalition"])
+        .await
+        .exits(2)
+        .says("did you mean `coalitions`?");
+    workdir
+        .cursus(["diff", "live", "nowhere"])
+        .await
+        .exits(2)
+        .says("there is no schema `nowhere`");
+}
+
+#[tokio::test]
+async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let first = workdir.json(["run"]).await["run_id"].clone();
+    let first = first.as_str().unwrap();
+    simulator.advance(Duration::from_hours(30));
+    workdir.json(["extract", "--full"]).await;
+    let traces = "SELECT (SELECT count(*) FROM pipeline.run), (SELECT count(*) FROM pipeline.load), \
+                  (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'cursus%')";
+    let before = workdir.query(traces).await;
+    // What a comparison that was killed has left.
+    workdir
+        .query(
+            "CREATE SCHEMA cursus_diff_1; COMMENT ON SCHEMA cursus_diff_1 IS \
+             'made by `cursus diff`, which drops it at its end, or at the next start'",
+        )
+        .await;
+    let told = workdir.json(["diff", "live", "latest"]).await;
+    assert_eq!(workdir.query(traces).await, before);
+    let between = workdir.json(["diff", first, "latest"]).await;
+    assert_eq!(told["tables"], between["tables"]);
+    assert_eq!(workdir.query(traces).await, before);
+    // The load then does just that.
+    let loaded = workdir.json(["load"]).await;
+    let mut rows = 0;
+    for table in loaded["tables"].as_array().unwrap() {
+        let diff = of(&told, table["name"].as_str().unwrap());
+        assert_eq!(diff["added"], table["inserted"], "{diff}");
+        assert_eq!(diff["removed"], table["deleted"], "{diff}");
+        rows += diff["changed"].as_u64().unwrap();
+    }
+    assert!(rows > 0);
+    let same = workdir.cursus(["diff", "live", "latest"]).await.exits(0);
+    snapshot::assert_said("diff_same", &workdir, &same);
+}

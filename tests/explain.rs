@@ -1,0 +1,158 @@
+//! Every row can be followed back to the record that it was made of.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Workdir, World, simulator};
+
+fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
+    let mut columns = explained["columns"].as_array().unwrap().iter();
+    columns.find(|column| column["name"] == name).unwrap()
+}
+
+#[tokio::test]
+async fn a_row_is_followed_to_the_newest_record_that_was_loaded() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let first = workdir.json(["run"]).await["run_id"].clone();
+    simulator.advance(Duration::from_hours(13));
+    let second = workdir.json(["run"]).await["run_id"].clone();
+    for (order, run) in [("updated_at DESC", &second), ("updated_at", &first)] {
+        let one = format!("SELECT id FROM coalitions_users ORDER BY {order} LIMIT 1");
+        let id = workdir.number(&one).await.to_string();
+        let explained = workdir.json(["explain", "coalitions_users", &id]).await;
+        let origin = &explained["origin"];
+        assert_eq!(origin["run_id"], *run, "{explained:#}");
+        // The place that it names holds the record that it shows.
+        let found = workdir
+            .json([
+                "stage",
+                "cat",
+                run.as_str().unwrap(),
+                "coalitions_users",
+                "--id",
+                &id,
+            ])
+            .await;
+        let last = found.as_array().unwrap().last().unwrap();
+        assert_eq!(last["record"], origin["record"]);
+        assert_eq!(last["request"], origin["request"]);
+        assert_eq!(last["index"], origin["index"]);
+        let file = last["file"].as_str().unwrap();
+        assert!(file.ends_with(origin["file"].as_str().unwrap()), "{file}");
+        assert_eq!(explained["row"]["score"], origin["record"]["score"]);
+    }
+}
+
+#[tokio::test]
+async fn each_column_names_its_pointer() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    let id = workdir
+        .number("SELECT min(id) FROM users")
+        .await
+        .to_string();
+    let explained = workdir.json(["explain", "users", &id]).await;
+    let record = &explained["origin"]["record"];
+    let image = column(&explained, "image_small");
+    assert_eq!(image["from"], "/image/versions/small");
+    assert_eq!(image["in_record"], record["image"]["versions"]["small"]);
+    assert_eq!(image["in_mirror"], explained["row"]["image_small"]);
+    assert_eq!(column(&explained, "cursus_id")["from"], "{cursus_id}");
+    assert_eq!(column(&explained, "cursus_id")["in_record"], "21");
+    let derived = column(&explained, "campus_id");
+    assert_eq!(derived["from"], "not the record: a [[derive]] or a default");
+    let ran = workdir.cursus(["explain", "users", &id]).await.exits(0);
+    for text in [
+        "/image/versions/small",
+        "users/page-00001.json.gz",
+        "GET /v2/",
+    ] {
+        assert!(ran.stdout.contains(text), "{text}: {ran}");
+    }
+}
+
+#[tokio::test]
+async fn exploded_and_selected_rows_name_the_record_that_holds_them() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    let one = "SELECT format('campus_id=%s,project_id=%s', campus_id, project_id) FROM campus_projects ORDER BY 1 DESC LIMIT 1";
+    let key = workdir.column(one).await.remove(0);
+    let explained = workdir.json(["explain", "campus_projects", &key]).await;
+    assert!(explained["origin"]["element"].is_u64(), "{explained:#}");
+    assert_eq!(column(&explained, "project_id")["from"], "../id");
+    assert_eq!(
+        column(&explained, "project_id")["in_record"],
+        explained["row"]["project_id"]
+    );
+    assert_eq!(
+        explained["origin"]["record"]["id"],
+        explained["row"]["campus_id"]
+    );
+
+    let one = "SELECT 'achievement_id=' || achievement_id || ',campus_id=' || campus_id FROM campus_achievements LIMIT 1";
+    let key = workdir.column(one).await.remove(0);
+    let explained = workdir.json(["explain", "campus_achievements", &key]).await;
+    assert_eq!(explained["origin"]["resource"], "achievements");
+    assert_eq!(
+        explained["origin"]["record"]["id"],
+        explained["row"]["achievement_id"]
+    );
+    assert_eq!(
+        column(&explained, "campus_id")["from"],
+        "sql/campus_achievements.sql"
+    );
+}
+
+#[tokio::test]
+async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    let first = workdir.json(["run"]).await["run_id"].clone();
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[3];
+    let id = coalition["id"].to_string();
+    coalition["score"] = json!("many");
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    workdir.cursus(["run", "--full"]).await.exits(3);
+    let explained = workdir.json(["explain", "coalitions", &id]).await;
+    assert_eq!(
+        explained["origin"]["run_id"], first,
+        "the old record made the row"
+    );
+    assert_eq!(explained["quarantine"][0]["column_name"], "score");
+    let notes = explained["notes"].to_string();
+    assert!(notes.contains("waits in quarantine"), "{notes}");
+    let ran = workdir
+        .cursus(["explain", "coalitions", &id])
+        .await
+        .exits(0);
+    assert!(
+        ran.stdout
+            .contains("waits     coalitions/page-00001.json.gz"),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    for (arguments, code, said) in [
+        (["explain", "users", "999999999"], 1, "there is no such row"),
+        (["explain", "users", "jdoe"], 2, "this is no value of id"),
+        (
+            ["explain", "users", "1,2"],
+            2,
+            "the key of users is id: write id=…",
+        ),
+        (["explain", "user", "1"], 2, "did you mean `users`?"),
+    ] {
+        workdir.cursus(arguments).await.exits(code).says(said);
+    }
+}
