@@ -1,10 +1,16 @@
 //! The command line, as clap types: exactly what was typed, nothing resolved.
 
+mod look;
+mod repair;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
+pub(crate) use repair::{PruneCommand, QuarantineCommand};
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]
@@ -83,6 +89,13 @@ Examples:
   cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
 RUN is a run's id, a day (its newest run), `latest`, or a path.")]
     Load(LoadArgs),
+    /// Load the staged runs once more, beside the mirror or to rebuild it (needs no network)
+    #[command(after_help = "\
+Examples:
+  cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in a schema of its own
+  cursus replay --rebuild                      today's mapping and migrations, applied to all that is staged
+A schema that a replay has made goes on where it ended; any other must be empty. RUN is as for `load`.")]
+    Replay(ReplayArgs),
     /// Extract, then load
     #[command(after_help = "\
 Examples:
@@ -134,6 +147,12 @@ Examples:
     /// Look at staged files
     #[command(subcommand)]
     Stage(StageCommand),
+    /// Records that do not fit and wait
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Deletes that the guard has held back
+    #[command(subcommand)]
+    Prune(PruneCommand),
     /// Write pipeline.toml and .env to start from
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),
@@ -256,105 +275,26 @@ pub(crate) struct LoadArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct SqlArgs {
-    /// The query
-    pub(crate) query: Option<String>,
-    /// Comma-separated values
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) csv: bool,
-    /// Let the query change the database
-    #[arg(long)]
-    pub(crate) write: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    /// What was
-    pub(crate) a: String,
-    /// What is
-    pub(crate) b: String,
-    /// Only these tables
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub(crate) struct ReplayArgs {
+    /// From this run on [default: the first that is staged]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) from: Option<String>,
+    /// Up to this run [default: the last that is staged]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) to: Option<String>,
+    /// Only these resources, and those that their rows refer to
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) table: Vec<String>,
-    /// Only the row with this key: `12345`, or `campus_id=1,project_id=42`
+    pub(crate) select: Vec<String>,
+    /// Into this schema, which is made
+    #[arg(long, value_name = "SCHEMA", group = "target")]
+    pub(crate) into: Option<String>,
+    /// Into a scratch schema; what differs is then changed in the mirror, in one transaction
+    #[arg(long, group = "target")]
+    pub(crate) rebuild: bool,
+    /// Delete without asking the guard
     #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// So many samples of rows added, removed and changed in each table
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) limit: u32,
-    /// Show what rows held before and after, which can be personal
-    #[arg(long)]
-    pub(crate) show_values: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
-    /// The table
-    pub(crate) table: String,
-    /// The row's key: `12345`, or `campus_id=1,project_id=42`
-    pub(crate) key: String,
-    /// In this schema instead of the configured one
-    #[arg(long)]
-    pub(crate) schema: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StageCommand {
-    /// List runs, the resources of a run, or the pages of a resource
-    #[command(
-        after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users"
-    )]
-    Ls {
-        /// The run
-        run: Option<String>,
-        /// The resource
-        resource: Option<String>,
-    },
-    /// Print staged records, one a line
-    #[command(after_help = "\
-Examples:
-  cursus stage cat latest users | jq .login
-  cursus stage cat latest --id 12345      the record, its file and its request, wherever it is")]
-    Cat {
-        /// The run
-        run: String,
-        /// The resource [default: all]
-        resource: Option<String>,
-        /// Only the record with this id
-        #[arg(long)]
-        id: Option<i64>,
-    },
-    /// Prove from its files alone what a run claims: that its pages are those received, and that nothing is missing
-    #[command(after_help = "\
-Examples:
-  cursus stage verify latest
-
-Exits 0 if every claim holds, also one that something is missing; 1 if a page is damaged or a claim is not proven.")]
-    Verify {
-        /// The run
-        run: String,
-    },
-    /// Remove old runs that nobody needs any more
-    #[command(after_help = "\
-Examples:
-  cursus stage gc --dry-run               what would go, what stays, and why
-  cursus stage gc --keep 7d
-Whatever its age, a run stays while it holds the newest complete full read of a resource or something read after it,
-while it is not loaded, while quarantine or a held delete refers to it, and if it is the newest.")]
-    Gc(GcArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GcArgs {
-    /// Runs younger than this stay [default: `keep` of pipeline.toml]
-    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
-    pub(crate) keep: Option<Duration>,
-    /// Say what would go, and remove nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not ask the database what is loaded: for people who only extract
-    #[arg(long)]
-    pub(crate) without_database: bool,
+    pub(crate) allow_prune: bool,
 }
 
 #[derive(Debug, Args)]

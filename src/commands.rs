@@ -10,6 +10,9 @@ mod init;
 mod load;
 mod migrate;
 mod plan;
+mod prune;
+mod quarantine;
+mod replay;
 mod run;
 mod simulate;
 mod sql;
@@ -78,6 +81,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
+        Command::Replay(arguments) => Box::pin(replay::run(global, &settings, arguments)).await,
         Command::Run(arguments) => Box::pin(run::run(global, &settings, arguments)).await,
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings)).await,
@@ -86,6 +90,8 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
         Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
         Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,
+        Command::Prune(command) => Box::pin(prune::run(global, &settings, command)).await,
+        Command::Quarantine(command) => Box::pin(quarantine::run(global, &settings, command)).await,
         Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
         Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
         Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,

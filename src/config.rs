@@ -41,6 +41,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How many rows a load may delete.
     pub prune: PruneConfig,
+    /// How many rows of a table a load may put into quarantine, where the table does not say.
+    pub quarantine: Budget,
     /// The endpoints, each after those that it needs.
     pub resources: Vec<Resource>,
     /// The tables, each after those that it needs.
@@ -95,6 +97,32 @@ pub struct PruneConfig {
     pub max_fraction: f64,
     /// So many may always go.
     pub min_rows: u64,
+}
+
+/// `[quarantine]`: a load that would put more rows of a table into quarantine stops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// So many at most.
+    pub max_rows: u64,
+    /// Part of the rows that were read, 0 to 1.
+    pub max_fraction: f64,
+}
+
+impl Budget {
+    /// So few are no sign that something is wrong, whatever part they are.
+    const ALWAYS: u64 = 20;
+
+    /// How many of so many rows may wait.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fraction of a row count; a row more or less does not matter"
+    )]
+    pub fn of(&self, rows: u64) -> u64 {
+        let part = (rows as f64 * self.max_fraction) as u64;
+        self.max_rows.min(part.max(Self::ALWAYS))
+    }
 }
 
 /// All that is wrong with a configuration.
@@ -220,6 +248,11 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
     let staging = read_staging(section("staging"));
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
+    let standard = Budget {
+        max_rows: 10_000,
+        max_fraction: 0.1,
+    };
+    let quarantine = read_budget(section("quarantine"), standard);
     let resources = root.blocks("resource");
     let resource_names = Names::of("resource", &resources, root.has_like("resource"));
     if resources.is_empty() && !root.has("resource") && !root.is_misspelt("resource") {
@@ -238,6 +271,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         &resource_names,
         &resources,
         &scope,
+        quarantine,
         path,
     );
     let derives = table::read_derives(root.blocks("derive"), &table_names, path);
@@ -252,6 +286,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         staging: staging?,
         database: database?,
         prune,
+        quarantine,
         resources,
         tables,
         derives,
@@ -380,6 +415,15 @@ fn read_prune(section: Section<'_>) -> PruneConfig {
     };
     section.finish();
     prune
+}
+
+fn read_budget(section: Section<'_>, standard: Budget) -> Budget {
+    let budget = Budget {
+        max_rows: (section.integer("max_rows", 0..=ANY)).unwrap_or(standard.max_rows),
+        max_fraction: (section.number("max_fraction", 0.0..=1.0)).unwrap_or(standard.max_fraction),
+    };
+    section.finish();
+    budget
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::api::ApiError;
 use crate::config::ConfigError;
 use crate::database::DatabaseError;
 use crate::extract::ExtractError;
-use crate::load::LoadError;
+use crate::load::{LoadError, ReplayError};
 use crate::migrate::MigrateError;
 use crate::staging::StagingError;
 
@@ -89,6 +89,7 @@ failure_from! {
     DatabaseError => |error| if matches!(error, DatabaseError::Url) { Exit::Usage } else { Exit::Failed };
     MigrateError => |_| Exit::Failed;
     LoadError => load_exit;
+    ReplayError => replay_exit;
     ApiError => api_exit;
     ExtractError => extract_exit;
     std::io::Error => |_| Exit::Failed;
@@ -107,9 +108,18 @@ pub fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,
-        LoadError::Older { .. } | LoadError::Renamed { .. } => Exit::Refused,
+        LoadError::Older { .. } | LoadError::Budget { .. } | LoadError::Renamed { .. } => {
+            Exit::Refused
+        }
         LoadError::Mismatch(_) => Exit::Usage,
         _ => Exit::Failed,
+    }
+}
+
+fn replay_exit(error: &ReplayError) -> Exit {
+    match error {
+        ReplayError::Load(error) => load_exit(error),
+        _ => Exit::Refused,
     }
 }
 

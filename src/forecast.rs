@@ -12,9 +12,6 @@ use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
 use crate::staging::{Manifest, Mode, Run, StagingError};
 
-/// So many of the newest deltas say how fast rows change.
-const DELTAS: usize = 20;
-
 /// Rows by resource.
 pub type Totals = BTreeMap<Name, u64>;
 
@@ -298,7 +295,7 @@ impl Past<'_> {
             let asked = window.end.duration_since(window.start).as_millis();
             (read.manifest.state.moves_cursor()).then_some((announced(&read.manifest), asked))
         });
-        for (more_rows, more_asked) in deltas.take(DELTAS) {
+        for (more_rows, more_asked) in deltas.take(plan::DELTAS) {
             rows += u128::from(more_rows);
             asked += u128::try_from(more_asked).unwrap_or(0);
         }

@@ -3,6 +3,7 @@
 //! A run is one transaction: readers never see half of it. Each resource has a savepoint, so that one that
 //! cannot be loaded does not take the others with it.
 
+mod approval;
 mod before;
 mod books;
 mod bulk;
@@ -19,6 +20,9 @@ mod origin;
 mod pages;
 mod pending;
 mod prune;
+mod rebuild;
+mod replay;
+mod retry;
 mod row;
 mod run;
 mod sql;
@@ -34,15 +38,18 @@ use crate::config::Config;
 use crate::database::{Database, catalogue};
 use crate::migrate;
 use crate::name::Name;
-use crate::staging::{Run, RunId};
+use crate::staging::{Approval, Run, RunId};
 
+pub use approval::{Held, held, held_keys};
 pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;
 pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
-pub use pending::{Pending, pending};
+pub use pending::{Pending, history, pending};
+pub use replay::{ReplayError, ReplayScope};
+pub use retry::{Entry, Retried, drop_entries, entries};
 
 use run::RunLoad;
 
@@ -114,9 +121,9 @@ impl<'c> Loader<'c> {
         .await
     }
 
-    /// Whether any resource of a run was ever loaded.
-    pub async fn was_loaded(&self, run: &Run) -> Result<bool, LoadError> {
-        books::was_loaded(&self.database.client, self.options.schema.as_str(), run).await
+    /// The resources of a run that were ever loaded.
+    pub async fn loaded_from(&self, run: &Run) -> Result<BTreeSet<String>, LoadError> {
+        books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
     }
 
     /// Ends the session, and with it the lock.
@@ -161,6 +168,93 @@ impl<'c> Loader<'c> {
                 .map_err(LoadError::at("commit"))?;
         }
         Ok(loaded)
+    }
+}
+
+impl Loader<'_> {
+    /// Notes in the run's directory that what the guard has held back of it may go, then deletes exactly that.
+    /// Nothing is held: nothing is done, and none is given.
+    pub async fn approve(
+        &mut self,
+        run: &Run,
+        resource: Option<&Name>,
+        runs: &[Run],
+    ) -> Result<Option<LoadedRun>, LoadError> {
+        let schema = self.options.schema.as_str();
+        let as_of = books::newest(&self.database.client, schema).await?;
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        let held = held(&transaction, schema).await?;
+        let chosen: Vec<Approval> = held
+            .iter()
+            .filter(|held| held.run_id == run.id().as_str())
+            .filter(|held| resource.is_none_or(|resource| held.resource == resource.as_str()))
+            .filter_map(|held| held.approve(as_of))
+            .collect();
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        run.approve(chosen)?;
+        // What leaves with these rows is in the name of the newest run, as when a load honours the approval.
+        let newest = runs.iter().find(|run| run.record().seq == as_of);
+        let load = RunLoad::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest.unwrap_or(run),
+            &[],
+            runs,
+        );
+        let approved = load.approved(&mut transaction, as_of).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(LoadError::at("commit"))?;
+        Ok(Some(approved))
+    }
+}
+
+impl Loader<'_> {
+    /// What waits in quarantine.
+    pub async fn quarantine(&self) -> Result<Vec<Entry>, LoadError> {
+        entries(&self.database.client, self.options.schema.as_str()).await
+    }
+
+    /// Tries entries of quarantine again.
+    pub async fn retry(
+        &mut self,
+        chosen: &BTreeSet<i64>,
+        runs: &[Run],
+    ) -> Result<Retried, LoadError> {
+        let schema = self.options.schema.as_str();
+        let entries = entries(&self.database.client, schema).await?;
+        let Some(newest) = runs.last() else {
+            return Ok(Retried::default());
+        };
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        let load = RunLoad::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest,
+            &[],
+            runs,
+        );
+        let retried = load.retried(&mut transaction, &entries, chosen).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(LoadError::at("commit"))?;
+        Ok(retried)
     }
 }
 

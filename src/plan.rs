@@ -1,5 +1,7 @@
 //! Which resources a run reads, in which mode, and why. Pure: no clock, no network.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,22 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::name::{Name, nearest};
-use crate::staging::{Manifest, Mode, Run, RunId, StagingError, Window, hex};
+use crate::staging::{Mode, Window, hex};
 
-/// What staging knows of earlier reads, newest first, for each resource.
-#[derive(Clone, Debug, Default)]
-pub struct History(BTreeMap<Name, Vec<Read>>);
-
-/// An earlier read that is final.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// The run that it belongs to.
-    pub run_id: RunId,
-    /// Its number.
-    pub seq: u64,
-    /// Its manifest.
-    pub manifest: Manifest,
-}
+pub use history::{DELTAS, History, Read};
 
 /// What to do with a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,53 +61,6 @@ pub struct Request {
     pub window: Option<(Timestamp, Option<Timestamp>)>,
     /// Resources that must be read in full, because the database lacks their past.
     pub must_be_full: BTreeMap<Name, String>,
-}
-
-impl History {
-    /// Reads the manifests of `runs` (in the order of their numbers). One that cannot be read is told, and counts
-    /// as a read that did not succeed.
-    pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
-        let mut history: BTreeMap<Name, Vec<Read>> = BTreeMap::new();
-        for run in runs.iter().rev() {
-            for resource in &config.resources {
-                match run.manifest(&resource.name) {
-                    Ok(None) => {}
-                    Ok(Some(manifest)) => {
-                        let read = Read {
-                            run_id: run.id().clone(),
-                            seq: run.record().seq,
-                            manifest,
-                        };
-                        history.entry(resource.name.clone()).or_default().push(read);
-                    }
-                    Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(Self(history))
-    }
-
-    /// Final reads of a resource, newest first.
-    pub fn of(&self, resource: &Name) -> &[Read] {
-        self.0.get(resource).map_or(&[], Vec::as_slice)
-    }
-
-    /// The newest read that moved the cursor, asked for in the same way as today.
-    pub fn newest_whole(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
-        self.of(resource)
-            .iter()
-            .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| read.manifest.state.moves_cursor() && read.manifest.cursor.is_some())
-    }
-
-    /// The newest complete full read, asked for in the same way as today.
-    pub fn newest_full(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
-        self.of(resource)
-            .iter()
-            .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| read.manifest.is_proof())
-    }
 }
 
 /// The resources that `--select` and `--exclude` leave, in dependency order; unknown names are told with a
@@ -283,6 +225,8 @@ pub struct Loaded<'a> {
     pub seq: u64,
     /// The number of the full one's run.
     pub full_seq: Option<u64>,
+    /// The number of the newest run before which another one is missing.
+    pub gap_seq: Option<u64>,
 }
 
 /// Resources whose past a database does not have and staging cannot give any more, with the reason.
@@ -299,11 +243,12 @@ pub fn must_be_full<'a>(
             loaded(&resource.name).is_some_and(|known| {
                 let has_it = known.full_seq.is_some_and(|seq| seq >= full.seq)
                     && full.run_id.as_str() <= known.run_id;
-                full.seq <= known.seq && !has_it
+                let has_gap = known.gap_seq > known.full_seq;
+                full.seq <= known.seq && (!has_it || has_gap)
             })
         })
     };
-    let reason = "the database lacks the last full read";
+    let reason = "the database lacks the last full read, or a read after it";
     (config.resources.iter().filter(lacks))
         .map(|resource| (resource.name.clone(), reason.to_owned()))
         .collect()

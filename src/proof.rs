@@ -4,12 +4,12 @@
 //! Lists move while they are read, so a count proves nothing: a row that left and one that slipped past a page
 //! border leave it right. Two arguments hold under any change, and one of them must for every list:
 //!
-//! - [`ids`]: every answer shows all records between two ids as they were at one moment. When the answers together
+//! - `ids`: every answer shows all records between two ids as they were at one moment. When the answers together
 //!   leave no id out, a record that was there all the time was shown by one of them.
-//! - [`ranks`]: in a list that only shrinks, a record only moves up. The ranks where one could stand unread are
+//! - `ranks`: in a list that only shrinks, a record only moves up. The ranks where one could stand unread are
 //!   followed from answer to answer; when none is left, no record is.
 //!
-//! A question without an order is read in windows of time ([`windows`]): what did not change since a moment can only
+//! A question without an order is read in windows of time (`windows`): what did not change since a moment can only
 //! shrink, and what changed after it is asked for by itself.
 
 mod ids;

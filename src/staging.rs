@@ -4,6 +4,7 @@
 //! byte as it was received (gzip around it); a journal line follows when the page is durable; a manifest,
 //! written last and by rename, says that a resource is final.
 
+mod approval;
 mod files;
 mod gc;
 mod journal;
@@ -11,11 +12,13 @@ mod manifest;
 mod page;
 mod run;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
@@ -142,7 +145,10 @@ impl Staging {
         selection: &Selection,
     ) -> Result<Option<Run>, StagingError> {
         let newest = self.runs()?.pop();
-        Ok(newest.filter(|run| run.is_resumable(selection, now)))
+        match newest.filter(|run| run.is_resumable(selection, now)) {
+            Some(run) => Run::open(run.directory(), run.id()),
+            None => Ok(None),
+        }
     }
 
     /// The unfinished run, open again. Needs the lock.
@@ -173,8 +179,33 @@ impl Staging {
         })
     }
 
-    /// All runs by number. A directory without a readable `run.json` is named in the error.
+    /// All runs by number, their records without the resources, and each rate figure only in the newest run that has
+    /// it. A directory without a readable `run.json` is named in the error.
     pub fn runs(&self) -> Result<Vec<Run>, StagingError> {
+        let directories = self.run_directories()?;
+        let mut newer = BTreeSet::new();
+        let mut runs = Vec::with_capacity(directories.len());
+        // By name is nearly by number.
+        for (directory, id) in directories.into_iter().rev() {
+            let run = Run::open(&directory, &id)?;
+            runs.extend(run.map(|run| run.without_details(&mut newer)));
+        }
+        runs.sort_by_key(|run| run.record().seq);
+        Ok(runs)
+    }
+
+    /// All runs by number, with all that their records hold.
+    pub fn runs_in_full(&self) -> Result<Vec<Run>, StagingError> {
+        let mut runs = Vec::new();
+        for (directory, id) in self.run_directories()? {
+            runs.extend(Run::open(&directory, &id)?);
+        }
+        runs.sort_by_key(|run| run.record().seq);
+        Ok(runs)
+    }
+
+    /// Where runs are, by name.
+    fn run_directories(&self) -> Result<Vec<(PathBuf, RunId)>, StagingError> {
         if !self.root.exists() {
             return Ok(Vec::new());
         }
@@ -185,7 +216,7 @@ impl Staging {
                 source: std::io::ErrorKind::NotADirectory.into(),
             });
         }
-        let mut runs = Vec::new();
+        let mut directories = Vec::new();
         let entries = walkdir::WalkDir::new(&self.root)
             .min_depth(1)
             .max_depth(2)
@@ -207,13 +238,11 @@ impl Staging {
             };
             if entry.file_type().is_dir()
                 && let Some(id) = RunId::of_directory(entry.path())
-                && let Some(run) = Run::open(entry.path(), &id)?
             {
-                runs.push(run);
+                directories.push((entry.into_path(), id));
             }
         }
-        runs.sort_by_key(|run| run.record().seq);
-        Ok(runs)
+        Ok(directories)
     }
 
     /// The run that `text` names: an id, a day (its newest run), `latest`, or a path.
@@ -255,5 +284,45 @@ impl Staging {
                 )
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+
+    #[test]
+    fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let (now, selection) = (Timestamp::now(), Selection::default());
+        for limit in [1_200, 2_400] {
+            let mut run = staging
+                .create_run(&lock, now, 0, selection.clone())
+                .unwrap();
+            run.update(|record| {
+                let name = Name::parse("users").unwrap();
+                let summary = ResourceSummary::without_pages(name, "failed", "a note".to_owned());
+                record.resources.push(summary);
+                record
+                    .rate
+                    .insert("limit_per_hour".to_owned(), limit.into());
+                record.outcome = Some(Outcome::Stopped);
+            })
+            .unwrap();
+        }
+        let runs = staging.runs().unwrap();
+        assert!(runs.iter().all(|run| run.record().resources.is_empty()));
+        let limits: Vec<_> = (runs.iter())
+            .map(|run| run.record().rate.get("limit_per_hour")?.as_u64())
+            .collect();
+        assert_eq!(limits, [None, Some(2_400)]);
+        let resumed = staging.resume(&lock, now, &selection).unwrap().unwrap();
+        assert_eq!(resumed.record().resources.len(), 1);
+        let whole = staging.runs_in_full().unwrap();
+        assert_eq!(whole[1].record(), resumed.record());
+        assert_eq!(whole[0].record().rate["limit_per_hour"], 1_200);
     }
 }

@@ -201,6 +201,7 @@ async fn every_command_has_help_with_an_example() {
     let commands = [
         vec!["extract"],
         vec!["load"],
+        vec!["replay"],
         vec!["run"],
         vec!["plan"],
         vec!["status"],

@@ -121,9 +121,9 @@ async fn what_was_there_all_the_time_is_staged_at_a_twentieth_more_hits_at_most(
 async fn a_list_without_an_order_is_read_in_windows_of_time() {
     let (read, pages) = reads_all("projects_users", 12).await;
     assert_eq!(read["state"], "complete", "{read:#}");
-    // The window that closes the read, and pages that rows slipped out of.
+    // The window that closes the read (two, if more than a page changed meanwhile), and pages that rows slipped out of.
     let hits = read["hits"].as_u64().unwrap();
-    assert!(hits <= pages + 6, "{hits} hits for {pages} pages");
+    assert!(hits <= pages + 9, "{hits} hits for {pages} pages");
 }
 
 #[tokio::test]

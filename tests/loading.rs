@@ -314,6 +314,27 @@ async fn a_new_database_is_filled_from_staging_or_by_a_full_read() {
 }
 
 #[tokio::test]
+async fn a_delta_that_was_lost_before_it_was_loaded_is_made_good_by_a_full_read() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["extract"]).await;
+    let lost = workdir.run_directory();
+    simulator.advance(Duration::from_hours(13));
+    workdir.json(["extract"]).await;
+    std::fs::remove_dir_all(lost).unwrap();
+    workdir.json(["load"]).await;
+    let report = workdir.json(["run"]).await;
+    let resources = report["resources"].as_array().unwrap();
+    let users = resources.iter().find(|one| one["name"] == "users").unwrap();
+    assert_eq!(users["mode"], "full", "{report:#}");
+    oracle::assert_mirrors(&workdir, &simulator).await;
+    let report = workdir.json(["run"]).await;
+    assert_eq!(report["mode"], "delta", "{report:#}");
+}
+
+#[tokio::test]
 async fn the_books_tell_what_was_loaded() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;

@@ -21,6 +21,15 @@ mod staging;
 /// Staged runs into the mirror, by every way.
 mod loading;
 
+/// The staged runs once more, and nothing older over what is newer.
+mod replay;
+
+/// The mirror brought to what the staged runs give.
+mod rebuild;
+
+/// Random histories.
+mod histories;
+
 /// What a run will cost.
 mod plan;
 
@@ -51,6 +60,9 @@ mod quarantine;
 /// The guard before deletes.
 mod guard;
 
+/// Deletes that a person approves.
+mod prune;
+
 /// Whatever the API does wrong: complete, or a sentence.
 mod faults;
 
@@ -69,3 +81,6 @@ mod usage;
 /// What people read.
 mod commands;
 mod completeness;
+
+/// Deltas, their windows and their cursor.
+mod deltas;

@@ -239,3 +239,223 @@ async fn dirt_loads_as_it_is() {
         .await;
     assert_eq!(loaded, colours);
 }
+
+#[tokio::test]
+async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let rows = "SELECT * FROM projects ORDER BY id";
+    let before = workdir.query(rows).await;
+    let mut world = World::of(&good);
+    for project in world.rows("projects").iter_mut().take(30) {
+        project["exam"] = json!("perhaps");
+        project["name"] = json!("Renamed");
+    }
+    world.rows("coalitions")[0]["name"] = json!("Renamed");
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    let ran = workdir.cursus(["run", "--full"]).await.exits(4);
+    for said in [
+        "30 of 60 rows of projects do not fit, more than may wait in quarantine (20)",
+        "exam: ",
+        "such as projects/page-00001.json.gz [",
+        "max_fraction",
+    ] {
+        assert!(ran.stderr.contains(said), "{ran}");
+    }
+    assert!(!ran.stderr.contains("perhaps"), "{ran}");
+    // Nothing of it is kept, and everything else goes on.
+    assert_eq!(workdir.query(rows).await, before);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        0
+    );
+    let renamed = "SELECT count(*) FROM coalitions WHERE name = 'Renamed'";
+    assert_eq!(workdir.number(renamed).await, 1);
+
+    // It waits, and a number for the table alone stops it as soon as there are more.
+    let tables = |budget: &str| {
+        workdir.pipeline(&[(
+            "name = \"projects\"                       #",
+            &format!("name = \"projects\"\nquarantine = {{ {budget} }} #"),
+        )]);
+    };
+    tables("max_rows = 29, max_fraction = 1");
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(4)
+        .says("30 of the rows of projects do not fit, more than may wait in quarantine (29)");
+    tables("max_rows = 30, max_fraction = 0.5");
+    workdir.cursus(["load"]).await.exits(3);
+    let waiting = "SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'projects'";
+    assert_eq!(workdir.number(waiting).await, 30);
+}
+
+#[tokio::test]
+async fn what_waits_is_tried_again_with_todays_tables() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let ran = workdir.cursus(["quarantine", "ls"]).await.exits(0);
+    assert_eq!(ran.stdout, "nothing waits in quarantine\n");
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[3];
+    let id = coalition["id"].clone();
+    coalition["score"] = json!("many");
+    coalition["name"] = json!("Renamed");
+    world.rows("coalitions")[4]["user_id"] = json!("nobody");
+    let session = &mut world.rows("projects")[2]["project_sessions"][0];
+    session["solo"] = json!("perhaps");
+    let session = session["id"].clone();
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    workdir.cursus(["run", "--full"]).await.exits(3);
+    workdir.without_api();
+
+    let ran = workdir.cursus(["quarantine", "ls"]).await.exits(0);
+    assert!(
+        ["coalitions", "score", "user_id", "project_sessions", "solo"]
+            .iter()
+            .all(|text| ran.stdout.contains(text)),
+        "{ran}"
+    );
+    assert!(!ran.stdout.contains("many"), "{ran}");
+    let waiting = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    let of = |column: &str| {
+        let entries = waiting.as_array().unwrap();
+        let entry = entries.iter().find(|entry| entry["column"] == column);
+        entry.unwrap()["id"].to_string()
+    };
+    let (score, leader) = (of("score"), of("user_id"));
+    let ran = workdir
+        .cursus(["quarantine", "show", &score])
+        .await
+        .exits(0);
+    let record: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&record["id"], &record["score"]), (&id, &json!("many")));
+    assert!(ran.stderr.contains("score (/score)"), "{ran}");
+    workdir
+        .cursus(["quarantine", "show", "987654"])
+        .await
+        .exits(2);
+    workdir
+        .cursus(["quarantine", "retry", "--table", "coalition"])
+        .await
+        .exits(2)
+        .says("did you mean `coalitions`?");
+
+    // Nothing has changed: they wait on, with their numbers.
+    let report = workdir.json_exits(3, ["quarantine", "retry"]).await;
+    assert_eq!(
+        (&report["tried"], &report["settled"]),
+        (&json!(3), &json!(0))
+    );
+    let attempts = "SELECT attempts FROM pipeline.quarantine";
+    assert_eq!(workdir.column(attempts).await, ["2", "2", "2"]);
+    let entries = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    assert_eq!(entries[0]["id"], waiting[0]["id"]);
+
+    // The tables are made to match: the good row of before is brought up to date, what is new is inserted.
+    workdir
+        .query(&format!(
+            "DELETE FROM project_sessions WHERE id = {session}; \
+             ALTER TABLE coalitions ALTER score TYPE text; ALTER TABLE project_sessions ALTER solo TYPE text"
+        ))
+        .await;
+    // Whatever else of these pages does not fit any more is not asked.
+    let report = workdir.json(["quarantine", "retry", &score]).await;
+    assert_eq!(
+        (&report["settled"], &report["waiting"]),
+        (&json!(1), &json!(0))
+    );
+    let row = format!("SELECT name || ' ' || score FROM coalitions WHERE id = {id}");
+    assert_eq!(workdir.column(&row).await, ["Renamed many"]);
+    let report = workdir.json_exits(3, ["quarantine", "retry"]).await;
+    assert_eq!(
+        (&report["settled"], &report["waiting"]),
+        (&json!(1), &json!(1))
+    );
+    let solo = format!("SELECT solo FROM project_sessions WHERE id = {session}");
+    assert_eq!(workdir.column(&solo).await, ["perhaps"]);
+
+    // The last one is given up.
+    workdir.cursus(["quarantine", "drop"]).await.exits(2);
+    let report = workdir.json(["quarantine", "drop", &leader]).await;
+    assert_eq!(report["dropped"], 1);
+    assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
+}
+
+#[tokio::test]
+async fn what_is_tried_again_never_overwrites_what_is_newer() {
+    let good = simulator().await;
+    let mut workdir = Workdir::with(&good).await;
+    workdir.json(["run"]).await;
+    let mut world = World::of(&good);
+    let coalitions = world.rows("coalitions");
+    let mut newer = coalitions[3].clone();
+    let id = newer["id"].clone();
+    newer["name"] = json!("Newer");
+    coalitions[3]["score"] = json!("many");
+    coalitions[3]["name"] = json!("Older");
+    let bad = world.serve().await;
+    workdir.use_api(&bad);
+    workdir
+        .cursus(["run", "--full", "--select", "coalitions"])
+        .await
+        .exits(3);
+    let waiting = "SELECT count(*) FROM pipeline.quarantine";
+    assert_eq!(workdir.number(waiting).await, 1);
+
+    // A later run shows it in a newer version, which does not fit either.
+    let mut world = World::of(&good);
+    newer["score"] = json!("more");
+    world.rows("coalitions")[3] = newer;
+    let worse = world.serve().await;
+    workdir.use_api(&worse);
+    workdir
+        .cursus(["run", "--full", "--force", "--select", "coalitions"])
+        .await
+        .exits(3);
+    // The newer read has settled what the older one left.
+    assert_eq!(workdir.number(waiting).await, 1);
+    workdir
+        .query("ALTER TABLE coalitions ALTER score TYPE text")
+        .await;
+    workdir.json(["quarantine", "retry"]).await;
+    let row = format!("SELECT name || ' ' || score FROM coalitions WHERE id = {id}");
+    assert_eq!(workdir.column(&row).await, ["Newer more"]);
+}
+
+#[tokio::test]
+async fn parents_that_are_tried_again_bring_their_orphans() {
+    let good = simulator().await;
+    let mut world = World::of(&good);
+    let coalition = &mut world.rows("coalitions")[0];
+    let id = coalition["id"].clone();
+    coalition["score"] = json!("many");
+    let bad = world.serve().await;
+    let mut workdir = Workdir::with(&bad).await;
+    workdir.pipeline(&[("max_fraction = 0.1", "max_fraction = 1")]);
+    workdir.cursus(["run"]).await.exits(3);
+    let members = format!("SELECT count(*) FROM coalitions_users WHERE coalition_id = {id}");
+    assert_eq!(workdir.number(&members).await, 0);
+    workdir.without_api();
+    workdir
+        .query("ALTER TABLE coalitions ALTER score TYPE text")
+        .await;
+    let report = workdir.json(["quarantine", "retry"]).await;
+    assert_eq!(report["waiting"], 0, "{report:#}");
+    let expected = good
+        .rows("coalitions_users")
+        .iter()
+        .filter(|row| row["coalition_id"] == id)
+        .count();
+    assert_eq!(
+        usize::try_from(workdir.number(&members).await).unwrap(),
+        expected
+    );
+}

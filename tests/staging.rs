@@ -191,6 +191,43 @@ async fn the_manifest_seals_what_is_known_of_a_resource() {
 }
 
 #[tokio::test]
+async fn a_claim_that_the_files_do_not_prove_is_refuted() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir
+        .json(["extract", "--select", "coalitions_users,cursus"])
+        .await;
+    let verified = workdir.json(["stage", "verify", "latest"]).await;
+    for resource in verified.as_array().unwrap() {
+        assert_eq!(resource["claimed"], "complete");
+        assert_eq!(resource["proven"], "complete");
+    }
+    // A page that is taken out of the journal, with every hash and count made to fit.
+    let folder = workdir.run_directory().join("coalitions_users");
+    let (journal, manifest) = (folder.join("pages.jsonl"), folder.join("manifest.json"));
+    let lines = fs::read_to_string(&journal).unwrap();
+    let mut lines: Vec<&str> = lines.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.contains("\"page\":3,"))
+        .unwrap();
+    let page: Value = serde_json::from_str(lines.remove(at)).unwrap();
+    fs::write(&journal, lines.join("\n") + "\n").unwrap();
+    let mut claimed = json_of(&manifest);
+    claimed["journal_sha256"] = sha256(&fs::read(&journal).unwrap()).into();
+    for (count, of_page) in [("pages", 1), ("rows", page["rows"].as_u64().unwrap())] {
+        claimed[count] = (claimed[count].as_u64().unwrap() - of_page).into();
+    }
+    fs::write(&manifest, claimed.to_string()).unwrap();
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
+    assert!(ran.stdout.contains(" were not read"), "{ran}");
+    // And a page that was changed.
+    fs::write(folder.join("page-00001.json.gz"), "").unwrap();
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
+    assert!(ran.stdout.contains("page-00001.json.gz"), "{ran}");
+}
+
+#[tokio::test]
 async fn run_json_tells_what_the_run_was() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;

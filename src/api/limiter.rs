@@ -14,6 +14,8 @@
 //! hour is used up, it surely frees one hour after the first answer since `Remaining` last rose: a fixed window that
 //! contains that answer has ended by then, a rolling one has forgotten what was counted at it. Then a single request
 //! asks how things stand.
+//!
+//! **The limits** that the server told last stand in the ledger: whoever comes next starts from them.
 
 mod allowance;
 mod look;
@@ -248,32 +250,31 @@ impl Shared {
         }
         head.batch = 0;
 
-        let rules = state
-            .windows
-            .rules(&self.limits)
-            .ok_or(Denied::ReserveTooLarge {
-                reserve: self.limits.reserve_per_hour,
-                limit: state.windows.hourly_limit(),
-            })?;
-        let wanted = if head.ledger.is_shared() {
-            let batch = rules.per_second / BATCH_PER_SECOND;
-            self.queued.load(Ordering::Relaxed).clamp(1, batch.max(1))
-        } else {
-            1
-        };
         let corrections = std::mem::take(&mut state.corrections);
-        let connecting = &state.connecting;
+        let is_shared = head.ledger.is_shared();
+        let known = &mut *state;
         let outcome = head.ledger.transact(|view| {
             let changed = !corrections.is_empty();
             let view = corrected(view, &corrections, now);
-            let outcome = look(&view, &rules, connecting, wanted);
+            // Our own news is in there too: it is what the server told last, whomever.
+            known.windows.hear(view.log.told());
+            let Some(rules) = known.windows.rules(&self.limits) else {
+                return (None, changed);
+            };
+            let wanted = if is_shared {
+                let batch = rules.per_second / BATCH_PER_SECOND;
+                self.queued.load(Ordering::Relaxed).clamp(1, batch.max(1))
+            } else {
+                1
+            };
+            let outcome = look(&view, &rules, &known.connecting, wanted);
             if let Look::Free { room } = outcome {
                 let life = if room > 1 { BATCH_LIFE } else { 0 };
                 view.log
                     .push(view.now_up + life, u32::try_from(room).unwrap_or(1));
-                return ((outcome, view.now_up + life), true);
+                return (Some((outcome, view.now_up + life)), true);
             }
-            ((outcome, view.now), changed)
+            (Some((outcome, view.now)), changed)
         });
         match outcome {
             Err(error) => Err(Denied::Ledger(error)),
@@ -281,19 +282,27 @@ impl Shared {
                 state.corrections = corrections;
                 Ok(Decision::Busy)
             }
-            Ok(Some((Look::Free { room }, at))) => {
+            Ok(Some(None)) => Err(self.reserve_too_large(&state)),
+            Ok(Some(Some((Look::Free { room }, at)))) => {
                 head.batch = room - 1;
                 head.batch_at = at;
                 head.batch_until = now + milliseconds(BATCH_LIFE);
                 Ok(Decision::Go(self.grant(&mut state, purpose, at)))
             }
-            Ok(Some((Look::Held, _))) => {
+            Ok(Some(Some((Look::Held, _)))) => {
                 state.head_waits = true;
                 Ok(Decision::Change)
             }
-            Ok(Some((Look::Later { at, why }, view_now))) => {
+            Ok(Some(Some((Look::Later { at, why }, view_now)))) => {
                 self.wait(now + milliseconds(at - view_now), now, why)
             }
+        }
+    }
+
+    fn reserve_too_large(&self, state: &State) -> Denied {
+        Denied::ReserveTooLarge {
+            reserve: self.limits.reserve_per_hour,
+            limit: state.windows.hourly_limit(),
         }
     }
 

@@ -33,18 +33,27 @@ pub(crate) struct Entry {
     pub(crate) count: u32,
 }
 
-/// The requests of the last hour, oldest first, and a pause that holds for all of the key's users.
+/// The limits that the server last told any of the key's users.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) second: Option<u64>,
+    pub(crate) hour: Option<u64>,
+}
+
+/// The requests of the last hour, oldest first, and what holds for all of the key's users: a pause, and the limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Log {
     entries: Vec<Entry>,
     paused_until: Millis,
+    told: Told,
 }
 
 impl Log {
-    pub(crate) fn from_parts(entries: Vec<Entry>, paused_until: Millis) -> Self {
+    pub(crate) fn from_parts(entries: Vec<Entry>, paused_until: Millis, told: Told) -> Self {
         Self {
             entries,
             paused_until,
+            told,
         }
     }
 
@@ -54,6 +63,18 @@ impl Log {
 
     pub(crate) fn paused_until(&self) -> Millis {
         self.paused_until
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        self.told
+    }
+
+    /// The server told limits; those that it did not name stay.
+    pub(crate) fn tell(&mut self, told: Told) {
+        self.told = Told {
+            second: told.second.or(self.told.second),
+            hour: told.hour.or(self.told.hour),
+        };
     }
 
     /// Nobody sends before `until`.

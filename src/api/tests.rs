@@ -405,6 +405,35 @@ async fn hits_end_the_run_exactly_where_they_should() {
 }
 
 #[tokio::test]
+async fn the_next_client_on_a_ledger_starts_from_the_limits_that_were_told() {
+    let server = Server::with_token(|_| json(200, PAGE)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let next = || {
+        let options = Options {
+            ledger_dir: Some(directory.path().join("hits")),
+            wait_for_next_hour: false,
+            ..options(&server, &directory)
+        };
+        Client::new(options).unwrap()
+    };
+    let first = next();
+    page(&first).await.unwrap();
+    let mut tasks = JoinSet::new();
+    // More than an hour has by default.
+    for _ in 0..1_300 {
+        let first = first.clone();
+        tasks.spawn(async move { page(&first).await.unwrap().inspected });
+    }
+    tasks.join_all().await;
+    drop(first);
+    let second = next();
+    let allowance = second.allowance().await.unwrap();
+    assert_eq!(allowance.per_hour, 100_000);
+    // It would end instead of waiting.
+    page(&second).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_inspector_that_panics_costs_its_page_only() {
     let server = Server::with_token(|_| json(200, PAGE)).await;
     let (client, _directory) = client(&server);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::log::{HOUR, Millis, Rule};
+use super::log::{HOUR, Millis, Rule, Told};
 
-/// What the API grants an application by default; holds until its first answer says otherwise.
+/// What the API grants an application by default; holds until it has told otherwise.
 const DEFAULT_PER_SECOND: u64 = 2;
 const DEFAULT_PER_HOUR: u64 = 1_200;
 
@@ -159,6 +159,20 @@ impl Default for Windows {
 impl Windows {
     pub(crate) fn hourly_limit(&self) -> u64 {
         self.hour_limit.unwrap_or(DEFAULT_PER_HOUR)
+    }
+
+    /// The limits as far as they are known.
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            second: self.second_limit,
+            hour: self.hour_limit,
+        }
+    }
+
+    /// Limits that the server told some user of the key, later than it told us.
+    pub(crate) fn hear(&mut self, told: Told) {
+        learn(&mut self.second_limit, told.second);
+        learn(&mut self.hour_limit, told.hour);
     }
 
     /// None: the reserve leaves nothing of the hourly limit.

@@ -8,7 +8,10 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{Drift, LoadError, LoadedRun, Loader, Options, Pending, TableCounts, pending};
+use crate::load::{
+    Drift, LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts,
+    pending,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
@@ -31,6 +34,10 @@ pub(super) struct Outcome {
     pub(super) errors: Vec<String>,
     /// What has changed in the shape of the records.
     pub(super) drift: Vec<Drift>,
+    /// Resources whose last load failed.
+    pub(super) failed: BTreeSet<Name>,
+    /// What the guard holds and what does not fit, run by run, and the exit code that it means.
+    held: (Exit, Vec<String>),
 }
 
 impl Choice {
@@ -100,9 +107,9 @@ pub(super) async fn run(
     };
     if global.json {
         super::print_json(&report);
-    } else if report.runs.is_empty() {
+    } else if report.runs.is_empty() && report.errors.is_empty() {
         super::print_line("nothing to load: every staged run is loaded");
-    } else {
+    } else if !report.runs.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
         let rolled_back = if choice.options.dry_run {
             " (dry run: rolled back)"
@@ -150,15 +157,37 @@ pub(super) async fn pending_runs(
     }
     let database = connect(settings, "cursus load").await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
-    let waiting = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let mut outcome = load_waiting(&mut loader, waiting, &runs, &choice.select, sums).await?;
+    let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
+    outcome.exit = outcome.exit.max(exit);
+    outcome.errors.extend(held);
+    for error in refused {
+        outcome.exit = outcome.exit.max(load_exit(&error));
+        outcome.errors.push(chain(&error));
+    }
+    loader.close().await?;
+    Ok(outcome)
+}
+
+/// Loads run by run; what follows a failed load of a resource is held back. `runs` is all that is staged.
+pub(super) async fn load_waiting(
+    loader: &mut Loader<'_>,
+    waiting: Vec<Pending>,
+    runs: &[Run],
+    select: &[Name],
+    sums: &mut Vec<TableCounts>,
+) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
         exit: Exit::Done,
         runs: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
+        failed: BTreeSet::new(),
+        held: (Exit::Done, Vec::new()),
     };
-    let mut failed: BTreeSet<Name> = BTreeSet::new();
     for Pending { run, resources } in waiting {
+        let failed = &mut outcome.failed;
         // A complete full read makes up for what failed before; whatever refers to a failed resource waits with it.
         let still_failed = failed
             .iter()
@@ -168,7 +197,7 @@ pub(super) async fn pending_runs(
         let held = loader.with_dependents(still_failed);
         let mut chosen = Vec::new();
         for resource in resources {
-            if !choice.select.is_empty() && !choice.select.contains(&resource) {
+            if !select.is_empty() && !select.contains(&resource) {
                 continue;
             }
             if held.contains(&resource) {
@@ -180,13 +209,12 @@ pub(super) async fn pending_runs(
         if chosen.is_empty() {
             continue;
         }
-        let loaded = loader.load(&run, &chosen, &runs).await?;
+        let loaded = loader.load(&run, &chosen, runs).await?;
+        failed.retain(|name| !chosen.contains(name));
+        failed.extend(loaded.failed.iter().map(|(name, _)| name.clone()));
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
-        failed.retain(|name| !chosen.contains(name));
-        failed.extend(loaded.failed.into_iter().map(|(name, _)| name));
     }
-    loader.close().await?;
     Ok(outcome)
 }
 
@@ -195,78 +223,110 @@ fn is_superseding(run: &Run, resource: &Name) -> bool {
     matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_proof())
 }
 
+/// What is to be loaded, and what of the wanted run is refused because it is older than what is loaded.
 async fn waiting(
     config: &Config,
     runs: &[Run],
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<Vec<Pending>, Failure> {
+) -> Result<(Vec<Pending>, Vec<LoadError>), Failure> {
     let loaded = loader.loaded().await?;
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
     let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
     let mut waiting = pending(config, past, &loaded)?;
-    if let Some(wanted) = wanted {
-        let seq = wanted.record().seq;
-        let waits = waiting
-            .iter()
-            .any(|pending| pending.run.id() == wanted.id());
-        if !waits && !choice.again {
-            let newest = loaded.values().max_by_key(|loaded| loaded.seq);
-            return match newest {
-                Some(newest) if newest.seq > seq && !loader.was_loaded(wanted).await? => {
-                    Err(LoadError::Older {
-                        run: wanted.id().to_string(),
-                        newest: newest.run_id.clone(),
-                    }
-                    .into())
-                }
-                _ => {
-                    info!(
-                        "the run {} is loaded already; --again loads the newest run once more",
-                        wanted.id()
-                    );
-                    Ok(waiting)
-                }
-            };
-        }
-    }
     if choice.again {
-        let newest = loaded.values().map(|loaded| loaded.seq).max();
-        let again = wanted
-            .or_else(|| {
-                runs.iter()
-                    .rev()
-                    .find(|run| Some(run.record().seq) == newest)
-            })
-            .ok_or_else(|| Failure::usage("there is no loaded run to load again"))?;
-        if newest.is_some_and(|newest| again.record().seq < newest) {
-            return Err(LoadError::Older {
-                run: again.id().to_string(),
-                newest: runs
-                    .iter()
-                    .find(|run| Some(run.record().seq) == newest)
-                    .map_or_else(String::new, |run| run.id().to_string()),
-            }
-            .into());
-        }
-        let mut resources = Vec::new();
-        for resource in &config.resources {
-            if config.tables_of(&resource.name).next().is_some()
-                && again.manifest(&resource.name)?.is_some()
-            {
-                resources.push(resource.name.clone());
-            }
-        }
-        waiting.retain(|pending| pending.run.id() != again.id());
-        waiting.push(Pending {
-            run: again.clone(),
-            resources,
-        });
+        let again = again(config, runs, &loaded, choice, wanted)?;
+        waiting.retain(|pending| pending.run.id() != again.run.id());
+        waiting.push(again);
         waiting.sort_by_key(|pending| pending.run.record().seq);
+        return Ok((waiting, Vec::new()));
     }
-    Ok(waiting)
+    let Some(wanted) = wanted else {
+        return Ok((waiting, Vec::new()));
+    };
+    let waits = |resource: &Name| {
+        let of_run = waiting.iter().find(|it| it.run.id() == wanted.id());
+        of_run.is_some_and(|pending| pending.resources.contains(resource))
+    };
+    let mut refused = Vec::new();
+    let resources = resources_of(config, wanted, choice);
+    let was_loaded = loader.loaded_from(wanted).await?;
+    for resource in resources.iter().filter(|resource| !waits(resource)) {
+        if let Some(known) = loaded.get(resource)
+            && known.seq > wanted.record().seq
+            && !was_loaded.contains(resource.as_str())
+        {
+            refused.push(older(wanted, resource, known));
+        }
+    }
+    if refused.is_empty() && !resources.iter().any(waits) {
+        info!(
+            "the run {} is loaded already; --again loads the newest run once more",
+            wanted.id()
+        );
+    }
+    Ok((waiting, refused))
+}
+
+/// The chosen resources that a run has and that feed a table. One whose manifest cannot be read counts: it fails by
+/// itself when it is loaded.
+fn resources_of(config: &Config, run: &Run, choice: &Choice) -> Vec<Name> {
+    let names = config.resources.iter().map(|resource| &resource.name);
+    names
+        .filter(|name| choice.select.is_empty() || choice.select.contains(name))
+        .filter(|name| config.tables_of(name).next().is_some())
+        .filter(|name| !matches!(run.manifest(name), Ok(None)))
+        .cloned()
+        .collect()
+}
+
+/// The run that is loaded once more: the wanted one, or the newest that is loaded of what is chosen. Nothing newer may
+/// be loaded of any of its resources.
+fn again(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+    choice: &Choice,
+    wanted: Option<&Run>,
+) -> Result<Pending, Failure> {
+    let newest = loaded
+        .iter()
+        .filter(|(name, _)| choice.select.is_empty() || choice.select.contains(name))
+        .max_by_key(|(_, known)| known.seq);
+    let again = match (wanted, newest) {
+        (Some(wanted), _) => wanted,
+        (None, Some((_, newest))) => (runs.iter())
+            .find(|run| run.record().seq == newest.seq)
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "the newest loaded run, {}, is not staged any more; `cursus run --full` repairs what it held",
+                    newest.run_id
+                ))
+            })?,
+        (None, None) => return Err(Failure::usage("there is no loaded run to load again")),
+    };
+    let resources = resources_of(config, again, choice);
+    for resource in &resources {
+        if let Some(known) = loaded.get(resource)
+            && known.seq > again.record().seq
+        {
+            return Err(older(again, resource, known).into());
+        }
+    }
+    Ok(Pending {
+        run: again.clone(),
+        resources,
+    })
+}
+
+fn older(run: &Run, resource: &Name, newest: &LoadedResource) -> LoadError {
+    LoadError::Older {
+        run: run.id().to_string(),
+        resource: resource.to_string(),
+        newest: newest.run_id.clone(),
+    }
 }
 
 impl Outcome {
@@ -283,12 +343,13 @@ impl Outcome {
                 exit => exit,
             });
         }
+        let held = &mut self.held;
         for table in &loaded.tables {
             if table.refused > 0 {
-                self.exit = self.exit.max(Exit::Refused);
-                self.errors.push(format!(
-                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept, \
-                     listed in pipeline.prune_candidate; if they are to go: cursus load {} --again --allow-prune",
+                held.0 = held.0.max(Exit::Refused);
+                held.1.push(format!(
+                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                     `cursus prune ls` lists them; if they are to go: cursus prune approve {}",
                     run.id(),
                     table.name,
                     table.refused,
@@ -296,12 +357,13 @@ impl Outcome {
                 ));
             }
             if table.quarantined > 0 {
-                self.exit = self.exit.max(Exit::Incomplete);
-                self.errors.push(format!(
-                    "{}, {}: {} rows do not fit and wait; to see why: cursus sql \"SELECT file, record_index, column_name, reason FROM pipeline.quarantine\"",
+                held.0 = held.0.max(Exit::Incomplete);
+                held.1.push(format!(
+                    "{}, {}: {} rows do not fit and wait; to see why: cursus quarantine ls {}",
                     run.id(),
                     table.name,
-                    table.quarantined
+                    table.quarantined,
+                    table.name
                 ));
             }
         }

@@ -85,6 +85,7 @@ async fn look_before(settings: &Settings) -> Result<Before, Failure> {
             run_id: &known.run_id,
             seq: known.seq,
             full_seq: known.full_seq,
+            gap_seq: known.gap_seq,
         })
     });
     Ok(Before {

@@ -1,6 +1,6 @@
 //! `cursus stage`: the staged files, for people.
 
-mod cat;
+pub(super) mod cat;
 pub(super) mod gc;
 mod ls;
 mod verify;
@@ -18,7 +18,9 @@ pub(super) async fn run(
     command: &StageCommand,
 ) -> Result<Exit, Failure> {
     match command {
-        StageCommand::Ls { run: None, .. } => Ok(ls::runs(global, &settings.staging.runs()?)),
+        StageCommand::Ls { run: None, .. } => {
+            Ok(ls::runs(global, &settings.staging.runs_in_full()?))
+        }
         StageCommand::Ls {
             run: Some(run),
             resource: None,
@@ -49,7 +51,7 @@ pub(super) async fn run(
     }
 }
 
-fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failure> {
+pub(super) fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failure> {
     let names = run.resources()?;
     let known = Name::parse(resource)
         .ok()

@@ -9,6 +9,7 @@ use super::names::{Names, Scope, Slice};
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
 use super::resource::{Resource, read_name};
+use super::{Budget, read_budget};
 use crate::assets;
 use crate::name::Name;
 use crate::pointer::Pointer;
@@ -38,6 +39,8 @@ pub struct Table {
     pub within: Vec<Reference>,
     /// References that may lead nowhere: those that do are counted.
     pub references: Vec<Reference>,
+    /// How many rows may wait in quarantine.
+    pub quarantine: Budget,
     pub(super) at: usize,
 }
 
@@ -80,6 +83,7 @@ struct Context<'a> {
     /// The resource that each table is from.
     sources: BTreeMap<&'a str, &'a str>,
     scope: &'a Scope,
+    budget: Budget,
     config: Option<&'a Path>,
 }
 
@@ -90,6 +94,7 @@ pub(super) fn read(
     resource_names: &Names,
     resources: &[Resource],
     scope: &Scope,
+    budget: Budget,
     config: Option<&Path>,
 ) -> Vec<Table> {
     let context = Context {
@@ -101,6 +106,7 @@ pub(super) fn read(
             .filter_map(|block| Some((block.text("name")?.value, block.text("from")?.value)))
             .collect(),
         scope,
+        budget,
         config,
     };
     let mut seen = BTreeSet::new();
@@ -179,6 +185,11 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
     }
     let within = read_references(block, "within", name.as_ref(), context.tables);
     let references = read_references(block, "references", None, context.tables);
+    let quarantine = block
+        .section("quarantine")
+        .map_or(context.budget, |section| {
+            read_budget(section, context.budget)
+        });
     Some(Table {
         name: name?,
         from: from_name?,
@@ -194,6 +205,7 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
             .into_iter()
             .map(|reference| reference.value)
             .collect(),
+        quarantine,
         at: block.at(),
     })
 }

@@ -260,3 +260,13 @@ proptest! {
         let _ = Config::parse(&text, None);
     }
 }
+
+#[test]
+fn a_few_rows_may_always_wait_and_never_more_than_the_largest_number() {
+    let budget = Budget {
+        max_rows: 100,
+        max_fraction: 0.1,
+    };
+    let allowed = [0, 20, 300, 1000, 5000].map(|rows| budget.of(rows));
+    assert_eq!(allowed, [20, 20, 30, 100, 100]);
+}

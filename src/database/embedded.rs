@@ -11,7 +11,7 @@ mod error;
 mod home;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -38,6 +38,11 @@ const HELD: &str = "held";
 
 /// How long to wait for another process, the end of an old server or the recovery of a killed one.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a living server may take for its first byte.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Length and code, as the protocol has them.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// Runs in the cluster's directory, its standard output the pipe. `$$` is the shell, then the server. The watcher is orphaned on
 /// purpose: the server expects no child that it did not make. It lets go of its own end of the pipe once it reads, so that it
@@ -180,9 +185,18 @@ fn listening(home: &Home, pid: Option<u32>) -> Option<PathBuf> {
     if pid.is_some_and(|pid| owner != pid.to_string()) {
         return None;
     }
-    // A killed server leaves the file behind, but nobody listens.
-    UnixStream::connect(Path::new(socket_dir).join(".s.PGSQL.5432")).ok()?;
-    Some(socket_dir.into())
+    answers(&Path::new(socket_dir).join(".s.PGSQL.5432"))
+        .ok()
+        .map(|()| socket_dir.into())
+}
+
+/// A killed server leaves its files behind, and its socket takes connections until it is quite dead: only an answer proves it
+/// alive. The shortest question is `SSLRequest`, which leaves no line in the server's log.
+fn answers(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(&SSL_REQUEST)?;
+    stream.read_exact(&mut [0])
 }
 
 fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, EmbeddedError> {

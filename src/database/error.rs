@@ -68,11 +68,27 @@ pub enum DatabaseError {
         /// Host and port.
         place: String,
     },
-    /// The URL asks for encryption.
+    /// Encryption did not come about.
     #[error(
-        "the database URL asks for TLS, which cursus does not speak yet; use sslmode=prefer on a trusted network, or a tunnel"
+        "no encrypted connection to the database: {what}; check `sslmode` and `sslrootcert` of its URL"
     )]
-    Tls,
+    Tls {
+        /// Why.
+        what: String,
+    },
+    /// An unknown `sslmode`.
+    #[error(
+        "the database URL has an unknown sslmode; it is disable, prefer, require, verify-ca or verify-full"
+    )]
+    SslMode,
+    /// The file of root certificates.
+    #[error("the root certificate {} cannot be used: {what}", path.display())]
+    RootCertificate {
+        /// `sslrootcert`.
+        path: std::path::PathBuf,
+        /// Why.
+        what: String,
+    },
     /// The server is too old.
     #[error("the server is PostgreSQL {major}; cursus needs 14 or newer")]
     TooOld {
@@ -136,7 +152,10 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
         None => {
             let text = error.to_string();
             if text.contains("TLS") {
-                DatabaseError::Tls
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                DatabaseError::Tls {
+                    what: cause.unwrap_or(text),
+                }
             } else if text.contains("configuration") {
                 // A missing user, a password that was asked for and not given.
                 DatabaseError::Refused { place, user }

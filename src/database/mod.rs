@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod embedded;
 mod error;
 mod sqlstate;
+mod tls;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
 
 use embedded::{Cluster, Options};
 use error::not_connected;
@@ -52,31 +54,38 @@ impl Database {
     /// Connects, checks the server's version, and sets up the session: times in UTC, 5 s of patience for locks, and a server that
     /// notices within 10 s that we have died, where it can.
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, DatabaseError> {
-        let (mut config, cluster) = match target {
+        match target {
             Target::Embedded { dir } => {
                 let cluster = Cluster::open(dir, &Options { fsync: true }).await?;
-                (cluster.config(embedded::DATABASE), Some(cluster))
+                let config = cluster.config(embedded::DATABASE);
+                Self::open(config, NoTls, application_name, Some(cluster)).await
             }
-            // The parser's message can quote a part of the password.
-            Target::Url(url) => (
-                url.expose_secret()
-                    .parse::<Config>()
-                    .map_err(|_| DatabaseError::Url)?,
-                None,
-            ),
-        };
+            Target::Url(url) => {
+                let parsed = tls::parse(url.expose_secret())?;
+                let connector = parsed.connector()?;
+                Self::open(parsed.config, connector, application_name, None).await
+            }
+        }
+    }
+
+    async fn open<T>(
+        mut config: Config,
+        tls: T,
+        application_name: &str,
+        cluster: Option<Cluster>,
+    ) -> Result<Self, DatabaseError>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
         config.application_name(application_name);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        Self::open(&config, cluster).await
-    }
-
-    async fn open(config: &Config, cluster: Option<Cluster>) -> Result<Self, DatabaseError> {
         let (client, connection) = config
-            .connect(NoTls)
+            .connect(tls)
             .await
-            .map_err(|error| not_connected(config, &error))?;
+            .map_err(|error| not_connected(&config, &error))?;
         let connection = tokio::spawn(connection);
         let mut database = Self {
             client,

@@ -63,13 +63,15 @@ pub(crate) fn since(
     from_seq: u64,
 ) -> Result<RoaringTreemap, StagingError> {
     let mut ids = RoaringTreemap::new();
-    for read in history
-        .of(&resource.name)
-        .iter()
-        .filter(|read| read.seq >= from_seq)
-    {
-        if let Some(run) = runs.iter().find(|run| *run.id() == read.run_id) {
-            ids |= of_run(run, resource)?;
+    // Runs are in the order of their numbers.
+    let from = runs.partition_point(|run| run.record().seq < from_seq);
+    for run in runs[from..].iter().filter(|run| history.covers(run)) {
+        match run.manifest(&resource.name) {
+            Ok(None) => {}
+            Ok(Some(_)) => ids |= of_run(run, resource)?,
+            // As for all decisions, no read that succeeded.
+            Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
         }
     }
     Ok(ids)

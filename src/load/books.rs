@@ -1,8 +1,10 @@
 //! The books: the schema `pipeline`, written in the transaction that writes the rows.
 
-use std::collections::BTreeMap;
+mod waiting;
 
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
@@ -11,12 +13,9 @@ use crate::name::Name;
 use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
-use super::decode::{Decoded, Unfit};
 use super::error::LoadError;
-use super::mapping::Mapping;
 
-/// Records put into quarantine at once.
-const BATCH: usize = 1000;
+pub(super) use waiting::orphan;
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
@@ -32,6 +31,8 @@ pub struct LoadedResource {
     pub manifest_hash: String,
     /// The newest complete full read that was loaded, by number.
     pub full_seq: Option<u64>,
+    /// The newest run whose delta began after all that was known before: a run between them was never loaded.
+    pub gap_seq: Option<u64>,
 }
 
 /// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
@@ -45,8 +46,11 @@ pub async fn loaded(
         .query(
             "SELECT resource, table_name, (array_agg(run_id ORDER BY seq DESC, id DESC))[1], max(seq), \
              (array_agg(manifest_hash ORDER BY seq DESC, id DESC))[1], \
-             max(seq) FILTER (WHERE mode = 'full' AND state = 'complete') \
-             FROM pipeline.load WHERE schema_name = $1 GROUP BY resource, table_name",
+             max(seq) FILTER (WHERE mode = 'full' AND state = 'complete'), \
+             max(seq) FILTER (WHERE window_start > known AND cursor > known) \
+             FROM (SELECT *, max(cursor) OVER (PARTITION BY resource, table_name ORDER BY seq, id \
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS known \
+                   FROM pipeline.load WHERE schema_name = $1) AS loads GROUP BY resource, table_name",
             &[&schema],
         )
         .await
@@ -60,6 +64,7 @@ pub async fn loaded(
                 seq: number(row.get(3)),
                 manifest_hash: row.get(4),
                 full_seq: row.get::<_, Option<i64>>(5).map(number),
+                gap_seq: row.get::<_, Option<i64>>(6).map(number),
             };
             ((row.get(0), row.get(1)), loaded)
         })
@@ -68,10 +73,12 @@ pub async fn loaded(
     for resource in &config.resources {
         let mut furthest: Option<LoadedResource> = None;
         let mut full_seq = Some(u64::MAX);
+        let mut gap_seq = None;
         for table in config.tables_of(&resource.name) {
             let key = (resource.name.to_string(), table.name.to_string());
             let table = tables.remove(&key);
             full_seq = full_seq.min(table.as_ref().and_then(|table| table.full_seq));
+            gap_seq = gap_seq.max(table.as_ref().and_then(|table| table.gap_seq));
             furthest = match (furthest, table) {
                 (Some(a), Some(b)) => Some(if b.seq > a.seq { b } else { a }),
                 (a, b) => a.or(b),
@@ -82,6 +89,7 @@ pub async fn loaded(
                 resource.name.clone(),
                 LoadedResource {
                     full_seq,
+                    gap_seq,
                     ..furthest
                 },
             );
@@ -90,20 +98,32 @@ pub async fn loaded(
     Ok(loaded)
 }
 
-/// Whether any resource of a run was ever loaded into a schema.
-pub(super) async fn was_loaded(
+/// The resources of a run that were ever loaded into a schema.
+pub(super) async fn loaded_from(
     client: &impl GenericClient,
     schema: &str,
     run: &Run,
-) -> Result<bool, LoadError> {
-    let row = client
-        .query_one(
-            "SELECT EXISTS (SELECT FROM pipeline.load WHERE schema_name = $1 AND run_id = $2)",
+) -> Result<BTreeSet<String>, LoadError> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT resource FROM pipeline.load WHERE schema_name = $1 AND run_id = $2",
             &[&schema, &run.id().as_str()],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    Ok(row.get(0))
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The number of the newest run that any resource of a schema was loaded from; 0: none.
+pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<u64, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(max(seq), 0) FROM pipeline.load WHERE schema_name = $1",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
 
 const NOTE_LOAD: &str = "
@@ -208,81 +228,6 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Puts records that do not fit into quarantine.
-    pub(super) async fn quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-        rows: impl IntoIterator<Item = (&Mapping, Unfit)>,
-    ) -> Result<(), LoadError> {
-        let entries: Vec<Value> = rows
-            .into_iter()
-            .map(|(mapping, unfit)| {
-                json!({
-                    "table_name": mapping.table.name,
-                    "file": unfit.file,
-                    "record_index": unfit.record,
-                    "element_index": unfit.element,
-                    "key": unfit.key,
-                    "column_name": unfit.column,
-                    "pointer": unfit.pointer,
-                    "code": unfit.code,
-                    "reason": unfit.reason,
-                })
-            })
-            .collect();
-        for entries in entries.chunks(BATCH) {
-            transaction
-                .execute(
-                "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
-                 element_index, key, column_name, pointer, code, reason) \
-                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
-                 e.pointer, e.code, e.reason FROM jsonb_to_recordset($4) AS e (table_name text, file text, \
-                 record_index bigint, element_index bigint, key jsonb, column_name text, pointer text, code text, \
-                 reason text)",
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &Value::from(entries.to_vec()),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("put records into pipeline.quarantine"))?;
-        }
-        Ok(())
-    }
-
-    /// Takes out of quarantine what a newer read of the same records settles: a complete full read settles
-    /// all of a table, any other read the keys that it shows.
-    pub(super) async fn settle_quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-        staged: &str,
-        manifest: &Manifest,
-    ) -> Result<(), LoadError> {
-        let everything = manifest.is_proof();
-        let key = mapping.key_object("s");
-        let statement = if everything {
-            "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
-        } else {
-            format!(
-                "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
-                 AND EXISTS (SELECT FROM {staged} AS s WHERE {key} = q.key)"
-            )
-        };
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [
-            &self.schema,
-            &mapping.table.name.as_str(),
-            &self.run.id().as_str(),
-        ];
-        transaction
-            .execute(&statement, &parameters)
-            .await
-            .map_err(LoadError::at("settle pipeline.quarantine"))?;
-        Ok(())
-    }
-
     /// What the last load of a table counted as dangling.
     pub(super) async fn last_dangling(
         &self,
@@ -303,92 +248,8 @@ impl Books<'_> {
             .map_err(LoadError::at("read pipeline.load"))?;
         Ok(row.map(|row| row.get(0)))
     }
-
-    /// Takes this resource's entries of an earlier load of the same run out of quarantine.
-    pub(super) async fn forget_quarantine(
-        &self,
-        transaction: &Transaction<'_>,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
-                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
-            )
-            .await
-            .map_err(LoadError::at("settle pipeline.quarantine"))?;
-        Ok(())
-    }
-
-    /// Drops the candidates of a table: a complete full read knows better.
-    pub(super) async fn drop_candidates(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2",
-                &[&self.schema, &mapping.table.name.as_str()],
-            )
-            .await
-            .map_err(LoadError::at(
-                "replace old candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
-    }
-
-    /// Keeps the keys of a refused delete.
-    pub(super) async fn keep_candidates(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-        gone_keys: &str,
-    ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                &format!(
-                    "INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, reason, key) \
-                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g ON CONFLICT DO NOTHING"
-                ),
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &mapping.table.name.as_str(),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("keep candidates in pipeline.prune_candidate"))?;
-        Ok(())
-    }
 }
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// An orphan as an unfit record.
-pub(super) fn orphan(
-    decoded: &Decoded,
-    exploded: bool,
-    position: i64,
-    key: Value,
-    reason: &str,
-) -> Unfit {
-    let (file, record) = decoded.origin(position);
-    let element = position & ((1 << super::decode::ELEMENT_BITS) - 1);
-    Unfit {
-        file: file.to_owned(),
-        record,
-        element: if exploded {
-            u64::try_from(element).ok()
-        } else {
-            None
-        },
-        key: Some(key),
-        column: None,
-        pointer: None,
-        code: "orphan",
-        reason: reason.to_owned(),
-    }
 }

@@ -176,16 +176,15 @@ struct Look<'s> {
 }
 
 impl Look<'_> {
-    fn note<E>(self, kind: Kind) -> Result<(), E> {
+    fn note(self, kind: Kind) {
         if self.depth == 0 {
-            return Ok(());
+            return;
         }
         let fields = &mut self.shape.fields;
         if let Some(field) = fields.get_mut(self.path.as_str()) {
             field.present += 1;
-            if !field.kinds.contains_key(&kind) {
-                field.kinds.insert(kind, self.file.to_owned());
-            }
+            let first = || self.file.to_owned();
+            field.kinds.entry(kind).or_insert_with(first);
         } else if fields.len() < FIELDS {
             let field = Field {
                 present: 1,
@@ -193,7 +192,6 @@ impl Look<'_> {
             };
             fields.insert(self.path.clone(), field);
         }
-        Ok(())
     }
 }
 
@@ -225,7 +223,7 @@ impl<'de> Visitor<'de> for Look<'_> {
             path: &mut *path,
             depth,
         };
-        look.note(Kind::Object)?;
+        look.note(Kind::Object);
         if depth >= DEPTH {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
@@ -250,31 +248,38 @@ impl<'de> Visitor<'de> for Look<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        self.note(Kind::Array)
+        self.note(Kind::Array);
+        Ok(())
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.note(Kind::Boolean)
+        self.note(Kind::Boolean);
+        Ok(())
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.note(Kind::Number)
+        self.note(Kind::Number);
+        Ok(())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.note(Kind::Number)
+        self.note(Kind::Number);
+        Ok(())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.note(Kind::Number)
+        self.note(Kind::Number);
+        Ok(())
     }
 
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.note(Kind::String)
+        self.note(Kind::String);
+        Ok(())
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.note(Kind::Null)
+        self.note(Kind::Null);
+        Ok(())
     }
 }
 

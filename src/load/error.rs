@@ -37,12 +37,14 @@ pub enum LoadError {
     },
     /// The run is older than what is loaded.
     #[error(
-        "the run {run} is older than the last one loaded ({newest}), and older data never overwrites newer; \
-         to look at it, load it into a schema of its own: cursus load {run} --into NAME"
+        "the run {run} is older than the last one loaded for {resource} ({newest}), and older data never overwrites \
+         newer; to see what it gives: cursus replay --to {run} --into NAME"
     )]
     Older {
         /// The run that was asked for.
         run: String,
+        /// What it is too old for.
+        resource: String,
         /// The newest loaded run.
         newest: String,
     },
@@ -58,6 +60,24 @@ pub enum LoadError {
         keys: Vec<String>,
         /// The first page.
         file: String,
+    },
+    /// More rows do not fit than may wait.
+    #[error(
+        "{unfit} of {read} rows of {table} do not fit, more than may wait in quarantine ({allowed}), so nothing of it was loaded; \
+         most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
+         wait, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
+    )]
+    Budget {
+        /// The table.
+        table: String,
+        /// Rows that do not fit, as far as they were read.
+        unfit: u64,
+        /// Rows that were read, as far as is known.
+        read: String,
+        /// How many may wait.
+        allowed: u64,
+        /// What is wrong with most of them, and an example's place.
+        why: String,
     },
     /// What it needs was not loaded.
     #[error("it waits: a resource that its rows refer to was not loaded")]

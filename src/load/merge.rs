@@ -67,8 +67,14 @@ pub(super) async fn merge(
     let quarantine = async |table: usize, rows: Vec<Unfit>| {
         let mapping = fed[table];
         *unfit.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
+        let count = unfit.get(&mapping.table.name).copied().unwrap_or(0);
         let rows = rows.into_iter().map(|unfit| (mapping, unfit));
-        books.quarantine(transaction, rows).await
+        books.quarantine(transaction, rows).await?;
+        // How many are read is not known yet, but more than this may wait of none.
+        if count > mapping.table.quarantine.max_rows {
+            return Err(books.over_budget(transaction, mapping, count, None).await);
+        }
+        Ok(())
     };
     let mut decoded =
         stage::fill(transaction, reading, &fed, books.schema, scope, quarantine).await?;
@@ -105,6 +111,10 @@ pub(super) async fn merge(
         counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
         // Unfit rows with a key are staged by their key; those without are not.
         counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);
+        if counts.quarantined > mapping.table.quarantine.of(counts.staged) {
+            let (unfit, read) = (counts.quarantined, Some(counts.staged));
+            return Err(books.over_budget(transaction, &mapping, unfit, read).await);
+        }
         counts.duration_ms += millis(started) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {
             counts,
@@ -137,6 +147,22 @@ struct Situation<'a> {
 }
 
 impl Table<'_> {
+    /// Merges staged rows that were chosen from a run that is merged already.
+    pub(super) async fn merge_again(
+        &self,
+        manifest: &Manifest,
+        decoded: &Decoded,
+    ) -> Result<TableCounts, LoadError> {
+        // The books are settled by whoever has chosen.
+        let situation = Situation {
+            was_empty: false,
+            parent_repeats: false,
+            before: &Before::default(),
+        };
+        let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
+        Ok(counts)
+    }
+
     /// Merges the staged rows; also tells whether keys had more than one version.
     async fn merge(
         &self,
@@ -155,6 +181,13 @@ impl Table<'_> {
             let staged = self.statements.temporary("staged");
             self.books
                 .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
+                .await?;
+        }
+        // A complete full read replaces them all when it knows what is gone.
+        if !manifest.is_proof() && situation.before.refused.contains(&self.mapping.table.name) {
+            let staged = self.statements.temporary("staged");
+            self.books
+                .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;
         }
         let mut orphans = 0;

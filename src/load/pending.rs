@@ -22,6 +22,33 @@ pub struct Pending {
 /// superseded it. So has a run that read in full whatever waits, for all that lies before it. A full read of one
 /// resource does not: the rows that other resources staged before it may need its parents of that time.
 pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, LoadError> {
+    let (mut waiting, full) = not_loaded(config, runs, loaded)?;
+    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
+    let mut first = 0;
+    for (seq, pending) in &waiting {
+        so_far.extend(&pending.resources);
+        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
+            first = *seq;
+        }
+    }
+    Ok(waiting.split_off(&first).into_values().collect())
+}
+
+/// What a replay loads, oldest run first: every run in turn, also those that a later full read makes up for. The mirror
+/// went through them, and what the guard refused on the way depends on them.
+pub fn history(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, LoadError> {
+    let (waiting, _) = not_loaded(config, runs, loaded)?;
+    Ok(waiting.into_values().collect())
+}
+
+/// Runs with what is not loaded of them, by number, and which of it are complete full reads.
+type Waiting<'c> = (BTreeMap<u64, Pending>, BTreeSet<(u64, &'c Name)>);
+
+fn not_loaded<'c>(
+    config: &'c Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<Waiting<'c>, LoadError> {
     check_numbers(runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
     let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
@@ -60,19 +87,11 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
                 .push(resource.name.clone());
         }
     }
-    let mut so_far: BTreeSet<&Name> = BTreeSet::new();
-    let mut first = 0;
-    for (seq, pending) in &waiting {
-        so_far.extend(&pending.resources);
-        if so_far.iter().all(|name| full.contains(&(*seq, *name))) {
-            first = *seq;
-        }
-    }
-    Ok(waiting.split_off(&first).into_values().collect())
+    Ok((waiting, full))
 }
 
 /// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
-fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+pub(super) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
     for known in loaded.values() {
         // A staging directory that has the loaded run is the one that it was loaded from.
         if runs

@@ -77,15 +77,21 @@ pub(super) async fn leave(
     books: Books<'_>,
     guard: Option<PruneConfig>,
     mapping: &Mapping,
+    before: &Before,
     counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
+    if before.refused.contains(&mapping.table.name) {
+        books
+            .drop_candidates_for(transaction, mapping, Gone::Outside.reason())
+            .await?;
+    }
     let table = Table::new(transaction, books, mapping);
     table.delete(&[Gone::Outside], None, guard, counts).await
 }
 
 impl Table<'_> {
     /// Deletes rows for these reasons, all of them or none.
-    async fn delete(
+    pub(super) async fn delete(
         &self,
         reasons: &[Gone],
         compared: Option<&Compared>,
@@ -134,8 +140,8 @@ impl Table<'_> {
                 (None, _) => false,
             };
         if refused {
-            counts.refused += gone;
-            self.books
+            counts.refused += self
+                .books
                 .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
                 .await?;
         } else if gone > 0 {
@@ -164,7 +170,7 @@ impl Table<'_> {
     clippy::cast_sign_loss,
     reason = "a fraction of a row count; a row more or less does not matter"
 )]
-fn allowed(guard: PruneConfig, rows: u64) -> u64 {
+pub(super) fn allowed(guard: PruneConfig, rows: u64) -> u64 {
     guard
         .min_rows
         .max((rows as f64 * guard.max_fraction) as u64)

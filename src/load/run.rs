@@ -1,5 +1,7 @@
 //! The load of one run, phase by phase, in one transaction.
 
+mod apart;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::JoinHandle;
@@ -41,6 +43,8 @@ pub(super) struct RunLoad<'l> {
     healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
+    /// Tables that were changed apart from the merge: by an approval, or by trying quarantine again.
+    changed_apart: BTreeSet<Name>,
     loaded: LoadedRun,
 }
 
@@ -72,6 +76,7 @@ impl<'l> RunLoad<'l> {
             before: Before::default(),
             healed: BTreeSet::new(),
             grown: BTreeSet::new(),
+            changed_apart: BTreeSet::new(),
             loaded: LoadedRun {
                 run_id: run.id().clone(),
                 tables: Vec::new(),
@@ -87,6 +92,18 @@ impl<'l> RunLoad<'l> {
         mut self,
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
+        self.set_up(transaction).await?;
+        Books::note_run(transaction, self.run).await?;
+        self.merge(transaction).await?;
+        self.prune(transaction).await?;
+        self.leave(transaction, true).await?;
+        self.approve(transaction).await?;
+        self.derive(transaction).await?;
+        self.note(transaction).await?;
+        Ok(self.loaded)
+    }
+
+    async fn set_up(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
         // Private tables and sorts of the load; the statements in sql/ name mirror tables without a schema.
         transaction
             .batch_execute(&format!(
@@ -94,14 +111,7 @@ impl<'l> RunLoad<'l> {
                 Quoted(self.schema)
             ))
             .await
-            .map_err(LoadError::at("set up the transaction"))?;
-        Books::note_run(transaction, self.run).await?;
-        self.merge(transaction).await?;
-        self.prune(transaction).await?;
-        self.leave(transaction).await?;
-        self.derive(transaction).await?;
-        self.note(transaction).await?;
-        Ok(self.loaded)
+            .map_err(LoadError::at("set up the transaction"))
     }
 
     fn books<'b>(&self, resource: &'b Name) -> Books<'b>
@@ -173,7 +183,7 @@ impl<'l> RunLoad<'l> {
         };
         let told = Told {
             is_empty: is_among(&self.before.empty),
-            is_quarantined: is_among(&self.before.quarantined),
+            is_awaited: is_among(&self.before.quarantined) || is_among(&self.before.refused),
         };
         stage::read_ahead(self.run, resource, mappings, &self.config.scope, told)
     }
@@ -292,36 +302,70 @@ impl<'l> RunLoad<'l> {
 
     /// What is within another table follows it, whether its own resource was read or not; first table first, since
     /// a row that goes can be the reference of the next.
-    async fn leave(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+    async fn leave(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        is_first: bool,
+    ) -> Result<(), LoadError> {
         let is_within = |mapping: &&Mapping| !mapping.table.within.is_empty();
         for mapping in self.mappings.iter().filter(is_within) {
             let name = &mapping.table.from;
             let books = self.books(name);
-            let mut unread = TableCounts::new(mapping.table.name.clone());
-            let tables = self.merged.get_mut(name).map(|merged| &mut merged.tables);
-            let counts = tables
-                .and_then(|tables| {
-                    let is_same = |table: &&mut merge::MergedTable| {
-                        table.mapping.table.name == mapping.table.name
-                    };
-                    tables.iter_mut().find(is_same)
-                })
-                .map_or(&mut unread, |table| &mut table.counts);
+            let merged = self.merged.get(name).and_then(|merged| {
+                let mut tables = merged.tables.iter();
+                tables.find(|table| table.mapping.table.name == mapping.table.name)
+            });
+            let is_merged = merged.is_some();
+            let already = merged.map_or(0, |table| table.counts.deleted);
+            let mut counts = TableCounts::new(mapping.table.name.clone());
+            // After an approval the guard judges as it did then: by what leaves with the rows, not by the whole load.
+            counts.deleted = if is_first { already } else { 0 };
+            let so_far = counts.deleted;
             let savepoint = savepoint(transaction, "leave").await?;
-            let left = prune::leave(&savepoint, books, self.guard, mapping, counts).await;
+            let left = prune::leave(
+                &savepoint,
+                books,
+                self.guard,
+                mapping,
+                &self.before,
+                &mut counts,
+            )
+            .await;
             if let Err(error) = settle(savepoint, left).await? {
                 self.merged.remove(name);
                 self.loaded.failed.push((name.clone(), error));
-            } else if unread.deleted > 0 || unread.refused > 0 {
-                self.loaded.tables.push(unread);
+                continue;
+            }
+            counts.deleted -= so_far;
+            if is_merged || counts.deleted > 0 || counts.refused > 0 {
+                self.counts_of(&mapping.table.name).add(&counts);
             }
         }
         Ok(())
     }
 
+    /// What is told of a table.
+    fn counts_of(&mut self, name: &Name) -> &mut TableCounts {
+        let merged = self
+            .merged
+            .values_mut()
+            .flat_map(|resource| &mut resource.tables);
+        if let Some(table) = { merged }.find(|table| table.counts.name == *name) {
+            return &mut table.counts;
+        }
+        let tables = &mut self.loaded.tables;
+        let at = tables.iter().position(|counts| counts.name == *name);
+        let at = at.unwrap_or_else(|| {
+            tables.push(TableCounts::new(name.clone()));
+            tables.len() - 1
+        });
+        &mut tables[at]
+    }
+
     async fn derive(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
         let tables = self.merged.values().flat_map(|resource| &resource.tables);
-        let touched: BTreeSet<&Name> = tables.map(|table| &table.mapping.table.name).collect();
+        let merged = tables.map(|table| &table.mapping.table.name);
+        let touched: BTreeSet<&Name> = merged.chain(&self.changed_apart).collect();
         let is_due = |derive: &&Derive| {
             derive.after.is_empty() || derive.after.iter().any(|table| touched.contains(table))
         };

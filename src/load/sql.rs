@@ -137,6 +137,26 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// Keeps only rows with a key of those at these places (first parameter) or of these records (second).
+    pub(super) fn keep_wanted(&self) -> String {
+        format!(
+            "DELETE FROM {staged} AS s WHERE NOT EXISTS (SELECT FROM {staged} AS w WHERE {} \
+             AND (w.staged_position = ANY ($1::bigint[]) OR (w.staged_position >> {ELEMENT_BITS}) = ANY ($2::bigint[])))",
+            same("w", "s", &self.key),
+            staged = self.staged(),
+        )
+    }
+
+    /// Takes out the rows at these places whose key the table has.
+    pub(super) fn drop_known(&self) -> String {
+        format!(
+            "DELETE FROM {} AS s USING {} AS t WHERE {} AND s.staged_position = ANY ($1::bigint[])",
+            self.staged(),
+            self.target,
+            same("t", "s", &self.key),
+        )
+    }
+
     /// Takes out rows that came with an older version of their parent than the one that is kept.
     pub(super) fn drop_rows_of_older_parents(&self) -> Option<String> {
         let owner = self.mapping.table.owner.as_ref()?;

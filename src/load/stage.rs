@@ -68,8 +68,8 @@ impl Decoding {
 pub(super) struct Told {
     /// Some table has no rows.
     pub(super) is_empty: bool,
-    /// Some table has records in quarantine, which the keys of this read may settle.
-    pub(super) is_quarantined: bool,
+    /// Some table has records in quarantine or held deletes, which the keys of this read may settle.
+    pub(super) is_awaited: bool,
 }
 
 /// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
@@ -96,7 +96,7 @@ pub(super) fn read_ahead(
         let manifest = staged.manifest();
         let is_compared = manifest.mode == Mode::Full
             && !told.is_empty
-            && (manifest.is_proof() || !told.is_quarantined)
+            && (manifest.is_proof() || !told.is_awaited)
             && is_comparable(&mappings);
         let decoding =
             (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
@@ -157,6 +157,26 @@ pub(super) async fn fill_chosen(
     })
     .await?;
     Ok(())
+}
+
+/// As [`fill`], into a table that is made, of one mapping and without a comparison.
+pub(super) async fn fill_all(
+    transaction: &Transaction<'_>,
+    staged: StagedResource,
+    mapping: &Mapping,
+    schema: &str,
+    scope: &Values,
+    mut quarantine: impl AsyncFnMut(Vec<Unfit>) -> Result<(), LoadError>,
+) -> Result<Decoded, LoadError> {
+    let decoding = Decoding::start(&Arc::new(staged), None, &[mapping], scope);
+    finish(
+        transaction,
+        decoding,
+        &[mapping],
+        schema,
+        async |_, unfit| quarantine(unfit).await,
+    )
+    .await
 }
 
 async fn finish(

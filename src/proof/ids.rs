@@ -42,7 +42,8 @@ impl Seen {
         };
         let is_end = match (self.rows, self.total) {
             (0, total) => total.unwrap_or(0) == 0,
-            (rows, total) => total == Some(before + rows),
+            // A server that gives smaller pages than asked for, and does not say so, has not shown so many before.
+            (rows, total) => (before == 0 || self.size_is_told) && total == Some(before + rows),
         };
         if is_end {
             return Some((low, high));

@@ -1,7 +1,9 @@
 //! One run: its directory, its `run.json`, and the resources in it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -212,11 +214,11 @@ pub enum RunState {
     Closed,
 }
 
-/// A run on disk.
+/// A run on disk; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Run {
-    directory: PathBuf,
-    record: RunRecord,
+    directory: Arc<Path>,
+    record: Arc<RunRecord>,
 }
 
 impl Run {
@@ -239,7 +241,7 @@ impl Run {
                 continue;
             }
             let run = Self {
-                record: RunRecord {
+                record: Arc::new(RunRecord {
                     format: 1,
                     run_id: id.clone(),
                     seq,
@@ -254,8 +256,8 @@ impl Run {
                     hits: 0,
                     rate: serde_json::Map::new(),
                     resources: Vec::new(),
-                },
-                directory,
+                }),
+                directory: directory.into(),
             };
             run.save()?;
             for folder in [root.join(id.day()), root.to_owned()] {
@@ -279,9 +281,21 @@ impl Run {
             });
         }
         Ok(Some(Self {
-            directory: directory.to_owned(),
-            record,
+            directory: directory.into(),
+            record: Arc::new(record),
         }))
+    }
+
+    /// The same without what only matters of a run by itself: its resources, and rate figures that `newer` runs have.
+    /// Thousands of them are kept at once. Not to be written.
+    pub(super) fn without_details(mut self, newer: &mut BTreeSet<String>) -> Self {
+        let record = Arc::make_mut(&mut self.record);
+        record.resources = Vec::new();
+        let rate = std::mem::take(&mut record.rate);
+        record.rate = (rate.into_iter())
+            .filter(|(name, figure)| !figure.is_null() && newer.insert(name.clone()))
+            .collect();
+        self
     }
 
     /// Its id.
@@ -306,12 +320,12 @@ impl Run {
 
     /// Changes and writes its `run.json`.
     pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), StagingError> {
-        change(&mut self.record);
+        change(Arc::make_mut(&mut self.record));
         self.save()
     }
 
     fn save(&self) -> Result<(), StagingError> {
-        files::write_json(&self.directory.join(RECORD), &self.record)
+        files::write_json(&self.directory.join(RECORD), &*self.record)
     }
 
     /// Begins to stage a resource, or goes on with one that is not final: gives the whole pages that are there.

@@ -1,6 +1,7 @@
 //! What every test stands on: a database and a simulator of its own, and a directory in which the binary runs. Knows no promise.
 
 pub(crate) mod api;
+pub(crate) mod boxes;
 pub(crate) mod oracle;
 pub(crate) mod snapshot;
 pub(crate) mod workdir;

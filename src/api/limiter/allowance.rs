@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Denied, LEDGER_PATIENCE, Limiter};
+use super::{Denied, Head, LEDGER_PATIENCE, Limiter, Shared};
+use crate::api::windows::Rules;
 
 /// How many hits a key has, and what it has used of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,38 +66,16 @@ impl Limiter {
     pub(crate) async fn allowance(&self) -> Result<Allowance, Denied> {
         let shared = &self.0;
         let mut head = shared.head.lock().await;
-        let (rules, told) = {
-            let state = shared.state();
-            let rules = state
-                .windows
-                .rules(&shared.limits)
-                .ok_or(Denied::ReserveTooLarge {
-                    reserve: shared.limits.reserve_per_hour,
-                    limit: state.windows.hourly_limit(),
-                })?;
-            (rules, state.figures.seen.hour_remaining)
-        };
-        let hour = rules.hour;
         let since = Instant::now();
-        let (used, room) = loop {
-            let looked = head.ledger.transact(|view| {
-                let entries = view.log.entries().iter();
-                let used = entries
-                    .filter(|entry| entry.at + hour.window > view.now)
-                    .map(|entry| {
-                        (
-                            super::milliseconds(view.now - entry.at),
-                            u64::from(entry.count),
-                        )
-                    });
-                ((used.collect(), view.log.room(hour, view.now)), false)
-            });
-            match looked.map_err(Denied::Ledger)? {
+        let (rules, used, room) = loop {
+            match shared.used(&mut head)? {
                 Some(looked) => break looked,
                 None if since.elapsed() > LEDGER_PATIENCE => return Err(Denied::LedgerBusy),
                 None => tokio::time::sleep(Duration::from_millis(1)).await,
             }
         };
+        let hour = rules.hour;
+        let told = shared.state().figures.seen.hour_remaining;
         let reserve = u64::from(shared.limits.reserve_per_hour);
         let left = told.map_or(u64::MAX, |told| told.saturating_sub(reserve));
         Ok(Allowance {
@@ -106,6 +85,42 @@ impl Limiter {
             hour: super::milliseconds(hour.window),
             used,
         })
+    }
+}
+
+/// See [`Allowance::used`].
+type Used = Vec<(Duration, u64)>;
+
+impl Shared {
+    /// The rules, what was sent in this hour, and the room that is left; None: another process holds the ledger.
+    fn used(&self, head: &mut Head) -> Result<Option<(Rules, Used, u64)>, Denied> {
+        let mut state = self.state();
+        let looked = head.ledger.transact(|view| {
+            // What is not written there yet is newer.
+            if state.corrections.is_empty() {
+                state.windows.hear(view.log.told());
+            }
+            let Some(rules) = state.windows.rules(&self.limits) else {
+                return (None, false);
+            };
+            let hour = rules.hour;
+            let entries = view.log.entries().iter();
+            let used = entries
+                .filter(|entry| entry.at + hour.window > view.now)
+                .map(|entry| {
+                    (
+                        super::milliseconds(view.now - entry.at),
+                        u64::from(entry.count),
+                    )
+                });
+            let used = used.collect();
+            (Some((rules, used, view.log.room(hour, view.now))), false)
+        });
+        match looked.map_err(Denied::Ledger)? {
+            None => Ok(None),
+            Some(None) => Err(self.reserve_too_large(&state)),
+            Some(looked) => Ok(looked),
+        }
     }
 }
 

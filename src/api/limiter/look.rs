@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::api::ledger::{Ledger, LedgerError, View};
-use crate::api::log::{HOUR, Millis, Rule};
+use crate::api::log::{HOUR, Millis, Rule, Told};
 use crate::api::windows::{LONG_PAUSE, Rules, WaitingFor};
 
 /// What happened since the head last looked at the ledger.
@@ -12,6 +12,7 @@ pub(super) enum Correction {
     SentLater { at: Millis, now: Instant },
     NeverSent { at: Millis },
     Pause { until: Instant },
+    Told(Told),
 }
 
 /// What the log says.
@@ -54,6 +55,7 @@ pub(super) fn corrected<'a>(view: View<'a>, corrections: &[Correction], now: Ins
                 view.log.postpone(at, view.now_up - ago);
             }
             Correction::NeverSent { at } => view.log.remove(at),
+            Correction::Told(told) => view.log.tell(told),
             Correction::Pause { until } => {
                 let left = until.saturating_duration_since(now).as_millis();
                 view.log

@@ -368,3 +368,34 @@ async fn limiters_that_share_a_ledger_obey_the_limit_together() {
     assert_eq!(sent.len(), 36);
     assert_never_over(sent, 20);
 }
+
+#[tokio::test]
+async fn a_lower_limit_told_to_one_holds_for_all_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let new = || {
+        let ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let wait_for_next_hour = false;
+        Limiter::new(
+            Limits {
+                wait_for_next_hour,
+                ..limits()
+            },
+            ledger,
+        )
+    };
+    let (one, two) = (new(), new());
+    for hour in [1_000_000, 3] {
+        let turn = one.turn(Purpose::Hit).await.unwrap();
+        turn.answered(told(5_000, hour, 2));
+        let allowance = two.allowance().await.unwrap();
+        assert_eq!(allowance.per_hour, hour);
+    }
+    two.turn(Purpose::Hit)
+        .await
+        .unwrap()
+        .answered(Seen::default());
+    for limiter in [one, two, new()] {
+        let denied = limiter.turn(Purpose::Hit).await.unwrap_err();
+        assert!(matches!(denied, Denied::UsedUp { .. }), "{denied:?}");
+    }
+}

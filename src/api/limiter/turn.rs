@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Correction, Purpose, Shared, State};
+use super::{Correction, Purpose, Shared, State, tell};
 use crate::api::log::Millis;
 use crate::api::windows::Seen;
 
@@ -112,11 +112,27 @@ impl Turn {
         let now = Instant::now();
         match seen {
             Some(seen) => {
-                let limits_moved = state.windows.answered(now, self.number, seen);
+                let before = state.windows.told();
+                let moved = state.windows.answered(now, self.number, seen);
                 state.figures.seen = state.figures.seen.updated(seen);
-                state.head_waits |= limits_moved;
+                state.head_waits |= moved;
+                let told = state.windows.told();
+                if told != before {
+                    state.corrections.push(Correction::Told(told));
+                    self.shared.tell_now(state);
+                }
             }
             None => state.windows.unanswered(),
+        }
+    }
+}
+
+impl Shared {
+    /// Writes news to the ledger now: there may be no further turn that would. Who holds the head does it himself.
+    fn tell_now(&self, state: &mut State) {
+        if let Ok(mut head) = self.head.try_lock() {
+            // What fails is kept, and the next turn meets it too.
+            let _ = tell(&mut head.ledger, &mut state.corrections, Instant::now());
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::staging::{PageEntry, Run, StagedResource};
 use crate::walk::Walker;
 
 /// Hands every record of a page to `each`: its index, its text, its id.
-fn records(
+pub(in crate::commands) fn records(
     staged: &StagedResource,
     page: &PageEntry,
     id: &Pointer,

@@ -21,7 +21,8 @@ pub(in super::super) enum Gone {
 impl Gone {
     pub(in super::super) fn reason(self) -> &'static str {
         match self {
-            Self::OutOfScope | Self::Outside => "out of scope",
+            Self::OutOfScope => "out of scope",
+            Self::Outside => "its reference left",
             Self::Absent => "absent from a complete full read",
             Self::Orphaned => "absent from its parent",
         }
@@ -139,6 +140,17 @@ impl Statements<'_> {
             self.target,
             self.gone(),
             same("t", "g", &self.key)
+        )
+    }
+
+    /// Deletes the held candidates of a run that nothing refers to. Parameters: schema, table, run.
+    pub(in super::super) fn delete_held(&self) -> String {
+        format!(
+            "DELETE FROM {} AS t USING pipeline.prune_candidate AS c WHERE c.schema_name = $1 AND c.table_name = $2 \
+             AND c.run_id = $3 AND c.approved_at IS NULL AND c.key = {}{}",
+            self.target,
+            self.mapping.key_object("t"),
+            self.unreferenced(),
         )
     }
 

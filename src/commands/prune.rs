@@ -1,0 +1,169 @@
+//! `cursus prune`: deletes that the guard has held back, for a person to judge.
+
+use serde_json::json;
+
+use super::{load, print, print_json, print_line};
+use crate::cli::{Global, PruneCommand};
+use crate::exit::{Exit, Failure, load_exit};
+use crate::load::{Loader, Options, held, held_keys};
+use crate::name::Name;
+use crate::plan;
+use crate::report::{chain, grouped, table};
+use crate::settings::Settings;
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    command: &PruneCommand,
+) -> Result<Exit, Failure> {
+    match command {
+        PruneCommand::Ls { run: None, into } => {
+            ls(global, settings, &schema(settings, into.as_deref())?).await
+        }
+        PruneCommand::Ls {
+            run: Some(run),
+            into,
+        } => keys(global, settings, run, &schema(settings, into.as_deref())?).await,
+        PruneCommand::Approve {
+            run,
+            resource,
+            into,
+        } => {
+            let schema = schema(settings, into.as_deref())?;
+            approve(global, settings, run, resource.as_ref(), schema).await
+        }
+    }
+}
+
+fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
+    let Some(into) = into else {
+        return Ok(settings.config.database.schema.clone());
+    };
+    Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
+}
+
+async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
+    let database = load::connect(settings, "cursus prune ls").await?;
+    let held = held(&database.client, schema.as_str()).await?;
+    database.close().await?;
+    if global.json {
+        print_json(&held);
+    } else if held.is_empty() {
+        print_line("no deletes are held back");
+    } else {
+        let rows = held.iter().map(|held| {
+            vec![
+                held.run_id.clone(),
+                held.resource.clone(),
+                held.table.clone(),
+                held.since.clone(),
+                held.reasons.join("; "),
+                grouped(held.rows),
+            ]
+        });
+        let header = ["run", "resource", "table", "since", "why", "rows"];
+        print_line(&table(&header, rows, 5).to_string());
+    }
+    Ok(Exit::Done)
+}
+
+async fn keys(
+    global: &Global,
+    settings: &Settings,
+    run: &str,
+    schema: &Name,
+) -> Result<Exit, Failure> {
+    let run = settings.staging.find(run)?;
+    let database = load::connect(settings, "cursus prune ls").await?;
+    // A database without books has nothing held back.
+    let keys = if held(&database.client, schema.as_str()).await?.is_empty() {
+        Vec::new()
+    } else {
+        held_keys(&database.client, schema.as_str(), run.id().as_str()).await?
+    };
+    database.close().await?;
+    if global.json {
+        let keys = keys.iter();
+        let keys: Vec<_> = keys
+            .map(|(table, key)| json!({ "table": table, "key": key }))
+            .collect();
+        print_json(&keys);
+    } else {
+        let lines = keys.iter().map(|(table, key)| format!("{table} {key}\n"));
+        print(&lines.collect::<String>());
+    }
+    Ok(Exit::Done)
+}
+
+async fn approve(
+    global: &Global,
+    settings: &Settings,
+    run: &str,
+    resource: Option<&String>,
+    schema: Name,
+) -> Result<Exit, Failure> {
+    let config = &settings.config;
+    let resource = match resource {
+        Some(resource) => plan::select(config, std::slice::from_ref(resource), &[])
+            .map_err(Failure::usage)?
+            .first()
+            .map(|resource| &resource.name),
+        None => None,
+    };
+    let run = settings.staging.find(run)?;
+    let runs = settings.staging.runs()?;
+    let database = load::connect(settings, "cursus prune approve").await?;
+    let options = Options {
+        schema,
+        dry_run: false,
+        allow_prune: false,
+    };
+    let mut loader = Loader::open(config, database, options).await?;
+    let approved = loader.approve(&run, resource, &runs).await?;
+    loader.close().await?;
+    let is_held = approved.is_some();
+    let mut exit = Exit::Done;
+    let (mut tables, mut errors) = (Vec::new(), Vec::new());
+    if let Some(approved) = approved {
+        for (name, error) in approved.failed.iter().chain(&approved.derives_failed) {
+            exit = exit.max(load_exit(error));
+            errors.push(format!("{name}: {}", chain(error)));
+        }
+        for table in &approved.tables {
+            if table.refused > 0 {
+                exit = exit.max(Exit::Refused);
+                errors.push(format!(
+                    "{}: {} rows would leave with them, more than the guard lets go at once; they are held in turn, see \
+                     `cursus prune ls`",
+                    table.name, table.refused
+                ));
+            }
+        }
+        tables = approved.tables;
+    }
+    if global.json {
+        let tables: Vec<_> = tables
+            .iter()
+            .map(|table| json!({ "name": table.name, "deleted": table.deleted }))
+            .collect();
+        print_json(&json!({ "run": run.id(), "tables": tables, "errors": errors }));
+    } else if is_held {
+        for table in &tables {
+            print_line(&format!(
+                "{}: {} rows deleted",
+                table.name,
+                grouped(table.deleted)
+            ));
+        }
+    } else {
+        print_line(&format!(
+            "nothing of the run {} is held back; `cursus prune ls` lists what is",
+            run.id()
+        ));
+    }
+    for error in &errors {
+        super::eprint_line(&format!("error: {error}"));
+    }
+    Ok(exit)
+}

@@ -1,0 +1,180 @@
+//! `cursus replay`: the staged runs once more, beside the mirror or to rebuild it.
+
+use serde::Serialize;
+
+use crate::cli::{Global, ReplayArgs};
+use crate::exit::{Exit, Failure};
+use crate::load::{Loader, Options, ReplayError, ReplayScope, TableCounts, history};
+use crate::name::Name;
+use crate::plan;
+use crate::report::tables_table;
+use crate::settings::Settings;
+use crate::staging::Run;
+
+/// The JSON document.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: String,
+    /// The runs that were loaded, in order.
+    runs: Vec<String>,
+    /// Counts of all runs together, or what the rebuild changed; one a table.
+    tables: Vec<TableCounts>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ReplayArgs,
+) -> Result<Exit, Failure> {
+    let config = &settings.config;
+    let live = &config.database.schema;
+    let runs = range(settings, arguments)?;
+    let chosen = plan::select(config, &arguments.select, &[]).map_err(Failure::usage)?;
+    let chosen = chosen.into_iter().map(|resource| resource.name.clone());
+    let from = arguments.from.as_ref().and(runs.first());
+    let scope = ReplayScope::new(config, from.map(|run| run.id().to_string()), chosen);
+    let mut options = Options {
+        schema: live.clone(),
+        dry_run: false,
+        allow_prune: arguments.allow_prune,
+    };
+    let database = super::load::connect(settings, "cursus replay").await?;
+    let (schema, mut loader, before) = if let Some(into) = &arguments.into {
+        options.schema = named(into)?;
+        let loader = Loader::open_replay(config, database, options, &scope).await?;
+        check_end(&loader, into, arguments, &runs).await?;
+        (into.as_str(), loader, None)
+    } else {
+        let mirror = Loader::open(config, database, options).await?;
+        let before = mirror.loaded().await?;
+        let scratch = named(&format!("{live}_rebuild"))?;
+        (
+            live.as_str(),
+            mirror.into_scratch(scratch).await?,
+            Some(before),
+        )
+    };
+    let loaded = loader.loaded().await?;
+    let mut waiting = history(config, &runs, &loaded)?;
+    for pending in &mut waiting {
+        (pending.resources).retain(|name| scope.resources.contains(name));
+    }
+    let mut tables = Vec::new();
+    let outcome = super::load::load_waiting(&mut loader, waiting, &runs, &[], &mut tables).await?;
+    if let Some(before) = &before {
+        if !outcome.failed.is_empty() {
+            let sentence = format!(
+                "the mirror was not rebuilt, because not all runs could be loaded:\n  {}",
+                outcome.errors.join("\n  ")
+            );
+            return Err(Failure::new(outcome.exit.max(Exit::Failed), sentence));
+        }
+        let may_go_back = arguments.to.is_some();
+        tables = (loader.rebuild(live, &scope.resources, before, may_go_back)).await?;
+    }
+    let mut report = Report {
+        schema: schema.to_owned(),
+        runs: outcome.runs,
+        tables,
+        errors: outcome.errors,
+    };
+    // What was held on the way and settled later is no news: the end counts.
+    let waits = loader.waits(schema).await?;
+    loader.close().await?;
+    let mut exit = outcome.exit;
+    for (table, held, unfit) in waits {
+        if held > 0 {
+            exit = exit.max(Exit::Refused);
+            report.errors.push(format!(
+                "{table}: {held} rows are gone from the API, more than the guard lets go at once; they are kept, listed in \
+                 pipeline.prune_candidate"
+            ));
+        }
+        if unfit > 0 {
+            exit = exit.max(Exit::Incomplete);
+            report.errors.push(format!(
+                "{table}: {unfit} rows do not fit and wait, listed in pipeline.quarantine"
+            ));
+        }
+    }
+    tell(global, arguments, &report);
+    Ok(exit)
+}
+
+fn named(schema: &str) -> Result<Name, Failure> {
+    Name::parse(schema).map_err(|error| Failure::usage(format!("the schema {schema}: {error}")))
+}
+
+/// The staged runs from `--from` to `--to`.
+fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failure> {
+    let staging = &settings.staging;
+    let mut runs = staging.runs()?;
+    if runs.is_empty() {
+        staging.find("latest")?;
+    }
+    // Half a run would be loaded in the wrong order.
+    if staging.is_being_written() {
+        runs.retain(|run| !run.is_open());
+    }
+    let find = |named: &Option<String>| named.as_deref().map(|run| staging.find(run)).transpose();
+    let first = find(&arguments.from)?.map_or(0, |run| run.record().seq);
+    let last = find(&arguments.to)?.map_or(u64::MAX, |run| run.record().seq);
+    runs.retain(|run| (first..=last).contains(&run.record().seq));
+    if runs.is_empty() {
+        return Err(Failure::usage(
+            "there is no finished run from --from to --to; `cursus stage ls` lists the runs",
+        ));
+    }
+    Ok(runs)
+}
+
+/// A schema that goes on must not be further than it is to go.
+async fn check_end(
+    loader: &Loader<'_>,
+    schema: &str,
+    arguments: &ReplayArgs,
+    runs: &[Run],
+) -> Result<(), Failure> {
+    let last = runs.last().map_or(0, |run| run.record().seq);
+    let loaded = loader.loaded().await?;
+    let newest = loaded.values().max_by_key(|known| known.seq);
+    match newest.filter(|known| arguments.to.is_some() && known.seq > last) {
+        Some(known) => Err(ReplayError::Further {
+            schema: schema.to_owned(),
+            run: known.run_id.clone(),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
+    if global.json {
+        super::print_json(report);
+    } else if report.runs.is_empty() {
+        super::print_line(&format!(
+            "nothing to replay: {} has every staged run",
+            report.schema
+        ));
+    } else {
+        super::print_line(&tables_table(&report.tables).to_string());
+        let done = if arguments.rebuild {
+            "rebuilt"
+        } else {
+            "replayed into"
+        };
+        super::print_line(&format!(
+            "{done} {} from {} runs, {} to {}",
+            report.schema,
+            report.runs.len(),
+            report.runs.first().map_or("", String::as_str),
+            report.runs.last().map_or("", String::as_str),
+        ));
+    }
+    for error in &report.errors {
+        super::eprint_line(&format!("error: {error}"));
+    }
+}

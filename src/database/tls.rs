@@ -1,0 +1,276 @@
+//! Encryption on the way to the database: what `sslmode` and `sslrootcert` ask for, in the meaning that libpq gives them.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reqwest::Url;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::DatabaseError;
+
+/// How far the server must prove who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Not at all: what is sent is encrypted, to whoever answers.
+    Anybody,
+    /// A certificate of a root that we trust, whatever the name in it.
+    Root,
+    /// Such a certificate in the server's name.
+    Name,
+}
+
+/// A connection string, with what the driver does not know taken out of it.
+pub(super) struct Parsed {
+    pub(super) config: Config,
+    trust: Trust,
+    root: Option<PathBuf>,
+}
+
+/// Reads a URL or `key=value` pairs.
+pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
+    let (rest, mode, root) = split(text).ok_or(DatabaseError::Url)?;
+    let mut config = rest.parse::<Config>().map_err(|_| DatabaseError::Url)?;
+    let root = root.filter(|root| root != "system").map(PathBuf::from);
+    let (ssl_mode, trust) = match mode.as_deref() {
+        None | Some("prefer" | "allow") => (SslMode::Prefer, Trust::Anybody),
+        Some("disable") => (SslMode::Disable, Trust::Anybody),
+        // As libpq does: who names a root wants it looked at.
+        Some("require") if root.is_some() => (SslMode::Require, Trust::Root),
+        Some("require") => (SslMode::Require, Trust::Anybody),
+        Some("verify-ca") => (SslMode::Require, Trust::Root),
+        Some("verify-full") => (SslMode::Require, Trust::Name),
+        Some(_) => return Err(DatabaseError::SslMode),
+    };
+    config.ssl_mode(ssl_mode);
+    Ok(Parsed {
+        config,
+        trust,
+        root,
+    })
+}
+
+type Split = (String, Option<String>, Option<String>);
+
+/// The text without `sslmode` and `sslrootcert`, and their values.
+fn split(text: &str) -> Option<Split> {
+    let mut found = (None, None);
+    let mut take = |name: &str, value: &str| match name {
+        "sslmode" => {
+            found.0 = Some(value.to_owned());
+            true
+        }
+        "sslrootcert" => {
+            found.1 = Some(value.to_owned());
+            true
+        }
+        _ => false,
+    };
+    let rest = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        let Some((before, query)) = text.split_once('?') else {
+            return Some((text.to_owned(), None, None));
+        };
+        let mut kept = Vec::new();
+        for pair in query.split('&') {
+            let parsed = Url::parse(&format!("none:?{pair}")).ok()?;
+            let (name, value) = parsed.query_pairs().next()?;
+            if !take(&name, &value) {
+                kept.push(pair);
+            }
+        }
+        if kept.is_empty() {
+            before.to_owned()
+        } else {
+            format!("{before}?{}", kept.join("&"))
+        }
+    } else {
+        let words = text.split_whitespace().filter(|word| {
+            word.split_once('=')
+                .is_none_or(|(name, value)| !take(name, value.trim_matches('\'')))
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let (mode, root) = found;
+    Some((rest, mode, root))
+}
+
+impl Parsed {
+    /// What encrypts the connection.
+    pub(super) fn connector(&self) -> Result<MakeRustlsConnect, DatabaseError> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match self.trust {
+            Trust::Anybody => Arc::new(Unnamed {
+                root: None,
+                provider: Arc::clone(&provider),
+            }),
+            trust => {
+                let roots = Arc::new(roots(self.root.as_deref())?);
+                let verifier =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| DatabaseError::Tls {
+                            what: error.to_string(),
+                        })?;
+                if trust == Trust::Name {
+                    verifier
+                } else {
+                    Arc::new(Unnamed {
+                        root: Some(verifier),
+                        provider: Arc::clone(&provider),
+                    })
+                }
+            }
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| DatabaseError::Tls {
+                what: error.to_string(),
+            })?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(MakeRustlsConnect::new(config))
+    }
+}
+
+/// The roots in a file, or those of the system.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, DatabaseError> {
+    let mut roots = RootCertStore::empty();
+    let certificates = match file {
+        None => rustls_native_certs::load_native_certs().certs,
+        Some(path) => {
+            let unusable = |what: String| DatabaseError::RootCertificate {
+                path: path.to_owned(),
+                what,
+            };
+            let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+            CertificateDer::pem_reader_iter(BufReader::new(file))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| unusable("it is no PEM file".to_owned()))?
+        }
+    };
+    roots.add_parsable_certificates(certificates);
+    match file {
+        Some(path) if roots.is_empty() => Err(DatabaseError::RootCertificate {
+            path: path.to_owned(),
+            what: "it holds no certificate".to_owned(),
+        }),
+        _ => Ok(roots),
+    }
+}
+
+/// Accepts certificates in any name: those of a root that is trusted, or any at all. Signatures are checked always.
+#[derive(Debug)]
+struct Unnamed {
+    root: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Unnamed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(root) = &self.root else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verified =
+            root.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // The name is looked at last: everything else was right.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modes_of_libpq_are_read_in_both_forms_and_the_rest_is_kept() {
+        let read = |text: &str| {
+            let parsed = parse(text).unwrap();
+            let user = parsed.config.get_user().map(str::to_owned);
+            (
+                parsed.config.get_ssl_mode(),
+                parsed.trust,
+                parsed.root,
+                user,
+            )
+        };
+        let me = || Some("me".to_owned());
+        let file = || Some(PathBuf::from("/etc/root 1.crt"));
+        let (prefer, require) = (SslMode::Prefer, SslMode::Require);
+        for (url, pairs, expected) in [
+            ("", "", (prefer, Trust::Anybody, None, me())),
+            (
+                "?sslmode=require",
+                "sslmode=require",
+                (require, Trust::Anybody, None, me()),
+            ),
+            (
+                "?connect_timeout=3&sslmode=verify-full&sslrootcert=system",
+                "sslmode=verify-full sslrootcert=system connect_timeout=3",
+                (require, Trust::Name, None, me()),
+            ),
+        ] {
+            assert_eq!(read(&format!("postgres://me@host/mirror{url}")), expected);
+            assert_eq!(
+                read(&format!("host=host user=me dbname=mirror {pairs}")),
+                expected
+            );
+        }
+        assert_eq!(
+            read("postgres://me@host/mirror?sslrootcert=%2Fetc%2Froot%201.crt&sslmode=verify-ca"),
+            (require, Trust::Root, file(), me())
+        );
+        assert!(matches!(
+            parse("host=x sslmode=sometimes"),
+            Err(DatabaseError::SslMode)
+        ));
+    }
+}

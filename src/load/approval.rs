@@ -1,0 +1,164 @@
+//! Deletes that the guard has held back: which they are, and how those go that a person has approved.
+//!
+//! An approval is a file of the run that asked for the deletes, written first. It goes by the hash of the rows' keys,
+//! so whoever loads the run again comes to the same set, finds it approved and deletes it, and any other set is held.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_postgres::{GenericClient, Transaction};
+
+use crate::name::Name;
+use crate::staging::{Approval, Run};
+
+use super::counts::TableCounts;
+use super::error::LoadError;
+use super::mapping::Mapping;
+use super::merge::unsigned;
+use super::sql::Statements;
+
+/// Rows of one table that one run would have deleted, less those that a later load has seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct Held {
+    /// The run.
+    pub run_id: String,
+    /// The resource.
+    pub resource: String,
+    /// The table.
+    pub table: String,
+    /// How many rows.
+    pub rows: u64,
+    /// Why they would go.
+    pub reasons: Vec<String>,
+    /// Since when.
+    pub since: String,
+    /// Hash of their keys.
+    #[serde(skip)]
+    sha256: String,
+}
+
+impl Held {
+    fn is_covered(&self, approval: &Approval, as_of: u64) -> bool {
+        approval.table.as_str() == self.table
+            && approval.rows == self.rows
+            && approval.sha256 == self.sha256
+            && approval.as_of <= as_of
+    }
+
+    /// Says that exactly these rows may go.
+    pub(super) fn approve(&self, as_of: u64) -> Option<Approval> {
+        Some(Approval {
+            resource: Name::parse(&self.resource).ok()?,
+            table: Name::parse(&self.table).ok()?,
+            rows: self.rows,
+            sha256: self.sha256.clone(),
+            as_of,
+            approved_at: Timestamp::now(),
+        })
+    }
+}
+
+/// What is held back in a schema, oldest first. The text of a jsonb value is the same for the same key.
+pub async fn held(client: &impl GenericClient, schema: &str) -> Result<Vec<Held>, LoadError> {
+    let doing = "read pipeline.prune_candidate";
+    let there = client
+        .query_one(
+            "SELECT to_regclass('pipeline.prune_candidate') IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(LoadError::at(doing))?;
+    if !there.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let rows = client
+        .query(
+            "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), \
+             to_char(min(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+             encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
+             FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
+             GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at(doing))?;
+    let held = rows.iter().map(|row| Held {
+        run_id: row.get(0),
+        resource: row.get(1),
+        table: row.get(2),
+        rows: unsigned(row.get(3)),
+        reasons: row.get(4),
+        since: row.get(5),
+        sha256: row.get(6),
+    });
+    Ok(held.collect())
+}
+
+/// The keys of the rows that a run would have deleted, by table.
+pub async fn held_keys(
+    client: &impl GenericClient,
+    schema: &str,
+    run: &str,
+) -> Result<Vec<(String, serde_json::Value)>, LoadError> {
+    let rows = client
+        .query(
+            "SELECT table_name, key FROM pipeline.prune_candidate \
+             WHERE schema_name = $1 AND run_id = $2 AND approved_at IS NULL ORDER BY table_name, key",
+            &[&schema, &run],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.prune_candidate"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// A set that went.
+pub(super) struct Honoured {
+    pub(super) held: Held,
+    pub(super) counts: TableCounts,
+}
+
+/// Deletes every held set that was approved when this run, or one before it, was the newest; last table first. A row
+/// that another table refers to by now stays: others would go with it.
+pub(super) async fn honour(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mappings: &[Mapping],
+    runs: &[Run],
+    as_of: u64,
+) -> Result<Vec<Honoured>, LoadError> {
+    let mut honoured = Vec::new();
+    let all = held(transaction, schema).await?;
+    for mapping in mappings.iter().rev() {
+        let name = &mapping.table.name;
+        for held in all.iter().filter(|held| held.table == name.as_str()) {
+            let Some(run) = runs.iter().find(|run| run.id().as_str() == held.run_id) else {
+                continue;
+            };
+            let approvals = run.approvals()?;
+            if !(approvals.iter()).any(|approval| held.is_covered(approval, as_of)) {
+                continue;
+            }
+            let doing = || format!("delete what was approved of {name}");
+            let mut counts = TableCounts::new(name.clone());
+            counts.deleted = transaction
+                .execute(
+                    &Statements::new(mapping, schema).delete_held(),
+                    &[&schema, &name.as_str(), &held.run_id],
+                )
+                .await
+                .map_err(LoadError::at(doing()))?;
+            transaction
+                .execute(
+                    "UPDATE pipeline.prune_candidate SET approved_at = now() \
+                     WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 AND approved_at IS NULL",
+                    &[&schema, &name.as_str(), &held.run_id],
+                )
+                .await
+                .map_err(LoadError::at(doing()))?;
+            honoured.push(Honoured {
+                held: held.clone(),
+                counts,
+            });
+        }
+    }
+    Ok(honoured)
+}

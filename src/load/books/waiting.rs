@@ -1,0 +1,271 @@
+//! What waits: records that do not fit, and deletes that the guard holds back.
+
+use serde_json::{Value, json};
+use tokio_postgres::Transaction;
+
+use crate::staging::Manifest;
+
+use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
+use super::super::error::LoadError;
+use super::super::mapping::Mapping;
+use super::Books;
+
+/// Records put into quarantine at once.
+const BATCH: usize = 1000;
+
+impl Books<'_> {
+    /// Puts records that do not fit into quarantine.
+    pub(in super::super) async fn quarantine(
+        &self,
+        transaction: &Transaction<'_>,
+        rows: impl IntoIterator<Item = (&Mapping, Unfit)>,
+    ) -> Result<(), LoadError> {
+        let entries: Vec<Value> = rows
+            .into_iter()
+            .map(|(mapping, unfit)| {
+                json!({
+                    "table_name": mapping.table.name,
+                    "file": unfit.file,
+                    "record_index": unfit.record,
+                    "element_index": unfit.element,
+                    "key": unfit.key,
+                    "column_name": unfit.column,
+                    "pointer": unfit.pointer,
+                    "code": unfit.code,
+                    "reason": unfit.reason,
+                })
+            })
+            .collect();
+        for entries in entries.chunks(BATCH) {
+            transaction
+                .execute(
+                "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
+                 element_index, key, column_name, pointer, code, reason) \
+                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
+                 e.pointer, e.code, e.reason FROM jsonb_to_recordset($4) AS e (table_name text, file text, \
+                 record_index bigint, element_index bigint, key jsonb, column_name text, pointer text, code text, \
+                 reason text)",
+                &[
+                    &self.schema,
+                    &self.run.id().as_str(),
+                    &self.resource.as_str(),
+                    &Value::from(entries.to_vec()),
+                ],
+            )
+            .await
+            .map_err(LoadError::at("put records into pipeline.quarantine"))?;
+        }
+        Ok(())
+    }
+
+    /// Why a load stops: with what is wrong with most of the rows that do not fit, since the books will not tell.
+    pub(in super::super) async fn over_budget(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        unfit: u64,
+        read: Option<u64>,
+    ) -> LoadError {
+        let table = &mapping.table;
+        let most = transaction
+            .query_opt(
+                "SELECT column_name, reason, (array_agg(file || ' [' || record_index || ']' ORDER BY id))[1] \
+                 FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
+                 GROUP BY column_name, reason ORDER BY count(*) DESC, min(id) LIMIT 1",
+                &[&self.schema, &self.run.id().as_str(), &table.name.as_str()],
+            )
+            .await;
+        let why = match most {
+            Ok(Some(row)) => {
+                let column: Option<String> = row.get(0);
+                let column = column.map_or_else(String::new, |column| format!("{column}: "));
+                let (reason, place): (String, String) = (row.get(1), row.get(2));
+                format!("{column}{reason}, such as {place}")
+            }
+            Ok(None) => "unknown".to_owned(),
+            Err(error) => return LoadError::at("read pipeline.quarantine")(error),
+        };
+        LoadError::Budget {
+            table: table.name.to_string(),
+            unfit,
+            read: read.map_or_else(|| "the".to_owned(), |read| read.to_string()),
+            allowed: read.map_or(table.quarantine.max_rows, |read| table.quarantine.of(read)),
+            why,
+        }
+    }
+
+    /// Takes out of quarantine what a newer read of the same records settles: a complete full read settles
+    /// all of a table, any other read the keys that it shows.
+    pub(in super::super) async fn settle_quarantine(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        staged: &str,
+        manifest: &Manifest,
+    ) -> Result<(), LoadError> {
+        let everything = manifest.is_proof();
+        let key = mapping.key_object("s");
+        let statement = if everything {
+            "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
+        } else {
+            format!(
+                "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
+                 AND EXISTS (SELECT FROM {staged} AS s WHERE {key} = q.key)"
+            )
+        };
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [
+            &self.schema,
+            &mapping.table.name.as_str(),
+            &self.run.id().as_str(),
+        ];
+        transaction
+            .execute(&statement, &parameters)
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        Ok(())
+    }
+
+    /// Takes this resource's entries of an earlier load of the same run out of quarantine.
+    pub(in super::super) async fn forget_quarantine(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND resource = $3",
+                &[&self.schema, &self.run.id().as_str(), &self.resource.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table: a complete full read knows better.
+    pub(in super::super) async fn drop_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2",
+                &[&self.schema, &mapping.table.name.as_str()],
+            )
+            .await
+            .map_err(LoadError::at(
+                "replace old candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
+    /// seen.
+    pub(in super::super) async fn drop_seen_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        staged: &str,
+    ) -> Result<(), LoadError> {
+        let key = mapping.key_object("s");
+        let statement = format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
+             AND approved_at IS NULL AND (run_id = $3 OR EXISTS (SELECT FROM {staged} AS s WHERE {key} = c.key))"
+        );
+        transaction
+            .execute(
+                &statement,
+                &[
+                    &self.schema,
+                    &mapping.table.name.as_str(),
+                    &self.run.id().as_str(),
+                ],
+            )
+            .await
+            .map_err(LoadError::at(
+                "settle candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Drops the candidates of a table that were held for this reason.
+    pub(in super::super) async fn drop_candidates_for(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        reason: &str,
+    ) -> Result<(), LoadError> {
+        transaction
+            .execute(
+                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 \
+                 AND approved_at IS NULL AND reason = $3",
+                &[&self.schema, &mapping.table.name.as_str(), &reason],
+            )
+            .await
+            .map_err(LoadError::at(
+                "settle candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
+    /// Keeps the keys of a refused delete, and tells how many were not kept already. They are this run's now, whichever
+    /// run was refused them before.
+    pub(in super::super) async fn keep_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        gone_keys: &str,
+    ) -> Result<u64, LoadError> {
+        let run = self.run.id().as_str();
+        let table = mapping.table.name.as_str();
+        let doing = "keep candidates in pipeline.prune_candidate";
+        transaction
+            .execute(
+                &format!(
+                    "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) \
+                     WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id <> $3 AND c.approved_at IS NULL \
+                     AND c.key = g.key"
+                ),
+                &[&self.schema, &table, &run],
+            )
+            .await
+            .map_err(LoadError::at(doing))?;
+        transaction
+            .execute(
+                &format!(
+                    "INSERT INTO pipeline.prune_candidate AS c (schema_name, run_id, resource, table_name, reason, key) \
+                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g \
+                     ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
+                     reason = excluded.reason, created_at = now() WHERE c.approved_at IS NOT NULL"
+                ),
+                &[&self.schema, &run, &self.resource.as_str(), &table],
+            )
+            .await
+            .map_err(LoadError::at(doing))
+    }
+}
+
+/// An orphan as an unfit record.
+pub(in super::super) fn orphan(
+    decoded: &Decoded,
+    exploded: bool,
+    position: i64,
+    key: Value,
+    reason: &str,
+) -> Unfit {
+    let (file, record) = decoded.origin(position);
+    let element = position & ((1 << ELEMENT_BITS) - 1);
+    Unfit {
+        file: file.to_owned(),
+        record,
+        element: if exploded {
+            u64::try_from(element).ok()
+        } else {
+            None
+        },
+        key: Some(key),
+        column: None,
+        pointer: None,
+        code: "orphan",
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,315 @@
+//! A schema for a replay: made, marked as such, and never one that holds something else.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::{Client, GenericClient};
+
+use crate::config::Config;
+use crate::database::{Database, Quoted};
+use crate::migrate;
+use crate::name::Name;
+use crate::staging::hex;
+
+use super::error::LoadError;
+use super::{Loader, Options, lock};
+
+/// Begin of the comment of a schema that `replay --into` has made; the history's fingerprint follows.
+const MADE: &str = "Made by `cursus replay --into`. History: ";
+/// The comment of the schema that `replay --rebuild` works in.
+const SCRATCH: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
+
+/// Why a replay did not happen. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The mirror itself.
+    #[error(
+        "{0} is the schema of the mirror, and a replay does not load into it: name another schema, or let \
+         `cursus replay --rebuild` bring the mirror to what the staged runs give"
+    )]
+    Live(String),
+    /// A schema that holds something else.
+    #[error(
+        "the schema {0} is not empty, and no replay has made it; name another one, or drop it if nobody needs it"
+    )]
+    Foreign(String),
+    /// A schema that another replay has made.
+    #[error(
+        "the schema {0} was made by a replay that differs in --from, --select, --allow-prune, pipeline.toml, a \
+         migration or the version of cursus, and the two would mix; name another schema, or drop this one"
+    )]
+    Other(String),
+    /// A schema that is further already.
+    #[error(
+        "the schema {schema} holds the run {run} already, which comes after the one named by --to; name another \
+         schema, or drop this one"
+    )]
+    Further {
+        /// The schema.
+        schema: String,
+        /// What it holds.
+        run: String,
+    },
+    /// Nothing says what the mirror must hold.
+    #[error(
+        "the mirror was not rebuilt: no complete full read of {} is among the runs, so what they lack is not known to \
+         be gone; read it in full (`cursus run --full --select …`), or leave it out with --select", .0.join(", ")
+    )]
+    Unproven(Vec<String>),
+    /// The mirror has what is not staged.
+    #[error(
+        "the mirror was not rebuilt: {resource} is loaded up to the run {run}, and the staged runs end before it; to go \
+         back on purpose, name the last run with --to"
+    )]
+    Behind {
+        /// The resource.
+        resource: String,
+        /// The newest run loaded.
+        run: String,
+    },
+    /// The guard.
+    #[error(
+        "the mirror was not rebuilt: {} are not in what the staged runs give, more than the guard lets go at once. \
+         The schema {scratch} has what they give; if the rows are to go: cursus replay --rebuild --allow-prune",
+        tables.join(", ")
+    )]
+    TooMany {
+        /// `250 of 500 rows of users`.
+        tables: Vec<String>,
+        /// Where the replay can be looked at.
+        scratch: String,
+    },
+    /// The load itself failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// What a replay is of.
+#[derive(Clone, Debug)]
+pub struct ReplayScope {
+    /// The run from which on; none: all.
+    pub from: Option<String>,
+    /// The resources that are replayed.
+    pub resources: BTreeSet<Name>,
+}
+
+impl ReplayScope {
+    /// Those resources and all that their rows refer to: a schema of its own has nothing else.
+    pub fn new(
+        config: &Config,
+        from: Option<String>,
+        chosen: impl IntoIterator<Item = Name>,
+    ) -> Self {
+        let mut resources: BTreeSet<Name> = chosen.into_iter().collect();
+        loop {
+            let tables = (config.tables.iter()).filter(|table| resources.contains(&table.from));
+            let parents = tables.flat_map(|table| {
+                let within = table.within.iter().map(|within| &within.table);
+                let owner = table.owner.iter().map(|owner| &owner.table);
+                table.after.iter().chain(within).chain(owner)
+            });
+            let sources = parents.filter_map(|parent| {
+                let table = config.tables.iter().find(|table| table.name == *parent)?;
+                Some(table.from.clone())
+            });
+            let more: Vec<Name> = sources.filter(|name| !resources.contains(name)).collect();
+            if more.is_empty() {
+                return Self { from, resources };
+            }
+            resources.extend(more);
+        }
+    }
+
+    /// Of all that decides what rows a run gives.
+    fn fingerprint(&self, config: &Config, allow_prune: bool) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |text: String| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        };
+        add(env!("CARGO_PKG_VERSION").to_owned());
+        add(format!(
+            "{:?} {:?} {allow_prune}",
+            self.from, self.resources
+        ));
+        add(format!("{:?} {:?}", config.scope, config.prune));
+        for table in &config.tables {
+            add(format!(
+                "{:?} {:?} {:?}",
+                table.name, table.from, table.rows
+            ));
+            add(format!("{:?} {:?}", table.select, table.conditions));
+            add(format!(
+                "{:?} {:?} {:?}",
+                table.columns, table.key, table.after
+            ));
+            add(format!("{:?} {:?}", table.owner, table.within));
+        }
+        for derive in &config.derives {
+            add(format!(
+                "{:?} {:?} {:?}",
+                derive.name, derive.sql, derive.after
+            ));
+        }
+        hex(&hash.finalize())
+    }
+}
+
+impl<'c> Loader<'c> {
+    /// Opens a schema for a replay: one that is empty or absent, or that the same replay has made.
+    pub async fn open_replay(
+        config: &'c Config,
+        mut database: Database,
+        options: Options,
+        scope: &ReplayScope,
+    ) -> Result<Self, ReplayError> {
+        let schema = options.schema.as_str();
+        if options.schema == config.database.schema {
+            return Err(ReplayError::Live(schema.to_owned()));
+        }
+        lock(&database.client, schema).await?;
+        let mark = format!("{MADE}{}", scope.fingerprint(config, options.allow_prune));
+        match look(&database.client, schema).await? {
+            Found::Nothing => make(&mut database.client, schema, &mark, false).await?,
+            Found::Something(Some(comment)) if comment.starts_with(MADE) => {
+                if comment != mark || lacks_migrations(&database.client, config, schema).await? {
+                    return Err(ReplayError::Other(schema.to_owned()));
+                }
+            }
+            Found::Something(_) => return Err(ReplayError::Foreign(schema.to_owned())),
+        }
+        Ok(Self::open(config, database, options).await?)
+    }
+
+    /// Turns from the mirror to a new scratch schema, with the mirror locked meanwhile.
+    pub async fn into_scratch(self, schema: Name) -> Result<Self, ReplayError> {
+        let Self {
+            config,
+            options,
+            mut database,
+            ..
+        } = self;
+        lock(&database.client, schema.as_str()).await?;
+        let drop = match look(&database.client, schema.as_str()).await? {
+            Found::Nothing => false,
+            // Of a rebuild that was killed or refused.
+            Found::Something(Some(comment)) if comment == SCRATCH => true,
+            Found::Something(_) => return Err(ReplayError::Foreign(schema.to_string())),
+        };
+        make(&mut database.client, schema.as_str(), SCRATCH, drop).await?;
+        let options = Options { schema, ..options };
+        Ok(Self::open(config, database, options).await?)
+    }
+}
+
+impl Loader<'_> {
+    /// What waits in a schema: table, rows that the guard holds, rows in quarantine.
+    pub async fn waits(&self, schema: &str) -> Result<Vec<(String, i64, i64)>, LoadError> {
+        let rows = (self.database.client)
+            .query(
+                "SELECT table_name, count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held) FROM (\
+                 SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL UNION ALL \
+                 SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS waits GROUP BY 1 ORDER BY 1",
+                &[&schema],
+            )
+            .await
+            .map_err(LoadError::at("look into the books"))?;
+        Ok(rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect())
+    }
+}
+
+/// What a schema holds.
+enum Found {
+    /// It is empty or not there.
+    Nothing,
+    /// It is not empty; its comment.
+    Something(Option<String>),
+}
+
+async fn look(client: &Client, schema: &str) -> Result<Found, LoadError> {
+    if schema == migrate::BOOKS {
+        return Err(migrate::MigrateError::Reserved.into());
+    }
+    let row = client
+        .query_opt(
+            "SELECT obj_description(n.oid, 'pg_namespace') FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1 \
+             AND EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass \
+             AND d.refobjid = n.oid AND d.deptype = 'n')",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("look at the schema"))?;
+    Ok(row.map_or(Found::Nothing, |row| Found::Something(row.get(0))))
+}
+
+/// Whether a schema that holds rows has still to be migrated: they would lack what the migration adds.
+async fn lacks_migrations(
+    client: &Client,
+    config: &Config,
+    schema: &str,
+) -> Result<bool, ReplayError> {
+    let folder = config.migrations();
+    let missing = migrate::pending(client, schema, folder.as_deref())
+        .await
+        .map_err(LoadError::from)?;
+    let of_schema = format!("{schema}/");
+    if !missing.iter().any(|label| label.starts_with(&of_schema)) {
+        return Ok(false);
+    }
+    let loaded = super::books::loaded(client, schema, config).await?;
+    Ok(!loaded.is_empty())
+}
+
+/// Makes a schema with this comment. Books that are left of one of the same name, dropped by hand, go.
+async fn make(client: &mut Client, schema: &str, mark: &str, drop: bool) -> Result<(), LoadError> {
+    let doing = || LoadError::at("make the schema of the replay");
+    let transaction = client.transaction().await.map_err(doing())?;
+    forget(&transaction, schema).await?;
+    let name = Quoted(schema);
+    let drop = if drop {
+        format!("DROP SCHEMA {name} CASCADE;")
+    } else {
+        String::new()
+    };
+    let make = format!(
+        "SET LOCAL client_min_messages = warning; {drop} CREATE SCHEMA IF NOT EXISTS {name}; \
+         COMMENT ON SCHEMA {name} IS '{mark}'"
+    );
+    transaction.batch_execute(&make).await.map_err(doing())?;
+    transaction.commit().await.map_err(doing())
+}
+
+/// Forgets what the books say of a schema.
+async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
+    for table in books_of_schemas(client, &["schema_name"]).await? {
+        client
+            .execute(
+                &format!("DELETE FROM {table} WHERE schema_name = $1"),
+                &[&schema],
+            )
+            .await
+            .map_err(LoadError::at("forget what was loaded into the schema"))?;
+    }
+    Ok(())
+}
+
+/// The tables of the books that have these columns, quoted.
+pub(super) async fn books_of_schemas(
+    client: &impl GenericClient,
+    columns: &[&str],
+) -> Result<Vec<String>, LoadError> {
+    let rows = client
+        .query(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relkind = 'r' AND $2 <@ ARRAY(SELECT a.attname::text \
+             FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) ORDER BY 1",
+            &[&migrate::BOOKS, &columns],
+        )
+        .await
+        .map_err(LoadError::at("look at the books"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

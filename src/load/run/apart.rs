@@ -1,0 +1,120 @@
+//! What changes tables apart from a merge: deletes that were approved, and records of quarantine that are tried again.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Transaction;
+use tracing::{info, warn};
+
+use crate::report::chain;
+
+use super::super::LoadedRun;
+use super::super::approval::{self, Honoured};
+use super::super::before::Before;
+use super::super::error::LoadError;
+use super::super::retry::{self, Entry, Retried, Retry};
+use super::{RunLoad, savepoint, settle};
+
+impl RunLoad<'_> {
+    /// Does what was approved when this run, or one with a number up to `as_of`, was the newest; whoever calls commits.
+    pub(in super::super) async fn approved(
+        mut self,
+        transaction: &mut Transaction<'_>,
+        as_of: u64,
+    ) -> Result<LoadedRun, LoadError> {
+        self.set_up(transaction).await?;
+        self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
+        self.honour(transaction, as_of).await?;
+        self.derive(transaction).await?;
+        Ok(self.loaded)
+    }
+
+    /// Tries entries of quarantine again; whoever calls commits.
+    pub(in super::super) async fn retried(
+        mut self,
+        transaction: &mut Transaction<'_>,
+        entries: &[Entry],
+        chosen: &BTreeSet<i64>,
+    ) -> Result<Retried, LoadError> {
+        self.set_up(transaction).await?;
+        self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
+        let groups = retry::grouped(entries, chosen);
+        let mut retried = Retried::default();
+        for mapping in self.mappings {
+            let name = &mapping.table.name;
+            // Oldest run first: what a newer one holds comes on top.
+            for run in self.runs {
+                let Some(entries) = groups.get(&(run.id().as_str(), name.as_str())) else {
+                    continue;
+                };
+                let again = Retry {
+                    config: self.config,
+                    schema: self.schema,
+                    guard: self.guard,
+                    mapping,
+                    run,
+                };
+                let savepoint = savepoint(transaction, "retry").await?;
+                let done = again.entries(&savepoint, entries).await;
+                match settle(savepoint, done).await? {
+                    Ok(counts) => {
+                        if counts.inserted > 0 {
+                            self.grown.insert(name.clone());
+                        }
+                        self.changed_apart.insert(name.clone());
+                        self.counts_of(name).add(&counts);
+                    }
+                    Err(error) => retried.failed.push((name.clone(), error)),
+                }
+            }
+            self.heal(transaction, mapping).await?;
+        }
+        self.derive(transaction).await?;
+        retried.tables = self.loaded.tables;
+        retried.derives_failed = self.loaded.derives_failed;
+        Ok(retried)
+    }
+
+    /// Makes the deletes that are held and were approved, if there are any.
+    pub(super) async fn approve(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        let merged = self.merged.values().flat_map(|resource| &resource.tables);
+        let mut counts = merged.map(|table| &table.counts).chain(&self.loaded.tables);
+        if self.before.refused.is_empty() && !counts.any(|counts| counts.refused > 0) {
+            return Ok(());
+        }
+        let savepoint = savepoint(transaction, "approve").await?;
+        let mut inner = savepoint;
+        let honoured = self.honour(&mut inner, self.run.record().seq).await;
+        if let Err(error) = settle(inner, honoured).await? {
+            warn!("deletes that were approved are held on: {}", chain(&error));
+        }
+        Ok(())
+    }
+
+    /// Deletes what was approved, and what leaves with it.
+    async fn honour(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        as_of: u64,
+    ) -> Result<(), LoadError> {
+        let honoured =
+            approval::honour(transaction, self.schema, self.mappings, self.runs, as_of).await?;
+        if honoured.is_empty() {
+            return Ok(());
+        }
+        let run_id = self.run.id().as_str();
+        for Honoured { held, counts } in honoured {
+            info!(table = %counts.name, run = held.run_id, "{} rows went, as approved", counts.deleted);
+            self.changed_apart.insert(counts.name.clone());
+            let name = counts.name.clone();
+            let known = self.counts_of(&name);
+            known.add(&counts);
+            if held.run_id == run_id {
+                known.refused = known.refused.saturating_sub(held.rows);
+            }
+        }
+        self.leave(transaction, false).await
+    }
+}

@@ -1,0 +1,69 @@
+//! `approvals.json`: deletes of a run that a person has approved, so that a replay can honour them.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Run, StagingError, files};
+use crate::name::Name;
+
+const FILE: &str = "approvals.json";
+const APPROVE_AGAIN: &str = "restore the file; without it deletes of this run are held until they are approved again (`cursus prune approve`)";
+
+/// A set of rows of one table that may go, told by its size and hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The resource.
+    pub resource: Name,
+    /// The table.
+    pub table: Name,
+    /// How many rows.
+    pub rows: u64,
+    /// SHA-256 of their keys, in hex.
+    pub sha256: String,
+    /// Number of the newest run that was loaded at that time: a replay deletes when it is as far.
+    pub as_of: u64,
+    /// When.
+    pub approved_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Approvals {
+    /// Of this file: 1.
+    format: u32,
+    approvals: Vec<Approval>,
+}
+
+impl Run {
+    fn approvals_file(&self) -> PathBuf {
+        self.directory().join(FILE)
+    }
+
+    /// What was approved of it, in this order.
+    pub fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
+        let file: Option<Approvals> = files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
+        Ok(file.map_or_else(Vec::new, |file| file.approvals))
+    }
+
+    /// Notes approvals, durably.
+    pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
+        let mut approvals = self.approvals()?;
+        for approval in more {
+            let is_same = |known: &Approval| {
+                (&known.table, &known.sha256, known.as_of)
+                    == (&approval.table, &approval.sha256, approval.as_of)
+            };
+            // Told before, by somebody who was stopped before the rows went.
+            if !approvals.iter().any(is_same) {
+                approvals.push(approval);
+            }
+        }
+        let file = Approvals {
+            format: 1,
+            approvals,
+        };
+        files::write_json(&self.approvals_file(), &file)
+    }
+}

@@ -1,0 +1,146 @@
+//! Random histories, loaded run by run when they come, and all of them once more.
+
+use std::collections::BTreeMap;
+
+use cursus::staging::{Mode, State};
+use fastrand::Rng;
+use serde_json::json;
+
+use crate::support::boxes::{Read, content, loads, stage, workdir};
+
+/// What the API would show.
+#[derive(Default)]
+struct World {
+    boxes: BTreeMap<i64, String>,
+    things: BTreeMap<i64, String>,
+    notes: BTreeMap<i64, String>,
+}
+
+impl World {
+    /// Inserts, changes, deletes, people who leave the scope, and things whose box comes late. Gives the ids of changed things.
+    fn change(&mut self, rng: &mut Rng, step: i64) -> Vec<i64> {
+        let share = [2, 20][usize::from(rng.bool())];
+        self.things.retain(|_, _| rng.i64(..share) > 0);
+        self.boxes.retain(|_, _| rng.u8(..9) > 0);
+        for _ in 0..if step == 0 { 20 } else { rng.usize(..3) } {
+            let id = rng.i64(1..9);
+            self.boxes.insert(
+                id,
+                json!({"id": id, "name": format!("box {step}")}).to_string(),
+            );
+        }
+        let mut changed = Vec::new();
+        for _ in 0..if step == 0 { 60 } else { rng.usize(..15) } {
+            let id = rng.i64(1..40);
+            let kind = ["thing", "thing", "thing", "thing", "other"][rng.usize(..5)];
+            let weight = [json!(1.5), json!(rng.i64(..4)), json!("heavy"), json!(null)];
+            let parts: Vec<_> = (0..rng.i64(..4))
+                .map(|part| json!({"id": part, "size": rng.i64(..5)}))
+                .collect();
+            let thing = json!({"id": id, "kind": kind, "box_id": rng.i64(1..9), "weight": weight[rng.usize(..4)],
+                "document": {"step": step}, "seen_at": format!("2026-01-01T00:{step:02}:00Z"), "parts": parts});
+            self.things.insert(id, thing.to_string());
+            changed.push(id);
+        }
+        for _ in 0..rng.usize(..6) {
+            let id = rng.i64(1..30);
+            let note = json!({"id": id, "thing_id": rng.i64(1..40), "text": format!("{step}")});
+            self.notes.insert(id, note.to_string());
+        }
+        changed
+    }
+
+    /// What a run reads of it.
+    fn reads(&self, rng: &mut Rng, step: i64, changed: &[i64]) -> Vec<Read<'static>> {
+        let mut reads = Vec::new();
+        let state = |rng: &mut Rng| {
+            [
+                State::Complete,
+                State::Complete,
+                State::Drifted,
+                State::Partial,
+            ][rng.usize(..4)]
+        };
+        let all =
+            |rows: &BTreeMap<i64, String>| -> Vec<String> { rows.values().cloned().collect() };
+        if step == 0 || rng.u8(..3) > 0 {
+            reads.push(("boxes", Mode::Full, state(rng), all(&self.boxes)));
+        }
+        if step == 0 || rng.u8(..3) == 0 {
+            reads.push(("things", Mode::Full, state(rng), all(&self.things)));
+        } else {
+            let shown = changed.iter().filter_map(|id| self.things.get(id).cloned());
+            reads.push(("things", Mode::Delta, state(rng), shown.collect()));
+        }
+        if rng.bool() {
+            reads.push(("notes", Mode::Full, state(rng), all(&self.notes)));
+        }
+        reads
+    }
+}
+
+/// Of histories as small as these every run is loaded when it comes; then all of them once more.
+#[tokio::test]
+async fn a_replay_of_all_runs_gives_the_mirror_row_by_row() {
+    let (mut refused, mut waited, mut rebuilds) = (0, 0, 0);
+    for seed in 0..4 {
+        let workdir = workdir().await;
+        let mut rng = Rng::with_seed(seed);
+        let mut world = World::default();
+        for step in 0..8 {
+            let changed = world.change(&mut rng, step);
+            stage(&workdir, &world.reads(&mut rng, step, &changed));
+            let loaded = workdir.cursus(["load", "-q"]).await;
+            assert!(
+                matches!(loaded.code, Some(0 | 3 | 4)),
+                "seed {seed}, step {step}: {loaded}"
+            );
+            refused += usize::from(loaded.code == Some(4));
+            waited += usize::from(loaded.code == Some(3));
+        }
+        let live = content(&workdir, "public").await;
+        let replayed = workdir.cursus(["replay", "--into", "past", "-q"]).await;
+        assert!(
+            matches!(replayed.code, Some(0 | 3 | 4)),
+            "seed {seed}: {replayed}"
+        );
+        assert_eq!(content(&workdir, "past").await, live, "seed {seed}");
+        assert_eq!(
+            loads(&workdir, "past").await,
+            loads(&workdir, "public").await,
+            "seed {seed}"
+        );
+        // The exit code is that of the end, not of the way.
+        let is_empty = |books: &str| live[books].is_empty();
+        let code = match (is_empty("prune_candidate"), is_empty("quarantine")) {
+            (false, _) => 4,
+            (true, false) => 3,
+            (true, true) => 0,
+        };
+        let replayed = replayed.exits(code);
+        assert!(
+            replayed.stdout.contains("replayed into past from 8 runs"),
+            "{replayed}"
+        );
+
+        // A mirror that somebody damaged is rebuilt, if everything was read in full once.
+        workdir
+            .query("UPDATE things SET weight = -1; DELETE FROM parts WHERE size > 2")
+            .await;
+        workdir
+            .query("DELETE FROM notes WHERE id % 2 = 0; INSERT INTO boxes (id) VALUES (99)")
+            .await;
+        let rebuilt = workdir.cursus(["replay", "--rebuild", "-q"]).await;
+        if rebuilt.stderr.contains("no complete full read") {
+            rebuilt.exits(4);
+            continue;
+        }
+        rebuilt.exits(code);
+        rebuilds += 1;
+        assert_eq!(content(&workdir, "public").await, live, "seed {seed}");
+    }
+    assert!(
+        refused > 3 && waited > 3 && rebuilds > 1,
+        "{refused} {waited} {rebuilds}: the histories are too tame"
+    );
+}

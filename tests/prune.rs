@@ -1,0 +1,240 @@
+//! Deletes that the guard has held back: a person approves them, once, and whoever loads the runs again honours it.
+
+use crate::support::{Workdir, World, oracle, simulator};
+use cursus::simulate::Simulator;
+use serde_json::{Value, json};
+
+const COUNT: &str = "SELECT count(*) FROM coalitions_users";
+const WAITING: &str = "SELECT count(*) FROM pipeline.prune_candidate WHERE approved_at IS NULL";
+
+/// A simulator without so many of the oldest memberships.
+async fn without(simulator: &Simulator, gone: usize) -> Simulator {
+    let mut world = World::of(simulator);
+    world.rows("coalitions_users").drain(..gone);
+    world.serve().await
+}
+
+/// A mirror of the whole, and a run that missed 250 of 500 memberships: its id.
+async fn refused(workdir: &mut Workdir, whole: &Simulator, half: &Simulator) -> (String, String) {
+    workdir.use_api(whole);
+    let first = workdir.json(["run"]).await;
+    workdir.use_api(half);
+    let second = workdir.json_exits(4, ["run", "--full"]).await;
+    let id = |report: &Value| report["run_id"].as_str().unwrap().to_owned();
+    (id(&first), id(&second))
+}
+
+fn approvals(workdir: &Workdir) -> Value {
+    let text = std::fs::read(workdir.run_directory().join("approvals.json")).unwrap();
+    let file: Value = serde_json::from_slice(&text).unwrap();
+    file["approvals"].clone()
+}
+
+#[tokio::test]
+async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
+    let whole = simulator().await;
+    let half = without(&whole, 250).await;
+    let mut workdir = Workdir::new().await;
+    let ran = workdir.cursus(["prune", "ls"]).await.exits(0);
+    assert_eq!(ran.stdout, "no deletes are held back\n");
+    let (_, run) = refused(&mut workdir, &whole, &half).await;
+
+    let held = workdir.json(["prune", "ls"]).await;
+    assert_eq!(held[0]["run_id"], run.as_str());
+    assert_eq!(held[0]["table"], "coalitions_users");
+    assert_eq!(held[0]["rows"], 250);
+    assert_eq!(
+        held[0]["reasons"],
+        json!(["absent from a complete full read"])
+    );
+    let ran = workdir.cursus(["prune", "ls", "latest"]).await.exits(0);
+    let id = whole.rows("coalitions_users")[0]["id"].clone();
+    assert_eq!(ran.stdout.lines().count(), 250);
+    assert!(
+        ran.stdout
+            .contains(&format!("coalitions_users {{\"id\":{id}}}\n")),
+        "{ran}"
+    );
+
+    // Of another resource nothing is held.
+    let ran = workdir
+        .cursus(["prune", "approve", &run, "--resource", "users"])
+        .await
+        .exits(0);
+    assert!(ran.stdout.contains("nothing of the run"), "{ran}");
+    workdir
+        .cursus(["prune", "approve", &run, "--resource", "user"])
+        .await
+        .exits(2)
+        .says("did you mean `users`?");
+    assert_eq!(workdir.number(COUNT).await, 500);
+    assert!(!workdir.run_directory().join("approvals.json").exists());
+
+    let done = workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(
+        done["tables"],
+        json!([{ "name": "coalitions_users", "deleted": 250 }])
+    );
+    oracle::assert_mirrors(&workdir, &half).await;
+    let approval = &approvals(&workdir)[0];
+    assert_eq!(approval["rows"], 250);
+    assert_eq!(approval["table"], "coalitions_users");
+    assert_eq!(approval["sha256"].as_str().unwrap().len(), 64);
+
+    let ran = workdir.cursus(["prune", "approve", &run]).await.exits(0);
+    assert!(ran.stdout.contains("nothing of the run"), "{ran}");
+    assert_eq!(workdir.json(["prune", "ls"]).await, json!([]));
+    assert_eq!(approvals(&workdir).as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_loads_the_runs_again_honours_the_approval() {
+    let whole = simulator().await;
+    let half = without(&whole, 250).await;
+    let mut workdir = Workdir::new().await;
+    let (first, second) = refused(&mut workdir, &whole, &half).await;
+    workdir.json(["prune", "approve", "latest"]).await;
+    workdir.without_api();
+    workdir.new_database().await;
+    workdir.json(["load", &first]).await;
+    assert_eq!(workdir.number(COUNT).await, 500);
+    let report = workdir.json(["load", &second]).await;
+    let tables = report["tables"].as_array().unwrap();
+    let table = tables
+        .iter()
+        .find(|table| table["name"] == "coalitions_users");
+    assert_eq!(table.unwrap()["deleted"], 250);
+    let noted = "SELECT deleted || ' ' || refused FROM pipeline.load WHERE table_name = 'coalitions_users' \
+                 ORDER BY id DESC LIMIT 1";
+    assert_eq!(workdir.column(noted).await, ["250 0"]);
+    oracle::assert_mirrors(&workdir, &half).await;
+
+    // Another set than the approved one is held.
+    let path = workdir.run_directory().join("approvals.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file["approvals"][0]["sha256"] = json!("0".repeat(64));
+    std::fs::write(&path, file.to_string()).unwrap();
+    workdir.new_database().await;
+    workdir.json(["load", &first]).await;
+    workdir
+        .cursus(["load", &second])
+        .await
+        .exits(4)
+        .says("cursus prune approve");
+    assert_eq!(workdir.number(COUNT).await, 500);
+    // A file that is no approval approves nothing, and says so.
+    std::fs::write(&path, "{").unwrap();
+    let ran = workdir.cursus(["load", "--again"]).await.exits(4);
+    assert!(ran.stderr.contains("approvals.json"), "{ran}");
+    assert_eq!(workdir.number(COUNT).await, 500);
+}
+
+#[tokio::test]
+async fn what_a_later_load_has_seen_stays() {
+    let whole = simulator().await;
+    let half = without(&whole, 250).await;
+    let mut workdir = Workdir::new().await;
+    let (first, second) = refused(&mut workdir, &whole, &half).await;
+    // Fifty of them show up again in a read that proves nothing about the rest; one of them does not fit.
+    let mut world = World::of(&whole);
+    world.rows("coalitions_users").drain(..200);
+    world.rows("coalitions_users")[0]["coalition_id"] = json!(987_654);
+    let third = world.serve().await;
+    workdir.use_api(&third);
+    let since = [
+        "run",
+        "--since",
+        "2000-01-01T00:00:00Z",
+        "--select",
+        "coalitions_users",
+    ];
+    let report = workdir.json_exits(3, since).await;
+    assert_eq!(report["resources"][0]["mode"], "delta");
+    assert_eq!(workdir.number(WAITING).await, 200);
+    let done = workdir.json(["prune", "approve", &second]).await;
+    assert_eq!(done["tables"][0]["deleted"], 200);
+    assert_eq!(workdir.number(COUNT).await, 300);
+    let rows = "SELECT id, coalition_id, score FROM coalitions_users ORDER BY id";
+    let live = workdir.query(rows).await;
+
+    // The same history again: what was approved goes when it went, not when it was refused.
+    workdir.without_api();
+    workdir.new_database().await;
+    workdir.json(["load", &first]).await;
+    workdir.cursus(["load", &second]).await.exits(4);
+    assert_eq!(workdir.number(COUNT).await, 500);
+    workdir.cursus(["load"]).await.exits(3);
+    assert_eq!(workdir.query(rows).await, live);
+    assert_eq!(workdir.number(WAITING).await, 0);
+}
+
+#[tokio::test]
+async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
+    let whole = simulator().await;
+    let half = without(&whole, 250).await;
+    let mut workdir = Workdir::new().await;
+    let (_, run) = refused(&mut workdir, &whole, &half).await;
+    workdir
+        .query(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$; \
+             CREATE TRIGGER refuse BEFORE DELETE ON coalitions_users EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    workdir.cursus(["prune", "approve", &run]).await.exits(1);
+    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.number(WAITING).await, 250);
+    workdir
+        .query("DROP TRIGGER refuse ON coalitions_users")
+        .await;
+    workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(approvals(&workdir).as_array().unwrap().len(), 1);
+    oracle::assert_mirrors(&workdir, &half).await;
+}
+
+#[tokio::test]
+async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
+    let whole = simulator().await;
+    let mut workdir = Workdir::new().await;
+    let half = without(&whole, 250).await;
+    let (_, run) = refused(&mut workdir, &whole, &half).await;
+    let id = whole.rows("coalitions_users")[7]["id"].clone();
+    workdir
+        .query(&format!(
+            "CREATE TABLE notes (membership_id bigint REFERENCES coalitions_users ON DELETE CASCADE); \
+             INSERT INTO notes VALUES ({id})"
+        ))
+        .await;
+    let done = workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(done["tables"][0]["deleted"], 249);
+    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_within_another_table_leaves_with_what_was_approved() {
+    let whole = simulator().await;
+    let mut world = World::of(&whole);
+    for user in world.rows("users").iter_mut().skip(5) {
+        user["alumni?"] = json!(true);
+    }
+    let few = world.serve().await;
+    let mut workdir = Workdir::new().await;
+    workdir.pipeline(&[("min_rows = 20 ", "min_rows = 10 ")]);
+    workdir.use_api(&whole);
+    workdir.json(["run"]).await;
+    let outside = "SELECT count(*) FROM campus_users WHERE user_id NOT IN (SELECT id FROM users)";
+    workdir.use_api(&few);
+    workdir
+        .json_exits(4, ["run", "--full", "--select", "users"])
+        .await;
+    let done = workdir.json_exits(4, ["prune", "approve", "latest"]).await;
+    assert_eq!(done["tables"][0]["name"], "users");
+    assert!(done["tables"][0]["deleted"].as_u64().unwrap() > 20);
+    // They are many in turn: held, and approved with the same run, which is still the newest.
+    let held = workdir.json(["prune", "ls"]).await;
+    assert_eq!(held[0]["table"], "campus_users", "{held:#}");
+    assert!(workdir.number(outside).await > 0);
+    workdir.json(["prune", "approve", "latest"]).await;
+    assert_eq!(workdir.number(outside).await, 0);
+    let file = approvals(&workdir);
+    assert_eq!(file[1]["table"], "campus_users", "{file:#}");
+}

@@ -1,0 +1,175 @@
+//! The mirror brought to what the staged runs give, in place.
+
+use serde_json::json;
+
+use crate::support::boxes::{content, directory, loads, three_runs, workdir};
+
+#[tokio::test]
+async fn a_rebuild_mends_the_mirror_and_leaves_alone_what_is_right() {
+    let workdir = workdir().await;
+    let runs = three_runs(&workdir);
+    workdir.json(["load"]).await;
+    workdir
+        .query("CREATE VIEW heavy AS SELECT * FROM things WHERE weight > 2; GRANT SELECT ON things TO PUBLIC")
+        .await;
+    let (rows, books) = (
+        content(&workdir, "public").await,
+        loads(&workdir, "public").await,
+    );
+    let places = "SELECT ctid, xmin, ingested_at FROM things WHERE id NOT IN (2, 3) ORDER BY id";
+    let grants = "SELECT relacl FROM pg_class WHERE oid = 'public.things'::regclass";
+    let (right, granted) = (workdir.query(places).await, workdir.column(grants).await);
+    workdir
+        .query(
+            "UPDATE things SET weight = 9 WHERE id = 2; DELETE FROM things WHERE id = 3; DELETE FROM parts WHERE thing_id = 5; \
+             INSERT INTO boxes (id) VALUES (77); UPDATE boxes SET things = 5 WHERE id = 1",
+        )
+        .await;
+    let report = workdir.json(["replay", "--rebuild"]).await;
+    assert_eq!(report["runs"], json!(runs));
+    let changes: Vec<String> = (report["tables"].as_array().unwrap().iter())
+        .map(|t| {
+            format!(
+                "{} {} {} {}",
+                t["name"], t["inserted"], t["updated"], t["deleted"]
+            )
+        })
+        .collect();
+    let told = [
+        "\"boxes\" 0 0 1",
+        "\"things\" 1 1 0",
+        "\"parts\" 1 0 0",
+        "\"notes\" 0 0 0",
+    ];
+    assert_eq!(changes, told);
+    assert_eq!(content(&workdir, "public").await, rows);
+    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(
+        workdir.query(places).await,
+        right,
+        "a row that was right was written"
+    );
+    assert_eq!(workdir.column(grants).await, granted);
+    assert_eq!(workdir.column("SELECT id FROM heavy").await, ["1"]);
+    let left = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname ~ 'rebuild') \
+                + (SELECT count(*) FROM pipeline.load WHERE schema_name ~ 'rebuild')";
+    assert_eq!(workdir.number(left).await, 0);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"], json!([]));
+}
+
+#[tokio::test]
+async fn a_rebuild_deletes_no_more_than_the_guard_lets_go() {
+    let workdir = workdir().await;
+    three_runs(&workdir);
+    workdir.json(["load"]).await;
+    workdir
+        .query("INSERT INTO things (id) SELECT generate_series(100, 110); UPDATE things SET weight = 9 WHERE id = 2")
+        .await;
+    let before = content(&workdir, "public").await;
+    let books = loads(&workdir, "public").await;
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(4)
+        .says("11 of 23 rows of things are not in what the staged runs give")
+        .says("--allow-prune");
+    assert_eq!(content(&workdir, "public").await, before);
+    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM public_rebuild.things")
+            .await,
+        12
+    );
+    // What the refused one has left is replaced, and goes.
+    workdir.json(["replay", "--rebuild", "--allow-prune"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'rebuild'")
+            .await,
+        0
+    );
+    // A schema of that name that is somebody's is not touched.
+    workdir
+        .query("CREATE SCHEMA public_rebuild CREATE TABLE precious (id int)")
+        .await;
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(4)
+        .says("no replay has made it");
+}
+
+#[tokio::test]
+async fn a_rebuild_goes_back_only_on_purpose_and_never_without_a_full_read() {
+    let workdir = workdir().await;
+    let runs = three_runs(&workdir);
+    workdir.json(["load"]).await;
+    let newest = content(&workdir, "public").await;
+    let books = loads(&workdir, "public").await;
+    // Without the full read of the things nobody knows which are gone.
+    workdir
+        .cursus(["replay", "--rebuild", "--from", &runs[1]])
+        .await
+        .exits(4)
+        .says("no complete full read of boxes, things, notes");
+    // With the last run gone from staging the mirror would go back unasked.
+    let last = directory(&workdir, &runs[2]);
+    let away = workdir.path("away");
+    std::fs::rename(&last, &away).unwrap();
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(4)
+        .says(&format!("things is loaded up to the run {}", runs[2]));
+    assert_eq!(loads(&workdir, "public").await, books);
+    std::fs::rename(&away, &last).unwrap();
+
+    // A run that cannot be read stops it: the mirror is more than what is left.
+    let page = last.join("things/page-00001.json.gz");
+    let bytes = std::fs::read(&page).unwrap();
+    std::fs::write(&page, &bytes[..bytes.len() / 2]).unwrap();
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(1)
+        .says("the mirror was not rebuilt");
+    assert_eq!(content(&workdir, "public").await, newest);
+    std::fs::write(&page, &bytes).unwrap();
+
+    workdir
+        .json(["replay", "--rebuild", "--to", &runs[1]])
+        .await;
+    assert_eq!(
+        workdir
+            .column("SELECT weight FROM things WHERE id = 1")
+            .await,
+        ["2"]
+    );
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
+    // The books are that far too: the rest loads again.
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"], json!(runs[2..]));
+    assert_eq!(content(&workdir, "public").await, newest);
+    assert_eq!(loads(&workdir, "public").await, books);
+}
+
+#[tokio::test]
+async fn a_new_column_is_filled_from_staging_without_a_hit() {
+    let workdir = workdir().await;
+    three_runs(&workdir);
+    workdir.json(["load"]).await;
+    workdir.write(
+        "migrations/mirror/V1001__colour.sql",
+        "ALTER TABLE things ADD COLUMN colour text",
+    );
+    // There is no API behind this directory. A plain load fills nothing that it has loaded before.
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.number("SELECT count(colour) FROM things").await, 0);
+    let report = workdir.json(["replay", "--rebuild"]).await;
+    assert_eq!(report["tables"][1]["updated"], 12, "{report:#}");
+    let colours = "SELECT count(*) FROM things WHERE colour = 'c' || id";
+    assert_eq!(workdir.number(colours).await, 12);
+}

@@ -1,0 +1,231 @@
+//! A pipeline of boxes, things and notes, and runs of it that are staged without an API. Knows no promise.
+
+use std::collections::BTreeMap;
+
+use cursus::name::Name;
+use cursus::staging::{
+    Evidence, Manifest, Mode, Outcome, PageEntry, RunState, Selection, Staging, State,
+};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Workdir;
+
+/// Boxes, things with parts, and notes within things.
+pub(crate) const PIPELINE: &str = r#"version = 1
+[api]
+url = "https://api.example.org"
+[prune]
+min_rows = 3
+max_fraction = 0.1
+[[resource]]
+name = "boxes"
+path = "/boxes"
+[[resource]]
+name = "things"
+path = "/things"
+cursor = { field = "seen_at", lookback = "1m" }
+[[resource]]
+name = "notes"
+path = "/notes"
+[[table]]
+name = "boxes"
+from = "boxes"
+[table.columns]
+things = false
+[[table]]
+name = "things"
+from = "things"
+where = { "/kind" = "thing" }
+after = ["boxes"]
+[[table]]
+name = "parts"
+from = "things"
+rows = "/parts"
+after = ["things"]
+owner = { thing_id = "things.id" }
+[table.columns]
+thing_id = "../id"
+[[table]]
+name = "notes"
+from = "notes"
+after = ["things"]
+within = { thing_id = "things.id" }
+[[derive]]
+name = "count"
+sql = "sql/count.sql"
+"#;
+
+const COUNT: &str = "UPDATE boxes SET things = c.things, ingested_at = now() \
+    FROM (SELECT b.id, count(t.id) AS things FROM boxes AS b LEFT JOIN things AS t ON t.box_id = b.id GROUP BY b.id) AS c \
+    WHERE c.id = boxes.id AND boxes.things IS DISTINCT FROM c.things";
+
+const MIGRATION: &str = "
+CREATE TABLE boxes (id bigint PRIMARY KEY, name text, things bigint, ingested_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE things (id bigint PRIMARY KEY, box_id bigint REFERENCES boxes ON DELETE CASCADE, weight double precision,
+    document jsonb, seen_at timestamptz, ingested_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE parts (id bigint, thing_id bigint, size bigint, PRIMARY KEY (thing_id, id));
+CREATE TABLE notes (id bigint PRIMARY KEY, thing_id bigint, text text, ingested_at timestamptz NOT NULL DEFAULT now());";
+
+const TABLES: [&str; 4] = ["boxes", "things", "parts", "notes"];
+
+/// A directory with a pipeline of boxes, things and notes, and no API.
+pub(crate) async fn workdir() -> Workdir {
+    let workdir = Workdir::new().await;
+    workdir.write("pipeline.toml", PIPELINE);
+    workdir.write("sql/count.sql", COUNT);
+    workdir.write("migrations/mirror/V1000__things.sql", MIGRATION);
+    workdir
+}
+
+/// What a run reads of a resource.
+pub(crate) type Read<'r> = (&'r str, Mode, State, Vec<String>);
+
+/// A complete full read.
+pub(crate) fn full(resource: &str, records: Vec<String>) -> Read<'_> {
+    (resource, Mode::Full, State::Complete, records)
+}
+
+/// A complete delta.
+pub(crate) fn delta(resource: &str, records: Vec<String>) -> Read<'_> {
+    (resource, Mode::Delta, State::Complete, records)
+}
+
+/// Stages a run as an extract would; gives its id.
+pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
+    let staging = Staging::new(workdir.path("staging"));
+    let lock = staging.lock("test").unwrap();
+    let now = Timestamp::now();
+    let mut run = (staging.create_run(&lock, now, 0, Selection::default())).unwrap();
+    for (resource, mode, state, records) in reads {
+        let name = Name::parse(resource).unwrap();
+        let (writer, _) = run.writer(&name).unwrap();
+        for (index, records) in records.chunks(7).enumerate() {
+            let entry = PageEntry {
+                page: u32::try_from(index + 1).unwrap(),
+                slice: None,
+                request: String::new(),
+                status: 200,
+                rows: records.len() as u64,
+                bytes: 0,
+                sha256: String::new(),
+                x_total: None,
+                first_id: None,
+                last_id: None,
+                fetched_at: now,
+                server_date: None,
+                duration_ms: 1,
+                per_page: None,
+                attempts: 1,
+                replaces: None,
+            };
+            let body = format!("[{}]", records.join(","));
+            writer.write(body.as_bytes(), entry).unwrap();
+        }
+        run.seal(&Manifest {
+            format: 1,
+            resource: name,
+            mode: *mode,
+            state: *state,
+            pages: 1,
+            rows: records.len() as u64,
+            bytes: 0,
+            hits: 1,
+            x_total: None,
+            window: None,
+            cursor: None,
+            request_hash: String::new(),
+            journal_sha256: writer.journal_sha256().unwrap(),
+            evidence: Evidence::default(),
+            started_at: now,
+            finished_at: now,
+        })
+        .unwrap();
+    }
+    run.update(|record| {
+        record.state = RunState::Closed;
+        record.outcome = Some(Outcome::Complete);
+    })
+    .unwrap();
+    run.id().to_string()
+}
+
+pub(crate) fn boxes(ids: std::ops::RangeInclusive<i64>) -> Vec<String> {
+    ids.map(|id| json!({"id": id, "name": format!("box {id}")}).to_string())
+        .collect()
+}
+
+/// A thing in the first box, with one part.
+pub(crate) fn thing(id: i64, weight: f64) -> String {
+    json!({"id": id, "kind": "thing", "box_id": 1, "weight": weight, "document": {"a": id}, "colour": format!("c{id}"),
+        "seen_at": "2026-01-01T00:00:00Z", "parts": [{"id": 1, "size": id}]})
+    .to_string()
+}
+
+pub(crate) fn things(ids: std::ops::RangeInclusive<i64>) -> Vec<String> {
+    ids.map(|id| thing(id, 1.5)).collect()
+}
+
+/// Every row of a schema, and what waits there.
+pub(crate) async fn content(
+    workdir: &Workdir,
+    schema: &str,
+) -> BTreeMap<&'static str, Vec<String>> {
+    let mut content = BTreeMap::new();
+    for table in TABLES {
+        let rows = format!(
+            "SELECT to_jsonb(t) - 'ingested_at' AS r FROM {schema}.{table} AS t ORDER BY r"
+        );
+        content.insert(table, workdir.column(&rows).await);
+    }
+    for (books, columns) in [
+        (
+            "quarantine",
+            "run_id, table_name, file, record_index, element_index, key, code",
+        ),
+        ("prune_candidate", "run_id, table_name, key, reason"),
+    ] {
+        let rows = format!(
+            "SELECT concat_ws(' ', {columns}) FROM pipeline.{books} WHERE schema_name = '{schema}' ORDER BY 1"
+        );
+        content.insert(books, workdir.column(&rows).await);
+    }
+    content
+}
+
+/// What the books say: run, resource and table of each load.
+pub(crate) async fn loads(workdir: &Workdir, schema: &str) -> Vec<String> {
+    let loads = format!(
+        "SELECT concat_ws(' ', run_id, seq, resource, table_name, manifest_hash) FROM pipeline.load \
+         WHERE schema_name = '{schema}' ORDER BY seq, resource, table_name"
+    );
+    workdir.column(&loads).await
+}
+
+/// Three runs: a full read of everything, and two deltas of things.
+pub(crate) fn three_runs(workdir: &Workdir) -> [String; 3] {
+    [
+        stage(
+            workdir,
+            &[
+                full("boxes", boxes(1..=3)),
+                full("things", things(1..=10)),
+                full("notes", Vec::new()),
+            ],
+        ),
+        stage(
+            workdir,
+            &[delta("things", vec![thing(1, 2.0), thing(11, 1.0)])],
+        ),
+        stage(
+            workdir,
+            &[delta("things", vec![thing(1, 3.0), thing(12, 1.0)])],
+        ),
+    ]
+}
+
+/// The directory of a run.
+pub(crate) fn directory(workdir: &Workdir, run: &str) -> std::path::PathBuf {
+    let day = format!("{}-{}-{}", &run[..4], &run[4..6], &run[6..8]);
+    workdir.path("staging").join(day).join(&run[8..])
+}
