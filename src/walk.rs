@@ -27,13 +27,14 @@ struct Node {
     /// Slots of values inside this one.
     below: Vec<usize>,
     children: Vec<(String, Node)>,
-    /// The slot that tells whether this value is there, and whether it is an object; of values that pointers pass through.
+    /// The slot that tells whether this value is there, and what can be in it; of values that pointers pass through.
     marker: Option<usize>,
 }
 
-/// What a marker says of a value that is there.
+/// What a marker says of a value that is there, and of what can hold others.
 const THERE: &str = "";
 const OBJECT: &str = "{";
+const ARRAY: &str = "[";
 
 /// Where a pointer ends, and what it passes through: tells a key that is absent from one that is null.
 #[derive(Clone, Debug)]
@@ -50,14 +51,16 @@ impl Place {
 
     /// Whether an object on the way lacks the key; a null on the way, or anything else, lacks nothing.
     pub(crate) fn is_absent(&self, slots: &Slots<'_>) -> bool {
+        let mut is_in_object = false;
         for passed in &self.passed {
             match slots[*passed] {
-                None => return true,
-                Some(OBJECT) => {}
+                None => return is_in_object,
+                Some(OBJECT) => is_in_object = true,
+                Some(ARRAY) => is_in_object = false,
                 Some(_) => return false,
             }
         }
-        slots[self.slot].is_none()
+        is_in_object && slots[self.slot].is_none()
     }
 }
 
@@ -252,6 +255,9 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if let Some(marker) = self.node.marker {
+            self.slots[marker] = Some(ARRAY);
+        }
         for index in 0_usize.. {
             let child = self
                 .node
