@@ -7,7 +7,7 @@ mod approval;
 mod before;
 mod books;
 mod bulk;
-mod cell;
+pub(crate) mod cell;
 mod counts;
 mod decode;
 mod drift;

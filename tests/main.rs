@@ -80,7 +80,11 @@ mod usage;
 
 /// What people read.
 mod commands;
+/// Reads while rows come, go and change.
 mod completeness;
 
 /// Deltas, their windows and their cursor.
 mod deltas;
+
+/// What it is made of.
+mod dependencies;
