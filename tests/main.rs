@@ -80,6 +80,7 @@ mod usage;
 
 /// What people read.
 mod commands;
+
 /// Reads while rows come, go and change.
 mod completeness;
 
