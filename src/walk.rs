@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::pointer::Pointer;
+use crate::pointer::{self, Pointer};
 
 /// A compiled set of pointers. Each has a slot, numbered in the order of [`Walker::add`].
 #[derive(Clone, Debug, Default)]
@@ -263,7 +263,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
                 .node
                 .children
                 .iter()
-                .find(|(key, _)| key.parse() == Ok(index));
+                .find(|(key, _)| pointer::index(key) == Some(index));
             let more = match child {
                 Some((_, node)) => list
                     .next_element_seed(Value {
