@@ -93,6 +93,7 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database.client, schema).await?;
+        replay::forget_dropped(&database.client, schema).await?;
         let folder = config.migrations();
         let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {

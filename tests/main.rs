@@ -72,6 +72,12 @@ mod bad_input;
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
 
+/// Records that no table was made for.
+mod bad_records;
+
+/// The database in trouble while a load is under way.
+mod bad_server;
+
 /// A command line that is not understood.
 mod usage;
 

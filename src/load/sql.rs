@@ -257,34 +257,29 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// The staged rows that wait as orphans and that the table does not have: what waited never overwrites what came
-    /// meanwhile, and brings no neighbour of its record with it.
-    pub(super) fn create_diff_of_orphans(&self, schema: &str) -> String {
+    /// As [`Self::create_diff`], of the rows that wait as orphans of this run only: they bring no neighbour of their
+    /// record with them.
+    pub(super) fn create_diff_of_orphans(&self, schema: &str, run: &str) -> String {
         let literal = |text: &str| text.replace('\'', "''");
         format!(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
-             FROM {} AS s WHERE staged_state = {} AND NOT EXISTS (SELECT FROM {} AS t WHERE {}) \
-             AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
-             AND q.code = 'orphan' AND q.key = {})",
-            self.diff(),
-            list(&self.columns),
-            self.staged(),
-            RowState::InScope as i16,
-            self.target,
-            same("t", "s", &self.key),
+            "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
+             AND q.run_id = '{}' AND q.code = 'orphan' AND q.key = {})",
+            self.create_diff(),
             literal(schema),
             literal(self.mapping.table.name.as_str()),
+            literal(run),
             self.mapping.key_object("s"),
         )
     }
 
-    /// Settles what waited for a parent and is there now.
+    /// Settles the orphans of a run that were merged. Parameters: schema, table, run.
     pub(super) fn settle_orphans(&self) -> String {
-        let key = self.mapping.key_object("t");
         format!(
-            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
-             AND EXISTS (SELECT FROM {} AS t WHERE {key} = q.key)",
-            self.target
+            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 \
+             AND code = 'orphan' AND EXISTS (SELECT FROM {} AS s WHERE s.staged_state = {} AND {} = q.key)",
+            self.staged(),
+            RowState::InScope as i16,
+            self.mapping.key_object("s"),
         )
     }
 
