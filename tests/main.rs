@@ -45,6 +45,9 @@ mod diff;
 /// Where rows come from.
 mod explain;
 
+/// The shape of the API's records.
+mod drift;
+
 /// Old runs that nobody needs any more.
 mod gc;
 

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts, pending,
+    Drift, LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts,
+    pending,
 };
 use crate::name::Name;
 use crate::plan;
@@ -31,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) exit: Exit,
     pub(super) runs: Vec<String>,
     pub(super) errors: Vec<String>,
+    /// What has changed in the shape of the records.
+    pub(super) drift: Vec<Drift>,
     /// Resources whose last load failed.
     pub(super) failed: BTreeSet<Name>,
     /// What the guard holds and what does not fit, run by run, and the exit code that it means.
@@ -100,6 +103,7 @@ pub(super) async fn run(
         runs: outcome.runs,
         tables: sums,
         errors: outcome.errors,
+        drift: outcome.drift,
     };
     if global.json {
         super::print_json(&report);
@@ -113,6 +117,9 @@ pub(super) async fn run(
             ""
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
+    }
+    for drift in &report.drift {
+        super::eprint_line(&format!("drift: {drift}"));
     }
     for error in &report.errors {
         super::eprint_line(&format!("error: {error}"));
@@ -175,6 +182,7 @@ pub(super) async fn load_waiting(
         exit: Exit::Done,
         runs: Vec::new(),
         errors: Vec::new(),
+        drift: Vec::new(),
         failed: BTreeSet::new(),
         held: (Exit::Done, Vec::new()),
     };
@@ -323,6 +331,7 @@ fn older(run: &Run, resource: &Name, newest: &LoadedResource) -> LoadError {
 
 impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
+        self.drift.extend(loaded.drift.iter().cloned());
         if !loaded.tables.is_empty() {
             self.runs.push(run.id().to_string());
         }
