@@ -138,10 +138,48 @@ impl Walker {
     pub(crate) fn page<'j>(
         &self,
         text: &'j str,
-        each: impl FnMut(u64, &Slots<'j>),
+        mut each: impl FnMut(u64, &Slots<'j>),
     ) -> Result<(), serde_json::Error> {
+        let mut seen = 0;
         let mut parser = serde_json::Deserializer::from_str(text);
-        parser.deserialize_seq(Records { walker: self, each })?;
+        let records = Records {
+            walker: self,
+            each: |index, slots: &Slots<'j>| {
+                seen = index + 1;
+                each(index, slots);
+            },
+        };
+        match parser.deserialize_seq(records) {
+            Ok(()) => parser.end(),
+            // JSON can hold what no parser can where an object was expected: one record is no reason to lose a page.
+            Err(_) => self.rest(text, seen, each),
+        }
+    }
+
+    /// Records from this one on, each by itself: one that cannot be walked has no values.
+    fn rest<'j>(
+        &self,
+        text: &'j str,
+        seen: u64,
+        mut each: impl FnMut(u64, &Slots<'j>),
+    ) -> Result<(), serde_json::Error> {
+        let mut slots = Slots::new();
+        let mut parser = serde_json::Deserializer::from_str(text);
+        parser.deserialize_seq(Texts(|index, raw: &'j str| {
+            if index < seen {
+                return;
+            }
+            self.clear(&mut slots);
+            let mut record = serde_json::Deserializer::from_str(raw);
+            let value = Value {
+                node: &self.root,
+                slots: &mut slots,
+            };
+            if value.deserialize(&mut record).is_err() {
+                self.clear(&mut slots);
+            }
+            each(index, &slots);
+        }))?;
         parser.end()
     }
 
@@ -175,6 +213,27 @@ impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
                 break;
             }
             (self.each)(index, &slots);
+        }
+        Ok(())
+    }
+}
+
+/// The records of a page as text.
+struct Texts<F>(F);
+
+impl<'de, F: FnMut(u64, &'de str)> Visitor<'de> for Texts<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        for index in 0.. {
+            let Some(record) = list.next_element::<&RawValue>()? else {
+                break;
+            };
+            (self.0)(index, record.get());
         }
         Ok(())
     }
@@ -315,7 +374,8 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes: an escape that is no character in the key of a stranger is no reason to refuse the page.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -326,10 +386,10 @@ impl Visitor<'_> for Key<'_> {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Option<usize>, E> {
         let from = self.guess.min(self.children.len());
         let (before, after) = self.children.split_at(from);
-        let find = |part: &[(String, Node)]| part.iter().position(|(name, _)| name == key);
+        let find = |part: &[(String, Node)]| part.iter().position(|(name, _)| name.as_bytes() == key);
         Ok(find(after).map(|at| at + from).or_else(|| find(before)))
     }
 }

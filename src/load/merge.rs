@@ -321,7 +321,7 @@ impl Table<'_> {
                     decoded,
                     exploded,
                     row.get(0),
-                    row.get::<_, Value>(1),
+                    (row.get(1), row.get(2)),
                     &reason,
                 );
                 (self.mapping, orphan)

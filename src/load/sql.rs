@@ -312,6 +312,11 @@ impl<'m> Statements<'m> {
     /// diff), and tells them.
     pub(super) fn take_orphans(&self, has_diff: bool) -> Vec<(String, String)> {
         let key = self.mapping.key_object("d");
+        let owner = self.mapping.table.owner.as_ref();
+        let parent = owner.map_or_else(
+            || "NULL::jsonb".to_owned(),
+            |owner| format!("to_jsonb(d.{})", Quoted(owner.column.as_str())),
+        );
         let take = if has_diff {
             format!("DELETE FROM {} AS d WHERE ", self.diff())
         } else {
@@ -353,7 +358,7 @@ impl<'m> Statements<'m> {
                 });
                 let statement = format!(
                     "{take}{present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
-                     RETURNING d.staged_position, {key}",
+                     RETURNING d.staged_position, {key}, {parent}",
                     Quoted(&foreign.referenced_schema),
                     Quoted(&foreign.referenced_table),
                 );
