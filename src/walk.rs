@@ -151,12 +151,12 @@ impl Walker {
         };
         match parser.deserialize_seq(records) {
             Ok(()) => parser.end(),
-            // JSON can hold what no parser can where an object was expected: one record is no reason to lose a page.
+            // JSON can hold scalars that no parser can, where an object was expected.
             Err(_) => self.rest(text, seen, each),
         }
     }
 
-    /// Records from this one on, each by itself: one that cannot be walked has no values.
+    /// Records from this one on, each by itself.
     fn rest<'j>(
         &self,
         text: &'j str,
@@ -174,7 +174,9 @@ impl Walker {
             let value = Value {
                 node: &self.root,
                 slots: &mut slots,
+                by_text: true,
             };
+            // What cannot be walked even so has no values.
             if value.deserialize(&mut record).is_err() {
                 self.clear(&mut slots);
             }
@@ -208,6 +210,7 @@ impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
             let seed = Value {
                 node: &self.walker.root,
                 slots: &mut slots,
+                by_text: false,
             };
             if list.next_element_seed(seed)?.is_none() {
                 break;
@@ -243,6 +246,8 @@ impl<'de, F: FnMut(u64, &'de str)> Visitor<'de> for Texts<F> {
 struct Value<'n, 's, 'de> {
     node: &'n Node,
     slots: &'s mut Slots<'de>,
+    /// Its text is looked at first: nothing that holds no values is parsed.
+    by_text: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
@@ -252,25 +257,24 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
         if let Some(marker) = self.node.marker {
             self.slots[marker] = Some(THERE);
         }
-        if self.node.wanted_by.is_empty() {
-            return deserializer.deserialize_any(Inside {
-                node: self.node,
-                slots: self.slots,
-            });
+        let inside = |slots| Inside {
+            node: self.node,
+            slots,
+            by_text: self.by_text,
+        };
+        if self.node.wanted_by.is_empty() && !self.by_text {
+            return deserializer.deserialize_any(inside(self.slots));
         }
         let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
         for slot in &self.node.wanted_by {
             self.slots[*slot] = Some(raw);
         }
-        if self.node.children.is_empty() {
+        if self.node.children.is_empty() || !raw.starts_with(['{', '[']) {
             return Ok(());
         }
         let mut parser = serde_json::Deserializer::from_str(raw);
         parser
-            .deserialize_any(Inside {
-                node: self.node,
-                slots: self.slots,
-            })
+            .deserialize_any(inside(self.slots))
             .map_err(D::Error::custom)
     }
 }
@@ -279,6 +283,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
 struct Inside<'n, 's, 'de> {
     node: &'n Node,
     slots: &'s mut Slots<'de>,
+    by_text: bool,
 }
 
 impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
@@ -308,6 +313,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
             map.next_value_seed(Value {
                 node: &children[child].1,
                 slots: self.slots,
+                by_text: self.by_text,
             })?;
         }
         Ok(())
@@ -328,6 +334,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
                     .next_element_seed(Value {
                         node,
                         slots: self.slots,
+                        by_text: self.by_text,
                     })?
                     .is_some(),
                 None => list.next_element::<IgnoredAny>()?.is_some(),
@@ -389,7 +396,8 @@ impl Visitor<'_> for Key<'_> {
     fn visit_bytes<E>(self, key: &[u8]) -> Result<Option<usize>, E> {
         let from = self.guess.min(self.children.len());
         let (before, after) = self.children.split_at(from);
-        let find = |part: &[(String, Node)]| part.iter().position(|(name, _)| name.as_bytes() == key);
+        let find =
+            |part: &[(String, Node)]| part.iter().position(|(name, _)| name.as_bytes() == key);
         Ok(find(after).map(|at| at + from).or_else(|| find(before)))
     }
 }

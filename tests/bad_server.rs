@@ -8,6 +8,7 @@ use tokio_postgres::NoTls;
 
 use crate::bad_input::refusal;
 use crate::support::boxes::{boxes, full, stage, stage_pages, things, workdir};
+use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, testing};
 
 /// A statement of the loader that waits for a lock.
@@ -16,13 +17,18 @@ const WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = curre
 /// Boxes and things, of which nothing is loaded.
 async fn staged() -> Workdir {
     let workdir = workdir().await;
-    stage(&workdir, &[full("boxes", boxes(1..=3)), full("things", things(1..=10))]);
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", things(1..=10))],
+    );
     workdir
 }
 
 async fn nothing_is_loaded(workdir: &Workdir) {
     for table in ["boxes", "things", "pipeline.load", "pipeline.run"] {
-        let rows = workdir.number(&format!("SELECT count(*) FROM {table}")).await;
+        let rows = workdir
+            .number(&format!("SELECT count(*) FROM {table}"))
+            .await;
         assert_eq!(rows, 0, "{table}");
     }
 }
@@ -41,12 +47,53 @@ async fn a_table_that_somebody_locks_is_waited_for_a_while() {
     let other = testing::same_database(&workdir.client).await;
     let mut all = String::new();
     // Nobody may read it, nobody may write into it, a row of it is held.
-    for lock in ["LOCK TABLE things IN ACCESS EXCLUSIVE MODE", "LOCK TABLE things IN SHARE MODE"] {
-        other.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
+    for lock in [
+        "LOCK TABLE things IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE things IN SHARE MODE",
+    ] {
+        other
+            .batch_execute(&format!("BEGIN; {lock}"))
+            .await
+            .unwrap();
         all.push_str(&refusal(&workdir, &["load"], 1).await);
         other.batch_execute("ROLLBACK").await.unwrap();
     }
-    insta::assert_snapshot!(all);
+    assert_text("table_locked", &workdir, &all);
+}
+
+#[tokio::test]
+async fn a_schema_that_was_dropped_is_filled_again() {
+    let workdir = staged().await;
+    for (schema, load) in [
+        ("public", &["load"][..]),
+        ("past", &["load", "--into", "past"]),
+    ] {
+        workdir.json(load).await;
+        workdir
+            .query(&format!("DROP SCHEMA {schema} CASCADE"))
+            .await;
+        if schema == "public" {
+            let status = workdir.json(["status"]).await;
+            assert_eq!(
+                status["resources"][0]["loaded"],
+                serde_json::Value::Null,
+                "{status:#}"
+            );
+        }
+        let report = workdir.json(load).await;
+        assert_eq!(report["runs"].as_array().unwrap().len(), 1, "{schema}");
+        assert_eq!(
+            workdir
+                .number(&format!("SELECT count(*) FROM {schema}.things"))
+                .await,
+            10
+        );
+        let books = format!(
+            "SELECT count(*) FROM pipeline.load WHERE schema_name = '{schema}' AND table_name = 'boxes'"
+        );
+        assert_eq!(workdir.number(&books).await, 1);
+        assert_eq!(workdir.json(load).await["runs"], serde_json::json!([]));
+    }
 }
 
 /// A server of its own, and where it is.
@@ -80,7 +127,10 @@ impl Server {
     async fn serve(&self, workdir: &mut Workdir) {
         workdir.client = self.connect().await;
         let socket = self.cluster.socket_dir().display();
-        workdir.set("CURSUS_DATABASE_URL", format!("host={socket} user=cursus dbname={DATABASE}"));
+        workdir.set(
+            "CURSUS_DATABASE_URL",
+            format!("host={socket} user=cursus dbname={DATABASE}"),
+        );
     }
 
     fn stop(&self, signal: Signal) {
@@ -93,7 +143,9 @@ impl Server {
 
 async fn open(dir: &TempDir) -> Cluster {
     let options = Options { fsync: false };
-    Cluster::open(&dir.path().join("pg"), &options).await.unwrap()
+    Cluster::open(&dir.path().join("pg"), &options)
+        .await
+        .unwrap()
 }
 
 /// It is restarted in an orderly way, and it crashes.
@@ -148,12 +200,18 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
     }
 }
 
 fn mount(options: &[&str], path: &std::path::Path) -> bool {
-    let output = std::process::Command::new("mount").args(options).arg(path).output();
+    let output = std::process::Command::new("mount")
+        .args(options)
+        .arg(path)
+        .output();
     output.is_ok_and(|output| output.status.success())
 }
 
@@ -171,15 +229,25 @@ async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
             serde_json::json!({"id": id, "name": name}).to_string()
         })
         .collect();
-    stage_pages(&workdir, &[full("boxes", large), full("notes", Vec::new())], 20);
+    stage_pages(
+        &workdir,
+        &[full("boxes", large), full("notes", Vec::new())],
+        20,
+    );
     let disk = Disk::mount(server.dir.path().join("disk"));
     if let Some(disk) = &disk {
         let data = std::fs::metadata(server.dir.path().join("pg/data")).unwrap();
         let uid = std::os::unix::fs::MetadataExt::uid(&data);
         std::os::unix::fs::chown(&disk.0, Some(uid), None).unwrap();
         let place = disk.0.display();
-        workdir.query(&format!("CREATE TABLESPACE small LOCATION '{place}'")).await;
-        workdir.query(&format!("ALTER DATABASE {DATABASE} SET temp_tablespaces = small")).await;
+        workdir
+            .query(&format!("CREATE TABLESPACE small LOCATION '{place}'"))
+            .await;
+        workdir
+            .query(&format!(
+                "ALTER DATABASE {DATABASE} SET temp_tablespaces = small"
+            ))
+            .await;
     } else {
         // Nobody may mount here: the server says what it would say then.
         workdir
@@ -191,12 +259,20 @@ async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
             .await;
     }
     let said = refusal(&workdir, &["load"], 1).await;
-    assert!(said.contains("boxes") && said.contains("the disk of the database server is full"), "{said}");
+    assert!(
+        said.contains("boxes") && said.contains("the disk of the database server is full"),
+        "{said}"
+    );
     assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 0);
     match &disk {
         Some(disk) => disk.grow(),
         None => drop(workdir.query("DROP TRIGGER full_disk ON boxes").await),
     }
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes WHERE length(name) = 100000").await, 300);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM boxes WHERE length(name) = 100000")
+            .await,
+        300
+    );
 }

@@ -57,6 +57,9 @@ mod fan_out;
 /// Rows that do not fit.
 mod quarantine;
 
+/// Rows that wait for what they belong to.
+mod orphans;
+
 /// The guard before deletes.
 mod guard;
 

@@ -201,11 +201,19 @@ fn whole(raw: &str) -> Whole {
     };
     let scale = i64::from(exponent) - length(after) + length(&digits) - length(significant);
     let Ok(scale) = u32::try_from(scale) else {
-        return if scale < 0 { Whole::Not } else { Whole::TooLarge };
+        return if scale < 0 {
+            Whole::Not
+        } else {
+            Whole::TooLarge
+        };
     };
     let number = significant.parse::<i128>().ok().and_then(|number| {
         let number = number.checked_mul(10_i128.checked_pow(scale)?)?;
-        Some(if raw.starts_with('-') { -number } else { number })
+        Some(if raw.starts_with('-') {
+            -number
+        } else {
+            number
+        })
     });
     number.map_or(Whole::TooLarge, Whole::Number)
 }
@@ -228,7 +236,9 @@ where
     #[expect(clippy::cast_possible_truncation, reason = "only compared")]
     let is_itself = || raw.parse() == Ok(wide as i128);
     if !raw.contains(['.', 'e', 'E']) && !is_itself() {
-        return Err(Misfit(format!("the number has more digits than {name} holds")));
+        return Err(Misfit(format!(
+            "the number has more digits than {name} holds"
+        )));
     }
     Ok(number)
 }

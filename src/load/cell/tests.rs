@@ -18,7 +18,10 @@ fn refusal(kind: CellType, raw: &str) -> String {
 
 #[test]
 fn a_value_that_would_change_is_refused_with_a_reason_that_does_not_quote_it() {
-    use CellType::{Bool, Date, Float4, Float8, Int2, Int4, Int8, Jsonb, Text, TextArray, Timestamp, Timestamptz};
+    use CellType::{
+        Bool, Date, Float4, Float8, Int2, Int4, Int8, Jsonb, Text, TextArray, Timestamp,
+        Timestamptz,
+    };
     let cases = [
         (Int4, "1.5"),
         (Int8, "1.0000000000000000000001"),

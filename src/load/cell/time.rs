@@ -39,9 +39,9 @@ pub(super) fn local_micros(text: &str) -> Result<i64, String> {
         }
         return micros(text);
     }
-    let time: DateTime = text.parse().map_err(|_| wanted)?;
+    let time: Option<DateTime> = zone.is_empty().then(|| text.parse().ok()).flatten();
     let time = TimeZone::UTC
-        .to_timestamp(time)
+        .to_timestamp(time.ok_or(wanted)?)
         .map_err(|_| "the timestamp is out of range")?;
     whole_micros(time)
 }

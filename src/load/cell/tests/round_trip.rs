@@ -15,10 +15,22 @@ const JUDGES: [(CellType, &str, &str); 14] = [
     (CellType::Int4, "integer", INTEGER),
     (CellType::Int8, "bigint", INTEGER),
     (CellType::Float4, "real", "(raw::json #>> '{}')::real"),
-    (CellType::Float8, "double precision", "(raw::json #>> '{}')::double precision"),
+    (
+        CellType::Float8,
+        "double precision",
+        "(raw::json #>> '{}')::double precision",
+    ),
     (CellType::Text, "text", "raw::json #>> '{}'"),
-    (CellType::Timestamptz, "timestamptz", "(raw::json #>> '{}')::timestamptz"),
-    (CellType::Timestamp, "timestamp", "(raw::json #>> '{}')::timestamp"),
+    (
+        CellType::Timestamptz,
+        "timestamptz",
+        "(raw::json #>> '{}')::timestamptz",
+    ),
+    (
+        CellType::Timestamp,
+        "timestamp",
+        "(raw::json #>> '{}')::timestamp",
+    ),
     (CellType::Date, "date", "(raw::json #>> '{}')::date"),
     (CellType::Jsonb, "jsonb", "nullif(raw, 'null')::jsonb"),
     (CellType::Json, "json", "nullif(raw, 'null')"),
@@ -90,11 +102,18 @@ fn scalar() -> impl Strategy<Value = String> {
 /// Scalars, and lists and objects of them, with keys twice and spaces.
 fn json() -> impl Strategy<Value = String> {
     scalar().prop_recursive(3, 12, 4, |inner| {
-        let key = prop_oneof![one_of(&["\"a\"", "\"b\"", "\"\\u0061\"", "\"\""]), quoted("\\PC{0,4}")];
+        let key = prop_oneof![
+            one_of(&["\"a\"", "\"b\"", "\"\\u0061\"", "\"\""]),
+            quoted("\\PC{0,4}")
+        ];
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(" ,"))),
             prop::collection::vec((key, inner), 0..4).prop_map(|members| {
-                let members: Vec<String> = members.iter().map(|(key, value)| format!("{key} : {value}")).collect();
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(key, value)| format!("{key} : {value}"))
+                    .collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]
@@ -103,7 +122,9 @@ fn json() -> impl Strategy<Value = String> {
 
 fn list_of(element: BoxedStrategy<String>) -> BoxedStrategy<String> {
     let elements = prop::collection::vec(element, 0..5);
-    elements.prop_map(|items| format!("[{}]", items.join(", "))).boxed()
+    elements
+        .prop_map(|items| format!("[{}]", items.join(", ")))
+        .boxed()
 }
 
 /// What fits a type and must not be refused.
@@ -119,15 +140,26 @@ fn fitting(kind: CellType) -> BoxedStrategy<String> {
         CellType::Bool => one_of(&["true", "false"]),
         CellType::Int2 => any::<i16>().prop_map(|number| number.to_string()).boxed(),
         CellType::Int4 => any::<i32>().prop_map(|number| number.to_string()).boxed(),
-        CellType::Int8 => any::<i64>().prop_map(|number| format!("{number}.0")).boxed(),
-        CellType::Float4 => prop::num::f32::NORMAL.prop_map(|number| format!("{number:e}")).boxed(),
-        CellType::Float8 => prop::num::f64::NORMAL.prop_map(|number| format!("{number:e}")).boxed(),
+        CellType::Int8 => any::<i64>()
+            .prop_map(|number| format!("{number}.0"))
+            .boxed(),
+        CellType::Float4 => prop::num::f32::NORMAL
+            .prop_map(|number| format!("{number:e}"))
+            .boxed(),
+        CellType::Float8 => prop::num::f64::NORMAL
+            .prop_map(|number| format!("{number:e}"))
+            .boxed(),
         CellType::Text => quoted("[^\0]{0,40}"),
-        CellType::Timestamptz => millis().prop_map(time("\"%Y-%m-%dT%H:%M:%S.%3f+00:00\"")).boxed(),
+        CellType::Timestamptz => millis()
+            .prop_map(time("\"%Y-%m-%dT%H:%M:%S.%3f+00:00\""))
+            .boxed(),
         CellType::Timestamp => millis().prop_map(time("\"%Y-%m-%d %H:%M:%S\"")).boxed(),
         CellType::Date => millis().prop_map(time("\"%Y-%m-%d\"")).boxed(),
         CellType::Jsonb | CellType::Json => {
-            let leaf = prop_oneof![quoted("[^\0]{0,9}"), any::<i64>().prop_map(|number| number.to_string())];
+            let leaf = prop_oneof![
+                quoted("[^\0]{0,9}"),
+                any::<i64>().prop_map(|number| number.to_string())
+            ];
             list_of(list_of(leaf.boxed()))
         }
         CellType::TextArray => list_of(quoted("[^\0]{0,9}")),
@@ -150,7 +182,8 @@ async fn differing(client: &Client, raws: &[String], copied: &mut [usize; 14]) -
             }
         }
         data.extend((-1_i16).to_be_bytes());
-        let table = format!("DROP TABLE IF EXISTS cells; CREATE TABLE cells (place integer, value {name})");
+        let table =
+            format!("DROP TABLE IF EXISTS cells; CREATE TABLE cells (place integer, value {name})");
         client.batch_execute(&table).await.unwrap();
         let sink = client
             .copy_in::<_, Bytes>("COPY cells FROM STDIN (FORMAT binary)")
@@ -180,7 +213,11 @@ async fn differing(client: &Client, raws: &[String], copied: &mut [usize; 14]) -
                 }
             }
             Err(error) => {
-                let _ = writeln!(wrong, "{name}: PostgreSQL refuses one: {:?}", error.as_db_error());
+                let _ = writeln!(
+                    wrong,
+                    "{name}: PostgreSQL refuses one: {:?}",
+                    error.as_db_error()
+                );
             }
         }
     }
@@ -192,13 +229,14 @@ async fn what_stands_in_the_table_is_what_postgresql_makes_of_the_value() {
     let client = testing::database().await;
     client.batch_execute("SET TimeZone = 'UTC'").await.unwrap();
     let mut runner = TestRunner::deterministic();
+    let values = prop_oneof![3 => scalar(), 1 => json()];
     let raws: Vec<String> = (0..4000)
-        .map(|_| json().new_tree(&mut runner).unwrap().current())
+        .map(|_| values.new_tree(&mut runner).unwrap().current())
         .collect();
     let mut copied = [0; 14];
     let wrong = differing(&client, &raws, &mut copied).await;
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(copied.iter().all(|count| *count > 100), "{copied:?}");
+    assert!(copied.iter().all(|count| *count > 50), "{copied:?}");
     // What fits is not refused.
     for (kind, name, _) in JUDGES {
         let fitting = fitting(kind);
