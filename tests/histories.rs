@@ -21,7 +21,7 @@ impl World {
     /// Inserts, changes, deletes, people who leave the scope, and things whose box comes late. Gives the ids of changed things.
     fn change(&mut self, rng: &mut Rng, step: i64) -> Vec<i64> {
         let share = [2, 20][usize::from(rng.bool())];
-        self.things.retain(|_, _| rng.i64(..share) > 0);
+        self.things.retain(|_, _| rng.i64(0..share) > 0);
         self.boxes.retain(|_, _| rng.u8(..9) > 0);
         for _ in 0..if step == 0 { 20 } else { rng.usize(..3) } {
             let id = rng.i64(1..9);
@@ -34,9 +34,9 @@ impl World {
         for _ in 0..if step == 0 { 60 } else { rng.usize(..15) } {
             let id = rng.i64(1..40);
             let kind = ["thing", "thing", "thing", "thing", "other"][rng.usize(..5)];
-            let weight = [json!(1.5), json!(rng.i64(..4)), json!("heavy"), json!(null)];
-            let parts: Vec<_> = (0..rng.i64(..4))
-                .map(|part| json!({"id": part, "size": rng.i64(..5)}))
+            let weight = [json!(1.5), json!(rng.i64(0..4)), json!("heavy"), json!(null)];
+            let parts: Vec<_> = (0..rng.i64(0..4))
+                .map(|part| json!({"id": part, "size": rng.i64(0..5)}))
                 .collect();
             let thing = json!({"id": id, "kind": kind, "box_id": rng.i64(1..9), "weight": weight[rng.usize(..4)],
                 "document": {"step": step}, "seen_at": format!("2026-01-01T00:{step:02}:00Z"), "parts": parts});
