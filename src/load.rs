@@ -293,8 +293,13 @@ pub async fn mappings(
     let shapes = catalogue::tables(client, schema, &names)
         .await
         .map_err(LoadError::at("read the catalogue"))?;
+    let checks = catalogue::checks(client, schema, &names)
+        .await
+        .map_err(LoadError::at("read the catalogue"))?;
     for (table, shape) in config.tables.iter().zip(shapes) {
-        match Mapping::resolve(config, table, shape) {
+        let is_of = |check: &&catalogue::Check| check.table == table.name.as_str();
+        let checks = checks.iter().filter(is_of).cloned().collect();
+        match Mapping::resolve(config, table, shape, checks) {
             Ok(mapping) => mappings.push(mapping),
             Err(found) => problems.extend(found),
         }

@@ -275,3 +275,85 @@ async fn a_page_of_very_many_records_is_a_page() {
         .await;
     assert_eq!(places[0]["index"], Value::from(199_999));
 }
+
+#[tokio::test]
+async fn a_check_of_the_table_or_of_a_domain_refuses_the_row_alone() {
+    let workdir = workdir().await;
+    workdir.write(
+        "migrations/mirror/V1001__checks.sql",
+        "CREATE DOMAIN mark AS smallint CONSTRAINT in_range CHECK (VALUE BETWEEN 0 AND 125); \
+         CREATE DOMAIN \"Final mark\" AS mark CONSTRAINT lucky CHECK (VALUE <> 13); \
+         CREATE DOMAIN moment AS timestamptz(1); \
+         CREATE FUNCTION plausible(bigint) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0'; \
+         ALTER TABLE items ALTER small TYPE \"Final mark\", ALTER seen TYPE timestamptz(0), ADD moment moment, \
+         ADD CONSTRAINT sensible CHECK (number < big), ADD CONSTRAINT is_plausible CHECK (plausible(big))",
+    );
+    let item = |id: i64, small: Value, number: Value, big: Value| {
+        json!({"id": id, "small": small, "number": number, "big": big, "name": "item", "seen": "2026-01-31T12:00:00.700Z",
+            "moment": "2026-01-31T12:00:00.770Z"})
+            .to_string()
+    };
+    let good = || {
+        vec![
+            item(1, json!(125), json!(1), json!(2)),
+            item(2, Value::Null, Value::Null, Value::Null),
+        ]
+    };
+    let bad = [
+        item(3, json!(126), json!(1), json!(2)),
+        item(4, json!(13), json!(1), json!(2)),
+        item(5, json!(0), json!(2), json!(2)),
+        item(6, json!(0), json!(-2), json!(-1)),
+    ];
+    stage(&workdir, &[full("items", [good(), bad.to_vec()].concat())]);
+    // In another schema the names are others.
+    let waiting = |schema: &str| {
+        format!(
+            "SELECT concat_ws(' ', key ->> 'id', column_name, code, reason) FROM pipeline.quarantine \
+             WHERE schema_name = '{schema}' ORDER BY 1"
+        )
+    };
+    for (schema, arguments) in [
+        ("public", &["load"][..]),
+        ("past", &["load", "--into", "past"]),
+    ] {
+        workdir.json_exits(3, arguments).await;
+        assert_eq!(
+            workdir.column(&waiting(schema)).await,
+            [
+                "3 small type the CHECK constraint in_range does not hold",
+                "4 small type the CHECK constraint lucky does not hold",
+                "5 type the CHECK constraint sensible does not hold",
+                "6 type the CHECK constraint is_plausible does not hold",
+            ]
+        );
+        let ids = workdir
+            .column(&format!("SELECT id FROM {schema}.items ORDER BY id"))
+            .await;
+        assert_eq!(ids, ["1", "2"]);
+    }
+    // A row of before stays as it is, the rest goes on.
+    let newer = vec![
+        item(1, json!(126), json!(1), json!(2)),
+        item(2, json!(7), json!(1), json!(2)),
+    ];
+    stage(&workdir, &[full("items", newer)]);
+    let report = workdir.json_exits(3, ["load"]).await;
+    assert_eq!(
+        (
+            &report["tables"][0]["updated"],
+            &report["tables"][0]["quarantined"]
+        ),
+        (&json!(1), &json!(1))
+    );
+    let rows = "SELECT concat_ws(' ', id, small) FROM items ORDER BY id";
+    assert_eq!(workdir.column(rows).await, ["1 125", "2 7"]);
+    assert_eq!(workdir.column(&waiting("public")).await.len(), 1);
+    workdir
+        .query("ALTER DOMAIN mark DROP CONSTRAINT in_range")
+        .await;
+    workdir.json(["quarantine", "retry"]).await;
+    assert_eq!(workdir.column(rows).await, ["1 126", "2 7"]);
+    let again = workdir.json(["load", "--again"]).await;
+    assert_eq!(again["tables"][0]["unchanged"], 2, "{again:#}");
+}

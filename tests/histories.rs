@@ -34,7 +34,12 @@ impl World {
         for _ in 0..if step == 0 { 60 } else { rng.usize(..15) } {
             let id = rng.i64(1..40);
             let kind = ["thing", "thing", "thing", "thing", "other"][rng.usize(..5)];
-            let weight = [json!(1.5), json!(rng.i64(0..4)), json!("heavy"), json!(null)];
+            let weight = [
+                json!(1.5),
+                json!(rng.i64(0..4)),
+                json!("heavy"),
+                json!(null),
+            ];
             let parts: Vec<_> = (0..rng.i64(0..4))
                 .map(|part| json!({"id": part, "size": rng.i64(0..5)}))
                 .collect();

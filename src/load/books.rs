@@ -16,7 +16,7 @@ use crate::staging::{Manifest, Run};
 use super::counts::TableCounts;
 use super::error::LoadError;
 
-pub(super) use waiting::orphan;
+pub(super) use waiting::taken;
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;

@@ -67,9 +67,48 @@ impl CellType {
         )
     }
 
+    /// All of them.
+    const ALL: [Self; 14] = [
+        Self::Bool,
+        Self::Int2,
+        Self::Int4,
+        Self::Int8,
+        Self::Float4,
+        Self::Float8,
+        Self::Text,
+        Self::Timestamptz,
+        Self::Timestamp,
+        Self::Date,
+        Self::Jsonb,
+        Self::Json,
+        Self::TextArray,
+        Self::Int8Array,
+    ];
+
     /// The names of all of them, for messages.
-    pub(super) const KNOWN: &'static str = "boolean, smallint, integer, bigint, real, double precision, text, \
-         timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
+    pub(super) fn known() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// Its name in SQL.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Int2 => "smallint",
+            Self::Int4 => "integer",
+            Self::Int8 => "bigint",
+            Self::Float4 => "real",
+            Self::Float8 => "double precision",
+            Self::Text => "text",
+            Self::Timestamptz => "timestamptz",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+            Self::Jsonb => "jsonb",
+            Self::Json => "json",
+            Self::TextArray => "text[]",
+            Self::Int8Array => "bigint[]",
+        }
+    }
 
     /// Appends a COPY field: length, then bytes; NULL for JSON null and for a value that is not there.
     pub(super) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -101,12 +140,12 @@ impl CellType {
                 "false" => out.push(0),
                 _ => return Err(mismatch(raw, "true or false")),
             },
-            Self::Int2 => out.extend_from_slice(&integer::<i16>(raw, "smallint")?.to_be_bytes()),
-            Self::Int4 => out.extend_from_slice(&integer::<i32>(raw, "integer")?.to_be_bytes()),
-            Self::Int8 => out.extend_from_slice(&integer::<i64>(raw, "bigint")?.to_be_bytes()),
-            Self::Float4 => out.extend_from_slice(&float::<f32>(raw, "real")?.to_be_bytes()),
+            Self::Int2 => out.extend_from_slice(&integer::<i16>(raw, self.name())?.to_be_bytes()),
+            Self::Int4 => out.extend_from_slice(&integer::<i32>(raw, self.name())?.to_be_bytes()),
+            Self::Int8 => out.extend_from_slice(&integer::<i64>(raw, self.name())?.to_be_bytes()),
+            Self::Float4 => out.extend_from_slice(&float::<f32>(raw, self.name())?.to_be_bytes()),
             Self::Float8 => {
-                out.extend_from_slice(&float::<f64>(raw, "double precision")?.to_be_bytes());
+                out.extend_from_slice(&float::<f64>(raw, self.name())?.to_be_bytes());
             }
             Self::Text => json::text(raw, out)?,
             Self::Timestamptz => {

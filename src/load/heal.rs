@@ -73,8 +73,8 @@ pub(super) async fn heal(
         stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
         run_one(&statements.dedupe()).await?;
         // Those that still have no parent wait on.
-        for (_, statement) in statements.take_orphans(false) {
-            run_one(&statement).await?;
+        for take in statements.take_unfit(false) {
+            run_one(&take.statement).await?;
         }
         run_one(&statements.create_diff_of_orphans(schema, run_id)).await?;
         if let Some(update) = statements.update(true) {

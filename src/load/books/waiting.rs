@@ -9,6 +9,7 @@ use crate::staging::Manifest;
 use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
+use super::super::sql::Take;
 use super::Books;
 
 /// Records put into quarantine at once.
@@ -256,13 +257,13 @@ impl Books<'_> {
     }
 }
 
-/// An orphan as an unfit record.
-pub(in super::super) fn orphan(
+/// A row that its table would refuse, as an unfit record.
+pub(in super::super) fn taken(
     decoded: &Decoded,
     exploded: bool,
     position: i64,
     (key, parent): (Value, Option<Value>),
-    reason: &str,
+    take: &Take,
 ) -> Unfit {
     let (file, record) = decoded.origin(position);
     let element = position & ((1 << ELEMENT_BITS) - 1);
@@ -276,9 +277,9 @@ pub(in super::super) fn orphan(
         },
         key: Some(key),
         parent,
-        column: None,
+        column: take.column.clone(),
         pointer: None,
-        code: "orphan",
-        reason: reason.to_owned(),
+        code: take.code,
+        reason: take.reason.clone(),
     }
 }
