@@ -293,6 +293,17 @@ pub async fn mappings(
     let shapes = catalogue::tables(client, schema, &names)
         .await
         .map_err(LoadError::at("read the catalogue"))?;
+    let encoding = client
+        .query_typed_one("SELECT current_setting('server_encoding')", &[])
+        .await
+        .map_err(LoadError::at("read the catalogue"))?;
+    let encoding: &str = encoding.get(0);
+    if encoding != "UTF8" {
+        problems.push(format!(
+            "the database has the encoding {encoding}, which cannot hold every text of the API; make one with `createdb \
+             --encoding UTF8 --template template0`"
+        ));
+    }
     let checks = catalogue::checks(client, schema, &names)
         .await
         .map_err(LoadError::at("read the catalogue"))?;

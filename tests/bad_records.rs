@@ -257,23 +257,18 @@ async fn a_record_of_50_mb_loads() {
     assert_eq!(again["tables"][0]["unchanged"], 4, "{again:#}");
 }
 
-/// A program that is not optimised takes its time, so these are 200,000; the bench has a million.
 #[tokio::test]
-async fn a_page_of_very_many_records_is_a_page() {
+async fn a_page_of_a_million_records_is_a_page() {
     let workdir = workdir().await;
     let number = |id| format!(r#"{{"id":{id},"number":{}}}"#, id % 7);
-    let records = std::iter::once(NULLS.to_owned()).chain((1..200_000).map(number));
+    let records = std::iter::once(NULLS.to_owned()).chain((1..1_000_000).map(number));
     let records: Vec<String> = records.collect();
-    stage_pages(&workdir, &[full("items", records)], 200_000);
+    stage_pages(&workdir, &[full("items", records)], 1_000_000);
     let report = workdir.json(["load"]).await;
-    assert_eq!(report["tables"][0]["inserted"], 200_000);
+    assert_eq!(report["tables"][0]["inserted"], 1_000_000);
     let sums = workdir.column("SELECT sum(number) FROM items").await;
-    let expected: i64 = (1..200_000).map(|id| id % 7).sum();
+    let expected: i64 = (1..1_000_000).map(|id| id % 7).sum();
     assert_eq!(sums, [expected.to_string()]);
-    let places = workdir
-        .json(["stage", "cat", "latest", "items", "--id", "199999"])
-        .await;
-    assert_eq!(places[0]["index"], Value::from(199_999));
 }
 
 #[tokio::test]

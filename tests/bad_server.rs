@@ -62,6 +62,29 @@ async fn a_table_that_somebody_locks_is_waited_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused() {
+    let mut workdir = staged().await;
+    let name = workdir.column("SELECT current_database()").await.remove(0);
+    // Dropped with the other when their process has ended.
+    let narrow = format!("{name}_latin");
+    workdir
+        .query(&format!(
+            "CREATE DATABASE {narrow} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+        ))
+        .await;
+    let url = workdir
+        .variable("CURSUS_DATABASE_URL")
+        .replace(&name, &narrow);
+    workdir.set("CURSUS_DATABASE_URL", url);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(2)
+        .says("the database has the encoding LATIN1");
+    workdir.query(&format!("DROP DATABASE {narrow}")).await;
+}
+
+#[tokio::test]
 async fn a_schema_that_was_dropped_is_filled_again() {
     let workdir = staged().await;
     for (schema, load) in [

@@ -6,7 +6,7 @@ use crate::support::boxes::{boxes, delta, full, stage, things, workdir};
 
 const WAITING: &str = "SELECT count(*) FROM pipeline.quarantine";
 
-fn thing(id: i64, box_id: i64, weight: i64, parts: Value) -> String {
+fn thing(id: i64, box_id: i64, weight: i64, parts: &Value) -> String {
     json!({"id": id, "kind": "thing", "box_id": box_id, "weight": weight, "document": null,
         "seen_at": "2026-01-01T00:00:00Z", "parts": parts})
     .to_string()
@@ -16,9 +16,9 @@ fn thing(id: i64, box_id: i64, weight: i64, parts: Value) -> String {
 async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
     let workdir = workdir().await;
     let first = vec![
-        thing(1, 1, 1, json!([])),
-        thing(2, 1, 1, json!([])),
-        thing(3, 1, 1, json!([])),
+        thing(1, 1, 1, &json!([])),
+        thing(2, 1, 1, &json!([])),
+        thing(3, 1, 1, &json!([])),
     ];
     stage(
         &workdir,
@@ -26,9 +26,9 @@ async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
     );
     workdir.json(["load"]).await;
     let moved = vec![
-        thing(1, 9, 2, json!([])),
-        thing(2, 8, 2, json!([])),
-        thing(4, 9, 2, json!([])),
+        thing(1, 9, 2, &json!([])),
+        thing(2, 8, 2, &json!([])),
+        thing(4, 9, 2, &json!([])),
     ];
     stage(&workdir, &[delta("things", moved)]);
     workdir.json_exits(3, ["load"]).await;
@@ -57,7 +57,7 @@ async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
         &workdir,
         &[
             full("boxes", [boxes(1..=3), boxes(8..=9)].concat()),
-            delta("things", vec![thing(2, 1, 3, json!([]))]),
+            delta("things", vec![thing(2, 1, 3, &json!([]))]),
         ],
     );
     workdir.json(["load"]).await;
@@ -80,7 +80,7 @@ async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
         &workdir,
         &[
             full("boxes", boxes(1..=3)),
-            full("things", vec![thing(1, 9, 1, part)]),
+            full("things", vec![thing(1, 9, 1, &part)]),
         ],
     );
     workdir.json_exits(3, ["load"]).await;
@@ -95,7 +95,7 @@ async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
 async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
     let workdir = workdir().await;
     let bad = || json!([{"id": 1, "size": "large"}, {"id": "x", "size": 1}, {"id": 3, "size": 3}]);
-    let first = vec![thing(1, 1, 1, bad()), thing(2, 1, 1, bad())];
+    let first = vec![thing(1, 1, 1, &bad()), thing(2, 1, 1, &bad())];
     stage(
         &workdir,
         &[
@@ -110,7 +110,7 @@ async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
         &workdir,
         &[delta(
             "things",
-            vec![thing(1, 1, 2, json!([{"id": 3, "size": 4}]))],
+            vec![thing(1, 1, 2, &json!([{"id": 3, "size": 4}]))],
         )],
     );
     workdir.json(["load"]).await;
