@@ -97,6 +97,7 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database.client, schema).await?;
+        replay::forget_dropped(&database.client, schema).await?;
         let folder = config.migrations();
         let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {
@@ -292,8 +293,24 @@ pub async fn mappings(
     let shapes = catalogue::tables(client, schema, &names)
         .await
         .map_err(LoadError::at("read the catalogue"))?;
+    let encoding = client
+        .query_typed_one("SELECT current_setting('server_encoding')", &[])
+        .await
+        .map_err(LoadError::at("read the catalogue"))?;
+    let encoding: &str = encoding.get(0);
+    if encoding != "UTF8" {
+        problems.push(format!(
+            "the database has the encoding {encoding}, which cannot hold every text of the API; make one with `createdb \
+             --encoding UTF8 --template template0`"
+        ));
+    }
+    let checks = catalogue::checks(client, schema, &names)
+        .await
+        .map_err(LoadError::at("read the catalogue"))?;
     for (table, shape) in config.tables.iter().zip(shapes) {
-        match Mapping::resolve(config, table, shape) {
+        let is_of = |check: &&catalogue::Check| check.table == table.name.as_str();
+        let checks = checks.iter().filter(is_of).cloned().collect();
+        match Mapping::resolve(config, table, shape, checks) {
             Ok(mapping) => mappings.push(mapping),
             Err(found) => problems.extend(found),
         }

@@ -138,10 +138,50 @@ impl Walker {
     pub(crate) fn page<'j>(
         &self,
         text: &'j str,
-        each: impl FnMut(u64, &Slots<'j>),
+        mut each: impl FnMut(u64, &Slots<'j>),
     ) -> Result<(), serde_json::Error> {
+        let mut seen = 0;
         let mut parser = serde_json::Deserializer::from_str(text);
-        parser.deserialize_seq(Records { walker: self, each })?;
+        let records = Records {
+            walker: self,
+            each: |index, slots: &Slots<'j>| {
+                seen = index + 1;
+                each(index, slots);
+            },
+        };
+        match parser.deserialize_seq(records) {
+            Ok(()) => parser.end(),
+            // JSON can hold scalars that no parser can, where an object was expected.
+            Err(_) => self.rest(text, seen, each),
+        }
+    }
+
+    /// Records from this one on, each by itself.
+    fn rest<'j>(
+        &self,
+        text: &'j str,
+        seen: u64,
+        mut each: impl FnMut(u64, &Slots<'j>),
+    ) -> Result<(), serde_json::Error> {
+        let mut slots = Slots::new();
+        let mut parser = serde_json::Deserializer::from_str(text);
+        parser.deserialize_seq(Texts(|index, raw: &'j str| {
+            if index < seen {
+                return;
+            }
+            self.clear(&mut slots);
+            let mut record = serde_json::Deserializer::from_str(raw);
+            let value = Value {
+                node: &self.root,
+                slots: &mut slots,
+                by_text: true,
+            };
+            // What cannot be walked even so has no values.
+            if value.deserialize(&mut record).is_err() {
+                self.clear(&mut slots);
+            }
+            each(index, &slots);
+        }))?;
         parser.end()
     }
 
@@ -170,6 +210,7 @@ impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
             let seed = Value {
                 node: &self.walker.root,
                 slots: &mut slots,
+                by_text: false,
             };
             if list.next_element_seed(seed)?.is_none() {
                 break;
@@ -180,10 +221,33 @@ impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
     }
 }
 
+/// The records of a page as text.
+struct Texts<F>(F);
+
+impl<'de, F: FnMut(u64, &'de str)> Visitor<'de> for Texts<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        for index in 0.. {
+            let Some(record) = list.next_element::<&RawValue>()? else {
+                break;
+            };
+            (self.0)(index, record.get());
+        }
+        Ok(())
+    }
+}
+
 /// A value at which pointers end, pass through, or both.
 struct Value<'n, 's, 'de> {
     node: &'n Node,
     slots: &'s mut Slots<'de>,
+    /// Its text is looked at first: nothing that holds no values is parsed.
+    by_text: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
@@ -193,25 +257,24 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
         if let Some(marker) = self.node.marker {
             self.slots[marker] = Some(THERE);
         }
-        if self.node.wanted_by.is_empty() {
-            return deserializer.deserialize_any(Inside {
-                node: self.node,
-                slots: self.slots,
-            });
+        let inside = |slots| Inside {
+            node: self.node,
+            slots,
+            by_text: self.by_text,
+        };
+        if self.node.wanted_by.is_empty() && !self.by_text {
+            return deserializer.deserialize_any(inside(self.slots));
         }
         let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
         for slot in &self.node.wanted_by {
             self.slots[*slot] = Some(raw);
         }
-        if self.node.children.is_empty() {
+        if self.node.children.is_empty() || !raw.starts_with(['{', '[']) {
             return Ok(());
         }
         let mut parser = serde_json::Deserializer::from_str(raw);
         parser
-            .deserialize_any(Inside {
-                node: self.node,
-                slots: self.slots,
-            })
+            .deserialize_any(inside(self.slots))
             .map_err(D::Error::custom)
     }
 }
@@ -220,6 +283,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
 struct Inside<'n, 's, 'de> {
     node: &'n Node,
     slots: &'s mut Slots<'de>,
+    by_text: bool,
 }
 
 impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
@@ -249,6 +313,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
             map.next_value_seed(Value {
                 node: &children[child].1,
                 slots: self.slots,
+                by_text: self.by_text,
             })?;
         }
         Ok(())
@@ -269,6 +334,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
                     .next_element_seed(Value {
                         node,
                         slots: self.slots,
+                        by_text: self.by_text,
                     })?
                     .is_some(),
                 None => list.next_element::<IgnoredAny>()?.is_some(),
@@ -315,7 +381,8 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes: an escape that is no character in the key of a stranger is no reason to refuse the page.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -326,10 +393,11 @@ impl Visitor<'_> for Key<'_> {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Option<usize>, E> {
         let from = self.guess.min(self.children.len());
         let (before, after) = self.children.split_at(from);
-        let find = |part: &[(String, Node)]| part.iter().position(|(name, _)| name == key);
+        let find =
+            |part: &[(String, Node)]| part.iter().position(|(name, _)| name.as_bytes() == key);
         Ok(find(after).map(|at| at + from).or_else(|| find(before)))
     }
 }

@@ -57,6 +57,9 @@ mod fan_out;
 /// Rows that do not fit.
 mod quarantine;
 
+/// Rows that wait for what they belong to.
+mod orphans;
+
 /// The guard before deletes.
 mod guard;
 
@@ -74,6 +77,12 @@ mod bad_input;
 
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
+
+/// Records that no table was made for.
+mod bad_records;
+
+/// The database in trouble while a load is under way.
+mod bad_server;
 
 /// A command line that is not understood.
 mod usage;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::stage::cat;
@@ -190,6 +192,13 @@ fn place(entry: &Entry) -> String {
     format!("{} [{}]{element}", entry.file, entry.record)
 }
 
+/// The JSON document of `show`.
+#[derive(Serialize)]
+struct Shown<'s> {
+    entry: &'s Entry,
+    record: Option<&'s RawValue>,
+}
+
 fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Failure> {
     if entry.file.is_empty() {
         return Err(Failure::new(
@@ -209,8 +218,9 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         )
     })?;
     if global.json {
-        let record = serde_json::from_str::<serde_json::Value>(&record).ok();
-        print_json(&json!({ "entry": entry, "record": record }));
+        // As it is: a value would round its numbers, and ends at some depth.
+        let record = serde_json::from_str(&record).ok();
+        print_json(&Shown { entry, record });
         return Ok(Exit::Done);
     }
     let column = entry.column.as_deref().unwrap_or("the whole row");

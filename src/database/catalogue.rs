@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join_all;
 use tokio_postgres::types::{Kind, ToSql, Type};
-use tokio_postgres::{Error, GenericClient, Row};
+use tokio_postgres::{Client, Error, GenericClient, Row};
 
 use super::Quoted;
 
@@ -34,6 +34,8 @@ pub struct Column {
     pub name: String,
     /// Its type; the base type where it is a domain.
     pub r#type: Type,
+    /// The type in SQL under its domain; `None` if it has none.
+    pub under_domain: Option<String>,
     /// Whether NULL is refused, by the column or by its domain.
     pub not_null: bool,
     /// Whether it has a default of its own or of its domain.
@@ -76,6 +78,21 @@ pub enum OnDelete {
     Reset,
 }
 
+/// A CHECK constraint of a table, or of the domain of one of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The table.
+    pub table: String,
+    /// The constraint's name.
+    pub name: String,
+    /// The columns that it looks at.
+    pub columns: Vec<String>,
+    /// The column whose domain checks it; its value is then called `VALUE` in the expression.
+    pub of_column: Option<String>,
+    /// What must not be false, with all names qualified.
+    pub expression: String,
+}
+
 impl TableShape {
     /// The column of a name.
     pub fn column(&self, name: &str) -> Option<&Column> {
@@ -107,7 +124,13 @@ const COLUMNS: &str = "
                 FROM under JOIN pg_catalog.pg_type b ON b.oid = under.typbasetype
             ) SELECT FROM under WHERE typnotnull),
         (a.atthasdef AND a.attgenerated = '') OR t.typdefault IS NOT NULL,
-        a.attgenerated <> '' OR a.attidentity <> '', col_description(a.attrelid, a.attnum)
+        a.attgenerated <> '' OR a.attidentity <> '', col_description(a.attrelid, a.attnum),
+        (WITH RECURSIVE under AS (
+            SELECT t.typbasetype, t.typtypmod, 1 AS depth WHERE t.typtype = 'd'
+            UNION ALL
+            SELECT b.typbasetype, b.typtypmod, depth + 1
+            FROM under JOIN pg_catalog.pg_type b ON b.oid = under.typbasetype AND b.typtype = 'd'
+        ) SELECT format_type(typbasetype, typtypmod) FROM under ORDER BY depth DESC LIMIT 1)
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
@@ -142,6 +165,47 @@ const REFERENCES: &str = "
     JOIN pg_catalog.pg_class tc ON tc.oid = f.confrelid
     JOIN pg_catalog.pg_namespace tn ON tn.oid = tc.relnamespace
     ORDER BY f.conname, f.oid";
+
+// With an empty search path, for the length of this statement, every name in an expression is qualified.
+const CHECKS: &str = "
+    WITH RECURSIVE tables AS (
+        SELECT c.oid, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = ANY ($2) AND c.relkind IN ('r', 'p')
+    ), domains AS (
+        SELECT c.relname, a.attname::text, t.oid, t.typbasetype
+        FROM tables c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'd'
+        UNION ALL
+        SELECT d.relname, d.attname, t.oid, t.typbasetype
+        FROM domains d JOIN pg_catalog.pg_type t ON t.oid = d.typbasetype AND t.typtype = 'd'
+    ), checks AS (
+        SELECT c.relname, k.conname, NULL AS of_column, k.conbin, k.conrelid,
+            ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum = ANY (k.conkey)) AS columns
+        FROM tables c JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid AND k.contype = 'c'
+        UNION ALL
+        SELECT d.relname, k.conname, d.attname, k.conbin, 0, ARRAY[d.attname]
+        FROM domains d JOIN pg_catalog.pg_constraint k ON k.contypid = d.oid AND k.contype = 'c'
+    )
+    SELECT k.relname, k.conname::text, k.columns, k.of_column,
+        CASE WHEN s.search_path IS NOT NULL THEN pg_catalog.pg_get_expr(k.conbin, k.conrelid) END
+    FROM (SELECT set_config('search_path', '', true) AS search_path OFFSET 0) AS s CROSS JOIN checks AS k
+    ORDER BY 1, 2";
+
+/// The CHECK constraints of tables. Not for use in a transaction: it changes its search path.
+pub async fn checks(client: &Client, schema: &str, names: &[&str]) -> Result<Vec<Check>, Error> {
+    let rows = client
+        .query_typed(CHECKS, &[(&schema, Type::TEXT), (&names, Type::NAME_ARRAY)])
+        .await?;
+    let checks = rows.iter().map(|row| Check {
+        table: row.get(0),
+        name: row.get(1),
+        columns: row.get(2),
+        of_column: row.get(3),
+        expression: row.get(4),
+    });
+    Ok(checks.collect())
+}
 
 /// The shape of a table; `None` if there is no such table.
 pub async fn table(
@@ -187,6 +251,7 @@ pub async fn tables(
                 .map(|(row, typed)| Column {
                     name: row.get(1),
                     r#type: base(typed.type_()),
+                    under_domain: row.get(6),
                     not_null: row.get(2),
                     has_default: row.get(3),
                     generated: row.get(4),

@@ -103,6 +103,17 @@ pub enum DatabaseError {
         /// What is known of the reason.
         what: String,
     },
+    /// SQLSTATE 55P03.
+    #[error(
+        "another session holds a lock that this needs, and did not let go of it within 5 s; let it finish or end it \
+         (pg_locks and pg_stat_activity show it), then run the command again"
+    )]
+    Busy,
+    /// SQLSTATE 53100.
+    #[error(
+        "the disk of the database server is full; make room on it, then run the command again: what was committed is kept"
+    )]
+    Full,
     /// Anything else.
     #[error("the database reports an error: {what}")]
     Other {
@@ -125,6 +136,8 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 | SqlState::CRASH_SHUTDOWN
                 | SqlState::CANNOT_CONNECT_NOW),
             ) => Self::Lost { what },
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => Self::Busy,
+            Some(&SqlState::DISK_FULL) => Self::Full,
             None if io_cause(&error).is_some() => Self::Lost { what },
             _ => Self::Other { what },
         }

@@ -9,13 +9,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
 use crate::config::Config;
+use crate::migrate;
 use crate::name::Name;
 use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
 use super::error::LoadError;
 
-pub(super) use waiting::orphan;
+pub(super) use waiting::taken;
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
@@ -36,7 +37,7 @@ pub struct LoadedResource {
 }
 
 /// Reads what is loaded in a schema. A resource is as far as the last of its tables; one that feeds a table that
-/// was never loaded has no full read.
+/// was never loaded has no full read. Of a schema that was dropped nothing is loaded.
 pub async fn loaded(
     client: &impl GenericClient,
     schema: &str,
@@ -50,8 +51,9 @@ pub async fn loaded(
              max(seq) FILTER (WHERE window_start > known AND cursor > known) \
              FROM (SELECT *, max(cursor) OVER (PARTITION BY resource, table_name ORDER BY seq, id \
                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS known \
-                   FROM pipeline.load WHERE schema_name = $1) AS loads GROUP BY resource, table_name",
-            &[&schema],
+                   FROM pipeline.load WHERE schema_name = $1 AND EXISTS (SELECT FROM pg_catalog.pg_tables \
+                   WHERE schemaname = $1 AND tablename = $2)) AS loads GROUP BY resource, table_name",
+            &[&schema, &migrate::HISTORIES[0]],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;

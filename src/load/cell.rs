@@ -29,6 +29,9 @@ pub(crate) enum CellType {
     Int8Array,
 }
 
+/// Bytes of the longest field: PostgreSQL gives a value less than 1 GB, with a little for itself.
+const MAX_FIELD: i32 = (1 << 30) - (1 << 10);
+
 /// Why a value does not fit its column; a sentence without the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Misfit(pub(super) String);
@@ -64,9 +67,48 @@ impl CellType {
         )
     }
 
+    /// All of them.
+    const ALL: [Self; 14] = [
+        Self::Bool,
+        Self::Int2,
+        Self::Int4,
+        Self::Int8,
+        Self::Float4,
+        Self::Float8,
+        Self::Text,
+        Self::Timestamptz,
+        Self::Timestamp,
+        Self::Date,
+        Self::Jsonb,
+        Self::Json,
+        Self::TextArray,
+        Self::Int8Array,
+    ];
+
     /// The names of all of them, for messages.
-    pub(super) const KNOWN: &'static str = "boolean, smallint, integer, bigint, real, double precision, text, \
-         timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
+    pub(super) fn known() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// Its name in SQL.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Int2 => "smallint",
+            Self::Int4 => "integer",
+            Self::Int8 => "bigint",
+            Self::Float4 => "real",
+            Self::Float8 => "double precision",
+            Self::Text => "text",
+            Self::Timestamptz => "timestamptz",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+            Self::Jsonb => "jsonb",
+            Self::Json => "json",
+            Self::TextArray => "text[]",
+            Self::Int8Array => "bigint[]",
+        }
+    }
 
     /// Appends a COPY field: length, then bytes; NULL for JSON null and for a value that is not there.
     pub(crate) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -98,21 +140,13 @@ impl CellType {
                 "false" => out.push(0),
                 _ => return Err(mismatch(raw, "true or false")),
             },
-            Self::Int2 => out.extend_from_slice(&integer::<i16>(raw, "smallint")?.to_be_bytes()),
-            Self::Int4 => out.extend_from_slice(&integer::<i32>(raw, "integer")?.to_be_bytes()),
-            Self::Int8 => out.extend_from_slice(&integer::<i64>(raw, "bigint")?.to_be_bytes()),
-            Self::Float4 => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "real is asked for; its range is checked"
-                )]
-                let number = float(raw)? as f32;
-                if !number.is_finite() {
-                    return Err(Misfit("the number is out of the range of real".to_owned()));
-                }
-                out.extend_from_slice(&number.to_be_bytes());
+            Self::Int2 => out.extend_from_slice(&integer::<i16>(raw, self.name())?.to_be_bytes()),
+            Self::Int4 => out.extend_from_slice(&integer::<i32>(raw, self.name())?.to_be_bytes()),
+            Self::Int8 => out.extend_from_slice(&integer::<i64>(raw, self.name())?.to_be_bytes()),
+            Self::Float4 => out.extend_from_slice(&float::<f32>(raw, self.name())?.to_be_bytes()),
+            Self::Float8 => {
+                out.extend_from_slice(&float::<f64>(raw, self.name())?.to_be_bytes());
             }
-            Self::Float8 => out.extend_from_slice(&float(raw)?.to_be_bytes()),
             Self::Text => json::text(raw, out)?,
             Self::Timestamptz => {
                 out.extend_from_slice(
@@ -129,6 +163,7 @@ impl CellType {
             }
             Self::Jsonb => {
                 json::check_for_postgres(raw)?;
+                json::check_size(raw)?;
                 out.push(1);
                 out.extend_from_slice(raw.as_bytes());
             }
@@ -144,7 +179,10 @@ impl CellType {
 }
 
 fn length(bytes: usize) -> Result<i32, Misfit> {
-    i32::try_from(bytes).map_err(|_| Misfit("the value is larger than PostgreSQL takes".to_owned()))
+    i32::try_from(bytes)
+        .ok()
+        .filter(|length| *length <= MAX_FIELD)
+        .ok_or_else(json::too_large)
 }
 
 /// What kind of JSON value `raw` is, for a message that does not quote it.
@@ -163,54 +201,83 @@ fn mismatch(raw: &str, wanted: &str) -> Misfit {
     Misfit(format!("{wanted} is wanted, not {}", kind(raw)))
 }
 
-fn integer<T: std::str::FromStr + TryFrom<i64>>(raw: &str, name: &str) -> Result<T, Misfit> {
+fn integer<T: std::str::FromStr + TryFrom<i128>>(raw: &str, name: &str) -> Result<T, Misfit> {
     if let Ok(number) = raw.parse() {
         return Ok(number);
     }
     if kind(raw) != "a number" {
         return Err(mismatch(raw, "a whole number"));
     }
-    // 4.0 and 4e0 are whole numbers too.
     let out_of_range = || Misfit(format!("the number is out of the range of {name}"));
-    if !raw.contains(['.', 'e', 'E']) {
-        return Err(out_of_range());
-    }
-    let number = float(raw)?;
-    if number.fract() != 0.0 {
-        return Err(Misfit(
+    match whole(raw) {
+        Whole::Number(number) => T::try_from(number).map_err(|_| out_of_range()),
+        Whole::TooLarge => Err(out_of_range()),
+        Whole::Not => Err(Misfit(
             "a whole number is wanted, not one with a fraction".to_owned(),
-        ));
+        )),
     }
-    // Beyond 2^53 a float no longer tells neighbours apart.
-    if number.abs() > 9_007_199_254_740_992.0 {
-        return Err(out_of_range());
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a whole number within 2^53"
-    )]
-    T::try_from(number as i64).map_err(|_| out_of_range())
 }
 
-fn float(raw: &str) -> Result<f64, Misfit> {
+/// What a JSON number is as a whole one.
+enum Whole {
+    Number(i128),
+    TooLarge,
+    Not,
+}
+
+/// 4.0, 40e-1 and 4e0 are whole numbers too. A float in between would lose digits.
+fn whole(raw: &str) -> Whole {
+    let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{after}", before.trim_start_matches('-'));
+    let significant = digits.trim_end_matches('0');
+    if significant.trim_start_matches('0').is_empty() {
+        return Whole::Number(0);
+    }
+    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let Ok(exponent) = exponent.parse::<i32>() else {
+        return Whole::TooLarge;
+    };
+    let scale = i64::from(exponent) - length(after) + length(&digits) - length(significant);
+    let Ok(scale) = u32::try_from(scale) else {
+        return if scale < 0 {
+            Whole::Not
+        } else {
+            Whole::TooLarge
+        };
+    };
+    let number = significant.parse::<i128>().ok().and_then(|number| {
+        let number = number.checked_mul(10_i128.checked_pow(scale)?)?;
+        Some(if raw.starts_with('-') {
+            -number
+        } else {
+            number
+        })
+    });
+    number.map_or(Whole::TooLarge, Whole::Number)
+}
+
+/// The number as a float: of a fraction the nearest one, of a whole number itself.
+fn float<T>(raw: &str, name: &str) -> Result<T, Misfit>
+where
+    T: std::str::FromStr + Into<f64> + Copy,
+{
     if kind(raw) != "a number" {
         return Err(mismatch(raw, "a number"));
     }
-    let number: f64 = raw.parse().map_err(|_| mismatch(raw, "a number"))?;
-    if !number.is_finite() {
-        return Err(Misfit(
-            "the number is out of the range of double precision".to_owned(),
-        ));
+    let number: T = raw.parse().map_err(|_| mismatch(raw, "a number"))?;
+    let wide: f64 = number.into();
+    let (mantissa, _) = raw.split_once(['e', 'E']).unwrap_or((raw, ""));
+    let is_lost = wide == 0.0 && mantissa.contains(|digit| matches!(digit, '1'..='9'));
+    if is_lost || !wide.is_finite() {
+        return Err(Misfit(format!("the number is out of the range of {name}")));
     }
-    // A whole number that a float would round is refused rather than changed.
-    if let Ok(whole) = raw.parse::<i128>() {
-        #[expect(clippy::cast_possible_truncation, reason = "only compared")]
-        let back = number as i128;
-        if back != whole {
-            return Err(Misfit(
-                "the number has more digits than double precision holds".to_owned(),
-            ));
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "only compared")]
+    let is_itself = || raw.parse() == Ok(wide as i128);
+    if !raw.contains(['.', 'e', 'E']) && !is_itself() {
+        return Err(Misfit(format!(
+            "the number has more digits than {name} holds"
+        )));
     }
     Ok(number)
 }

@@ -50,6 +50,8 @@ pub(super) struct Unfit {
     pub(super) element: Option<u64>,
     /// The key, where it could be read.
     pub(super) key: Option<Value>,
+    /// What it has in the column that names its owner, if it has one.
+    pub(super) parent: Option<Value>,
     pub(super) column: Option<String>,
     pub(super) pointer: Option<String>,
     pub(super) code: &'static str,

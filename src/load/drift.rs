@@ -21,6 +21,8 @@ const ENOUGH: u64 = 20;
 const FIRST: u64 = 25;
 /// Objects in objects are looked into so deep.
 const DEPTH: usize = 3;
+/// Longer keys are passed over.
+const LONGEST: usize = 200;
 /// So many fields are remembered, whatever the API sends.
 const FIELDS: usize = 1000;
 
@@ -233,6 +235,11 @@ impl<'de> Visitor<'de> for Look<'_> {
         }
         let length = path.len();
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+            // No name of a field, and nothing that PostgreSQL could keep.
+            if key.len() > LONGEST || key.contains('\0') {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
             path.push('/');
             path.push_str(&key.replace('~', "~0").replace('/', "~1"));
             map.next_value_seed(Look {

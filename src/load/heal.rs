@@ -1,7 +1,7 @@
 //! Orphans: rows that wait in quarantine for a parent, and follow it when it comes.
 //!
-//! The record is read again from its staged page, with today's mapping. It never overwrites a row: what is in the
-//! table by now is newer.
+//! The record is read again from its staged page, with today's mapping. A newer read of its key, or of the record that
+//! it is nested in, has settled its entry: whatever still waits is newer than what the table has.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,21 @@ use super::mapping::Mapping;
 use super::sql::Statements;
 use super::stage;
 
-/// Tries the orphans of a table again; gives how many rows came in.
+/// Rows that followed their parents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Healed {
+    pub(super) inserted: u64,
+    pub(super) updated: u64,
+}
+
+/// Tries the orphans of a table again.
 pub(super) async fn heal(
     transaction: &Transaction<'_>,
     schema: &str,
     scope: &Values,
     mapping: &Mapping,
     runs: &[Run],
-) -> Result<u64, LoadError> {
+) -> Result<Healed, LoadError> {
     let table = mapping.table.name.as_str();
     let doing = || format!("try the orphans of {table} again");
     let rows = transaction
@@ -46,10 +53,11 @@ pub(super) async fn heal(
             .insert(index);
     }
     let statements = Statements::new(mapping, schema);
-    let mut healed = 0;
-    // Newest run first: the first version of a row that comes in stays.
-    for run in runs.iter().rev() {
-        let Some(chosen) = places.remove(run.id().as_str()) else {
+    let mut healed = Healed::default();
+    // Oldest run first: what a newer one holds comes on top.
+    for run in runs {
+        let run_id = run.id().as_str();
+        let Some(chosen) = places.remove(run_id) else {
             continue;
         };
         let Some(staged) = run.staged(&mapping.table.from)? else {
@@ -64,11 +72,19 @@ pub(super) async fn heal(
         run_one(&statements.create_staged()).await?;
         stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
         run_one(&statements.dedupe()).await?;
-        run_one(&statements.create_diff_of_orphans(schema)).await?;
-        for (_, statement) in statements.take_orphans(true) {
-            run_one(&statement).await?;
+        // Those that still have no parent wait on.
+        for take in statements.take_unfit(false) {
+            run_one(&take.statement).await?;
         }
-        healed += run_one(&statements.insert(true)).await?;
+        run_one(&statements.create_diff_of_orphans(schema, run_id)).await?;
+        if let Some(update) = statements.update(true) {
+            healed.updated += run_one(&update).await?;
+        }
+        healed.inserted += run_one(&statements.insert(true)).await?;
+        transaction
+            .execute(&statements.settle_orphans(), &[&schema, &table, &run_id])
+            .await
+            .map_err(LoadError::at(doing()))?;
         run_one(&statements.drop_temporary()).await?;
     }
     for run in places.keys() {
@@ -76,9 +92,5 @@ pub(super) async fn heal(
             "{table}: rows that waited for a parent cannot be read again, the run {run} is not in staging any more"
         );
     }
-    transaction
-        .execute(&statements.settle_orphans(), &[&schema, &table])
-        .await
-        .map_err(LoadError::at(doing()))?;
     Ok(healed)
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Resource, Source, Table};
 use crate::database::Quoted;
-use crate::database::catalogue::TableShape;
+use crate::database::catalogue::{Check, TableShape};
 use crate::name::nearest;
 use crate::pointer::Pointer;
 
@@ -24,6 +24,8 @@ pub struct Mapping {
     pub(super) key: Vec<usize>,
     /// The resource's cursor field, as a place in `columns`.
     pub(super) cursor: Option<usize>,
+    /// What the table checks of the columns that a load fills.
+    pub(super) checks: Vec<Check>,
 }
 
 /// A column that a load fills.
@@ -41,6 +43,7 @@ impl Mapping {
         config: &Config,
         table: &Table,
         shape: Option<TableShape>,
+        mut checks: Vec<Check>,
     ) -> Result<Self, Vec<String>> {
         let Some(shape) = shape else {
             return Err(vec![format!(
@@ -70,6 +73,12 @@ impl Mapping {
                 ));
             }
         }
+        // Of columns that come from elsewhere the load knows no value.
+        checks.retain(|check| {
+            let mut names = check.columns.iter();
+            !check.columns.is_empty()
+                && names.all(|name| columns.iter().any(|column| column.name == *name))
+        });
         if problems.is_empty() {
             Ok(Self {
                 table: table.clone(),
@@ -77,6 +86,7 @@ impl Mapping {
                 columns,
                 key,
                 cursor,
+                checks,
             })
         } else {
             Err(problems)
@@ -166,7 +176,7 @@ fn columns(
                 "the column `{}` has the type {}, which cannot be loaded; use one of: {}",
                 column.name,
                 column.r#type.name(),
-                CellType::KNOWN
+                CellType::known()
             )),
         }
     }

@@ -190,11 +190,11 @@ impl Table<'_> {
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;
         }
-        let mut orphans = 0;
+        let mut unfit = 0;
         if situation.was_empty {
-            orphans = self.take_orphans(decoded, false).await?;
+            unfit = self.take_unfit(decoded, false).await?;
             counts.inserted = self
-                .fill(in_scope.saturating_sub(orphans), &situation.before.empty)
+                .fill(in_scope.saturating_sub(unfit), &situation.before.empty)
                 .await?;
         } else if in_scope > 0 {
             // Of a delta most rows are new or differ: to list them first would only copy them.
@@ -206,7 +206,7 @@ impl Table<'_> {
                 )
                 .await?;
             }
-            orphans = self.take_orphans(decoded, has_diff).await?;
+            unfit = self.take_unfit(decoded, has_diff).await?;
             if let Some(update) = self.statements.update(has_diff) {
                 counts.updated = self.run(&update, "update").await?;
             }
@@ -214,8 +214,8 @@ impl Table<'_> {
                 .run(&self.statements.insert(has_diff), "insert")
                 .await?;
         }
-        counts.quarantined += orphans;
-        counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + orphans);
+        counts.quarantined += unfit;
+        counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + unfit);
         Ok((counts, repeated))
     }
 
@@ -300,7 +300,7 @@ impl Table<'_> {
         self.run(&insert, "insert").await
     }
 
-    async fn take_orphans(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
+    async fn take_unfit(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
         let decoded = if self.mapping.table.select.is_some() {
             &unknown
@@ -309,24 +309,19 @@ impl Table<'_> {
         };
         let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
-        for (reason, statement) in self.statements.take_orphans(has_diff) {
+        for take in self.statements.take_unfit(has_diff) {
             let rows = self
                 .transaction
-                .query(&statement, &[])
+                .query(&take.statement, &[])
                 .await
-                .map_err(self.failed("look for missing parents"))?;
+                .map_err(self.failed("look for rows that it would refuse"))?;
             count += rows.len() as u64;
-            let orphans = rows.iter().map(|row| {
-                let orphan = books::orphan(
-                    decoded,
-                    exploded,
-                    row.get(0),
-                    row.get::<_, Value>(1),
-                    &reason,
-                );
-                (self.mapping, orphan)
+            let unfit = rows.iter().map(|row| {
+                let names = (row.get(1), row.get(2));
+                let unfit = books::taken(decoded, exploded, row.get(0), names, &take);
+                (self.mapping, unfit)
             });
-            self.books.quarantine(self.transaction, orphans).await?;
+            self.books.quarantine(self.transaction, unfit).await?;
         }
         Ok(count)
     }

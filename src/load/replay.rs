@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::config::Config;
@@ -280,6 +281,22 @@ async fn make(client: &mut Client, schema: &str, mark: &str, drop: bool) -> Resu
     );
     transaction.batch_execute(&make).await.map_err(doing())?;
     transaction.commit().await.map_err(doing())
+}
+
+/// Forgets what the books say of a schema that was dropped since: a new one of the same name has none of it.
+pub(super) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), LoadError> {
+    let [history, _] = migrate::HISTORIES;
+    let is_made = client
+        .query_typed_opt(
+            "SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2",
+            &[(&schema, Type::TEXT), (&history, Type::TEXT)],
+        )
+        .await
+        .map_err(LoadError::at("look at the schema"))?;
+    match is_made {
+        Some(_) => Ok(()),
+        None => forget(client, schema).await,
+    }
 }
 
 /// Forgets what the books say of a schema.

@@ -1,8 +1,9 @@
 //! Records in quarantine, read again from their staged pages with today's mapping and schema.
 //!
 //! All of the resource is decoded, since a later page of the same run may hold a newer version of the record, and only
-//! the keys in question are merged. A newer run that has shown a key has settled its entry, so what is in the table
-//! under a known key is older; a row whose key could not be read then never overwrites one.
+//! the keys in question are merged. A newer run that has shown a key, or the record that it was nested in, has settled
+//! its entry, so what is in the table under a known key is older; a row whose key could not be read then never
+//! overwrites one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -214,7 +215,7 @@ impl Retry<'_> {
         let waiting = transaction
             .query(
                 &format!(
-                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, code = n.code, \
+                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, parent = n.parent, code = n.code, \
                      column_name = n.column_name, pointer = n.pointer, reason = n.reason \
                      FROM pipeline.quarantine AS n WHERE {same} AND q.id = ANY ($5) RETURNING q.id"
                 ),

@@ -27,6 +27,8 @@ const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 pub(super) struct TableDecoder {
     columns: Vec<Column>,
     key: Vec<usize>,
+    /// The column that names the owner.
+    owner: Option<usize>,
     conditions: Vec<Condition>,
     explode: Option<Explode>,
     data: Vec<u8>,
@@ -165,7 +167,12 @@ impl TableDecoder {
                 from,
             });
         }
+        let owner = mapping.table.owner.as_ref();
         Self {
+            owner: owner.and_then(|owner| {
+                let mut names = columns.iter().map(|column| column.name.as_str());
+                names.position(|name| name == owner.column.as_str())
+            }),
             columns,
             key: mapping.key.clone(),
             conditions,
@@ -246,6 +253,7 @@ impl TableDecoder {
                 record: place.record,
                 element: None,
                 key: None,
+                parent: self.parent_json(None, slots),
                 column: None,
                 pointer: None,
                 code: "json",
@@ -292,6 +300,7 @@ impl TableDecoder {
             record: place.record,
             element: place.element,
             key: key_is_known.then(|| self.key_json(slots, parent)),
+            parent: self.parent_json(Some(slots), parent),
             column,
             pointer: Some(pointer),
             code,
@@ -419,6 +428,17 @@ impl TableDecoder {
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
+    }
+
+    /// What names the owner, if it fits its column.
+    fn parent_json(&self, own: Option<&Slots<'_>>, parent: &Slots<'_>) -> Option<Value> {
+        let column = &self.columns[self.owner?];
+        let raw = match (&column.from, own) {
+            (From::Slot(_), None) => None,
+            (from, own) => from.raw(own.unwrap_or(parent), parent),
+        }?;
+        column.cell.encode(Some(raw), &mut Vec::new()).ok()?;
+        serde_json::from_str(raw).ok()
     }
 
     fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>) -> Result<(), Ended> {

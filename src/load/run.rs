@@ -19,10 +19,11 @@ use super::books::{self, Books};
 use super::counts::TableCounts;
 use super::drift::{self, Drift, DriftKind};
 use super::error::LoadError;
+use super::heal::{self, Healed};
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
 use super::stage::{self, Reading, Told};
-use super::{LoadedRun, Options, dependents, heal, prune};
+use super::{LoadedRun, Options, dependents, prune};
 
 /// A run on its way into the mirror.
 pub(super) struct RunLoad<'l> {
@@ -263,13 +264,20 @@ impl<'l> RunLoad<'l> {
         let scope = &self.config.scope;
         let healed = heal::heal(&savepoint, self.schema, scope, mapping, self.runs).await;
         match settle(savepoint, healed).await? {
-            Ok(0) => {}
-            Ok(healed) => {
+            Ok(Healed {
+                inserted: 0,
+                updated: 0,
+            }) => {}
+            Ok(Healed { inserted, updated }) => {
                 self.healed.insert(name.clone());
+                if inserted > 0 {
+                    self.grown.insert(name.clone());
+                }
                 let mut counts = TableCounts::new(name.clone());
-                info!(table = %counts.name, "{healed} rows that waited for a parent came in");
-                counts.staged = healed;
-                counts.inserted = healed;
+                counts.staged = inserted + updated;
+                info!(table = %counts.name, "{} rows that waited for a parent came in", counts.staged);
+                counts.inserted = inserted;
+                counts.updated = updated;
                 self.loaded.tables.push(counts);
             }
             Err(error) => {

@@ -4,8 +4,10 @@
 //! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
 
 mod gone;
+mod take;
 
 pub(super) use gone::Gone;
+pub(super) use take::Take;
 
 use crate::database::Quoted;
 
@@ -72,12 +74,22 @@ impl<'m> Statements<'m> {
         self.temporary("gone")
     }
 
+    /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY.
     pub(super) fn create_staged(&self) -> String {
+        let bare: Vec<String> = (self.columns.iter().zip(&self.mapping.columns))
+            .map(|(column, mapped)| {
+                let shape = self.mapping.shape.column(&mapped.name);
+                match shape.and_then(|shape| shape.under_domain.as_deref()) {
+                    Some(under) => format!("{column}::{under} AS {column}"),
+                    None => column.clone(),
+                }
+            })
+            .collect();
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT NULL::bigint AS staged_position, \
              NULL::smallint AS staged_state, {} FROM {} WITH NO DATA",
             self.staged(),
-            list(&self.columns),
+            list(&bare),
             self.target
         )
     }
@@ -257,34 +269,29 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// The staged rows that wait as orphans and that the table does not have: what waited never overwrites what came
-    /// meanwhile, and brings no neighbour of its record with it.
-    pub(super) fn create_diff_of_orphans(&self, schema: &str) -> String {
+    /// As [`Self::create_diff`], of the rows that wait as orphans of this run only: they bring no neighbour of their
+    /// record with them.
+    pub(super) fn create_diff_of_orphans(&self, schema: &str, run: &str) -> String {
         let literal = |text: &str| text.replace('\'', "''");
         format!(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT staged_position, true AS staged_new, {} \
-             FROM {} AS s WHERE staged_state = {} AND NOT EXISTS (SELECT FROM {} AS t WHERE {}) \
-             AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
-             AND q.code = 'orphan' AND q.key = {})",
-            self.diff(),
-            list(&self.columns),
-            self.staged(),
-            RowState::InScope as i16,
-            self.target,
-            same("t", "s", &self.key),
+            "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
+             AND q.run_id = '{}' AND q.code = 'orphan' AND q.key = {})",
+            self.create_diff(),
             literal(schema),
             literal(self.mapping.table.name.as_str()),
+            literal(run),
             self.mapping.key_object("s"),
         )
     }
 
-    /// Settles what waited for a parent and is there now.
+    /// Settles the orphans of a run that were merged. Parameters: schema, table, run.
     pub(super) fn settle_orphans(&self) -> String {
-        let key = self.mapping.key_object("t");
         format!(
-            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
-             AND EXISTS (SELECT FROM {} AS t WHERE {key} = q.key)",
-            self.target
+            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 \
+             AND code = 'orphan' AND EXISTS (SELECT FROM {} AS s WHERE s.staged_state = {} AND {} = q.key)",
+            self.staged(),
+            RowState::InScope as i16,
+            self.mapping.key_object("s"),
         )
     }
 
@@ -311,67 +318,6 @@ impl<'m> Statements<'m> {
             values.join(", ")
         };
         format!("ROW({}) IS DISTINCT FROM ROW({})", side("s"), side("t"))
-    }
-
-    /// For each foreign key out: takes rows without a parent out of the diff (out of what is in scope, if there is no
-    /// diff), and tells them.
-    pub(super) fn take_orphans(&self, has_diff: bool) -> Vec<(String, String)> {
-        let key = self.mapping.key_object("d");
-        let take = if has_diff {
-            format!("DELETE FROM {} AS d WHERE ", self.diff())
-        } else {
-            format!(
-                "UPDATE {} AS d SET staged_state = {} WHERE d.staged_state = {} AND ",
-                self.staged(),
-                RowState::Quarantined as i16,
-                RowState::InScope as i16,
-            )
-        };
-        self.mapping
-            .shape
-            .references
-            .iter()
-            // A reference to the table itself is settled by the insert as a whole.
-            .filter(|foreign| {
-                (&foreign.referenced_schema, &foreign.referenced_table)
-                    != (&foreign.schema, &foreign.table)
-            })
-            .map(|foreign| {
-                let columns: Vec<String> = foreign
-                    .columns
-                    .iter()
-                    .map(|c| Quoted(c).to_string())
-                    .collect();
-                let targets: Vec<String> = foreign
-                    .referenced_columns
-                    .iter()
-                    .map(|c| Quoted(c).to_string())
-                    .collect();
-                let matching = columns
-                    .iter()
-                    .zip(&targets)
-                    .map(|(column, target)| format!("p.{target} = d.{column}"))
-                    .collect::<Vec<_>>()
-                    .join(" AND ");
-                let present = joined(&columns, " AND ", |column| {
-                    format!("d.{column} IS NOT NULL")
-                });
-                let statement = format!(
-                    "{take}{present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching}) \
-                     RETURNING d.staged_position, {key}",
-                    Quoted(&foreign.referenced_schema),
-                    Quoted(&foreign.referenced_table),
-                );
-                (
-                    format!(
-                        "{} is not in {}",
-                        foreign.columns.join(", "),
-                        foreign.referenced_table
-                    ),
-                    statement,
-                )
-            })
-            .collect()
     }
 
     /// Updates rows that differ; none if there is nothing but the key.

@@ -13,6 +13,8 @@ use super::*;
 use crate::database::{Target, testing};
 use crate::staging::{Evidence, Manifest, Mode, PageEntry, Run, Selection, Staging, State};
 
+mod model;
+
 const PIPELINE: &str = r#"version = 1
 [api]
 url = "https://api.example.org"
@@ -25,12 +27,20 @@ path = "/boxes"
 name = "things"
 path = "/things"
 cursor = { field = "seen_at", lookback = "1m" }
+[[resource]]
+name = "pairs"
+path = "/pairs"
+cursor = { field = "seen_at", lookback = "1m" }
 [[table]]
 name = "boxes"
 from = "boxes"
 [[table]]
 name = "things"
 from = "things"
+where = { "/kind" = "thing" }
+[[table]]
+name = "pairs"
+from = "pairs"
 where = { "/kind" = "thing" }
 "#;
 
@@ -40,6 +50,9 @@ CREATE TABLE things (
     id bigint CONSTRAINT told_apart PRIMARY KEY, label text, box_id bigint CONSTRAINT in_a_box REFERENCES boxes ON DELETE CASCADE,
     weight double precision, document jsonb, seen_at timestamptz, ingested_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT one_each UNIQUE (box_id, id) DEFERRABLE);
+CREATE TABLE pairs (
+    b text, label text, box_id bigint REFERENCES boxes, weight double precision, seen_at timestamptz, a bigint,
+    ingested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (a, b));
 CREATE INDEX things_box_id ON things (box_id);
 CREATE UNIQUE INDEX "Odd ""name" ON things (lower(label), id DESC) INCLUDE (weight) WHERE weight > 1;
 CREATE INDEX things_seen_at ON things (seen_at);
@@ -146,6 +159,11 @@ impl World {
 
 /// Stages boxes 1 to 5 and these things, `page` records a page. Without `told`, pages do not tell their ends.
 fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) -> Run {
+    stage_reads(root, &[("things", things, mode)], page, told)
+}
+
+/// Stages boxes 1 to 5 and these resources.
+fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told: bool) -> Run {
     let staging = Staging::new(root);
     let lock = staging.lock("test").unwrap();
     let run = staging
@@ -154,7 +172,8 @@ fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) ->
     let boxes: Vec<String> = (1..=5)
         .map(|id| format!(r#"{{"id":{id},"name":"box"}}"#))
         .collect();
-    for (resource, records, mode) in [("boxes", &boxes[..], Mode::Full), ("things", things, mode)] {
+    let reads = [&[("boxes", &boxes[..], Mode::Full)], reads].concat();
+    for (resource, records, mode) in reads {
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();
         let now = Timestamp::now();

@@ -93,6 +93,11 @@ pub(crate) fn delta(resource: &str, records: Vec<String>) -> Read<'_> {
 
 /// Stages a run as an extract would; gives its id.
 pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
+    stage_pages(workdir, reads, 7)
+}
+
+/// As [`stage`], with so many records a page.
+pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
     let now = Timestamp::now();
@@ -100,7 +105,7 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
     for (resource, mode, state, records) in reads {
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();
-        for (index, records) in records.chunks(7).enumerate() {
+        for (index, records) in records.chunks(page).enumerate() {
             let entry = PageEntry {
                 page: u32::try_from(index + 1).unwrap(),
                 slice: None,
@@ -183,7 +188,10 @@ pub(crate) async fn content(
             "quarantine",
             "run_id, table_name, file, record_index, element_index, key, code",
         ),
-        ("prune_candidate", "run_id, table_name, key, reason"),
+        (
+            "prune_candidate",
+            "run_id, table_name, key, reason, approved_at IS NOT NULL",
+        ),
     ] {
         let rows = format!(
             "SELECT concat_ws(' ', {columns}) FROM pipeline.{books} WHERE schema_name = '{schema}' ORDER BY 1"

@@ -9,7 +9,6 @@ pub(crate) mod world;
 
 // The unit tests' cluster serves these tests as well: one implementation, one server for both.
 use cursus::database::embedded;
-#[expect(dead_code, reason = "some of it serves the unit tests alone")]
 #[path = "../../src/database/testing.rs"]
 pub(crate) mod testing;
 

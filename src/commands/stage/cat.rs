@@ -1,11 +1,16 @@
 //! `cursus stage cat`: records, and where each comes from.
 
-use serde_json::json;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::cli::Global;
 use crate::commands::{eprint_line, print, print_json, print_line};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
+use crate::name::Name;
 use crate::pointer::Pointer;
 use crate::staging::{PageEntry, Run, StagedResource};
 use crate::walk::Walker;
@@ -53,6 +58,17 @@ pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
+/// A record of the JSON document of `--id`, as it is: a value would round its numbers, and ends at some depth.
+#[derive(Serialize)]
+struct Found<'f> {
+    resource: &'f Name,
+    file: PathBuf,
+    index: u64,
+    request: &'f str,
+    fetched_at: Timestamp,
+    record: Option<&'f RawValue>,
+}
+
 pub(super) fn find(
     global: &Global,
     config: &Config,
@@ -92,15 +108,13 @@ pub(super) fn find(
     if global.json {
         let found: Vec<_> = found
             .iter()
-            .map(|(resource, file, page, index, text)| {
-                json!({
-                    "resource": resource,
-                    "file": run.directory().join(file),
-                    "index": index,
-                    "request": page.request,
-                    "fetched_at": page.fetched_at,
-                    "record": serde_json::from_str::<serde_json::Value>(text).ok(),
-                })
+            .map(|(resource, file, page, index, text)| Found {
+                resource,
+                file: run.directory().join(file),
+                index: *index,
+                request: &page.request,
+                fetched_at: page.fetched_at,
+                record: serde_json::from_str(text).ok(),
             })
             .collect();
         print_json(&found);

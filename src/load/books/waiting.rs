@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
+use crate::database::Quoted;
 use crate::staging::Manifest;
 
 use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
+use super::super::sql::Take;
 use super::Books;
 
 /// Records put into quarantine at once.
@@ -29,6 +31,7 @@ impl Books<'_> {
                     "record_index": unfit.record,
                     "element_index": unfit.element,
                     "key": unfit.key,
+                    "parent": unfit.parent,
                     "column_name": unfit.column,
                     "pointer": unfit.pointer,
                     "code": unfit.code,
@@ -40,10 +43,10 @@ impl Books<'_> {
             transaction
                 .execute(
                 "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
-                 element_index, key, column_name, pointer, code, reason) \
-                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.column_name, \
+                 element_index, key, parent, column_name, pointer, code, reason) \
+                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.parent, e.column_name, \
                  e.pointer, e.code, e.reason FROM jsonb_to_recordset($4) AS e (table_name text, file text, \
-                 record_index bigint, element_index bigint, key jsonb, column_name text, pointer text, code text, \
+                 record_index bigint, element_index bigint, key jsonb, parent jsonb, column_name text, pointer text, code text, \
                  reason text)",
                 &[
                     &self.schema,
@@ -95,7 +98,7 @@ impl Books<'_> {
     }
 
     /// Takes out of quarantine what a newer read of the same records settles: a complete full read settles
-    /// all of a table, any other read the keys that it shows.
+    /// all of a table, any other read the keys that it shows, and all that was nested in a record that it shows.
     pub(in super::super) async fn settle_quarantine(
         &self,
         transaction: &Transaction<'_>,
@@ -105,23 +108,33 @@ impl Books<'_> {
     ) -> Result<(), LoadError> {
         let everything = manifest.is_proof();
         let key = mapping.key_object("s");
-        let statement = if everything {
+        let mut statements = vec![if everything {
             "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
         } else {
             format!(
                 "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
                  AND EXISTS (SELECT FROM {staged} AS s WHERE {key} = q.key)"
             )
-        };
+        }];
+        if let Some(owner) = mapping.table.owner.as_ref().filter(|_| !everything) {
+            statements.push(format!(
+                "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
+                 AND EXISTS (SELECT FROM {} AS p WHERE to_jsonb(p.{}) = q.parent)",
+                Quoted(&format!("staged_{}", owner.table)),
+                Quoted(owner.target.as_str()),
+            ));
+        }
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [
             &self.schema,
             &mapping.table.name.as_str(),
             &self.run.id().as_str(),
         ];
-        transaction
-            .execute(&statement, &parameters)
-            .await
-            .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        for statement in statements {
+            transaction
+                .execute(&statement, &parameters)
+                .await
+                .map_err(LoadError::at("settle pipeline.quarantine"))?;
+        }
         Ok(())
     }
 
@@ -244,13 +257,13 @@ impl Books<'_> {
     }
 }
 
-/// An orphan as an unfit record.
-pub(in super::super) fn orphan(
+/// A row that its table would refuse, as an unfit record.
+pub(in super::super) fn taken(
     decoded: &Decoded,
     exploded: bool,
     position: i64,
-    key: Value,
-    reason: &str,
+    (key, parent): (Value, Option<Value>),
+    take: &Take,
 ) -> Unfit {
     let (file, record) = decoded.origin(position);
     let element = position & ((1 << ELEMENT_BITS) - 1);
@@ -263,9 +276,10 @@ pub(in super::super) fn orphan(
             None
         },
         key: Some(key),
-        column: None,
+        parent,
+        column: take.column.clone(),
         pointer: None,
-        code: "orphan",
-        reason: reason.to_owned(),
+        code: take.code,
+        reason: take.reason.clone(),
     }
 }

@@ -8,6 +8,11 @@ const MAX_DEPTH: usize = 512;
 /// PostgreSQL's numeric ends somewhere behind this.
 const MAX_DIGITS: usize = 1000;
 
+/// PostgreSQL's jsonb ends here.
+const MAX_DOCUMENT: usize = (1 << 28) - 1;
+/// Bytes of a jsonb element beside its text, at most.
+const ELEMENT: usize = 16;
+
 /// Appends the text of a JSON string. PostgreSQL has no NUL in text, and JSON none that is not escaped.
 pub(super) fn text(raw: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     with_text(raw, "a text", |text| {
@@ -92,6 +97,23 @@ pub(super) fn check_for_postgres(raw: &str) -> Result<(), Misfit> {
         at += 1;
     }
     Ok(())
+}
+
+/// Refuses a document whose jsonb would be larger than PostgreSQL takes; what is refused may be a little smaller.
+pub(super) fn check_size(raw: &str) -> Result<(), Misfit> {
+    if raw.len() <= MAX_DOCUMENT / ELEMENT {
+        return Ok(());
+    }
+    let is_separator = |byte: &u8| matches!(byte, b',' | b':' | b'[' | b'{');
+    let elements = raw.bytes().filter(is_separator).count();
+    if raw.len() + elements * ELEMENT > MAX_DOCUMENT {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
+pub(super) fn too_large() -> Misfit {
+    Misfit("the value is larger than PostgreSQL takes".to_owned())
 }
 
 /// Outside strings an `e` stands in `true`, `false` and numbers; only a number has digits behind it.

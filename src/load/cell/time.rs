@@ -1,46 +1,54 @@
 //! Timestamps and dates as PostgreSQL counts them: microseconds and days since 2000-01-01.
+//!
+//! Of the many forms that a library or PostgreSQL takes, only those that both read in the same way.
 
-use jiff::civil::Date;
-use jiff::{Timestamp, civil};
+use jiff::civil::{Date, DateTime};
+use jiff::{Timestamp, tz::TimeZone};
 
 /// Seconds from 1970 to 2000.
 const EPOCH_SECONDS: i64 = 946_684_800;
+/// Hours of an offset that PostgreSQL takes.
+const MAX_OFFSET_HOURS: u8 = 15;
 
 /// Microseconds since 2000 of an RFC 3339 timestamp.
 pub(crate) fn micros(text: &str) -> Result<i64, String> {
     if let Some(micros) = quick(text.as_bytes()) {
         return Ok(micros);
     }
-    let time: Timestamp = text.parse().map_err(|_| {
-        "the text is no timestamp with a time zone, such as 2026-01-31T12:00:00Z".to_owned()
-    })?;
-    // 4713 BC, the beginning of PostgreSQL's calendar.
-    if time.as_second() < -210_866_803_200 {
-        return Err("the timestamp is before 4713 BC".to_owned());
-    }
-    if time.subsec_nanosecond() % 1000 != 0 {
-        return Err("the timestamp is finer than a microsecond".to_owned());
-    }
-    Ok(time.as_microsecond() - EPOCH_SECONDS * 1_000_000)
+    let time: Timestamp = after_time(text)
+        .filter(|zone| is_zone(zone))
+        .and_then(|_| text.parse().ok())
+        .ok_or("the text is no timestamp with a time zone, such as 2026-01-31T12:00:00Z")?;
+    whole_micros(time)
 }
 
 /// Microseconds since 2000 of a timestamp in UTC or without a zone.
 pub(crate) fn local_micros(text: &str) -> Result<i64, String> {
-    if let Ok(time) = micros(text) {
-        return Ok(time);
+    if after_date(text) == Some("") {
+        return Ok(i64::from(days(text)?) * 86_400_000_000);
     }
-    let time: civil::DateTime = text
-        .parse()
-        .map_err(|_| "the text is no timestamp, such as 2026-01-31T12:00:00".to_owned())?;
-    let time = jiff::tz::TimeZone::UTC
-        .to_timestamp(time)
-        .map_err(|_| "the timestamp is out of range".to_owned())?;
-    Ok(time.as_microsecond() - EPOCH_SECONDS * 1_000_000)
+    let wanted = "the text is no timestamp, such as 2026-01-31T12:00:00";
+    let zone = after_time(text).ok_or(wanted)?;
+    if is_zone(zone) {
+        // PostgreSQL would drop the offset, and with it the moment that is meant.
+        if zone.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
+            return Err(
+                "the timestamp is in another time zone than UTC; only a column of the type timestamptz can hold it"
+                    .to_owned(),
+            );
+        }
+        return micros(text);
+    }
+    let time: Option<DateTime> = zone.is_empty().then(|| text.parse().ok()).flatten();
+    let time = TimeZone::UTC
+        .to_timestamp(time.ok_or(wanted)?)
+        .map_err(|_| "the timestamp is out of range")?;
+    whole_micros(time)
 }
 
 /// Days since 2000 of a date.
 pub(crate) fn days(text: &str) -> Result<i32, String> {
-    let date: Date = (text.len() == 10)
+    let date: Date = (after_date(text) == Some(""))
         .then(|| text.parse().ok())
         .flatten()
         .ok_or("the text is no date, such as 2026-01-31")?;
@@ -49,6 +57,59 @@ pub(crate) fn days(text: &str) -> Result<i32, String> {
         i64::from(date.month()),
         i64::from(date.day()),
     ))
+}
+
+fn whole_micros(time: Timestamp) -> Result<i64, String> {
+    if time.subsec_nanosecond() % 1000 != 0 {
+        return Err("the timestamp is finer than a microsecond".to_owned());
+    }
+    Ok(time.as_microsecond() - EPOCH_SECONDS * 1_000_000)
+}
+
+/// What follows so many digits.
+fn after_digits(text: &str, count: usize) -> Option<&str> {
+    let (digits, rest) = text.split_at_checked(count)?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(rest)
+}
+
+/// What follows a date. PostgreSQL has no year 0.
+fn after_date(text: &str) -> Option<&str> {
+    let rest = after_digits(text, 4).filter(|_| !text.starts_with("0000"))?;
+    let rest = after_digits(rest.strip_prefix('-')?, 2)?;
+    after_digits(rest.strip_prefix('-')?, 2)
+}
+
+/// What follows a date and a time. A leap second has no place of its own: one moves it forward, another back.
+fn after_time(text: &str) -> Option<&str> {
+    let rest = after_date(text)?.strip_prefix(['T', 't', ' '])?;
+    let rest = after_digits(rest, 2)?.strip_prefix(':')?;
+    let rest = after_digits(rest, 2)?;
+    let Some(rest) = rest.strip_prefix(':') else {
+        return Some(rest);
+    };
+    let rest = after_digits(rest, 2).filter(|_| !rest.starts_with('6'))?;
+    let Some(fraction) = rest.strip_prefix('.') else {
+        return Some(rest);
+    };
+    let rest = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+    (rest.len() < fraction.len()).then_some(rest)
+}
+
+/// `Z`, `+01`, `+0100`, `+01:00`.
+fn is_zone(text: &str) -> bool {
+    if matches!(text, "Z" | "z") {
+        return true;
+    }
+    let Some(hours) = text.strip_prefix(['+', '-']) else {
+        return false;
+    };
+    let Some(rest) = after_digits(hours, 2) else {
+        return false;
+    };
+    let is_near = (hours[..2].parse::<u8>()).is_ok_and(|hours| hours <= MAX_OFFSET_HOURS);
+    let minutes = rest.strip_prefix(':').unwrap_or(rest);
+    is_near && (rest.is_empty() || after_digits(minutes, 2) == Some(""))
 }
 
 #[expect(

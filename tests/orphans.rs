@@ -1,0 +1,135 @@
+//! Rows that wait for what they belong to: the newest version wins, however late it comes in.
+
+use serde_json::{Value, json};
+
+use crate::support::boxes::{boxes, delta, full, stage, things, workdir};
+
+const WAITING: &str = "SELECT count(*) FROM pipeline.quarantine";
+
+fn thing(id: i64, box_id: i64, weight: i64, parts: &Value) -> String {
+    json!({"id": id, "kind": "thing", "box_id": box_id, "weight": weight, "document": null,
+        "seen_at": "2026-01-01T00:00:00Z", "parts": parts})
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
+    let workdir = workdir().await;
+    let first = vec![
+        thing(1, 1, 1, &json!([])),
+        thing(2, 1, 1, &json!([])),
+        thing(3, 1, 1, &json!([])),
+    ];
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", first)],
+    );
+    workdir.json(["load"]).await;
+    let moved = vec![
+        thing(1, 9, 2, &json!([])),
+        thing(2, 8, 2, &json!([])),
+        thing(4, 9, 2, &json!([])),
+    ];
+    stage(&workdir, &[delta("things", moved)]);
+    workdir.json_exits(3, ["load"]).await;
+    let rows = "SELECT concat_ws(' ', id, box_id, weight) FROM things ORDER BY id";
+    assert_eq!(workdir.column(rows).await, ["1 1 1", "2 1 1", "3 1 1"]);
+    // One of two parents comes: one row is changed, one is new, one waits on beside its older version.
+    stage(
+        &workdir,
+        &[full("boxes", [boxes(1..=3), boxes(9..=9)].concat())],
+    );
+    let report = workdir.json(["load"]).await;
+    let things: Vec<&Value> = (report["tables"].as_array().unwrap().iter())
+        .filter(|table| table["name"] == "things")
+        .collect();
+    assert_eq!(
+        (&things[0]["inserted"], &things[0]["updated"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        workdir.column(rows).await,
+        ["1 9 2", "2 1 1", "3 1 1", "4 9 2"]
+    );
+    assert_eq!(workdir.number(WAITING).await, 1);
+    // What is newer than the one that waits settles it.
+    stage(
+        &workdir,
+        &[
+            full("boxes", [boxes(1..=3), boxes(8..=9)].concat()),
+            delta("things", vec![thing(2, 1, 3, &json!([]))]),
+        ],
+    );
+    workdir.json(["load"]).await;
+    assert_eq!(
+        workdir.column(rows).await,
+        ["1 9 2", "2 1 3", "3 1 1", "4 9 2"]
+    );
+    assert_eq!(workdir.number(WAITING).await, 0);
+}
+
+#[tokio::test]
+async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
+    let workdir = workdir().await;
+    workdir.write(
+        "migrations/mirror/V1001__parts.sql",
+        "ALTER TABLE parts ADD FOREIGN KEY (thing_id) REFERENCES things ON DELETE CASCADE",
+    );
+    let part = json!([{"id": 1, "size": 1}]);
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", vec![thing(1, 9, 1, &part)]),
+        ],
+    );
+    workdir.json_exits(3, ["load"]).await;
+    assert_eq!(workdir.number(WAITING).await, 2);
+    stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.column("SELECT thing_id FROM parts").await, ["1"]);
+    assert_eq!(workdir.number(WAITING).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
+    let workdir = workdir().await;
+    let bad = || json!([{"id": 1, "size": "large"}, {"id": "x", "size": 1}, {"id": 3, "size": 3}]);
+    let first = vec![thing(1, 1, 1, &bad()), thing(2, 1, 1, &bad())];
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=1)),
+            full("things", [first, things(11..=30)].concat()),
+        ],
+    );
+    workdir.json_exits(3, ["load"]).await;
+    assert_eq!(workdir.number(WAITING).await, 4);
+    // The first of them is read again, and has no such parts any more.
+    stage(
+        &workdir,
+        &[delta(
+            "things",
+            vec![thing(1, 1, 2, &json!([{"id": 3, "size": 4}]))],
+        )],
+    );
+    workdir.json(["load"]).await;
+    let parents = workdir
+        .column("SELECT DISTINCT parent FROM pipeline.quarantine")
+        .await;
+    assert_eq!(parents, ["2"]);
+    workdir
+        .query("ALTER TABLE parts ALTER size TYPE text")
+        .await;
+    let report = workdir.json_exits(3, ["quarantine", "retry"]).await;
+    assert_eq!(
+        (&report["settled"], &report["waiting"]),
+        (&json!(1), &json!(1))
+    );
+    let parts = workdir
+        .column(
+            "SELECT concat_ws(' ', thing_id, id, size) FROM parts WHERE thing_id < 10 ORDER BY 1",
+        )
+        .await;
+    assert_eq!(parts, ["1 3 4", "2 1 large", "2 3 3"]);
+}
