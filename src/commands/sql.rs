@@ -7,7 +7,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::Host;
 
 use crate::cli::{Global, SqlArgs};
-use crate::database::{Database, DatabaseError, Quoted, Target};
+use crate::database::{Database, DatabaseError, Quoted, Target, for_libpq};
 use crate::exit::{Exit, Failure};
 use crate::report::table;
 use crate::settings::Settings;
@@ -175,11 +175,9 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
         None => {
             let mut psql = tokio::process::Command::new("psql");
             if let Target::Url(url) = &settings.database {
-                let config: tokio_postgres::Config = url
-                    .expose_secret()
-                    .parse()
-                    .map_err(|_| DatabaseError::Url)?;
+                let (config, encryption) = for_libpq(url.expose_secret())?;
                 connection_environment(&mut psql, &config);
+                psql.envs(encryption);
             }
             psql
         }

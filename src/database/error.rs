@@ -8,6 +8,9 @@ use tokio_postgres::error::SqlState;
 use super::embedded::EmbeddedError;
 use super::sqlstate;
 
+/// How the driver says that the connection is gone, without a reason.
+const CLOSED: &str = "connection closed";
+
 /// Why there is no usable connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -31,7 +34,8 @@ pub enum DatabaseError {
     },
     /// SQLSTATE 28P01 or 28000.
     #[error(
-        "the database at {place} does not let {user} in; check user and password in the database URL, and the server's pg_hba.conf"
+        "the database at {place} does not let {user} in; check user, password and sslmode in the database URL, and the server's \
+         pg_hba.conf"
     )]
     Refused {
         /// Host and port.
@@ -95,6 +99,15 @@ pub enum DatabaseError {
         /// Its major version.
         major: i32,
     },
+    /// Locks and temporary tables would be somebody else's.
+    #[error(
+        "a pooler at {place} gives every transaction another session of the server, and the locks of a load with it to somebody \
+         else; name the server itself in the database URL, or let the pooler keep sessions (PgBouncer: pool_mode = session)"
+    )]
+    Pooler {
+        /// Host and port.
+        place: String,
+    },
     /// The connection ended under our feet.
     #[error(
         "the connection to the database was lost ({what}); what was committed is kept, run the command again"
@@ -125,8 +138,27 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 | SqlState::CRASH_SHUTDOWN
                 | SqlState::CANNOT_CONNECT_NOW),
             ) => Self::Lost { what },
+            // A statement of ours that its session does not know, or has already.
+            Some(&(SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT)) => {
+                Self::Pooler {
+                    place: "the address in the database URL".to_owned(),
+                }
+            }
             None if io_cause(&error).is_some() => Self::Lost { what },
+            // What comes after an answer that nobody asked for belongs to nobody.
+            None if what.starts_with("unexpected message") => Self::Lost { what },
             _ => Self::Other { what },
+        }
+    }
+}
+
+impl DatabaseError {
+    /// Gives the reason why a connection was lost, if it is known and was not.
+    #[must_use]
+    pub fn with_reason(self, reason: Option<String>) -> Self {
+        match (self, reason) {
+            (Self::Lost { what }, Some(reason)) if what == CLOSED => Self::Lost { what: reason },
+            (error, _) => error,
         }
     }
 }
@@ -156,8 +188,8 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
                 DatabaseError::Tls {
                     what: cause.unwrap_or(text),
                 }
-            } else if text.contains("configuration") {
-                // A missing user, a password that was asked for and not given.
+            } else if text.contains("configuration") || text.contains("authentication") {
+                // A missing user, a password that was asked for and not given, a way to ask that we do not know.
                 DatabaseError::Refused { place, user }
             } else {
                 let source = io_cause(error).map(|e| io::Error::new(e.kind(), e.to_string()));
@@ -168,7 +200,7 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
 }
 
 /// Where a configuration points, for messages.
-fn place(config: &Config) -> String {
+pub(super) fn place(config: &Config) -> String {
     let ports = config.get_ports();
     let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
