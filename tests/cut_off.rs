@@ -179,8 +179,8 @@ async fn a_server_that_says_nothing_is_left_in_time() {
     let (_proxy, _) = cut(&mut workdir, |_| Some(Cut::Silence)).await;
     let url = format!("{}?connect_timeout=1", workdir.variable(URL));
     workdir.set(URL, url);
-    for command in ["load", "status"] {
-        let ran = workdir.cursus([command]).await.exits(1);
+    for command in [&["load"][..], &["sql", "SELECT 1"]] {
+        let ran = workdir.cursus(command).await.exits(1);
         ran.says("cannot reach the database")
             .says("no answer within 1 s");
     }
@@ -212,6 +212,25 @@ async fn a_load_that_hears_nothing_more_can_be_stopped_and_made_up_for() {
         workdir.set(URL, direct);
         assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
     }
+    workdir.cursus(["load"]).await.exits(0);
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn a_copy_that_the_server_does_not_begin_is_told_with_the_reason() {
+    let mut workdir = staged().await;
+    let mut is_copy = false;
+    let judge = move |message: &Message| {
+        is_copy |= message.kind == b'P' && message.holds("COPY");
+        (is_copy && message.kind == b'B').then(|| {
+            is_copy = false;
+            Cut::Misled
+        })
+    };
+    let (_proxy, direct) = cut(&mut workdir, judge).await;
+    let ran = workdir.cursus(["load"]).await.exits(1);
+    ran.says("26000").says("run the command again");
+    workdir.set(URL, direct);
     workdir.cursus(["load"]).await.exits(0);
     assert_whole(&workdir, "public").await;
 }

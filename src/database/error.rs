@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustls::CertificateError;
 use tokio_postgres::config::{Config, Host};
 use tokio_postgres::error::SqlState;
 
@@ -184,9 +185,9 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
         None => {
             let text = error.to_string();
             if text.contains("TLS") {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
+                let cause = std::error::Error::source(error);
                 DatabaseError::Tls {
-                    what: cause.unwrap_or(text),
+                    what: cause.map_or(text, |cause| untrusted(cause).unwrap_or(cause.to_string())),
                 }
             } else if text.contains("configuration") || text.contains("authentication") {
                 // A missing user, a password that was asked for and not given, a way to ask that we do not know.
@@ -210,6 +211,22 @@ pub(super) fn place(config: &Config) -> String {
         }
     });
     hosts.collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with a certificate, where its own words are those of programmers.
+fn untrusted(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let io = cause.downcast_ref::<io::Error>()?;
+    let error = io.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let what = match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "the server's certificate is not signed by a root that is trusted",
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "the server's certificate has expired",
+        _ => return None,
+    };
+    Some(what.to_owned())
 }
 
 fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {

@@ -82,6 +82,6 @@ impl Message {
 
     /// Whether it is the statement that ends a transaction well.
     pub(crate) fn is_commit(&self) -> bool {
-        self.kind == b'Q' && self.holds("COMMIT")
+        self.kind == b'Q' && self.bytes[5..].starts_with(b"COMMIT")
     }
 }

@@ -22,9 +22,14 @@ pub(crate) enum Cut {
     After,
     /// The server is not there: it answers with this SQLSTATE, and the connection ends.
     Refused(&'static str),
+    /// A `Bind` names a statement that the server does not have. Nothing is cut: the server says so.
+    Misled,
     /// Nothing arrives any more, either way, and neither side sees an end.
     Silence,
 }
+
+/// The body of a `Bind`: no portal's name, the statement's, and no formats, parameters and formats of results.
+const ABSENT_STATEMENT: &[u8] = b"\0absent\0\0\0\0\0\0\0";
 
 /// Looks at every message of every client, and may cut its connection.
 type Judge = Box<dyn FnMut(&Message) -> Option<Cut> + Send>;
@@ -96,10 +101,11 @@ async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>) {
     let mut answers = Some((from_server, to_client));
     let mut answering = None;
     let mut next = first;
-    while let Some(message) = next.take() {
+    while let Some(mut message) = next.take() {
         let cut = judge.lock().unwrap()(&message);
         match cut {
             None => {}
+            Some(Cut::Misled) => message = Message::new(b'B', ABSENT_STATEMENT),
             Some(Cut::Before) => break,
             Some(Cut::Refused(sqlstate)) => {
                 if let Some((_, to_client)) = &mut answers {
