@@ -34,7 +34,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
 /// Times in UTC, 5 s of patience for locks, and the server's half of the keepalive.
-const SET_UP: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+const SET_UP: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
     set_config('TimeZone', 'UTC', false), set_config('lock_timeout', '5s', false), \
     set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false), \
     set_config('tcp_keepalives_count', '3', false)";
@@ -133,7 +133,8 @@ impl Way {
                     pooler::Other::open(config, connector.clone())
                 );
                 let database = database?;
-                if other.shares_with(&database.client).await {
+                let (first, connector) = (&database.client, connector.clone());
+                if other.tells_of_lending(first, config, connector).await {
                     return Err(DatabaseError::Pooler {
                         place: place(config),
                     });
@@ -199,10 +200,13 @@ async fn set_up(client: &Client) -> Result<(i32, String), tokio_postgres::Error>
     {
         return Err(error);
     }
-    let (number, version) = rows.first().map_or((0, ""), |row| (row.get(0), row.get(1)));
+    let (number, version): (&str, &str) = match rows.first() {
+        Some(row) => (row.try_get(0)?, row.try_get(1)?),
+        None => ("", ""),
+    };
     // Packagers add their own number in brackets.
     let version = version.split_whitespace().next().unwrap_or_default();
-    Ok((number, version.to_owned()))
+    Ok((number.parse().unwrap_or_default(), version.to_owned()))
 }
 
 /// How long a server that is away is waited for.

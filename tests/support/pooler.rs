@@ -1,4 +1,4 @@
-//! A stand-in for a pooler that lends sessions of the server by the transaction, as PgBouncer does with `pool_mode = transaction`:
+//! A stand-in for a pooler that lends sessions of the server by the transaction, as `PgBouncer` does with `pool_mode = transaction`:
 //! the session that was used last is lent first. Knows no promise.
 
 use std::path::{Path, PathBuf};

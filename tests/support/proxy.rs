@@ -34,6 +34,9 @@ const ABSENT_STATEMENT: &[u8] = b"\0absent\0\0\0\0\0\0\0";
 /// Looks at every message of every client, and may cut its connection.
 type Judge = Box<dyn FnMut(&Message) -> Option<Cut> + Send>;
 
+/// Changes a message of the server's.
+type Edit = fn(&mut Message);
+
 /// A socket of its own in front of a server's.
 pub(crate) struct Proxy {
     dir: TempDir,
@@ -46,6 +49,15 @@ impl Proxy {
         server: &Path,
         judge: impl FnMut(&Message) -> Option<Cut> + Send + 'static,
     ) -> Self {
+        Self::editing(server, judge, |_| {})
+    }
+
+    /// As [`Self::to`], with a hand in what the server answers.
+    pub(crate) fn editing(
+        server: &Path,
+        judge: impl FnMut(&Message) -> Option<Cut> + Send + 'static,
+        edit: Edit,
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("cut-").tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(".s.PGSQL.5432")).unwrap();
         let server = server.join(".s.PGSQL.5432");
@@ -54,7 +66,7 @@ impl Proxy {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(client, server.clone(), Arc::clone(&judge)));
+                connections.spawn(serve(client, server.clone(), Arc::clone(&judge), edit));
             }
         });
         Self { dir, serving }
@@ -86,7 +98,7 @@ struct Shared {
     settled: Notify,
 }
 
-async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>) {
+async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>, edit: Edit) {
     let (mut from_client, mut to_client) = client.into_split();
     let mut first = Message::first(&mut from_client).await;
     if first.as_ref().is_some_and(Message::asks_for_tls) {
@@ -130,6 +142,7 @@ async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>) {
                 from_server,
                 to_client,
                 Arc::clone(&shared),
+                edit,
             )));
         }
         if cut == Some(Cut::After) {
@@ -147,8 +160,14 @@ async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>) {
 }
 
 /// Passes the server's messages on until it closes.
-async fn answer(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, shared: Arc<Shared>) {
-    while let Some(message) = Message::read(&mut server).await {
+async fn answer(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    shared: Arc<Shared>,
+    edit: Edit,
+) {
+    while let Some(mut message) = Message::read(&mut server).await {
+        edit(&mut message);
         match message.kind {
             // The Sync that was sent right behind a COPY is passed over when it begins.
             b'Z' | b'G' => shared.owed.fetch_sub(1, Ordering::SeqCst),

@@ -163,10 +163,8 @@ struct Account(Option<(Uid, Gid)>);
 impl Account {
     fn find() -> Self {
         let other = || {
-            let users = ["postgres", "nobody"].iter();
-            let user = users
-                .filter_map(|name| User::from_name(name).unwrap())
-                .next();
+            let mut users = ["postgres", "nobody"].iter();
+            let user = users.find_map(|name| User::from_name(name).unwrap());
             let user = user.expect("a user that the server can run as");
             (user.uid, user.gid)
         };
