@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-hits bench-limiter lint postgres
+SECONDS ?= 60
+.PHONY: help demo test bench bench-hits bench-limiter deny fuzz lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +20,19 @@ bench-limiter: ## measure the share of the allowed rate, in five minutes
 bench-hits: postgres ## count the hits of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
 	cargo bench --bench hits -- $(ROWS)
 
+fuzz: ## feed every reader with made-up bytes, a minute each (SECONDS=60; needs cargo-fuzz)
+	@for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
+	done
+
 lint: ## format, clippy, documentation
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+deny: ## licences, sources and duplicates of what cursus stands on (needs cargo-deny)
+	cargo deny --offline check licenses bans sources
 
 postgres:
 	@sh scripts/ensure-postgres.sh

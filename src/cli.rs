@@ -46,7 +46,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) staging: Option<PathBuf>,
     /// The mirror's database: postgres://…, or `embedded`
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
     /// How log lines look on stderr
     #[arg(long, global = true, value_enum, default_value = "text")]

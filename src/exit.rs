@@ -119,7 +119,9 @@ pub fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,
-        LoadError::Older { .. } | LoadError::Budget { .. } => Exit::Refused,
+        LoadError::Older { .. } | LoadError::Budget { .. } | LoadError::Renamed { .. } => {
+            Exit::Refused
+        }
         LoadError::Mismatch(_) => Exit::Usage,
         _ => Exit::Failed,
     }

@@ -7,7 +7,7 @@ mod answered;
 mod clock;
 mod fan_out;
 pub(crate) mod ids;
-mod inspect;
+pub(crate) mod inspect;
 mod page;
 mod probe;
 mod question;

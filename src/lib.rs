@@ -25,6 +25,8 @@ pub mod simulate;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod progress;
 pub mod report;
 pub mod settings;

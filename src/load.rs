@@ -7,9 +7,10 @@ mod approval;
 mod before;
 mod books;
 mod bulk;
-mod cell;
+pub(crate) mod cell;
 mod counts;
 mod decode;
+mod drift;
 mod error;
 mod heal;
 mod known;
@@ -42,6 +43,7 @@ use crate::staging::{Approval, Run, RunId};
 pub use approval::{Held, held, held_keys};
 pub use books::{Loaded, LoadedResource, loaded};
 pub use counts::TableCounts;
+pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;
 pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
@@ -73,6 +75,8 @@ pub struct LoadedRun {
     pub failed: Vec<(Name, LoadError)>,
     /// Derived statements that failed.
     pub derives_failed: Vec<(Name, LoadError)>,
+    /// What has changed in the shape of the records.
+    pub drift: Vec<Drift>,
 }
 
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.

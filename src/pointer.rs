@@ -49,10 +49,16 @@ impl Pointer {
     pub fn find<'v>(&self, value: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
         self.0.iter().try_fold(value, |value, token| match value {
             serde_json::Value::Object(map) => map.get(token),
-            serde_json::Value::Array(list) => list.get(token.parse::<usize>().ok()?),
+            serde_json::Value::Array(list) => list.get(index(token)?),
             _ => None,
         })
     }
+}
+
+/// The array index that a token is. One has no sign and no needless zero, as RFC 6901 has it: `+0` and `00` are keys only.
+pub(crate) fn index(token: &str) -> Option<usize> {
+    let is_plain = token == "0" || token.starts_with(|digit: char| matches!(digit, '1'..='9'));
+    is_plain.then(|| token.parse().ok()).flatten()
 }
 
 fn unescape(token: &str) -> Result<String, InvalidPointer> {
@@ -101,6 +107,12 @@ mod tests {
         assert_eq!(
             Pointer::parse("/a~1b/~0/0").unwrap().tokens(),
             ["a/b", "~", "0"]
+        );
+        let list = serde_json::json!([7]);
+        let find = |pointer| Pointer::parse(pointer).unwrap().find(&list).is_some();
+        assert_eq!(
+            ["/0", "/+0", "/00", "/1", "/-"].map(find),
+            [true, false, false, false, false]
         );
         assert_eq!(Pointer::parse("a"), Err(InvalidPointer::NoSlash));
         assert_eq!(Pointer::parse("/a~2"), Err(InvalidPointer::BadEscape));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::forecast;
-use crate::load::TableCounts;
+use crate::load::{Drift, TableCounts};
 use crate::staging::{Mode, ResourceSummary, RunRecord};
 
 /// An error and its causes as one line: `a: b: c`.
@@ -49,6 +49,9 @@ pub struct RunReport {
     /// How far the forecast was off; none if the run ended before its time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<forecast::Outcome>,
+    /// What has changed in the shape of the records.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// Figures of the rate limits.
     pub rate: Map<String, Value>,
     /// What will go wrong, a sentence each.
@@ -97,6 +100,9 @@ pub struct LoadReport {
     pub runs: Vec<String>,
     /// Counts of all runs together, one a table.
     pub tables: Vec<TableCounts>,
+    /// What has changed in the shape of the records.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// What went wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,

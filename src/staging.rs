@@ -7,7 +7,7 @@
 mod approval;
 mod files;
 mod gc;
-mod journal;
+pub(crate) mod journal;
 mod manifest;
 mod page;
 mod run;

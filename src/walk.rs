@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::pointer::Pointer;
+use crate::pointer::{self, Pointer};
 
 /// A compiled set of pointers. Each has a slot, numbered in the order of [`Walker::add`].
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,41 @@ struct Node {
     /// Slots of values inside this one.
     below: Vec<usize>,
     children: Vec<(String, Node)>,
+    /// The slot that tells whether this value is there, and what can be in it; of values that pointers pass through.
+    marker: Option<usize>,
+}
+
+/// What a marker says of a value that is there, and of what can hold others.
+const THERE: &str = "";
+const OBJECT: &str = "{";
+const ARRAY: &str = "[";
+
+/// Where a pointer ends, and what it passes through: tells a key that is absent from one that is null.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    passed: Vec<usize>,
+    slot: usize,
+}
+
+impl Place {
+    /// Whether the record has such a value, if only a null.
+    pub(crate) fn is_there(&self, slots: &Slots<'_>) -> bool {
+        slots[self.slot].is_some()
+    }
+
+    /// Whether an object on the way lacks the key; a null on the way, or anything else, lacks nothing.
+    pub(crate) fn is_absent(&self, slots: &Slots<'_>) -> bool {
+        let mut is_in_object = false;
+        for passed in &self.passed {
+            match slots[*passed] {
+                None => return is_in_object,
+                Some(OBJECT) => is_in_object = true,
+                Some(ARRAY) => is_in_object = false,
+                Some(_) => return false,
+            }
+        }
+        is_in_object && slots[self.slot].is_none()
+    }
 }
 
 impl Node {
@@ -36,6 +71,21 @@ impl Node {
         };
         let (_, child) = self.children.iter().find(|(key, _)| key == first)?;
         child.slot_of(rest)
+    }
+
+    /// The marker of the node at these tokens; `next` becomes one if it has none.
+    fn mark(&mut self, tokens: &[String], next: usize) -> usize {
+        let Some((first, rest)) = tokens.split_first() else {
+            return *self.marker.get_or_insert(next);
+        };
+        let Some((_, child)) = self.children.iter_mut().find(|(key, _)| key == first) else {
+            return next;
+        };
+        let marker = child.mark(rest, next);
+        if marker == next {
+            self.below.push(next);
+        }
+        marker
     }
 }
 
@@ -65,6 +115,22 @@ impl Walker {
         node.wanted_by.push(self.slots);
         self.slots += 1;
         self.slots - 1
+    }
+
+    /// The place of a pointer that was added.
+    pub(crate) fn place(&mut self, pointer: &Pointer) -> Place {
+        let slot = self.add(pointer);
+        let mut passed = Vec::new();
+        for length in 0..pointer.tokens().len() {
+            let tokens = &pointer.tokens()[..length];
+            let next = self.slots;
+            let marker = self.root.mark(tokens, next);
+            if marker == next {
+                self.slots += 1;
+            }
+            passed.push(marker);
+        }
+        Place { passed, slot }
     }
 
     /// Walks a page: a JSON array of records. `each` gets every record's index and values.
@@ -124,6 +190,9 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if let Some(marker) = self.node.marker {
+            self.slots[marker] = Some(THERE);
+        }
         if self.node.wanted_by.is_empty() {
             return deserializer.deserialize_any(Inside {
                 node: self.node,
@@ -162,6 +231,9 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let children = &self.node.children;
+        if let Some(marker) = self.node.marker {
+            self.slots[marker] = Some(OBJECT);
+        }
         // Records of a page have their keys in the same order, so the next child is the best guess.
         let mut guess = 0;
         while let Some(found) = map.next_key_seed(Key { children, guess })? {
@@ -183,12 +255,15 @@ impl<'de> Visitor<'de> for Inside<'_, '_, 'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if let Some(marker) = self.node.marker {
+            self.slots[marker] = Some(ARRAY);
+        }
         for index in 0_usize.. {
             let child = self
                 .node
                 .children
                 .iter()
-                .find(|(key, _)| key.parse() == Ok(index));
+                .find(|(key, _)| pointer::index(key) == Some(index));
             let more = match child {
                 Some((_, node)) => list
                     .next_element_seed(Value {
@@ -306,6 +381,26 @@ mod tests {
                 }
             }).unwrap();
             prop_assert_eq!(seen, records.len());
+        }
+
+        #[test]
+        fn an_absent_key_is_told_from_a_null(records in prop::collection::vec(json(), 0..4), pointer in pointer()) {
+            let mut walker = Walker::default();
+            let place = walker.place(&pointer);
+            let text = serde_json::to_string(&records).unwrap();
+            walker.page(&text, |index, slots| {
+                let record = &records[usize::try_from(index).unwrap()];
+                // Where the first step that leads nowhere starts from.
+                let mut holder = record;
+                let ended = pointer.tokens().iter().find(|token| {
+                    let inner = Pointer::parse(&format!("/{token}")).unwrap().find(holder);
+                    holder = inner.unwrap_or(holder);
+                    inner.is_none()
+                });
+                let is_absent = ended.is_some() && holder.is_object();
+                assert_eq!(place.is_absent(slots), is_absent, "{pointer} in {text}");
+                assert_eq!(place.is_there(slots), ended.is_none());
+            }).unwrap();
         }
 
         #[test]

@@ -45,6 +45,9 @@ mod diff;
 /// Where rows come from.
 mod explain;
 
+/// The shape of the API's records.
+mod drift;
+
 /// Old runs that nobody needs any more.
 mod gc;
 
@@ -86,7 +89,12 @@ mod usage;
 
 /// What people read.
 mod commands;
+
+/// Reads while rows come, go and change.
 mod completeness;
 
 /// Deltas, their windows and their cursor.
 mod deltas;
+
+/// What it is made of.
+mod dependencies;

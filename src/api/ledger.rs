@@ -7,7 +7,7 @@
 //! when it is seen to jump, the key holds still for one window too, and what seems to lie in the future counts as
 //! sent now.
 
-mod format;
+pub(crate) mod format;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;

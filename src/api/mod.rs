@@ -4,11 +4,11 @@
 //! `request` → `limiter` (whose turn; `log`, `ledger`, `windows`) → `token` → `connect` →
 //! `answer` (judged, `body` kept) → `retry`.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
 mod connect;
 mod error;
-mod ledger;
+pub(crate) mod ledger;
 mod limiter;
 mod log;
 mod request;

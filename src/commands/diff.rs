@@ -274,7 +274,7 @@ async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
         .await
         .map_err(DatabaseError::from)?;
     if has_books(database).await? {
-        for book in ["load", "quarantine", "prune_candidate", "drift"] {
+        for book in ["load", "quarantine", "prune_candidate", "drift", "shape"] {
             let statement = format!("DELETE FROM pipeline.{book} WHERE schema_name = $1");
             client
                 .execute(&statement, &[&schema])

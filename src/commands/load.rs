@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts, pending,
+    Drift, LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts,
+    pending,
 };
 use crate::name::Name;
 use crate::plan;
@@ -34,6 +35,8 @@ pub(super) struct Outcome {
     pub(super) exit: Exit,
     pub(super) runs: Vec<String>,
     pub(super) errors: Vec<String>,
+    /// What has changed in the shape of the records.
+    pub(super) drift: Vec<Drift>,
     /// Resources whose last load failed.
     pub(super) failed: BTreeSet<Name>,
     /// What the guard holds and what does not fit, run by run, and the exit code that it means.
@@ -128,6 +131,7 @@ pub(super) async fn run(
         runs: outcome.runs,
         tables: sums,
         errors: outcome.errors,
+        drift: outcome.drift,
     };
     if global.json {
         super::print_json(&report);
@@ -141,6 +145,9 @@ pub(super) async fn run(
             ""
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
+    }
+    for drift in &report.drift {
+        super::eprint_line(&format!("drift: {drift}"));
     }
     for error in &report.errors {
         super::eprint_line(&format!("error: {error}"));
@@ -202,6 +209,7 @@ pub(super) async fn load_waiting(
         exit: Exit::Done,
         runs: Vec::new(),
         errors: Vec::new(),
+        drift: Vec::new(),
         failed: BTreeSet::new(),
         held: (Exit::Done, Vec::new()),
     };
@@ -350,6 +358,7 @@ fn older(run: &Run, resource: &Name, newest: &LoadedResource) -> LoadError {
 
 impl Outcome {
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
+        self.drift.extend(loaded.drift.iter().cloned());
         if !loaded.tables.is_empty() {
             self.runs.push(run.id().to_string());
         }

@@ -44,6 +44,9 @@ pub(super) async fn extract_and_load(
     let loaded = match loaded {
         Ok(outcome) => {
             report.errors.extend(outcome.errors);
+            let told = outcome.drift.iter().map(|drift| format!("drift: {drift}"));
+            report.warnings.extend(told);
+            report.drift = outcome.drift;
             outcome.exit
         }
         Err(failure) => {

@@ -10,7 +10,7 @@ use super::slices::Filter;
 
 /// What is known of a page from its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PageFacts {
+pub(crate) struct PageFacts {
     /// Records.
     pub(super) rows: u64,
     /// Ids of the records that have one, in their order.
@@ -23,7 +23,7 @@ pub(super) struct PageFacts {
 
 /// Reads page facts from bodies of one resource.
 #[derive(Clone, Debug)]
-pub(super) struct Inspector {
+pub(crate) struct Inspector {
     walker: Walker,
     id: usize,
     window: Option<(usize, Timestamp)>,
@@ -33,7 +33,7 @@ pub(super) struct Inspector {
 impl Inspector {
     /// For pages of `resource`; in a window, records must not be older than its start, and with a filter of no other
     /// ids.
-    pub(super) fn new(
+    pub(crate) fn new(
         resource: &Resource,
         window_start: Option<Timestamp>,
         filter: Option<&Filter>,
@@ -54,7 +54,7 @@ impl Inspector {
     }
 
     /// The facts of a body, or why it is no page; never quotes the body.
-    pub(super) fn inspect(&self, body: &[u8]) -> Result<PageFacts, String> {
+    pub(crate) fn inspect(&self, body: &[u8]) -> Result<PageFacts, String> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err("the body is empty".to_owned());
         }

@@ -22,7 +22,7 @@ pub(super) struct Slice {
 
 /// A filter by ids that every record of an answer must pass.
 #[derive(Clone, Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// Such as `filter[user_id]`.
     pub(super) parameter: String,
     /// Its field, such as `user_id`.

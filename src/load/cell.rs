@@ -6,13 +6,13 @@ use postgres_types::Type;
 
 mod document;
 mod json;
-mod time;
+pub(crate) mod time;
 
 pub(super) use document::is_same_document;
 
 /// The types of columns that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CellType {
+pub(crate) enum CellType {
     Bool,
     Int2,
     Int4,
@@ -31,11 +31,11 @@ pub(super) enum CellType {
 
 /// Why a value does not fit its column; a sentence without the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Misfit(pub(super) String);
+pub(crate) struct Misfit(pub(super) String);
 
 impl CellType {
     /// The loader's type for a PostgreSQL type; `None` where there is none yet.
-    pub(super) fn of(kind: &Type) -> Option<Self> {
+    pub(crate) fn of(kind: &Type) -> Option<Self> {
         Some(match *kind {
             Type::BOOL => Self::Bool,
             Type::INT2 => Self::Int2,
@@ -69,7 +69,7 @@ impl CellType {
          timestamptz, timestamp, date, jsonb, json, text[], bigint[]";
 
     /// Appends a COPY field: length, then bytes; NULL for JSON null and for a value that is not there.
-    pub(super) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    pub(crate) fn encode(self, raw: Option<&str>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         let Some(raw) = raw.filter(|raw| *raw != "null") else {
             out.extend_from_slice(&(-1_i32).to_be_bytes());
             return Ok(());

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::staging::{PageEntry, StagedResource, StagingError};
 use crate::template::Values;
 
+use super::drift::{Absent, Shape};
 use super::known::{Compared, Known};
 use super::mapping::Mapping;
 use super::pages::{Page, Pages};
@@ -62,6 +63,8 @@ pub(super) struct Decoded {
     pub(super) pages: Vec<(u64, String)>,
     /// For each table.
     pub(super) tables: Vec<TableSeen>,
+    /// What a sample of the records looked like.
+    pub(super) shape: Shape,
 }
 
 /// What was seen of one table.
@@ -104,6 +107,8 @@ pub(super) enum Stopped {
     Incomparable,
     /// Nobody takes the chunks any more.
     Abandoned,
+    /// No record has these mapped keys; and the first page.
+    Renamed(Vec<String>, String),
     /// There is no thread to be had.
     Thread,
 }
@@ -126,6 +131,9 @@ pub(super) struct Decoder {
     walker: Walker,
     tables: Vec<TableDecoder>,
     chunks: mpsc::Sender<Chunk>,
+    /// Keys of the records themselves.
+    absent: Absent,
+    shape: Shape,
 }
 
 impl Decoder {
@@ -138,15 +146,18 @@ impl Decoder {
         mut known: Option<Known>,
     ) -> Self {
         let mut walker = Walker::default();
+        let mut absent = Absent::default();
         let tables = mappings
             .iter()
-            .map(|mapping| TableDecoder::new(mapping, &mut walker, known.take()))
+            .map(|mapping| TableDecoder::new(mapping, &mut walker, &mut absent, known.take()))
             .collect();
         Self {
             scope: scope.clone(),
             walker,
             tables,
             chunks,
+            absent,
+            shape: Shape::default(),
         }
     }
 
@@ -200,6 +211,16 @@ impl Decoder {
             Ok(()) | Err(Stopped::Abandoned) => {}
             Err(stopped) => return Err(stopped),
         }
+        if chosen.is_none() {
+            let tables = self.tables.iter().flat_map(TableDecoder::gone_keys);
+            let gone: BTreeSet<&str> = self.absent.gone().chain(tables).collect();
+            if !gone.is_empty() {
+                let gone = gone.into_iter().map(str::to_owned).collect();
+                let first = pages.into_iter().next();
+                let file = first.map(|(_, file)| file).unwrap_or_default();
+                return Err(Stopped::Renamed(gone, file));
+            }
+        }
         let mut seen = Vec::new();
         for (number, table) in self.tables.into_iter().enumerate() {
             match table.finish(number, &self.chunks) {
@@ -211,6 +232,7 @@ impl Decoder {
         Ok(Decoded {
             pages,
             tables: seen,
+            shape: self.shape,
         })
     }
 
@@ -222,7 +244,11 @@ impl Decoder {
         first: u64,
         wanted: Option<&BTreeSet<u64>>,
     ) -> Result<u64, Problem> {
+        if wanted.is_none() {
+            self.shape.sample(text, file);
+        }
         let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
+        let absent = &mut self.absent;
         let mut count = 0;
         let mut ended = None;
         walker
@@ -231,6 +257,7 @@ impl Decoder {
                 if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
                     return;
                 }
+                absent.see(slots);
                 for (number, table) in tables.iter_mut().enumerate() {
                     let place = Place {
                         file,

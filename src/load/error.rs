@@ -68,6 +68,19 @@ pub enum LoadError {
         /// The newest loaded run.
         newest: String,
     },
+    /// The API does not send what is mapped.
+    #[error(
+        "no record has {}: the API has renamed or dropped it, and NULLs would overwrite good data, so nothing of the \
+         resource was loaded; map the column to its new key in pipeline.toml, or to `false`, and load again (first page: \
+         {file})",
+        .keys.join(", ")
+    )]
+    Renamed {
+        /// The pointers.
+        keys: Vec<String>,
+        /// The first page.
+        file: String,
+    },
     /// More rows do not fit than may wait.
     #[error(
         "{unfit} of {read} rows of {table} do not fit, more than may wait in quarantine ({allowed}), so nothing of it was loaded; \

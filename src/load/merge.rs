@@ -15,6 +15,7 @@ use super::books::{self, Books};
 use super::bulk;
 use super::counts::TableCounts;
 use super::decode::{Decoded, RowState, TableSeen, Unfit};
+use super::drift::Shape;
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
@@ -23,6 +24,7 @@ use super::stage::{self, Reading};
 
 /// A resource whose rows are merged, on its way to the deletes and the books.
 pub(super) struct Merged {
+    pub(super) shape: Shape,
     pub(super) manifest: Manifest,
     pub(super) tables: Vec<MergedTable>,
 }
@@ -122,7 +124,11 @@ pub(super) async fn merge(
             mapping,
         });
     }
-    Ok(Merged { manifest, tables })
+    Ok(Merged {
+        shape: decoded.shape,
+        manifest,
+        tables,
+    })
 }
 
 pub(super) struct Table<'a> {

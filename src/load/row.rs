@@ -12,6 +12,7 @@ use crate::walk::{Slots, Walker};
 
 use super::cell::{CellType, Misfit};
 use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
+use super::drift::Absent;
 use super::known::{Known, Verdict};
 use super::mapping::Mapping;
 
@@ -61,6 +62,8 @@ struct Condition {
 struct Explode {
     slot: usize,
     walker: Walker,
+    /// Keys of the elements.
+    absent: Absent,
 }
 
 /// Whether keys come strictly ascending or descending: then none repeats, and no dedupe is needed.
@@ -107,8 +110,16 @@ pub(super) enum Ended {
 
 impl TableDecoder {
     /// With `known`, rows that are there already are left out.
-    pub(super) fn new(mapping: &Mapping, root: &mut Walker, known: Option<Known>) -> Self {
+    /// Keys of the records that are mapped go to `absent`.
+    pub(super) fn new(
+        mapping: &Mapping,
+        root: &mut Walker,
+        absent: &mut Absent,
+        known: Option<Known>,
+    ) -> Self {
         let mut element = Walker::default();
+        let mut absent_in_element = Absent::default();
+        watch(mapping, root, absent, &mut element, &mut absent_in_element);
         let exploded = mapping.table.rows.as_ref();
         let conditions = mapping
             .table
@@ -161,6 +172,7 @@ impl TableDecoder {
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
                 walker: element,
+                absent: absent_in_element,
             }),
             data: Vec::with_capacity(CHUNK * 5 / 4),
             unfit: Vec::new(),
@@ -168,6 +180,13 @@ impl TableDecoder {
             known,
             seen: TableSeen::default(),
         }
+    }
+
+    /// Mapped keys that no element has.
+    pub(super) fn gone_keys(&self) -> impl Iterator<Item = &str> {
+        self.explode
+            .iter()
+            .flat_map(|explode| explode.absent.gone())
     }
 
     pub(super) fn fill_constants(&mut self, values: &Values) {
@@ -192,8 +211,8 @@ impl TableDecoder {
         place: &Place<'_>,
         chunks: &mpsc::Sender<Chunk>,
     ) -> Result<(), Ended> {
-        if let Some(explode) = self.explode.take() {
-            self.elements(&explode, slots, place);
+        if let Some(mut explode) = self.explode.take() {
+            self.elements(&mut explode, slots, place);
             self.explode = Some(explode);
         } else {
             self.row(slots, slots, place)?;
@@ -204,12 +223,14 @@ impl TableDecoder {
         Ok(())
     }
 
-    fn elements(&mut self, explode: &Explode, slots: &Slots<'_>, place: &Place<'_>) {
+    fn elements(&mut self, explode: &mut Explode, slots: &Slots<'_>, place: &Place<'_>) {
         let list = slots[explode.slot].unwrap_or("absent");
         if list == "null" {
             return;
         }
+        let absent = &mut explode.absent;
         let walked = explode.walker.page(list, |index, element| {
+            absent.see(element);
             let place = Place {
                 element: Some(index),
                 position: place.position | (position(0, index)),
@@ -408,6 +429,42 @@ impl TableDecoder {
             unfit: std::mem::take(&mut self.unfit),
         };
         chunks.blocking_send(chunk).map_err(|_| Ended::Abandoned)
+    }
+}
+
+/// Watches every key that the mapping needs.
+fn watch(
+    mapping: &Mapping,
+    root: &mut Walker,
+    absent: &mut Absent,
+    element: &mut Walker,
+    absent_in_element: &mut Absent,
+) {
+    let table = &mapping.table;
+    let sources = mapping.columns.iter().map(|column| &column.source);
+    for source in sources {
+        match source {
+            Source::Record(pointer) if table.rows.is_some() => {
+                let shown = format!("{pointer} ({})", table.name);
+                absent_in_element.watch(element.place(pointer), shown);
+            }
+            Source::Record(pointer) | Source::Parent(pointer) => {
+                absent.watch(root.place(pointer), pointer.to_string());
+            }
+            Source::Constant(_) | Source::Elsewhere => {}
+        }
+    }
+    for condition in &table.conditions {
+        let pointer = &condition.pointer;
+        if table.rows.is_some() {
+            let shown = format!("{pointer} ({})", table.name);
+            absent_in_element.watch(element.place(pointer), shown);
+        } else {
+            absent.watch(root.place(pointer), pointer.to_string());
+        }
+    }
+    if let Some(rows) = &table.rows {
+        absent.watch(root.place(rows), rows.to_string());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::staging::Run;
 use super::before::Before;
 use super::books::{self, Books};
 use super::counts::TableCounts;
+use super::drift::{self, Drift, DriftKind};
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
@@ -81,6 +82,7 @@ impl<'l> RunLoad<'l> {
                 tables: Vec::new(),
                 failed: Vec::new(),
                 derives_failed: Vec::new(),
+                drift: Vec::new(),
             },
         }
     }
@@ -214,6 +216,8 @@ impl<'l> RunLoad<'l> {
         };
         match merged {
             Ok(merged) => {
+                let drifts = drift::note(transaction, books, &merged.shape).await?;
+                self.loaded.drift.extend(drifts);
                 for table in &merged.tables {
                     let name = &table.mapping.table.name;
                     if table.counts.inserted > 0 {
@@ -223,6 +227,17 @@ impl<'l> RunLoad<'l> {
                 self.merged.insert(name.clone(), merged);
             }
             Err(error) => {
+                if let LoadError::Renamed { keys, file } = &error {
+                    let gone = |key: &String| Drift {
+                        resource: name.clone(),
+                        path: key.clone(),
+                        kind: DriftKind::Gone,
+                        first_file: file.clone(),
+                    };
+                    let drifts: Vec<Drift> = keys.iter().map(gone).collect();
+                    drift::write(transaction, books, &drifts).await?;
+                    self.loaded.drift.extend(drifts);
+                }
                 self.loaded.failed.push((name.clone(), error));
                 self.unloaded.insert(name.clone());
                 self.unloaded = dependents(self.mappings, std::mem::take(&mut self.unloaded));

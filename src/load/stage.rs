@@ -191,6 +191,7 @@ async fn finish(
     match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => Ok(decoded),
         Err(Stopped::Staging(error)) => Err(error.into()),
+        Err(Stopped::Renamed(keys, file)) => Err(LoadError::Renamed { keys, file }),
         // Nothing was compared, and every chunk was taken.
         Err(Stopped::Incomparable | Stopped::Abandoned | Stopped::Thread) => Err(LoadError::Thread),
     }
@@ -355,6 +356,7 @@ async fn compare(
     let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => decoded,
         Err(Stopped::Staging(error)) => return Err(error.into()),
+        Err(Stopped::Renamed(keys, file)) => return Err(LoadError::Renamed { keys, file }),
         Err(Stopped::Incomparable) => return Ok(None),
         Err(Stopped::Abandoned | Stopped::Thread) => return Err(LoadError::Thread),
     };

@@ -38,7 +38,10 @@ async fn migrating_twice_changes_nothing_and_a_scratch_schema_is_one_call() {
     let second = migrate(&mut client, "public", None).await.unwrap();
     assert!(second.applied.is_empty());
     let scratch = migrate(&mut client, "a \"scratch\"", None).await.unwrap();
-    assert_eq!(scratch.applied.len(), first.applied.len() - 1);
+    assert_eq!(
+        scratch.applied.len(),
+        first.applied.len() - SHIPPED_BOOKS.files().count()
+    );
 
     let bare = |mut shape: TableShape, schema: &str| {
         assert_eq!(shape.schema, schema);

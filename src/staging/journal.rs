@@ -61,7 +61,11 @@ fn is_one(attempts: &u32) -> bool {
 
 /// Reads a journal. A last line without its line end was being written when the power went: it is left out.
 pub(super) fn read(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
-    let bytes = files::read(path)?.unwrap_or_default();
+    parse(path, &files::read(path)?.unwrap_or_default())
+}
+
+/// Reads the bytes of the journal at `path`.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, StagingError> {
     let whole = bytes
         .iter()
         .rposition(|byte| *byte == b'\n')

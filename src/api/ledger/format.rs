@@ -38,7 +38,7 @@ pub(super) fn encode(log: &Log) -> Vec<u8> {
 }
 
 /// Bytes after the checksum are the rest of a longer, older state.
-pub(super) fn decode(bytes: &[u8]) -> Option<Log> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Log> {
     let (told, rest) = match bytes.strip_prefix(MAGIC) {
         Some(rest) => {
             let (second, rest) = rest.split_first_chunk::<8>()?;

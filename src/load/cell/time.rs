@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil};
 const EPOCH_SECONDS: i64 = 946_684_800;
 
 /// Microseconds since 2000 of an RFC 3339 timestamp.
-pub(super) fn micros(text: &str) -> Result<i64, String> {
+pub(crate) fn micros(text: &str) -> Result<i64, String> {
     if let Some(micros) = quick(text.as_bytes()) {
         return Ok(micros);
     }
@@ -25,7 +25,7 @@ pub(super) fn micros(text: &str) -> Result<i64, String> {
 }
 
 /// Microseconds since 2000 of a timestamp in UTC or without a zone.
-pub(super) fn local_micros(text: &str) -> Result<i64, String> {
+pub(crate) fn local_micros(text: &str) -> Result<i64, String> {
     if let Ok(time) = micros(text) {
         return Ok(time);
     }
@@ -39,7 +39,7 @@ pub(super) fn local_micros(text: &str) -> Result<i64, String> {
 }
 
 /// Days since 2000 of a date.
-pub(super) fn days(text: &str) -> Result<i32, String> {
+pub(crate) fn days(text: &str) -> Result<i32, String> {
     let date: Date = (text.len() == 10)
         .then(|| text.parse().ok())
         .flatten()

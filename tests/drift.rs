@@ -1,0 +1,173 @@
+//! When the API changes the shape of its records, it is told, and good data are not overwritten with nothing.
+
+use serde_json::{Value, json};
+
+use crate::support::Workdir;
+use crate::support::boxes::{
+    PIPELINE, boxes, content, delta, directory, full, stage, things, workdir,
+};
+
+const DRIFT: &str = "SELECT concat_ws(' ', run_id, resource, path, kind, first_file) FROM pipeline.drift ORDER BY 1";
+
+/// The records as an API would send them that has changed its mind.
+fn changed(records: &[String], change: impl Fn(&mut Value)) -> Vec<String> {
+    let change = |record: &String| {
+        let mut record = serde_json::from_str(record).unwrap();
+        change(&mut record);
+        record.to_string()
+    };
+    records.iter().map(change).collect()
+}
+
+/// Calls a key by another name.
+fn rename(object: &mut Value, from: &str, to: &str) {
+    let object = object.as_object_mut().unwrap();
+    let value = object.remove(from).unwrap();
+    object.insert(to.to_owned(), value);
+}
+
+/// A mirror of boxes, thirty things and their parts.
+async fn loaded() -> Workdir {
+    let workdir = workdir().await;
+    let reads = [
+        full("boxes", boxes(1..=3)),
+        full("things", things(1..=30)),
+        full("notes", Vec::new()),
+    ];
+    stage(&workdir, &reads);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(
+        report.get("drift"),
+        None,
+        "the first load knows no other shape"
+    );
+    workdir
+}
+
+#[tokio::test]
+async fn what_is_new_gone_or_of_another_type_is_told_and_noted_once() {
+    let workdir = loaded().await;
+    let other = changed(&things(1..=30), |thing| {
+        thing["colour"] = json!(["red", "green"]);
+        thing["document"]["\u{1b}[2Jnew"] = json!(1);
+        rename(thing, "kind", "sort");
+        rename(thing, "sort", "kind");
+        thing["price"] = json!({"net": 1});
+    });
+    // Nothing is mapped to `a`, which is in the document only.
+    let other = changed(&other, |thing| {
+        thing["document"].as_object_mut().unwrap().remove("a");
+    });
+    let run = stage(&workdir, &[full("things", other.clone())]);
+    let loaded = workdir.cursus(["load"]).await.exits(0);
+    let first = "things/page-00001.json.gz";
+    let told = [
+        format!("drift: things: /colour has values of another type ({first})"),
+        format!("drift: things: /document/\\u{{1b}}[2Jnew is new in its records ({first})"),
+        format!("drift: things: /price is new in its records ({first})"),
+        format!("drift: things: /document/a is gone from its records ({first})"),
+    ];
+    assert_eq!(
+        loaded
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("drift"))
+            .collect::<Vec<_>>(),
+        told
+    );
+    let noted = [
+        format!("{run} things /colour type {first}"),
+        format!("{run} things /document/\u{1b}[2Jnew new {first}"),
+        format!("{run} things /document/a gone {first}"),
+        format!("{run} things /price new {first}"),
+    ];
+    assert_eq!(workdir.column(DRIFT).await, noted);
+    stage(&workdir, &[full("things", other)]);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report.get("drift"), None, "it is told once");
+    assert_eq!(workdir.column(DRIFT).await, noted);
+}
+
+#[tokio::test]
+async fn a_mapped_key_that_no_record_has_stops_its_resource_before_nulls_overwrite_data() {
+    let workdir = loaded().await;
+    let before = content(&workdir, "public").await;
+    let renamed = |records: &[String]| {
+        changed(records, |thing| {
+            rename(thing, "weight", "mass");
+            rename(&mut thing["parts"][0], "size", "length");
+        })
+    };
+    let reads = [
+        full("boxes", boxes(1..=4)),
+        full("things", renamed(&things(1..=30))),
+    ];
+    let run = stage(&workdir, &reads);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(4)
+        .says("things: no record has /size (parts), /weight: the API has renamed or dropped it");
+    let first = "things/page-00001.json.gz";
+    assert_eq!(
+        workdir.column(DRIFT).await,
+        [
+            format!("{run} things /size (parts) gone {first}"),
+            format!("{run} things /weight gone {first}")
+        ]
+    );
+    let mut now = content(&workdir, "public").await;
+    assert_eq!(now["boxes"].len(), 4, "other resources load");
+    assert_eq!(now.remove("things"), before.get("things").cloned());
+    assert_eq!(now.remove("parts"), before.get("parts").cloned());
+    assert_eq!(now["quarantine"], Vec::<String>::new());
+
+    // With the new keys in the mapping, the staged run loads, and the mirror has all that it had.
+    let mapped = PIPELINE
+        .replace(
+            "after = [\"boxes\"]",
+            "after = [\"boxes\"]\n[table.columns]\nweight = \"/mass\"",
+        )
+        .replace(
+            "thing_id = \"../id\"",
+            "thing_id = \"../id\"\nsize = \"/length\"",
+        );
+    workdir.write("pipeline.toml", mapped);
+    workdir.cursus(["load"]).await.exits(0);
+    let now = content(&workdir, "public").await;
+    assert_eq!(now["things"], before["things"]);
+    assert_eq!(now["parts"], before["parts"]);
+    assert!(directory(&workdir, &run).is_dir());
+}
+
+#[tokio::test]
+async fn nulls_few_records_and_one_that_has_the_key_are_no_drift() {
+    let workdir = loaded().await;
+    let lacking = |thing: &mut Value| {
+        thing.as_object_mut().unwrap().remove("weight");
+    };
+    // Fewer than twenty lack it; then all of a page but one; then its parent is null.
+    stage(
+        &workdir,
+        &[delta("things", changed(&things(1..=19), lacking))],
+    );
+    let most = changed(&things(1..=30), |thing| {
+        if thing["id"] != 3 {
+            lacking(thing);
+        }
+    });
+    stage(&workdir, &[full("things", most)]);
+    let nulls = changed(&things(1..=30), |thing| {
+        thing["weight"] = Value::Null;
+        thing["document"] = Value::Null;
+    });
+    stage(&workdir, &[delta("things", nulls)]);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report.get("drift"), None, "{report:#}");
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM things WHERE weight IS NULL")
+            .await,
+        30
+    );
+}
