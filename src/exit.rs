@@ -86,7 +86,7 @@ macro_rules! failure_from {
 failure_from! {
     ConfigError => |_| Exit::Usage;
     StagingError => staging_exit;
-    DatabaseError => |error| if matches!(error, DatabaseError::Url) { Exit::Usage } else { Exit::Failed };
+    DatabaseError => database_exit;
     MigrateError => |_| Exit::Failed;
     LoadError => load_exit;
     ReplayError => replay_exit;
@@ -100,6 +100,17 @@ fn staging_exit(error: &StagingError) -> Exit {
         StagingError::Locked { .. } => Exit::Locked,
         StagingError::NoRun(_) => Exit::Usage,
         StagingError::Io { .. } | StagingError::Broken { .. } => Exit::Failed,
+    }
+}
+
+/// Only a change of the configuration helps against some.
+fn database_exit(error: &DatabaseError) -> Exit {
+    match error {
+        DatabaseError::Url
+        | DatabaseError::SslMode
+        | DatabaseError::RootCertificate { .. }
+        | DatabaseError::Pooler { .. } => Exit::Usage,
+        _ => Exit::Failed,
     }
 }
 

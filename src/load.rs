@@ -144,6 +144,20 @@ impl<'c> Loader<'c> {
         resources: &[Name],
         runs: &[Run],
     ) -> Result<LoadedRun, LoadError> {
+        match self.load_in_one(run, resources, runs).await {
+            Err(error) if error.is_connection_lost() => {
+                Err(error.with_reason(self.database.last_words().await))
+            }
+            loaded => loaded,
+        }
+    }
+
+    async fn load_in_one(
+        &mut self,
+        run: &Run,
+        resources: &[Name],
+        runs: &[Run],
+    ) -> Result<LoadedRun, LoadError> {
         let Self {
             config,
             options,
@@ -163,10 +177,7 @@ impl<'c> Loader<'c> {
                 .await
                 .map_err(LoadError::at("roll back"))?;
         } else {
-            transaction
-                .commit()
-                .await
-                .map_err(LoadError::at("commit"))?;
+            transaction.commit().await.map_err(LoadError::at_commit)?;
         }
         Ok(loaded)
     }
@@ -211,10 +222,7 @@ impl Loader<'_> {
             runs,
         );
         let approved = load.approved(&mut transaction, as_of).await?;
-        transaction
-            .commit()
-            .await
-            .map_err(LoadError::at("commit"))?;
+        transaction.commit().await.map_err(LoadError::at_commit)?;
         Ok(Some(approved))
     }
 }
@@ -251,10 +259,7 @@ impl Loader<'_> {
             runs,
         );
         let retried = load.retried(&mut transaction, &entries, chosen).await?;
-        transaction
-            .commit()
-            .await
-            .map_err(LoadError::at("commit"))?;
+        transaction.commit().await.map_err(LoadError::at_commit)?;
         Ok(retried)
     }
 }

@@ -9,7 +9,7 @@ use crate::support::workdir::{NO_DATABASE, NOBODY};
 use crate::support::{Workdir, simulator, testing};
 
 /// Stands for every password in these tests.
-const PASSWORD: &str = "hunter2-is-secret";
+pub(crate) const PASSWORD: &str = "hunter2-is-secret";
 
 /// Runs a command that must end with `code`, and gives what it says went wrong. With `--json -vv` it must end in the same way,
 /// with one document that says the same; no secret may be told in either.

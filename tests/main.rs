@@ -75,6 +75,15 @@ mod limits;
 /// Whatever is wrong is told, and nothing is lost.
 mod bad_input;
 
+/// A database that goes away.
+mod cut_off;
+
+/// A database behind a pooler.
+mod pooler;
+
+/// Encryption and passwords on the way to the database.
+mod tls;
+
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
 

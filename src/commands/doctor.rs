@@ -148,17 +148,18 @@ async fn database(settings: &Settings) -> Check {
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![chain(failure.error.as_ref())];
     let schema = settings.config.database.schema.as_str();
-    let database = super::load::connect(settings, "cursus doctor")
+    let database = super::load::connect_to_write(settings, "cursus doctor")
         .await
         .map_err(said)?;
     let folder = settings.config.migrations();
     let pending = migrate::pending(&database.client, schema, folder.as_deref())
         .await
         .map_err(|error| vec![chain(&error)])?;
+    let server = format!("PostgreSQL {}", database.version());
     if !pending.is_empty() {
         return Ok(vec![
             format!(
-                "reachable; {} migrations wait (load and run apply them, or `cursus migrate`)",
+                "{server}; {} migrations wait (load and run apply them, or `cursus migrate`)",
                 pending.len()
             ),
             "tables are compared with pipeline.toml when they are there".to_owned(),
@@ -170,7 +171,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         Err(error) => return Err(vec![chain(&error)]),
     }
     let mut notes = vec![format!(
-        "every table of pipeline.toml fits the schema {schema}"
+        "{server}; every table of pipeline.toml fits the schema {schema}"
     )];
     let names = catalogue::table_names(&database.client, schema)
         .await

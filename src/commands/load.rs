@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
@@ -17,6 +17,9 @@ use crate::plan;
 use crate::report::{LoadReport, chain, sum_tables, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
+
+/// How often a connection is made that is lost before anything was loaded.
+const TRIES: u32 = 3;
 
 /// What to load, and how.
 pub(super) struct Choice {
@@ -87,6 +90,31 @@ pub(super) async fn connect(settings: &Settings, name: &str) -> Result<Database,
     Ok(Database::connect(&settings.database, name).await?)
 }
 
+/// Connects to the mirror, to write to it.
+pub(super) async fn connect_to_write(settings: &Settings, name: &str) -> Result<Database, Failure> {
+    Ok(Database::connect_to_write(&settings.database, name).await?)
+}
+
+/// Connects to the mirror and makes it ready to be loaded into. Nothing of a run is written by that, and a migration is whole or
+/// not there: where the connection is lost on the way it is made again.
+pub(super) async fn open<'c>(
+    settings: &'c Settings,
+    name: &str,
+    options: &Options,
+) -> Result<Loader<'c>, Failure> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let database = connect_to_write(settings, name).await?;
+        match Loader::open(&settings.config, database, options.clone()).await {
+            Err(error) if tries > 0 && error.is_connection_lost() => {
+                warn!("{}; connecting again", chain(&error));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(
     global: &Global,
@@ -155,8 +183,7 @@ pub(super) async fn pending_runs(
             settings.staging.root().display()
         )));
     }
-    let database = connect(settings, "cursus load").await?;
-    let mut loader = Loader::open(config, database, choice.options.clone()).await?;
+    let mut loader = open(settings, "cursus load", &choice.options).await?;
     let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &choice.select, sums).await?;
     let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{load, print, print_json, print_line};
 use crate::cli::{Global, PruneCommand};
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{Loader, Options, held, held_keys};
+use crate::load::{Options, held, held_keys};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{chain, grouped, table};
@@ -113,13 +113,12 @@ async fn approve(
     };
     let run = settings.staging.find(run)?;
     let runs = settings.staging.runs()?;
-    let database = load::connect(settings, "cursus prune approve").await?;
     let options = Options {
         schema,
         dry_run: false,
         allow_prune: false,
     };
-    let mut loader = Loader::open(config, database, options).await?;
+    let mut loader = load::open(settings, "cursus prune approve", &options).await?;
     let approved = loader.approve(&run, resource, &runs).await?;
     loader.close().await?;
     let is_held = approved.is_some();

@@ -25,7 +25,15 @@ pub(super) async fn run(
     settings: &Settings,
     command: &QuarantineCommand,
 ) -> Result<Exit, Failure> {
-    let database = load::connect(settings, "cursus quarantine").await?;
+    let name = "cursus quarantine";
+    let database = match command {
+        QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
+            load::connect(settings, name).await?
+        }
+        QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. } => {
+            load::connect_to_write(settings, name).await?
+        }
+    };
     let schema = settings.config.database.schema.as_str();
     let all = entries(&database.client, schema).await?;
     match command {

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure};
-use crate::load::Loader;
 use crate::name::Name;
 use crate::plan::{self, History};
 use crate::report::{RunReport, tables_table};
@@ -72,8 +71,8 @@ pub(super) struct Before {
 
 async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let config = &settings.config;
-    let database = super::load::connect(settings, "cursus run").await?;
-    let loader = Loader::open(config, database, super::load::Choice::all(settings).options).await?;
+    let options = super::load::Choice::all(settings).options;
+    let loader = super::load::open(settings, "cursus run", &options).await?;
     let loaded = loader.loaded().await?;
     loader.close().await?;
     let runs = settings.staging.runs()?;

@@ -7,7 +7,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::config::Host;
 
 use crate::cli::{Global, SqlArgs};
-use crate::database::{Database, DatabaseError, Quoted, Target};
+use crate::database::{Database, DatabaseError, Quoted, Target, for_libpq};
 use crate::exit::{Exit, Failure};
 use crate::report::table;
 use crate::settings::Settings;
@@ -43,17 +43,15 @@ pub(super) async fn run(
 }
 
 /// The query is the user's own, and so are its errors: the server's message is shown here, and only here.
-fn refused(error: &tokio_postgres::Error) -> Failure {
-    let said = error.as_db_error().map_or_else(
-        || error.to_string(),
-        |error| {
-            let hint = error
-                .hint()
-                .map_or_else(String::new, |hint| format!(" ({hint})"));
-            format!("{}{hint}", error.message())
-        },
-    );
-    Failure::new(Exit::Failed, format!("the query was refused: {said}"))
+fn refused(error: tokio_postgres::Error) -> Failure {
+    let Some(said) = error.as_db_error() else {
+        return DatabaseError::from(error).into();
+    };
+    let hint = said
+        .hint()
+        .map_or_else(String::new, |hint| format!(" ({hint})"));
+    let said = format!("the query was refused: {}{hint}", said.message());
+    Failure::new(Exit::Failed, said)
 }
 
 /// Header and rows of a query's last result.
@@ -61,11 +59,7 @@ pub(super) async fn ask(
     database: &Database,
     query: &str,
 ) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
-    let messages = database
-        .client
-        .simple_query(query)
-        .await
-        .map_err(|error| refused(&error))?;
+    let messages = database.client.simple_query(query).await.map_err(refused)?;
     let mut header = Vec::new();
     let mut rows = Vec::new();
     for message in messages {
@@ -156,7 +150,7 @@ async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
             &[],
         )
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(refused)?;
     super::print_line(row.get(0));
     Ok(Exit::Done)
 }
@@ -175,11 +169,9 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
         None => {
             let mut psql = tokio::process::Command::new("psql");
             if let Target::Url(url) = &settings.database {
-                let config: tokio_postgres::Config = url
-                    .expose_secret()
-                    .parse()
-                    .map_err(|_| DatabaseError::Url)?;
+                let (config, encryption) = for_libpq(url.expose_secret())?;
                 connection_environment(&mut psql, &config);
+                psql.envs(encryption);
             }
             psql
         }

@@ -2,11 +2,15 @@
 
 use std::io;
 
+use rustls::CertificateError;
 use tokio_postgres::config::{Config, Host};
 use tokio_postgres::error::SqlState;
 
 use super::embedded::EmbeddedError;
 use super::sqlstate;
+
+/// How the driver says that the connection is gone, without a reason.
+const CLOSED: &str = "connection closed";
 
 /// Why there is no usable connection.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +35,8 @@ pub enum DatabaseError {
     },
     /// SQLSTATE 28P01 or 28000.
     #[error(
-        "the database at {place} does not let {user} in; check user and password in the database URL, and the server's pg_hba.conf"
+        "the database at {place} does not let {user} in; check user, password and sslmode in the database URL, and the server's \
+         pg_hba.conf"
     )]
     Refused {
         /// Host and port.
@@ -95,6 +100,15 @@ pub enum DatabaseError {
         /// Its major version.
         major: i32,
     },
+    /// Locks and temporary tables would be somebody else's.
+    #[error(
+        "a pooler at {place} gives every transaction another session of the server, and the locks of a load with it to somebody \
+         else; name the server itself in the database URL, or let the pooler keep sessions (PgBouncer: pool_mode = session)"
+    )]
+    Pooler {
+        /// Host and port.
+        place: String,
+    },
     /// The connection ended under our feet.
     #[error(
         "the connection to the database was lost ({what}); what was committed is kept, run the command again"
@@ -138,8 +152,27 @@ impl From<tokio_postgres::Error> for DatabaseError {
             ) => Self::Lost { what },
             Some(&SqlState::LOCK_NOT_AVAILABLE) => Self::Busy,
             Some(&SqlState::DISK_FULL) => Self::Full,
+            // A statement of ours that its session does not know, or has already.
+            Some(&(SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT)) => {
+                Self::Pooler {
+                    place: "the address in the database URL".to_owned(),
+                }
+            }
             None if io_cause(&error).is_some() => Self::Lost { what },
+            // What comes after an answer that nobody asked for belongs to nobody.
+            None if what.starts_with("unexpected message") => Self::Lost { what },
             _ => Self::Other { what },
+        }
+    }
+}
+
+impl DatabaseError {
+    /// Gives the reason why a connection was lost, if it is known and was not.
+    #[must_use]
+    pub fn with_reason(self, reason: Option<String>) -> Self {
+        match (self, reason) {
+            (Self::Lost { what }, Some(reason)) if what == CLOSED => Self::Lost { what: reason },
+            (error, _) => error,
         }
     }
 }
@@ -165,12 +198,12 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
         None => {
             let text = error.to_string();
             if text.contains("TLS") {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
+                let cause = std::error::Error::source(error);
                 DatabaseError::Tls {
-                    what: cause.unwrap_or(text),
+                    what: cause.map_or(text, |cause| untrusted(cause).unwrap_or(cause.to_string())),
                 }
-            } else if text.contains("configuration") {
-                // A missing user, a password that was asked for and not given.
+            } else if text.contains("configuration") || text.contains("authentication") {
+                // A missing user, a password that was asked for and not given, a way to ask that we do not know.
                 DatabaseError::Refused { place, user }
             } else {
                 let source = io_cause(error).map(|e| io::Error::new(e.kind(), e.to_string()));
@@ -181,7 +214,7 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
 }
 
 /// Where a configuration points, for messages.
-fn place(config: &Config) -> String {
+pub(super) fn place(config: &Config) -> String {
     let ports = config.get_ports();
     let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
@@ -191,6 +224,22 @@ fn place(config: &Config) -> String {
         }
     });
     hosts.collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with a certificate, where its own words are those of programmers.
+fn untrusted(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let io = cause.downcast_ref::<io::Error>()?;
+    let error = io.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let what = match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "the server's certificate is not signed by a root that is trusted",
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "the server's certificate has expired",
+        _ => return None,
+    };
+    Some(what.to_owned())
 }
 
 fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {

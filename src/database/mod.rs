@@ -2,8 +2,10 @@
 //! Knows nothing of tables.
 
 pub mod catalogue;
+mod connect;
 pub mod embedded;
 mod error;
+mod pooler;
 mod sqlstate;
 mod tls;
 
@@ -14,19 +16,17 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::task::JoinHandle;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::Client;
 
-use embedded::{Cluster, Options};
-use error::not_connected;
+use connect::Use;
+use embedded::Cluster;
 pub use error::{DatabaseError, describe};
+pub use tls::for_libpq;
 
-/// The oldest server that we use, as `server_version_num`.
-const OLDEST_SERVER: i32 = 140_000;
-/// How long to wait for an address that does not answer, where the URL does not say.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for the last words of a connection that is gone.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where the mirror is.
 #[derive(Debug, Clone)]
@@ -45,83 +45,31 @@ pub enum Target {
 pub struct Database {
     /// The open session.
     pub client: Client,
-    connection: JoinHandle<Result<(), tokio_postgres::Error>>,
+    /// Until it was waited for.
+    connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
+    version: String,
     // After the client: the server must outlive the session.
     cluster: Option<Cluster>,
 }
 
 impl Database {
     /// Connects, checks the server's version, and sets up the session: times in UTC, 5 s of patience for locks, and a server that
-    /// notices within 10 s that we have died, where it can.
+    /// notices within 10 s that we have died, where it can. A server that is away, or starts, is tried again for a while.
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, DatabaseError> {
-        match target {
-            Target::Embedded { dir } => {
-                let cluster = Cluster::open(dir, &Options { fsync: true }).await?;
-                let config = cluster.config(embedded::DATABASE);
-                Self::open(config, NoTls, application_name, Some(cluster)).await
-            }
-            Target::Url(url) => {
-                let parsed = tls::parse(url.expose_secret())?;
-                let connector = parsed.connector()?;
-                Self::open(parsed.config, connector, application_name, None).await
-            }
-        }
+        connect::connect(target, application_name, Use::Read).await
     }
 
-    async fn open<T>(
-        mut config: Config,
-        tls: T,
+    /// As [`Self::connect`], for commands that write: they need a session that is theirs from its beginning to its end.
+    pub async fn connect_to_write(
+        target: &Target,
         application_name: &str,
-        cluster: Option<Cluster>,
-    ) -> Result<Self, DatabaseError>
-    where
-        T: MakeTlsConnect<Socket>,
-        T::Stream: Send + 'static,
-    {
-        config.application_name(application_name);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        let (client, connection) = config
-            .connect(tls)
-            .await
-            .map_err(|error| not_connected(&config, &error))?;
-        let connection = tokio::spawn(connection);
-        let mut database = Self {
-            client,
-            connection,
-            cluster,
-        };
-        match database.set_up().await {
-            Ok(()) => Ok(database),
-            Err(SetUp::TooOld(major)) => Err(DatabaseError::TooOld { major }),
-            Err(SetUp::Server(error)) => Err(database.explain(error).await),
-        }
+    ) -> Result<Self, DatabaseError> {
+        connect::connect(target, application_name, Use::Write).await
     }
 
-    async fn set_up(&self) -> Result<(), SetUp> {
-        let row = self
-            .client
-            .query_one(
-                "SELECT current_setting('server_version_num')::int,
-                    set_config('TimeZone', 'UTC', false), set_config('lock_timeout', '5s', false)",
-                &[],
-            )
-            .await
-            .map_err(SetUp::Server)?;
-        let version: i32 = row.get(0);
-        if version < OLDEST_SERVER {
-            return Err(SetUp::TooOld(version / 10_000));
-        }
-        // Not every system can watch its connections; the server then refuses the setting.
-        let watched = self
-            .client
-            .batch_execute("SET client_connection_check_interval = '10s'")
-            .await;
-        match watched {
-            Err(error) if error.as_db_error().is_none() => Err(SetUp::Server(error)),
-            _ => Ok(()),
-        }
+    /// The server's version, such as `15.18`.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// The private cluster, if the connection goes there.
@@ -131,31 +79,36 @@ impl Database {
 
     /// Turns an error of this connection into a sentence. When the connection is gone, the reason lies with its task.
     pub async fn explain(&mut self, error: tokio_postgres::Error) -> DatabaseError {
-        if !error.is_closed() {
-            return error.into();
-        }
-        let what = match (&mut self.connection).await {
-            Ok(Err(cause)) => describe(&cause),
-            Ok(Ok(())) | Err(_) => describe(&error),
+        let words = if error.is_closed() {
+            self.last_words().await
+        } else {
+            None
         };
-        DatabaseError::Lost { what }
+        DatabaseError::from(error).with_reason(words)
+    }
+
+    /// What the server or the system said when the connection ended; none if nothing is known.
+    pub async fn last_words(&mut self) -> Option<String> {
+        let connection = self.connection.take()?;
+        match tokio::time::timeout(LAST_WORDS, connection).await {
+            Ok(Ok(Err(cause))) => Some(describe(&cause)),
+            _ => None,
+        }
     }
 
     /// Ends the session and waits for it, so that the server has let go of everything.
     pub async fn close(self) -> Result<(), DatabaseError> {
         drop(self.client);
-        match self.connection.await {
+        let Some(connection) = self.connection else {
+            return Ok(());
+        };
+        match connection.await {
             Ok(Err(error)) => Err(DatabaseError::Lost {
                 what: describe(&error),
             }),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
-}
-
-enum SetUp {
-    TooOld(i32),
-    Server(tokio_postgres::Error),
 }
 
 /// A name as an SQL identifier: the only place that quotes one.
@@ -179,7 +132,8 @@ mod tests {
     async fn a_connection_that_fails_says_what_to_do_and_no_secret() {
         let cluster = testing::cluster().await;
         let socket = cluster.socket_dir().display();
-        let no_server = "postgres://someone:hunter2@127.0.0.1:1/mirror".to_owned();
+        let no_server =
+            "postgres://someone:hunter2@127.0.0.1:1/mirror?connect_timeout=1".to_owned();
         let no_database = format!("host={socket} user=cursus password=hunter2 dbname=absent");
         let no_user = format!("host={socket} user=nobody_here password=hunter2 dbname=cursus");
         let malformed = "postgres://someone:hunter2@host:port/mirror".to_owned();

@@ -16,7 +16,11 @@ pub(crate) async fn cluster() -> &'static Cluster {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
     CLUSTER
         .get_or_init(|| async {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-postgres");
+            // A cluster belongs to one version.
+            let version = std::env::var("CURSUS_PG_BIN").unwrap_or_default();
+            let version = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("target/test-postgres{version}"));
             let cluster = Cluster::open(&dir, &Options { fsync: false })
                 .await
                 .unwrap();

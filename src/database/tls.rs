@@ -61,6 +61,20 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
     })
 }
 
+/// Names and values of environment variables.
+type Variables = Vec<(&'static str, String)>;
+
+/// The same for programs that use libpq: what the driver knows, and the variables that say the rest.
+pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
+    let (_, mode, root) = split(text).ok_or(DatabaseError::Url)?;
+    let variables = [("PGSSLMODE", mode), ("PGSSLROOTCERT", root)];
+    let set = |(name, value): (_, Option<String>)| Some((name, value?));
+    Ok((
+        parse(text)?.config,
+        variables.into_iter().filter_map(set).collect(),
+    ))
+}
+
 type Split = (String, Option<String>, Option<String>);
 
 /// The text without `sslmode` and `sslrootcert`, and their values.

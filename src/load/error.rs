@@ -1,6 +1,6 @@
 //! Why a load, or a part of it, did not happen.
 
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, describe};
 use crate::migrate::MigrateError;
 use crate::staging::StagingError;
 
@@ -17,6 +17,26 @@ pub enum LoadError {
         doing: String,
         /// Why.
         source: DatabaseError,
+    },
+    /// The connection ended under a step.
+    #[error(
+        "the connection to the database was lost ({what}) where it was to {doing}; what was committed is kept, the rest is rolled \
+         back and still staged; run the command again"
+    )]
+    Lost {
+        /// Such as `merge users`.
+        doing: String,
+        /// What is known of the reason.
+        what: String,
+    },
+    /// The connection ended where the answer to a commit was awaited.
+    #[error(
+        "the connection to the database was lost ({what}) before it confirmed the commit: that is done or it is not, and the books \
+         in the database tell; run the command again, which goes on from there and does nothing twice"
+    )]
+    InDoubt {
+        /// What is known of the reason.
+        what: String,
     },
     /// The database is not there, or gone.
     #[error(transparent)]
@@ -104,9 +124,42 @@ impl LoadError {
     /// Names the step at which the database gave up.
     pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let doing = doing.into();
-        move |error| Self::Step {
+        move |error| match error.into() {
+            DatabaseError::Lost { what } => Self::Lost { doing, what },
+            source => Self::Step { doing, source },
+        }
+    }
+
+    /// For the end of a transaction.
+    pub(super) fn at_commit(error: tokio_postgres::Error) -> Self {
+        match Self::at("commit")(error) {
+            Self::Lost { what, .. } => Self::InDoubt { what },
+            error => error,
+        }
+    }
+
+    /// For a COPY that did not begin: the driver then has its session out of step, which nothing can be done with.
+    pub(super) fn at_copy(doing: String) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |error| Self::Lost {
             doing,
-            source: error.into(),
+            what: describe(&error),
+        }
+    }
+
+    /// Gives the reason why the connection was lost, if it is known and was not.
+    #[must_use]
+    pub(super) fn with_reason(self, reason: Option<String>) -> Self {
+        let told = |what| match (DatabaseError::Lost { what }).with_reason(reason) {
+            DatabaseError::Lost { what } => what,
+            other => other.to_string(),
+        };
+        match self {
+            Self::Lost { doing, what } => Self::Lost {
+                doing,
+                what: told(what),
+            },
+            Self::InDoubt { what } => Self::InDoubt { what: told(what) },
+            error => error,
         }
     }
 
@@ -114,11 +167,10 @@ impl LoadError {
     pub fn is_connection_lost(&self) -> bool {
         matches!(
             self,
-            Self::Database(DatabaseError::Lost { .. })
-                | Self::Step {
-                    source: DatabaseError::Lost { .. },
-                    ..
-                }
+            Self::Lost { .. }
+                | Self::InDoubt { .. }
+                | Self::Database(DatabaseError::Lost { .. })
+                | Self::Migrate(MigrateError::Database(DatabaseError::Lost { .. }))
         )
     }
 }

@@ -155,7 +155,7 @@ impl Loader<'_> {
         take_over_books(&transaction, live, &scratch, &resources).await?;
         let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
         run(&transaction, &drop, "drop the scratch schema").await?;
-        (transaction.commit().await).map_err(LoadError::at("commit"))?;
+        (transaction.commit().await).map_err(LoadError::at_commit)?;
         Ok(counts)
     }
 

@@ -228,7 +228,7 @@ async fn copy(
         let sink = transaction
             .copy_in::<_, Bytes>(&statement)
             .await
-            .map_err(LoadError::at(doing()))?;
+            .map_err(LoadError::at_copy(doing()))?;
         let mut sink = pin!(sink);
         sink.feed(Bytes::from_static(COPY_HEADER))
             .await

@@ -3,6 +3,10 @@
 pub(crate) mod api;
 pub(crate) mod boxes;
 pub(crate) mod oracle;
+pub(crate) mod pooler;
+pub(crate) mod protocol;
+pub(crate) mod proxy;
+pub(crate) mod server;
 pub(crate) mod snapshot;
 pub(crate) mod workdir;
 pub(crate) mod world;

@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 10] = [
+const VARYING: [(&str, &str); 11] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
@@ -13,6 +13,7 @@ const VARYING: [(&str, &str); 10] = [
     ),
     (r"\b[0-9a-f]{64}\b", "[SHA256]"),
     (r"test_\d+_\d+", "[DATABASE]"),
+    (r"PostgreSQL \d+(\.\d+|beta\d|rc\d)", "PostgreSQL [VERSION]"),
     (
         r"(\d+(ms|us|ns|s|m|h|days?|months?|years?) ?)+\b",
         "[DURATION]",

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// An address at which nobody listens.
 pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
 /// A database that nobody serves.
-pub(crate) const NO_DATABASE: &str = "postgres://cursus@127.0.0.1:1/mirror";
+pub(crate) const NO_DATABASE: &str = "postgres://cursus@127.0.0.1:1/mirror?connect_timeout=1";
 
 /// The pipeline that is shipped.
 pub(crate) const PIPELINE: &str = include_str!("../../pipeline.toml");

@@ -1,0 +1,325 @@
+//! PostgreSQL restarted, killed and cut off while cursus is at work: nothing is lost, nothing is loaded twice, and the next step
+//! is named.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cursus::database::embedded::{Cluster, DATABASE, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::Notify;
+use tokio_postgres::NoTls;
+
+use crate::support::protocol::Message;
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{Workdir, boxes, testing};
+
+const URL: &str = "CURSUS_DATABASE_URL";
+
+/// Every how many messages of a load it is cut off. No divisor of what a resource takes, so that all kinds are met.
+const STRIDE: usize = 7;
+
+/// Three staged runs, and the schema `whole` with what they give when nobody interferes.
+async fn staged() -> Workdir {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.json(["load", "--into", "whole"]).await;
+    workdir
+}
+
+/// Puts a proxy before the database of a working directory; gives the URL without it, too.
+async fn cut(
+    workdir: &mut Workdir,
+    judge: impl FnMut(&Message) -> Option<Cut> + Send + 'static,
+) -> (Proxy, String) {
+    let direct = workdir.variable(URL).to_owned();
+    let database = workdir.column("SELECT current_database()").await.remove(0);
+    let proxy = Proxy::to(testing::cluster().await.socket_dir(), judge);
+    workdir.set(URL, proxy.url(&database));
+    (proxy, direct)
+}
+
+/// Which messages are meant.
+type Moment = fn(&Message) -> bool;
+
+/// Cuts at the nth message that is meant.
+fn nth(
+    n: usize,
+    cut: Cut,
+    is_meant: Moment,
+) -> impl FnMut(&Message) -> Option<Cut> + Send + 'static {
+    let mut seen = 0;
+    move |message| {
+        seen += usize::from(is_meant(message));
+        (seen == n && is_meant(message)).then_some(cut)
+    }
+}
+
+fn is_first(message: &Message) -> bool {
+    message.kind == 0
+}
+
+/// The schema holds what the staged runs give, and its books tell of each once.
+async fn assert_whole(workdir: &Workdir, schema: &str) {
+    let whole = boxes::content(workdir, "whole").await;
+    assert_eq!(boxes::content(workdir, schema).await, whole, "{schema}");
+    let books = boxes::loads(workdir, "whole").await;
+    assert_eq!(boxes::loads(workdir, schema).await, books, "{schema}");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten() {
+    let mut workdir = staged().await;
+    workdir.json(["migrate"]).await;
+    let (_proxy, direct) = cut(&mut workdir, nth(2, Cut::After, Message::is_commit)).await;
+    let ran = workdir.cursus(["load"]).await.exits(1);
+    ran.says("before it confirmed the commit")
+        .says("run the command again");
+    workdir.set(URL, direct);
+    let stamps = "SELECT id || ' ' || ingested_at FROM things WHERE id < 12 ORDER BY id";
+    let before = workdir.column(stamps).await;
+    assert_eq!(before.len(), 11, "the second run is committed");
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"].as_array().unwrap().len(), 1, "{report}");
+    let after = workdir.column(stamps).await;
+    assert_eq!(
+        before[1..],
+        after[1..],
+        "the third run changed the first thing alone"
+    );
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn a_commit_that_did_not_arrive_is_made_up_for() {
+    let mut workdir = staged().await;
+    workdir.json(["migrate"]).await;
+    let (_proxy, direct) = cut(&mut workdir, nth(2, Cut::Before, Message::is_commit)).await;
+    let ran = workdir.cursus(["load"]).await.exits(1);
+    ran.says("before it confirmed the commit");
+    workdir.set(URL, direct);
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 10);
+    let report = workdir.json(["load"]).await;
+    assert_eq!(report["runs"].as_array().unwrap().len(), 2, "{report}");
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn wherever_it_is_cut_off_the_next_load_makes_it_whole() {
+    let mut workdir = staged().await;
+    let mut places = 0;
+    let mut goes_on = 0;
+    for (step, n) in (1..).step_by(STRIDE).enumerate() {
+        let how = [Cut::Before, Cut::After][step % 2];
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_cut);
+        let mut judge = nth(n, how, |_| true);
+        let judge = move |message: &Message| {
+            let cut = judge(message)?;
+            told.store(true, Ordering::SeqCst);
+            Some(cut)
+        };
+        let (proxy, direct) = cut(&mut workdir, judge).await;
+        let schema = format!("cut_{n}");
+        let load = ["load", "--into", schema.as_str()];
+        let ran = workdir.cursus(load).await;
+        drop(proxy);
+        workdir.set(URL, direct);
+        if !is_cut.load(Ordering::SeqCst) {
+            ran.exits(0);
+            break;
+        }
+        places += 1;
+        if ran.code == Some(0) {
+            // Before anything was written, or after all was.
+            goes_on += 1;
+        } else {
+            ran.exits(1).says("again");
+        }
+        workdir.cursus(load).await.exits(0);
+        assert_whole(&workdir, &schema).await;
+    }
+    assert!(
+        places > 20 && goes_on > 0 && goes_on < places,
+        "{places} {goes_on}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_starts_is_waited_for() {
+    let mut workdir = staged().await;
+    let mut refused = 0;
+    let judge = move |message: &Message| {
+        refused += usize::from(is_first(message));
+        (is_first(message) && refused <= 3).then_some(Cut::Refused("57P03"))
+    };
+    let (_proxy, _) = cut(&mut workdir, judge).await;
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    ran.says("is starting up or shutting down")
+        .says("trying again in");
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_moment_is_waited_for() {
+    let mut workdir = staged().await;
+    let mut away = 0;
+    let judge = move |message: &Message| {
+        away += usize::from(is_first(message));
+        (is_first(message) && away <= 3).then_some(Cut::Before)
+    };
+    let (_proxy, _) = cut(&mut workdir, judge).await;
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    ran.says("cannot reach the database")
+        .says("trying again in");
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_left_in_time() {
+    let mut workdir = staged().await;
+    let (_proxy, _) = cut(&mut workdir, |_| Some(Cut::Silence)).await;
+    let url = format!("{}?connect_timeout=1", workdir.variable(URL));
+    workdir.set(URL, url);
+    for command in [&["load"][..], &["sql", "SELECT 1"]] {
+        let ran = workdir.cursus(command).await.exits(1);
+        ran.says("cannot reach the database")
+            .says("no answer within 1 s");
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_hears_nothing_more_can_be_stopped_and_made_up_for() {
+    let mut workdir = staged().await;
+    workdir.json(["migrate"]).await;
+    for moment in [
+        (|message| message.kind == b'd') as Moment,
+        Message::is_commit,
+    ] {
+        let is_silent = Arc::new(Notify::new());
+        let told = Arc::clone(&is_silent);
+        let mut judge = nth(1, Cut::Silence, moment);
+        let judge = move |message: &Message| {
+            let cut = judge(message)?;
+            told.notify_one();
+            Some(cut)
+        };
+        let (proxy, direct) = cut(&mut workdir, judge).await;
+        let mut load = workdir.command(["load"]).spawn().unwrap();
+        is_silent.notified().await;
+        let pid = i32::try_from(load.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        assert_eq!(load.wait().await.unwrap().code(), Some(143));
+        drop(proxy);
+        workdir.set(URL, direct);
+        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
+    }
+    workdir.cursus(["load"]).await.exits(0);
+    assert_whole(&workdir, "public").await;
+}
+
+#[tokio::test]
+async fn a_copy_that_the_server_does_not_begin_is_told_with_the_reason() {
+    let mut workdir = staged().await;
+    let mut is_copy = false;
+    let judge = move |message: &Message| {
+        is_copy |= message.kind == b'P' && message.holds("COPY");
+        (is_copy && message.kind == b'B').then(|| {
+            is_copy = false;
+            Cut::Misled
+        })
+    };
+    let (_proxy, direct) = cut(&mut workdir, judge).await;
+    let ran = workdir.cursus(["load"]).await.exits(1);
+    ran.says("26000").says("run the command again");
+    workdir.set(URL, direct);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_whole(&workdir, "public").await;
+}
+
+/// A server of the test's own, since it does not survive.
+struct Own {
+    dir: tempfile::TempDir,
+    cluster: Cluster,
+}
+
+impl Own {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let cluster = open(dir.path()).await;
+        Self { dir, cluster }
+    }
+
+    fn pid(&self) -> Pid {
+        let file = self.dir.path().join("pg/data/postmaster.pid");
+        let text = std::fs::read_to_string(file).unwrap();
+        Pid::from_raw(text.lines().next().unwrap().parse().unwrap())
+    }
+
+    /// Once more, when the last process of the one before has ended.
+    async fn start_again(&mut self) {
+        self.cluster = open(self.dir.path()).await;
+    }
+
+    async fn connect(&self, workdir: &mut Workdir) {
+        let config = self.cluster.config(DATABASE);
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        workdir.client = client;
+    }
+}
+
+async fn open(dir: &std::path::Path) -> Cluster {
+    let options = Options { fsync: false };
+    Cluster::open(&dir.join("pg"), &options).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_or_restarted_under_a_load_has_all_or_nothing_of_each_run() {
+    let mut own = Own::start().await;
+    let mut workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    let direct = Proxy::to(own.cluster.socket_dir(), |_| None);
+    workdir.set(URL, direct.url(DATABASE));
+    workdir.json(["load", "--into", "whole"]).await;
+    let moments: [(&str, Moment); 3] = [
+        ("copy", |message| message.kind == b'd'),
+        ("merge", |message| {
+            message.holds("INSERT INTO") && message.holds("staged")
+        }),
+        ("commit", |message| message.is_commit()),
+    ];
+    for (moment, is_meant) in moments {
+        for (name, signal) in [
+            ("killed", Signal::SIGKILL),
+            ("crashed", Signal::SIGQUIT),
+            ("restarted", Signal::SIGINT),
+        ] {
+            let schema = format!("{moment}_{name}");
+            workdir.json(["migrate", "--into", &schema]).await;
+            let server = own.pid();
+            // The second, so that there is something to keep or to roll back.
+            let mut judge = nth(2, Cut::Silence, is_meant);
+            let proxy = Proxy::to(own.cluster.socket_dir(), move |message| {
+                if judge(message).is_some() {
+                    kill(server, signal).unwrap();
+                }
+                None
+            });
+            workdir.set(URL, proxy.url(DATABASE));
+            let load = ["load", "--into", schema.as_str()];
+            workdir
+                .cursus(load)
+                .await
+                .exits(1)
+                .says("run the command again");
+            own.start_again().await;
+            workdir.set(URL, direct.url(DATABASE));
+            workdir.cursus(load).await.exits(0);
+            own.connect(&mut workdir).await;
+            assert_whole(&workdir, &schema).await;
+        }
+    }
+}

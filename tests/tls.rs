@@ -1,0 +1,158 @@
+//! The way to the database: encrypted as `sslmode` asks for, with a password that nobody hears of, or a sentence.
+
+use std::fmt::Write as _;
+
+use crate::bad_input::{PASSWORD, refusal};
+use crate::support::server::{Authority, Server};
+use crate::support::snapshot::assert_text;
+use crate::support::{Workdir, boxes, simulator};
+
+const URL: &str = "CURSUS_DATABASE_URL";
+const LOCALHOST: &str = "localhost";
+
+/// A server with a certificate for `localhost`, and `root.crt` and `other.crt` in the working directory: its authority's, and that
+/// of another one. None if PostgreSQL was built without TLS, of which the other tests of this module tell.
+async fn server_with_tls(workdir: &Workdir) -> Option<Server> {
+    let authority = Authority::new("root");
+    workdir.write("root.crt", authority.certificate());
+    workdir.write("other.crt", Authority::new("other").certificate());
+    Server::start(PASSWORD, Some(&authority.identity(LOCALHOST))).await
+}
+
+fn with_root(workdir: &Workdir, mode: &str, root: &str) -> String {
+    let root = workdir.path(root).display().to_string();
+    format!("&sslmode={mode}&sslrootcert={}", root.replace('/', "%2F"))
+}
+
+/// Whether the session of a command is encrypted.
+async fn is_encrypted(workdir: &Workdir) -> bool {
+    let own = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let rows = workdir.json(["sql", own]).await;
+    rows[0]["ssl"].as_bool().unwrap()
+}
+
+#[tokio::test]
+async fn every_sslmode_encrypts_as_it_says() {
+    let mut workdir = Workdir::new().await;
+    let Some(server) = server_with_tls(&workdir).await else {
+        return;
+    };
+    let root = |mode| with_root(&workdir, mode, "root.crt");
+    let modes = [
+        (String::new(), LOCALHOST, true),
+        ("&sslmode=disable".to_owned(), LOCALHOST, false),
+        ("&sslmode=prefer".to_owned(), LOCALHOST, true),
+        ("&sslmode=require".to_owned(), LOCALHOST, true),
+        (root("require"), "127.0.0.1", true),
+        (root("verify-ca"), "127.0.0.1", true),
+        (root("verify-full"), LOCALHOST, true),
+    ];
+    for (query, host, expected) in modes {
+        let url = server.url(host, PASSWORD, &query);
+        workdir.set(URL, url);
+        assert_eq!(is_encrypted(&workdir).await, expected, "{host} {query}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_is_made_over_a_verified_connection() {
+    let simulator = simulator().await;
+    let mut workdir = boxes::workdir().await;
+    workdir.use_api(&simulator);
+    let Some(server) = server_with_tls(&workdir).await else {
+        return;
+    };
+    boxes::three_runs(&workdir);
+    let query = with_root(&workdir, "verify-full", "root.crt");
+    workdir.unset(URL);
+    workdir.set("DATABASE_URL", server.url(LOCALHOST, PASSWORD, &query));
+    for command in ["migrate", "load", "doctor"] {
+        let ran = workdir.cursus([command, "-vv"]).await.exits(0);
+        assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+    }
+    let rows = workdir.json(["sql", "SELECT count(*) FROM things"]).await;
+    assert_eq!(rows[0]["count"], 12);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_who_it_should_be_hears_no_password() {
+    let mut workdir = Workdir::new().await;
+    let Some(server) = server_with_tls(&workdir).await else {
+        return;
+    };
+    let mut all = String::new();
+    let other = |mode| with_root(&workdir, mode, "other.crt");
+    let cases = [
+        ("other root, require", LOCALHOST, other("require"), 1),
+        ("other root, verify-ca", LOCALHOST, other("verify-ca"), 1),
+        (
+            "other root, verify-full",
+            LOCALHOST,
+            other("verify-full"),
+            1,
+        ),
+        (
+            "roots of the system",
+            LOCALHOST,
+            "&sslmode=verify-full".to_owned(),
+            1,
+        ),
+        (
+            "other name, verify-full",
+            "127.0.0.1",
+            with_root(&workdir, "verify-full", "root.crt"),
+            1,
+        ),
+        (
+            "no root",
+            LOCALHOST,
+            with_root(&workdir, "verify-ca", "none.crt"),
+            2,
+        ),
+        (
+            "empty root",
+            LOCALHOST,
+            with_root(&workdir, "verify-ca", "pipeline.toml"),
+            2,
+        ),
+        ("no such mode", LOCALHOST, "&sslmode=always".to_owned(), 2),
+    ];
+    workdir.write("pipeline.toml", crate::support::workdir::PIPELINE);
+    for (case, host, query, code) in cases {
+        workdir.set(URL, server.url(host, PASSWORD, &query));
+        let said = refusal(&workdir, &["migrate"], code).await;
+        writeln!(all, "{case}: {}", said.trim()).unwrap();
+    }
+    assert_text("tls_refused", &workdir, &all);
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_good_enough_only_where_the_url_says_so() {
+    let mut workdir = Workdir::new().await;
+    let server = Server::start(PASSWORD, None).await.unwrap();
+    for mode in ["disable", "prefer"] {
+        workdir.set(
+            URL,
+            server.url(LOCALHOST, PASSWORD, &format!("&sslmode={mode}")),
+        );
+        assert!(!is_encrypted(&workdir).await);
+    }
+    let mut all = String::new();
+    workdir.write("root.crt", Authority::new("other").certificate());
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let query = with_root(&workdir, mode, "root.crt");
+        workdir.set(URL, server.url(LOCALHOST, PASSWORD, &query));
+        let said = refusal(&workdir, &["migrate"], 1).await;
+        writeln!(all, "{mode}: {}", said.trim()).unwrap();
+    }
+    // Through SCRAM, the password that is wrong and the one that is missing.
+    let wrong = server.url(LOCALHOST, &format!("{PASSWORD}-not"), "");
+    let missing = server.url(LOCALHOST, "", "").replace(":@", "@");
+    for (case, url) in [("wrong password", wrong), ("no password", missing)] {
+        workdir.set(URL, url);
+        let said = refusal(&workdir, &["migrate"], 1).await;
+        writeln!(all, "{case}: {}", said.trim()).unwrap();
+    }
+    let all = all.replace(&format!(":{}", server.port), ":[PORT]");
+    assert_text("tls_missing", &workdir, &all);
+}
