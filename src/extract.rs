@@ -106,7 +106,7 @@ pub async fn extract(
     selection: crate::staging::Selection,
     host: &str,
 ) -> Result<Extracted, StagingError> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let resumed = if extraction.resume {
         staging.resume(lock, now, &selection)?
     } else {
@@ -121,6 +121,10 @@ pub async fn extract(
         Some(run) => run,
         None => staging.create_run(lock, now, extraction.floor, selection)?,
     };
+    let clock = ServerClock::new();
+    if let Some(reached) = reached(extraction.config, &run)? {
+        clock.tell(reached);
+    }
     extraction.runs.retain(|other| other.id() != run.id());
     run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "{doing} {}", run.directory().display());
@@ -130,7 +134,7 @@ pub async fn extract(
         history: &history,
         run: &run,
         ids: StagedIds::default(),
-        clock: ServerClock::new(),
+        clock,
     };
     let (mut summaries, stopped) = reading.all().await;
     extraction.progress.clear();
@@ -153,7 +157,7 @@ pub async fn extract(
     run.update(|record| {
         record.state = crate::staging::RunState::Closed;
         record.outcome = Some(outcome);
-        record.finished_at = Some(Timestamp::now());
+        record.finished_at = Some(crate::clock::now());
         record.mode = Some(if full { Mode::Full } else { Mode::Delta });
         record.hits += statistics.hits;
         record.resources = summaries;
@@ -164,6 +168,19 @@ pub async fn extract(
         stopped,
         history,
     })
+}
+
+/// The server's time that an earlier process of this run has come to: what was to be read then is to be read now.
+fn reached(config: &Config, run: &Run) -> Result<Option<Timestamp>, StagingError> {
+    let mut reached = None;
+    for resource in &config.resources {
+        match run.manifest(&resource.name) {
+            Ok(manifest) => reached = reached.max(manifest.and_then(|manifest| manifest.cursor)),
+            Err(StagingError::Broken { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reached)
 }
 
 /// Rate-limit figures for `run.json` and the summary.
@@ -209,7 +226,8 @@ impl Reading<'_> {
                     .is_none_or(|each| !waiting.iter().any(|other| other.name == each.ids_of))
             });
             // The first answer tells the server's time, by which all others are decided.
-            let pilot = if is_first { self.pilot(&ready) } else { None };
+            let is_unknown = is_first && self.clock.known_now().is_none();
+            let pilot = if is_unknown { self.pilot(&ready) } else { None };
             if pilot.is_none() {
                 self.clock.give_up();
             }
@@ -255,12 +273,13 @@ impl Reading<'_> {
 
     /// A resource that is read whatever the time is.
     fn pilot<'r>(&self, ready: &[&'r Resource]) -> Option<&'r crate::name::Name> {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         // By our clock alone, what has a min_age might be read too early.
         ready
             .iter()
             .filter(|resource| self.decide(resource, now).step != Step::Skip)
-            .min_by_key(|resource| !resource.min_age.is_zero())
+            // One without an order would be asked for a page more.
+            .min_by_key(|resource| (!resource.min_age.is_zero(), resource.sort.is_none()))
             .map(|resource| &resource.name)
     }
 
@@ -282,7 +301,7 @@ impl Reading<'_> {
             return Ok(ResourceSummary::from(&manifest));
         }
         let now = if is_pilot {
-            Timestamp::now()
+            crate::clock::now()
         } else {
             self.clock.now().await
         };
@@ -325,7 +344,7 @@ impl Reading<'_> {
         mode: Mode,
     ) -> Result<ResourceSummary, ReadError> {
         let config = self.extraction.config;
-        let started_at = Timestamp::now();
+        let started_at = crate::clock::now();
         let task = self.extraction.progress.task(
             resource.name.as_str(),
             &format!("{mode}: {}", decision.reason),
@@ -428,8 +447,10 @@ impl Reading<'_> {
             (true, reached, _) => reached,
         };
         // A fan-out over no ids asks nothing and is known to be complete.
-        let cursor = cursor
-            .or_else(|| (question.slices.is_empty() && state.moves_cursor()).then_some(started_at));
+        let cursor = cursor.or_else(|| {
+            (question.slices.is_empty() && state.moves_cursor())
+                .then(|| question.now.unwrap_or(started_at))
+        });
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
             format: 1,
@@ -447,7 +468,7 @@ impl Reading<'_> {
             journal_sha256: writer.journal_sha256()?,
             evidence,
             started_at,
-            finished_at: Timestamp::now(),
+            finished_at: crate::clock::now(),
         })
     }
 }

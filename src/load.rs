@@ -35,6 +35,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::database::{Database, catalogue};
+use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
 use crate::staging::{Approval, Run, RunId};
@@ -151,7 +152,9 @@ impl<'c> Loader<'c> {
             .transaction()
             .await
             .map_err(LoadError::at("begin a transaction"))?;
+        Point::LoadBegin.reach();
         let loaded = load.all(&mut transaction).await?;
+        Point::LoadCommit.reach();
         if options.dry_run {
             transaction
                 .rollback()
@@ -163,6 +166,7 @@ impl<'c> Loader<'c> {
                 .await
                 .map_err(LoadError::at("commit"))?;
         }
+        Point::LoadCommitted.reach();
         Ok(loaded)
     }
 }
@@ -206,10 +210,12 @@ impl Loader<'_> {
             runs,
         );
         let approved = load.approved(&mut transaction, as_of).await?;
+        Point::ApproveCommit.reach();
         transaction
             .commit()
             .await
             .map_err(LoadError::at("commit"))?;
+        Point::ApproveCommitted.reach();
         Ok(Some(approved))
     }
 }
@@ -246,10 +252,12 @@ impl Loader<'_> {
             runs,
         );
         let retried = load.retried(&mut transaction, &entries, chosen).await?;
+        Point::RetryCommit.reach();
         transaction
             .commit()
             .await
             .map_err(LoadError::at("commit"))?;
+        Point::RetryCommitted.reach();
         Ok(retried)
     }
 }

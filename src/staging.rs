@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::clock;
+use crate::failpoint::Point;
+
 pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
@@ -98,9 +101,10 @@ impl Staging {
                     &format!(
                         "pid {}, `cursus {holder}`, since {}\n",
                         std::process::id(),
-                        Timestamp::now()
+                        clock::now()
                     ),
                 )?;
+                Point::LockTaken.reach();
                 Ok(StagingLock { _file: file })
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StagingError::Locked {
@@ -120,7 +124,8 @@ impl Staging {
     }
 
     /// Makes a new run, numbered after all others and after `floor`: what a database has loaded may come from a
-    /// staging directory that was lost. Needs the lock.
+    /// staging directory that was lost. Its name comes after theirs too, also if the clock was set back: a younger run
+    /// with a lower number means that the directory was replaced. Needs the lock.
     pub fn create_run(
         &self,
         _lock: &StagingLock,
@@ -128,14 +133,12 @@ impl Staging {
         floor: u64,
         selection: Selection,
     ) -> Result<Run, StagingError> {
-        let seq = 1 + self
-            .runs()?
-            .iter()
-            .map(|run| run.record().seq)
-            .max()
-            .unwrap_or(0)
-            .max(floor);
-        Run::create(&self.root, now, seq, selection)
+        let runs = self.runs()?;
+        self.forget_unmade()?;
+        let last = runs.iter().map(|run| run.record().seq).max();
+        let seq = 1 + last.unwrap_or(0).max(floor);
+        let newest = runs.iter().map(Run::id).max();
+        Run::create(&self.root, now, newest, seq, selection)
     }
 
     /// The newest run, if it ended before its time and was asked for in the same way.
@@ -202,6 +205,16 @@ impl Staging {
         }
         runs.sort_by_key(|run| run.record().seq);
         Ok(runs)
+    }
+
+    /// Takes away what is left of runs whose process died while making them.
+    fn forget_unmade(&self) -> Result<(), StagingError> {
+        for (directory, id) in self.run_directories()? {
+            if Run::open(&directory, &id)?.is_none() {
+                Run::forget(&directory);
+            }
+        }
+        Ok(())
     }
 
     /// Where runs are, by name.

@@ -39,6 +39,13 @@ mod resume;
 /// `run` as a service.
 mod watch;
 
+/// Killed anywhere, and run again.
+#[cfg(debug_assertions)]
+mod killed;
+
+/// Disks that are full or closed, files that go, clocks that jump.
+mod disk;
+
 /// What differs between two schemas, or the mirror and a run.
 mod diff;
 

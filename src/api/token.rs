@@ -23,6 +23,7 @@ use super::ledger::short_hash;
 use super::request::BaseUrl;
 use super::retry::Problem;
 use super::send::TokenSender;
+use crate::failpoint::Point;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
@@ -158,7 +159,7 @@ impl Tokens {
         E: From<Problem>,
     {
         let mut current = self.current.lock().await;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let refused = match want {
             Want::Another(generation) if generation == current.generation => current.token.take(),
             Want::New => current.token.take(),
@@ -221,7 +222,7 @@ impl Tokens {
     /// Whether the token of this generation is still the one to use.
     pub(crate) async fn is_current(&self, generation: u64) -> bool {
         let current = self.current.lock().await;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         current.generation == generation
             && current
                 .token
@@ -231,7 +232,7 @@ impl Tokens {
 
     /// Asks the server for a token; `sender` carries the request and judges the status.
     pub(crate) async fn exchange(&self, sender: &TokenSender<'_>) -> Result<NewToken, Problem> {
-        let asked = Timestamp::now();
+        let asked = crate::clock::now();
         let answer = self
             .oauth
             .exchange_client_credentials()
@@ -307,11 +308,14 @@ async fn write(path: PathBuf, token: Token) -> std::io::Result<()> {
             asked: token.asked,
             metadata: token.metadata,
         })?;
+        Point::TokenWrite.io()?;
         let mut file = tempfile::Builder::new()
             .prefix(".token-")
             .tempfile_in(directory)?;
         file.write_all(&content)?;
+        Point::TokenRename.io()?;
         file.persist(&path)?;
+        Point::TokenDone.reach();
         Ok(())
     };
     tokio::task::spawn_blocking(write)

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod boxes;
 pub(crate) mod oracle;
 pub(crate) mod snapshot;
+pub(crate) mod state;
 pub(crate) mod workdir;
 pub(crate) mod world;
 
@@ -14,5 +15,5 @@ use cursus::database::embedded;
 pub(crate) mod testing;
 
 pub(crate) use api::{OtherClient, simulator, small};
-pub(crate) use workdir::{Ran, Workdir};
+pub(crate) use workdir::{Ran, Template, Workdir};
 pub(crate) use world::World;
