@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-hits bench-limiter lint postgres
+.PHONY: help demo test bench bench-hits bench-limiter soak lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ bench-limiter: ## measure the share of the allowed rate, in five minutes
 
 bench-hits: postgres ## count the hits of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
 	cargo bench --bench hits -- $(ROWS)
+
+soak: postgres ## 200 kills at random instants, then 500 rounds of watch against an API that fails (SEED=n: the same kills again)
+	cargo bench --bench soak -- 200 $(SEED)
+	cargo bench --bench watch -- 500 faults
 
 lint: ## format, clippy, documentation
 	cargo fmt --check

@@ -43,8 +43,13 @@ mod watch;
 #[cfg(debug_assertions)]
 mod killed;
 
-/// Disks that are full or closed, files that go, clocks that jump.
+/// Disks that are full or closed, and files that go.
+#[cfg(debug_assertions)]
 mod disk;
+
+/// Clocks that are set.
+#[cfg(debug_assertions)]
+mod clocks;
 
 /// What differs between two schemas, or the mirror and a run.
 mod diff;

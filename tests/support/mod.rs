@@ -2,6 +2,8 @@
 
 pub(crate) mod api;
 pub(crate) mod boxes;
+#[allow(dead_code, reason = "the benchmarks use it")]
+pub(crate) mod moved;
 pub(crate) mod oracle;
 pub(crate) mod snapshot;
 pub(crate) mod state;
