@@ -29,7 +29,7 @@ const IN_FLIGHT: u64 = 8;
 
 /// What is killed: its name, how often in 20, and its arguments.
 const COMMANDS: [(&str, u32, &[&str]); 5] = [
-    ("run", 10, &["run"]),
+    ("run", 10, &["run", "--force"]),
     ("load", 4, &["load"]),
     ("replay --into", 3, &["replay", "--into", "again"]),
     ("replay --rebuild", 2, &["replay", "--rebuild"]),
@@ -81,10 +81,7 @@ impl Soak {
         .await;
         let mut workdir = Workdir::with(&simulator).await;
         let in_flight = format!("max_in_flight = {IN_FLIGHT} ");
-        workdir.pipeline(&[
-            ("max_in_flight = 256 ", &in_flight),
-            ("min_age = \"20h\"", "min_age = \"0s\""),
-        ]);
+        workdir.pipeline(&[("max_in_flight = 256 ", &in_flight)]);
         // A build with failpoints is not what people run.
         if !cfg!(debug_assertions) {
             workdir.set("CURSUS_FAILPOINT", "run.write=kill");
@@ -172,7 +169,7 @@ impl Soak {
             "load" => {
                 self.moved
                     .advance(&self.simulator, Duration::from_hours(hours));
-                self.workdir.json(["extract"]).await;
+                self.workdir.json(["extract", "--force"]).await;
             }
             "replay --into" => {
                 self.workdir

@@ -121,10 +121,7 @@ pub async fn extract(
         Some(run) => run,
         None => staging.create_run(lock, now, extraction.floor, selection)?,
     };
-    let clock = ServerClock::new();
-    if let Some(reached) = reached(extraction.config, &run)? {
-        clock.tell(reached);
-    }
+    let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
     run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "{doing} {}", run.directory().display());
@@ -168,19 +165,6 @@ pub async fn extract(
         stopped,
         history,
     })
-}
-
-/// The server's time that an earlier process of this run has come to: what was to be read then is to be read now.
-fn reached(config: &Config, run: &Run) -> Result<Option<Timestamp>, StagingError> {
-    let mut reached = None;
-    for resource in &config.resources {
-        match run.manifest(&resource.name) {
-            Ok(manifest) => reached = reached.max(manifest.and_then(|manifest| manifest.cursor)),
-            Err(StagingError::Broken { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(reached)
 }
 
 /// Rate-limit figures for `run.json` and the summary.

@@ -305,6 +305,67 @@ mod tests {
     use super::*;
     use crate::name::Name;
 
+    fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
+        PageEntry {
+            page: number,
+            slice: None,
+            request: String::new(),
+            status: 200,
+            rows: 0,
+            bytes: 0,
+            sha256: String::new(),
+            x_total: None,
+            per_page: None,
+            first_id: None,
+            last_id: None,
+            fetched_at,
+            server_date: None,
+            duration_ms: 1,
+            attempts: 1,
+            replaces: None,
+        }
+    }
+
+    #[test]
+    fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let now = clock::now();
+        let day = jiff::SignedDuration::from_hours(24);
+        let run = staging
+            .create_run(&lock, now + day, 0, Selection::default())
+            .unwrap();
+        let name = Name::parse("users").unwrap();
+        let (writer, _) = run.writer(&name).unwrap();
+        let first = writer.write(b"[]", page(1, now + day)).unwrap();
+        drop(writer);
+        let (writer, known) = run.writer(&name).unwrap();
+        assert_eq!(known, [first.clone()]);
+        let second = writer.write(b"[]", page(2, clock::steady())).unwrap();
+        let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
+        assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
+        let next = staging
+            .create_run(&lock, now, 0, Selection::default())
+            .unwrap();
+        assert!(next.id() > run.id());
+        assert_eq!(next.record().started_at, now);
+    }
+
+    #[test]
+    fn a_run_that_was_never_made_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let died = directory.path().join("2026-11-23/T020000Z");
+        files::create_dirs(&died).unwrap();
+        std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
+        staging
+            .create_run(&lock, clock::now(), 0, Selection::default())
+            .unwrap();
+        assert!(!died.exists());
+    }
+
     #[test]
     fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it() {
         let directory = tempfile::tempdir().unwrap();

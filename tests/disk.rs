@@ -55,6 +55,18 @@ fn says_of_disk(ran: &Ran, code: i32, what: &str) {
     assert!(!ran.stderr.contains("panicked"), "{ran}");
 }
 
+/// Journals that end in the middle of a line.
+fn torn(workdir: &Workdir) -> Vec<String> {
+    let entries = walkdir::WalkDir::new(workdir.path("staging")).into_iter();
+    let journals = entries.flatten().map(walkdir::DirEntry::into_path);
+    let is_torn = |path: &PathBuf| {
+        path.ends_with("pages.jsonl")
+            && (std::fs::read(path).unwrap().last()).is_some_and(|last| *last != b'\n')
+    };
+    let torn = journals.filter(is_torn);
+    torn.map(|path| path.display().to_string()).collect()
+}
+
 #[tokio::test]
 async fn a_full_disk_at_any_step_is_told_and_the_next_run_completes() {
     let simulator = simulator().await;
@@ -69,6 +81,7 @@ async fn a_full_disk_at_any_step_is_told_and_the_next_run_completes() {
         let ran = workdir.cursus(["extract"]).await;
         says_of_disk(&ran, code, "No space left on device");
         workdir.unset("CURSUS_FAILPOINT");
+        assert_eq!(torn(&workdir), [""; 0], "{when}");
         if code != 0 {
             workdir.json(["extract"]).await;
         }

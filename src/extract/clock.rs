@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::config::Config;
+use crate::staging::{Run, StagingError};
 
 /// The server's clock as far as it is known.
 #[derive(Clone, Debug)]
@@ -28,8 +30,21 @@ impl Known {
 }
 
 impl ServerClock {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(Known::Nothing)))
+    /// As far as an earlier process of this run has come: what was to be read then is to be read now.
+    pub(super) fn of(config: &Config, run: &Run) -> Result<Self, StagingError> {
+        let clock = Self(Arc::new(watch::Sender::new(Known::Nothing)));
+        for resource in &config.resources {
+            match run.manifest(&resource.name) {
+                Ok(manifest) => {
+                    let reached = manifest.and_then(|manifest| manifest.cursor);
+                    reached.into_iter().for_each(|reached| clock.tell(reached));
+                }
+                // It is told where it is looked at.
+                Err(StagingError::Broken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(clock)
     }
 
     /// It is so late at least. The answer may be an old one, of an earlier process.

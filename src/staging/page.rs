@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-use super::journal::{self, PageEntry};
+use super::journal::{self, Journal, PageEntry};
 use super::manifest::Manifest;
 use super::{StagingError, files};
 use crate::clock;
@@ -34,45 +34,6 @@ pub struct ResourceWriter {
     behind: SignedDuration,
 }
 
-/// The journal as this process has written it.
-#[derive(Debug)]
-struct Journal {
-    file: File,
-    length: u64,
-    hash: Sha256,
-    /// Half a line is at its end that could not be taken back: nothing may follow it.
-    is_torn: bool,
-}
-
-impl Journal {
-    /// A line is there whole and durable, or not at all.
-    fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
-        if self.is_torn {
-            return Err(std::io::Error::other("its last line could not be written"));
-        }
-        if let Err(error) = self.try_append(line) {
-            // The rest of a line would spoil the next one, if there is room for that again.
-            self.is_torn = self.file.set_len(self.length).is_err();
-            return Err(error);
-        }
-        self.length += line.len() as u64;
-        self.hash.update(line);
-        Ok(())
-    }
-
-    fn try_append(&mut self, line: &[u8]) -> std::io::Result<()> {
-        Point::LineAppend.io()?;
-        if Point::LineTorn.is_armed() {
-            self.file.write_all(&line[..line.len() / 2])?;
-        }
-        Point::LineTorn.io()?;
-        // One write call, so that a line is there whole or cut at its end.
-        self.file.write_all(line)?;
-        Point::LineSync.io()?;
-        self.file.sync_data()
-    }
-}
-
 impl ResourceWriter {
     /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
     /// the journal says of others is taken back.
@@ -90,12 +51,7 @@ impl ResourceWriter {
         if files::read(&path)?.unwrap_or_default() != lines {
             files::write_atomic(&path, &failpoint::JOURNAL, |file| file.write_all(&lines))?;
         }
-        let journal = Journal {
-            file: files::open_append(&path)?,
-            length: lines.len() as u64,
-            hash: Sha256::new_with_prefix(&lines),
-            is_torn: false,
-        };
+        let journal = Journal::new(files::open_append(&path)?, &lines);
         Point::ResourceMade.reach();
         files::sync_dir(&directory)?;
         if let Some(run) = directory.parent() {
@@ -189,7 +145,7 @@ impl ResourceWriter {
             .journal
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let written = hex(&journal.hash.clone().finalize());
+        let written = journal.sha256();
         if hex(&Sha256::digest(files::read(&path)?.unwrap_or_default())) == written {
             return Ok(written);
         }
