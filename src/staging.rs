@@ -341,7 +341,7 @@ mod tests {
         let first = writer.write(b"[]", page(1, now + day)).unwrap();
         drop(writer);
         let (writer, known) = run.writer(&name).unwrap();
-        assert_eq!(known, [first.clone()]);
+        assert_eq!(known, std::slice::from_ref(&first));
         let second = writer.write(b"[]", page(2, clock::steady())).unwrap();
         let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
         assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cursus::simulate::{Options, Simulator};
-use cursus::staging::Staging;
+use cursus::staging::{Run, Staging};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ fn cursors(workdir: &Workdir) -> BTreeMap<String, Timestamp> {
 #[track_caller]
 fn assert_in_order(workdir: &Workdir) {
     let runs = Staging::new(workdir.path("staging")).runs().unwrap();
-    assert!(runs.is_sorted_by_key(|run| run.id()));
+    assert!(runs.is_sorted_by_key(Run::id));
 }
 
 /// The mode in which a resource was read.

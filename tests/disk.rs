@@ -127,6 +127,12 @@ async fn a_repair_on_a_full_disk_changes_nothing() {
     }
 }
 
+/// Says that a test has not tried what it is for.
+#[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// A file system of its own, if one may be mounted here.
 struct Mount(PathBuf);
 
@@ -138,7 +144,7 @@ impl Mount {
             &path,
         );
         if !is_mounted {
-            eprintln!("skipped: nothing can be mounted here");
+            skipped("nothing can be mounted here");
         }
         is_mounted.then_some(Self(path))
     }
@@ -208,7 +214,7 @@ async fn directories_that_may_not_be_written_are_named_and_cost_no_hit() {
     }
     let (code, said) = as_nobody(&workdir, &["stage", "ls"]).await;
     if code != Some(0) {
-        eprintln!("skipped: nobody cannot run the binary here: {said}");
+        skipped(&format!("nobody cannot run the binary here: {said}"));
         return;
     }
     for closed in [".state", "staging"] {

@@ -36,8 +36,9 @@ impl ServerClock {
         for resource in &config.resources {
             match run.manifest(&resource.name) {
                 Ok(manifest) => {
-                    let reached = manifest.and_then(|manifest| manifest.cursor);
-                    reached.into_iter().for_each(|reached| clock.tell(reached));
+                    if let Some(reached) = manifest.and_then(|manifest| manifest.cursor) {
+                        clock.tell(reached);
+                    }
                 }
                 // It is told where it is looked at.
                 Err(StagingError::Broken { .. }) => {}

@@ -79,11 +79,15 @@ pub(crate) fn of_staging(root: &Path) -> Lines {
 
 /// What a broken-off command may leave while it is broken off, and no longer.
 pub(crate) fn left_over(root: &Path) -> Vec<String> {
+    let is_left = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.path().extension() == Some("tmp".as_ref()) || name.starts_with(".removed-")
+    };
     walkdir::WalkDir::new(root)
         .into_iter()
         .flatten()
+        .filter(is_left)
         .map(|entry| entry.path().display().to_string())
-        .filter(|path| path.ends_with(".tmp") || path.contains("/.removed-"))
         .collect()
 }
 

@@ -249,13 +249,13 @@ impl Template {
             root,
             environment,
             client,
-            _dir,
+            _dir: dir,
         } = workdir;
         Self {
             database: name_of(&client).await,
             root,
             environment,
-            _dir,
+            _dir: dir,
         }
     }
 
