@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 SECONDS ?= 60
-.PHONY: help demo test bench bench-hits bench-limiter deny fuzz lint postgres
+.PHONY: help demo test bench bench-hits bench-limiter deny fuzz soak lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ fuzz: ## feed every reader with made-up bytes, a minute each (SECONDS=60; needs 
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
 	done
+
+soak: postgres ## 200 kills at random instants, then 500 rounds of watch against an API that fails (SEED=n: the same kills again)
+	cargo bench --bench soak -- 200 $(SEED)
+	cargo bench --bench watch -- 500 faults
 
 lint: ## format, clippy, documentation
 	cargo fmt --check

@@ -25,6 +25,7 @@ use cursus::report::table;
 use cursus::simulate::{Limits, Options, Scale, Simulator};
 use serde_json::Value;
 
+use support::moved::Moved;
 use support::{Workdir, api, oracle};
 
 /// What each may cost at most, and what it is meant to.
@@ -59,7 +60,7 @@ struct Bench {
     simulator: Simulator,
     workdir: Workdir,
     config: Config,
-    moved: BTreeSet<i64>,
+    moved: Moved,
 }
 
 fn main() -> ExitCode {
@@ -170,15 +171,13 @@ impl Bench {
             workdir: Workdir::with(&simulator).await,
             simulator,
             config: Config::load(None).unwrap(),
-            moved: BTreeSet::new(),
+            moved: Moved::default(),
         }
     }
 
     /// Lets time pass, runs, and compares all tables whose resource was read with what the API shows.
     async fn run(&mut self, after: Duration) -> Hits {
-        let before = ["campus_users", "users"].map(|name| self.simulator.rows(name));
-        self.simulator.advance(after);
-        self.note_moved(&before);
+        self.moved.advance(&self.simulator, after);
         let asked = self.simulator.statistics().hits;
         let report = self.workdir.json(["run"]).await;
         let asked = self.simulator.statistics().hits - asked;
@@ -197,10 +196,10 @@ impl Bench {
             .iter()
             .any(|resource| resource["name"] == "users" && resource["mode"] == "full")
         {
-            self.moved.clear();
+            self.moved.0.clear();
         }
         let tables = &self.config.tables;
-        oracle::assert_tables_mirror(&self.workdir, &self.simulator, &self.moved, |name| {
+        oracle::assert_tables_mirror(&self.workdir, &self.simulator, &self.moved.0, |name| {
             tables
                 .iter()
                 .any(|table| table.name.as_str() == name && read.contains(table.from.as_str()))
@@ -213,17 +212,5 @@ impl Bench {
                 .collect(),
             sum: asked,
         }
-    }
-
-    /// People whose campuses changed while their own row did not: nothing but a full read can tell.
-    fn note_moved(&mut self, before: &[Vec<Value>; 2]) {
-        let changed = |name: &str, before: &[Value], id: &str| -> BTreeSet<i64> {
-            let now = self.simulator.rows(name).into_iter();
-            let changed = now.filter(|row| !before.contains(row));
-            changed.filter_map(|row| row[id].as_i64()).collect()
-        };
-        let moved = changed("campus_users", &before[0], "user_id");
-        let seen = changed("users", &before[1], "id");
-        self.moved.extend(moved.difference(&seen));
     }
 }

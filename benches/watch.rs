@@ -1,7 +1,9 @@
 //! What `cursus watch` needs over hundreds of rounds: its memory after so many of them, and the time of a round.
 //! Fails when a round fails, when it needs more memory than extract may, or when it needs more as runs pile up.
 //!
-//! `cargo bench --bench watch`; the number of rounds may follow: `-- 1000`. Linux only, for its /proc.
+//! `cargo bench --bench watch`; the number of rounds may follow: `-- 1000`. Linux only, for its /proc. With `faults` the API
+//! fails now and then in every way that it knows, and changes while it is read; a round may then fail, but at the end the
+//! mirror must be what the API shows.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,13 +16,15 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use cursus::simulate::{Churn, Fault, FaultKind, Options, Simulator};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use support::{Workdir, simulator};
+use support::{Workdir, api, oracle, simulator, small};
 
 /// What the whole process may need.
 const MOST_MB: f64 = 64.0;
@@ -28,21 +32,33 @@ const MOST_MB: f64 = 64.0;
 const SETTLED: u64 = 100;
 /// How much more a later round may need.
 const MOST_GROWTH: f64 = 1.1;
+/// How many more files may be open at one moment than ever before: a connection or two.
+const MORE_FILES: usize = 3;
+/// Of each way to fail, for each request.
+const PROBABILITY: f64 = 0.001;
 
 fn main() -> ExitCode {
     // cargo passes `--bench` to every benchmark.
     let rounds = std::env::args().find_map(|argument| argument.parse().ok());
+    let with_faults = std::env::args().any(|argument| argument == "faults");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    if runtime.block_on(measure(rounds.unwrap_or(300))) {
+    if runtime.block_on(measure(rounds.unwrap_or(300), with_faults)) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-async fn measure(rounds: u64) -> bool {
-    let simulator = simulator().await;
+async fn measure(rounds: u64, with_faults: bool) -> bool {
+    let simulator = if with_faults {
+        api::start(restless()).await
+    } else {
+        simulator().await
+    };
     let workdir = Workdir::with(&simulator).await;
+    if with_faults {
+        faults().for_each(|fault| simulator.inject(fault));
+    }
     let number = rounds.to_string();
     let arguments = [
         "watch", "--every", "1ms", "--jitter", "0s", "--rounds", &number, "--json", "-q",
@@ -56,34 +72,54 @@ async fn measure(rounds: u64) -> bool {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let started = Instant::now();
     let (mut hits, mut peak, mut settled, mut last) = (0, 0.0, 0.0_f64, 0.0);
+    let (mut most_files, mut settled_files) = (0, 0);
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
     let mut since = (0, started);
     println!(
-        "{:>8} {:>10} {:>10} {:>8} {:>12}",
-        "rounds", "RSS MB", "peak MB", "hits", "ms a round"
+        "{:>8} {:>10} {:>10} {:>8} {:>8} {:>12}",
+        "rounds", "RSS MB", "peak MB", "files", "hits", "ms a round"
     );
     while let Some(line) = lines.next_line().await.unwrap() {
         let round: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(round["state"], "complete", "{round:#}");
-        hits += round["hits"].as_u64().unwrap();
+        let state = round["state"].as_str().unwrap();
+        assert!(with_faults || state == "complete", "{round:#}");
+        *states.entry(state.to_owned()).or_default() += 1;
+        hits += round["hits"].as_u64().unwrap_or(0);
         let number = round["round"].as_u64().unwrap();
         // The last one ends the process.
         if number < rounds
             && let (Some(now), Some(most)) = (memory(id, "VmRSS:"), memory(id, "VmHWM:"))
         {
             (peak, last) = (most, now);
+            let files = open_files(id);
+            most_files = most_files.max(files);
             if number <= SETTLED {
                 settled = settled.max(now);
+                settled_files = most_files;
             }
             if number == 1 || number.is_multiple_of(50) || number == rounds - 1 {
                 let took = since.1.elapsed().as_secs_f64() * 1000.0;
                 let each = took / f64::from(u32::try_from(number - since.0).unwrap());
-                println!("{number:>8} {now:>10.1} {most:>10.1} {hits:>8} {each:>12.0}");
+                println!("{number:>8} {now:>10.1} {most:>10.1} {files:>8} {hits:>8} {each:>12.0}");
                 since = (number, Instant::now());
             }
         }
         simulator.advance(Duration::from_mins(15));
     }
-    assert!(child.wait().await.unwrap().success());
+    let ended = child.wait().await.unwrap();
+    assert!(with_faults || ended.success());
+    let states: Vec<String> = (states.iter())
+        .map(|(state, rounds)| format!("{rounds} {state}"))
+        .collect();
+    println!("rounds: {}", states.join(", "));
+    println!(
+        "open files: {settled_files} at most up to round {SETTLED}, {most_files} at most in all"
+    );
+    if with_faults {
+        let spoiled = simulator.statistics().faults;
+        println!("answers spoiled by a fault: {spoiled} of {hits}");
+        is_mirrored(&simulator, &workdir).await;
+    }
     println!(
         "{rounds} rounds, {:.0} ms each; a quarter of an hour of changes between them",
         started.elapsed().as_secs_f64() * 1000.0 / f64::from(u32::try_from(rounds).unwrap())
@@ -92,7 +128,81 @@ async fn measure(rounds: u64) -> bool {
         "{:+.1} % since round {SETTLED}",
         (last / settled - 1.0) * 100.0
     );
-    peak <= MOST_MB && last <= settled * MOST_GROWTH
+    peak <= MOST_MB && last <= settled * MOST_GROWTH && most_files <= settled_files + MORE_FILES
+}
+
+/// A small world whose rows come, change and go while they are read.
+fn restless() -> Options {
+    Options {
+        churn: Some(Churn {
+            every: 5,
+            inserted: 1,
+            updated: 1,
+            deleted: 1,
+            resources: Vec::new(),
+        }),
+        ..small()
+    }
+}
+
+/// Every way to fail, each at a low probability; nothing that stops the clock for an hour.
+fn faults() -> impl Iterator<Item = Fault> {
+    let soon = Some(1);
+    let of_pages = [
+        FaultKind::TooManyRequests { retry_after: None },
+        FaultKind::TooManyRequests { retry_after: soon },
+        FaultKind::HourlyLimit { retry_after: soon },
+        FaultKind::Status { status: 500 },
+        FaultKind::Status { status: 502 },
+        FaultKind::Status { status: 503 },
+        FaultKind::Html,
+        FaultKind::Object,
+        FaultKind::Empty,
+        FaultKind::BrokenJson,
+        FaultKind::FewerBytes,
+        FaultKind::ResetBefore,
+        FaultKind::ResetInside,
+        FaultKind::Stall { seconds: 0.05 },
+        FaultKind::Gzip,
+        FaultKind::SlowChunks { seconds: 0.05 },
+        FaultKind::NoTotal,
+        FaultKind::WrongTotal { by: 3 },
+        FaultKind::WrongTotal { by: -3 },
+        FaultKind::ShortPage { by: 2 },
+        FaultKind::NotFound,
+        FaultKind::Cloudflare,
+        FaultKind::Forbidden,
+        FaultKind::RevokedToken,
+    ];
+    let of_pages = of_pages.map(|kind| Fault::new("/v2", kind));
+    let of_token = Fault::new("/oauth/token", FaultKind::InvalidClient);
+    let rules = of_pages.into_iter().chain([of_token]);
+    rules.map(|rule| Fault {
+        probability: Some(PROBABILITY),
+        ..rule
+    })
+}
+
+/// Fails unless deltas have skipped nothing, and a full read makes the mirror what the API shows.
+async fn is_mirrored(simulator: &Simulator, workdir: &Workdir) {
+    simulator.calm();
+    workdir.json(["run", "--force"]).await;
+    // Campuses of people whose own row does not change are seen by full reads only.
+    let people = simulator.rows("users");
+    let moved = people.iter().filter_map(|row| row["id"].as_i64()).collect();
+    oracle::assert_lacks_nothing_but(workdir, simulator, &moved).await;
+    println!("after a last delta the mirror lacked nothing");
+    workdir.cursus(["run", "--full"]).await;
+    let gone = workdir.json(["prune", "ls"]).await;
+    if gone.as_array().is_some_and(|held| !held.is_empty()) {
+        workdir.json(["load", "--again", "--allow-prune"]).await;
+    }
+    oracle::assert_mirrors(workdir, simulator).await;
+    println!("after a full read the mirror was what the API shows");
+}
+
+fn open_files(id: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count)
 }
 
 /// Megabytes of a line of the process's status.

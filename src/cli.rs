@@ -386,7 +386,7 @@ fn point_in_time(text: &str) -> Result<Timestamp, String> {
     humantime::parse_duration(text)
         .ok()
         .and_then(|age| SignedDuration::try_from(age).ok())
-        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
+        .and_then(|age| crate::clock::now().checked_sub(age).ok().map(whole))
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 

@@ -106,7 +106,7 @@ pub async fn extract(
     selection: crate::staging::Selection,
     host: &str,
 ) -> Result<Extracted, StagingError> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let resumed = if extraction.resume {
         staging.resume(lock, now, &selection)?
     } else {
@@ -121,6 +121,7 @@ pub async fn extract(
         Some(run) => run,
         None => staging.create_run(lock, now, extraction.floor, selection)?,
     };
+    let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
     run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "{doing} {}", run.directory().display());
@@ -130,7 +131,7 @@ pub async fn extract(
         history: &history,
         run: &run,
         ids: StagedIds::default(),
-        clock: ServerClock::new(),
+        clock,
     };
     let (mut summaries, stopped) = reading.all().await;
     extraction.progress.clear();
@@ -153,7 +154,7 @@ pub async fn extract(
     run.update(|record| {
         record.state = crate::staging::RunState::Closed;
         record.outcome = Some(outcome);
-        record.finished_at = Some(Timestamp::now());
+        record.finished_at = Some(crate::clock::now());
         record.mode = Some(if full { Mode::Full } else { Mode::Delta });
         record.hits += statistics.hits;
         record.resources = summaries;
@@ -209,7 +210,8 @@ impl Reading<'_> {
                     .is_none_or(|each| !waiting.iter().any(|other| other.name == each.ids_of))
             });
             // The first answer tells the server's time, by which all others are decided.
-            let pilot = if is_first { self.pilot(&ready) } else { None };
+            let is_unknown = is_first && self.clock.known_now().is_none();
+            let pilot = if is_unknown { self.pilot(&ready) } else { None };
             if pilot.is_none() {
                 self.clock.give_up();
             }
@@ -255,12 +257,13 @@ impl Reading<'_> {
 
     /// A resource that is read whatever the time is.
     fn pilot<'r>(&self, ready: &[&'r Resource]) -> Option<&'r crate::name::Name> {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         // By our clock alone, what has a min_age might be read too early.
         ready
             .iter()
             .filter(|resource| self.decide(resource, now).step != Step::Skip)
-            .min_by_key(|resource| !resource.min_age.is_zero())
+            // One without an order would be asked for a page more.
+            .min_by_key(|resource| (!resource.min_age.is_zero(), resource.sort.is_none()))
             .map(|resource| &resource.name)
     }
 
@@ -282,7 +285,7 @@ impl Reading<'_> {
             return Ok(ResourceSummary::from(&manifest));
         }
         let now = if is_pilot {
-            Timestamp::now()
+            crate::clock::now()
         } else {
             self.clock.now().await
         };
@@ -325,7 +328,7 @@ impl Reading<'_> {
         mode: Mode,
     ) -> Result<ResourceSummary, ReadError> {
         let config = self.extraction.config;
-        let started_at = Timestamp::now();
+        let started_at = crate::clock::now();
         let task = self.extraction.progress.task(
             resource.name.as_str(),
             &format!("{mode}: {}", decision.reason),
@@ -428,8 +431,10 @@ impl Reading<'_> {
             (true, reached, _) => reached,
         };
         // A fan-out over no ids asks nothing and is known to be complete.
-        let cursor = cursor
-            .or_else(|| (question.slices.is_empty() && state.moves_cursor()).then_some(started_at));
+        let cursor = cursor.or_else(|| {
+            (question.slices.is_empty() && state.moves_cursor())
+                .then(|| question.now.unwrap_or(started_at))
+        });
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
             format: 1,
@@ -447,7 +452,7 @@ impl Reading<'_> {
             journal_sha256: writer.journal_sha256()?,
             evidence,
             started_at,
-            finished_at: Timestamp::now(),
+            finished_at: crate::clock::now(),
         })
     }
 }

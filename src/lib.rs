@@ -2,6 +2,7 @@
 
 // In reading order: what a run is made of, then its two halves, then the command line.
 pub mod assets;
+mod clock;
 pub mod config;
 pub mod name;
 pub mod plan;
@@ -25,6 +26,7 @@ pub mod simulate;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod failpoint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod progress;

@@ -36,6 +36,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::database::{Database, catalogue};
+use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
 use crate::staging::{Approval, Run, RunId};
@@ -170,7 +171,9 @@ impl<'c> Loader<'c> {
             .transaction()
             .await
             .map_err(LoadError::at("begin a transaction"))?;
+        Point::LoadBegin.reach();
         let loaded = load.all(&mut transaction).await?;
+        Point::LoadCommit.reach();
         if options.dry_run {
             transaction
                 .rollback()
@@ -179,6 +182,7 @@ impl<'c> Loader<'c> {
         } else {
             transaction.commit().await.map_err(LoadError::at_commit)?;
         }
+        Point::LoadCommitted.reach();
         Ok(loaded)
     }
 }
@@ -222,7 +226,9 @@ impl Loader<'_> {
             runs,
         );
         let approved = load.approved(&mut transaction, as_of).await?;
+        Point::ApproveCommit.reach();
         transaction.commit().await.map_err(LoadError::at_commit)?;
+        Point::ApproveCommitted.reach();
         Ok(Some(approved))
     }
 }
@@ -259,7 +265,9 @@ impl Loader<'_> {
             runs,
         );
         let retried = load.retried(&mut transaction, &entries, chosen).await?;
+        Point::RetryCommit.reach();
         transaction.commit().await.map_err(LoadError::at_commit)?;
+        Point::RetryCommitted.reach();
         Ok(retried)
     }
 }

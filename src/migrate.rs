@@ -16,6 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::database::{DatabaseError, Quoted, describe};
+use crate::failpoint::Point;
 pub use error::MigrateError;
 use files::{local, shipped};
 
@@ -93,6 +94,7 @@ pub async fn migrate(
         other => other?,
     };
     let result = apply(client, &sets, &mut applied).await;
+    Point::MigrateDone.reach();
     set(client, "search_path", &search_path).await?;
     client
         .query_one("SELECT pg_advisory_unlock($1)", &[&LOCK])
@@ -121,6 +123,7 @@ async fn apply(
         if client.query_opt(exists, &[&set_of.schema]).await?.is_none() {
             let create = format!("CREATE SCHEMA {}", Quoted(&set_of.schema));
             client.batch_execute(&create).await?;
+            Point::MigrateSchema.reach();
         }
         set(client, "search_path", &Quoted(&set_of.schema).to_string()).await?;
         let mut runner = Runner::new(&set_of.migrations);
@@ -129,6 +132,7 @@ async fn apply(
             .run_async(client)
             .await
             .map_err(|error| failed(&set_of.schema, &error))?;
+        Point::MigrateSet.reach();
         applied.extend(
             report
                 .applied_migrations()

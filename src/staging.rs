@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::clock;
+use crate::failpoint::Point;
+
 pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
@@ -98,9 +101,10 @@ impl Staging {
                     &format!(
                         "pid {}, `cursus {holder}`, since {}\n",
                         std::process::id(),
-                        Timestamp::now()
+                        clock::now()
                     ),
                 )?;
+                Point::LockTaken.reach();
                 Ok(StagingLock { _file: file })
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StagingError::Locked {
@@ -120,7 +124,8 @@ impl Staging {
     }
 
     /// Makes a new run, numbered after all others and after `floor`: what a database has loaded may come from a
-    /// staging directory that was lost. Needs the lock.
+    /// staging directory that was lost. Its name comes after theirs too, also if the clock was set back: a younger run
+    /// with a lower number means that the directory was replaced. Needs the lock.
     pub fn create_run(
         &self,
         _lock: &StagingLock,
@@ -128,14 +133,12 @@ impl Staging {
         floor: u64,
         selection: Selection,
     ) -> Result<Run, StagingError> {
-        let seq = 1 + self
-            .runs()?
-            .iter()
-            .map(|run| run.record().seq)
-            .max()
-            .unwrap_or(0)
-            .max(floor);
-        Run::create(&self.root, now, seq, selection)
+        let runs = self.runs()?;
+        self.forget_unmade()?;
+        let last = runs.iter().map(|run| run.record().seq).max();
+        let seq = 1 + last.unwrap_or(0).max(floor);
+        let newest = runs.iter().map(Run::id).max();
+        Run::create(&self.root, now, newest, seq, selection)
     }
 
     /// The newest run, if it ended before its time and was asked for in the same way.
@@ -202,6 +205,16 @@ impl Staging {
         }
         runs.sort_by_key(|run| run.record().seq);
         Ok(runs)
+    }
+
+    /// Takes away what is left of runs whose process died while making them.
+    fn forget_unmade(&self) -> Result<(), StagingError> {
+        for (directory, id) in self.run_directories()? {
+            if Run::open(&directory, &id)?.is_none() {
+                Run::forget(&directory);
+            }
+        }
+        Ok(())
     }
 
     /// Where runs are, by name.
@@ -291,6 +304,67 @@ impl Staging {
 mod tests {
     use super::*;
     use crate::name::Name;
+
+    fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
+        PageEntry {
+            page: number,
+            slice: None,
+            request: String::new(),
+            status: 200,
+            rows: 0,
+            bytes: 0,
+            sha256: String::new(),
+            x_total: None,
+            per_page: None,
+            first_id: None,
+            last_id: None,
+            fetched_at,
+            server_date: None,
+            duration_ms: 1,
+            attempts: 1,
+            replaces: None,
+        }
+    }
+
+    #[test]
+    fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let now = clock::now();
+        let day = jiff::SignedDuration::from_hours(24);
+        let run = staging
+            .create_run(&lock, now + day, 0, Selection::default())
+            .unwrap();
+        let name = Name::parse("users").unwrap();
+        let (writer, _) = run.writer(&name).unwrap();
+        let first = writer.write(b"[]", page(1, now + day)).unwrap();
+        drop(writer);
+        let (writer, known) = run.writer(&name).unwrap();
+        assert_eq!(known, std::slice::from_ref(&first));
+        let second = writer.write(b"[]", page(2, clock::steady())).unwrap();
+        let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
+        assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
+        let next = staging
+            .create_run(&lock, now, 0, Selection::default())
+            .unwrap();
+        assert!(next.id() > run.id());
+        assert_eq!(next.record().started_at, now);
+    }
+
+    #[test]
+    fn a_run_that_was_never_made_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let died = directory.path().join("2026-11-23/T020000Z");
+        files::create_dirs(&died).unwrap();
+        std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
+        staging
+            .create_run(&lock, clock::now(), 0, Selection::default())
+            .unwrap();
+        assert!(!died.exists());
+    }
 
     #[test]
     fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it() {

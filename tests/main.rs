@@ -39,6 +39,18 @@ mod resume;
 /// `run` as a service.
 mod watch;
 
+/// Killed anywhere, and run again.
+#[cfg(debug_assertions)]
+mod killed;
+
+/// Disks that are full or closed, and files that go.
+#[cfg(debug_assertions)]
+mod disk;
+
+/// Clocks that are set.
+#[cfg(debug_assertions)]
+mod clocks;
+
 /// What differs between two schemas, or the mirror and a run.
 mod diff;
 

@@ -11,6 +11,7 @@ use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, LINK, RETRY_AFTER,
 };
 
+use super::Slot;
 use super::body::{Body, Spool};
 use super::retry::Problem;
 use super::windows::Seen;
@@ -41,6 +42,8 @@ pub struct Answer<T> {
     pub duration: Duration,
     /// Attempts, the good one included.
     pub attempts: u32,
+    /// Its place among the requests under way.
+    pub slot: Slot,
 }
 
 pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -76,7 +79,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let now = date(headers).unwrap_or_else(Timestamp::now);
+    let now = date(headers).unwrap_or_else(crate::clock::now);
     Some(Duration::try_from(http_date(text)?.duration_since(now)).unwrap_or_default())
 }
 

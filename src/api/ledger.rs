@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 use self::format::{MAX_TIME, decode, encode};
 use super::log::{Log, Millis};
+use crate::clock;
+use crate::failpoint::Point;
 
 /// A ledger holds a few hundred entries; a file beyond this is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -163,7 +165,7 @@ impl Shared {
     }
 
     fn locked<T>(&mut self, change: impl FnOnce(View<'_>) -> (T, bool)) -> Result<T, LedgerError> {
-        let (wall, instant) = (SystemTime::now(), std::time::Instant::now());
+        let (wall, instant) = (clock::system(), std::time::Instant::now());
         let (now, now_up) = millis(wall.duration_since(UNIX_EPOCH).unwrap_or_default());
         let (mut log, hold) = match self.read().map_err(|source| self.error("read", source))? {
             Some(log) => (log, self.jumped(wall, instant)),
@@ -212,8 +214,15 @@ impl Shared {
 
     fn write(&self, log: &Log) -> io::Result<()> {
         let bytes = encode(log);
+        Point::LedgerWrite.io()?;
+        if Point::LedgerTorn.is_armed() {
+            self.file.write_all_at(&bytes[..bytes.len() / 2], 0)?;
+        }
+        Point::LedgerTorn.io()?;
         self.file.write_all_at(&bytes, 0)?;
-        self.file.set_len(bytes.len() as u64)
+        self.file.set_len(bytes.len() as u64)?;
+        Point::LedgerDone.reach();
+        Ok(())
     }
 
     fn error(&self, doing: &'static str, source: io::Error) -> LedgerError {

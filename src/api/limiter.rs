@@ -344,7 +344,9 @@ impl Shared {
 
 fn timestamp(time: Instant) -> Timestamp {
     let left = time.saturating_duration_since(Instant::now());
-    Timestamp::now().checked_add(left).unwrap_or(Timestamp::MAX)
+    crate::clock::now()
+        .checked_add(left)
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn milliseconds(millis: Millis) -> Duration {

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::answer::Answer;
 pub use self::body::Body;
@@ -59,7 +59,7 @@ pub struct Options {
     pub spool_dir: Option<PathBuf>,
     /// How long one whole answer may take.
     pub timeout: Duration,
-    /// Requests under way at once.
+    /// Requests under way at once, until their answers are dropped.
     pub max_in_flight: usize,
     /// Hits of each hour that stay free for others.
     pub reserve_per_hour: u32,
@@ -140,7 +140,7 @@ struct Inner {
     tokens: Tokens,
     /// The server has refused the id and secret: it would again.
     client_refused: AtomicBool,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     /// Large bodies are read back into memory for inspection: two at a time.
     inspecting: Semaphore,
     memory: Arc<body::Memory>,
@@ -173,7 +173,9 @@ impl Client {
                 &options.token_dir,
             ),
             client_refused: AtomicBool::new(false),
-            slots: Semaphore::new(options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            slots: Arc::new(Semaphore::new(
+                options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             inspecting: Semaphore::new(2),
             memory: Arc::default(),
             budget: Budget::default(),
@@ -261,6 +263,10 @@ impl Client {
         self.0.token(Want::New).await.map(|(_, metadata)| metadata)
     }
 }
+
+/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>);
 
 /// How hard one page was tried.
 #[derive(Debug, Default)]

@@ -2,10 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
 
@@ -17,7 +16,7 @@ use super::limiter::{Purpose, Turn};
 use super::request::{BaseUrl, Request};
 use super::retry::{InspectError, Problem};
 use super::token::{Bearer, NewToken, TokenMetadata, Want};
-use super::{Effort, Inner};
+use super::{Effort, Inner, Slot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -85,7 +84,7 @@ impl Inner {
         request: Request,
         inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
     ) -> Result<Answer<T>, Failure> {
-        let _slot = self.slots.acquire().await;
+        let slot = Slot(Arc::clone(&self.slots).acquire_owned().await.ok());
         let (bearer, turn) = self.admitted().await?;
         let timeout = request.timeout.unwrap_or(self.options.timeout);
         let started = Instant::now();
@@ -113,7 +112,7 @@ impl Inner {
         let status = response.status().as_u16();
         let spool = Spool::new(self.options.spool_dir.as_deref(), &self.memory);
         let body = answer::take_in(response, spool, timeout).await?;
-        let (duration, received_at) = (started.elapsed(), Timestamp::now());
+        let (duration, received_at) = (started.elapsed(), crate::clock::steady());
         let (inspected, body) = self.inspected(request.target(), body, inspect).await?;
         Ok(Answer {
             inspected,
@@ -126,6 +125,7 @@ impl Inner {
             received_at,
             duration,
             attempts: 1,
+            slot,
         })
     }
 

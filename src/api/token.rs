@@ -23,9 +23,14 @@ use super::ledger::short_hash;
 use super::request::BaseUrl;
 use super::retry::Problem;
 use super::send::TokenSender;
+use crate::failpoint::Point;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// A token's file before it has its name, and how long it takes at most until it has.
+const UNFINISHED: &str = ".token-";
+const UNFINISHED_FOR: Duration = Duration::from_mins(10);
 
 /// The life of a token whose answer does not tell.
 const USUAL_LIFE: Duration = Duration::from_hours(2);
@@ -158,7 +163,7 @@ impl Tokens {
         E: From<Problem>,
     {
         let mut current = self.current.lock().await;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let refused = match want {
             Want::Another(generation) if generation == current.generation => current.token.take(),
             Want::New => current.token.take(),
@@ -221,7 +226,7 @@ impl Tokens {
     /// Whether the token of this generation is still the one to use.
     pub(crate) async fn is_current(&self, generation: u64) -> bool {
         let current = self.current.lock().await;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         current.generation == generation
             && current
                 .token
@@ -231,7 +236,7 @@ impl Tokens {
 
     /// Asks the server for a token; `sender` carries the request and judges the status.
     pub(crate) async fn exchange(&self, sender: &TokenSender<'_>) -> Result<NewToken, Problem> {
-        let asked = Timestamp::now();
+        let asked = crate::clock::now();
         let answer = self
             .oauth
             .exchange_client_credentials()
@@ -307,16 +312,40 @@ async fn write(path: PathBuf, token: Token) -> std::io::Result<()> {
             asked: token.asked,
             metadata: token.metadata,
         })?;
+        Point::TokenWrite.io()?;
+        forget_unfinished(directory);
         let mut file = tempfile::Builder::new()
-            .prefix(".token-")
+            .prefix(UNFINISHED)
             .tempfile_in(directory)?;
         file.write_all(&content)?;
+        Point::TokenRename.io()?;
         file.persist(&path)?;
+        Point::TokenDone.reach();
         Ok(())
     };
     tokio::task::spawn_blocking(write)
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// A process that died while it wrote has left a token behind. What is young may be somebody's who writes now.
+fn forget_unfinished(directory: &Path) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let is_old = |metadata: std::fs::Metadata| {
+            metadata
+                .modified()
+                .ok()?
+                .elapsed()
+                .ok()
+                .map(|age| age > UNFINISHED_FOR)
+        };
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED)
+            && entry.metadata().ok().and_then(is_old) == Some(true)
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -365,6 +394,22 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&path, b"{\"access_token\":\"can").unwrap();
         assert!(read(path).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_whose_writer_has_died_does_not_lie_about() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (name, age) in [(".token-old", 3_600), (".token-new", 0), ("other", 3_600)] {
+            let file = std::fs::File::create(path(name)).unwrap();
+            let written = std::time::SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(written).unwrap();
+        }
+        write(path("token.json"), token(1_000, 7_200))
+            .await
+            .unwrap();
+        let is_there = |name| path(name).exists();
+        assert!(!is_there(".token-old") && is_there(".token-new") && is_there("other"));
     }
 
     #[test]

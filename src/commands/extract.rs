@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use tracing::warn;
 
 use super::run::Before;
@@ -154,7 +153,7 @@ async fn countdown(client: &crate::api::Client, progress: &Progress) -> std::con
             }
         }
         let wait = waiting.borrow().as_ref().map(|wait| {
-            let left = wait.until.duration_since(Timestamp::now());
+            let left = wait.until.duration_since(crate::clock::now());
             (reason(wait).to_owned(), left.try_into().unwrap_or_default())
         });
         progress.waiting(wait);
@@ -174,7 +173,7 @@ async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
     let Some(until) = token.and_then(|token| token.secret_valid_until) else {
         return;
     };
-    if until.duration_since(Timestamp::now()).as_hours() < 7 * 24 {
+    if until.duration_since(crate::clock::now()).as_hours() < 7 * 24 {
         let sentence = format!(
             "the client secret ends at {until}; make a new one on the intranet before, and put it into CURSUS_CLIENT_SECRET"
         );

@@ -81,7 +81,9 @@ pub(super) async fn run(
     let selection = super::extract::selection(read);
     let unfinished = match request.window {
         Some(_) => None,
-        None => settings.staging.unfinished(Timestamp::now(), &selection)?,
+        None => settings
+            .staging
+            .unfinished(crate::clock::now(), &selection)?,
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
     let history = History::read(config, &runs)?;
@@ -132,7 +134,7 @@ impl Planner<'_> {
 
     /// Decisions by our own clock.
     fn undisturbed(&self) -> Asked {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let decide = |resource: &&Resource| (resource.name.clone(), self.decide(resource, now));
         Asked {
             decisions: self.resources.iter().map(decide).collect(),
@@ -207,7 +209,7 @@ impl Asked {
 
     /// The server's time.
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        crate::clock::now()
             .saturating_add(self.ahead)
             .unwrap_or(Timestamp::MAX)
     }
@@ -220,7 +222,7 @@ impl Asked {
         match answer {
             Ok(probe) => {
                 if let Some(date) = probe.date {
-                    self.ahead = date.duration_since(Timestamp::now());
+                    self.ahead = date.duration_since(crate::clock::now());
                 }
                 if let Some(total) = probe.total {
                     self.totals.insert(resource.name.clone(), total);

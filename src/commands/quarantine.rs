@@ -12,6 +12,7 @@ use super::{eprint_line, load, print_json, print_line};
 use crate::cli::{Global, QuarantineCommand};
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
+use crate::failpoint::Point;
 use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
@@ -66,7 +67,9 @@ pub(super) async fn run(
             }
             let chosen = choose(settings, &all, ids, table.as_deref())?;
             let ids: Vec<i64> = chosen.into_iter().collect();
+            Point::DropEntries.reach();
             let dropped = drop_entries(&database.client, schema, &ids).await?;
+            Point::DropDone.reach();
             database.close().await?;
             if global.json {
                 print_json(&json!({ "dropped": dropped }));

@@ -1,6 +1,5 @@
 //! `cursus status`: what is staged, what is loaded, how old it is.
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -77,7 +76,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
                     state: read.map(|read| read.manifest.state.to_string()),
                     mode: read.map(|read| read.manifest.mode.to_string()),
                     known_up_to: known.map(|known| known.to_string()),
-                    age_s: known.map(|known| Timestamp::now().duration_since(known).as_secs()),
+                    age_s: known.map(|known| crate::clock::now().duration_since(known).as_secs()),
                     staged_run: read.map(|read| read.run_id.to_string()),
                     loaded_run: loaded
                         .get(&resource.name)

@@ -202,7 +202,7 @@ fn tell(global: &Global, round: &Round) {
 
 fn wall_clock(at: Instant) -> Option<Timestamp> {
     let left = SignedDuration::try_from(at.duration_since(Instant::now())).ok()?;
-    Timestamp::now().checked_add(left).ok()
+    crate::clock::now().checked_add(left).ok()
 }
 
 /// When rounds begin.

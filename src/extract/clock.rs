@@ -1,48 +1,96 @@
-//! The server's time: windows and ages are told by its clock, not by ours.
+//! The server's time: windows and ages are told by its clock, not by ours, which anybody may set while we read.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// The server's clock as far as it is known: how far it is ahead of ours.
+use crate::clock;
+use crate::config::Config;
+use crate::staging::{Run, StagingError};
+
+/// The server's clock as far as it is known.
 #[derive(Clone, Debug)]
-pub(super) struct ServerClock(Arc<watch::Sender<Option<SignedDuration>>>);
+pub(super) struct ServerClock(Arc<watch::Sender<Known>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    Nothing,
+    /// Nobody will tell: our own clock must do.
+    Ours,
+    /// What it showed in an answer, and when that came.
+    Told(Timestamp, Instant),
+}
+
+impl Known {
+    fn is_something(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
 
 impl ServerClock {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+    /// As far as an earlier process of this run has come: what was to be read then is to be read now.
+    pub(super) fn of(config: &Config, run: &Run) -> Result<Self, StagingError> {
+        let clock = Self(Arc::new(watch::Sender::new(Known::Nothing)));
+        for resource in &config.resources {
+            match run.manifest(&resource.name) {
+                Ok(manifest) => {
+                    if let Some(reached) = manifest.and_then(|manifest| manifest.cursor) {
+                        clock.tell(reached);
+                    }
+                }
+                // It is told where it is looked at.
+                Err(StagingError::Broken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(clock)
     }
 
+    /// It is so late at least. The answer may be an old one, of an earlier process.
     pub(super) fn tell(&self, server_now: Timestamp) {
-        let ahead = server_now.duration_since(Timestamp::now());
         self.0.send_if_modified(|known| {
-            let is_news = known.is_none();
-            known.get_or_insert(ahead);
+            let is_news = !known.is_something();
+            if !matches!(*known, Known::Told(time, at) if later(time, at) >= server_now) {
+                *known = Known::Told(server_now, Instant::now());
+            }
             is_news
         });
     }
 
-    /// Nobody will tell: our own clock must do.
+    /// Whoever waits for the server's time waits no more.
     pub(super) fn give_up(&self) {
-        self.tell(Timestamp::now());
+        self.0.send_if_modified(|known| {
+            let is_news = !known.is_something();
+            if is_news {
+                *known = Known::Ours;
+            }
+            is_news
+        });
     }
 
     /// The server's time to the second, as it tells it, if an answer has.
     pub(super) fn known_now(&self) -> Option<Timestamp> {
-        let ahead = (*self.0.borrow())?;
-        let now = Timestamp::now().saturating_add(ahead).ok()?;
-        Timestamp::from_second(now.as_second()).ok()
+        let Known::Told(time, at) = *self.0.borrow() else {
+            return None;
+        };
+        Timestamp::from_second(later(time, at).as_second()).ok()
     }
 
     pub(super) async fn now(&self) -> Timestamp {
         let mut known = self.0.subscribe();
-        let ahead = known
-            .wait_for(Option::is_some)
-            .await
-            .map_or(SignedDuration::ZERO, |ahead| ahead.unwrap_or_default());
-        Timestamp::now()
-            .saturating_add(ahead)
-            .unwrap_or(Timestamp::MAX)
+        let known = known.wait_for(Known::is_something).await;
+        match known.map(|known| *known) {
+            Ok(Known::Told(time, at)) => later(time, at),
+            _ => clock::now(),
+        }
     }
+}
+
+fn later(time: Timestamp, at: Instant) -> Timestamp {
+    SignedDuration::try_from(at.elapsed())
+        .ok()
+        .and_then(|since| time.checked_add(since).ok())
+        .unwrap_or(time)
 }

@@ -82,7 +82,8 @@ impl Reader<'_> {
             replaces,
         };
         let writer = Arc::clone(&self.writer);
-        let body = answer.body;
+        // Until the page is durable, also if nobody waits for that any more.
+        let (body, slot) = (answer.body, answer.slot);
         let _turn = WRITING.acquire().await;
         let entry = tokio::task::spawn_blocking(move || {
             let bytes = body.read().map_err(|source| StagingError::Io {
@@ -90,7 +91,9 @@ impl Reader<'_> {
                 path: "the body of a page".into(),
                 source,
             })?;
-            writer.write(&bytes, entry)
+            let written = writer.write(&bytes, entry);
+            drop(slot);
+            written
         })
         .await
         .map_err(|_| ReadError::Thread)??;
@@ -105,6 +108,9 @@ impl Reader<'_> {
         slice: &Slice,
         page: PageEntry,
     ) -> Result<(PageEntry, PageFacts), ReadError> {
+        if let Some(date) = page.server_date {
+            (self.clock)(date);
+        }
         let writer = Arc::clone(&self.writer);
         let window = self.window_of(&page);
         let inspector = Inspector::new(

@@ -3,7 +3,6 @@
 //! An approval is a file of the run that asked for the deletes, written first. It goes by the hash of the rows' keys,
 //! so whoever loads the run again comes to the same set, finds it approved and deletes it, and any other set is held.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::{GenericClient, Transaction};
 
@@ -52,7 +51,7 @@ impl Held {
             rows: self.rows,
             sha256: self.sha256.clone(),
             as_of,
-            approved_at: Timestamp::now(),
+            approved_at: crate::clock::now(),
         })
     }
 }

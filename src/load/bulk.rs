@@ -9,6 +9,7 @@ use tokio_postgres::Transaction;
 use tracing::debug;
 
 use crate::database::Quoted;
+use crate::failpoint::Point;
 use crate::name::Name;
 
 use super::error::LoadError;
@@ -121,6 +122,7 @@ async fn try_fill(
     let off: Vec<&str> = parts.iter().rev().map(|part| part.off.as_str()).collect();
     transaction.batch_execute(&off.join("; ")).await?;
     let rows = transaction.execute(insert, &[]).await?;
+    Point::LoadBulk.reach();
     for part in &parts {
         transaction.batch_execute(&part.on).await?;
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 use crate::template::Values;
@@ -105,6 +106,7 @@ pub(super) async fn merge(
         let (mut counts, repeated) = table
             .merge(&manifest, &decoded, seen.as_ref(), &situation)
             .await?;
+        Point::LoadMerge.reach();
         if repeated {
             with_older_versions.push(name.clone());
         }

@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::config::PruneConfig;
 use crate::database::Quoted;
+use crate::failpoint::Point;
 use crate::name::Name;
 
 use super::Loader;
@@ -148,14 +149,18 @@ impl Loader<'_> {
         );
         run(&transaction, &set_up, "set up the transaction").await?;
         let counts = merge(&transaction, &mappings, live, &scratch, guard).await?;
+        Point::RebuildMerge.reach();
         for derive in &self.config.derives {
             let doing = format!("run {}", derive.sql.name);
             run(&transaction, &derive.sql.text, &doing).await?;
         }
         take_over_books(&transaction, live, &scratch, &resources).await?;
+        Point::RebuildBooks.reach();
         let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
         run(&transaction, &drop, "drop the scratch schema").await?;
+        Point::RebuildCommit.reach();
         (transaction.commit().await).map_err(LoadError::at_commit)?;
+        Point::RebuildCommitted.reach();
         Ok(counts)
     }
 

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::config::Config;
 use crate::database::{Database, Quoted};
+use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
 use crate::staging::hex;
@@ -280,7 +281,10 @@ async fn make(client: &mut Client, schema: &str, mark: &str, drop: bool) -> Resu
          COMMENT ON SCHEMA {name} IS '{mark}'"
     );
     transaction.batch_execute(&make).await.map_err(doing())?;
-    transaction.commit().await.map_err(doing())
+    Point::ReplayMake.reach();
+    transaction.commit().await.map_err(doing())?;
+    Point::ReplayMade.reach();
+    Ok(())
 }
 
 /// Forgets what the books say of a schema that was dropped since: a new one of the same name has none of it.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
 use crate::database::Quoted;
+use crate::failpoint::Point;
 use crate::name::Name;
 use crate::report::chain;
 use crate::staging::Run;
@@ -263,6 +264,7 @@ impl<'l> RunLoad<'l> {
         let savepoint = savepoint(transaction, "heal").await?;
         let scope = &self.config.scope;
         let healed = heal::heal(&savepoint, self.schema, scope, mapping, self.runs).await;
+        Point::LoadHeal.reach();
         match settle(savepoint, healed).await? {
             Ok(Healed {
                 inserted: 0,
@@ -299,6 +301,7 @@ impl<'l> RunLoad<'l> {
             }
             let savepoint = savepoint(transaction, "prune").await?;
             let pruned = prune::prune(&savepoint, books, self.guard, resource, &self.before).await;
+            Point::LoadPrune.reach();
             if let Err(error) = settle(savepoint, pruned).await? {
                 warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
                 self.merged.remove(name);
@@ -339,6 +342,7 @@ impl<'l> RunLoad<'l> {
                 &mut counts,
             )
             .await;
+            Point::LoadLeave.reach();
             if let Err(error) = settle(savepoint, left).await? {
                 self.merged.remove(name);
                 self.loaded.failed.push((name.clone(), error));
@@ -383,6 +387,7 @@ impl<'l> RunLoad<'l> {
                 .batch_execute(&derive.sql.text)
                 .await
                 .map_err(LoadError::at(format!("run {}", derive.sql.name)));
+            Point::LoadDerive.reach();
             if let Err(error) = settle(savepoint, derived).await? {
                 self.loaded
                     .derives_failed
@@ -415,6 +420,7 @@ impl<'l> RunLoad<'l> {
             books
                 .note_load(transaction, &note, &resource.manifest, &hash, &tables)
                 .await?;
+            Point::LoadBooks.reach();
             let counts = tables.into_iter().map(|(counts, _)| counts);
             self.loaded.tables.extend(counts);
         }

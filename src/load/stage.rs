@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
+use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::{Mode, PageEntry, Run, StagedResource, StagingError};
 use crate::template::Values;
@@ -239,6 +240,7 @@ async fn copy(
             rows, unfit: more, ..
         }) = chunk.take()
         {
+            Point::LoadCopy.reach();
             if !rows.is_empty() {
                 sink.send(rows).await.map_err(LoadError::at(doing()))?;
             }
@@ -250,6 +252,7 @@ async fn copy(
             .await
             .map_err(LoadError::at(doing()))?;
         sink.finish().await.map_err(LoadError::at(doing()))?;
+        Point::LoadCopied.reach();
         if !unfit.is_empty() {
             quarantine(table, unfit).await?;
         }
@@ -360,6 +363,7 @@ async fn compare(
         Err(Stopped::Incomparable) => return Ok(None),
         Err(Stopped::Abandoned | Stopped::Thread) => return Err(LoadError::Thread),
     };
+    Point::LoadCompare.reach();
     let Some(gathered) = gathered else {
         return Ok(None);
     };

@@ -181,6 +181,11 @@ impl Simulator {
         self.server.faults.clear();
     }
 
+    /// From now on nothing fails by a rule, and nothing changes while lists are read.
+    pub fn calm(&self) {
+        self.server.calm();
+    }
+
     /// Makes every token that was handed out so far a revoked one.
     pub fn revoke_tokens(&self) {
         self.server.oauth.revoke_all();

@@ -132,7 +132,7 @@ impl Server {
 
     /// Changes rows before every so many pages of a resource, if wanted.
     fn churn(&self, resource: Resource) {
-        let Some(churn) = &self.options.churn else {
+        let Some(churn) = self.options.churn.as_ref().filter(|_| !self.is_calm()) else {
             return;
         };
         let name = resource.name();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ pub struct Statistics {
 
 pub(crate) struct Server {
     pub(super) options: Options,
+    calm: AtomicBool,
     url: String,
     pub(crate) clock: Clock,
     pub(crate) oauth: Oauth,
@@ -134,6 +136,7 @@ impl Server {
             counted: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
+            calm: AtomicBool::new(false),
             stopping,
         })
     }
@@ -146,6 +149,16 @@ impl Server {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         world.advance(self.clock.now(), by, self.options.deletions_per_day);
         self.clock.jump(by);
+    }
+
+    /// No faults and no changes while lists are read, from now on.
+    pub(crate) fn calm(&self) {
+        self.faults.clear();
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     pub(crate) fn rows(&self, resource: Resource) -> Vec<Value> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Run, StagingError, files};
+use crate::failpoint;
 use crate::name::Name;
 
 const FILE: &str = "approvals.json";
@@ -64,6 +65,6 @@ impl Run {
             format: 1,
             approvals,
         };
-        files::write_json(&self.approvals_file(), &file)
+        files::write_json(&self.approvals_file(), &failpoint::APPROVALS, &file)
     }
 }

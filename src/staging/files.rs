@@ -3,9 +3,10 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::StagingError;
+use crate::failpoint::FilePoints;
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
     let path = path.to_owned();
@@ -68,18 +69,24 @@ pub(super) fn replace_content(
         .map_err(io("write", path))
 }
 
+/// Where a file of a folder is written before it has its name.
+pub(super) fn aside(folder: &Path, name: impl AsRef<std::ffi::OsStr>) -> PathBuf {
+    let mut aside = std::ffi::OsString::from(".");
+    aside.push(name);
+    aside.push(".tmp");
+    folder.join(aside)
+}
+
 /// Writes `path` so that it is there whole or not at all, also after a power cut.
 pub(super) fn write_atomic(
     path: &Path,
+    points: &FilePoints,
     write: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<(), StagingError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io("write", path)(std::io::ErrorKind::InvalidInput.into()));
     };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(".tmp");
-    let temporary = folder.join(temporary);
+    let temporary = aside(folder, name);
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -87,13 +94,23 @@ pub(super) fn write_atomic(
         .mode(0o600)
         .open(&temporary)
         .map_err(io("write", &temporary))?;
-    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
-        // On a full disk the half that was written would be in the way.
+    // On a full disk the half that was written would be in the way.
+    let given_up = |doing, path: &Path, error| {
         let _ = std::fs::remove_file(&temporary);
-        return Err(io("write", &temporary)(error));
-    }
-    std::fs::rename(&temporary, path).map_err(io("rename to", path))?;
-    sync_dir(folder)
+        io(doing, path)(error)
+    };
+    (points.write.io())
+        .and_then(|()| write(&mut file))
+        .and_then(|()| points.sync.io())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| given_up("write", &temporary, error))?;
+    (points.rename.io())
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|error| given_up("rename to", path, error))?;
+    points.named.io().map_err(io("sync", folder))?;
+    sync_dir(folder)?;
+    points.done.reach();
+    Ok(())
 }
 
 /// Makes the names in a directory durable.
@@ -135,8 +152,12 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
 }
 
 /// Writes a JSON file atomically, readable for people.
-pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), StagingError> {
-    write_atomic(path, |file| {
+pub(super) fn write_json(
+    path: &Path,
+    points: &FilePoints,
+    value: &impl serde::Serialize,
+) -> Result<(), StagingError> {
+    write_atomic(path, points, |file| {
         let mut text = serde_json::to_vec_pretty(value)?;
         text.push(b'\n');
         file.write_all(&text)

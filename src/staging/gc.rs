@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::manifest::Mode;
 use super::run::Run;
 use super::{Staging, StagingError, StagingLock, files};
+use crate::failpoint::Point;
 use crate::name::Name;
 
 /// Directories with this prefix are runs that are being removed.
@@ -178,15 +179,19 @@ impl Staging {
     pub fn remove(&self, _lock: &StagingLock, run: &Run) -> Result<(), StagingError> {
         let directory = run.directory();
         let away = self.root.join(format!("{REMOVED}{}", run.id()));
-        std::fs::rename(directory, &away)
+        (Point::GcRename.io())
+            .and_then(|()| std::fs::rename(directory, &away))
             .map_err(|error| files::io_error("remove", directory, error))?;
+        Point::GcRenamed.reach();
         if let Some(day) = directory.parent() {
             files::sync_dir(day)?;
             // Other runs of the day keep it.
             let _ = std::fs::remove_dir(day);
         }
         files::sync_dir(&self.root)?;
-        remove_all(&away)
+        remove_all(&away)?;
+        Point::GcRemoved.reach();
+        Ok(())
     }
 
     /// Ends removals that were broken off.

@@ -1,11 +1,15 @@
 //! `pages.jsonl`: one line a page, appended after the page is durable.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{StagingError, files};
+use crate::failpoint::Point;
 
 /// One staged page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,16 @@ fn is_one(attempts: &u32) -> bool {
     *attempts == 1
 }
 
+/// Reads a journal that no manifest seals yet. A line that is none is left out: its page is asked for again.
+pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
+    let bytes = files::read(path)?.unwrap_or_default();
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let whole = lines.filter(|line| line.ends_with(b"\n"));
+    Ok(whole
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
 /// Reads a journal. A last line without its line end was being written when the power went: it is left out.
 pub(super) fn read(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
     parse(path, &files::read(path)?.unwrap_or_default())
@@ -84,4 +98,78 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, Staging
             })
         })
         .collect()
+}
+
+/// The journal as this process has written it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    length: u64,
+    hash: Sha256,
+    /// Half a line is at its end that could not be taken back: nothing may follow it.
+    is_torn: bool,
+}
+
+impl Journal {
+    /// One that holds these lines.
+    pub(super) fn new(file: File, lines: &[u8]) -> Self {
+        Self {
+            file,
+            length: lines.len() as u64,
+            hash: Sha256::new_with_prefix(lines),
+            is_torn: false,
+        }
+    }
+
+    /// Of all that was written.
+    pub(super) fn sha256(&self) -> String {
+        super::hex(&self.hash.clone().finalize())
+    }
+
+    /// A line is there whole and durable, or not at all.
+    pub(super) fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        if self.is_torn {
+            return Err(std::io::Error::other("its last line could not be written"));
+        }
+        if let Err(error) = self.try_append(line) {
+            // The rest of a line would spoil the next one, if there is room for that again.
+            self.is_torn = self.file.set_len(self.length).is_err();
+            return Err(error);
+        }
+        self.length += line.len() as u64;
+        self.hash.update(line);
+        Ok(())
+    }
+
+    fn try_append(&mut self, line: &[u8]) -> std::io::Result<()> {
+        Point::LineAppend.io()?;
+        if Point::LineTorn.is_armed() {
+            self.file.write_all(&line[..line.len() / 2])?;
+        }
+        Point::LineTorn.io()?;
+        // One write call, so that a line is there whole or cut at its end.
+        self.file.write_all(line)?;
+        Point::LineSync.io()?;
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_half_a_line_that_cannot_be_taken_back_nothing_is_written() {
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let mut journal = Journal::new(full, b"");
+        let before = journal.sha256();
+        let error = journal.append(b"{}\n").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pages.jsonl");
+        journal.file = files::open_append(&path).unwrap();
+        journal.append(b"{}\n").unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(journal.sha256(), before);
+    }
 }

@@ -10,55 +10,69 @@ use std::sync::Mutex;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-use super::journal::{self, PageEntry};
+use super::journal::{self, Journal, PageEntry};
 use super::manifest::Manifest;
 use super::{StagingError, files};
+use crate::clock;
+use crate::failpoint::{self, Point};
 
 const JOURNAL: &str = "pages.jsonl";
+const IN_USE: &str =
+    "nobody else may write there while a run is open; run the command again to go on";
 const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
 
 /// Stages the pages of one resource of one run. All methods block.
 #[derive(Debug)]
 pub struct ResourceWriter {
     directory: PathBuf,
-    journal: Mutex<File>,
+    journal: Mutex<Journal>,
     slices: Mutex<BTreeSet<String>>,
+    /// By how much pages seem to be older than those that are there: the clock was set back meanwhile.
+    behind: SignedDuration,
 }
 
 impl ResourceWriter {
     /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
     /// the journal says of others is taken back.
     pub(super) fn open(directory: PathBuf) -> Result<(Self, Vec<PageEntry>), StagingError> {
+        (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
         files::create_dirs(&directory)?;
         let path = directory.join(JOURNAL);
         let mut body = Vec::new();
-        let mut known = journal::read(&path)?;
+        let mut known = journal::read_unsealed(&path)?;
         known.retain(|page| read_page(&directory, page, &mut body).is_ok());
         let mut lines = Vec::new();
         for page in &known {
             lines.extend(journal_line(page, &path)?);
         }
         if files::read(&path)?.unwrap_or_default() != lines {
-            files::write_atomic(&path, |file| file.write_all(&lines))?;
+            files::write_atomic(&path, &failpoint::JOURNAL, |file| file.write_all(&lines))?;
         }
-        let journal = files::open_append(&path)?;
+        let journal = Journal::new(files::open_append(&path)?, &lines);
+        Point::ResourceMade.reach();
         files::sync_dir(&directory)?;
         if let Some(run) = directory.parent() {
             files::sync_dir(run)?;
         }
+        let newest = known.iter().map(|page| page.fetched_at).max();
+        let behind = newest.map_or(SignedDuration::ZERO, |newest| {
+            clock::next(newest).duration_since(clock::steady())
+        });
         let writer = Self {
             directory,
             journal: Mutex::new(journal),
             slices: Mutex::default(),
+            behind: behind.max(SignedDuration::ZERO),
         };
         Ok((writer, known))
     }
 
     /// How many pages the journal names.
     pub(super) fn pages_in(directory: &Path) -> Result<u64, StagingError> {
-        Ok(journal::read(&directory.join(JOURNAL))?.len() as u64)
+        Ok(journal::read_unsealed(&directory.join(JOURNAL))?.len() as u64)
     }
 
     /// Reads a page back, and refuses it if it is not what was received.
@@ -81,13 +95,17 @@ impl ResourceWriter {
         }
     }
 
-    /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here.
+    /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here; its time is
+    /// after those of the pages that were there before.
     pub fn write(&self, body: &[u8], mut entry: PageEntry) -> Result<PageEntry, StagingError> {
+        entry.fetched_at = (entry.fetched_at)
+            .saturating_add(self.behind)
+            .unwrap_or(entry.fetched_at);
         entry.bytes = body.len() as u64;
         entry.sha256 = hex(&Sha256::digest(body));
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
-        files::write_atomic(&path, |file| {
+        files::write_atomic(&path, &failpoint::PAGE, |file| {
             let mut gzip = GzEncoder::new(file, Compression::default());
             gzip.write_all(body)?;
             gzip.finish().map(|_| ())
@@ -97,11 +115,9 @@ impl ResourceWriter {
             .journal
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        // One write call, so that a line is there whole or cut at its end.
-        journal
-            .write_all(&line)
-            .and_then(|()| journal.sync_data())
+        (journal.append(&line))
             .map_err(|error| files::io_error("write", &self.directory.join(JOURNAL), error))?;
+        Point::LineDone.reach();
         Ok(entry)
     }
 
@@ -121,12 +137,23 @@ impl ResourceWriter {
         Ok(folder)
     }
 
-    /// SHA-256 of the journal as it is now, in hex: what a manifest seals.
+    /// SHA-256 of the journal, in hex: what a manifest seals. It must be on the disk as it was written here, or a
+    /// manifest would call complete what is not there.
     pub fn journal_sha256(&self) -> Result<String, StagingError> {
         let path = self.directory.join(JOURNAL);
-        Ok(hex(&Sha256::digest(
-            files::read(&path)?.unwrap_or_default(),
-        )))
+        let journal = self
+            .journal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let written = journal.sha256();
+        if hex(&Sha256::digest(files::read(&path)?.unwrap_or_default())) == written {
+            return Ok(written);
+        }
+        Err(StagingError::Broken {
+            path,
+            problem: "it was changed or removed while the resource was being read".to_owned(),
+            advice: IN_USE,
+        })
     }
 }
 

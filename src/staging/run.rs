@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,9 +15,12 @@ use super::journal::PageEntry;
 use super::manifest::{Manifest, Mode};
 use super::page::{ResourceWriter, StagedResource, hex};
 use super::{StagingError, files};
+use crate::failpoint::{self, Point};
 use crate::name::Name;
 
 const RECORD: &str = "run.json";
+/// How a run is named by its start.
+const NAMED: &str = "%Y%m%dT%H%M%SZ";
 /// An older run is not gone on with: its first pages would be too far from its last ones.
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 const MANIFEST: &str = "manifest.json";
@@ -29,7 +34,7 @@ pub struct RunId(String);
 
 impl RunId {
     fn at(time: Timestamp) -> Self {
-        Self(time.strftime("%Y%m%dT%H%M%SZ").to_string())
+        Self(time.strftime(NAMED).to_string())
     }
 
     /// The id of `…/2026-11-23/T020000Z`.
@@ -44,6 +49,13 @@ impl RunId {
         };
         (shape(day, "0000-00-00") && shape(time, "T000000Z"))
             .then(|| Self(format!("{}{time}", day.replace('-', ""))))
+    }
+
+    /// The first second whose name comes after this one.
+    fn next_second(&self) -> Option<Timestamp> {
+        let time = DateTime::strptime(NAMED, &self.0).ok()?;
+        let time = TimeZone::UTC.to_timestamp(time).ok()?;
+        time.checked_add(SignedDuration::from_secs(1)).ok()
     }
 
     /// As text.
@@ -222,24 +234,32 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the directory of a run that starts at `now`, or at the next second that is free.
+    /// Makes the directory of a run that starts at `now`, named by the first second from then on that is free and after
+    /// the `newest` name.
     pub(super) fn create(
         root: &Path,
         now: Timestamp,
+        newest: Option<&RunId>,
         seq: u64,
         selection: Selection,
     ) -> Result<Self, StagingError> {
-        let mut time = now;
+        let mut time = newest
+            .and_then(RunId::next_second)
+            .map_or(now, |next| now.max(next));
         loop {
             let id = RunId::at(time);
             files::create_dirs(&root.join(id.day()))?;
             let directory = root.join(id.directory());
+            Point::RunMake
+                .io()
+                .map_err(|error| files::io_error("create", &directory, error))?;
             if !files::create_dir_exclusive(&directory)? {
                 time = time
                     .saturating_add(SignedDuration::from_secs(1))
                     .unwrap_or(time);
                 continue;
             }
+            Point::RunMade.reach();
             let run = Self {
                 record: Arc::new(RunRecord {
                     format: 1,
@@ -286,6 +306,12 @@ impl Run {
         }))
     }
 
+    /// Takes away a run that was never made; one that holds more than half a record stays.
+    pub(super) fn forget(directory: &Path) {
+        let _ = std::fs::remove_file(files::aside(directory, RECORD));
+        let _ = std::fs::remove_dir(directory);
+    }
+
     /// The same without what only matters of a run by itself: its resources, and rate figures that `newer` runs have.
     /// Thousands of them are kept at once. Not to be written.
     pub(super) fn without_details(mut self, newer: &mut BTreeSet<String>) -> Self {
@@ -325,7 +351,7 @@ impl Run {
     }
 
     fn save(&self) -> Result<(), StagingError> {
-        files::write_json(&self.directory.join(RECORD), &*self.record)
+        files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
     }
 
     /// Begins to stage a resource, or goes on with one that is not final: gives the whole pages that are there.
@@ -363,7 +389,7 @@ impl Run {
             .directory
             .join(manifest.resource.as_str())
             .join(MANIFEST);
-        files::write_json(&path, manifest)
+        files::write_json(&path, &failpoint::MANIFEST, manifest)
     }
 
     /// The manifest of a resource, if it is final.

@@ -106,6 +106,10 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();
         for (index, records) in records.chunks(page).enumerate() {
+            let id = |record: Option<&String>| {
+                let record: serde_json::Value = serde_json::from_str(record?).ok()?;
+                record["id"].as_i64()
+            };
             let entry = PageEntry {
                 page: u32::try_from(index + 1).unwrap(),
                 slice: None,
@@ -115,8 +119,8 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
                 bytes: 0,
                 sha256: String::new(),
                 x_total: None,
-                first_id: None,
-                last_id: None,
+                first_id: id(records.first()),
+                last_id: id(records.last()),
                 fetched_at: now,
                 server_date: None,
                 duration_ms: 1,

@@ -2,12 +2,15 @@
 
 pub(crate) mod api;
 pub(crate) mod boxes;
+#[allow(dead_code, reason = "the benchmarks use it")]
+pub(crate) mod moved;
 pub(crate) mod oracle;
 pub(crate) mod pooler;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod snapshot;
+pub(crate) mod state;
 pub(crate) mod workdir;
 pub(crate) mod world;
 
@@ -17,5 +20,5 @@ use cursus::database::embedded;
 pub(crate) mod testing;
 
 pub(crate) use api::{OtherClient, simulator, small};
-pub(crate) use workdir::{Ran, Workdir};
+pub(crate) use workdir::{Ran, Template, Workdir};
 pub(crate) use world::World;

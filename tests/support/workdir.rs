@@ -5,13 +5,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use cursus::database::embedded::DATABASE;
 use cursus::simulate::Simulator;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::testing;
 
@@ -232,17 +234,106 @@ impl Workdir {
     }
 }
 
-/// The URL of a session's database.
-async fn url_of(client: &Client) -> String {
+/// A directory and a database as they are at one moment, to begin from many times.
+pub(crate) struct Template {
+    root: PathBuf,
+    environment: BTreeMap<&'static str, OsString>,
+    database: String,
+    _dir: TempDir,
+}
+
+impl Template {
+    /// Nobody uses the directory any more.
+    pub(crate) async fn of(workdir: Workdir) -> Self {
+        let Workdir {
+            root,
+            environment,
+            client,
+            _dir: dir,
+        } = workdir;
+        Self {
+            database: name_of(&client).await,
+            root,
+            environment,
+            _dir: dir,
+        }
+    }
+
+    /// A copy to work in.
+    pub(crate) async fn workdir(&self) -> Workdir {
+        let client = copy_of(&self.database).await;
+        let dir = tempfile::Builder::new()
+            .prefix("cursus-")
+            .tempdir()
+            .unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        copy_all(&self.root, &root);
+        let mut environment = self.environment.clone();
+        environment.insert("HOME", root.clone().into_os_string());
+        environment.insert("XDG_STATE_HOME", root.join(".state").into_os_string());
+        environment.insert("CURSUS_DATABASE_URL", url_of(&client).await.into());
+        Workdir {
+            root,
+            environment,
+            client,
+            _dir: dir,
+        }
+    }
+}
+
+/// Copies what is in a directory, with its modes.
+pub(crate) fn copy_all(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from).min_depth(1) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            std::fs::set_permissions(&target, entry.metadata().unwrap().permissions()).unwrap();
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// A session in a copy of a database.
+async fn copy_of(database: &str) -> Client {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let copy = format!(
+        "test_{}_copy_{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let cluster = testing::cluster().await;
+    let connect = async |database: &str| {
+        let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let maker = connect(DATABASE).await;
+    for statement in [
+        format!("DROP DATABASE IF EXISTS {copy}"),
+        format!("CREATE DATABASE {copy} TEMPLATE {database}"),
+    ] {
+        maker.batch_execute(&statement).await.unwrap();
+    }
+    connect(&copy).await
+}
+
+async fn name_of(client: &Client) -> String {
     let row = client
         .query_one("SELECT current_database()::text", &[])
         .await
         .unwrap();
+    row.get(0)
+}
+
+/// The URL of a session's database.
+async fn url_of(client: &Client) -> String {
     let socket = testing::cluster().await.socket_dir().display().to_string();
     format!(
         "postgres://cursus@{}/{}",
         socket.replace('/', "%2F"),
-        row.get::<_, String>(0)
+        name_of(client).await
     )
 }
 

@@ -105,7 +105,7 @@ pub(in crate::commands) async fn collect(
     let collected = tokio::task::spawn_blocking(move || {
         let before = SignedDuration::try_from(choice.keep)
             .ok()
-            .and_then(|keep| Timestamp::now().checked_sub(keep).ok())
+            .and_then(|keep| crate::clock::now().checked_sub(keep).ok())
             .unwrap_or(Timestamp::MIN);
         let verdicts = judge(&runs, before, &claims)?;
         let mut report = Report::new(choice.dry_run);

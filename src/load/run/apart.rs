@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
+use crate::failpoint::Point;
 use crate::report::chain;
 
 use super::super::LoadedRun;
@@ -87,6 +88,7 @@ impl RunLoad<'_> {
         let savepoint = savepoint(transaction, "approve").await?;
         let mut inner = savepoint;
         let honoured = self.honour(&mut inner, self.run.record().seq).await;
+        Point::LoadApprove.reach();
         if let Err(error) = settle(inner, honoured).await? {
             warn!("deletes that were approved are held on: {}", chain(&error));
         }

@@ -1,0 +1,286 @@
+//! Named places at which a test ends the process, makes a step of the disk fail, or sets the clock:
+//! `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between.
+//!
+//! Only a build with debug assertions has them, so that `cargo test` reaches them through the binary it builds anyway; in
+//! a release every call is empty. The crate `fail` would want a feature, and so a second build of everything; it cannot
+//! kill; and its names are texts that nobody checks. Here a name that is not in the list does not compile, and one that
+//! no command reaches fails a test.
+
+#[cfg(not(debug_assertions))]
+use std::io;
+
+macro_rules! points {
+    ($($variant:ident = $name:literal,)*) => {
+        /// A place.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "its name says it")]
+        pub enum Point { $($variant,)* }
+
+        impl Point {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// As in `CURSUS_FAILPOINT`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+points! {
+    // A staged file: before its bytes, before they are durable, before its name, before that is durable, after.
+    PageWrite = "page.write",
+    PageSync = "page.sync",
+    PageRename = "page.rename",
+    PageNamed = "page.named",
+    PageDone = "page.done",
+    JournalWrite = "journal.write",
+    JournalSync = "journal.sync",
+    JournalRename = "journal.rename",
+    JournalNamed = "journal.named",
+    JournalDone = "journal.done",
+    ManifestWrite = "manifest.write",
+    ManifestSync = "manifest.sync",
+    ManifestRename = "manifest.rename",
+    ManifestNamed = "manifest.named",
+    ManifestDone = "manifest.done",
+    RunWrite = "run.write",
+    RunSync = "run.sync",
+    RunRename = "run.rename",
+    RunNamed = "run.named",
+    RunDone = "run.done",
+    ApprovalsWrite = "approvals.write",
+    ApprovalsSync = "approvals.sync",
+    ApprovalsRename = "approvals.rename",
+    ApprovalsNamed = "approvals.named",
+    ApprovalsDone = "approvals.done",
+    // A line of the journal: before it, in its middle, before it is durable, after.
+    LineAppend = "line.append",
+    LineTorn = "line.torn",
+    LineSync = "line.sync",
+    LineDone = "line.done",
+    // Directories.
+    LockTaken = "lock.taken",
+    RunMake = "run.make",
+    RunMade = "run.made",
+    ResourceMake = "resource.make",
+    ResourceMade = "resource.made",
+    // A run on its way out.
+    GcRename = "gc.rename",
+    GcRenamed = "gc.renamed",
+    GcRemoved = "gc.removed",
+    // What is kept of a key.
+    TokenWrite = "token.write",
+    TokenRename = "token.rename",
+    TokenDone = "token.done",
+    LedgerWrite = "ledger.write",
+    LedgerTorn = "ledger.torn",
+    LedgerDone = "ledger.done",
+    // The load of a run.
+    LoadBegin = "load.begin",
+    LoadCopy = "load.copy",
+    LoadCopied = "load.copied",
+    LoadCompare = "load.compare",
+    LoadMerge = "load.merge",
+    LoadBulk = "load.bulk",
+    LoadHeal = "load.heal",
+    LoadPrune = "load.prune",
+    LoadLeave = "load.leave",
+    LoadApprove = "load.approve",
+    LoadDerive = "load.derive",
+    LoadBooks = "load.books",
+    LoadCommit = "load.commit",
+    LoadCommitted = "load.committed",
+    // Schemas.
+    MigrateSchema = "migrate.schema",
+    MigrateSet = "migrate.set",
+    MigrateDone = "migrate.done",
+    ReplayMake = "replay.make",
+    ReplayMade = "replay.made",
+    RebuildMerge = "rebuild.merge",
+    RebuildBooks = "rebuild.books",
+    RebuildCommit = "rebuild.commit",
+    RebuildCommitted = "rebuild.committed",
+    // Repairs.
+    ApproveCommit = "approve.commit",
+    ApproveCommitted = "approve.committed",
+    RetryCommit = "retry.commit",
+    RetryCommitted = "retry.committed",
+    DropEntries = "drop.entries",
+    DropDone = "drop.done",
+}
+
+/// The places of a file that is written aside and renamed.
+#[derive(Debug)]
+pub(crate) struct FilePoints {
+    pub(crate) write: Point,
+    pub(crate) sync: Point,
+    pub(crate) rename: Point,
+    pub(crate) named: Point,
+    pub(crate) done: Point,
+}
+
+pub(crate) const PAGE: FilePoints = FilePoints {
+    write: Point::PageWrite,
+    sync: Point::PageSync,
+    rename: Point::PageRename,
+    named: Point::PageNamed,
+    done: Point::PageDone,
+};
+pub(crate) const JOURNAL: FilePoints = FilePoints {
+    write: Point::JournalWrite,
+    sync: Point::JournalSync,
+    rename: Point::JournalRename,
+    named: Point::JournalNamed,
+    done: Point::JournalDone,
+};
+pub(crate) const MANIFEST: FilePoints = FilePoints {
+    write: Point::ManifestWrite,
+    sync: Point::ManifestSync,
+    rename: Point::ManifestRename,
+    named: Point::ManifestNamed,
+    done: Point::ManifestDone,
+};
+pub(crate) const RUN: FilePoints = FilePoints {
+    write: Point::RunWrite,
+    sync: Point::RunSync,
+    rename: Point::RunRename,
+    named: Point::RunNamed,
+    done: Point::RunDone,
+};
+pub(crate) const APPROVALS: FilePoints = FilePoints {
+    write: Point::ApprovalsWrite,
+    sync: Point::ApprovalsSync,
+    rename: Point::ApprovalsRename,
+    named: Point::ApprovalsNamed,
+    done: Point::ApprovalsDone,
+};
+
+#[cfg(not(debug_assertions))]
+impl Point {
+    #[expect(clippy::unused_self, reason = "it has work in other builds")]
+    #[inline]
+    pub(crate) fn reach(self) {}
+
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "it has work in other builds"
+    )]
+    #[inline]
+    pub(crate) fn io(self) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "it has work in other builds")]
+    #[inline]
+    pub(crate) fn is_armed(self) -> bool {
+        false
+    }
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::io;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use nix::errno::Errno;
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::Point;
+
+    /// What happens at the nth time that a place is reached.
+    struct Plan {
+        point: Point,
+        nth: u32,
+        reached: AtomicU32,
+        action: Action,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Action {
+        Kill,
+        Fail(Errno),
+        /// The clock jumps by so many seconds.
+        Jump(i64),
+    }
+
+    static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(|| {
+        let text = std::env::var("CURSUS_FAILPOINT").unwrap_or_default();
+        text.split(',').filter_map(Plan::parse).collect()
+    });
+
+    impl Plan {
+        fn parse(text: &str) -> Option<Self> {
+            let (place, action) = text.split_once('=').unwrap_or((text, "kill"));
+            let (name, nth) = place.split_once(':').unwrap_or((place, "1"));
+            let action = match action {
+                "kill" => Action::Kill,
+                "enospc" => Action::Fail(Errno::ENOSPC),
+                "eacces" => Action::Fail(Errno::EACCES),
+                "eio" => Action::Fail(Errno::EIO),
+                other => Action::Jump(other.strip_prefix("jump")?.parse().ok()?),
+            };
+            Some(Self {
+                point: Point::ALL.iter().copied().find(|p| p.name() == name)?,
+                nth: nth.parse().ok()?,
+                reached: AtomicU32::new(0),
+                action,
+            })
+        }
+
+        /// A full disk stays full: what fails once fails from then on.
+        fn is_due(&self) -> bool {
+            let reached = 1 + self.reached.fetch_add(1, Ordering::SeqCst);
+            match self.action {
+                Action::Fail(_) => reached >= self.nth,
+                Action::Kill | Action::Jump(_) => reached == self.nth,
+            }
+        }
+    }
+
+    impl Point {
+        /// Here the process may end.
+        pub(crate) fn reach(self) {
+            let _ = self.io();
+        }
+
+        /// Here the process may end, and a step of the disk may fail.
+        pub(crate) fn io(self) -> io::Result<()> {
+            for plan in PLANS.iter().filter(|plan| plan.point == self) {
+                if !plan.is_due() {
+                    continue;
+                }
+                match plan.action {
+                    Action::Kill => loop {
+                        let _ = kill(Pid::this(), Signal::SIGKILL);
+                    },
+                    Action::Fail(errno) => return Err(errno.into()),
+                    Action::Jump(seconds) => crate::clock::jump(seconds),
+                }
+            }
+            Ok(())
+        }
+
+        /// Whether something happens when it is reached next: what is written before it is then written by half.
+        pub(crate) fn is_armed(self) -> bool {
+            let is_next = |plan: &Plan| plan.reached.load(Ordering::SeqCst) + 1 >= plan.nth;
+            PLANS.iter().any(|plan| plan.point == self && is_next(plan))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_place_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = Point::ALL.iter().map(|point| point.name()).collect();
+        assert_eq!(names.len(), Point::ALL.len());
+    }
+}

@@ -1,0 +1,388 @@
+//! Killed at any durable step, and run again: as if nothing had happened, for at most the requests under way.
+//!
+//! `CURSUS_SEED` draws other pairs of kills.
+
+use std::collections::BTreeSet;
+
+use cursus::failpoint::Point;
+use cursus::simulate::Simulator;
+
+use crate::support::boxes::{self, boxes, full, thing, things};
+use crate::support::state::{self, Lines, assert_same};
+use crate::support::{Ran, Template, Workdir, simulator};
+
+/// Requests under way at most, in these tests.
+const IN_FLIGHT: u64 = 4;
+
+/// A place, and at which of the times that it is reached.
+type At = (Point, u32);
+
+/// A first extract: everything that it writes.
+const EXTRACT: [At; 39] = [
+    (Point::LockTaken, 1),
+    (Point::RunMake, 1),
+    (Point::RunMade, 1),
+    (Point::RunWrite, 1),
+    (Point::RunSync, 1),
+    (Point::RunRename, 1),
+    (Point::RunNamed, 1),
+    (Point::RunDone, 1),
+    (Point::RunDone, 2),
+    (Point::TokenWrite, 1),
+    (Point::TokenRename, 1),
+    (Point::TokenDone, 1),
+    (Point::LedgerWrite, 3),
+    (Point::LedgerTorn, 4),
+    (Point::LedgerDone, 5),
+    (Point::ResourceMake, 3),
+    (Point::ResourceMade, 5),
+    (Point::PageWrite, 1),
+    (Point::PageSync, 4),
+    (Point::PageRename, 7),
+    (Point::PageNamed, 10),
+    (Point::PageDone, 13),
+    (Point::LineAppend, 1),
+    (Point::LineTorn, 5),
+    (Point::LineSync, 9),
+    (Point::LineDone, 14),
+    (Point::ManifestWrite, 1),
+    (Point::ManifestSync, 3),
+    (Point::ManifestRename, 5),
+    (Point::ManifestNamed, 7),
+    (Point::ManifestDone, 9),
+    (Point::ManifestDone, 11),
+    (Point::RunWrite, 3),
+    (Point::RunSync, 3),
+    (Point::RunRename, 3),
+    (Point::RunNamed, 3),
+    (Point::RunDone, 3),
+    (Point::PageSync, 18),
+    (Point::LineTorn, 18),
+];
+
+/// An extract that finds half a line in a journal.
+const MENDED: [At; 5] = [
+    (Point::JournalWrite, 1),
+    (Point::JournalSync, 1),
+    (Point::JournalRename, 1),
+    (Point::JournalNamed, 1),
+    (Point::JournalDone, 1),
+];
+
+/// A first load, from nothing.
+const FIRST_LOAD: [At; 7] = [
+    (Point::MigrateSchema, 1),
+    (Point::MigrateSet, 1),
+    (Point::MigrateSet, 3),
+    (Point::MigrateDone, 1),
+    (Point::LoadBulk, 1),
+    (Point::LoadCopy, 1),
+    (Point::LoadCommitted, 1),
+];
+
+/// A load that changes, adds, deletes, holds back, and finds parents of what waits.
+const LOAD: [At; 19] = [
+    (Point::LoadBegin, 1),
+    (Point::LoadCompare, 1),
+    (Point::LoadCopy, 1),
+    (Point::LoadCopy, 2),
+    (Point::LoadCopy, 4),
+    (Point::LoadCopied, 1),
+    (Point::LoadCopied, 3),
+    (Point::LoadMerge, 1),
+    (Point::LoadMerge, 2),
+    (Point::LoadMerge, 4),
+    (Point::LoadHeal, 1),
+    (Point::LoadPrune, 1),
+    (Point::LoadLeave, 1),
+    (Point::LoadApprove, 1),
+    (Point::LoadDerive, 1),
+    (Point::LoadBooks, 1),
+    (Point::LoadBooks, 3),
+    (Point::LoadCommit, 1),
+    (Point::LoadCommitted, 1),
+];
+
+const APPROVE: [At; 7] = [
+    (Point::ApprovalsWrite, 1),
+    (Point::ApprovalsSync, 1),
+    (Point::ApprovalsRename, 1),
+    (Point::ApprovalsNamed, 1),
+    (Point::ApprovalsDone, 1),
+    (Point::ApproveCommit, 1),
+    (Point::ApproveCommitted, 1),
+];
+const RETRY: [At; 2] = [(Point::RetryCommit, 1), (Point::RetryCommitted, 1)];
+const DROP: [At; 2] = [(Point::DropEntries, 1), (Point::DropDone, 1)];
+const GC: [At; 3] = [
+    (Point::GcRename, 1),
+    (Point::GcRenamed, 1),
+    (Point::GcRemoved, 1),
+];
+const REPLAY: [At; 6] = [
+    (Point::ReplayMake, 1),
+    (Point::ReplayMade, 1),
+    (Point::MigrateSet, 1),
+    (Point::LoadCopied, 4),
+    (Point::LoadCommit, 1),
+    (Point::LoadCommitted, 1),
+];
+const REBUILD: [At; 9] = [
+    (Point::ReplayMake, 1),
+    (Point::ReplayMade, 1),
+    (Point::LoadMerge, 2),
+    (Point::LoadCommitted, 1),
+    (Point::LoadCommit, 2),
+    (Point::RebuildMerge, 1),
+    (Point::RebuildBooks, 1),
+    (Point::RebuildCommit, 1),
+    (Point::RebuildCommitted, 1),
+];
+const MIGRATE: [At; 3] = [
+    (Point::MigrateSchema, 1),
+    (Point::MigrateSet, 2),
+    (Point::MigrateDone, 1),
+];
+
+#[test]
+fn no_durable_step_is_left_out() {
+    let lists: [&[At]; 11] = [
+        &EXTRACT,
+        &MENDED,
+        &FIRST_LOAD,
+        &LOAD,
+        &APPROVE,
+        &RETRY,
+        &DROP,
+        &GC,
+        &REPLAY,
+        &REBUILD,
+        &MIGRATE,
+    ];
+    let killed: BTreeSet<Point> = lists.concat().iter().map(|(point, _)| *point).collect();
+    let all: BTreeSet<Point> = Point::ALL.iter().copied().collect();
+    assert_eq!(killed, all);
+}
+
+/// Runs a command that kills itself there; whether it came so far.
+async fn killed(workdir: &mut Workdir, command: &[&str], (point, nth): At) -> bool {
+    workdir.set("CURSUS_FAILPOINT", format!("{}:{nth}=kill", point.name()));
+    let ran = workdir.cursus(command).await;
+    workdir.unset("CURSUS_FAILPOINT");
+    ran.code.is_none()
+}
+
+fn when((point, nth): At) -> String {
+    format!("after the kill at {}:{nth}", point.name())
+}
+
+/// What is on the disk and in the database.
+async fn state(workdir: &Workdir) -> [Lines; 2] {
+    [
+        state::of_staging(&workdir.path("staging")),
+        state::of_database(workdir).await,
+    ]
+}
+
+/// A command that is killed at each of these places, and run again.
+async fn survives(template: &Template, command: &[&str], code: i32, places: &[At]) {
+    let workdir = template.workdir().await;
+    workdir.cursus(command).await.exits(code);
+    let expected = state(&workdir).await;
+    for at in places {
+        let mut workdir = template.workdir().await;
+        let is_killed = killed(&mut workdir, command, *at).await;
+        assert!(is_killed, "{} is not reached", when(*at));
+        again(&workdir, command, code, &when(*at)).await;
+        for (found, expected) in state(&workdir).await.iter().zip(&expected) {
+            assert_same(found, expected, &when(*at));
+        }
+    }
+}
+
+/// Runs a command to its end: as ever, or to say that all is done.
+async fn again(workdir: &Workdir, command: &[&str], code: i32, when: &str) -> Ran {
+    let ran = workdir.cursus(command).await;
+    assert!(
+        ran.code == Some(code) || ran.code == Some(0),
+        "{when}: {ran}"
+    );
+    let left = state::left_over(&workdir.path("staging"));
+    assert!(left.is_empty(), "{when} these are left: {left:?}");
+    ran
+}
+
+/// A directory that asks a simulator, with few requests at once.
+async fn few_at_once(simulator: &Simulator) -> Template {
+    let workdir = Workdir::with(simulator).await;
+    let in_flight = format!("max_in_flight = {IN_FLIGHT} ");
+    workdir.pipeline(&[("max_in_flight = 256 ", &in_flight)]);
+    Template::of(workdir).await
+}
+
+/// An extract that is killed at each of these places and run again, then loaded; what it costs more.
+async fn extract_survives(simulator: &Simulator, template: &Template, places: &[At]) {
+    let hits = || simulator.statistics().hits;
+    let workdir = template.workdir().await;
+    let before = hits();
+    workdir.json(["extract"]).await;
+    let cost = hits() - before;
+    workdir.json(["load"]).await;
+    let [staged, rows] = state(&workdir).await;
+    for (index, at) in places.iter().enumerate() {
+        let when = when(*at);
+        let mut workdir = template.workdir().await;
+        let before = hits();
+        let is_killed = killed(&mut workdir, &["extract"], *at).await;
+        assert!(is_killed, "{when}: it is not reached");
+        let mut found = state::of_staging(&workdir.path("staging"));
+        if found == staged {
+            // The run had ended: another one would come after it.
+            assert_eq!(hits() - before, cost, "{when}");
+        } else {
+            again(&workdir, &["extract"], 0, &when).await;
+            let extra = hits() - before - cost;
+            assert!(extra <= IN_FLIGHT, "{when}: {extra} hits too many");
+            found = state::of_staging(&workdir.path("staging"));
+        }
+        assert_same(&found, &staged, &when);
+        // The same pages give the same rows: now and then that is tried.
+        if index % 4 == 0 {
+            workdir.json(["load"]).await;
+            assert_same(&state::of_database(&workdir).await, &rows, &when);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_extract_killed_anywhere_goes_on_for_no_more_than_the_requests_under_way() {
+    let simulator = simulator().await;
+    let template = few_at_once(&simulator).await;
+    extract_survives(&simulator, &template, &EXTRACT).await;
+}
+
+#[tokio::test]
+async fn an_extract_killed_while_it_mends_a_journal_goes_on() {
+    let simulator = simulator().await;
+    let mut workdir = few_at_once(&simulator).await.workdir().await;
+    assert!(killed(&mut workdir, &["extract"], (Point::LineTorn, 6)).await);
+    let template = Template::of(workdir).await;
+    extract_survives(&simulator, &template, &MENDED).await;
+}
+
+#[tokio::test]
+async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
+    const PAIRS: usize = 6;
+    let seed = std::env::var("CURSUS_SEED").map_or(5, |seed| seed.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
+    let simulator = simulator().await;
+    let workdir = few_at_once(&simulator).await.workdir().await;
+    workdir.json(["run"]).await;
+    simulator.advance(std::time::Duration::from_hours(30));
+    let template = Template::of(workdir).await;
+    let workdir = template.workdir().await;
+    workdir.json(["run"]).await;
+    let expected = tables(&workdir).await;
+    let places: Vec<Point> = EXTRACT.iter().chain(&LOAD).map(|at| at.0).collect();
+    for _ in 0..PAIRS {
+        let mut workdir = template.workdir().await;
+        let mut pair = Vec::new();
+        for _ in 0..2 {
+            let at = (*random.choice(&places).unwrap(), random.u32(1..=4));
+            let is_killed = killed(&mut workdir, &["run"], at).await;
+            pair.push((at.0.name(), at.1, is_killed));
+        }
+        let when = format!("seed {seed}, after {pair:?}");
+        again(&workdir, &["run"], 0, &when).await;
+        assert_same(&tables(&workdir).await, &expected, &when);
+    }
+}
+
+/// The rows of the mirror. The books tell of one run more if a run was killed after its end.
+async fn tables(workdir: &Workdir) -> Lines {
+    let mut lines = state::of_database(workdir).await;
+    lines.retain(|name, _| name.starts_with("public."));
+    lines
+}
+
+/// So many that indexes are taken off while they come in.
+const NOTES: i64 = 2100;
+
+fn notes(ids: impl Iterator<Item = i64>) -> Vec<String> {
+    ids.map(|id| {
+        serde_json::json!({"id": id, "thing_id": id % 9 + 1, "text": format!("note {id}")})
+            .to_string()
+    })
+    .collect()
+}
+
+/// A run that is staged, of a thing whose box is not there yet.
+async fn one_run() -> Workdir {
+    let workdir = boxes::workdir().await;
+    let mut all = things(1..=10);
+    all.push(thing(11, 1.5).replace("\"box_id\":1", "\"box_id\":4"));
+    boxes::stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", all),
+            full("notes", notes(1..=NOTES)),
+        ],
+    );
+    workdir
+}
+
+/// Loaded, and a second run: its box comes, a thing goes, one does not fit, and too many notes are gone.
+async fn two_runs() -> (Workdir, String) {
+    let workdir = one_run().await;
+    workdir.cursus(["load"]).await.exits(3);
+    let mut all = things(2..=9);
+    all.push(thing(1, 2.5));
+    all.push(thing(11, 1.5).replace("\"box_id\":1", "\"box_id\":4"));
+    all.push(thing(12, 1.5).replace("\"weight\":1.5", "\"weight\":\"heavy\""));
+    let second = boxes::stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=4)),
+            full("things", all),
+            full("notes", notes(1..=NOTES / 2)),
+        ],
+    );
+    (workdir, second)
+}
+
+#[tokio::test]
+async fn a_load_killed_anywhere_is_whole_or_not_there() {
+    let workdir = one_run().await;
+    survives(&Template::of(workdir).await, &["load"], 3, &FIRST_LOAD).await;
+    let (workdir, _) = two_runs().await;
+    survives(&Template::of(workdir).await, &["load"], 4, &LOAD).await;
+}
+
+#[tokio::test]
+async fn a_repair_killed_anywhere_is_done_or_can_be_done() {
+    let (workdir, run) = two_runs().await;
+    workdir.cursus(["load"]).await.exits(4);
+    workdir
+        .query("ALTER TABLE things ALTER weight TYPE text")
+        .await;
+    let template = Template::of(workdir).await;
+    survives(&template, &["prune", "approve", &run], 0, &APPROVE).await;
+    survives(&template, &["quarantine", "retry"], 0, &RETRY).await;
+    survives(&template, &["quarantine", "drop", "--all"], 0, &DROP).await;
+    survives(&template, &["stage", "gc", "--keep", "0s"], 0, &GC).await;
+}
+
+#[tokio::test]
+async fn a_replay_killed_anywhere_goes_on() {
+    let (workdir, _) = two_runs().await;
+    workdir.cursus(["load"]).await.exits(4);
+    workdir
+        .query("UPDATE things SET weight = 9 WHERE id = 2; DELETE FROM boxes WHERE id = 2")
+        .await;
+    let template = Template::of(workdir).await;
+    survives(&template, &["replay", "--into", "again"], 4, &REPLAY).await;
+    survives(&template, &["replay", "--rebuild"], 4, &REBUILD).await;
+    let empty = Template::of(boxes::workdir().await).await;
+    survives(&empty, &["migrate"], 0, &MIGRATE).await;
+}
