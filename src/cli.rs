@@ -63,6 +63,9 @@ pub struct Global {
     /// No colours
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
+    /// Wait so long for another cursus that works on the same thing, instead of ending with exit code 5
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) wait_lock: Option<Duration>,
 }
 
 /// How log lines look.
@@ -185,6 +188,37 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// As it is typed, without its arguments: what others see of us.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Extract(_) => "extract",
+            Self::Load(_) => "load",
+            Self::Replay(_) => "replay",
+            Self::Run(_) => "run",
+            Self::Plan(_) => "plan",
+            Self::Watch(_) => "watch",
+            Self::Status => "status",
+            Self::Sql(_) => "sql",
+            Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
+            Self::Stage(StageCommand::Gc(_)) => "stage gc",
+            Self::Stage(_) => "stage",
+            Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
+            Self::Quarantine(_) => "quarantine",
+            Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
+            Self::Prune(_) => "prune",
+            Self::Init(_) => "init",
+            Self::Doctor => "doctor",
+            Self::Migrate(_) => "migrate",
+            Self::Token(_) => "token",
+            Self::Demo(_) => "demo",
+            Self::Simulate(_) => "simulate",
+            Self::Completions { .. } => "completions",
+        }
+    }
 }
 
 /// What a run reads.

@@ -24,6 +24,7 @@ pub use table::{Derive, Reference, SqlFile, Table};
 use crate::assets;
 use crate::database::DatabaseError;
 use crate::name::Name;
+use crate::printable;
 use crate::template::Values;
 use names::{Names, Scope};
 use reader::{ANY, At, Problems, Section, decimal, kind};
@@ -159,9 +160,9 @@ impl fmt::Display for Listed<'_> {
         for problem in self.problems {
             write!(f, "\n  {}:{}: ", self.file, problem.line)?;
             if !problem.place.is_empty() {
-                write!(f, "{}: ", problem.place)?;
+                write!(f, "{}: ", printable::line(&problem.place))?;
             }
-            f.write_str(&problem.message)?;
+            f.write_str(&printable::line(&problem.message))?;
         }
         Ok(())
     }

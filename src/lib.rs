@@ -25,6 +25,7 @@ pub mod simulate;
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod printable;
 pub mod progress;
 pub mod report;
 pub mod settings;

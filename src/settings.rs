@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use secrecy::SecretString;
@@ -11,7 +12,10 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::database::Target;
 use crate::exit::Failure;
-use crate::staging::Staging;
+use crate::staging::{Staging, StagingError, StagingLock};
+
+/// How often a lock of files is looked at that another process holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
@@ -77,6 +81,10 @@ pub struct Settings {
     pub database: Target,
     /// The API's base URL.
     pub api_url: api::BaseUrl,
+    /// The subcommand, which others see while we hold a lock.
+    pub command: &'static str,
+    /// How long to wait for a lock that another process holds.
+    pub wait_lock: Option<Duration>,
     environment: Environment,
 }
 
@@ -91,7 +99,11 @@ pub struct Credentials {
 
 impl Settings {
     /// Resolves everything but the credentials, which not every command needs.
-    pub fn resolve(global: &Global, environment: Environment) -> Result<Self, Failure> {
+    pub fn resolve(
+        global: &Global,
+        command: &'static str,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
         let current = std::env::current_dir()?;
         let named = global
             .config
@@ -142,8 +154,25 @@ impl Settings {
             base,
             database,
             api_url,
+            command,
+            wait_lock: global.wait_lock,
             environment,
         })
+    }
+
+    /// The right to write runs, waited for as long as was asked for.
+    pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
+        let began = Instant::now();
+        loop {
+            match self.staging.lock(self.command) {
+                Err(StagingError::Locked { .. })
+                    if self.wait_lock.is_some_and(|wait| began.elapsed() < wait) =>
+                {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Client id and secret, or how to give them.

@@ -31,7 +31,6 @@ pub(super) async fn run(
         global,
         settings,
         arguments,
-        "extract",
         Before::default(),
         &mut report,
     )
@@ -46,7 +45,6 @@ pub(super) async fn stage(
     global: &Global,
     settings: &Settings,
     arguments: &ExtractArgs,
-    command: &str,
     before: Before,
     report: &mut RunReport,
 ) -> Result<Exit, Failure> {
@@ -54,7 +52,8 @@ pub(super) async fn stage(
     let read = &arguments.read;
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
-    let lock = settings.staging.lock(command)?;
+    let lock = settings.lock_staging().await?;
+    super::stopped::loaded();
     let runs = settings.staging.runs()?;
     let progress = Progress::new(if global.quiet || global.json {
         Show::Lines

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 
+use super::stopped;
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
@@ -79,9 +80,12 @@ impl Choice {
     }
 }
 
-/// Connects to the mirror.
-pub(super) async fn connect(settings: &Settings, name: &str) -> Result<Database, Failure> {
-    Ok(Database::connect(&settings.database, name).await?)
+/// Connects to the mirror, in the name of the subcommand.
+pub(super) async fn connect(settings: &Settings) -> Result<Database, Failure> {
+    let name = format!("cursus {} pid={}", settings.command, std::process::id());
+    let mut database = Database::connect(&settings.database, &name).await?;
+    database.lock_wait = settings.wait_lock;
+    Ok(database)
 }
 
 /// Runs the command.
@@ -148,7 +152,7 @@ pub(super) async fn pending_runs(
             settings.staging.root().display()
         )));
     }
-    let database = connect(settings, "cursus load").await?;
+    let database = connect(settings).await?;
     let mut loader = Loader::open(config, database, choice.options.clone()).await?;
     let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &choice.select, sums).await?;
@@ -178,7 +182,9 @@ pub(super) async fn load_waiting(
         failed: BTreeSet::new(),
         held: (Exit::Done, Vec::new()),
     };
-    for Pending { run, resources } in waiting {
+    let all = waiting.len();
+    for (done, Pending { run, resources }) in waiting.into_iter().enumerate() {
+        stopped::loading(&run, done, all);
         let failed = &mut outcome.failed;
         // A complete full read makes up for what failed before; whatever refers to a failed resource waits with it.
         let still_failed = failed
@@ -207,6 +213,7 @@ pub(super) async fn load_waiting(
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
     }
+    stopped::loaded();
     Ok(outcome)
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn run(
     settings: &Settings,
     command: &QuarantineCommand,
 ) -> Result<Exit, Failure> {
-    let database = load::connect(settings, "cursus quarantine").await?;
+    let database = load::connect(settings).await?;
     let schema = settings.config.database.schema.as_str();
     let all = entries(&database.client, schema).await?;
     match command {

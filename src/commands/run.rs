@@ -37,7 +37,7 @@ pub(super) async fn extract_and_load(
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings).await?;
     let extracted =
-        super::extract::stage(global, settings, arguments, "run", before, &mut report).await?;
+        super::extract::stage(global, settings, arguments, before, &mut report).await?;
     let mut sums = Vec::new();
     let loaded =
         super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
@@ -69,7 +69,7 @@ pub(super) struct Before {
 
 async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let config = &settings.config;
-    let database = super::load::connect(settings, "cursus run").await?;
+    let database = super::load::connect(settings).await?;
     let loader = Loader::open(config, database, super::load::Choice::all(settings).options).await?;
     let loaded = loader.loaded().await?;
     loader.close().await?;

@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod embedded;
 mod error;
+mod sessions;
 mod sqlstate;
 mod tls;
 
@@ -16,15 +17,18 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 
 use embedded::{Cluster, Options};
 use error::not_connected;
 pub use error::{DatabaseError, describe};
+pub use sessions::{LockKey, cancel_all, holder};
 
 /// The oldest server that we use, as `server_version_num`.
 const OLDEST_SERVER: i32 = 140_000;
+/// How long a lock is waited for.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait for an address that does not answer, where the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,8 @@ pub enum Target {
 pub struct Database {
     /// The open session.
     pub client: Client,
+    /// How long to wait for the lock of a load; none: as long as for any other.
+    pub lock_wait: Option<Duration>,
     connection: JoinHandle<Result<(), tokio_postgres::Error>>,
     // After the client: the server must outlive the session.
     cluster: Option<Cluster>,
@@ -75,20 +81,27 @@ impl Database {
         cluster: Option<Cluster>,
     ) -> Result<Self, DatabaseError>
     where
-        T: MakeTlsConnect<Socket>,
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
         T::Stream: Send + 'static,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
         config.application_name(application_name);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let (client, connection) = config
-            .connect(tls)
+            .connect(tls.clone())
             .await
             .map_err(|error| not_connected(&config, &error))?;
-        let connection = tokio::spawn(connection);
+        let listed = sessions::list(client.cancel_token(), tls);
+        let connection = tokio::spawn(async move {
+            let _listed = listed;
+            connection.await
+        });
         let mut database = Self {
             client,
+            lock_wait: None,
             connection,
             cluster,
         };

@@ -188,6 +188,7 @@ fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) ->
         }
         run.seal(&Manifest {
             format: 1,
+            run_id: None,
             resource: name,
             mode,
             state: State::Complete,

@@ -124,6 +124,7 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
         }
         run.seal(&Manifest {
             format: 1,
+            run_id: None,
             resource: name,
             mode: *mode,
             state: *state,
