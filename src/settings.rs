@@ -163,11 +163,15 @@ impl Settings {
     /// The right to write runs, waited for as long as was asked for.
     pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
         let began = Instant::now();
+        let mut is_told = false;
         loop {
             match self.staging.lock(self.command) {
-                Err(StagingError::Locked { .. })
+                Err(StagingError::Locked { holder, .. })
                     if self.wait_lock.is_some_and(|wait| began.elapsed() < wait) =>
                 {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::info!("waiting for {holder}");
+                    }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 taken => return taken,

@@ -297,7 +297,7 @@ impl Staging {
 
 /// Runs by their numbers, of which each has its own: two with the same would be taken for one.
 fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
-    runs.sort_by_key(|run| run.record().seq);
+    runs.sort_by(|a, b| (a.record().seq, a.id()).cmp(&(b.record().seq, b.id())));
     match runs
         .windows(2)
         .find(|pair| pair[0].record().seq == pair[1].record().seq)

@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
+use crate::printable::line;
 use crate::report::{chain, grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -225,7 +226,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         place(entry),
         entry.attempts,
         entry.since,
-        entry.reason
+        line(&entry.reason)
     ));
     print_line(&record);
     Ok(Exit::Done)

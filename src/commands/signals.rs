@@ -11,6 +11,15 @@ use crate::exit::Exit;
 /// How long what is under way may take to come to a safe point.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What takes longer is told.
+const MOMENT: Duration = Duration::from_millis(500);
+
+async fn out_of_patience() {
+    tokio::time::sleep(MOMENT).await;
+    super::eprint_line("stopping at the next safe point; a second signal ends it at once");
+    tokio::time::sleep(PATIENCE.saturating_sub(MOMENT)).await;
+}
+
 /// Watches for signals; the first one is told. A second one, or patience that comes to its end, ends the process at
 /// once: as a kill would, which loses nothing durable. In psql Ctrl-C belongs to psql.
 pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
@@ -47,7 +56,7 @@ pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
             let _ = tell.send(first);
             let why = tokio::select! {
                 _ = next() => "a second signal came",
-                () = tokio::time::sleep(PATIENCE) => "what was under way did not come to a safe point in 2 s",
+                () = out_of_patience() => "what was under way did not come to a safe point in 2 s",
             };
             super::eprint_line(&format!(
                 "error: ended at once, because {why}; what is staged and committed is kept"

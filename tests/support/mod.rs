@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod boxes;
 pub(crate) mod oracle;
+pub(crate) mod running;
 pub(crate) mod snapshot;
 pub(crate) mod workdir;
 pub(crate) mod world;
@@ -14,5 +15,6 @@ use cursus::database::embedded;
 pub(crate) mod testing;
 
 pub(crate) use api::{OtherClient, simulator, small};
+pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Workdir};
 pub(crate) use world::World;
