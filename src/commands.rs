@@ -157,8 +157,9 @@ fn print_json(value: &impl Serialize) {
     }
 }
 
+/// A sentence on stderr.
 fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable::lines(text));
+    let _ = writeln!(std::io::stderr(), "{}", printable::sentence(text));
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.

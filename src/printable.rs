@@ -14,6 +14,17 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && is_hostile(c))
 }
 
+/// The same for an error, whose further lines are indented: a line that is not would be somebody else's.
+pub fn sentence(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split('\n');
+    let mut safe = line(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = if part.starts_with("  ") { "\n" } else { "\\n" };
+        safe = Cow::Owned(format!("{safe}{end}{}", line(part)));
+    }
+    safe
+}
+
 fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
@@ -59,6 +70,7 @@ mod tests {
             "a\\u001b[31mb\\tc\\nerror: d\\u009b2J\\u202eé日"
         );
         assert_eq!(lines("a\nb\r"), "a\nb\\r");
+        assert_eq!(sentence("a:\n  b\nerror: c"), "a:\n  b\\nerror: c");
         assert!(matches!(line("plain é"), Cow::Borrowed("plain é")));
     }
 

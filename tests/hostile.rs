@@ -19,7 +19,10 @@ fn is_tame(ran: Ran) -> Ran {
     for text in [&ran.stdout, &ran.stderr] {
         let is_tame = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
         assert!(text.chars().all(is_tame), "{ran:?}");
-        assert!(!text.lines().any(|line| line.starts_with("error: FORGED")), "{ran:?}");
+        assert!(
+            !text.lines().any(|line| line.starts_with("error: FORGED")),
+            "{ran:?}"
+        );
     }
     ran
 }
@@ -42,15 +45,27 @@ async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line(
     let ran = is_tame(workdir.cursus(["run", "--full", "-vv"]).await);
     let ran = ran.exits(3);
     assert!(ran.stderr.contains("rows do not fit"), "{ran}");
-    let stored = workdir.column(&format!("SELECT name FROM coalitions WHERE id = {id}")).await;
+    let stored = workdir
+        .column(&format!("SELECT name FROM coalitions WHERE id = {id}"))
+        .await;
     assert_eq!(stored, [HOSTILE], "and is kept as it is");
-    let number = workdir.number("SELECT id FROM pipeline.quarantine").await.to_string();
+    let number = workdir
+        .number("SELECT id FROM pipeline.quarantine")
+        .await
+        .to_string();
 
     let name = format!("SELECT name AS \"{HOSTILE}\" FROM coalitions WHERE id = {id}");
     let shows: [&[&str]; 6] = [
         &["sql", &name],
         &["explain", "coalitions", &id],
-        &["diff", "before", "live", "--table", "coalitions", "--show-values"],
+        &[
+            "diff",
+            "before",
+            "live",
+            "--table",
+            "coalitions",
+            "--show-values",
+        ],
         &["stage", "cat", "latest", "coalitions"],
         &["stage", "cat", "latest", "coalitions", "--id", &id],
         &["quarantine", "show", &number],
@@ -103,7 +118,10 @@ async fn files_of_others_command_no_terminal_either() {
     let hash = {
         use sha2::Digest;
         let digest = sha2::Sha256::digest(journal);
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
     };
     edit("manifest.json", &|manifest| {
         manifest["journal_sha256"] = json!(hash);
@@ -119,7 +137,9 @@ async fn files_of_others_command_no_terminal_either() {
     ] {
         is_tame(workdir.cursus(arguments).await.exits(0));
     }
-    edit("manifest.json", &|manifest| manifest["run_id"] = json!(HOSTILE));
+    edit("manifest.json", &|manifest| {
+        manifest["run_id"] = json!(HOSTILE)
+    });
     is_tame(workdir.cursus(["load"]).await.exits(1));
 
     let lock = std::fs::File::open(workdir.path("staging/.lock")).unwrap();
@@ -128,30 +148,61 @@ async fn files_of_others_command_no_terminal_either() {
     let ran = is_tame(workdir.cursus(["extract"]).await.exits(5));
     assert!(ran.stderr.contains("owned"), "{ran}");
     workdir.write("hostile.toml", format!("{}\n", json!(HOSTILE)));
-    is_tame(workdir.cursus(["extract", "--config", "hostile.toml"]).await.exits(2));
+    is_tame(
+        workdir
+            .cursus(["extract", "--config", "hostile.toml"])
+            .await
+            .exits(2),
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_names_nothing_outside_its_places() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    let key = HOSTILE.replace('\u{1b}', "\\u001b").replace('\u{9b}', "\\u009b");
+    let key = HOSTILE
+        .replace('\u{1b}', "\\u001b")
+        .replace('\u{9b}', "\\u009b");
     let key = key.replace('\u{7}', "").replace("\r\n", "\\r\\n");
     for (from, to) in [
         ("name = \"cursus\"", "name = \"../../outside\"".to_owned()),
         ("name = \"cursus\"", "name = \"/etc\"".to_owned()),
-        ("name = \"cursus\"", "name = 'cursus\"; DROP TABLE users; --'".to_owned()),
+        (
+            "name = \"cursus\"",
+            "name = 'cursus\"; DROP TABLE users; --'".to_owned(),
+        ),
         ("name = \"cursus\"", format!("name = \"{key}\"")),
-        ("schema = \"public\"", "schema = 'x\"; DROP TABLE users; --'".to_owned()),
-        ("schema = \"public\"", "schema = \"pg_catalog, public\"".to_owned()),
+        (
+            "schema = \"public\"",
+            "schema = 'x\"; DROP TABLE users; --'".to_owned(),
+        ),
+        (
+            "schema = \"public\"",
+            "schema = \"pg_catalog, public\"".to_owned(),
+        ),
         ("min_rows = 20", format!("\"{key}\" = 20")),
-        ("alumni = \"/alumni?\"", "'a\"; DROP TABLE users' = \"/alumni?\"".to_owned()),
-        ("sql = \"sql/users_campus.sql\"", "sql = \"sql/../../../etc/passwd\"".to_owned()),
-        ("sql = \"sql/users_campus.sql\"", "sql = \"/etc/passwd\"".to_owned()),
-        ("path = \"/v2/campus\"", "path = \"https://example.org/v2/campus\"".to_owned()),
+        (
+            "alumni = \"/alumni?\"",
+            "'a\"; DROP TABLE users' = \"/alumni?\"".to_owned(),
+        ),
+        (
+            "sql = \"sql/users_campus.sql\"",
+            "sql = \"sql/../../../etc/passwd\"".to_owned(),
+        ),
+        (
+            "sql = \"sql/users_campus.sql\"",
+            "sql = \"/etc/passwd\"".to_owned(),
+        ),
+        (
+            "path = \"/v2/campus\"",
+            "path = \"https://example.org/v2/campus\"".to_owned(),
+        ),
     ] {
         workdir.pipeline(&[(from, &to)]);
-        for command in [&["run"][..], &["run", "--json", "-vv", "--log-format", "json"]] {
+        for command in [
+            &["run"][..],
+            &["run", "--json", "-vv", "--log-format", "json"],
+        ] {
             is_tame(workdir.cursus(command).await.exits(2));
         }
     }
@@ -176,11 +227,16 @@ async fn names_are_quoted_wherever_they_reach_the_database() {
     // Such a column has no key in a record; it may be refused, and may not be run.
     assert!(matches!(ran.code, Some(0 | 2)), "{ran}");
     workdir.pipeline(&[]);
-    workdir.cursus(["run", "--full", "--select", "cursus"]).await.exits(0);
+    workdir
+        .cursus(["run", "--full", "--select", "cursus"])
+        .await
+        .exits(0);
     let schema = "we\"ird; DROP TABLE cursus; --";
     let quoted = schema.replace('"', "\"\"");
     workdir
-        .query(&format!("CREATE SCHEMA \"{quoted}\"; CREATE TABLE \"{quoted}\".extra (LIKE extra INCLUDING ALL)"))
+        .query(&format!(
+            "CREATE SCHEMA \"{quoted}\"; CREATE TABLE \"{quoted}\".extra (LIKE extra INCLUDING ALL)"
+        ))
         .await;
     workdir.cursus(["diff", schema, "live"]).await.exits(0);
     workdir.cursus(["diff", "live", schema]).await.exits(0);
@@ -191,7 +247,13 @@ async fn names_are_quoted_wherever_they_reach_the_database() {
         &["prune", "ls", "--into", schema],
         &["explain", "cursus", "21", "--schema", schema],
         &["explain", "cursus", "id=21'; DROP TABLE cursus; --"],
-        &["diff", "live", schema, "--table", "cursus; DROP TABLE cursus"],
+        &[
+            "diff",
+            "live",
+            schema,
+            "--table",
+            "cursus; DROP TABLE cursus",
+        ],
         &["diff", "live", schema, "--key", "id=1;DROP TABLE cursus"],
         &["quarantine", "ls", schema],
         &["extract", "--select", "../cursus"],
@@ -201,7 +263,10 @@ async fn names_are_quoted_wherever_they_reach_the_database() {
     ] {
         let ran = workdir.cursus(arguments).await;
         let code = ran.code.unwrap();
-        assert!(code == 1 || code == 2 || ran.stdout.contains("no row differs"), "{ran}");
+        assert!(
+            code == 1 || code == 2 || ran.stdout.contains("no row differs"),
+            "{ran}"
+        );
     }
     assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
 }
@@ -257,7 +322,13 @@ const TOKEN: &str = r#"{"access_token":"a-token-for-this-host-only","token_type"
 #[tokio::test]
 async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
     let elsewhere = Server::start(|_| http("200 OK", "X-Total: 0\r\n", "[]")).await;
-    let redirects = ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"];
+    let redirects = [
+        "301 Moved",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary",
+        "308 Permanent",
+    ];
     let visits = Arc::new(AtomicUsize::new(0));
     for status in redirects {
         for of_token in [true, false] {
@@ -276,7 +347,10 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
             workdir.set("CURSUS_API_URL", &api.url);
             workdir.set("CURSUS_CLIENT_ID", "an-id");
             workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
-            let ran = workdir.cursus(["extract", "--select", "cursus"]).await.exits(1);
+            let ran = workdir
+                .cursus(["extract", "--select", "cursus"])
+                .await
+                .exits(1);
             assert!(!ran.stderr.contains(&elsewhere.url), "{ran}");
         }
     }
@@ -290,7 +364,8 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
         }
         let records: Vec<Value> = (1..=100).rev().map(|id| json!({"id": id})).collect();
         let records = json!(records).to_string();
-        let is_first = request.contains("page%5Bnumber%5D=1 ") || request.contains("page%5Bnumber%5D=1&");
+        let is_first =
+            request.contains("page%5Bnumber%5D=1 ") || request.contains("page%5Bnumber%5D=1&");
         let body = if is_first { records.as_str() } else { "[]" };
         let next = format!("<{to}/v2/cursus?page=2>; rel=\"next\", <//{to}/x>; rel=next");
         http("200 OK", &format!("Link: {next}\r\n"), body)
@@ -302,7 +377,9 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
     workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
     workdir.cursus(["extract", "--select", "cursus"]).await;
     let pages = api.asked();
-    let pages = pages.iter().filter(|asked| asked.starts_with("GET /v2/cursus?"));
+    let pages = pages
+        .iter()
+        .filter(|asked| asked.starts_with("GET /v2/cursus?"));
     assert!(pages.count() >= 1);
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
 }

@@ -59,7 +59,10 @@ async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twi
             assert_eq!(document["state"], "stopped", "{ran}");
             let run = document["run_id"].as_str().unwrap();
             let left = format!("the run {run} keeps {whole} whole resources and 0 pages of others");
-            assert!(document["errors"][0].as_str().unwrap().contains(&left), "{ran}");
+            assert!(
+                document["errors"][0].as_str().unwrap().contains(&left),
+                "{ran}"
+            );
 
             simulator.clear_faults();
             let gone_on = workdir.json(["run"]).await;
@@ -78,7 +81,10 @@ async fn a_load_breaks_off_its_statement_and_leaves_no_session_behind() {
         let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
         for (arguments, left) in [
             (&["load"][..], "0 of 3 waiting runs are loaded, "),
-            (&["replay", "--into", "past"], "0 of 3 waiting runs are loaded, "),
+            (
+                &["replay", "--into", "past"],
+                "0 of 3 waiting runs are loaded, ",
+            ),
             (&["replay", "--rebuild"], "the mirror is as it was"),
         ] {
             workdir.write("sql/count.sql", "SELECT pg_sleep(3600)");
@@ -138,9 +144,8 @@ async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
         let mut running = Running::start(&workdir, &["status"]);
         let opening = pipe.clone();
         // Opens when somebody reads.
-        let opened = tokio::task::spawn_blocking(move || {
-            File::options().write(true).open(opening).unwrap()
-        });
+        let opened =
+            tokio::task::spawn_blocking(move || File::options().write(true).open(opening).unwrap());
         let held = opened.await.unwrap();
         running.signal(Signal::SIGTERM);
         running.until_it_says("a second signal ends it").await;

@@ -25,7 +25,12 @@ impl Staged {
         let simulator = simulator().await;
         let mut workdir = Workdir::with(&simulator).await;
         for _ in 0..2 {
-            let arguments = ["extract", "--full", "--select", "cursus,coalitions,coalitions_users,campus"];
+            let arguments = [
+                "extract",
+                "--full",
+                "--select",
+                "cursus,coalitions,coalitions_users,campus",
+            ];
             workdir.cursus(arguments).await.exits(0);
             simulator.advance(std::time::Duration::from_hours(13));
         }
@@ -34,7 +39,13 @@ impl Staged {
         let mut runs: Vec<PathBuf> = files(&root)
             .into_iter()
             .filter(|path| path.ends_with("run.json"))
-            .map(|path| path.parent().unwrap().strip_prefix(&root).unwrap().to_owned())
+            .map(|path| {
+                path.parent()
+                    .unwrap()
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_owned()
+            })
             .collect();
         runs.sort();
         Self {
@@ -139,7 +150,14 @@ async fn a_flipped_bit_loads_what_was_received_or_nothing() {
         let mut flipped = sound.clone();
         flipped[byte] ^= 1 << bit;
         std::fs::write(&page, &flipped).unwrap();
-        let arguments = ["stage", "verify", "latest", "--staging", "flipped", "--json"];
+        let arguments = [
+            "stage",
+            "verify",
+            "latest",
+            "--staging",
+            "flipped",
+            "--json",
+        ];
         let ran = staged.workdir.cursus(arguments).await;
         match ran.code {
             Some(0) => {
@@ -199,7 +217,10 @@ async fn swapped_pages_and_files_from_elsewhere_are_refused() {
     let [_, second] = staged.copy("number");
     edit(&second.join("run.json"), |record| record["seq"] = json!(1));
     let ran = staged.is_refused("number", &second).await;
-    assert!(ran.stderr.contains("it has the number of the run "), "{ran}");
+    assert!(
+        ran.stderr.contains("it has the number of the run "),
+        "{ran}"
+    );
 }
 
 #[tokio::test]
@@ -249,7 +270,10 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
     let resource = workdir.run_directory().join("coalitions_users");
     let journal = resource.join("pages.jsonl");
     let sound = std::fs::read_to_string(&journal).unwrap();
-    let edited = sound.replace("\"page\":1,", "\"page\":1,\"slice\":\"../../../../outside\",");
+    let edited = sound.replace(
+        "\"page\":1,",
+        "\"page\":1,\"slice\":\"../../../../outside\",",
+    );
     assert_ne!(edited, sound);
     std::fs::write(&journal, edited).unwrap();
     let ran = workdir.cursus(arguments).await.exits(1);
@@ -259,7 +283,11 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
     workdir.write("outside", "precious");
     let outside = || std::fs::read_to_string(workdir.path("outside")).unwrap();
     // What is written goes aside first: somebody waits there.
-    symlink(workdir.path("outside"), resource.join(".page-00003.json.gz.tmp")).unwrap();
+    symlink(
+        workdir.path("outside"),
+        resource.join(".page-00003.json.gz.tmp"),
+    )
+    .unwrap();
     symlink(workdir.path("outside"), resource.join(".manifest.json.tmp")).unwrap();
     workdir.cursus(arguments).await.exits(0);
     assert_eq!(outside(), "precious");
@@ -310,7 +338,11 @@ async fn no_link_and_no_pipe_is_followed() {
     staged.only_lacks_memberships("pipe").await;
 
     // The whole directory may lie elsewhere.
-    symlink(staged.workdir.path("staging"), staged.workdir.path("elsewhere")).unwrap();
+    symlink(
+        staged.workdir.path("staging"),
+        staged.workdir.path("elsewhere"),
+    )
+    .unwrap();
     let arguments = ["load", "--staging", "elsewhere", "--into", "elsewhere"];
     staged.workdir.cursus(arguments).await.exits(0);
     assert!(staged.rows("elsewhere", "coalitions_users").await > 0);

@@ -23,7 +23,10 @@ async fn is_refused(workdir: &Workdir, arguments: &[&str], holder: &Running, com
     let pid = holder.pid();
     let named = format!("pid {pid}, `cursus {command}`, since 20");
     assert!(ran.stderr.contains(&named), "{named}: {ran}");
-    assert!(!ran.stderr.contains("--select"), "its arguments are told: {ran}");
+    assert!(
+        !ran.stderr.contains("--select"),
+        "its arguments are told: {ran}"
+    );
 }
 
 #[tokio::test]
@@ -89,7 +92,13 @@ async fn of_two_loads_into_a_schema_one_works_and_the_other_is_told_of_it_or_wai
         ),
         (
             "replay",
-            &["replay", "--into", "apart", "--select", "boxes,things,notes"],
+            &[
+                "replay",
+                "--into",
+                "apart",
+                "--select",
+                "boxes,things,notes",
+            ],
             &[&["replay", "--into", "apart"], &["load", "--into", "apart"]],
         ),
         ("replay", &["replay", "--rebuild"], &[&["load"]]),

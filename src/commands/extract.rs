@@ -27,14 +27,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
-    let exit = stage(
-        global,
-        settings,
-        arguments,
-        Before::default(),
-        &mut report,
-    )
-    .await?;
+    let exit = stage(global, settings, arguments, Before::default(), &mut report).await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finish(global, &report);
     Ok(exit)

@@ -13,7 +13,6 @@ use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
-use crate::printable::line;
 use crate::report::{chain, grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -220,14 +219,14 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         .as_deref()
         .map_or_else(String::new, |pointer| format!(" ({pointer})"));
     eprint_line(&format!(
-        "# {}: {}/{}, tried {} times since {}\n# {column}{pointer}: {}",
+        "# {}: {}/{}, tried {} times since {}",
         entry.table,
         run.directory().display(),
         place(entry),
         entry.attempts,
         entry.since,
-        line(&entry.reason)
     ));
+    eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
     print_line(&record);
     Ok(Exit::Done)
 }

@@ -36,8 +36,7 @@ pub(super) async fn extract_and_load(
     settings.credentials()?;
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings).await?;
-    let extracted =
-        super::extract::stage(global, settings, arguments, before, &mut report).await?;
+    let extracted = super::extract::stage(global, settings, arguments, before, &mut report).await?;
     let mut sums = Vec::new();
     let loaded =
         super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;

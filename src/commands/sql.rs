@@ -10,7 +10,6 @@ use tokio_postgres::config::Host;
 use crate::cli::{Global, SqlArgs};
 use crate::database::{Database, DatabaseError, Quoted, Target};
 use crate::exit::{Exit, Failure};
-use crate::printable::line;
 use crate::report::table;
 use crate::settings::Settings;
 
@@ -55,7 +54,7 @@ fn refused(error: &tokio_postgres::Error) -> Failure {
             format!("{}{hint}", error.message())
         },
     );
-    Failure::new(Exit::Failed, format!("the query was refused: {}", line(&said)))
+    Failure::new(Exit::Failed, format!("the query was refused: {said}"))
 }
 
 /// Header and rows of a query's last result.

@@ -48,10 +48,7 @@ pub(super) fn left(cli: &Cli, exit: Exit) -> (String, Option<String>) {
             let left = "the mirror is as it was; the same command begins anew".to_owned();
             (left, None)
         }
-        (Command::Demo(_), _) => (
-            "it is of no use half done; run it again".to_owned(),
-            None,
-        ),
+        (Command::Demo(_), _) => ("it is of no use half done; run it again".to_owned(), None),
         (Command::Simulate(_), _) => ("nothing is kept".to_owned(), None),
         (command, Some(Loading { done, all, run })) => {
             let on = match command {
@@ -73,11 +70,7 @@ pub(super) fn left(cli: &Cli, exit: Exit) -> (String, Option<String>) {
 
 /// What an extraction leaves.
 fn staged(cli: &Cli) -> (String, Option<String>) {
-    let settings = Settings::resolve(
-        &cli.global,
-        cli.command.name(),
-        Environment::of_process(),
-    );
+    let settings = Settings::resolve(&cli.global, cli.command.name(), Environment::of_process());
     let staging = settings.map(|settings| settings.staging);
     match staging.map(|staging| staging.find("latest")) {
         Ok(Ok(run)) if run.is_open() => {

@@ -106,6 +106,9 @@ fn told(application: &str, backend: i32) -> String {
     });
     match ours {
         Some((name, pid)) => format!("pid {pid}, `{}`", printable::line(name)),
-        None => format!("`{}`, server process {backend}", printable::line(application)),
+        None => format!(
+            "`{}`, server process {backend}",
+            printable::line(application)
+        ),
     }
 }

@@ -223,7 +223,9 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
     let file = files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
     if page.bytes > LARGEST {
-        return Err(broken("the journal says that it is larger than any page is"));
+        return Err(broken(
+            "the journal says that it is larger than any page is",
+        ));
     }
     let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
     // One byte more than announced tells a longer file without reading it all.

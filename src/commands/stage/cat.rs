@@ -7,7 +7,6 @@ use crate::commands::{eprint_line, print, print_json, print_line};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::pointer::Pointer;
-use crate::printable::line;
 use crate::staging::{PageEntry, Run, StagedResource};
 use crate::walk::Walker;
 
@@ -111,7 +110,7 @@ pub(super) fn find(
         eprint_line(&format!(
             "# {resource}: {} [{index}], GET {}, {}",
             run.directory().join(file).display(),
-            line(&page.request),
+            page.request,
             page.fetched_at
         ));
         print_line(&text);

@@ -72,9 +72,7 @@ pub(super) async fn run(
             ),
         }
         };
-        let database = load::connect(settings)
-            .await
-            .map_err(unknown)?;
+        let database = load::connect(settings).await.map_err(unknown)?;
         let report = collect(settings, Some(&database), choice).await;
         database.close().await?;
         report?
