@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
@@ -86,7 +87,7 @@ pub struct StagingConfig {
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
     /// `embedded`, or a PostgreSQL URL.
-    pub url: String,
+    pub url: SecretString,
     /// The schema of the mirror's tables.
     pub schema: Name,
 }
@@ -404,7 +405,7 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
     let schema = section.parsed("schema", Some(schema), Name::parse);
     section.finish();
     Some(DatabaseConfig {
-        url: url.unwrap_or_else(|| "embedded".to_owned()),
+        url: SecretString::from(url.unwrap_or_else(|| "embedded".to_owned())),
         schema: schema?.value,
     })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api;
 use crate::cli::Global;
@@ -129,18 +129,19 @@ impl Settings {
                     .map(|dir| base.join(dir))
             })
             .unwrap_or_else(|| base.join(&config.staging.dir));
+        let of_environment = |name| environment.get(name).map(SecretString::from);
         let database = global
             .database_url
             .clone()
-            .or_else(|| environment.get("CURSUS_DATABASE_URL"))
-            .or_else(|| environment.get("DATABASE_URL"))
+            .or_else(|| of_environment("CURSUS_DATABASE_URL"))
+            .or_else(|| of_environment("DATABASE_URL"))
             .unwrap_or_else(|| config.database.url.clone());
-        let database = if database == "embedded" {
+        let database = if database.expose_secret() == "embedded" {
             Target::Embedded {
                 dir: base.join(".cursus/pg"),
             }
         } else {
-            Target::Url(SecretString::from(database))
+            Target::Url(database)
         };
         let url = environment
             .get("CURSUS_API_URL")

@@ -138,7 +138,7 @@ async fn files_of_others_command_no_terminal_either() {
         is_tame(workdir.cursus(arguments).await.exits(0));
     }
     edit("manifest.json", &|manifest| {
-        manifest["run_id"] = json!(HOSTILE)
+        manifest["run_id"] = json!(HOSTILE);
     });
     is_tame(workdir.cursus(["load"]).await.exits(1));
 

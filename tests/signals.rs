@@ -48,7 +48,7 @@ async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twi
             // Nothing but that answer is missing, and what needs it.
             let manifests = async || {
                 let files = walkdir::WalkDir::new(workdir.path("staging")).into_iter();
-                let names = files.flatten().map(|file| file.into_path());
+                let names = files.flatten().map(walkdir::DirEntry::into_path);
                 names.filter(|path| path.ends_with("manifest.json")).count()
             };
             let whole = oracle::RESOURCES.len() - 1 - FANNED_OUT;

@@ -102,6 +102,9 @@ fn hash(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A change of a JSON document.
+type Edit = fn(&mut Value);
+
 /// Changes a JSON document.
 fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -227,7 +230,7 @@ async fn swapped_pages_and_files_from_elsewhere_are_refused() {
 async fn a_journal_that_was_edited_leads_nowhere() {
     let staged = Staged::new().await;
     let journal = Path::new("coalitions_users/pages.jsonl");
-    let damages: [(&str, &str, fn(&mut Value)); 5] = [
+    let damages: [(&str, &str, Edit); 5] = [
         ("up", "is not a journal line", |line| {
             line["slice"] = json!("../../../../outside");
         }),

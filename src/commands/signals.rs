@@ -46,10 +46,10 @@ pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
                 return;
             };
             let _ = ready.send(Ok(()));
-            let mut next = async || loop {
+            let mut next = async || {
                 tokio::select! {
-                    _ = interrupt.recv(), if !in_psql => return Exit::Interrupted,
-                    _ = terminate.recv() => return Exit::Terminated,
+                    _ = interrupt.recv(), if !in_psql => Exit::Interrupted,
+                    _ = terminate.recv() => Exit::Terminated,
                 }
             };
             let first = next().await;

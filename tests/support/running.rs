@@ -50,7 +50,7 @@ impl Running {
     pub(crate) async fn until_it_says(&mut self, text: &str) {
         let said = async {
             while let Some(line) = self.stderr.next_line().await.unwrap() {
-                self.said += &format!("{line}\n");
+                self.said.extend([line.as_str(), "\n"]);
                 if line.contains(text) {
                     return true;
                 }
@@ -69,7 +69,7 @@ impl Running {
             let read = out.read_to_string(&mut stdout);
             let said = async {
                 while let Some(line) = self.stderr.next_line().await.unwrap() {
-                    self.said += &format!("{line}\n");
+                    self.said.extend([line.as_str(), "\n"]);
                 }
             };
             let (read, ()) = tokio::join!(read, said);
