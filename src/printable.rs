@@ -14,6 +14,21 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && is_hostile(c))
 }
 
+/// The same for JSON as somebody else wrote it: between its parts there may be tabs and ends of lines.
+pub fn json(text: &str) -> String {
+    let spaced: String = text
+        .chars()
+        .map(|c| {
+            if matches!(c, '\n' | '\r' | '\t') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect();
+    line(&spaced).into_owned()
+}
+
 /// The same for an error, whose further lines are indented: a line that is not would be somebody else's.
 pub fn sentence(text: &str) -> Cow<'_, str> {
     let mut parts = text.split('\n');
@@ -80,7 +95,12 @@ mod tests {
             let document = serde_json::json!({ key: [text] });
             let shown = document.to_string();
             let read: serde_json::Value = serde_json::from_str(&line(&shown)).unwrap();
-            proptest::prop_assert_eq!(read, document);
+            proptest::prop_assert_eq!(&read, &document);
+            let spaced = serde_json::to_string_pretty(&document).unwrap().replace("  ", "\t");
+            let spaced = json(&spaced.replace('\n', "\r\n"));
+            let read: serde_json::Value = serde_json::from_str(&spaced).unwrap();
+            proptest::prop_assert_eq!(read.as_object().unwrap().len(), 1);
+            proptest::prop_assert!(!spaced.contains(is_hostile));
         }
     }
 }

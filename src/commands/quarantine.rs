@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
+use crate::printable;
 use crate::report::{chain, grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -227,7 +228,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         entry.since,
     ));
     eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
-    print_line(&record);
+    print_line(&printable::json(&record));
     Ok(Exit::Done)
 }
 

@@ -10,6 +10,7 @@ use tokio_postgres::config::Host;
 use crate::cli::{Global, SqlArgs};
 use crate::database::{Database, DatabaseError, Quoted, Target};
 use crate::exit::{Exit, Failure};
+use crate::printable;
 use crate::report::table;
 use crate::settings::Settings;
 
@@ -150,7 +151,7 @@ async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
         )
         .await
         .map_err(|error| refused(&error))?;
-    super::print_line(row.get(0));
+    super::print_line(&printable::json(row.get(0)));
     Ok(Exit::Done)
 }
 
