@@ -2,15 +2,20 @@
 
 mod look;
 mod repair;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use secrecy::SecretString;
 
 pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
+pub(crate) use values::WindowKind;
+
+use values::{interval, latency, point_in_time, rows, secret, window};
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]
@@ -46,8 +51,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) staging: Option<PathBuf>,
     /// The mirror's database: postgres://…, or `embedded`
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) database_url: Option<String>,
+    #[arg(long, global = true, value_name = "URL", value_parser = secret)]
+    pub(crate) database_url: Option<SecretString>,
     /// How log lines look on stderr
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -63,6 +68,9 @@ pub struct Global {
     /// No colours
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
+    /// Wait so long for another cursus that works on the same thing, instead of ending with exit code 5
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) wait_lock: Option<Duration>,
 }
 
 /// How log lines look.
@@ -369,66 +377,6 @@ pub(crate) struct SimulateArgs {
     /// A token's life
     #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
     pub(crate) token_life: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WindowKind {
-    Fixed,
-    Rolling,
-}
-
-fn point_in_time(text: &str) -> Result<Timestamp, String> {
-    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
-    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
-    if let Ok(time) = text.parse() {
-        return Ok(whole(time));
-    }
-    humantime::parse_duration(text)
-        .ok()
-        .and_then(|age| SignedDuration::try_from(age).ok())
-        .and_then(|age| crate::clock::now().checked_sub(age).ok().map(whole))
-        .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
-}
-
-fn window(text: &str) -> Result<(Timestamp, Timestamp), String> {
-    let (start, end) = text
-        .split_once(',')
-        .ok_or("write two times with a comma between them")?;
-    let (start, end) = (point_in_time(start)?, point_in_time(end)?);
-    if start < end {
-        Ok((start, end))
-    } else {
-        Err("the window ends before it starts".to_owned())
-    }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if every.is_zero() || every > Duration::from_hours(366 * 24) {
-        return Err("write more than nothing and at most a year, such as 15m".to_owned());
-    }
-    Ok(every)
-}
-
-fn rows(text: &str) -> Result<(String, PathBuf), String> {
-    text.split_once('=')
-        .map(|(resource, file)| (resource.to_owned(), PathBuf::from(file)))
-        .ok_or_else(|| "write RESOURCE=FILE, such as cursus=cursus.json".to_owned())
-}
-
-fn latency(text: &str) -> Result<(Duration, Duration), String> {
-    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
-    match text.split_once("..") {
-        Some((from, to)) => {
-            let (from, to) = (parse(from)?, parse(to)?);
-            if from <= to {
-                Ok((from, to))
-            } else {
-                Err("the range ends before it starts".to_owned())
-            }
-        }
-        None => parse(text).map(|time| (time, time)),
-    }
 }
 
 #[cfg(test)]

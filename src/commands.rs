@@ -8,64 +8,89 @@ mod explain;
 mod extract;
 mod init;
 mod load;
+mod logging;
 mod migrate;
 mod plan;
 mod prune;
 mod quarantine;
 mod replay;
 mod run;
+mod signals;
 mod simulate;
 mod sql;
 mod stage;
 mod status;
+mod stopped;
 mod token;
 mod watch;
 
 use std::io::{IsTerminal, Write};
+use std::panic::Location;
+use std::time::Duration;
 
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, Global, LogFormat};
+use crate::cli::{Cli, Command};
+use crate::database;
 use crate::exit::{Exit, Failure};
-use crate::progress::LogWriter;
+use crate::printable;
 use crate::report::{LoadReport, RunReport, chain};
 use crate::settings::{Environment, Settings};
 
+/// After a signal, so long may the database take to let go, and a page to be written.
+const LETTING_GO: Duration = Duration::from_millis(900);
+
 /// Runs a command line to its end.
 pub fn main(cli: &Cli) -> Exit {
-    start_logging(&cli.global);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say_error(cli, &Failure::from(error));
-            return Exit::Failed;
+    let in_psql = matches!(&cli.command, Command::Sql(arguments) if arguments.query.is_none());
+    let begun = logging::start(&cli.global).and_then(|()| {
+        let signals = signals::watch(in_psql)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        Ok((signals, runtime))
+    });
+    let (signals, runtime) = match begun {
+        Ok(begun) => begun,
+        Err(failure) => {
+            say_error(cli, &failure, None);
+            return failure.exit;
         }
     };
     let exit = runtime.block_on(async {
-        tokio::select! {
-            done = Box::pin(run(cli)) => match done {
-                Ok(exit) => exit,
-                Err(failure) => {
-                    say_error(cli, &failure);
-                    failure.exit
-                }
-            },
-            exit = signal(cli) => {
-                let said = "stopped by a signal; staged pages and committed rows are kept, run the command again to go on";
-                let failure = Failure::new(exit, said);
-                say_error(cli, &failure);
+        let ended = tokio::select! {
+            done = Box::pin(run(cli)) => Ok(done),
+            Ok(exit) = signals => Err(exit),
+        };
+        match ended {
+            Ok(Ok(exit)) => exit,
+            Ok(Err(failure)) => {
+                say_error(cli, &failure, None);
+                failure.exit
+            }
+            Err(exit) => {
+                let (left, run) = stopped::left(cli, exit);
+                say_error(cli, &Failure::new(exit, left), run);
+                // Nobody waits any more for the statements that still run.
+                database::cancel_all(LETTING_GO).await;
                 exit
             }
         }
     });
     // Blocking work that is under way (a page being written) ends first; nothing new begins.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(LETTING_GO);
     exit
+}
+
+/// Tells of a fault in the program itself: where, and nothing else. What a panic says can hold what a record says.
+pub fn tell_fault(location: Option<&Location<'_>>) {
+    let place = location.map_or_else(String::new, |place| {
+        format!(" at {}:{}:{}", place.file(), place.line(), place.column())
+    });
+    eprint_line(&format!(
+        "error: a fault in cursus{place}; what is staged and committed is kept; please report this line"
+    ));
 }
 
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
@@ -77,7 +102,7 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init(arguments) => return init::run(global, arguments),
         _ => {}
     }
-    let settings = Settings::resolve(global, Environment::of_process())?;
+    let settings = Settings::resolve(global, cli.command.name(), Environment::of_process())?;
     match &cli.command {
         Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
         Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
@@ -102,57 +127,13 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// SIGINT and SIGTERM. In psql Ctrl-C belongs to psql.
-async fn signal(cli: &Cli) -> Exit {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        () = interrupt(cli) => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-    }
-}
-
-async fn interrupt(cli: &Cli) {
-    let in_psql = matches!(&cli.command, Command::Sql(arguments) if arguments.query.is_none());
-    loop {
-        let received = tokio::signal::ctrl_c().await;
-        if !in_psql || received.is_err() {
-            return;
-        }
-    }
-}
-
-fn start_logging(global: &Global) {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,cursus=info",
-        (false, 1) => "warn,cursus=debug",
-        (false, _) => "info,cursus=trace",
-    };
-    let filter = std::env::var("CURSUS_LOG")
-        .ok()
-        .filter(|filter| !filter.is_empty())
-        .and_then(|filter| EnvFilter::try_new(filter).ok())
-        .unwrap_or_else(|| EnvFilter::new(level));
-    let colours = !global.no_color
-        && std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(LogWriter::default)
-        .with_target(false)
-        .with_ansi(colours);
-    // A second start in one process (tests) keeps the first.
-    let _ = match global.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-}
-
-/// Text on stdout. A reader that has gone away is no failure.
+/// Text on stdout, fit for a terminal. A reader that has gone away is no failure.
 fn print(text: &str) {
+    print_raw(&printable::lines(text));
+}
+
+/// The same for programs, byte for byte.
+fn print_raw(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -176,8 +157,9 @@ fn print_json(value: &impl Serialize) {
     }
 }
 
+/// A sentence on stderr.
 fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable::sentence(text));
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.
@@ -217,11 +199,12 @@ fn print_failure(exit: Exit, sentence: &str) {
 }
 
 /// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
-fn say_error(cli: &Cli, failure: &Failure) {
+fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = chain(failure.error.as_ref());
     if cli.global.json {
         match &cli.command {
             Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
+                run_id,
                 state: state_of(failure.exit).to_owned(),
                 errors: vec![sentence.clone()],
                 ..RunReport::default()

@@ -14,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
@@ -24,6 +25,7 @@ pub use table::{Derive, Reference, SqlFile, Table};
 use crate::assets;
 use crate::database::DatabaseError;
 use crate::name::Name;
+use crate::printable;
 use crate::template::Values;
 use names::{Names, Scope};
 use reader::{ANY, At, Problems, Section, decimal, kind};
@@ -85,7 +87,7 @@ pub struct StagingConfig {
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
     /// `embedded`, or a PostgreSQL URL.
-    pub url: String,
+    pub url: SecretString,
     /// The schema of the mirror's tables.
     pub schema: Name,
 }
@@ -159,9 +161,9 @@ impl fmt::Display for Listed<'_> {
         for problem in self.problems {
             write!(f, "\n  {}:{}: ", self.file, problem.line)?;
             if !problem.place.is_empty() {
-                write!(f, "{}: ", problem.place)?;
+                write!(f, "{}: ", printable::line(&problem.place))?;
             }
-            f.write_str(&problem.message)?;
+            f.write_str(&printable::line(&problem.message))?;
         }
         Ok(())
     }
@@ -403,7 +405,7 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
     let schema = section.parsed("schema", Some(schema), Name::parse);
     section.finish();
     Some(DatabaseConfig {
-        url: url.unwrap_or_else(|| "embedded".to_owned()),
+        url: SecretString::from(url.unwrap_or_else(|| "embedded".to_owned())),
         schema: schema?.value,
     })
 }

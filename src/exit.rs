@@ -87,7 +87,7 @@ failure_from! {
     ConfigError => |_| Exit::Usage;
     StagingError => staging_exit;
     DatabaseError => database_exit;
-    MigrateError => |_| Exit::Failed;
+    MigrateError => migrate_exit;
     LoadError => load_exit;
     ReplayError => replay_exit;
     ApiError => api_exit;
@@ -114,11 +114,19 @@ fn database_exit(error: &DatabaseError) -> Exit {
     }
 }
 
+fn migrate_exit(error: &MigrateError) -> Exit {
+    match error {
+        MigrateError::Busy { .. } => Exit::Locked,
+        _ => Exit::Failed,
+    }
+}
+
 /// What a load's error means for the exit code.
 pub fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,
+        LoadError::Migrate(error) => migrate_exit(error),
         LoadError::Older { .. } | LoadError::Budget { .. } | LoadError::Renamed { .. } => {
             Exit::Refused
         }

@@ -438,6 +438,7 @@ impl Reading<'_> {
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
             format: 1,
+            run_id: None,
             resource: resource.name.clone(),
             mode,
             state,

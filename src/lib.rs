@@ -29,6 +29,7 @@ pub mod exit;
 pub mod failpoint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod printable;
 pub mod progress;
 pub mod report;
 pub mod settings;

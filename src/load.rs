@@ -29,13 +29,14 @@ mod sql;
 mod stage;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tracing::info;
 
 use crate::config::Config;
-use crate::database::{Database, catalogue};
+use crate::database::{Database, LOCK_WAIT, LockKey, catalogue, holder};
 use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
@@ -97,7 +98,7 @@ impl<'c> Loader<'c> {
         options: Options,
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
-        lock(&database.client, schema).await?;
+        lock(&database, schema).await?;
         replay::forget_dropped(&database.client, schema).await?;
         let folder = config.migrations();
         let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
@@ -335,9 +336,24 @@ pub async fn mappings(
     }
 }
 
-/// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock: a
-/// session that has just ended lets go a little later than its client.
-async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
+/// The lock of a load into the schema `$1`.
+const LOAD_LOCK: LockKey =
+    LockKey("hashtext('cursus load')::oid::bigint, hashtext($1)::oid::bigint");
+
+/// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock, if nothing
+/// else is asked for: a session that has just ended lets go a little later than its client.
+async fn lock(database: &Database, schema: &str) -> Result<(), LoadError> {
+    let client = &database.client;
+    let wait = async |wait: Duration| {
+        // 0 would be for ever.
+        let millis = wait.as_millis().clamp(1, 2_147_483_647);
+        let set = format!("SET lock_timeout = {millis}");
+        let set = client.batch_execute(&set).await;
+        set.map_err(LoadError::at("set the patience for locks"))
+    };
+    if let Some(asked) = database.lock_wait {
+        wait(asked).await?;
+    }
     let taken = client
         .execute(
             "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))",
@@ -345,32 +361,16 @@ async fn lock(client: &Client, schema: &str) -> Result<(), LoadError> {
         )
         .await;
     match taken {
-        Ok(_) => return Ok(()),
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
-        Err(error) => return Err(LoadError::at("take the load lock")(error)),
+        Ok(_) if database.lock_wait.is_some() => wait(LOCK_WAIT).await,
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            Err(LoadError::Locked {
+                schema: schema.to_owned(),
+                holder: holder(client, LOAD_LOCK, schema).await,
+            })
+        }
+        Err(error) => Err(LoadError::at("take the load lock")(error)),
     }
-    let holder = client
-        .query_opt(
-            "SELECT a.pid, a.application_name, a.backend_start::text FROM pg_locks AS l JOIN pg_stat_activity AS a \
-             USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.classid = hashtext('cursus load')::oid \
-             AND l.objid = hashtext($1)::oid LIMIT 1",
-            &[&schema],
-        )
-        .await
-        .ok()
-        .flatten()
-        .map(|row| {
-            format!(
-                " (`{}` since {}, server process {})",
-                row.get::<_, String>(1),
-                row.get::<_, String>(2),
-                row.get::<_, i32>(0)
-            )
-        });
-    Err(LoadError::Locked {
-        schema: schema.to_owned(),
-        holder: holder.unwrap_or_default(),
-    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use refinery::{Migration, Runner};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::database::{DatabaseError, Quoted, describe};
+use crate::database::{DatabaseError, LockKey, Quoted, describe, holder};
 use crate::failpoint::Point;
 pub use error::MigrateError;
 use files::{local, shipped};
@@ -36,6 +36,8 @@ pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
 const FIRST_LOCAL: i32 = 1000;
 /// Held while a database is migrated: the letters of `cursus` as a number.
 const LOCK: i64 = 0x6375_7273_7573;
+/// The same in two halves.
+const LOCK_KEY: LockKey = LockKey("x'6375'::bigint, x'72737573'::bigint");
 /// How long to wait for another process that migrates.
 const LOCK_WAIT: &str = "60s";
 
@@ -89,7 +91,8 @@ pub async fn migrate(
     set(client, "lock_timeout", &lock_timeout).await?;
     match locked {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-            return Err(MigrateError::Busy);
+            let holder = holder(client, LOCK_KEY, schema).await;
+            return Err(MigrateError::Busy { holder });
         }
         other => other?,
     };

@@ -92,7 +92,7 @@ pub fn select<'c>(
         }
     }
     if !unknown.is_empty() {
-        return Err(unknown.join("\n"));
+        return Err(unknown.join("\n  "));
     }
     let chosen: Vec<&Resource> = config
         .resources

@@ -8,17 +8,36 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
+use crate::printable;
+
 /// All bars of the process: log lines go between them, never through them.
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
 /// Stderr for log lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LogWriter;
+pub struct LogWriter {
+    /// Each line is a JSON document.
+    is_json: bool,
+}
+
+impl LogWriter {
+    /// For lines that are JSON documents each.
+    pub fn json() -> Self {
+        Self { is_json: true }
+    }
+}
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        BARS.suspend(|| io::stderr().write(line))
+        match std::str::from_utf8(line) {
+            // JSON lets the second set of control characters stand as they are.
+            Ok(text) if self.is_json => {
+                BARS.suspend(|| io::stderr().write_all(printable::lines(text).as_bytes()))?;
+                Ok(line.len())
+            }
+            _ => BARS.suspend(|| io::stderr().write(line)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::forecast;
 use crate::load::{Drift, TableCounts};
+use crate::printable;
 use crate::staging::{Mode, ResourceSummary, RunRecord};
 
 /// An error and its causes as one line: `a: b: c`.
@@ -128,9 +129,10 @@ pub fn table(
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().copied());
+        .set_header(header.iter().map(|name| printable::line(name)));
     for row in rows {
-        table.add_row(row);
+        // Whatever a cell holds, it stays in it.
+        table.add_row(row.iter().map(|cell| printable::line(cell)));
     }
     for column in table.column_iter_mut().skip(numbers_from) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::database::Target;
 use crate::exit::Failure;
-use crate::staging::Staging;
+use crate::staging::{Staging, StagingError, StagingLock};
+
+/// How often a lock of files is looked at that another process holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
@@ -77,6 +81,10 @@ pub struct Settings {
     pub database: Target,
     /// The API's base URL.
     pub api_url: api::BaseUrl,
+    /// The subcommand, which others see while we hold a lock.
+    pub command: &'static str,
+    /// How long to wait for a lock that another process holds.
+    pub wait_lock: Option<Duration>,
     environment: Environment,
 }
 
@@ -91,7 +99,11 @@ pub struct Credentials {
 
 impl Settings {
     /// Resolves everything but the credentials, which not every command needs.
-    pub fn resolve(global: &Global, environment: Environment) -> Result<Self, Failure> {
+    pub fn resolve(
+        global: &Global,
+        command: &'static str,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
         let current = std::env::current_dir()?;
         let named = global
             .config
@@ -117,18 +129,19 @@ impl Settings {
                     .map(|dir| base.join(dir))
             })
             .unwrap_or_else(|| base.join(&config.staging.dir));
+        let of_environment = |name| environment.get(name).map(SecretString::from);
         let database = global
             .database_url
             .clone()
-            .or_else(|| environment.get("CURSUS_DATABASE_URL"))
-            .or_else(|| environment.get("DATABASE_URL"))
+            .or_else(|| of_environment("CURSUS_DATABASE_URL"))
+            .or_else(|| of_environment("DATABASE_URL"))
             .unwrap_or_else(|| config.database.url.clone());
-        let database = if database == "embedded" {
+        let database = if database.expose_secret() == "embedded" {
             Target::Embedded {
                 dir: base.join(".cursus/pg"),
             }
         } else {
-            Target::Url(SecretString::from(database))
+            Target::Url(database)
         };
         let url = environment
             .get("CURSUS_API_URL")
@@ -142,8 +155,29 @@ impl Settings {
             base,
             database,
             api_url,
+            command,
+            wait_lock: global.wait_lock,
             environment,
         })
+    }
+
+    /// The right to write runs, waited for as long as was asked for.
+    pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
+        let began = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.staging.lock(self.command) {
+                Err(StagingError::Locked { holder, .. })
+                    if self.wait_lock.is_some_and(|wait| began.elapsed() < wait) =>
+                {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::info!("waiting for {holder}");
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Client id and secret, or how to give them.

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::failpoint::Point;
+use crate::printable;
 
 pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
@@ -62,7 +63,10 @@ pub enum StagingError {
     #[error("{0}")]
     NoRun(String),
     /// Another process is writing.
-    #[error("another cursus is writing to {}: {holder}; wait for it to end", path.display())]
+    #[error(
+        "another cursus is writing to {}: {holder}; wait for it to end, or let this one wait: --wait-lock 10m",
+        path.display()
+    )]
     Locked {
         /// The staging directory.
         path: PathBuf,
@@ -99,7 +103,7 @@ impl Staging {
                     &mut file,
                     &path,
                     &format!(
-                        "pid {}, `cursus {holder}`, since {}\n",
+                        "pid {}, `cursus {holder}`, since {:.0}\n",
                         std::process::id(),
                         clock::now()
                     ),
@@ -110,7 +114,7 @@ impl Staging {
             Err(std::fs::TryLockError::WouldBlock) => Err(StagingError::Locked {
                 holder: std::fs::read_to_string(&path)
                     .ok()
-                    .map(|text| text.trim().to_owned())
+                    .map(|text| printable::line(text.trim()).into_owned())
                     .filter(|text| !text.is_empty())
                     .unwrap_or_else(|| "its name is not known".to_owned()),
                 path: self.root.clone(),
@@ -193,8 +197,7 @@ impl Staging {
             let run = Run::open(&directory, &id)?;
             runs.extend(run.map(|run| run.without_details(&mut newer)));
         }
-        runs.sort_by_key(|run| run.record().seq);
-        Ok(runs)
+        in_order(runs)
     }
 
     /// All runs by number, with all that their records hold.
@@ -203,8 +206,7 @@ impl Staging {
         for (directory, id) in self.run_directories()? {
             runs.extend(Run::open(&directory, &id)?);
         }
-        runs.sort_by_key(|run| run.record().seq);
-        Ok(runs)
+        in_order(runs)
     }
 
     /// Takes away what is left of runs whose process died while making them.
@@ -249,8 +251,13 @@ impl Staging {
                     });
                 }
             };
+            let id = RunId::of_directory(entry.path());
+            // To pass over a link would lose a run without a word, to follow it would trust what lies elsewhere.
+            if id.is_some() || RunId::of_directory(&entry.path().join("T000000Z")).is_some() {
+                files::refuse_link(entry.path())?;
+            }
             if entry.file_type().is_dir()
-                && let Some(id) = RunId::of_directory(entry.path())
+                && let Some(id) = id
             {
                 directories.push((entry.into_path(), id));
             }
@@ -297,6 +304,26 @@ impl Staging {
                 )
             })
         })
+    }
+}
+
+/// Runs by their numbers, of which each has its own: two with the same would be taken for one.
+fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
+    runs.sort_by(|a, b| (a.record().seq, a.id()).cmp(&(b.record().seq, b.id())));
+    match runs
+        .windows(2)
+        .find(|pair| pair[0].record().seq == pair[1].record().seq)
+    {
+        Some(pair) => Err(StagingError::Broken {
+            path: pair[1].directory().to_owned(),
+            problem: format!(
+                "it has the number of the run {} ({})",
+                pair[0].id(),
+                pair[0].record().seq
+            ),
+            advice: "one of them comes from another staging directory: move it out of this one",
+        }),
+        None => Ok(runs),
     }
 }
 

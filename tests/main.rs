@@ -108,6 +108,21 @@ mod bad_server;
 /// A command line that is not understood.
 mod usage;
 
+/// Two at once: one works, the other is told of it or waits.
+mod two_at_once;
+
+/// Signals: the end in time, and how to go on.
+mod signals;
+
+/// Staged files that somebody has changed.
+mod tampered;
+
+/// What others write commands nothing here.
+mod hostile;
+
+/// What must not be told is told nowhere.
+mod secrets;
+
 /// What people read.
 mod commands;
 

@@ -162,6 +162,7 @@ fn pages(
     });
     run.seal(&Manifest {
         format: 1,
+        run_id: None,
         resource: name,
         mode,
         state: State::Complete,

@@ -92,9 +92,9 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         database_url: None,
         ..global.clone()
     };
-    let settings = Settings::resolve(&global, environment)?;
+    let settings = Settings::resolve(&global, "demo", environment)?;
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
-    let database = super::load::connect(&settings, "cursus demo").await?;
+    let database = super::load::connect(&settings).await?;
     // The cluster of an earlier demo stays, what is in it goes.
     database
         .client

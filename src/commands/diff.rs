@@ -8,15 +8,18 @@ use tracing::warn;
 
 use super::load::{self, Choice as LoadChoice};
 use crate::cli::{DiffArgs, Global};
-use crate::database::{Database, DatabaseError, Quoted};
+use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
 use crate::diff::{Choice, Diff, Key, Kind, Sample, TableDiff, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::name::{Name, nearest};
+use crate::printable;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 
 /// Tells a scratch schema of ours from everybody else's.
 const MARK: &str = "made by `cursus diff`, which drops it at its end, or at the next start";
+/// Held by a comparison that has loaded a run.
+const DIFF_LOCK: LockKey = LockKey("hashtext('cursus diff')::oid::bigint, 0::bigint");
 /// Longer values are cut.
 const WIDEST: usize = 60;
 
@@ -40,7 +43,7 @@ pub(super) async fn run(
         limit: arguments.limit,
         show_values: arguments.show_values,
     };
-    let mut database = load::connect(settings, "cursus diff").await?;
+    let mut database = load::connect(settings).await?;
     let mut scratches = Scratches::default();
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
     let cleared = scratches.drop_all(&database).await;
@@ -183,9 +186,12 @@ impl Scratches {
                 .map_err(DatabaseError::from)?
                 .get(0);
             if !free {
+                let holder = holder(client, DIFF_LOCK, "").await;
                 return Err(Failure::new(
                     Exit::Locked,
-                    "another `cursus diff` has loaded a run for its comparison; wait for it to end",
+                    format!(
+                        "another `cursus diff`{holder} has loaded a run for its comparison; wait for it to end"
+                    ),
                 ));
             }
             let left = client
@@ -394,7 +400,7 @@ fn line(sample: &Sample) -> String {
 
 /// A value as JSON, cut where it is long, and without what would command the terminal.
 pub(super) fn shown(value: &Value) -> String {
-    let text = super::sql::printable(&value.to_string());
+    let text = printable::line(&value.to_string()).into_owned();
     match text.char_indices().nth(WIDEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,

@@ -114,6 +114,7 @@ fn holds_secret(path: &Path) -> bool {
             .filter(|line| !line.starts_with('#'))
             .any(|line| {
                 line.contains("s-s4t2")
+                    || line.replace(' ', "").contains("password=")
                     || line
                         .split_once("://")
                         .and_then(|(_, rest)| rest.split_once('@'))
@@ -148,7 +149,7 @@ async fn database(settings: &Settings) -> Check {
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![chain(failure.error.as_ref())];
     let schema = settings.config.database.schema.as_str();
-    let database = super::load::connect_to_write(settings, "cursus doctor")
+    let database = super::load::connect_to_write(settings)
         .await
         .map_err(said)?;
     let folder = settings.config.migrations();

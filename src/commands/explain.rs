@@ -1,12 +1,12 @@
 //! `cursus explain`: where a row of the mirror comes from.
 
 use super::diff::shown;
-use super::sql::printable;
 use crate::cli::{ExplainArgs, Global};
 use crate::diff::Key;
 use crate::exit::{Exit, Failure};
 use crate::load::{ExplainError, Explained, Origin, explain};
 use crate::name::nearest;
+use crate::printable::line;
 use crate::report::table;
 use crate::settings::Settings;
 
@@ -34,7 +34,7 @@ pub(super) async fn run(
         .schema
         .as_deref()
         .unwrap_or(config.database.schema.as_str());
-    let database = super::load::connect(settings, "cursus explain").await?;
+    let database = super::load::connect(settings).await?;
     let explained = explain(
         config,
         &database.client,
@@ -100,7 +100,11 @@ fn text(explained: &Explained, schema: &str) -> String {
         let element = (origin.element).map_or_else(String::new, |at| format!(", element {at}"));
         lines.extend([
             format!("run       {}", origin.run_id),
-            format!("request   GET {}, {}", origin.request, origin.fetched_at),
+            format!(
+                "request   GET {}, {}",
+                line(&origin.request),
+                origin.fetched_at
+            ),
             format!("file      {} [{}]{element}", origin.file, origin.index),
         ]);
     }
@@ -108,22 +112,22 @@ fn text(explained: &Explained, schema: &str) -> String {
         explained
             .notes
             .iter()
-            .map(|note| format!("note      {note}")),
+            .map(|note| format!("note      {}", line(note))),
     );
     for entry in &explained.quarantine {
         lines.push(format!(
             "waits     {} of the run {}: {} {}",
-            printable(entry["file"].as_str().unwrap_or_default()),
+            line(entry["file"].as_str().unwrap_or_default()),
             entry["run_id"].as_str().unwrap_or_default(),
             entry["column_name"].as_str().unwrap_or_default(),
-            printable(entry["reason"].as_str().unwrap_or_default()),
+            line(entry["reason"].as_str().unwrap_or_default()),
         ));
     }
     for entry in &explained.held_deletes {
         lines.push(format!(
             "held      its delete by the run {} waits for approval: {}",
             entry["run_id"].as_str().unwrap_or_default(),
-            printable(entry["reason"].as_str().unwrap_or_default()),
+            line(entry["reason"].as_str().unwrap_or_default()),
         ));
     }
     let cell = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(String::new, shown);
@@ -138,7 +142,7 @@ fn text(explained: &Explained, schema: &str) -> String {
     let header = ["column", "from", "record", "mirror"];
     lines.push(table(&header, columns, usize::MAX).to_string());
     if let Some(origin) = &explained.origin {
-        lines.push(printable(&origin.record.to_string()));
+        lines.push(line(&origin.record.to_string()).into_owned());
     }
     lines.push(String::new());
     lines.join("\n")

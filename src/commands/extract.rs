@@ -26,15 +26,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
-    let exit = stage(
-        global,
-        settings,
-        arguments,
-        "extract",
-        Before::default(),
-        &mut report,
-    )
-    .await?;
+    let exit = stage(global, settings, arguments, Before::default(), &mut report).await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finish(global, &report);
     Ok(exit)
@@ -45,7 +37,6 @@ pub(super) async fn stage(
     global: &Global,
     settings: &Settings,
     arguments: &ExtractArgs,
-    command: &str,
     before: Before,
     report: &mut RunReport,
 ) -> Result<Exit, Failure> {
@@ -53,7 +44,8 @@ pub(super) async fn stage(
     let read = &arguments.read;
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
-    let lock = settings.staging.lock(command)?;
+    let lock = settings.lock_staging().await?;
+    super::stopped::loaded();
     let runs = settings.staging.runs()?;
     let progress = Progress::new(if global.quiet || global.json {
         Show::Lines

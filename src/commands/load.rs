@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 
+use super::stopped;
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
@@ -85,27 +86,38 @@ impl Choice {
     }
 }
 
-/// Connects to the mirror.
-pub(super) async fn connect(settings: &Settings, name: &str) -> Result<Database, Failure> {
-    Ok(Database::connect(&settings.database, name).await?)
+/// Connects to the mirror, in the name of the subcommand.
+pub(super) async fn connect(settings: &Settings) -> Result<Database, Failure> {
+    let database = Database::connect(&settings.database, &session(settings)).await?;
+    Ok(patient(database, settings))
 }
 
 /// Connects to the mirror, to write to it.
-pub(super) async fn connect_to_write(settings: &Settings, name: &str) -> Result<Database, Failure> {
-    Ok(Database::connect_to_write(&settings.database, name).await?)
+pub(super) async fn connect_to_write(settings: &Settings) -> Result<Database, Failure> {
+    let database = Database::connect_to_write(&settings.database, &session(settings)).await?;
+    Ok(patient(database, settings))
+}
+
+/// What others read of this process when they wait for its locks.
+fn session(settings: &Settings) -> String {
+    format!("cursus {} pid={}", settings.command, std::process::id())
+}
+
+fn patient(mut database: Database, settings: &Settings) -> Database {
+    database.lock_wait = settings.wait_lock;
+    database
 }
 
 /// Connects to the mirror and makes it ready to be loaded into. Nothing of a run is written by that, and a migration is whole or
 /// not there: where the connection is lost on the way it is made again.
 pub(super) async fn open<'c>(
     settings: &'c Settings,
-    name: &str,
     options: &Options,
 ) -> Result<Loader<'c>, Failure> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        let database = connect_to_write(settings, name).await?;
+        let database = connect_to_write(settings).await?;
         match Loader::open(&settings.config, database, options.clone()).await {
             Err(error) if tries > 0 && error.is_connection_lost() => {
                 warn!("{}; connecting again", chain(&error));
@@ -183,7 +195,7 @@ pub(super) async fn pending_runs(
             settings.staging.root().display()
         )));
     }
-    let mut loader = open(settings, "cursus load", &choice.options).await?;
+    let mut loader = open(settings, &choice.options).await?;
     let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &choice.select, sums).await?;
     let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
@@ -213,7 +225,9 @@ pub(super) async fn load_waiting(
         failed: BTreeSet::new(),
         held: (Exit::Done, Vec::new()),
     };
-    for Pending { run, resources } in waiting {
+    let all = waiting.len();
+    for (done, Pending { run, resources }) in waiting.into_iter().enumerate() {
+        stopped::loading(&run, done, all);
         let failed = &mut outcome.failed;
         // A complete full read makes up for what failed before; whatever refers to a failed resource waits with it.
         let still_failed = failed
@@ -242,6 +256,7 @@ pub(super) async fn load_waiting(
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
     }
+    stopped::loaded();
     Ok(outcome)
 }
 

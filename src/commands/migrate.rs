@@ -14,7 +14,7 @@ pub(super) async fn run(
     let schema = arguments.into.as_deref().unwrap_or(configured);
     crate::name::Name::parse(schema)
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
-    let mut database = super::load::connect_to_write(settings, "cursus migrate").await?;
+    let mut database = super::load::connect_to_write(settings).await?;
     let folder = settings.config.migrations();
     let migrated = crate::migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
     database.close().await?;

@@ -44,7 +44,7 @@ fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
 }
 
 async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
-    let database = load::connect(settings, "cursus prune ls").await?;
+    let database = load::connect(settings).await?;
     let held = held(&database.client, schema.as_str()).await?;
     database.close().await?;
     if global.json {
@@ -75,7 +75,7 @@ async fn keys(
     schema: &Name,
 ) -> Result<Exit, Failure> {
     let run = settings.staging.find(run)?;
-    let database = load::connect(settings, "cursus prune ls").await?;
+    let database = load::connect(settings).await?;
     // A database without books has nothing held back.
     let keys = if held(&database.client, schema.as_str()).await?.is_empty() {
         Vec::new()
@@ -118,7 +118,7 @@ async fn approve(
         dry_run: false,
         allow_prune: false,
     };
-    let mut loader = load::open(settings, "cursus prune approve", &options).await?;
+    let mut loader = load::open(settings, &options).await?;
     let approved = loader.approve(&run, resource, &runs).await?;
     loader.close().await?;
     let is_held = approved.is_some();

@@ -16,6 +16,7 @@ use crate::failpoint::Point;
 use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
+use crate::printable;
 use crate::report::{chain, grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -26,13 +27,12 @@ pub(super) async fn run(
     settings: &Settings,
     command: &QuarantineCommand,
 ) -> Result<Exit, Failure> {
-    let name = "cursus quarantine";
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
-            load::connect(settings, name).await?
+            load::connect(settings).await?
         }
         QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. } => {
-            load::connect_to_write(settings, name).await?
+            load::connect_to_write(settings).await?
         }
     };
     let schema = settings.config.database.schema.as_str();
@@ -240,15 +240,15 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         .as_deref()
         .map_or_else(String::new, |pointer| format!(" ({pointer})"));
     eprint_line(&format!(
-        "# {}: {}/{}, tried {} times since {}\n# {column}{pointer}: {}",
+        "# {}: {}/{}, tried {} times since {}",
         entry.table,
         run.directory().display(),
         place(entry),
         entry.attempts,
         entry.since,
-        entry.reason
     ));
-    print_line(&record);
+    eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
+    print_line(&printable::json(&record));
     Ok(Exit::Done)
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(
         dry_run: false,
         allow_prune: arguments.allow_prune,
     };
-    let database = super::load::connect_to_write(settings, "cursus replay").await?;
+    let database = super::load::connect_to_write(settings).await?;
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
         options.schema = named(into)?;
         let loader = Loader::open_replay(config, database, options, &scope).await?;

@@ -35,8 +35,7 @@ pub(super) async fn extract_and_load(
     settings.credentials()?;
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings).await?;
-    let extracted =
-        super::extract::stage(global, settings, arguments, "run", before, &mut report).await?;
+    let extracted = super::extract::stage(global, settings, arguments, before, &mut report).await?;
     let mut sums = Vec::new();
     let loaded =
         super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
@@ -72,7 +71,7 @@ pub(super) struct Before {
 async fn look_before(settings: &Settings) -> Result<Before, Failure> {
     let config = &settings.config;
     let options = super::load::Choice::all(settings).options;
-    let loader = super::load::open(settings, "cursus run", &options).await?;
+    let loader = super::load::open(settings, &options).await?;
     let loaded = loader.loaded().await?;
     loader.close().await?;
     let runs = settings.staging.runs()?;

@@ -104,7 +104,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
 }
 
 async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
-    let database = super::load::connect(settings, "cursus status").await?;
+    let database = super::load::connect(settings).await?;
     let client = &database.client;
     let row = client
         .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])

@@ -97,7 +97,7 @@ fn check(settings: &Settings, arguments: &WatchArgs) -> Result<(), Failure> {
 
 /// Configuration and `.env` as they are now: a secret that was renewed is taken up.
 fn anew(global: &Global, arguments: &WatchArgs) -> Result<Settings, Failure> {
-    let settings = Settings::resolve(global, Environment::of_process())?;
+    let settings = Settings::resolve(global, "watch", Environment::of_process())?;
     check(&settings, arguments)?;
     Ok(settings)
 }
@@ -110,7 +110,7 @@ async fn round(
 ) -> (RunReport, Exit, usize) {
     let done = async {
         // Held to the end of the round, so that a private PostgreSQL starts once.
-        let database = super::load::connect(settings, "cursus watch").await?;
+        let database = super::load::connect(settings).await?;
         let done = all(global, settings, arguments, &database).await;
         // Whatever its session met, the round has met.
         let _ = database.close().await;

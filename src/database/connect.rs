@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
 use super::embedded::{self, Cluster, Options};
 use super::error::{not_connected, place};
-use super::{Database, DatabaseError, Target, pooler, tls};
+use super::{Database, DatabaseError, Target, pooler, sessions, tls};
 use crate::report::chain;
 
 /// The oldest server that we use, as `server_version_num`.
@@ -153,8 +153,10 @@ async fn open<T>(
     cluster: Option<Cluster>,
 ) -> Result<Database, DatabaseError>
 where
-    T: MakeTlsConnect<Socket>,
+    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     T::Stream: Send + 'static,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
 {
     let mut config = config.clone();
     let limit = *config.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT);
@@ -168,13 +170,19 @@ where
     };
     // The limit is one host's.
     let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
-    let (client, connection) = timeout(limit.saturating_mul(hosts), config.connect(tls))
+    let (client, connection) = timeout(limit.saturating_mul(hosts), config.connect(tls.clone()))
         .await
         .map_err(|_| silent())?
         .map_err(|error| not_connected(&config, &error))?;
+    let listed = sessions::list(client.cancel_token(), tls);
+    let connection = tokio::spawn(async move {
+        let _listed = listed;
+        connection.await
+    });
     let mut database = Database {
         client,
-        connection: Some(tokio::spawn(connection)),
+        lock_wait: None,
+        connection: Some(connection),
         version: String::new(),
         cluster,
     };

@@ -6,6 +6,7 @@ mod connect;
 pub mod embedded;
 mod error;
 mod pooler;
+mod sessions;
 mod sqlstate;
 mod tls;
 
@@ -23,8 +24,11 @@ use tokio_postgres::Client;
 use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
+pub use sessions::{LockKey, cancel_all, holder};
 pub use tls::for_libpq;
 
+/// How long a lock is waited for.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait for the last words of a connection that is gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,8 @@ pub enum Target {
 pub struct Database {
     /// The open session.
     pub client: Client,
+    /// How long to wait for the lock of a load; none: as long as for any other.
+    pub lock_wait: Option<Duration>,
     /// Until it was waited for.
     connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
     version: String,

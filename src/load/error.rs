@@ -48,7 +48,9 @@ pub enum LoadError {
     #[error("pipeline.toml and the database disagree:\n  {}", .0.join("\n  "))]
     Mismatch(Vec<String>),
     /// Another process loads into this schema.
-    #[error("another cursus is loading into the schema {schema}{holder}; wait for it to end")]
+    #[error(
+        "another cursus is loading into the schema {schema}{holder}; wait for it to end, or let this one wait: --wait-lock 10m"
+    )]
     Locked {
         /// The schema.
         schema: String,

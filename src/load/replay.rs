@@ -169,7 +169,7 @@ impl<'c> Loader<'c> {
         if options.schema == config.database.schema {
             return Err(ReplayError::Live(schema.to_owned()));
         }
-        lock(&database.client, schema).await?;
+        lock(&database, schema).await?;
         let mark = format!("{MADE}{}", scope.fingerprint(config, options.allow_prune));
         match look(&database.client, schema).await? {
             Found::Nothing => make(&mut database.client, schema, &mark, false).await?,
@@ -191,7 +191,7 @@ impl<'c> Loader<'c> {
             mut database,
             ..
         } = self;
-        lock(&database.client, schema.as_str()).await?;
+        lock(&database, schema.as_str()).await?;
         let drop = match look(&database.client, schema.as_str()).await? {
             Found::Nothing => false,
             // Of a rebuild that was killed or refused.

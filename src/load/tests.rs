@@ -207,6 +207,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
         }
         run.seal(&Manifest {
             format: 1,
+            run_id: None,
             resource: name,
             mode,
             state: State::Complete,

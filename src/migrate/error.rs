@@ -83,9 +83,12 @@ pub enum MigrateError {
     },
     /// Another process migrates for too long.
     #[error(
-        "waited {LOCK_WAIT} for another process that migrates this database; let it end, then try again"
+        "waited {LOCK_WAIT} for another process that migrates this database{holder}; let it end, then try again"
     )]
-    Busy,
+    Busy {
+        /// What is known of the other one.
+        holder: String,
+    },
     /// A migration failed, and nothing of it stays.
     #[error("the schema {schema} was not migrated: {step} ({what})")]
     Failed {

@@ -29,6 +29,24 @@ async fn every_table_and_column_tells_what_it_is() {
 }
 
 #[tokio::test]
+async fn who_migrates_is_known_to_those_who_wait() {
+    let client = testing::database().await;
+    assert_eq!(holder(&client, LOCK_KEY, "").await, "");
+    let other = testing::same_database(&client).await;
+    let name = "SET application_name = 'cursus migrate pid=7'";
+    other.batch_execute(name).await.unwrap();
+    other
+        .query_one("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await
+        .unwrap();
+    let known = holder(&client, LOCK_KEY, "").await;
+    assert!(
+        known.starts_with(" (pid 7, `cursus migrate`, since 20"),
+        "{known}"
+    );
+}
+
+#[tokio::test]
 async fn migrating_twice_changes_nothing_and_a_scratch_schema_is_one_call() {
     let mut client = testing::database().await;
     let waiting = pending(&client, "public", None).await.unwrap();

@@ -184,6 +184,7 @@ mod tests {
                 let time = Timestamp::UNIX_EPOCH;
                 Manifest {
                     format: 1,
+                    run_id: None,
                     resource: Name::parse("users").unwrap(),
                     mode,
                     state,

@@ -1,9 +1,11 @@
 //! Files that hold people's data: private from their creation on, durable before they are named.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use super::StagingError;
 use crate::failpoint::FilePoints;
@@ -14,6 +16,59 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Stagin
         doing,
         path,
         source,
+    }
+}
+
+/// A link leads out of the tree, to what nobody has checked.
+const IS_LINK: &str = "it is a symbolic link, and staged files are none";
+const NO_LINKS: &str =
+    "put what it leads to in its place; the staging directory as a whole may be a link";
+
+fn link(path: &Path) -> StagingError {
+    StagingError::Broken {
+        path: path.to_owned(),
+        problem: IS_LINK.to_owned(),
+        advice: NO_LINKS,
+    }
+}
+
+/// Refuses a link, also one that leads nowhere. What is not there is no link.
+pub(super) fn refuse_link(path: &Path) -> Result<(), StagingError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_symlink() => Err(link(path)),
+        _ => Ok(()),
+    }
+}
+
+/// What the system says of a file that is not opened if it is a link.
+fn opened(doing: &'static str, path: &Path, error: std::io::Error) -> StagingError {
+    if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) {
+        link(path)
+    } else {
+        io(doing, path)(error)
+    }
+}
+
+/// Opens a file for reading; `None` if it is not there. Only a file is read: a pipe could make us wait for ever.
+pub(super) fn open(path: &Path) -> Result<Option<File>, StagingError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(opened("read", path, error)),
+    };
+    let is_file = file.metadata().map_err(io("read", path))?.is_file();
+    if is_file {
+        Ok(Some(file))
+    } else {
+        Err(StagingError::Broken {
+            path: path.to_owned(),
+            problem: "it is no file".to_owned(),
+            advice: "put the file back, or move this run's directory out of the staging directory",
+        })
     }
 }
 
@@ -43,8 +98,9 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(path)
-        .map_err(io("open", path))
+        .map_err(|error| opened("open", path, error))
 }
 
 /// Opens a private file for appending.
@@ -53,8 +109,9 @@ pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
         .append(true)
         .create(true)
         .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(path)
-        .map_err(io("open", path))
+        .map_err(|error| opened("open", path, error))
 }
 
 /// Replaces what a file holds, in place.
@@ -87,10 +144,11 @@ pub(super) fn write_atomic(
         return Err(io("write", path)(std::io::ErrorKind::InvalidInput.into()));
     };
     let temporary = aside(folder, name);
+    // Of a process that died, or somebody's trap: what we write goes into a file that we made.
+    let _ = std::fs::remove_file(&temporary);
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&temporary)
         .map_err(io("write", &temporary))?;
@@ -122,11 +180,12 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StagingError> {
 
 /// Reads a whole small file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io("read", path)(error)),
-    }
+    let Some(mut file) = open(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io("read", path))?;
+    Ok(Some(bytes))
 }
 
 /// Reads a JSON file; `None` if it is not there.

@@ -91,13 +91,28 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, Staging
         .split(|byte| *byte == b'\n')
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_slice(line).map_err(|_| StagingError::Broken {
-                path: path.to_owned(),
-                problem: format!("line {} is not a journal line", index + 1),
-                advice: "extract this resource again (`cursus extract --full --select …`)",
-            })
+            serde_json::from_slice(line)
+                .ok()
+                // What names a directory must not lead out of this one.
+                .filter(|page: &PageEntry| page.slice.as_deref().is_none_or(is_slice))
+                .ok_or_else(|| StagingError::Broken {
+                    path: path.to_owned(),
+                    problem: format!("line {} is not a journal line", index + 1),
+                    advice: "extract this resource again (`cursus extract --full --select …`)",
+                })
         })
         .collect()
+}
+
+/// `user_id=12` or `user_id=12..99`: a plain directory name.
+fn is_slice(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, ids)| {
+        crate::name::Name::parse(name).is_ok()
+            && !ids.is_empty()
+            && ids
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+    })
 }
 
 /// The journal as this process has written it.

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::run::RunId;
 use crate::name::Name;
 
 /// Whether all records were asked for, or those that changed.
@@ -86,6 +87,9 @@ pub struct Evidence {
 pub struct Manifest {
     /// Of this file: 1.
     pub format: u32,
+    /// The run that it belongs to; noted when it is written, and absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
     /// The resource.
     pub resource: Name,
     /// Full or delta.

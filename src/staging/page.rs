@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -22,6 +21,8 @@ use crate::failpoint::{self, Point};
 const JOURNAL: &str = "pages.jsonl";
 const IN_USE: &str =
     "nobody else may write there while a run is open; run the command again to go on";
+/// No page is larger; the memory for it is taken on the word of the journal.
+const LARGEST: u64 = 256 << 20;
 const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
 
 /// Stages the pages of one resource of one run. All methods block.
@@ -181,15 +182,6 @@ impl StagedResource {
         pages.sort_by(|a, b| {
             (a.fetched_at, &a.slice, a.page).cmp(&(b.fetched_at, &b.slice, b.page))
         });
-        for page in &pages {
-            if page.slice.as_deref().is_some_and(|slice| !is_slice(slice)) {
-                return Err(StagingError::Broken {
-                    path,
-                    problem: format!("page {} names a slice that is no slice", page.page),
-                    advice: EXTRACT_AGAIN,
-                });
-            }
-        }
         Ok(Self {
             directory,
             manifest,
@@ -251,13 +243,16 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
         problem: problem.to_owned(),
         advice: EXTRACT_AGAIN,
     };
-    let file = File::open(&path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            broken("the journal lists this page, but it is not there")
-        } else {
-            files::io_error("read", &path, error)
-        }
-    })?;
+    if let Some(slice) = &page.slice {
+        files::refuse_link(&directory.join(slice))?;
+    }
+    let file = files::open(&path)?
+        .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
+    if page.bytes > LARGEST {
+        return Err(broken(
+            "the journal says that it is larger than any page is",
+        ));
+    }
     let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
     // One byte more than announced tells a longer file without reading it all.
     let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
@@ -305,17 +300,6 @@ fn read_whole(reader: &mut impl Read, body: &mut Vec<u8>, expected: usize) -> st
 
 fn page_file(page: u32) -> String {
     format!("page-{page:05}.json.gz")
-}
-
-/// `user_id=12` or `user_id=12..99`: a plain directory name.
-fn is_slice(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(name, ids)| {
-        crate::name::Name::parse(name).is_ok()
-            && !ids.is_empty()
-            && ids
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
-    })
 }
 
 /// Bytes in lower-case hex.

@@ -17,6 +17,7 @@ use super::page::{ResourceWriter, StagedResource, hex};
 use super::{StagingError, files};
 use crate::failpoint::{self, Point};
 use crate::name::Name;
+use crate::printable;
 
 const RECORD: &str = "run.json";
 /// How a run is named by its start.
@@ -296,7 +297,10 @@ impl Run {
         if record.run_id != *id {
             return Err(StagingError::Broken {
                 path,
-                problem: format!("it belongs to the run {}", record.run_id),
+                problem: format!(
+                    "it belongs to the run {}",
+                    printable::line(record.run_id.as_str())
+                ),
                 advice: "move the run back where it was made",
             });
         }
@@ -359,7 +363,9 @@ impl Run {
         &self,
         resource: &Name,
     ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        ResourceWriter::open(self.directory.join(resource.as_str()))
+        let directory = self.directory.join(resource.as_str());
+        files::refuse_link(&directory)?;
+        ResourceWriter::open(directory)
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.
@@ -389,23 +395,36 @@ impl Run {
             .directory
             .join(manifest.resource.as_str())
             .join(MANIFEST);
-        files::write_json(&path, &failpoint::MANIFEST, manifest)
+        let manifest = Manifest {
+            run_id: Some(self.id().clone()),
+            ..manifest.clone()
+        };
+        files::write_json(&path, &failpoint::MANIFEST, &manifest)
     }
 
     /// The manifest of a resource, if it is final.
     pub fn manifest(&self, resource: &Name) -> Result<Option<Manifest>, StagingError> {
-        let path = self.directory.join(resource.as_str()).join(MANIFEST);
+        let directory = self.directory.join(resource.as_str());
+        files::refuse_link(&directory)?;
+        let path = directory.join(MANIFEST);
         let manifest: Option<Manifest> = files::read_json(&path, EXTRACT_AGAIN)?;
-        if let Some(manifest) = &manifest
-            && manifest.resource != *resource
-        {
-            return Err(StagingError::Broken {
-                path,
-                problem: format!("it is the manifest of `{}`", manifest.resource),
-                advice: EXTRACT_AGAIN,
-            });
-        }
-        Ok(manifest)
+        let Some(manifest) = manifest else {
+            return Ok(None);
+        };
+        let problem = match &manifest.run_id {
+            _ if manifest.resource != *resource => {
+                format!("it is the manifest of `{}`", manifest.resource)
+            }
+            Some(run) if run != self.id() => {
+                format!("it belongs to the run {}", printable::line(run.as_str()))
+            }
+            _ => return Ok(Some(manifest)),
+        };
+        Err(StagingError::Broken {
+            path,
+            problem,
+            advice: EXTRACT_AGAIN,
+        })
     }
 
     /// SHA-256 of a resource's manifest, in hex; empty if it has none.

@@ -56,7 +56,8 @@ name = "count"
 sql = "sql/count.sql"
 "#;
 
-const COUNT: &str = "UPDATE boxes SET things = c.things, ingested_at = now() \
+/// The derive of the pipeline.
+pub(crate) const COUNT: &str = "UPDATE boxes SET things = c.things, ingested_at = now() \
     FROM (SELECT b.id, count(t.id) AS things FROM boxes AS b LEFT JOIN things AS t ON t.box_id = b.id GROUP BY b.id) AS c \
     WHERE c.id = boxes.id AND boxes.things IS DISTINCT FROM c.things";
 
@@ -133,6 +134,7 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
         }
         run.seal(&Manifest {
             format: 1,
+            run_id: None,
             resource: name,
             mode: *mode,
             state: *state,

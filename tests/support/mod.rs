@@ -8,6 +8,7 @@ pub(crate) mod oracle;
 pub(crate) mod pooler;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
+pub(crate) mod running;
 pub(crate) mod server;
 pub(crate) mod snapshot;
 pub(crate) mod state;
@@ -20,5 +21,6 @@ use cursus::database::embedded;
 pub(crate) mod testing;
 
 pub(crate) use api::{OtherClient, simulator, small};
+pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Template, Workdir};
 pub(crate) use world::World;

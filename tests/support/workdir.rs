@@ -340,7 +340,7 @@ async fn url_of(client: &Client) -> String {
 /// A command that has ended.
 #[derive(Clone)]
 pub(crate) struct Ran {
-    command: String,
+    pub(crate) command: String,
     /// The exit code; none: killed by a signal.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
 use crate::pointer::Pointer;
+use crate::printable;
 use crate::staging::{PageEntry, Run, StagedResource};
 use crate::walk::Walker;
 
@@ -48,8 +49,7 @@ pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failur
         for page in staged.pages() {
             let mut lines = String::new();
             records(staged, page, &Pointer::whole(), |_, text, _| {
-                // A line break in JSON text can only be white space between tokens.
-                lines.extend(text.chars().filter(|c| !matches!(c, '\n' | '\r')));
+                lines.push_str(&printable::json(text));
                 lines.push('\n');
             })?;
             print(&lines);
@@ -127,7 +127,7 @@ pub(super) fn find(
             page.request,
             page.fetched_at
         ));
-        print_line(&text);
+        print_line(&printable::json(&text));
     }
     Ok(Exit::Done)
 }

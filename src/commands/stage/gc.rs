@@ -72,9 +72,7 @@ pub(super) async fn run(
             ),
         }
         };
-        let database = load::connect(settings, "cursus stage gc")
-            .await
-            .map_err(unknown)?;
+        let database = load::connect(settings).await.map_err(unknown)?;
         let report = collect(settings, Some(&database), choice).await;
         database.close().await?;
         report?
@@ -95,7 +93,7 @@ pub(in crate::commands) async fn collect(
 ) -> Result<Report, Failure> {
     let staging = settings.staging.clone();
     // Whoever writes a run holds it: what is open now, died.
-    let lock = staging.lock("stage gc")?;
+    let lock = settings.lock_staging().await?;
     let runs = staging.runs()?;
     let claims = match database {
         Some(database) => claims(settings, database, &runs).await?,

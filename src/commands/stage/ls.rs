@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::commands::{print_json, print_line};
 use crate::exit::{Exit, Failure};
+use crate::printable::line;
 use crate::report::{grouped, table};
 use crate::staging::{ResourceSummary, Run, StagedResource};
 
@@ -101,7 +102,7 @@ pub(super) fn resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
     );
     for manifest in &manifests {
         for note in &manifest.evidence.notes {
-            print_line(&format!("{}: {note}", manifest.resource));
+            print_line(&format!("{}: {}", manifest.resource, line(note)));
         }
     }
     Ok(Exit::Done)

@@ -4,6 +4,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::extract;
+use crate::printable::line;
 use crate::report::{grouped, table};
 use crate::staging::Run;
 
@@ -31,7 +32,7 @@ pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit
     crate::commands::print_line(&table(&header, rows, 4).to_string());
     for one in &verified {
         for note in &one.notes {
-            crate::commands::print_line(&format!("{}: {note}", one.resource));
+            crate::commands::print_line(&format!("{}: {}", one.resource, line(note)));
         }
     }
     Ok(exit)

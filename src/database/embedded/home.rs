@@ -38,7 +38,13 @@ impl Home {
         let name = dir
             .file_name()
             .ok_or_else(|| refused(dir, "is no name for a directory"))?;
-        fs::create_dir_all(parent).map_err(|e| doing("create", parent, e))?;
+        // It holds more than the cluster. As root, the server's user has to pass through it.
+        let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(parent)
+            .map_err(|e| doing("create", parent, e))?;
         let parent = parent
             .canonicalize()
             .map_err(|e| doing("resolve", parent, e))?;

@@ -1,0 +1,107 @@
+//! What is typed as a value, and how a subcommand is called.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+
+use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
+
+impl Command {
+    /// As it is typed, without its arguments: what others see of us.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Extract(_) => "extract",
+            Self::Load(_) => "load",
+            Self::Replay(_) => "replay",
+            Self::Run(_) => "run",
+            Self::Plan(_) => "plan",
+            Self::Watch(_) => "watch",
+            Self::Status => "status",
+            Self::Sql(_) => "sql",
+            Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
+            Self::Stage(StageCommand::Gc(_)) => "stage gc",
+            Self::Stage(_) => "stage",
+            Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
+            Self::Quarantine(_) => "quarantine",
+            Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
+            Self::Prune(_) => "prune",
+            Self::Init(_) => "init",
+            Self::Doctor => "doctor",
+            Self::Migrate(_) => "migrate",
+            Self::Token(_) => "token",
+            Self::Demo(_) => "demo",
+            Self::Simulate(_) => "simulate",
+            Self::Completions { .. } => "completions",
+        }
+    }
+}
+
+/// How a simulator counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WindowKind {
+    Fixed,
+    Rolling,
+}
+
+pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
+    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    if let Ok(time) = text.parse() {
+        return Ok(whole(time));
+    }
+    humantime::parse_duration(text)
+        .ok()
+        .and_then(|age| SignedDuration::try_from(age).ok())
+        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
+        .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
+}
+
+pub(super) fn window(text: &str) -> Result<(Timestamp, Timestamp), String> {
+    let (start, end) = text
+        .split_once(',')
+        .ok_or("write two times with a comma between them")?;
+    let (start, end) = (point_in_time(start)?, point_in_time(end)?);
+    if start < end {
+        Ok((start, end))
+    } else {
+        Err("the window ends before it starts".to_owned())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as clap wants it")]
+pub(super) fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if every.is_zero() || every > Duration::from_hours(366 * 24) {
+        return Err("write more than nothing and at most a year, such as 15m".to_owned());
+    }
+    Ok(every)
+}
+
+pub(super) fn rows(text: &str) -> Result<(String, PathBuf), String> {
+    text.split_once('=')
+        .map(|(resource, file)| (resource.to_owned(), PathBuf::from(file)))
+        .ok_or_else(|| "write RESOURCE=FILE, such as cursus=cursus.json".to_owned())
+}
+
+pub(super) fn latency(text: &str) -> Result<(Duration, Duration), String> {
+    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
+    match text.split_once("..") {
+        Some((from, to)) => {
+            let (from, to) = (parse(from)?, parse(to)?);
+            if from <= to {
+                Ok((from, to))
+            } else {
+                Err("the range ends before it starts".to_owned())
+            }
+        }
+        None => parse(text).map(|time| (time, time)),
+    }
+}

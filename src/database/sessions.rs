@@ -1,0 +1,114 @@
+//! The sessions of this process: how to break off what they still run, and who else holds a lock.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{CancelToken, Client, Socket};
+
+use crate::printable;
+
+/// Asks the server, on a connection of its own, to break off what a session runs.
+type Cancel = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Sessions that have not ended: open ones, and those that nobody wants any more while the server is still at work.
+static SESSIONS: Mutex<BTreeMap<u64, Cancel>> = Mutex::new(BTreeMap::new());
+static ENDED: Notify = Notify::const_new();
+
+fn sessions() -> MutexGuard<'static, BTreeMap<u64, Cancel>> {
+    SESSIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session in the list, until it is dropped.
+pub(super) struct Listed(u64);
+
+/// Puts a session on the list.
+pub(super) fn list<T>(token: CancelToken, tls: T) -> Listed
+where
+    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    T::Stream: Send,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let cancel = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (token, tls) = (token.clone(), tls.clone());
+        Box::pin(async move {
+            // A server that cannot be reached lets go by itself.
+            let _ = token.cancel_query(tls).await;
+        })
+    };
+    sessions().insert(number, Arc::new(cancel));
+    Listed(number)
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        sessions().remove(&self.0);
+        ENDED.notify_waiters();
+    }
+}
+
+/// Breaks off what the server still does for us, and waits until the sessions have ended: their clients are dropped. Gives up
+/// after `patience`.
+pub async fn cancel_all(patience: Duration) {
+    let cancelling = async {
+        let cancels: Vec<Cancel> = sessions().values().cloned().collect();
+        join_all(cancels.iter().map(|cancel| cancel())).await;
+        loop {
+            let ended = ENDED.notified();
+            if sessions().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, cancelling).await;
+}
+
+/// An advisory lock, by the two halves of its key as SQL, in which `$1` is a text.
+#[derive(Clone, Copy, Debug)]
+pub struct LockKey(pub &'static str);
+
+/// Who holds a lock of this database: its process, its subcommand, and since when it is connected. Empty: nobody known.
+pub async fn holder(client: &Client, LockKey(key): LockKey, object: &str) -> String {
+    let statement = format!(
+        "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+         FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid) \
+         WHERE l.locktype = 'advisory' AND l.granted AND a.pid <> pg_backend_pid() \
+         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+         AND (l.classid::bigint, l.objid::bigint) = ({key}) AND $1::text IS NOT NULL LIMIT 1"
+    );
+    let row = client.query_opt(&statement, &[&object]).await;
+    row.ok().flatten().map_or_else(String::new, |row| {
+        let name: Option<String> = row.get(1);
+        // Times of other users' sessions are not shown to everybody.
+        let since = row
+            .get::<_, Option<String>>(2)
+            .map_or_else(String::new, |since| format!(", since {since}"));
+        let who = told(name.as_deref().unwrap_or_default(), row.get(0));
+        format!(" ({who}{since})")
+    })
+}
+
+/// What a session says of itself: ours tell their subcommand and process.
+fn told(application: &str, backend: i32) -> String {
+    let ours = application.rsplit_once(" pid=").and_then(|(name, pid)| {
+        let pid: u32 = pid.parse().ok()?;
+        name.starts_with("cursus ").then_some((name, pid))
+    });
+    match ours {
+        Some((name, pid)) => format!("pid {pid}, `{}`", printable::line(name)),
+        None => format!(
+            "`{}`, server process {backend}",
+            printable::line(application)
+        ),
+    }
+}

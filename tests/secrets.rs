@@ -1,0 +1,483 @@
+//! What must not be told is told nowhere: every command, in success and in failure, at the most verbose level, and then every
+//! place where something could be kept.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use cursus::cli::Cli;
+use cursus::simulate::Simulator;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::support::workdir::{NO_DATABASE, PIPELINE};
+use crate::support::{Ran, Running, Workdir, World, simulator};
+
+const PASSWORD: &str = "canary-password-of-the-database";
+const WRONG_SECRET: &str = "canary-secret-that-is-refused";
+/// A person, wherever the API names them.
+const LOGIN: &str = "canarylogin";
+
+/// Every subcommand that the program has, as clap knows them.
+fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+    for sub in command.get_subcommands() {
+        let path = format!("{path} {}", sub.get_name()).trim().to_owned();
+        if sub.has_subcommands() {
+            leaves(sub, &path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// Arguments with which a subcommand has something to do.
+fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> {
+    let more: &[&str] = match leaf {
+        "extract" => &["--full", "--select", "users"],
+        "load" => &["--again"],
+        "replay" => &["--into", "past"],
+        "watch" => &["--every", "1ms", "--jitter", "0s", "--rounds", "2"],
+        "run" | "plan" | "status" | "stage ls" | "stage gc" | "quarantine ls" | "prune ls"
+        | "init" | "doctor" | "migrate" | "token show" | "token refresh" => &[],
+        "sql" => &["SELECT count(*), max(id) FROM users"],
+        "diff" => &["live", "latest"],
+        "explain" => &["users", user],
+        "stage cat" => &["latest", "users"],
+        "stage verify" | "prune approve" => &["latest"],
+        "quarantine show" | "quarantine retry" | "quarantine drop" => &[number],
+        "demo" => &["--dir", "demonstration"],
+        "simulate" => &["--port", "0", "--students", "3"],
+        "completions" => &["bash"],
+        new => panic!(
+            "a new command, `{new}`: say here how to call it, so that it is searched for secrets"
+        ),
+    };
+    leaf.split(' ').chain(more.iter().copied()).collect()
+}
+
+/// Those that print records, which is what they are for.
+const SHOW_RECORDS: [&str; 3] = ["explain", "stage cat", "quarantine show"];
+/// Those that need neither configuration nor anything else.
+const STAND_ALONE: [&str; 4] = ["completions", "demo", "init", "simulate"];
+
+/// What is searched for.
+struct Canaries {
+    secrets: BTreeSet<String>,
+    tokens: BTreeSet<String>,
+}
+
+impl Canaries {
+    fn of(simulator: &Simulator) -> Self {
+        let secrets = [PASSWORD, WRONG_SECRET, simulator.client_secret()];
+        Self {
+            secrets: secrets.map(str::to_owned).into(),
+            tokens: BTreeSet::new(),
+        }
+    }
+
+    /// The tokens that are kept now.
+    fn learn(&mut self, workdir: &Workdir) {
+        for path in files(&workdir.path(".cursus"))
+            .into_iter()
+            .filter(is_token_file)
+        {
+            let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            self.tokens
+                .insert(file["access_token"].as_str().unwrap().to_owned());
+        }
+    }
+
+    #[track_caller]
+    fn none_in(&self, place: &str, text: &str) {
+        for canary in self.secrets.iter().chain(&self.tokens) {
+            assert!(
+                !text.contains(canary.as_str()),
+                "{place} holds a secret:\n{text}"
+            );
+        }
+    }
+
+    #[track_caller]
+    fn none_said(&self, leaf: &str, ran: &Ran) {
+        self.none_in(leaf, &ran.stdout);
+        self.none_in(leaf, &ran.stderr);
+        assert!(!ran.stderr.contains(LOGIN), "a person is told of:{ran}");
+        let shows = SHOW_RECORDS.contains(&leaf);
+        assert!(
+            shows || !ran.stdout.contains(LOGIN),
+            "a person is told of:{ran}"
+        );
+        assert!(!ran.stderr.contains("a fault in cursus"), "{ran}");
+    }
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(root).into_iter().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+#[expect(clippy::ptr_arg, reason = "as a filter hands it")]
+fn is_token_file(path: &PathBuf) -> bool {
+    let name = path.file_name().unwrap().to_string_lossy();
+    name.starts_with("token-") && name.ends_with(".json")
+}
+
+/// Runs the binary to its end where files are for everybody, if nobody says otherwise.
+async fn run(workdir: &Workdir, arguments: &[&str]) -> Ran {
+    let inner = workdir.command(arguments);
+    let inner = inner.as_std();
+    let mut command = tokio::process::Command::new("sh");
+    command
+        .args(["-c", "umask 000; exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(inner.get_current_dir().unwrap())
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(std::time::Duration::from_mins(3), command.output());
+    let output = output
+        .await
+        .unwrap_or_else(|_| panic!("cursus {arguments:?} hangs"))
+        .unwrap();
+    Ran {
+        command: arguments.join(" "),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The simulator's world with the canary person in it, one record of whom does not fit.
+async fn world_of_a_canary() -> Simulator {
+    let plain = simulator().await;
+    let mut world = World::of(&plain);
+    let person = world.rows("users").iter().find(|user| {
+        user["kind"] == "student" && user["alumni?"] == false && user["active?"] == true
+    });
+    let login = person.unwrap()["login"].as_str().unwrap().to_owned();
+    for resource in crate::support::oracle::RESOURCES {
+        for row in world.rows(resource).iter_mut() {
+            *row = serde_json::from_str(&row.to_string().replace(&login, LOGIN)).unwrap();
+        }
+    }
+    let coalition = &mut world.rows("coalitions")[3];
+    coalition["name"] = json!(LOGIN);
+    coalition["score"] = json!(LOGIN);
+    world.serve().await
+}
+
+#[tokio::test]
+async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
+    let simulator = world_of_a_canary().await;
+    let mut canaries = Canaries::of(&simulator);
+    let mut workdir = Workdir::with(&simulator).await;
+    let url = workdir.variable("CURSUS_DATABASE_URL").to_owned();
+    let good = url.replace("cursus@", &format!("cursus:{PASSWORD}@"));
+    let away = NO_DATABASE.replace("cursus@", &format!("cursus:{PASSWORD}@"));
+    workdir.set("CURSUS_DATABASE_URL", &good);
+    workdir.set("CURSUS_LOG", "trace");
+    let first = run(&workdir, &["run"]).await.exits(3);
+    canaries.learn(&workdir);
+    canaries.none_said("run", &first);
+    let user = workdir
+        .number(&format!("SELECT id FROM users WHERE login = '{LOGIN}'"))
+        .await;
+    let user = user.to_string();
+    // Loads give them new numbers.
+    let waiting = "SELECT coalesce(max(id), 0) FROM pipeline.quarantine WHERE table_name = 'coalitions' \
+        AND schema_name = 'public'";
+
+    let mut found = Vec::new();
+    leaves(&Cli::command(), "", &mut found);
+    // What drops the record that others show comes last.
+    found.sort_by_key(|leaf| leaf == "quarantine drop");
+    assert!(found.len() > 25, "{found:?}");
+    for leaf in &found {
+        let number = workdir.number(waiting).await.to_string();
+        let arguments = arguments(leaf, &user, &number);
+        if leaf == "simulate" {
+            simulate_tells_its_secret_on_stdout_alone(&workdir).await;
+            continue;
+        }
+        // In success, as text and as documents.
+        let documents = [&arguments[..], &["--json", "-vv", "--log-format", "json"]].concat();
+        for all in [&arguments, &documents] {
+            if leaf == "demo" && all.len() > arguments.len() {
+                continue;
+            }
+            let ran = run(&workdir, all).await;
+            canaries.learn(&workdir);
+            canaries.none_said(leaf, &ran);
+            let is_second = leaf == "quarantine drop" && all.len() > arguments.len();
+            assert!(matches!(ran.code, Some(0 | 3)) || is_second, "{ran}");
+        }
+        if leaf == "demo" {
+            continue;
+        }
+        // Where nothing is let in, and nobody is there.
+        workdir.set("CURSUS_DATABASE_URL", &away);
+        workdir.set("CURSUS_CLIENT_SECRET", WRONG_SECRET);
+        for all in [&arguments, &documents] {
+            let ran = run(&workdir, all).await;
+            canaries.none_said(leaf, &ran);
+        }
+        // With a configuration that is broken where secrets stand.
+        let broken = format!(
+            "version = 1\nclient_secret = \"{WRONG_SECRET}\"\n[api]\nurl = \"https://me:{PASSWORD}@api.example.org\"\n\
+             [database]\nurl = \"postgres//me:{PASSWORD}@host/mirror\"\npassword = \"{PASSWORD}\"\n[[resource]]\nname = 5 5\n"
+        );
+        workdir.write("broken.toml", &broken);
+        workdir.write("faulty.toml", broken.replace("5 5", "5"));
+        for config in ["broken.toml", "faulty.toml"] {
+            let ran = run(&workdir, &[&arguments[..], &["--config", config]].concat()).await;
+            canaries.none_said(leaf, &ran);
+            let is_refused = ran.code == Some(2) || STAND_ALONE.contains(&leaf.as_str());
+            assert!(is_refused, "{ran}");
+        }
+        workdir.set("CURSUS_DATABASE_URL", &good);
+        workdir.set("CURSUS_CLIENT_SECRET", simulator.client_secret());
+    }
+
+    // What PostgreSQL would say of a person.
+    workdir.write("pipeline.toml", PIPELINE);
+    workdir.write("sql/users_campus.sql", "SELECT login::bigint FROM users");
+    let ran = run(&workdir, &["load", "--again"]).await.exits(1);
+    assert!(ran.stderr.contains("22P02"), "{ran}");
+    canaries.none_said("load", &ran);
+    workdir.write(
+        "migrations/mirror/V1000__one.sql",
+        "CREATE UNIQUE INDEX one ON users ((login = login)); INSERT INTO cursus (id, name) SELECT id, login::bigint::text FROM users",
+    );
+    let ran = run(&workdir, &["load", "--into", "other"]).await;
+    canaries.none_said("load", &ran);
+    let ran = run(&workdir, &["migrate"]).await.exits(1);
+    canaries.none_said("migrate", &ran);
+
+    assert!(canaries.tokens.len() >= 3, "tokens were renewed");
+    nothing_is_kept(&workdir, &canaries).await;
+    everything_is_private(&workdir);
+}
+
+/// The simulator's secret is for those who start it.
+async fn simulate_tells_its_secret_on_stdout_alone(workdir: &Workdir) {
+    let mut secrets = BTreeSet::new();
+    for _ in 0..2 {
+        let mut command = workdir.command(["simulate", "--port", "0", "--students", "3", "--json"]);
+        command.stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        let port = told["url"]
+            .as_str()
+            .unwrap()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .parse::<u16>()
+            .unwrap();
+        let listening = listening_on(port);
+        assert_eq!(listening, ["0100007F"], "127.0.0.1 and nothing else");
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(143));
+        let secret = told["client_secret"].as_str().unwrap().to_owned();
+        assert!(!String::from_utf8_lossy(&output.stderr).contains(&secret));
+        assert!(secret.len() > 30);
+        secrets.insert(secret);
+    }
+    assert_eq!(secrets.len(), 2, "another secret at each start");
+}
+
+/// The addresses, as the system writes them, on which somebody listens.
+fn listening_on(port: u16) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = std::fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (address, at) = fields[1].rsplit_once(':').unwrap();
+            if fields[3] == "0A" && at == format!("{port:04X}") {
+                found.push(address.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Files and the database hold no secret, but for the file of the token; of people only pages and their tables know.
+async fn nothing_is_kept(workdir: &Workdir, canaries: &Canaries) {
+    let mut pages_with_a_person = 0;
+    for path in files(&workdir.path("")) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let shown = path.display().to_string();
+        // What the test itself has written.
+        if path.extension().is_some_and(|end| end == "toml")
+            || shown.contains("/sql/")
+            || shown.contains("/migrations/")
+        {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let is_page = name.ends_with(".json.gz");
+        if is_page {
+            let packed = std::mem::take(&mut bytes);
+            flate2::read::GzDecoder::new(&packed[..])
+                .read_to_end(&mut bytes)
+                .unwrap();
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let holds_a_person = text.contains(LOGIN);
+        pages_with_a_person += usize::from(is_page && holds_a_person);
+        assert!(is_page || !holds_a_person, "{shown} tells of a person");
+        let mut text = text.into_owned();
+        if is_token_file(&path) {
+            let file: Value = serde_json::from_str(&text).unwrap();
+            text = text.replacen(file["access_token"].as_str().unwrap(), "", 1);
+        }
+        canaries.none_in(&shown, &text);
+    }
+    assert!(pages_with_a_person > 0, "the person was looked for in vain");
+
+    let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
+        WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+    let mut rows_with_a_person = 0;
+    for table in workdir.column(tables).await {
+        let rows = format!("SELECT t::text FROM {table} AS t");
+        for row in workdir.column(&rows).await {
+            canaries.none_in(&table, &row);
+            rows_with_a_person += usize::from(row.contains(LOGIN));
+            assert!(
+                !table.starts_with("pipeline.") || !row.contains(LOGIN),
+                "{table}: {row}"
+            );
+        }
+    }
+    assert!(rows_with_a_person > 0, "the person was looked for in vain");
+    let settings = "SELECT concat_ws(' ', application_name, query) FROM pg_stat_activity UNION ALL \
+        SELECT setting FROM pg_settings UNION ALL SELECT description FROM pg_description";
+    for text in workdir.column(settings).await {
+        canaries.none_in("the server", &text);
+    }
+}
+
+/// Whatever holds tokens or people's data is for its owner alone, also where the user's files are for everybody.
+fn everything_is_private(workdir: &Workdir) {
+    let mut seen = 0;
+    for folder in ["staging", ".cursus", ".state", "demonstration/staging"] {
+        for entry in walkdir::WalkDir::new(workdir.path(folder)) {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            let wanted = if entry.file_type().is_dir() {
+                0o700
+            } else {
+                0o600
+            };
+            assert_eq!(mode, wanted, "{mode:o} {}", entry.path().display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen}");
+    for file in [".env", "demonstration/.cursus"] {
+        let mode = workdir.path(file).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o066, 0, "{mode:o} {file}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_warns_of_secrets_that_others_can_read() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.write(".env", "CURSUS_TEST=1\n");
+    let env = workdir.path(".env");
+    let set_mode =
+        |mode| std::fs::set_permissions(&env, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o600);
+    workdir.pipeline(&[]);
+    workdir.cursus(["doctor"]).await.exits(0);
+    for mode in [0o644, 0o640, 0o602] {
+        set_mode(mode);
+        let ran = workdir.cursus(["doctor"]).await.exits(1);
+        assert!(
+            ran.stdout.contains("can be read by others; chmod 600"),
+            "{ran}"
+        );
+    }
+    set_mode(0o600);
+    for url in [
+        format!("postgres://me:{PASSWORD}@host/mirror"),
+        format!("host=localhost user=me password={PASSWORD} dbname=mirror"),
+        format!("host=localhost user=me password = '{PASSWORD}' dbname=mirror"),
+    ] {
+        workdir.pipeline(&[("url = \"embedded\"", &format!("url = \"{url}\""))]);
+        let ran = workdir.cursus(["doctor"]).await.exits(1);
+        assert!(
+            ran.stdout.contains("seems to hold a password or a secret"),
+            "{ran}"
+        );
+        assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+    }
+}
+
+#[tokio::test]
+async fn a_level_of_logging_that_is_not_understood_is_told_and_nothing_is_done() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    for wrong in [
+        "loud",
+        "cursus=loud",
+        "tokio_postgres=trace",
+        "info,,",
+        "\u{1b}[2J",
+    ] {
+        workdir.set("CURSUS_LOG", wrong);
+        let ran = workdir.cursus(["extract", "--json"]).await.exits(2);
+        let sentence = ran.json()["errors"][0].as_str().unwrap().to_owned();
+        assert!(
+            sentence.starts_with("CURSUS_LOG is not understood; write "),
+            "{ran}"
+        );
+        assert!(!ran.to_string().contains(wrong), "{ran:?}");
+    }
+    assert_eq!(simulator.statistics().requests, 0);
+    workdir.set("CURSUS_LOG", "warn,cursus::extract=debug");
+    let ran = workdir
+        .cursus(["extract", "--select", "cursus"])
+        .await
+        .exits(0);
+    assert!(ran.stderr.contains(" INFO "), "{ran}");
+}
+
+/// It is started for a moment, and dies with what it holds.
+#[tokio::test]
+async fn a_command_line_does_not_reach_those_who_are_refused() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let kind = cursus::simulate::FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(cursus::simulate::Fault::new("/v2", kind));
+    let url = workdir
+        .variable("CURSUS_DATABASE_URL")
+        .replace("cursus@", &format!("cursus:{PASSWORD}@"));
+    let arguments = ["run", "--select", "cursus", "--database-url", &url];
+    let running = Running::start(&workdir, &arguments);
+    crate::support::running::until("it reads", async || simulator.statistics().hits > 0).await;
+    let ran = workdir.cursus(["extract", "-vv"]).await.exits(5);
+    assert!(ran.stderr.contains("`cursus run`"), "{ran}");
+    assert!(
+        !ran.to_string().contains(PASSWORD) && !ran.stderr.contains("--select"),
+        "{ran}"
+    );
+    running.signal(Signal::SIGKILL);
+}

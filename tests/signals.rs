@@ -1,0 +1,162 @@
+//! SIGINT and SIGTERM: the end at the next safe point, 130 or 143, and a sentence that says what is left and how to go on.
+
+use std::fs::File;
+
+use cursus::simulate::{Fault, FaultKind};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+
+use crate::support::running::{sessions, until, until_asleep};
+use crate::support::workdir::PIPELINE;
+use crate::support::{Ran, Running, Workdir, boxes, oracle, simulator};
+
+const SIGNALS: [(Signal, &str, i32); 2] = [
+    (Signal::SIGINT, "SIGINT", 130),
+    (Signal::SIGTERM, "SIGTERM", 143),
+];
+
+/// Resources that are read by the ids of another, after all others.
+const FANNED_OUT: usize = 1;
+
+/// It ended by itself, and in this way.
+#[track_caller]
+fn is_stopped(ran: Ran, name: &str, code: i32) -> Ran {
+    let ran = ran.exits(code).says(&format!("stopped by {name}: "));
+    assert!(!ran.stderr.contains("ended at once"), "{ran}");
+    ran
+}
+
+#[tokio::test]
+async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twice() {
+    let cost = {
+        let simulator = simulator().await;
+        let workdir = Workdir::with(&simulator).await;
+        workdir.json(["run"]).await["hits"].as_u64().unwrap()
+    };
+    for (signal, name, code) in SIGNALS {
+        for command in ["extract", "run", "watch"] {
+            let simulator = simulator().await;
+            let workdir = Workdir::with(&simulator).await;
+            // One answer never comes; all others do.
+            let kind = FaultKind::Stall { seconds: 3600.0 };
+            simulator.inject(Fault::new("coalitions", kind));
+            let mut arguments = vec![command, "--json"];
+            if command == "watch" {
+                arguments.extend(["--every", "1h"]);
+            }
+            let running = Running::start(&workdir, &arguments);
+            // Nothing but that answer is missing, and what needs it.
+            let manifests = async || {
+                let files = walkdir::WalkDir::new(workdir.path("staging")).into_iter();
+                let names = files.flatten().map(walkdir::DirEntry::into_path);
+                names.filter(|path| path.ends_with("manifest.json")).count()
+            };
+            let whole = oracle::RESOURCES.len() - 1 - FANNED_OUT;
+            until("all else is read", async || manifests().await == whole).await;
+            running.signal(signal);
+            let ran = is_stopped(running.end().await, name, code);
+            let document = ran.json();
+            assert_eq!(document["state"], "stopped", "{ran}");
+            let run = document["run_id"].as_str().unwrap();
+            let left = format!("the run {run} keeps {whole} whole resources and 0 pages of others");
+            assert!(
+                document["errors"][0].as_str().unwrap().contains(&left),
+                "{ran}"
+            );
+
+            simulator.clear_faults();
+            let gone_on = workdir.json(["run"]).await;
+            assert_eq!(gone_on["run_id"], run);
+            assert_eq!(simulator.statistics().hits, cost + 1, "{command}");
+            oracle::assert_mirrors(&workdir, &simulator).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_load_breaks_off_its_statement_and_leaves_no_session_behind() {
+    for (signal, name, code) in SIGNALS {
+        let workdir = boxes::workdir().await;
+        boxes::three_runs(&workdir);
+        let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
+        for (arguments, left) in [
+            (&["load"][..], "0 of 3 waiting runs are loaded, "),
+            (
+                &["replay", "--into", "past"],
+                "0 of 3 waiting runs are loaded, ",
+            ),
+            (&["replay", "--rebuild"], "the mirror is as it was"),
+        ] {
+            workdir.write("sql/count.sql", "SELECT pg_sleep(3600)");
+            let running = Running::start(&workdir, arguments);
+            until_asleep(&workdir, &running).await;
+            let pid = running.pid();
+            running.signal(signal);
+            let ran = is_stopped(running.end().await, name, code);
+            assert!(ran.stderr.contains(left), "{ran}");
+            assert_eq!(workdir.number(&sessions(pid, "state = 'active'")).await, 0);
+
+            workdir.write("sql/count.sql", &count);
+            workdir.cursus(["load"]).await.exits(0);
+            let rows = workdir.number("SELECT count(*) FROM things").await;
+            assert_eq!(rows, 12, "it goes on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_broken_off_too() {
+    let workdir = Workdir::new().await;
+    let running = Running::start(&workdir, &["sql", "SELECT pg_sleep(3600)"]);
+    until_asleep(&workdir, &running).await;
+    let pid = running.pid();
+    running.signal(Signal::SIGINT);
+    is_stopped(running.end().await, "SIGINT", 130);
+    assert_eq!(workdir.number(&sessions(pid, "state = 'active'")).await, 0);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_it_loads_says_that_the_load_is_left() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.write("pipeline.toml", PIPELINE);
+    workdir.write("sql/users_campus.sql", "SELECT pg_sleep(3600)");
+    for command in [&["run"][..], &["watch", "--every", "1h"]] {
+        let running = Running::start(&workdir, command);
+        until_asleep(&workdir, &running).await;
+        running.signal(Signal::SIGTERM);
+        let ran = is_stopped(running.end().await, "SIGTERM", 143);
+        let left = "`cursus load` goes on with it";
+        assert!(ran.stderr.contains(left), "{ran}");
+    }
+    std::fs::remove_file(workdir.path("sql/users_campus.sql")).unwrap();
+    workdir.cursus(["load"]).await.exits(0);
+    oracle::assert_mirrors(&workdir, &simulator).await;
+}
+
+/// Reading a pipe that nobody writes to stands for whatever does not come to an end.
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
+    let workdir = Workdir::new().await;
+    let pipe = workdir.path(".env");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    for second in [Some(Signal::SIGINT), None] {
+        let mut running = Running::start(&workdir, &["status"]);
+        let opening = pipe.clone();
+        // Opens when somebody reads.
+        let opened =
+            tokio::task::spawn_blocking(move || File::options().write(true).open(opening).unwrap());
+        let held = opened.await.unwrap();
+        running.signal(Signal::SIGTERM);
+        running.until_it_says("a second signal ends it").await;
+        let why = match second {
+            Some(second) => {
+                running.signal(second);
+                "because a second signal came"
+            }
+            None => "did not come to a safe point",
+        };
+        running.end().await.exits(143).says(why);
+        drop(held);
+    }
+}

@@ -1,0 +1,352 @@
+//! Staged files that somebody has changed: found by their hashes or refused, named, and never loaded.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use cursus::simulate::Simulator;
+use nix::sys::stat::Mode;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{Ran, Workdir, simulator};
+
+const PAGE: &str = "page-00001.json.gz";
+
+/// Two staged runs of users and of what surrounds them, nothing loaded.
+struct Staged {
+    workdir: Workdir,
+    _simulator: Simulator,
+    /// Below a staging directory, in order.
+    runs: [PathBuf; 2],
+}
+
+impl Staged {
+    async fn new() -> Self {
+        let simulator = simulator().await;
+        let mut workdir = Workdir::with(&simulator).await;
+        for _ in 0..2 {
+            let arguments = [
+                "extract",
+                "--full",
+                "--select",
+                "cursus,coalitions,coalitions_users,campus",
+            ];
+            workdir.cursus(arguments).await.exits(0);
+            simulator.advance(std::time::Duration::from_hours(13));
+        }
+        workdir.without_api();
+        let root = workdir.path("staging");
+        let mut runs: Vec<PathBuf> = files(&root)
+            .into_iter()
+            .filter(|path| path.ends_with("run.json"))
+            .map(|path| {
+                path.parent()
+                    .unwrap()
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        runs.sort();
+        Self {
+            workdir,
+            _simulator: simulator,
+            runs: runs.try_into().unwrap(),
+        }
+    }
+
+    /// A copy of the staging directory; gives the directories of its runs.
+    fn copy(&self, name: &str) -> [PathBuf; 2] {
+        let from = self.workdir.path("staging");
+        let to = self.workdir.path(name);
+        for file in files(&from) {
+            let copy = to.join(file.strip_prefix(&from).unwrap());
+            std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            std::fs::copy(file, copy).unwrap();
+        }
+        self.runs.clone().map(|run| to.join(run))
+    }
+
+    /// Loads the copy into a schema of its own. It must fail and name the file, and what is in the other resources is loaded.
+    async fn is_refused(&self, name: &str, file: &Path) -> Ran {
+        let arguments = ["load", "--staging", name, "--into", name];
+        let ran = self.workdir.cursus(arguments).await.exits(1);
+        let file = file.display().to_string();
+        assert!(ran.stderr.contains(&file), "{file} is not named: {ran}");
+        ran
+    }
+
+    async fn rows(&self, schema: &str, table: &str) -> i64 {
+        let count = format!("SELECT count(*) FROM {schema}.{table}");
+        self.workdir.number(&count).await
+    }
+
+    /// What is sound is loaded, what is not has no row.
+    async fn only_lacks_memberships(&self, schema: &str) {
+        assert_eq!(self.rows(schema, "cursus").await, 12);
+        assert_eq!(self.rows(schema, "campuses").await, 8);
+        assert_eq!(self.rows(schema, "coalitions").await, 20);
+        assert_eq!(self.rows(schema, "coalitions_users").await, 0);
+    }
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    let files = entries.map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A change of a JSON document.
+type Edit = fn(&mut Value);
+
+/// Changes a JSON document.
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut document);
+    std::fs::write(path, document.to_string()).unwrap();
+}
+
+/// Changes a line of a journal, with the manifest made to fit.
+fn edit_journal(resource: &Path, change: impl Fn(&mut Value)) {
+    let journal = resource.join("pages.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        change(&mut line);
+        format!("{line}\n")
+    });
+    let text: String = lines.collect();
+    std::fs::write(&journal, &text).unwrap();
+    edit(&resource.join("manifest.json"), |manifest| {
+        manifest["journal_sha256"] = json!(hash(text.as_bytes()));
+    });
+}
+
+/// A flipped bit is found wherever it lies, but for those bits of a gzip header that say nothing of the content.
+#[tokio::test]
+async fn a_flipped_bit_loads_what_was_received_or_nothing() {
+    let staged = Staged::new().await;
+    let [_, run] = staged.copy("flipped");
+    let page = run.join("coalitions_users").join(PAGE);
+    let sound = std::fs::read(&page).unwrap();
+    let expected = staged.workdir.json(["stage", "verify", "latest"]).await;
+    let proven = |verified: &Value| {
+        let verified = verified.as_array().unwrap().iter();
+        let mut resources = verified.filter(|one| one["resource"] == "coalitions_users");
+        resources.next().unwrap()["proven"].clone()
+    };
+    assert_eq!(proven(&expected), "complete");
+    let mut harmless = 0;
+    for at in 0..40 {
+        // Every bit of the header's first bytes, then bits all over the file.
+        let (byte, bit) = if at < 20 {
+            (at / 2, at % 2 * 5)
+        } else {
+            (sound.len() * (at - 20) / 20, at % 8)
+        };
+        let mut flipped = sound.clone();
+        flipped[byte] ^= 1 << bit;
+        std::fs::write(&page, &flipped).unwrap();
+        let arguments = [
+            "stage",
+            "verify",
+            "latest",
+            "--staging",
+            "flipped",
+            "--json",
+        ];
+        let ran = staged.workdir.cursus(arguments).await;
+        match ran.code {
+            Some(0) => {
+                assert!(byte < 10, "the flip of byte {byte} is not found: {ran}");
+                assert_eq!(proven(&ran.json()), "complete");
+                harmless += 1;
+            }
+            Some(1) => assert!(ran.stdout.contains(PAGE), "{ran}"),
+            _ => panic!("{ran}"),
+        }
+    }
+    assert!(harmless < 20, "{harmless}");
+}
+
+#[tokio::test]
+async fn swapped_pages_and_files_from_elsewhere_are_refused() {
+    let staged = Staged::new().await;
+
+    let [first, second] = staged.copy("swapped");
+    for run in [&first, &second] {
+        let folder = run.join("coalitions_users");
+        let (one, two) = (folder.join(PAGE), folder.join("page-00002.json.gz"));
+        let aside = folder.join("aside");
+        std::fs::rename(&one, &aside).unwrap();
+        std::fs::rename(&two, &one).unwrap();
+        std::fs::rename(&aside, &two).unwrap();
+    }
+    let ran = staged.is_refused("swapped", Path::new(PAGE)).await;
+    assert!(ran.stderr.contains("its checksum differs"), "{ran}");
+    staged.only_lacks_memberships("swapped").await;
+
+    // A manifest of another run of the same resource, alone.
+    let [first, second] = staged.copy("manifest");
+    let manifest = Path::new("coalitions_users/manifest.json");
+    std::fs::copy(first.join(manifest), second.join(manifest)).unwrap();
+    std::fs::remove_dir_all(first).unwrap();
+    let ran = staged.is_refused("manifest", manifest).await;
+    assert!(ran.stderr.contains("it belongs to the run "), "{ran}");
+    staged.only_lacks_memberships("manifest").await;
+
+    // All of it: every hash is right, and it is older than it pretends to be.
+    let [first, second] = staged.copy("resource");
+    let resource = second.join("coalitions_users");
+    std::fs::remove_dir_all(&resource).unwrap();
+    std::fs::rename(first.join("coalitions_users"), &resource).unwrap();
+    std::fs::remove_dir_all(first).unwrap();
+    let ran = staged.is_refused("resource", manifest).await;
+    assert!(ran.stderr.contains("it belongs to the run "), "{ran}");
+    staged.only_lacks_memberships("resource").await;
+
+    // A run in the place of another, and one from another staging directory.
+    let [first, second] = staged.copy("run");
+    std::fs::remove_dir_all(&second).unwrap();
+    std::fs::rename(&first, &second).unwrap();
+    let ran = staged.is_refused("run", &second).await;
+    assert!(ran.stderr.contains("it belongs to the run "), "{ran}");
+    let [_, second] = staged.copy("number");
+    edit(&second.join("run.json"), |record| record["seq"] = json!(1));
+    let ran = staged.is_refused("number", &second).await;
+    assert!(
+        ran.stderr.contains("it has the number of the run "),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn a_journal_that_was_edited_leads_nowhere() {
+    let staged = Staged::new().await;
+    let journal = Path::new("coalitions_users/pages.jsonl");
+    let damages: [(&str, &str, Edit); 5] = [
+        ("up", "is not a journal line", |line| {
+            line["slice"] = json!("../../../../outside");
+        }),
+        ("absolute", "is not a journal line", |line| {
+            line["slice"] = json!("/etc");
+        }),
+        ("disguised", "is not a journal line", |line| {
+            line["slice"] = json!("user_id=../../x");
+        }),
+        ("huge", "larger than any page is", |line| {
+            line["bytes"] = json!(u64::MAX);
+        }),
+        ("other_hash", "its checksum differs", |line| {
+            line["sha256"] = json!(hash(b"[]"));
+        }),
+    ];
+    for (name, problem, damage) in damages {
+        for run in staged.copy(name) {
+            edit_journal(&run.join("coalitions_users"), damage);
+        }
+        let file = if problem.contains("line") {
+            journal
+        } else {
+            Path::new("coalitions_users/page-0000")
+        };
+        let ran = staged.is_refused(name, file).await;
+        assert!(ran.stderr.contains(problem), "{ran}");
+        staged.only_lacks_memberships(name).await;
+    }
+}
+
+/// A run that is gone on with trusts its journal no more than a load does, and writes nowhere else.
+#[tokio::test]
+async fn what_is_gone_on_with_leads_nowhere_either() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let arguments = ["extract", "--select", "coalitions_users", "--max-hits", "2"];
+    workdir.cursus(arguments).await.exits(6);
+    let arguments = &arguments[..3];
+    let resource = workdir.run_directory().join("coalitions_users");
+    let journal = resource.join("pages.jsonl");
+    let sound = std::fs::read_to_string(&journal).unwrap();
+    let edited = sound.replace(
+        "\"page\":1,",
+        "\"page\":1,\"slice\":\"../../../../outside\",",
+    );
+    assert_ne!(edited, sound);
+    std::fs::write(&journal, edited).unwrap();
+    let ran = workdir.cursus(arguments).await.exits(1);
+    assert!(ran.stderr.contains("is not a journal line"), "{ran}");
+
+    std::fs::write(&journal, &sound).unwrap();
+    workdir.write("outside", "precious");
+    let outside = || std::fs::read_to_string(workdir.path("outside")).unwrap();
+    // What is written goes aside first: somebody waits there.
+    symlink(
+        workdir.path("outside"),
+        resource.join(".page-00003.json.gz.tmp"),
+    )
+    .unwrap();
+    symlink(workdir.path("outside"), resource.join(".manifest.json.tmp")).unwrap();
+    workdir.cursus(arguments).await.exits(0);
+    assert_eq!(outside(), "precious");
+
+    let lock = workdir.path("staging/.lock");
+    std::fs::remove_file(&lock).unwrap();
+    symlink(workdir.path("outside"), &lock).unwrap();
+    let ran = workdir.cursus(["extract", "--full"]).await.exits(1);
+    assert!(ran.stderr.contains("it is a symbolic link"), "{ran}");
+    assert_eq!(outside(), "precious");
+}
+
+#[tokio::test]
+async fn no_link_and_no_pipe_is_followed() {
+    let staged = Staged::new().await;
+    let link = |path: &Path| {
+        let away = staged.workdir.path("away").join(path.file_name().unwrap());
+        std::fs::create_dir_all(away.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_dir_all(&away);
+        std::fs::rename(path, &away).unwrap();
+        symlink(&away, path).unwrap();
+    };
+    for file in ["", PAGE, "pages.jsonl", "manifest.json"] {
+        let name = format!("link_{}", file.len());
+        let [first, second] = staged.copy(&name);
+        std::fs::remove_dir_all(first).unwrap();
+        let file = second.join("coalitions_users").join(file);
+        let file = PathBuf::from(file.to_str().unwrap().trim_end_matches('/'));
+        link(&file);
+        let ran = staged.is_refused(&name, &file).await;
+        assert!(ran.stderr.contains("it is a symbolic link"), "{ran}");
+        staged.only_lacks_memberships(&name).await;
+    }
+    for (name, up) in [("link_run", 0), ("link_day", 1)] {
+        let [_, second] = staged.copy(name);
+        let path = second.ancestors().nth(up).unwrap();
+        link(path);
+        let ran = staged.is_refused(name, path).await;
+        assert!(ran.stderr.contains("it is a symbolic link"), "{ran}");
+    }
+    let [first, second] = staged.copy("pipe");
+    std::fs::remove_dir_all(first).unwrap();
+    let page = second.join("coalitions_users").join(PAGE);
+    std::fs::remove_file(&page).unwrap();
+    nix::unistd::mkfifo(&page, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let ran = staged.is_refused("pipe", &page).await;
+    assert!(ran.stderr.contains("it is no file"), "{ran}");
+    staged.only_lacks_memberships("pipe").await;
+
+    // The whole directory may lie elsewhere.
+    symlink(
+        staged.workdir.path("staging"),
+        staged.workdir.path("elsewhere"),
+    )
+    .unwrap();
+    let arguments = ["load", "--staging", "elsewhere", "--into", "elsewhere"];
+    staged.workdir.cursus(arguments).await.exits(0);
+    assert!(staged.rows("elsewhere", "coalitions_users").await > 0);
+}

@@ -1,0 +1,153 @@
+//! Two at once: one works, the other ends with exit code 5 and names it, or waits. Locks die with their owner.
+
+use cursus::simulate::{Fault, FaultKind, Simulator};
+use nix::sys::signal::Signal;
+
+use crate::support::boxes::{self, COUNT};
+use crate::support::running::{sessions, until, until_asleep};
+use crate::support::workdir::PIPELINE;
+use crate::support::{Running, Workdir, simulator};
+
+/// A statement from which only a signal or a kill leads out.
+const FOR_EVER: &str = "SELECT pg_sleep(3600)";
+
+/// No answer comes from then on.
+fn stall(simulator: &Simulator) {
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind));
+}
+
+/// The other is refused and names the holder by process, subcommand and start, never by its arguments.
+async fn is_refused(workdir: &Workdir, arguments: &[&str], holder: &Running, command: &str) {
+    let ran = workdir.cursus(arguments).await.exits(5);
+    let pid = holder.pid();
+    let named = format!("pid {pid}, `cursus {command}`, since 20");
+    assert!(ran.stderr.contains(&named), "{named}: {ran}");
+    assert!(
+        !ran.stderr.contains("--select"),
+        "its arguments are told: {ran}"
+    );
+}
+
+#[tokio::test]
+async fn of_two_extractions_one_reads_and_the_other_is_told_of_it_or_waits() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    stall(&simulator);
+    for command in ["extract", "run", "watch"] {
+        let mut arguments = vec![command, "--select", "cursus"];
+        if command == "watch" {
+            arguments.extend(["--every", "1h"]);
+        }
+        let before = simulator.statistics().hits;
+        let first = Running::start(&workdir, &arguments);
+        until("it reads", async || simulator.statistics().hits > before).await;
+        for second in [
+            &["extract", "--force"][..],
+            &["run"],
+            &["stage", "gc"],
+            &["extract", "--wait-lock", "60ms"],
+        ] {
+            is_refused(&workdir, second, &first, command).await;
+        }
+        let rounds = ["watch", "--every", "1h", "--rounds", "1", "--json"];
+        let skipped = workdir.cursus(rounds).await.exits(5);
+        assert_eq!(skipped.json()["state"], "skipped", "{skipped}");
+        assert!(skipped.stdout.contains(&format!("pid {},", first.pid())));
+        // Whoever only looks is let.
+        workdir.cursus(["stage", "ls"]).await.exits(0);
+        workdir.cursus(["status"]).await.exits(0);
+
+        let waits = ["extract", "--select", "campus", "--wait-lock", "60s"];
+        let mut second = Running::start(&workdir, &waits);
+        second.until_it_says("waiting for pid").await;
+        simulator.clear_faults();
+        first.signal(Signal::SIGKILL);
+        assert_eq!(first.end().await.code, None);
+        second.end().await.exits(0);
+        stall(&simulator);
+    }
+}
+
+#[tokio::test]
+async fn of_two_loads_into_a_schema_one_works_and_the_other_is_told_of_it_or_waits() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.write("sql/count.sql", FOR_EVER);
+    for (command, first, others) in [
+        (
+            "load",
+            &["load", "--select", "boxes,things,notes"][..],
+            &[
+                &["load"][..],
+                &["replay", "--rebuild"],
+                &["quarantine", "retry"],
+                &["prune", "approve", "latest"],
+            ][..],
+        ),
+        (
+            "load",
+            &["load", "--into", "past", "--select", "boxes,things,notes"],
+            &[&["replay", "--into", "past"], &["load", "--into", "past"]],
+        ),
+        (
+            "replay",
+            &[
+                "replay",
+                "--into",
+                "apart",
+                "--select",
+                "boxes,things,notes",
+            ],
+            &[&["replay", "--into", "apart"], &["load", "--into", "apart"]],
+        ),
+        ("replay", &["replay", "--rebuild"], &[&["load"]]),
+    ] {
+        let first = Running::start(&workdir, first);
+        until_asleep(&workdir, &first).await;
+        for other in others {
+            let at_once = [*other, &["--wait-lock", "0s"]].concat();
+            is_refused(&workdir, &at_once, &first, command).await;
+        }
+        // Whoever only looks is let.
+        workdir.cursus(["status"]).await.exits(0);
+        workdir.write("sql/count.sql", COUNT);
+
+        // It dies without a word; the server finds out by itself.
+        let waits = [others[0], &["--wait-lock", "10m"]].concat();
+        let second = Running::start(&workdir, &waits);
+        let waiting = sessions(second.pid(), "wait_event = 'advisory'");
+        until("it waits", async || workdir.number(&waiting).await == 1).await;
+        first.signal(Signal::SIGKILL);
+        first.end().await;
+        let ran = second.end().await;
+        assert!(matches!(ran.code, Some(0 | 4)), "{ran}");
+        workdir.write("sql/count.sql", FOR_EVER);
+        for schema in ["public", "past", "apart"] {
+            workdir
+                .query(&format!(
+                    "DROP SCHEMA IF EXISTS {schema} CASCADE; DELETE FROM pipeline.load WHERE schema_name = '{schema}'"
+                ))
+                .await;
+        }
+        workdir.query("CREATE SCHEMA public").await;
+    }
+}
+
+#[tokio::test]
+async fn a_load_beside_the_load_of_a_watch_is_told_of_it() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.write("pipeline.toml", PIPELINE);
+    workdir.write("sql/users_campus.sql", FOR_EVER);
+    let arguments = ["watch", "--every", "1h", "--select", "users,campus_users"];
+    let watch = Running::start(&workdir, &arguments);
+    until_asleep(&workdir, &watch).await;
+    for other in ["load", "run", "migrate"] {
+        if other == "migrate" {
+            workdir.cursus([other]).await.exits(0);
+        } else {
+            is_refused(&workdir, &[other, "--wait-lock", "0s"], &watch, "watch").await;
+        }
+    }
+}
