@@ -54,7 +54,7 @@ impl Answered {
     pub(super) fn announce(&mut self, head: &Seen, is_one_of_many: bool) {
         let evidence = &mut self.evidence;
         evidence.announced = match (evidence.announced, head.total) {
-            (Some(a), Some(b)) => Some(a + b),
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
         };
         if !is_one_of_many && head.descending {
