@@ -28,8 +28,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State,
-    Window,
+    Asked, Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock,
+    State, Window,
 };
 
 pub use probe::{Probe, probe};
@@ -103,12 +103,11 @@ pub async fn extract(
     staging: &Staging,
     lock: &StagingLock,
     mut extraction: Extraction<'_>,
-    selection: crate::staging::Selection,
-    host: &str,
+    asked: &Asked,
 ) -> Result<Extracted, StagingError> {
     let now = crate::clock::now();
     let resumed = if extraction.resume {
-        staging.resume(lock, now, &selection)?
+        staging.resume(lock, now, asked)?
     } else {
         None
     };
@@ -119,11 +118,10 @@ pub async fn extract(
     };
     let mut run = match resumed {
         Some(run) => run,
-        None => staging.create_run(lock, now, extraction.floor, selection)?,
+        None => staging.create_run(lock, now, extraction.floor, asked)?,
     };
     let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
-    run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "{doing} {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
     let mut reading = Reading {

@@ -10,6 +10,7 @@ mod gc;
 pub(crate) mod journal;
 mod manifest;
 mod page;
+mod resume;
 mod run;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
 pub(crate) use page::hex;
 pub use page::{ResourceWriter, StagedResource};
+pub use resume::Asked;
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
 
 /// The root of all runs.
@@ -135,45 +137,14 @@ impl Staging {
         _lock: &StagingLock,
         now: Timestamp,
         floor: u64,
-        selection: Selection,
+        asked: &Asked,
     ) -> Result<Run, StagingError> {
         let runs = self.runs()?;
         self.forget_unmade()?;
         let last = runs.iter().map(|run| run.record().seq).max();
         let seq = 1 + last.unwrap_or(0).max(floor);
         let newest = runs.iter().map(Run::id).max();
-        Run::create(&self.root, now, newest, seq, selection)
-    }
-
-    /// The newest run, if it ended before its time and was asked for in the same way.
-    pub fn unfinished(
-        &self,
-        now: Timestamp,
-        selection: &Selection,
-    ) -> Result<Option<Run>, StagingError> {
-        let newest = self.runs()?.pop();
-        match newest.filter(|run| run.is_resumable(selection, now)) {
-            Some(run) => Run::open(run.directory(), run.id()),
-            None => Ok(None),
-        }
-    }
-
-    /// The unfinished run, open again. Needs the lock.
-    pub fn resume(
-        &self,
-        _lock: &StagingLock,
-        now: Timestamp,
-        selection: &Selection,
-    ) -> Result<Option<Run>, StagingError> {
-        let Some(mut run) = self.unfinished(now, selection)? else {
-            return Ok(None);
-        };
-        run.update(|record| {
-            record.state = RunState::Open;
-            record.outcome = None;
-            record.finished_at = None;
-        })?;
-        Ok(Some(run))
+        Run::create(&self.root, now, newest, seq, asked)
     }
 
     /// Whether a process is writing a run now.
@@ -361,7 +332,7 @@ mod tests {
         let now = clock::now();
         let day = jiff::SignedDuration::from_hours(24);
         let run = staging
-            .create_run(&lock, now + day, 0, Selection::default())
+            .create_run(&lock, now + day, 0, &Asked::default())
             .unwrap();
         let name = Name::parse("users").unwrap();
         let (writer, _) = run.writer(&name).unwrap();
@@ -373,7 +344,7 @@ mod tests {
         let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
         assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
         let next = staging
-            .create_run(&lock, now, 0, Selection::default())
+            .create_run(&lock, now, 0, &Asked::default())
             .unwrap();
         assert!(next.id() > run.id());
         assert_eq!(next.record().started_at, now);
@@ -388,7 +359,7 @@ mod tests {
         files::create_dirs(&died).unwrap();
         std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
         staging
-            .create_run(&lock, clock::now(), 0, Selection::default())
+            .create_run(&lock, clock::now(), 0, &Asked::default())
             .unwrap();
         assert!(!died.exists());
     }
@@ -398,11 +369,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = Staging::new(directory.path());
         let lock = staging.lock("test").unwrap();
-        let (now, selection) = (Timestamp::now(), Selection::default());
+        let (now, asked) = (Timestamp::now(), Asked::default());
         for limit in [1_200, 2_400] {
-            let mut run = staging
-                .create_run(&lock, now, 0, selection.clone())
-                .unwrap();
+            let mut run = staging.create_run(&lock, now, 0, &asked).unwrap();
             run.update(|record| {
                 let name = Name::parse("users").unwrap();
                 let summary = ResourceSummary::without_pages(name, "failed", "a note".to_owned());
@@ -420,7 +389,7 @@ mod tests {
             .map(|run| run.record().rate.get("limit_per_hour")?.as_u64())
             .collect();
         assert_eq!(limits, [None, Some(2_400)]);
-        let resumed = staging.resume(&lock, now, &selection).unwrap().unwrap();
+        let resumed = staging.resume(&lock, now, &asked).unwrap().unwrap();
         assert_eq!(resumed.record().resources.len(), 1);
         let whole = staging.runs_in_full().unwrap();
         assert_eq!(whole[1].record(), resumed.record());
