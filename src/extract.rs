@@ -385,13 +385,14 @@ impl Reading<'_> {
         let resource = question.resource;
         let request_hash = plan::request_hash(self.extraction.config, resource);
         let mut state = answered.state(question.needed());
+        let is_rangeless = answered.is_rangeless();
         let mut evidence = answered.evidence;
         if answered.outside > 0 {
             let field = resource.cursor.as_ref().map_or("", |cursor| &cursor.field);
             let outside = answered.outside;
             // A stray record is told; when most of them are from before the window, all were sent. What a delta's
             // query gives is never proof that a row is gone.
-            if outside * 2 > answered.rows {
+            if is_rangeless {
                 mode = Mode::Full;
                 state = state.max(State::Drifted);
                 evidence.notes.push(format!(
