@@ -28,8 +28,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Asked, Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock,
-    State, Window,
+    Asked, Manifest, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging,
+    StagingError, StagingLock, State, Window,
 };
 
 pub use probe::{Probe, probe};
@@ -297,23 +297,33 @@ impl Reading<'_> {
                     decision.reason,
                 ));
             }
-            _ => self.fan_out(resource, decision).await?,
+            _ => self.fan_out(resource, decision).await,
         };
-        let (decision, ids, mode) = decided;
-        let read = self.read(resource, &decision, &ids, mode).await;
+        let failed = |error: &dyn std::error::Error| {
+            error!(resource = %name, "not read: {}", chain(error));
+            Ok(ResourceSummary::without_pages(
+                name.clone(),
+                "failed",
+                chain(error),
+            ))
+        };
+        let read = match decided {
+            Ok((decision, ids, mode)) => self.read(resource, &decision, &ids, mode).await,
+            // Not all ids are known, and others need none of them.
+            Err(ExtractError::Staging(error @ StagingError::Broken { .. })) => {
+                if is_pilot {
+                    self.clock.give_up();
+                }
+                return failed(&error);
+            }
+            Err(error) => return Err(error),
+        };
         if is_pilot {
             self.clock.give_up();
         }
         match read {
             Ok(summary) => Ok(summary),
-            Err(error) if !error.is_fatal_for_run() => {
-                error!(resource = %name, "not read: {}", chain(&error));
-                Ok(ResourceSummary::without_pages(
-                    name.clone(),
-                    "failed",
-                    chain(&error),
-                ))
-            }
+            Err(error) if !error.is_fatal_for_run() => failed(&error),
             Err(error) => Err(error.into()),
         }
     }
@@ -353,10 +363,9 @@ impl Reading<'_> {
                 &clock,
             )
         };
-        let mut reading = reader(self.run.writer(&resource.name)?);
+        let mut reading = reader(self.writer(resource, false).await?);
         if !reading.knows_its_question() {
-            self.run.discard(&resource.name)?;
-            reading = reader(self.run.writer(&resource.name)?);
+            reading = reader(self.writer(resource, true).await?);
         }
         let (answered, writer) = reading.read().await?;
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
@@ -373,13 +382,30 @@ impl Reading<'_> {
         Ok(summary)
     }
 
+    /// Opens a resource for writing, `anew` or with the pages that an earlier process staged. They are all looked at,
+    /// which takes a while.
+    async fn writer(
+        &self,
+        resource: &Resource,
+        anew: bool,
+    ) -> Result<(ResourceWriter, Vec<PageEntry>), ReadError> {
+        let (run, name) = (self.run.clone(), resource.name.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            if anew {
+                run.discard(&name)?;
+            }
+            run.writer(&name)
+        });
+        Ok(opened.await.map_err(|_| ReadError::Thread)??)
+    }
+
     fn manifest(
         &self,
         question: &Question<'_>,
         decision: &Decision,
         mut mode: Mode,
         mut answered: Answered,
-        writer: &crate::staging::ResourceWriter,
+        writer: &ResourceWriter,
         started_at: Timestamp,
     ) -> Result<Manifest, ReadError> {
         let resource = question.resource;

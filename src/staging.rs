@@ -16,6 +16,7 @@ mod run;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -31,6 +32,10 @@ pub(crate) use page::hex;
 pub use page::{ResourceWriter, StagedResource};
 pub use resume::Asked;
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
+
+/// Whoever asks whether a run is being written holds the lock for a moment: it is tried so often, after so long.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The root of all runs.
 #[derive(Clone, Debug)]
@@ -99,7 +104,15 @@ impl Staging {
         files::create_dirs(&self.root)?;
         let path = self.root.join(".lock");
         let mut file = files::open_private(&path)?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        for _ in 0..LOOKS {
+            if !matches!(taken, Err(std::fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {
                 files::replace_content(
                     &mut file,
@@ -348,6 +361,54 @@ mod tests {
             .unwrap();
         assert!(next.id() > run.id());
         assert_eq!(next.record().started_at, now);
+    }
+
+    #[test]
+    fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let now = clock::now();
+        let run = staging
+            .create_run(&lock, now, 0, &Asked::default())
+            .unwrap();
+        let name = Name::parse("users").unwrap();
+        let (writer, _) = run.writer(&name).unwrap();
+        let entry = PageEntry {
+            slice: Some("id=1".to_owned()),
+            ..page(1, now)
+        };
+        writer.write(b"[]", entry).unwrap();
+        drop(writer);
+        let (slice, aside) = (
+            run.directory().join("users/id=1"),
+            directory.path().join("aside"),
+        );
+        std::fs::rename(&slice, &aside).unwrap();
+        std::fs::write(&slice, "").unwrap();
+        assert!(matches!(run.writer(&name), Err(StagingError::Io { .. })));
+        std::fs::remove_file(&slice).unwrap();
+        std::fs::rename(&aside, &slice).unwrap();
+        let (_, known) = run.writer(&name).unwrap();
+        assert_eq!(known.len(), 1);
+    }
+
+    #[test]
+    fn to_look_whether_a_run_is_being_written_keeps_nobody_from_writing_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        drop(staging.lock("test").unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    staging.is_being_written();
+                }
+            });
+            let locked = (0..300).all(|_| staging.lock("test").is_ok());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(locked);
+        });
     }
 
     #[test]
