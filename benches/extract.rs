@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cursus::name::Name;
 use cursus::simulate::{Limits, Options, Scale, Simulator};
-use cursus::staging::{PageEntry, Selection, Staging};
+use cursus::staging::{Asked, PageEntry, Staging};
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -101,7 +101,7 @@ fn extract(folder: &Path, simulator: &Simulator) -> Result<i64, Error> {
 fn write(staging: &Path, pages: u64) -> Result<(), Error> {
     let staging = Staging::new(staging);
     let lock = staging.lock("bench")?;
-    let run = staging.create_run(&lock, Timestamp::now(), 0, Selection::default())?;
+    let run = staging.create_run(&lock, Timestamp::now(), 0, &Asked::default())?;
     let (writer, _) = run.writer(&Name::parse("coalitions_users")?)?;
     let body = body();
     std::thread::scope(|scope| {

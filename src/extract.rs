@@ -28,8 +28,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Manifest, Mode, Outcome, ResourceSummary, Run, Staging, StagingError, StagingLock, State,
-    Window,
+    Asked, Manifest, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging,
+    StagingError, StagingLock, State, Window,
 };
 
 pub use probe::{Probe, probe};
@@ -103,12 +103,11 @@ pub async fn extract(
     staging: &Staging,
     lock: &StagingLock,
     mut extraction: Extraction<'_>,
-    selection: crate::staging::Selection,
-    host: &str,
+    asked: &Asked,
 ) -> Result<Extracted, StagingError> {
     let now = crate::clock::now();
     let resumed = if extraction.resume {
-        staging.resume(lock, now, &selection)?
+        staging.resume(lock, now, asked)?
     } else {
         None
     };
@@ -119,11 +118,10 @@ pub async fn extract(
     };
     let mut run = match resumed {
         Some(run) => run,
-        None => staging.create_run(lock, now, extraction.floor, selection)?,
+        None => staging.create_run(lock, now, extraction.floor, asked)?,
     };
     let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
-    run.update(|record| record.host = Some(host.to_owned()))?;
     info!(run = %run.id(), "{doing} {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
     let mut reading = Reading {
@@ -299,23 +297,33 @@ impl Reading<'_> {
                     decision.reason,
                 ));
             }
-            _ => self.fan_out(resource, decision).await?,
+            _ => self.fan_out(resource, decision).await,
         };
-        let (decision, ids, mode) = decided;
-        let read = self.read(resource, &decision, &ids, mode).await;
+        let failed = |error: &dyn std::error::Error| {
+            error!(resource = %name, "not read: {}", chain(error));
+            Ok(ResourceSummary::without_pages(
+                name.clone(),
+                "failed",
+                chain(error),
+            ))
+        };
+        let read = match decided {
+            Ok((decision, ids, mode)) => self.read(resource, &decision, &ids, mode).await,
+            // Not all ids are known, and others need none of them.
+            Err(ExtractError::Staging(error @ StagingError::Broken { .. })) => {
+                if is_pilot {
+                    self.clock.give_up();
+                }
+                return failed(&error);
+            }
+            Err(error) => return Err(error),
+        };
         if is_pilot {
             self.clock.give_up();
         }
         match read {
             Ok(summary) => Ok(summary),
-            Err(error) if !error.is_fatal_for_run() => {
-                error!(resource = %name, "not read: {}", chain(&error));
-                Ok(ResourceSummary::without_pages(
-                    name.clone(),
-                    "failed",
-                    chain(&error),
-                ))
-            }
+            Err(error) if !error.is_fatal_for_run() => failed(&error),
             Err(error) => Err(error.into()),
         }
     }
@@ -355,10 +363,9 @@ impl Reading<'_> {
                 &clock,
             )
         };
-        let mut reading = reader(self.run.writer(&resource.name)?);
+        let mut reading = reader(self.writer(resource, false).await?);
         if !reading.knows_its_question() {
-            self.run.discard(&resource.name)?;
-            reading = reader(self.run.writer(&resource.name)?);
+            reading = reader(self.writer(resource, true).await?);
         }
         let (answered, writer) = reading.read().await?;
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
@@ -375,25 +382,43 @@ impl Reading<'_> {
         Ok(summary)
     }
 
+    /// Opens a resource for writing, `anew` or with the pages that an earlier process staged. They are all looked at,
+    /// which takes a while.
+    async fn writer(
+        &self,
+        resource: &Resource,
+        anew: bool,
+    ) -> Result<(ResourceWriter, Vec<PageEntry>), ReadError> {
+        let (run, name) = (self.run.clone(), resource.name.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            if anew {
+                run.discard(&name)?;
+            }
+            run.writer(&name)
+        });
+        Ok(opened.await.map_err(|_| ReadError::Thread)??)
+    }
+
     fn manifest(
         &self,
         question: &Question<'_>,
         decision: &Decision,
         mut mode: Mode,
         mut answered: Answered,
-        writer: &crate::staging::ResourceWriter,
+        writer: &ResourceWriter,
         started_at: Timestamp,
     ) -> Result<Manifest, ReadError> {
         let resource = question.resource;
         let request_hash = plan::request_hash(self.extraction.config, resource);
         let mut state = answered.state(question.needed());
+        let is_rangeless = answered.is_rangeless();
         let mut evidence = answered.evidence;
         if answered.outside > 0 {
             let field = resource.cursor.as_ref().map_or("", |cursor| &cursor.field);
             let outside = answered.outside;
             // A stray record is told; when most of them are from before the window, all were sent. What a delta's
             // query gives is never proof that a row is gone.
-            if outside * 2 > answered.rows {
+            if is_rangeless {
                 mode = Mode::Full;
                 state = state.max(State::Drifted);
                 evidence.notes.push(format!(

@@ -283,7 +283,8 @@ impl Past<'_> {
             .max()
             .and_then(|id| u64::try_from(id).ok())
             .unwrap_or(0);
-        let shown = ids::since(self.runs, resource, self.history, full.seq + 1)?;
+        let hash = plan::request_hash(self.config, resource);
+        let shown = ids::since(self.runs, resource, self.history, &hash, full.seq + 1)?;
         Ok(shown.len() - shown.rank(highest))
     }
 
@@ -333,7 +334,9 @@ impl Past<'_> {
         next.mode = Some(fan_out.mode);
         let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
         let earlier = fan_out.from_seq.map_or(0, |from_seq| {
-            ids::since(self.runs, parent, self.history, from_seq).map_or(0, |ids| ids.len())
+            let hash = plan::request_hash(self.config, parent);
+            let ids = ids::since(self.runs, parent, self.history, &hash, from_seq);
+            ids.map_or(0, |ids| ids.len())
         });
         let ids = match rows {
             // What a delta shows are mostly ids that are known.

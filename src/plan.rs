@@ -287,7 +287,7 @@ fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
-/// Of server, path, queries and scope: a cursor is only good for the question that it answered.
+/// Of server, path, queries, scope, and whose ids it is asked for: a cursor is only good for the question that it answered.
 pub fn request_hash(config: &Config, resource: &Resource) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
@@ -310,6 +310,9 @@ pub fn request_hash(config: &Config, resource: &Resource) -> String {
                     .map_or_else(String::new, |list| list.join(",")));
             }
         }
+    }
+    if let Some(for_each) = &resource.for_each {
+        add(for_each.ids_of.as_str());
     }
     hex(&hash.finalize())
 }

@@ -184,6 +184,14 @@ struct List {
     window: Option<Window>,
     seen: Vec<Seen>,
     ids: RoaringTreemap,
+    /// Records, and those of them from before the window.
+    rows: u64,
+    outside: u64,
+}
+
+/// Whether so many records from before a window, of so many, mean that the API ignores it. A few are strays.
+pub fn is_rangeless(outside: u64, rows: u64) -> bool {
+    outside.saturating_mul(2) > rows
 }
 
 impl Answers {
@@ -195,14 +203,16 @@ impl Answers {
         }
     }
 
-    /// One more: its journal line, and the ids of its records.
-    pub fn add(&mut self, page: &PageEntry, ids: &[i64]) {
+    /// One more: its journal line, the ids of its records, and how many of these are from before its window.
+    pub fn add(&mut self, page: &PageEntry, ids: &[i64], outside: u64) {
         let asked = Asked::parse(&page.request, self.cursor.as_deref());
         let seen = Seen::of(page, ids, &asked);
         let lists = self.slices.entry(page.slice.clone()).or_default();
         let list = lists.entry(asked.list).or_default();
         list.window = asked.window;
         list.seen.push(seen);
+        list.rows += page.rows;
+        list.outside += outside;
         list.ids
             .extend(ids.iter().filter_map(|id| u64::try_from(*id).ok()));
     }

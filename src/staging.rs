@@ -10,11 +10,13 @@ mod gc;
 pub(crate) mod journal;
 mod manifest;
 mod page;
+mod resume;
 mod run;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -28,7 +30,12 @@ pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
 pub(crate) use page::hex;
 pub use page::{ResourceWriter, StagedResource};
+pub use resume::Asked;
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
+
+/// Whoever asks whether a run is being written holds the lock for a moment: it is tried so often, after so long.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The root of all runs.
 #[derive(Clone, Debug)]
@@ -97,7 +104,15 @@ impl Staging {
         files::create_dirs(&self.root)?;
         let path = self.root.join(".lock");
         let mut file = files::open_private(&path)?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        for _ in 0..LOOKS {
+            if !matches!(taken, Err(std::fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {
                 files::replace_content(
                     &mut file,
@@ -135,45 +150,14 @@ impl Staging {
         _lock: &StagingLock,
         now: Timestamp,
         floor: u64,
-        selection: Selection,
+        asked: &Asked,
     ) -> Result<Run, StagingError> {
         let runs = self.runs()?;
         self.forget_unmade()?;
         let last = runs.iter().map(|run| run.record().seq).max();
         let seq = 1 + last.unwrap_or(0).max(floor);
         let newest = runs.iter().map(Run::id).max();
-        Run::create(&self.root, now, newest, seq, selection)
-    }
-
-    /// The newest run, if it ended before its time and was asked for in the same way.
-    pub fn unfinished(
-        &self,
-        now: Timestamp,
-        selection: &Selection,
-    ) -> Result<Option<Run>, StagingError> {
-        let newest = self.runs()?.pop();
-        match newest.filter(|run| run.is_resumable(selection, now)) {
-            Some(run) => Run::open(run.directory(), run.id()),
-            None => Ok(None),
-        }
-    }
-
-    /// The unfinished run, open again. Needs the lock.
-    pub fn resume(
-        &self,
-        _lock: &StagingLock,
-        now: Timestamp,
-        selection: &Selection,
-    ) -> Result<Option<Run>, StagingError> {
-        let Some(mut run) = self.unfinished(now, selection)? else {
-            return Ok(None);
-        };
-        run.update(|record| {
-            record.state = RunState::Open;
-            record.outcome = None;
-            record.finished_at = None;
-        })?;
-        Ok(Some(run))
+        Run::create(&self.root, now, newest, seq, asked)
     }
 
     /// Whether a process is writing a run now.
@@ -361,7 +345,7 @@ mod tests {
         let now = clock::now();
         let day = jiff::SignedDuration::from_hours(24);
         let run = staging
-            .create_run(&lock, now + day, 0, Selection::default())
+            .create_run(&lock, now + day, 0, &Asked::default())
             .unwrap();
         let name = Name::parse("users").unwrap();
         let (writer, _) = run.writer(&name).unwrap();
@@ -373,10 +357,58 @@ mod tests {
         let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
         assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
         let next = staging
-            .create_run(&lock, now, 0, Selection::default())
+            .create_run(&lock, now, 0, &Asked::default())
             .unwrap();
         assert!(next.id() > run.id());
         assert_eq!(next.record().started_at, now);
+    }
+
+    #[test]
+    fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let now = clock::now();
+        let run = staging
+            .create_run(&lock, now, 0, &Asked::default())
+            .unwrap();
+        let name = Name::parse("users").unwrap();
+        let (writer, _) = run.writer(&name).unwrap();
+        let entry = PageEntry {
+            slice: Some("id=1".to_owned()),
+            ..page(1, now)
+        };
+        writer.write(b"[]", entry).unwrap();
+        drop(writer);
+        let (slice, aside) = (
+            run.directory().join("users/id=1"),
+            directory.path().join("aside"),
+        );
+        std::fs::rename(&slice, &aside).unwrap();
+        std::fs::write(&slice, "").unwrap();
+        assert!(matches!(run.writer(&name), Err(StagingError::Io { .. })));
+        std::fs::remove_file(&slice).unwrap();
+        std::fs::rename(&aside, &slice).unwrap();
+        let (_, known) = run.writer(&name).unwrap();
+        assert_eq!(known.len(), 1);
+    }
+
+    #[test]
+    fn to_look_whether_a_run_is_being_written_keeps_nobody_from_writing_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        drop(staging.lock("test").unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    staging.is_being_written();
+                }
+            });
+            let locked = (0..300).all(|_| staging.lock("test").is_ok());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(locked);
+        });
     }
 
     #[test]
@@ -388,7 +420,7 @@ mod tests {
         files::create_dirs(&died).unwrap();
         std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
         staging
-            .create_run(&lock, clock::now(), 0, Selection::default())
+            .create_run(&lock, clock::now(), 0, &Asked::default())
             .unwrap();
         assert!(!died.exists());
     }
@@ -398,11 +430,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let staging = Staging::new(directory.path());
         let lock = staging.lock("test").unwrap();
-        let (now, selection) = (Timestamp::now(), Selection::default());
+        let (now, asked) = (Timestamp::now(), Asked::default());
         for limit in [1_200, 2_400] {
-            let mut run = staging
-                .create_run(&lock, now, 0, selection.clone())
-                .unwrap();
+            let mut run = staging.create_run(&lock, now, 0, &asked).unwrap();
             run.update(|record| {
                 let name = Name::parse("users").unwrap();
                 let summary = ResourceSummary::without_pages(name, "failed", "a note".to_owned());
@@ -420,7 +450,7 @@ mod tests {
             .map(|run| run.record().rate.get("limit_per_hour")?.as_u64())
             .collect();
         assert_eq!(limits, [None, Some(2_400)]);
-        let resumed = staging.resume(&lock, now, &selection).unwrap().unwrap();
+        let resumed = staging.resume(&lock, now, &asked).unwrap().unwrap();
         assert_eq!(resumed.record().resources.len(), 1);
         let whole = staging.runs_in_full().unwrap();
         assert_eq!(whole[1].record(), resumed.record());

@@ -111,6 +111,8 @@ async fn a_delta_whose_hits_are_used_up_goes_on_where_it_stopped() {
     // The other world's windows end at other moments.
     let spent = simulator.statistics().hits - before;
     assert!(spent <= cost + 3, "{spent} hits instead of {cost}");
+    // Also with pages that nobody had to ask for again.
+    workdir.json(["stage", "verify", "latest"]).await;
     workdir.json(["load", "--allow-prune"]).await;
     mirrors(&workdir, &simulator).await;
 }
@@ -168,4 +170,47 @@ async fn what_is_young_enough_is_skipped_unless_it_is_forced() {
         "skipped",
         "nothing told the server's time"
     );
+}
+
+/// A list whose range the API ignores, with this order; small pages, so that it has some.
+async fn rangeless(sort: &str) -> (Simulator, Workdir) {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.pipeline(&[
+        ("page_size = 100 ", "page_size = 5 "),
+        (
+            "query = { \"filter[user_id]\" = \"{user_id}\" }\nsort = \"\"                               # none is documented\n",
+            &format!("sort = \"{sort}\"\ncursor = {{ field = \"updated_at\", lookback = \"10m\" }}\npaging = \"numbers\"\n"),
+        ),
+        ("for_each = { ids_of = \"users\", as = \"user_id\", batch = 85 }\n", ""),
+    ]);
+    (simulator, workdir)
+}
+
+#[tokio::test]
+async fn where_the_api_ignores_the_range_a_list_is_read_once_and_no_more_is_claimed_than_is_proven()
+{
+    // A list without an order asks for the time first, and is closed by a window of its own.
+    for (sort, more) in [("-id", 0), ("", 2)] {
+        let (simulator, workdir) = rangeless(sort).await;
+        for (flags, more) in [(&["--full"][..], more), (&["--since", "1h"], 0)] {
+            let pages = simulator.rows("campus_users").len().div_ceil(5) as u64;
+            let arguments = ["extract", "--json", "--select", "campus_users"];
+            let report = workdir
+                .cursus([&arguments[..], flags].concat())
+                .await
+                .json();
+            let read = read(&report, "campus_users");
+            let is_proof = sort == "-id" && flags == ["--full"];
+            let state = if is_proof { "complete" } else { "drifted" };
+            assert_eq!(
+                (&read["mode"], &read["state"]),
+                (&"full".into(), &state.into()),
+                "{flags:?} {sort:?}: {read:#}"
+            );
+            assert_eq!(read["hits"], pages + more, "{flags:?} {sort:?}: {read:#}");
+            workdir.json(["stage", "verify", "latest"]).await;
+            simulator.advance(DAY);
+        }
+    }
 }

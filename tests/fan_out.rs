@@ -139,3 +139,41 @@ async fn a_delta_fans_out_over_what_the_delta_of_its_parent_showed() {
     let asked = format!("for {shown} ids of users");
     assert!(read["notes"].to_string().contains(&asked), "{read:#}");
 }
+
+#[tokio::test]
+async fn without_all_ids_of_its_parent_nothing_is_read_until_the_advice_is_followed() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    simulator.advance(std::time::Duration::from_hours(13));
+    workdir.json(["extract", "--select", "users"]).await;
+    let manifest = workdir.run_directory().join("users/manifest.json");
+    fs::write(&manifest, "{").unwrap();
+    let report = workdir.json_exits(3, ["extract"]).await;
+    let read = resource(&report, "campus_users");
+    assert_eq!(read["state"], "failed", "{report:#}");
+    let notes = read["notes"].to_string();
+    assert!(notes.contains(manifest.to_str().unwrap()), "{notes}");
+    assert_eq!(resource(&report, "cursus_users")["state"], "complete");
+    assert!(notes.contains("cursus extract --full --select"), "{notes}");
+    workdir
+        .json(["extract", "--full", "--select", "users"])
+        .await;
+    let report = workdir.json(["extract"]).await;
+    let read = resource(&report, "campus_users");
+    assert_eq!(read["state"], "complete", "{report:#}");
+}
+
+#[tokio::test]
+async fn the_ids_of_another_resource_are_another_question() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract"]).await;
+    workdir.pipeline(&[(
+        "for_each = { ids_of = \"users\"",
+        "for_each = { ids_of = \"cursus_users\"",
+    )]);
+    let report = workdir.json(["extract"]).await;
+    let read = resource(&report, "campus_users");
+    assert_eq!(read["mode"], "full", "{report:#}");
+}

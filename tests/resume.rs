@@ -129,3 +129,55 @@ async fn no_resume_and_another_selection_begin_anew() {
         .exits(6);
     assert_eq!(runs(&workdir).await, 4);
 }
+
+#[tokio::test]
+async fn a_run_that_asked_another_server_is_not_gone_on_with() {
+    let cost = cost().await;
+    let first = simulator().await;
+    let mut workdir = Workdir::with(&first).await;
+    let stopped = ["extract", "--max-hits", "9"];
+    workdir.cursus(stopped).await.exits(6);
+    // The same questions, of rows that are not the same.
+    let second = api::start(cursus::simulate::Options { seed: 7, ..small() }).await;
+    workdir.use_api(&second);
+    let plan = workdir.json(["plan", "--offline"]).await;
+    assert!(!plan.to_string().contains("staged by"), "{plan:#}");
+    let ran = workdir.cursus(["extract"]).await.exits(0);
+    ran.says(&format!("a new one begins: it asked {}", first.url()));
+    assert_eq!(hits(&second), cost);
+    assert_eq!(runs(&workdir).await, 2);
+    // And not one that says nothing of it.
+    let stopped = [&stopped[..], &["--full"]].concat();
+    workdir.cursus(&stopped).await.exits(6);
+    let path = workdir.run_directory().join("run.json");
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(record["server"], second.url());
+    record.as_object_mut().unwrap().remove("server");
+    std::fs::write(&path, record.to_string()).unwrap();
+    let ran = workdir.cursus(&stopped).await.exits(6);
+    ran.says("it does not say which API it asked");
+}
+
+#[tokio::test]
+async fn a_run_with_a_final_answer_to_another_question_is_not_gone_on_with() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let read = ["--select", "users,coalitions_users"];
+    let stopped = [&["extract", "--max-hits", "3"][..], &read].concat();
+    workdir.cursus(&stopped).await.exits(6);
+    let first = workdir.run_directory();
+    assert!(first.join("users/manifest.json").exists());
+    workdir.pipeline(&[("campus_ids = []", "campus_ids = [1]")]);
+    let plan = workdir
+        .json([&["plan", "--offline"][..], &read].concat())
+        .await;
+    assert!(!plan.to_string().contains("gone on with"), "{plan:#}");
+    let ran = workdir.cursus([&["extract"][..], &read].concat()).await;
+    ran.exits(0)
+        .says("a new one begins: it asked for users in another way");
+    let users = workdir.run_directory().join("users/pages.jsonl");
+    let asked = std::fs::read_to_string(users).unwrap();
+    assert!(asked.contains("primary_campus_id"), "{asked}");
+    assert_eq!(runs(&workdir).await, 2);
+}

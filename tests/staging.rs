@@ -227,6 +227,66 @@ async fn a_claim_that_the_files_do_not_prove_is_refuted() {
     assert!(ran.stdout.contains("page-00001.json.gz"), "{ran}");
 }
 
+/// Changes a JSON file.
+fn change(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = json_of(path);
+    change(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract", "--select", "users"]).await;
+    let manifest = workdir.run_directory().join("users/manifest.json");
+    change(&manifest, |manifest| {
+        manifest["evidence"]["distinct"] = 31.into()
+    });
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
+    assert!(
+        ran.stdout.contains("31 distinct records, there are 30"),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["extract", "--select", "cursus"]).await;
+    let run = workdir.run_directory();
+    fs::rename(run.join("cursus"), run.join("gone")).unwrap();
+    let manifest = run.join("gone/manifest.json");
+    change(&manifest, |manifest| manifest["resource"] = "gone".into());
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(0);
+    assert!(ran.stdout.contains("not checked"), "{ran}");
+    fs::write(run.join("gone/page-00001.json.gz"), "").unwrap();
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
+    assert!(ran.stdout.contains("damaged"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_read_that_saw_the_new_year_come_is_proven_up_to_its_last_answer() {
+    let start = "2027-12-31T23:50:00Z";
+    let simulator = crate::support::api::start(cursus::simulate::Options {
+        start: start.parse().unwrap(),
+        ..crate::support::small()
+    })
+    .await;
+    let mut workdir = Workdir::with(&simulator).await;
+    workdir.set("CURSUS_CLOCK", start);
+    workdir
+        .json(["extract", "--select", "projects_users"])
+        .await;
+    let folder = workdir.run_directory().join("projects_users");
+    // As if its first answer had come ten minutes later.
+    change(&folder.join("manifest.json"), |manifest| {
+        manifest["cursor"] = "2028-01-01T00:00:01Z".into();
+    });
+    workdir.json(["stage", "verify", "latest"]).await;
+}
+
 #[tokio::test]
 async fn run_json_tells_what_the_run_was() {
     let simulator = simulator().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Evidence, Manifest, Mode, Outcome, PageEntry, Run, RunState, Selection, Staging, State, Window,
+    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging, State, Window,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -85,7 +85,7 @@ impl Set {
         let staging = Staging::new(root);
         let lock = staging.lock("bench")?;
         let number = u64::from(day) - 1;
-        let mut run = staging.create_run(&lock, Timestamp::now(), number, Selection::default())?;
+        let mut run = staging.create_run(&lock, Timestamp::now(), number, &Asked::default())?;
         if self.resource == "coalitions_users" {
             let ids: Vec<(u64, bool)> = (1..=records::COALITIONS).map(|id| (id, false)).collect();
             pages(

@@ -61,6 +61,11 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Scheme, host and port.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// Whether the server is this machine.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::run::Before;
 use crate::api::WaitingFor;
 use crate::cli::{ExtractArgs, Global, ReadArgs};
+use crate::config::Resource;
 use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
 use crate::forecast::{self, Past};
@@ -16,7 +17,7 @@ use crate::plan;
 use crate::progress::{Progress, Show};
 use crate::report::{RunReport, chain, grouped, resources_table};
 use crate::settings::Settings;
-use crate::staging::{ResourceSummary, Selection};
+use crate::staging::{Asked, ResourceSummary, Selection};
 
 /// Runs the command.
 pub(super) async fn run(
@@ -52,7 +53,7 @@ pub(super) async fn stage(
     } else {
         Show::Auto
     });
-    let selection = selection(read);
+    let asked = asked(settings, read, &resources);
     let request = request(read, before.must_be_full);
     let extraction = Extraction {
         config,
@@ -66,7 +67,7 @@ pub(super) async fn stage(
     };
     let countdown = countdown(&client, &progress);
     let extracted = tokio::select! {
-        extracted = extract(&settings.staging, &lock, extraction, selection, settings.api_url.host()) => extracted?,
+        extracted = extract(&settings.staging, &lock, extraction, &asked) => extracted?,
         never = countdown => match never {},
     };
     let Extracted {
@@ -99,8 +100,20 @@ pub(super) async fn stage(
     )
 }
 
-/// The selection that a run remembers.
-pub(super) fn selection(read: &ReadArgs) -> Selection {
+/// What a run remembers to have been asked for.
+pub(super) fn asked(settings: &Settings, read: &ReadArgs, resources: &[&Resource]) -> Asked {
+    let hash = |resource: &&Resource| {
+        let hash = plan::request_hash(&settings.config, resource);
+        (resource.name.clone(), hash)
+    };
+    Asked {
+        selection: selection(read),
+        server: settings.api_url.origin(),
+        request_hashes: resources.iter().map(hash).collect(),
+    }
+}
+
+fn selection(read: &ReadArgs) -> Selection {
     let names = |names: &[String]| {
         names
             .iter()

@@ -78,12 +78,10 @@ pub(super) async fn run(
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let request = super::extract::request(read, BTreeMap::new());
     let mut runs = settings.staging.runs()?;
-    let selection = super::extract::selection(read);
+    let asked = super::extract::asked(settings, read, &resources);
     let unfinished = match request.window {
         Some(_) => None,
-        None => settings
-            .staging
-            .unfinished(crate::clock::now(), &selection)?,
+        None => settings.staging.unfinished(crate::clock::now(), &asked)?,
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
     let history = History::read(config, &runs)?;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use crate::proof::{Answers, Doubt, Seen};
+use crate::proof::{self, Answers, Doubt, Seen};
 use crate::staging::{Evidence, PageEntry, State, Window};
 
 use super::inspect::PageFacts;
@@ -45,9 +45,14 @@ impl Answered {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.answers.add(entry, &facts.ids);
+        self.answers.add(entry, &facts.ids, facts.outside);
         self.ids
             .extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
+    }
+
+    /// Whether the API ignores windows of time.
+    pub(super) fn is_rangeless(&self) -> bool {
+        proof::is_rangeless(self.outside, self.rows)
     }
 
     /// What the first page of a slice says of its size.

@@ -94,3 +94,21 @@ fn later(time: Timestamp, at: Instant) -> Timestamp {
         .and_then(|since| time.checked_add(since).ok())
         .unwrap_or(time)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_given_up_does_not_know_the_servers_time() {
+        let clock = ServerClock(Arc::new(watch::Sender::new(Known::Nothing)));
+        clock.give_up();
+        assert_eq!(clock.known_now(), None);
+        let _ours = clock.now().await;
+        let told = Timestamp::UNIX_EPOCH;
+        clock.tell(told);
+        assert!(clock.known_now() >= Some(told));
+        clock.give_up();
+        assert!(clock.known_now() >= Some(told));
+    }
+}

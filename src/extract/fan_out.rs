@@ -48,10 +48,12 @@ impl Reading<'_> {
                 parent.clone(),
                 self.history.clone(),
             );
-            ids |=
-                tokio::task::spawn_blocking(move || ids::since(&runs, &parent, &history, from_seq))
-                    .await
-                    .map_err(|error| ExtractError::Internal(error.to_string()))??;
+            let hash = plan::request_hash(self.extraction.config, &parent);
+            ids |= tokio::task::spawn_blocking(move || {
+                ids::since(&runs, &parent, &history, &hash, from_seq)
+            })
+            .await
+            .map_err(|error| ExtractError::Internal(error.to_string()))??;
         }
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
         Ok((

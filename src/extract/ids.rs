@@ -55,22 +55,27 @@ pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, S
     Ok(ids)
 }
 
-/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. Blocks.
+/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. A damaged one is an error, unless a
+/// complete full read after it, of today's question (`request_hash`), shows the ids once more. Blocks.
 pub(crate) fn since(
     runs: &[Run],
     resource: &Resource,
     history: &History,
+    request_hash: &str,
     from_seq: u64,
 ) -> Result<RoaringTreemap, StagingError> {
     let mut ids = RoaringTreemap::new();
+    let whole = history.newest_full(&resource.name, request_hash);
     // Runs are in the order of their numbers.
     let from = runs.partition_point(|run| run.record().seq < from_seq);
     for run in runs[from..].iter().filter(|run| history.covers(run)) {
-        match run.manifest(&resource.name) {
-            Ok(None) => {}
-            Ok(Some(_)) => ids |= of_run(run, resource)?,
-            // As for all decisions, no read that succeeded.
-            Err(error @ StagingError::Broken { .. }) => tracing::warn!("{error}"),
+        match of_run(run, resource) {
+            Ok(shown) => ids |= shown,
+            Err(error @ StagingError::Broken { .. })
+                if whole.is_some_and(|whole| whole.seq > run.record().seq) =>
+            {
+                tracing::warn!("{error}");
+            }
             Err(error) => return Err(error),
         }
     }

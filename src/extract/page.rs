@@ -103,7 +103,7 @@ impl Reader<'_> {
     }
 
     /// A page that needs no request any more.
-    async fn read_back(
+    pub(super) async fn read_back(
         &self,
         slice: &Slice,
         page: PageEntry,

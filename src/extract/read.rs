@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::api::{self, ApiError};
 use crate::config::Paging;
 use crate::progress::Task;
-use crate::proof::{Answers, Seen};
+use crate::proof::{self, Answers, Seen};
 use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
 
 use super::answered::Answered;
@@ -82,6 +82,8 @@ struct Head {
     /// The server's time.
     date: Option<Timestamp>,
     took: Duration,
+    /// The API ignores the window.
+    is_rangeless: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -129,16 +131,27 @@ impl<'a> Reader<'a> {
         if let Some(error) = locked(&self.used_up).take() {
             return Err(error.into());
         }
+        self.not_asked_again().await?;
         let mut answered = std::mem::take(&mut *locked(&self.answered));
         if self.question.resource.for_each.is_some() {
             answered.evidence.slices = Some(self.question.slices.len() as u64);
             answered.evidence.announced.get_or_insert(0);
         }
-        answered.evidence.distinct = match answered.evidence.highest_id {
-            Some(highest) => answered.ids.rank(u64::try_from(highest).unwrap_or(0)),
-            None => answered.ids.len(),
-        };
+        answered.evidence.distinct = answered.evidence.distinct_of(&answered.ids);
         Ok((answered, self.writer))
+    }
+
+    /// Pages of an earlier process that nobody had to ask for again: the journal has them, so they count.
+    async fn not_asked_again(&self) -> Result<(), ReadError> {
+        let known = std::mem::take(&mut locked(&self.files).known);
+        for page in known {
+            let slices = &self.question.slices;
+            if let Some(slice) = slices.iter().find(|slice| slice.name == page.slice) {
+                let (entry, facts) = self.read_back(slice, page).await?;
+                locked(&self.answered).take(&entry, &facts);
+            }
+        }
+        Ok(())
     }
 
     async fn slice(&self, slice: &Slice) -> Result<(), ReadError> {
@@ -165,6 +178,7 @@ impl<'a> Reader<'a> {
             .map_or(self.question.far, |window| window.end);
         let mut start = self.question.window.map(|window| window.start);
         let mut end = self.question.now.filter(|_| start.is_none());
+        let mut is_read = false;
         for _ in 0..WINDOWS {
             let from = start.unwrap_or(Timestamp::UNIX_EPOCH);
             let earlier = self.earlier_end(slice, from, far);
@@ -177,7 +191,8 @@ impl<'a> Reader<'a> {
                     self.rest(&list, head).await?;
                 }
                 start = Some(end);
-                if locked(&self.answered).outside > 0 {
+                is_read = true;
+                if locked(&self.answered).is_rangeless() {
                     return Ok(());
                 }
             }
@@ -188,6 +203,9 @@ impl<'a> Reader<'a> {
             match self.first(&list).await? {
                 None => return Ok(()),
                 Some(head) if head.seen.is_whole() => return Ok(()),
+                // Whatever window is asked for, all comes: once is enough.
+                Some(head) if head.is_rangeless && is_read => return Ok(()),
+                Some(head) if head.is_rangeless => return self.rest(&list, head).await,
                 Some(head) => match head.date {
                     Some(date) if start.is_none_or(|start| date > start) && date < far => {
                         end = Some(date);
@@ -235,6 +253,7 @@ impl<'a> Reader<'a> {
             seen,
             date: entry.server_date,
             took: Duration::from_millis(entry.duration_ms),
+            is_rangeless: proof::is_rangeless(facts.outside, facts.rows),
         }))
     }
 

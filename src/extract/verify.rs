@@ -1,12 +1,13 @@
 //! A staged run, proven once more from its files alone.
 
+use roaring::RoaringTreemap;
+
 use crate::config::{Config, Resource};
 use crate::name::Name;
-use crate::proof::{Answers, Doubt};
+use crate::proof::{self, Answers, Doubt};
 use crate::staging::{Manifest, Mode, Run, StagedResource, StagingError, State, Window};
 
 use super::inspect::Inspector;
-use super::question::far;
 
 /// What the files of a resource say, against what its manifest claims.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -17,7 +18,10 @@ pub struct Verified {
     pub mode: Mode,
     /// What the manifest claims.
     pub claimed: State,
-    /// What the files prove; none where they are damaged.
+    /// Whether a file is not what was staged.
+    pub damaged: bool,
+    /// What the files prove; none where they are damaged, and where the resource is not in `pipeline.toml` any more:
+    /// nobody knows then where its records have their ids.
     pub proven: Option<State>,
     /// Pages whose bytes are those received.
     pub pages: u64,
@@ -28,9 +32,19 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether the files are whole and prove at least what the manifest claims.
+    /// Notes a damaged file; what the operating system refuses is an error.
+    fn is_damaged(&mut self, error: StagingError) -> Result<(), StagingError> {
+        let StagingError::Broken { .. } = error else {
+            return Err(error);
+        };
+        self.damaged = true;
+        self.notes.push(error.to_string());
+        Ok(())
+    }
+
+    /// Whether the files are whole and, as far as that can be told, prove at least what the manifest claims.
     pub fn holds(&self) -> bool {
-        self.proven.is_some_and(|proven| proven <= self.claimed)
+        !self.damaged && self.proven.is_none_or(|proven| proven <= self.claimed)
     }
 }
 
@@ -51,23 +65,44 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
             resource: name.clone(),
             mode: manifest.mode,
             claimed: manifest.state,
+            damaged: false,
             proven: None,
             pages: 0,
             rows: 0,
             notes: Vec::new(),
         };
         match (run.staged(&name), config.resource(name.as_str())) {
-            (Err(error), _) => verified.notes.push(told(error)?),
+            (Err(error), _) => verified.is_damaged(error)?,
             (Ok(None), _) => continue,
-            (Ok(Some(_)), None) => verified.notes.push(
-                "it is not in pipeline.toml any more, so nobody knows where its records have their ids"
-                    .to_owned(),
-            ),
-            (Ok(Some(staged)), Some(resource)) => check(&staged, resource, &manifest, &mut verified)?,
+            (Ok(Some(staged)), None) => check_bytes(&staged, &mut verified)?,
+            (Ok(Some(staged)), Some(resource)) => {
+                check(&staged, resource, &manifest, &mut verified)?
+            }
         }
         all.push(verified);
     }
     Ok(all)
+}
+
+/// Of a resource that `pipeline.toml` does not have any more: its bytes, and how many there are.
+fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), StagingError> {
+    let mut body = Vec::new();
+    for page in staged.pages() {
+        match staged.read(page, &mut body) {
+            Ok(()) => {
+                verified.pages += 1;
+                verified.rows += page.rows;
+            }
+            Err(error) => verified.is_damaged(error)?,
+        }
+    }
+    if !verified.damaged {
+        verified.notes.push(
+            "its bytes are those received; it is not in pipeline.toml any more, so what they prove was not checked"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn check(
@@ -77,10 +112,12 @@ fn check(
     verified: &mut Verified,
 ) -> Result<(), StagingError> {
     let cursor = resource.cursor.as_ref().map(|cursor| cursor.field.as_str());
-    let inspector = Inspector::new(resource, None, None);
     let mut answers = Answers::new(cursor);
+    let mut distinct = RoaringTreemap::new();
     let mut body = Vec::new();
     for page in staged.pages() {
+        let window = cursor.and_then(|cursor| proof::window_of(page, cursor));
+        let inspector = Inspector::new(resource, window.map(|window| window.start), None);
         let read = staged.read(page, &mut body).and_then(|()| {
             inspector
                 .inspect(&body)
@@ -90,9 +127,10 @@ fn check(
             Ok(facts) => {
                 verified.pages += 1;
                 verified.rows += facts.rows;
-                answers.add(page, &facts.ids);
+                distinct.extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
+                answers.add(page, &facts.ids, facts.outside);
             }
-            Err(error) => verified.notes.push(told(error)?),
+            Err(error) => verified.is_damaged(error)?,
         }
     }
     if verified.notes.is_empty() {
@@ -104,6 +142,11 @@ fn check(
                 manifest.evidence.slices.unwrap_or(answers.slices()),
                 answers.slices(),
             ),
+            (
+                "distinct records",
+                manifest.evidence.distinct,
+                manifest.evidence.distinct_of(&distinct),
+            ),
         ] {
             if claimed != found {
                 verified.notes.push(format!(
@@ -111,7 +154,7 @@ fn check(
                 ));
             }
         }
-        let doubts = answers.doubts(needed(manifest));
+        let doubts = answers.doubts(needed(staged));
         let is_hole = |doubt: &Doubt| matches!(doubt, Doubt::Hole(_));
         verified.proven = Some(
             if doubts.iter().any(is_hole) || !verified.notes.is_empty() {
@@ -129,34 +172,32 @@ fn check(
     Ok(())
 }
 
-/// The time that must be proven where a read was in windows.
-fn needed(manifest: &Manifest) -> Window {
-    let all = Window {
+/// The time that must be proven where a read was in windows: that of a delta; or all, until the last answer came.
+fn needed(staged: &StagedResource) -> Window {
+    let manifest = staged.manifest();
+    let last = staged.pages().iter().filter_map(|page| page.server_date);
+    // It tells the time to the second. A window that ended when the read began is not enough.
+    let end = last.max().map(|last| {
+        let second = jiff::SignedDuration::from_secs(1);
+        last.saturating_add(second).unwrap_or(last)
+    });
+    manifest.window.unwrap_or(Window {
         start: jiff::Timestamp::UNIX_EPOCH,
-        end: far(manifest.cursor.unwrap_or(manifest.started_at)),
-    };
-    match manifest.mode {
-        Mode::Full => all,
-        Mode::Delta => manifest.window.unwrap_or(all),
-    }
-}
-
-/// A damaged file in words; what the operating system refuses is an error.
-fn told(error: StagingError) -> Result<String, StagingError> {
-    match error {
-        StagingError::Broken { .. } => Ok(error.to_string()),
-        error => Err(error),
-    }
+        end: end.unwrap_or(manifest.finished_at),
+    })
 }
 
 fn damaged(resource: Name, error: StagingError) -> Result<Verified, StagingError> {
-    Ok(Verified {
+    let mut verified = Verified {
         resource,
         mode: Mode::Full,
         claimed: State::Partial,
+        damaged: false,
         proven: None,
         pages: 0,
         rows: 0,
-        notes: vec![told(error)?],
-    })
+        notes: Vec::new(),
+    };
+    verified.is_damaged(error)?;
+    Ok(verified)
 }

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::*;
 use crate::database::{Target, testing};
-use crate::staging::{Evidence, Manifest, Mode, PageEntry, Run, Selection, Staging, State};
+use crate::staging::{Asked, Evidence, Manifest, Mode, PageEntry, Run, Staging, State};
 
 mod model;
 
@@ -167,7 +167,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
     let staging = Staging::new(root);
     let lock = staging.lock("test").unwrap();
     let run = staging
-        .create_run(&lock, Timestamp::now(), 0, Selection::default())
+        .create_run(&lock, Timestamp::now(), 0, &Asked::default())
         .unwrap();
     let boxes: Vec<String> = (1..=5)
         .map(|id| format!(r#"{{"id":{id},"name":"box"}}"#))

@@ -40,7 +40,7 @@ fn page(request: &str, ids: &[i64], total: u64) -> PageEntry {
 fn doubts(pages: &[(&str, &[i64], u64)], needed: (&str, &str)) -> Vec<String> {
     let mut answers = Answers::new(Some("updated_at"));
     for (request, ids, total) in pages {
-        answers.add(&page(request, ids, *total), ids);
+        answers.add(&page(request, ids, *total), ids, 0);
     }
     let needed = Window {
         start: needed.0.parse().unwrap(),

@@ -68,9 +68,7 @@ pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError>
     let bytes = files::read(path)?.unwrap_or_default();
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let whole = lines.filter(|line| line.ends_with(b"\n"));
-    Ok(whole
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect())
+    Ok(whole.filter_map(page_of).collect())
 }
 
 /// Reads a journal. A last line without its line end was being written when the power went: it is left out.
@@ -91,17 +89,19 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, Staging
         .split(|byte| *byte == b'\n')
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_slice(line)
-                .ok()
-                // What names a directory must not lead out of this one.
-                .filter(|page: &PageEntry| page.slice.as_deref().is_none_or(is_slice))
-                .ok_or_else(|| StagingError::Broken {
-                    path: path.to_owned(),
-                    problem: format!("line {} is not a journal line", index + 1),
-                    advice: "extract this resource again (`cursus extract --full --select …`)",
-                })
+            page_of(line).ok_or_else(|| StagingError::Broken {
+                path: path.to_owned(),
+                problem: format!("line {} is not a journal line", index + 1),
+                advice: "extract this resource again (`cursus extract --full --select …`)",
+            })
         })
         .collect()
+}
+
+fn page_of(line: &[u8]) -> Option<PageEntry> {
+    let page: PageEntry = serde_json::from_slice(line).ok()?;
+    // What names a directory must not lead out of this one.
+    page.slice.as_deref().is_none_or(is_slice).then_some(page)
 }
 
 /// `user_id=12` or `user_id=12..99`: a plain directory name.

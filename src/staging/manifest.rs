@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use super::run::RunId;
@@ -80,6 +81,16 @@ pub struct Evidence {
     /// What went wrong or was unusual, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+impl Evidence {
+    /// How many of these ids count as distinct.
+    pub fn distinct_of(&self, ids: &RoaringTreemap) -> u64 {
+        match self.highest_id {
+            Some(highest) => ids.rank(u64::try_from(highest).unwrap_or(0)),
+            None => ids.len(),
+        }
+    }
 }
 
 /// Written last, by rename: without it a resource does not exist for the load.

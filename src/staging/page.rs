@@ -43,11 +43,18 @@ impl ResourceWriter {
         files::create_dirs(&directory)?;
         let path = directory.join(JOURNAL);
         let mut body = Vec::new();
-        let mut known = journal::read_unsealed(&path)?;
-        known.retain(|page| read_page(&directory, page, &mut body).is_ok());
+        let mut known = Vec::new();
         let mut lines = Vec::new();
-        for page in &known {
-            lines.extend(journal_line(page, &path)?);
+        for page in journal::read_unsealed(&path)? {
+            match read_page(&directory, &page, &mut body) {
+                Ok(()) => {
+                    lines.extend(journal_line(&page, &path)?);
+                    known.push(page);
+                }
+                Err(StagingError::Broken { .. }) => {}
+                // It may be whole: the system did not let us look.
+                Err(error) => return Err(error),
+            }
         }
         if files::read(&path)?.unwrap_or_default() != lines {
             files::write_atomic(&path, &failpoint::JOURNAL, |file| file.write_all(&lines))?;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::journal::PageEntry;
 use super::manifest::{Manifest, Mode};
 use super::page::{ResourceWriter, StagedResource, hex};
+use super::resume::Asked;
 use super::{StagingError, files};
 use crate::failpoint::{self, Point};
 use crate::name::Name;
@@ -22,8 +23,6 @@ use crate::printable;
 const RECORD: &str = "run.json";
 /// How a run is named by its start.
 const NAMED: &str = "%Y%m%dT%H%M%SZ";
-/// An older run is not gone on with: its first pages would be too far from its last ones.
-const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
@@ -197,8 +196,9 @@ pub struct RunRecord {
     pub selection: Selection,
     /// The program's version.
     pub version: String,
-    /// Host of the API.
-    pub host: Option<String>,
+    /// Base URL of the API; absent in those of earlier versions.
+    #[serde(default)]
+    pub server: Option<String>,
     /// Start, by this machine's clock.
     pub started_at: Timestamp,
     /// End.
@@ -242,7 +242,7 @@ impl Run {
         now: Timestamp,
         newest: Option<&RunId>,
         seq: u64,
-        selection: Selection,
+        asked: &Asked,
     ) -> Result<Self, StagingError> {
         let mut time = newest
             .and_then(RunId::next_second)
@@ -267,9 +267,9 @@ impl Run {
                     run_id: id.clone(),
                     seq,
                     mode: None,
-                    selection,
+                    selection: asked.selection.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
-                    host: None,
+                    server: Some(asked.server.clone()),
                     started_at: now,
                     finished_at: None,
                     state: RunState::Open,
@@ -376,17 +376,6 @@ impl Run {
     /// Takes back what is staged of a resource that is not final.
     pub fn discard(&self, resource: &Name) -> Result<(), StagingError> {
         ResourceWriter::discard(&self.directory.join(resource.as_str()))
-    }
-
-    /// Whether the same selection goes on with this run: it ended before its time, and not long before `now`.
-    pub(super) fn is_resumable(&self, selection: &Selection, now: Timestamp) -> bool {
-        let record = &self.record;
-        let ended_early = matches!(
-            record.outcome,
-            None | Some(Outcome::Stopped | Outcome::Failed)
-        );
-        let age = now.duration_since(record.started_at);
-        ended_early && record.selection == *selection && age.abs() < RESUMED_WITHIN
     }
 
     /// Writes a resource's manifest: it is final now.

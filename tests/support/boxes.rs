@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Evidence, Manifest, Mode, Outcome, PageEntry, RunState, Selection, Staging, State,
+    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, RunState, Staging, State,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -102,7 +102,7 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
     let now = Timestamp::now();
-    let mut run = (staging.create_run(&lock, now, 0, Selection::default())).unwrap();
+    let mut run = (staging.create_run(&lock, now, 0, &Asked::default())).unwrap();
     for (resource, mode, state, records) in reads {
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();

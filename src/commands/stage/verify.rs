@@ -18,12 +18,16 @@ pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit
         return Ok(exit);
     }
     let rows = verified.iter().map(|one| {
-        let proven = one.proven.map(|state| state.to_string());
+        let proven = match one.proven {
+            Some(state) => state.to_string(),
+            None if one.damaged => "damaged".to_owned(),
+            None => "not checked".to_owned(),
+        };
         vec![
             one.resource.to_string(),
             one.mode.to_string(),
             one.claimed.to_string(),
-            proven.unwrap_or_else(|| "damaged".to_owned()),
+            proven,
             grouped(one.pages),
             grouped(one.rows),
         ]

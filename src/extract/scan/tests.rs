@@ -128,7 +128,7 @@ impl Server {
             replaces: None,
         };
         self.staged.borrow_mut().extend(&ids);
-        self.answers.borrow_mut().add(&page, &ids);
+        self.answers.borrow_mut().add(&page, &ids, 0);
         let seen = Seen::new(&page, &ids);
         self.pause(hit + 1).await;
         Ok(Some(seen))
