@@ -28,8 +28,8 @@ use crate::plan::{self, Decision, History, Step};
 use crate::progress::Progress;
 use crate::report::chain;
 use crate::staging::{
-    Asked, Manifest, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging,
-    StagingError, StagingLock, State, Window,
+    Asked, FORMAT, Manifest, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run,
+    Staging, StagingError, StagingLock, State, Window,
 };
 
 pub use probe::{Probe, probe};
@@ -462,7 +462,7 @@ impl Reading<'_> {
         });
         self.ids.keep(&resource.name, answered.ids);
         Ok(Manifest {
-            format: 1,
+            format: FORMAT,
             run_id: None,
             resource: resource.name.clone(),
             mode,
@@ -471,7 +471,7 @@ impl Reading<'_> {
             rows: answered.rows,
             bytes: answered.bytes,
             hits: answered.hits,
-            x_total: evidence.announced,
+            x_total: answered.announced,
             window,
             cursor,
             request_hash,
