@@ -76,7 +76,7 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
             (Ok(None), _) => continue,
             (Ok(Some(staged)), None) => check_bytes(&staged, &mut verified)?,
             (Ok(Some(staged)), Some(resource)) => {
-                check(&staged, resource, &manifest, &mut verified)?
+                check(&staged, resource, &manifest, &mut verified)?;
             }
         }
         all.push(verified);
