@@ -105,6 +105,9 @@ impl Soak {
             let (hits, pages) = self.cost();
             let was_killed = self.kill(name, arguments).await;
             killed += u64::from(was_killed);
+            if was_killed && killed.is_multiple_of(50) {
+                println!("{killed} after {:.0} s", began.elapsed().as_secs_f64());
+            }
             let again = Instant::now();
             self.workdir.json(arguments).await;
             let took = again.elapsed();

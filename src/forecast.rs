@@ -391,7 +391,7 @@ impl Past<'_> {
 }
 
 fn in_proportion(figure: u64, to: u64, from: u64) -> u64 {
-    (figure * to + from / 2) / from.max(1)
+    figure.saturating_mul(to).saturating_add(from / 2) / from.max(1)
 }
 
 fn announced(manifest: &Manifest) -> u64 {

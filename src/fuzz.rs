@@ -109,7 +109,7 @@ pub fn headers(input: &[u8]) {
             headers.insert(name, value);
         }
     }
-    let _ = answer::number(&headers, "x-total");
+    let _ = answer::total(&headers);
     let _ = answer::retry_after(&headers);
     let _ = answer::has_next(&headers);
     let _ = answer::date(&headers);

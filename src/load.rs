@@ -3,6 +3,7 @@
 //! A run is one transaction: readers never see half of it. Each resource has a savepoint, so that one that
 //! cannot be loaded does not take the others with it.
 
+mod absent;
 mod approval;
 mod before;
 mod books;

@@ -193,7 +193,10 @@ async fn a_server_that_restarts_midway_costs_this_load_and_no_row() {
         assert!(
             said.starts_with("error: ")
                 && said.contains("the connection to the database was lost (")
-                && said.contains("what was committed is kept, run the command again"),
+                && said.contains(
+                    "what was committed is kept, the rest is rolled back and still staged"
+                )
+                && said.contains("run the command again"),
             "{said}"
         );
         server.start_again().await;

@@ -96,6 +96,7 @@ async fn a_full_disk_at_any_step_is_told_and_the_next_run_completes() {
         assert!(left.is_empty(), "{when} these are left: {left:?}");
         workdir.json(["load"]).await;
         oracle::assert_mirrors(&workdir, &simulator).await;
+        workdir.end().await;
     }
 }
 

@@ -197,6 +197,7 @@ async fn survives(template: &Template, command: &[&str], code: i32, places: &[At
         for (found, expected) in state(&workdir).await.iter().zip(&expected) {
             assert_same(found, expected, &when(*at));
         }
+        workdir.end().await;
     }
 }
 
@@ -251,6 +252,7 @@ async fn extract_survives(simulator: &Simulator, template: &Template, places: &[
             workdir.json(["load"]).await;
             assert_same(&state::of_database(&workdir).await, &rows, &when);
         }
+        workdir.end().await;
     }
 }
 
@@ -295,6 +297,7 @@ async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
         let when = format!("seed {seed}, after {pair:?}");
         again(&workdir, &["run"], 0, &when).await;
         assert_same(&tables(&workdir).await, &expected, &when);
+        workdir.end().await;
     }
 }
 

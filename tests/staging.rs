@@ -241,7 +241,7 @@ async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
     workdir.json(["extract", "--select", "users"]).await;
     let manifest = workdir.run_directory().join("users/manifest.json");
     change(&manifest, |manifest| {
-        manifest["evidence"]["distinct"] = 31.into()
+        manifest["evidence"]["distinct"] = 31.into();
     });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
     assert!(

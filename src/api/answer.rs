@@ -16,6 +16,9 @@ use super::body::{Body, Spool};
 use super::retry::Problem;
 use super::windows::Seen;
 
+/// More records than a list can have: at 100 a page and 1,200 pages an hour, a month of reading.
+const MOST_RECORDS: u64 = 100_000_000;
+
 /// As much of an error's body is read as keeps the connection usable.
 const DRAINED: usize = 64 * 1024;
 
@@ -48,6 +51,11 @@ pub struct Answer<T> {
 
 pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// `X-Total`, if it can be one: page numbers are counted up to it.
+pub(crate) fn total(headers: &HeaderMap) -> Option<u64> {
+    number(headers, "x-total").filter(|total| *total <= MOST_RECORDS)
 }
 
 /// Whether `Link` names a next page. Its address is of no interest: nothing that a server says is followed.
@@ -238,6 +246,14 @@ mod tests {
         assert_eq!(of(r#"<http://x/?page=9>; rel="last""#), Some(false));
         assert_eq!(of("<http://x/?page=2>;rel=next"), Some(true));
         assert_eq!(has_next(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_total_that_no_list_can_have_is_none() {
+        let of = |value| total(&with("x-total", value));
+        assert_eq!(of("42000"), Some(42_000));
+        assert_eq!(of("4000000000000"), None);
+        assert_eq!(of("-1"), None);
     }
 
     #[test]

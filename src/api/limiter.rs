@@ -327,7 +327,7 @@ impl Shared {
     fn grant(self: &Arc<Self>, state: &mut State, purpose: Purpose, at: Millis) -> Turn {
         let number = state.next;
         state.next += 1;
-        state.windows.sent();
+        state.windows.sent(number);
         match purpose {
             Purpose::Hit => state.figures.hits += 1,
             Purpose::Token => state.figures.tokens += 1,

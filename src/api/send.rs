@@ -105,7 +105,7 @@ impl Inner {
             judged => judged?,
         };
         let headers = response.headers();
-        let total = answer::number(headers, "x-total");
+        let total = answer::total(headers);
         let per_page = answer::number(headers, "x-per-page");
         let has_next = answer::has_next(response.headers());
         let date = answer::date(headers);
@@ -137,7 +137,7 @@ impl Inner {
             let turn = self.limiter.turn(Purpose::Hit).await?;
             tries += 1;
             // A token that never lives long enough is sent as it is.
-            if tries > 2 || self.tokens.is_current(bearer.generation).await {
+            if tries > 2 || self.tokens.is_current(bearer.generation) {
                 return Ok((bearer, turn));
             }
             turn.give_back();

@@ -223,9 +223,12 @@ impl Tokens {
         }
     }
 
-    /// Whether the token of this generation is still the one to use.
-    pub(crate) async fn is_current(&self, generation: u64) -> bool {
-        let current = self.current.lock().await;
+    /// Whether the token of this generation is still the one to use; one that is being renewed is not. Whoever asks holds a turn,
+    /// which the renewal may be waiting for: so nobody waits here.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        let Ok(current) = self.current.try_lock() else {
+            return false;
+        };
         let now = crate::clock::now();
         current.generation == generation
             && current
@@ -350,6 +353,8 @@ fn forget_unfinished(directory: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn token(asked: i64, life: i64) -> Token {
@@ -376,6 +381,20 @@ mod tests {
         let short = token(1_000, 4);
         assert!(fresh(&short, 1_001));
         assert!(!fresh(&short, 1_002));
+    }
+
+    #[tokio::test]
+    async fn whether_a_token_is_current_is_known_at_once_while_it_is_renewed() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = BaseUrl::parse("https://api.example.org").unwrap();
+        let tokens = Tokens::new(&url, "id", &SecretString::from("secret"), directory.path());
+        // The renewal waits for its turn, which whoever asks here may be holding.
+        let renewal = tokens.get::<Problem>(Want::Fresh, std::future::pending());
+        let mut renewal = std::pin::pin!(renewal);
+        while tokens.current.try_lock().is_ok() {
+            assert!(renewal.as_mut().now_or_never().is_none());
+        }
+        assert!(!tokens.is_current(0));
     }
 
     #[tokio::test]

@@ -122,8 +122,18 @@ struct Hour {
     /// `told` less what it may not count: requests that were overtaken on their way, and those never answered.
     left: u64,
     heard: Instant,
+    /// Requests that were under way then, up to this number: the server may have counted them before that request.
+    under_way: (u64, u64),
     /// When the window of the first answer since a rise has surely passed.
     frees_at: Instant,
+}
+
+impl Hour {
+    /// Whether a request that is told more than the newest one came to the server before it.
+    fn was_under_way(&self, number: u64, told: u64) -> bool {
+        let (count, newest) = self.under_way;
+        number <= newest && (self.told + 1..=self.told.saturating_add(count)).contains(&told)
+    }
 }
 
 #[derive(Debug)]
@@ -133,6 +143,8 @@ pub(crate) struct Windows {
     hour_limit: Option<u64>,
     hour: Option<Hour>,
     outstanding: u64,
+    /// The number of the newest request.
+    newest: u64,
     pause: Option<(Instant, WaitingFor)>,
     slack: u64,
     /// Requests before this number were sent under a smaller slack.
@@ -148,6 +160,7 @@ impl Default for Windows {
             hour_limit: None,
             hour: None,
             outstanding: 0,
+            newest: 0,
             pause: None,
             slack: LEAST_SLACK,
             widened_before: 0,
@@ -256,7 +269,8 @@ impl Windows {
         }
     }
 
-    pub(crate) fn sent(&mut self) {
+    pub(crate) fn sent(&mut self, number: u64) {
+        self.newest = number;
         self.outstanding += 1;
     }
 
@@ -290,6 +304,8 @@ impl Windows {
                     hour.left = hour.left.saturating_sub(1);
                 }
             }
+            // The same hour, not a new one: what this one saw, the newest one has counted.
+            (Some(told), Some(hour)) if hour.was_under_way(number, told) => hour.number = number,
             (Some(told), hour) => {
                 let same = hour.filter(|hour| told <= hour.told && now < hour.frees_at);
                 moved |= same.is_none();
@@ -298,6 +314,7 @@ impl Windows {
                     told,
                     left: told,
                     heard: now,
+                    under_way: (self.outstanding, self.newest),
                     frees_at: same.map_or(now + hour_and_slack(), |hour| hour.frees_at),
                 });
             }

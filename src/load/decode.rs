@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use crate::staging::{PageEntry, StagedResource, StagingError};
 use crate::template::Values;
 
-use super::drift::{Absent, Shape};
+use super::absent::Absent;
+use super::drift::Shape;
 use super::known::{Compared, Known};
 use super::mapping::Mapping;
 use super::pages::{Page, Pages};

@@ -2,29 +2,22 @@
 //!
 //! Fields and types are noticed in a sample of the records. Whether a mapped key is absent is known of every record.
 
+mod shape;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
+use super::absent::ENOUGH;
 use super::books::Books;
 use super::error::LoadError;
 use crate::name::Name;
-use crate::walk::{Place, Slots};
 
-/// Records that must lack a key before it counts as gone.
-const ENOUGH: u64 = 20;
-/// Records looked at from the first pages; of every later page it is one.
-const FIRST: u64 = 25;
-/// Objects in objects are looked into so deep.
-const DEPTH: usize = 3;
-/// Longer keys are passed over.
-const LONGEST: usize = 200;
-/// So many fields are remembered, whatever the API sends.
-const FIELDS: usize = 1000;
+pub(super) use shape::Shape;
+use shape::{FIELDS, Kind};
 
 /// A change in the shape of a resource's records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,205 +81,6 @@ impl fmt::Display for Shown<'_> {
             use fmt::Write as _;
             f.write_char(c)
         })
-    }
-}
-
-/// JSON's types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Null,
-    Boolean,
-    Number,
-    String,
-    Array,
-    Object,
-}
-
-/// What a sample of records showed.
-#[derive(Debug, Default)]
-pub(super) struct Shape {
-    records: u64,
-    first_file: String,
-    fields: BTreeMap<String, Field>,
-    /// How often an object was seen at a path.
-    objects: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Default)]
-struct Field {
-    present: u64,
-    /// The kinds of its values, and the first file of each.
-    kinds: BTreeMap<Kind, String>,
-}
-
-impl Shape {
-    /// Looks at the first records of a page. What cannot be read here is told by whoever reads all of it.
-    pub(super) fn sample(&mut self, text: &str, file: &str) {
-        if self.first_file.is_empty() {
-            file.clone_into(&mut self.first_file);
-        }
-        let take = FIRST.saturating_sub(self.records).max(1);
-        let mut parser = serde_json::Deserializer::from_str(text);
-        // It stops amid the page, which the parser takes for an error.
-        let _ = parser.deserialize_seq(Sample {
-            shape: self,
-            file,
-            take,
-        });
-    }
-}
-
-struct Sample<'s> {
-    shape: &'s mut Shape,
-    file: &'s str,
-    take: u64,
-}
-
-impl<'de> Visitor<'de> for Sample<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let mut path = String::new();
-        for _ in 0..self.take {
-            path.clear();
-            let look = Look {
-                shape: &mut *self.shape,
-                file: self.file,
-                path: &mut path,
-                depth: 0,
-            };
-            if list.next_element_seed(look)?.is_none() {
-                break;
-            }
-            self.shape.records += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Looks at one value.
-struct Look<'s> {
-    shape: &'s mut Shape,
-    file: &'s str,
-    path: &'s mut String,
-    depth: usize,
-}
-
-impl Look<'_> {
-    fn note(self, kind: Kind) {
-        if self.depth == 0 {
-            return;
-        }
-        let fields = &mut self.shape.fields;
-        if let Some(field) = fields.get_mut(self.path.as_str()) {
-            field.present += 1;
-            let first = || self.file.to_owned();
-            field.kinds.entry(kind).or_insert_with(first);
-        } else if fields.len() < FIELDS {
-            let field = Field {
-                present: 1,
-                kinds: [(kind, self.file.to_owned())].into(),
-            };
-            fields.insert(self.path.clone(), field);
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Look<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Look<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self {
-            shape,
-            file,
-            path,
-            depth,
-        } = self;
-        let look = Look {
-            shape: &mut *shape,
-            file,
-            path: &mut *path,
-            depth,
-        };
-        look.note(Kind::Object);
-        if depth >= DEPTH {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(());
-        }
-        if depth == 0 || shape.fields.contains_key(path.as_str()) {
-            *shape.objects.entry(path.clone()).or_default() += 1;
-        }
-        let length = path.len();
-        while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
-            // No name of a field, and nothing that PostgreSQL could keep.
-            if key.len() > LONGEST || key.contains('\0') {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            path.push('/');
-            path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            map.next_value_seed(Look {
-                shape: &mut *shape,
-                file,
-                path: &mut *path,
-                depth: depth + 1,
-            })?;
-            path.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        self.note(Kind::Array);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.note(Kind::Boolean);
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.note(Kind::String);
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.note(Kind::Null);
-        Ok(())
     }
 }
 
@@ -437,49 +231,6 @@ pub(super) async fn write(
             .map_err(LoadError::at("write pipeline.drift"))?;
     }
     Ok(())
-}
-
-/// Mapped keys that no record has shown so far; one that is shown costs nothing any more.
-#[derive(Debug, Default)]
-pub(super) struct Absent {
-    unseen: Vec<Unseen>,
-}
-
-#[derive(Debug)]
-struct Unseen {
-    place: Place,
-    /// As it is written in `pipeline.toml`.
-    pointer: String,
-    /// Records in which it is absent, not null or within a null.
-    records: u64,
-}
-
-impl Absent {
-    /// Watches a pointer.
-    pub(super) fn watch(&mut self, place: Place, pointer: String) {
-        self.unseen.push(Unseen {
-            place,
-            pointer,
-            records: 0,
-        });
-    }
-
-    /// Looks at a record.
-    pub(super) fn see(&mut self, slots: &Slots<'_>) {
-        if self.unseen.is_empty() {
-            return;
-        }
-        self.unseen.retain_mut(|unseen| {
-            unseen.records += u64::from(unseen.place.is_absent(slots));
-            !unseen.place.is_there(slots)
-        });
-    }
-
-    /// The pointers that were in no record, of enough records.
-    pub(super) fn gone(&self) -> impl Iterator<Item = &str> {
-        let gone = self.unseen.iter().filter(|one| one.records >= ENOUGH);
-        gone.map(|one| one.pointer.as_str())
-    }
 }
 
 #[cfg(test)]

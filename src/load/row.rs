@@ -10,9 +10,9 @@ use crate::config::{Source, Where};
 use crate::template::{Template, Values};
 use crate::walk::{Slots, Walker};
 
+use super::absent::{Absent, watch};
 use super::cell::{CellType, Misfit};
 use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
-use super::drift::Absent;
 use super::known::{Known, Verdict};
 use super::mapping::Mapping;
 
@@ -449,42 +449,6 @@ impl TableDecoder {
             unfit: std::mem::take(&mut self.unfit),
         };
         chunks.blocking_send(chunk).map_err(|_| Ended::Abandoned)
-    }
-}
-
-/// Watches every key that the mapping needs.
-fn watch(
-    mapping: &Mapping,
-    root: &mut Walker,
-    absent: &mut Absent,
-    element: &mut Walker,
-    absent_in_element: &mut Absent,
-) {
-    let table = &mapping.table;
-    let sources = mapping.columns.iter().map(|column| &column.source);
-    for source in sources {
-        match source {
-            Source::Record(pointer) if table.rows.is_some() => {
-                let shown = format!("{pointer} ({})", table.name);
-                absent_in_element.watch(element.place(pointer), shown);
-            }
-            Source::Record(pointer) | Source::Parent(pointer) => {
-                absent.watch(root.place(pointer), pointer.to_string());
-            }
-            Source::Constant(_) | Source::Elsewhere => {}
-        }
-    }
-    for condition in &table.conditions {
-        let pointer = &condition.pointer;
-        if table.rows.is_some() {
-            let shown = format!("{pointer} ({})", table.name);
-            absent_in_element.watch(element.place(pointer), shown);
-        } else {
-            absent.watch(root.place(pointer), pointer.to_string());
-        }
-    }
-    if let Some(rows) = &table.rows {
-        absent.watch(root.place(rows), rows.to_string());
     }
 }
 

@@ -323,8 +323,9 @@ pub(crate) async fn assert_lacks_nothing_but(
     workdir: &Workdir,
     simulator: &Simulator,
     moved: &BTreeSet<i64>,
+    is_checked: impl Fn(&str) -> bool,
 ) {
-    assert_sides(workdir, simulator, moved, &[Side::Lacks], |_| true).await;
+    assert_sides(workdir, simulator, moved, &[Side::Lacks], is_checked).await;
 }
 
 /// The same for these tables only.

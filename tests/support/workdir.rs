@@ -74,6 +74,13 @@ impl Workdir {
         }
     }
 
+    /// Drops the database as well: of a copy for each of many cases nobody wants to wait for the end later.
+    pub(crate) async fn end(self) {
+        let name = name_of(&self.client).await;
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        connect(DATABASE).await.batch_execute(&drop).await.unwrap();
+    }
+
     /// From now on commands ask this simulator.
     pub(crate) fn use_api(&mut self, simulator: &Simulator) {
         self.set("CURSUS_API_URL", simulator.url());
@@ -303,12 +310,6 @@ async fn copy_of(database: &str) -> Client {
         std::process::id(),
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
-    let cluster = testing::cluster().await;
-    let connect = async |database: &str| {
-        let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    };
     let maker = connect(DATABASE).await;
     for statement in [
         format!("DROP DATABASE IF EXISTS {copy}"),
@@ -317,6 +318,13 @@ async fn copy_of(database: &str) -> Client {
         maker.batch_execute(&statement).await.unwrap();
     }
     connect(&copy).await
+}
+
+async fn connect(database: &str) -> Client {
+    let cluster = testing::cluster().await;
+    let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 async fn name_of(client: &Client) -> String {

@@ -283,6 +283,23 @@ async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_wait_for_the_hour_a_request_that_never_leaves_stops_nobody() {
+    let limiter = taught(limits(), 10).await;
+    let turn = limiter.turn(Purpose::Hit).await.unwrap();
+    turn.rejected(told(10, 1_200, 0), None);
+    // One goes first, to look.
+    let first = limiter.turn(Purpose::Hit).await.unwrap();
+    let others = limiter.clone();
+    let next = tokio::spawn(async move { others.turn(Purpose::Hit).await.unwrap() });
+    tokio::task::yield_now().await;
+    first.unreached();
+    let next = tokio::time::timeout(Duration::from_hours(2), next).await;
+    next.expect("somebody else goes")
+        .unwrap()
+        .answered(told(10, 1_200, 1_199));
+}
+
+#[tokio::test(start_paused = true)]
 async fn served_in_the_order_of_asking_though_some_give_up() {
     let limiter = taught(limits(), 5).await;
     let order = Arc::new(Mutex::new(Vec::new()));

@@ -81,6 +81,7 @@ impl Turn {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
         self.uncount(&mut state);
+        shared.look_again(&state);
     }
 
     /// The turn was not used at all.

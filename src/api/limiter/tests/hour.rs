@@ -86,6 +86,63 @@ proptest! {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn answers_that_overtake_each_other_do_not_make_the_hour_longer() {
+    let limiter = taught(
+        Limits {
+            reserve_per_hour: 10,
+            ..limits()
+        },
+        20,
+    )
+    .await;
+    limiter
+        .turn(Purpose::Hit)
+        .await
+        .unwrap()
+        .answered(told(20, 100, 14));
+    let one = limiter.turn(Purpose::Hit).await.unwrap();
+    let two = limiter.turn(Purpose::Hit).await.unwrap();
+    // The second came to the server first, and is heard last.
+    one.answered(told(20, 100, 12));
+    two.answered(told(20, 100, 13));
+    for left in [11, 10] {
+        limiter
+            .turn(Purpose::Hit)
+            .await
+            .unwrap()
+            .answered(told(20, 100, left));
+    }
+    let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Hit));
+    assert!(next.await.is_err(), "the reserve is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_are_under_way_the_reserve_is_kept_also_when_their_answers_overtake_each_other()
+{
+    let limiter = taught(
+        Limits {
+            reserve_per_hour: 10,
+            ..limits()
+        },
+        20,
+    )
+    .await;
+    limiter
+        .turn(Purpose::Hit)
+        .await
+        .unwrap()
+        .answered(told(20, 100, 13));
+    let one = limiter.turn(Purpose::Hit).await.unwrap();
+    let two = limiter.turn(Purpose::Hit).await.unwrap();
+    one.answered(told(20, 100, 11));
+    two.answered(told(20, 100, 12));
+    let last = limiter.turn(Purpose::Hit).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Hit));
+    assert!(next.await.is_err(), "one was left");
+    drop(last);
+}
+
 /// What became of one request, and what was known when its turn was granted.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
