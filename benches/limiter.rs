@@ -121,20 +121,19 @@ async fn measure(config: &Config, case: Case, length: Duration) -> Result<Measur
     })
     .await?;
     let folder = tempfile::Builder::new().prefix("cursus-bench-").tempdir()?;
-    let client = Client::new(Options {
-        timeout: config.api.timeout,
-        max_in_flight: config.api.max_in_flight,
-        reserve_per_hour: config.api.reserve_per_hour,
-        requests_per_second: config.api.requests_per_second,
-        requests_per_hour: config.api.requests_per_hour,
-        ledger_dir: Some(folder.path().join("hits")),
-        ..Options::new(
-            BaseUrl::parse(&simulator.url())?,
-            simulator.client_id().to_owned(),
-            SecretString::from(simulator.client_secret()),
-            folder.path().to_owned(),
-        )
-    })?;
+    let mut options = Options::new(
+        BaseUrl::parse(&simulator.url())?,
+        simulator.client_id().to_owned(),
+        SecretString::from(simulator.client_secret()),
+        folder.path().to_owned(),
+    );
+    options.timeout = config.api.timeout;
+    options.max_in_flight = config.api.max_in_flight;
+    options.reserve_per_hour = config.api.reserve_per_hour;
+    options.requests_per_second = config.api.requests_per_second;
+    options.requests_per_hour = config.api.requests_per_hour;
+    options.ledger_dir = Some(folder.path().join("hits"));
+    let client = Client::new(options)?;
     ask(&client).await?;
     let mut asking = JoinSet::new();
     for _ in 0..config.api.max_in_flight {

@@ -221,7 +221,6 @@ impl Settings {
             max_hits,
             wait_for_next_hour,
             ledger_dir: state_dir(&self.environment).map(|dir| dir.join("hits")),
-            spool_dir: None,
             ..api::Options::new(
                 self.api_url.clone(),
                 credentials.id,

@@ -33,6 +33,9 @@ pub use page::{ResourceWriter, StagedResource};
 pub use resume::Asked;
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
 
+/// Of the JSON files of a run.
+pub const FORMAT: u32 = 1;
+const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`)";
 /// Whoever asks whether a run is being written holds the lock for a moment: it is tried so often, after so long.
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(5);
@@ -391,6 +394,37 @@ mod tests {
         std::fs::rename(&aside, &slice).unwrap();
         let (_, known) = run.writer(&name).unwrap();
         assert_eq!(known.len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_not_read_as_if_it_were_of_this_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::new(directory.path());
+        let lock = staging.lock("test").unwrap();
+        let run = staging
+            .create_run(&lock, clock::now(), 0, &Asked::default())
+            .unwrap();
+        let users = Name::parse("users").unwrap();
+        let (writer, _) = run.writer(&users).unwrap();
+        drop(writer);
+        let refused = |file: &str, text: &str| {
+            let path = run.directory().join(file);
+            std::fs::write(&path, text).unwrap();
+            let error = match file {
+                "run.json" => staging.runs().unwrap_err(),
+                "approvals.json" => run.approvals().unwrap_err(),
+                _ => run.manifest(&users).unwrap_err(),
+            };
+            let told = error.to_string();
+            assert!(told.starts_with(&path.display().to_string()), "{told}");
+            assert!(told.contains("its format is 2"), "{told}");
+        };
+        refused("approvals.json", r#"{"format": 2, "approvals": []}"#);
+        // Also if it has nothing else that is known.
+        refused("users/manifest.json", r#"{"format": 2}"#);
+        let record = std::fs::read_to_string(run.directory().join("run.json")).unwrap();
+        let record = record.replace("\"format\": 1", "\"format\": 2");
+        refused("run.json", &record);
     }
 
     #[test]

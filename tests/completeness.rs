@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cursus::simulate::{Churn, Options, Scale, Simulator};
+use cursus::simulate::{Churn, Fault, FaultKind, Options, Scale, Simulator};
 use serde_json::Value;
 
 use crate::support::{Workdir, api::start, small};
@@ -130,4 +130,26 @@ async fn a_list_without_an_order_is_read_in_windows_of_time() {
 async fn a_list_that_cannot_be_asked_for_by_ids_never_claims_to_be_whole_when_it_may_not_be() {
     let (read, _) = reads_all("coalitions", 2).await;
     assert_ne!(read["state"], "complete", "{read:#}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_that_does_not_say_that_there_is_nothing_proves_nothing() {
+    let simulator = start(Options {
+        scale: Scale {
+            earned: 0,
+            ..small().scale
+        },
+        faults: vec![Fault::new("achievements_users", FaultKind::NoTotal)],
+        ..small()
+    })
+    .await;
+    let workdir = Workdir::with(&simulator).await;
+    let arguments = ["extract", "--select", "achievements_users"];
+    let report = workdir.json_exits(3, arguments).await;
+    let read = &report["resources"][0];
+    assert_eq!(
+        (&read["state"], &read["rows"]),
+        (&"drifted".into(), &0.into())
+    );
+    workdir.json(["stage", "verify", "latest"]).await;
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging, State, Window,
+    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging, State,
+    Window,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -161,7 +162,7 @@ fn pages(
         end: now,
     });
     run.seal(&Manifest {
-        format: 1,
+        format: FORMAT,
         run_id: None,
         resource: name,
         mode,

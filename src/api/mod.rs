@@ -56,7 +56,7 @@ pub struct Options {
     /// Where processes that share a key count their hits together; None: this process counts alone.
     pub ledger_dir: Option<PathBuf>,
     /// Where large bodies wait, without a name; None: the system's directory for temporary files.
-    pub spool_dir: Option<PathBuf>,
+    pub(crate) spool_dir: Option<PathBuf>,
     /// How long one whole answer may take.
     pub timeout: Duration,
     /// Requests under way at once, until their answers are dropped.
@@ -72,7 +72,7 @@ pub struct Options {
     /// Wait when the hour's hits are used up, instead of stopping.
     pub wait_for_next_hour: bool,
     /// The first retry waits up to this long, each further one up to twice as long as the one before.
-    pub backoff_base: Duration,
+    pub(crate) backoff_base: Duration,
 }
 
 impl Options {

@@ -47,7 +47,6 @@ struct Line {
     mode: String,
     reason: String,
     rows: Option<u64>,
-    pages: Option<u64>,
     hits: Option<u64>,
 }
 
@@ -293,7 +292,6 @@ fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report 
                     .map_or_else(|| "skip".to_owned(), |mode| mode.to_string()),
                 reason: one.reason.clone(),
                 rows: one.expected.rows,
-                pages: one.expected.hits,
                 hits: one.expected.hits,
             })
             .collect(),
@@ -324,11 +322,10 @@ fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allo
                 line.mode.clone(),
                 line.reason.clone(),
                 figure(line.rows),
-                figure(line.pages),
                 figure(line.hits),
             ]
         });
-        let header = ["resource", "mode", "why", "rows", "pages", "hits"];
+        let header = ["resource", "mode", "why", "rows", "hits"];
         super::print_line(&table(&header, rows, 3).to_string());
         let at_least = if report.at_least { "at least " } else { "" };
         let clock = if report.offline {

@@ -21,6 +21,8 @@ pub(super) struct Answered {
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) hits: u64,
+    /// Rows that the server announced at the first page (of all slices).
+    pub(super) announced: Option<u64>,
     pub(super) evidence: Evidence,
     pub(super) ids: RoaringTreemap,
     /// The server's time at the first answer.
@@ -57,13 +59,12 @@ impl Answered {
 
     /// What the first page of a slice says of its size.
     pub(super) fn announce(&mut self, head: &Seen, is_one_of_many: bool) {
-        let evidence = &mut self.evidence;
-        evidence.announced = match (evidence.announced, head.total) {
+        self.announced = match (self.announced, head.total) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
         };
         if !is_one_of_many && head.descending {
-            evidence.highest_id = head.first;
+            self.evidence.highest_id = head.first;
         }
     }
 

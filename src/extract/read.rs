@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         let mut answered = std::mem::take(&mut *locked(&self.answered));
         if self.question.resource.for_each.is_some() {
             answered.evidence.slices = Some(self.question.slices.len() as u64);
-            answered.evidence.announced.get_or_insert(0);
+            answered.announced.get_or_insert(0);
         }
         answered.evidence.distinct = answered.evidence.distinct_of(&answered.ids);
         Ok((answered, self.writer))

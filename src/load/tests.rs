@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::*;
 use crate::database::{Target, testing};
-use crate::staging::{Asked, Evidence, Manifest, Mode, PageEntry, Run, Staging, State};
+use crate::staging::{Asked, Evidence, FORMAT, Manifest, Mode, PageEntry, Run, Staging, State};
 
 mod model;
 
@@ -206,7 +206,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
             writer.write(body.as_bytes(), entry).unwrap();
         }
         run.seal(&Manifest {
-            format: 1,
+            format: FORMAT,
             run_id: None,
             resource: name,
             mode,

@@ -162,7 +162,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::staging::{Evidence, State, Window};
+    use crate::staging::{Evidence, FORMAT, State, Window};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -183,7 +183,7 @@ mod tests {
             .prop_map(|(hash, mode, state, windowed, known, slices, rows)| {
                 let time = Timestamp::UNIX_EPOCH;
                 Manifest {
-                    format: 1,
+                    format: FORMAT,
                     run_id: None,
                     resource: Name::parse("users").unwrap(),
                     mode,

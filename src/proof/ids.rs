@@ -41,7 +41,9 @@ impl Seen {
             ),
         };
         let is_end = match (self.rows, self.total) {
-            (0, total) => total.unwrap_or(0) == 0,
+            // Of the whole list it must be said that there is nothing; a range is below rows that were shown.
+            (0, None) => self.asked.is_some(),
+            (0, total) => total == Some(0),
             // A server that gives smaller pages than asked for, and does not say so, has not shown so many before.
             (rows, total) => (before == 0 || self.size_is_told) && total == Some(before + rows),
         };

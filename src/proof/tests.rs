@@ -73,6 +73,8 @@ fn answers_cover_ids_until_none_is_left_out() {
     assert_eq!(gaps(&[head, middle, empty]), ["ids 0 to 10"]);
     assert_eq!(gaps(&[seen(1, None, &[], Some(0))]), [""; 0]);
     assert!(ids::gaps(&[middle, end]).is_none(), "without page 1");
+    // Nobody says that nothing was to come.
+    assert_eq!(gaps(&[seen(1, None, &[], None)]), ["ids 0 to 0"]);
 }
 
 #[test]

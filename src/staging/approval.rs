@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Run, StagingError, files};
+use super::{FORMAT, Run, StagingError, files};
 use crate::failpoint;
 use crate::name::Name;
 
@@ -62,7 +62,7 @@ impl Run {
             }
         }
         let file = Approvals {
-            format: 1,
+            format: FORMAT,
             approvals,
         };
         files::write_json(&self.approvals_file(), &failpoint::APPROVALS, &file)

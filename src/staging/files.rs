@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-use super::StagingError;
+use super::{FORMAT, StagingError};
 use crate::failpoint::FilePoints;
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
@@ -188,6 +188,12 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
     Ok(Some(bytes))
 }
 
+/// What every JSON file says of itself.
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// Reads a JSON file; `None` if it is not there.
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     path: &Path,
@@ -196,6 +202,15 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     let Some(bytes) = read(path)? else {
         return Ok(None);
     };
+    if let Ok(Format { format }) = serde_json::from_slice(&bytes)
+        && format != FORMAT
+    {
+        return Err(StagingError::Broken {
+            path: path.to_owned(),
+            problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
+            advice: "use the version that wrote it, or a newer one",
+        });
+    }
     serde_json::from_slice(&bytes)
         .map(Some)
         .map_err(|error| StagingError::Broken {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{StagingError, files};
+use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::failpoint::Point;
 
 /// One staged page.
@@ -92,7 +92,7 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, Staging
             page_of(line).ok_or_else(|| StagingError::Broken {
                 path: path.to_owned(),
                 problem: format!("line {} is not a journal line", index + 1),
-                advice: "extract this resource again (`cursus extract --full --select …`)",
+                advice: EXTRACT_AGAIN,
             })
         })
         .collect()

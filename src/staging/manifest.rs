@@ -69,8 +69,6 @@ pub struct Window {
 /// What the state rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Rows that the server announced at the first page (of all slices).
-    pub announced: Option<u64>,
     /// The largest id at the first page; newer records are kept but not counted.
     pub highest_id: Option<i64>,
     /// Distinct ids staged, up to `highest_id`.
@@ -96,7 +94,7 @@ impl Evidence {
 /// Written last, by rename: without it a resource does not exist for the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Of this file: 1.
+    /// Of this file.
     pub format: u32,
     /// The run that it belongs to; noted when it is written, and absent in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::journal::{self, Journal, PageEntry};
 use super::manifest::Manifest;
-use super::{StagingError, files};
+use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::clock;
 use crate::failpoint::{self, Point};
 
@@ -23,7 +23,6 @@ const IN_USE: &str =
     "nobody else may write there while a run is open; run the command again to go on";
 /// No page is larger; the memory for it is taken on the word of the journal.
 const LARGEST: u64 = 256 << 20;
-const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`); the other pages are not touched";
 
 /// Stages the pages of one resource of one run. All methods block.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::journal::PageEntry;
 use super::manifest::{Manifest, Mode};
 use super::page::{ResourceWriter, StagedResource, hex};
 use super::resume::Asked;
-use super::{StagingError, files};
+use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
 use crate::failpoint::{self, Point};
 use crate::name::Name;
 use crate::printable;
@@ -26,7 +26,6 @@ const NAMED: &str = "%Y%m%dT%H%M%SZ";
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
-const EXTRACT_AGAIN: &str = "extract this resource again (`cursus extract --full --select …`)";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,7 +262,7 @@ impl Run {
             Point::RunMade.reach();
             let run = Self {
                 record: Arc::new(RunRecord {
-                    format: 1,
+                    format: FORMAT,
                     run_id: id.clone(),
                     seq,
                     mode: None,

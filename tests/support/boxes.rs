@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, RunState, Staging, State,
+    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, RunState, Staging, State,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -133,7 +133,7 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
             writer.write(body.as_bytes(), entry).unwrap();
         }
         run.seal(&Manifest {
-            format: 1,
+            format: FORMAT,
             run_id: None,
             resource: name,
             mode: *mode,
