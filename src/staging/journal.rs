@@ -1,7 +1,7 @@
 //! `pages.jsonl`: one line a page, appended after the page is durable.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -71,31 +71,51 @@ pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError>
     Ok(whole.filter_map(page_of).collect())
 }
 
-/// Reads a journal. A last line without its line end was being written when the power went: it is left out.
-pub(super) fn read(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
-    parse(path, &files::read(path)?.unwrap_or_default())
+/// Reads a journal that a manifest seals by its SHA-256. A last line without its line end was being written when the power
+/// went: it is left out.
+pub(super) fn read(path: &Path, sealed: &str) -> Result<Vec<PageEntry>, StagingError> {
+    match files::open(path)? {
+        Some(file) => parse(path, BufReader::new(file), Some(sealed)),
+        None => parse(path, &[][..], Some(sealed)),
+    }
 }
 
-/// Reads the bytes of the journal at `path`.
-pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<PageEntry>, StagingError> {
-    let whole = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(&[][..], |end| &bytes[..end]);
-    if whole.is_empty() {
-        return Ok(Vec::new());
+/// Reads the journal at `path` line by line: those of large lists have millions of bytes.
+pub(crate) fn parse(
+    path: &Path,
+    mut journal: impl BufRead,
+    sealed: Option<&str>,
+) -> Result<Vec<PageEntry>, StagingError> {
+    let broken = |problem| StagingError::Broken {
+        path: path.to_owned(),
+        problem,
+        advice: EXTRACT_AGAIN,
+    };
+    let (mut pages, mut hash, mut line) = (Vec::new(), Sha256::new(), Vec::new());
+    let (mut number, mut no_line) = (0_u64, None);
+    while journal
+        .read_until(b'\n', &mut line)
+        .map_err(|error| files::io_error("read", path, error))?
+        > 0
+    {
+        hash.update(&line);
+        number += 1;
+        match page_of(&line) {
+            _ if line.last() != Some(&b'\n') => {}
+            Some(page) => pages.push(page),
+            None => no_line = no_line.or(Some(number)),
+        }
+        line.clear();
     }
-    whole
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .map(|(index, line)| {
-            page_of(line).ok_or_else(|| StagingError::Broken {
-                path: path.to_owned(),
-                problem: format!("line {} is not a journal line", index + 1),
-                advice: EXTRACT_AGAIN,
-            })
-        })
-        .collect()
+    if sealed.is_some_and(|sealed| sealed != super::hex(&hash.finalize())) {
+        return Err(broken(
+            "it was changed after the manifest was written".to_owned(),
+        ));
+    }
+    match no_line {
+        Some(number) => Err(broken(format!("line {number} is not a journal line"))),
+        None => Ok(pages),
+    }
 }
 
 fn page_of(line: &[u8]) -> Option<PageEntry> {

@@ -175,15 +175,7 @@ pub struct StagedResource {
 impl StagedResource {
     pub(super) fn open(directory: PathBuf, manifest: Manifest) -> Result<Self, StagingError> {
         let path = directory.join(JOURNAL);
-        let bytes = files::read(&path)?.unwrap_or_default();
-        if hex(&Sha256::digest(&bytes)) != manifest.journal_sha256 {
-            return Err(StagingError::Broken {
-                path,
-                problem: "it was changed after the manifest was written".to_owned(),
-                advice: EXTRACT_AGAIN,
-            });
-        }
-        let mut pages = journal::read(&path)?;
+        let mut pages = journal::read(&path, &manifest.journal_sha256)?;
         // Records of a later answer are newer: the load takes the order of pages for the order of time.
         pages.sort_by(|a, b| {
             (a.fetched_at, &a.slice, a.page).cmp(&(b.fetched_at, &b.slice, b.page))
