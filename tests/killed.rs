@@ -18,7 +18,7 @@ const IN_FLIGHT: u64 = 4;
 type At = (Point, u32);
 
 /// A first extract: everything that it writes.
-const EXTRACT: [At; 39] = [
+const EXTRACT: [At; 38] = [
     (Point::LockTaken, 1),
     (Point::RunMake, 1),
     (Point::RunMade, 1),
