@@ -17,13 +17,12 @@ use crate::support::{Ran, Template, Workdir, oracle, simulator};
 const NOBODY: u32 = 65_534;
 
 /// Where an extract meets a full disk, and how it ends.
-const FULL: [(Point, u32, i32); 26] = [
+const FULL: [(Point, u32, i32); 25] = [
     (Point::RunMake, 1, 1),
     (Point::RunWrite, 1, 1),
     (Point::RunSync, 1, 1),
     (Point::RunRename, 1, 1),
     (Point::RunNamed, 1, 1),
-    (Point::RunWrite, 2, 1),
     (Point::ResourceMake, 1, 1),
     (Point::ResourceMake, 4, 1),
     (Point::PageWrite, 1, 1),
@@ -38,8 +37,8 @@ const FULL: [(Point, u32, i32); 26] = [
     (Point::ManifestSync, 4, 1),
     (Point::ManifestRename, 6, 1),
     (Point::ManifestNamed, 8, 1),
-    (Point::RunWrite, 3, 1),
-    (Point::RunNamed, 3, 1),
+    (Point::RunWrite, 2, 1),
+    (Point::RunNamed, 2, 1),
     (Point::LedgerWrite, 3, 1),
     (Point::LedgerTorn, 4, 1),
     // Without the file the next command asks for a token of its own.

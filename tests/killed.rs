@@ -18,7 +18,7 @@ const IN_FLIGHT: u64 = 4;
 type At = (Point, u32);
 
 /// A first extract: everything that it writes.
-const EXTRACT: [At; 39] = [
+const EXTRACT: [At; 38] = [
     (Point::LockTaken, 1),
     (Point::RunMake, 1),
     (Point::RunMade, 1),
@@ -27,7 +27,6 @@ const EXTRACT: [At; 39] = [
     (Point::RunRename, 1),
     (Point::RunNamed, 1),
     (Point::RunDone, 1),
-    (Point::RunDone, 2),
     (Point::TokenWrite, 1),
     (Point::TokenRename, 1),
     (Point::TokenDone, 1),
@@ -51,11 +50,11 @@ const EXTRACT: [At; 39] = [
     (Point::ManifestNamed, 7),
     (Point::ManifestDone, 9),
     (Point::ManifestDone, 11),
-    (Point::RunWrite, 3),
-    (Point::RunSync, 3),
-    (Point::RunRename, 3),
-    (Point::RunNamed, 3),
-    (Point::RunDone, 3),
+    (Point::RunWrite, 2),
+    (Point::RunSync, 2),
+    (Point::RunRename, 2),
+    (Point::RunNamed, 2),
+    (Point::RunDone, 2),
     (Point::PageSync, 18),
     (Point::LineTorn, 18),
 ];
