@@ -211,7 +211,7 @@ impl Loader<'_> {
             .iter()
             .filter(|held| held.run_id == run.id().as_str())
             .filter(|held| resource.is_none_or(|resource| held.resource == resource.as_str()))
-            .filter_map(|held| held.approve(as_of))
+            .filter_map(|held| held.approve(&self.options.schema, as_of))
             .collect();
         if chosen.is_empty() {
             return Ok(None);

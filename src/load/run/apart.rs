@@ -101,8 +101,10 @@ impl RunLoad<'_> {
         transaction: &mut Transaction<'_>,
         as_of: u64,
     ) -> Result<(), LoadError> {
+        let mirror = &self.config.database.schema;
+        let (schema, mappings) = (self.schema, self.mappings);
         let honoured =
-            approval::honour(transaction, self.schema, self.mappings, self.runs, as_of).await?;
+            approval::honour(transaction, schema, mirror, mappings, self.runs, as_of).await?;
         if honoured.is_empty() {
             return Ok(());
         }
