@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::boxes::{content, directory, loads, three_runs, workdir};
+use crate::support::boxes::{
+    PIPELINE, boxes, content, delta, directory, full, loads, stage, things, three_runs, workdir,
+};
 
 #[tokio::test]
 async fn a_rebuild_mends_the_mirror_and_leaves_alone_what_is_right() {
@@ -172,4 +174,34 @@ async fn a_new_column_is_filled_from_staging_without_a_hit() {
     assert_eq!(report["tables"][1]["updated"], 12, "{report:#}");
     let colours = "SELECT count(*) FROM things WHERE colour = 'c' || id";
     assert_eq!(workdir.number(colours).await, 12);
+}
+
+#[tokio::test]
+async fn a_new_column_is_filled_where_older_runs_lack_its_key() {
+    let workdir = workdir().await;
+    let old: Vec<String> = (things(1..=30).iter())
+        .map(|thing| thing.replace("colour", "color"))
+        .collect();
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", old),
+            full("notes", Vec::new()),
+        ],
+    );
+    stage(&workdir, &[delta("things", things(1..=25))]);
+    workdir.json(["load"]).await;
+    workdir.write(
+        "migrations/mirror/V1001__colour.sql",
+        "ALTER TABLE things ADD COLUMN colour text",
+    );
+    for (replay, schema) in [
+        (["replay", "--rebuild"].as_slice(), "public"),
+        (&["replay", "--into", "past"], "past"),
+    ] {
+        workdir.cursus(replay).await.exits(0);
+        let colours = format!("SELECT count(colour) FROM {schema}.things");
+        assert_eq!(workdir.number(&colours).await, 25, "{schema}");
+    }
 }

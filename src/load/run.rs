@@ -18,7 +18,7 @@ use crate::staging::Run;
 use super::before::Before;
 use super::books::{self, Books};
 use super::counts::TableCounts;
-use super::drift::{self, Drift, DriftKind};
+use super::drift;
 use super::error::LoadError;
 use super::heal::{self, Healed};
 use super::mapping::Mapping;
@@ -230,13 +230,7 @@ impl<'l> RunLoad<'l> {
             }
             Err(error) => {
                 if let LoadError::Renamed { keys, file } = &error {
-                    let gone = |key: &String| Drift {
-                        resource: name.clone(),
-                        path: key.clone(),
-                        kind: DriftKind::Gone,
-                        first_file: file.clone(),
-                    };
-                    let drifts: Vec<Drift> = keys.iter().map(gone).collect();
+                    let drifts = drift::gone(name, keys, file);
                     drift::write(transaction, books, &drifts).await?;
                     self.loaded.drift.extend(drifts);
                 }

@@ -241,8 +241,21 @@ impl<'m> Statements<'m> {
         format!("NOT EXISTS (SELECT FROM {})", self.target)
     }
 
-    pub(super) fn count_target(&self) -> String {
-        format!("SELECT count(*) FROM {}", self.target)
+    /// Whether the target has a row, or a value in this column.
+    pub(super) fn has_data(&self, column: Option<&str>) -> String {
+        let wanted = column.map_or_else(String::new, |column| {
+            format!(" WHERE {} IS NOT NULL", Quoted(column))
+        });
+        format!("SELECT EXISTS (SELECT FROM {}{wanted})", self.target)
+    }
+
+    /// Counts the target's rows, or no more than are `enough`.
+    pub(super) fn count_target(&self, enough: Option<u64>) -> String {
+        let limit = enough.map_or_else(String::new, |enough| format!(" LIMIT {enough}"));
+        format!(
+            "SELECT count(*) FROM (SELECT FROM {}{limit}) AS rows",
+            self.target
+        )
     }
 
     pub(super) fn count_states(&self) -> String {
