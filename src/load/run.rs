@@ -9,7 +9,6 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
-use crate::database::Quoted;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::report::chain;
@@ -24,7 +23,7 @@ use super::heal::{self, Healed};
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
 use super::stage::{self, Reading, Told};
-use super::{LoadedRun, Options, dependents, prune};
+use super::{LoadedRun, Options, dependents, prune, set_up};
 
 /// A run on its way into the mirror.
 pub(super) struct RunLoad<'l> {
@@ -94,7 +93,7 @@ impl<'l> RunLoad<'l> {
         mut self,
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
-        self.set_up(transaction).await?;
+        set_up(transaction, self.schema).await?;
         Books::note_run(transaction, self.run).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
@@ -103,17 +102,6 @@ impl<'l> RunLoad<'l> {
         self.derive(transaction).await?;
         self.note(transaction).await?;
         Ok(self.loaded)
-    }
-
-    async fn set_up(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        // Private tables and sorts of the load; the statements in sql/ name mirror tables without a schema.
-        transaction
-            .batch_execute(&format!(
-                "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
-                Quoted(self.schema)
-            ))
-            .await
-            .map_err(LoadError::at("set up the transaction"))
     }
 
     fn books<'b>(&self, resource: &'b Name) -> Books<'b>
