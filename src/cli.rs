@@ -268,7 +268,7 @@ pub(crate) struct LoadArgs {
     /// Load the newest loaded run once more (what a delta does not hold, `run --full` repairs)
     #[arg(long)]
     pub(crate) again: bool,
-    /// Only these resources
+    /// Only these resources, and those that their rows refer to
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
     /// Do everything, then roll it back

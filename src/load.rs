@@ -32,12 +32,12 @@ mod stage;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::Config;
-use crate::database::{Database, LOCK_WAIT, LockKey, catalogue, holder};
+use crate::database::{Database, LOCK_WAIT, LockKey, Quoted, catalogue, holder};
 use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
@@ -51,7 +51,8 @@ pub use error::LoadError;
 pub use mapping::Mapping;
 pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
 pub use pending::{Pending, history, pending};
-pub use replay::{ReplayError, ReplayScope};
+pub use rebuild::{Kept, Rebuilt};
+pub use replay::{ReplayError, ReplayScope, forget, with_parents};
 pub use retry::{Entry, Retried, drop_entries, entries};
 
 use run::RunLoad;
@@ -211,7 +212,7 @@ impl Loader<'_> {
             .iter()
             .filter(|held| held.run_id == run.id().as_str())
             .filter(|held| resource.is_none_or(|resource| held.resource == resource.as_str()))
-            .filter_map(|held| held.approve(as_of))
+            .filter_map(|held| held.approve(&self.options.schema, as_of))
             .collect();
         if chosen.is_empty() {
             return Ok(None);
@@ -292,6 +293,15 @@ fn dependents(mappings: &[Mapping], mut waiting: BTreeSet<Name>) -> BTreeSet<Nam
         }
         waiting.extend(more);
     }
+}
+
+/// Private tables and sorts of a load; the statements in sql/ name mirror tables without a schema.
+async fn set_up(transaction: &Transaction<'_>, schema: &str) -> Result<(), LoadError> {
+    let set_up = format!(
+        "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
+        Quoted(schema)
+    );
+    (transaction.batch_execute(&set_up).await).map_err(LoadError::at("set up the transaction"))
 }
 
 /// Joins every table block with the catalogue; all disagreements at once.

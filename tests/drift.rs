@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::Workdir;
 use crate::support::boxes::{
-    PIPELINE, boxes, content, delta, directory, full, stage, things, workdir,
+    PIPELINE, boxes, content, delta, directory, full, stage, stage_pages, things, workdir,
 };
 
 const DRIFT: &str = "SELECT concat_ws(' ', run_id, resource, path, kind, first_file) FROM pipeline.drift ORDER BY 1";
@@ -170,4 +170,69 @@ async fn nulls_few_records_and_one_that_has_the_key_are_no_drift() {
             .await,
         30
     );
+}
+
+#[tokio::test]
+async fn a_comparison_that_gives_up_says_nothing_of_what_is_absent() {
+    let workdir = loaded().await;
+    // Box by box from the highest; the rare key is in the last ones only, behind more than a comparison keeps.
+    workdir.write(
+        "migrations/mirror/V1001__rare.sql",
+        "ALTER TABLE boxes ADD COLUMN rare text",
+    );
+    let wide = |filler: &str| -> Vec<String> {
+        let mut boxes: Vec<String> = (1..=3_000)
+            .rev()
+            .map(|id: i64| {
+                let mut record = json!({"id": id, "name": filler.repeat(4_000)});
+                if id <= 50 {
+                    record["rare"] = json!("r");
+                }
+                record.to_string()
+            })
+            .collect();
+        boxes.shrink_to_fit();
+        boxes
+    };
+    for filler in ["x", "y"] {
+        stage_pages(&workdir, &[full("boxes", wide(filler))], 100);
+        workdir.cursus(["load"]).await.exits(0);
+        assert_eq!(
+            workdir
+                .number(&format!(
+                    "SELECT count(*) FROM boxes WHERE left(name, 1) = '{filler}' AND (rare IS NOT NULL) = (id <= 50)"
+                ))
+                .await,
+            3_000
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_no_record_has_is_only_told_where_nothing_can_be_lost() {
+    let workdir = workdir().await;
+    // The API has no such key yet, or the mapping is wrong: the table has nothing in that column.
+    let without = changed(&things(1..=30), |thing| {
+        thing.as_object_mut().unwrap().remove("weight");
+    });
+    let reads = [full("boxes", boxes(1..=3)), full("things", without.clone())];
+    let run = stage(&workdir, &reads);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(0)
+        .says("drift: things: /weight is gone from its records");
+    let first = "things/page-00001.json.gz";
+    let told = [format!("{run} things /weight gone {first}")];
+    assert_eq!(workdir.column(DRIFT).await, told);
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
+
+    // As soon as one row has a value there is something to lose.
+    stage(&workdir, &[delta("things", things(1..=1))]);
+    workdir.cursus(["load"]).await.exits(0);
+    stage(&workdir, &[full("things", without)]);
+    let ran = workdir.cursus(["load"]).await.exits(4);
+    ran.says("things: no record has /weight: the API has renamed or dropped it");
+    let weights = "SELECT count(weight) FROM things";
+    assert_eq!(workdir.number(weights).await, 1);
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::boxes::{PIPELINE, boxes, delta, full, stage, thing, things, workdir};
 use crate::support::{Workdir, World, oracle, simulator};
 
 /// A world without so many of its memberships, the oldest.
@@ -103,4 +104,77 @@ async fn the_guard_is_as_wide_as_the_configuration_says() {
     workdir.use_api(&half);
     workdir.json(["run", "--full"]).await;
     oracle::assert_mirrors(&workdir, &half).await;
+}
+
+#[tokio::test]
+async fn an_empty_answer_empties_no_table_however_small() {
+    for rows in [2, 20] {
+        let workdir = workdir().await;
+        workdir.write(
+            "pipeline.toml",
+            PIPELINE.replace("min_rows = 3", "min_rows = 20"),
+        );
+        stage(
+            &workdir,
+            &[
+                full("boxes", boxes(1..=1)),
+                full("things", things(1..=rows)),
+            ],
+        );
+        workdir.json(["load"]).await;
+        let empty = stage(&workdir, &[full("things", Vec::new())]);
+        workdir.cursus(["load"]).await.exits(4).says(&format!(
+            "things: {rows} rows are gone from the API, more than the guard lets go at once"
+        ));
+        // With their parts, which are compared in another way.
+        for table in ["things", "parts"] {
+            let count = format!("SELECT count(*) FROM {table}");
+            assert_eq!(workdir.number(&count).await, rows);
+        }
+        let replayed = workdir.cursus(["replay", "--into", "past"]).await;
+        replayed.exits(4);
+        assert_eq!(
+            workdir.number("SELECT count(*) FROM past.things").await,
+            rows
+        );
+
+        // A person may say so; and what is read record by record is no empty answer.
+        workdir.json(["prune", "approve", &empty]).await;
+        for table in ["things", "parts"] {
+            let count = format!("SELECT count(*) FROM {table}");
+            assert_eq!(workdir.number(&count).await, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_row_of_a_table_goes_and_so_do_all_but_one() {
+    let workdir = workdir().await;
+    let reads = [
+        full("boxes", boxes(1..=3)),
+        full("things", things(1..=1)),
+        full("notes", Vec::new()),
+    ];
+    stage(&workdir, &reads);
+    workdir.json(["load"]).await;
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=1)), full("things", Vec::new())],
+    );
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 1);
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
+
+    // A record without parts says so of itself.
+    stage(&workdir, &[delta("things", vec![thing(1, 1.0)])]);
+    workdir.json(["load"]).await;
+    let bare = thing(1, 1.0).replace(r#""parts":[{"id":1,"size":1}]"#, r#""parts":[]"#);
+    let parts = r#""parts":[{"id":1,"size":1},{"id":2,"size":1}]"#;
+    let two = thing(1, 1.0).replace(r#""parts":[{"id":1,"size":1}]"#, parts);
+    stage(&workdir, &[delta("things", vec![two])]);
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 2);
+    stage(&workdir, &[delta("things", vec![bare])]);
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 0);
 }

@@ -133,3 +133,33 @@ async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
         .await;
     assert_eq!(parts, ["1 3 4", "2 1 large", "2 3 3"]);
 }
+
+#[tokio::test]
+async fn what_is_chosen_is_not_loaded_before_what_it_is_within() {
+    let workdir = workdir().await;
+    let notes = (1..=30).map(|id| json!({"id": id, "thing_id": id, "text": "t"}).to_string());
+    let first = [full("boxes", boxes(1..=3)), full("things", things(1..=20))];
+    stage(&workdir, &first);
+    let second = [
+        full("things", things(1..=30)),
+        full("notes", notes.collect()),
+    ];
+    stage(&workdir, &second);
+    let notes = "SELECT count(*) FROM notes";
+    for load in [
+        ["load", "--select", "notes", "-q"].as_slice(),
+        &["load", "-q"],
+    ] {
+        workdir.cursus(load).await.exits(0);
+        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
+        assert_eq!(workdir.number(notes).await, 30);
+    }
+
+    // Nor is it loaded once more before what waits of the same run.
+    workdir
+        .query("DELETE FROM things; DELETE FROM parts; DELETE FROM pipeline.load WHERE resource = 'things'")
+        .await;
+    let again = ["load", "--again", "--select", "notes", "-q"];
+    workdir.cursus(again).await.exits(0);
+    assert_eq!(workdir.number(notes).await, 30);
+}

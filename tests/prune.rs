@@ -1,5 +1,6 @@
 //! Deletes that the guard has held back: a person approves them, once, and whoever loads the runs again honours it.
 
+use crate::support::boxes::{self, boxes, delta, directory, full, stage, thing, things};
 use crate::support::{Workdir, World, oracle, simulator};
 use cursus::simulate::Simulator;
 use serde_json::{Value, json};
@@ -237,4 +238,53 @@ async fn what_is_within_another_table_leaves_with_what_was_approved() {
     assert_eq!(workdir.number(outside).await, 0);
     let file = approvals(&workdir);
     assert_eq!(file[1]["table"], "campus_users", "{file:#}");
+}
+
+/// Things of which a run has lost most, loaded into the mirror and beside it; the run.
+async fn refused_twice(workdir: &Workdir) -> String {
+    let reads = [full("boxes", boxes(1..=3)), full("things", things(1..=20))];
+    stage(workdir, &reads);
+    workdir.json(["load"]).await;
+    let run = stage(workdir, &[full("things", things(1..=5))]);
+    workdir.cursus(["load"]).await.exits(4);
+    workdir.cursus(["replay", "--into", "past"]).await.exits(4);
+    run
+}
+
+#[tokio::test]
+async fn what_is_approved_beside_the_mirror_stays_in_the_mirror() {
+    let workdir = boxes::workdir().await;
+    let run = refused_twice(&workdir).await;
+    let there = async |schema: &str| {
+        let count = format!("SELECT count(*) FROM {schema}.things");
+        workdir.number(&count).await
+    };
+    let approve = ["prune", "approve", &run, "--into", "past"];
+    workdir.json(approve).await;
+    assert_eq!((there("public").await, there("past").await), (20, 5));
+    stage(&workdir, &[delta("things", vec![thing(1, 9.0)])]);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(there("public").await, 20, "approved for another schema");
+    workdir.cursus(["replay", "--into", "other"]).await.exits(4);
+    assert_eq!(there("other").await, 20);
+
+    // What is approved in the mirror counts wherever the runs are loaded, and so does a file of before schemas were noted.
+    workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(there("public").await, 5);
+    let file = directory(&workdir, &run).join("approvals.json");
+    let noted: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let approvals = noted["approvals"].as_array().unwrap();
+    let of = |schema| approvals.iter().filter(move |it| it["schema"] == schema);
+    // The parts went with their things.
+    assert_eq!((of("past").count(), of("public").count()), (2, 2));
+    workdir.json(["replay", "--into", "third"]).await;
+    assert_eq!(there("third").await, 5);
+    let mut old: Vec<Value> = of("public").cloned().collect();
+    for approval in &mut old {
+        approval.as_object_mut().unwrap().remove("schema");
+    }
+    let old = json!({"format": 1, "approvals": old});
+    std::fs::write(&file, old.to_string()).unwrap();
+    workdir.json(["replay", "--into", "fourth"]).await;
+    assert_eq!(there("fourth").await, 5);
 }

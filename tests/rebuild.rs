@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::boxes::{content, directory, loads, three_runs, workdir};
+use crate::support::boxes::{
+    PIPELINE, boxes, content, delta, directory, full, loads, stage, thing, things, three_runs,
+    workdir,
+};
 
 #[tokio::test]
 async fn a_rebuild_mends_the_mirror_and_leaves_alone_what_is_right() {
@@ -172,4 +175,116 @@ async fn a_new_column_is_filled_from_staging_without_a_hit() {
     assert_eq!(report["tables"][1]["updated"], 12, "{report:#}");
     let colours = "SELECT count(*) FROM things WHERE colour = 'c' || id";
     assert_eq!(workdir.number(colours).await, 12);
+}
+
+#[tokio::test]
+async fn a_new_column_is_filled_where_older_runs_lack_its_key() {
+    let workdir = workdir().await;
+    let old: Vec<String> = (things(1..=30).iter())
+        .map(|thing| thing.replace("colour", "color"))
+        .collect();
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", old),
+            full("notes", Vec::new()),
+        ],
+    );
+    stage(&workdir, &[delta("things", things(1..=25))]);
+    workdir.json(["load"]).await;
+    workdir.write(
+        "migrations/mirror/V1001__colour.sql",
+        "ALTER TABLE things ADD COLUMN colour text",
+    );
+    for (replay, schema) in [
+        (["replay", "--rebuild"].as_slice(), "public"),
+        (&["replay", "--into", "past"], "past"),
+    ] {
+        workdir.cursus(replay).await.exits(0);
+        let colours = format!("SELECT count(colour) FROM {schema}.things");
+        assert_eq!(workdir.number(&colours).await, 25, "{schema}");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_lets_no_row_go_that_others_refer_to_and_names_it() {
+    let workdir = workdir().await;
+    three_runs(&workdir);
+    workdir.json(["load"]).await;
+    // A table of somebody else, and rows of the mirror that hold each other in a row.
+    workdir
+        .query(
+            "CREATE TABLE remarks (id serial, box_id bigint REFERENCES boxes ON DELETE CASCADE); \
+             ALTER TABLE boxes ADD COLUMN inside bigint REFERENCES boxes ON DELETE CASCADE; \
+             INSERT INTO boxes (id) VALUES (70), (71), (90); \
+             INSERT INTO boxes (id, inside) VALUES (72, 70), (91, 90); UPDATE boxes SET inside = 1 WHERE id = 2; \
+             INSERT INTO things (id, box_id) VALUES (700, 71); \
+             INSERT INTO remarks (box_id) SELECT 72 FROM generate_series(1, 5000)",
+        )
+        .await;
+    let pipeline = PIPELINE.replace("things = false", "things = false\ninside = false");
+    workdir.write("pipeline.toml", &pipeline);
+    workdir.write(
+        "migrations/mirror/V1001__inside.sql",
+        "ALTER TABLE boxes ADD COLUMN IF NOT EXISTS inside bigint REFERENCES boxes ON DELETE CASCADE",
+    );
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(4)
+        .says("boxes: 2 rows are not in what the staged runs give, but stay, because other rows refer to them")
+        .says(r#"{"id": 70}, {"id": 72};"#);
+    let boxes = workdir.column("SELECT id FROM boxes ORDER BY id").await;
+    assert_eq!(boxes, ["1", "2", "3", "70", "72"]);
+    assert_eq!(workdir.number("SELECT count(*) FROM remarks").await, 5_000);
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    // Without what held them they go.
+    workdir.query("DELETE FROM remarks").await;
+    workdir.json(["replay", "--rebuild"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 3);
+}
+
+#[tokio::test]
+async fn a_rebuild_of_some_takes_along_what_follows_them() {
+    let workdir = workdir().await;
+    let others = [thing(11, 1.0).replace(r#""kind":"thing""#, r#""kind":"other""#)];
+    let notes = (1..=11).map(|id| json!({"id": id, "thing_id": id, "text": "t"}).to_string());
+    let reads = [
+        full("boxes", boxes(1..=3)),
+        full("things", [things(1..=10), others.to_vec()].concat()),
+        full("notes", notes.collect()),
+    ];
+    stage(&workdir, &reads);
+    workdir.json(["load"]).await;
+    let notes = "SELECT count(*) FROM notes";
+    assert_eq!(workdir.number(notes).await, 10);
+    // The notes follow the things into scope, and out of it.
+    for (kinds, count) in [(r#"["thing", "other"]"#, 11), (r#"["other"]"#, 1)] {
+        let where_kind = format!(r#"where = {{ "/kind" = {kinds} }}"#);
+        let pipeline = PIPELINE.replace(r#"where = { "/kind" = "thing" }"#, &where_kind);
+        workdir.write("pipeline.toml", &pipeline);
+        let rebuild = ["replay", "--rebuild", "--select", "things", "--allow-prune"];
+        workdir.json(rebuild).await;
+        assert_eq!(workdir.number("SELECT count(*) FROM things").await, count);
+        assert_eq!(workdir.number(notes).await, count);
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_empties_no_table_unasked() {
+    let workdir = workdir().await;
+    three_runs(&workdir);
+    workdir.json(["load"]).await;
+    workdir
+        .query("INSERT INTO notes (id, thing_id) VALUES (1, 1), (2, 2)")
+        .await;
+    workdir
+        .cursus(["replay", "--rebuild"])
+        .await
+        .exits(4)
+        .says("2 of 2 rows of notes are not in what the staged runs give");
+    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 2);
+    workdir.json(["replay", "--rebuild", "--allow-prune"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 0);
 }

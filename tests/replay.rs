@@ -186,7 +186,11 @@ async fn nothing_older_than_what_is_loaded_of_a_resource_is_loaded() {
             .json_exits(4, ["load", &first, "--select", "things"])
             .await,
     );
-    newest(&workdir.json_exits(4, ["load", &first, "--again"]).await);
+    newest(
+        &workdir
+            .json_exits(4, ["load", &first, "--again", "--select", "things"])
+            .await,
+    );
     assert_eq!(content(&workdir, "public").await, before);
     // What was loaded of it is only named.
     workdir

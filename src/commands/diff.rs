@@ -11,6 +11,7 @@ use crate::cli::{DiffArgs, Global};
 use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
 use crate::diff::{Choice, Diff, Key, Kind, Sample, TableDiff, compare, tables};
 use crate::exit::{Exit, Failure};
+use crate::load::forget;
 use crate::name::{Name, nearest};
 use crate::printable;
 use crate::report::{grouped, table};
@@ -279,16 +280,7 @@ async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
         .batch_execute(&format!("DROP SCHEMA {} CASCADE", Quoted(schema)))
         .await
         .map_err(DatabaseError::from)?;
-    if has_books(database).await? {
-        for book in ["load", "quarantine", "prune_candidate", "drift", "shape"] {
-            let statement = format!("DELETE FROM pipeline.{book} WHERE schema_name = $1");
-            client
-                .execute(&statement, &[&schema])
-                .await
-                .map_err(DatabaseError::from)?;
-        }
-    }
-    Ok(())
+    Ok(forget(client, schema).await?)
 }
 
 fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {

@@ -11,7 +11,7 @@ use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
     Drift, LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts,
-    pending,
+    pending, with_parents,
 };
 use crate::name::Name;
 use crate::plan;
@@ -57,6 +57,12 @@ impl Choice {
             again: false,
             select: Vec::new(),
         }
+    }
+
+    /// What is chosen, and all that its rows refer to: rows that came before their parents would be taken to be out of
+    /// scope. Empty: everything.
+    fn with_parents(&self, config: &Config) -> BTreeSet<Name> {
+        with_parents(config, self.select.iter().cloned())
     }
 
     /// Up to this run, as it is typed.
@@ -197,7 +203,8 @@ pub(super) async fn pending_runs(
     }
     let mut loader = open(settings, &choice.options).await?;
     let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
-    let mut outcome = load_waiting(&mut loader, waiting, &runs, &choice.select, sums).await?;
+    let select = choice.with_parents(config);
+    let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
     outcome.exit = outcome.exit.max(exit);
     outcome.errors.extend(held);
@@ -209,12 +216,13 @@ pub(super) async fn pending_runs(
     Ok(outcome)
 }
 
-/// Loads run by run; what follows a failed load of a resource is held back. `runs` is all that is staged.
+/// Loads run by run; what follows a failed load of a resource is held back. `runs` is all that is staged; `select` is all
+/// or some resources with all that their rows refer to.
 pub(super) async fn load_waiting(
     loader: &mut Loader<'_>,
     waiting: Vec<Pending>,
     runs: &[Run],
-    select: &[Name],
+    select: &BTreeSet<Name>,
     sums: &mut Vec<TableCounts>,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
@@ -279,8 +287,15 @@ async fn waiting(
     let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
     let mut waiting = pending(config, past, &loaded)?;
     if choice.again {
-        let again = again(config, runs, &loaded, choice, wanted)?;
-        waiting.retain(|pending| pending.run.id() != again.run.id());
+        let mut again = again(config, runs, &loaded, choice, wanted)?;
+        // What waits of the same run is loaded with it.
+        for pending in waiting.extract_if(.., |pending| pending.run.id() == again.run.id()) {
+            let waits = pending.resources.into_iter();
+            let more: Vec<Name> = waits
+                .filter(|name| !again.resources.contains(name))
+                .collect();
+            again.resources.extend(more);
+        }
         waiting.push(again);
         waiting.sort_by_key(|pending| pending.run.record().seq);
         return Ok((waiting, Vec::new()));

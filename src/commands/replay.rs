@@ -1,10 +1,12 @@
 //! `cursus replay`: the staged runs once more, beside the mirror or to rebuild it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{Loader, Options, ReplayError, ReplayScope, TableCounts, history};
+use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
 use crate::name::Name;
 use crate::plan;
 use crate::report::tables_table;
@@ -35,7 +37,12 @@ pub(super) async fn run(
     let chosen = plan::select(config, &arguments.select, &[]).map_err(Failure::usage)?;
     let chosen = chosen.into_iter().map(|resource| resource.name.clone());
     let from = arguments.from.as_ref().and(runs.first());
-    let scope = ReplayScope::new(config, from.map(|run| run.id().to_string()), chosen);
+    let from = from.map(|run| run.id().to_string());
+    let scope = if arguments.rebuild {
+        ReplayScope::of_mirror(config, from, chosen)
+    } else {
+        ReplayScope::new(config, from, chosen)
+    };
     let mut options = Options {
         schema: live.clone(),
         dry_run: false,
@@ -63,7 +70,10 @@ pub(super) async fn run(
         (pending.resources).retain(|name| scope.resources.contains(name));
     }
     let mut tables = Vec::new();
-    let outcome = super::load::load_waiting(&mut loader, waiting, &runs, &[], &mut tables).await?;
+    let outcome =
+        super::load::load_waiting(&mut loader, waiting, &runs, &BTreeSet::new(), &mut tables)
+            .await?;
+    let mut kept = Vec::new();
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {
             let sentence = format!(
@@ -73,7 +83,8 @@ pub(super) async fn run(
             return Err(Failure::new(outcome.exit.max(Exit::Failed), sentence));
         }
         let may_go_back = arguments.to.is_some();
-        tables = (loader.rebuild(live, &scope.resources, before, may_go_back)).await?;
+        let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
+        Rebuilt { tables, kept } = rebuilt.await?;
     }
     let mut report = Report {
         schema: schema.to_owned(),
@@ -99,6 +110,14 @@ pub(super) async fn run(
                 "{table}: {unfit} rows do not fit and wait, listed in pipeline.quarantine"
             ));
         }
+    }
+    for Kept { table, rows, keys } in kept {
+        exit = exit.max(Exit::Refused);
+        report.errors.push(format!(
+            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{};              delete those first if they are to go, and rebuild again",
+            keys.join(", "),
+            if rows > keys.len() as u64 { ", …" } else { "" }
+        ));
     }
     tell(global, arguments, &report);
     Ok(exit)

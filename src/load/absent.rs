@@ -1,9 +1,18 @@
 //! Mapped keys that no record has: whether the API has renamed them is judged on all records.
 
+use std::collections::BTreeSet;
+
+use tokio_postgres::Transaction;
+
 use crate::config::Source;
+use crate::name::Name;
+use crate::pointer::Pointer;
 use crate::walk::{Place, Slots, Walker};
 
+use super::decode::Decoded;
+use super::error::LoadError;
 use super::mapping::Mapping;
+use super::sql::Statements;
 
 /// Records that must lack a key before it counts as gone.
 pub(super) const ENOUGH: u64 = 20;
@@ -14,21 +23,30 @@ pub(super) struct Absent {
     unseen: Vec<Unseen>,
 }
 
+/// A mapped key that no record has, and who needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Missing {
+    /// As it is written in `pipeline.toml`.
+    pub(super) pointer: String,
+    pub(super) table: Name,
+    /// The column that it fills; none: without it there is no row.
+    pub(super) column: Option<String>,
+}
+
 #[derive(Debug)]
 struct Unseen {
     place: Place,
-    /// As it is written in `pipeline.toml`.
-    pointer: String,
+    key: Missing,
     /// Records in which it is absent, not null or within a null.
     records: u64,
 }
 
 impl Absent {
-    /// Watches a pointer.
-    pub(super) fn watch(&mut self, place: Place, pointer: String) {
+    /// Watches a key.
+    fn watch(&mut self, place: Place, key: Missing) {
         self.unseen.push(Unseen {
             place,
-            pointer,
+            key,
             records: 0,
         });
     }
@@ -44,10 +62,10 @@ impl Absent {
         });
     }
 
-    /// The pointers that were in no record, of enough records.
-    pub(super) fn gone(&self) -> impl Iterator<Item = &str> {
+    /// The keys that were in no record, of enough records.
+    pub(super) fn gone(&self) -> impl Iterator<Item = &Missing> {
         let gone = self.unseen.iter().filter(|one| one.records >= ENOUGH);
-        gone.map(|one| one.pointer.as_str())
+        gone.map(|one| &one.key)
     }
 }
 
@@ -60,29 +78,70 @@ pub(super) fn watch(
     absent_in_element: &mut Absent,
 ) {
     let table = &mapping.table;
-    let sources = mapping.columns.iter().map(|column| &column.source);
-    for source in sources {
-        match source {
-            Source::Record(pointer) if table.rows.is_some() => {
-                let shown = format!("{pointer} ({})", table.name);
-                absent_in_element.watch(element.place(pointer), shown);
-            }
-            Source::Record(pointer) | Source::Parent(pointer) => {
-                absent.watch(root.place(pointer), pointer.to_string());
+    let key = |pointer: String, column: Option<&str>| Missing {
+        pointer,
+        table: table.name.clone(),
+        column: column.map(str::to_owned),
+    };
+    let mut of_row = |pointer: &Pointer, column, root: &mut Walker, absent: &mut Absent| {
+        if table.rows.is_some() {
+            let shown = format!("{pointer} ({})", table.name);
+            absent_in_element.watch(element.place(pointer), key(shown, column));
+        } else {
+            absent.watch(root.place(pointer), key(pointer.to_string(), column));
+        }
+    };
+    for column in &mapping.columns {
+        let name = Some(column.name.as_str());
+        match &column.source {
+            Source::Record(pointer) => of_row(pointer, name, root, absent),
+            Source::Parent(pointer) => {
+                absent.watch(root.place(pointer), key(pointer.to_string(), name));
             }
             Source::Constant(_) | Source::Elsewhere => {}
         }
     }
     for condition in &table.conditions {
-        let pointer = &condition.pointer;
-        if table.rows.is_some() {
-            let shown = format!("{pointer} ({})", table.name);
-            absent_in_element.watch(element.place(pointer), shown);
-        } else {
-            absent.watch(root.place(pointer), pointer.to_string());
-        }
+        of_row(&condition.pointer, None, root, absent);
     }
     if let Some(rows) = &table.rows {
-        absent.watch(root.place(rows), rows.to_string());
+        absent.watch(root.place(rows), key(rows.to_string(), None));
     }
+}
+
+/// Refuses records without a mapped key where that would overwrite data with nothing: the table holds some in the column,
+/// or, if there is no row without the key, it holds rows. Where there is none the key may have come later than the
+/// record: it is only told.
+pub(super) async fn judge(
+    transaction: &Transaction<'_>,
+    mut decoded: Decoded,
+    mappings: &[&Mapping],
+    schema: &str,
+) -> Result<Decoded, LoadError> {
+    let mut lost = BTreeSet::new();
+    for Missing {
+        pointer,
+        table,
+        column,
+    } in std::mem::take(&mut decoded.missing)
+    {
+        let mut mappings = mappings.iter();
+        let Some(mapping) = mappings.find(|mapping| mapping.table.name == table) else {
+            continue;
+        };
+        let statement = Statements::new(mapping, schema).has_data(column.as_deref());
+        let row = (transaction.query_typed_one(&statement, &[]).await)
+            .map_err(LoadError::at(format!("look for data in {table}")))?;
+        if row.get(0) {
+            lost.insert(pointer.clone());
+        }
+        decoded.shape.absent.insert(pointer);
+    }
+    if lost.is_empty() {
+        return Ok(decoded);
+    }
+    Err(LoadError::Renamed {
+        keys: lost.into_iter().collect(),
+        file: decoded.shape.first_file,
+    })
 }

@@ -36,16 +36,21 @@ pub struct Held {
 }
 
 impl Held {
-    fn is_covered(&self, approval: &Approval, as_of: u64) -> bool {
-        approval.table.as_str() == self.table
+    /// Whether somebody has said so of this very set: of the mirror, then it counts wherever the runs are loaded, or of
+    /// this schema. What is tried out beside the mirror deletes nothing in it.
+    fn is_covered(&self, approval: &Approval, schema: &str, mirror: &Name, as_of: u64) -> bool {
+        let looked_at = approval.schema.as_ref().unwrap_or(mirror);
+        (looked_at == mirror || looked_at.as_str() == schema)
+            && approval.table.as_str() == self.table
             && approval.rows == self.rows
             && approval.sha256 == self.sha256
             && approval.as_of <= as_of
     }
 
-    /// Says that exactly these rows may go.
-    pub(super) fn approve(&self, as_of: u64) -> Option<Approval> {
+    /// Says that exactly these rows of this schema may go.
+    pub(super) fn approve(&self, schema: &Name, as_of: u64) -> Option<Approval> {
         Some(Approval {
+            schema: Some(schema.clone()),
             resource: Name::parse(&self.resource).ok()?,
             table: Name::parse(&self.table).ok()?,
             rows: self.rows,
@@ -120,6 +125,7 @@ pub(super) struct Honoured {
 pub(super) async fn honour(
     transaction: &Transaction<'_>,
     schema: &str,
+    mirror: &Name,
     mappings: &[Mapping],
     runs: &[Run],
     as_of: u64,
@@ -133,7 +139,8 @@ pub(super) async fn honour(
                 continue;
             };
             let approvals = run.approvals()?;
-            if !(approvals.iter()).any(|approval| held.is_covered(approval, as_of)) {
+            if !(approvals.iter()).any(|approval| held.is_covered(approval, schema, mirror, as_of))
+            {
                 continue;
             }
             let doing = || format!("delete what was approved of {name}");

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::staging::{PageEntry, StagedResource, StagingError};
 use crate::template::Values;
 
-use super::absent::Absent;
+use super::absent::{Absent, Missing};
 use super::drift::Shape;
 use super::known::{Compared, Known};
 use super::mapping::Mapping;
@@ -68,6 +68,8 @@ pub(super) struct Decoded {
     pub(super) tables: Vec<TableSeen>,
     /// What a sample of the records looked like.
     pub(super) shape: Shape,
+    /// Mapped keys that no record has.
+    pub(super) missing: BTreeSet<Missing>,
 }
 
 /// What was seen of one table.
@@ -110,8 +112,6 @@ pub(super) enum Stopped {
     Incomparable,
     /// Nobody takes the chunks any more.
     Abandoned,
-    /// No record has these mapped keys; and the first page.
-    Renamed(Vec<String>, String),
     /// There is no thread to be had.
     Thread,
 }
@@ -210,19 +210,15 @@ impl Decoder {
                 Ok(body)
             })
         });
+        let mut missing = BTreeSet::new();
         match read {
+            Ok(()) if chosen.is_none() => {
+                let tables = self.tables.iter().flat_map(TableDecoder::gone_keys);
+                missing.extend(self.absent.gone().chain(tables).cloned());
+            }
+            // What was not read to its end says nothing of what is absent.
             Ok(()) | Err(Stopped::Abandoned) => {}
             Err(stopped) => return Err(stopped),
-        }
-        if chosen.is_none() {
-            let tables = self.tables.iter().flat_map(TableDecoder::gone_keys);
-            let gone: BTreeSet<&str> = self.absent.gone().chain(tables).collect();
-            if !gone.is_empty() {
-                let gone = gone.into_iter().map(str::to_owned).collect();
-                let first = pages.into_iter().next();
-                let file = first.map(|(_, file)| file).unwrap_or_default();
-                return Err(Stopped::Renamed(gone, file));
-            }
         }
         let mut seen = Vec::new();
         for (number, table) in self.tables.into_iter().enumerate() {
@@ -236,6 +232,7 @@ impl Decoder {
             pages,
             tables: seen,
             shape: self.shape,
+            missing,
         })
     }
 

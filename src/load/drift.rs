@@ -190,7 +190,12 @@ pub(super) async fn note(
         .and_then(|row| serde_json::from_value(row.get(0)).ok())
         .unwrap_or_default();
     let mut known = before.clone();
-    let drifts = learn(&mut known, shape, books.resource);
+    let mut drifts = learn(&mut known, shape, books.resource);
+    for drift in gone(books.resource, &shape.absent, &shape.first_file) {
+        if !drifts.contains(&drift) {
+            drifts.push(drift);
+        }
+    }
     if known != before {
         let fields = serde_json::to_value(&known).unwrap_or_default();
         transaction
@@ -204,6 +209,21 @@ pub(super) async fn note(
     }
     write(transaction, books, &drifts).await?;
     Ok(drifts)
+}
+
+/// Mapped keys that no record has.
+pub(super) fn gone<'k>(
+    resource: &Name,
+    keys: impl IntoIterator<Item = &'k String>,
+    first_file: &str,
+) -> Vec<Drift> {
+    let gone = |path: &String| Drift {
+        resource: resource.clone(),
+        path: path.clone(),
+        kind: DriftKind::Gone,
+        first_file: first_file.to_owned(),
+    };
+    keys.into_iter().map(gone).collect()
 }
 
 /// Puts drifts into the books, each once a run.

@@ -65,7 +65,7 @@ pub(super) async fn prune(
         let reasons = merged.reasons(is_proof);
         let compared = merged.compared.as_ref();
         Table::new(transaction, books, mapping)
-            .delete(&reasons, compared, guard, &mut merged.counts)
+            .delete(&reasons, is_proof, compared, guard, &mut merged.counts)
             .await?;
     }
     Ok(())
@@ -86,14 +86,17 @@ pub(super) async fn leave(
             .await?;
     }
     let table = Table::new(transaction, books, mapping);
-    table.delete(&[Gone::Outside], None, guard, counts).await
+    let reasons = [Gone::Outside];
+    table.delete(&reasons, false, None, guard, counts).await
 }
 
 impl Table<'_> {
-    /// Deletes rows for these reasons, all of them or none.
+    /// Deletes rows for these reasons, all of them or none. A proof of absence does not empty a table by itself: an
+    /// empty answer is the likelier reason.
     pub(super) async fn delete(
         &self,
         reasons: &[Gone],
+        is_proof: bool,
         compared: Option<&Compared>,
         guard: Option<PruneConfig>,
         counts: &mut TableCounts,
@@ -132,6 +135,11 @@ impl Table<'_> {
         let all = gone + counts.deleted;
         let refused = gone > 0
             && match (guard, compared) {
+                (Some(_), _)
+                    if is_proof && all > 1 && self.is_all(gone, compared, counts).await? =>
+                {
+                    true
+                }
                 (Some(guard), _) if all <= guard.min_rows => false,
                 (Some(guard), Some(compared)) => {
                     all > allowed(guard, compared.rows + counts.inserted)
@@ -153,10 +161,28 @@ impl Table<'_> {
         Ok(())
     }
 
+    /// Whether the table has no other rows than so many.
+    async fn is_all(
+        &self,
+        gone: u64,
+        compared: Option<&Compared>,
+        counts: &TableCounts,
+    ) -> Result<bool, LoadError> {
+        let rows = match compared {
+            Some(compared) => compared.rows + counts.inserted,
+            None => self.count_up_to(Some(gone + 1)).await?,
+        };
+        Ok(rows <= gone)
+    }
+
     async fn count(&self) -> Result<u64, LoadError> {
+        self.count_up_to(None).await
+    }
+
+    async fn count_up_to(&self, enough: Option<u64>) -> Result<u64, LoadError> {
         let row = self
             .transaction
-            .query_one(&self.statements.count_target(), &[])
+            .query_one(&self.statements.count_target(enough), &[])
             .await
             .map_err(self.failed("count the table"))?;
         Ok(unsigned(row.get(0)))

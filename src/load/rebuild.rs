@@ -3,119 +3,53 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::PruneConfig;
-use crate::database::Quoted;
+use crate::database::{Quoted, catalogue};
 use crate::failpoint::Point;
 use crate::name::Name;
 
-use super::Loader;
 use super::books::Loaded;
-use super::cell::CellType;
 use super::counts::TableCounts;
 use super::error::LoadError;
-use super::mapping::{INGESTED_AT, Mapping};
+use super::mapping::Mapping;
 use super::merge::unsigned;
 use super::prune;
 use super::replay::{ReplayError, books_of_schemas};
+use super::sql::Statements;
+use super::{Loader, set_up};
 
-/// Statements for a table that is in both schemas.
-struct Both {
-    live: String,
-    scratch: String,
-    columns: Vec<String>,
-    key: Vec<String>,
-    differs: String,
-    has_ingested_at: bool,
+/// Rows that a rebuild would have deleted, but rows of another table refer to them.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The table.
+    pub table: Name,
+    /// How many.
+    pub rows: u64,
+    /// The keys of the first.
+    pub keys: Vec<String>,
 }
 
-impl Both {
-    fn new(mapping: &Mapping, live: &str, scratch: &str) -> Self {
-        let table = Quoted(mapping.table.name.as_str());
-        let side = |alias: &str| {
-            let values = mapping.columns.iter().map(|column| {
-                // json has no equality; its text has.
-                let cast = if column.cell == CellType::Json {
-                    "::text"
-                } else {
-                    ""
-                };
-                format!("{alias}.{}{cast}", Quoted(&column.name))
-            });
-            values.collect::<Vec<_>>().join(", ")
-        };
-        Self {
-            live: format!("{}.{table}", Quoted(live)),
-            scratch: format!("{}.{table}", Quoted(scratch)),
-            columns: (mapping.columns.iter())
-                .map(|column| Quoted(&column.name).to_string())
-                .collect(),
-            key: (mapping.key_names())
-                .map(|name| Quoted(name).to_string())
-                .collect(),
-            differs: format!("ROW({}) IS DISTINCT FROM ROW({})", side("s"), side("t")),
-            has_ingested_at: mapping.has_ingested_at(),
-        }
-    }
+/// What a rebuild did.
+#[derive(Clone, Debug, Default)]
+pub struct Rebuilt {
+    /// Counts of the tables.
+    pub tables: Vec<TableCounts>,
+    /// What stays although the staged runs do not give it.
+    pub kept: Vec<Kept>,
+}
 
-    fn same(&self) -> String {
-        let pairs = self
-            .key
-            .iter()
-            .map(|column| format!("t.{column} = s.{column}"));
-        pairs.collect::<Vec<_>>().join(" AND ")
-    }
-
-    /// None if there is nothing but the key.
-    fn update(&self) -> Option<String> {
-        let mut changes: Vec<String> = (self.columns.iter())
-            .filter(|column| !self.key.contains(column))
-            .map(|column| format!("{column} = s.{column}"))
-            .collect();
-        if changes.is_empty() {
-            return None;
-        }
-        if self.has_ingested_at {
-            changes.push(format!("{} = now()", Quoted(INGESTED_AT)));
-        }
-        Some(format!(
-            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND {}",
-            self.live,
-            changes.join(", "),
-            self.scratch,
-            self.same(),
-            self.differs
-        ))
-    }
-
-    fn insert(&self) -> String {
-        format!(
-            "INSERT INTO {live} ({columns}) SELECT {columns} FROM {} AS s WHERE NOT EXISTS (SELECT FROM {live} AS t WHERE {})",
-            self.scratch,
-            self.same(),
-            live = self.live,
-            columns = self.columns.join(", ")
-        )
-    }
-
-    fn delete(&self) -> String {
-        format!(
-            "DELETE FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})",
-            self.live,
-            self.scratch,
-            self.same()
-        )
-    }
-
-    /// How many rows the scratch has, and how many the mirror.
-    fn count(&self) -> String {
-        format!(
-            "SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
-            self.scratch, self.live
-        )
-    }
+/// A table on its way.
+struct Both<'m> {
+    statements: Statements<'m>,
+    counts: TableCounts,
+    /// How many rows the mirror had.
+    rows: u64,
+    /// Whether rows of any table could hold its rows.
+    is_referenced: bool,
+    kept: Kept,
 }
 
 impl Loader<'_> {
@@ -127,28 +61,26 @@ impl Loader<'_> {
         resources: &BTreeSet<Name>,
         before: &Loaded,
         may_go_back: bool,
-    ) -> Result<Vec<TableCounts>, ReplayError> {
+    ) -> Result<Rebuilt, ReplayError> {
         let after = self.loaded().await?;
         let resources = self.rebuildable(resources, before, &after, may_go_back)?;
         let scratch = self.options.schema.clone();
         let guard = (!self.options.allow_prune).then_some(self.config.prune);
         // The order of the load: rows after those that they refer to.
-        let mappings: Vec<&Mapping> = (self.config.resources.iter())
+        let mut mappings: Vec<Mapping> = (self.config.resources.iter())
             .filter(|resource| resources.contains(&resource.name))
             .flat_map(|resource| {
                 self.mappings
                     .iter()
                     .filter(|m| m.table.from == resource.name)
             })
+            .cloned()
             .collect();
+        refer_to_live(&self.database.client, live, &mut mappings).await?;
         let transaction = (self.database.client.transaction().await)
             .map_err(LoadError::at("begin a transaction"))?;
-        let set_up = format!(
-            "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
-            Quoted(live.as_str())
-        );
-        run(&transaction, &set_up, "set up the transaction").await?;
-        let counts = merge(&transaction, &mappings, live, &scratch, guard).await?;
+        set_up(&transaction, live.as_str()).await?;
+        let rebuilt = merge(&transaction, &mappings, live, &scratch, guard).await?;
         Point::RebuildMerge.reach();
         for derive in &self.config.derives {
             let doing = format!("run {}", derive.sql.name);
@@ -161,7 +93,7 @@ impl Loader<'_> {
         Point::RebuildCommit.reach();
         (transaction.commit().await).map_err(LoadError::at_commit)?;
         Point::RebuildCommitted.reach();
-        Ok(counts)
+        Ok(rebuilt)
     }
 
     /// The resources of which the replay knows all rows; refuses if it should and does not.
@@ -203,57 +135,121 @@ impl Loader<'_> {
     }
 }
 
+/// The scratch knows only what refers to its own tables; what counts is what refers to those of the mirror.
+async fn refer_to_live(
+    client: &Client,
+    live: &Name,
+    mappings: &mut [Mapping],
+) -> Result<(), LoadError> {
+    let names: Vec<&str> = (mappings.iter())
+        .map(|mapping| mapping.table.name.as_str())
+        .collect();
+    let shapes = (catalogue::tables(client, live.as_str(), &names).await)
+        .map_err(LoadError::at("read the catalogue"))?;
+    for (mapping, shape) in mappings.iter_mut().zip(shapes) {
+        mapping.shape.referenced_by = shape.map(|shape| shape.referenced_by).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// Changes, adds and deletes what differs; deletes last table first, and none if some are too many.
 async fn merge(
     transaction: &Transaction<'_>,
-    mappings: &[&Mapping],
+    mappings: &[Mapping],
     live: &Name,
     scratch: &Name,
     guard: Option<PruneConfig>,
-) -> Result<Vec<TableCounts>, ReplayError> {
+) -> Result<Rebuilt, ReplayError> {
     let mut tables = Vec::new();
     for mapping in mappings {
         let name = &mapping.table.name;
-        let both = Both::new(mapping, live.as_str(), scratch.as_str());
+        let statements = Statements::new(mapping, live.as_str());
         let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-        // Fresh statistics: the scratch was filled a moment ago.
-        let analyze = format!("ANALYZE {}", both.scratch);
+        let (analyze, count) = statements.count_both(scratch.as_str());
         (transaction.batch_execute(&analyze).await).map_err(failed("look at the scratch"))?;
-        let row = (transaction.query_one(&both.count(), &[]).await).map_err(failed("count"))?;
+        let row = (transaction.query_one(&count, &[]).await).map_err(failed("count"))?;
         let mut counts = TableCounts::new(name.clone());
         counts.staged = unsigned(row.get(0));
-        if let Some(update) = both.update() {
+        if let Some(update) = statements.update_from(scratch.as_str()) {
             counts.updated = (transaction.execute(&update, &[]).await).map_err(failed("update"))?;
         }
-        counts.inserted =
-            (transaction.execute(&both.insert(), &[]).await).map_err(failed("insert"))?;
+        let insert = statements.insert_from(scratch.as_str());
+        counts.inserted = (transaction.execute(&insert, &[]).await).map_err(failed("insert"))?;
         counts.unchanged = counts
             .staged
             .saturating_sub(counts.updated + counts.inserted);
-        tables.push((both, counts, unsigned(row.get(1))));
+        tables.push(Both {
+            statements,
+            counts,
+            rows: unsigned(row.get(1)),
+            is_referenced: !mapping.shape.referenced_by.is_empty(),
+            kept: Kept {
+                table: name.clone(),
+                rows: 0,
+                keys: Vec::new(),
+            },
+        });
     }
-    let mut too_many = Vec::new();
-    for (both, counts, rows) in tables.iter_mut().rev() {
-        let doing = format!("rebuild {}: delete what is gone", counts.name);
-        counts.deleted =
-            (transaction.execute(&both.delete(), &[]).await).map_err(LoadError::at(doing))?;
-        if guard.is_some_and(|guard| counts.deleted > prune::allowed(guard, *rows)) {
-            too_many.push(format!(
-                "{} of {rows} rows of {}",
-                counts.deleted, counts.name
-            ));
-        }
-    }
+    delete(transaction, &mut tables, scratch).await?;
+    let is_too_many = |both: &&Both<'_>| {
+        let gone = both.counts.deleted;
+        let is_all = gone > 1 && gone == both.rows && both.counts.staged == 0;
+        guard.is_some_and(|guard| is_all || gone > prune::allowed(guard, both.rows))
+    };
+    let too_many: Vec<String> = (tables.iter().filter(is_too_many))
+        .map(|Both { counts, rows, .. }| {
+            format!("{} of {rows} rows of {}", counts.deleted, counts.name)
+        })
+        .collect();
     if !too_many.is_empty() {
-        too_many.reverse();
         return Err(ReplayError::TooMany {
             tables: too_many,
             scratch: scratch.to_string(),
         });
     }
-    let counts: Vec<TableCounts> = tables.into_iter().map(|(_, counts, _)| counts).collect();
-    info!(schema = %live, "{} rows changed", counts.iter().map(TableCounts::changed).sum::<u64>());
-    Ok(counts)
+    let mut rebuilt = Rebuilt::default();
+    for Both { counts, kept, .. } in tables {
+        rebuilt.tables.push(counts);
+        rebuilt.kept.extend((kept.rows > 0).then_some(kept));
+    }
+    let changed: u64 = rebuilt.tables.iter().map(TableCounts::changed).sum();
+    info!(schema = %live, "{changed} rows changed");
+    Ok(rebuilt)
+}
+
+/// Deletes what the scratch does not have and nothing refers to: again, while what went has held other rows.
+async fn delete(
+    transaction: &Transaction<'_>,
+    tables: &mut [Both<'_>],
+    scratch: &Name,
+) -> Result<(), LoadError> {
+    let mut is_first = true;
+    loop {
+        let mut deleted = 0;
+        for both in tables.iter_mut().rev() {
+            if !is_first && both.kept.rows == 0 {
+                continue;
+            }
+            let name = &both.counts.name;
+            let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
+            let delete = both.statements.delete_absent(scratch.as_str());
+            let gone =
+                (transaction.execute(&delete, &[]).await).map_err(failed("delete what is gone"))?;
+            both.counts.deleted += gone;
+            deleted += gone;
+            if both.is_referenced {
+                let kept = both.statements.count_kept(scratch.as_str());
+                let row = (transaction.query_one(&kept, &[]).await)
+                    .map_err(failed("look for what stays"))?;
+                both.kept.rows = unsigned(row.get(0));
+                both.kept.keys = row.get(1);
+            }
+        }
+        is_first = false;
+        if deleted == 0 || tables.iter().all(|both| both.kept.rows == 0) {
+            return Ok(());
+        }
+    }
 }
 
 /// What the books say of these resources in the mirror is what they say of the scratch.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::config::Config;
+use crate::config::{Config, Table};
 use crate::database::{Database, Quoted};
 use crate::failpoint::Point;
 use crate::migrate;
@@ -55,7 +55,7 @@ pub enum ReplayError {
     /// Nothing says what the mirror must hold.
     #[error(
         "the mirror was not rebuilt: no complete full read of {} is among the runs, so what they lack is not known to \
-         be gone; read it in full (`cursus run --full --select …`), or leave it out with --select", .0.join(", ")
+         be gone; read it in full (`cursus run --full --select …`), or leave it, and what it follows, out with --select", .0.join(", ")
     )]
     Unproven(Vec<String>),
     /// The mirror has what is not staged.
@@ -95,6 +95,28 @@ pub struct ReplayScope {
     pub resources: BTreeSet<Name>,
 }
 
+/// Those resources and all that their rows refer to.
+pub fn with_parents(config: &Config, chosen: impl IntoIterator<Item = Name>) -> BTreeSet<Name> {
+    let mut resources: BTreeSet<Name> = chosen.into_iter().collect();
+    loop {
+        let tables = (config.tables.iter()).filter(|table| resources.contains(&table.from));
+        let parents = tables.flat_map(|table| {
+            let within = table.within.iter().map(|within| &within.table);
+            let owner = table.owner.iter().map(|owner| &owner.table);
+            table.after.iter().chain(within).chain(owner)
+        });
+        let sources = parents.filter_map(|parent| {
+            let table = config.tables.iter().find(|table| table.name == *parent)?;
+            Some(table.from.clone())
+        });
+        let more: Vec<Name> = sources.filter(|name| !resources.contains(name)).collect();
+        if more.is_empty() {
+            return resources;
+        }
+        resources.extend(more);
+    }
+}
+
 impl ReplayScope {
     /// Those resources and all that their rows refer to: a schema of its own has nothing else.
     pub fn new(
@@ -102,23 +124,37 @@ impl ReplayScope {
         from: Option<String>,
         chosen: impl IntoIterator<Item = Name>,
     ) -> Self {
-        let mut resources: BTreeSet<Name> = chosen.into_iter().collect();
+        let resources = with_parents(config, chosen);
+        Self { from, resources }
+    }
+
+    /// As [`Self::new`], and all whose rows follow theirs (`within`, `select`): in the mirror they would be left as they
+    /// were before.
+    pub fn of_mirror(
+        config: &Config,
+        from: Option<String>,
+        chosen: impl IntoIterator<Item = Name>,
+    ) -> Self {
+        let mut resources = with_parents(config, chosen);
         loop {
-            let tables = (config.tables.iter()).filter(|table| resources.contains(&table.from));
-            let parents = tables.flat_map(|table| {
-                let within = table.within.iter().map(|within| &within.table);
-                let owner = table.owner.iter().map(|owner| &owner.table);
-                table.after.iter().chain(within).chain(owner)
-            });
-            let sources = parents.filter_map(|parent| {
-                let table = config.tables.iter().find(|table| table.name == *parent)?;
-                Some(table.from.clone())
-            });
-            let more: Vec<Name> = sources.filter(|name| !resources.contains(name)).collect();
+            let is_chosen = |name: &Name| {
+                let mut tables = config.tables.iter();
+                tables.any(|table| table.name == *name && resources.contains(&table.from))
+            };
+            let follows = |table: &&Table| {
+                let is_selected = table.select.is_some()
+                    && (table.after.is_empty() || table.after.iter().any(is_chosen));
+                is_selected || table.within.iter().any(|within| is_chosen(&within.table))
+            };
+            let more: Vec<Name> = (config.tables.iter())
+                .filter(|table| !resources.contains(&table.from))
+                .filter(follows)
+                .map(|table| table.from.clone())
+                .collect();
             if more.is_empty() {
                 return Self { from, resources };
             }
-            resources.extend(more);
+            resources = with_parents(config, resources.into_iter().chain(more));
         }
     }
 
@@ -304,7 +340,7 @@ pub(super) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), 
 }
 
 /// Forgets what the books say of a schema.
-async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
+pub async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
     for table in books_of_schemas(client, &["schema_name"]).await? {
         client
             .execute(

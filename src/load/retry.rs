@@ -187,7 +187,7 @@ impl Retry<'_> {
         let mut counts = table.merge_again(&manifest, &decoded).await?;
         if counts.out_of_scope > 0 {
             table
-                .delete(&[Gone::OutOfScope], None, self.guard, &mut counts)
+                .delete(&[Gone::OutOfScope], false, None, self.guard, &mut counts)
                 .await?;
         }
         counts.quarantined = self.settle(transaction, entries, newest).await?;

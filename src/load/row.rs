@@ -10,7 +10,7 @@ use crate::config::{Source, Where};
 use crate::template::{Template, Values};
 use crate::walk::{Slots, Walker};
 
-use super::absent::{Absent, watch};
+use super::absent::{Absent, Missing, watch};
 use super::cell::{CellType, Misfit};
 use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
 use super::known::{Known, Verdict};
@@ -190,7 +190,7 @@ impl TableDecoder {
     }
 
     /// Mapped keys that no element has.
-    pub(super) fn gone_keys(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn gone_keys(&self) -> impl Iterator<Item = &Missing> {
         self.explode
             .iter()
             .flat_map(|explode| explode.absent.gone())

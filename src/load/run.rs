@@ -9,7 +9,6 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
-use crate::database::Quoted;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::report::chain;
@@ -18,13 +17,13 @@ use crate::staging::Run;
 use super::before::Before;
 use super::books::{self, Books};
 use super::counts::TableCounts;
-use super::drift::{self, Drift, DriftKind};
+use super::drift;
 use super::error::LoadError;
 use super::heal::{self, Healed};
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
 use super::stage::{self, Reading, Told};
-use super::{LoadedRun, Options, dependents, prune};
+use super::{LoadedRun, Options, dependents, prune, set_up};
 
 /// A run on its way into the mirror.
 pub(super) struct RunLoad<'l> {
@@ -94,7 +93,7 @@ impl<'l> RunLoad<'l> {
         mut self,
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
-        self.set_up(transaction).await?;
+        set_up(transaction, self.schema).await?;
         Books::note_run(transaction, self.run).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
@@ -103,17 +102,6 @@ impl<'l> RunLoad<'l> {
         self.derive(transaction).await?;
         self.note(transaction).await?;
         Ok(self.loaded)
-    }
-
-    async fn set_up(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        // Private tables and sorts of the load; the statements in sql/ name mirror tables without a schema.
-        transaction
-            .batch_execute(&format!(
-                "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
-                Quoted(self.schema)
-            ))
-            .await
-            .map_err(LoadError::at("set up the transaction"))
     }
 
     fn books<'b>(&self, resource: &'b Name) -> Books<'b>
@@ -230,13 +218,7 @@ impl<'l> RunLoad<'l> {
             }
             Err(error) => {
                 if let LoadError::Renamed { keys, file } = &error {
-                    let gone = |key: &String| Drift {
-                        resource: name.clone(),
-                        path: key.clone(),
-                        kind: DriftKind::Gone,
-                        first_file: file.clone(),
-                    };
-                    let drifts: Vec<Drift> = keys.iter().map(gone).collect();
+                    let drifts = drift::gone(name, keys, file);
                     drift::write(transaction, books, &drifts).await?;
                     self.loaded.drift.extend(drifts);
                 }

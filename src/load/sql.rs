@@ -3,6 +3,7 @@
 //! `target` is a table of the mirror, `staged` the temporary table of the rows that were read (all of
 //! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
 
+mod both;
 mod gone;
 mod take;
 
@@ -241,8 +242,21 @@ impl<'m> Statements<'m> {
         format!("NOT EXISTS (SELECT FROM {})", self.target)
     }
 
-    pub(super) fn count_target(&self) -> String {
-        format!("SELECT count(*) FROM {}", self.target)
+    /// Whether the target has a row, or a value in this column.
+    pub(super) fn has_data(&self, column: Option<&str>) -> String {
+        let wanted = column.map_or_else(String::new, |column| {
+            format!(" WHERE {} IS NOT NULL", Quoted(column))
+        });
+        format!("SELECT EXISTS (SELECT FROM {}{wanted})", self.target)
+    }
+
+    /// Counts the target's rows, or no more than are `enough`.
+    pub(super) fn count_target(&self, enough: Option<u64>) -> String {
+        let limit = enough.map_or_else(String::new, |enough| format!(" LIMIT {enough}"));
+        format!(
+            "SELECT count(*) FROM (SELECT FROM {}{limit}) AS rows",
+            self.target
+        )
     }
 
     pub(super) fn count_states(&self) -> String {
@@ -322,14 +336,17 @@ impl<'m> Statements<'m> {
 
     /// Updates rows that differ; none if there is nothing but the key.
     pub(super) fn update(&self, has_diff: bool) -> Option<String> {
-        let changed: Vec<String> = self
-            .columns
-            .iter()
+        if has_diff {
+            return self.update_where(&self.diff(), "NOT s.staged_new");
+        }
+        let in_scope = RowState::InScope as i16;
+        let wanted = format!("s.staged_state = {in_scope} AND {}", self.differs());
+        self.update_where(&self.staged(), &wanted)
+    }
+
+    fn update_where(&self, from: &str, wanted: &str) -> Option<String> {
+        let mut assignments: Vec<String> = (self.columns.iter())
             .filter(|column| !self.key.contains(column))
-            .cloned()
-            .collect();
-        let mut assignments: Vec<String> = changed
-            .iter()
             .map(|column| format!("{column} = s.{column}"))
             .collect();
         if assignments.is_empty() {
@@ -338,15 +355,6 @@ impl<'m> Statements<'m> {
         if self.mapping.has_ingested_at() {
             assignments.push(format!("{} = now()", Quoted(INGESTED_AT)));
         }
-        let (from, wanted) = if has_diff {
-            (self.diff(), "NOT s.staged_new".to_owned())
-        } else {
-            let in_scope = RowState::InScope as i16;
-            (
-                self.staged(),
-                format!("s.staged_state = {in_scope} AND {}", self.differs()),
-            )
-        };
         Some(format!(
             "UPDATE {} AS t SET {} FROM {from} AS s WHERE {} AND {wanted}",
             self.target,
@@ -357,20 +365,23 @@ impl<'m> Statements<'m> {
 
     /// Inserts rows that are new.
     pub(super) fn insert(&self, has_diff: bool) -> String {
-        let (from, wanted) = if has_diff {
-            (self.diff(), "s.staged_new".to_owned())
-        } else {
-            let there = format!(
-                "SELECT FROM {} AS t WHERE {}",
-                self.target,
-                same("t", "s", &self.key)
-            );
-            let in_scope = RowState::InScope as i16;
-            (
-                self.staged(),
-                format!("s.staged_state = {in_scope} AND NOT EXISTS ({there})"),
-            )
-        };
+        if has_diff {
+            return self.insert_where(&self.diff(), "s.staged_new");
+        }
+        let in_scope = RowState::InScope as i16;
+        let wanted = format!("s.staged_state = {in_scope} AND {}", self.is_new());
+        self.insert_where(&self.staged(), &wanted)
+    }
+
+    fn is_new(&self) -> String {
+        format!(
+            "NOT EXISTS (SELECT FROM {} AS t WHERE {})",
+            self.target,
+            same("t", "s", &self.key)
+        )
+    }
+
+    fn insert_where(&self, from: &str, wanted: &str) -> String {
         format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
             self.target,

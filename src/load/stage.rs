@@ -14,6 +14,7 @@ use crate::name::Name;
 use crate::staging::{Mode, PageEntry, Run, StagedResource, StagingError};
 use crate::template::Values;
 
+use super::absent;
 use super::cell::CellType;
 use super::decode::{Chosen, Chunk, Decoded, Decoder, Stopped, Unfit};
 use super::error::LoadError;
@@ -190,9 +191,8 @@ async fn finish(
     let Decoding { chunks, reader } = decoding;
     copy(transaction, chunks, mappings, schema, quarantine).await?;
     match reader.await.map_err(|_| LoadError::Thread)? {
-        Ok(decoded) => Ok(decoded),
+        Ok(decoded) => absent::judge(transaction, decoded, mappings, schema).await,
         Err(Stopped::Staging(error)) => Err(error.into()),
-        Err(Stopped::Renamed(keys, file)) => Err(LoadError::Renamed { keys, file }),
         // Nothing was compared, and every chunk was taken.
         Err(Stopped::Incomparable | Stopped::Abandoned | Stopped::Thread) => Err(LoadError::Thread),
     }
@@ -359,7 +359,6 @@ async fn compare(
     let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
         Ok(decoded) => decoded,
         Err(Stopped::Staging(error)) => return Err(error.into()),
-        Err(Stopped::Renamed(keys, file)) => return Err(LoadError::Renamed { keys, file }),
         Err(Stopped::Incomparable) => return Ok(None),
         Err(Stopped::Abandoned | Stopped::Thread) => return Err(LoadError::Thread),
     };
@@ -367,6 +366,7 @@ async fn compare(
     let Some(gathered) = gathered else {
         return Ok(None);
     };
+    let decoded = absent::judge(transaction, decoded, &[mapping], schema).await?;
     if gathered.is_empty() {
         return Ok(Some(decoded));
     }

@@ -16,6 +16,9 @@ const APPROVE_AGAIN: &str = "restore the file; without it deletes of this run ar
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
+    /// The schema that was looked at; those of before this was noted are of the mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Name>,
     /// The resource.
     pub resource: Name,
     /// The table.
@@ -53,8 +56,13 @@ impl Run {
         let mut approvals = self.approvals()?;
         for approval in more {
             let is_same = |known: &Approval| {
-                (&known.table, &known.sha256, known.as_of)
-                    == (&approval.table, &approval.sha256, approval.as_of)
+                (&known.schema, &known.table, &known.sha256, known.as_of)
+                    == (
+                        &approval.schema,
+                        &approval.table,
+                        &approval.sha256,
+                        approval.as_of,
+                    )
             };
             // Told before, by somebody who was stopped before the rows went.
             if !approvals.iter().any(is_same) {

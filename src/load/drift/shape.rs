@@ -1,6 +1,6 @@
 //! What a sample of a resource's records looks like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -31,10 +31,12 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(in crate::load) struct Shape {
     pub(super) records: u64,
-    pub(super) first_file: String,
+    pub(in crate::load) first_file: String,
     pub(super) fields: BTreeMap<String, Field>,
     /// How often an object was seen at a path.
     pub(super) objects: BTreeMap<String, u64>,
+    /// Mapped keys that no record has, though there was nothing to lose.
+    pub(in crate::load) absent: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]

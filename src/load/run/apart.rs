@@ -13,7 +13,7 @@ use super::super::approval::{self, Honoured};
 use super::super::before::Before;
 use super::super::error::LoadError;
 use super::super::retry::{self, Entry, Retried, Retry};
-use super::{RunLoad, savepoint, settle};
+use super::{RunLoad, savepoint, set_up, settle};
 
 impl RunLoad<'_> {
     /// Does what was approved when this run, or one with a number up to `as_of`, was the newest; whoever calls commits.
@@ -22,7 +22,7 @@ impl RunLoad<'_> {
         transaction: &mut Transaction<'_>,
         as_of: u64,
     ) -> Result<LoadedRun, LoadError> {
-        self.set_up(transaction).await?;
+        set_up(transaction, self.schema).await?;
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         self.honour(transaction, as_of).await?;
         self.derive(transaction).await?;
@@ -36,7 +36,7 @@ impl RunLoad<'_> {
         entries: &[Entry],
         chosen: &BTreeSet<i64>,
     ) -> Result<Retried, LoadError> {
-        self.set_up(transaction).await?;
+        set_up(transaction, self.schema).await?;
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         let groups = retry::grouped(entries, chosen);
         let mut retried = Retried::default();
@@ -101,8 +101,10 @@ impl RunLoad<'_> {
         transaction: &mut Transaction<'_>,
         as_of: u64,
     ) -> Result<(), LoadError> {
+        let mirror = &self.config.database.schema;
+        let (schema, mappings) = (self.schema, self.mappings);
         let honoured =
-            approval::honour(transaction, self.schema, self.mappings, self.runs, as_of).await?;
+            approval::honour(transaction, schema, mirror, mappings, self.runs, as_of).await?;
         if honoured.is_empty() {
             return Ok(());
         }

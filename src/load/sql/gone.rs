@@ -112,7 +112,7 @@ impl Statements<'_> {
         )
     }
 
-    fn unreferenced(&self) -> String {
+    pub(super) fn unreferenced(&self) -> String {
         self.mapping
             .shape
             .referenced_by

@@ -1,0 +1,65 @@
+//! The statements of a rebuild: the same table in a scratch schema → the target.
+
+use crate::database::Quoted;
+
+use super::{Statements, list, same};
+
+impl Statements<'_> {
+    fn of(&self, scratch: &str) -> String {
+        let table = Quoted(self.mapping.table.name.as_str());
+        format!("{}.{table}", Quoted(scratch))
+    }
+
+    fn not_in(&self, scratch: &str) -> String {
+        format!(
+            "NOT EXISTS (SELECT FROM {} AS s WHERE {})",
+            self.of(scratch),
+            same("t", "s", &self.key)
+        )
+    }
+
+    /// How many rows the scratch has, and how many the target. The scratch was filled a moment ago and needs fresh
+    /// statistics first.
+    pub(in super::super) fn count_both(&self, scratch: &str) -> (String, String) {
+        let scratch = self.of(scratch);
+        (
+            format!("ANALYZE {scratch}"),
+            format!(
+                "SELECT (SELECT count(*) FROM {scratch}), (SELECT count(*) FROM {})",
+                self.target
+            ),
+        )
+    }
+
+    /// Changes what differs; none if there is nothing but the key.
+    pub(in super::super) fn update_from(&self, scratch: &str) -> Option<String> {
+        self.update_where(&self.of(scratch), &self.differs())
+    }
+
+    /// Adds what is new.
+    pub(in super::super) fn insert_from(&self, scratch: &str) -> String {
+        self.insert_where(&self.of(scratch), &self.is_new())
+    }
+
+    /// Deletes what the scratch does not have. A row that another row refers to stays: with it rows would go that no guard
+    /// has counted.
+    pub(in super::super) fn delete_absent(&self, scratch: &str) -> String {
+        format!(
+            "DELETE FROM {} AS t WHERE {}{}",
+            self.target,
+            self.not_in(scratch),
+            self.unreferenced()
+        )
+    }
+
+    /// What the scratch does not have: how many rows, and the keys of some.
+    pub(in super::super) fn count_kept(&self, scratch: &str) -> String {
+        format!(
+            "SELECT count(*), coalesce((array_agg({}::text ORDER BY {}))[1:5], '{{}}') FROM {} AS t WHERE {}",
+            self.mapping.key_object("t"),
+            list(&self.key),
+            self.target,
+            self.not_in(scratch),
+        )
+    }
+}
