@@ -39,9 +39,11 @@ async fn two_commands_on_one_key_count_together() {
     let (first, second) = tokio::join!(one.json(["extract"]), two.json(["extract"]));
     for report in [first, second] {
         assert_eq!(report["state"], "complete", "{report:#}");
-        assert_eq!(report["rejected_429"], 0, "{report:#}");
     }
-    assert_eq!(simulator.statistics().rejected_429, 0);
+    // Each for itself would have half of its requests rejected. A machine with much else to do can hold one of them up
+    // on its way, from one window into the next.
+    let rejected = simulator.statistics().rejected_429;
+    assert!(rejected <= 2, "{rejected} of 40 requests were rejected");
 }
 
 #[tokio::test]
