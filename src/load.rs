@@ -100,8 +100,17 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database, schema).await?;
-        replay::forget_dropped(&database.client, schema).await?;
         let folder = config.migrations();
+        if options.dry_run {
+            let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
+            if !pending.is_empty() {
+                return Err(LoadError::Unmigrated {
+                    schema: schema.to_owned(),
+                    pending,
+                });
+            }
+        }
+        replay::forget_dropped(&database.client, schema).await?;
         let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
@@ -128,6 +137,34 @@ impl<'c> Loader<'c> {
     /// The resources of a run that were ever loaded.
     pub async fn loaded_from(&self, run: &Run) -> Result<BTreeSet<String>, LoadError> {
         books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
+    }
+
+    /// Runs the derived statements again that have failed, when nothing else is loaded; those that fail again.
+    pub async fn derive_again(
+        &mut self,
+        runs: &[Run],
+    ) -> Result<Vec<(Name, LoadError)>, LoadError> {
+        let Some(newest) = runs.last() else {
+            return Ok(Vec::new());
+        };
+        let transaction = self.database.client.transaction().await;
+        let mut transaction = transaction.map_err(LoadError::at("begin a transaction"))?;
+        let load = RunLoad::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest,
+            &[],
+            runs,
+        );
+        let failed = load.derived(&mut transaction).await?;
+        if self.options.dry_run {
+            let ended = transaction.rollback().await;
+            ended.map_err(LoadError::at("roll back"))?;
+        } else {
+            transaction.commit().await.map_err(LoadError::at_commit)?;
+        }
+        Ok(failed)
     }
 
     /// Ends the session, and with it the lock.

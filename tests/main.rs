@@ -72,6 +72,12 @@ mod quarantine;
 /// Rows that wait for what they belong to.
 mod orphans;
 
+/// Statements that derive columns.
+mod derives;
+
+/// Loads that are tried out.
+mod dry_run;
+
 /// The guard before deletes.
 mod guard;
 

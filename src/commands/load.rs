@@ -256,6 +256,12 @@ pub(super) async fn load_waiting(
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
     }
+    if outcome.runs.is_empty() && outcome.errors.is_empty() {
+        for (name, error) in loader.derive_again(runs).await? {
+            outcome.errors.push(format!("{name}: {}", chain(&error)));
+            outcome.exit = outcome.exit.max(Exit::Failed);
+        }
+    }
     stopped::loaded();
     Ok(outcome)
 }

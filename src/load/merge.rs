@@ -12,7 +12,7 @@ use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
 use super::before::Before;
-use super::books::{self, Books};
+use super::books::Books;
 use super::bulk;
 use super::counts::TableCounts;
 use super::decode::{Decoded, RowState, TableSeen, Unfit};
@@ -101,6 +101,7 @@ pub(super) async fn merge(
             was_empty: before.empty.contains(&name) && !healed.contains(&name),
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
+            has_budget: true,
             before,
         };
         let (mut counts, repeated) = table
@@ -145,6 +146,8 @@ struct Situation<'a> {
     was_empty: bool,
     /// Records of its owner came in several versions.
     parent_repeats: bool,
+    /// Whether a load ends when too many rows do not fit.
+    has_budget: bool,
     before: &'a Before,
 }
 
@@ -159,6 +162,7 @@ impl Table<'_> {
         let situation = Situation {
             was_empty: false,
             parent_repeats: false,
+            has_budget: false,
             before: &Before::default(),
         };
         let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
@@ -193,8 +197,12 @@ impl Table<'_> {
                 .await?;
         }
         let mut unfit = 0;
+        let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
+        let budget = self.mapping.table.quarantine.of(read);
+        // With one more the load ends, and nobody reads the rest.
+        let most = situation.has_budget.then(|| budget.saturating_add(1));
         if situation.was_empty {
-            unfit = self.take_unfit(decoded, false).await?;
+            unfit = self.take_unfit(decoded, false, most).await?;
             counts.inserted = self
                 .fill(in_scope.saturating_sub(unfit), &situation.before.empty)
                 .await?;
@@ -208,7 +216,7 @@ impl Table<'_> {
                 )
                 .await?;
             }
-            unfit = self.take_unfit(decoded, has_diff).await?;
+            unfit = self.take_unfit(decoded, has_diff, most).await?;
             if let Some(update) = self.statements.update(has_diff) {
                 counts.updated = self.run(&update, "update").await?;
             }
@@ -302,28 +310,25 @@ impl Table<'_> {
         self.run(&insert, "insert").await
     }
 
-    async fn take_unfit(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
+    /// Takes rows that the table would refuse, and puts up to so many of each kind into quarantine.
+    async fn take_unfit(
+        &self,
+        decoded: &Decoded,
+        has_diff: bool,
+        most: Option<u64>,
+    ) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
         let decoded = if self.mapping.table.select.is_some() {
             &unknown
         } else {
             decoded
         };
-        let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
         for take in self.statements.take_unfit(has_diff) {
-            let rows = self
-                .transaction
-                .query(&take.statement, &[])
-                .await
-                .map_err(self.failed("look for rows that it would refuse"))?;
-            count += rows.len() as u64;
-            let unfit = rows.iter().map(|row| {
-                let names = (row.get(1), row.get(2));
-                let unfit = books::taken(decoded, exploded, row.get(0), names, &take);
-                (self.mapping, unfit)
-            });
-            self.books.quarantine(self.transaction, unfit).await?;
+            let (books, mapping) = (&self.books, self.mapping);
+            count += books
+                .take(self.transaction, mapping, decoded, &take, most)
+                .await?;
         }
         Ok(count)
     }

@@ -14,7 +14,7 @@ use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
 use super::merge::{Merged, MergedTable, Table, millis, unsigned};
-use super::sql::Gone;
+use super::sql::{Gone, Statements};
 
 impl MergedTable {
     /// Why rows may be gone from it.
@@ -60,7 +60,18 @@ pub(super) async fn prune(
     for merged in merged.tables.iter_mut().rev() {
         let mapping = &merged.mapping;
         if is_proof && before.refused.contains(&mapping.table.name) {
-            books.drop_candidates(transaction, mapping).await?;
+            // With a record that cannot be told by its key it knows what is there, not what is gone.
+            match &merged.compared {
+                _ if !merged.keyless => books.drop_candidates(transaction, mapping).await?,
+                Some(seen) => {
+                    let absent = &seen.absent;
+                    (books.drop_shown_candidates(transaction, mapping, absent)).await?;
+                }
+                None => {
+                    let staged = Statements::new(mapping, books.schema).temporary("staged");
+                    (books.drop_seen_candidates(transaction, mapping, &staged)).await?;
+                }
+            }
         }
         let reasons = merged.reasons(is_proof);
         let compared = merged.compared.as_ref();

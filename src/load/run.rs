@@ -45,7 +45,8 @@ pub(super) struct RunLoad<'l> {
     healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
-    /// Tables that were changed apart from the merge: by an approval, or by trying quarantine again.
+    /// Tables that were changed apart from the merge: by rows that had waited or that left with others, by an approval, or by
+    /// trying quarantine again.
     changed_apart: BTreeSet<Name>,
     loaded: LoadedRun,
 }
@@ -95,13 +96,14 @@ impl<'l> RunLoad<'l> {
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
         self.set_up(transaction).await?;
-        Books::note_run(transaction, self.run).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
         self.leave(transaction, true).await?;
         self.approve(transaction).await?;
         self.derive(transaction).await?;
         self.note(transaction).await?;
+        // Last, since a load of the same run into another schema waits for it from then on.
+        Books::note_run(transaction, self.run).await?;
         Ok(self.loaded)
     }
 
@@ -272,6 +274,7 @@ impl<'l> RunLoad<'l> {
             }) => {}
             Ok(Healed { inserted, updated }) => {
                 self.healed.insert(name.clone());
+                self.changed_apart.insert(name.clone());
                 if inserted > 0 {
                     self.grown.insert(name.clone());
                 }
@@ -349,6 +352,9 @@ impl<'l> RunLoad<'l> {
                 continue;
             }
             counts.deleted -= so_far;
+            if counts.deleted > 0 {
+                self.changed_apart.insert(mapping.table.name.clone());
+            }
             if is_merged || counts.deleted > 0 || counts.refused > 0 {
                 self.counts_of(&mapping.table.name).add(&counts);
             }
@@ -378,8 +384,11 @@ impl<'l> RunLoad<'l> {
         let tables = self.merged.values().flat_map(|resource| &resource.tables);
         let merged = tables.map(|table| &table.mapping.table.name);
         let touched: BTreeSet<&Name> = merged.chain(&self.changed_apart).collect();
+        let had_failed = books::failed_derives(transaction, self.schema).await?;
         let is_due = |derive: &&Derive| {
-            derive.after.is_empty() || derive.after.iter().any(|table| touched.contains(table))
+            derive.after.is_empty()
+                || derive.after.iter().any(|table| touched.contains(table))
+                || had_failed.contains(derive.name.as_str())
         };
         for derive in self.config.derives.iter().filter(is_due) {
             let savepoint = savepoint(transaction, "derive").await?;
@@ -388,10 +397,20 @@ impl<'l> RunLoad<'l> {
                 .await
                 .map_err(LoadError::at(format!("run {}", derive.sql.name)));
             Point::LoadDerive.reach();
-            if let Err(error) = settle(savepoint, derived).await? {
-                self.loaded
-                    .derives_failed
-                    .push((derive.name.clone(), error));
+            let derived = settle(savepoint, derived).await?;
+            if derived.is_err() || had_failed.contains(derive.name.as_str()) {
+                let (run, name) = (self.run, &derive.name);
+                books::note_derive(transaction, self.schema, run, name, derived.is_ok()).await?;
+            }
+            match derived {
+                Ok(()) if had_failed.contains(derive.name.as_str()) => {
+                    info!(derive = %derive.name, "the statement, which had failed before, is done");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    let failed = &mut self.loaded.derives_failed;
+                    failed.push((derive.name.clone(), error));
+                }
             }
         }
         Ok(())
@@ -403,6 +422,7 @@ impl<'l> RunLoad<'l> {
         let changed: BTreeSet<Name> = tables
             .filter(|table| table.counts.changed() > 0)
             .map(|table| table.counts.name.clone())
+            .chain(self.changed_apart.iter().cloned())
             .collect();
         let note = books::prepare_note(transaction).await?;
         for name in self.order() {
