@@ -26,6 +26,7 @@ mod replay;
 mod retry;
 mod row;
 mod run;
+mod session;
 mod sql;
 mod stage;
 
@@ -45,7 +46,7 @@ use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
 pub use books::{Loaded, LoadedResource, loaded};
-pub use counts::TableCounts;
+pub use counts::{Samples, TableCounts};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;
@@ -53,6 +54,7 @@ pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
 pub use pending::{Pending, history, pending};
 pub use replay::{ReplayError, ReplayScope};
 pub use retry::{Entry, Retried, drop_entries, entries};
+pub use session::Session;
 
 use run::RunLoad;
 
@@ -139,90 +141,9 @@ impl<'c> Loader<'c> {
         books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
     }
 
-    /// Runs the derived statements again that have failed, when nothing else is loaded; those that fail again.
-    pub async fn derive_again(
-        &mut self,
-        runs: &[Run],
-    ) -> Result<Vec<(Name, LoadError)>, LoadError> {
-        let Some(newest) = runs.last() else {
-            return Ok(Vec::new());
-        };
-        let transaction = self.database.client.transaction().await;
-        let mut transaction = transaction.map_err(LoadError::at("begin a transaction"))?;
-        let load = RunLoad::new(
-            self.config,
-            &self.options,
-            &self.mappings,
-            newest,
-            &[],
-            runs,
-        );
-        let failed = load.derived(&mut transaction).await?;
-        if self.options.dry_run {
-            let ended = transaction.rollback().await;
-            ended.map_err(LoadError::at("roll back"))?;
-        } else {
-            transaction.commit().await.map_err(LoadError::at_commit)?;
-        }
-        Ok(failed)
-    }
-
     /// Ends the session, and with it the lock.
     pub async fn close(self) -> Result<(), LoadError> {
         Ok(self.database.close().await?)
-    }
-
-    /// These resources and those that must wait with them: their rows refer to theirs.
-    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
-        dependents(&self.mappings, failed)
-    }
-
-    /// Loads those resources of a run; `runs` is all that is staged.
-    pub async fn load(
-        &mut self,
-        run: &Run,
-        resources: &[Name],
-        runs: &[Run],
-    ) -> Result<LoadedRun, LoadError> {
-        match self.load_in_one(run, resources, runs).await {
-            Err(error) if error.is_connection_lost() => {
-                Err(error.with_reason(self.database.last_words().await))
-            }
-            loaded => loaded,
-        }
-    }
-
-    async fn load_in_one(
-        &mut self,
-        run: &Run,
-        resources: &[Name],
-        runs: &[Run],
-    ) -> Result<LoadedRun, LoadError> {
-        let Self {
-            config,
-            options,
-            database,
-            mappings,
-        } = self;
-        let load = RunLoad::new(config, options, mappings, run, resources, runs);
-        let mut transaction = database
-            .client
-            .transaction()
-            .await
-            .map_err(LoadError::at("begin a transaction"))?;
-        Point::LoadBegin.reach();
-        let loaded = load.all(&mut transaction).await?;
-        Point::LoadCommit.reach();
-        if options.dry_run {
-            transaction
-                .rollback()
-                .await
-                .map_err(LoadError::at("roll back"))?;
-        } else {
-            transaction.commit().await.map_err(LoadError::at_commit)?;
-        }
-        Point::LoadCommitted.reach();
-        Ok(loaded)
     }
 }
 

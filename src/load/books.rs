@@ -155,6 +155,8 @@ pub(super) struct Books<'a> {
     pub(super) schema: &'a str,
     pub(super) run: &'a Run,
     pub(super) resource: &'a Name,
+    /// Whether keys of the rows are wanted: on a dry run.
+    pub(super) has_samples: bool,
 }
 
 impl Books<'_> {

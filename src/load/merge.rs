@@ -14,7 +14,7 @@ use crate::template::Values;
 use super::before::Before;
 use super::books::Books;
 use super::bulk;
-use super::counts::TableCounts;
+use super::counts::{Samples, TableCounts};
 use super::decode::{Decoded, RowState, TableSeen, Unfit};
 use super::drift::Shape;
 use super::error::LoadError;
@@ -196,6 +196,7 @@ impl Table<'_> {
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;
         }
+        let mut samples = Samples::default();
         let mut unfit = 0;
         let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
         let budget = self.mapping.table.quarantine.of(read);
@@ -204,7 +205,11 @@ impl Table<'_> {
         if situation.was_empty {
             unfit = self.take_unfit(decoded, false, most).await?;
             counts.inserted = self
-                .fill(in_scope.saturating_sub(unfit), &situation.before.empty)
+                .fill(
+                    in_scope.saturating_sub(unfit),
+                    &situation.before.empty,
+                    &mut samples.inserted,
+                )
                 .await?;
         } else if in_scope > 0 {
             // Of a delta most rows are new or differ: to list them first would only copy them.
@@ -218,11 +223,15 @@ impl Table<'_> {
             }
             unfit = self.take_unfit(decoded, has_diff, most).await?;
             if let Some(update) = self.statements.update(has_diff) {
-                counts.updated = self.run(&update, "update").await?;
+                counts.updated = self.change(&update, "update", &mut samples.updated).await?;
             }
+            let insert = self.statements.insert(has_diff);
             counts.inserted = self
-                .run(&self.statements.insert(has_diff), "insert")
+                .change(&insert, "insert", &mut samples.inserted)
                 .await?;
+        }
+        if self.books.has_samples {
+            counts.sample(samples);
         }
         counts.quarantined += unfit;
         counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + unfit);
@@ -293,9 +302,15 @@ impl Table<'_> {
     }
 
     /// Inserts all that is in scope into the empty table.
-    async fn fill(&self, rows: u64, fresh: &BTreeSet<Name>) -> Result<u64, LoadError> {
+    async fn fill(
+        &self,
+        rows: u64,
+        fresh: &BTreeSet<Name>,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
         let insert = self.statements.insert_all();
         if rows >= bulk::WORTHWHILE
+            && !self.books.has_samples
             && let Some(rows) = bulk::fill(
                 self.transaction,
                 self.books.schema,
@@ -307,7 +322,28 @@ impl Table<'_> {
         {
             return Ok(rows);
         }
-        self.run(&insert, "insert").await
+        self.change(&insert, "insert", sample).await
+    }
+
+    /// Changes rows of the table; gives how many, and keys of a few if they are wanted.
+    pub(super) async fn change(
+        &self,
+        statement: &str,
+        doing: &str,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
+        if !self.books.has_samples {
+            return self.run(statement, doing).await;
+        }
+        let row = self
+            .transaction
+            .query_one(&self.statements.sampled(statement), &[])
+            .await
+            .map_err(self.failed(doing))?;
+        if let Value::Array(keys) = row.get(1) {
+            *sample = keys;
+        }
+        Ok(unsigned(row.get(0)))
     }
 
     /// Takes rows that the table would refuse, and puts up to so many of each kind into quarantine.

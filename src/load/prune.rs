@@ -9,7 +9,7 @@ use crate::config::PruneConfig;
 
 use super::before::Before;
 use super::books::Books;
-use super::counts::TableCounts;
+use super::counts::{Samples, TableCounts};
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
@@ -156,9 +156,12 @@ impl Table<'_> {
                 .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
                 .await?;
         } else if gone > 0 {
-            counts.deleted += self
-                .run(&self.statements.delete_gone(), "delete what is gone")
-                .await?;
+            let mut samples = Samples::default();
+            let (delete, doing) = (self.statements.delete_gone(), "delete what is gone");
+            counts.deleted += self.change(&delete, doing, &mut samples.deleted).await?;
+            if self.books.has_samples {
+                counts.sample(samples);
+            }
         }
         counts.duration_ms += millis(started);
         Ok(())

@@ -37,6 +37,7 @@ pub(super) struct RunLoad<'l> {
     /// All that is staged.
     runs: &'l [Run],
     guard: Option<PruneConfig>,
+    is_dry: bool,
     merged: BTreeMap<Name, Merged>,
     /// Resources that failed, and those that wait with them.
     unloaded: BTreeSet<Name>,
@@ -74,6 +75,7 @@ impl<'l> RunLoad<'l> {
             resources,
             runs,
             guard: (!options.allow_prune).then_some(config.prune),
+            is_dry: options.dry_run,
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             before: Before::default(),
@@ -126,6 +128,7 @@ impl<'l> RunLoad<'l> {
             schema: self.schema,
             run: self.run,
             resource,
+            has_samples: self.is_dry,
         }
     }
 

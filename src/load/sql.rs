@@ -11,6 +11,7 @@ pub(super) use take::Take;
 
 use crate::database::Quoted;
 
+use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
 use super::mapping::{INGESTED_AT, Mapping};
 
@@ -372,16 +373,25 @@ impl<'m> Statements<'m> {
             )
         };
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
+            "INSERT INTO {} AS t ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
             self.target,
             columns = list(&self.columns)
+        )
+    }
+
+    /// Runs a statement that changes the target; gives the count of rows, and keys of a few.
+    pub(super) fn sampled(&self, statement: &str) -> String {
+        format!(
+            "WITH done AS ({statement} RETURNING {} AS key) SELECT count(*), \
+             coalesce((SELECT jsonb_agg(key) FROM (SELECT key FROM done LIMIT {SAMPLE}) AS few), '[]') FROM done",
+            self.mapping.key_object("t"),
         )
     }
 
     /// Fills an empty table with all that is in scope.
     pub(super) fn insert_all(&self) -> String {
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
+            "INSERT INTO {} AS t ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
             self.target,
             self.staged(),
             RowState::InScope as i16,

@@ -126,7 +126,8 @@ impl World {
     async fn load(&self, schema: &str, run: &Run) -> Vec<TableCounts> {
         let mut loader = self.loader(schema).await;
         let resources = run.resources().unwrap();
-        let mut loaded = loader
+        let mut session = loader.session().await.unwrap();
+        let mut loaded = session
             .load(run, &resources, std::slice::from_ref(run))
             .await
             .unwrap();
