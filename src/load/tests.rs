@@ -132,6 +132,7 @@ impl World {
             .await
             .unwrap();
         assert!(loaded.failed.is_empty(), "{:?}", loaded.failed);
+        session.end().await.unwrap();
         loader.close().await.unwrap();
         for counts in &mut loaded.tables {
             counts.duration_ms = 0;
