@@ -75,6 +75,9 @@ mod orphans;
 /// Statements that derive columns.
 mod derives;
 
+/// Rows that refer to rows.
+mod families;
+
 /// Loads that are tried out.
 mod dry_run;
 

@@ -28,6 +28,9 @@ pub struct TableCounts {
     pub unresolved: u64,
     /// Deletes that the guard refused.
     pub refused: u64,
+    /// Rows that are gone and stay, since others refer to them.
+    #[serde(skip_serializing_if = "is_none")]
+    pub referred: u64,
     /// Time spent on the table, in milliseconds.
     pub duration_ms: u64,
     /// Of a dry run: which rows, for example.
@@ -44,6 +47,11 @@ pub struct Samples {
     pub updated: Vec<Value>,
     /// Of rows taken away.
     pub deleted: Vec<Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// So many keys make a sample.
@@ -76,6 +84,7 @@ impl TableCounts {
             quarantined: 0,
             unresolved: 0,
             refused: 0,
+            referred: 0,
             duration_ms: 0,
             samples: None,
         }
@@ -97,6 +106,7 @@ impl TableCounts {
         self.quarantined += other.quarantined;
         self.unresolved += other.unresolved;
         self.refused += other.refused;
+        self.referred += other.referred;
         self.duration_ms += other.duration_ms;
         if let Some(samples) = &other.samples {
             self.sample(samples.clone());

@@ -92,6 +92,7 @@ pub(super) async fn merge(
     let copy_ms = millis(started) / tables_count;
     let mut tables: Vec<MergedTable> = Vec::new();
     let mut with_older_versions: Vec<Name> = Vec::new();
+    let mut with_rows_outside: Vec<Name> = Vec::new();
     for mapping in mappings {
         let started = Instant::now();
         let name = mapping.table.name.clone();
@@ -101,6 +102,8 @@ pub(super) async fn merge(
             was_empty: before.empty.contains(&name) && !healed.contains(&name),
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
+            parent_leaves: (mapping.table.owner.as_ref())
+                .is_some_and(|owner| with_rows_outside.contains(&owner.table)),
             has_budget: true,
             before,
         };
@@ -110,6 +113,9 @@ pub(super) async fn merge(
         Point::LoadMerge.reach();
         if repeated {
             with_older_versions.push(name.clone());
+        }
+        if counts.out_of_scope > 0 {
+            with_rows_outside.push(name.clone());
         }
         counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
         // Unfit rows with a key are staged by their key; those without are not.
@@ -146,6 +152,8 @@ struct Situation<'a> {
     was_empty: bool,
     /// Records of its owner came in several versions.
     parent_repeats: bool,
+    /// Records of its owner are out of scope.
+    parent_leaves: bool,
     /// Whether a load ends when too many rows do not fit.
     has_budget: bool,
     before: &'a Before,
@@ -162,6 +170,7 @@ impl Table<'_> {
         let situation = Situation {
             was_empty: false,
             parent_repeats: false,
+            parent_leaves: false,
             has_budget: false,
             before: &Before::default(),
         };
@@ -222,13 +231,18 @@ impl Table<'_> {
                 .await?;
             }
             unfit = self.take_unfit(decoded, has_diff, most).await?;
-            if let Some(update) = self.statements.update(has_diff) {
-                counts.updated = self.change(&update, "update", &mut samples.updated).await?;
-            }
             let insert = self.statements.insert(has_diff);
-            counts.inserted = self
-                .change(&insert, "insert", &mut samples.inserted)
-                .await?;
+            // A row may be changed to refer to a new one.
+            let is_insert_first = self.statements.has_self_reference();
+            if is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
+            }
+            if let Some(update) = self.statements.update(has_diff) {
+                counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
+            }
+            if !is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
+            }
         }
         if self.books.has_samples {
             counts.sample(samples);
@@ -274,6 +288,14 @@ impl Table<'_> {
         }
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
+        }
+        if situation.parent_leaves
+            && self.mapping.table.select.is_none()
+            && let Some(statement) = self.statements.mark_of_outside_parents()
+        {
+            self.run(&statement, "find rows of parents out of scope")
+                .await?;
+            counted = None;
         }
         let unchanged = seen.map_or(0, |seen| seen.unchanged);
         counts.unchanged = unchanged;
@@ -361,10 +383,15 @@ impl Table<'_> {
         };
         let mut count = 0;
         for take in self.statements.take_unfit(has_diff) {
-            let (books, mapping) = (&self.books, self.mapping);
-            count += books
-                .take(self.transaction, mapping, decoded, &take, most)
-                .await?;
+            loop {
+                let (books, mapping) = (&self.books, self.mapping);
+                let taken = (books.take(self.transaction, mapping, decoded, &take, most)).await?;
+                count += taken;
+                // With a row go those that refer to it.
+                if taken == 0 || !take.is_of_itself {
+                    break;
+                }
+            }
         }
         Ok(count)
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
+use tracing::warn;
 
 use crate::config::PruneConfig;
 
@@ -138,6 +139,26 @@ impl Table<'_> {
                 .execute(&statement, parameters)
                 .await
                 .map_err(self.failed("find what is gone"))?;
+        }
+        let mut referred = 0;
+        if gone > 0
+            && let Some(statement) = self.statements.spare_referenced()
+        {
+            loop {
+                let spared = self.run(&statement, "spare what is referred to").await?;
+                referred += spared;
+                if spared == 0 {
+                    break;
+                }
+            }
+            gone -= referred.min(gone);
+        }
+        if referred > 0 {
+            counts.referred += referred;
+            warn!(
+                table = %self.mapping.table.name,
+                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
+            );
         }
         // What went in this load already counts too.
         let all = gone + counts.deleted;

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
 use crate::database::Quoted;
+use crate::database::catalogue::ForeignKey;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::report::chain;
@@ -101,6 +102,7 @@ impl<'l> RunLoad<'l> {
         self.merge(transaction).await?;
         self.prune(transaction).await?;
         self.leave(transaction, true).await?;
+        self.heal_own(transaction).await?;
         self.approve(transaction).await?;
         self.derive(transaction).await?;
         self.note(transaction).await?;
@@ -290,6 +292,17 @@ impl<'l> RunLoad<'l> {
             }
             Err(error) => {
                 warn!(table = %name, "rows that wait for a parent wait on: {}", chain(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the orphans again whose parents are in the same table.
+    async fn heal_own(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        for mapping in self.mappings {
+            let mut references = mapping.shape.references.iter();
+            if references.any(ForeignKey::is_of_itself) {
+                self.heal(transaction, mapping).await?;
             }
         }
         Ok(())

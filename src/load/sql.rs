@@ -10,6 +10,7 @@ pub(super) use gone::Gone;
 pub(super) use take::Take;
 
 use crate::database::Quoted;
+use crate::database::catalogue::ForeignKey;
 
 use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
@@ -198,6 +199,21 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// Marks staged rows of a parent that is out of scope: they go where it goes.
+    pub(super) fn mark_of_outside_parents(&self) -> Option<String> {
+        let owner = self.mapping.table.owner.as_ref()?;
+        Some(format!(
+            "UPDATE {} AS s SET staged_state = {outside} FROM {} AS p WHERE s.staged_state = {} \
+             AND p.staged_state = {outside} AND p.{} = s.{}",
+            self.staged(),
+            Quoted(&format!("staged_{}", owner.table)),
+            RowState::InScope as i16,
+            Quoted(owner.target.as_str()),
+            Quoted(owner.column.as_str()),
+            outside = RowState::OutOfScope as i16,
+        ))
+    }
+
     fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
         self.mapping
             .table
@@ -294,6 +310,12 @@ impl<'m> Statements<'m> {
             RowState::InScope as i16,
             self.mapping.key_object("s"),
         )
+    }
+
+    /// Whether rows refer to rows of the same table.
+    pub(super) fn has_self_reference(&self) -> bool {
+        let mut references = self.mapping.shape.references.iter();
+        references.any(ForeignKey::is_of_itself)
     }
 
     pub(super) fn drop_temporary(&self) -> String {
