@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use crate::config::Budget;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
@@ -104,7 +105,7 @@ pub(super) async fn merge(
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
             parent_leaves: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_rows_outside.contains(&owner.table)),
-            has_budget: true,
+            budget: Some(&mapping.table.quarantine),
             before,
         };
         let (mut counts, repeated) = table
@@ -154,8 +155,8 @@ struct Situation<'a> {
     parent_repeats: bool,
     /// Records of its owner are out of scope.
     parent_leaves: bool,
-    /// Whether a load ends when too many rows do not fit.
-    has_budget: bool,
+    /// How many rows may not fit; none: any number.
+    budget: Option<&'a Budget>,
     before: &'a Before,
 }
 
@@ -171,7 +172,7 @@ impl Table<'_> {
             was_empty: false,
             parent_repeats: false,
             parent_leaves: false,
-            has_budget: false,
+            budget: None,
             before: &Before::default(),
         };
         let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
@@ -208,9 +209,9 @@ impl Table<'_> {
         let mut samples = Samples::default();
         let mut unfit = 0;
         let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
-        let budget = self.mapping.table.quarantine.of(read);
         // With one more the load ends, and nobody reads the rest.
-        let most = situation.has_budget.then(|| budget.saturating_add(1));
+        let budget = situation.budget;
+        let most = budget.map(|budget| budget.of(read).saturating_add(1));
         if situation.was_empty {
             unfit = self.take_unfit(decoded, false, most).await?;
             counts.inserted = self
