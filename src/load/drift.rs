@@ -342,7 +342,7 @@ mod tests {
         for run in 0..9 {
             let votes =
                 |at| format!("{{\"id\": 1, \"votes\": {{\"login{run}_{at}\": {{\"n\": 1}}}}}}");
-            let records: Vec<String> = (0..40).map(votes).collect();
+            let records: Vec<String> = (0..if run == 0 { 10 } else { 40 }).map(votes).collect();
             let shape = shape(&[&records.join(",")]);
             let drifts = learn(&mut known, &shape, &Name::parse("things").unwrap());
             told.extend(drifts.into_iter().map(|drift| (drift.path, drift.kind)));
