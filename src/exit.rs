@@ -130,7 +130,7 @@ pub fn load_exit(error: &LoadError) -> Exit {
         LoadError::Older { .. } | LoadError::Budget { .. } | LoadError::Renamed { .. } => {
             Exit::Refused
         }
-        LoadError::Mismatch(_) => Exit::Usage,
+        LoadError::Mismatch(_) | LoadError::Unmigrated { .. } => Exit::Usage,
         _ => Exit::Failed,
     }
 }

@@ -26,6 +26,7 @@ mod replay;
 mod retry;
 mod row;
 mod run;
+mod session;
 mod sql;
 mod stage;
 
@@ -45,7 +46,7 @@ use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
 pub use books::{Loaded, LoadedResource, loaded};
-pub use counts::TableCounts;
+pub use counts::{Samples, TableCounts};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;
@@ -54,6 +55,7 @@ pub use pending::{Pending, history, pending};
 pub use rebuild::{Kept, Rebuilt};
 pub use replay::{ReplayError, ReplayScope, forget, with_parents};
 pub use retry::{Entry, Retried, drop_entries, entries};
+pub use session::Session;
 
 use run::RunLoad;
 
@@ -101,8 +103,17 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database, schema).await?;
-        replay::forget_dropped(&database.client, schema).await?;
         let folder = config.migrations();
+        if options.dry_run {
+            let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
+            if !pending.is_empty() {
+                return Err(LoadError::Unmigrated {
+                    schema: schema.to_owned(),
+                    pending,
+                });
+            }
+        }
+        replay::forget_dropped(&database.client, schema).await?;
         let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
@@ -134,59 +145,6 @@ impl<'c> Loader<'c> {
     /// Ends the session, and with it the lock.
     pub async fn close(self) -> Result<(), LoadError> {
         Ok(self.database.close().await?)
-    }
-
-    /// These resources and those that must wait with them: their rows refer to theirs.
-    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
-        dependents(&self.mappings, failed)
-    }
-
-    /// Loads those resources of a run; `runs` is all that is staged.
-    pub async fn load(
-        &mut self,
-        run: &Run,
-        resources: &[Name],
-        runs: &[Run],
-    ) -> Result<LoadedRun, LoadError> {
-        match self.load_in_one(run, resources, runs).await {
-            Err(error) if error.is_connection_lost() => {
-                Err(error.with_reason(self.database.last_words().await))
-            }
-            loaded => loaded,
-        }
-    }
-
-    async fn load_in_one(
-        &mut self,
-        run: &Run,
-        resources: &[Name],
-        runs: &[Run],
-    ) -> Result<LoadedRun, LoadError> {
-        let Self {
-            config,
-            options,
-            database,
-            mappings,
-        } = self;
-        let load = RunLoad::new(config, options, mappings, run, resources, runs);
-        let mut transaction = database
-            .client
-            .transaction()
-            .await
-            .map_err(LoadError::at("begin a transaction"))?;
-        Point::LoadBegin.reach();
-        let loaded = load.all(&mut transaction).await?;
-        Point::LoadCommit.reach();
-        if options.dry_run {
-            transaction
-                .rollback()
-                .await
-                .map_err(LoadError::at("roll back"))?;
-        } else {
-            transaction.commit().await.map_err(LoadError::at_commit)?;
-        }
-        Point::LoadCommitted.reach();
-        Ok(loaded)
     }
 }
 

@@ -197,6 +197,33 @@ pub fn tables_table(tables: &[TableCounts]) -> Table {
     )
 }
 
+/// A few keys of the rows that a dry run would change, a line for each table and kind of change.
+pub fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for table in tables {
+        let Some(samples) = &table.samples else {
+            continue;
+        };
+        for (what, keys, count) in [
+            ("inserts", &samples.inserted, table.inserted),
+            ("updates", &samples.updated, table.updated),
+            ("deletes", &samples.deleted, table.deleted),
+        ] {
+            if !keys.is_empty() {
+                let shown: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                let more = if count > keys.len() as u64 {
+                    ", …"
+                } else {
+                    ""
+                };
+                let line = format!("{} {what} {}{more}", table.name, shown.join(", "));
+                lines.push(printable::line(&line).into_owned());
+            }
+        }
+    }
+    lines
+}
+
 /// A number with its thousands apart: `92,768`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -236,3 +236,20 @@ async fn a_key_that_no_record_has_is_only_told_where_nothing_can_be_lost() {
     let weights = "SELECT count(weight) FROM things";
     assert_eq!(workdir.number(weights).await, 1);
 }
+
+#[tokio::test]
+async fn keys_that_are_data_are_neither_told_nor_kept() {
+    let workdir = workdir().await;
+    for run in 0..3 {
+        let voted = (1..=30).map(|id| {
+            json!({"id": id, "name": "box", "votes": {format!("login{run}_{id}"): 1}}).to_string()
+        });
+        stage(&workdir, &[full("boxes", voted.collect())]);
+        let ran = workdir.cursus(["load"]).await.exits(0);
+        assert!(!ran.stderr.contains("login"), "{ran}");
+    }
+    let books = "SELECT count(*) FROM pipeline.drift WHERE path LIKE '%login%'";
+    assert_eq!(workdir.number(books).await, 0);
+    let kept = "SELECT count(*) FROM pipeline.shape WHERE fields::text LIKE '%login%'";
+    assert_eq!(workdir.number(kept).await, 0);
+}

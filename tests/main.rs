@@ -72,6 +72,15 @@ mod quarantine;
 /// Rows that wait for what they belong to.
 mod orphans;
 
+/// Statements that derive columns.
+mod derives;
+
+/// Rows that refer to rows.
+mod families;
+
+/// Loads that are tried out.
+mod dry_run;
+
 /// The guard before deletes.
 mod guard;
 

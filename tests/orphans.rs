@@ -1,8 +1,11 @@
 //! Rows that wait for what they belong to: the newest version wins, however late it comes in.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, delta, full, stage, things, workdir};
+use crate::support::boxes::{boxes, delta, full, stage, stage_pages, things, workdir};
+use crate::support::running::until;
 
 const WAITING: &str = "SELECT count(*) FROM pipeline.quarantine";
 
@@ -162,4 +165,51 @@ async fn what_is_chosen_is_not_loaded_before_what_it_is_within() {
     let again = ["load", "--again", "--select", "notes", "-q"];
     workdir.cursus(again).await.exits(0);
     assert_eq!(workdir.number(notes).await, 30);
+}
+
+#[tokio::test]
+async fn any_number_of_them_takes_no_more_memory() {
+    let workdir = workdir().await;
+    let count = 60_000;
+    let records = |box_id| {
+        (1..=count)
+            .map(|id| {
+                json!({"id": id, "kind": "thing", "box_id": box_id, "weight": 1,
+        "document": null, "seen_at": null, "parts": []})
+                .to_string()
+            })
+            .collect()
+    };
+    stage_pages(
+        &workdir,
+        &[full("boxes", boxes(1..=1)), full("things", records(1))],
+        5_000,
+    );
+    let load = async || {
+        let mut command = workdir.command(["load"]);
+        let mut child = (command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()).unwrap();
+        let status = format!("/proc/{}/status", child.id().unwrap());
+        let mut peak = 0;
+        until("the load has ended", async || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kilobytes = line.and_then(|line| line.split_whitespace().next());
+            peak = kilobytes.map_or(peak, |text| text.parse::<u64>().unwrap());
+            child.try_wait().unwrap().is_some()
+        })
+        .await;
+        (child.wait().await.unwrap().code(), peak)
+    };
+    let (code, before) = load().await;
+    assert_eq!(code, Some(0));
+    stage_pages(&workdir, &[full("things", records(2))], 5_000);
+    let (code, peak) = load().await;
+    assert_eq!(code, Some(4));
+    assert!(
+        peak < before + 20_000,
+        "{peak} kB, and {before} kB without orphans"
+    );
+    assert_eq!(workdir.number(WAITING).await, 0);
+    let moved = "SELECT count(*) FROM things WHERE box_id = 1";
+    assert_eq!(workdir.number(moved).await, count);
 }

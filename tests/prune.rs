@@ -1,6 +1,8 @@
 //! Deletes that the guard has held back: a person approves them, once, and whoever loads the runs again honours it.
 
-use crate::support::boxes::{self, boxes, delta, directory, full, stage, thing, things};
+use crate::support::boxes::{
+    self, boxes, delta, directory, full, stage, thing, things, workdir_of,
+};
 use crate::support::{Workdir, World, oracle, simulator};
 use cursus::simulate::Simulator;
 use serde_json::{Value, json};
@@ -287,4 +289,32 @@ async fn what_is_approved_beside_the_mirror_stays_in_the_mirror() {
     std::fs::write(&file, old.to_string()).unwrap();
     workdir.json(["replay", "--into", "fourth"]).await;
     assert_eq!(there("fourth").await, 5);
+}
+
+#[tokio::test]
+async fn a_read_with_a_record_that_has_no_key_forgets_no_held_delete_but_those_it_shows() {
+    for is_compared in [true, false] {
+        let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
+        let key = if is_compared { "id" } else { "id, x" };
+        let tables = format!("CREATE TABLE things (id bigint, x bigint, PRIMARY KEY ({key}))");
+        let workdir = workdir_of(pipeline, &tables).await;
+        let things = |ids: std::ops::RangeInclusive<i64>| -> Vec<String> {
+            ids.map(|id| json!({"id": id, "x": 1}).to_string())
+                .collect()
+        };
+        stage(&workdir, &[full("things", things(1..=200))]);
+        workdir.cursus(["load"]).await.exits(0);
+        let run = stage(&workdir, &[full("things", things(1..=100))]);
+        workdir.cursus(["load"]).await.exits(4);
+        assert_eq!(workdir.number(WAITING).await, 100);
+        let keyless = vec![json!({"id": null, "x": 1}).to_string()];
+        stage(
+            &workdir,
+            &[full("things", [things(1..=120), keyless].concat())],
+        );
+        workdir.cursus(["load"]).await.exits(3);
+        assert_eq!(workdir.number(WAITING).await, 80);
+        workdir.cursus(["prune", "approve", &run]).await.exits(0);
+        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 120);
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::boxes::{delta, full, stage, workdir_of};
 use crate::support::{Workdir, World, oracle, simulator};
 
 /// What waits: table, file, index, index inside the record, column, code.
@@ -458,4 +459,73 @@ async fn parents_that_are_tried_again_bring_their_orphans() {
         usize::try_from(workdir.number(&members).await).unwrap(),
         expected
     );
+}
+
+/// Moments in the key, as the API spells them.
+#[tokio::test]
+async fn what_waits_is_settled_by_what_is_newer_whatever_its_key_is_spelled_like() {
+    let pipeline = r#"
+[[resource]]
+name = "stays"
+path = "/stays"
+[[table]]
+name = "stays"
+from = "stays"
+[[table]]
+name = "steps"
+from = "stays"
+rows = "/steps"
+after = ["stays"]
+owner = { begin_at = "stays.begin_at" }
+[table.columns]
+begin_at = "../begin_at"
+"#;
+    let tables = "CREATE TABLE stays (begin_at timestamptz PRIMARY KEY, at timestamp UNIQUE, hours integer); \
+                  CREATE TABLE steps (begin_at timestamptz, n bigint, PRIMARY KEY (begin_at, n));";
+    let workdir = workdir_of(pipeline, tables).await;
+    let begin = |day: i64| {
+        format!(
+            "2026-01-{day:02}T00:00:00.{}Z",
+            if day == 5 { "500" } else { "000" }
+        )
+    };
+    let stay = |day: i64, hours: &Value, step: &Value| {
+        json!({"id": day, "begin_at": begin(day), "at": begin(day), "hours": hours, "steps": [{"n": step}]}).to_string()
+    };
+    let all = (1..=30)
+        .map(|day| stay(day, &json!(1), &json!(1)))
+        .collect();
+    stage(&workdir, &[full("stays", all)]);
+    workdir.cursus(["load"]).await.exits(0);
+    let bad = [4, 5].map(|day| stay(day, &json!(99_999_999_999_i64), &json!(1)));
+    let nested = stay(6, &json!(1), &json!("x"));
+    stage(
+        &workdir,
+        &[delta("stays", [bad.to_vec(), vec![nested]].concat())],
+    );
+    workdir.cursus(["load"]).await.exits(3);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        3
+    );
+    let spelled = "SELECT q.key FROM pipeline.quarantine AS q JOIN stays ON key = jsonb_build_object('begin_at', begin_at) \
+                   UNION ALL SELECT parent FROM pipeline.quarantine JOIN stays ON parent = to_jsonb(begin_at)";
+    assert_eq!(workdir.column(spelled).await.len(), 3);
+    let newer = [4, 5, 6].map(|day| stay(day, &json!(3), &json!(2)));
+    stage(&workdir, &[delta("stays", newer.to_vec())]);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        0
+    );
+    workdir
+        .query("ALTER TABLE stays ALTER hours TYPE bigint")
+        .await;
+    workdir.cursus(["quarantine", "retry"]).await.exits(0);
+    let hours = "SELECT hours FROM stays WHERE begin_at BETWEEN '2026-01-04' AND '2026-01-06' ORDER BY begin_at";
+    assert_eq!(workdir.column(hours).await, ["3", "3", "3"]);
 }

@@ -274,3 +274,27 @@ async fn a_replay_takes_every_run_and_guards_as_a_load_does() {
         4
     );
 }
+
+#[tokio::test]
+async fn a_replay_of_which_every_run_failed_does_not_say_that_there_is_nothing_to_do() {
+    let workdir = workdir().await;
+    let bad = things(1..=30)
+        .into_iter()
+        .map(|thing| thing.replace("\"weight\":1.5", "\"weight\":\"x\""));
+    stage(&workdir, &[full("things", bad.collect())]);
+    let ran = workdir.cursus(["replay", "--into", "past"]).await.exits(4);
+    assert!(!ran.stdout.contains("nothing to replay"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_replay_with_another_cursor_does_not_go_on_in_the_schema() {
+    let workdir = workdir().await;
+    three_runs(&workdir);
+    workdir.cursus(["replay", "--into", "past"]).await.exits(0);
+    let cursor = "cursor = { field = \"seen_at\"";
+    workdir.write(
+        "pipeline.toml",
+        PIPELINE.replace(cursor, "cursor = { field = \"id\""),
+    );
+    workdir.cursus(["replay", "--into", "past"]).await.exits(4);
+}

@@ -151,3 +151,16 @@ async fn a_load_beside_the_load_of_a_watch_is_told_of_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn loads_of_the_same_runs_into_two_schemas_do_not_wait_for_each_other() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.cursus(["load"]).await.exits(0);
+    // As another load does until it commits.
+    workdir
+        .query("BEGIN; SELECT FROM pipeline.run FOR UPDATE")
+        .await;
+    workdir.cursus(["replay", "--into", "past"]).await.exits(0);
+    workdir.query("ROLLBACK").await;
+}

@@ -15,7 +15,7 @@ use crate::load::{
 };
 use crate::name::Name;
 use crate::plan;
-use crate::report::{LoadReport, chain, sum_tables, tables_table};
+use crate::report::{LoadReport, chain, sample_lines, sum_tables, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -157,6 +157,9 @@ pub(super) async fn run(
         super::print_line("nothing to load: every staged run is loaded");
     } else if !report.runs.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
+        for line in sample_lines(&report.tables) {
+            super::print_line(&line);
+        }
         let rolled_back = if choice.options.dry_run {
             " (dry run: rolled back)"
         } else {
@@ -234,6 +237,7 @@ pub(super) async fn load_waiting(
         held: (Exit::Done, Vec::new()),
     };
     let all = waiting.len();
+    let mut session = loader.session().await?;
     for (done, Pending { run, resources }) in waiting.into_iter().enumerate() {
         stopped::loading(&run, done, all);
         let failed = &mut outcome.failed;
@@ -243,7 +247,7 @@ pub(super) async fn load_waiting(
             .filter(|name| !resources.contains(*name) || !is_superseding(&run, name))
             .cloned()
             .collect();
-        let held = loader.with_dependents(still_failed);
+        let held = session.with_dependents(still_failed);
         let mut chosen = Vec::new();
         for resource in resources {
             if !select.is_empty() && !select.contains(&resource) {
@@ -258,12 +262,19 @@ pub(super) async fn load_waiting(
         if chosen.is_empty() {
             continue;
         }
-        let loaded = loader.load(&run, &chosen, runs).await?;
+        let loaded = session.load(&run, &chosen, runs).await?;
         failed.retain(|name| !chosen.contains(name));
         failed.extend(loaded.failed.iter().map(|(name, _)| name.clone()));
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
     }
+    if outcome.runs.is_empty() && outcome.errors.is_empty() {
+        for (name, error) in session.derive_again(runs).await? {
+            outcome.errors.push(format!("{name}: {}", chain(&error)));
+            outcome.exit = outcome.exit.max(Exit::Failed);
+        }
+    }
+    session.end().await?;
     stopped::loaded();
     Ok(outcome)
 }

@@ -173,6 +173,8 @@ async fn check_end(
 fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
     if global.json {
         super::print_json(report);
+    } else if report.runs.is_empty() && !report.errors.is_empty() {
+        // The errors tell it.
     } else if report.runs.is_empty() {
         super::print_line(&format!(
             "nothing to replay: {} has every staged run",

@@ -67,6 +67,13 @@ pub struct ForeignKey {
     pub on_delete: OnDelete,
 }
 
+impl ForeignKey {
+    /// Whether it leads to the table that it is of.
+    pub fn is_of_itself(&self) -> bool {
+        (&self.referenced_schema, &self.referenced_table) == (&self.schema, &self.table)
+    }
+}
+
 /// The action of a foreign key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDelete {

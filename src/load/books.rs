@@ -1,5 +1,6 @@
 //! The books: the schema `pipeline`, written in the transaction that writes the rows.
 
+mod derives;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use crate::staging::{Manifest, Run};
 use super::counts::TableCounts;
 use super::error::LoadError;
 
-pub(super) use waiting::taken;
+pub(super) use derives::{failed_derives, note_derive};
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
@@ -154,10 +155,12 @@ pub(super) struct Books<'a> {
     pub(super) schema: &'a str,
     pub(super) run: &'a Run,
     pub(super) resource: &'a Name,
+    /// Whether keys of the rows are wanted: on a dry run.
+    pub(super) has_samples: bool,
 }
 
 impl Books<'_> {
-    /// Notes the run itself.
+    /// Notes the run itself, unless that is done: whoever loads it into another schema would wait for the row.
     pub(super) async fn note_run(
         transaction: &Transaction<'_>,
         run: &Run,
@@ -166,7 +169,9 @@ impl Books<'_> {
         transaction
             .execute(
                 "INSERT INTO pipeline.run (run_id, seq, mode, state, version, started_at, finished_at, hits, selection) \
-                 VALUES ($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9) \
+                 SELECT $1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9 \
+                 WHERE NOT EXISTS (SELECT FROM pipeline.run WHERE run_id = $1 AND (mode, state, finished_at, hits) \
+                 IS NOT DISTINCT FROM ($3, $4, $7::text::timestamptz, $8)) \
                  ON CONFLICT (run_id) DO UPDATE SET mode = excluded.mode, state = excluded.state, \
                  finished_at = excluded.finished_at, hits = excluded.hits",
                 &[

@@ -133,6 +133,24 @@ impl CellType {
         }
     }
 
+    /// A value of a key as PostgreSQL writes it in JSON: a moment in one form, however the API spells it.
+    pub(super) fn key_json(self, raw: &str) -> serde_json::Value {
+        let micros = match self {
+            Self::Timestamptz => json::with_text(raw, "a timestamp", time::micros),
+            Self::Timestamp => json::with_text(raw, "a timestamp", time::local_micros),
+            _ => return serde_json::from_str(raw).unwrap_or_default(),
+        };
+        let text = micros.ok().and_then(time::iso).map(|text| {
+            let zone = if self == Self::Timestamptz {
+                "+00:00"
+            } else {
+                ""
+            };
+            text + zone
+        });
+        text.into()
+    }
+
     fn encode_value(self, raw: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
         match self {
             Self::Bool => match raw {

@@ -1,6 +1,7 @@
 //! What a load did to a table, in numbers.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::name::Name;
 
@@ -27,8 +28,46 @@ pub struct TableCounts {
     pub unresolved: u64,
     /// Deletes that the guard refused.
     pub refused: u64,
+    /// Rows that are gone and stay, since others refer to them.
+    #[serde(skip_serializing_if = "is_none")]
+    pub referred: u64,
     /// Time spent on the table, in milliseconds.
     pub duration_ms: u64,
+    /// Of a dry run: which rows, for example.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
+}
+
+/// Keys of a few rows; no other values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Samples {
+    /// Of new rows.
+    pub inserted: Vec<Value>,
+    /// Of rows that differed.
+    pub updated: Vec<Value>,
+    /// Of rows taken away.
+    pub deleted: Vec<Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// So many keys make a sample.
+pub(super) const SAMPLE: usize = 5;
+
+impl Samples {
+    fn add(&mut self, other: Self) {
+        for (keys, more) in [
+            (&mut self.inserted, other.inserted),
+            (&mut self.updated, other.updated),
+            (&mut self.deleted, other.deleted),
+        ] {
+            keys.extend(more);
+            keys.truncate(SAMPLE);
+        }
+    }
 }
 
 impl TableCounts {
@@ -45,7 +84,9 @@ impl TableCounts {
             quarantined: 0,
             unresolved: 0,
             refused: 0,
+            referred: 0,
             duration_ms: 0,
+            samples: None,
         }
     }
 
@@ -65,6 +106,15 @@ impl TableCounts {
         self.quarantined += other.quarantined;
         self.unresolved += other.unresolved;
         self.refused += other.refused;
+        self.referred += other.referred;
         self.duration_ms += other.duration_ms;
+        if let Some(samples) = &other.samples {
+            self.sample(samples.clone());
+        }
+    }
+
+    /// Adds keys to the samples.
+    pub(super) fn sample(&mut self, keys: Samples) {
+        self.samples.get_or_insert_default().add(keys);
     }
 }

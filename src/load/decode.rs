@@ -89,17 +89,6 @@ pub(super) struct TableSeen {
     pub(super) compared: Option<Compared>,
 }
 
-impl Decoded {
-    /// File and record index of a row's place.
-    pub(super) fn origin(&self, position: i64) -> (&str, u64) {
-        let record = u64::try_from(position >> ELEMENT_BITS).unwrap_or(0);
-        let page = self.pages.partition_point(|(first, _)| *first <= record);
-        page.checked_sub(1)
-            .and_then(|page| self.pages.get(page))
-            .map_or(("", 0), |(first, file)| (file, record - first))
-    }
-}
-
 /// Some records of some files, by index; the files relative to their run.
 pub(super) type Chosen = BTreeMap<String, BTreeSet<u64>>;
 

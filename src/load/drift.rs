@@ -94,6 +94,40 @@ struct KnownField {
     always: bool,
     /// Records without it since it was last seen.
     absent: u64,
+    /// An object whose keys are data, maybe people's names: they are neither kept nor told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
+}
+
+/// With so many keys that some record lacks, the keys of an object are data. A first page is sampled that far.
+const MANY: usize = 25;
+
+/// The objects whose keys are data, as far as was not known.
+fn opened(known: &Known, shape: &Shape) -> BTreeSet<String> {
+    let mut sparse: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (path, field) in known {
+        if !field.always {
+            sparse.entry(parent(path)).or_default().insert(path);
+        }
+    }
+    for (path, field) in &shape.fields {
+        let objects = shape.objects.get(parent(path)).copied().unwrap_or(0);
+        if field.present < objects {
+            sparse.entry(parent(path)).or_default().insert(path);
+        }
+    }
+    // The record itself has fields.
+    sparse.remove("");
+    let opened = sparse.into_iter().filter(|(path, keys)| {
+        keys.len() >= MANY && known.get(*path).is_none_or(|known| !known.open)
+    });
+    opened.map(|(path, _)| path.to_owned()).collect()
+}
+
+fn is_within(path: &str, objects: &BTreeSet<String>) -> bool {
+    let ends = path.match_indices('/').skip(1);
+    ends.into_iter()
+        .any(|(end, _)| objects.contains(&path[..end]))
 }
 
 fn parent(path: &str) -> &str {
@@ -112,12 +146,34 @@ fn learn(known: &mut Known, shape: &Shape, resource: &Name) -> Vec<Drift> {
         });
     };
     let before = known.clone();
+    let opened = opened(known, shape);
+    let was_open = known.iter().filter(|(_, known)| known.open);
+    let open: BTreeSet<String> = was_open
+        .map(|(path, _)| path.clone())
+        .chain(opened.iter().cloned())
+        .collect();
+    known.retain(|path, _| !is_within(path, &open));
+    for path in opened.iter().filter(|path| before.contains_key(*path)) {
+        let file = shape
+            .fields
+            .get(path)
+            .and_then(|field| field.kinds.get(&Kind::Object));
+        drift(
+            &format!("{path}/*"),
+            DriftKind::New,
+            file.map_or("", String::as_str),
+        );
+    }
     for (path, field) in &shape.fields {
+        if is_within(path, &open) {
+            continue;
+        }
         let objects = shape.objects.get(parent(path)).copied().unwrap_or(0);
         let is_always = field.present >= objects;
         let kinds = field.kinds.keys().copied();
         let first_file = field.kinds.values().next().map_or("", String::as_str);
         match before.get(path) {
+            None if known.len() >= FIELDS => {}
             None => {
                 // What comes with its object is no news of its own.
                 let holder = before.get(parent(path));
@@ -130,6 +186,7 @@ fn learn(known: &mut Known, shape: &Shape, resource: &Name) -> Vec<Drift> {
                     kinds: kinds.collect(),
                     always: is_always,
                     absent: 0,
+                    open: open.contains(path),
                 };
                 known.insert(path.clone(), field);
             }
@@ -146,6 +203,7 @@ fn learn(known: &mut Known, shape: &Shape, resource: &Name) -> Vec<Drift> {
                     known.kinds.extend(kinds);
                     known.always &= is_always && before.absent == 0;
                     known.absent = 0;
+                    known.open = open.contains(path);
                 }
             }
         }
@@ -295,6 +353,36 @@ mod tests {
             [("/e~0~1".to_owned(), DriftKind::Gone)]
         );
         assert_eq!(learnt(&mut known, less, 25), []);
+    }
+
+    #[test]
+    fn keys_that_are_data_are_told_as_one_and_not_kept() {
+        let mut known = Known::new();
+        let mut told = Vec::new();
+        for run in 0..9 {
+            let votes =
+                |at| format!("{{\"id\": 1, \"votes\": {{\"login{run}_{at}\": {{\"n\": 1}}}}}}");
+            let records: Vec<String> = (0..if run == 0 { 10 } else { 40 }).map(votes).collect();
+            let shape = shape(&[&records.join(",")]);
+            let drifts = learn(&mut known, &shape, &Name::parse("things").unwrap());
+            told.extend(drifts.into_iter().map(|drift| (drift.path, drift.kind)));
+        }
+        assert_eq!(told, [("/votes/*".to_owned(), DriftKind::New)]);
+        assert_eq!(known.keys().collect::<Vec<_>>(), ["/id", "/votes"]);
+        // Whatever it holds later is no news; the rest is.
+        let other = r#"{"id": 1, "votes": {"somebody": 1}, "new": 1}"#;
+        let new = [("/new".to_owned(), DriftKind::New)];
+        assert_eq!(learnt(&mut known, other, 1), new);
+    }
+
+    #[test]
+    fn what_is_kept_has_bounds() {
+        let mut known = Known::new();
+        for run in 0..9 {
+            let keys: Vec<String> = (0..400).map(|at| format!("\"k{run}_{at}\": 1")).collect();
+            learnt(&mut known, &format!("{{{}}}", keys.join(",")), 1);
+        }
+        assert_eq!(known.len(), FIELDS);
     }
 
     #[test]

@@ -47,6 +47,18 @@ pub enum LoadError {
     /// `pipeline.toml` and the database disagree.
     #[error("pipeline.toml and the database disagree:\n  {}", .0.join("\n  "))]
     Mismatch(Vec<String>),
+    /// A dry run would have to migrate.
+    #[error(
+        "a dry run changes nothing, and the schema {schema} has still to be migrated ({}); run `cursus migrate` first, with the \
+         same --into",
+        .pending.join(", ")
+    )]
+    Unmigrated {
+        /// The schema.
+        schema: String,
+        /// What is missing.
+        pending: Vec<String>,
+    },
     /// Another process loads into this schema.
     #[error(
         "another cursus is loading into the schema {schema}{holder}; wait for it to end, or let this one wait: --wait-lock 10m"

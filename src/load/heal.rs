@@ -69,18 +69,19 @@ pub(super) async fn heal(
                 .await
                 .map_err(LoadError::at(doing()))
         };
+        run_one(&statements.drop_temporary()).await?;
         run_one(&statements.create_staged()).await?;
         stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
         run_one(&statements.dedupe()).await?;
         // Those that still have no parent wait on.
         for take in statements.take_unfit(false) {
-            run_one(&take.statement).await?;
+            while run_one(&take.statement).await? > 0 && take.is_of_itself {}
         }
         run_one(&statements.create_diff_of_orphans(schema, run_id)).await?;
+        healed.inserted += run_one(&statements.insert(true)).await?;
         if let Some(update) = statements.update(true) {
             healed.updated += run_one(&update).await?;
         }
-        healed.inserted += run_one(&statements.insert(true)).await?;
         transaction
             .execute(&statements.settle_orphans(), &[&schema, &table, &run_id])
             .await

@@ -6,15 +6,16 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
+use crate::config::Budget;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
 use super::before::Before;
-use super::books::{self, Books};
+use super::books::Books;
 use super::bulk;
-use super::counts::TableCounts;
+use super::counts::{Samples, TableCounts};
 use super::decode::{Decoded, RowState, TableSeen, Unfit};
 use super::drift::Shape;
 use super::error::LoadError;
@@ -92,6 +93,7 @@ pub(super) async fn merge(
     let copy_ms = millis(started) / tables_count;
     let mut tables: Vec<MergedTable> = Vec::new();
     let mut with_older_versions: Vec<Name> = Vec::new();
+    let mut with_rows_outside: Vec<Name> = Vec::new();
     for mapping in mappings {
         let started = Instant::now();
         let name = mapping.table.name.clone();
@@ -101,6 +103,9 @@ pub(super) async fn merge(
             was_empty: before.empty.contains(&name) && !healed.contains(&name),
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
+            parent_leaves: (mapping.table.owner.as_ref())
+                .is_some_and(|owner| with_rows_outside.contains(&owner.table)),
+            budget: Some(&mapping.table.quarantine),
             before,
         };
         let (mut counts, repeated) = table
@@ -109,6 +114,9 @@ pub(super) async fn merge(
         Point::LoadMerge.reach();
         if repeated {
             with_older_versions.push(name.clone());
+        }
+        if counts.out_of_scope > 0 {
+            with_rows_outside.push(name.clone());
         }
         counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
         // Unfit rows with a key are staged by their key; those without are not.
@@ -145,6 +153,10 @@ struct Situation<'a> {
     was_empty: bool,
     /// Records of its owner came in several versions.
     parent_repeats: bool,
+    /// Records of its owner are out of scope.
+    parent_leaves: bool,
+    /// How many rows may not fit; none: any number.
+    budget: Option<&'a Budget>,
     before: &'a Before,
 }
 
@@ -159,6 +171,8 @@ impl Table<'_> {
         let situation = Situation {
             was_empty: false,
             parent_repeats: false,
+            parent_leaves: false,
+            budget: None,
             before: &Before::default(),
         };
         let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
@@ -192,11 +206,20 @@ impl Table<'_> {
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;
         }
+        let mut samples = Samples::default();
         let mut unfit = 0;
+        let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
+        // With one more the load ends, and nobody reads the rest.
+        let budget = situation.budget;
+        let most = budget.map(|budget| budget.of(read).saturating_add(1));
         if situation.was_empty {
-            unfit = self.take_unfit(decoded, false).await?;
+            unfit = self.take_unfit(decoded, false, most).await?;
             counts.inserted = self
-                .fill(in_scope.saturating_sub(unfit), &situation.before.empty)
+                .fill(
+                    in_scope.saturating_sub(unfit),
+                    &situation.before.empty,
+                    &mut samples.inserted,
+                )
                 .await?;
         } else if in_scope > 0 {
             // Of a delta most rows are new or differ: to list them first would only copy them.
@@ -208,13 +231,22 @@ impl Table<'_> {
                 )
                 .await?;
             }
-            unfit = self.take_unfit(decoded, has_diff).await?;
-            if let Some(update) = self.statements.update(has_diff) {
-                counts.updated = self.run(&update, "update").await?;
+            unfit = self.take_unfit(decoded, has_diff, most).await?;
+            let insert = self.statements.insert(has_diff);
+            // A row may be changed to refer to a new one.
+            let is_insert_first = self.statements.has_self_reference();
+            if is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
-            counts.inserted = self
-                .run(&self.statements.insert(has_diff), "insert")
-                .await?;
+            if let Some(update) = self.statements.update(has_diff) {
+                counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
+            }
+            if !is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
+            }
+        }
+        if self.books.has_samples {
+            counts.sample(samples);
         }
         counts.quarantined += unfit;
         counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + unfit);
@@ -258,6 +290,14 @@ impl Table<'_> {
         for statement in self.statements.mark_outside(self.books.schema) {
             self.run(&statement, "find rows out of scope").await?;
         }
+        if situation.parent_leaves
+            && self.mapping.table.select.is_none()
+            && let Some(statement) = self.statements.mark_of_outside_parents()
+        {
+            self.run(&statement, "find rows of parents out of scope")
+                .await?;
+            counted = None;
+        }
         let unchanged = seen.map_or(0, |seen| seen.unchanged);
         counts.unchanged = unchanged;
         counts.staged = unchanged;
@@ -285,9 +325,15 @@ impl Table<'_> {
     }
 
     /// Inserts all that is in scope into the empty table.
-    async fn fill(&self, rows: u64, fresh: &BTreeSet<Name>) -> Result<u64, LoadError> {
+    async fn fill(
+        &self,
+        rows: u64,
+        fresh: &BTreeSet<Name>,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
         let insert = self.statements.insert_all();
         if rows >= bulk::WORTHWHILE
+            && !self.books.has_samples
             && let Some(rows) = bulk::fill(
                 self.transaction,
                 self.books.schema,
@@ -299,31 +345,54 @@ impl Table<'_> {
         {
             return Ok(rows);
         }
-        self.run(&insert, "insert").await
+        self.change(&insert, "insert", sample).await
     }
 
-    async fn take_unfit(&self, decoded: &Decoded, has_diff: bool) -> Result<u64, LoadError> {
+    /// Changes rows of the table; gives how many, and keys of a few if they are wanted.
+    pub(super) async fn change(
+        &self,
+        statement: &str,
+        doing: &str,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
+        if !self.books.has_samples {
+            return self.run(statement, doing).await;
+        }
+        let row = self
+            .transaction
+            .query_one(&self.statements.sampled(statement), &[])
+            .await
+            .map_err(self.failed(doing))?;
+        if let Value::Array(keys) = row.get(1) {
+            *sample = keys;
+        }
+        Ok(unsigned(row.get(0)))
+    }
+
+    /// Takes rows that the table would refuse, and puts up to so many of each kind into quarantine.
+    async fn take_unfit(
+        &self,
+        decoded: &Decoded,
+        has_diff: bool,
+        most: Option<u64>,
+    ) -> Result<u64, LoadError> {
         let unknown = Decoded::default();
         let decoded = if self.mapping.table.select.is_some() {
             &unknown
         } else {
             decoded
         };
-        let exploded = self.mapping.table.rows.is_some();
         let mut count = 0;
         for take in self.statements.take_unfit(has_diff) {
-            let rows = self
-                .transaction
-                .query(&take.statement, &[])
-                .await
-                .map_err(self.failed("look for rows that it would refuse"))?;
-            count += rows.len() as u64;
-            let unfit = rows.iter().map(|row| {
-                let names = (row.get(1), row.get(2));
-                let unfit = books::taken(decoded, exploded, row.get(0), names, &take);
-                (self.mapping, unfit)
-            });
-            self.books.quarantine(self.transaction, unfit).await?;
+            loop {
+                let (books, mapping) = (&self.books, self.mapping);
+                let taken = (books.take(self.transaction, mapping, decoded, &take, most)).await?;
+                count += taken;
+                // With a row go those that refer to it.
+                if taken == 0 || !take.is_of_itself {
+                    break;
+                }
+            }
         }
         Ok(count)
     }

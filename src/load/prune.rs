@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
+use tracing::warn;
 
 use crate::config::PruneConfig;
 
 use super::before::Before;
 use super::books::Books;
-use super::counts::TableCounts;
+use super::counts::{Samples, TableCounts};
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
 use super::merge::{Merged, MergedTable, Table, millis, unsigned};
-use super::sql::Gone;
+use super::sql::{Gone, Statements};
 
 impl MergedTable {
     /// Why rows may be gone from it.
@@ -60,7 +61,18 @@ pub(super) async fn prune(
     for merged in merged.tables.iter_mut().rev() {
         let mapping = &merged.mapping;
         if is_proof && before.refused.contains(&mapping.table.name) {
-            books.drop_candidates(transaction, mapping).await?;
+            // With a record that cannot be told by its key it knows what is there, not what is gone.
+            match &merged.compared {
+                _ if !merged.keyless => books.drop_candidates(transaction, mapping).await?,
+                Some(seen) => {
+                    let absent = &seen.absent;
+                    (books.drop_shown_candidates(transaction, mapping, absent)).await?;
+                }
+                None => {
+                    let staged = Statements::new(mapping, books.schema).temporary("staged");
+                    (books.drop_seen_candidates(transaction, mapping, &staged)).await?;
+                }
+            }
         }
         let reasons = merged.reasons(is_proof);
         let compared = merged.compared.as_ref();
@@ -131,6 +143,26 @@ impl Table<'_> {
                 .await
                 .map_err(self.failed("find what is gone"))?;
         }
+        let mut referred = 0;
+        if gone > 0
+            && let Some(statement) = self.statements.spare_referenced()
+        {
+            loop {
+                let spared = self.run(&statement, "spare what is referred to").await?;
+                referred += spared;
+                if spared == 0 {
+                    break;
+                }
+            }
+            gone -= referred.min(gone);
+        }
+        if referred > 0 {
+            counts.referred += referred;
+            warn!(
+                table = %self.mapping.table.name,
+                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
+            );
+        }
         // What went in this load already counts too.
         let all = gone + counts.deleted;
         let refused = gone > 0
@@ -153,9 +185,12 @@ impl Table<'_> {
                 .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
                 .await?;
         } else if gone > 0 {
-            counts.deleted += self
-                .run(&self.statements.delete_gone(), "delete what is gone")
-                .await?;
+            let mut samples = Samples::default();
+            let (delete, doing) = (self.statements.delete_gone(), "delete what is gone");
+            counts.deleted += self.change(&delete, doing, &mut samples.deleted).await?;
+            if self.books.has_samples {
+                counts.sample(samples);
+            }
         }
         counts.duration_ms += millis(started);
         Ok(())

@@ -183,6 +183,10 @@ impl ReplayScope {
             ));
             add(format!("{:?} {:?}", table.owner, table.within));
         }
+        for resource in &config.resources {
+            let cursor = resource.cursor.as_ref().map(|cursor| &cursor.field);
+            add(format!("{:?} {cursor:?}", resource.name));
+        }
         for derive in &config.derives {
             add(format!(
                 "{:?} {:?} {:?}",

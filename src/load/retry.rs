@@ -141,6 +141,7 @@ impl Retry<'_> {
             schema: self.schema,
             run: self.run,
             resource: &mapping.table.from,
+            has_samples: false,
         };
         let table = Table::new(transaction, books, mapping);
         let newest = transaction

@@ -423,8 +423,7 @@ impl TableDecoder {
             .map(|at| {
                 let column = &self.columns[*at];
                 let raw = column.from.raw(slots, parent).unwrap_or("null");
-                let value = serde_json::from_str(raw).unwrap_or(Value::Null);
-                (column.name.clone(), value)
+                (column.name.clone(), column.cell.key_json(raw))
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
@@ -438,7 +437,7 @@ impl TableDecoder {
             (from, own) => from.raw(own.unwrap_or(parent), parent),
         }?;
         column.cell.encode(Some(raw), &mut Vec::new()).ok()?;
-        serde_json::from_str(raw).ok()
+        Some(column.cell.key_json(raw))
     }
 
     fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>) -> Result<(), Ended> {

@@ -9,6 +9,7 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
+use crate::database::catalogue::ForeignKey;
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::report::chain;
@@ -36,6 +37,7 @@ pub(super) struct RunLoad<'l> {
     /// All that is staged.
     runs: &'l [Run],
     guard: Option<PruneConfig>,
+    is_dry: bool,
     merged: BTreeMap<Name, Merged>,
     /// Resources that failed, and those that wait with them.
     unloaded: BTreeSet<Name>,
@@ -44,7 +46,8 @@ pub(super) struct RunLoad<'l> {
     healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
-    /// Tables that were changed apart from the merge: by an approval, or by trying quarantine again.
+    /// Tables that were changed apart from the merge: by rows that had waited or that left with others, by an approval, or by
+    /// trying quarantine again.
     changed_apart: BTreeSet<Name>,
     loaded: LoadedRun,
 }
@@ -72,6 +75,7 @@ impl<'l> RunLoad<'l> {
             resources,
             runs,
             guard: (!options.allow_prune).then_some(config.prune),
+            is_dry: options.dry_run,
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             before: Before::default(),
@@ -94,13 +98,15 @@ impl<'l> RunLoad<'l> {
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
         set_up(transaction, self.schema).await?;
-        Books::note_run(transaction, self.run).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
         self.leave(transaction, true).await?;
+        self.heal_own(transaction).await?;
         self.approve(transaction).await?;
         self.derive(transaction).await?;
         self.note(transaction).await?;
+        // Last, since a load of the same run into another schema waits for it from then on.
+        Books::note_run(transaction, self.run).await?;
         Ok(self.loaded)
     }
 
@@ -112,6 +118,7 @@ impl<'l> RunLoad<'l> {
             schema: self.schema,
             run: self.run,
             resource,
+            has_samples: self.is_dry,
         }
     }
 
@@ -254,6 +261,7 @@ impl<'l> RunLoad<'l> {
             }) => {}
             Ok(Healed { inserted, updated }) => {
                 self.healed.insert(name.clone());
+                self.changed_apart.insert(name.clone());
                 if inserted > 0 {
                     self.grown.insert(name.clone());
                 }
@@ -266,6 +274,17 @@ impl<'l> RunLoad<'l> {
             }
             Err(error) => {
                 warn!(table = %name, "rows that wait for a parent wait on: {}", chain(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the orphans again whose parents are in the same table.
+    async fn heal_own(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        for mapping in self.mappings {
+            let mut references = mapping.shape.references.iter();
+            if references.any(ForeignKey::is_of_itself) {
+                self.heal(transaction, mapping).await?;
             }
         }
         Ok(())
@@ -331,6 +350,9 @@ impl<'l> RunLoad<'l> {
                 continue;
             }
             counts.deleted -= so_far;
+            if counts.deleted > 0 {
+                self.changed_apart.insert(mapping.table.name.clone());
+            }
             if is_merged || counts.deleted > 0 || counts.refused > 0 {
                 self.counts_of(&mapping.table.name).add(&counts);
             }
@@ -360,8 +382,11 @@ impl<'l> RunLoad<'l> {
         let tables = self.merged.values().flat_map(|resource| &resource.tables);
         let merged = tables.map(|table| &table.mapping.table.name);
         let touched: BTreeSet<&Name> = merged.chain(&self.changed_apart).collect();
+        let had_failed = books::failed_derives(transaction, self.schema).await?;
         let is_due = |derive: &&Derive| {
-            derive.after.is_empty() || derive.after.iter().any(|table| touched.contains(table))
+            derive.after.is_empty()
+                || derive.after.iter().any(|table| touched.contains(table))
+                || had_failed.contains(derive.name.as_str())
         };
         for derive in self.config.derives.iter().filter(is_due) {
             let savepoint = savepoint(transaction, "derive").await?;
@@ -370,10 +395,20 @@ impl<'l> RunLoad<'l> {
                 .await
                 .map_err(LoadError::at(format!("run {}", derive.sql.name)));
             Point::LoadDerive.reach();
-            if let Err(error) = settle(savepoint, derived).await? {
-                self.loaded
-                    .derives_failed
-                    .push((derive.name.clone(), error));
+            let derived = settle(savepoint, derived).await?;
+            if derived.is_err() || had_failed.contains(derive.name.as_str()) {
+                let (run, name) = (self.run, &derive.name);
+                books::note_derive(transaction, self.schema, run, name, derived.is_ok()).await?;
+            }
+            match derived {
+                Ok(()) if had_failed.contains(derive.name.as_str()) => {
+                    info!(derive = %derive.name, "the statement, which had failed before, is done");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    let failed = &mut self.loaded.derives_failed;
+                    failed.push((derive.name.clone(), error));
+                }
             }
         }
         Ok(())
@@ -385,6 +420,7 @@ impl<'l> RunLoad<'l> {
         let changed: BTreeSet<Name> = tables
             .filter(|table| table.counts.changed() > 0)
             .map(|table| table.counts.name.clone())
+            .chain(self.changed_apart.iter().cloned())
             .collect();
         let note = books::prepare_note(transaction).await?;
         for name in self.order() {

@@ -11,7 +11,9 @@ pub(super) use gone::Gone;
 pub(super) use take::Take;
 
 use crate::database::Quoted;
+use crate::database::catalogue::ForeignKey;
 
+use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
 use super::mapping::{INGESTED_AT, Mapping};
 
@@ -198,6 +200,21 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// Marks staged rows of a parent that is out of scope: they go where it goes.
+    pub(super) fn mark_of_outside_parents(&self) -> Option<String> {
+        let owner = self.mapping.table.owner.as_ref()?;
+        Some(format!(
+            "UPDATE {} AS s SET staged_state = {outside} FROM {} AS p WHERE s.staged_state = {} \
+             AND p.staged_state = {outside} AND p.{} = s.{}",
+            self.staged(),
+            Quoted(&format!("staged_{}", owner.table)),
+            RowState::InScope as i16,
+            Quoted(owner.target.as_str()),
+            Quoted(owner.column.as_str()),
+            outside = RowState::OutOfScope as i16,
+        ))
+    }
+
     fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
         self.mapping
             .table
@@ -309,6 +326,12 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// Whether rows refer to rows of the same table.
+    pub(super) fn has_self_reference(&self) -> bool {
+        let mut references = self.mapping.shape.references.iter();
+        references.any(ForeignKey::is_of_itself)
+    }
+
     pub(super) fn drop_temporary(&self) -> String {
         format!("DROP TABLE IF EXISTS {}, {}", self.staged(), self.diff())
     }
@@ -383,16 +406,25 @@ impl<'m> Statements<'m> {
 
     fn insert_where(&self, from: &str, wanted: &str) -> String {
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
+            "INSERT INTO {} AS t ({columns}) SELECT {columns} FROM {from} AS s WHERE {wanted}",
             self.target,
             columns = list(&self.columns)
+        )
+    }
+
+    /// Runs a statement that changes the target; gives the count of rows, and keys of a few.
+    pub(super) fn sampled(&self, statement: &str) -> String {
+        format!(
+            "WITH done AS ({statement} RETURNING {} AS key) SELECT count(*), \
+             coalesce((SELECT jsonb_agg(key) FROM (SELECT key FROM done LIMIT {SAMPLE}) AS few), '[]') FROM done",
+            self.mapping.key_object("t"),
         )
     }
 
     /// Fills an empty table with all that is in scope.
     pub(super) fn insert_all(&self) -> String {
         format!(
-            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
+            "INSERT INTO {} AS t ({columns}) SELECT {columns} FROM {} WHERE staged_state = {}",
             self.target,
             self.staged(),
             RowState::InScope as i16,

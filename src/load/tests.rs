@@ -126,11 +126,13 @@ impl World {
     async fn load(&self, schema: &str, run: &Run) -> Vec<TableCounts> {
         let mut loader = self.loader(schema).await;
         let resources = run.resources().unwrap();
-        let mut loaded = loader
+        let mut session = loader.session().await.unwrap();
+        let mut loaded = session
             .load(run, &resources, std::slice::from_ref(run))
             .await
             .unwrap();
         assert!(loaded.failed.is_empty(), "{:?}", loaded.failed);
+        session.end().await.unwrap();
         loader.close().await.unwrap();
         for counts in &mut loaded.tables {
             counts.duration_ms = 0;

@@ -79,6 +79,15 @@ pub(crate) async fn workdir() -> Workdir {
     workdir
 }
 
+/// A directory with tables and resources of its own, of an API that nobody asks.
+pub(crate) async fn workdir_of(pipeline: &str, migration: &str) -> Workdir {
+    let workdir = Workdir::new().await;
+    let head = "version = 1\n[api]\nurl = \"https://api.example.org\"\n";
+    workdir.write("pipeline.toml", format!("{head}{pipeline}"));
+    workdir.write("migrations/mirror/V1000__tables.sql", migration);
+    workdir
+}
+
 /// What a run reads of a resource.
 pub(crate) type Read<'r> = (&'r str, Mode, State, Vec<String>);
 

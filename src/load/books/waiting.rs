@@ -9,6 +9,7 @@ use crate::staging::Manifest;
 use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
+use super::super::merge::unsigned;
 use super::super::sql::Take;
 use super::Books;
 
@@ -59,6 +60,60 @@ impl Books<'_> {
             .map_err(LoadError::at("put records into pipeline.quarantine"))?;
         }
         Ok(())
+    }
+
+    /// Takes rows that their table would refuse, and puts them into quarantine, up to so many; gives how many there are. The
+    /// server does it all: they may be any number.
+    pub(in super::super) async fn take(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        decoded: &Decoded,
+        take: &Take,
+        most: Option<u64>,
+    ) -> Result<u64, LoadError> {
+        let (firsts, files): (Vec<i64>, Vec<&str>) = decoded
+            .pages
+            .iter()
+            .map(|(first, file)| (i64::try_from(*first).unwrap_or(i64::MAX), file.as_str()))
+            .unzip();
+        let element = if mapping.table.rows.is_some() {
+            format!("t.place & {}", (1_i64 << ELEMENT_BITS) - 1)
+        } else {
+            "NULL".to_owned()
+        };
+        let statement = format!(
+            "WITH taken (place, key, parent) AS ({}), put AS (INSERT INTO pipeline.quarantine (schema_name, run_id, resource, \
+             table_name, file, record_index, element_index, key, parent, column_name, code, reason) \
+             SELECT $1, $2, $3, $4, coalesce(p.file, ''), coalesce(t.record - p.first, 0), {element}, t.key, t.parent, $5, $6, $7 \
+             FROM (SELECT *, place >> {ELEMENT_BITS} AS record FROM taken ORDER BY place LIMIT $10) AS t \
+             LEFT JOIN unnest($8::bigint[], $9::text[]) WITH ORDINALITY AS p (first, file, number) \
+             ON p.number = width_bucket(t.record, $8) ORDER BY t.place) SELECT count(*) FROM taken",
+            take.statement
+        );
+        let most = most.and_then(|most| i64::try_from(most).ok());
+        let row = transaction
+            .query_one(
+                &statement,
+                &[
+                    &self.schema,
+                    &self.run.id().as_str(),
+                    &self.resource.as_str(),
+                    &mapping.table.name.as_str(),
+                    &take.column,
+                    &take.code,
+                    &take.reason,
+                    &firsts,
+                    &files,
+                    &most,
+                ],
+            )
+            .await
+            .map_err(LoadError::at(format!(
+                "load {}: take rows that it would refuse",
+                mapping.table.name
+            )))?;
+        Ok(unsigned(row.get(0)))
     }
 
     /// Why a load stops: with what is wrong with most of the rows that do not fit, since the books will not tell.
@@ -171,6 +226,34 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// Drops the candidates of a table that a complete full read has shown: all but these, which it lacks.
+    pub(in super::super) async fn drop_shown_candidates(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        absent: &[i64],
+    ) -> Result<(), LoadError> {
+        let key = mapping.key_names().next().unwrap_or_default();
+        transaction
+            .execute(
+                "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
+                 AND approved_at IS NULL AND (run_id = $3 OR NOT EXISTS (SELECT FROM unnest($4::bigint[]) AS a (id) \
+                 WHERE jsonb_build_object($5::text, a.id) = c.key))",
+                &[
+                    &self.schema,
+                    &mapping.table.name.as_str(),
+                    &self.run.id().as_str(),
+                    &absent,
+                    &key,
+                ],
+            )
+            .await
+            .map_err(LoadError::at(
+                "settle candidates in pipeline.prune_candidate",
+            ))?;
+        Ok(())
+    }
+
     /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
     /// seen.
     pub(in super::super) async fn drop_seen_candidates(
@@ -254,32 +337,5 @@ impl Books<'_> {
             )
             .await
             .map_err(LoadError::at(doing))
-    }
-}
-
-/// A row that its table would refuse, as an unfit record.
-pub(in super::super) fn taken(
-    decoded: &Decoded,
-    exploded: bool,
-    position: i64,
-    (key, parent): (Value, Option<Value>),
-    take: &Take,
-) -> Unfit {
-    let (file, record) = decoded.origin(position);
-    let element = position & ((1 << ELEMENT_BITS) - 1);
-    Unfit {
-        file: file.to_owned(),
-        record,
-        element: if exploded {
-            u64::try_from(element).ok()
-        } else {
-            None
-        },
-        key: Some(key),
-        parent,
-        column: take.column.clone(),
-        pointer: None,
-        code: take.code,
-        reason: take.reason.clone(),
     }
 }

@@ -59,6 +59,12 @@ pub(crate) fn days(text: &str) -> Result<i32, String> {
     ))
 }
 
+/// Microseconds since 2000 as PostgreSQL writes them, without a zone.
+pub(super) fn iso(micros: i64) -> Option<String> {
+    let time = Timestamp::from_microsecond(micros + EPOCH_SECONDS * 1_000_000).ok()?;
+    Some(TimeZone::UTC.to_datetime(time).to_string())
+}
+
 fn whole_micros(time: Timestamp) -> Result<i64, String> {
     if time.subsec_nanosecond() % 1000 != 0 {
         return Err("the timestamp is finer than a microsecond".to_owned());

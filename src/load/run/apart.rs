@@ -6,11 +6,13 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use crate::failpoint::Point;
+use crate::name::Name;
 use crate::report::chain;
 
 use super::super::LoadedRun;
 use super::super::approval::{self, Honoured};
 use super::super::before::Before;
+use super::super::books;
 use super::super::error::LoadError;
 use super::super::retry::{self, Entry, Retried, Retry};
 use super::{RunLoad, savepoint, set_up, settle};
@@ -27,6 +29,19 @@ impl RunLoad<'_> {
         self.honour(transaction, as_of).await?;
         self.derive(transaction).await?;
         Ok(self.loaded)
+    }
+
+    /// Runs the derived statements again that have failed, if there are any; whoever calls commits.
+    pub(in super::super) async fn derived(
+        mut self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<Vec<(Name, LoadError)>, LoadError> {
+        if (books::failed_derives(transaction, self.schema).await?).is_empty() {
+            return Ok(Vec::new());
+        }
+        set_up(transaction, self.schema).await?;
+        self.derive(transaction).await?;
+        Ok(self.loaded.derives_failed)
     }
 
     /// Tries entries of quarantine again; whoever calls commits.

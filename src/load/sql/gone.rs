@@ -1,6 +1,7 @@
 //! The statements about rows that are gone.
 
 use crate::database::Quoted;
+use crate::database::catalogue::ForeignKey;
 
 use super::super::decode::RowState;
 use super::{Statements, list, of, same};
@@ -40,8 +41,7 @@ impl Statements<'_> {
         )
     }
 
-    /// Collects keys that are to be deleted. A row that another table still refers to is not among them: with it
-    /// rows would go that no guard has counted.
+    /// Collects keys that are to be deleted.
     pub(in super::super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
         let staged = self.staged();
         let there = format!(
@@ -75,9 +75,9 @@ impl Statements<'_> {
                 .iter()
                 .map(|owner| {
                     format!(
-                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{}) AND NOT EXISTS {there}",
+                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state <> {} AND p.{} = t.{}) AND NOT EXISTS {there}",
                         Quoted(&format!("staged_{}", owner.table)),
-                        RowState::InScope as i16,
+                        RowState::Quarantined as i16,
                         Quoted(owner.target.as_str()),
                         Quoted(owner.column.as_str()),
                     )
@@ -88,12 +88,11 @@ impl Statements<'_> {
             return None;
         }
         Some(format!(
-            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}){} AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}) AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
             gone.reason(),
             of("t", &self.key),
             self.target,
             conditions.join(" OR "),
-            self.unreferenced(),
             same("g", "t", &self.key),
             table = self.gone(),
         ))
@@ -102,17 +101,52 @@ impl Statements<'_> {
     /// Collects keys (the parameter) that a comparison has found to be absent.
     pub(in super::super) fn collect_absent(&self) -> String {
         format!(
-            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE t.{} = ANY ($1::bigint[]){}",
+            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE t.{} = ANY ($1::bigint[])",
             self.gone(),
             Gone::Absent.reason(),
             of("t", &self.key),
             self.target,
             self.key[0],
-            self.unreferenced(),
         )
     }
 
+    /// Takes keys out again of rows that others still refer to: with them rows would go that no guard has counted. Of the
+    /// others those do not count that go too. To be repeated while it finds any.
+    pub(in super::super) fn spare_referenced(&self) -> Option<String> {
+        let referrers = self.referrers(|foreign| {
+            if foreign.is_of_itself() {
+                let gone = same("o", "r", &self.key);
+                format!(
+                    " AND NOT EXISTS (SELECT FROM {} AS o WHERE {gone})",
+                    self.gone()
+                )
+            } else {
+                String::new()
+            }
+        });
+        let referrers: Vec<String> = (referrers.iter())
+            .map(|referrer| format!("EXISTS {referrer}"))
+            .collect();
+        (!referrers.is_empty()).then(|| {
+            format!(
+                "DELETE FROM {} AS g USING {} AS t WHERE {} AND ({})",
+                self.gone(),
+                self.target,
+                same("t", "g", &self.key),
+                referrers.join(" OR "),
+            )
+        })
+    }
+
     pub(super) fn unreferenced(&self) -> String {
+        let referrers = self.referrers(|_| String::new());
+        let none = referrers.iter();
+        none.map(|referrer| format!(" AND NOT EXISTS {referrer}"))
+            .collect()
+    }
+
+    /// Rows that refer to the row `t`, a query for each reference.
+    fn referrers(&self, further: impl Fn(&ForeignKey) -> String) -> Vec<String> {
         self.mapping
             .shape
             .referenced_by
@@ -126,9 +160,10 @@ impl Statements<'_> {
                     .collect::<Vec<_>>()
                     .join(" AND ");
                 format!(
-                    " AND NOT EXISTS (SELECT FROM {}.{} AS r WHERE {matching})",
+                    "(SELECT FROM {}.{} AS r WHERE {matching}{})",
                     Quoted(&foreign.schema),
-                    Quoted(&foreign.table)
+                    Quoted(&foreign.table),
+                    further(foreign)
                 )
             })
             .collect()

@@ -1,6 +1,7 @@
 //! The statements about rows that their table would refuse: whose parent is missing, or for which a CHECK does not hold.
 
 use crate::database::Quoted;
+use crate::database::catalogue::ForeignKey;
 
 use super::super::decode::RowState;
 use super::{Statements, joined};
@@ -11,6 +12,8 @@ pub(in super::super) struct Take {
     pub(in super::super) code: &'static str,
     pub(in super::super) column: Option<String>,
     pub(in super::super) reason: String,
+    /// It is about references of the table to itself: what is taken may leave others without a parent.
+    pub(in super::super) is_of_itself: bool,
     /// Takes them, and tells their places, keys and owners.
     pub(in super::super) statement: String,
 }
@@ -52,16 +55,14 @@ impl Statements<'_> {
                 code: "type",
                 column: check.of_column.clone(),
                 reason: format!("the CHECK constraint {} does not hold", check.name),
+                is_of_itself: false,
                 statement: statement(&condition),
             });
         }
-        for foreign in &self.mapping.shape.references {
-            // A reference to the table itself is settled by the insert as a whole.
-            if (&foreign.referenced_schema, &foreign.referenced_table)
-                == (&foreign.schema, &foreign.table)
-            {
-                continue;
-            }
+        let mut references: Vec<&ForeignKey> = self.mapping.shape.references.iter().collect();
+        // What any other takes may be a parent in the table itself.
+        references.sort_by_key(|foreign| foreign.is_of_itself());
+        for foreign in references {
             let quoted = |names: &[String]| -> Vec<String> {
                 names.iter().map(|name| Quoted(name).to_string()).collect()
             };
@@ -75,11 +76,24 @@ impl Statements<'_> {
             let present = joined(&columns, " AND ", |column| {
                 format!("d.{column} IS NOT NULL")
             });
-            let condition = format!(
+            let mut condition = format!(
                 "{present} AND NOT EXISTS (SELECT FROM {}.{} AS p WHERE {matching})",
                 Quoted(&foreign.referenced_schema),
                 Quoted(&foreign.referenced_table),
             );
+            if foreign.is_of_itself() {
+                // The parent may come with it.
+                let among = if has_diff {
+                    format!("{} AS p WHERE", self.diff())
+                } else {
+                    let in_scope = RowState::InScope as i16;
+                    format!(
+                        "{} AS p WHERE p.staged_state = {in_scope} AND",
+                        self.staged()
+                    )
+                };
+                condition = format!("{condition} AND NOT EXISTS (SELECT FROM {among} {matching})");
+            }
             takes.push(Take {
                 code: "orphan",
                 column: None,
@@ -88,6 +102,7 @@ impl Statements<'_> {
                     foreign.columns.join(", "),
                     foreign.referenced_table
                 ),
+                is_of_itself: foreign.is_of_itself(),
                 statement: statement(&condition),
             });
         }

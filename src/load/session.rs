@@ -1,0 +1,133 @@
+//! The loads of one command: each run in a transaction of its own, or, dry, all of them in one that is rolled back.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Transaction;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::failpoint::Point;
+use crate::name::Name;
+use crate::staging::Run;
+
+use super::error::LoadError;
+use super::mapping::Mapping;
+use super::run::RunLoad;
+use super::{LoadedRun, Loader, Options, dependents};
+
+/// Loads run after run.
+pub struct Session<'l> {
+    config: &'l Config,
+    options: &'l Options,
+    mappings: &'l [Mapping],
+    on: On<'l>,
+}
+
+/// Where the loads happen.
+enum On<'l> {
+    /// A transaction each.
+    Each(&'l mut Database),
+    /// A savepoint each, so that a run finds what those before it have done.
+    Dry(Transaction<'l>),
+}
+
+impl Loader<'_> {
+    /// Begins to load.
+    pub async fn session(&mut self) -> Result<Session<'_>, LoadError> {
+        let on = if self.options.dry_run {
+            On::Dry(begin(&mut self.database).await?)
+        } else {
+            On::Each(&mut self.database)
+        };
+        Ok(Session {
+            config: self.config,
+            options: &self.options,
+            mappings: &self.mappings,
+            on,
+        })
+    }
+}
+
+impl Session<'_> {
+    /// These resources and those that must wait with them: their rows refer to theirs.
+    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
+        dependents(self.mappings, failed)
+    }
+
+    /// Loads those resources of a run; `runs` is all that is staged.
+    pub async fn load(
+        &mut self,
+        run: &Run,
+        resources: &[Name],
+        runs: &[Run],
+    ) -> Result<LoadedRun, LoadError> {
+        let (config, mappings) = (self.config, self.mappings);
+        let load = RunLoad::new(config, self.options, mappings, run, resources, runs);
+        match &mut self.on {
+            On::Each(database) => match load_in_one(database, load).await {
+                Err(error) if error.is_connection_lost() => {
+                    Err(error.with_reason(database.last_words().await))
+                }
+                loaded => loaded,
+            },
+            On::Dry(transaction) => {
+                let savepoint = transaction.savepoint("run").await;
+                let mut savepoint = savepoint.map_err(LoadError::at("set a savepoint"))?;
+                let loaded = load.all(&mut savepoint).await?;
+                // As the end of a transaction would.
+                let dropped = savepoint.batch_execute("DISCARD TEMP").await;
+                dropped.map_err(LoadError::at("clean up"))?;
+                let released = savepoint.commit().await;
+                released.map_err(LoadError::at("release a savepoint"))?;
+                Ok(loaded)
+            }
+        }
+    }
+
+    /// Runs the derived statements again that have failed, when nothing else is loaded; those that fail again.
+    pub async fn derive_again(
+        &mut self,
+        runs: &[Run],
+    ) -> Result<Vec<(Name, LoadError)>, LoadError> {
+        let Some(newest) = runs.last() else {
+            return Ok(Vec::new());
+        };
+        let (config, mappings) = (self.config, self.mappings);
+        let load = RunLoad::new(config, self.options, mappings, newest, &[], runs);
+        match &mut self.on {
+            On::Each(database) => {
+                let mut transaction = begin(database).await?;
+                let failed = load.derived(&mut transaction).await?;
+                transaction.commit().await.map_err(LoadError::at_commit)?;
+                Ok(failed)
+            }
+            On::Dry(transaction) => load.derived(transaction).await,
+        }
+    }
+
+    /// Ends it; what was dry is rolled back.
+    pub async fn end(self) -> Result<(), LoadError> {
+        match self.on {
+            On::Each(_) => Ok(()),
+            On::Dry(transaction) => {
+                let ended = transaction.rollback().await;
+                ended.map_err(LoadError::at("roll back"))
+            }
+        }
+    }
+}
+
+async fn begin(database: &mut Database) -> Result<Transaction<'_>, LoadError> {
+    let transaction = database.client.transaction().await;
+    transaction.map_err(LoadError::at("begin a transaction"))
+}
+
+async fn load_in_one(database: &mut Database, load: RunLoad<'_>) -> Result<LoadedRun, LoadError> {
+    let mut transaction = begin(database).await?;
+    Point::LoadBegin.reach();
+    let loaded = load.all(&mut transaction).await?;
+    Point::LoadCommit.reach();
+    transaction.commit().await.map_err(LoadError::at_commit)?;
+    Point::LoadCommitted.reach();
+    Ok(loaded)
+}
