@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Resource, Source, Table};
 use crate::database::Quoted;
-use crate::database::catalogue::{Check, TableShape};
+use crate::database::catalogue::{Check, ForeignKey, TableShape};
 use crate::name::nearest;
 use crate::pointer::Pointer;
 
@@ -91,6 +91,15 @@ impl Mapping {
         } else {
             Err(problems)
         }
+    }
+
+    /// References that a load fills. Of columns that come from elsewhere it knows no value.
+    pub(super) fn references(&self) -> impl Iterator<Item = &ForeignKey> {
+        let is_filled = |name: &String| self.columns.iter().any(|column| column.name == *name);
+        self.shape.references.iter().filter(move |foreign| {
+            foreign.columns.iter().all(is_filled)
+                && (!foreign.is_of_itself() || foreign.referenced_columns.iter().all(is_filled))
+        })
     }
 
     /// The names of the key columns.

@@ -282,8 +282,7 @@ impl<'l> RunLoad<'l> {
     /// Tries the orphans again whose parents are in the same table.
     async fn heal_own(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
         for mapping in self.mappings {
-            let mut references = mapping.shape.references.iter();
-            if references.any(ForeignKey::is_of_itself) {
+            if mapping.references().any(ForeignKey::is_of_itself) {
                 self.heal(transaction, mapping).await?;
             }
         }

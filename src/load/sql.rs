@@ -328,8 +328,7 @@ impl<'m> Statements<'m> {
 
     /// Whether rows refer to rows of the same table.
     pub(super) fn has_self_reference(&self) -> bool {
-        let mut references = self.mapping.shape.references.iter();
-        references.any(ForeignKey::is_of_itself)
+        self.mapping.references().any(ForeignKey::is_of_itself)
     }
 
     pub(super) fn drop_temporary(&self) -> String {

@@ -59,7 +59,7 @@ impl Statements<'_> {
                 statement: statement(&condition),
             });
         }
-        let mut references: Vec<&ForeignKey> = self.mapping.shape.references.iter().collect();
+        let mut references: Vec<&ForeignKey> = self.mapping.references().collect();
         // What any other takes may be a parent in the table itself.
         references.sort_by_key(|foreign| foreign.is_of_itself());
         for foreign in references {
