@@ -123,7 +123,7 @@ const TABLES: &str = "
 // A domain inherits the default of the domain under it, its NOT NULL it does not.
 const COLUMNS: &str = "
     SELECT a.attrelid, a.attname::text,
-        a.attnotnull OR EXISTS (
+        a.attnotnull OR t.typtype = 'd' AND EXISTS (
             WITH RECURSIVE under AS (
                 SELECT t.typbasetype, t.typnotnull
                 UNION ALL
@@ -132,12 +132,12 @@ const COLUMNS: &str = "
             ) SELECT FROM under WHERE typnotnull),
         (a.atthasdef AND a.attgenerated = '') OR t.typdefault IS NOT NULL,
         a.attgenerated <> '' OR a.attidentity <> '', col_description(a.attrelid, a.attnum),
-        (WITH RECURSIVE under AS (
-            SELECT t.typbasetype, t.typtypmod, 1 AS depth WHERE t.typtype = 'd'
+        CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE under AS (
+            SELECT t.typbasetype, t.typtypmod, 1 AS depth
             UNION ALL
             SELECT b.typbasetype, b.typtypmod, depth + 1
             FROM under JOIN pg_catalog.pg_type b ON b.oid = under.typbasetype AND b.typtype = 'd'
-        ) SELECT format_type(typbasetype, typtypmod) FROM under ORDER BY depth DESC LIMIT 1)
+        ) SELECT format_type(typbasetype, typtypmod) FROM under ORDER BY depth DESC LIMIT 1) END
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";

@@ -27,7 +27,7 @@ pub(super) const ELEMENT_BITS: u32 = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i16)]
 pub(super) enum RowState {
-    /// To be merged.
+    /// To be merged. The lowest, since it is asked for by `<`.
     InScope = 0,
     /// Fails `where`: an existing row goes.
     OutOfScope = 1,

@@ -4,7 +4,7 @@ use crate::database::Quoted;
 use crate::database::catalogue::ForeignKey;
 
 use super::super::decode::RowState;
-use super::{Statements, joined};
+use super::{Statements, in_scope, joined};
 
 /// Rows that a table would refuse.
 pub(in super::super) struct Take {
@@ -31,10 +31,10 @@ impl Statements<'_> {
             format!("DELETE FROM {} AS d WHERE", self.diff())
         } else {
             format!(
-                "UPDATE {} AS d SET staged_state = {} WHERE d.staged_state = {} AND",
+                "UPDATE {} AS d SET staged_state = {} WHERE {} AND",
                 self.staged(),
                 RowState::Quarantined as i16,
-                RowState::InScope as i16,
+                in_scope("d"),
             )
         };
         let statement = |condition: &str| {
@@ -86,11 +86,7 @@ impl Statements<'_> {
                 let among = if has_diff {
                     format!("{} AS p WHERE", self.diff())
                 } else {
-                    let in_scope = RowState::InScope as i16;
-                    format!(
-                        "{} AS p WHERE p.staged_state = {in_scope} AND",
-                        self.staged()
-                    )
+                    format!("{} AS p WHERE {} AND", self.staged(), in_scope("p"))
                 };
                 condition = format!("{condition} AND NOT EXISTS (SELECT FROM {among} {matching})");
             }
