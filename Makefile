@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 SECONDS ?= 60
-.PHONY: help demo test bench bench-hits bench-limiter deny fuzz soak lint postgres
+.PHONY: help demo test bench bench-extract bench-hits bench-limiter deny fuzz soak lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ test: postgres ## every test, against a private PostgreSQL
 
 bench: postgres ## measure loading
 	cargo bench --bench load
+
+bench-extract: ## measure how many pages a second are staged
+	cargo bench --bench extract
 
 bench-limiter: ## measure the share of the allowed rate, in five minutes
 	cargo bench --bench limiter
