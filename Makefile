@@ -25,6 +25,7 @@ bench-hits: postgres ## count the hits of a first mirror, a night and a day of s
 
 fuzz: ## feed every reader with made-up bytes, a minute each (SECONDS=60; needs cargo-fuzz)
 	@for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz/corpus/$$target; \
+		if [ $$target = config ]; then cp pipeline.toml target/fuzz/corpus/config/; fi; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
 	done
