@@ -2,6 +2,7 @@
 
 // In reading order: what a run is made of, then its two halves, then the command line.
 pub mod assets;
+mod chain;
 mod clock;
 pub mod config;
 pub mod name;
