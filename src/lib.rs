@@ -5,6 +5,7 @@ pub mod assets;
 mod chain;
 mod clock;
 pub mod config;
+mod hash;
 pub mod key;
 pub mod name;
 pub mod plan;
