@@ -11,6 +11,7 @@
     reason = "a benchmark prints its figures, and fails by panicking"
 )]
 
+mod moved;
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -25,7 +26,7 @@ use cursus::report::table;
 use cursus::simulate::{Limits, Options, Scale, Simulator};
 use serde_json::Value;
 
-use support::moved::Moved;
+use moved::Moved;
 use support::{Workdir, api, oracle};
 
 /// What each may cost at most, and what it is meant to.

@@ -10,6 +10,7 @@
     reason = "a benchmark prints its figures, and fails by panicking"
 )]
 
+mod moved;
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use cursus::simulate::{Limits, Options, Simulator};
 use cursus::staging::Staging;
 
-use support::moved::Moved;
+use moved::Moved;
 use support::{Workdir, api, oracle, small};
 
 /// Requests under way at most.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::support::snapshot::assert_text;
-use crate::support::workdir::{NO_DATABASE, NOBODY};
+use crate::support::workdir::{NO_DATABASE, NOBODY, url_at};
 use crate::support::{Workdir, simulator, testing};
 
 /// Stands for every password in these tests.
@@ -117,13 +117,8 @@ async fn a_broken_line_of_dotenv_is_not_shown() {
 async fn a_database_that_cannot_be_used_is_told_before_the_first_request() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
-    let socket = testing::cluster().await.socket_dir().display().to_string();
-    let url = |user: &str, database: &str| {
-        format!(
-            "postgres://{user}:{PASSWORD}@{}/{database}",
-            socket.replace('/', "%2F")
-        )
-    };
+    let socket = testing::cluster().await.socket_dir();
+    let url = |user: &str, database: &str| url_at(socket, &format!("{user}:{PASSWORD}"), database);
     let name = workdir.column("SELECT current_database()").await.remove(0);
     outsiders(&workdir).await;
     let urls = [
@@ -146,7 +141,7 @@ async fn a_database_that_cannot_be_used_is_told_before_the_first_request() {
     assert_text(
         "database_unusable",
         &workdir,
-        &all.replace(&socket, "[SOCKET]"),
+        &all.replace(&socket.display().to_string(), "[SOCKET]"),
     );
     assert_eq!(simulator.statistics().requests, 0);
 }

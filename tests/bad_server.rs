@@ -8,6 +8,7 @@ use tokio_postgres::NoTls;
 
 use crate::bad_input::refusal;
 use crate::support::boxes::{boxes, full, stage, stage_pages, things, workdir};
+use crate::support::files::Mount;
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, testing};
 
@@ -206,37 +207,6 @@ async fn a_server_that_restarts_midway_costs_this_load_and_no_row() {
     }
 }
 
-/// A small disk, or none where nobody may mount one.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    fn mount(path: std::path::PathBuf) -> Option<Self> {
-        std::fs::create_dir(&path).unwrap();
-        mount(&["-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs"], &path).then_some(Self(path))
-    }
-
-    fn grow(&self) {
-        assert!(mount(&["-o", "remount,size=256m"], &self.0));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0)
-            .status();
-    }
-}
-
-fn mount(options: &[&str], path: &std::path::Path) -> bool {
-    let output = std::process::Command::new("mount")
-        .args(options)
-        .arg(path)
-        .output();
-    output.is_ok_and(|output| output.status.success())
-}
-
 #[tokio::test]
 async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
     let mut workdir = workdir().await;
@@ -256,7 +226,7 @@ async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
         &[full("boxes", large), full("notes", Vec::new())],
         20,
     );
-    let disk = Disk::mount(server.dir.path().join("disk"));
+    let disk = Mount::of(server.dir.path().join("disk"), "size=8m,mode=0700");
     if let Some(disk) = &disk {
         let data = std::fs::metadata(server.dir.path().join("pg/data")).unwrap();
         let uid = std::os::unix::fs::MetadataExt::uid(&data);
@@ -287,7 +257,7 @@ async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
     );
     assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 0);
     match &disk {
-        Some(disk) => disk.grow(),
+        Some(disk) => disk.again("size=256m"),
         None => drop(workdir.query("DROP TRIGGER full_disk ON boxes").await),
     }
     workdir.json(["load"]).await;

@@ -9,9 +9,9 @@ use cursus::staging::Staging;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::bad_input::refusal;
+use crate::support::files::sha256;
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, simulator};
 
@@ -109,15 +109,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(bytes).unwrap();
     gzip.finish().unwrap()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        })
 }
 
 const PAGE: &str = "page-00001.json.gz";

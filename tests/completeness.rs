@@ -57,21 +57,6 @@ fn asked_for(simulator: &Simulator, resource: &str) -> BTreeSet<i64> {
         .collect()
 }
 
-async fn staged(workdir: &Workdir, resource: &str) -> BTreeSet<i64> {
-    let ran = workdir
-        .cursus(["stage", "cat", "latest", resource])
-        .await
-        .exits(0);
-    ran.stdout
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<Value>(line).unwrap()["id"]
-                .as_i64()
-                .unwrap()
-        })
-        .collect()
-}
-
 /// Reads `resource` while it changes; gives the summary, and the pages that there were.
 async fn reads_all(resource: &str, every: u32) -> (Value, u64) {
     let simulator = churning(resource, every).await;
@@ -85,7 +70,10 @@ async fn reads_all(resource: &str, every: u32) -> (Value, u64) {
     let after = asked_for(&simulator, resource);
     assert_ne!(before, after, "nothing changed");
     let lasting: BTreeSet<i64> = before.intersection(&after).copied().collect();
-    let staged = staged(&workdir, resource).await;
+    let staged = workdir.staged(resource).await;
+    let staged: BTreeSet<i64> = (staged.iter())
+        .map(|record| record["id"].as_i64().unwrap())
+        .collect();
     let missing: Vec<&i64> = lasting.difference(&staged).collect();
     let read = report["resources"][0].clone();
     let is_complete = read["state"] == "complete";

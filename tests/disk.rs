@@ -10,6 +10,7 @@ use cursus::simulate::{Fault, FaultKind, Simulator};
 use nix::unistd::Uid;
 
 use crate::support::boxes;
+use crate::support::files::Mount;
 use crate::support::state::{self, assert_same};
 use crate::support::{Ran, Template, Workdir, oracle, simulator};
 
@@ -133,44 +134,12 @@ fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// A file system of its own, if one may be mounted here.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn of(path: PathBuf, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(&path).unwrap();
-        let is_mounted = mount(
-            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
-            &path,
-        );
-        if !is_mounted {
-            skipped("nothing can be mounted here");
-        }
-        is_mounted.then_some(Self(path))
-    }
-
-    fn again(&self, options: &str) {
-        assert!(mount(&["-o", &format!("remount,{options}")], &self.0));
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(&self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str], path: &Path) -> bool {
-    let mut command = std::process::Command::new("mount");
-    let command = command.args(arguments).arg(path).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
 #[tokio::test]
 async fn a_small_file_system_that_fills_up_is_told_and_a_larger_one_goes_on() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    let Some(mount) = Mount::of(workdir.path("staging"), "64k") else {
+    let Some(mount) = Mount::of(workdir.path("staging"), "size=64k") else {
+        skipped("nothing can be mounted here");
         return;
     };
     let ran = workdir.cursus(["extract"]).await;

@@ -30,16 +30,7 @@ fn truth(simulator: &Simulator, resource: &str) -> BTreeMap<i64, Value> {
 
 /// The records of a resource that can be loaded.
 async fn staged(workdir: &Workdir, resource: &str) -> BTreeMap<i64, Value> {
-    let lines = workdir
-        .cursus(["stage", "cat", "latest", resource])
-        .await
-        .exits(0)
-        .stdout;
-    by_id(
-        lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap()),
-    )
+    by_id(workdir.staged(resource).await)
 }
 
 /// All pages on the disk, also those of resources that were not read to their end.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use cursus::staging::Staging;
 use serde_json::{Value, json};
 
+use crate::support::boxes::directory;
 use crate::support::workdir::NO_DATABASE;
 use crate::support::{Workdir, oracle, simulator};
 
@@ -25,12 +25,6 @@ async fn runs(workdir: &Workdir) -> Vec<String> {
 async fn run(workdir: &Workdir, arguments: &[&str]) -> String {
     let report = workdir.json(arguments).await;
     report["run_id"].as_str().unwrap().to_owned()
-}
-
-/// The directory of a run.
-fn directory(workdir: &Workdir, id: &str) -> PathBuf {
-    let day = format!("{}-{}-{}", &id[..4], &id[4..6], &id[6..8]);
-    workdir.path("staging").join(day).join(&id[8..])
 }
 
 fn removed(report: &Value) -> Vec<&str> {

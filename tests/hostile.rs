@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::support::files::sha256;
 use crate::support::{Ran, Workdir, World, simulator};
 
 /// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one.
@@ -117,14 +118,7 @@ async fn files_of_others_command_no_terminal_either() {
     };
     edit("pages.jsonl", &|line| line["request"] = json!(HOSTILE));
     let journal = std::fs::read(run.join("cursus/pages.jsonl")).unwrap();
-    let hash = {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(journal);
-        digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
+    let hash = sha256(&journal);
     edit("manifest.json", &|manifest| {
         manifest["journal_sha256"] = json!(hash);
         manifest["evidence"]["notes"] = json!([HOSTILE]);

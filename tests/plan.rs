@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Limits, Options, Simulator};
+use cursus::simulate::{Fault, FaultKind, Limits, Options};
 use serde_json::Value;
 
 use crate::support::snapshot::assert_said;
-use crate::support::{Workdir, api, simulator, small};
+use crate::support::{Workdir, api, hits, simulator, small};
 
 /// Resources of the shipped pipeline that do not fan out.
 const PROBED: u64 = 10;
-
-/// Requests for pages that the simulator has answered.
-fn hits(simulator: &Simulator) -> u64 {
-    simulator.statistics().hits
-}
 
 /// Name, mode, rows and hits of each resource that is not skipped.
 fn reads(document: &Value) -> Vec<(String, String, u64, u64)> {

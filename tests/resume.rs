@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Limits, Simulator};
+use cursus::simulate::Limits;
 
-use crate::support::{Workdir, api, oracle, simulator, small};
-
-/// Requests for pages that the simulator has answered.
-fn hits(simulator: &Simulator) -> u64 {
-    simulator.statistics().hits
-}
+use crate::support::{Workdir, api, hits, oracle, simulator, small};
 
 /// What an uninterrupted first run costs.
 async fn cost() -> u64 {

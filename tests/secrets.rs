@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 use cursus::cli::Cli;
@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::support::files::files;
 use crate::support::workdir::{NO_DATABASE, PIPELINE};
 use crate::support::{Ran, Running, Workdir, World, simulator};
 
@@ -112,12 +113,6 @@ impl Canaries {
         );
         assert!(!ran.stderr.contains("a fault in cursus"), "{ran}");
     }
-}
-
-fn files(root: &Path) -> Vec<PathBuf> {
-    let entries = walkdir::WalkDir::new(root).into_iter().flatten();
-    let files = entries.filter(|entry| entry.file_type().is_file());
-    files.map(walkdir::DirEntry::into_path).collect()
 }
 
 #[expect(clippy::ptr_arg, reason = "as a filter hands it")]

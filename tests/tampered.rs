@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use cursus::simulate::Simulator;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::support::files::{files, sha256};
 use crate::support::{Ran, Workdir, simulator};
 
 const PAGE: &str = "page-00001.json.gz";
@@ -90,18 +90,6 @@ impl Staged {
     }
 }
 
-fn files(root: &Path) -> Vec<PathBuf> {
-    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
-    let files = entries.map(Result::unwrap);
-    let files = files.filter(|entry| entry.file_type().is_file());
-    files.map(walkdir::DirEntry::into_path).collect()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A change of a JSON document.
 type Edit = fn(&mut Value);
 
@@ -124,7 +112,7 @@ fn edit_journal(resource: &Path, change: impl Fn(&mut Value)) {
     let text: String = lines.collect();
     std::fs::write(&journal, &text).unwrap();
     edit(&resource.join("manifest.json"), |manifest| {
-        manifest["journal_sha256"] = json!(hash(text.as_bytes()));
+        manifest["journal_sha256"] = json!(sha256(text.as_bytes()));
     });
 }
 
@@ -244,7 +232,7 @@ async fn a_journal_that_was_edited_leads_nowhere() {
             line["bytes"] = json!(u64::MAX);
         }),
         ("other_hash", "its checksum differs", |line| {
-            line["sha256"] = json!(hash(b"[]"));
+            line["sha256"] = json!(sha256(b"[]"));
         }),
     ];
     for (name, problem, damage) in damages {

@@ -11,10 +11,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
+use crate::support::workdir::PATIENCE;
 use crate::support::{Workdir, api, oracle, simulator, small};
-
-/// A test that waits longer hangs.
-const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A `watch` that is at work.
 struct Watch {

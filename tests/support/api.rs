@@ -37,6 +37,11 @@ pub(crate) async fn start(options: Options) -> Simulator {
     Simulator::start(options).await.unwrap()
 }
 
+/// Requests for pages that it has answered.
+pub(crate) fn hits(simulator: &Simulator) -> u64 {
+    simulator.statistics().hits
+}
+
 /// A program on the same key that knows nothing of ours.
 pub(crate) struct OtherClient {
     client: reqwest::Client,

@@ -2,8 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod boxes;
-#[allow(dead_code, reason = "the benchmarks use it")]
-pub(crate) mod moved;
+pub(crate) mod files;
 pub(crate) mod oracle;
 pub(crate) mod pooler;
 pub(crate) mod protocol;
@@ -20,7 +19,7 @@ use cursus::database::embedded;
 #[path = "../../src/database/testing.rs"]
 pub(crate) mod testing;
 
-pub(crate) use api::{OtherClient, simulator, small};
+pub(crate) use api::{OtherClient, hits, simulator, small};
 pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Template, Workdir};
 pub(crate) use world::World;

@@ -42,11 +42,7 @@ impl Pooler {
 
     /// The URL of a database behind it.
     pub(crate) fn url(&self, database: &str) -> String {
-        let socket = self.dir.path().display().to_string();
-        format!(
-            "postgres://cursus@{}/{database}",
-            socket.replace('/', "%2F")
-        )
+        super::workdir::url_at(self.dir.path(), "cursus", database)
     }
 }
 

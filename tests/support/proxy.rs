@@ -74,11 +74,7 @@ impl Proxy {
 
     /// The URL of a database behind it.
     pub(crate) fn url(&self, database: &str) -> String {
-        let socket = self.dir.path().display().to_string();
-        format!(
-            "postgres://cursus@{}/{database}",
-            socket.replace('/', "%2F")
-        )
+        super::workdir::url_at(self.dir.path(), "cursus", database)
     }
 }
 

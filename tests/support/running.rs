@@ -7,10 +7,8 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 
+use super::workdir::PATIENCE;
 use super::{Ran, Workdir};
-
-/// A test that waits longer hangs.
-const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A process of the binary.
 pub(crate) struct Running {

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::testing;
 
 /// Longer than any command takes; a hang fails its test instead of blocking all.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// An address at which nobody listens.
 pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
@@ -203,6 +203,14 @@ impl Workdir {
         self.cursus(all).await.exits(code).json()
     }
 
+    /// The records of a resource of the newest run, by `stage cat`.
+    pub(crate) async fn staged(&self, resource: &str) -> Vec<Value> {
+        let ran = self.cursus(["stage", "cat", "latest", resource]).await;
+        let records = ran.exits(0).stdout;
+        let records = records.lines().map(serde_json::from_str);
+        records.collect::<Result<_, _>>().unwrap()
+    }
+
     /// The rows of a query, every value as text.
     pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let messages = self
@@ -337,12 +345,14 @@ async fn name_of(client: &Client) -> String {
 
 /// The URL of a session's database.
 async fn url_of(client: &Client) -> String {
-    let socket = testing::cluster().await.socket_dir().display().to_string();
-    format!(
-        "postgres://cursus@{}/{}",
-        socket.replace('/', "%2F"),
-        name_of(client).await
-    )
+    let cluster = testing::cluster().await;
+    url_at(cluster.socket_dir(), "cursus", &name_of(client).await)
+}
+
+/// The URL of a database of the server that has its socket there; `who`: a user, or `user:password`.
+pub(crate) fn url_at(socket: &Path, who: &str, database: &str) -> String {
+    let socket = socket.display().to_string();
+    format!("postgres://{who}@{}/{database}", socket.replace('/', "%2F"))
 }
 
 /// A command that has ended.

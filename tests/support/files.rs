@@ -1,0 +1,48 @@
+//! What tests do with files: list them, hash them, and put them on a file system of their own. Knows no promise.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest as _, Sha256};
+
+/// All files under a directory, by name.
+pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    let files = (entries.flatten()).filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+/// In lower-case hex, as journals and manifests have it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file system in memory; it goes with this.
+pub(crate) struct Mount(pub(crate) PathBuf);
+
+impl Mount {
+    /// None where nobody may mount one.
+    pub(crate) fn of(path: PathBuf, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(&path).unwrap();
+        mount(&["-t", "tmpfs", "-o", options, "tmpfs"], &path).then_some(Self(path))
+    }
+
+    /// Mounts it anew, with what is in it.
+    pub(crate) fn again(&self, options: &str) {
+        assert!(mount(&["-o", &format!("remount,{options}")], &self.0));
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let mut command = Command::new("umount");
+        let _ = command.arg("-l").arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) -> bool {
+    let mut command = Command::new("mount");
+    let command = command.args(arguments).arg(path).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
