@@ -275,7 +275,7 @@ pub(super) async fn load_waiting(
         }
     }
     session.end().await?;
-    stopped::loaded();
+    stopped::done();
     Ok(outcome)
 }
 
