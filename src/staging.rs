@@ -13,7 +13,6 @@ mod page;
 mod resume;
 mod run;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -177,12 +176,12 @@ impl Staging {
     /// it. A directory without a readable `run.json` is named in the error.
     pub fn runs(&self) -> Result<Vec<Run>, StagingError> {
         let directories = self.run_directories()?;
-        let mut newer = BTreeSet::new();
+        let mut common = run::Common::default();
         let mut runs = Vec::with_capacity(directories.len());
         // By name is nearly by number.
         for (directory, id) in directories.into_iter().rev() {
             let run = Run::open(&directory, &id)?;
-            runs.extend(run.map(|run| run.without_details(&mut newer)));
+            runs.extend(run.map(|run| run.without_details(&mut common)));
         }
         in_order(runs)
     }

@@ -310,6 +310,36 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
 }
 
 #[tokio::test]
+async fn a_run_that_lacks_a_resource_is_not_whole() {
+    let staged = Staged::new().await;
+    let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
+    let damages: [(&str, &str, &dyn Fn(&Path)); 3] = [
+        ("lacks_all", "run.json says that", &away),
+        ("lacks_manifest", "run.json says that", &|resource| {
+            std::fs::remove_file(resource.join("manifest.json")).unwrap();
+        }),
+        ("lacks_its_place", "it is a symbolic link", &|resource| {
+            let aside = resource.with_extension("aside");
+            std::fs::rename(resource, &aside).unwrap();
+            symlink(&aside, resource).unwrap();
+        }),
+    ];
+    for (name, problem, damage) in damages {
+        let [first, second] = staged.copy(name);
+        std::fs::remove_dir_all(first).unwrap();
+        damage(&second.join("coalitions_users"));
+        let verify = ["stage", "verify", "latest", "--staging", name];
+        let ran = staged.workdir.cursus(verify).await.exits(1);
+        assert!(ran.stdout.contains(problem), "{ran}");
+        let ran = staged.is_refused(name, Path::new("coalitions_users")).await;
+        assert!(ran.stderr.contains(problem), "{ran}");
+        staged.only_lacks_memberships(name).await;
+        let only_looks = ["stage", "ls", "--staging", name];
+        staged.workdir.cursus(only_looks).await.exits(0);
+    }
+}
+
+#[tokio::test]
 async fn no_link_and_no_pipe_is_followed() {
     let staged = Staged::new().await;
     let link = |path: &Path| {
