@@ -339,6 +339,69 @@ async fn a_run_that_lacks_a_resource_is_not_whole() {
     }
 }
 
+/// Somebody waits at each name: no command waits with them, and none does as if nothing were there.
+#[tokio::test]
+async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
+    let staged = Staged::new().await;
+    staged.workdir.write("outside", "precious");
+    let outside = staged.workdir.path("outside");
+    for (at, name) in [
+        "staging/.lock",
+        "run.json",
+        "approvals.json",
+        "coalitions_users",
+        "coalitions_users/manifest.json",
+        "coalitions_users/pages.jsonl",
+        "coalitions_users/page-00001.json.gz",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for kind in ["pipe", "link"] {
+            let copy = format!("{kind}_at_{at}");
+            let [first, second] = staged.copy(&copy);
+            std::fs::remove_dir_all(first).unwrap();
+            let path = match name.strip_prefix("staging/") {
+                Some(name) => staged.workdir.path(&copy).join(name),
+                None => second.join(name),
+            };
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = std::fs::remove_file(&path);
+            if kind == "pipe" {
+                nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+            } else {
+                symlink(&outside, &path).unwrap();
+            }
+            for command in ["load", "replay"] {
+                let here = ["--staging", &copy, "--into", &format!("{command}_{copy}")];
+                let ran = staged
+                    .workdir
+                    .cursus([&[command][..], &here].concat())
+                    .await;
+                // Nothing was held, so there was no approval to look for.
+                if name != "approvals.json" {
+                    let named = path.file_name().unwrap().to_str().unwrap();
+                    assert!(ran.stderr.contains(named), "{ran}");
+                    assert_eq!(ran.code, Some(1), "{ran}");
+                }
+            }
+            let here = ["--staging", &copy];
+            for command in [
+                &["extract", "--select", "cursus"][..],
+                &["status"],
+                &["stage", "ls"],
+            ] {
+                staged.workdir.cursus([command, &here].concat()).await;
+            }
+            let verify = ["stage", "verify", "latest"];
+            let ran = staged.workdir.cursus([&verify[..], &here].concat()).await;
+            let is_of_run = !matches!(name, "staging/.lock" | "approvals.json");
+            assert_eq!(ran.code, Some(i32::from(is_of_run)), "{ran}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(outside).unwrap(), "precious");
+}
+
 #[tokio::test]
 async fn no_link_and_no_pipe_is_followed() {
     let staged = Staged::new().await;

@@ -19,6 +19,9 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Stagin
     }
 }
 
+/// Held by whoever writes runs.
+pub(super) const LOCK: &str = ".lock";
+
 /// A link leads out of the tree, to what nobody has checked.
 const IS_LINK: &str = "it is a symbolic link, and staged files are none";
 const NO_LINKS: &str =
@@ -60,16 +63,24 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, StagingError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(opened("read", path, error)),
     };
-    let is_file = file.metadata().map_err(io("read", path))?.is_file();
-    if is_file {
-        Ok(Some(file))
-    } else {
-        Err(StagingError::Broken {
-            path: path.to_owned(),
-            problem: "it is no file".to_owned(),
-            advice: "put the file back, or move this run's directory out of the staging directory",
-        })
+    only_file(file, path).map(Some)
+}
+
+/// Refuses a pipe, a device or a directory in the place of a file.
+fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
+    if file.metadata().map_err(io("read", path))?.is_file() {
+        return Ok(file);
     }
+    let is_lock = path.file_name().is_some_and(|name| name == LOCK);
+    Err(StagingError::Broken {
+        path: path.to_owned(),
+        problem: "it is no file".to_owned(),
+        advice: if is_lock {
+            "remove it; cursus makes a new one"
+        } else {
+            "put the file back, or move this run's directory out of the staging directory"
+        },
+    })
 }
 
 /// Makes a directory and its parents, for the owner only.
@@ -98,9 +109,10 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
         .map_err(|error| opened("open", path, error))
+        .and_then(|file| only_file(file, path))
 }
 
 /// Opens a private file for appending.
@@ -109,9 +121,10 @@ pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
         .map_err(|error| opened("open", path, error))
+        .and_then(|file| only_file(file, path))
 }
 
 /// Replaces what a file holds, in place.
