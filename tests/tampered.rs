@@ -402,6 +402,59 @@ async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
     assert_eq!(std::fs::read_to_string(outside).unwrap(), "precious");
 }
 
+/// A file that takes no room on the disk would take all the memory.
+#[tokio::test]
+async fn a_file_larger_than_any_is_refused_before_it_is_read() {
+    let staged = Staged::new().await;
+    for (at, file) in [
+        "run.json",
+        "coalitions_users/manifest.json",
+        "coalitions_users/pages.jsonl",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (kind, size) in [("huge", 200 << 30), ("long", 200 << 20)] {
+            let copy = format!("{kind}_{at}");
+            let [first, second] = staged.copy(&copy);
+            std::fs::remove_dir_all(first).unwrap();
+            let path = second.join(file);
+            std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+            // Far less than the file.
+            let load = ["load", "--staging", &copy, "--into", &copy];
+            let mut limited = staged.workdir.command(load);
+            let ran = limited_to(1 << 30, &mut limited).await;
+            assert!(ran.contains(file.rsplit('/').next().unwrap()), "{ran}");
+            let problem = match (kind, at) {
+                ("huge", _) => "it is larger than anything that cursus writes there",
+                (_, 2) => "is longer than any journal line",
+                _ => "not what cursus writes there",
+            };
+            assert!(ran.contains(problem), "{ran}");
+        }
+    }
+}
+
+/// What a command says on stderr that gets no more memory than so many bytes.
+async fn limited_to(bytes: u64, command: &mut tokio::process::Command) -> String {
+    let inner = command.as_std();
+    let program = format!("ulimit -v {}; exec \"$@\"", bytes / 1024);
+    let mut shell = tokio::process::Command::new("sh");
+    shell
+        .args(["-c", &program, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    shell
+        .current_dir(inner.get_current_dir().unwrap())
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    let output = shell.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[tokio::test]
 async fn no_link_and_no_pipe_is_followed() {
     let staged = Staged::new().await;

@@ -1,7 +1,7 @@
 //! Files that hold people's data: private from their creation on, durable before they are named.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, Take, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,11 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Stagin
         source,
     }
 }
+
+const RESTORE: &str =
+    "put the file back, or move this run's directory out of the staging directory";
+/// Of a journal, of a page before gzip, of anything that is read as a whole.
+pub(super) const LARGEST: u64 = 256 << 20;
 
 /// Held by whoever writes runs.
 pub(super) const LOCK: &str = ".lock";
@@ -78,7 +83,7 @@ fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
         advice: if is_lock {
             "remove it; cursus makes a new one"
         } else {
-            "put the file back, or move this run's directory out of the staging directory"
+            RESTORE
         },
     })
 }
@@ -191,9 +196,26 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StagingError> {
         .map_err(io("sync", path))
 }
 
+/// Opens a file that is read into memory as a whole; `None` if it is not there. One that is larger than any that cursus
+/// writes is refused, before the memory for it is gone.
+pub(super) fn open_bounded(path: &Path) -> Result<Option<Take<File>>, StagingError> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
+    };
+    if file.metadata().map_err(io("read", path))?.len() > LARGEST {
+        return Err(StagingError::Broken {
+            path: path.to_owned(),
+            problem: "it is larger than anything that cursus writes there".to_owned(),
+            advice: RESTORE,
+        });
+    }
+    // It may grow meanwhile.
+    Ok(Some(file.take(LARGEST)))
+}
+
 /// Reads a whole small file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
-    let Some(mut file) = open(path)? else {
+    let Some(mut file) = open_bounded(path)? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
