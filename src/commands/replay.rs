@@ -137,7 +137,7 @@ fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failur
         staging.find("latest")?;
     }
     // Half a run would be loaded in the wrong order.
-    if staging.is_being_written() {
+    if staging.is_being_written()? {
         runs.retain(|run| !run.is_open());
     }
     let find = |named: &Option<String>| named.as_deref().map(|run| staging.find(run)).transpose();
