@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::run::Before;
 use crate::api::WaitingFor;
+use crate::chain::chain;
 use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::config::Resource;
 use crate::exit::{Exit, Failure, extract_exit};
@@ -15,7 +16,7 @@ use crate::forecast::{self, Past};
 use crate::name::Name;
 use crate::plan;
 use crate::progress::{Progress, Show};
-use crate::report::{RunReport, chain, grouped, resources_table};
+use crate::report::{RunReport, grouped, resources_table};
 use crate::settings::Settings;
 use crate::staging::{Asked, ResourceSummary, Selection};
 

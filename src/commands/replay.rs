@@ -116,7 +116,8 @@ pub(super) async fn run(
     for Kept { table, rows, keys } in kept {
         exit = exit.max(Exit::Refused);
         report.errors.push(format!(
-            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{};              delete those first if they are to go, and rebuild again",
+            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{}; \
+             delete those first if they are to go, and rebuild again",
             keys.join(", "),
             if rows > keys.len() as u64 { ", …" } else { "" }
         ));
