@@ -13,7 +13,7 @@ use tokio_postgres::NoTls;
 
 use crate::support::protocol::Message;
 use crate::support::proxy::{Cut, Proxy};
-use crate::support::{Ran, Running, Workdir, boxes, testing};
+use crate::support::{Ran, Running, Workdir, boxes, figures, testing};
 
 const URL: &str = "CURSUS_DATABASE_URL";
 
@@ -140,9 +140,10 @@ async fn wherever_it_is_cut_off_the_next_load_makes_it_whole() {
         workdir.cursus(load).await.exits(0);
         assert_whole(&workdir, &schema).await;
     }
-    assert!(
-        places > 20 && goes_on > 0 && goes_on < places,
-        "{places} {goes_on}"
+    assert!(goes_on > 0 && goes_on < places, "{places} {goes_on}");
+    figures::note(
+        "places at which the connection to PostgreSQL was cut",
+        places,
     );
 }
 
@@ -326,6 +327,7 @@ async fn a_server_that_is_killed_or_restarted_under_a_load_has_all_or_nothing_of
         }),
         ("commit", |message| message.is_commit()),
     ];
+    let mut deaths = 0;
     for (moment, is_meant) in moments {
         for (name, signal) in [
             ("killed", Signal::SIGKILL),
@@ -361,6 +363,8 @@ async fn a_server_that_is_killed_or_restarted_under_a_load_has_all_or_nothing_of
             workdir.cursus(load).await.exits(0);
             own.connect(&mut workdir).await;
             assert_whole(&workdir, &schema).await;
+            deaths += 1;
         }
     }
+    figures::note("deaths of PostgreSQL under COPY, merge and commit", deaths);
 }
