@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 SECONDS ?= 60
+FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 .PHONY: help demo test bench bench-extract bench-hits bench-limiter deny fuzz soak lint postgres
 
 help: ## this list
@@ -8,8 +9,10 @@ help: ## this list
 demo: postgres ## the whole pipeline against a local simulator, in a minute
 	cargo run --release -- demo
 
-test: postgres ## every test, against a private PostgreSQL
+test: postgres ## every test, against a private PostgreSQL, and what they counted
+	@rm -rf $(FIGURES)
 	cargo test
+	@echo; echo "seen by these tests:"; cat $(FIGURES)/*
 
 bench: postgres ## measure loading
 	cargo bench --bench load

@@ -19,14 +19,13 @@ mod verify;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
 use crate::api::{self, ApiError};
 use crate::chain::chain;
 use crate::config::{Config, Resource};
-use crate::plan::{self, Decision, History, Step};
+use crate::plan::{self, Decision, History, Present, Step};
 use crate::progress::Progress;
 use crate::staging::{
     Asked, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging, StagingError,
@@ -259,15 +258,31 @@ impl Reading<'_> {
         // By our clock alone, what has a min_age might be read too early.
         ready
             .iter()
-            .filter(|resource| self.decide(resource, now).step != Step::Skip)
+            .filter(|resource| self.decide(resource, Present::of_ours(now)).step != Step::Skip)
             // One without an order would be asked for a page more.
             .min_by_key(|resource| (!resource.min_age.is_zero(), resource.sort.is_none()))
             .map(|resource| &resource.name)
     }
 
-    fn decide(&self, resource: &Resource, now: Timestamp) -> Decision {
+    fn decide(&self, resource: &Resource, present: Present) -> Decision {
         let hash = plan::request_hash(self.extraction.config, resource);
-        plan::decide(resource, &hash, self.history, &self.extraction.request, now)
+        let request = &self.extraction.request;
+        plan::decide(resource, &hash, self.history, request, present)
+    }
+
+    /// What to read, if the answers have shown that a delta began too late.
+    fn earlier(&self, resource: &Resource, asked: &Decision) -> Option<Decision> {
+        let start_of = |decision: &Decision| match decision.step {
+            Step::Delta { start, end: None } => Some(start),
+            _ => None,
+        };
+        let present = Present {
+            now: self.clock.known_now()?,
+            ahead: self.clock.ahead(),
+        };
+        let asked = start_of(asked)?;
+        let decision = self.decide(resource, present);
+        (start_of(&decision)? < asked).then_some(decision)
     }
 
     async fn resource(
@@ -282,12 +297,15 @@ impl Reading<'_> {
             }
             return Ok(ResourceSummary::from(&manifest));
         }
-        let now = if is_pilot {
-            crate::clock::now()
+        let present = if is_pilot {
+            Present::of_ours(crate::clock::now())
         } else {
-            self.clock.now().await
+            Present {
+                now: self.clock.now().await,
+                ahead: self.clock.ahead(),
+            }
         };
-        let decision = self.decide(resource, now);
+        let decision = self.decide(resource, present);
         let decided = match decision.step {
             Step::Skip => {
                 info!(resource = %name, "skipped: {}", decision.reason);
@@ -352,7 +370,7 @@ impl Reading<'_> {
             now,
             far,
         };
-        let clock = |date| self.clock.tell(date);
+        let clock = |date, received_at| self.clock.told(date, received_at);
         let reader = |staged| {
             Reader::new(
                 &self.extraction.client,
@@ -368,6 +386,11 @@ impl Reading<'_> {
             reading = reader(self.writer(resource, true).await?);
         }
         let (answered, writer) = reading.read().await?;
+        // What was decided before any answer told the time.
+        if let Some(earlier) = self.earlier(resource, decision) {
+            drop(writer);
+            return Box::pin(self.read(resource, &earlier, ids, mode)).await;
+        }
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
         self.run.seal(&manifest)?;
         for note in &manifest.evidence.notes {

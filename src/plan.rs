@@ -51,6 +51,22 @@ pub struct FanOut {
     pub mode: Mode,
 }
 
+/// The present, as well as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Present {
+    /// The server's time.
+    pub now: Timestamp,
+    /// By how much the server's clock is ahead of ours; none before an answer tells.
+    pub ahead: Option<SignedDuration>,
+}
+
+impl Present {
+    /// As no answer has told anything yet, and our clock shows `now`.
+    pub fn of_ours(now: Timestamp) -> Self {
+        Self { now, ahead: None }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -109,14 +125,15 @@ pub fn select<'c>(
     Ok(chosen)
 }
 
-/// What to do with a resource at `now`, the server's time as well as it is known.
+/// What to do with a resource in the `present`.
 pub fn decide(
     resource: &Resource,
     hash: &str,
     history: &History,
     request: &Request,
-    now: Timestamp,
+    present: Present,
 ) -> Decision {
+    let now = present.now;
     let full = |reason: &str| Decision {
         step: Step::Full,
         reason: reason.to_owned(),
@@ -152,7 +169,9 @@ pub fn decide(
             reason: "asked for on the command line".to_owned(),
         };
     }
-    let (Some(last), Some(last_full)) = (whole, history.newest_full(&resource.name, hash)) else {
+    let reached = history.reached(resource, hash, present.ahead);
+    let (Some(reached), Some(last_full)) = (reached, history.newest_full(&resource.name, hash))
+    else {
         return full(if history.of(&resource.name).is_empty() {
             "it was never read"
         } else {
@@ -169,13 +188,18 @@ pub fn decide(
             humantime::format_duration(every)
         ));
     }
-    let reached = last.manifest.cursor.unwrap_or(last.manifest.started_at);
+    let said = whole.and_then(|read| read.manifest.cursor);
     Decision {
         step: Step::Delta {
             start: minus(reached, cursor.lookback),
             end: None,
         },
-        reason: format!("known up to {reached}"),
+        reason: match said {
+            Some(said) if said > reached => format!(
+                "known up to {reached}; the API's answer said {said}, which was not reached yet"
+            ),
+            _ => format!("known up to {reached}"),
+        },
     }
 }
 

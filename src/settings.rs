@@ -20,34 +20,40 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    /// Nothing is added to them, not by `.env` either.
+    is_closed: bool,
+}
 
 impl Environment {
     /// The process's own variables.
     pub fn of_process() -> Self {
-        Self(
-            std::env::vars_os()
+        Self {
+            variables: std::env::vars_os()
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
                 })
                 .collect(),
-        )
+            is_closed: false,
+        }
     }
 
-    /// These and no others.
+    /// These and no others, whatever a `.env` says.
     pub fn only(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
-        Self(
-            variables
+        Self {
+            variables: variables
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-        )
+            is_closed: true,
+        }
     }
 
     /// Adds what `.env` in `folder` sets and nobody else does.
     fn with_dotenv(mut self, folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(".env");
-        if !path.exists() {
+        if self.is_closed || !path.exists() {
             return Ok(self);
         }
         // The parser's messages quote the line at fault, which may be a secret.
@@ -59,14 +65,17 @@ impl Environment {
         };
         for variable in dotenvy::from_path_iter(&path).map_err(|_| broken())? {
             let (name, value) = variable.map_err(|_| broken())?;
-            self.0.entry(name).or_insert(value);
+            self.variables.entry(name).or_insert(value);
         }
         Ok(self)
     }
 
     /// A variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+        self.variables
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .cloned()
     }
 }
 

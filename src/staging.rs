@@ -13,7 +13,6 @@ mod page;
 mod resume;
 mod run;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,7 +103,7 @@ impl Staging {
     /// Takes the right to write runs, in the name of `holder` (a subcommand).
     pub fn lock(&self, holder: &str) -> Result<StagingLock, StagingError> {
         files::create_dirs(&self.root)?;
-        let path = self.root.join(".lock");
+        let path = self.root.join(files::LOCK);
         let mut file = files::open_private(&path)?;
         let mut taken = file.try_lock();
         for _ in 0..LOOKS {
@@ -163,25 +162,26 @@ impl Staging {
     }
 
     /// Whether a process is writing a run now.
-    pub fn is_being_written(&self) -> bool {
-        File::open(self.root.join(".lock")).is_ok_and(|file| {
+    pub fn is_being_written(&self) -> Result<bool, StagingError> {
+        let lock = files::open(&self.root.join(files::LOCK))?;
+        Ok(lock.is_some_and(|file| {
             matches!(
                 file.try_lock_shared(),
                 Err(std::fs::TryLockError::WouldBlock)
             )
-        })
+        }))
     }
 
     /// All runs by number, their records without the resources, and each rate figure only in the newest run that has
     /// it. A directory without a readable `run.json` is named in the error.
     pub fn runs(&self) -> Result<Vec<Run>, StagingError> {
         let directories = self.run_directories()?;
-        let mut newer = BTreeSet::new();
+        let mut common = run::Common::default();
         let mut runs = Vec::with_capacity(directories.len());
         // By name is nearly by number.
         for (directory, id) in directories.into_iter().rev() {
             let run = Run::open(&directory, &id)?;
-            runs.extend(run.map(|run| run.without_details(&mut newer)));
+            runs.extend(run.map(|run| run.without_details(&mut common)));
         }
         in_order(runs)
     }
@@ -435,7 +435,7 @@ mod tests {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    staging.is_being_written();
+                    staging.is_being_written().unwrap();
                 }
             });
             let locked = (0..300).all(|_| staging.lock("test").is_ok());

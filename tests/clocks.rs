@@ -1,9 +1,9 @@
 //! A machine whose clock is set while it works: no cursor goes back or skips, nothing is read twice, and names keep the order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cursus::simulate::{Options, Simulator};
+use cursus::simulate::{Fault, FaultKind, Options, Simulator};
 use cursus::staging::{Run, Staging};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -98,6 +98,71 @@ async fn a_clock_that_is_set_during_a_run_changes_nothing_of_what_is_read() {
             assert!(ahead.as_mins() < 10, "{jump} hours: {cursor}");
         }
     }
+}
+
+/// The clock of one of the API's servers is ahead, for one answer.
+#[tokio::test]
+async fn what_changes_after_an_answer_with_a_wrong_date_is_read_all_the_same() {
+    let read = [
+        "--select",
+        "cursus,coalitions,achievements,users,cursus_users,projects_users,achievements_users,coalitions_users",
+    ];
+    for (wrong, select, next) in [
+        ("cursus_users", &read[..], 4),
+        ("projects_users", &read[..], 25),
+        ("users", &read[..], 25),
+        // Nothing but the answer itself tells the time.
+        ("projects_users", &["--select", "projects_users"][..], 4),
+        ("projects_users", &["--select", "projects_users"][..], 25),
+    ] {
+        let simulator = simulator_at(NOW).await;
+        let mut workdir = Workdir::with(&simulator).await;
+        workdir.set("CURSUS_CLOCK", NOW);
+        workdir.json([&["run"][..], &read].concat()).await;
+        simulator.advance(Duration::from_hours(1));
+        workdir.set("CURSUS_CLOCK", at(1));
+        simulator.inject(Fault::new(wrong, FaultKind::WrongDate { by: 5 * 3600 }));
+        workdir.json([&["run"][..], select].concat()).await;
+        simulator.clear_faults();
+        simulator.advance(Duration::from_hours(next - 1));
+        workdir.set("CURSUS_CLOCK", at(next.try_into().unwrap()));
+        let report = workdir.json([&["run"][..], select].concat()).await;
+        assert_eq!(mode(&report, wrong), "delta", "{report:#}");
+        let is_checked = |table: &str| {
+            let all = table.ends_with("s_users") && table != "campus_users";
+            if select == read { all } else { table == wrong }
+        };
+        oracle::assert_tables_mirror(&workdir, &simulator, &BTreeSet::new(), is_checked).await;
+        for cursor in cursors(&workdir).values() {
+            let now: Timestamp = at(next.try_into().unwrap()).parse().unwrap();
+            assert!(
+                cursor.duration_since(now).as_mins() < 10,
+                "{wrong}: {cursor}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_whose_clocks_differ_by_less_than_the_lookback_cost_no_hit() {
+    let mut spent = Vec::new();
+    for by in [0, 300, -300] {
+        let simulator = simulator_at(NOW).await;
+        let mut workdir = Workdir::with(&simulator).await;
+        workdir.set("CURSUS_CLOCK", NOW);
+        for hours in [0, 2, 5] {
+            workdir.set("CURSUS_CLOCK", at(hours));
+            simulator.clear_faults();
+            if hours == 2 {
+                simulator.inject(Fault::new("/v2", FaultKind::WrongDate { by }));
+            }
+            let report = workdir.json(["run"]).await;
+            assert_eq!(report["state"], "complete", "{by}: {report:#}");
+            simulator.advance(Duration::from_hours(if hours == 0 { 2 } else { 3 }));
+        }
+        spent.push(simulator.statistics().hits);
+    }
+    assert!(spent.iter().all(|hits| *hits == spent[0]), "{spent:?}");
 }
 
 #[tokio::test]

@@ -135,6 +135,9 @@ mod secrets;
 /// What people read.
 mod commands;
 
+/// The demonstration, which touches nothing but its own.
+mod demo;
+
 /// Reads while rows come, go and change.
 mod completeness;
 

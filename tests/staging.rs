@@ -249,6 +249,9 @@ async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are()
     fs::rename(run.join("cursus"), run.join("gone")).unwrap();
     let manifest = run.join("gone/manifest.json");
     change(&manifest, |manifest| manifest["resource"] = "gone".into());
+    change(&run.join("run.json"), |record| {
+        record["resources"][0]["name"] = "gone".into();
+    });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(0);
     assert!(ran.stdout.contains("not checked"), "{ran}");
     fs::write(run.join("gone/page-00001.json.gz"), "").unwrap();

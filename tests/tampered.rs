@@ -297,6 +297,155 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
     assert_eq!(outside(), "precious");
 }
 
+/// What is done to the directory of a resource.
+type Damage<'d> = &'d dyn Fn(&Path);
+
+#[tokio::test]
+async fn a_run_that_lacks_a_resource_is_not_whole() {
+    let staged = Staged::new().await;
+    let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
+    let damages: [(&str, &str, Damage<'_>); 3] = [
+        ("lacks_all", "run.json says that", &away),
+        ("lacks_manifest", "run.json says that", &|resource| {
+            std::fs::remove_file(resource.join("manifest.json")).unwrap();
+        }),
+        ("lacks_its_place", "it is a symbolic link", &|resource| {
+            let aside = resource.with_extension("aside");
+            std::fs::rename(resource, &aside).unwrap();
+            symlink(&aside, resource).unwrap();
+        }),
+    ];
+    for (name, problem, damage) in damages {
+        let [first, second] = staged.copy(name);
+        std::fs::remove_dir_all(first).unwrap();
+        damage(&second.join("coalitions_users"));
+        let verify = ["stage", "verify", "latest", "--staging", name];
+        let ran = staged.workdir.cursus(verify).await.exits(1);
+        assert!(ran.stdout.contains(problem), "{ran}");
+        let ran = staged.is_refused(name, Path::new("coalitions_users")).await;
+        assert!(ran.stderr.contains(problem), "{ran}");
+        staged.only_lacks_memberships(name).await;
+        let only_looks = ["stage", "ls", "--staging", name];
+        staged.workdir.cursus(only_looks).await.exits(0);
+    }
+}
+
+/// Somebody waits at each name: no command waits with them, and none does as if nothing were there.
+#[tokio::test]
+async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
+    let staged = Staged::new().await;
+    staged.workdir.write("outside", "precious");
+    let outside = staged.workdir.path("outside");
+    for (at, name) in [
+        "staging/.lock",
+        "run.json",
+        "approvals.json",
+        "coalitions_users",
+        "coalitions_users/manifest.json",
+        "coalitions_users/pages.jsonl",
+        "coalitions_users/page-00001.json.gz",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for kind in ["pipe", "link"] {
+            let copy = format!("{kind}_at_{at}");
+            let [first, second] = staged.copy(&copy);
+            std::fs::remove_dir_all(first).unwrap();
+            let path = match name.strip_prefix("staging/") {
+                Some(name) => staged.workdir.path(&copy).join(name),
+                None => second.join(name),
+            };
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = std::fs::remove_file(&path);
+            if kind == "pipe" {
+                nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+            } else {
+                symlink(&outside, &path).unwrap();
+            }
+            for command in ["load", "replay"] {
+                let here = ["--staging", &copy, "--into", &format!("{command}_{copy}")];
+                let ran = staged
+                    .workdir
+                    .cursus([&[command][..], &here].concat())
+                    .await;
+                // Nothing was held, so there was no approval to look for.
+                if name != "approvals.json" {
+                    let named = path.file_name().unwrap().to_str().unwrap();
+                    assert!(ran.stderr.contains(named), "{ran}");
+                    assert_eq!(ran.code, Some(1), "{ran}");
+                }
+            }
+            let here = ["--staging", &copy];
+            for command in [
+                &["extract", "--select", "cursus"][..],
+                &["status"],
+                &["stage", "ls"],
+            ] {
+                staged.workdir.cursus([command, &here].concat()).await;
+            }
+            let verify = ["stage", "verify", "latest"];
+            let ran = staged.workdir.cursus([&verify[..], &here].concat()).await;
+            let is_of_run = !matches!(name, "staging/.lock" | "approvals.json");
+            assert_eq!(ran.code, Some(i32::from(is_of_run)), "{ran}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(outside).unwrap(), "precious");
+}
+
+/// A file that takes no room on the disk would take all the memory.
+#[tokio::test]
+async fn a_file_larger_than_any_is_refused_before_it_is_read() {
+    let staged = Staged::new().await;
+    for (at, file) in [
+        "run.json",
+        "coalitions_users/manifest.json",
+        "coalitions_users/pages.jsonl",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (kind, size) in [("huge", 200 << 30), ("long", 200 << 20)] {
+            let copy = format!("{kind}_{at}");
+            let [first, second] = staged.copy(&copy);
+            std::fs::remove_dir_all(first).unwrap();
+            let path = second.join(file);
+            std::fs::File::create(&path).unwrap().set_len(size).unwrap();
+            // Far less than the file.
+            let load = ["load", "--staging", &copy, "--into", &copy];
+            let mut limited = staged.workdir.command(load);
+            let ran = limited_to(1 << 30, &mut limited).await;
+            assert!(ran.contains(file.rsplit('/').next().unwrap()), "{ran}");
+            let problem = match (kind, at) {
+                ("huge", _) => "it is larger than anything that cursus writes there",
+                (_, 2) => "is longer than any journal line",
+                _ => "not what cursus writes there",
+            };
+            assert!(ran.contains(problem), "{ran}");
+        }
+    }
+}
+
+/// What a command says on stderr that gets no more memory than so many bytes.
+async fn limited_to(bytes: u64, command: &mut tokio::process::Command) -> String {
+    let inner = command.as_std();
+    let program = format!("ulimit -v {}; exec \"$@\"", bytes / 1024);
+    let mut shell = tokio::process::Command::new("sh");
+    shell
+        .args(["-c", &program, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    shell
+        .current_dir(inner.get_current_dir().unwrap())
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    let output = shell.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[tokio::test]
 async fn no_link_and_no_pipe_is_followed() {
     let staged = Staged::new().await;

@@ -90,7 +90,8 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     let global = Global {
         config: Some(folder.join("pipeline.toml")),
         staging: None,
-        database_url: None,
+        // What is cleared below is never a database that somebody named.
+        database_url: Some("embedded".into()),
         ..global.clone()
     };
     let settings = Settings::resolve(&global, "demo", environment)?;

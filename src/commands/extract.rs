@@ -47,7 +47,7 @@ pub(super) async fn stage(
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.lock_staging().await?;
-    super::stopped::loaded();
+    super::stopped::extracting();
     let runs = settings.staging.runs()?;
     let progress = Progress::new(if global.quiet || global.json {
         Show::Lines

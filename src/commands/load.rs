@@ -186,7 +186,7 @@ pub(super) async fn pending_runs(
     let config = &settings.config;
     let mut runs = settings.staging.runs()?;
     // Half a run would be loaded in the wrong order: what refers to rows before the rows themselves.
-    if settings.staging.is_being_written() {
+    if settings.staging.is_being_written()? {
         runs.retain(|run| !run.is_open());
     }
     let wanted = choice
@@ -276,7 +276,7 @@ pub(super) async fn load_waiting(
         }
     }
     session.end().await?;
-    stopped::loaded();
+    stopped::done();
     Ok(outcome)
 }
 

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::extract::{Probe, probe};
 use crate::forecast::{self, Past, Planned, Totals};
 use crate::name::Name;
-use crate::plan::{self, Decision, History, Step};
+use crate::plan::{self, Decision, History, Present, Step};
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -62,8 +62,8 @@ struct Hour {
 struct Asked {
     decisions: BTreeMap<Name, Decision>,
     totals: Totals,
-    /// How far the server's clock is ahead of ours.
-    ahead: SignedDuration,
+    /// How far the server's clock is ahead of ours, if an answer has told.
+    ahead: Option<SignedDuration>,
     warnings: Vec<String>,
 }
 
@@ -125,19 +125,25 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn decide(&self, resource: &Resource, now: Timestamp) -> Decision {
+    fn decide(&self, resource: &Resource, present: Present) -> Decision {
         let hash = plan::request_hash(self.past.config, resource);
-        plan::decide(resource, &hash, self.past.history, self.past.request, now)
+        plan::decide(
+            resource,
+            &hash,
+            self.past.history,
+            self.past.request,
+            present,
+        )
     }
 
     /// Decisions by our own clock.
     fn undisturbed(&self) -> Asked {
-        let now = crate::clock::now();
-        let decide = |resource: &&Resource| (resource.name.clone(), self.decide(resource, now));
+        let present = Present::of_ours(crate::clock::now());
+        let decide = |resource: &&Resource| (resource.name.clone(), self.decide(resource, present));
         Asked {
             decisions: self.resources.iter().map(decide).collect(),
             totals: Totals::new(),
-            ahead: SignedDuration::ZERO,
+            ahead: None,
             warnings: Vec::new(),
         }
     }
@@ -157,9 +163,12 @@ impl Planner<'_> {
         };
         let answer = self.ask(client, &asked, pilot).await;
         asked.take(pilot, answer)?;
-        let now = asked.now();
+        let present = Present {
+            now: asked.now(),
+            ahead: asked.ahead,
+        };
         for resource in others {
-            let decision = self.decide(resource, now);
+            let decision = self.decide(resource, present);
             asked.decisions.insert(resource.name.clone(), decision);
         }
         let questions = asked.questions(self);
@@ -208,7 +217,7 @@ impl Asked {
     /// The server's time.
     fn now(&self) -> Timestamp {
         crate::clock::now()
-            .saturating_add(self.ahead)
+            .saturating_add(self.ahead.unwrap_or_default())
             .unwrap_or(Timestamp::MAX)
     }
 
@@ -220,7 +229,7 @@ impl Asked {
         match answer {
             Ok(probe) => {
                 if let Some(date) = probe.date {
-                    self.ahead = date.duration_since(crate::clock::now());
+                    self.ahead = Some(date.duration_since(crate::clock::now()));
                 }
                 if let Some(total) = probe.total {
                     self.totals.insert(resource.name.clone(), total);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::stopped;
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
 use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
@@ -83,6 +84,7 @@ pub(super) async fn run(
             return Err(Failure::new(outcome.exit.max(Exit::Failed), sentence));
         }
         let may_go_back = arguments.to.is_some();
+        stopped::rebuilding();
         let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
         Rebuilt { tables, kept } = rebuilt.await?;
     }
@@ -136,7 +138,7 @@ fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failur
         staging.find("latest")?;
     }
     // Half a run would be loaded in the wrong order.
-    if staging.is_being_written() {
+    if staging.is_being_written()? {
         runs.retain(|run| !run.is_open());
     }
     let find = |named: &Option<String>| named.as_deref().map(|run| staging.find(run)).transpose();

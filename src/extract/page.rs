@@ -50,7 +50,7 @@ impl Reader<'_> {
             })
             .await?;
         if let Some(date) = answer.date {
-            (self.clock)(date);
+            (self.clock)(date, answer.received_at);
         }
         let facts = answer.inspected;
         // `Link` speaks of more rows than `X-Total`: one of them is wrong, and the end is not here.
@@ -109,7 +109,7 @@ impl Reader<'_> {
         page: PageEntry,
     ) -> Result<(PageEntry, PageFacts), ReadError> {
         if let Some(date) = page.server_date {
-            (self.clock)(date);
+            (self.clock)(date, page.fetched_at);
         }
         let writer = Arc::clone(&self.writer);
         let window = self.window_of(&page);

@@ -63,8 +63,8 @@ pub(super) struct Reader<'a> {
     pub(super) writer: Arc<ResourceWriter>,
     pub(super) task: &'a Task,
     in_flight: usize,
-    /// Called with the server's time at each answer.
-    pub(super) clock: &'a (dyn Fn(Timestamp) + Sync),
+    /// Called with the server's time at each answer, and with ours when it came.
+    pub(super) clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
     answered: Mutex<Answered>,
     pub(super) files: Mutex<Files>,
     used_up: Mutex<Option<ApiError>>,
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         (writer, known): (ResourceWriter, Vec<PageEntry>),
         task: &'a Task,
         in_flight: usize,
-        clock: &'a (dyn Fn(Timestamp) + Sync),
+        clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
     ) -> Self {
         let cursor = question.resource.cursor.as_ref();
         Self {

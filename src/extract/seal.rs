@@ -57,10 +57,7 @@ impl Reading<'_> {
                 "the clock of this machine is more than a year behind the server's; set it, then run again".to_owned(),
             );
         }
-        let known = self
-            .history
-            .newest_whole(&resource.name, &request_hash)
-            .and_then(|read| read.manifest.cursor);
+        let known = (self.history).reached(resource, &request_hash, self.clock.ahead());
         let cursor = match (state.moves_cursor(), reached, &window) {
             (false, ..) | (_, None, _) => None,
             (true, Some(reached), Some(window)) if mode == Mode::Delta => {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringTreemap;
 
-use super::request_hash;
-use crate::config::Config;
+use super::{minus, request_hash};
+use crate::config::{Config, Resource};
 use crate::name::Name;
 use crate::staging::{Manifest, Mode, Run, RunId, StagingError};
 
@@ -87,6 +88,34 @@ impl History {
             .find(|read| read.manifest.state.moves_cursor() && read.manifest.cursor.is_some())
     }
 
+    /// How far a resource with a cursor is known, when the server's clock is `ahead` of ours by so much. A cursor is a
+    /// single answer's word: one that our clock and today's answers agree not to have been reached then, by more than
+    /// the lookback makes good, came from a wrong clock, and what changed before it was never asked for.
+    pub fn reached(
+        &self,
+        resource: &Resource,
+        request_hash: &str,
+        ahead: Option<SignedDuration>,
+    ) -> Option<Timestamp> {
+        let lookback = resource.cursor.as_ref()?.lookback;
+        let reached = |read: &Read| {
+            let said = read.manifest.cursor?;
+            let at_most = ahead.and_then(|ahead| read.manifest.finished_at.checked_add(ahead).ok());
+            Some(match at_most {
+                Some(at_most) if minus(said, lookback) > at_most => (at_most, false),
+                _ => (said, true),
+            })
+        };
+        let mut reads = (self.of(&resource.name).iter())
+            .take_while(|read| read.manifest.request_hash == request_hash)
+            .filter(|read| read.manifest.state.moves_cursor())
+            .filter_map(reached);
+        match reads.next()? {
+            (newest, true) => Some(newest),
+            (newest, false) => Some(reads.fold(newest, |most, (other, _)| most.max(other))),
+        }
+    }
+
     /// The newest complete full read, asked for in the same way as today.
     pub fn newest_full(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
         self.of(resource)
@@ -163,7 +192,6 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::staging::{Evidence, FORMAT, State, Window};
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn manifest() -> impl Strategy<Value = Manifest> {

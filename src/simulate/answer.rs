@@ -16,6 +16,15 @@ const HTML: &str = "text/html; charset=UTF-8";
 const PLAIN: &str = "text/plain";
 
 pub(crate) const TOTAL: &str = "x-total";
+pub(crate) const DATE: &str = "date";
+
+/// A time as the `Date` header has it.
+pub(crate) fn date_of(time: jiff::Timestamp) -> String {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer
+        .timestamp_to_rfc9110_string(&time)
+        .unwrap_or_default()
+}
 
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -120,6 +129,14 @@ impl Answer {
                     .and_then(|total| total.to_str().ok());
                 if let Some(total) = total.and_then(|total| total.parse::<i64>().ok()) {
                     self.header(TOTAL, (total + by).max(0).to_string());
+                }
+            }
+            FaultKind::WrongDate { by } => {
+                let date = self.headers.get(DATE).and_then(|date| date.to_str().ok());
+                let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+                let by = jiff::SignedDuration::from_secs(*by);
+                if let Some(date) = date.and_then(|date| date.timestamp().checked_add(by).ok()) {
+                    self.header(DATE, date_of(date));
                 }
             }
             FaultKind::Gzip => {

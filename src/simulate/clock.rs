@@ -31,13 +31,4 @@ impl Clock {
         let mut jumped = self.jumped.lock().unwrap_or_else(PoisonError::into_inner);
         *jumped = jumped.saturating_add(by);
     }
-
-    /// The `Date` header.
-    pub(crate) fn date(&self) -> String {
-        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-        let now = self.now().timestamp();
-        printer
-            .timestamp_to_rfc9110_string(&now)
-            .unwrap_or_default()
-    }
 }

@@ -121,6 +121,11 @@ pub enum FaultKind {
         /// By so much.
         by: i64,
     },
+    /// The `Date` of the answer is off: the clock of one of many servers.
+    WrongDate {
+        /// By so many seconds.
+        by: i64,
+    },
     /// The page lacks its last rows.
     ShortPage {
         /// So many.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
+use super::answer::{Answer, DATE, date_of};
 use super::clock::Clock;
 use super::faults::{FaultKind, Faults};
 use super::fields::Resource;
@@ -95,6 +95,7 @@ async fn handle(
     } else {
         server.api(&path, request).await
     };
+    answer.header(DATE, date_of(server.clock.now().timestamp()));
     if let Some(fault) = &fault {
         answer.spoil(fault);
     }
@@ -105,7 +106,6 @@ async fn handle(
         *statistics.by_path.entry(path).or_default() += 1;
         statistics.faults += u64::from(fault.is_some());
     });
-    answer.header("date", server.clock.date());
     let runtime = begun.elapsed().as_secs_f64();
     answer.header("x-runtime", format!("{runtime:.6}"));
     send(answer, fault.as_ref(), &line, &server.stopping).await

@@ -1,7 +1,7 @@
 //! Files that hold people's data: private from their creation on, durable before they are named.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, Take, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,14 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Stagin
         source,
     }
 }
+
+const RESTORE: &str =
+    "put the file back, or move this run's directory out of the staging directory";
+/// Of a journal, of a page before gzip, of anything that is read as a whole.
+pub(super) const LARGEST: u64 = 256 << 20;
+
+/// Held by whoever writes runs.
+pub(super) const LOCK: &str = ".lock";
 
 /// A link leads out of the tree, to what nobody has checked.
 const IS_LINK: &str = "it is a symbolic link, and staged files are none";
@@ -60,16 +68,24 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, StagingError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(opened("read", path, error)),
     };
-    let is_file = file.metadata().map_err(io("read", path))?.is_file();
-    if is_file {
-        Ok(Some(file))
-    } else {
-        Err(StagingError::Broken {
-            path: path.to_owned(),
-            problem: "it is no file".to_owned(),
-            advice: "put the file back, or move this run's directory out of the staging directory",
-        })
+    only_file(file, path).map(Some)
+}
+
+/// Refuses a pipe, a device or a directory in the place of a file.
+fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
+    if file.metadata().map_err(io("read", path))?.is_file() {
+        return Ok(file);
     }
+    let is_lock = path.file_name().is_some_and(|name| name == LOCK);
+    Err(StagingError::Broken {
+        path: path.to_owned(),
+        problem: "it is no file".to_owned(),
+        advice: if is_lock {
+            "remove it; cursus makes a new one"
+        } else {
+            RESTORE
+        },
+    })
 }
 
 /// Makes a directory and its parents, for the owner only.
@@ -98,9 +114,10 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
         .map_err(|error| opened("open", path, error))
+        .and_then(|file| only_file(file, path))
 }
 
 /// Opens a private file for appending.
@@ -109,9 +126,10 @@ pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
         .map_err(|error| opened("open", path, error))
+        .and_then(|file| only_file(file, path))
 }
 
 /// Replaces what a file holds, in place.
@@ -178,9 +196,26 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StagingError> {
         .map_err(io("sync", path))
 }
 
+/// Opens a file that is read into memory as a whole; `None` if it is not there. One that is larger than any that cursus
+/// writes is refused, before the memory for it is gone.
+pub(super) fn open_bounded(path: &Path) -> Result<Option<Take<File>>, StagingError> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
+    };
+    if file.metadata().map_err(io("read", path))?.len() > LARGEST {
+        return Err(StagingError::Broken {
+            path: path.to_owned(),
+            problem: "it is larger than anything that cursus writes there".to_owned(),
+            advice: RESTORE,
+        });
+    }
+    // It may grow meanwhile.
+    Ok(Some(file.take(LARGEST)))
+}
+
 /// Reads a whole small file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
-    let Some(mut file) = open(path)? else {
+    let Some(mut file) = open_bounded(path)? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();

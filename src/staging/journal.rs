@@ -1,7 +1,7 @@
 //! `pages.jsonl`: one line a page, appended after the page is durable.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::failpoint::Point;
+
+/// No line is longer: what makes it long is the request, and no server takes a longer one.
+const LONGEST: u64 = 1 << 20;
 
 /// One staged page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +77,7 @@ pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError>
 /// Reads a journal that a manifest seals by its SHA-256. A last line without its line end was being written when the power
 /// went: it is left out.
 pub(super) fn read(path: &Path, sealed: &str) -> Result<Vec<PageEntry>, StagingError> {
-    match files::open(path)? {
+    match files::open_bounded(path)? {
         Some(file) => parse(path, BufReader::new(file), Some(sealed)),
         None => parse(path, &[][..], Some(sealed)),
     }
@@ -93,11 +96,18 @@ pub(crate) fn parse(
     };
     let (mut pages, mut hash, mut line) = (Vec::new(), Sha256::new(), Vec::new());
     let (mut number, mut no_line) = (0_u64, None);
-    while journal
+    while (&mut journal)
+        .take(LONGEST)
         .read_until(b'\n', &mut line)
         .map_err(|error| files::io_error("read", path, error))?
         > 0
     {
+        if line.len() as u64 == LONGEST && line.last() != Some(&b'\n') {
+            return Err(broken(format!(
+                "line {} is longer than any journal line",
+                number + 1
+            )));
+        }
         hash.update(&line);
         number += 1;
         match page_of(&line) {

@@ -21,8 +21,6 @@ use crate::hash::hex;
 const JOURNAL: &str = "pages.jsonl";
 const IN_USE: &str =
     "nobody else may write there while a run is open; run the command again to go on";
-/// No page is larger; the memory for it is taken on the word of the journal.
-const LARGEST: u64 = 256 << 20;
 
 /// Stages the pages of one resource of one run. All methods block.
 #[derive(Debug)]
@@ -246,7 +244,8 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
     }
     let file = files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
-    if page.bytes > LARGEST {
+    // The memory for it is taken on the word of the journal.
+    if page.bytes > files::LARGEST {
         return Err(broken(
             "the journal says that it is larger than any page is",
         ));

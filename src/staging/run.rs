@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journal::PageEntry;
-use super::manifest::{Manifest, Mode};
+use super::manifest::{Manifest, Mode, State};
 use super::page::{ResourceWriter, StagedResource};
 use super::resume::Asked;
 use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
@@ -217,6 +217,20 @@ pub struct RunRecord {
     pub resources: Vec<ResourceSummary>,
 }
 
+impl RunRecord {
+    /// The resources that have a manifest, as it says.
+    fn claims(&self) -> Vec<Name> {
+        let staged =
+            [State::Complete, State::Drifted, State::Partial].map(|state| state.to_string());
+        let resources = self.resources.iter();
+        resources
+            .filter(|_| self.state == RunState::Closed)
+            .filter(|resource| staged.contains(&resource.state))
+            .map(|resource| resource.name.clone())
+            .collect()
+    }
+}
+
 /// Whether a run may still grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -232,6 +246,16 @@ pub enum RunState {
 pub struct Run {
     directory: Arc<Path>,
     record: Arc<RunRecord>,
+    /// What its record says is staged, once it is closed.
+    claimed: Arc<[Name]>,
+}
+
+/// What runs have in common, kept once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// Rate figures that newer runs have.
+    figures: BTreeSet<String>,
+    claims: BTreeSet<Arc<[Name]>>,
 }
 
 impl Run {
@@ -262,6 +286,7 @@ impl Run {
             }
             Point::RunMade.reach();
             let run = Self {
+                claimed: Arc::default(),
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -306,6 +331,7 @@ impl Run {
         }
         Ok(Some(Self {
             directory: directory.into(),
+            claimed: record.claims().into(),
             record: Arc::new(record),
         }))
     }
@@ -316,14 +342,18 @@ impl Run {
         let _ = std::fs::remove_dir(directory);
     }
 
-    /// The same without what only matters of a run by itself: its resources, and rate figures that `newer` runs have.
+    /// The same without what only matters of a run by itself: its resources, and rate figures that newer runs have.
     /// Thousands of them are kept at once. Not to be written.
-    pub(super) fn without_details(mut self, newer: &mut BTreeSet<String>) -> Self {
+    pub(super) fn without_details(mut self, common: &mut Common) -> Self {
+        match common.claims.get(&self.claimed) {
+            Some(claims) => self.claimed = Arc::clone(claims),
+            None => drop(common.claims.insert(Arc::clone(&self.claimed))),
+        }
         let record = Arc::make_mut(&mut self.record);
         record.resources = Vec::new();
         let rate = std::mem::take(&mut record.rate);
         record.rate = (rate.into_iter())
-            .filter(|(name, figure)| !figure.is_null() && newer.insert(name.clone()))
+            .filter(|(name, figure)| !figure.is_null() && common.figures.insert(name.clone()))
             .collect();
         self
     }
@@ -351,6 +381,7 @@ impl Run {
     /// Changes and writes its `run.json`.
     pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), StagingError> {
         change(Arc::make_mut(&mut self.record));
+        self.claimed = self.record.claims().into();
         self.save()
     }
 
@@ -398,7 +429,16 @@ impl Run {
         let path = directory.join(MANIFEST);
         let manifest: Option<Manifest> = files::read_json(&path, EXTRACT_AGAIN)?;
         let Some(manifest) = manifest else {
-            return Ok(None);
+            if !self.claimed.contains(resource) {
+                return Ok(None);
+            }
+            return Err(StagingError::Broken {
+                path,
+                problem:
+                    "run.json says that this resource is staged, but its manifest is not there"
+                        .to_owned(),
+                advice: EXTRACT_AGAIN,
+            });
         };
         let problem = match &manifest.run_id {
             _ if manifest.resource != *resource => {
@@ -422,21 +462,22 @@ impl Run {
         Ok(files::read(&path)?.map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
     }
 
-    /// Names of the resources that have a directory in this run, sorted.
+    /// Names of the resources that have a directory in this run, or should have one, sorted. A link counts as one, so
+    /// that it is told where it is looked at.
     pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
         let entries = std::fs::read_dir(&self.directory)
             .map_err(|source| files::io_error("list", &self.directory, source))?;
-        let mut names = Vec::new();
+        let mut names: BTreeSet<Name> = self.claimed.iter().cloned().collect();
         for entry in entries {
             let entry = entry.map_err(|source| files::io_error("list", &self.directory, source))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            let kind = entry.file_type();
+            if kind.is_ok_and(|kind| kind.is_dir() || kind.is_symlink())
                 && let Some(name) = entry.file_name().to_str().and_then(|n| Name::parse(n).ok())
             {
-                names.push(name);
+                names.insert(name);
             }
         }
-        names.sort();
-        Ok(names)
+        Ok(names.into_iter().collect())
     }
 
     /// The final pages of a resource; `None` if it is not final.
