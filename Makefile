@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 SECONDS ?= 60
-.PHONY: help demo test bench bench-hits bench-limiter deny fuzz soak lint postgres
+FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
+.PHONY: help demo test bench bench-extract bench-hits bench-limiter deny fuzz soak lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -8,11 +9,16 @@ help: ## this list
 demo: postgres ## the whole pipeline against a local simulator, in a minute
 	cargo run --release -- demo
 
-test: postgres ## every test, against a private PostgreSQL
+test: postgres ## every test, against a private PostgreSQL, and what they counted
+	@rm -rf $(FIGURES)
 	cargo test
+	@echo; echo "seen by these tests:"; cat $(FIGURES)/*
 
 bench: postgres ## measure loading
 	cargo bench --bench load
+
+bench-extract: ## measure how many pages a second are staged
+	cargo bench --bench extract
 
 bench-limiter: ## measure the share of the allowed rate, in five minutes
 	cargo bench --bench limiter
@@ -22,6 +28,7 @@ bench-hits: postgres ## count the hits of a first mirror, a night and a day of s
 
 fuzz: ## feed every reader with made-up bytes, a minute each (SECONDS=60; needs cargo-fuzz)
 	@for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz/corpus/$$target; \
+		if [ $$target = config ]; then cp pipeline.toml target/fuzz/corpus/config/; fi; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
 	done

@@ -7,6 +7,9 @@ use include_dir::{Dir, include_dir};
 /// The default configuration, which is also its own manual.
 pub const PIPELINE: &str = include_str!("../pipeline.toml");
 
+/// The queries of `cursus demo`.
+pub const DEMO: &str = include_str!("../sql/demo.sql");
+
 static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");
 
 /// The text of `sql/x.sql`: beside the configuration in use, else the built-in one.

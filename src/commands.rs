@@ -34,7 +34,7 @@ use crate::cli::{Cli, Command};
 use crate::database;
 use crate::exit::{Exit, Failure};
 use crate::printable;
-use crate::report::{LoadReport, RunReport, chain};
+use crate::report::{LoadReport, RunReport};
 use crate::settings::{Environment, Settings};
 
 /// After a signal, so long may the database take to let go, and a page to be written.
@@ -200,7 +200,7 @@ fn print_failure(exit: Exit, sentence: &str) {
 
 /// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
 fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
-    let sentence = chain(failure.error.as_ref());
+    let sentence = failure.sentence();
     if cli.global.json {
         match &cli.command {
             Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {

@@ -1,6 +1,7 @@
 //! Exit codes, and what every failure becomes before the program ends.
 
 use crate::api::ApiError;
+use crate::chain::chain;
 use crate::config::ConfigError;
 use crate::database::DatabaseError;
 use crate::extract::ExtractError;
@@ -69,6 +70,11 @@ impl Failure {
     /// Wrong usage.
     pub fn usage(sentence: impl Into<String>) -> Self {
         Self::new(Exit::Usage, sentence)
+    }
+
+    /// What happened and why, as one line.
+    pub fn sentence(&self) -> String {
+        chain(self.error.as_ref())
     }
 }
 

@@ -23,10 +23,10 @@ use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
 use crate::api::{self, ApiError};
+use crate::chain::chain;
 use crate::config::{Config, Resource};
 use crate::plan::{self, Decision, History, Present, Step};
 use crate::progress::Progress;
-use crate::report::chain;
 use crate::staging::{
     Asked, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging, StagingError,
     StagingLock,

@@ -190,10 +190,13 @@ mod tests {
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         let inputs = fs::read_dir(dir.join(target)).unwrap();
-        let inputs: Vec<_> = inputs
+        let mut inputs: Vec<_> = inputs
             .map(|entry| fs::read(entry.unwrap().path()).unwrap())
             .collect();
         assert!(!inputs.is_empty(), "{target} has a corpus");
+        if target == "config" {
+            inputs.push(crate::assets::PIPELINE.into());
+        }
         inputs
     }
 

@@ -2,8 +2,11 @@
 
 // In reading order: what a run is made of, then its two halves, then the command line.
 pub mod assets;
+mod chain;
 mod clock;
 pub mod config;
+mod hash;
+pub mod key;
 pub mod name;
 pub mod plan;
 pub mod pointer;

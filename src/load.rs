@@ -38,7 +38,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::Config;
-use crate::database::{Database, LOCK_WAIT, LockKey, Quoted, catalogue, holder};
+use crate::database::{Database, LOCK_WAIT, LockKey, Quoted, catalogue, commit, holder};
 use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
@@ -187,9 +187,8 @@ impl Loader<'_> {
             runs,
         );
         let approved = load.approved(&mut transaction, as_of).await?;
-        Point::ApproveCommit.reach();
-        transaction.commit().await.map_err(LoadError::at_commit)?;
-        Point::ApproveCommitted.reach();
+        let done = commit(transaction, Point::ApproveCommit, Point::ApproveCommitted);
+        done.await.map_err(LoadError::at_commit)?;
         Ok(Some(approved))
     }
 }
@@ -226,9 +225,8 @@ impl Loader<'_> {
             runs,
         );
         let retried = load.retried(&mut transaction, &entries, chosen).await?;
-        Point::RetryCommit.reach();
-        transaction.commit().await.map_err(LoadError::at_commit)?;
-        Point::RetryCommitted.reach();
+        let done = commit(transaction, Point::RetryCommit, Point::RetryCommitted);
+        done.await.map_err(LoadError::at_commit)?;
         Ok(retried)
     }
 }

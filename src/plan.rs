@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
+use crate::hash::hex;
 use crate::name::{Name, nearest};
-use crate::staging::{Mode, Window, hex};
+use crate::staging::{Mode, Window};
 
 pub use history::{DELTAS, History, Read};
 

@@ -1,7 +1,5 @@
 //! What a run did, for people and for programs.
 
-use std::error::Error;
-
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use serde::Serialize;
@@ -11,22 +9,6 @@ use crate::forecast;
 use crate::load::{Drift, TableCounts};
 use crate::printable;
 use crate::staging::{Mode, ResourceSummary, RunRecord};
-
-/// An error and its causes as one line: `a: b: c`.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Transparent wrappers repeat their cause.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// The JSON document of `extract` and `run`.
 #[derive(Clone, Debug, Default, Serialize)]

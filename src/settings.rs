@@ -1,4 +1,5 @@
-//! Flags, environment, `.env`, file, default: which value holds, in that order. The only reader of the environment.
+//! Flags, environment, `.env`, file, default: which value holds, in that order. What a process needs before
+//! any configuration is read (its log, its clock, PostgreSQL's programs) is in no `.env`: others read that from the environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

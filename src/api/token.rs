@@ -19,11 +19,11 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::ledger::short_hash;
 use super::request::BaseUrl;
 use super::retry::Problem;
 use super::send::TokenSender;
 use crate::failpoint::Point;
+use crate::hash;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
@@ -141,7 +141,7 @@ impl Tokens {
     ) -> Self {
         // A token got with another secret says nothing of this one.
         let secret = client_secret.expose_secret();
-        let name = short_hash(&[&base_url.to_string(), client_id, secret]);
+        let name = hash::short_of(&[&base_url.to_string(), client_id, secret]);
         let oauth = oauth2::Client::new(ClientId::new(client_id.to_owned()))
             .set_client_secret(ClientSecret::new(client_secret.expose_secret().to_owned()))
             .set_token_uri(TokenUrl::from_url(base_url.token_url()))

@@ -19,13 +19,14 @@ const PER_HOUR: u32 = 100_000;
 /// Marks a directory that a demonstration may clear.
 const MARKER: &str = ".cursus-demo";
 
-/// What a newcomer would ask first.
-const QUERIES: [&str; 3] = [
-    "SELECT COUNT(*) FROM users WHERE cursus_id=21 AND kind='student';",
-    "SELECT COUNT(*) FROM projects_users WHERE cursus_id=21;",
-    "SELECT u.login, p.name, pu.final_mark FROM users u JOIN projects_users pu ON u.id=pu.user_id \
-     JOIN projects p ON pu.project_id=p.id WHERE u.cursus_id=21 LIMIT 5;",
-];
+/// What a newcomer would ask first, and what is left to them.
+fn queries() -> (Vec<&'static str>, &'static str) {
+    let mut queries: Vec<&str> = (assets::DEMO.lines())
+        .filter(|line| !line.starts_with("--"))
+        .collect();
+    let last = queries.pop().unwrap_or_default();
+    (queries, last.trim_end_matches(';'))
+}
 
 /// A query with its answer.
 struct Answer {
@@ -214,7 +215,7 @@ async fn count_rows(
 
 async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failure> {
     let mut answers = Vec::new();
-    for query in QUERIES {
+    for query in queries().0 {
         let (header, rows) = super::sql::ask(database, query).await?;
         answers.push(Answer {
             query,
@@ -293,12 +294,13 @@ fn print(shown: &Shown<'_>, took: Duration) {
     super::print_line(&format!(
         "\n{:.1} s in all. Everything is in {}. Next:\n  \
          cd {}\n  \
-         {program} sql \"SELECT name, score FROM coalitions ORDER BY score DESC LIMIT 5\"\n  \
+         {program} sql \"{}\"\n  \
          {program} stage ls latest          # what was staged\n  \
          {program} status                   # how old everything is\n\
          Your own campus: `{program} init` in a new directory, then `doctor` and `run`.",
         took.as_secs_f64(),
         folder.display(),
         folder.display(),
+        queries().1,
     ));
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::chain::chain;
 use crate::cli::Global;
 use crate::database::catalogue;
 use crate::exit::{Exit, Failure};
 use crate::load::{self, LoadError};
 use crate::migrate;
-use crate::report::chain;
 use crate::settings::Settings;
 
 /// One thing that was looked at.
@@ -127,7 +127,7 @@ async fn api(settings: &Settings) -> Check {
     let host = settings.api_url.host();
     let client = match settings.client(None, false) {
         Ok(client) => client,
-        Err(failure) => return check("API", Err(vec![chain(failure.error.as_ref())])),
+        Err(failure) => return check("API", Err(vec![failure.sentence()])),
     };
     // A new one: the token at hand may be older than the secret.
     let result = match client.refresh_token().await {
@@ -147,7 +147,7 @@ async fn database(settings: &Settings) -> Check {
 }
 
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
-    let said = |failure: Failure| vec![chain(failure.error.as_ref())];
+    let said = |failure: Failure| vec![failure.sentence()];
     let schema = settings.config.database.schema.as_str();
     let database = super::load::connect_to_write(settings)
         .await

@@ -2,8 +2,8 @@
 
 use super::diff::shown;
 use crate::cli::{ExplainArgs, Global};
-use crate::diff::Key;
 use crate::exit::{Exit, Failure};
+use crate::key::Key;
 use crate::load::{ExplainError, Explained, Origin, explain};
 use crate::name::nearest;
 use crate::printable::line;

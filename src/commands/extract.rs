@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::run::Before;
 use crate::api::WaitingFor;
+use crate::chain::chain;
 use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::config::Resource;
 use crate::exit::{Exit, Failure, extract_exit};
@@ -15,7 +16,7 @@ use crate::forecast::{self, Past};
 use crate::name::Name;
 use crate::plan;
 use crate::progress::{Progress, Show};
-use crate::report::{RunReport, chain, grouped, resources_table};
+use crate::report::{RunReport, grouped, resources_table};
 use crate::settings::Settings;
 use crate::staging::{Asked, ResourceSummary, Selection};
 
@@ -46,7 +47,7 @@ pub(super) async fn stage(
     let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.lock_staging().await?;
-    super::stopped::loaded();
+    super::stopped::extracting();
     let runs = settings.staging.runs()?;
     let progress = Progress::new(if global.quiet || global.json {
         Show::Lines

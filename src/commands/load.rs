@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 use super::stopped;
+use crate::chain::chain;
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
@@ -15,7 +16,7 @@ use crate::load::{
 };
 use crate::name::Name;
 use crate::plan;
-use crate::report::{LoadReport, chain, sample_lines, sum_tables, tables_table};
+use crate::report::{LoadReport, sample_lines, sum_tables, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -275,7 +276,7 @@ pub(super) async fn load_waiting(
         }
     }
     session.end().await?;
-    stopped::loaded();
+    stopped::done();
     Ok(outcome)
 }
 

@@ -9,11 +9,11 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
+use crate::chain::chain;
 use crate::cli::{Global, LogFormat};
 use crate::exit::Failure;
 use crate::printable;
 use crate::progress::LogWriter;
-use crate::report::chain;
 
 /// Begins to log as the flags and `CURSUS_LOG` say.
 pub(super) fn start(global: &Global) -> Result<(), Failure> {

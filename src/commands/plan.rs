@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::api::{self, Allowance, ApiError};
+use crate::chain::chain;
 use crate::cli::{Global, PlanArgs};
 use crate::config::Resource;
 use crate::exit::{Exit, Failure};
@@ -16,7 +17,7 @@ use crate::extract::{Probe, probe};
 use crate::forecast::{self, Past, Planned, Totals};
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Present, Step};
-use crate::report::{chain, grouped, table};
+use crate::report::{grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 

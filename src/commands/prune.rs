@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::{load, print, print_json, print_line};
+use crate::chain::chain;
 use crate::cli::{Global, PruneCommand};
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Options, held, held_keys};
 use crate::name::Name;
 use crate::plan;
-use crate::report::{chain, grouped, table};
+use crate::report::{grouped, table};
 use crate::settings::Settings;
 
 /// Runs the command.

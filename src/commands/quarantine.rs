@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::stage::cat;
 use super::{eprint_line, load, print_json, print_line};
+use crate::chain::chain;
 use crate::cli::{Global, QuarantineCommand};
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
@@ -17,7 +18,7 @@ use crate::load::{Entry, Loader, Options, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{chain, grouped, table, tables_table};
+use crate::report::{grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 

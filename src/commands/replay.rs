@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::stopped;
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
 use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
@@ -83,6 +84,7 @@ pub(super) async fn run(
             return Err(Failure::new(outcome.exit.max(Exit::Failed), sentence));
         }
         let may_go_back = arguments.to.is_some();
+        stopped::rebuilding();
         let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
         Rebuilt { tables, kept } = rebuilt.await?;
     }
@@ -114,7 +116,8 @@ pub(super) async fn run(
     for Kept { table, rows, keys } in kept {
         exit = exit.max(Exit::Refused);
         report.errors.push(format!(
-            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{};              delete those first if they are to go, and rebuild again",
+            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{}; \
+             delete those first if they are to go, and rebuild again",
             keys.join(", "),
             if rows > keys.len() as u64 { ", …" } else { "" }
         ));

@@ -49,9 +49,7 @@ pub(super) async fn extract_and_load(
             outcome.exit
         }
         Err(failure) => {
-            report
-                .errors
-                .push(crate::report::chain(failure.error.as_ref()));
+            report.errors.push(failure.sentence());
             failure.exit
         }
     };

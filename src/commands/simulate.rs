@@ -31,9 +31,7 @@ pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exi
         super::eprint_line("it runs until Ctrl-C");
     }
     // The signal that ends the program ends the simulator.
-    std::future::pending::<()>().await;
-    simulator.stop().await;
-    Ok(Exit::Done)
+    std::future::pending().await
 }
 
 fn options(arguments: &SimulateArgs) -> Options {

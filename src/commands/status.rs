@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::load::{self, Loaded};
 use crate::name::Name;
 use crate::plan::History;
-use crate::report::{chain, table};
+use crate::report::table;
 use crate::settings::Settings;
 
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     let (mirror, database) = match read_mirror(settings).await {
         Ok(Some(mirror)) => (Some(mirror), "reachable".to_owned()),
         Ok(None) => (None, "nothing was ever loaded there".to_owned()),
-        Err(failure) => (None, chain(failure.error.as_ref())),
+        Err(failure) => (None, failure.sentence()),
     };
     let empty = Loaded::new();
     let loaded = mirror.as_ref().map_or(&empty, |mirror| &mirror.loaded);

@@ -15,7 +15,7 @@ use super::stage::gc;
 use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
 use crate::exit::{Exit, Failure};
 use crate::plan;
-use crate::report::{RunReport, chain};
+use crate::report::RunReport;
 use crate::settings::{Environment, Settings};
 
 /// The longest back-off, unless `--every` is longer.
@@ -61,7 +61,7 @@ pub(super) async fn run(
                 Ok(fresh) => settings = fresh,
                 Err(failure) => notes.push(format!(
                     "the configuration was changed and is not used, the round goes on with the one before: {}",
-                    chain(failure.error.as_ref())
+                    failure.sentence()
                 )),
             }
         }
@@ -124,7 +124,7 @@ async fn round(
         };
         let report = RunReport {
             state: state.to_owned(),
-            errors: vec![chain(failure.error.as_ref())],
+            errors: vec![failure.sentence()],
             ..RunReport::default()
         };
         (report, failure.exit, 0)
@@ -158,10 +158,9 @@ async fn all(
             Ok(collected) => removed = collected.removed.len(),
             // Whoever holds the lock now; the next round will do.
             Err(failure) if failure.exit == Exit::Locked => {}
-            Err(failure) => report.warnings.push(format!(
-                "old runs were not removed: {}",
-                chain(failure.error.as_ref())
-            )),
+            Err(failure) => report
+                .warnings
+                .push(format!("old runs were not removed: {}", failure.sentence())),
         }
     }
     Ok((report, exit, removed))

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::embedded::{self, Cluster, Options};
 use super::error::{not_connected, place};
 use super::{Database, DatabaseError, Target, pooler, sessions, tls};
-use crate::report::chain;
+use crate::chain::chain;
 
 /// The oldest server that we use, as `server_version_num`.
 const OLDEST_SERVER: i32 = 140_000;

@@ -2,6 +2,7 @@
 //! Knows nothing of tables.
 
 pub mod catalogue;
+mod commit;
 mod connect;
 pub mod embedded;
 mod error;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
+pub use commit::{Commit, commit};
 use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};

@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
                     None => format!("page {number}"),
                 };
                 let mut answered = locked(&self.answered);
-                let places = answered.failures.entry(crate::report::chain(&error));
+                let places = answered.failures.entry(crate::chain::chain(&error));
                 places.or_default().push(place);
                 Ok(None)
             }

@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::{Config, Source};
 use crate::database::Quoted;
-use crate::diff::Key;
+use crate::key::Key;
 use crate::staging::Run;
 
 use super::error::LoadError;

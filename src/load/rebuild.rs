@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::PruneConfig;
-use crate::database::{Quoted, catalogue};
+use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::name::Name;
 
@@ -90,9 +90,8 @@ impl Loader<'_> {
         Point::RebuildBooks.reach();
         let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
         run(&transaction, &drop, "drop the scratch schema").await?;
-        Point::RebuildCommit.reach();
-        (transaction.commit().await).map_err(LoadError::at_commit)?;
-        Point::RebuildCommitted.reach();
+        let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);
+        done.await.map_err(LoadError::at_commit)?;
         Ok(rebuilt)
     }
 

@@ -9,9 +9,9 @@ use tokio_postgres::{Client, GenericClient};
 use crate::config::{Config, Table};
 use crate::database::{Database, Quoted};
 use crate::failpoint::Point;
+use crate::hash::hex;
 use crate::migrate;
 use crate::name::Name;
-use crate::staging::hex;
 
 use super::error::LoadError;
 use super::{Loader, Options, lock};

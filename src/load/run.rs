@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
+use crate::chain::chain;
 use crate::config::{Config, Derive, PruneConfig};
 use crate::database::catalogue::ForeignKey;
 use crate::failpoint::Point;
 use crate::name::Name;
-use crate::report::chain;
 use crate::staging::Run;
 
 use super::before::Before;

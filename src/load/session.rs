@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, commit};
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::Run;
@@ -126,8 +126,7 @@ async fn load_in_one(database: &mut Database, load: RunLoad<'_>) -> Result<Loade
     let mut transaction = begin(database).await?;
     Point::LoadBegin.reach();
     let loaded = load.all(&mut transaction).await?;
-    Point::LoadCommit.reach();
-    transaction.commit().await.map_err(LoadError::at_commit)?;
-    Point::LoadCommitted.reach();
+    let done = commit(transaction, Point::LoadCommit, Point::LoadCommitted);
+    done.await.map_err(LoadError::at_commit)?;
     Ok(loaded)
 }

@@ -117,7 +117,7 @@ pub(crate) fn parse(
         }
         line.clear();
     }
-    if sealed.is_some_and(|sealed| sealed != super::hex(&hash.finalize())) {
+    if sealed.is_some_and(|sealed| sealed != crate::hash::hex(&hash.finalize())) {
         return Err(broken(
             "it was changed after the manifest was written".to_owned(),
         ));
@@ -168,7 +168,7 @@ impl Journal {
 
     /// Of all that was written.
     pub(super) fn sha256(&self) -> String {
-        super::hex(&self.hash.clone().finalize())
+        crate::hash::hex(&self.hash.clone().finalize())
     }
 
     /// A line is there whole and durable, or not at all.

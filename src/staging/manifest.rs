@@ -25,7 +25,7 @@ pub enum Mode {
 pub enum State {
     /// Every record is accounted for.
     Complete,
-    /// Every page was read, and the difference is explained.
+    /// Every page was read, but that proves nothing.
     Drifted,
     /// Something is missing.
     Partial,

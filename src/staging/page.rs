@@ -1,7 +1,6 @@
 //! Page files: written once and durably, read back only if their hash is right.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,6 +16,7 @@ use super::manifest::Manifest;
 use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::clock;
 use crate::failpoint::{self, Point};
+use crate::hash::hex;
 
 const JOURNAL: &str = "pages.jsonl";
 const IN_USE: &str =
@@ -335,14 +335,4 @@ fn read_whole(reader: &mut impl Read, body: &mut Vec<u8>, expected: usize) -> st
 
 fn page_file(page: u32) -> String {
     format!("page-{page:05}.json.gz")
-}
-
-/// Bytes in lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 
 use super::journal::PageEntry;
 use super::manifest::{Manifest, Mode, State};
-use super::page::{ResourceWriter, StagedResource, hex};
+use super::page::{ResourceWriter, StagedResource};
 use super::resume::Asked;
 use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
 use crate::failpoint::{self, Point};
+use crate::hash::hex;
 use crate::name::Name;
 use crate::printable;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod boxes;
+pub(crate) mod figures;
 #[allow(dead_code, reason = "the benchmarks use it")]
 pub(crate) mod moved;
 pub(crate) mod oracle;

@@ -11,7 +11,6 @@ use std::process::Command;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, User, geteuid, mkfifo};
-use sha2::{Digest, Sha256};
 
 use super::{EmbeddedError, doing};
 
@@ -295,15 +294,10 @@ fn make_private(dir: &Path) -> Result<(), EmbeddedError> {
     }
 }
 
-/// Sixteen hex digits that stand for a path.
+/// What stands for a path in a name.
 fn digest(path: &Path) -> String {
-    use std::fmt::Write;
     use std::os::unix::ffi::OsStrExt;
-    let hash = Sha256::digest(path.as_os_str().as_bytes());
-    hash.iter().take(8).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    crate::hash::short(path.as_os_str().as_bytes())
 }
 
 fn refused(path: &Path, why: &'static str) -> EmbeddedError {

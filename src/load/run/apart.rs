@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
+use crate::chain::chain;
 use crate::failpoint::Point;
 use crate::name::Name;
-use crate::report::chain;
 
 use super::super::LoadedRun;
 use super::super::approval::{self, Honoured};
