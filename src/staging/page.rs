@@ -185,9 +185,8 @@ fn strangers(directory: &Path, pages: &[PageEntry]) -> Result<Vec<PathBuf>, Stag
         .sort_by_file_name()
     {
         let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
-        let name = entry.file_name().to_str().unwrap_or_default();
-        let is_half = name.starts_with('.') && name.ends_with(".tmp");
-        let is_like_one = is_half || name.ends_with(".json.gz");
+        let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
+        let is_like_one = ends_like_one("gz") || ends_like_one("tmp");
         if is_like_one && !entry.file_type().is_dir() && !known.contains(entry.path()) {
             strangers.push(entry.into_path());
         }
