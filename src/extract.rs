@@ -392,6 +392,7 @@ impl Reading<'_> {
             return Box::pin(self.read(resource, &earlier, ids, mode)).await;
         }
         let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
+        writer.remove_strangers()?;
         self.run.seal(&manifest)?;
         for note in &manifest.evidence.notes {
             warn!(resource = %resource.name, "{note}");

@@ -393,6 +393,37 @@ async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
     assert_eq!(std::fs::read_to_string(outside).unwrap(), "precious");
 }
 
+#[tokio::test]
+async fn pages_that_no_journal_names_are_told_and_gone_when_a_resource_is_final() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let extract = ["extract", "--select", "coalitions_users"];
+    let hits = ["--max-hits", "2"];
+    workdir
+        .cursus([&extract[..], &hits].concat())
+        .await
+        .exits(6);
+    let resource = workdir.run_directory().join("coalitions_users");
+    // As a process leaves them that is killed before their lines, where the list is shorter then.
+    let strangers = ["page-00099.json.gz", ".page-00098.json.gz.tmp"];
+    let plant = || {
+        for name in strangers {
+            std::fs::copy(resource.join(PAGE), resource.join(name)).unwrap();
+        }
+    };
+    plant();
+    workdir.cursus(extract).await.exits(0);
+    for name in strangers {
+        assert!(!resource.join(name).exists(), "{name}");
+    }
+    workdir.json(["stage", "verify", "latest"]).await;
+    plant();
+    let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
+    for name in strangers {
+        assert!(ran.stdout.contains(name), "{ran}");
+    }
+}
+
 /// A file that takes no room on the disk would take all the memory.
 #[tokio::test]
 async fn a_file_larger_than_any_is_refused_before_it_is_read() {

@@ -20,6 +20,8 @@ pub struct Verified {
     pub claimed: State,
     /// Whether a file is not what was staged.
     pub damaged: bool,
+    /// Whether there are pages that nobody staged. No load takes them, but whoever reads all files of the directory does.
+    pub strangers: bool,
     /// What the files prove; none where they are damaged, and where the resource is not in `pipeline.toml` any more:
     /// nobody knows then where its records have their ids.
     pub proven: Option<State>,
@@ -42,9 +44,20 @@ impl Verified {
         Ok(())
     }
 
+    fn looks_for_strangers(&mut self, staged: &StagedResource) -> Result<(), StagingError> {
+        for path in staged.strangers()? {
+            self.strangers = true;
+            self.notes.push(format!(
+                "{}: no line of the journal names it, so it is no page of this run; remove it",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether the files are whole and, as far as that can be told, prove at least what the manifest claims.
     pub fn holds(&self) -> bool {
-        !self.damaged && self.proven.is_none_or(|proven| proven <= self.claimed)
+        !self.damaged && !self.strangers && self.proven.is_none_or(|proven| proven <= self.claimed)
     }
 }
 
@@ -66,6 +79,7 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
             mode: manifest.mode,
             claimed: manifest.state,
             damaged: false,
+            strangers: false,
             proven: None,
             pages: 0,
             rows: 0,
@@ -74,9 +88,13 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
         match (run.staged(&name), config.resource(name.as_str())) {
             (Err(error), _) => verified.is_damaged(error)?,
             (Ok(None), _) => continue,
-            (Ok(Some(staged)), None) => check_bytes(&staged, &mut verified)?,
+            (Ok(Some(staged)), None) => {
+                check_bytes(&staged, &mut verified)?;
+                verified.looks_for_strangers(&staged)?;
+            }
             (Ok(Some(staged)), Some(resource)) => {
                 check(&staged, resource, &manifest, &mut verified)?;
+                verified.looks_for_strangers(&staged)?;
             }
         }
         all.push(verified);
@@ -193,6 +211,7 @@ fn damaged(resource: Name, error: StagingError) -> Result<Verified, StagingError
         mode: Mode::Full,
         claimed: State::Partial,
         damaged: false,
+        strangers: false,
         proven: None,
         pages: 0,
         rows: 0,

@@ -160,6 +160,38 @@ impl ResourceWriter {
             advice: IN_USE,
         })
     }
+
+    /// Removes pages that no line of the journal names, and halves of pages: of a process that died between a page and its
+    /// line, and the page was not asked for again. Nothing may be written meanwhile.
+    pub fn remove_strangers(&self) -> Result<(), StagingError> {
+        let pages = journal::read_unsealed(&self.directory.join(JOURNAL))?;
+        for path in strangers(&self.directory, &pages)? {
+            std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Files of a resource that look like pages, or halves of them, and are none of these.
+fn strangers(directory: &Path, pages: &[PageEntry]) -> Result<Vec<PathBuf>, StagingError> {
+    let known: BTreeSet<PathBuf> = pages
+        .iter()
+        .map(|page| directory.join(inside(page)))
+        .collect();
+    let mut strangers = Vec::new();
+    for entry in walkdir::WalkDir::new(directory)
+        .min_depth(1)
+        .max_depth(2)
+        .sort_by_file_name()
+    {
+        let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
+        let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
+        let is_like_one = ends_like_one("gz") || ends_like_one("tmp");
+        if is_like_one && !entry.file_type().is_dir() && !known.contains(entry.path()) {
+            strangers.push(entry.into_path());
+        }
+    }
+    Ok(strangers)
 }
 
 /// The pages of a final resource.
@@ -198,6 +230,11 @@ impl StagedResource {
     /// The file of a page, relative to the run's directory: `users/page-00001.json.gz`.
     pub fn file(&self, page: &PageEntry) -> PathBuf {
         Path::new(self.manifest.resource.as_str()).join(inside(page))
+    }
+
+    /// Files beside the pages that look like pages, and that no line of the journal names.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>, StagingError> {
+        strangers(&self.directory, &self.pages)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
