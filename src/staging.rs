@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::clock;
 use crate::failpoint::Point;
@@ -89,6 +92,31 @@ pub struct StagingLock {
     _file: File,
 }
 
+/// Who holds the lock, as its file says. The name is written a moment after the lock is taken: what names a process that is
+/// gone is read again.
+fn told_holder(path: &Path) -> String {
+    let read = || std::fs::read_to_string(path).unwrap_or_default();
+    let is_of_the_dead = |text: &str| {
+        let pid = text
+            .strip_prefix("pid ")
+            .and_then(|rest| rest.split_once(','));
+        let pid = pid.and_then(|(pid, _)| pid.parse().ok());
+        pid.is_none_or(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
+    };
+    let mut text = read();
+    for _ in 0..LOOKS {
+        if !is_of_the_dead(&text) {
+            break;
+        }
+        std::thread::sleep(LOOK);
+        text = read();
+    }
+    match text.trim() {
+        "" => "its name is not known".to_owned(),
+        text => printable::line(text).into_owned(),
+    }
+}
+
 impl Staging {
     /// The staging directory at `root`; it need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -128,11 +156,7 @@ impl Staging {
                 Ok(StagingLock { _file: file })
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StagingError::Locked {
-                holder: std::fs::read_to_string(&path)
-                    .ok()
-                    .map(|text| printable::line(text.trim()).into_owned())
-                    .filter(|text| !text.is_empty())
-                    .unwrap_or_else(|| "its name is not known".to_owned()),
+                holder: told_holder(&path),
                 path: self.root.clone(),
             }),
             Err(std::fs::TryLockError::Error(source)) => Err(StagingError::Io {
@@ -314,179 +338,4 @@ fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::name::Name;
-
-    fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
-        PageEntry {
-            page: number,
-            slice: None,
-            request: String::new(),
-            status: 200,
-            rows: 0,
-            bytes: 0,
-            sha256: String::new(),
-            x_total: None,
-            per_page: None,
-            first_id: None,
-            last_id: None,
-            fetched_at,
-            server_date: None,
-            duration_ms: 1,
-            attempts: 1,
-            replaces: None,
-        }
-    }
-
-    #[test]
-    fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        let lock = staging.lock("test").unwrap();
-        let now = clock::now();
-        let day = jiff::SignedDuration::from_hours(24);
-        let run = staging
-            .create_run(&lock, now + day, 0, &Asked::default())
-            .unwrap();
-        let name = Name::parse("users").unwrap();
-        let (writer, _) = run.writer(&name).unwrap();
-        let first = writer.write(b"[]", page(1, now + day)).unwrap();
-        drop(writer);
-        let (writer, known) = run.writer(&name).unwrap();
-        assert_eq!(known, std::slice::from_ref(&first));
-        let second = writer.write(b"[]", page(2, clock::steady())).unwrap();
-        let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
-        assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
-        let next = staging
-            .create_run(&lock, now, 0, &Asked::default())
-            .unwrap();
-        assert!(next.id() > run.id());
-        assert_eq!(next.record().started_at, now);
-    }
-
-    #[test]
-    fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        let lock = staging.lock("test").unwrap();
-        let now = clock::now();
-        let run = staging
-            .create_run(&lock, now, 0, &Asked::default())
-            .unwrap();
-        let name = Name::parse("users").unwrap();
-        let (writer, _) = run.writer(&name).unwrap();
-        let entry = PageEntry {
-            slice: Some("id=1".to_owned()),
-            ..page(1, now)
-        };
-        writer.write(b"[]", entry).unwrap();
-        drop(writer);
-        let (slice, aside) = (
-            run.directory().join("users/id=1"),
-            directory.path().join("aside"),
-        );
-        std::fs::rename(&slice, &aside).unwrap();
-        std::fs::write(&slice, "").unwrap();
-        assert!(matches!(run.writer(&name), Err(StagingError::Io { .. })));
-        std::fs::remove_file(&slice).unwrap();
-        std::fs::rename(&aside, &slice).unwrap();
-        let (_, known) = run.writer(&name).unwrap();
-        assert_eq!(known.len(), 1);
-    }
-
-    #[test]
-    fn a_file_of_another_format_is_not_read_as_if_it_were_of_this_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        let lock = staging.lock("test").unwrap();
-        let run = staging
-            .create_run(&lock, clock::now(), 0, &Asked::default())
-            .unwrap();
-        let users = Name::parse("users").unwrap();
-        let (writer, _) = run.writer(&users).unwrap();
-        drop(writer);
-        let refused = |file: &str, text: &str| {
-            let path = run.directory().join(file);
-            std::fs::write(&path, text).unwrap();
-            let error = match file {
-                "run.json" => staging.runs().unwrap_err(),
-                "approvals.json" => run.approvals().unwrap_err(),
-                _ => run.manifest(&users).unwrap_err(),
-            };
-            let told = error.to_string();
-            assert!(told.starts_with(&path.display().to_string()), "{told}");
-            assert!(told.contains("its format is 2"), "{told}");
-        };
-        refused("approvals.json", r#"{"format": 2, "approvals": []}"#);
-        // Also if it has nothing else that is known.
-        refused("users/manifest.json", r#"{"format": 2}"#);
-        let record = std::fs::read_to_string(run.directory().join("run.json")).unwrap();
-        let record = record.replace("\"format\": 1", "\"format\": 2");
-        refused("run.json", &record);
-    }
-
-    #[test]
-    fn to_look_whether_a_run_is_being_written_keeps_nobody_from_writing_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        drop(staging.lock("test").unwrap());
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|threads| {
-            threads.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    staging.is_being_written().unwrap();
-                }
-            });
-            let locked = (0..300).all(|_| staging.lock("test").is_ok());
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(locked);
-        });
-    }
-
-    #[test]
-    fn a_run_that_was_never_made_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        let lock = staging.lock("test").unwrap();
-        let died = directory.path().join("2026-11-23/T020000Z");
-        files::create_dirs(&died).unwrap();
-        std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
-        staging
-            .create_run(&lock, clock::now(), 0, &Asked::default())
-            .unwrap();
-        assert!(!died.exists());
-    }
-
-    #[test]
-    fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let staging = Staging::new(directory.path());
-        let lock = staging.lock("test").unwrap();
-        let (now, asked) = (Timestamp::now(), Asked::default());
-        for limit in [1_200, 2_400] {
-            let mut run = staging.create_run(&lock, now, 0, &asked).unwrap();
-            run.update(|record| {
-                let name = Name::parse("users").unwrap();
-                let summary = ResourceSummary::without_pages(name, "failed", "a note".to_owned());
-                record.resources.push(summary);
-                record
-                    .rate
-                    .insert("limit_per_hour".to_owned(), limit.into());
-                record.outcome = Some(Outcome::Stopped);
-            })
-            .unwrap();
-        }
-        let runs = staging.runs().unwrap();
-        assert!(runs.iter().all(|run| run.record().resources.is_empty()));
-        let limits: Vec<_> = (runs.iter())
-            .map(|run| run.record().rate.get("limit_per_hour")?.as_u64())
-            .collect();
-        assert_eq!(limits, [None, Some(2_400)]);
-        let resumed = staging.resume(&lock, now, &asked).unwrap().unwrap();
-        assert_eq!(resumed.record().resources.len(), 1);
-        let whole = staging.runs_in_full().unwrap();
-        assert_eq!(whole[1].record(), resumed.record());
-        assert_eq!(whole[0].record().rate["limit_per_hour"], 1_200);
-    }
-}
+mod tests;

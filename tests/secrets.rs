@@ -416,16 +416,23 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
     set_mode(0o600);
     for url in [
         format!("postgres://me:{PASSWORD}@host/mirror"),
+        format!("postgres://me:{PASSWORD}/and@more@host/mirror"),
         format!("host=localhost user=me password={PASSWORD} dbname=mirror"),
         format!("host=localhost user=me password = '{PASSWORD}' dbname=mirror"),
     ] {
-        workdir.pipeline(&[("url = \"embedded\"", &format!("url = \"{url}\""))]);
-        let ran = workdir.cursus(["doctor"]).await.exits(1);
-        assert!(
-            ran.stdout.contains("seems to hold a password or a secret"),
-            "{ran}"
-        );
-        assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+        let embedded = "url = \"embedded\"";
+        for written in [
+            format!("url = \"{url}\""),
+            format!("{embedded}\n# url = \"{url}\""),
+        ] {
+            workdir.pipeline(&[(embedded, &written)]);
+            let ran = workdir.cursus(["doctor"]).await.exits(1);
+            assert!(
+                ran.stdout.contains("seems to hold a password or a secret"),
+                "{ran}"
+            );
+            assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+        }
     }
 }
 

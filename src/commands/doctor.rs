@@ -107,20 +107,26 @@ fn files(settings: &Settings) -> Check {
     check("files", Err(wrong))
 }
 
+/// What is in a comment is no less readable.
 fn holds_secret(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| {
-        text.lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with('#'))
-            .any(|line| {
-                line.contains("s-s4t2")
-                    || line.replace(' ', "").contains("password=")
-                    || line
-                        .split_once("://")
-                        .and_then(|(_, rest)| rest.split_once('@'))
-                        .is_some_and(|(user, _)| user.contains(':') && !user.contains('/'))
-            })
+        text.lines().any(|line| {
+            line.contains("s-s4t2")
+                || line.replace(' ', "").contains("password=")
+                || line
+                    .split_once("://")
+                    .is_some_and(|(_, rest)| names_password(rest))
+        })
     })
+}
+
+/// Whether a URL, without its scheme, goes on with `user:password@`. A password may hold `/` and `@`.
+fn names_password(url: &str) -> bool {
+    let url = url.split(['"', '\'', ' ']).next().unwrap_or(url);
+    let user = url
+        .rsplit_once('@')
+        .and_then(|(who, _)| who.split_once(':'));
+    user.is_some_and(|(user, _)| !user.contains('/'))
 }
 
 async fn api(settings: &Settings) -> Check {

@@ -1,5 +1,6 @@
 //! `approvals.json`: deletes of a run that a person has approved, so that a replay can honour them.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -51,8 +52,13 @@ impl Run {
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }
 
-    /// Notes approvals, durably.
+    /// Notes approvals, durably. One after the other: who approves for another schema holds another lock.
     pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
+        let directory = File::open(self.directory())
+            .map_err(|error| files::io_error("open", self.directory(), error))?;
+        directory
+            .lock()
+            .map_err(|error| files::io_error("lock", self.directory(), error))?;
         let mut approvals = self.approvals()?;
         for approval in more {
             let is_same = |known: &Approval| {

@@ -88,13 +88,22 @@ fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
     })
 }
 
-/// Makes a directory and its parents, for the owner only.
+/// Makes a directory and its parents, durably, for the owner only.
 pub(super) fn create_dirs(path: &Path) -> Result<(), StagingError> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(io("create", path))
+        .map_err(io("create", path))?;
+    for made in missing {
+        match made.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent)?,
+            _ => sync_dir(Path::new("."))?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes one directory that must not exist; `false` if it does.
