@@ -93,6 +93,12 @@ pub fn tell_fault(location: Option<&Location<'_>>) {
     ));
 }
 
+/// The document of a command that a fault has ended; the fault itself is told.
+pub fn tell_end_by_fault(cli: &Cli) {
+    let sentence = "a fault in cursus, told on stderr; what is staged and committed is kept";
+    print_error(cli, Exit::Failed, sentence, None);
+}
+
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
@@ -201,20 +207,27 @@ fn print_failure(exit: Exit, sentence: &str) {
 /// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
 fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = failure.sentence();
-    if cli.global.json {
-        match &cli.command {
-            Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
-                run_id,
-                state: state_of(failure.exit).to_owned(),
-                errors: vec![sentence.clone()],
-                ..RunReport::default()
-            }),
-            Command::Load(_) => print_json(&LoadReport {
-                errors: vec![sentence.clone()],
-                ..LoadReport::default()
-            }),
-            _ => print_failure(failure.exit, &sentence),
-        }
-    }
+    print_error(cli, failure.exit, &sentence, run_id);
     eprint_line(&format!("error: {sentence}"));
+}
+
+/// The document of a command that has failed, if documents are wanted.
+fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
+    if !cli.global.json {
+        return;
+    }
+    let errors = vec![sentence.to_owned()];
+    match &cli.command {
+        Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
+            run_id,
+            state: state_of(exit).to_owned(),
+            errors,
+            ..RunReport::default()
+        }),
+        Command::Load(_) => print_json(&LoadReport {
+            errors,
+            ..LoadReport::default()
+        }),
+        _ => print_failure(exit, sentence),
+    }
 }

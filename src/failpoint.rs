@@ -1,4 +1,4 @@
-//! Named places at which a test ends the process, makes a step of the disk fail, or sets the clock:
+//! Named places at which a test ends the process, makes a step of the disk fail, panics, or sets the clock:
 //! `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between.
 //!
 //! Only a build with debug assertions has them, so that `cargo test` reaches them through the binary it builds anyway; in
@@ -92,6 +92,8 @@ points! {
     LoadBooks = "load.books",
     LoadCommit = "load.commit",
     LoadCommitted = "load.committed",
+    DeriveCommit = "derive.commit",
+    DeriveCommitted = "derive.committed",
     // Schemas.
     MigrateSchema = "migrate.schema",
     MigrateSet = "migrate.set",
@@ -206,6 +208,8 @@ mod armed {
         Fail(Errno),
         /// The clock jumps by so many seconds.
         Jump(i64),
+        /// A fault, which says what a record says.
+        Panic,
     }
 
     static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(|| {
@@ -222,6 +226,7 @@ mod armed {
                 "enospc" => Action::Fail(Errno::ENOSPC),
                 "eacces" => Action::Fail(Errno::EACCES),
                 "eio" => Action::Fail(Errno::EIO),
+                "panic" => Action::Panic,
                 other => Action::Jump(other.strip_prefix("jump")?.parse().ok()?),
             };
             Some(Self {
@@ -237,7 +242,7 @@ mod armed {
             let reached = 1 + self.reached.fetch_add(1, Ordering::SeqCst);
             match self.action {
                 Action::Fail(_) => reached >= self.nth,
-                Action::Kill | Action::Jump(_) => reached == self.nth,
+                Action::Kill | Action::Jump(_) | Action::Panic => reached == self.nth,
             }
         }
     }
@@ -260,6 +265,7 @@ mod armed {
                     },
                     Action::Fail(errno) => return Err(errno.into()),
                     Action::Jump(seconds) => crate::clock::jump(seconds),
+                    Action::Panic => std::panic::panic_any("Ada Lovelace".to_owned()),
                 }
             }
             Ok(())

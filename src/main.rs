@@ -10,9 +10,12 @@ use cursus::exit::Exit;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(|fault| commands::tell_fault(fault.location())));
-    let exit = panic::catch_unwind(|| match Cli::try_parse() {
-        Ok(cli) => commands::main(&cli),
+    let exit = match Cli::try_parse() {
+        Ok(cli) => panic::catch_unwind(|| commands::main(&cli)).unwrap_or_else(|_| {
+            commands::tell_end_by_fault(&cli);
+            Exit::Failed
+        }),
         Err(error) => commands::refuse(&error),
-    });
-    ExitCode::from(exit.unwrap_or(Exit::Failed).code())
+    };
+    ExitCode::from(exit.code())
 }

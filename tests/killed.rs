@@ -9,7 +9,7 @@ use cursus::simulate::Simulator;
 
 use crate::support::boxes::{self, boxes, full, thing, things};
 use crate::support::state::{self, Lines, assert_same};
-use crate::support::{Ran, Template, Workdir, simulator};
+use crate::support::{Ran, Template, Workdir, figures, simulator};
 
 /// Requests under way at most, in these tests.
 const IN_FLIGHT: u64 = 4;
@@ -102,6 +102,9 @@ const LOAD: [At; 19] = [
     (Point::LoadCommitted, 1),
 ];
 
+/// A statement runs again that has failed.
+const DERIVE: [At; 2] = [(Point::DeriveCommit, 1), (Point::DeriveCommitted, 1)];
+
 const APPROVE: [At; 7] = [
     (Point::ApprovalsWrite, 1),
     (Point::ApprovalsSync, 1),
@@ -145,11 +148,12 @@ const MIGRATE: [At; 3] = [
 
 #[test]
 fn no_durable_step_is_left_out() {
-    let lists: [&[At]; 11] = [
+    let lists: [&[At]; 12] = [
         &EXTRACT,
         &MENDED,
         &FIRST_LOAD,
         &LOAD,
+        &DERIVE,
         &APPROVE,
         &RETRY,
         &DROP,
@@ -161,6 +165,149 @@ fn no_durable_step_is_left_out() {
     let killed: BTreeSet<Point> = lists.concat().iter().map(|(point, _)| *point).collect();
     let all: BTreeSet<Point> = Point::ALL.iter().copied().collect();
     assert_eq!(killed, all);
+    let places: BTreeSet<At> = lists.concat().into_iter().collect();
+    figures::note(
+        "places at which the process was killed (SIGKILL), in turn",
+        places.len(),
+    );
+}
+
+/// Where files are renamed or removed, or a transaction is committed, and how often; and where a kill there is tried.
+const STEPS: [(&str, &str, usize, &str); 17] = [
+    (
+        "api/token.rs",
+        "fs::remove_file(",
+        2,
+        "a token that is gone is asked for anew",
+    ),
+    (
+        "commands/demo.rs",
+        "fs::remove_dir_all(",
+        1,
+        "the demonstration begins anew",
+    ),
+    (
+        "database/commit.rs",
+        ".commit()",
+        1,
+        "between two places, all of them",
+    ),
+    (
+        "database/embedded.rs",
+        "fs::remove_dir_all(",
+        1,
+        "what `initdb` left: it begins anew",
+    ),
+    (
+        "database/embedded.rs",
+        "fs::remove_file(",
+        3,
+        "its own tests kill the server",
+    ),
+    (
+        "database/embedded.rs",
+        "fs::rename(",
+        1,
+        "what `initdb` made is there or not",
+    ),
+    (
+        "database/embedded/home.rs",
+        "fs::remove_file(",
+        1,
+        "its own tests kill the server",
+    ),
+    (
+        "load/replay.rs",
+        ".commit()",
+        1,
+        "between `replay.make` and `replay.made`",
+    ),
+    ("load/run.rs", ".commit()", 1, "a savepoint"),
+    (
+        "load/session.rs",
+        ".commit()",
+        1,
+        "a savepoint of a dry run",
+    ),
+    (
+        "staging/files.rs",
+        "fs::remove_file(",
+        2,
+        "what was given up, beside a file",
+    ),
+    (
+        "staging/files.rs",
+        "fs::rename(",
+        1,
+        "between two places, all of them",
+    ),
+    (
+        "staging/gc.rs",
+        "fs::remove_dir_all(",
+        1,
+        "between `gc.renamed` and `gc.removed`",
+    ),
+    (
+        "staging/gc.rs",
+        "fs::rename(",
+        1,
+        "between `gc.rename` and `gc.renamed`",
+    ),
+    (
+        "staging/page.rs",
+        "fs::remove_dir_all(",
+        1,
+        "pages that are asked for anew",
+    ),
+    (
+        "staging/page.rs",
+        "fs::remove_file(",
+        1,
+        "pages of no journal: they go before `manifest.write`",
+    ),
+    (
+        "staging/run.rs",
+        "fs::remove_file(",
+        1,
+        "half a `run.json`, of a run that was not made",
+    ),
+];
+
+#[test]
+fn no_file_is_renamed_or_removed_and_nothing_committed_without_a_place() {
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")) {
+        let path = entry.unwrap().into_path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let name = path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"));
+        let name = name.unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for step in [
+            "fs::rename(",
+            "fs::remove_dir_all(",
+            "fs::remove_file(",
+            ".commit()",
+        ] {
+            let count = text.matches(step).count();
+            if count > 0 && !name.contains("tests") && !name.starts_with("simulate") {
+                found.push((name.clone(), step, count));
+            }
+        }
+    }
+    found.sort();
+    let found: Vec<(&str, &str, usize)> = (found.iter())
+        .map(|(name, step, count)| (name.as_str(), *step, *count))
+        .collect();
+    let known: Vec<(&str, &str, usize)> = (STEPS.iter())
+        .map(|(name, step, count, _)| (*name, *step, *count))
+        .collect();
+    assert_eq!(
+        found, known,
+        "a new step wants a place in src/failpoint.rs, and a kill"
+    );
 }
 
 /// Runs a command that kills itself there; whether it came so far.
@@ -271,11 +418,42 @@ async fn an_extract_killed_while_it_mends_a_journal_goes_on() {
     extract_survives(&simulator, &template, &MENDED).await;
 }
 
+/// Kills a command at two of these places, drawn until both are reached.
+async fn killed_twice(
+    template: &Template,
+    command: &[&str],
+    places: &[At],
+    random: &mut fastrand::Rng,
+) -> (Workdir, String) {
+    loop {
+        let mut workdir = template.workdir().await;
+        let mut pair = Vec::new();
+        while pair.len() < 2 {
+            let at = (random.choice(places).unwrap().0, random.u32(1..=4));
+            if !killed(&mut workdir, command, at).await {
+                break;
+            }
+            pair.push(at);
+        }
+        if let [first, second] = pair[..] {
+            return (workdir, format!("{} and {}", when(first), when(second)));
+        }
+        // It came to its end: there is nothing left to kill.
+        workdir.end().await;
+    }
+}
+
+fn random() -> (u64, fastrand::Rng) {
+    let seed = std::env::var("CURSUS_SEED").map_or(5, |seed| seed.parse().unwrap());
+    (seed, fastrand::Rng::with_seed(seed))
+}
+
+/// Of a sync, a load and a rebuild.
+const PAIRS: [usize; 3] = [6, 6, 4];
+
 #[tokio::test]
 async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
-    const PAIRS: usize = 6;
-    let seed = std::env::var("CURSUS_SEED").map_or(5, |seed| seed.parse().unwrap());
-    let mut random = fastrand::Rng::with_seed(seed);
+    let (seed, mut random) = random();
     let simulator = simulator().await;
     let workdir = few_at_once(&simulator).await.workdir().await;
     workdir.json(["run"]).await;
@@ -284,19 +462,39 @@ async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
     let workdir = template.workdir().await;
     workdir.json(["run"]).await;
     let expected = tables(&workdir).await;
-    let places: Vec<Point> = EXTRACT.iter().chain(&LOAD).map(|at| at.0).collect();
-    for _ in 0..PAIRS {
-        let mut workdir = template.workdir().await;
-        let mut pair = Vec::new();
-        for _ in 0..2 {
-            let at = (*random.choice(&places).unwrap(), random.u32(1..=4));
-            let is_killed = killed(&mut workdir, &["run"], at).await;
-            pair.push((at.0.name(), at.1, is_killed));
-        }
-        let when = format!("seed {seed}, after {pair:?}");
+    let places = [&EXTRACT[..], &LOAD].concat();
+    for _ in 0..PAIRS[0] {
+        let (workdir, when) = killed_twice(&template, &["run"], &places, &mut random).await;
+        let when = format!("seed {seed}, {when}");
         again(&workdir, &["run"], 0, &when).await;
         assert_same(&tables(&workdir).await, &expected, &when);
         workdir.end().await;
+    }
+    figures::note("pairs of such places", PAIRS.iter().sum());
+}
+
+#[tokio::test]
+async fn a_load_and_a_rebuild_killed_twice_anywhere_give_what_they_give_that_were_not() {
+    let (seed, mut random) = random();
+    let (workdir, _) = two_runs().await;
+    let load = Template::of(workdir).await;
+    let rebuild = wrong_in_places().await;
+    for (template, command, places, pairs) in [
+        (&load, &["load"][..], &LOAD[..], PAIRS[1]),
+        (&rebuild, &["replay", "--rebuild"], &REBUILD, PAIRS[2]),
+    ] {
+        let workdir = template.workdir().await;
+        workdir.cursus(command).await.exits(4);
+        let expected = state(&workdir).await;
+        for _ in 0..pairs {
+            let (workdir, when) = killed_twice(template, command, places, &mut random).await;
+            let when = format!("seed {seed}, {when}");
+            again(&workdir, command, 4, &when).await;
+            for (found, expected) in state(&workdir).await.iter().zip(&expected) {
+                assert_same(found, expected, &when);
+            }
+            workdir.end().await;
+        }
     }
 }
 
@@ -353,12 +551,29 @@ async fn two_runs() -> (Workdir, String) {
     (workdir, second)
 }
 
+/// Two runs that are loaded, and a mirror that somebody has changed.
+async fn wrong_in_places() -> Template {
+    let (workdir, _) = two_runs().await;
+    workdir.cursus(["load"]).await.exits(4);
+    workdir
+        .query("UPDATE things SET weight = 9 WHERE id = 2; DELETE FROM boxes WHERE id = 2")
+        .await;
+    Template::of(workdir).await
+}
+
 #[tokio::test]
 async fn a_load_killed_anywhere_is_whole_or_not_there() {
     let workdir = one_run().await;
     survives(&Template::of(workdir).await, &["load"], 3, &FIRST_LOAD).await;
     let (workdir, _) = two_runs().await;
     survives(&Template::of(workdir).await, &["load"], 4, &LOAD).await;
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
+    workdir.write("sql/count.sql", "SELECT 1 / 0");
+    workdir.cursus(["load"]).await.exits(1);
+    workdir.write("sql/count.sql", &count);
+    survives(&Template::of(workdir).await, &["load"], 0, &DERIVE).await;
 }
 
 #[tokio::test]
@@ -377,12 +592,7 @@ async fn a_repair_killed_anywhere_is_done_or_can_be_done() {
 
 #[tokio::test]
 async fn a_replay_killed_anywhere_goes_on() {
-    let (workdir, _) = two_runs().await;
-    workdir.cursus(["load"]).await.exits(4);
-    workdir
-        .query("UPDATE things SET weight = 9 WHERE id = 2; DELETE FROM boxes WHERE id = 2")
-        .await;
-    let template = Template::of(workdir).await;
+    let template = wrong_in_places().await;
     survives(&template, &["replay", "--into", "again"], 4, &REPLAY).await;
     survives(&template, &["replay", "--rebuild"], 4, &REBUILD).await;
     let empty = Template::of(boxes::workdir().await).await;

@@ -31,6 +31,7 @@ mod rebuild;
 mod histories;
 
 /// What a run will cost.
+mod panics;
 mod plan;
 
 /// Runs that ended before their time.

@@ -326,9 +326,11 @@ async fn write(path: PathBuf, token: Token) -> std::io::Result<()> {
         Point::TokenDone.reach();
         Ok(())
     };
+    // What a fault in it says can hold what it was about.
+    let fault = |_| Err(std::io::Error::other("its thread ended early"));
     tokio::task::spawn_blocking(write)
         .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .unwrap_or_else(fault)
 }
 
 /// A process that died while it wrote has left a token behind. What is young may be somebody's who writes now.

@@ -6,6 +6,7 @@ use crate::config::Resource;
 use crate::plan::{self, Decision, Step};
 use crate::staging::Mode;
 
+use super::read::ReadError;
 use super::{ExtractError, Reading, ids};
 
 impl Reading<'_> {
@@ -53,7 +54,7 @@ impl Reading<'_> {
                 ids::since(&runs, &parent, &history, &hash, from_seq)
             })
             .await
-            .map_err(|error| ExtractError::Internal(error.to_string()))??;
+            .map_err(|_| ExtractError::from(ReadError::Thread))??;
         }
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
         Ok((
@@ -70,6 +71,6 @@ impl Reading<'_> {
     async fn ids_of_run(&self, resource: &Resource) -> Result<RoaringTreemap, ExtractError> {
         let (run, resource) = (self.run.clone(), resource.clone());
         let read = tokio::task::spawn_blocking(move || ids::of_run(&run, &resource)).await;
-        Ok(read.map_err(|error| ExtractError::Internal(error.to_string()))??)
+        Ok(read.map_err(|_| ExtractError::from(ReadError::Thread))??)
     }
 }

@@ -51,7 +51,7 @@ pub(super) enum ReadError {
     )]
     FilterIgnored { parameter: String },
     #[error(
-        "a thread that writes staged pages ended early; this is a fault of cursus, please report it"
+        "a thread that works on staged pages ended early; this is a fault of cursus, please report it"
     )]
     Thread,
 }

@@ -98,7 +98,8 @@ impl Session<'_> {
             On::Each(database) => {
                 let mut transaction = begin(database).await?;
                 let failed = load.derived(&mut transaction).await?;
-                transaction.commit().await.map_err(LoadError::at_commit)?;
+                let done = commit(transaction, Point::DeriveCommit, Point::DeriveCommitted);
+                done.await.map_err(LoadError::at_commit)?;
                 Ok(failed)
             }
             On::Dry(transaction) => load.derived(transaction).await,

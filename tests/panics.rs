@@ -1,0 +1,47 @@
+//! A fault of the program itself tells where it is, and nothing of what it says: that can be what a record says.
+
+use crate::support::{Workdir, boxes, simulator};
+
+/// What every panic of a test says.
+const CANARY: &str = "Lovelace";
+
+#[tokio::test]
+async fn a_fault_tells_where_it_is_and_nothing_of_a_record() {
+    let simulator = simulator().await;
+    for (command, place, code) in [
+        (&["load"][..], "load.begin", 1),
+        (&["load"], "load.copy", 1),
+        (&["migrate"], "migrate.schema", 1),
+        (&["extract"], "token.write", 0),
+        (&["extract"], "ledger.write", 1),
+        (&["extract"], "page.write", 1),
+        (&["extract"], "line.append", 1),
+        (&["run"], "manifest.rename", 1),
+    ] {
+        for flags in [&[][..], &["--json", "-vv", "--log-format", "json"]] {
+            let mut workdir = if command == ["load"] {
+                let workdir = boxes::workdir().await;
+                boxes::three_runs(&workdir);
+                workdir
+            } else {
+                Workdir::with(&simulator).await
+            };
+            workdir.set("CURSUS_FAILPOINT", format!("{place}:1=panic"));
+            let ran = workdir.cursus([command, flags].concat()).await.exits(code);
+            let said = ran.to_string();
+            assert!(!said.contains(CANARY), "{place}: {said}");
+            let places = said.matches("a fault in cursus at src/failpoint.rs:");
+            assert_eq!(places.count(), 1, "{place}: {said}");
+            if code == 1 && !flags.is_empty() {
+                let document = ran.json();
+                let sentence = document["errors"][0]
+                    .as_str()
+                    .or(document["error"].as_str());
+                assert!(sentence.is_some(), "{said}");
+            }
+            // What is staged and committed is kept, and no lock is left.
+            workdir.unset("CURSUS_FAILPOINT");
+            workdir.cursus(command).await.exits(0);
+        }
+    }
+}
