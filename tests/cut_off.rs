@@ -96,8 +96,12 @@ async fn a_commit_that_did_not_arrive_is_made_up_for() {
     let mut workdir = staged().await;
     workdir.json(["migrate"]).await;
     let (_proxy, direct) = cut(&mut workdir, nth(2, Cut::Before, Message::is_commit)).await;
-    let ran = workdir.cursus(["load"]).await.exits(1);
-    ran.says("before it confirmed the commit");
+    let ran = workdir.cursus(["load", "--json"]).await.exits(1);
+    let ran = ran.says("before it confirmed the commit");
+    let report = ran.json();
+    assert_eq!(report["runs"].as_array().unwrap().len(), 1, "{report}");
+    assert_ne!(report["tables"].as_array().unwrap().len(), 0, "{report}");
+    assert_eq!(report["errors"].as_array().unwrap().len(), 1, "{report}");
     workdir.set(URL, direct);
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 10);
     let report = workdir.json(["load"]).await;

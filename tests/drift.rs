@@ -65,7 +65,7 @@ async fn what_is_new_gone_or_of_another_type_is_told_and_noted_once() {
         format!("drift: things: /colour has values of another type ({first})"),
         format!("drift: things: /document/\\u{{1b}}[2Jnew is new in its records ({first})"),
         format!("drift: things: /price is new in its records ({first})"),
-        format!("drift: things: /document/a is gone from its records ({first})"),
+        format!("drift: things: /document/a is in none of its records ({first})"),
     ];
     assert_eq!(
         loaded
@@ -221,7 +221,7 @@ async fn a_key_that_no_record_has_is_only_told_where_nothing_can_be_lost() {
         .cursus(["load"])
         .await
         .exits(0)
-        .says("drift: things: /weight is gone from its records");
+        .says("drift: things: /weight is in none of its records");
     let first = "things/page-00001.json.gz";
     let told = [format!("{run} things /weight gone {first}")];
     assert_eq!(workdir.column(DRIFT).await, told);

@@ -35,6 +35,8 @@ pub(super) struct Choice {
 /// How a load went.
 pub(super) struct Outcome {
     pub(super) exit: Exit,
+    /// It ended early, with the last of the errors, and what is left was not tried.
+    pub(super) is_cut_short: bool,
     pub(super) runs: Vec<String>,
     pub(super) errors: Vec<String>,
     /// What has changed in the shape of the records.
@@ -216,7 +218,10 @@ pub(super) async fn pending_runs(
         outcome.exit = outcome.exit.max(load_exit(&error));
         outcome.errors.push(chain(&error));
     }
-    loader.close().await?;
+    let closed = loader.close().await;
+    if !outcome.is_cut_short {
+        closed?;
+    }
     Ok(outcome)
 }
 
@@ -231,6 +236,7 @@ pub(super) async fn load_waiting(
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
         exit: Exit::Done,
+        is_cut_short: false,
         runs: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
@@ -263,7 +269,18 @@ pub(super) async fn load_waiting(
         if chosen.is_empty() {
             continue;
         }
-        let loaded = session.load(&run, &chosen, runs).await?;
+        let loaded = match session.load(&run, &chosen, runs).await {
+            Ok(loaded) => loaded,
+            // What was loaded before is told beside it.
+            Err(error) if !outcome.runs.is_empty() => {
+                outcome.exit = outcome.exit.max(load_exit(&error));
+                outcome.errors.push(chain(&error));
+                outcome.is_cut_short = true;
+                stopped::done();
+                return Ok(outcome);
+            }
+            Err(error) => return Err(error.into()),
+        };
         failed.retain(|name| !chosen.contains(name));
         failed.extend(loaded.failed.iter().map(|(name, _)| name.clone()));
         outcome.add(&run, &loaded);

@@ -74,6 +74,9 @@ pub(super) async fn run(
     let outcome =
         super::load::load_waiting(&mut loader, waiting, &runs, &BTreeSet::new(), &mut tables)
             .await?;
+    if outcome.is_cut_short {
+        return Err(Failure::new(outcome.exit, outcome.errors.join("\n  ")));
+    }
     let mut kept = Vec::new();
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {

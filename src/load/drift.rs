@@ -38,7 +38,7 @@ pub struct Drift {
 pub enum DriftKind {
     /// No record had it before.
     New,
-    /// Every record had it, and now none has.
+    /// No record has it: every one had it before, or it is mapped.
     Gone,
     /// Its values are of another type.
     Type,
@@ -58,7 +58,7 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             DriftKind::New => "is new in its records",
-            DriftKind::Gone => "is gone from its records",
+            DriftKind::Gone => "is in none of its records",
             DriftKind::Type => "has values of another type",
         };
         let Self {
