@@ -86,6 +86,44 @@ async fn rows_that_refer_to_each_other_go_together_and_it_is_told_which_stay() {
 }
 
 #[tokio::test]
+async fn rows_that_refer_to_each_other_go_together_when_they_were_approved() {
+    let workdir = workdir_of(PIPELINE, TABLE).await;
+    // Of the last thirty each refers to the one before, and two to each other.
+    let parent = |id: i64| (id >= 20).then(|| if id == 20 { 21 } else { id - 1 });
+    let all = |ids: std::ops::Range<i64>| ids.map(|id| thing(id, parent(id))).collect();
+    stage(&workdir, &[full("things", all(0..50))]);
+    workdir.cursus(["load"]).await.exits(0);
+    let run = stage(&workdir, &[full("things", all(0..20))]);
+    workdir.cursus(["load"]).await.exits(4);
+    let approve = ["prune", "approve", &run];
+    let done = workdir.json(approve).await;
+    assert_eq!(done["tables"][0]["deleted"], 30, "{done:#}");
+    assert_eq!(workdir.json(["prune", "ls"]).await, json!([]));
+    let live = "SELECT id FROM things ORDER BY id";
+    let replayed = "SELECT id FROM past.things ORDER BY id";
+    workdir.json(["replay", "--into", "past"]).await;
+    assert_eq!(workdir.column(live).await, workdir.column(replayed).await);
+}
+
+#[tokio::test]
+async fn a_rebuild_changes_rows_that_refer_to_new_ones_and_lets_those_go_that_refer_to_each_other()
+{
+    let workdir = workdir_of(PIPELINE, TABLE).await;
+    let first = (0..30).map(|id| thing(id, (id == 2).then_some(1)));
+    stage(&workdir, &[full("things", first.collect())]);
+    workdir.cursus(["load"]).await.exits(0);
+    workdir
+        .query("INSERT INTO things VALUES (90, NULL), (91, 90); UPDATE things SET parent_id = 91 WHERE id = 90")
+        .await;
+    stage(
+        &workdir,
+        &[delta("things", vec![thing(2, Some(40)), thing(40, None)])],
+    );
+    workdir.json(["replay", "--rebuild"]).await;
+    assert_eq!(family(&workdir).await, ["2 40", "40"]);
+}
+
+#[tokio::test]
 async fn what_is_nested_in_a_record_leaves_with_it() {
     let pipeline = r#"
 [[resource]]

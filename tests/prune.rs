@@ -76,7 +76,7 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
     let done = workdir.json(["prune", "approve", &run]).await;
     assert_eq!(
         done["tables"],
-        json!([{ "name": "coalitions_users", "deleted": 250 }])
+        json!([{ "name": "coalitions_users", "deleted": 250, "referred": 0 }])
     );
     oracle::assert_mirrors(&workdir, &half).await;
     let approval = &approvals(&workdir)[0];
@@ -207,9 +207,17 @@ async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
              INSERT INTO notes VALUES ({id})"
         ))
         .await;
-    let done = workdir.json(["prune", "approve", &run]).await;
+    let done = workdir.json_exits(4, ["prune", "approve", &run]).await;
     assert_eq!(done["tables"][0]["deleted"], 249);
+    assert_eq!(done["tables"][0]["referred"], 1);
     assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 1);
+    // It is held on, and goes when it may.
+    assert_eq!(workdir.json(["prune", "ls"]).await[0]["rows"], 1);
+    workdir.query("DELETE FROM notes").await;
+    let done = workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(done["tables"][0]["deleted"], 1);
+    assert_eq!(workdir.json(["prune", "ls"]).await, json!([]));
+    oracle::assert_mirrors(&workdir, &half).await;
 }
 
 #[tokio::test]

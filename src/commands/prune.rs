@@ -131,6 +131,13 @@ async fn approve(
             errors.push(format!("{name}: {}", chain(error)));
         }
         for table in &approved.tables {
+            if table.referred > 0 {
+                exit = exit.max(Exit::Refused);
+                errors.push(format!(
+                    "{}: {} rows stay, since other rows refer to them; they are held on: when those are gone, approve them again",
+                    table.name, table.referred
+                ));
+            }
             if table.refused > 0 {
                 exit = exit.max(Exit::Refused);
                 errors.push(format!(
@@ -145,7 +152,7 @@ async fn approve(
     if global.json {
         let tables: Vec<_> = tables
             .iter()
-            .map(|table| json!({ "name": table.name, "deleted": table.deleted }))
+            .map(|table| json!({ "name": table.name, "deleted": table.deleted, "referred": table.referred }))
             .collect();
         print_json(&json!({ "run": run.id(), "tables": tables, "errors": errors }));
     } else if is_held {

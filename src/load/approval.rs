@@ -4,6 +4,7 @@
 //! so whoever loads the run again comes to the same set, finds it approved and deletes it, and any other set is held.
 
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Transaction};
 
 use crate::name::Name;
@@ -13,6 +14,7 @@ use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::unsigned;
+use super::prune;
 use super::sql::Statements;
 
 /// Rows of one table that one run would have deleted, less those that a later load has seen.
@@ -116,12 +118,14 @@ pub async fn held_keys(
 
 /// A set that went.
 pub(super) struct Honoured {
-    pub(super) held: Held,
+    /// The run that was refused it.
+    pub(super) run_id: String,
+    /// Of the table: what was deleted, and what stays since others refer to it.
     pub(super) counts: TableCounts,
 }
 
 /// Deletes every held set that was approved when this run, or one before it, was the newest; last table first. A row
-/// that another table refers to by now stays: others would go with it.
+/// that another refers to by now stays, and is held on: others would go with it.
 pub(super) async fn honour(
     transaction: &Transaction<'_>,
     schema: &str,
@@ -143,28 +147,35 @@ pub(super) async fn honour(
             {
                 continue;
             }
-            let doing = || format!("delete what was approved of {name}");
-            let mut counts = TableCounts::new(name.clone());
-            counts.deleted = transaction
-                .execute(
-                    &Statements::new(mapping, schema).delete_held(),
-                    &[&schema, &name.as_str(), &held.run_id],
-                )
-                .await
-                .map_err(LoadError::at(doing()))?;
-            transaction
-                .execute(
-                    "UPDATE pipeline.prune_candidate SET approved_at = now() \
-                     WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 AND approved_at IS NULL",
-                    &[&schema, &name.as_str(), &held.run_id],
-                )
-                .await
-                .map_err(LoadError::at(doing()))?;
+            let statements = Statements::new(mapping, schema);
+            let counts = delete_held(transaction, &statements, held, schema, name).await;
             honoured.push(Honoured {
-                held: held.clone(),
-                counts,
+                run_id: held.run_id.clone(),
+                counts: counts
+                    .map_err(LoadError::at(format!("delete what was approved of {name}")))?,
             });
         }
     }
     Ok(honoured)
+}
+
+async fn delete_held(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    held: &Held,
+    schema: &str,
+    table: &Name,
+) -> Result<TableCounts, tokio_postgres::Error> {
+    let parameters: [&(dyn ToSql + Sync); 3] = [&schema, &table.as_str(), &held.run_id];
+    let mut counts = TableCounts::new(table.clone());
+    transaction.batch_execute(&statements.create_gone()).await?;
+    transaction
+        .execute(&statements.collect_held(), &parameters)
+        .await?;
+    counts.referred = prune::spare(transaction, statements).await?;
+    counts.deleted = transaction.execute(&statements.delete_gone(), &[]).await?;
+    transaction
+        .execute(&statements.settle_held(), &parameters)
+        .await?;
+    Ok(counts)
 }

@@ -102,6 +102,24 @@ pub(super) async fn leave(
     table.delete(&reasons, false, None, guard, counts).await
 }
 
+/// Takes those off the list of what is gone that others refer to, and would go with them; gives how many. Rows that refer to
+/// each other go together.
+pub(super) async fn spare(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+) -> Result<u64, tokio_postgres::Error> {
+    let mut spared = 0;
+    let Some(statement) = statements.spare_referenced() else {
+        return Ok(spared);
+    };
+    loop {
+        match transaction.execute(&statement, &[]).await? {
+            0 => return Ok(spared),
+            more => spared += more,
+        }
+    }
+}
+
 impl Table<'_> {
     /// Deletes rows for these reasons, all of them or none. A proof of absence does not empty a table by itself: an
     /// empty answer is the likelier reason.
@@ -143,19 +161,13 @@ impl Table<'_> {
                 .await
                 .map_err(self.failed("find what is gone"))?;
         }
-        let mut referred = 0;
-        if gone > 0
-            && let Some(statement) = self.statements.spare_referenced()
-        {
-            loop {
-                let spared = self.run(&statement, "spare what is referred to").await?;
-                referred += spared;
-                if spared == 0 {
-                    break;
-                }
-            }
-            gone -= referred.min(gone);
-        }
+        let referred = if gone > 0 {
+            let spared = spare(self.transaction, &self.statements).await;
+            spared.map_err(self.failed("spare what is referred to"))?
+        } else {
+            0
+        };
+        gone -= referred.min(gone);
         if referred > 0 {
             counts.referred += referred;
             warn!(

@@ -169,11 +169,21 @@ async fn merge(
         let row = (transaction.query_one(&count, &[]).await).map_err(failed("count"))?;
         let mut counts = TableCounts::new(name.clone());
         counts.staged = unsigned(row.get(0));
+        let insert = async || {
+            let insert = statements.insert_from(scratch.as_str());
+            (transaction.execute(&insert, &[]).await).map_err(failed("insert"))
+        };
+        // A row may be changed to refer to a new one.
+        let is_insert_first = statements.has_self_reference();
+        if is_insert_first {
+            counts.inserted = insert().await?;
+        }
         if let Some(update) = statements.update_from(scratch.as_str()) {
             counts.updated = (transaction.execute(&update, &[]).await).map_err(failed("update"))?;
         }
-        let insert = statements.insert_from(scratch.as_str());
-        counts.inserted = (transaction.execute(&insert, &[]).await).map_err(failed("insert"))?;
+        if !is_insert_first {
+            counts.inserted = insert().await?;
+        }
         counts.unchanged = counts
             .staged
             .saturating_sub(counts.updated + counts.inserted);
@@ -231,9 +241,8 @@ async fn delete(
             }
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-            let delete = both.statements.delete_absent(scratch.as_str());
-            let gone =
-                (transaction.execute(&delete, &[]).await).map_err(failed("delete what is gone"))?;
+            let gone = (delete_absent(transaction, &both.statements, scratch).await)
+                .map_err(failed("delete what is gone"))?;
             both.counts.deleted += gone;
             deleted += gone;
             if both.is_referenced {
@@ -249,6 +258,19 @@ async fn delete(
             return Ok(());
         }
     }
+}
+
+async fn delete_absent(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    scratch: &Name,
+) -> Result<u64, tokio_postgres::Error> {
+    transaction.batch_execute(&statements.create_gone()).await?;
+    transaction
+        .execute(&statements.collect_not_in(scratch.as_str()), &[])
+        .await?;
+    prune::spare(transaction, statements).await?;
+    transaction.execute(&statements.delete_gone(), &[]).await
 }
 
 /// What the books say of these resources in the mirror is what they say of the scratch.

@@ -123,15 +123,14 @@ impl RunLoad<'_> {
         if honoured.is_empty() {
             return Ok(());
         }
-        let run_id = self.run.id().as_str();
-        for Honoured { held, counts } in honoured {
-            info!(table = %counts.name, run = held.run_id, "{} rows went, as approved", counts.deleted);
+        for Honoured { run_id, counts } in honoured {
+            info!(table = %counts.name, run = run_id, "{} rows went, as approved", counts.deleted);
             self.changed_apart.insert(counts.name.clone());
-            let name = counts.name.clone();
-            let known = self.counts_of(&name);
+            let is_of_this = run_id == self.run.id().as_str();
+            let known = self.counts_of(&counts.name);
             known.add(&counts);
-            if held.run_id == run_id {
-                known.refused = known.refused.saturating_sub(held.rows);
+            if is_of_this {
+                known.refused = known.refused.saturating_sub(counts.deleted);
             }
         }
         self.leave(transaction, false).await

@@ -10,7 +10,7 @@ impl Statements<'_> {
         format!("{}.{table}", Quoted(scratch))
     }
 
-    fn not_in(&self, scratch: &str) -> String {
+    pub(super) fn not_in(&self, scratch: &str) -> String {
         format!(
             "NOT EXISTS (SELECT FROM {} AS s WHERE {})",
             self.of(scratch),
@@ -39,17 +39,6 @@ impl Statements<'_> {
     /// Adds what is new.
     pub(in super::super) fn insert_from(&self, scratch: &str) -> String {
         self.insert_where(&self.of(scratch), &self.is_new())
-    }
-
-    /// Deletes what the scratch does not have. A row that another row refers to stays: with it rows would go that no guard
-    /// has counted.
-    pub(in super::super) fn delete_absent(&self, scratch: &str) -> String {
-        format!(
-            "DELETE FROM {} AS t WHERE {}{}",
-            self.target,
-            self.not_in(scratch),
-            self.unreferenced()
-        )
     }
 
     /// What the scratch does not have: how many rows, and the keys of some.

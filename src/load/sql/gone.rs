@@ -138,13 +138,6 @@ impl Statements<'_> {
         })
     }
 
-    pub(super) fn unreferenced(&self) -> String {
-        let referrers = self.referrers(|_| String::new());
-        let none = referrers.iter();
-        none.map(|referrer| format!(" AND NOT EXISTS {referrer}"))
-            .collect()
-    }
-
     /// Rows that refer to the row `t`, a query for each reference.
     fn referrers(&self, further: impl Fn(&ForeignKey) -> String) -> Vec<String> {
         self.mapping
@@ -178,14 +171,36 @@ impl Statements<'_> {
         )
     }
 
-    /// Deletes the held candidates of a run that nothing refers to. Parameters: schema, table, run.
-    pub(in super::super) fn delete_held(&self) -> String {
+    /// Collects the rows of a run's held candidates. Parameters: schema, table, run.
+    pub(in super::super) fn collect_held(&self) -> String {
         format!(
-            "DELETE FROM {} AS t USING pipeline.prune_candidate AS c WHERE c.schema_name = $1 AND c.table_name = $2 \
-             AND c.run_id = $3 AND c.approved_at IS NULL AND c.key = {}{}",
+            "INSERT INTO {} SELECT c.reason, {} FROM {} AS t JOIN pipeline.prune_candidate AS c ON c.key = {} \
+             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.approved_at IS NULL",
+            self.gone(),
+            of("t", &self.key),
             self.target,
             self.mapping.key_object("t"),
-            self.unreferenced(),
+        )
+    }
+
+    /// Settles a run's held candidates whose rows are not there any more. Parameters: schema, table, run.
+    pub(in super::super) fn settle_held(&self) -> String {
+        format!(
+            "UPDATE pipeline.prune_candidate AS c SET approved_at = now() WHERE c.schema_name = $1 AND c.table_name = $2 \
+             AND c.run_id = $3 AND c.approved_at IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
+            self.target,
+            self.mapping.key_object("t"),
+        )
+    }
+
+    /// Collects the rows that a scratch schema does not have.
+    pub(in super::super) fn collect_not_in(&self, scratch: &str) -> String {
+        format!(
+            "INSERT INTO {} SELECT NULL, {} FROM {} AS t WHERE {}",
+            self.gone(),
+            of("t", &self.key),
+            self.target,
+            self.not_in(scratch),
         )
     }
 
