@@ -250,6 +250,45 @@ async fn what_is_within_another_table_leaves_with_what_was_approved() {
     assert_eq!(file[1]["table"], "campus_users", "{file:#}");
 }
 
+#[tokio::test]
+async fn what_left_with_its_reference_is_held_by_the_run_that_was_refused_it_whatever_is_loaded_after_it()
+ {
+    let workdir = boxes::workdir().await;
+    let note = |id: i64| json!({"id": id, "thing_id": id % 40 / 10 + 1, "text": "n"}).to_string();
+    let reads = [
+        full("boxes", boxes(1..=3)),
+        full("things", things(1..=40)),
+        full("notes", (0..40).map(note).collect()),
+    ];
+    stage(&workdir, &reads);
+    workdir.json(["load"]).await;
+    // Two things go, and with each of them ten notes would.
+    let run = stage(&workdir, &[full("things", things(3..=40))]);
+    let refused = workdir.json_exits(4, ["load"]).await;
+    let tables = refused["tables"].as_array().unwrap();
+    let notes = tables.iter().find(|table| table["name"] == "notes");
+    assert_eq!(notes.unwrap()["refused"], json!(20));
+    // What comes after it holds nothing anew; of one thing that is back the notes are not held any more.
+    stage(&workdir, &[full("boxes", boxes(1..=4))]);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(workdir.number(WAITING).await, 20);
+    stage(&workdir, &[delta("things", vec![thing(1, 1.0)])]);
+    workdir.cursus(["load"]).await.exits(0);
+    let held = workdir.json(["prune", "ls"]).await;
+    assert_eq!(
+        (&held[0]["run_id"], &held[0]["rows"]),
+        (&json!(run), &json!(10)),
+        "{held:#}"
+    );
+    let done = workdir.json(["prune", "approve", &run]).await;
+    assert_eq!(done["tables"][0]["deleted"], 10);
+    let notes = |schema: &str| format!("SELECT id FROM {schema}.notes ORDER BY id");
+    let live = workdir.column(&notes("public")).await;
+    assert_eq!(live.len(), 30);
+    workdir.json(["replay", "--into", "past"]).await;
+    assert_eq!(workdir.column(&notes("past")).await, live);
+}
+
 /// Things of which a run has lost most, loaded into the mirror and beside it; the run.
 async fn refused_twice(workdir: &Workdir) -> String {
     let reads = [full("boxes", boxes(1..=3)), full("things", things(1..=20))];

@@ -23,7 +23,7 @@ pub(super) struct Before {
     pub(super) again: BTreeSet<Name>,
     /// Tables with rows that wait for a parent.
     pub(super) orphaned: BTreeSet<Name>,
-    /// Tables with candidates of a refused delete.
+    /// Tables with deletes that are held back.
     pub(super) refused: BTreeSet<Name>,
 }
 
@@ -33,7 +33,8 @@ const BOOKS: &str = "
     FROM pipeline.quarantine WHERE schema_name = $1
     UNION ALL SELECT DISTINCT 'orphaned', table_name FROM pipeline.quarantine
     WHERE schema_name = $1 AND code = 'orphan' AND file <> ''
-    UNION ALL SELECT DISTINCT 'refused', table_name FROM pipeline.prune_candidate WHERE schema_name = $1";
+    UNION ALL SELECT DISTINCT 'refused', table_name FROM pipeline.prune_candidate
+    WHERE schema_name = $1 AND approved_at IS NULL";
 
 impl Before {
     /// Looks into every table, and into the books.

@@ -92,14 +92,19 @@ pub(super) async fn leave(
     before: &Before,
     counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
-    if before.refused.contains(&mapping.table.name) {
-        books
-            .drop_candidates_for(transaction, mapping, Gone::Outside.reason())
-            .await?;
-    }
     let table = Table::new(transaction, books, mapping);
     let reasons = [Gone::Outside];
-    table.delete(&reasons, false, None, guard, counts).await
+    table.delete(&reasons, false, None, guard, counts).await?;
+    if before.refused.contains(&mapping.table.name) {
+        let (reason, outside) = (
+            Gone::Outside.reason(),
+            table.statements.is_outside(books.schema),
+        );
+        books
+            .drop_candidates_unless(transaction, mapping, reason, &outside)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Takes those off the list of what is gone that others refer to, and would go with them; gives how many. Rows that refer to
@@ -194,7 +199,13 @@ impl Table<'_> {
         if refused {
             counts.refused += self
                 .books
-                .keep_candidates(self.transaction, self.mapping, &self.statements.gone_keys())
+                .keep_candidates(
+                    self.transaction,
+                    self.mapping,
+                    &self.statements.gone_keys(),
+                    // That a reference left is so in every run from then on.
+                    reasons != [Gone::Outside],
+                )
                 .await?;
         } else if gone > 0 {
             let mut samples = Samples::default();

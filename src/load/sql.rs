@@ -221,6 +221,11 @@ impl<'m> Statements<'m> {
         ))
     }
 
+    /// Whether a reference of the row `t` is not in its table; an expression.
+    pub(super) fn is_outside(&self, schema: &str) -> String {
+        self.outside(schema, "t").join(" OR ")
+    }
+
     fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
         self.mapping
             .table

@@ -283,17 +283,25 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Drops the candidates of a table that were held for this reason.
-    pub(in super::super) async fn drop_candidates_for(
+    /// Drops the candidates of a table that were held for this reason, unless the table has a row of that key, `t`, for
+    /// which this holds.
+    pub(in super::super) async fn drop_candidates_unless(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
         reason: &str,
+        holds: &str,
     ) -> Result<(), LoadError> {
+        let statement = format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 AND approved_at IS NULL \
+             AND reason = $3 AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
+            Quoted(self.schema),
+            Quoted(mapping.table.name.as_str()),
+            mapping.key_object("t"),
+        );
         transaction
             .execute(
-                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 \
-                 AND approved_at IS NULL AND reason = $3",
+                &statement,
                 &[&self.schema, &mapping.table.name.as_str(), &reason],
             )
             .await
@@ -303,37 +311,40 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Keeps the keys of a refused delete, and tells how many were not kept already. They are this run's now, whichever
-    /// run was refused them before.
+    /// Keeps the keys of a refused delete, and tells how many were not kept already. What this run has `found` gone is
+    /// its own now, whichever run was refused it before; else what was held by another stays with that one.
     pub(in super::super) async fn keep_candidates(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
         gone_keys: &str,
+        found: bool,
     ) -> Result<u64, LoadError> {
         let run = self.run.id().as_str();
         let table = mapping.table.name.as_str();
         let doing = "keep candidates in pipeline.prune_candidate";
+        let held = "c.schema_name = $1 AND c.table_name = $2 AND c.run_id <> $3 AND c.approved_at IS NULL AND c.key = g.key";
+        if found {
+            transaction
+                .execute(
+                    &format!(
+                        "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) WHERE {held}"
+                    ),
+                    &[&self.schema, &table, &run],
+                )
+                .await
+                .map_err(LoadError::at(doing))?;
+        }
         transaction
             .execute(
                 &format!(
-                    "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) \
-                     WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id <> $3 AND c.approved_at IS NULL \
-                     AND c.key = g.key"
-                ),
-                &[&self.schema, &table, &run],
-            )
-            .await
-            .map_err(LoadError::at(doing))?;
-        transaction
-            .execute(
-                &format!(
-                    "INSERT INTO pipeline.prune_candidate AS c (schema_name, run_id, resource, table_name, reason, key) \
-                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g \
+                    "INSERT INTO pipeline.prune_candidate AS n (schema_name, table_name, run_id, resource, reason, key) \
+                     SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g (reason, key) \
+                     WHERE NOT EXISTS (SELECT FROM pipeline.prune_candidate AS c WHERE {held}) \
                      ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
-                     reason = excluded.reason, created_at = now() WHERE c.approved_at IS NOT NULL"
+                     reason = excluded.reason, created_at = now() WHERE n.approved_at IS NOT NULL"
                 ),
-                &[&self.schema, &run, &self.resource.as_str(), &table],
+                &[&self.schema, &table, &run, &self.resource.as_str()],
             )
             .await
             .map_err(LoadError::at(doing))
