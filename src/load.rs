@@ -296,11 +296,38 @@ pub async fn mappings(
             Err(found) => problems.extend(found),
         }
     }
+    problems.extend(too_early(config, &mappings));
     if problems.is_empty() {
         Ok(mappings)
     } else {
         Err(LoadError::Mismatch(problems))
     }
+}
+
+/// Tables that are loaded before one that their foreign keys lead to: of the rows that come with their parents all would
+/// wait for those in vain.
+fn too_early(config: &Config, mappings: &[Mapping]) -> Vec<String> {
+    let tables: Vec<&Mapping> = (config.resources.iter())
+        .flat_map(|resource| mappings.iter().filter(|it| it.table.from == resource.name))
+        .collect();
+    let leads_to = |from: &Mapping, to: &Mapping| {
+        let mut keys = from.references();
+        keys.any(|foreign| {
+            !foreign.is_of_itself() && to.table.name.as_str() == foreign.referenced_table
+        })
+    };
+    let mut problems = Vec::new();
+    for (at, early) in tables.iter().enumerate() {
+        // Of two that refer to each other one has to be the first.
+        let parents = tables[at + 1..].iter();
+        for parent in parents.filter(|parent| leads_to(early, parent) && !leads_to(parent, early)) {
+            problems.push(format!(
+                "table {0}: a foreign key of it leads to {1}, which is loaded after it; add \"{1}\" to its `after`",
+                early.table.name, parent.table.name
+            ));
+        }
+    }
+    problems
 }
 
 /// The lock of a load into the schema `$1`.

@@ -4,7 +4,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, delta, full, stage, stage_pages, things, workdir};
+use crate::support::boxes::{
+    boxes, delta, directory, full, stage, stage_pages, things, workdir, workdir_of,
+};
 use crate::support::running::until;
 
 const WAITING: &str = "SELECT count(*) FROM pipeline.quarantine";
@@ -92,6 +94,62 @@ async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
     workdir.json(["load"]).await;
     assert_eq!(workdir.column("SELECT thing_id FROM parts").await, ["1"]);
     assert_eq!(workdir.number(WAITING).await, 0);
+}
+
+#[tokio::test]
+async fn a_row_that_could_not_be_read_again_when_its_parent_came_follows_it_later() {
+    let workdir = workdir().await;
+    let waits = full("things", vec![thing(1, 9, 1, &json!([]))]);
+    let run = stage(&workdir, &[full("boxes", boxes(1..=3)), waits]);
+    workdir.json_exits(3, ["load"]).await;
+    let page = directory(&workdir, &run).join("things/page-00001.json.gz");
+    let aside = workdir.path("aside");
+    std::fs::rename(&page, &aside).unwrap();
+    stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    let loaded = workdir.cursus(["load"]).await.exits(0);
+    assert!(
+        loaded.stderr.contains("the next load tries them again"),
+        "{loaded}"
+    );
+    assert_eq!(workdir.number(WAITING).await, 1);
+    std::fs::rename(&aside, &page).unwrap();
+    // No parent comes with this one.
+    stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(workdir.column("SELECT id FROM things").await, ["1"]);
+    assert_eq!(workdir.number(WAITING).await, 0);
+}
+
+#[tokio::test]
+async fn a_table_that_would_be_loaded_before_its_parents_is_refused() {
+    let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[resource]]\nname = \"boxes\"\npath = \"/boxes\"\n\
+                    [[table]]\nname = \"things\"\nfrom = \"things\"\n[[table]]\nname = \"boxes\"\nfrom = \"boxes\"\n";
+    let tables = "CREATE TABLE boxes (id bigint PRIMARY KEY); \
+                  CREATE TABLE things (id bigint PRIMARY KEY, box_id bigint REFERENCES boxes)";
+    let workdir = workdir_of(pipeline, tables).await;
+    let records = |ids: std::ops::RangeInclusive<i64>| -> Vec<String> {
+        ids.map(|id| json!({"id": id, "box_id": id}).to_string())
+            .collect()
+    };
+    let reads = [
+        full("things", records(1..=3)),
+        full("boxes", records(1..=3)),
+    ];
+    stage(&workdir, &reads);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(2)
+        .says("add \"boxes\" to its `after`");
+    let after =
+        format!("{pipeline}[[table]]\nname = \"things\"\nfrom = \"things\"\nafter = [\"boxes\"]\n");
+    let after = after.replacen("[[table]]\nname = \"things\"\nfrom = \"things\"\n", "", 1);
+    workdir.write(
+        "pipeline.toml",
+        format!("version = 1\n[api]\nurl = \"https://api.example.org\"\n{after}"),
+    );
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 3);
 }
 
 #[tokio::test]

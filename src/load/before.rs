@@ -23,6 +23,8 @@ pub(super) struct Before {
     pub(super) again: BTreeSet<Name>,
     /// Tables with rows that wait for a parent.
     pub(super) orphaned: BTreeSet<Name>,
+    /// Those of which a parent may be there already: an earlier load could not try them.
+    pub(super) due: BTreeSet<Name>,
     /// Tables with deletes that are held back.
     pub(super) refused: BTreeSet<Name>,
 }
@@ -33,6 +35,7 @@ const BOOKS: &str = "
     FROM pipeline.quarantine WHERE schema_name = $1
     UNION ALL SELECT DISTINCT 'orphaned', table_name FROM pipeline.quarantine
     WHERE schema_name = $1 AND code = 'orphan' AND file <> ''
+    UNION ALL SELECT DISTINCT 'due', table_name FROM pipeline.quarantine WHERE schema_name = $1 AND due
     UNION ALL SELECT DISTINCT 'refused', table_name FROM pipeline.prune_candidate
     WHERE schema_name = $1 AND approved_at IS NULL";
 
@@ -69,6 +72,7 @@ impl Before {
                 "again" => &mut before.again,
                 "quarantined" => &mut before.quarantined,
                 "orphaned" => &mut before.orphaned,
+                "due" => &mut before.due,
                 _ => &mut before.refused,
             };
             names.extend(Name::parse(row.get(1)).ok());

@@ -1,12 +1,12 @@
 //! The books: the schema `pipeline`, written in the transaction that writes the rows.
 
+mod dangling;
 mod derives;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tokio_postgres::types::Type;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::staging::{Manifest, Run};
 use super::counts::TableCounts;
 use super::error::LoadError;
 
+pub(super) use dangling::{Touched, count_dangling, last_dangling, note_dangling};
 pub(super) use derives::{failed_derives, note_derive};
 
 /// The newest load of each resource of a schema.
@@ -233,27 +234,6 @@ impl Books<'_> {
                 .map_err(LoadError::at("note the load in pipeline.load"))?;
         }
         Ok(())
-    }
-
-    /// What the last load of a table counted as dangling.
-    pub(super) async fn last_dangling(
-        &self,
-        transaction: &Transaction<'_>,
-        table: &Name,
-    ) -> Result<Option<Value>, LoadError> {
-        let row = transaction
-            .query_typed_opt(
-                "SELECT dangling FROM pipeline.load WHERE schema_name = $1 AND resource = $2 AND table_name = $3 \
-                 ORDER BY seq DESC, id DESC LIMIT 1",
-                &[
-                    (&self.schema, Type::TEXT),
-                    (&self.resource.as_str(), Type::TEXT),
-                    (&table.as_str(), Type::TEXT),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("read pipeline.load"))?;
-        Ok(row.map(|row| row.get(0)))
     }
 }
 

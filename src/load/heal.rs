@@ -95,3 +95,22 @@ pub(super) async fn heal(
     }
     Ok(healed)
 }
+
+/// Notes whether the orphans of a table are to be tried again by the next load, whoever comes with it.
+pub(super) async fn note_due(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mapping: &Mapping,
+    is_due: bool,
+) -> Result<(), LoadError> {
+    let table = mapping.table.name.as_str();
+    transaction
+        .execute(
+            "UPDATE pipeline.quarantine SET due = $3 WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
+             AND due <> $3",
+            &[&schema, &table, &is_due],
+        )
+        .await
+        .map_err(LoadError::at("note in pipeline.quarantine what is to be tried again"))?;
+    Ok(())
+}

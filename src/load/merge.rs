@@ -431,34 +431,6 @@ impl<'a> Table<'a> {
     }
 }
 
-/// References of a table that lead nowhere, by column. Counted anew when a table at either end has `changed`;
-/// else as in the load before.
-pub(super) async fn dangling(
-    transaction: &Transaction<'_>,
-    books: Books<'_>,
-    mapping: &Mapping,
-    changed: &BTreeSet<Name>,
-) -> Result<Value, LoadError> {
-    let table = &mapping.table;
-    let is_changed = changed.contains(&table.name)
-        || table
-            .references
-            .iter()
-            .any(|reference| changed.contains(&reference.table));
-    if !is_changed && let Some(known) = books.last_dangling(transaction, &table.name).await? {
-        return Ok(known);
-    }
-    let mut counts = serde_json::Map::new();
-    for (column, statement) in Statements::new(mapping, books.schema).count_dangling(books.schema) {
-        let row = transaction
-            .query_one(&statement, &[])
-            .await
-            .map_err(LoadError::at(format!("count references of {}", table.name)))?;
-        counts.insert(column.to_owned(), unsigned(row.get(0)).into());
-    }
-    Ok(counts.into())
-}
-
 pub(super) fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

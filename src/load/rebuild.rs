@@ -11,7 +11,7 @@ use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::name::Name;
 
-use super::books::Loaded;
+use super::books::{Loaded, Touched, note_dangling};
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
@@ -87,6 +87,10 @@ impl Loader<'_> {
             run(&transaction, &derive.sql.text, &doing).await?;
         }
         take_over_books(&transaction, live, &scratch, &resources).await?;
+        // The scratch may have lacked the tables at the other end.
+        let rebuilt_tables = mappings.iter().map(|mapping| mapping.table.name.clone());
+        let touched = Touched::all_of(rebuilt_tables.collect());
+        note_dangling(&transaction, live.as_str(), self.mappings.iter(), &touched).await?;
         Point::RebuildBooks.reach();
         let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
         run(&transaction, &drop, "drop the scratch schema").await?;

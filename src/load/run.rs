@@ -4,6 +4,7 @@ mod apart;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
@@ -16,7 +17,7 @@ use crate::name::Name;
 use crate::staging::Run;
 
 use super::before::Before;
-use super::books::{self, Books};
+use super::books::{self, Books, Touched};
 use super::counts::TableCounts;
 use super::drift;
 use super::error::LoadError;
@@ -245,16 +246,21 @@ impl<'l> RunLoad<'l> {
     ) -> Result<(), LoadError> {
         let name = &mapping.table.name;
         let mut parents = mapping.shape.references.iter();
-        if !self.before.orphaned.contains(name)
-            || !parents.any(|foreign| self.grown.contains(foreign.referenced_table.as_str()))
-        {
+        let is_due = self.before.due.contains(name);
+        let has_grown =
+            |foreign: &ForeignKey| self.grown.contains(foreign.referenced_table.as_str());
+        if !self.before.orphaned.contains(name) || !(is_due || parents.any(has_grown)) {
             return Ok(());
         }
         let savepoint = savepoint(transaction, "heal").await?;
         let scope = &self.config.scope;
         let healed = heal::heal(&savepoint, self.schema, scope, mapping, self.runs).await;
         Point::LoadHeal.reach();
-        match settle(savepoint, healed).await? {
+        let healed = settle(savepoint, healed).await?;
+        if healed.is_err() || is_due {
+            heal::note_due(transaction, self.schema, mapping, healed.is_err()).await?;
+        }
+        match healed {
             Ok(Healed {
                 inserted: 0,
                 updated: 0,
@@ -273,7 +279,7 @@ impl<'l> RunLoad<'l> {
                 self.loaded.tables.push(counts);
             }
             Err(error) => {
-                warn!(table = %name, "rows that wait for a parent wait on: {}", chain(&error));
+                warn!(table = %name, "rows that wait for a parent wait on, and the next load tries them again: {}", chain(&error));
             }
         }
         Ok(())
@@ -304,11 +310,19 @@ impl<'l> RunLoad<'l> {
             Point::LoadPrune.reach();
             if let Err(error) = settle(savepoint, pruned).await? {
                 warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
-                self.merged.remove(name);
-                self.loaded.failed.push((name.clone(), error));
+                self.fail(name, error);
             }
         }
         Ok(())
+    }
+
+    /// A resource counts as not loaded, although its rows are merged.
+    fn fail(&mut self, name: &Name, error: LoadError) {
+        if let Some(merged) = self.merged.remove(name) {
+            let tables = merged.tables.into_iter().map(|table| table.counts.name);
+            self.changed_apart.extend(tables);
+        }
+        self.loaded.failed.push((name.clone(), error));
     }
 
     /// What is within another table follows it, whether its own resource was read or not; first table first, since
@@ -344,8 +358,7 @@ impl<'l> RunLoad<'l> {
             .await;
             Point::LoadLeave.reach();
             if let Err(error) = settle(savepoint, left).await? {
-                self.merged.remove(name);
-                self.loaded.failed.push((name.clone(), error));
+                self.fail(name, error);
                 continue;
             }
             counts.deleted -= so_far;
@@ -415,12 +428,8 @@ impl<'l> RunLoad<'l> {
 
     /// Writes the books.
     async fn note(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        let tables = self.merged.values().flat_map(|resource| &resource.tables);
-        let changed: BTreeSet<Name> = tables
-            .filter(|table| table.counts.changed() > 0)
-            .map(|table| table.counts.name.clone())
-            .chain(self.changed_apart.iter().cloned())
-            .collect();
+        let touched = self.touched();
+        let mut counted = BTreeSet::new();
         let note = books::prepare_note(transaction).await?;
         for name in self.order() {
             let Some(resource) = self.merged.remove(name) else {
@@ -430,8 +439,8 @@ impl<'l> RunLoad<'l> {
             let hash = self.run.manifest_hash(name)?;
             let mut tables = Vec::new();
             for table in resource.tables {
-                let dangling =
-                    merge::dangling(transaction, books, &table.mapping, &changed).await?;
+                let dangling = self.dangling(transaction, &table.mapping, &touched).await?;
+                counted.insert(table.counts.name.clone());
                 tables.push((table.counts, dangling));
             }
             books
@@ -441,7 +450,40 @@ impl<'l> RunLoad<'l> {
             let counts = tables.into_iter().map(|(counts, _)| counts);
             self.loaded.tables.extend(counts);
         }
-        Ok(())
+        let others = self.mappings.iter();
+        let others = others.filter(|mapping| !counted.contains(&mapping.table.name));
+        books::note_dangling(transaction, self.schema, others, &touched).await
+    }
+
+    /// References of a table that lead nowhere: as in the load before, if they must be the same.
+    async fn dangling(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        touched: &Touched,
+    ) -> Result<Value, LoadError> {
+        let schema = self.schema;
+        if !touched.concerns(mapping)
+            && let Some(known) = books::last_dangling(transaction, schema, mapping).await?
+        {
+            return Ok(known);
+        }
+        books::count_dangling(transaction, schema, mapping).await
+    }
+
+    /// What this load has changed.
+    fn touched(&self) -> Touched {
+        let mut touched = Touched::all_of(self.changed_apart.clone());
+        for table in self.merged.values().flat_map(|resource| &resource.tables) {
+            let (name, counts) = (&table.counts.name, &table.counts);
+            if counts.changed() > 0 {
+                touched.changed.insert(name.clone());
+            }
+            if counts.inserted + counts.deleted > 0 {
+                touched.moved.insert(name.clone());
+            }
+        }
+        touched
     }
 }
 

@@ -28,6 +28,8 @@ impl RunLoad<'_> {
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         self.honour(transaction, as_of).await?;
         self.derive(transaction).await?;
+        let (mappings, touched) = (self.mappings.iter(), self.touched());
+        books::note_dangling(transaction, self.schema, mappings, &touched).await?;
         Ok(self.loaded)
     }
 
@@ -85,6 +87,8 @@ impl RunLoad<'_> {
             self.heal(transaction, mapping).await?;
         }
         self.derive(transaction).await?;
+        let (mappings, touched) = (self.mappings.iter(), self.touched());
+        books::note_dangling(transaction, self.schema, mappings, &touched).await?;
         retried.tables = self.loaded.tables;
         retried.derives_failed = self.loaded.derives_failed;
         Ok(retried)
