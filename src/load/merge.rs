@@ -43,7 +43,7 @@ pub(super) struct MergedTable {
     pub(super) compared: Option<Compared>,
 }
 
-/// Stages and merges a resource. Rows that have waited for a parent came into the `healed` tables meanwhile.
+/// Stages and merges a resource. Rows that have waited for a parent have come into the `filled` tables meanwhile.
 pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
@@ -51,7 +51,7 @@ pub(super) async fn merge(
     reading: Reading,
     mappings: Vec<Mapping>,
     before: &Before,
-    healed: &BTreeSet<Name>,
+    filled: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
     let manifest = reading.staged.manifest().clone();
     if before.again.contains(books.resource) {
@@ -100,7 +100,7 @@ pub(super) async fn merge(
         let table = Table::new(transaction, books, &mapping);
         let mut seen = seen.remove(&name);
         let situation = Situation {
-            was_empty: before.empty.contains(&name) && !healed.contains(&name),
+            was_empty: before.empty.contains(&name) && !filled.contains(&name),
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
             parent_leaves: (mapping.table.owner.as_ref())

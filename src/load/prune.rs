@@ -41,7 +41,7 @@ impl MergedTable {
 }
 
 /// Whether [`prune`] has anything to do.
-pub(super) fn has_prune(merged: &Merged, before: &Before) -> bool {
+pub(super) fn is_prune_due(merged: &Merged, before: &Before) -> bool {
     let is_proof = merged.manifest.is_proof();
     merged.tables.iter().any(|table| {
         (is_proof && before.refused.contains(&table.mapping.table.name))
@@ -137,6 +137,54 @@ impl Table<'_> {
         counts: &mut TableCounts,
     ) -> Result<(), LoadError> {
         let started = Instant::now();
+        let listed = self.list_gone(reasons, compared).await?;
+        let mut referred = 0;
+        if listed > 0 {
+            let spared = spare(self.transaction, &self.statements).await;
+            referred = spared.map_err(self.failed("spare what is referred to"))?;
+        }
+        if referred > 0 {
+            counts.referred += referred;
+            warn!(
+                table = %self.mapping.table.name,
+                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
+            );
+        }
+        let gone = listed - referred.min(listed);
+        let is_refused = gone > 0
+            && match guard {
+                Some(guard) => (self.is_too_many(gone, is_proof, compared, guard, counts)).await?,
+                None => false,
+            };
+        if is_refused {
+            counts.refused += self
+                .books
+                .keep_candidates(
+                    self.transaction,
+                    self.mapping,
+                    &self.statements.gone_keys(),
+                    // That a reference left is so in every run from then on.
+                    reasons != [Gone::Outside],
+                )
+                .await?;
+        } else if gone > 0 {
+            let mut samples = Samples::default();
+            let (delete, doing) = (self.statements.delete_gone(), "delete what is gone");
+            counts.deleted += self.change(&delete, doing, &mut samples.deleted).await?;
+            if self.books.has_samples {
+                counts.sample(samples);
+            }
+        }
+        counts.duration_ms += millis(started);
+        Ok(())
+    }
+
+    /// Lists the keys of what is gone for these reasons; gives how many.
+    async fn list_gone(
+        &self,
+        reasons: &[Gone],
+        compared: Option<&Compared>,
+    ) -> Result<u64, LoadError> {
         let mut gone = 0;
         let mut is_listed = false;
         for reason in reasons {
@@ -166,57 +214,30 @@ impl Table<'_> {
                 .await
                 .map_err(self.failed("find what is gone"))?;
         }
-        let referred = if gone > 0 {
-            let spared = spare(self.transaction, &self.statements).await;
-            spared.map_err(self.failed("spare what is referred to"))?
-        } else {
-            0
-        };
-        gone -= referred.min(gone);
-        if referred > 0 {
-            counts.referred += referred;
-            warn!(
-                table = %self.mapping.table.name,
-                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
-            );
-        }
-        // What went in this load already counts too.
+        Ok(gone)
+    }
+
+    /// Whether the guard lets so many go; what went in this load already counts too.
+    async fn is_too_many(
+        &self,
+        gone: u64,
+        is_proof: bool,
+        compared: Option<&Compared>,
+        guard: PruneConfig,
+        counts: &TableCounts,
+    ) -> Result<bool, LoadError> {
         let all = gone + counts.deleted;
-        let refused = gone > 0
-            && match (guard, compared) {
-                (Some(_), _)
-                    if is_proof && all > 1 && self.is_all(gone, compared, counts).await? =>
-                {
-                    true
-                }
-                (Some(guard), _) if all <= guard.min_rows => false,
-                (Some(guard), Some(compared)) => {
-                    all > allowed(guard, compared.rows + counts.inserted)
-                }
-                (Some(guard), None) => all > allowed(guard, self.count().await? + counts.deleted),
-                (None, _) => false,
-            };
-        if refused {
-            counts.refused += self
-                .books
-                .keep_candidates(
-                    self.transaction,
-                    self.mapping,
-                    &self.statements.gone_keys(),
-                    // That a reference left is so in every run from then on.
-                    reasons != [Gone::Outside],
-                )
-                .await?;
-        } else if gone > 0 {
-            let mut samples = Samples::default();
-            let (delete, doing) = (self.statements.delete_gone(), "delete what is gone");
-            counts.deleted += self.change(&delete, doing, &mut samples.deleted).await?;
-            if self.books.has_samples {
-                counts.sample(samples);
-            }
+        if is_proof && all > 1 && self.is_all(gone, compared, counts).await? {
+            return Ok(true);
         }
-        counts.duration_ms += millis(started);
-        Ok(())
+        if all <= guard.min_rows {
+            return Ok(false);
+        }
+        let rows = match compared {
+            Some(compared) => compared.rows + counts.inserted,
+            None => self.count().await? + counts.deleted,
+        };
+        Ok(all > allowed(guard, rows))
     }
 
     /// Whether the table has no other rows than so many.

@@ -43,8 +43,6 @@ pub(super) struct RunLoad<'l> {
     /// Resources that failed, and those that wait with them.
     unloaded: BTreeSet<Name>,
     before: Before,
-    /// Tables with rows that have waited for a parent.
-    healed: BTreeSet<Name>,
     /// Tables with new rows.
     grown: BTreeSet<Name>,
     /// Tables that were changed apart from the merge: by rows that had waited or that left with others, by an approval, or by
@@ -80,7 +78,6 @@ impl<'l> RunLoad<'l> {
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             before: Before::default(),
-            healed: BTreeSet::new(),
             grown: BTreeSet::new(),
             changed_apart: BTreeSet::new(),
             loaded: LoadedRun {
@@ -205,7 +202,7 @@ impl<'l> RunLoad<'l> {
                     reading,
                     mappings,
                     &self.before,
-                    &self.healed,
+                    &self.changed_apart,
                 )
                 .await;
                 settle(savepoint, merged).await?
@@ -266,7 +263,6 @@ impl<'l> RunLoad<'l> {
                 updated: 0,
             }) => {}
             Ok(Healed { inserted, updated }) => {
-                self.healed.insert(name.clone());
                 self.changed_apart.insert(name.clone());
                 if inserted > 0 {
                     self.grown.insert(name.clone());
@@ -302,7 +298,7 @@ impl<'l> RunLoad<'l> {
             let Some(resource) = self.merged.get_mut(name) else {
                 continue;
             };
-            if !prune::has_prune(resource, &self.before) {
+            if !prune::is_prune_due(resource, &self.before) {
                 continue;
             }
             let savepoint = savepoint(transaction, "prune").await?;
