@@ -10,6 +10,7 @@ mod pooler;
 mod sessions;
 mod sqlstate;
 mod tls;
+mod url;
 
 #[cfg(test)]
 pub(crate) mod testing;
