@@ -43,7 +43,7 @@ pub(super) struct Parsed {
 
 /// Reads a URL or `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
-    let Split { rest, mode, root } = url::split(text).ok_or(DatabaseError::Url)?;
+    let Split { rest, mode, root } = url::split(text)?;
     let mut config = rest.parse::<Config>().map_err(|_| DatabaseError::Url)?;
     let (ssl_mode, trust) = match mode.as_deref() {
         // As libpq does: who trusts so many roots wants the name looked at.
@@ -71,7 +71,7 @@ type Variables = Vec<(&'static str, String)>;
 
 /// The same for programs that use libpq: what the driver knows, and the variables that say the rest.
 pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
-    let Split { mode, root, .. } = url::split(text).ok_or(DatabaseError::Url)?;
+    let Split { mode, root, .. } = url::split(text)?;
     let variables = [("PGSSLMODE", mode), ("PGSSLROOTCERT", root)];
     let set = |(name, value): (_, Option<String>)| Some((name, value?));
     Ok((

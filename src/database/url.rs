@@ -5,6 +5,8 @@ use std::str::Chars;
 
 use reqwest::Url;
 
+use super::DatabaseError;
+
 /// A connection string, with what the driver does not know taken out of it.
 #[derive(Debug, Default)]
 pub(super) struct Split {
@@ -23,28 +25,67 @@ struct Parameter {
     written: String,
 }
 
-/// Takes a URL or `key=value` pairs apart; none if it is neither.
-pub(super) fn split(text: &str) -> Option<Split> {
-    let (mut rest, parameters, separator) = match text.split_once("://") {
-        Some((scheme @ ("postgres" | "postgresql"), rest)) => {
-            let (before, parameters) = of_url(rest)?;
-            (format!("{scheme}://{before}"), parameters, "&")
-        }
-        _ => (String::new(), of_pairs(text)?, " "),
-    };
+/// What the driver knows.
+const KNOWN: [&str; 18] = [
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "load_balance_hosts",
+    "options",
+    "password",
+    "port",
+    "sslnegotiation",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// Takes a URL or `key=value` pairs apart.
+pub(super) fn split(text: &str) -> Result<Split, DatabaseError> {
+    let (mut rest, parameters, separator) = parameters(text).ok_or(DatabaseError::Url)?;
     let (mut mode, mut root, mut kept) = (None, None, Vec::new());
     for parameter in parameters {
         match parameter.name.as_str() {
             "sslmode" => mode = Some(parameter.value),
             "sslrootcert" => root = Some(parameter.value),
-            _ => kept.push(parameter.written),
+            name if KNOWN.contains(&name) => kept.push(parameter.written),
+            _ => return Err(unknown(parameter.name)),
         }
     }
     if !rest.is_empty() && !kept.is_empty() {
         rest.push('?');
     }
     rest.push_str(&kept.join(separator));
-    Some(Split { rest, mode, root })
+    Ok(Split { rest, mode, root })
+}
+
+/// The name alone is told, and only what looks like one: a password that lacks its quotes can stand there.
+fn unknown(name: String) -> DatabaseError {
+    match name.as_str() {
+        "sslcert" | "sslkey" => DatabaseError::ClientCertificate { name },
+        _ if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+            DatabaseError::Parameter { name }
+        }
+        _ => DatabaseError::Url,
+    }
+}
+
+/// What stands before the parameters, these, and what stands between them; none if the text is malformed.
+fn parameters(text: &str) -> Option<(String, Vec<Parameter>, &'static str)> {
+    Some(match text.split_once("://") {
+        Some((scheme @ ("postgres" | "postgresql"), rest)) => {
+            let (before, parameters) = of_url(rest)?;
+            (format!("{scheme}://{before}"), parameters, "&")
+        }
+        _ => (String::new(), of_pairs(text)?, " "),
+    })
 }
 
 /// What stands before the parameters of a URL without its scheme, and these.
@@ -122,4 +163,54 @@ fn skip_blanks(rest: &mut Peekable<Chars<'_>>) {
 /// What C calls a space, in the plain locale.
 fn is_blank(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\x0b'
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::Config;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_the_driver_knows() {
+        for name in KNOWN {
+            let value = match name {
+                "channel_binding" | "load_balance_hosts" => "disable",
+                "hostaddr" => "127.0.0.1",
+                "sslnegotiation" => "direct",
+                "target_session_attrs" => "any",
+                _ => "1",
+            };
+            let pairs = split(&format!("{name} = {value}")).unwrap().rest;
+            let url = split(&format!("postgres://host/?{name}={value}"))
+                .unwrap()
+                .rest;
+            for written in [pairs, url] {
+                assert!(written.contains(name), "{written}");
+                assert!(written.parse::<Config>().is_ok(), "{written}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_known_is_named_without_its_value() {
+        for (name, expected) in [
+            ("gssencmode", "`gssencmode`"),
+            ("sslmod", "`sslmod`"),
+            ("sslcert", "certificate of the client"),
+            ("sslkey", "certificate of the client"),
+            // Parts of a password.
+            ("hunter2", "malformed"),
+            ("", "malformed"),
+        ] {
+            for text in [
+                format!("host=host {name} = hunter2 sslmode=require"),
+                format!("postgres://me@host/mirror?{name}=hunter2&sslmode=require"),
+            ] {
+                let said = split(&text).unwrap_err().to_string();
+                assert!(said.contains(expected), "{said}");
+                assert!(!said.contains("hunter2"), "{said}");
+            }
+        }
+    }
 }
