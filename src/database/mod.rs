@@ -28,7 +28,7 @@ use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
 pub use sessions::{LockKey, cancel_all, holder};
-pub use tls::for_libpq;
+pub use tls::{check_url, for_libpq};
 
 /// How long a lock is waited for.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);

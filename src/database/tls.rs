@@ -66,6 +66,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
     })
 }
 
+/// Whether a URL or `key=value` pairs can be read; connects to nobody, and opens no file.
+pub fn check_url(text: &str) -> Result<(), DatabaseError> {
+    parse(text).map(drop)
+}
+
 /// Names and values of environment variables.
 type Variables = Vec<(&'static str, String)>;
 
