@@ -7,10 +7,12 @@ use crate::support::proxy::Proxy;
 use crate::support::{Workdir, boxes, testing};
 
 /// Commands that write, with what they need to get as far as the database.
-const WRITING: [&[&str]; 5] = [
+const WRITING: [&[&str]; 7] = [
     &["migrate"],
     &["load"],
     &["replay", "--into", "beside"],
+    &["diff", "public", "latest"],
+    &["quarantine", "retry"],
     &["quarantine", "drop", "--all"],
     &["prune", "approve", "latest"],
 ];
@@ -36,7 +38,8 @@ async fn a_pooler_that_lends_sessions_by_the_transaction_is_refused_by_whoever_w
     }
     let report = workdir.cursus(["doctor"]).await.exits(1);
     assert!(report.stdout.contains("pool_mode = session"), "{report}");
-    let schemas = "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline'";
+    let schemas =
+        "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline' OR nspname LIKE 'cursus%'";
     assert_eq!(workdir.column(schemas).await, Vec::<String>::new());
     // Locks are held by nobody, whom the pooler would keep them for.
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
@@ -44,6 +47,7 @@ async fn a_pooler_that_lends_sessions_by_the_transaction_is_refused_by_whoever_w
     assert_eq!(workdir.number(locks).await, 0);
     // To read, any session is good.
     workdir.cursus(["sql", "SELECT 1"]).await.exits(0);
+    workdir.cursus(["diff", "public", "live"]).await.exits(0);
 }
 
 #[tokio::test]
