@@ -1,5 +1,6 @@
 //! Where a cluster's files lie and who may touch them. Knows nothing of the server's life.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{
@@ -179,16 +180,16 @@ impl Home {
             .map_err(|e| doing("change the owner of", path, e))
     }
 
-    /// A command that runs in the directory as the server's user, deaf to our environment's `PostgreSQL` settings.
-    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// A command that runs in the directory as the server's user. Of our environment it has what a program needs and nothing else:
+    /// that user can read it, and so can whoever asks the database.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(program);
-        command.current_dir(&self.path).env("LC_ALL", "C");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
+        command
+            .current_dir(&self.path)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_handed_on(name)))
+            .env("LC_ALL", "C");
         if geteuid().is_root() {
             command.uid(self.uid.as_raw()).gid(self.gid.as_raw());
         }
@@ -250,6 +251,13 @@ impl Home {
             Err(e) => Err(doing("open", &path, e)),
         }
     }
+}
+
+/// Variables of our environment that programs of the server have, too. Libraries of some `PostgreSQL`s lie beside them.
+fn is_handed_on(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let needed = ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH"];
+    needed.contains(&&*name) || name.starts_with("LC_")
 }
 
 /// The user that runs the server where we are root.
