@@ -23,7 +23,7 @@ pub use resource::{Cursor, ForEach, Paging, QueryParameter, Resource};
 pub use table::{Derive, Reference, SqlFile, Table};
 
 use crate::assets;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, check_url};
 use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
@@ -391,10 +391,13 @@ fn read_staging(section: Section<'_>) -> Option<StagingConfig> {
 
 fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
     let url = section.text("url").map(|url| {
-        if url.value.is_empty()
-            || url.value.parse::<tokio_postgres::Config>().is_err() && url.value != "embedded"
-        {
-            section.problem(url.at, format_args!("`url`: {}", DatabaseError::Url));
+        let checked = match url.value {
+            "embedded" => Ok(()),
+            "" => Err(DatabaseError::Url),
+            text => check_url(text),
+        };
+        if let Err(error) = checked {
+            section.problem(url.at, format_args!("`url`: {error}"));
         }
         url.value.to_owned()
     });

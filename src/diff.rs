@@ -8,7 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row};
 
 use crate::database::catalogue::{self, TableShape};
-use crate::database::{DatabaseError, Quoted};
+use crate::database::{DatabaseError, Literal, Quoted};
 use crate::key::Key;
 use crate::migrate::HISTORIES;
 
@@ -311,7 +311,7 @@ impl<'t> Pair<'t> {
         let side = if kind == Kind::Added { "b" } else { "a" };
         let of = |name: &String| format!("{side}.{}", Quoted(name));
         let key: Vec<String> = (self.key.iter())
-            .map(|name| format!("'{}', {}", name.replace('\'', "''"), of(name)))
+            .map(|name| format!("{}, {}", Literal(name), of(name)))
             .collect();
         let order: Vec<String> = self.key.iter().map(of).collect();
         let (which, names) = match kind {
@@ -320,10 +320,7 @@ impl<'t> Pair<'t> {
             Kind::Changed => {
                 let names: Vec<String> = (self.columns.iter())
                     .map(|(name, differs)| {
-                        format!(
-                            "CASE WHEN {differs} THEN '{}' END",
-                            name.replace('\'', "''")
-                        )
+                        format!("CASE WHEN {differs} THEN {} END", Literal(name))
                     })
                     .collect();
                 let which = format!(

@@ -113,6 +113,8 @@ fn staging_exit(error: &StagingError) -> Exit {
 fn database_exit(error: &DatabaseError) -> Exit {
     match error {
         DatabaseError::Url
+        | DatabaseError::Parameter { .. }
+        | DatabaseError::ClientCertificate { .. }
         | DatabaseError::SslMode
         | DatabaseError::RootCertificate { .. }
         | DatabaseError::Pooler { .. } => Exit::Usage,

@@ -1,7 +1,10 @@
 //! What people read: each command once, as it is meant to be seen.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
 
 use crate::support::snapshot::assert_said;
 use crate::support::workdir::PIPELINE;
@@ -76,6 +79,37 @@ async fn sql_answers_as_table_csv_and_json() {
         &workdir,
         &workdir.cursus(["sql", "SELECT logn FROM users"]).await,
     );
+}
+
+#[tokio::test]
+async fn psql_opens_the_mirror_wherever_variables_of_other_programs_lead() {
+    let mut workdir = Workdir::new().await;
+    for (name, value) in [
+        ("PGHOST", "elsewhere.invalid"),
+        ("PGHOSTADDR", "127.0.0.1"),
+        ("PGPORT", "1"),
+        ("PGSERVICE", "elsewhere"),
+        ("PGSERVICEFILE", "/dev/null"),
+        ("PGUSER", "elsewhere"),
+        ("PGDATABASE", "elsewhere"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGOPTIONS", "-c search_path=elsewhere"),
+    ] {
+        workdir.set(name, value);
+    }
+    let mut command = workdir.command(["sql"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut psql = command.spawn().unwrap();
+    let mut stdin = psql.stdin.take().unwrap();
+    let query = b"SELECT current_database(), current_setting('search_path');";
+    stdin.write_all(query).await.unwrap();
+    drop(stdin);
+    let output = psql.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mirror = workdir.column("SELECT current_database()").await.remove(0);
+    let is_there = said.contains(&mirror) && said.contains("public,public");
+    assert!(is_there || said.contains("there is no psql"), "{said}");
 }
 
 #[tokio::test]

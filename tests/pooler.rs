@@ -7,10 +7,12 @@ use crate::support::proxy::Proxy;
 use crate::support::{Workdir, boxes, testing};
 
 /// Commands that write, with what they need to get as far as the database.
-const WRITING: [&[&str]; 5] = [
+const WRITING: [&[&str]; 7] = [
     &["migrate"],
     &["load"],
     &["replay", "--into", "beside"],
+    &["diff", "public", "latest"],
+    &["quarantine", "retry"],
     &["quarantine", "drop", "--all"],
     &["prune", "approve", "latest"],
 ];
@@ -23,27 +25,33 @@ async fn database(workdir: &Workdir) -> String {
 async fn a_pooler_that_lends_sessions_by_the_transaction_is_refused_by_whoever_writes() {
     let mut workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
-    let pooler = Pooler::to(testing::cluster().await.socket_dir());
-    let url = pooler.url(&database(&workdir).await);
-    workdir.set("CURSUS_DATABASE_URL", url);
+    let server = testing::cluster().await.socket_dir();
+    let database = database(&workdir).await;
     for command in WRITING {
+        // The statements that one command prepares are in the way of the next.
+        let pooler = Pooler::to(server);
+        workdir.set("CURSUS_DATABASE_URL", pooler.url(&database));
         let said = refusal(&workdir, command, 2).await;
         assert!(
             said.contains("gives every transaction another session")
                 && said.contains("pool_mode = session"),
             "{said}"
         );
+        let schemas =
+            "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline' OR nspname LIKE 'cursus%'";
+        assert_eq!(workdir.column(schemas).await, Vec::<String>::new());
+        // Locks are held by nobody, whom the pooler would keep them for.
+        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+            (SELECT oid FROM pg_database WHERE datname = current_database())";
+        assert_eq!(workdir.number(locks).await, 0, "{command:?}");
     }
+    let pooler = Pooler::to(server);
+    workdir.set("CURSUS_DATABASE_URL", pooler.url(&database));
     let report = workdir.cursus(["doctor"]).await.exits(1);
     assert!(report.stdout.contains("pool_mode = session"), "{report}");
-    let schemas = "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline'";
-    assert_eq!(workdir.column(schemas).await, Vec::<String>::new());
-    // Locks are held by nobody, whom the pooler would keep them for.
-    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
-        (SELECT oid FROM pg_database WHERE datname = current_database())";
-    assert_eq!(workdir.number(locks).await, 0);
     // To read, any session is good.
     workdir.cursus(["sql", "SELECT 1"]).await.exits(0);
+    workdir.cursus(["diff", "public", "live"]).await.exits(0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use cursus::cli::Cli;
@@ -297,6 +297,68 @@ async fn simulate_tells_its_secret_on_stdout_alone(workdir: &Workdir) {
         secrets.insert(secret);
     }
     assert_eq!(secrets.len(), 2, "another secret at each start");
+}
+
+/// The server of the private cluster can be another user's, and answers who asks it for its environment.
+#[tokio::test]
+async fn the_private_server_knows_no_secret() {
+    let simulator = simulator().await;
+    let canaries = Canaries::of(&simulator);
+    let mut workdir = Workdir::with(&simulator).await;
+    workdir.set("CURSUS_DATABASE_URL", "embedded");
+    workdir.set(
+        "DATABASE_URL",
+        format!("postgres://me:{PASSWORD}@host/mirror"),
+    );
+    workdir.set("PGPASSWORD", PASSWORD);
+    workdir.set("SECRET_OF_ANOTHER_PROGRAM", WRONG_SECRET);
+    let asks = "CREATE TABLE environment (line text); COPY environment FROM PROGRAM 'env'; \
+        SELECT line FROM environment";
+    let ran = workdir.cursus(["sql", "--write", "--csv", asks]).await;
+    let ran = ran.exits(0);
+    assert!(ran.stdout.contains("PATH="), "{ran}");
+    canaries.none_in("a program of the server", &ran.stdout);
+
+    let running = Running::start(&workdir, &["sql", "SELECT pg_sleep(3600)"]);
+    let dir = workdir.path(".cursus/pg");
+    let mut found = Vec::new();
+    crate::support::running::until("the server runs", async || {
+        found = environments_under(&dir);
+        // The watcher, the server, its own helpers and our session.
+        found.len() > 3
+    })
+    .await;
+    let names: BTreeSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(
+        names.contains("postgres") && names.contains("sh"),
+        "{names:?}"
+    );
+    for (program, environment) in &found {
+        canaries.none_in(program, environment);
+    }
+    running.signal(Signal::SIGKILL);
+    let is_gone = async || environments_under(&dir).is_empty();
+    crate::support::running::until("the server stops", is_gone).await;
+}
+
+/// Name and environment of the processes that work in a directory or below it.
+fn environments_under(dir: &Path) -> Vec<(String, String)> {
+    let Ok(dir) = dir.canonicalize() else {
+        return Vec::new();
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .map(|process| process.path())
+        .filter(|process| {
+            std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&dir))
+        })
+        .filter_map(|process| {
+            let name = std::fs::read_to_string(process.join("comm")).ok()?;
+            let environment = std::fs::read(process.join("environ")).ok()?;
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            Some((name.trim().to_owned(), environment))
+        })
+        .collect()
 }
 
 /// The addresses, as the system writes them, on which somebody listens.

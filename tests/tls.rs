@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::bad_input::{PASSWORD, refusal};
-use crate::support::server::{Authority, Server};
+use crate::support::server::{Authority, Server, USER};
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, boxes, simulator};
 
 const URL: &str = "CURSUS_DATABASE_URL";
 const LOCALHOST: &str = "localhost";
+/// A password that stands between quotes.
+const SPACED: &str = "two  spaces' quote";
 
 /// A server with a certificate for `localhost`, and `root.crt` and `other.crt` in the working directory: its authority's, and that
 /// of another one. None if PostgreSQL was built without TLS, of which the other tests of this module tell.
@@ -124,6 +126,45 @@ async fn a_server_that_is_not_who_it_should_be_hears_no_password() {
         writeln!(all, "{case}: {}", said.trim()).unwrap();
     }
     assert_text("tls_refused", &workdir, &all);
+}
+
+#[tokio::test]
+async fn key_value_pairs_are_read_as_libpq_reads_them() {
+    let mut workdir = Workdir::new().await;
+    let plain = Server::start(SPACED, None).await.unwrap();
+    let pairs = |server: &Server, rest: &str| {
+        let (port, password) = (server.port, SPACED.replace('\'', r"\'"));
+        format!(
+            "host = {LOCALHOST} port={port} user={USER} dbname=postgres password='{password}' {rest}"
+        )
+    };
+    workdir.set(URL, pairs(&plain, "sslmode = disable"));
+    assert!(!is_encrypted(&workdir).await);
+    for rest in [
+        "sslmode = require",
+        "sslmode= 'require'",
+        "sslmode\n=require",
+    ] {
+        workdir.set(URL, pairs(&plain, rest));
+        let said = refusal(&workdir, &["migrate"], 1).await;
+        assert!(said.contains("no encrypted connection"), "{said}");
+    }
+
+    let authority = Authority::new("root");
+    workdir.write("my certs/root.crt", authority.certificate());
+    let identity = authority.identity(LOCALHOST);
+    let Some(server) = Server::start(SPACED, Some(&identity)).await else {
+        return;
+    };
+    let root = workdir.path("my certs/root.crt").display().to_string();
+    workdir.set(
+        URL,
+        pairs(
+            &server,
+            &format!("sslmode = verify-full sslrootcert='{root}'"),
+        ),
+    );
+    assert!(is_encrypted(&workdir).await);
 }
 
 #[tokio::test]

@@ -45,7 +45,12 @@ pub(super) async fn run(
         limit: arguments.limit,
         show_values: arguments.show_values,
     };
-    let mut database = load::connect(settings).await?;
+    // A run is loaded, which needs a session of its own; it is not known yet whether a schema has its name.
+    let mut database = if may_be_run(&arguments.a) || may_be_run(&arguments.b) {
+        load::connect_to_write(settings).await?
+    } else {
+        load::connect(settings).await?
+    };
     let mut scratches = Scratches::default();
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
     let cleared = scratches.drop_all(&database).await;
@@ -135,8 +140,7 @@ async fn side(
             schema,
         });
     }
-    // Names of runs begin with a digit, those of schemas do not.
-    if typed != "latest" && Name::parse(typed).is_ok() {
+    if !may_be_run(typed) {
         return Err(Failure::usage(format!(
             "there is no schema `{typed}` in the database; write a schema, `live`, or a run: its id, its day, `latest` or \
              its path"
@@ -165,6 +169,11 @@ async fn side(
         name: run.id().to_string(),
         schema: schema.to_string(),
     })
+}
+
+/// Names of runs begin with a digit, those of schemas do not.
+fn may_be_run(typed: &str) -> bool {
+    typed == "latest" || Name::parse(typed).is_err()
 }
 
 /// Schemas that this comparison has made, and what the books held before.

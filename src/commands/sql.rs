@@ -1,11 +1,15 @@
 //! `cursus sql`: ask the mirror.
 
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
+use nix::unistd::{User, geteuid};
 use secrecy::ExposeSecret;
-use tokio_postgres::SimpleQueryMessage;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{ChannelBinding, Host, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::{Config, SimpleQueryMessage};
 
 use crate::cli::{Global, SqlArgs};
 use crate::database::{Database, DatabaseError, Quoted, Target, for_libpq};
@@ -151,27 +155,32 @@ async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
 
 /// psql on the mirror; where there is none, how to connect with another program.
 async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure> {
-    let mut psql = match database.cluster() {
-        Some(cluster) => {
-            let mut psql = tokio::process::Command::new(cluster.bin_dir().join("psql"));
-            connection_environment(
-                &mut psql,
-                &cluster.config(crate::database::embedded::DATABASE),
-            );
-            psql
+    let (program, config, encryption) = match (database.cluster(), &settings.database) {
+        (Some(cluster), _) => {
+            let config = cluster.config(crate::database::embedded::DATABASE);
+            (cluster.bin_dir().join("psql"), config, Vec::new())
         }
-        None => {
-            let mut psql = tokio::process::Command::new("psql");
-            if let Target::Url(url) = &settings.database {
-                let (config, encryption) = for_libpq(url.expose_secret())?;
-                connection_environment(&mut psql, &config);
-                psql.envs(encryption);
-            }
-            psql
+        (None, Target::Url(url)) => {
+            let (config, encryption) = for_libpq(url.expose_secret())?;
+            (PathBuf::from("psql"), config, encryption)
         }
+        (None, Target::Embedded { .. }) => (PathBuf::from("psql"), Config::new(), Vec::new()),
     };
+    let mut psql = tokio::process::Command::new(program);
+    // Whatever they say of the way would take the password elsewhere.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            psql.env_remove(name);
+        }
+    }
     let schema = settings.config.database.schema.as_str();
-    psql.env("PGOPTIONS", format!("-c search_path={schema},public"))
+    let mut options = format!("-c search_path={schema},public");
+    if let Some(given) = config.get_options() {
+        options = format!("{given} {options}");
+    }
+    psql.envs(connection_environment(&config))
+        .envs(encryption)
+        .env("PGOPTIONS", options)
         .stdin(Stdio::inherit());
     match psql.status().await {
         Ok(status) if status.success() => Ok(Exit::Done),
@@ -192,28 +201,59 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
 }
 
 /// Connection parameters as variables: an argument list is readable for everybody on the machine.
-fn connection_environment(command: &mut tokio::process::Command, config: &tokio_postgres::Config) {
-    match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => {
-            command.env("PGHOST", host);
-        }
-        Some(Host::Unix(folder)) => {
-            command.env("PGHOST", folder);
-        }
-        None => {}
-    }
-    if let Some(port) = config.get_ports().first() {
-        command.env("PGPORT", port.to_string());
-    }
-    if let Some(user) = config.get_user() {
-        command.env("PGUSER", user);
-    }
-    if let Some(name) = config.get_dbname() {
-        command.env("PGDATABASE", name);
-    }
-    if let Some(password) = config.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
-    }
+fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(host) => OsString::from(host),
+        Host::Unix(folder) => folder.into(),
+    });
+    let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+    let ports = match config.get_ports() {
+        [] => "5432".to_owned(),
+        ports => ports
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+    };
+    // Who is not named is the user of the system, and the database has the user's name.
+    let of_system = || Some(User::from_uid(geteuid()).ok()??.name);
+    let user = config.get_user().map(str::to_owned).or_else(of_system);
+    let name = config.get_dbname().map(str::to_owned).or(user.clone());
+    let password = config
+        .get_password()
+        .map(|bytes| OsStr::from_bytes(bytes).to_owned());
+    let binding = match config.get_channel_binding() {
+        ChannelBinding::Require => Some("require"),
+        ChannelBinding::Disable => Some("disable"),
+        _ => None,
+    };
+    let negotiation = (config.get_ssl_negotiation() == SslNegotiation::Direct).then_some("direct");
+    let attributes = match config.get_target_session_attrs() {
+        TargetSessionAttrs::ReadWrite => Some("read-write"),
+        TargetSessionAttrs::ReadOnly => Some("read-only"),
+        _ => None,
+    };
+    let all = [
+        (
+            "PGHOST",
+            Some(hosts.collect::<Vec<_>>().join(OsStr::new(","))),
+        ),
+        (
+            "PGHOSTADDR",
+            Some(addresses.collect::<Vec<_>>().join(",").into()),
+        ),
+        ("PGPORT", Some(ports.into())),
+        ("PGUSER", user.map(OsString::from)),
+        ("PGDATABASE", name.map(OsString::from)),
+        ("PGPASSWORD", password),
+        ("PGCHANNELBINDING", binding.map(OsString::from)),
+        ("PGSSLNEGOTIATION", negotiation.map(OsString::from)),
+        ("PGTARGETSESSIONATTRS", attributes.map(OsString::from)),
+    ];
+    let said = |(name, value): (_, Option<OsString>)| {
+        Some((name, value.filter(|value| !value.is_empty())?))
+    };
+    all.into_iter().filter_map(said).collect()
 }
 
 #[cfg(test)]
@@ -224,5 +264,47 @@ mod tests {
     fn csv_survives_what_people_write() {
         let line = csv_line([Some("a,\"b\"\n"), None, Some(""), Some("NULL")].into_iter());
         assert_eq!(line, "\"a,\"\"b\"\"\n\",,\"\",NULL\r\n");
+    }
+
+    #[test]
+    fn psql_goes_where_the_url_leads_and_is_as_careful() {
+        let set = |url: &str| -> Vec<(&str, String)> {
+            let (config, encryption) = for_libpq(url).unwrap();
+            let all = connection_environment(&config).into_iter();
+            all.map(|(name, value)| (name, value.into_string().unwrap()))
+                .chain(encryption)
+                .collect()
+        };
+        let expected = |all: &[(&'static str, &str)]| -> Vec<(&str, String)> {
+            all.iter()
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect()
+        };
+        assert_eq!(
+            set("postgres://me:p%20w@one:1,%2Ftmp:2/mirror?target_session_attrs=read-write"),
+            expected(&[
+                ("PGHOST", "one,/tmp"),
+                ("PGPORT", "1,2"),
+                ("PGUSER", "me"),
+                ("PGDATABASE", "mirror"),
+                ("PGPASSWORD", "p w"),
+                ("PGTARGETSESSIONATTRS", "read-write"),
+            ])
+        );
+        assert_eq!(
+            set(
+                "host=name hostaddr=127.0.0.1 user=me channel_binding=require sslmode = verify-full sslrootcert='/my certs/x'"
+            ),
+            expected(&[
+                ("PGHOST", "name"),
+                ("PGHOSTADDR", "127.0.0.1"),
+                ("PGPORT", "5432"),
+                ("PGUSER", "me"),
+                ("PGDATABASE", "me"),
+                ("PGCHANNELBINDING", "require"),
+                ("PGSSLMODE", "verify-full"),
+                ("PGSSLROOTCERT", "/my certs/x"),
+            ])
+        );
     }
 }

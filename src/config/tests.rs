@@ -5,6 +5,7 @@ mod faults;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
+use secrecy::ExposeSecret;
 
 use super::*;
 
@@ -258,6 +259,19 @@ proptest! {
     #[test]
     fn neither_does_arbitrary_text(text in any::<String>()) {
         let _ = Config::parse(&text, None);
+    }
+}
+
+#[test]
+fn every_url_that_is_connected_to_may_stand_in_the_file() {
+    for url in [
+        "postgres://me@host/mirror?sslmode=verify-full&sslrootcert=/x.crt",
+        "host = host user=me sslmode = verify-ca sslrootcert='/my certs/x.crt'",
+        "embedded",
+    ] {
+        let text = GOLDEN.replace("embedded", url);
+        let config = Config::parse(&text, None).unwrap();
+        assert_eq!(config.database.url.expose_secret(), url);
     }
 }
 

@@ -219,12 +219,11 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
     }
 
     // A reader of our own lets us hold the pipe before the watcher reads it.
-    home.make_pipe(HELD)?;
-    let reader = home.open_pipe(HELD, false)?;
+    let reader = home.make_pipe(HELD)?;
     let Some(held) = home.open_pipe(HELD, true)? else {
         return Err(EmbeddedError::Refused {
             path: home.path.join(HELD),
-            why: "was replaced while we opened it; try again",
+            why: home::REPLACED,
         });
     };
     let mut server = spawn(home, &bin_dir, running, &held, options)?;

@@ -23,6 +23,23 @@ pub enum DatabaseError {
         "the database URL is malformed; it should look like postgres://USER:PASSWORD@HOST:5432/DATABASE, or be `embedded`"
     )]
     Url,
+    /// What the URL says beyond the address.
+    #[error(
+        "the database URL has a parameter `{name}`, which cursus does not know; correct its name, or take it out"
+    )]
+    Parameter {
+        /// Without its value.
+        name: String,
+    },
+    /// `sslcert` and `sslkey`.
+    #[error(
+        "the database URL asks by `{name}` for a certificate of the client, which cursus does not support; take it out, and let the \
+         user in by a password"
+    )]
+    ClientCertificate {
+        /// The parameter.
+        name: String,
+    },
     /// Nobody answers.
     #[error(
         "cannot reach the database at {place}; check that the server runs, and the host and port of the database URL"

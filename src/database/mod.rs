@@ -10,6 +10,7 @@ mod pooler;
 mod sessions;
 mod sqlstate;
 mod tls;
+mod url;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,7 +28,7 @@ use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
 pub use sessions::{LockKey, cancel_all, holder};
-pub use tls::for_libpq;
+pub use tls::{check_url, for_libpq};
 
 /// How long a lock is waited for.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -132,8 +133,30 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// A text as an SQL literal: the only place that writes one. It is the same whatever `standard_conforming_strings` says.
+#[derive(Debug, Clone, Copy)]
+pub struct Literal<'a>(
+    /// The bare text.
+    pub &'a str,
+);
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.replace('\'', "''");
+        if text.contains('\\') {
+            write!(f, "E'{}'", text.replace('\\', "\\\\"))
+        } else {
+            write!(f, "'{text}'")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
     use super::*;
 
     #[tokio::test]
@@ -212,5 +235,25 @@ mod tests {
     #[test]
     fn a_name_cannot_leave_its_quotes() {
         assert_eq!(Quoted("a\"; DROP").to_string(), "\"a\"\"; DROP\"");
+    }
+
+    #[tokio::test]
+    async fn a_literal_is_its_text_whatever_a_backslash_means_to_the_session() {
+        let client = testing::database().await;
+        let texts = prop_oneof![r"[a'\\ ]{0,9}", "[^\0]{0,20}"];
+        let mut runner = TestRunner::deterministic();
+        for meaning in ["on", "off"] {
+            let set = format!(
+                "SET standard_conforming_strings = {meaning}; SET escape_string_warning = off"
+            );
+            client.batch_execute(&set).await.unwrap();
+            let some: Vec<String> = (0..300)
+                .map(|_| texts.new_tree(&mut runner).unwrap().current())
+                .collect();
+            let literals: Vec<String> = some.iter().map(|text| Literal(text).to_string()).collect();
+            let query = format!("SELECT ARRAY[{}]::text[]", literals.join(","));
+            let row = client.query_one(&query, &[]).await.unwrap();
+            assert_eq!(row.get::<_, Vec<String>>(0), some, "{meaning}");
+        }
     }
 }

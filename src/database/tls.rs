@@ -5,7 +5,6 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reqwest::Url;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -19,6 +18,10 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DatabaseError;
+use super::url::{self, Split};
+
+/// The `sslrootcert` that stands for the roots of the system.
+const SYSTEM: &str = "system";
 
 /// How far the server must prove who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +43,14 @@ pub(super) struct Parsed {
 
 /// Reads a URL or `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
-    let (rest, mode, root) = split(text).ok_or(DatabaseError::Url)?;
+    let Split { rest, mode, root } = url::split(text)?;
     let mut config = rest.parse::<Config>().map_err(|_| DatabaseError::Url)?;
-    let root = root.filter(|root| root != "system").map(PathBuf::from);
     let (ssl_mode, trust) = match mode.as_deref() {
+        // As libpq does: who trusts so many roots wants the name looked at.
+        None if root.as_deref() == Some(SYSTEM) => (SslMode::Require, Trust::Name),
         None | Some("prefer" | "allow") => (SslMode::Prefer, Trust::Anybody),
         Some("disable") => (SslMode::Disable, Trust::Anybody),
-        // As libpq does: who names a root wants it looked at.
+        // And who names a root wants it looked at.
         Some("require") if root.is_some() => (SslMode::Require, Trust::Root),
         Some("require") => (SslMode::Require, Trust::Anybody),
         Some("verify-ca") => (SslMode::Require, Trust::Root),
@@ -54,6 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
         Some(_) => return Err(DatabaseError::SslMode),
     };
     config.ssl_mode(ssl_mode);
+    let root = root.filter(|root| root != SYSTEM).map(PathBuf::from);
     Ok(Parsed {
         config,
         trust,
@@ -61,62 +66,23 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
     })
 }
 
+/// Whether a URL or `key=value` pairs can be read; connects to nobody, and opens no file.
+pub fn check_url(text: &str) -> Result<(), DatabaseError> {
+    parse(text).map(drop)
+}
+
 /// Names and values of environment variables.
 type Variables = Vec<(&'static str, String)>;
 
 /// The same for programs that use libpq: what the driver knows, and the variables that say the rest.
 pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
-    let (_, mode, root) = split(text).ok_or(DatabaseError::Url)?;
+    let Split { mode, root, .. } = url::split(text)?;
     let variables = [("PGSSLMODE", mode), ("PGSSLROOTCERT", root)];
     let set = |(name, value): (_, Option<String>)| Some((name, value?));
     Ok((
         parse(text)?.config,
         variables.into_iter().filter_map(set).collect(),
     ))
-}
-
-type Split = (String, Option<String>, Option<String>);
-
-/// The text without `sslmode` and `sslrootcert`, and their values.
-fn split(text: &str) -> Option<Split> {
-    let mut found = (None, None);
-    let mut take = |name: &str, value: &str| match name {
-        "sslmode" => {
-            found.0 = Some(value.to_owned());
-            true
-        }
-        "sslrootcert" => {
-            found.1 = Some(value.to_owned());
-            true
-        }
-        _ => false,
-    };
-    let rest = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        let Some((before, query)) = text.split_once('?') else {
-            return Some((text.to_owned(), None, None));
-        };
-        let mut kept = Vec::new();
-        for pair in query.split('&') {
-            let parsed = Url::parse(&format!("none:?{pair}")).ok()?;
-            let (name, value) = parsed.query_pairs().next()?;
-            if !take(&name, &value) {
-                kept.push(pair);
-            }
-        }
-        if kept.is_empty() {
-            before.to_owned()
-        } else {
-            format!("{before}?{}", kept.join("&"))
-        }
-    } else {
-        let words = text.split_whitespace().filter(|word| {
-            word.split_once('=')
-                .is_none_or(|(name, value)| !take(name, value.trim_matches('\'')))
-        });
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let (mode, root) = found;
-    Some((rest, mode, root))
 }
 
 impl Parsed {
@@ -242,6 +208,8 @@ impl ServerCertVerifier for Unnamed {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -273,18 +241,87 @@ mod tests {
             ),
         ] {
             assert_eq!(read(&format!("postgres://me@host/mirror{url}")), expected);
-            assert_eq!(
-                read(&format!("host=host user=me dbname=mirror {pairs}")),
-                expected
-            );
+            let spaced = pairs.replace('=', " =\t").replace(' ', "\n ");
+            for pairs in [pairs, &spaced] {
+                assert_eq!(
+                    read(&format!("host=host user=me dbname=mirror {pairs}")),
+                    expected
+                );
+            }
         }
         assert_eq!(
             read("postgres://me@host/mirror?sslrootcert=%2Fetc%2Froot%201.crt&sslmode=verify-ca"),
             (require, Trust::Root, file(), me())
         );
+        for pairs in [
+            "host=x user=me sslrootcert = '/etc/root 1.crt' sslmode= verify-ca",
+            r"sslrootcert=/etc/root\ 1.crt sslmode='verify-c\a'user=me",
+        ] {
+            assert_eq!(read(pairs), (require, Trust::Root, file(), me()));
+        }
         assert!(matches!(
             parse("host=x sslmode=sometimes"),
             Err(DatabaseError::SslMode)
         ));
+    }
+
+    #[test]
+    fn the_roots_of_the_system_are_looked_at_if_they_are_named() {
+        for (mode, expected) in [
+            ("", Trust::Name),
+            ("sslmode=require", Trust::Root),
+            ("sslmode=verify-ca", Trust::Root),
+            ("sslmode=verify-full", Trust::Name),
+        ] {
+            let parsed = parse(&format!("host=host sslrootcert=system {mode}")).unwrap();
+            assert_eq!(parsed.config.get_ssl_mode(), SslMode::Require);
+            assert_eq!((parsed.trust, parsed.root), (expected, None), "{mode}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_connection_string_is_malformed() {
+        for text in [
+            "host",
+            "host=x sslmode",
+            "host=x password='open",
+            "host=x password=two words",
+            "postgres://me@host/mirror?sslmode",
+        ] {
+            assert!(matches!(parse(text), Err(DatabaseError::Url)), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_password_hides_the_mode_or_is_changed(password in "[^\0]{1,12}|[ '\\\\=?@/&#%+]{1,6}", blank in "[ \t\n]{0,3}") {
+            let quoted = password.replace('\\', r"\\").replace('\'', r"\'");
+            let escaped: String = password.chars().flat_map(|c| ['\\', c]).collect();
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            for text in [
+                format!("host=host password{blank}={blank}'{quoted}' sslmode{blank}={blank}verify-full"),
+                format!("{blank}sslmode{blank}={blank}'verify-full' password{blank}={blank}{escaped} host=host"),
+                format!("postgres://me:{encoded}@host/mirror?sslmode=verify-full"),
+                format!("postgres://host/mirror?password={encoded}&sslmode=verify-full"),
+            ] {
+                let parsed = parse(&text).unwrap();
+                prop_assert_eq!(parsed.config.get_password(), Some(password.as_bytes()));
+                prop_assert_eq!(parsed.config.get_ssl_mode(), SslMode::Require);
+                prop_assert_eq!(parsed.trust, Trust::Name);
+                let (config, variables) = for_libpq(&text).unwrap();
+                prop_assert_eq!(config.get_password(), Some(password.as_bytes()));
+                prop_assert_eq!(variables, [("PGSSLMODE", "verify-full".to_owned())]);
+            }
+            // Written as it is, it may be misunderstood, but not so that the mode is lost.
+            let raw = password.replace(['%', '@'], "x");
+            for text in [
+                format!("postgres://me:{raw}@host/mirror?sslmode=verify-full"),
+                format!("postgres://host/mirror?password={raw}@&sslmode=verify-full"),
+            ] {
+                if let Ok(parsed) = parse(&text) {
+                    prop_assert_eq!(parsed.trust, Trust::Name, "{}", text);
+                }
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! One table of a load: its block of `pipeline.toml` joined with its shape in the catalogue.
 
 use crate::config::{Config, Resource, Source, Table};
-use crate::database::Quoted;
 use crate::database::catalogue::{Check, ForeignKey, TableShape};
+use crate::database::{Literal, Quoted};
 use crate::name::nearest;
 use crate::pointer::Pointer;
 
@@ -111,7 +111,7 @@ impl Mapping {
     pub(super) fn key_object(&self, alias: &str) -> String {
         let parts: Vec<String> = self
             .key_names()
-            .map(|name| format!("'{}', {alias}.{}", name.replace('\'', "''"), Quoted(name)))
+            .map(|name| format!("{}, {alias}.{}", Literal(name), Quoted(name)))
             .collect();
         format!("jsonb_build_object({})", parts.join(", "))
     }

@@ -10,8 +10,8 @@ mod take;
 pub(super) use gone::Gone;
 pub(super) use take::Take;
 
-use crate::database::Quoted;
 use crate::database::catalogue::ForeignKey;
+use crate::database::{Literal, Quoted};
 
 use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
@@ -314,14 +314,13 @@ impl<'m> Statements<'m> {
     /// As [`Self::create_diff`], of the rows that wait as orphans of this run only: they bring no neighbour of their
     /// record with them.
     pub(super) fn create_diff_of_orphans(&self, schema: &str, run: &str) -> String {
-        let literal = |text: &str| text.replace('\'', "''");
         format!(
-            "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = '{}' AND q.table_name = '{}' \
-             AND q.run_id = '{}' AND q.code = 'orphan' AND q.key = {})",
+            "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} \
+             AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
             self.create_diff(),
-            literal(schema),
-            literal(self.mapping.table.name.as_str()),
-            literal(run),
+            Literal(schema),
+            Literal(self.mapping.table.name.as_str()),
+            Literal(run),
             self.mapping.key_object("s"),
         )
     }

@@ -150,6 +150,18 @@ fn values_out_of_bounds_say_what_fits() {
         ("dir = \"staging\"", "keep = \"a month\""),
         ("url = \"embedded\"", "url = \"embeded://me:hunter2@host\""),
         ("url = \"embedded\"", "url = \"\""),
+        (
+            "url = \"embedded\"",
+            "url = \"host=host sslmode = sometimes\""
+        ),
+        (
+            "url = \"embedded\"",
+            "url = \"postgres://me@host/mirror?gssencmode=hunter2\""
+        ),
+        (
+            "url = \"embedded\"",
+            "url = \"postgres://me@host/mirror?sslcert=hunter2\""
+        ),
         ("schema = \"public\"", "schema = \"Public\""),
         ("max_fraction = 0.02", "max_fraction = 2"),
         ("max_fraction = 0.02", "min_rows = -1"),

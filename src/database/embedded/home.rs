@@ -1,9 +1,10 @@
 //! Where a cluster's files lie and who may touch them. Knows nothing of the server's life.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,9 @@ use super::{EmbeddedError, doing};
 
 /// The longest path of a unix socket that every system takes.
 const LONGEST_SOCKET: usize = 100;
+
+/// What somebody else must have done.
+pub(super) const REPLACED: &str = "was replaced while we opened it; try again";
 
 /// The private directory of one cluster, checked.
 #[derive(Debug)]
@@ -170,25 +174,42 @@ impl Home {
         Ok(())
     }
 
-    /// Gives a path to the user that the server runs as.
-    pub(super) fn own(&self, path: &Path) -> Result<(), EmbeddedError> {
-        if !geteuid().is_root() {
+    /// Gives a directory to the user that the server runs as.
+    fn own(&self, dir: &Path) -> Result<(), EmbeddedError> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(dir)
+            .map_err(|e| doing("open", dir, e))?;
+        self.give(&opened, dir)
+    }
+
+    /// Gives what was opened to the user that the server runs as: behind its path, that user can put something else.
+    fn give(&self, opened: &File, path: &Path) -> Result<(), EmbeddedError> {
+        let there = opened.metadata().map_err(|e| doing("inspect", path, e))?;
+        if !geteuid().is_root() || there.uid() == self.uid.as_raw() {
             return Ok(());
         }
-        lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+        if !there.is_dir() && there.nlink() != 1 {
+            return Err(refused(
+                path,
+                "has another name elsewhere, and may be somebody else's; remove it",
+            ));
+        }
+        fchown(opened, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
             .map_err(|e| doing("change the owner of", path, e))
     }
 
-    /// A command that runs in the directory as the server's user, deaf to our environment's `PostgreSQL` settings.
-    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    /// A command that runs in the directory as the server's user. Of our environment it has what a program needs and nothing else:
+    /// that user can read it, and so can whoever asks the database.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(program);
-        command.current_dir(&self.path).env("LC_ALL", "C");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
+        command
+            .current_dir(&self.path)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_handed_on(name)))
+            .env("LC_ALL", "C");
         if geteuid().is_root() {
             command.uid(self.uid.as_raw()).gid(self.gid.as_raw());
         }
@@ -207,12 +228,12 @@ impl Home {
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(|e| doing("open", &path, e))?;
-        self.own(&path)?;
+        self.give(&file, &path)?;
         Ok(file)
     }
 
-    /// A new named pipe in place of an older one, which keeps its holders.
-    pub(super) fn make_pipe(&self, name: &str) -> Result<(), EmbeddedError> {
+    /// A new named pipe in place of an older one, which keeps its holders, and a reader of it.
+    pub(super) fn make_pipe(&self, name: &str) -> Result<File, EmbeddedError> {
         let path = self.path.join(name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -222,7 +243,11 @@ impl Home {
         }
         mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|e| doing("create", &path, e.into()))?;
-        self.own(&path)
+        let reader = self
+            .open_pipe(name, false)?
+            .ok_or_else(|| refused(&path, REPLACED))?;
+        self.give(&reader, &path)?;
+        Ok(reader)
     }
 
     /// Opens one end of a named pipe without waiting; `None` if there is no pipe or nobody reads it.
@@ -250,6 +275,13 @@ impl Home {
             Err(e) => Err(doing("open", &path, e)),
         }
     }
+}
+
+/// Variables of our environment that programs of the server have, too. Libraries of some `PostgreSQL`s lie beside them.
+fn is_handed_on(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let needed = ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH"];
+    needed.contains(&&*name) || name.starts_with("LC_")
 }
 
 /// The user that runs the server where we are root.
@@ -329,6 +361,39 @@ mod tests {
             assert!(matches!(error, EmbeddedError::Refused { .. }), "{error}");
         }
         home.make_shared(&root.path().join("new")).unwrap();
+    }
+
+    /// Only root gives anything away.
+    #[test]
+    fn nothing_is_given_away_that_is_not_the_clusters() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let (uid, gid) = server_user().unwrap();
+        let path = root.path().join("pg");
+        make_private(&path).unwrap();
+        let home = Home { path, uid, gid };
+        home.own(&home.path).unwrap();
+        let secret = root.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        fs::hard_link(&secret, home.path.join("same")).unwrap();
+        symlink(&secret, home.path.join("link")).unwrap();
+        symlink(root.path(), home.path.join("folder")).unwrap();
+        for name in ["same", "link"] {
+            home.lock_file(name).unwrap_err();
+        }
+        home.own(&home.path.join("folder")).unwrap_err();
+        for path in [secret.as_path(), root.path()] {
+            assert_eq!(fs::metadata(path).unwrap().uid(), 0, "{}", path.display());
+        }
+
+        home.lock_file("lock").unwrap();
+        home.make_pipe("held").unwrap();
+        for name in [".", "lock", "held"] {
+            let there = fs::symlink_metadata(home.path.join(name)).unwrap();
+            assert_eq!(there.uid(), uid.as_raw(), "{name}");
+        }
     }
 
     #[test]
