@@ -90,6 +90,11 @@ async fn keys(
             .map(|(table, key)| json!({ "table": table, "key": key }))
             .collect();
         print_json(&keys);
+    } else if keys.is_empty() {
+        print_line(&format!(
+            "nothing of the run {} is held back; `cursus prune ls` lists what is",
+            run.id()
+        ));
     } else {
         let lines = keys.iter().map(|(table, key)| format!("{table} {key}\n"));
         print(&lines.collect::<String>());
