@@ -81,6 +81,9 @@ impl RunReport {
 pub struct LoadReport {
     /// The runs that were loaded, in order.
     pub runs: Vec<String>,
+    /// Runs that were asked for and are loaded already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// Counts of all runs together, one a table.
     pub tables: Vec<TableCounts>,
     /// What has changed in the shape of the records.

@@ -43,6 +43,8 @@ pub(super) struct Outcome {
     pub(super) drift: Vec<Drift>,
     /// Resources whose last load failed.
     pub(super) failed: BTreeSet<Name>,
+    /// The run that was asked for, if it is loaded already.
+    skipped: Option<String>,
     /// What the guard holds and what does not fit, run by run, and the exit code that it means.
     held: (Exit, Vec<String>),
 }
@@ -150,6 +152,7 @@ pub(super) async fn run(
     let outcome = pending_runs(settings, &choice, &mut sums).await?;
     let report = LoadReport {
         runs: outcome.runs,
+        skipped: outcome.skipped.into_iter().collect(),
         tables: sums,
         errors: outcome.errors,
         drift: outcome.drift,
@@ -157,7 +160,11 @@ pub(super) async fn run(
     if global.json {
         super::print_json(&report);
     } else if report.runs.is_empty() && report.errors.is_empty() {
-        super::print_line("nothing to load: every staged run is loaded");
+        let told = match report.skipped.first() {
+            Some(run) => is_loaded(run),
+            None => "every staged run is loaded".to_owned(),
+        };
+        super::print_line(&format!("nothing to load: {told}"));
     } else if !report.runs.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
         for line in sample_lines(&report.tables) {
@@ -169,6 +176,9 @@ pub(super) async fn run(
             ""
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
+        for run in &report.skipped {
+            super::print_line(&is_loaded(run));
+        }
     }
     for drift in &report.drift {
         super::eprint_line(&format!("drift: {drift}"));
@@ -208,9 +218,14 @@ pub(super) async fn pending_runs(
         )));
     }
     let mut loader = open(settings, &choice.options).await?;
-    let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let Due {
+        waiting,
+        refused,
+        skipped,
+    } = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
+    outcome.skipped = skipped;
     let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
     outcome.exit = outcome.exit.max(exit);
     outcome.errors.extend(held);
@@ -241,6 +256,7 @@ pub(super) async fn load_waiting(
         errors: Vec::new(),
         drift: Vec::new(),
         failed: BTreeSet::new(),
+        skipped: None,
         held: (Exit::Done, Vec::new()),
     };
     let all = waiting.len();
@@ -302,14 +318,27 @@ fn is_superseding(run: &Run, resource: &Name) -> bool {
     matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_proof())
 }
 
-/// What is to be loaded, and what of the wanted run is refused because it is older than what is loaded.
+fn is_loaded(run: &str) -> String {
+    format!("the run {run} is loaded already; --again loads the newest run once more")
+}
+
+/// What is to be loaded, and what becomes of the wanted run.
+#[derive(Default)]
+struct Due {
+    waiting: Vec<Pending>,
+    /// What of it is refused because it is older than what is loaded.
+    refused: Vec<LoadError>,
+    /// The run itself, if nothing of it is left to load.
+    skipped: Option<String>,
+}
+
 async fn waiting(
     config: &Config,
     runs: &[Run],
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<(Vec<Pending>, Vec<LoadError>), Failure> {
+) -> Result<Due, Failure> {
     let loaded = loader.loaded().await?;
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
@@ -327,10 +356,16 @@ async fn waiting(
         }
         waiting.push(again);
         waiting.sort_by_key(|pending| pending.run.record().seq);
-        return Ok((waiting, Vec::new()));
+        return Ok(Due {
+            waiting,
+            ..Due::default()
+        });
     }
     let Some(wanted) = wanted else {
-        return Ok((waiting, Vec::new()));
+        return Ok(Due {
+            waiting,
+            ..Due::default()
+        });
     };
     let waits = |resource: &Name| {
         let of_run = waiting.iter().find(|it| it.run.id() == wanted.id());
@@ -347,13 +382,12 @@ async fn waiting(
             refused.push(older(wanted, resource, known));
         }
     }
-    if refused.is_empty() && !resources.iter().any(waits) {
-        info!(
-            "the run {} is loaded already; --again loads the newest run once more",
-            wanted.id()
-        );
-    }
-    Ok((waiting, refused))
+    let is_skipped = refused.is_empty() && !resources.iter().any(waits);
+    Ok(Due {
+        skipped: is_skipped.then(|| wanted.id().to_string()),
+        refused,
+        waiting,
+    })
 }
 
 /// The chosen resources that a run has and that feed a table. One whose manifest cannot be read counts: it fails by
