@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{delta, full, stage, workdir_of};
+use crate::support::boxes::{self, boxes, delta, full, stage, things, workdir_of};
 use crate::support::{Workdir, World, oracle, simulator};
 
 /// What waits: table, file, index, index inside the record, column, code.
@@ -528,4 +528,51 @@ begin_at = "../begin_at"
     workdir.cursus(["quarantine", "retry"]).await.exits(0);
     let hours = "SELECT hours FROM stays WHERE begin_at BETWEEN '2026-01-04' AND '2026-01-06' ORDER BY begin_at";
     assert_eq!(workdir.column(hours).await, ["3", "3", "3"]);
+}
+
+#[tokio::test]
+async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
+    let workdir = boxes::workdir().await;
+    let with_a_bad_one = |last: i64| {
+        let mut records = things(1..=last);
+        records.push(boxes::thing(21, 1.0).replace("1.0", "\"heavy\""));
+        full("things", records)
+    };
+    stage(&workdir, &[full("boxes", boxes(1..=3)), with_a_bad_one(20)]);
+    let run = stage(&workdir, &[with_a_bad_one(5)]);
+    workdir
+        .cursus(["load", "--into", "scratch"])
+        .await
+        .exits(4)
+        .says("`cursus prune ls --into scratch` lists them")
+        .says(&format!("cursus prune approve {run} --into scratch"))
+        .says("cursus quarantine ls things --into scratch");
+    let replay = workdir.cursus(["replay", "--into", "past"]).await.exits(4);
+    let replay = replay.says("cursus prune approve RUN --into past");
+    replay.says("cursus quarantine ls things --into past");
+    let explained = workdir.json(["explain", "things", "1", "--into", "scratch"]);
+    let by_its_other_name = workdir.json(["explain", "things", "1", "--schema", "scratch"]);
+    assert_eq!(explained.await, by_its_other_name.await);
+
+    let scratch = async |arguments: &[&str]| {
+        let arguments = [&["quarantine"], arguments, &["--into", "scratch"]].concat();
+        workdir.json(arguments).await
+    };
+    assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
+    let number = scratch(&["ls", "things"]).await[0]["id"].to_string();
+    let shown = scratch(&["show", &number]).await;
+    assert_eq!(shown["record"]["weight"], "heavy");
+    let retry = ["quarantine", "retry", "--into", "scratch"];
+    assert_eq!(workdir.json_exits(3, retry).await["waiting"], 1);
+    assert_eq!(scratch(&["drop", &number]).await["dropped"], 1);
+    let elsewhere = ["quarantine", "retry", "--into", "mistyped"];
+    assert_eq!(workdir.json(elsewhere).await["tried"], 0);
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'mistyped'";
+    assert_eq!(workdir.number(made).await, 0);
+    // In the mirror nothing more is to be typed.
+    let mirror = workdir.cursus(["load"]).await.exits(4);
+    assert!(!mirror.stderr.contains("--into"), "{mirror}");
+    let rebuild = workdir.cursus(["replay", "--rebuild"]).await.exits(4);
+    let rebuild = rebuild.says("cursus quarantine ls things\n");
+    assert!(!rebuild.stderr.contains("--into"), "{rebuild}");
 }

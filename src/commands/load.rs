@@ -45,8 +45,8 @@ pub(super) struct Outcome {
     pub(super) failed: BTreeSet<Name>,
     /// The run that was asked for, if it is loaded already.
     skipped: Option<String>,
-    /// What the guard holds and what does not fit, run by run, and the exit code that it means.
-    held: (Exit, Vec<String>),
+    /// What the guard holds and what does not fit: the run, and the counts of a table.
+    held: Vec<(String, TableCounts)>,
 }
 
 impl Choice {
@@ -77,10 +77,7 @@ impl Choice {
 
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
-        if let Some(schema) = &arguments.into {
-            choice.options.schema = Name::parse(schema)
-                .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
-        }
+        choice.options.schema = super::schema(settings, arguments.into.as_deref())?;
         choice.options.dry_run = arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
@@ -226,9 +223,7 @@ pub(super) async fn pending_runs(
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     outcome.skipped = skipped;
-    let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
-    outcome.exit = outcome.exit.max(exit);
-    outcome.errors.extend(held);
+    outcome.tell_held(&super::into_flag(settings, &choice.options.schema));
     for error in refused {
         outcome.exit = outcome.exit.max(load_exit(&error));
         outcome.errors.push(chain(&error));
@@ -257,7 +252,7 @@ pub(super) async fn load_waiting(
         drift: Vec::new(),
         failed: BTreeSet::new(),
         skipped: None,
-        held: (Exit::Done, Vec::new()),
+        held: Vec::new(),
     };
     let all = waiting.len();
     let mut session = loader.session().await?;
@@ -463,27 +458,30 @@ impl Outcome {
                 exit => exit,
             });
         }
-        let held = &mut self.held;
-        for table in &loaded.tables {
+        let tables = loaded.tables.iter();
+        let held = tables.filter(|table| table.refused > 0 || table.quarantined > 0);
+        let run = run.id().to_string();
+        self.held
+            .extend(held.map(|table| (run.clone(), table.clone())));
+    }
+
+    /// Says what is held and what does not fit, and what to do in the schema of `into`.
+    fn tell_held(&mut self, into: &str) {
+        for (run, table) in std::mem::take(&mut self.held) {
+            let name = &table.name;
             if table.refused > 0 {
-                held.0 = held.0.max(Exit::Refused);
-                held.1.push(format!(
-                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
-                     `cursus prune ls` lists them; if they are to go: cursus prune approve {}",
-                    run.id(),
-                    table.name,
+                self.exit = self.exit.max(Exit::Refused);
+                self.errors.push(format!(
+                    "{run}, {name}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                     `cursus prune ls{into}` lists them; if they are to go: cursus prune approve {run}{into}",
                     table.refused,
-                    run.id()
                 ));
             }
             if table.quarantined > 0 {
-                held.0 = held.0.max(Exit::Incomplete);
-                held.1.push(format!(
-                    "{}, {}: {} rows do not fit and wait; to see why: cursus quarantine ls {}",
-                    run.id(),
-                    table.name,
+                self.exit = self.exit.max(Exit::Incomplete);
+                self.errors.push(format!(
+                    "{run}, {name}: {} rows do not fit and wait; to see why: cursus quarantine ls {name}{into}",
                     table.quarantined,
-                    table.name
                 ));
             }
         }

@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::stage::cat;
-use super::{eprint_line, load, print_json, print_line};
+use super::{eprint_line, into_flag, load, print_json, print_line};
 use crate::chain::chain;
 use crate::cli::{Global, QuarantineCommand};
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::failpoint::Point;
-use crate::load::{Entry, Loader, Options, drop_entries, entries};
-use crate::name::nearest;
+use crate::load::{Entry, Loader, Options, Retried, drop_entries, entries};
+use crate::name::{Name, nearest};
 use crate::pointer::Pointer;
 use crate::printable;
 use crate::report::{grouped, table, tables_table};
@@ -28,6 +28,12 @@ pub(super) async fn run(
     settings: &Settings,
     command: &QuarantineCommand,
 ) -> Result<Exit, Failure> {
+    let (QuarantineCommand::Ls { into, .. }
+    | QuarantineCommand::Show { into, .. }
+    | QuarantineCommand::Retry { into, .. }
+    | QuarantineCommand::Drop { into, .. }) = command;
+    let schema = super::schema(settings, into.as_deref())?;
+    let into = into_flag(settings, &schema);
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
             load::connect(settings).await?
@@ -36,10 +42,9 @@ pub(super) async fn run(
             load::connect_to_write(settings).await?
         }
     };
-    let schema = settings.config.database.schema.as_str();
-    let all = entries(&database.client, schema).await?;
+    let all = entries(&database.client, schema.as_str()).await?;
     match command {
-        QuarantineCommand::Ls { table } => {
+        QuarantineCommand::Ls { table, .. } => {
             database.close().await?;
             match table {
                 None => ls(global, &all),
@@ -47,29 +52,30 @@ pub(super) async fn run(
             }
             Ok(Exit::Done)
         }
-        QuarantineCommand::Show { id } => {
+        QuarantineCommand::Show { id, .. } => {
             database.close().await?;
-            show(global, settings, one(&all, *id)?)
+            show(global, settings, one(&all, *id, &into)?)
         }
-        QuarantineCommand::Retry { ids, table } => {
-            let chosen = choose(settings, &all, ids, table.as_deref())?;
-            retry(global, settings, database, &all, &chosen).await
+        QuarantineCommand::Retry { ids, table, .. } => {
+            let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
+            retry(global, settings, schema, database, &all, &chosen).await
         }
         QuarantineCommand::Drop {
             ids,
             table,
             all: every,
+            ..
         } => {
             if ids.is_empty() && table.is_none() && !every {
-                return Err(Failure::usage(
-                    "name the entries to drop by their numbers, by --table, or all of them with --all; `cursus quarantine ls` \
-                     lists them",
-                ));
+                return Err(Failure::usage(format!(
+                    "name the entries to drop by their numbers, by --table, or all of them with --all; `cursus quarantine \
+                     ls{into}` lists them"
+                )));
             }
-            let chosen = choose(settings, &all, ids, table.as_deref())?;
+            let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
             let ids: Vec<i64> = chosen.into_iter().collect();
             Point::DropEntries.reach();
-            let dropped = drop_entries(&database.client, schema, &ids).await?;
+            let dropped = drop_entries(&database.client, schema.as_str(), &ids).await?;
             Point::DropDone.reach();
             database.close().await?;
             if global.json {
@@ -85,10 +91,10 @@ pub(super) async fn run(
     }
 }
 
-fn one(all: &[Entry], id: i64) -> Result<&Entry, Failure> {
+fn one<'e>(all: &'e [Entry], id: i64, into: &str) -> Result<&'e Entry, Failure> {
     all.iter().find(|entry| entry.id == id).ok_or_else(|| {
         Failure::usage(format!(
-            "nothing waits in quarantine with the number {id}; `cursus quarantine ls TABLE` lists the numbers"
+            "nothing waits in quarantine with the number {id}; `cursus quarantine ls TABLE{into}` lists the numbers"
         ))
     })
 }
@@ -119,13 +125,14 @@ fn choose(
     all: &[Entry],
     ids: &[i64],
     table: Option<&str>,
+    into: &str,
 ) -> Result<BTreeSet<i64>, Failure> {
     if let Some(table) = table {
         check_table(settings, table)?;
     }
     if !ids.is_empty() {
         return (ids.iter())
-            .map(|id| one(all, *id).map(|entry| entry.id))
+            .map(|id| one(all, *id, into).map(|entry| entry.id))
             .collect();
     }
     let of_table = all
@@ -273,6 +280,7 @@ fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
 async fn retry(
     global: &Global,
     settings: &Settings,
+    schema: Name,
     database: Database,
     all: &[Entry],
     chosen: &BTreeSet<i64>,
@@ -285,15 +293,23 @@ async fn retry(
             warn!(number = entry.id, run = %entry.run_id, "it cannot be read again: its run is not in staging any more");
         }
     }
+    let into = into_flag(settings, &schema);
     let options = Options {
-        schema: settings.config.database.schema.clone(),
+        schema,
         dry_run: false,
         allow_prune: false,
     };
-    let mut loader = Loader::open(&settings.config, database, options).await?;
-    let retried = loader.retry(chosen, &runs).await?;
-    let left = loader.quarantine().await?;
-    loader.close().await?;
+    let (retried, left) = if chosen.is_empty() {
+        // To open it would make a schema that is not there.
+        database.close().await?;
+        (Retried::default(), Vec::new())
+    } else {
+        let mut loader = Loader::open(&settings.config, database, options).await?;
+        let retried = loader.retry(chosen, &runs).await?;
+        let left = loader.quarantine().await?;
+        loader.close().await?;
+        (retried, left)
+    };
     let waiting = left
         .iter()
         .filter(|entry| chosen.contains(&entry.id))
@@ -311,7 +327,7 @@ async fn retry(
     for table in retried.tables.iter().filter(|table| table.refused > 0) {
         exit = exit.max(Exit::Refused);
         errors.push(format!(
-            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls`",
+            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls{into}`",
             table.name, table.refused
         ));
     }
