@@ -30,6 +30,8 @@ pub(super) struct Choice {
     run: Option<String>,
     again: bool,
     select: Vec<Name>,
+    /// What is put into the books stays there.
+    is_kept: bool,
 }
 
 /// How a load went.
@@ -61,6 +63,7 @@ impl Choice {
             run: None,
             again: false,
             select: Vec::new(),
+            is_kept: true,
         }
     }
 
@@ -70,15 +73,17 @@ impl Choice {
         with_parents(config, self.select.iter().cloned())
     }
 
-    /// Up to this run, as it is typed.
+    /// Up to this run, as it is typed, to be looked at and forgotten.
     pub(super) fn up_to(&mut self, run: &str) {
         self.run = Some(run.to_owned());
+        self.is_kept = false;
     }
 
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
         choice.options.schema = super::schema(settings, arguments.into.as_deref())?;
         choice.options.dry_run = arguments.dry_run;
+        choice.is_kept = !arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
@@ -148,6 +153,7 @@ pub(super) async fn run(
     let mut sums = Vec::new();
     let outcome = pending_runs(settings, &choice, &mut sums).await?;
     let report = LoadReport {
+        dry_run: choice.options.dry_run,
         runs: outcome.runs,
         skipped: outcome.skipped.into_iter().collect(),
         tables: sums,
@@ -223,7 +229,8 @@ pub(super) async fn pending_runs(
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     outcome.skipped = skipped;
-    outcome.tell_held(&super::into_flag(settings, &choice.options.schema));
+    let into = super::into_flag(settings, &choice.options.schema);
+    outcome.tell_held(choice.is_kept.then_some(into.as_str()));
     for error in refused {
         outcome.exit = outcome.exit.max(load_exit(&error));
         outcome.errors.push(chain(&error));
@@ -465,24 +472,34 @@ impl Outcome {
             .extend(held.map(|table| (run.clone(), table.clone())));
     }
 
-    /// Says what is held and what does not fit, and what to do in the schema of `into`.
-    fn tell_held(&mut self, into: &str) {
+    /// Says what is held and what does not fit, and what to do about it; `into` leads there, unless nothing of it is kept.
+    fn tell_held(&mut self, into: Option<&str>) {
         for (run, table) in std::mem::take(&mut self.held) {
             let name = &table.name;
             if table.refused > 0 {
                 self.exit = self.exit.max(Exit::Refused);
+                let rows = table.refused;
+                let then = match into {
+                    Some(into) => format!(
+                        "they are kept; `cursus prune ls{into}` lists them; if they are to go: cursus prune approve {run}{into}"
+                    ),
+                    None => "a load keeps them until they are approved".to_owned(),
+                };
                 self.errors.push(format!(
-                    "{run}, {name}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
-                     `cursus prune ls{into}` lists them; if they are to go: cursus prune approve {run}{into}",
-                    table.refused,
+                    "{run}, {name}: {rows} rows are gone from the API, more than the guard lets go at once; {then}"
                 ));
             }
             if table.quarantined > 0 {
                 self.exit = self.exit.max(Exit::Incomplete);
-                self.errors.push(format!(
-                    "{run}, {name}: {} rows do not fit and wait; to see why: cursus quarantine ls {name}{into}",
-                    table.quarantined,
-                ));
+                let rows = table.quarantined;
+                let then = match into {
+                    Some(into) => {
+                        format!(" and wait; to see why: cursus quarantine ls {name}{into}")
+                    }
+                    None => "; a load puts them into quarantine".to_owned(),
+                };
+                self.errors
+                    .push(format!("{run}, {name}: {rows} rows do not fit{then}"));
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::load::{Entry, Loader, Options, Retried, drop_entries, entries};
 use crate::name::{Name, nearest};
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{grouped, table, tables_table};
+use crate::report::{self, grouped, table, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -203,12 +203,8 @@ fn ls_table(
     Ok(())
 }
 
-/// `users/page-00001.json.gz [12]`, and the place in the nested list.
 fn place(entry: &Entry) -> String {
-    let element = entry
-        .element
-        .map_or_else(String::new, |element| format!(" [{element}]"));
-    format!("{} [{}]{element}", entry.file, entry.record)
+    report::place(&entry.file, entry.record, entry.element)
 }
 
 /// The JSON document of `show`.
