@@ -576,3 +576,25 @@ async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
     let rebuild = rebuild.says("cursus quarantine ls things\n");
     assert!(!rebuild.stderr.contains("--into"), "{rebuild}");
 }
+
+#[tokio::test]
+async fn what_waits_of_a_run_before_the_api_had_a_key_comes_in_without_it() {
+    let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
+    let tables = "CREATE TABLE things (id bigint PRIMARY KEY, colour text, size integer)";
+    let workdir = workdir_of(pipeline, tables).await;
+    let mut records: Vec<String> = (1..=30)
+        .map(|id| json!({"id": id, "size": id}).to_string())
+        .collect();
+    records[6] = json!({"id": 7, "size": "large"}).to_string();
+    stage(&workdir, &[full("things", records)]);
+    workdir.cursus(["load"]).await.exits(3);
+    let coloured = json!({"id": 1, "size": 1, "colour": "red"}).to_string();
+    stage(&workdir, &[delta("things", vec![coloured])]);
+    workdir.cursus(["load"]).await.exits(0);
+    workdir
+        .query("ALTER TABLE things ALTER size TYPE text")
+        .await;
+    workdir.cursus(["quarantine", "retry"]).await.exits(0);
+    let rows = "SELECT concat_ws(' ', id, colour, size) FROM things WHERE id IN (1, 7) ORDER BY id";
+    assert_eq!(workdir.column(rows).await, ["1 red 1", "7 large"]);
+}
