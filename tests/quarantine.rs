@@ -598,3 +598,25 @@ async fn what_waits_of_a_run_before_the_api_had_a_key_comes_in_without_it() {
     let rows = "SELECT concat_ws(' ', id, colour, size) FROM things WHERE id IN (1, 7) ORDER BY id";
     assert_eq!(workdir.column(rows).await, ["1 red 1", "7 large"]);
 }
+
+#[tokio::test]
+async fn what_waits_for_a_table_that_is_mapped_no_more_is_told_and_can_be_given_up() {
+    let resource = "version = 1\n[api]\nurl = \"https://api.example.org\"\n[[resource]]\nname = \"things\"\npath = \"/things\"\n";
+    let table = |name: &str| format!("[[table]]\nname = \"{name}\"\nfrom = \"things\"\n");
+    let tables = "CREATE TABLE things (id bigint PRIMARY KEY); CREATE TABLE sizes (id bigint PRIMARY KEY, size integer)";
+    let workdir = workdir_of("", tables).await;
+    let both = [resource, &table("things"), &table("sizes")].concat();
+    workdir.write("pipeline.toml", both);
+    let record = json!({"id": 1, "size": "large"}).to_string();
+    stage(&workdir, &[full("things", vec![record])]);
+    workdir.cursus(["load"]).await.exits(3);
+    workdir.write("pipeline.toml", [resource, &table("things")].concat());
+
+    let retry = workdir.cursus(["quarantine", "retry"]).await.exits(3);
+    retry.says("warning: sizes: 1 entries are left as they are, because pipeline.toml has no such table any more");
+    let waiting = workdir.json(["quarantine", "ls", "sizes"]).await;
+    assert_eq!(waiting[0]["column"], "size");
+    let drop = ["quarantine", "drop", "--table", "sizes"];
+    assert_eq!(workdir.json(drop).await["dropped"], 1);
+    workdir.cursus(drop).await.exits(2);
+}

@@ -11,6 +11,7 @@ use super::stage::cat;
 use super::{eprint_line, into_flag, load, print_json, print_line};
 use crate::chain::chain;
 use crate::cli::{Global, QuarantineCommand};
+use crate::config::Table;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::failpoint::Point;
@@ -99,7 +100,8 @@ fn one<'e>(all: &'e [Entry], id: i64, into: &str) -> Result<&'e Entry, Failure> 
     })
 }
 
-fn check_table(settings: &Settings, table: &str) -> Result<(), Failure> {
+/// A table that was taken out of `pipeline.toml` is one as long as something waits for it.
+fn check_table(settings: &Settings, all: &[Entry], table: &str) -> Result<(), Failure> {
     let names = || {
         settings
             .config
@@ -107,7 +109,7 @@ fn check_table(settings: &Settings, table: &str) -> Result<(), Failure> {
             .iter()
             .map(|table| table.name.as_str())
     };
-    if names().any(|name| name == table) {
+    if names().any(|name| name == table) || all.iter().any(|entry| entry.table == table) {
         return Ok(());
     }
     let advice = nearest(table, names()).map_or_else(
@@ -128,7 +130,7 @@ fn choose(
     into: &str,
 ) -> Result<BTreeSet<i64>, Failure> {
     if let Some(table) = table {
-        check_table(settings, table)?;
+        check_table(settings, all, table)?;
     }
     if !ids.is_empty() {
         return (ids.iter())
@@ -180,7 +182,7 @@ fn ls_table(
     all: &[Entry],
     name: &str,
 ) -> Result<(), Failure> {
-    check_table(settings, name)?;
+    check_table(settings, all, name)?;
     let of_table: Vec<&Entry> = all.iter().filter(|entry| entry.table == name).collect();
     if global.json {
         print_json(&of_table);
@@ -282,14 +284,16 @@ async fn retry(
     chosen: &BTreeSet<i64>,
 ) -> Result<Exit, Failure> {
     let runs = settings.staging.runs()?;
-    for entry in all.iter().filter(|entry| chosen.contains(&entry.id)) {
+    let into = into_flag(settings, &schema);
+    let is_chosen = |entry: &&Entry| chosen.contains(&entry.id);
+    let warnings = tables_gone(settings, all.iter().filter(is_chosen), &into);
+    for entry in all.iter().filter(is_chosen) {
         if entry.file.is_empty() {
             warn!(number = entry.id, table = %entry.table, "it was made by a SELECT from other rows; the next load makes it anew");
         } else if !runs.iter().any(|run| run.id().as_str() == entry.run_id) {
             warn!(number = entry.id, run = %entry.run_id, "it cannot be read again: its run is not in staging any more");
         }
     }
-    let into = into_flag(settings, &schema);
     let options = Options {
         schema,
         dry_run: false,
@@ -330,7 +334,8 @@ async fn retry(
     let settled = chosen.len().saturating_sub(waiting);
     if global.json {
         print_json(&json!({
-            "tried": chosen.len(), "settled": settled, "waiting": waiting, "tables": retried.tables, "errors": errors,
+            "tried": chosen.len(), "settled": settled, "waiting": waiting, "tables": retried.tables,
+            "warnings": warnings, "errors": errors,
         }));
     } else {
         if !retried.tables.is_empty() {
@@ -343,8 +348,37 @@ async fn retry(
             grouped(waiting as u64)
         ));
     }
+    for warning in &warnings {
+        eprint_line(&format!("warning: {warning}"));
+    }
     for error in &errors {
         eprint_line(&format!("error: {error}"));
     }
     Ok(exit)
+}
+
+/// Says of tables that are not in `pipeline.toml` any more that nothing of them is tried.
+fn tables_gone<'e>(
+    settings: &Settings,
+    entries: impl Iterator<Item = &'e Entry>,
+    into: &str,
+) -> Vec<String> {
+    let mut gone: BTreeMap<&str, u64> = BTreeMap::new();
+    for entry in entries.filter(|entry| table_of(settings, entry).is_none()) {
+        *gone.entry(&entry.table).or_default() += 1;
+    }
+    let told = gone.into_iter().map(|(table, count)| {
+        format!(
+            "{table}: {} entries are left as they are, because pipeline.toml has no such table any more; to give them up: \
+             cursus quarantine drop --table {table}{into}",
+            grouped(count)
+        )
+    });
+    told.collect()
+}
+
+/// The table of an entry, if it is still in `pipeline.toml`.
+fn table_of<'s>(settings: &'s Settings, entry: &Entry) -> Option<&'s Table> {
+    let mut tables = settings.config.tables.iter();
+    tables.find(|table| table.name.as_str() == entry.table)
 }
