@@ -1,25 +1,23 @@
 //! `cursus quarantine`: records that do not fit and wait, for a person to look at and to settle.
 
+mod retry;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tracing::warn;
 
 use super::stage::cat;
 use super::{eprint_line, into_flag, load, print_json, print_line};
-use crate::chain::chain;
 use crate::cli::{Global, QuarantineCommand};
-use crate::config::Table;
-use crate::database::Database;
-use crate::exit::{Exit, Failure, load_exit};
+use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
-use crate::load::{Entry, Loader, Options, Retried, drop_entries, entries};
-use crate::name::{Name, nearest};
+use crate::load::{Entry, drop_entries, entries};
+use crate::name::nearest;
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{self, grouped, table, tables_table};
+use crate::report::{self, grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -59,7 +57,7 @@ pub(super) async fn run(
         }
         QuarantineCommand::Retry { ids, table, .. } => {
             let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
-            retry(global, settings, schema, database, &all, &chosen).await
+            retry::run(global, settings, schema, database, &all, &chosen).await
         }
         QuarantineCommand::Drop {
             ids,
@@ -273,112 +271,4 @@ fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
         })?;
     }
     Ok(found)
-}
-
-async fn retry(
-    global: &Global,
-    settings: &Settings,
-    schema: Name,
-    database: Database,
-    all: &[Entry],
-    chosen: &BTreeSet<i64>,
-) -> Result<Exit, Failure> {
-    let runs = settings.staging.runs()?;
-    let into = into_flag(settings, &schema);
-    let is_chosen = |entry: &&Entry| chosen.contains(&entry.id);
-    let warnings = tables_gone(settings, all.iter().filter(is_chosen), &into);
-    for entry in all.iter().filter(is_chosen) {
-        if entry.file.is_empty() {
-            warn!(number = entry.id, table = %entry.table, "it was made by a SELECT from other rows; the next load makes it anew");
-        } else if !runs.iter().any(|run| run.id().as_str() == entry.run_id) {
-            warn!(number = entry.id, run = %entry.run_id, "it cannot be read again: its run is not in staging any more");
-        }
-    }
-    let options = Options {
-        schema,
-        dry_run: false,
-        allow_prune: false,
-    };
-    let (retried, left) = if chosen.is_empty() {
-        // To open it would make a schema that is not there.
-        database.close().await?;
-        (Retried::default(), Vec::new())
-    } else {
-        let mut loader = Loader::open(&settings.config, database, options).await?;
-        let retried = loader.retry(chosen, &runs).await?;
-        let left = loader.quarantine().await?;
-        loader.close().await?;
-        (retried, left)
-    };
-    let waiting = left
-        .iter()
-        .filter(|entry| chosen.contains(&entry.id))
-        .count();
-    let mut exit = if waiting > 0 {
-        Exit::Incomplete
-    } else {
-        Exit::Done
-    };
-    let mut errors = Vec::new();
-    for (name, error) in retried.failed.iter().chain(&retried.derives_failed) {
-        exit = exit.max(load_exit(error));
-        errors.push(format!("{name}: {}", chain(error)));
-    }
-    for table in retried.tables.iter().filter(|table| table.refused > 0) {
-        exit = exit.max(Exit::Refused);
-        errors.push(format!(
-            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls{into}`",
-            table.name, table.refused
-        ));
-    }
-    let settled = chosen.len().saturating_sub(waiting);
-    if global.json {
-        print_json(&json!({
-            "tried": chosen.len(), "settled": settled, "waiting": waiting, "tables": retried.tables,
-            "warnings": warnings, "errors": errors,
-        }));
-    } else {
-        if !retried.tables.is_empty() {
-            print_line(&tables_table(&retried.tables).to_string());
-        }
-        print_line(&format!(
-            "{} entries tried again, {} settled, {} wait on",
-            grouped(chosen.len() as u64),
-            grouped(settled as u64),
-            grouped(waiting as u64)
-        ));
-    }
-    for warning in &warnings {
-        eprint_line(&format!("warning: {warning}"));
-    }
-    for error in &errors {
-        eprint_line(&format!("error: {error}"));
-    }
-    Ok(exit)
-}
-
-/// Says of tables that are not in `pipeline.toml` any more that nothing of them is tried.
-fn tables_gone<'e>(
-    settings: &Settings,
-    entries: impl Iterator<Item = &'e Entry>,
-    into: &str,
-) -> Vec<String> {
-    let mut gone: BTreeMap<&str, u64> = BTreeMap::new();
-    for entry in entries.filter(|entry| table_of(settings, entry).is_none()) {
-        *gone.entry(&entry.table).or_default() += 1;
-    }
-    let told = gone.into_iter().map(|(table, count)| {
-        format!(
-            "{table}: {} entries are left as they are, because pipeline.toml has no such table any more; to give them up: \
-             cursus quarantine drop --table {table}{into}",
-            grouped(count)
-        )
-    });
-    told.collect()
-}
-
-/// The table of an entry, if it is still in `pipeline.toml`.
-fn table_of<'s>(settings: &'s Settings, entry: &Entry) -> Option<&'s Table> {
-    let mut tables = settings.config.tables.iter();
-    tables.find(|table| table.name.as_str() == entry.table)
 }
