@@ -33,6 +33,7 @@ use serde::Serialize;
 use crate::cli::{Cli, Command};
 use crate::database;
 use crate::exit::{Exit, Failure};
+use crate::name::Name;
 use crate::printable;
 use crate::report::{LoadReport, RunReport};
 use crate::settings::{Environment, Settings};
@@ -130,6 +131,23 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         | Command::Simulate(_)
         | Command::Demo(_)
         | Command::Init(_) => Ok(Exit::Done),
+    }
+}
+
+/// The schema that is meant: the mirror's, if no other is named.
+fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
+    let Some(into) = into else {
+        return Ok(settings.config.database.schema.clone());
+    };
+    Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
+}
+
+/// What follows a command that a person is told to type, so that it looks where this one did.
+fn into_flag(settings: &Settings, schema: &Name) -> String {
+    if *schema == settings.config.database.schema {
+        String::new()
+    } else {
+        format!(" --into {schema}")
     }
 }
 

@@ -46,7 +46,7 @@ use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
 pub use books::{Loaded, LoadedResource, loaded};
-pub use counts::{Samples, TableCounts};
+pub use counts::{Samples, TableCounts, UnfitSample};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;

@@ -79,8 +79,14 @@ impl RunReport {
 /// The JSON document of `load`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LoadReport {
+    /// Nothing of it was kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The runs that were loaded, in order.
     pub runs: Vec<String>,
+    /// Runs that were asked for and are loaded already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// Counts of all runs together, one a table.
     pub tables: Vec<TableCounts>,
     /// What has changed in the shape of the records.
@@ -179,7 +185,8 @@ pub fn tables_table(tables: &[TableCounts]) -> Table {
     )
 }
 
-/// A few keys of the rows that a dry run would change, a line for each table and kind of change.
+/// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few records that
+/// do not fit, a line each.
 pub fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
     let mut lines = Vec::new();
     for table in tables {
@@ -190,6 +197,7 @@ pub fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
             ("inserts", &samples.inserted, table.inserted),
             ("updates", &samples.updated, table.updated),
             ("deletes", &samples.deleted, table.deleted),
+            ("holds", &samples.held, table.refused),
         ] {
             if !keys.is_empty() {
                 let shown: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -202,8 +210,26 @@ pub fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
                 lines.push(printable::line(&line).into_owned());
             }
         }
+        for unfit in &samples.unfit {
+            let place = place(&unfit.file, unfit.record, unfit.element);
+            let column = unfit.column.as_deref().unwrap_or("the whole row");
+            let line = format!(
+                "{} does not fit {place}, {column}: {}",
+                table.name, unfit.reason
+            );
+            lines.push(printable::line(&line).into_owned());
+        }
     }
     lines
+}
+
+/// Where a record is staged: `users/page-00001.json.gz [12]`, and the place in the nested list. Rows of a SELECT have no file.
+pub fn place(file: &str, record: u64, element: Option<u64>) -> String {
+    if file.is_empty() {
+        return "made by a SELECT".to_owned();
+    }
+    let element = element.map_or_else(String::new, |element| format!(" [{element}]"));
+    format!("{file} [{record}]{element}")
 }
 
 /// A number with its thousands apart: `92,768`.

@@ -173,6 +173,38 @@ async fn nulls_few_records_and_one_that_has_the_key_are_no_drift() {
 }
 
 #[tokio::test]
+async fn what_only_some_records_of_a_page_have_is_neither_gone_nor_new() {
+    let workdir = workdir().await;
+    let without = |keys: &'static [&str], until: i64| {
+        changed(&things(1..=100), move |thing| {
+            if thing["id"].as_i64().unwrap() <= until {
+                let thing = thing.as_object_mut().unwrap();
+                for key in keys {
+                    thing.remove(*key);
+                }
+            }
+        })
+    };
+    // `weight` is mapped, `colour` is not; the first page is sampled up to its 25th record.
+    for things in [
+        without(&["weight"], 26),
+        without(&[], 0),
+        without(&["weight", "colour"], 26),
+        without(&[], 0),
+        without(&["weight", "colour"], 99),
+        without(&[], 0),
+    ] {
+        let reads = [full("boxes", boxes(1..=3)), full("things", things)];
+        stage_pages(&workdir, &reads, 100);
+        let report = workdir.json(["load"]).await;
+        assert_eq!(report.get("drift"), None, "{report:#}");
+    }
+    assert_eq!(workdir.column(DRIFT).await, Vec::<String>::new());
+    let weights = "SELECT count(weight) FROM things";
+    assert_eq!(workdir.number(weights).await, 100);
+}
+
+#[tokio::test]
 async fn a_comparison_that_gives_up_says_nothing_of_what_is_absent() {
     let workdir = loaded().await;
     // Box by box from the highest; the rare key is in the last ones only, behind more than a comparison keeps.

@@ -65,6 +65,7 @@ async fn each_run_finds_what_those_before_it_would_have_done_and_a_few_keys_are_
     assert_eq!(workdir.number(nothing).await, 0);
     let real = workdir.json(["load"]).await;
     assert_eq!(real["tables"][0].get("samples"), None);
+    assert_eq!((&dry["dry_run"], real.get("dry_run")), (&json!(true), None));
     for (at, table) in real["tables"].as_array().unwrap().iter().enumerate() {
         for count in ["staged", "inserted", "updated", "deleted", "quarantined"] {
             assert_eq!(
@@ -74,4 +75,47 @@ async fn each_run_finds_what_those_before_it_would_have_done_and_a_few_keys_are_
             );
         }
     }
+}
+
+#[tokio::test]
+async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_true_of_it() {
+    let workdir = workdir().await;
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", things(1..=20))],
+    );
+    workdir.json(["load"]).await;
+    let mut few = things(1..=5);
+    few.push(thing(21, 1.0).replace("1.0", "\"heavy\""));
+    let run = stage(&workdir, &[full("things", few)]);
+    let ran = workdir.cursus(["load", "--dry-run"]).await.exits(4);
+    let ran = ran
+        .says(&format!(
+            "{run}, things: 15 rows are gone from the API, more than the guard lets go at once; a load keeps them until they \
+             are approved\n"
+        ))
+        .says(&format!(
+            "{run}, things: 1 rows do not fit; a load puts them into quarantine\n"
+        ));
+    // Nothing is there to be looked at.
+    assert!(!ran.stderr.contains("cursus "), "{ran}");
+    for line in [
+        "\nthings holds {\"id\":6}, {\"id\":7}, {\"id\":8}, {\"id\":9}, {\"id\":10}, …\n",
+        "\nthings does not fit things/page-00001.json.gz [5], weight: ",
+    ] {
+        assert!(ran.stdout.contains(line), "{ran}");
+    }
+    assert!(!ran.stdout.contains("heavy"), "{ran}");
+    let dry = workdir.json_exits(4, ["load", "--dry-run"]).await;
+    let mut tables = dry["tables"].as_array().unwrap().iter();
+    let things = tables.find(|table| table["name"] == "things").unwrap();
+    let unfit = &things["samples"]["unfit"][0];
+    let place = ["file", "record", "column"].map(|key| unfit[key].clone());
+    let file = "things/page-00001.json.gz";
+    assert_eq!(place, [json!(file), json!(5), json!("weight")]);
+    assert_eq!(things["samples"]["held"].as_array().unwrap().len(), 5);
+    // Once it is done, both are where the commands find them.
+    let ran = workdir.cursus(["load"]).await.exits(4);
+    ran.says("`cursus prune ls` lists them")
+        .says("to see why: cursus quarantine ls things\n");
 }

@@ -252,6 +252,7 @@ async fn names_are_quoted_wherever_they_reach_the_database() {
         ],
         &["diff", "live", schema, "--key", "id=1;DROP TABLE cursus"],
         &["quarantine", "ls", schema],
+        &["quarantine", "drop", "--all", "--into", schema],
         &["extract", "--select", "../cursus"],
         &["stage", "ls", "latest", "../cursus"],
         &["stage", "ls", "../../etc"],

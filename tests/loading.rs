@@ -129,14 +129,17 @@ async fn a_run_that_is_loaded_is_named_and_nothing_happens() {
         let ran = workdir.cursus(arguments).await.exits(0);
         assert!(ran.stdout.contains("nothing to load"), "{ran}");
     }
-    workdir
-        .cursus(["load", &run])
-        .await
-        .exits(0)
-        .says(&format!("the run {run} is loaded already"));
+    assert!(places(&workdir).await == before);
+    // Newer runs wait on.
+    workdir.json(["extract", "--full"]).await;
+    let ran = workdir.cursus(["load", &run, "-q"]).await.exits(0);
+    let told = format!("nothing to load: the run {run} is loaded already; ");
+    assert!(ran.stdout.starts_with(&told), "{ran}");
     let report = workdir.json(["load", &run]).await;
     assert_eq!(report["runs"], Value::Array(Vec::new()));
+    assert_eq!(report["skipped"], serde_json::json!([run]));
     assert!(places(&workdir).await == before);
+    assert_eq!(workdir.json(["load"]).await.get("skipped"), None);
 }
 
 #[tokio::test]

@@ -301,6 +301,17 @@ async fn refused_twice(workdir: &Workdir) -> String {
 }
 
 #[tokio::test]
+async fn a_run_of_which_nothing_is_held_is_said_to_be_such_a_run() {
+    let workdir = boxes::workdir().await;
+    let run = stage(&workdir, &[full("boxes", boxes(1..=3))]);
+    workdir.json(["load"]).await;
+    let ran = workdir.cursus(["prune", "ls", &run]).await.exits(0);
+    let told = format!("nothing of the run {run} is held back; ");
+    assert!(ran.stdout.starts_with(&told), "{ran}");
+    assert_eq!(workdir.json(["prune", "ls", &run]).await, json!([]));
+}
+
+#[tokio::test]
 async fn what_is_approved_beside_the_mirror_stays_in_the_mirror() {
     let workdir = boxes::workdir().await;
     let run = refused_twice(&workdir).await;

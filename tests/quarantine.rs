@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{delta, full, stage, workdir_of};
+use crate::support::boxes::{self, boxes, delta, full, stage, things, workdir_of};
 use crate::support::{Workdir, World, oracle, simulator};
 
 /// What waits: table, file, index, index inside the record, column, code.
@@ -528,4 +528,153 @@ begin_at = "../begin_at"
     workdir.cursus(["quarantine", "retry"]).await.exits(0);
     let hours = "SELECT hours FROM stays WHERE begin_at BETWEEN '2026-01-04' AND '2026-01-06' ORDER BY begin_at";
     assert_eq!(workdir.column(hours).await, ["3", "3", "3"]);
+}
+
+#[tokio::test]
+async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
+    let workdir = boxes::workdir().await;
+    let with_a_bad_one = |last: i64| {
+        let mut records = things(1..=last);
+        records.push(boxes::thing(21, 1.0).replace("1.0", "\"heavy\""));
+        full("things", records)
+    };
+    stage(&workdir, &[full("boxes", boxes(1..=3)), with_a_bad_one(20)]);
+    let run = stage(&workdir, &[with_a_bad_one(5)]);
+    workdir
+        .cursus(["load", "--into", "scratch"])
+        .await
+        .exits(4)
+        .says("`cursus prune ls --into scratch` lists them")
+        .says(&format!("cursus prune approve {run} --into scratch"))
+        .says("cursus quarantine ls things --into scratch");
+    let replay = workdir.cursus(["replay", "--into", "past"]).await.exits(4);
+    let replay = replay.says("cursus prune approve RUN --into past");
+    replay.says("cursus quarantine ls things --into past");
+    let explained = workdir.json(["explain", "things", "1", "--into", "scratch"]);
+    let by_its_other_name = workdir.json(["explain", "things", "1", "--schema", "scratch"]);
+    assert_eq!(explained.await, by_its_other_name.await);
+
+    let scratch = async |arguments: &[&str]| {
+        let arguments = [&["quarantine"], arguments, &["--into", "scratch"]].concat();
+        workdir.json(arguments).await
+    };
+    assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
+    let number = scratch(&["ls", "things"]).await[0]["id"].to_string();
+    let shown = scratch(&["show", &number]).await;
+    assert_eq!(shown["record"]["weight"], "heavy");
+    let retry = ["quarantine", "retry", "--into", "scratch"];
+    assert_eq!(workdir.json_exits(3, retry).await["waiting"], 1);
+    assert_eq!(scratch(&["drop", &number]).await["dropped"], 1);
+    let elsewhere = ["quarantine", "retry", "--into", "mistyped"];
+    assert_eq!(workdir.json(elsewhere).await["tried"], 0);
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'mistyped'";
+    assert_eq!(workdir.number(made).await, 0);
+    // In the mirror nothing more is to be typed.
+    let mirror = workdir.cursus(["load"]).await.exits(4);
+    assert!(!mirror.stderr.contains("--into"), "{mirror}");
+    let rebuild = workdir.cursus(["replay", "--rebuild"]).await.exits(4);
+    let rebuild = rebuild.says("cursus quarantine ls things\n");
+    assert!(!rebuild.stderr.contains("--into"), "{rebuild}");
+}
+
+#[tokio::test]
+async fn what_waits_of_a_run_before_the_api_had_a_key_comes_in_without_it() {
+    let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
+    let tables = "CREATE TABLE things (id bigint PRIMARY KEY, colour text, size integer)";
+    let workdir = workdir_of(pipeline, tables).await;
+    let mut records: Vec<String> = (1..=30)
+        .map(|id| json!({"id": id, "size": id}).to_string())
+        .collect();
+    records[6] = json!({"id": 7, "size": "large"}).to_string();
+    stage(&workdir, &[full("things", records)]);
+    workdir.cursus(["load"]).await.exits(3);
+    let coloured = json!({"id": 1, "size": 1, "colour": "red"}).to_string();
+    stage(&workdir, &[delta("things", vec![coloured])]);
+    workdir.cursus(["load"]).await.exits(0);
+    workdir
+        .query("ALTER TABLE things ALTER size TYPE text")
+        .await;
+    workdir.cursus(["quarantine", "retry"]).await.exits(0);
+    let rows = "SELECT concat_ws(' ', id, colour, size) FROM things WHERE id IN (1, 7) ORDER BY id";
+    assert_eq!(workdir.column(rows).await, ["1 red 1", "7 large"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_table_that_is_mapped_no_more_is_told_and_can_be_given_up() {
+    let resource = "version = 1\n[api]\nurl = \"https://api.example.org\"\n[[resource]]\nname = \"things\"\npath = \"/things\"\n";
+    let table = |name: &str| format!("[[table]]\nname = \"{name}\"\nfrom = \"things\"\n");
+    let tables = "CREATE TABLE things (id bigint PRIMARY KEY); CREATE TABLE sizes (id bigint PRIMARY KEY, size integer)";
+    let workdir = workdir_of("", tables).await;
+    let both = [resource, &table("things"), &table("sizes")].concat();
+    workdir.write("pipeline.toml", both);
+    let record = json!({"id": 1, "size": "large"}).to_string();
+    stage(&workdir, &[full("things", vec![record])]);
+    workdir.cursus(["load"]).await.exits(3);
+    workdir.write("pipeline.toml", [resource, &table("things")].concat());
+
+    let retry = workdir.cursus(["quarantine", "retry"]).await.exits(3);
+    retry.says("warning: sizes: 1 entries are left as they are, because pipeline.toml has no such table any more");
+    let waiting = workdir.json(["quarantine", "ls", "sizes"]).await;
+    assert_eq!(waiting[0]["column"], "size");
+    let drop = ["quarantine", "drop", "--table", "sizes"];
+    assert_eq!(workdir.json(drop).await["dropped"], 1);
+    workdir.cursus(drop).await.exits(2);
+}
+
+#[tokio::test]
+async fn what_a_retry_cannot_bring_in_is_told_once_a_table_with_what_does() {
+    let workdir = boxes::workdir().await;
+    let selected = "[[table]]\nname = \"heavy\"\nfrom = \"things\"\nselect = \"sql/heavy.sql\"\nafter = [\"things\"]\n";
+    let pipeline = boxes::PIPELINE.replace("[[derive]]", &format!("{selected}[[derive]]"));
+    workdir.write("pipeline.toml", pipeline);
+    let select =
+        "SELECT id, weight FROM staged_things JOIN things USING (id, weight) WHERE weight > 10";
+    workdir.write("sql/heavy.sql", select);
+    workdir.write(
+        "migrations/mirror/V1001__checks.sql",
+        "ALTER TABLE things ADD CONSTRAINT light CHECK (weight < 100);
+         CREATE TABLE heavy (id bigint PRIMARY KEY, weight double precision CONSTRAINT small CHECK (weight < 20))",
+    );
+    let note = |id: i64| json!({"id": id, "thing_id": id, "text": "n"}).to_string();
+    let records = [30.0, 40.0, 500.0, 15.0];
+    let records = (1..).zip(records);
+    let reads = [
+        full("boxes", boxes(1..=3)),
+        full(
+            "things",
+            records
+                .map(|(id, weight)| boxes::thing(id, weight))
+                .collect(),
+        ),
+        full("notes", (1..=4).map(note).collect()),
+    ];
+    stage(&workdir, &reads);
+    workdir.cursus(["load"]).await.exits(3);
+    let rows = "SELECT (SELECT count(*) FROM things) * 100 + (SELECT count(*) FROM notes) * 10 + (SELECT count(*) FROM heavy)";
+    assert_eq!(workdir.number(rows).await, 331);
+
+    workdir.write(
+        "migrations/mirror/V1002__no_checks.sql",
+        "ALTER TABLE things DROP CONSTRAINT light; ALTER TABLE heavy DROP CONSTRAINT small",
+    );
+    let ran = workdir.cursus(["quarantine", "retry"]).await.exits(3);
+    let told: Vec<&str> = (ran.stderr.lines())
+        .filter(|line| line.starts_with("warning"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "warning: heavy: 2 rows that wait were made by a SELECT from other rows, and there is no record to be read again; to \
+             make them anew from staging: cursus replay --rebuild --select things",
+            "warning: notes: rows that belong to those of things that came in now may have been left out when they were read; to \
+             make them anew from staging: cursus replay --rebuild --select notes",
+        ]
+    );
+    assert_eq!(workdir.number(rows).await, 431);
+    for resource in ["things", "notes"] {
+        let rebuild = ["replay", "--rebuild", "--select", resource];
+        workdir.cursus(rebuild).await.exits(0);
+    }
+    assert_eq!(workdir.number(rows).await, 444);
+    assert_eq!(workdir.json(["quarantine", "ls"]).await, json!([]));
 }

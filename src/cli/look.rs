@@ -43,8 +43,8 @@ pub(crate) struct ExplainArgs {
     /// The row's key: `12345`, or `campus_id=1,project_id=42`
     pub(crate) key: String,
     /// In this schema instead of the configured one
-    #[arg(long)]
-    pub(crate) schema: Option<String>,
+    #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,9 @@ No value of a record is shown.")]
     Ls {
         /// The table
         table: Option<String>,
+        /// Of this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
     },
     /// Print the staged record, with its personal values
     #[command(after_help = "Example:\n  cursus quarantine show 12 | jq")]
@@ -20,6 +23,9 @@ No value of a record is shown.")]
         /// Its number
         #[arg(value_name = "NUMBER")]
         id: i64,
+        /// Of this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
     },
     /// Read records again from staging, with today's pipeline.toml and tables
     #[command(after_help = "\
@@ -36,6 +42,9 @@ Exits 3 if some of them wait on. Rows that only lack their parent follow by them
         /// Those of this table
         #[arg(long, conflicts_with = "ids")]
         table: Option<String>,
+        /// In this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
     },
     /// Give up on records: they stay in staging and wait no more
     #[command(after_help = "\
@@ -52,6 +61,9 @@ Examples:
         /// All of them
         #[arg(long, conflicts_with_all = ["ids", "table"])]
         all: bool,
+        /// Of this schema instead of the configured one
+        #[arg(long, value_name = "SCHEMA")]
+        into: Option<String>,
     },
 }
 

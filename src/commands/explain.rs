@@ -31,7 +31,7 @@ pub(super) async fn run(
     }
     let runs = settings.staging.runs()?;
     let schema = arguments
-        .schema
+        .into
         .as_deref()
         .unwrap_or(config.database.schema.as_str());
     let database = super::load::connect(settings).await?;

@@ -30,6 +30,8 @@ pub(super) struct Choice {
     run: Option<String>,
     again: bool,
     select: Vec<Name>,
+    /// What is put into the books stays there.
+    is_kept: bool,
 }
 
 /// How a load went.
@@ -43,8 +45,10 @@ pub(super) struct Outcome {
     pub(super) drift: Vec<Drift>,
     /// Resources whose last load failed.
     pub(super) failed: BTreeSet<Name>,
-    /// What the guard holds and what does not fit, run by run, and the exit code that it means.
-    held: (Exit, Vec<String>),
+    /// The run that was asked for, if it is loaded already.
+    skipped: Option<String>,
+    /// What the guard holds and what does not fit: the run, and the counts of a table.
+    held: Vec<(String, TableCounts)>,
 }
 
 impl Choice {
@@ -59,6 +63,7 @@ impl Choice {
             run: None,
             again: false,
             select: Vec::new(),
+            is_kept: true,
         }
     }
 
@@ -68,18 +73,17 @@ impl Choice {
         with_parents(config, self.select.iter().cloned())
     }
 
-    /// Up to this run, as it is typed.
+    /// Up to this run, as it is typed, to be looked at and forgotten.
     pub(super) fn up_to(&mut self, run: &str) {
         self.run = Some(run.to_owned());
+        self.is_kept = false;
     }
 
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
-        if let Some(schema) = &arguments.into {
-            choice.options.schema = Name::parse(schema)
-                .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
-        }
+        choice.options.schema = super::schema(settings, arguments.into.as_deref())?;
         choice.options.dry_run = arguments.dry_run;
+        choice.is_kept = !arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
@@ -149,7 +153,9 @@ pub(super) async fn run(
     let mut sums = Vec::new();
     let outcome = pending_runs(settings, &choice, &mut sums).await?;
     let report = LoadReport {
+        dry_run: choice.options.dry_run,
         runs: outcome.runs,
+        skipped: outcome.skipped.into_iter().collect(),
         tables: sums,
         errors: outcome.errors,
         drift: outcome.drift,
@@ -157,7 +163,11 @@ pub(super) async fn run(
     if global.json {
         super::print_json(&report);
     } else if report.runs.is_empty() && report.errors.is_empty() {
-        super::print_line("nothing to load: every staged run is loaded");
+        let told = match report.skipped.first() {
+            Some(run) => is_loaded(run),
+            None => "every staged run is loaded".to_owned(),
+        };
+        super::print_line(&format!("nothing to load: {told}"));
     } else if !report.runs.is_empty() {
         super::print_line(&tables_table(&report.tables).to_string());
         for line in sample_lines(&report.tables) {
@@ -169,6 +179,9 @@ pub(super) async fn run(
             ""
         };
         super::print_line(&format!("loaded {}{rolled_back}", report.runs.join(", ")));
+        for run in &report.skipped {
+            super::print_line(&is_loaded(run));
+        }
     }
     for drift in &report.drift {
         super::eprint_line(&format!("drift: {drift}"));
@@ -208,12 +221,16 @@ pub(super) async fn pending_runs(
         )));
     }
     let mut loader = open(settings, &choice.options).await?;
-    let (waiting, refused) = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    let Due {
+        waiting,
+        refused,
+        skipped,
+    } = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
-    let (exit, held) = std::mem::replace(&mut outcome.held, (Exit::Done, Vec::new()));
-    outcome.exit = outcome.exit.max(exit);
-    outcome.errors.extend(held);
+    outcome.skipped = skipped;
+    let into = super::into_flag(settings, &choice.options.schema);
+    outcome.tell_held(choice.is_kept.then_some(into.as_str()));
     for error in refused {
         outcome.exit = outcome.exit.max(load_exit(&error));
         outcome.errors.push(chain(&error));
@@ -241,7 +258,8 @@ pub(super) async fn load_waiting(
         errors: Vec::new(),
         drift: Vec::new(),
         failed: BTreeSet::new(),
-        held: (Exit::Done, Vec::new()),
+        skipped: None,
+        held: Vec::new(),
     };
     let all = waiting.len();
     let mut session = loader.session().await?;
@@ -302,14 +320,27 @@ fn is_superseding(run: &Run, resource: &Name) -> bool {
     matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_proof())
 }
 
-/// What is to be loaded, and what of the wanted run is refused because it is older than what is loaded.
+fn is_loaded(run: &str) -> String {
+    format!("the run {run} is loaded already; --again loads the newest run once more")
+}
+
+/// What is to be loaded, and what becomes of the wanted run.
+#[derive(Default)]
+struct Due {
+    waiting: Vec<Pending>,
+    /// What of it is refused because it is older than what is loaded.
+    refused: Vec<LoadError>,
+    /// The run itself, if nothing of it is left to load.
+    skipped: Option<String>,
+}
+
 async fn waiting(
     config: &Config,
     runs: &[Run],
     loader: &Loader<'_>,
     choice: &Choice,
     wanted: Option<&Run>,
-) -> Result<(Vec<Pending>, Vec<LoadError>), Failure> {
+) -> Result<Due, Failure> {
     let loaded = loader.loaded().await?;
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
@@ -327,10 +358,16 @@ async fn waiting(
         }
         waiting.push(again);
         waiting.sort_by_key(|pending| pending.run.record().seq);
-        return Ok((waiting, Vec::new()));
+        return Ok(Due {
+            waiting,
+            ..Due::default()
+        });
     }
     let Some(wanted) = wanted else {
-        return Ok((waiting, Vec::new()));
+        return Ok(Due {
+            waiting,
+            ..Due::default()
+        });
     };
     let waits = |resource: &Name| {
         let of_run = waiting.iter().find(|it| it.run.id() == wanted.id());
@@ -347,13 +384,12 @@ async fn waiting(
             refused.push(older(wanted, resource, known));
         }
     }
-    if refused.is_empty() && !resources.iter().any(waits) {
-        info!(
-            "the run {} is loaded already; --again loads the newest run once more",
-            wanted.id()
-        );
-    }
-    Ok((waiting, refused))
+    let is_skipped = refused.is_empty() && !resources.iter().any(waits);
+    Ok(Due {
+        skipped: is_skipped.then(|| wanted.id().to_string()),
+        refused,
+        waiting,
+    })
 }
 
 /// The chosen resources that a run has and that feed a table. One whose manifest cannot be read counts: it fails by
@@ -429,28 +465,41 @@ impl Outcome {
                 exit => exit,
             });
         }
-        let held = &mut self.held;
-        for table in &loaded.tables {
+        let tables = loaded.tables.iter();
+        let held = tables.filter(|table| table.refused > 0 || table.quarantined > 0);
+        let run = run.id().to_string();
+        self.held
+            .extend(held.map(|table| (run.clone(), table.clone())));
+    }
+
+    /// Says what is held and what does not fit, and what to do about it; `into` leads there, unless nothing of it is kept.
+    fn tell_held(&mut self, into: Option<&str>) {
+        for (run, table) in std::mem::take(&mut self.held) {
+            let name = &table.name;
             if table.refused > 0 {
-                held.0 = held.0.max(Exit::Refused);
-                held.1.push(format!(
-                    "{}, {}: {} rows are gone from the API, more than the guard lets go at once; they are kept; \
-                     `cursus prune ls` lists them; if they are to go: cursus prune approve {}",
-                    run.id(),
-                    table.name,
-                    table.refused,
-                    run.id()
+                self.exit = self.exit.max(Exit::Refused);
+                let rows = table.refused;
+                let then = match into {
+                    Some(into) => format!(
+                        "they are kept; `cursus prune ls{into}` lists them; if they are to go: cursus prune approve {run}{into}"
+                    ),
+                    None => "a load keeps them until they are approved".to_owned(),
+                };
+                self.errors.push(format!(
+                    "{run}, {name}: {rows} rows are gone from the API, more than the guard lets go at once; {then}"
                 ));
             }
             if table.quarantined > 0 {
-                held.0 = held.0.max(Exit::Incomplete);
-                held.1.push(format!(
-                    "{}, {}: {} rows do not fit and wait; to see why: cursus quarantine ls {}",
-                    run.id(),
-                    table.name,
-                    table.quarantined,
-                    table.name
-                ));
+                self.exit = self.exit.max(Exit::Incomplete);
+                let rows = table.quarantined;
+                let then = match into {
+                    Some(into) => {
+                        format!(" and wait; to see why: cursus quarantine ls {name}{into}")
+                    }
+                    None => "; a load puts them into quarantine".to_owned(),
+                };
+                self.errors
+                    .push(format!("{run}, {name}: {rows} rows do not fit{then}"));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{load, print, print_json, print_line};
+use super::{into_flag, load, print, print_json, print_line, schema};
 use crate::chain::chain;
 use crate::cli::{Global, PruneCommand};
 use crate::exit::{Exit, Failure, load_exit};
@@ -35,13 +35,6 @@ pub(super) async fn run(
             approve(global, settings, run, resource.as_ref(), schema).await
         }
     }
-}
-
-fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
-    let Some(into) = into else {
-        return Ok(settings.config.database.schema.clone());
-    };
-    Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
 }
 
 async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
@@ -90,6 +83,12 @@ async fn keys(
             .map(|(table, key)| json!({ "table": table, "key": key }))
             .collect();
         print_json(&keys);
+    } else if keys.is_empty() {
+        print_line(&format!(
+            "nothing of the run {} is held back; `cursus prune ls{}` lists what is",
+            run.id(),
+            into_flag(settings, schema)
+        ));
     } else {
         let lines = keys.iter().map(|(table, key)| format!("{table} {key}\n"));
         print(&lines.collect::<String>());

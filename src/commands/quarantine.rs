@@ -1,24 +1,23 @@
 //! `cursus quarantine`: records that do not fit and wait, for a person to look at and to settle.
 
+mod retry;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tracing::warn;
 
 use super::stage::cat;
-use super::{eprint_line, load, print_json, print_line};
-use crate::chain::chain;
+use super::{eprint_line, into_flag, load, print_json, print_line};
 use crate::cli::{Global, QuarantineCommand};
-use crate::database::Database;
-use crate::exit::{Exit, Failure, load_exit};
+use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
-use crate::load::{Entry, Loader, Options, drop_entries, entries};
+use crate::load::{Entry, drop_entries, entries};
 use crate::name::nearest;
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{grouped, table, tables_table};
+use crate::report::{self, grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -28,6 +27,12 @@ pub(super) async fn run(
     settings: &Settings,
     command: &QuarantineCommand,
 ) -> Result<Exit, Failure> {
+    let (QuarantineCommand::Ls { into, .. }
+    | QuarantineCommand::Show { into, .. }
+    | QuarantineCommand::Retry { into, .. }
+    | QuarantineCommand::Drop { into, .. }) = command;
+    let schema = super::schema(settings, into.as_deref())?;
+    let into = into_flag(settings, &schema);
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
             load::connect(settings).await?
@@ -36,10 +41,9 @@ pub(super) async fn run(
             load::connect_to_write(settings).await?
         }
     };
-    let schema = settings.config.database.schema.as_str();
-    let all = entries(&database.client, schema).await?;
+    let all = entries(&database.client, schema.as_str()).await?;
     match command {
-        QuarantineCommand::Ls { table } => {
+        QuarantineCommand::Ls { table, .. } => {
             database.close().await?;
             match table {
                 None => ls(global, &all),
@@ -47,29 +51,30 @@ pub(super) async fn run(
             }
             Ok(Exit::Done)
         }
-        QuarantineCommand::Show { id } => {
+        QuarantineCommand::Show { id, .. } => {
             database.close().await?;
-            show(global, settings, one(&all, *id)?)
+            show(global, settings, one(&all, *id, &into)?)
         }
-        QuarantineCommand::Retry { ids, table } => {
-            let chosen = choose(settings, &all, ids, table.as_deref())?;
-            retry(global, settings, database, &all, &chosen).await
+        QuarantineCommand::Retry { ids, table, .. } => {
+            let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
+            retry::run(global, settings, schema, database, &all, &chosen).await
         }
         QuarantineCommand::Drop {
             ids,
             table,
             all: every,
+            ..
         } => {
             if ids.is_empty() && table.is_none() && !every {
-                return Err(Failure::usage(
-                    "name the entries to drop by their numbers, by --table, or all of them with --all; `cursus quarantine ls` \
-                     lists them",
-                ));
+                return Err(Failure::usage(format!(
+                    "name the entries to drop by their numbers, by --table, or all of them with --all; `cursus quarantine \
+                     ls{into}` lists them"
+                )));
             }
-            let chosen = choose(settings, &all, ids, table.as_deref())?;
+            let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
             let ids: Vec<i64> = chosen.into_iter().collect();
             Point::DropEntries.reach();
-            let dropped = drop_entries(&database.client, schema, &ids).await?;
+            let dropped = drop_entries(&database.client, schema.as_str(), &ids).await?;
             Point::DropDone.reach();
             database.close().await?;
             if global.json {
@@ -85,15 +90,16 @@ pub(super) async fn run(
     }
 }
 
-fn one(all: &[Entry], id: i64) -> Result<&Entry, Failure> {
+fn one<'e>(all: &'e [Entry], id: i64, into: &str) -> Result<&'e Entry, Failure> {
     all.iter().find(|entry| entry.id == id).ok_or_else(|| {
         Failure::usage(format!(
-            "nothing waits in quarantine with the number {id}; `cursus quarantine ls TABLE` lists the numbers"
+            "nothing waits in quarantine with the number {id}; `cursus quarantine ls TABLE{into}` lists the numbers"
         ))
     })
 }
 
-fn check_table(settings: &Settings, table: &str) -> Result<(), Failure> {
+/// A table that was taken out of `pipeline.toml` is one as long as something waits for it.
+fn check_table(settings: &Settings, all: &[Entry], table: &str) -> Result<(), Failure> {
     let names = || {
         settings
             .config
@@ -101,7 +107,7 @@ fn check_table(settings: &Settings, table: &str) -> Result<(), Failure> {
             .iter()
             .map(|table| table.name.as_str())
     };
-    if names().any(|name| name == table) {
+    if names().any(|name| name == table) || all.iter().any(|entry| entry.table == table) {
         return Ok(());
     }
     let advice = nearest(table, names()).map_or_else(
@@ -119,13 +125,14 @@ fn choose(
     all: &[Entry],
     ids: &[i64],
     table: Option<&str>,
+    into: &str,
 ) -> Result<BTreeSet<i64>, Failure> {
     if let Some(table) = table {
-        check_table(settings, table)?;
+        check_table(settings, all, table)?;
     }
     if !ids.is_empty() {
         return (ids.iter())
-            .map(|id| one(all, *id).map(|entry| entry.id))
+            .map(|id| one(all, *id, into).map(|entry| entry.id))
             .collect();
     }
     let of_table = all
@@ -173,7 +180,7 @@ fn ls_table(
     all: &[Entry],
     name: &str,
 ) -> Result<(), Failure> {
-    check_table(settings, name)?;
+    check_table(settings, all, name)?;
     let of_table: Vec<&Entry> = all.iter().filter(|entry| entry.table == name).collect();
     if global.json {
         print_json(&of_table);
@@ -196,12 +203,8 @@ fn ls_table(
     Ok(())
 }
 
-/// `users/page-00001.json.gz [12]`, and the place in the nested list.
 fn place(entry: &Entry) -> String {
-    let element = entry
-        .element
-        .map_or_else(String::new, |element| format!(" [{element}]"));
-    format!("{} [{}]{element}", entry.file, entry.record)
+    report::place(&entry.file, entry.record, entry.element)
 }
 
 /// The JSON document of `show`.
@@ -268,71 +271,4 @@ fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
         })?;
     }
     Ok(found)
-}
-
-async fn retry(
-    global: &Global,
-    settings: &Settings,
-    database: Database,
-    all: &[Entry],
-    chosen: &BTreeSet<i64>,
-) -> Result<Exit, Failure> {
-    let runs = settings.staging.runs()?;
-    for entry in all.iter().filter(|entry| chosen.contains(&entry.id)) {
-        if entry.file.is_empty() {
-            warn!(number = entry.id, table = %entry.table, "it was made by a SELECT from other rows; the next load makes it anew");
-        } else if !runs.iter().any(|run| run.id().as_str() == entry.run_id) {
-            warn!(number = entry.id, run = %entry.run_id, "it cannot be read again: its run is not in staging any more");
-        }
-    }
-    let options = Options {
-        schema: settings.config.database.schema.clone(),
-        dry_run: false,
-        allow_prune: false,
-    };
-    let mut loader = Loader::open(&settings.config, database, options).await?;
-    let retried = loader.retry(chosen, &runs).await?;
-    let left = loader.quarantine().await?;
-    loader.close().await?;
-    let waiting = left
-        .iter()
-        .filter(|entry| chosen.contains(&entry.id))
-        .count();
-    let mut exit = if waiting > 0 {
-        Exit::Incomplete
-    } else {
-        Exit::Done
-    };
-    let mut errors = Vec::new();
-    for (name, error) in retried.failed.iter().chain(&retried.derives_failed) {
-        exit = exit.max(load_exit(error));
-        errors.push(format!("{name}: {}", chain(error)));
-    }
-    for table in retried.tables.iter().filter(|table| table.refused > 0) {
-        exit = exit.max(Exit::Refused);
-        errors.push(format!(
-            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls`",
-            table.name, table.refused
-        ));
-    }
-    let settled = chosen.len().saturating_sub(waiting);
-    if global.json {
-        print_json(&json!({
-            "tried": chosen.len(), "settled": settled, "waiting": waiting, "tables": retried.tables, "errors": errors,
-        }));
-    } else {
-        if !retried.tables.is_empty() {
-            print_line(&tables_table(&retried.tables).to_string());
-        }
-        print_line(&format!(
-            "{} entries tried again, {} settled, {} wait on",
-            grouped(chosen.len() as u64),
-            grouped(settled as u64),
-            grouped(waiting as u64)
-        ));
-    }
-    for error in &errors {
-        eprint_line(&format!("error: {error}"));
-    }
-    Ok(exit)
 }

@@ -98,6 +98,10 @@ pub(super) async fn run(
         errors: outcome.errors,
     };
     // What was held on the way and settled later is no news: the end counts.
+    let into = arguments
+        .into
+        .as_deref()
+        .map_or_else(String::new, |into| format!(" --into {into}"));
     let waits = loader.waits(schema).await?;
     loader.close().await?;
     let mut exit = outcome.exit;
@@ -105,14 +109,14 @@ pub(super) async fn run(
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(
-                "{table}: {held} rows are gone from the API, more than the guard lets go at once; they are kept, listed in \
-                 pipeline.prune_candidate"
+                "{table}: {held} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                 `cursus prune ls{into}` lists them with their runs; if they are to go: cursus prune approve RUN{into}"
             ));
         }
         if unfit > 0 {
             exit = exit.max(Exit::Incomplete);
             report.errors.push(format!(
-                "{table}: {unfit} rows do not fit and wait, listed in pipeline.quarantine"
+                "{table}: {unfit} rows do not fit and wait; to see why: cursus quarantine ls {table}{into}"
             ));
         }
     }

@@ -1,6 +1,6 @@
 //! Mapped keys that no record has: whether the API has renamed them is judged on all records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Transaction;
 
@@ -21,6 +21,8 @@ pub(super) const ENOUGH: u64 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Absent {
     unseen: Vec<Unseen>,
+    /// The others, and the first file that shows each.
+    seen: BTreeMap<String, String>,
 }
 
 /// A mapped key that no record has, and who needs it.
@@ -51,15 +53,26 @@ impl Absent {
         });
     }
 
-    /// Looks at a record.
-    pub(super) fn see(&mut self, slots: &Slots<'_>) {
+    /// Looks at a record of a file.
+    pub(super) fn see(&mut self, slots: &Slots<'_>, file: &str) {
         if self.unseen.is_empty() {
             return;
         }
+        let seen = &mut self.seen;
         self.unseen.retain_mut(|unseen| {
             unseen.records += u64::from(unseen.place.is_absent(slots));
-            !unseen.place.is_there(slots)
+            let is_there = unseen.place.is_there(slots);
+            if is_there {
+                let pointer = unseen.key.pointer.clone();
+                seen.entry(pointer).or_insert_with(|| file.to_owned());
+            }
+            !is_there
         });
+    }
+
+    /// The keys that some record has shown, and the first file that shows each.
+    pub(super) fn into_seen(self) -> BTreeMap<String, String> {
+        self.seen
     }
 
     /// The keys that were in no record, of enough records.

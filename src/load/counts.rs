@@ -38,7 +38,7 @@ pub struct TableCounts {
     pub samples: Option<Samples>,
 }
 
-/// Keys of a few rows; no other values.
+/// Keys of a few rows, and places of a few records; no other values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Samples {
     /// Of new rows.
@@ -47,6 +47,28 @@ pub struct Samples {
     pub updated: Vec<Value>,
     /// Of rows taken away.
     pub deleted: Vec<Value>,
+    /// Of rows that the guard would hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Value>,
+    /// Records that do not fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<UnfitSample>,
+}
+
+/// A record that does not fit: where it is staged and why, without a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnfitSample {
+    /// The page, relative to the run's directory; empty: rows of a SELECT have none.
+    pub file: String,
+    /// Its place in the page.
+    pub record: u64,
+    /// Its place in the nested list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub element: Option<u64>,
+    /// The column at fault.
+    pub column: Option<String>,
+    /// Why.
+    pub reason: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -63,10 +85,13 @@ impl Samples {
             (&mut self.inserted, other.inserted),
             (&mut self.updated, other.updated),
             (&mut self.deleted, other.deleted),
+            (&mut self.held, other.held),
         ] {
             keys.extend(more);
             keys.truncate(SAMPLE);
         }
+        self.unfit.extend(other.unfit);
+        self.unfit.truncate(SAMPLE);
     }
 }
 

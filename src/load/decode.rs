@@ -217,10 +217,15 @@ impl Decoder {
                 Err(Ended::Abandoned) => break,
             }
         }
+        let mut shape = self.shape;
+        shape.all = record;
+        for (path, file) in self.absent.into_seen() {
+            shape.show(path, file);
+        }
         Ok(Decoded {
             pages,
             tables: seen,
-            shape: self.shape,
+            shape,
             missing,
         })
     }
@@ -246,7 +251,7 @@ impl Decoder {
                 if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
                     return;
                 }
-                absent.see(slots);
+                absent.see(slots, file);
                 for (number, table) in tables.iter_mut().enumerate() {
                     let place = Place {
                         file,

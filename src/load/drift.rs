@@ -1,7 +1,9 @@
 //! The shape of the API's records, and how it drifts: a field that is new, gone, or of another type.
 //!
-//! Fields and types are noticed in a sample of the records. Whether a mapped key is absent is known of every record.
+//! Fields and types are noticed in a sample of the records. Whether a mapped key is absent is known of every record; before
+//! any other field is said to be in none, all records are looked at.
 
+mod search;
 mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +38,7 @@ pub struct Drift {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriftKind {
-    /// No record had it before.
+    /// No record that was looked at had it before.
     New,
     /// No record has it: every one had it before, or it is mapped.
     Gone,
@@ -169,7 +171,7 @@ fn learn(known: &mut Known, shape: &Shape, resource: &Name) -> Vec<Drift> {
             continue;
         }
         let objects = shape.objects.get(parent(path)).copied().unwrap_or(0);
-        let is_always = field.present >= objects;
+        let is_always = field.present > 0 && field.present >= objects;
         let kinds = field.kinds.keys().copied();
         let first_file = field.kinds.values().next().map_or("", String::as_str);
         match before.get(path) {
@@ -249,6 +251,17 @@ pub(super) async fn note(
         .unwrap_or_default();
     let mut known = before.clone();
     let mut drifts = learn(&mut known, shape, books.resource);
+    let is_gone = |drift: &&Drift| drift.kind == DriftKind::Gone;
+    let lacking: Vec<&Drift> = drifts.iter().filter(is_gone).collect();
+    if shape.records < shape.all && !lacking.is_empty() {
+        let paths = lacking.iter().map(|drift| drift.path.clone()).collect();
+        let mut shape = shape.clone();
+        for (path, file) in search::shown(books.run, books.resource, paths).await? {
+            shape.show(path, file);
+        }
+        known.clone_from(&before);
+        drifts = learn(&mut known, &shape, books.resource);
+    }
     for drift in gone(books.resource, &shape.absent, &shape.first_file) {
         if !drifts.contains(&drift) {
             drifts.push(drift);

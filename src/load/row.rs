@@ -237,7 +237,7 @@ impl TableDecoder {
         }
         let absent = &mut explode.absent;
         let walked = explode.walker.page(list, |index, element| {
-            absent.see(element);
+            absent.see(element, place.file);
             let place = Place {
                 element: Some(index),
                 position: place.position | (position(0, index)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 use crate::config::Config;
 use crate::database::{Database, commit};
@@ -10,8 +10,10 @@ use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::Run;
 
+use super::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
 use super::error::LoadError;
 use super::mapping::Mapping;
+use super::merge::unsigned;
 use super::run::RunLoad;
 use super::{LoadedRun, Loader, Options, dependents};
 
@@ -73,7 +75,11 @@ impl Session<'_> {
             On::Dry(transaction) => {
                 let savepoint = transaction.savepoint("run").await;
                 let mut savepoint = savepoint.map_err(LoadError::at("set a savepoint"))?;
-                let loaded = load.all(&mut savepoint).await?;
+                let mut loaded = load.all(&mut savepoint).await?;
+                let schema = self.options.schema.as_str();
+                for counts in &mut loaded.tables {
+                    sample_waiting(&savepoint, schema, run, counts).await?;
+                }
                 // As the end of a transaction would.
                 let dropped = savepoint.batch_execute("DISCARD TEMP").await;
                 dropped.map_err(LoadError::at("clean up"))?;
@@ -116,6 +122,51 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Adds a few of the deletes that are held and of the records that do not fit to the samples of a table: the books that tell
+/// them are rolled back.
+async fn sample_waiting(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    run: &Run,
+    counts: &mut TableCounts,
+) -> Result<(), LoadError> {
+    let (run, table) = (run.id().as_str(), counts.name.as_str());
+    let mut samples = Samples::default();
+    if counts.refused > 0 {
+        let statement = format!(
+            "SELECT key FROM pipeline.prune_candidate WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
+             AND approved_at IS NULL ORDER BY key LIMIT {SAMPLE}"
+        );
+        let rows = transaction
+            .query(&statement, &[&schema, &run, &table])
+            .await;
+        let rows = rows.map_err(LoadError::at("read pipeline.prune_candidate"))?;
+        samples.held = rows.iter().map(|row| row.get(0)).collect();
+    }
+    if counts.quarantined > 0 {
+        let statement = format!(
+            "SELECT file, record_index, element_index, column_name, reason FROM pipeline.quarantine \
+             WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 ORDER BY id LIMIT {SAMPLE}"
+        );
+        let rows = transaction
+            .query(&statement, &[&schema, &run, &table])
+            .await;
+        let rows = rows.map_err(LoadError::at("read pipeline.quarantine"))?;
+        let sample = |row: &Row| UnfitSample {
+            file: row.get(0),
+            record: unsigned(row.get(1)),
+            element: row.get::<_, Option<i64>>(2).map(unsigned),
+            column: row.get(3),
+            reason: row.get(4),
+        };
+        samples.unfit = rows.iter().map(sample).collect();
+    }
+    if samples != Samples::default() {
+        counts.sample(samples);
+    }
+    Ok(())
 }
 
 async fn begin(database: &mut Database) -> Result<Transaction<'_>, LoadError> {

@@ -141,7 +141,8 @@ pub(super) async fn fill(
         create_staged(transaction, mapping, schema).await?;
     }
     let decoding = decoding.unwrap_or_else(|| Decoding::start(&staged, None, mappings, scope));
-    finish(transaction, decoding, mappings, schema, quarantine).await
+    let decoded = finish(transaction, decoding, mappings, schema, quarantine).await?;
+    absent::judge(transaction, decoded, mappings, schema).await
 }
 
 /// As [`fill`], with these records only, of which none goes to quarantine.
@@ -161,7 +162,8 @@ pub(super) async fn fill_chosen(
     Ok(())
 }
 
-/// As [`fill`], into a table that is made, of one mapping and without a comparison.
+/// As [`fill`], into a table that is made, of one mapping and without a comparison. Only some of the rows are to be merged, so
+/// what all of them lack is not judged.
 pub(super) async fn fill_all(
     transaction: &Transaction<'_>,
     staged: StagedResource,
@@ -191,7 +193,7 @@ async fn finish(
     let Decoding { chunks, reader } = decoding;
     copy(transaction, chunks, mappings, schema, quarantine).await?;
     match reader.await.map_err(|_| LoadError::Thread)? {
-        Ok(decoded) => absent::judge(transaction, decoded, mappings, schema).await,
+        Ok(decoded) => Ok(decoded),
         Err(Stopped::Staging(error)) => Err(error.into()),
         // Nothing was compared, and every chunk was taken.
         Err(Stopped::Incomparable | Stopped::Abandoned | Stopped::Thread) => Err(LoadError::Thread),

@@ -27,10 +27,13 @@ pub(super) enum Kind {
     Object,
 }
 
-/// What a sample of records showed.
-#[derive(Debug, Default)]
+/// What a sample of records showed, and which fields are known to be in others.
+#[derive(Clone, Debug, Default)]
 pub(in crate::load) struct Shape {
+    /// Records of the sample.
     pub(super) records: u64,
+    /// All records.
+    pub(in crate::load) all: u64,
     pub(in crate::load) first_file: String,
     pub(super) fields: BTreeMap<String, Field>,
     /// How often an object was seen at a path.
@@ -39,8 +42,9 @@ pub(in crate::load) struct Shape {
     pub(in crate::load) absent: BTreeSet<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Field {
+    /// Records of the sample that have it.
     pub(super) present: u64,
     /// The kinds of its values, and the first file of each.
     pub(super) kinds: BTreeMap<Kind, String>,
@@ -60,6 +64,17 @@ impl Shape {
             file,
             take,
         });
+    }
+
+    /// Adds a field that a record outside the sample has, first in this file. Of what type is not known, as if it were null.
+    pub(in crate::load) fn show(&mut self, path: String, file: String) {
+        if !self.fields.contains_key(&path) && self.fields.len() < FIELDS {
+            let field = Field {
+                present: 0,
+                kinds: [(Kind::Null, file)].into(),
+            };
+            self.fields.insert(path, field);
+        }
     }
 }
 

@@ -1,0 +1,198 @@
+//! `cursus quarantine retry`: records that wait, tried again, and what has to be done another way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::super::{eprint_line, into_flag, print_json, print_line};
+use crate::chain::chain;
+use crate::cli::Global;
+use crate::config::Table;
+use crate::database::Database;
+use crate::exit::{Exit, Failure, load_exit};
+use crate::load::{Entry, Loader, Options, Retried, TableCounts};
+use crate::name::Name;
+use crate::report::{grouped, tables_table};
+use crate::settings::Settings;
+use crate::staging::Run;
+
+pub(super) async fn run(
+    global: &Global,
+    settings: &Settings,
+    schema: Name,
+    database: Database,
+    all: &[Entry],
+    chosen: &BTreeSet<i64>,
+) -> Result<Exit, Failure> {
+    let runs = settings.staging.runs()?;
+    let into = into_flag(settings, &schema);
+    let entries = all.iter().filter(|entry| chosen.contains(&entry.id));
+    let skipped = Skipped::of(settings, entries, &runs);
+    let options = Options {
+        schema,
+        dry_run: false,
+        allow_prune: false,
+    };
+    let (retried, left) = if chosen.is_empty() && !into.is_empty() {
+        // It may be the name of nothing, and to open it would make a schema.
+        database.close().await?;
+        (Retried::default(), Vec::new())
+    } else {
+        let mut loader = Loader::open(&settings.config, database, options).await?;
+        let retried = loader.retry(chosen, &runs).await?;
+        let left = loader.quarantine().await?;
+        loader.close().await?;
+        (retried, left)
+    };
+    let mut warnings = skipped.told(&into);
+    warnings.extend(dependents(settings, &retried.tables, &skipped, &into));
+    let waiting = left
+        .iter()
+        .filter(|entry| chosen.contains(&entry.id))
+        .count();
+    let mut exit = if waiting > 0 {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    };
+    let mut errors = Vec::new();
+    for (name, error) in retried.failed.iter().chain(&retried.derives_failed) {
+        exit = exit.max(load_exit(error));
+        errors.push(format!("{name}: {}", chain(error)));
+    }
+    for table in retried.tables.iter().filter(|table| table.refused > 0) {
+        exit = exit.max(Exit::Refused);
+        errors.push(format!(
+            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls{into}`",
+            table.name, table.refused
+        ));
+    }
+    let settled = chosen.len().saturating_sub(waiting);
+    if global.json {
+        print_json(&json!({
+            "tried": chosen.len(), "settled": settled, "waiting": waiting, "tables": retried.tables,
+            "warnings": warnings, "errors": errors,
+        }));
+    } else {
+        if !retried.tables.is_empty() {
+            print_line(&tables_table(&retried.tables).to_string());
+        }
+        print_line(&format!(
+            "{} entries tried again, {} settled, {} wait on",
+            grouped(chosen.len() as u64),
+            grouped(settled as u64),
+            grouped(waiting as u64)
+        ));
+    }
+    for warning in &warnings {
+        eprint_line(&format!("warning: {warning}"));
+    }
+    for error in &errors {
+        eprint_line(&format!("error: {error}"));
+    }
+    Ok(exit)
+}
+
+/// Entries that cannot be tried, counted.
+#[derive(Default)]
+struct Skipped<'e> {
+    /// By tables that are not in `pipeline.toml` any more.
+    gone: BTreeMap<&'e str, u64>,
+    /// By tables whose rows a SELECT makes, with their resources.
+    selected: BTreeMap<&'e str, (&'e str, u64)>,
+    /// By tables and runs that are not in staging any more.
+    unstaged: BTreeMap<(&'e str, &'e str), u64>,
+}
+
+impl<'e> Skipped<'e> {
+    fn of(settings: &Settings, entries: impl Iterator<Item = &'e Entry>, runs: &[Run]) -> Self {
+        let mut skipped = Self::default();
+        for entry in entries {
+            let (table, run) = (entry.table.as_str(), entry.run_id.as_str());
+            let mut tables = settings.config.tables.iter();
+            if !tables.any(|known| known.name.as_str() == table) {
+                *skipped.gone.entry(table).or_default() += 1;
+            } else if entry.file.is_empty() {
+                let (_, count) = skipped
+                    .selected
+                    .entry(table)
+                    .or_insert((&entry.resource, 0));
+                *count += 1;
+            } else if !runs.iter().any(|known| known.id().as_str() == run) {
+                *skipped.unstaged.entry((table, run)).or_default() += 1;
+            }
+        }
+        skipped
+    }
+
+    /// A sentence for each table.
+    fn told(&self, into: &str) -> Vec<String> {
+        let gone = self.gone.iter().map(|(table, count)| {
+            format!(
+                "{table}: {} entries are left as they are, because pipeline.toml has no such table any more; to give them up: \
+                 cursus quarantine drop --table {table}{into}",
+                grouped(*count)
+            )
+        });
+        let selected = self.selected.iter().map(|(table, (resource, count))| {
+            format!(
+                "{table}: {} rows that wait were made by a SELECT from other rows, and there is no record to be read again; {}",
+                grouped(*count),
+                anew(resource, into)
+            )
+        });
+        let unstaged = self.unstaged.iter().map(|((table, run), count)| {
+            format!(
+                "{table}: {} entries cannot be read again: their run {run} is not in staging any more",
+                grouped(*count)
+            )
+        });
+        gone.chain(selected).chain(unstaged).collect()
+    }
+}
+
+/// Names the tables that may lack rows which belong to those that came in now: when they were read, there was nothing
+/// that they belong to.
+fn dependents(
+    settings: &Settings,
+    tables: &[TableCounts],
+    skipped: &Skipped<'_>,
+    into: &str,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    // What makes rows anew that wait makes these as well.
+    let is_told = |table: &&Table| skipped.selected.contains_key(table.name.as_str());
+    for table in settings
+        .config
+        .tables
+        .iter()
+        .filter(|table| !is_told(table))
+    {
+        let is_of = |came: &&TableCounts| came.name != table.name && depends(table, came);
+        if let Some(came) = tables.iter().find(is_of) {
+            told.push(format!(
+                "{}: rows that belong to those of {} that came in now may have been left out when they were read; {}",
+                table.name,
+                came.name,
+                anew(table.from.as_str(), into)
+            ));
+        }
+    }
+    told
+}
+
+fn depends(table: &Table, came: &TableCounts) -> bool {
+    let is_within = table.within.iter().any(|within| within.table == came.name);
+    let is_made_of =
+        table.select.is_some() && (table.after.is_empty() || table.after.contains(&came.name));
+    (is_within && came.inserted > 0) || (is_made_of && came.inserted + came.updated > 0)
+}
+
+/// How rows are made anew of what is staged.
+fn anew(resource: &str, into: &str) -> String {
+    if into.is_empty() {
+        format!("to make them anew from staging: cursus replay --rebuild --select {resource}")
+    } else {
+        "to make them anew from staging, drop the schema and fill it once more".to_owned()
+    }
+}
