@@ -91,7 +91,7 @@ async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_tru
     let ran = workdir.cursus(["load", "--dry-run"]).await.exits(4);
     let ran = ran
         .says(&format!(
-            "{run}, things: 15 rows are gone from the API, more than the guard lets go at once; a load keeps them until they \
+            "{run}, things: 15 rows would go, more than the guard lets go at once; a load keeps them until they \
              are approved\n"
         ))
         .says(&format!(

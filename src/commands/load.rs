@@ -486,7 +486,7 @@ impl Outcome {
                     None => "a load keeps them until they are approved".to_owned(),
                 };
                 self.errors.push(format!(
-                    "{run}, {name}: {rows} rows are gone from the API, more than the guard lets go at once; {then}"
+                    "{run}, {name}: {rows} rows would go, more than the guard lets go at once; {then}"
                 ));
             }
             if table.quarantined > 0 {

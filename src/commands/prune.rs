@@ -113,6 +113,7 @@ async fn approve(
     };
     let run = settings.staging.find(run)?;
     let runs = settings.staging.runs()?;
+    let into = super::into_flag(settings, &schema);
     let options = Options {
         schema,
         dry_run: false,
@@ -141,7 +142,7 @@ async fn approve(
                 exit = exit.max(Exit::Refused);
                 errors.push(format!(
                     "{}: {} rows would leave with them, more than the guard lets go at once; they are held in turn, see \
-                     `cursus prune ls`",
+                     `cursus prune ls{into}`",
                     table.name, table.refused
                 ));
             }
@@ -164,7 +165,7 @@ async fn approve(
         }
     } else {
         print_line(&format!(
-            "nothing of the run {} is held back; `cursus prune ls` lists what is",
+            "nothing of the run {} is held back; `cursus prune ls{into}` lists what is",
             run.id()
         ));
     }

@@ -109,7 +109,7 @@ pub(super) async fn run(
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(
-                "{table}: {held} rows are gone from the API, more than the guard lets go at once; they are kept; \
+                "{table}: {held} rows would go, more than the guard lets go at once; they are kept; \
                  `cursus prune ls{into}` lists them with their runs; if they are to go: cursus prune approve RUN{into}"
             ));
         }
