@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::boxes::{boxes, full, stage, workdir};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -155,4 +156,40 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     ] {
         workdir.cursus(arguments).await.exits(code).says(said);
     }
+}
+
+#[tokio::test]
+async fn the_record_and_the_row_are_shown_as_they_are() {
+    let workdir = workdir().await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let number = "123456789012345678901234567890.10";
+    // Of others, so that a tab between its parts is theirs too.
+    let record = format!(
+        r#"{{"weight":1.10,{tab}"kind":"thing","id":9,"document":{{"z":{deep},"a":{number}}},"seen_at":null,"parts":[]}}"#,
+        tab = '\t'
+    );
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", vec![record.clone()]),
+        ],
+    );
+    workdir.json(["load"]).await;
+    let record = record.replace('\t', " ");
+    let document = format!(r#"{{"z":{deep},"a":{number}}}"#);
+    let stored = format!(r#"{{"a": {number}, "z": {deep}}}"#);
+    let ran = workdir
+        .cursus(["explain", "things", "9", "--json"])
+        .await
+        .exits(0);
+    for text in [
+        format!(r#""record":{record}"#),
+        format!(r#""in_record":{document},"in_mirror":{stored}"#),
+        r#""in_record":1.10,"in_mirror":1.1"#.to_owned(),
+    ] {
+        assert!(ran.stdout.contains(&text), "{text}: {ran}");
+    }
+    let ran = workdir.cursus(["explain", "things", "9"]).await.exits(0);
+    assert!(ran.stdout.contains(&format!("\n{record}\n")), "{ran}");
 }

@@ -373,13 +373,16 @@ fn line(sample: &Sample) -> String {
     let parts = |value: &Value| -> Vec<String> {
         let object = value.as_object().into_iter().flatten();
         object
-            .map(|(name, value)| format!("{name} {}", shown(value)))
+            .map(|(name, value)| format!("{name} {}", shown(&value.to_string())))
             .collect()
     };
     let mut line = format!("  {} {}", sign(sample.kind), parts(&sample.key).join(", "));
     let more: Vec<String> = match (&sample.before, &sample.after) {
         (Some(before), Some(after)) => (sample.columns.iter())
-            .map(|name| format!("{name} {} → {}", shown(&before[name]), shown(&after[name])))
+            .map(|name| {
+                let (before, after) = (before[name].to_string(), after[name].to_string());
+                format!("{name} {} → {}", shown(&before), shown(&after))
+            })
             .collect(),
         (Some(row), None) | (None, Some(row)) => parts(row),
         (None, None) => sample.columns.clone(),
@@ -391,9 +394,9 @@ fn line(sample: &Sample) -> String {
     line
 }
 
-/// A value as JSON, cut where it is long, and without what would command the terminal.
-pub(super) fn shown(value: &Value) -> String {
-    let text = printable::line(&value.to_string()).into_owned();
+/// A JSON value, cut where it is long, and without what would command the terminal.
+pub(super) fn shown(value: &str) -> String {
+    let text = printable::json(value);
     match text.char_indices().nth(WIDEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,

@@ -1,12 +1,14 @@
 //! `cursus explain`: where a row of the mirror comes from.
 
+use serde_json::value::RawValue;
+
 use super::diff::shown;
 use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
 use crate::load::{ExplainError, Explained, Origin, explain};
 use crate::name::nearest;
-use crate::printable::line;
+use crate::printable::{self, line};
 use crate::report::table;
 use crate::settings::Settings;
 
@@ -74,7 +76,7 @@ pub(super) async fn run(
 fn text(explained: &Explained, schema: &str) -> String {
     let key = explained.key.as_object().into_iter().flatten();
     let key: Vec<String> = key
-        .map(|(name, value)| format!("{name} {}", shown(value)))
+        .map(|(name, value)| format!("{name} {}", shown(&value.to_string())))
         .collect();
     let is_there = match (&explained.row, &explained.origin) {
         (Some(_), _) => format!("in {schema}"),
@@ -130,7 +132,10 @@ fn text(explained: &Explained, schema: &str) -> String {
             line(entry["reason"].as_str().unwrap_or_default()),
         ));
     }
-    let cell = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(String::new, shown);
+    let cell = |value: &Option<Box<RawValue>>| {
+        let value = value.as_ref();
+        value.map_or_else(String::new, |value| shown(value.get()))
+    };
     let columns = explained.columns.iter().map(|column| {
         vec![
             column.name.clone(),
@@ -142,7 +147,7 @@ fn text(explained: &Explained, schema: &str) -> String {
     let header = ["column", "from", "record", "mirror"];
     lines.push(table(&header, columns, usize::MAX).to_string());
     if let Some(origin) = &explained.origin {
-        lines.push(line(&origin.record.to_string()).into_owned());
+        lines.push(printable::json(origin.record.get()));
     }
     lines.push(String::new());
     lines.join("\n")

@@ -229,6 +229,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
             ),
         )
     })?;
+    let record = printable::json(&record);
     if global.json {
         // As it is: a value would round its numbers, and ends at some depth.
         let record = serde_json::from_str(&record).ok();
@@ -249,7 +250,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         entry.since,
     ));
     eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
-    print_line(&printable::json(&record));
+    print_line(&record);
     Ok(Exit::Done)
 }
 

@@ -2,15 +2,19 @@
 
 mod search;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::{Config, Source};
 use crate::database::Quoted;
 use crate::key::Key;
+use crate::printable;
 use crate::staging::Run;
 
 use super::error::LoadError;
@@ -25,7 +29,7 @@ pub struct Explained {
     /// Its key: column name to value.
     pub key: Value,
     /// The row as it is in the mirror; none if it is not there.
-    pub row: Option<Value>,
+    pub row: Option<Box<RawValue>>,
     /// The resource that feeds the table.
     pub resource: String,
     /// The record that it comes from, or that keeps it out.
@@ -62,9 +66,9 @@ pub struct Origin {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_scope: Option<String>,
     /// The record, or the element of its nested array.
-    pub record: Value,
+    pub record: Box<RawValue>,
     #[serde(skip)]
-    values: Vec<Option<Value>>,
+    values: Vec<Option<Box<RawValue>>>,
 }
 
 /// Where a column comes from.
@@ -75,9 +79,9 @@ pub struct ColumnOrigin {
     /// A pointer into the record, a constant, or who else fills it.
     pub from: String,
     /// What the record holds there.
-    pub in_record: Option<Value>,
+    pub in_record: Option<Box<RawValue>>,
     /// What the row holds.
-    pub in_mirror: Option<Value>,
+    pub in_mirror: Option<Box<RawValue>>,
 }
 
 /// Why there is nothing to explain.
@@ -164,6 +168,10 @@ pub async fn explain(
 
 fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<ColumnOrigin> {
     let origin = explained.origin.as_ref().filter(|_| is_own);
+    let row = explained.row.as_ref();
+    let row: BTreeMap<String, Box<RawValue>> = row
+        .and_then(|row| serde_json::from_str(row.get()).ok())
+        .unwrap_or_default();
     let of = |column: &crate::database::catalogue::Column| {
         let name = column.name.as_str();
         let at = mapping.columns.iter().position(|one| one.name == name);
@@ -174,15 +182,19 @@ fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<Column
             (None, _) if column.generated => "the database".to_owned(),
             (None, _) => "not the record: a [[derive]] or a default".to_owned(),
         };
-        let in_mirror = explained.row.as_ref().and_then(|row| row.get(name));
         ColumnOrigin {
             name: name.to_owned(),
             from,
             in_record: at.and_then(|at| origin?.values.get(at)?.clone()),
-            in_mirror: in_mirror.cloned(),
+            in_mirror: row.get(name).cloned(),
         }
     };
     mapping.shape.columns.iter().map(of).collect()
+}
+
+/// JSON as somebody else wrote it, on one line: a value would round its numbers, and end at some depth.
+fn raw(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(printable::json(text)).ok()
 }
 
 fn from(source: &Source) -> String {
@@ -252,7 +264,7 @@ impl<'m> Wanted<'m> {
         entries.into()
     }
 
-    async fn row(&self, client: &Client, schema: &str) -> Result<Option<Value>, LoadError> {
+    async fn row(&self, client: &Client, schema: &str) -> Result<Option<Box<RawValue>>, LoadError> {
         let mut conditions = Vec::new();
         for (place, at) in self.mapping.key.iter().enumerate() {
             let name = &self.mapping.columns[*at].name;
@@ -266,7 +278,7 @@ impl<'m> Wanted<'m> {
         }
         let table = self.mapping.table.name.as_str();
         let statement = format!(
-            "SELECT to_jsonb(t) FROM {}.{} AS t WHERE {}",
+            "SELECT to_json(t)::text FROM {}.{} AS t WHERE {}",
             Quoted(schema),
             Quoted(table),
             conditions.join(" AND ")
@@ -278,7 +290,7 @@ impl<'m> Wanted<'m> {
             .query_typed_opt(&statement, &parameters)
             .await
             .map_err(LoadError::at(format!("read a row of {table}")))?;
-        Ok(row.map(|row| row.get(0)))
+        Ok(row.and_then(|row| raw(row.get(0))))
     }
 
     /// What a book says of this key.

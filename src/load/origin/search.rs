@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio_postgres::Client;
 
 use super::super::decode::slice_values;
 use super::super::error::LoadError;
 use super::super::row::accepts;
-use super::{Explained, Origin, Wanted};
+use super::{Explained, Origin, Wanted, raw};
 use crate::config::Source;
 use crate::pointer::Pointer;
 use crate::staging::{PageEntry, Run, StagedResource};
@@ -136,15 +137,15 @@ impl<'s> Search<'s> {
             let mut values = self.scope.clone();
             values.extend(slice_values(page.slice.as_deref()));
             let mut see = |index, element, own: &Slots<'_>, parent: &Slots<'_>| {
-                if let Some(values) = self.matching(own, parent, &values) {
-                    let whole = match self.rows {
-                        Some(_) => own[self.whole.1],
-                        None => own[self.whole.0],
-                    };
-                    found = Some(self.origin(run, staged, page, (index, element), own, whole));
-                    if let Some(found) = &mut found {
-                        found.values = values;
-                    }
+                let whole = match self.rows {
+                    Some(_) => own[self.whole.1],
+                    None => own[self.whole.0],
+                };
+                if let Some(values) = self.matching(own, parent, &values)
+                    && let Some(record) = whole.and_then(raw)
+                {
+                    let place = (index, element);
+                    found = Some(self.origin(run, staged, page, place, own, (record, values)));
                 }
             };
             self.root
@@ -177,7 +178,7 @@ impl<'s> Search<'s> {
         own: &Slots<'_>,
         parent: &Slots<'_>,
         constants: &Values,
-    ) -> Option<Vec<Option<Value>>> {
+    ) -> Option<Vec<Option<Box<RawValue>>>> {
         let mapping = self.wanted.mapping;
         let constant = |at: usize| match &mapping.columns[at].source {
             Source::Constant(template) => template.fill(constants),
@@ -204,10 +205,10 @@ impl<'s> Search<'s> {
         }
         let value = |at: usize| match self.columns[at] {
             Some((is_parent, slot)) => {
-                let raw = if is_parent { parent[slot] } else { own[slot] };
-                serde_json::from_str(raw?).ok()
+                let found = if is_parent { parent[slot] } else { own[slot] };
+                raw(found?)
             }
-            None => constant(at).map(Value::from),
+            None => to_raw_value(&constant(at)?).ok(),
         };
         Some((0..mapping.columns.len()).map(value).collect())
     }
@@ -219,7 +220,7 @@ impl<'s> Search<'s> {
         page: &PageEntry,
         (index, element): (u64, Option<u64>),
         own: &Slots<'_>,
-        whole: Option<&str>,
+        (record, values): (Box<RawValue>, Vec<Option<Box<RawValue>>>),
     ) -> Origin {
         let table = &self.wanted.mapping.table;
         let mut conditions = table.conditions.iter().zip(&self.conditions);
@@ -235,10 +236,8 @@ impl<'s> Search<'s> {
             request: page.request.clone(),
             fetched_at: page.fetched_at,
             out_of_scope: failed.map(|(condition, _)| condition.pointer.to_string()),
-            record: whole
-                .and_then(|raw| serde_json::from_str(raw).ok())
-                .unwrap_or_default(),
-            values: Vec::new(),
+            record,
+            values,
         }
     }
 }
