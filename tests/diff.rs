@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::boxes::{boxes, full, stage, workdir};
 use crate::support::{Workdir, oracle, simulator, snapshot};
 
 /// The part of a document that is about a table.
@@ -173,4 +174,34 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
     assert!(rows > 0);
     let same = workdir.cursus(["diff", "live", "latest"]).await.exits(0);
     snapshot::assert_said("diff_same", &workdir, &same);
+}
+
+#[tokio::test]
+async fn values_are_shown_as_they_are_however_deep() {
+    let workdir = workdir().await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let number = "123456789012345678901234567890.10";
+    let thing = |id: i64, document: &str| {
+        format!(r#"{{"id":{id},"kind":"thing","document":{document},"parts":[]}}"#)
+    };
+    let things = |document: &str| vec![thing(8, document), thing(9, document)];
+    let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
+    stage(&workdir, &read(things(&format!("[{deep},{number}]"))));
+    workdir.json(["load"]).await;
+    stage(&workdir, &read(vec![thing(9, number)]));
+    let before = format!(r#"{{"document":[{deep}, {number}]}}"#);
+    let arguments = ["diff", "live", "latest", "--show-values"];
+    let ran = workdir
+        .cursus([&arguments[..], &["--json"]].concat())
+        .await
+        .exits(0);
+    for text in [
+        format!(r#""before":{before},"after":{{"document":{number}}}"#),
+        format!(r#""before":{{"box_id":null,"document":[{deep}, {number}]"#),
+    ] {
+        assert!(ran.stdout.contains(&text), "{text}: {ran}");
+    }
+    assert!(!ran.stdout.contains("cursus_oid"), "{ran}");
+    let ran = workdir.cursus(arguments).await.exits(0);
+    assert!(ran.stdout.contains(&format!("… → {number}")), "{ran}");
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio_postgres::IsolationLevel;
 use tracing::warn;
 
 use super::load::{self, Choice as LoadChoice};
 use crate::cli::{DiffArgs, Global};
 use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
-use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, compare, tables};
+use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
 use crate::load::forget;
@@ -30,6 +30,15 @@ struct Side {
     /// As it is shown.
     name: String,
     schema: String,
+}
+
+/// The JSON document.
+#[derive(Serialize)]
+struct Document<'d> {
+    a: &'d str,
+    b: &'d str,
+    #[serde(flatten)]
+    diff: &'d Diff,
 }
 
 /// Runs the command.
@@ -53,10 +62,11 @@ pub(super) async fn run(
     cleared?;
     database.close().await?;
     if global.json {
-        let mut document = serde_json::to_value(&diff).unwrap_or_default();
-        document["a"] = json!(a);
-        document["b"] = json!(b);
-        super::print_json(&document);
+        super::print_json(&Document {
+            a: &a,
+            b: &b,
+            diff: &diff,
+        });
     } else {
         super::print(&text(&a, &b, &diff, &choice));
     }
@@ -370,19 +380,20 @@ fn sign(kind: Kind) -> char {
 }
 
 fn line(sample: &Sample) -> String {
-    let parts = |value: &Value| -> Vec<String> {
-        let object = value.as_object().into_iter().flatten();
-        object
-            .map(|(name, value)| format!("{name} {}", shown(&value.to_string())))
+    let value = |values: &Values, name: &String| {
+        let value = values.get(name);
+        value.map_or_else(String::new, |value| shown(value.get()))
+    };
+    let parts = |values: &Values| -> Vec<String> {
+        let names = values.keys();
+        names
+            .map(|name| format!("{name} {}", value(values, name)))
             .collect()
     };
     let mut line = format!("  {} {}", sign(sample.kind), parts(&sample.key).join(", "));
     let more: Vec<String> = match (&sample.before, &sample.after) {
         (Some(before), Some(after)) => (sample.columns.iter())
-            .map(|name| {
-                let (before, after) = (before[name].to_string(), after[name].to_string());
-                format!("{name} {} → {}", shown(&before), shown(&after))
-            })
+            .map(|name| format!("{name} {} → {}", value(before, name), value(after, name)))
             .collect(),
         (Some(row), None) | (None, Some(row)) => parts(row),
         (None, None) => sample.columns.clone(),
