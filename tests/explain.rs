@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, full, stage, workdir};
+use crate::support::boxes::{boxes, delta, full, stage, workdir};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -156,6 +156,47 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     ] {
         workdir.cursus(arguments).await.exits(code).says(said);
     }
+}
+
+#[tokio::test]
+async fn of_a_key_that_comes_twice_in_a_run_the_record_that_the_merge_took_is_named() {
+    let workdir = workdir().await;
+    // The newest by its cursor comes first; what has none is older than all, wherever it comes.
+    let thing = |weight: f64, seen_at: Value| {
+        json!({"id": 9, "kind": "thing", "weight": weight, "seen_at": seen_at, "parts": [{"id": 1, "size": weight}]})
+            .to_string()
+    };
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full(
+                "things",
+                vec![
+                    thing(1.0, json!("1999-01-01T00:00:00Z")),
+                    thing(2.0, json!("2026-01-02T00:00:00Z")),
+                    thing(3.0, json!("2026-01-01T00:00:00Z")),
+                    thing(4.0, Value::Null),
+                ],
+            ),
+        ],
+    );
+    workdir.json(["load"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(column(&explained, "weight")["in_record"], 2.0);
+    assert_eq!(column(&explained, "weight")["in_mirror"], 2.0);
+    let part = ["explain", "parts", "thing_id=9,id=1"];
+    let explained = workdir.json(part).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(explained["row"]["size"], 2);
+    // Of two that are equally new, the later one.
+    let same = |weight| thing(weight, json!("2026-01-03T00:00:00Z"));
+    stage(&workdir, &[delta("things", vec![same(5.0), same(6.0)])]);
+    workdir.json(["load"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(explained["row"]["weight"], 6);
 }
 
 #[tokio::test]

@@ -158,7 +158,9 @@ pub async fn explain(
         }
     };
     if let Some(wanted) = &owner {
-        let search = Search::new(wanted, &config.scope);
+        let owner = wanted.mapping.table.owner.as_ref();
+        let owner = owner.and_then(|owner| find(owner.table.as_str()));
+        let search = Search::new(wanted, owner, &config.scope);
         search.through(client, schema, runs, &mut explained).await?;
     }
     let is_own = mapping.table.select.is_none();
@@ -262,6 +264,15 @@ impl<'m> Wanted<'m> {
         let names = self.mapping.key_names().map(str::to_owned);
         let entries: serde_json::Map<_, _> = names.zip(self.raw.iter().map(value)).collect();
         entries.into()
+    }
+
+    /// Whether the key says whose row it is: the rows of several owners do not compete.
+    fn is_of_one_owner(&self) -> bool {
+        let owner = self.mapping.table.owner.as_ref();
+        owner.is_some_and(|owner| {
+            let mut names = self.mapping.key_names();
+            names.any(|name| name == owner.column.as_str())
+        })
     }
 
     async fn row(&self, client: &Client, schema: &str) -> Result<Option<Box<RawValue>>, LoadError> {

@@ -6,8 +6,10 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_postgres::Client;
 
+use super::super::cell::CellType;
 use super::super::decode::slice_values;
 use super::super::error::LoadError;
+use super::super::mapping::Mapping;
 use super::super::row::accepts;
 use super::{Explained, Origin, Wanted, raw};
 use crate::config::Source;
@@ -28,10 +30,17 @@ pub(super) struct Search<'s> {
     /// For each column: whether it is of the record that holds the array, and its slot.
     columns: Vec<Option<(bool, usize)>>,
     conditions: Vec<usize>,
+    /// The cursor of the owner's row.
+    owner_cursor: Option<(CellType, usize)>,
 }
 
+/// How the merge ranks the records of a key, the newest last: it takes that of the newest version of the owner, then by the
+/// row's own cursor, then by place. Without a cursor a record is older than any with one.
+type Rank = (Option<Vec<u8>>, u64, Option<Vec<u8>>, (u64, Option<u64>));
+
 impl<'s> Search<'s> {
-    pub(super) fn new(wanted: &'s Wanted<'s>, scope: &'s Values) -> Self {
+    /// `owner`: the mapping of the table that the rows belong to.
+    pub(super) fn new(wanted: &'s Wanted<'s>, owner: Option<&Mapping>, scope: &'s Values) -> Self {
         let (mut root, mut element) = (Walker::default(), Walker::default());
         let whole = (root.add(&Pointer::whole()), element.add(&Pointer::whole()));
         let table = &wanted.mapping.table;
@@ -52,6 +61,13 @@ impl<'s> Search<'s> {
                 Source::Constant(_) | Source::Elsewhere => None,
             })
             .collect();
+        let owner_cursor = owner.and_then(|owner| {
+            let cursor = &owner.columns[owner.cursor?];
+            match &cursor.source {
+                Source::Record(pointer) => Some((cursor.cell, root.add(pointer))),
+                _ => None,
+            }
+        });
         Self {
             wanted,
             scope,
@@ -61,6 +77,7 @@ impl<'s> Search<'s> {
             rows,
             columns,
             conditions,
+            owner_cursor,
         }
     }
 
@@ -126,10 +143,11 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// The last record of the key in the order in which pages were received.
+    /// The record of the key that the merge takes.
     fn newest(&self, run: &Run, staged: &StagedResource) -> Result<Option<Origin>, LoadError> {
-        let mut found = None;
+        let mut found: Option<(Rank, Origin)> = None;
         let mut body = Vec::new();
+        let mut first = 0;
         for page in staged.pages() {
             staged.read(page, &mut body)?;
             let text = std::str::from_utf8(&body)
@@ -144,20 +162,28 @@ impl<'s> Search<'s> {
                 if let Some(values) = self.matching(own, parent, &values)
                     && let Some(record) = whole.and_then(raw)
                 {
-                    let place = (index, element);
-                    found = Some(self.origin(run, staged, page, place, own, (record, values)));
+                    let rank = self.rank(own, parent, (first + index, element));
+                    if found.as_ref().is_none_or(|(newest, _)| *newest <= rank) {
+                        let place = (index, element);
+                        let origin = self.origin(run, staged, page, place, own, (record, values));
+                        found = Some((rank, origin));
+                    }
                 }
             };
+            let mut count = 0;
             self.root
-                .page(text, |index, slots| match self.rows {
-                    None => see(index, None, slots, slots),
-                    Some(rows) => {
-                        // A list that cannot be walked is in quarantine as a whole.
-                        let _ = self
-                            .element
-                            .page(slots[rows].unwrap_or("[]"), |element, own| {
-                                see(index, Some(element), own, slots);
-                            });
+                .page(text, |index, slots| {
+                    count = index + 1;
+                    match self.rows {
+                        None => see(index, None, slots, slots),
+                        Some(rows) => {
+                            // A list that cannot be walked is in quarantine as a whole.
+                            let _ =
+                                self.element
+                                    .page(slots[rows].unwrap_or("[]"), |element, own| {
+                                        see(index, Some(element), own, slots);
+                                    });
+                        }
                     }
                 })
                 .map_err(|error| {
@@ -168,8 +194,29 @@ impl<'s> Search<'s> {
                     );
                     staged.unreadable(page, &problem)
                 })?;
+            first += count;
         }
-        Ok(found)
+        Ok(found.map(|(_, origin)| origin))
+    }
+
+    fn rank(
+        &self,
+        own: &Slots<'_>,
+        parent: &Slots<'_>,
+        (record, element): (u64, Option<u64>),
+    ) -> Rank {
+        let mapping = self.wanted.mapping;
+        let cursor = mapping.cursor.and_then(|at| {
+            let (_, slot) = self.columns[at]?;
+            sorted(mapping.columns[at].cell, own[slot])
+        });
+        let of_owner = (self.owner_cursor).and_then(|(cell, slot)| sorted(cell, parent[slot]));
+        let (of_owner, owner) = if self.wanted.is_of_one_owner() {
+            (of_owner, record)
+        } else {
+            (None, 0)
+        };
+        (of_owner, owner, cursor, (record, element))
     }
 
     /// The values of all columns, if the record has the key.
@@ -240,4 +287,18 @@ impl<'s> Search<'s> {
             values,
         }
     }
+}
+
+/// A cursor as bytes that sort as PostgreSQL sorts the value; none if the merge sees none.
+fn sorted(cell: CellType, raw: Option<&str>) -> Option<Vec<u8>> {
+    let raw = raw.filter(|raw| *raw != "null")?;
+    let mut bytes = Vec::new();
+    cell.encode(Some(raw), &mut bytes).ok()?;
+    // Before it stands its length.
+    let mut bytes = bytes.split_off(4);
+    if let (false, Some(first)) = (cell == CellType::Text, bytes.first_mut()) {
+        // Negative numbers, and times of before 2000, come first.
+        *first ^= 0x80;
+    }
+    Some(bytes)
 }
