@@ -50,7 +50,7 @@ pub use counts::{Samples, TableCounts};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
 pub use mapping::Mapping;
-pub use origin::{ColumnOrigin, ExplainError, Explained, Origin, explain};
+pub use origin::{ColumnOrigin, ExplainError, Explained, HeldDelete, Origin, explain};
 pub use pending::{Pending, history, pending};
 pub use rebuild::{Kept, Rebuilt};
 pub use replay::{ReplayError, ReplayScope, forget, with_parents};

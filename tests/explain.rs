@@ -125,7 +125,12 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         explained["origin"]["run_id"], first,
         "the old record made the row"
     );
-    assert_eq!(explained["quarantine"][0]["column_name"], "score");
+    let waiting = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    assert_eq!(waiting[0]["column"], "score");
+    assert_eq!(
+        explained["quarantine"], waiting,
+        "the same names for the same"
+    );
     let notes = explained["notes"].to_string();
     assert!(notes.contains("waits in quarantine"), "{notes}");
     let ran = workdir

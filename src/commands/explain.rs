@@ -119,17 +119,17 @@ fn text(explained: &Explained, schema: &str) -> String {
     for entry in &explained.quarantine {
         lines.push(format!(
             "waits     {} of the run {}: {} {}",
-            line(entry["file"].as_str().unwrap_or_default()),
-            entry["run_id"].as_str().unwrap_or_default(),
-            entry["column_name"].as_str().unwrap_or_default(),
-            line(entry["reason"].as_str().unwrap_or_default()),
+            line(&entry.file),
+            entry.run_id,
+            entry.column.as_deref().unwrap_or_default(),
+            line(&entry.reason),
         ));
     }
-    for entry in &explained.held_deletes {
+    for held in &explained.held_deletes {
         lines.push(format!(
             "held      its delete by the run {} waits for approval: {}",
-            entry["run_id"].as_str().unwrap_or_default(),
-            line(entry["reason"].as_str().unwrap_or_default()),
+            held.run_id,
+            line(&held.reason),
         ));
     }
     let cell = |value: &Option<Box<RawValue>>| {

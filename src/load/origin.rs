@@ -2,7 +2,7 @@
 
 mod search;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::staging::Run;
 
 use super::error::LoadError;
 use super::mapping::{INGESTED_AT, Mapping};
+use super::retry::{Entry, entries};
 use search::Search;
 
 /// All that is known of one row.
@@ -36,12 +37,27 @@ pub struct Explained {
     pub origin: Option<Origin>,
     /// Each column, in the table's order.
     pub columns: Vec<ColumnOrigin>,
-    /// Its entries in `pipeline.quarantine`.
-    pub quarantine: Vec<Value>,
-    /// Its entries in `pipeline.prune_candidate`.
-    pub held_deletes: Vec<Value>,
+    /// What waits in quarantine with its key.
+    pub quarantine: Vec<Entry>,
+    /// Runs whose delete of it the guard has held back.
+    pub held_deletes: Vec<HeldDelete>,
     /// What else there is to say, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// A delete of the row that waits for approval; named as `prune ls` names it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeldDelete {
+    /// The run that missed the row.
+    pub run_id: String,
+    /// The resource.
+    pub resource: String,
+    /// The table.
+    pub table: String,
+    /// Why it would go.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// A staged record.
@@ -120,8 +136,8 @@ pub async fn explain(
         resource: mapping.table.from.to_string(),
         origin: None,
         columns: Vec::new(),
-        quarantine: wanted.entries(client, schema, "quarantine").await?,
-        held_deletes: wanted.entries(client, schema, "prune_candidate").await?,
+        quarantine: wanted.quarantine(client, schema).await?,
+        held_deletes: wanted.held_deletes(client, schema).await?,
         notes: Vec::new(),
     };
     // The rows of a SELECT have no record of their own, but that of their owner.
@@ -304,22 +320,47 @@ impl<'m> Wanted<'m> {
         Ok(row.and_then(|row| raw(row.get(0))))
     }
 
-    /// What a book says of this key.
-    async fn entries(
+    /// What waits in quarantine with this key.
+    async fn quarantine(&self, client: &Client, schema: &str) -> Result<Vec<Entry>, LoadError> {
+        let mut waiting = entries(client, schema).await?;
+        if waiting.is_empty() {
+            return Ok(waiting);
+        }
+        let ids = client
+            .query(
+                "SELECT id FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND key = $3",
+                &[&schema, &self.mapping.table.name.as_str(), &self.json()],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.quarantine"))?;
+        let ids: BTreeSet<i64> = ids.iter().map(|row| row.get(0)).collect();
+        waiting.retain(|entry| ids.contains(&entry.id));
+        Ok(waiting)
+    }
+
+    /// The deletes of this key that wait for approval.
+    async fn held_deletes(
         &self,
         client: &Client,
         schema: &str,
-        book: &str,
-    ) -> Result<Vec<Value>, LoadError> {
-        let statement = format!(
-            "SELECT to_jsonb(b) - 'schema_name' FROM pipeline.{book} AS b \
-             WHERE schema_name = $1 AND table_name = $2 AND key = $3 ORDER BY created_at"
-        );
-        let table = self.mapping.table.name.as_str();
+    ) -> Result<Vec<HeldDelete>, LoadError> {
         let rows = client
-            .query(&statement, &[&schema, &table, &self.json()])
+            .query(
+                "SELECT run_id, resource, table_name, reason, \
+                 to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 AND key = $3 \
+                 AND approved_at IS NULL ORDER BY created_at, run_id",
+                &[&schema, &self.mapping.table.name.as_str(), &self.json()],
+            )
             .await
-            .map_err(LoadError::at(format!("read pipeline.{book}")))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+            .map_err(LoadError::at("read pipeline.prune_candidate"))?;
+        let held = rows.iter().map(|row| HeldDelete {
+            run_id: row.get(0),
+            resource: row.get(1),
+            table: row.get(2),
+            reason: row.get(3),
+            since: row.get(4),
+        });
+        Ok(held.collect())
     }
 }

@@ -99,7 +99,7 @@ impl<'s> Search<'s> {
             )
             .await
             .map_err(LoadError::at("read pipeline.load"))?;
-        let waiting = self.wanted.entries(client, schema, "quarantine").await?;
+        let waiting = self.wanted.quarantine(client, schema).await?;
         let mut gone = BTreeSet::new();
         for row in &loaded {
             let id: &str = row.get(0);
@@ -114,10 +114,10 @@ impl<'s> Search<'s> {
                 continue;
             };
             let is_waiting = waiting.iter().any(|entry| {
-                entry["run_id"] == id
-                    && entry["file"] == origin.file.as_str()
-                    && entry["record_index"] == origin.index
-                    && entry["element_index"].as_u64() == origin.element
+                entry.run_id == id
+                    && entry.file == origin.file
+                    && entry.record == origin.index
+                    && entry.element == origin.element
             });
             if is_waiting {
                 explained.notes.push(format!(
