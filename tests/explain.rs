@@ -137,11 +137,16 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         .cursus(["explain", "coalitions", &id])
         .await
         .exits(0);
-    assert!(
-        ran.stdout
-            .contains("waits     coalitions/page-00001.json.gz"),
-        "{ran}"
+    let entry = &waiting[0];
+    let line = format!(
+        "waits     {} [{}] of the run {}: score: {}; cursus quarantine show {}\n",
+        entry["file"].as_str().unwrap(),
+        entry["record"],
+        entry["run_id"].as_str().unwrap(),
+        entry["reason"].as_str().unwrap(),
+        entry["id"],
     );
+    assert!(ran.stdout.contains(&line), "{line}{ran}");
 }
 
 #[tokio::test]

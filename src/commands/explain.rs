@@ -3,10 +3,11 @@
 use serde_json::value::RawValue;
 
 use super::diff::shown;
+use super::quarantine::place;
 use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{ExplainError, Explained, Origin, explain};
+use crate::load::{Entry, ExplainError, Explained, Origin, explain};
 use crate::name::nearest;
 use crate::printable::{self, line};
 use crate::report::table;
@@ -116,15 +117,7 @@ fn text(explained: &Explained, schema: &str) -> String {
             .iter()
             .map(|note| format!("note      {}", line(note))),
     );
-    for entry in &explained.quarantine {
-        lines.push(format!(
-            "waits     {} of the run {}: {} {}",
-            line(&entry.file),
-            entry.run_id,
-            entry.column.as_deref().unwrap_or_default(),
-            line(&entry.reason),
-        ));
-    }
+    lines.extend(explained.quarantine.iter().map(waits));
     for held in &explained.held_deletes {
         lines.push(format!(
             "held      its delete by the run {} waits for approval: {}",
@@ -151,4 +144,21 @@ fn text(explained: &Explained, schema: &str) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn waits(entry: &Entry) -> String {
+    let column = entry.column.as_ref();
+    let column = column.map_or_else(String::new, |column| format!("{column}: "));
+    // Rows of a SELECT have no record that could be shown.
+    let (place, show) = if entry.file.is_empty() {
+        ("a row of a SELECT".to_owned(), String::new())
+    } else {
+        let show = format!("; cursus quarantine show {}", entry.id);
+        (line(&place(entry)).into_owned(), show)
+    };
+    format!(
+        "waits     {place} of the run {}: {column}{}{show}",
+        entry.run_id,
+        line(&entry.reason)
+    )
 }

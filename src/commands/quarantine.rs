@@ -197,7 +197,7 @@ fn ls_table(
 }
 
 /// `users/page-00001.json.gz [12]`, and the place in the nested list.
-fn place(entry: &Entry) -> String {
+pub(super) fn place(entry: &Entry) -> String {
     let element = entry
         .element
         .map_or_else(String::new, |element| format!(" [{element}]"));
