@@ -156,7 +156,16 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     workdir.json(["run"]).await;
     for (arguments, code, said) in [
         (["explain", "users", "999999999"], 1, "there is no such row"),
-        (["explain", "users", "jdoe"], 2, "this is no value of id"),
+        (
+            ["explain", "users", "jdoe"],
+            2,
+            "this is no value of id: it is not a number",
+        ),
+        (
+            ["explain", "users", "99999999999999999999"],
+            2,
+            "this is no value of id: the number is out of the range of bigint",
+        ),
         (
             ["explain", "users", "1,2"],
             2,

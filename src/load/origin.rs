@@ -17,6 +17,7 @@ use crate::key::Key;
 use crate::printable;
 use crate::staging::Run;
 
+use super::cell::CellType;
 use super::error::LoadError;
 use super::mapping::{INGESTED_AT, Mapping};
 use super::retry::{Entry, entries};
@@ -261,14 +262,22 @@ impl<'m> Wanted<'m> {
             } else {
                 text.to_owned()
             };
+            let misfit = |why: &str| {
+                ExplainError::Key(format!("this is no value of {}: {why}", column.name))
+            };
+            if serde_json::from_str::<&RawValue>(&raw).is_err() {
+                return Err(misfit(match column.cell {
+                    CellType::Bool => "true or false is wanted",
+                    CellType::Jsonb | CellType::Json => "it is not JSON",
+                    CellType::TextArray | CellType::Int8Array => "it is not a JSON list",
+                    _ => "it is not a number as JSON writes one",
+                }));
+            }
             let mut bytes = Vec::new();
             column
                 .cell
                 .encode(Some(&raw), &mut bytes)
-                .map_err(|misfit| {
-                    let name = &column.name;
-                    ExplainError::Key(format!("this is no value of {name}: {}", misfit.0))
-                })?;
+                .map_err(|error| misfit(&error.0))?;
             wanted.raw.push(raw);
             wanted.encoded.push(bytes);
         }
