@@ -150,6 +150,22 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
 }
 
 #[tokio::test]
+async fn before_the_first_load_it_is_told_what_makes_the_tables() {
+    let workdir = workdir().await;
+    stage(&workdir, &[full("boxes", boxes(1..=3))]);
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
+    let ran = ran.says("`cursus load` makes them").says("cursus migrate");
+    assert!(!ran.stderr.contains("add a migration"), "{ran}");
+    workdir.json(["migrate"]).await;
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(1);
+    ran.says("there is no such row");
+    // A table that no migration makes is still said to need one.
+    workdir.query("DROP TABLE notes").await;
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
+    ran.says("add a migration that creates it");
+}
+
+#[tokio::test]
 async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;

@@ -49,6 +49,7 @@ pub(super) async fn run(
     .await
     .map_err(|error| match error {
         ExplainError::Key(sentence) => Failure::usage(sentence),
+        ExplainError::Unmigrated(_) => Failure::usage(error.to_string()),
         ExplainError::Load(error) => error.into(),
     })?;
     database.close().await?;

@@ -14,6 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::config::{Config, Source};
 use crate::database::Quoted;
 use crate::key::Key;
+use crate::migrate;
 use crate::printable;
 use crate::staging::Run;
 
@@ -107,6 +108,12 @@ pub enum ExplainError {
     /// The key does not fit the table.
     #[error("{0}")]
     Key(String),
+    /// The tables are not there yet.
+    #[error(
+        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
+         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
+    )]
+    Unmigrated(String),
     /// The database or the staged files cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -121,7 +128,13 @@ pub async fn explain(
     table: &str,
     key: &Key,
 ) -> Result<Explained, ExplainError> {
-    let mappings = super::mappings(config, client, schema).await?;
+    let mappings = match super::mappings(config, client, schema).await {
+        // A table that a migration is about to make needs no other one.
+        Err(LoadError::Mismatch(_)) if is_unmigrated(config, client, schema).await? => {
+            return Err(ExplainError::Unmigrated(schema.to_owned()));
+        }
+        mappings => mappings?,
+    };
     let find = |name: &str| {
         let is_it = |mapping: &&Mapping| mapping.table.name.as_str() == name;
         mappings.iter().find(is_it)
@@ -183,6 +196,12 @@ pub async fn explain(
     let is_own = mapping.table.select.is_none();
     explained.columns = columns(mapping, &explained, is_own);
     Ok(explained)
+}
+
+async fn is_unmigrated(config: &Config, client: &Client, schema: &str) -> Result<bool, LoadError> {
+    let folder = config.migrations();
+    let pending = migrate::pending(client, schema, folder.as_deref()).await?;
+    Ok(!pending.is_empty())
 }
 
 fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<ColumnOrigin> {
