@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, delta, full, stage, workdir};
+use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -147,6 +147,38 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         entry["id"],
     );
     assert!(ran.stdout.contains(&line), "{line}{ran}");
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_fit_is_no_origin_although_its_entry_was_dropped() {
+    let workdir = workdir().await;
+    let unfit = |id: i64| thing(id, 1.5).replace("1.5", r#""heavy""#);
+    let first = stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", things(1..=10))],
+    );
+    workdir.json(["load"]).await;
+    let second = stage(&workdir, &[delta("things", vec![unfit(9), unfit(11)])]);
+    workdir.json_exits(3, ["load"]).await;
+    workdir.json(["quarantine", "drop", "--all"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["run_id"], first, "{explained:#}");
+    assert_eq!(column(&explained, "weight")["in_record"], 1.5);
+    let note = |index| {
+        format!(
+            "a newer record, in things/page-00001.json.gz [{index}] of the run {second}, does not fit and made no row \
+             (weight: a number is wanted, not a text)"
+        )
+    };
+    assert_eq!(explained["notes"], json!([note(0)]));
+    // Its parts are whole.
+    let explained = workdir.json(["explain", "parts", "thing_id=9,id=1"]).await;
+    assert_eq!(explained["origin"]["run_id"], second, "{explained:#}");
+    // Of what has no row, the record that made none is shown.
+    let explained = workdir.json(["explain", "things", "11"]).await;
+    assert_eq!(explained["row"], Value::Null);
+    assert_eq!(explained["origin"]["record"]["weight"], "heavy");
+    assert_eq!(explained["notes"][0], note(1));
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::super::cell::CellType;
-use super::super::decode::slice_values;
+use super::super::decode::{Chosen, Decoder, Stopped, slice_values};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
 use super::super::row::accepts;
@@ -81,7 +82,7 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Newest loaded run first; a record that waits in quarantine did not make the row.
+    /// Newest loaded run first; a record that does not fit did not make the row.
     pub(super) async fn through(
         &self,
         client: &Client,
@@ -119,12 +120,18 @@ impl<'s> Search<'s> {
                     && entry.record == origin.index
                     && entry.element == origin.element
             });
-            if is_waiting {
+            // What was dropped from quarantine has no entry, and made no row all the same.
+            let why = if is_waiting {
+                Some("waits in quarantine".to_owned())
+            } else {
+                self.misfit(staged, &origin).await?
+            };
+            if let Some(why) = why {
                 explained.notes.push(format!(
-                    "a newer record, in {} [{}] of the run {id}, waits in quarantine",
+                    "a newer record, in {} [{}] of the run {id}, {why}",
                     origin.file, origin.index
                 ));
-                // Of a row that is not there, the record that waits is what there is to see.
+                // Of a row that is not there, the record that made none is what there is to see.
                 if explained.origin.is_none() && explained.row.is_none() {
                     explained.origin = Some(origin);
                 }
@@ -141,6 +148,34 @@ impl<'s> Search<'s> {
             ));
         }
         Ok(())
+    }
+
+    /// Why a load makes no row of a record, as it decodes it today.
+    async fn misfit(
+        &self,
+        staged: StagedResource,
+        origin: &Origin,
+    ) -> Result<Option<String>, LoadError> {
+        let chosen = Chosen::from([(origin.file.clone(), BTreeSet::from([origin.index]))]);
+        let (sender, mut chunks) = mpsc::channel(1);
+        let decoder = Decoder::new(&[self.wanted.mapping], self.scope, sender, None);
+        let decoding = tokio::task::spawn_blocking(move || {
+            decoder.run(&staged, staged.pages(), Some(&chosen))
+        });
+        let mut found = None;
+        while let Some(chunk) = chunks.recv().await {
+            let mut unfit = chunk.unfit.into_iter();
+            found = found.or(unfit.find(|unfit| unfit.element == origin.element));
+        }
+        match decoding.await {
+            Ok(Ok(_)) => Ok(found.map(|unfit| {
+                let column = unfit.column.map(|column| format!("{column}: "));
+                let column = column.unwrap_or_default();
+                format!("does not fit and made no row ({column}{})", unfit.reason)
+            })),
+            Ok(Err(Stopped::Staging(error))) => Err(error.into()),
+            _ => Err(LoadError::Thread),
+        }
     }
 
     /// The record of the key that the merge takes.
