@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, full, stage, workdir};
+use crate::support::boxes::{boxes, full, stage, thing, things, workdir};
 use crate::support::{Workdir, oracle, simulator, snapshot};
 
 /// The part of a document that is about a table.
@@ -174,6 +174,31 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
     assert!(rows > 0);
     let same = workdir.cursus(["diff", "live", "latest"]).await.exits(0);
     snapshot::assert_said("diff_same", &workdir, &same);
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_loaded_everything_does_not_differ_from_its_newest_run() {
+    let workdir = workdir().await;
+    let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
+    stage(&workdir, &read(things(1..=40)));
+    workdir.json(["load"]).await;
+    // Half of it is gone, more than the guard lets go, and one thing does not fit.
+    let mut half = things(2..=20);
+    half.push(thing(1, 1.5).replace("1.5", r#""heavy""#));
+    stage(&workdir, &read(half));
+    let before = workdir.json(["diff", "live", "latest"]).await;
+    workdir.json_exits(4, ["load"]).await;
+    let after = workdir.json(["diff", "live", "latest"]).await;
+    for told in [before, after] {
+        for table in told["tables"].as_array().unwrap() {
+            let rows = ["added", "removed", "changed"].map(|kind| table[kind].as_u64());
+            assert_eq!(rows, [Some(0); 3], "{told:#}");
+        }
+    }
+    // What the mirror lacks is told.
+    workdir.query("DELETE FROM things WHERE id = 30").await;
+    let told = workdir.json(["diff", "live", "latest"]).await;
+    assert_eq!(of(&told, "things")["added"], 1, "{told:#}");
 }
 
 #[tokio::test]

@@ -1,18 +1,18 @@
 //! `cursus diff`: what differs between two schemas, or between a schema and a staged run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tokio_postgres::IsolationLevel;
 use tracing::warn;
 
-use super::load::{self, Choice as LoadChoice};
+use super::load;
 use crate::cli::{DiffArgs, Global};
 use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::forget;
+use crate::load::{Loaded, Options, forget, history};
 use crate::name::{Name, nearest};
 use crate::printable;
 use crate::report::{grouped, table};
@@ -152,12 +152,20 @@ async fn side(
              its path"
         )));
     }
-    let run = settings.staging.find(typed)?;
+    let mut runs = load::finished(settings)?;
+    let run = load::find(settings, &runs, typed)?;
+    runs.retain(|one| one.record().seq <= run.record().seq);
     let schema = scratches.make(database).await?;
-    let mut choice = LoadChoice::all(settings);
-    choice.options.schema = schema.clone();
-    choice.up_to(typed);
-    let loaded = load::pending_runs(settings, &choice, &mut Vec::new()).await?;
+    let options = Options {
+        schema: schema.clone(),
+        dry_run: false,
+        allow_prune: false,
+    };
+    let mut loader = load::open(settings, &options).await?;
+    // Each run in turn, as in a replay: what the guard holds depends on what was there.
+    let waiting = history(&settings.config, &runs, &Loaded::new())?;
+    let all = BTreeSet::new();
+    let loaded = load::load_waiting(&mut loader, waiting, &runs, &all, &mut Vec::new()).await?;
     if loaded.exit == Exit::Failed {
         return Err(Failure::new(
             Exit::Failed,
@@ -171,6 +179,15 @@ async fn side(
     for sentence in &loaded.errors {
         warn!("loading it for the comparison: {sentence}");
     }
+    for (table, held, unfit) in loader.waits(schema.as_str()).await? {
+        if held > 0 {
+            warn!(%table, rows = held, "{} keeps rows that are gone from the API, more than the guard lets go at once", run.id());
+        }
+        if unfit > 0 {
+            warn!(%table, rows = unfit, "{} lacks rows that do not fit and wait", run.id());
+        }
+    }
+    loader.close().await?;
     Ok(Side {
         name: run.id().to_string(),
         schema: schema.to_string(),
