@@ -202,6 +202,30 @@ async fn a_mirror_that_has_loaded_everything_does_not_differ_from_its_newest_run
 }
 
 #[tokio::test]
+async fn what_of_a_run_cannot_be_loaded_is_told_and_the_rest_is_compared() {
+    let workdir = workdir().await;
+    let read = |boxes, things| [full("boxes", boxes), full("things", things)];
+    let first = stage(&workdir, &read(boxes(1..=3), things(1..=40)));
+    workdir.json(["load"]).await;
+    // The API has renamed a key: a load refuses the things, and what refers to them.
+    let renamed = things(1..=39);
+    let renamed = renamed.iter().map(|thing| thing.replace("weight", "mass"));
+    let second = stage(&workdir, &read(boxes(1..=4), renamed.collect()));
+    let diff = ["diff", "live", "latest"];
+    let told = workdir.json_exits(4, diff).await;
+    assert_eq!(told["not_loaded"], json!({second.as_str(): ["things"]}));
+    let errors = told["errors"].to_string();
+    assert!(errors.contains("no record has /weight"), "{errors}");
+    assert_eq!(of(&told, "boxes")["added"], 1, "{told:#}");
+    let ran = workdir.cursus(diff).await.exits(4);
+    let line = format!("not loaded of {second}, so that what came before it is compared: things\n");
+    assert!(ran.stdout.contains(&line), "{ran}");
+    ran.says("no record has /weight");
+    let told = workdir.json(["diff", "live", &first]).await;
+    assert_eq!(told["not_loaded"], json!({}));
+}
+
+#[tokio::test]
 async fn values_are_shown_as_they_are_however_deep() {
     let workdir = workdir().await;
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));

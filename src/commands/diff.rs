@@ -30,6 +30,23 @@ struct Side {
     /// As it is shown.
     name: String,
     schema: String,
+    /// Resources of the run that were not loaded: of them an older state is compared.
+    not_loaded: Vec<Name>,
+    /// Why, and what else went wrong where the run was loaded.
+    errors: Vec<String>,
+    exit: Exit,
+}
+
+impl Side {
+    fn new(name: String, schema: String) -> Self {
+        Self {
+            name,
+            schema,
+            not_loaded: Vec::new(),
+            errors: Vec::new(),
+            exit: Exit::Done,
+        }
+    }
 }
 
 /// The JSON document.
@@ -39,6 +56,10 @@ struct Document<'d> {
     b: &'d str,
     #[serde(flatten)]
     diff: &'d Diff,
+    /// By run.
+    not_loaded: BTreeMap<&'d str, &'d [Name]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'d String>,
 }
 
 /// Runs the command.
@@ -61,16 +82,26 @@ pub(super) async fn run(
     let (a, b, diff) = compared?;
     cleared?;
     database.close().await?;
+    let sides = [&a, &b];
+    let lacking = sides.iter().filter(|side| !side.not_loaded.is_empty());
+    let errors = sides.iter().flat_map(|side| &side.errors);
     if global.json {
         super::print_json(&Document {
-            a: &a,
-            b: &b,
+            a: &a.name,
+            b: &b.name,
             diff: &diff,
+            not_loaded: lacking
+                .map(|side| (side.name.as_str(), side.not_loaded.as_slice()))
+                .collect(),
+            errors: errors.clone().collect(),
         });
     } else {
-        super::print(&text(&a, &b, &diff, &choice));
+        super::print(&text(sides, &diff, &choice));
     }
-    Ok(Exit::Done)
+    for error in errors {
+        super::eprint_line(&format!("error: {error}"));
+    }
+    Ok(a.exit.max(b.exit))
 }
 
 async fn both(
@@ -79,7 +110,7 @@ async fn both(
     database: &mut Database,
     scratches: &mut Scratches,
     choice: &Choice,
-) -> Result<(String, String, Diff), Failure> {
+) -> Result<(Side, Side, Diff), Failure> {
     let a = side(settings, &arguments.a, database, scratches).await?;
     let b = side(settings, &arguments.b, database, scratches).await?;
     let transaction = database
@@ -115,7 +146,7 @@ async fn both(
             "--key: no table has a key of these columns".to_owned(),
         ));
     }
-    Ok((a.name, b.name, diff))
+    Ok((a, b, diff))
 }
 
 /// The schema of what was typed: a schema of the database, `live`, or a run, which is loaded into a scratch schema first.
@@ -140,10 +171,7 @@ async fn side(
         _ => None,
     };
     if let Some(schema) = schema {
-        return Ok(Side {
-            name: typed.to_owned(),
-            schema,
-        });
+        return Ok(Side::new(typed.to_owned(), schema));
     }
     // Names of runs begin with a digit, those of schemas do not.
     if typed != "latest" && Name::parse(typed).is_ok() {
@@ -166,18 +194,8 @@ async fn side(
     let waiting = history(&settings.config, &runs, &Loaded::new())?;
     let all = BTreeSet::new();
     let loaded = load::load_waiting(&mut loader, waiting, &runs, &all, &mut Vec::new()).await?;
-    if loaded.exit == Exit::Failed {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "the run {} cannot be loaded whole, so there is nothing to compare: {}",
-                run.id(),
-                loaded.errors.join("; ")
-            ),
-        ));
-    }
-    for sentence in &loaded.errors {
-        warn!("loading it for the comparison: {sentence}");
+    if loaded.is_cut_short {
+        return Err(Failure::new(loaded.exit, loaded.errors.join("\n  ")));
     }
     for (table, held, unfit) in loader.waits(schema.as_str()).await? {
         if held > 0 {
@@ -187,10 +205,14 @@ async fn side(
             warn!(%table, rows = unfit, "{} lacks rows that do not fit and wait", run.id());
         }
     }
+    let left = history(&settings.config, &runs, &loader.loaded().await?)?;
+    let left: BTreeSet<Name> = left.into_iter().flat_map(|left| left.resources).collect();
     loader.close().await?;
     Ok(Side {
-        name: run.id().to_string(),
-        schema: schema.to_string(),
+        not_loaded: left.into_iter().collect(),
+        errors: loaded.errors,
+        exit: loaded.exit,
+        ..Side::new(run.id().to_string(), schema.to_string())
     })
 }
 
@@ -311,7 +333,8 @@ async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
     Ok(forget(client, schema).await?)
 }
 
-fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {
+fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
+    let [a, b] = sides.map(|side| side.name.as_str());
     let mut lines = vec![format!("{a} → {b}")];
     let rows = diff.tables.iter().map(|table| {
         let counts = [table.added, table.removed, table.changed].map(grouped);
@@ -334,6 +357,14 @@ fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {
         lines.push(format!(
             "not compared, because {why}: {}",
             diff.not_compared.join(", ")
+        ));
+    }
+    for side in sides.iter().filter(|side| !side.not_loaded.is_empty()) {
+        let names: Vec<&str> = side.not_loaded.iter().map(Name::as_str).collect();
+        lines.push(format!(
+            "not loaded of {}, so that what came before it is compared: {}",
+            side.name,
+            names.join(", ")
         ));
     }
     if diff.tables.iter().all(|table| table.rows() == 0) {
