@@ -26,6 +26,7 @@ mod replay;
 mod retry;
 mod row;
 mod run;
+mod scratch;
 mod session;
 mod sql;
 mod stage;
@@ -53,8 +54,9 @@ pub use mapping::Mapping;
 pub use origin::{ColumnOrigin, ExplainError, Explained, HeldDelete, Origin, explain};
 pub use pending::{Pending, history, pending};
 pub use rebuild::{Kept, Rebuilt};
-pub use replay::{ReplayError, ReplayScope, forget, with_parents};
+pub use replay::{ReplayError, ReplayScope, with_parents};
 pub use retry::{Entry, Retried, drop_entries, entries};
+pub use scratch::Scratches;
 pub use session::Session;
 
 use run::RunLoad;

@@ -148,13 +148,15 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
     simulator.advance(Duration::from_hours(30));
     workdir.json(["extract", "--full"]).await;
     let traces = "SELECT (SELECT count(*) FROM pipeline.run), (SELECT count(*) FROM pipeline.load), \
-                  (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'cursus%')";
+                  (SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%diff%')";
     let before = workdir.query(traces).await;
     // What a comparison that was killed has left.
     workdir
         .query(
-            "CREATE SCHEMA cursus_diff_1; COMMENT ON SCHEMA cursus_diff_1 IS \
-             'made by `cursus diff`, which drops it at its end, or at the next start'",
+            "CREATE SCHEMA public_diff_1 CREATE TABLE left_over (id int);
+             COMMENT ON SCHEMA public_diff_1 IS 'Made by `cursus diff`; nobody needs it afterwards.';
+             CREATE SCHEMA public_diff_2;
+             COMMENT ON SCHEMA public_diff_2 IS 'Made by `cursus diff`; nobody needs it afterwards.'",
         )
         .await;
     let told = workdir.json(["diff", "live", "latest"]).await;
@@ -172,6 +174,15 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
         rows += diff["changed"].as_u64().unwrap();
     }
     assert!(rows > 0);
+    // A schema of that name that is somebody else's stays as it is.
+    workdir
+        .query("CREATE SCHEMA public_diff_1 CREATE TABLE precious (id int)")
+        .await;
+    let refused = workdir.cursus(["diff", "live", "latest"]).await.exits(4);
+    refused.says("the schema public_diff_1 is not empty");
+    workdir
+        .query("DROP TABLE public_diff_1.precious; DROP SCHEMA public_diff_1")
+        .await;
     let same = workdir.cursus(["diff", "live", "latest"]).await.exits(0);
     snapshot::assert_said("diff_same", &workdir, &same);
 }

@@ -8,20 +8,16 @@ use tracing::warn;
 
 use super::load;
 use crate::cli::{DiffArgs, Global};
-use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
+use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{Loaded, Options, forget, history};
+use crate::load::{Loaded, Options, Scratches, history};
 use crate::name::{Name, nearest};
 use crate::printable;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 
-/// Tells a scratch schema of ours from everybody else's.
-const MARK: &str = "made by `cursus diff`, which drops it at its end, or at the next start";
-/// Held by a comparison that has loaded a run.
-const DIFF_LOCK: LockKey = LockKey("hashtext('cursus diff')::oid::bigint, 0::bigint");
 /// Longer values are cut.
 const WIDEST: usize = 60;
 
@@ -76,9 +72,9 @@ pub(super) async fn run(
         show_values: arguments.show_values,
     };
     let mut database = load::connect(settings).await?;
-    let mut scratches = Scratches::default();
+    let mut scratches = Scratches::new(&settings.config.database.schema);
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
-    let cleared = scratches.drop_all(&database).await;
+    let cleared = scratches.drop_all(&mut database).await;
     let (a, b, diff) = compared?;
     cleared?;
     database.close().await?;
@@ -153,7 +149,7 @@ async fn both(
 async fn side(
     settings: &Settings,
     typed: &str,
-    database: &Database,
+    database: &mut Database,
     scratches: &mut Scratches,
 ) -> Result<Side, Failure> {
     let exists = database
@@ -214,123 +210,6 @@ async fn side(
         exit: loaded.exit,
         ..Side::new(run.id().to_string(), schema.to_string())
     })
-}
-
-/// Schemas that this comparison has made, and what the books held before.
-#[derive(Default)]
-struct Scratches {
-    schemas: Vec<Name>,
-    runs_before: Vec<String>,
-}
-
-impl Scratches {
-    /// Makes an empty schema. What a comparison that was killed has left is dropped first.
-    async fn make(&mut self, database: &Database) -> Result<Name, Failure> {
-        let client = &database.client;
-        if self.schemas.is_empty() {
-            let free: bool = client
-                .query_one(
-                    "SELECT pg_try_advisory_lock(hashtext('cursus diff'), 0)",
-                    &[],
-                )
-                .await
-                .map_err(DatabaseError::from)?
-                .get(0);
-            if !free {
-                let holder = holder(client, DIFF_LOCK, "").await;
-                return Err(Failure::new(
-                    Exit::Locked,
-                    format!(
-                        "another `cursus diff`{holder} has loaded a run for its comparison; wait for it to end"
-                    ),
-                ));
-            }
-            let left = client
-                .query(
-                    "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE obj_description(oid, 'pg_namespace') = $1",
-                    &[&MARK],
-                )
-                .await
-                .map_err(DatabaseError::from)?;
-            for row in left {
-                clear(database, row.get(0)).await?;
-            }
-            if has_books(database).await? {
-                let runs = client
-                    .query("SELECT run_id FROM pipeline.run", &[])
-                    .await
-                    .map_err(DatabaseError::from)?;
-                self.runs_before = runs.iter().map(|row| row.get(0)).collect();
-            }
-        }
-        for number in 1.. {
-            let name = format!("cursus_diff_{number}");
-            let Ok(name) = Name::parse(&name) else {
-                break;
-            };
-            let taken = client
-                .query_opt(
-                    "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1",
-                    &[&name.as_str()],
-                )
-                .await
-                .map_err(DatabaseError::from)?
-                .is_some();
-            if taken {
-                continue;
-            }
-            let schema = Quoted(name.as_str());
-            client
-                .batch_execute(&format!(
-                    "BEGIN; CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}'; COMMIT"
-                ))
-                .await
-                .map_err(DatabaseError::from)?;
-            self.schemas.push(name.clone());
-            return Ok(name);
-        }
-        Err(Failure::new(
-            Exit::Failed,
-            "no name is free for a scratch schema",
-        ))
-    }
-
-    /// Drops what was made, and what the books say of it.
-    async fn drop_all(&self, database: &Database) -> Result<(), Failure> {
-        for schema in &self.schemas {
-            clear(database, schema.as_str()).await?;
-        }
-        if !self.schemas.is_empty() && has_books(database).await? {
-            database
-                .client
-                .execute(
-                    "DELETE FROM pipeline.run AS r WHERE run_id <> ALL ($1) \
-                     AND NOT EXISTS (SELECT FROM pipeline.load AS l WHERE l.run_id = r.run_id)",
-                    &[&self.runs_before],
-                )
-                .await
-                .map_err(DatabaseError::from)?;
-        }
-        Ok(())
-    }
-}
-
-async fn has_books(database: &Database) -> Result<bool, Failure> {
-    let row = database
-        .client
-        .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])
-        .await
-        .map_err(DatabaseError::from)?;
-    Ok(row.get(0))
-}
-
-async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
-    let client = &database.client;
-    client
-        .batch_execute(&format!("DROP SCHEMA {} CASCADE", Quoted(schema)))
-        .await
-        .map_err(DatabaseError::from)?;
-    Ok(forget(client, schema).await?)
 }
 
 fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
