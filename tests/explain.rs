@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir};
+use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir, workdir_of};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -147,6 +147,24 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         entry["id"],
     );
     assert!(ran.stdout.contains(&line), "{line}{ran}");
+}
+
+#[tokio::test]
+async fn a_time_as_a_key_finds_what_waits_of_it_however_it_is_written() {
+    let workdir = workdir_of(
+        "[[resource]]\nname = \"visits\"\npath = \"/visits\"\n[[table]]\nname = \"visits\"\nfrom = \"visits\"\n",
+        "CREATE TABLE visits (at timestamptz PRIMARY KEY, size bigint)",
+    )
+    .await;
+    let visit = json!({"at": "2026-01-01T01:00:00+01:00", "size": "much"});
+    stage(&workdir, &[full("visits", vec![visit.to_string()])]);
+    workdir.json_exits(3, ["load"]).await;
+    let waiting = workdir.json(["quarantine", "ls", "visits"]).await;
+    let explained = workdir
+        .json(["explain", "visits", "2026-01-01T00:00:00Z"])
+        .await;
+    assert_eq!(explained["quarantine"], waiting, "{explained:#}");
+    assert_eq!(explained["origin"]["record"], visit);
 }
 
 #[tokio::test]

@@ -303,10 +303,13 @@ impl<'m> Wanted<'m> {
         Ok(wanted)
     }
 
+    /// As the books write it.
     fn json(&self) -> Value {
-        let value = |raw: &String| serde_json::from_str(raw).unwrap_or(Value::Null);
-        let names = self.mapping.key_names().map(str::to_owned);
-        let entries: serde_json::Map<_, _> = names.zip(self.raw.iter().map(value)).collect();
+        let mapping = self.mapping;
+        let value = |(at, raw): (&usize, &String)| mapping.columns[*at].cell.key_json(raw);
+        let values = mapping.key.iter().zip(&self.raw).map(value);
+        let names = mapping.key_names().map(str::to_owned);
+        let entries: serde_json::Map<_, _> = names.zip(values).collect();
         entries.into()
     }
 
