@@ -11,6 +11,7 @@ use crate::database::catalogue::{self, TableShape};
 use crate::database::{DatabaseError, Quoted};
 use crate::key::Key;
 use crate::migrate::HISTORIES;
+use crate::printable;
 
 /// The column that tells when a row was loaded, which differs from load to load.
 const INGESTED_AT: &str = "ingested_at";
@@ -376,8 +377,9 @@ impl<'t> Pair<'t> {
     }
 }
 
+/// The values of a row; a column of type json has its spaces and line ends from whoever wrote it.
 fn parsed(text: Option<&str>) -> Option<Values> {
-    serde_json::from_str(text?).ok()
+    serde_json::from_str(&printable::json(text?)).ok()
 }
 
 /// How columns of these types are made comparable.

@@ -264,4 +264,16 @@ async fn values_are_shown_as_they_are_however_deep() {
     assert!(!ran.stdout.contains("cursus_oid"), "{ran}");
     let ran = workdir.cursus(arguments).await.exits(0);
     assert!(ran.stdout.contains(&format!("… → {number}")), "{ran}");
+    // A document stays one, whatever stands between its parts.
+    workdir
+        .query(
+            "CREATE SCHEMA one CREATE TABLE documents (id int PRIMARY KEY, document json);
+             CREATE SCHEMA two CREATE TABLE documents (id int PRIMARY KEY, document json);
+             INSERT INTO one.documents VALUES (1, E'[1,\\t\\r\\n1.10]')",
+        )
+        .await;
+    let removed = ["diff", "one", "two", "--show-values"];
+    let told = workdir.json(removed).await;
+    let sample = &of(&told, "documents")["samples"][0];
+    assert_eq!(sample["before"], json!({"id": 1, "document": [1, 1.1]}));
 }
