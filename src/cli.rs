@@ -140,11 +140,12 @@ Examples:
     /// What differs between two schemas, or the mirror and a run: rows, columns, samples
     #[command(after_help = "\
 Examples:
-  cursus diff live latest                 what loading the newest run would make of the mirror
+  cursus diff live latest                 where the mirror is not what its staged runs give
   cursus diff 2026-11-20 2026-11-23       what changed at the API between two days
   cursus diff live scratch --table users --key 12345 --show-values
-A and B are schemas, `live` (the mirror), or runs: a run's id, a day (its newest run), `latest`, or a path. A run is loaded
-with all before it into a schema of its own, which is dropped at the end. Values of columns are shown with --show-values only.")]
+A and B are schemas, `live` (the mirror), or runs: a run's id, a day (its newest run), `latest`, or a path. A run is what
+`cursus replay --to RUN` makes of it and all before it, here in a schema of its own, which is dropped at the end. What a load
+would do, `cursus load --dry-run` tells. Values of columns are shown with --show-values only.")]
     Diff(DiffArgs),
     /// Where a row comes from: its run, request, page and record, and each column's place in it
     #[command(after_help = "\

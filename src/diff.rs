@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row};
 
@@ -11,6 +11,7 @@ use crate::database::catalogue::{self, TableShape};
 use crate::database::{DatabaseError, Literal, Quoted};
 use crate::key::Key;
 use crate::migrate::HISTORIES;
+use crate::printable;
 
 /// The column that tells when a row was loaded, which differs from load to load.
 const INGESTED_AT: &str = "ingested_at";
@@ -76,22 +77,25 @@ pub enum Kind {
     Changed,
 }
 
+/// Columns and what they hold, as the server writes it: no number is rounded, and nothing is too deep.
+pub type Values = BTreeMap<String, Box<RawValue>>;
+
 /// A row that differs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
     /// What became of it.
     pub kind: Kind,
     /// Its key.
-    pub key: Value,
+    pub key: Values,
     /// The columns that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
     /// What they held, or the whole row; only if values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Value>,
+    pub before: Option<Values>,
     /// What they hold now, or the whole row; only if values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Value>,
+    pub after: Option<Values>,
 }
 
 impl TableDiff {
@@ -333,13 +337,13 @@ impl<'t> Pair<'t> {
         };
         // Values that nobody asked for do not leave the server.
         let values = match (choice.show_values, kind) {
-            (false, _) => "NULL::jsonb, NULL::jsonb",
-            (true, Kind::Added) => "NULL::jsonb, to_jsonb(b) - 'cursus_oid'",
-            (true, Kind::Removed) => "to_jsonb(a) - 'cursus_oid', NULL::jsonb",
-            (true, Kind::Changed) => "to_jsonb(a), to_jsonb(b)",
+            (false, _) => "NULL::text, NULL::text",
+            (true, Kind::Added) => "NULL::text, to_json(b)::text",
+            (true, Kind::Removed) => "to_json(a)::text, NULL::text",
+            (true, Kind::Changed) => "to_json(a)::text, to_json(b)::text",
         };
         let statement = format!(
-            "SELECT jsonb_build_object({}), {names}, {values} {} WHERE {which} ORDER BY {} LIMIT {}",
+            "SELECT json_build_object({})::text, {names}, {values} {} WHERE {which} ORDER BY {} LIMIT {}",
             key.join(", "),
             self.from(),
             order.join(", "),
@@ -350,15 +354,19 @@ impl<'t> Pair<'t> {
             .iter()
             .map(|row| {
                 let columns: Vec<String> = row.get(1);
-                let pick = |value: Option<Value>| match (kind, value) {
-                    (Kind::Changed, Some(Value::Object(row))) => Some(picked(row, &columns)),
-                    (_, value) => value,
+                let values = |at: usize| {
+                    let mut values = parsed(row.get(at))?;
+                    values.retain(|name, _| match kind {
+                        Kind::Changed => columns.contains(name),
+                        Kind::Added | Kind::Removed => name != "cursus_oid",
+                    });
+                    Some(values)
                 };
                 Sample {
                     kind,
-                    key: row.get(0),
-                    before: pick(row.get(2)),
-                    after: pick(row.get(3)),
+                    key: parsed(row.get(0)).unwrap_or_default(),
+                    before: values(2),
+                    after: values(3),
                     columns,
                 }
             })
@@ -366,13 +374,9 @@ impl<'t> Pair<'t> {
     }
 }
 
-fn picked(row: Map<String, Value>, columns: &[String]) -> Value {
-    let is_picked = |name: &String| columns.contains(name);
-    let picked: Map<String, Value> = row
-        .into_iter()
-        .filter(|(name, _)| is_picked(name))
-        .collect();
-    picked.into()
+/// The values of a row; a column of type json has its spaces and line ends from whoever wrote it.
+fn parsed(text: Option<&str>) -> Option<Values> {
+    serde_json::from_str(&printable::json(text?)).ok()
 }
 
 /// How columns of these types are made comparable.

@@ -146,6 +146,7 @@ pub fn load_exit(error: &LoadError) -> Exit {
 fn replay_exit(error: &ReplayError) -> Exit {
     match error {
         ReplayError::Load(error) => load_exit(error),
+        ReplayError::Long(_) => Exit::Usage,
         _ => Exit::Refused,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::boxes::{boxes, full, stage, thing, things, workdir};
 use crate::support::{Workdir, oracle, simulator, snapshot};
 
 /// The part of a document that is about a table.
@@ -147,13 +148,15 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
     simulator.advance(Duration::from_hours(30));
     workdir.json(["extract", "--full"]).await;
     let traces = "SELECT (SELECT count(*) FROM pipeline.run), (SELECT count(*) FROM pipeline.load), \
-                  (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'cursus%')";
+                  (SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%diff%')";
     let before = workdir.query(traces).await;
     // What a comparison that was killed has left.
     workdir
         .query(
-            "CREATE SCHEMA cursus_diff_1; COMMENT ON SCHEMA cursus_diff_1 IS \
-             'made by `cursus diff`, which drops it at its end, or at the next start'",
+            "CREATE SCHEMA public_diff_1 CREATE TABLE left_over (id int);
+             COMMENT ON SCHEMA public_diff_1 IS 'Made by `cursus diff`; nobody needs it afterwards.';
+             CREATE SCHEMA public_diff_2;
+             COMMENT ON SCHEMA public_diff_2 IS 'Made by `cursus diff`; nobody needs it afterwards.'",
         )
         .await;
     let told = workdir.json(["diff", "live", "latest"]).await;
@@ -171,6 +174,106 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
         rows += diff["changed"].as_u64().unwrap();
     }
     assert!(rows > 0);
+    // A schema of that name that is somebody else's stays as it is.
+    workdir
+        .query("CREATE SCHEMA public_diff_1 CREATE TABLE precious (id int)")
+        .await;
+    let refused = workdir.cursus(["diff", "live", "latest"]).await.exits(4);
+    refused.says("the schema public_diff_1 is not empty");
+    workdir
+        .query("DROP TABLE public_diff_1.precious; DROP SCHEMA public_diff_1")
+        .await;
     let same = workdir.cursus(["diff", "live", "latest"]).await.exits(0);
     snapshot::assert_said("diff_same", &workdir, &same);
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_loaded_everything_does_not_differ_from_its_newest_run() {
+    let workdir = workdir().await;
+    let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
+    stage(&workdir, &read(things(1..=40)));
+    workdir.json(["load"]).await;
+    // Half of it is gone, more than the guard lets go, and one thing does not fit.
+    let mut half = things(2..=20);
+    half.push(thing(1, 1.5).replace("1.5", r#""heavy""#));
+    stage(&workdir, &read(half));
+    let before = workdir.json(["diff", "live", "latest"]).await;
+    workdir.json_exits(4, ["load"]).await;
+    let after = workdir.json(["diff", "live", "latest"]).await;
+    for told in [before, after] {
+        for table in told["tables"].as_array().unwrap() {
+            let rows = ["added", "removed", "changed"].map(|kind| table[kind].as_u64());
+            assert_eq!(rows, [Some(0); 3], "{told:#}");
+        }
+    }
+    // What the mirror lacks is told.
+    workdir.query("DELETE FROM things WHERE id = 30").await;
+    let told = workdir.json(["diff", "live", "latest"]).await;
+    assert_eq!(of(&told, "things")["added"], 1, "{told:#}");
+}
+
+#[tokio::test]
+async fn what_of_a_run_cannot_be_loaded_is_told_and_the_rest_is_compared() {
+    let workdir = workdir().await;
+    let read = |boxes, things| [full("boxes", boxes), full("things", things)];
+    let first = stage(&workdir, &read(boxes(1..=3), things(1..=40)));
+    workdir.json(["load"]).await;
+    // The API has renamed a key: a load refuses the things, and what refers to them.
+    let renamed = things(1..=39);
+    let renamed = renamed.iter().map(|thing| thing.replace("weight", "mass"));
+    let second = stage(&workdir, &read(boxes(1..=4), renamed.collect()));
+    let diff = ["diff", "live", "latest"];
+    let told = workdir.json_exits(4, diff).await;
+    assert_eq!(told["not_loaded"], json!({second.as_str(): ["things"]}));
+    let errors = told["errors"].to_string();
+    assert!(errors.contains("no record has /weight"), "{errors}");
+    assert_eq!(of(&told, "boxes")["added"], 1, "{told:#}");
+    let ran = workdir.cursus(diff).await.exits(4);
+    let line = format!("not loaded of {second}, so that what came before it is compared: things\n");
+    assert!(ran.stdout.contains(&line), "{ran}");
+    ran.says("no record has /weight");
+    let told = workdir.json(["diff", "live", &first]).await;
+    assert_eq!(told["not_loaded"], json!({}));
+}
+
+#[tokio::test]
+async fn values_are_shown_as_they_are_however_deep() {
+    let workdir = workdir().await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let number = "123456789012345678901234567890.10";
+    let thing = |id: i64, document: &str| {
+        format!(r#"{{"id":{id},"kind":"thing","document":{document},"parts":[]}}"#)
+    };
+    let things = |document: &str| vec![thing(8, document), thing(9, document)];
+    let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
+    stage(&workdir, &read(things(&format!("[{deep},{number}]"))));
+    workdir.json(["load"]).await;
+    stage(&workdir, &read(vec![thing(9, number)]));
+    let before = format!(r#"{{"document":[{deep}, {number}]}}"#);
+    let arguments = ["diff", "live", "latest", "--show-values"];
+    let ran = workdir
+        .cursus([&arguments[..], &["--json"]].concat())
+        .await
+        .exits(0);
+    for text in [
+        format!(r#""before":{before},"after":{{"document":{number}}}"#),
+        format!(r#""before":{{"box_id":null,"document":[{deep}, {number}]"#),
+    ] {
+        assert!(ran.stdout.contains(&text), "{text}: {ran}");
+    }
+    assert!(!ran.stdout.contains("cursus_oid"), "{ran}");
+    let ran = workdir.cursus(arguments).await.exits(0);
+    assert!(ran.stdout.contains(&format!("… → {number}")), "{ran}");
+    // A document stays one, whatever stands between its parts.
+    workdir
+        .query(
+            "CREATE SCHEMA one CREATE TABLE documents (id int PRIMARY KEY, document json);
+             CREATE SCHEMA two CREATE TABLE documents (id int PRIMARY KEY, document json);
+             INSERT INTO one.documents VALUES (1, E'[1,\\t\\r\\n1.10]')",
+        )
+        .await;
+    let removed = ["diff", "one", "two", "--show-values"];
+    let told = workdir.json(removed).await;
+    let sample = &of(&told, "documents")["samples"][0];
+    assert_eq!(sample["before"], json!({"id": 1, "document": [1, 1.1]}));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir, workdir_of};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -124,18 +125,94 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         explained["origin"]["run_id"], first,
         "the old record made the row"
     );
-    assert_eq!(explained["quarantine"][0]["column_name"], "score");
+    let waiting = workdir.json(["quarantine", "ls", "coalitions"]).await;
+    assert_eq!(waiting[0]["column"], "score");
+    assert_eq!(
+        explained["quarantine"], waiting,
+        "the same names for the same"
+    );
     let notes = explained["notes"].to_string();
     assert!(notes.contains("waits in quarantine"), "{notes}");
     let ran = workdir
         .cursus(["explain", "coalitions", &id])
         .await
         .exits(0);
-    assert!(
-        ran.stdout
-            .contains("waits     coalitions/page-00001.json.gz"),
-        "{ran}"
+    let entry = &waiting[0];
+    let line = format!(
+        "waits     {} [{}] of the run {}: score: {}; cursus quarantine show {}\n",
+        entry["file"].as_str().unwrap(),
+        entry["record"],
+        entry["run_id"].as_str().unwrap(),
+        entry["reason"].as_str().unwrap(),
+        entry["id"],
     );
+    assert!(ran.stdout.contains(&line), "{line}{ran}");
+}
+
+#[tokio::test]
+async fn a_time_as_a_key_finds_what_waits_of_it_however_it_is_written() {
+    let workdir = workdir_of(
+        "[[resource]]\nname = \"visits\"\npath = \"/visits\"\n[[table]]\nname = \"visits\"\nfrom = \"visits\"\n",
+        "CREATE TABLE visits (at timestamptz PRIMARY KEY, size bigint)",
+    )
+    .await;
+    let visit = json!({"at": "2026-01-01T01:00:00+01:00", "size": "much"});
+    stage(&workdir, &[full("visits", vec![visit.to_string()])]);
+    workdir.json_exits(3, ["load"]).await;
+    let waiting = workdir.json(["quarantine", "ls", "visits"]).await;
+    let explained = workdir
+        .json(["explain", "visits", "2026-01-01T00:00:00Z"])
+        .await;
+    assert_eq!(explained["quarantine"], waiting, "{explained:#}");
+    assert_eq!(explained["origin"]["record"], visit);
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_fit_is_no_origin_although_its_entry_was_dropped() {
+    let workdir = workdir().await;
+    let unfit = |id: i64| thing(id, 1.5).replace("1.5", r#""heavy""#);
+    let first = stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", things(1..=10))],
+    );
+    workdir.json(["load"]).await;
+    let second = stage(&workdir, &[delta("things", vec![unfit(9), unfit(11)])]);
+    workdir.json_exits(3, ["load"]).await;
+    workdir.json(["quarantine", "drop", "--all"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["run_id"], first, "{explained:#}");
+    assert_eq!(column(&explained, "weight")["in_record"], 1.5);
+    let note = |index| {
+        format!(
+            "a newer record, in things/page-00001.json.gz [{index}] of the run {second}, does not fit and made no row \
+             (weight: a number is wanted, not a text)"
+        )
+    };
+    assert_eq!(explained["notes"], json!([note(0)]));
+    // Its parts are whole.
+    let explained = workdir.json(["explain", "parts", "thing_id=9,id=1"]).await;
+    assert_eq!(explained["origin"]["run_id"], second, "{explained:#}");
+    // Of what has no row, the record that made none is shown.
+    let explained = workdir.json(["explain", "things", "11"]).await;
+    assert_eq!(explained["row"], Value::Null);
+    assert_eq!(explained["origin"]["record"]["weight"], "heavy");
+    assert_eq!(explained["notes"][0], note(1));
+}
+
+#[tokio::test]
+async fn before_the_first_load_it_is_told_what_makes_the_tables() {
+    let workdir = workdir().await;
+    stage(&workdir, &[full("boxes", boxes(1..=3))]);
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
+    let ran = ran.says("`cursus load` makes them").says("cursus migrate");
+    assert!(!ran.stderr.contains("add a migration"), "{ran}");
+    workdir.json(["migrate"]).await;
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(1);
+    ran.says("there is no such row");
+    // A table that no migration makes is still said to need one.
+    workdir.query("DROP TABLE notes").await;
+    let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
+    ran.says("add a migration that creates it");
 }
 
 #[tokio::test]
@@ -145,7 +222,16 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     workdir.json(["run"]).await;
     for (arguments, code, said) in [
         (["explain", "users", "999999999"], 1, "there is no such row"),
-        (["explain", "users", "jdoe"], 2, "this is no value of id"),
+        (
+            ["explain", "users", "jdoe"],
+            2,
+            "this is no value of id: it is not a number",
+        ),
+        (
+            ["explain", "users", "99999999999999999999"],
+            2,
+            "this is no value of id: the number is out of the range of bigint",
+        ),
         (
             ["explain", "users", "1,2"],
             2,
@@ -155,4 +241,81 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
     ] {
         workdir.cursus(arguments).await.exits(code).says(said);
     }
+}
+
+#[tokio::test]
+async fn of_a_key_that_comes_twice_in_a_run_the_record_that_the_merge_took_is_named() {
+    let workdir = workdir().await;
+    // The newest by its cursor comes first; what has none is older than all, wherever it comes.
+    let thing = |weight: f64, seen_at: Value| {
+        json!({"id": 9, "kind": "thing", "weight": weight, "seen_at": seen_at, "parts": [{"id": 1, "size": weight}]})
+            .to_string()
+    };
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full(
+                "things",
+                vec![
+                    thing(1.0, json!("1999-01-01T00:00:00Z")),
+                    thing(2.0, json!("2026-01-02T00:00:00Z")),
+                    thing(3.0, json!("2026-01-01T00:00:00Z")),
+                    thing(4.0, Value::Null),
+                ],
+            ),
+        ],
+    );
+    workdir.json(["load"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(column(&explained, "weight")["in_record"], 2.0);
+    assert_eq!(column(&explained, "weight")["in_mirror"], 2.0);
+    let part = ["explain", "parts", "thing_id=9,id=1"];
+    let explained = workdir.json(part).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(explained["row"]["size"], 2);
+    // Of two that are equally new, the later one.
+    let same = |weight| thing(weight, json!("2026-01-03T00:00:00Z"));
+    stage(&workdir, &[delta("things", vec![same(5.0), same(6.0)])]);
+    workdir.json(["load"]).await;
+    let explained = workdir.json(["explain", "things", "9"]).await;
+    assert_eq!(explained["origin"]["index"], 1, "{explained:#}");
+    assert_eq!(explained["row"]["weight"], 6);
+}
+
+#[tokio::test]
+async fn the_record_and_the_row_are_shown_as_they_are() {
+    let workdir = workdir().await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let number = "123456789012345678901234567890.10";
+    // Of others, so that a tab between its parts is theirs too.
+    let record = format!(
+        r#"{{"weight":1.10,{tab}"kind":"thing","id":9,"document":{{"z":{deep},"a":{number}}},"seen_at":null,"parts":[]}}"#,
+        tab = '\t'
+    );
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", vec![record.clone()]),
+        ],
+    );
+    workdir.json(["load"]).await;
+    let record = record.replace('\t', " ");
+    let document = format!(r#"{{"z":{deep},"a":{number}}}"#);
+    let stored = format!(r#"{{"a": {number}, "z": {deep}}}"#);
+    let ran = workdir
+        .cursus(["explain", "things", "9", "--json"])
+        .await
+        .exits(0);
+    for text in [
+        format!(r#""record":{record}"#),
+        format!(r#""in_record":{document},"in_mirror":{stored}"#),
+        r#""in_record":1.10,"in_mirror":1.1"#.to_owned(),
+    ] {
+        assert!(ran.stdout.contains(&text), "{text}: {ran}");
+    }
+    let ran = workdir.cursus(["explain", "things", "9"]).await.exits(0);
+    assert!(ran.stdout.contains(&format!("\n{record}\n")), "{ran}");
 }

@@ -1,27 +1,23 @@
 //! `cursus diff`: what differs between two schemas, or between a schema and a staged run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio_postgres::IsolationLevel;
 use tracing::warn;
 
-use super::load::{self, Choice as LoadChoice};
+use super::load;
 use crate::cli::{DiffArgs, Global};
-use crate::database::{Database, DatabaseError, LockKey, Quoted, holder};
-use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, compare, tables};
+use crate::database::{Database, DatabaseError};
+use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::forget;
+use crate::load::{Loaded, Options, Scratches, history};
 use crate::name::{Name, nearest};
 use crate::printable;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 
-/// Tells a scratch schema of ours from everybody else's.
-const MARK: &str = "made by `cursus diff`, which drops it at its end, or at the next start";
-/// Held by a comparison that has loaded a run.
-const DIFF_LOCK: LockKey = LockKey("hashtext('cursus diff')::oid::bigint, 0::bigint");
 /// Longer values are cut.
 const WIDEST: usize = 60;
 
@@ -30,6 +26,36 @@ struct Side {
     /// As it is shown.
     name: String,
     schema: String,
+    /// Resources of the run that were not loaded: of them an older state is compared.
+    not_loaded: Vec<Name>,
+    /// Why, and what else went wrong where the run was loaded.
+    errors: Vec<String>,
+    exit: Exit,
+}
+
+impl Side {
+    fn new(name: String, schema: String) -> Self {
+        Self {
+            name,
+            schema,
+            not_loaded: Vec::new(),
+            errors: Vec::new(),
+            exit: Exit::Done,
+        }
+    }
+}
+
+/// The JSON document.
+#[derive(Serialize)]
+struct Document<'d> {
+    a: &'d str,
+    b: &'d str,
+    #[serde(flatten)]
+    diff: &'d Diff,
+    /// By run.
+    not_loaded: BTreeMap<&'d str, &'d [Name]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<&'d String>,
 }
 
 /// Runs the command.
@@ -51,21 +77,32 @@ pub(super) async fn run(
     } else {
         load::connect(settings).await?
     };
-    let mut scratches = Scratches::default();
+    let mut scratches = Scratches::new(&settings.config.database.schema);
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
-    let cleared = scratches.drop_all(&database).await;
+    let cleared = scratches.drop_all(&mut database).await;
     let (a, b, diff) = compared?;
     cleared?;
     database.close().await?;
+    let sides = [&a, &b];
+    let lacking = sides.iter().filter(|side| !side.not_loaded.is_empty());
+    let errors = sides.iter().flat_map(|side| &side.errors);
     if global.json {
-        let mut document = serde_json::to_value(&diff).unwrap_or_default();
-        document["a"] = json!(a);
-        document["b"] = json!(b);
-        super::print_json(&document);
+        super::print_json(&Document {
+            a: &a.name,
+            b: &b.name,
+            diff: &diff,
+            not_loaded: lacking
+                .map(|side| (side.name.as_str(), side.not_loaded.as_slice()))
+                .collect(),
+            errors: errors.clone().collect(),
+        });
     } else {
-        super::print(&text(&a, &b, &diff, &choice));
+        super::print(&text(sides, &diff, &choice));
     }
-    Ok(Exit::Done)
+    for error in errors {
+        super::eprint_line(&format!("error: {error}"));
+    }
+    Ok(a.exit.max(b.exit))
 }
 
 async fn both(
@@ -74,7 +111,7 @@ async fn both(
     database: &mut Database,
     scratches: &mut Scratches,
     choice: &Choice,
-) -> Result<(String, String, Diff), Failure> {
+) -> Result<(Side, Side, Diff), Failure> {
     let a = side(settings, &arguments.a, database, scratches).await?;
     let b = side(settings, &arguments.b, database, scratches).await?;
     let transaction = database
@@ -110,14 +147,14 @@ async fn both(
             "--key: no table has a key of these columns".to_owned(),
         ));
     }
-    Ok((a.name, b.name, diff))
+    Ok((a, b, diff))
 }
 
 /// The schema of what was typed: a schema of the database, `live`, or a run, which is loaded into a scratch schema first.
 async fn side(
     settings: &Settings,
     typed: &str,
-    database: &Database,
+    database: &mut Database,
     scratches: &mut Scratches,
 ) -> Result<Side, Failure> {
     let exists = database
@@ -135,10 +172,7 @@ async fn side(
         _ => None,
     };
     if let Some(schema) = schema {
-        return Ok(Side {
-            name: typed.to_owned(),
-            schema,
-        });
+        return Ok(Side::new(typed.to_owned(), schema));
     }
     if !may_be_run(typed) {
         return Err(Failure::usage(format!(
@@ -146,28 +180,39 @@ async fn side(
              its path"
         )));
     }
-    let run = settings.staging.find(typed)?;
+    let mut runs = load::finished(settings)?;
+    let run = load::find(settings, &runs, typed)?;
+    runs.retain(|one| one.record().seq <= run.record().seq);
     let schema = scratches.make(database).await?;
-    let mut choice = LoadChoice::all(settings);
-    choice.options.schema = schema.clone();
-    choice.up_to(typed);
-    let loaded = load::pending_runs(settings, &choice, &mut Vec::new()).await?;
-    if loaded.exit == Exit::Failed {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "the run {} cannot be loaded whole, so there is nothing to compare: {}",
-                run.id(),
-                loaded.errors.join("; ")
-            ),
-        ));
+    let options = Options {
+        schema: schema.clone(),
+        dry_run: false,
+        allow_prune: false,
+    };
+    let mut loader = load::open(settings, &options).await?;
+    // Each run in turn, as in a replay: what the guard holds depends on what was there.
+    let waiting = history(&settings.config, &runs, &Loaded::new())?;
+    let all = BTreeSet::new();
+    let loaded = load::load_waiting(&mut loader, waiting, &runs, &all, &mut Vec::new()).await?;
+    if loaded.is_cut_short {
+        return Err(Failure::new(loaded.exit, loaded.errors.join("\n  ")));
     }
-    for sentence in &loaded.errors {
-        warn!("loading it for the comparison: {sentence}");
+    for (table, held, unfit) in loader.waits(schema.as_str()).await? {
+        if held > 0 {
+            warn!(%table, rows = held, "{} keeps rows that are gone from the API, more than the guard lets go at once", run.id());
+        }
+        if unfit > 0 {
+            warn!(%table, rows = unfit, "{} lacks rows that do not fit and wait", run.id());
+        }
     }
+    let left = history(&settings.config, &runs, &loader.loaded().await?)?;
+    let left: BTreeSet<Name> = left.into_iter().flat_map(|left| left.resources).collect();
+    loader.close().await?;
     Ok(Side {
-        name: run.id().to_string(),
-        schema: schema.to_string(),
+        not_loaded: left.into_iter().collect(),
+        errors: loaded.errors,
+        exit: loaded.exit,
+        ..Side::new(run.id().to_string(), schema.to_string())
     })
 }
 
@@ -176,124 +221,8 @@ fn may_be_run(typed: &str) -> bool {
     typed == "latest" || Name::parse(typed).is_err()
 }
 
-/// Schemas that this comparison has made, and what the books held before.
-#[derive(Default)]
-struct Scratches {
-    schemas: Vec<Name>,
-    runs_before: Vec<String>,
-}
-
-impl Scratches {
-    /// Makes an empty schema. What a comparison that was killed has left is dropped first.
-    async fn make(&mut self, database: &Database) -> Result<Name, Failure> {
-        let client = &database.client;
-        if self.schemas.is_empty() {
-            let free: bool = client
-                .query_one(
-                    "SELECT pg_try_advisory_lock(hashtext('cursus diff'), 0)",
-                    &[],
-                )
-                .await
-                .map_err(DatabaseError::from)?
-                .get(0);
-            if !free {
-                let holder = holder(client, DIFF_LOCK, "").await;
-                return Err(Failure::new(
-                    Exit::Locked,
-                    format!(
-                        "another `cursus diff`{holder} has loaded a run for its comparison; wait for it to end"
-                    ),
-                ));
-            }
-            let left = client
-                .query(
-                    "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE obj_description(oid, 'pg_namespace') = $1",
-                    &[&MARK],
-                )
-                .await
-                .map_err(DatabaseError::from)?;
-            for row in left {
-                clear(database, row.get(0)).await?;
-            }
-            if has_books(database).await? {
-                let runs = client
-                    .query("SELECT run_id FROM pipeline.run", &[])
-                    .await
-                    .map_err(DatabaseError::from)?;
-                self.runs_before = runs.iter().map(|row| row.get(0)).collect();
-            }
-        }
-        for number in 1.. {
-            let name = format!("cursus_diff_{number}");
-            let Ok(name) = Name::parse(&name) else {
-                break;
-            };
-            let taken = client
-                .query_opt(
-                    "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1",
-                    &[&name.as_str()],
-                )
-                .await
-                .map_err(DatabaseError::from)?
-                .is_some();
-            if taken {
-                continue;
-            }
-            let schema = Quoted(name.as_str());
-            client
-                .batch_execute(&format!(
-                    "BEGIN; CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}'; COMMIT"
-                ))
-                .await
-                .map_err(DatabaseError::from)?;
-            self.schemas.push(name.clone());
-            return Ok(name);
-        }
-        Err(Failure::new(
-            Exit::Failed,
-            "no name is free for a scratch schema",
-        ))
-    }
-
-    /// Drops what was made, and what the books say of it.
-    async fn drop_all(&self, database: &Database) -> Result<(), Failure> {
-        for schema in &self.schemas {
-            clear(database, schema.as_str()).await?;
-        }
-        if !self.schemas.is_empty() && has_books(database).await? {
-            database
-                .client
-                .execute(
-                    "DELETE FROM pipeline.run AS r WHERE run_id <> ALL ($1) \
-                     AND NOT EXISTS (SELECT FROM pipeline.load AS l WHERE l.run_id = r.run_id)",
-                    &[&self.runs_before],
-                )
-                .await
-                .map_err(DatabaseError::from)?;
-        }
-        Ok(())
-    }
-}
-
-async fn has_books(database: &Database) -> Result<bool, Failure> {
-    let row = database
-        .client
-        .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])
-        .await
-        .map_err(DatabaseError::from)?;
-    Ok(row.get(0))
-}
-
-async fn clear(database: &Database, schema: &str) -> Result<(), Failure> {
-    let client = &database.client;
-    client
-        .batch_execute(&format!("DROP SCHEMA {} CASCADE", Quoted(schema)))
-        .await
-        .map_err(DatabaseError::from)?;
-    Ok(forget(client, schema).await?)
-}
-
-fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {
+fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
+    let [a, b] = sides.map(|side| side.name.as_str());
     let mut lines = vec![format!("{a} → {b}")];
     let rows = diff.tables.iter().map(|table| {
         let counts = [table.added, table.removed, table.changed].map(grouped);
@@ -316,6 +245,14 @@ fn text(a: &str, b: &str, diff: &Diff, choice: &Choice) -> String {
         lines.push(format!(
             "not compared, because {why}: {}",
             diff.not_compared.join(", ")
+        ));
+    }
+    for side in sides.iter().filter(|side| !side.not_loaded.is_empty()) {
+        let names: Vec<&str> = side.not_loaded.iter().map(Name::as_str).collect();
+        lines.push(format!(
+            "not loaded of {}, so that what came before it is compared: {}",
+            side.name,
+            names.join(", ")
         ));
     }
     if diff.tables.iter().all(|table| table.rows() == 0) {
@@ -379,16 +316,20 @@ fn sign(kind: Kind) -> char {
 }
 
 fn line(sample: &Sample) -> String {
-    let parts = |value: &Value| -> Vec<String> {
-        let object = value.as_object().into_iter().flatten();
-        object
-            .map(|(name, value)| format!("{name} {}", shown(value)))
+    let value = |values: &Values, name: &String| {
+        let value = values.get(name);
+        value.map_or_else(String::new, |value| shown(value.get()))
+    };
+    let parts = |values: &Values| -> Vec<String> {
+        let names = values.keys();
+        names
+            .map(|name| format!("{name} {}", value(values, name)))
             .collect()
     };
     let mut line = format!("  {} {}", sign(sample.kind), parts(&sample.key).join(", "));
     let more: Vec<String> = match (&sample.before, &sample.after) {
         (Some(before), Some(after)) => (sample.columns.iter())
-            .map(|name| format!("{name} {} → {}", shown(&before[name]), shown(&after[name])))
+            .map(|name| format!("{name} {} → {}", value(before, name), value(after, name)))
             .collect(),
         (Some(row), None) | (None, Some(row)) => parts(row),
         (None, None) => sample.columns.clone(),
@@ -400,9 +341,9 @@ fn line(sample: &Sample) -> String {
     line
 }
 
-/// A value as JSON, cut where it is long, and without what would command the terminal.
-pub(super) fn shown(value: &Value) -> String {
-    let text = printable::line(&value.to_string()).into_owned();
+/// A JSON value, cut where it is long, and without what would command the terminal.
+pub(super) fn shown(value: &str) -> String {
+    let text = printable::json(value);
     match text.char_indices().nth(WIDEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,

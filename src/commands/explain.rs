@@ -1,12 +1,15 @@
 //! `cursus explain`: where a row of the mirror comes from.
 
+use serde_json::value::RawValue;
+
 use super::diff::shown;
+use super::quarantine::place;
 use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{ExplainError, Explained, Origin, explain};
+use crate::load::{Entry, ExplainError, Explained, Origin, explain};
 use crate::name::nearest;
-use crate::printable::line;
+use crate::printable::{self, line};
 use crate::report::table;
 use crate::settings::Settings;
 
@@ -46,6 +49,7 @@ pub(super) async fn run(
     .await
     .map_err(|error| match error {
         ExplainError::Key(sentence) => Failure::usage(sentence),
+        ExplainError::Unmigrated(_) => Failure::usage(error.to_string()),
         ExplainError::Load(error) => error.into(),
     })?;
     database.close().await?;
@@ -74,7 +78,7 @@ pub(super) async fn run(
 fn text(explained: &Explained, schema: &str) -> String {
     let key = explained.key.as_object().into_iter().flatten();
     let key: Vec<String> = key
-        .map(|(name, value)| format!("{name} {}", shown(value)))
+        .map(|(name, value)| format!("{name} {}", shown(&value.to_string())))
         .collect();
     let is_there = match (&explained.row, &explained.origin) {
         (Some(_), _) => format!("in {schema}"),
@@ -114,23 +118,18 @@ fn text(explained: &Explained, schema: &str) -> String {
             .iter()
             .map(|note| format!("note      {}", line(note))),
     );
-    for entry in &explained.quarantine {
-        lines.push(format!(
-            "waits     {} of the run {}: {} {}",
-            line(entry["file"].as_str().unwrap_or_default()),
-            entry["run_id"].as_str().unwrap_or_default(),
-            entry["column_name"].as_str().unwrap_or_default(),
-            line(entry["reason"].as_str().unwrap_or_default()),
-        ));
-    }
-    for entry in &explained.held_deletes {
+    lines.extend(explained.quarantine.iter().map(waits));
+    for held in &explained.held_deletes {
         lines.push(format!(
             "held      its delete by the run {} waits for approval: {}",
-            entry["run_id"].as_str().unwrap_or_default(),
-            line(entry["reason"].as_str().unwrap_or_default()),
+            held.run_id,
+            line(&held.reason),
         ));
     }
-    let cell = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(String::new, shown);
+    let cell = |value: &Option<Box<RawValue>>| {
+        let value = value.as_ref();
+        value.map_or_else(String::new, |value| shown(value.get()))
+    };
     let columns = explained.columns.iter().map(|column| {
         vec![
             column.name.clone(),
@@ -142,8 +141,25 @@ fn text(explained: &Explained, schema: &str) -> String {
     let header = ["column", "from", "record", "mirror"];
     lines.push(table(&header, columns, usize::MAX).to_string());
     if let Some(origin) = &explained.origin {
-        lines.push(line(&origin.record.to_string()).into_owned());
+        lines.push(printable::json(origin.record.get()));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn waits(entry: &Entry) -> String {
+    let column = entry.column.as_ref();
+    let column = column.map_or_else(String::new, |column| format!("{column}: "));
+    // Rows of a SELECT have no record that could be shown.
+    let (place, show) = if entry.file.is_empty() {
+        ("a row of a SELECT".to_owned(), String::new())
+    } else {
+        let show = format!("; cursus quarantine show {}", entry.id);
+        (line(&place(entry)).into_owned(), show)
+    };
+    format!(
+        "waits     {place} of the run {}: {column}{}{show}",
+        entry.run_id,
+        line(&entry.reason)
+    )
 }

@@ -30,8 +30,6 @@ pub(super) struct Choice {
     run: Option<String>,
     again: bool,
     select: Vec<Name>,
-    /// What is put into the books stays there.
-    is_kept: bool,
 }
 
 /// How a load went.
@@ -63,7 +61,6 @@ impl Choice {
             run: None,
             again: false,
             select: Vec::new(),
-            is_kept: true,
         }
     }
 
@@ -73,17 +70,10 @@ impl Choice {
         with_parents(config, self.select.iter().cloned())
     }
 
-    /// Up to this run, as it is typed, to be looked at and forgotten.
-    pub(super) fn up_to(&mut self, run: &str) {
-        self.run = Some(run.to_owned());
-        self.is_kept = false;
-    }
-
     fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
         let mut choice = Self::all(settings);
         choice.options.schema = super::schema(settings, arguments.into.as_deref())?;
         choice.options.dry_run = arguments.dry_run;
-        choice.is_kept = !arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
@@ -192,6 +182,29 @@ pub(super) async fn run(
     Ok(outcome.exit)
 }
 
+/// What is staged, less a run that is being written: half of it would be loaded in the wrong order, what refers to rows
+/// before the rows themselves.
+pub(super) fn finished(settings: &Settings) -> Result<Vec<Run>, Failure> {
+    let mut runs = settings.staging.runs()?;
+    if settings.staging.is_being_written()? {
+        runs.retain(|run| !run.is_open());
+    }
+    Ok(runs)
+}
+
+/// The run that was typed; it is one of these.
+pub(super) fn find(settings: &Settings, runs: &[Run], typed: &str) -> Result<Run, Failure> {
+    let run = settings.staging.find(typed)?;
+    if (runs.iter()).any(|one| is_same(one.directory(), run.directory())) {
+        return Ok(run);
+    }
+    Err(Failure::usage(format!(
+        "the run {} is not in {}; name its staging directory with --staging",
+        run.id(),
+        settings.staging.root().display()
+    )))
+}
+
 /// Loads what waits, oldest run first; counts are added to `sums` even if a later run fails.
 pub(super) async fn pending_runs(
     settings: &Settings,
@@ -199,27 +212,9 @@ pub(super) async fn pending_runs(
     sums: &mut Vec<TableCounts>,
 ) -> Result<Outcome, Failure> {
     let config = &settings.config;
-    let mut runs = settings.staging.runs()?;
-    // Half a run would be loaded in the wrong order: what refers to rows before the rows themselves.
-    if settings.staging.is_being_written()? {
-        runs.retain(|run| !run.is_open());
-    }
-    let wanted = choice
-        .run
-        .as_deref()
-        .map(|run| settings.staging.find(run))
-        .transpose()?;
-    if let Some(wanted) = &wanted
-        && !runs
-            .iter()
-            .any(|run| is_same(run.directory(), wanted.directory()))
-    {
-        return Err(Failure::usage(format!(
-            "the run {} is not in {}; name its staging directory with --staging",
-            wanted.id(),
-            settings.staging.root().display()
-        )));
-    }
+    let runs = finished(settings)?;
+    let wanted = choice.run.as_deref();
+    let wanted = wanted.map(|run| find(settings, &runs, run)).transpose()?;
     let mut loader = open(settings, &choice.options).await?;
     let Due {
         waiting,
@@ -230,7 +225,7 @@ pub(super) async fn pending_runs(
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     outcome.skipped = skipped;
     let into = super::into_flag(settings, &choice.options.schema);
-    outcome.tell_held(choice.is_kept.then_some(into.as_str()));
+    outcome.tell_held((!choice.options.dry_run).then_some(into.as_str()));
     for error in refused {
         outcome.exit = outcome.exit.max(load_exit(&error));
         outcome.errors.push(chain(&error));

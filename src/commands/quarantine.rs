@@ -203,7 +203,8 @@ fn ls_table(
     Ok(())
 }
 
-fn place(entry: &Entry) -> String {
+/// `users/page-00001.json.gz [12]`, and the place in the nested list.
+pub(super) fn place(entry: &Entry) -> String {
     report::place(&entry.file, entry.record, entry.element)
 }
 
@@ -232,6 +233,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
             ),
         )
     })?;
+    let record = printable::json(&record);
     if global.json {
         // As it is: a value would round its numbers, and ends at some depth.
         let record = serde_json::from_str(&record).ok();
@@ -252,7 +254,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         entry.since,
     ));
     eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
-    print_line(&printable::json(&record));
+    print_line(&record);
     Ok(Exit::Done)
 }
 

@@ -140,14 +140,10 @@ fn named(schema: &str) -> Result<Name, Failure> {
 /// The staged runs from `--from` to `--to`.
 fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failure> {
     let staging = &settings.staging;
-    let mut runs = staging.runs()?;
-    if runs.is_empty() {
+    if staging.runs()?.is_empty() {
         staging.find("latest")?;
     }
-    // Half a run would be loaded in the wrong order.
-    if staging.is_being_written()? {
-        runs.retain(|run| !run.is_open());
-    }
+    let mut runs = super::load::finished(settings)?;
     let find = |named: &Option<String>| named.as_deref().map(|run| staging.find(run)).transpose();
     let first = find(&arguments.from)?.map_or(0, |run| run.record().seq);
     let last = find(&arguments.to)?.map_or(u64::MAX, |run| run.record().seq);

@@ -2,19 +2,26 @@
 
 mod search;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::{Config, Source};
 use crate::database::Quoted;
 use crate::key::Key;
+use crate::migrate;
+use crate::printable;
 use crate::staging::Run;
 
+use super::cell::CellType;
 use super::error::LoadError;
 use super::mapping::{INGESTED_AT, Mapping};
+use super::retry::{Entry, entries};
 use search::Search;
 
 /// All that is known of one row.
@@ -25,19 +32,34 @@ pub struct Explained {
     /// Its key: column name to value.
     pub key: Value,
     /// The row as it is in the mirror; none if it is not there.
-    pub row: Option<Value>,
+    pub row: Option<Box<RawValue>>,
     /// The resource that feeds the table.
     pub resource: String,
     /// The record that it comes from, or that keeps it out.
     pub origin: Option<Origin>,
     /// Each column, in the table's order.
     pub columns: Vec<ColumnOrigin>,
-    /// Its entries in `pipeline.quarantine`.
-    pub quarantine: Vec<Value>,
-    /// Its entries in `pipeline.prune_candidate`.
-    pub held_deletes: Vec<Value>,
+    /// What waits in quarantine with its key.
+    pub quarantine: Vec<Entry>,
+    /// Runs whose delete of it the guard has held back.
+    pub held_deletes: Vec<HeldDelete>,
     /// What else there is to say, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// A delete of the row that waits for approval; named as `prune ls` names it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeldDelete {
+    /// The run that missed the row.
+    pub run_id: String,
+    /// The resource.
+    pub resource: String,
+    /// The table.
+    pub table: String,
+    /// Why it would go.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// A staged record.
@@ -62,9 +84,9 @@ pub struct Origin {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_scope: Option<String>,
     /// The record, or the element of its nested array.
-    pub record: Value,
+    pub record: Box<RawValue>,
     #[serde(skip)]
-    values: Vec<Option<Value>>,
+    values: Vec<Option<Box<RawValue>>>,
 }
 
 /// Where a column comes from.
@@ -75,9 +97,9 @@ pub struct ColumnOrigin {
     /// A pointer into the record, a constant, or who else fills it.
     pub from: String,
     /// What the record holds there.
-    pub in_record: Option<Value>,
+    pub in_record: Option<Box<RawValue>>,
     /// What the row holds.
-    pub in_mirror: Option<Value>,
+    pub in_mirror: Option<Box<RawValue>>,
 }
 
 /// Why there is nothing to explain.
@@ -86,6 +108,12 @@ pub enum ExplainError {
     /// The key does not fit the table.
     #[error("{0}")]
     Key(String),
+    /// The tables are not there yet.
+    #[error(
+        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
+         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
+    )]
+    Unmigrated(String),
     /// The database or the staged files cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -100,7 +128,13 @@ pub async fn explain(
     table: &str,
     key: &Key,
 ) -> Result<Explained, ExplainError> {
-    let mappings = super::mappings(config, client, schema).await?;
+    let mappings = match super::mappings(config, client, schema).await {
+        // A table that a migration is about to make needs no other one.
+        Err(LoadError::Mismatch(_)) if is_unmigrated(config, client, schema).await? => {
+            return Err(ExplainError::Unmigrated(schema.to_owned()));
+        }
+        mappings => mappings?,
+    };
     let find = |name: &str| {
         let is_it = |mapping: &&Mapping| mapping.table.name.as_str() == name;
         mappings.iter().find(is_it)
@@ -116,8 +150,8 @@ pub async fn explain(
         resource: mapping.table.from.to_string(),
         origin: None,
         columns: Vec::new(),
-        quarantine: wanted.entries(client, schema, "quarantine").await?,
-        held_deletes: wanted.entries(client, schema, "prune_candidate").await?,
+        quarantine: wanted.quarantine(client, schema).await?,
+        held_deletes: wanted.held_deletes(client, schema).await?,
         notes: Vec::new(),
     };
     // The rows of a SELECT have no record of their own, but that of their owner.
@@ -154,7 +188,9 @@ pub async fn explain(
         }
     };
     if let Some(wanted) = &owner {
-        let search = Search::new(wanted, &config.scope);
+        let owner = wanted.mapping.table.owner.as_ref();
+        let owner = owner.and_then(|owner| find(owner.table.as_str()));
+        let search = Search::new(wanted, owner, &config.scope);
         search.through(client, schema, runs, &mut explained).await?;
     }
     let is_own = mapping.table.select.is_none();
@@ -162,8 +198,18 @@ pub async fn explain(
     Ok(explained)
 }
 
+async fn is_unmigrated(config: &Config, client: &Client, schema: &str) -> Result<bool, LoadError> {
+    let folder = config.migrations();
+    let pending = migrate::pending(client, schema, folder.as_deref()).await?;
+    Ok(!pending.is_empty())
+}
+
 fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<ColumnOrigin> {
     let origin = explained.origin.as_ref().filter(|_| is_own);
+    let row = explained.row.as_ref();
+    let row: BTreeMap<String, Box<RawValue>> = row
+        .and_then(|row| serde_json::from_str(row.get()).ok())
+        .unwrap_or_default();
     let of = |column: &crate::database::catalogue::Column| {
         let name = column.name.as_str();
         let at = mapping.columns.iter().position(|one| one.name == name);
@@ -174,15 +220,19 @@ fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<Column
             (None, _) if column.generated => "the database".to_owned(),
             (None, _) => "not the record: a [[derive]] or a default".to_owned(),
         };
-        let in_mirror = explained.row.as_ref().and_then(|row| row.get(name));
         ColumnOrigin {
             name: name.to_owned(),
             from,
             in_record: at.and_then(|at| origin?.values.get(at)?.clone()),
-            in_mirror: in_mirror.cloned(),
+            in_mirror: row.get(name).cloned(),
         }
     };
     mapping.shape.columns.iter().map(of).collect()
+}
+
+/// JSON as somebody else wrote it, on one line: a value would round its numbers, and end at some depth.
+fn raw(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(printable::json(text)).ok()
 }
 
 fn from(source: &Source) -> String {
@@ -231,28 +281,48 @@ impl<'m> Wanted<'m> {
             } else {
                 text.to_owned()
             };
+            let misfit = |why: &str| {
+                ExplainError::Key(format!("this is no value of {}: {why}", column.name))
+            };
+            if serde_json::from_str::<&RawValue>(&raw).is_err() {
+                return Err(misfit(match column.cell {
+                    CellType::Bool => "true or false is wanted",
+                    CellType::Jsonb | CellType::Json => "it is not JSON",
+                    CellType::TextArray | CellType::Int8Array => "it is not a JSON list",
+                    _ => "it is not a number as JSON writes one",
+                }));
+            }
             let mut bytes = Vec::new();
             column
                 .cell
                 .encode(Some(&raw), &mut bytes)
-                .map_err(|misfit| {
-                    let name = &column.name;
-                    ExplainError::Key(format!("this is no value of {name}: {}", misfit.0))
-                })?;
+                .map_err(|error| misfit(&error.0))?;
             wanted.raw.push(raw);
             wanted.encoded.push(bytes);
         }
         Ok(wanted)
     }
 
+    /// As the books write it.
     fn json(&self) -> Value {
-        let value = |raw: &String| serde_json::from_str(raw).unwrap_or(Value::Null);
-        let names = self.mapping.key_names().map(str::to_owned);
-        let entries: serde_json::Map<_, _> = names.zip(self.raw.iter().map(value)).collect();
+        let mapping = self.mapping;
+        let value = |(at, raw): (&usize, &String)| mapping.columns[*at].cell.key_json(raw);
+        let values = mapping.key.iter().zip(&self.raw).map(value);
+        let names = mapping.key_names().map(str::to_owned);
+        let entries: serde_json::Map<_, _> = names.zip(values).collect();
         entries.into()
     }
 
-    async fn row(&self, client: &Client, schema: &str) -> Result<Option<Value>, LoadError> {
+    /// Whether the key says whose row it is: the rows of several owners do not compete.
+    fn is_of_one_owner(&self) -> bool {
+        let owner = self.mapping.table.owner.as_ref();
+        owner.is_some_and(|owner| {
+            let mut names = self.mapping.key_names();
+            names.any(|name| name == owner.column.as_str())
+        })
+    }
+
+    async fn row(&self, client: &Client, schema: &str) -> Result<Option<Box<RawValue>>, LoadError> {
         let mut conditions = Vec::new();
         for (place, at) in self.mapping.key.iter().enumerate() {
             let name = &self.mapping.columns[*at].name;
@@ -266,7 +336,7 @@ impl<'m> Wanted<'m> {
         }
         let table = self.mapping.table.name.as_str();
         let statement = format!(
-            "SELECT to_jsonb(t) FROM {}.{} AS t WHERE {}",
+            "SELECT to_json(t)::text FROM {}.{} AS t WHERE {}",
             Quoted(schema),
             Quoted(table),
             conditions.join(" AND ")
@@ -278,25 +348,50 @@ impl<'m> Wanted<'m> {
             .query_typed_opt(&statement, &parameters)
             .await
             .map_err(LoadError::at(format!("read a row of {table}")))?;
-        Ok(row.map(|row| row.get(0)))
+        Ok(row.and_then(|row| raw(row.get(0))))
     }
 
-    /// What a book says of this key.
-    async fn entries(
+    /// What waits in quarantine with this key.
+    async fn quarantine(&self, client: &Client, schema: &str) -> Result<Vec<Entry>, LoadError> {
+        let mut waiting = entries(client, schema).await?;
+        if waiting.is_empty() {
+            return Ok(waiting);
+        }
+        let ids = client
+            .query(
+                "SELECT id FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND key = $3",
+                &[&schema, &self.mapping.table.name.as_str(), &self.json()],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.quarantine"))?;
+        let ids: BTreeSet<i64> = ids.iter().map(|row| row.get(0)).collect();
+        waiting.retain(|entry| ids.contains(&entry.id));
+        Ok(waiting)
+    }
+
+    /// The deletes of this key that wait for approval.
+    async fn held_deletes(
         &self,
         client: &Client,
         schema: &str,
-        book: &str,
-    ) -> Result<Vec<Value>, LoadError> {
-        let statement = format!(
-            "SELECT to_jsonb(b) - 'schema_name' FROM pipeline.{book} AS b \
-             WHERE schema_name = $1 AND table_name = $2 AND key = $3 ORDER BY created_at"
-        );
-        let table = self.mapping.table.name.as_str();
+    ) -> Result<Vec<HeldDelete>, LoadError> {
         let rows = client
-            .query(&statement, &[&schema, &table, &self.json()])
+            .query(
+                "SELECT run_id, resource, table_name, reason, \
+                 to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 AND key = $3 \
+                 AND approved_at IS NULL ORDER BY created_at, run_id",
+                &[&schema, &self.mapping.table.name.as_str(), &self.json()],
+            )
             .await
-            .map_err(LoadError::at(format!("read pipeline.{book}")))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+            .map_err(LoadError::at("read pipeline.prune_candidate"))?;
+        let held = rows.iter().map(|row| HeldDelete {
+            run_id: row.get(0),
+            resource: row.get(1),
+            table: row.get(2),
+            reason: row.get(3),
+            since: row.get(4),
+        });
+        Ok(held.collect())
     }
 }

@@ -7,19 +7,17 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::config::{Config, Table};
-use crate::database::{Database, Quoted};
-use crate::failpoint::Point;
+use crate::database::Database;
 use crate::hash::hex;
 use crate::migrate;
 use crate::name::Name;
 
 use super::error::LoadError;
+use super::scratch::{Found, REBUILD, look, make, make_anew};
 use super::{Loader, Options, lock};
 
 /// Begin of the comment of a schema that `replay --into` has made; the history's fingerprint follows.
 const MADE: &str = "Made by `cursus replay --into`. History: ";
-/// The comment of the schema that `replay --rebuild` works in.
-const SCRATCH: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
 
 /// Why a replay did not happen. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +33,9 @@ pub enum ReplayError {
         "the schema {0} is not empty, and no replay has made it; name another one, or drop it if nobody needs it"
     )]
     Foreign(String),
+    /// The schema of the mirror leaves no room.
+    #[error("`{0}` is too long for the name of a schema: give the mirror a shorter one")]
+    Long(String),
     /// A schema that another replay has made.
     #[error(
         "the schema {0} was made by a replay that differs in --from, --select, --allow-prune, pipeline.toml, a \
@@ -232,13 +233,8 @@ impl<'c> Loader<'c> {
             ..
         } = self;
         lock(&database, schema.as_str()).await?;
-        let drop = match look(&database.client, schema.as_str()).await? {
-            Found::Nothing => false,
-            // Of a rebuild that was killed or refused.
-            Found::Something(Some(comment)) if comment == SCRATCH => true,
-            Found::Something(_) => return Err(ReplayError::Foreign(schema.to_string())),
-        };
-        make(&mut database.client, schema.as_str(), SCRATCH, drop).await?;
+        // One that is there is of a rebuild that was killed or refused.
+        make_anew(&mut database.client, schema.as_str(), REBUILD).await?;
         let options = Options { schema, ..options };
         Ok(Self::open(config, database, options).await?)
     }
@@ -263,30 +259,6 @@ impl Loader<'_> {
     }
 }
 
-/// What a schema holds.
-enum Found {
-    /// It is empty or not there.
-    Nothing,
-    /// It is not empty; its comment.
-    Something(Option<String>),
-}
-
-async fn look(client: &Client, schema: &str) -> Result<Found, LoadError> {
-    if schema == migrate::BOOKS {
-        return Err(migrate::MigrateError::Reserved.into());
-    }
-    let row = client
-        .query_opt(
-            "SELECT obj_description(n.oid, 'pg_namespace') FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1 \
-             AND EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass \
-             AND d.refobjid = n.oid AND d.deptype = 'n')",
-            &[&schema],
-        )
-        .await
-        .map_err(LoadError::at("look at the schema"))?;
-    Ok(row.map_or(Found::Nothing, |row| Found::Something(row.get(0))))
-}
-
 /// Whether a schema that holds rows has still to be migrated: they would lack what the migration adds.
 async fn lacks_migrations(
     client: &Client,
@@ -303,28 +275,6 @@ async fn lacks_migrations(
     }
     let loaded = super::books::loaded(client, schema, config).await?;
     Ok(!loaded.is_empty())
-}
-
-/// Makes a schema with this comment. Books that are left of one of the same name, dropped by hand, go.
-async fn make(client: &mut Client, schema: &str, mark: &str, drop: bool) -> Result<(), LoadError> {
-    let doing = || LoadError::at("make the schema of the replay");
-    let transaction = client.transaction().await.map_err(doing())?;
-    forget(&transaction, schema).await?;
-    let name = Quoted(schema);
-    let drop = if drop {
-        format!("DROP SCHEMA {name} CASCADE;")
-    } else {
-        String::new()
-    };
-    let make = format!(
-        "SET LOCAL client_min_messages = warning; {drop} CREATE SCHEMA IF NOT EXISTS {name}; \
-         COMMENT ON SCHEMA {name} IS '{mark}'"
-    );
-    transaction.batch_execute(&make).await.map_err(doing())?;
-    Point::ReplayMake.reach();
-    transaction.commit().await.map_err(doing())?;
-    Point::ReplayMade.reach();
-    Ok(())
 }
 
 /// Forgets what the books say of a schema that was dropped since: a new one of the same name has none of it.
@@ -344,7 +294,7 @@ pub(super) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), 
 }
 
 /// Forgets what the books say of a schema.
-pub async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
+pub(super) async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
     for table in books_of_schemas(client, &["schema_name"]).await? {
         client
             .execute(

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use super::super::decode::slice_values;
+use super::super::cell::CellType;
+use super::super::decode::{Chosen, Decoder, Stopped, slice_values};
 use super::super::error::LoadError;
+use super::super::mapping::Mapping;
 use super::super::row::accepts;
-use super::{Explained, Origin, Wanted};
+use super::{Explained, Origin, Wanted, raw};
 use crate::config::Source;
 use crate::pointer::Pointer;
 use crate::staging::{PageEntry, Run, StagedResource};
@@ -27,10 +31,17 @@ pub(super) struct Search<'s> {
     /// For each column: whether it is of the record that holds the array, and its slot.
     columns: Vec<Option<(bool, usize)>>,
     conditions: Vec<usize>,
+    /// The cursor of the owner's row.
+    owner_cursor: Option<(CellType, usize)>,
 }
 
+/// How the merge ranks the records of a key, the newest last: it takes that of the newest version of the owner, then by the
+/// row's own cursor, then by place. Without a cursor a record is older than any with one.
+type Rank = (Option<Vec<u8>>, u64, Option<Vec<u8>>, (u64, Option<u64>));
+
 impl<'s> Search<'s> {
-    pub(super) fn new(wanted: &'s Wanted<'s>, scope: &'s Values) -> Self {
+    /// `owner`: the mapping of the table that the rows belong to.
+    pub(super) fn new(wanted: &'s Wanted<'s>, owner: Option<&Mapping>, scope: &'s Values) -> Self {
         let (mut root, mut element) = (Walker::default(), Walker::default());
         let whole = (root.add(&Pointer::whole()), element.add(&Pointer::whole()));
         let table = &wanted.mapping.table;
@@ -51,6 +62,13 @@ impl<'s> Search<'s> {
                 Source::Constant(_) | Source::Elsewhere => None,
             })
             .collect();
+        let owner_cursor = owner.and_then(|owner| {
+            let cursor = &owner.columns[owner.cursor?];
+            match &cursor.source {
+                Source::Record(pointer) => Some((cursor.cell, root.add(pointer))),
+                _ => None,
+            }
+        });
         Self {
             wanted,
             scope,
@@ -60,10 +78,11 @@ impl<'s> Search<'s> {
             rows,
             columns,
             conditions,
+            owner_cursor,
         }
     }
 
-    /// Newest loaded run first; a record that waits in quarantine did not make the row.
+    /// Newest loaded run first; a record that does not fit did not make the row.
     pub(super) async fn through(
         &self,
         client: &Client,
@@ -81,7 +100,7 @@ impl<'s> Search<'s> {
             )
             .await
             .map_err(LoadError::at("read pipeline.load"))?;
-        let waiting = self.wanted.entries(client, schema, "quarantine").await?;
+        let waiting = self.wanted.quarantine(client, schema).await?;
         let mut gone = BTreeSet::new();
         for row in &loaded {
             let id: &str = row.get(0);
@@ -96,17 +115,23 @@ impl<'s> Search<'s> {
                 continue;
             };
             let is_waiting = waiting.iter().any(|entry| {
-                entry["run_id"] == id
-                    && entry["file"] == origin.file.as_str()
-                    && entry["record_index"] == origin.index
-                    && entry["element_index"].as_u64() == origin.element
+                entry.run_id == id
+                    && entry.file == origin.file
+                    && entry.record == origin.index
+                    && entry.element == origin.element
             });
-            if is_waiting {
+            // What was dropped from quarantine has no entry, and made no row all the same.
+            let why = if is_waiting {
+                Some("waits in quarantine".to_owned())
+            } else {
+                self.misfit(staged, &origin).await?
+            };
+            if let Some(why) = why {
                 explained.notes.push(format!(
-                    "a newer record, in {} [{}] of the run {id}, waits in quarantine",
+                    "a newer record, in {} [{}] of the run {id}, {why}",
                     origin.file, origin.index
                 ));
-                // Of a row that is not there, the record that waits is what there is to see.
+                // Of a row that is not there, the record that made none is what there is to see.
                 if explained.origin.is_none() && explained.row.is_none() {
                     explained.origin = Some(origin);
                 }
@@ -125,10 +150,39 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// The last record of the key in the order in which pages were received.
-    fn newest(&self, run: &Run, staged: &StagedResource) -> Result<Option<Origin>, LoadError> {
+    /// Why a load makes no row of a record, as it decodes it today.
+    async fn misfit(
+        &self,
+        staged: StagedResource,
+        origin: &Origin,
+    ) -> Result<Option<String>, LoadError> {
+        let chosen = Chosen::from([(origin.file.clone(), BTreeSet::from([origin.index]))]);
+        let (sender, mut chunks) = mpsc::channel(1);
+        let decoder = Decoder::new(&[self.wanted.mapping], self.scope, sender, None);
+        let decoding = tokio::task::spawn_blocking(move || {
+            decoder.run(&staged, staged.pages(), Some(&chosen))
+        });
         let mut found = None;
+        while let Some(chunk) = chunks.recv().await {
+            let mut unfit = chunk.unfit.into_iter();
+            found = found.or(unfit.find(|unfit| unfit.element == origin.element));
+        }
+        match decoding.await {
+            Ok(Ok(_)) => Ok(found.map(|unfit| {
+                let column = unfit.column.map(|column| format!("{column}: "));
+                let column = column.unwrap_or_default();
+                format!("does not fit and made no row ({column}{})", unfit.reason)
+            })),
+            Ok(Err(Stopped::Staging(error))) => Err(error.into()),
+            _ => Err(LoadError::Thread),
+        }
+    }
+
+    /// The record of the key that the merge takes.
+    fn newest(&self, run: &Run, staged: &StagedResource) -> Result<Option<Origin>, LoadError> {
+        let mut found: Option<(Rank, Origin)> = None;
         let mut body = Vec::new();
+        let mut first = 0;
         for page in staged.pages() {
             staged.read(page, &mut body)?;
             let text = std::str::from_utf8(&body)
@@ -136,27 +190,35 @@ impl<'s> Search<'s> {
             let mut values = self.scope.clone();
             values.extend(slice_values(page.slice.as_deref()));
             let mut see = |index, element, own: &Slots<'_>, parent: &Slots<'_>| {
-                if let Some(values) = self.matching(own, parent, &values) {
-                    let whole = match self.rows {
-                        Some(_) => own[self.whole.1],
-                        None => own[self.whole.0],
-                    };
-                    found = Some(self.origin(run, staged, page, (index, element), own, whole));
-                    if let Some(found) = &mut found {
-                        found.values = values;
+                let whole = match self.rows {
+                    Some(_) => own[self.whole.1],
+                    None => own[self.whole.0],
+                };
+                if let Some(values) = self.matching(own, parent, &values)
+                    && let Some(record) = whole.and_then(raw)
+                {
+                    let rank = self.rank(own, parent, (first + index, element));
+                    if found.as_ref().is_none_or(|(newest, _)| *newest <= rank) {
+                        let place = (index, element);
+                        let origin = self.origin(run, staged, page, place, own, (record, values));
+                        found = Some((rank, origin));
                     }
                 }
             };
+            let mut count = 0;
             self.root
-                .page(text, |index, slots| match self.rows {
-                    None => see(index, None, slots, slots),
-                    Some(rows) => {
-                        // A list that cannot be walked is in quarantine as a whole.
-                        let _ = self
-                            .element
-                            .page(slots[rows].unwrap_or("[]"), |element, own| {
-                                see(index, Some(element), own, slots);
-                            });
+                .page(text, |index, slots| {
+                    count = index + 1;
+                    match self.rows {
+                        None => see(index, None, slots, slots),
+                        Some(rows) => {
+                            // A list that cannot be walked is in quarantine as a whole.
+                            let _ =
+                                self.element
+                                    .page(slots[rows].unwrap_or("[]"), |element, own| {
+                                        see(index, Some(element), own, slots);
+                                    });
+                        }
                     }
                 })
                 .map_err(|error| {
@@ -167,8 +229,29 @@ impl<'s> Search<'s> {
                     );
                     staged.unreadable(page, &problem)
                 })?;
+            first += count;
         }
-        Ok(found)
+        Ok(found.map(|(_, origin)| origin))
+    }
+
+    fn rank(
+        &self,
+        own: &Slots<'_>,
+        parent: &Slots<'_>,
+        (record, element): (u64, Option<u64>),
+    ) -> Rank {
+        let mapping = self.wanted.mapping;
+        let cursor = mapping.cursor.and_then(|at| {
+            let (_, slot) = self.columns[at]?;
+            sorted(mapping.columns[at].cell, own[slot])
+        });
+        let of_owner = (self.owner_cursor).and_then(|(cell, slot)| sorted(cell, parent[slot]));
+        let (of_owner, owner) = if self.wanted.is_of_one_owner() {
+            (of_owner, record)
+        } else {
+            (None, 0)
+        };
+        (of_owner, owner, cursor, (record, element))
     }
 
     /// The values of all columns, if the record has the key.
@@ -177,7 +260,7 @@ impl<'s> Search<'s> {
         own: &Slots<'_>,
         parent: &Slots<'_>,
         constants: &Values,
-    ) -> Option<Vec<Option<Value>>> {
+    ) -> Option<Vec<Option<Box<RawValue>>>> {
         let mapping = self.wanted.mapping;
         let constant = |at: usize| match &mapping.columns[at].source {
             Source::Constant(template) => template.fill(constants),
@@ -204,10 +287,10 @@ impl<'s> Search<'s> {
         }
         let value = |at: usize| match self.columns[at] {
             Some((is_parent, slot)) => {
-                let raw = if is_parent { parent[slot] } else { own[slot] };
-                serde_json::from_str(raw?).ok()
+                let found = if is_parent { parent[slot] } else { own[slot] };
+                raw(found?)
             }
-            None => constant(at).map(Value::from),
+            None => to_raw_value(&constant(at)?).ok(),
         };
         Some((0..mapping.columns.len()).map(value).collect())
     }
@@ -219,7 +302,7 @@ impl<'s> Search<'s> {
         page: &PageEntry,
         (index, element): (u64, Option<u64>),
         own: &Slots<'_>,
-        whole: Option<&str>,
+        (record, values): (Box<RawValue>, Vec<Option<Box<RawValue>>>),
     ) -> Origin {
         let table = &self.wanted.mapping.table;
         let mut conditions = table.conditions.iter().zip(&self.conditions);
@@ -235,10 +318,22 @@ impl<'s> Search<'s> {
             request: page.request.clone(),
             fetched_at: page.fetched_at,
             out_of_scope: failed.map(|(condition, _)| condition.pointer.to_string()),
-            record: whole
-                .and_then(|raw| serde_json::from_str(raw).ok())
-                .unwrap_or_default(),
-            values: Vec::new(),
+            record,
+            values,
         }
     }
+}
+
+/// A cursor as bytes that sort as PostgreSQL sorts the value; none if the merge sees none.
+fn sorted(cell: CellType, raw: Option<&str>) -> Option<Vec<u8>> {
+    let raw = raw.filter(|raw| *raw != "null")?;
+    let mut bytes = Vec::new();
+    cell.encode(Some(raw), &mut bytes).ok()?;
+    // Before it stands its length.
+    let mut bytes = bytes.split_off(4);
+    if let (false, Some(first)) = (cell == CellType::Text, bytes.first_mut()) {
+        // Negative numbers, and times of before 2000, come first.
+        *first ^= 0x80;
+    }
+    Some(bytes)
 }
