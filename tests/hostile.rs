@@ -379,3 +379,34 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
     assert!(pages.count() >= 1);
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_list_that_is_said_to_be_endless_takes_no_memory() {
+    // One record a page, and so many of them: as many pages as no list has.
+    let api = Server::start(|request| {
+        if request.starts_with("POST /oauth/token") {
+            return http("200 OK", "", TOKEN);
+        }
+        let is_first = request.contains("page%5Bnumber%5D=1 ");
+        let body = if is_first { r#"[{"id": 1}]"# } else { "[]" };
+        http("200 OK", "X-Total: 100000000\r\n", body)
+    })
+    .await;
+    let mut workdir = Workdir::new().await;
+    workdir.set("CURSUS_API_URL", &api.url);
+    workdir.set("CURSUS_CLIENT_ID", "an-id");
+    workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
+    let arguments = ["extract", "--select", "coalitions", "--max-hits", "4"];
+    let ran = workdir.cursus_within(512 << 20, arguments).await.exits(6);
+    assert!(
+        ran.stderr
+            .contains("hits that this run may use are used up"),
+        "{ran}"
+    );
+    // The last pages first, of those that a list can have.
+    assert!(
+        api.asked()
+            .iter()
+            .any(|asked| asked.contains("page%5Bnumber%5D=1000000 "))
+    );
+}

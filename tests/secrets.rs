@@ -123,33 +123,7 @@ fn is_token_file(path: &PathBuf) -> bool {
 
 /// Runs the binary to its end where files are for everybody, if nobody says otherwise.
 async fn run(workdir: &Workdir, arguments: &[&str]) -> Ran {
-    let inner = workdir.command(arguments);
-    let inner = inner.as_std();
-    let mut command = tokio::process::Command::new("sh");
-    command
-        .args(["-c", "umask 000; exec \"$0\" \"$@\""])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .current_dir(inner.get_current_dir().unwrap())
-        .env_clear()
-        .envs(
-            inner
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(std::time::Duration::from_mins(3), command.output());
-    let output = output
-        .await
-        .unwrap_or_else(|_| panic!("cursus {arguments:?} hangs"))
-        .unwrap();
-    Ran {
-        command: arguments.join(" "),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    workdir.cursus_after("umask 000", arguments).await
 }
 
 /// The simulator's world with the canary person in it, one record of whom does not fit.
