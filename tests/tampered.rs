@@ -457,6 +457,25 @@ async fn a_file_larger_than_any_is_refused_before_it_is_read() {
     }
 }
 
+/// The next run would come before all others, and what is old would be written over what is new.
+#[tokio::test]
+async fn a_run_with_a_number_that_none_can_have_is_refused() {
+    let mut staged = Staged::new().await;
+    staged.workdir.use_api(&staged.simulator);
+    let [_, second] = staged.copy("last");
+    let record = second.join("run.json");
+    edit(&record, |run| run["seq"] = json!(u64::MAX));
+    for command in [&["load"][..], &["extract"], &["stage", "ls"]] {
+        let all = [command, &["--staging", "last"]].concat();
+        let ran = staged.workdir.cursus(&all).await.exits(1);
+        let told = "run.json: its number (seq) is 18446744073709551615, and no run has one above";
+        assert!(ran.stderr.contains(told), "{ran}");
+    }
+    let runs = files(&staged.workdir.path("last"));
+    let runs = runs.iter().filter(|path| path.ends_with("run.json"));
+    assert_eq!(runs.count(), 2, "no run was begun after it");
+}
+
 #[tokio::test]
 async fn a_journal_that_tells_of_more_than_a_list_can_have_is_told_and_takes_no_memory() {
     let staged = Staged::new().await;
