@@ -144,9 +144,14 @@ fn print_raw(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A line on stdout.
+/// A line on stdout, whatever is in it.
 fn print_line(text: &str) {
-    print(&format!("{text}\n"));
+    print_raw(&format!("{}\n", printable::line(text)));
+}
+
+/// A table on stdout; its cells have lost their line ends.
+fn print_table(table: &comfy_table::Table) {
+    print(&format!("{table}\n"));
 }
 
 /// A JSON document on stdout.
@@ -158,14 +163,19 @@ fn print_json(value: &impl Serialize) {
         serde_json::to_string(value)
     };
     match text {
-        Ok(text) => print_line(&text),
+        Ok(text) => print(&format!("{text}\n")),
         Err(error) => eprint_line(&format!("error: the result is not JSON: {error}")),
     }
 }
 
-/// A sentence on stderr.
+/// A line on stderr, whatever is in it.
 fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable::sentence(text));
+    let _ = writeln!(std::io::stderr(), "{}", printable::line(text));
+}
+
+/// An error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
+fn eprint_error(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(sentence));
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.
@@ -208,7 +218,7 @@ fn print_failure(exit: Exit, sentence: &str) {
 fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = failure.sentence();
     print_error(cli, failure.exit, &sentence, run_id);
-    eprint_line(&format!("error: {sentence}"));
+    eprint_error(&sentence);
 }
 
 /// The document of a command that has failed, if documents are wanted.

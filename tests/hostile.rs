@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use crate::support::files::sha256;
 use crate::support::{Ran, Workdir, World, simulator};
 
-/// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one.
-const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\nerror: FORGED";
+/// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one, also indented as a
+/// list of ours is.
+const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\nerror: FORGED\n  error: FORGED";
 
 /// Nothing that it says commands a terminal or begins a line that others wrote.
 #[track_caller]
@@ -102,6 +103,23 @@ async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line(
     // For programs it is what it is.
     let csv = workdir.cursus(["sql", "--csv", &name]).await.exits(0);
     assert!(csv.stdout.contains(HOSTILE), "{csv:?}");
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_a_token_forges_no_line() {
+    let scope = json!(HOSTILE).to_string();
+    let token = TOKEN.replace("\"public\"", &scope);
+    let api = Server::start(move |_| http("200 OK", "", &token)).await;
+    let mut workdir = Workdir::new().await;
+    workdir.set("CURSUS_API_URL", &api.url);
+    workdir.set("CURSUS_CLIENT_ID", "an-id");
+    workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
+    for command in ["refresh", "show"] {
+        let ran = is_tame(workdir.cursus(["token", command]).await.exits(0));
+        assert!(ran.stdout.contains("FORGED"), "{ran}");
+        let shown = workdir.json(["token", command]).await;
+        assert!(shown["scopes"].to_string().contains("FORGED"), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::stage::cat;
-use super::{eprint_line, load, print_json, print_line};
+use super::{eprint_line, load, print_json, print_line, print_table};
 use crate::chain::chain;
 use crate::cli::{Global, QuarantineCommand};
 use crate::database::Database;
@@ -164,7 +164,7 @@ fn ls(global: &Global, all: &[Entry]) {
             ]
         });
     let header = ["table", "column", "why", "since", "first", "rows"];
-    print_line(&table(&header, rows, 4).to_string());
+    print_table(&table(&header, rows, 4));
 }
 
 fn ls_table(
@@ -191,7 +191,7 @@ fn ls_table(
             ]
         });
         let header = ["number", "run", "place", "column", "why", "tried"];
-        print_line(&table(&header, rows, 5).to_string());
+        print_table(&table(&header, rows, 5));
     }
     Ok(())
 }
@@ -322,7 +322,7 @@ async fn retry(
         }));
     } else {
         if !retried.tables.is_empty() {
-            print_line(&tables_table(&retried.tables).to_string());
+            print_table(&tables_table(&retried.tables));
         }
         print_line(&format!(
             "{} entries tried again, {} settled, {} wait on",
@@ -332,7 +332,7 @@ async fn retry(
         ));
     }
     for error in &errors {
-        eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
     Ok(exit)
 }
