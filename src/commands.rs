@@ -28,6 +28,7 @@ use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
 
+use clap::Parser as _;
 use serde::Serialize;
 
 use crate::cli::{Cli, Command};
@@ -39,6 +40,8 @@ use crate::settings::{Environment, Settings};
 
 /// After a signal, so long may the database take to let go, and a page to be written.
 const LETTING_GO: Duration = Duration::from_millis(900);
+/// Of a command line of which nothing may be said.
+const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus help`";
 
 /// Runs a command line to its end.
 pub fn main(cli: &Cli) -> Exit {
@@ -179,13 +182,16 @@ fn eprint_error(sentence: &str) {
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.
-pub fn refuse(error: &clap::Error) -> Exit {
+pub fn refuse(error: clap::Error) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
     }
+    let error = told(error);
     if std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.to_string();
+        let text = error
+            .as_ref()
+            .map_or_else(|| NOT_UNDERSTOOD.to_owned(), ToString::to_string);
         // What comes after the first empty line is the usage.
         let lines: Vec<&str> = text
             .lines()
@@ -194,8 +200,38 @@ pub fn refuse(error: &clap::Error) -> Exit {
             .collect();
         print_failure(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
     }
-    let _ = error.print();
+    match error {
+        Some(error) => drop(error.print()),
+        None => eprint_error(NOT_UNDERSTOOD),
+    }
     Exit::Usage
+}
+
+/// What is said of the command line if what was typed is fit for a terminal and names no URL, which can hold a password.
+/// None if that says nothing wrong.
+fn told(error: clap::Error) -> Option<clap::Error> {
+    let typed: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let shown: Vec<String> = typed.iter().map(|argument| fit(argument)).collect();
+    if shown == typed {
+        return Some(error);
+    }
+    Cli::try_parse_from(shown)
+        .err()
+        .filter(clap::Error::use_stderr)
+}
+
+fn fit(argument: &str) -> String {
+    const URL: &str = "[a URL]";
+    let option = argument
+        .split_once('=')
+        .filter(|_| argument.starts_with('-'));
+    match option {
+        _ if !argument.contains("://") => printable::line(argument).into_owned(),
+        Some((name, _)) if !name.contains("://") => format!("{}={URL}", printable::line(name)),
+        _ => URL.to_owned(),
+    }
 }
 
 fn state_of(exit: Exit) -> &'static str {

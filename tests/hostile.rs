@@ -123,6 +123,37 @@ async fn what_a_server_says_of_a_token_forges_no_line() {
 }
 
 #[tokio::test]
+async fn a_command_line_that_is_not_understood_is_told_without_its_commands_and_passwords() {
+    let workdir = Workdir::new().await;
+    let url = "postgres://me:canary-password@host/mirror";
+    let option = format!("--wait-lock={url}");
+    let list = format!("--log-format=text,{url}");
+    for arguments in [
+        &["run", HOSTILE][..],
+        &[HOSTILE],
+        &["run", "--wait-lock", HOSTILE],
+        &["run", "--forged\n  error: FORGED"],
+        &["run", url],
+        &[url],
+        &["run", &option],
+        &["run", "--log-format", url],
+        &["run", &list],
+    ] {
+        for more in [&[][..], &["--json"]] {
+            let all = [arguments, more].concat();
+            let ran = is_tame(workdir.cursus(all).await.exits(2));
+            let said = ran.stderr.clone() + &ran.stdout;
+            assert!(!said.contains("canary-password"), "{ran}");
+            if arguments.contains(&HOSTILE) {
+                assert!(said.contains("x\\u001b]0;owned"), "{ran}");
+            } else {
+                assert!(said.contains("[a URL]") || said.contains("FORGED"), "{ran}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn files_of_others_command_no_terminal_either() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
