@@ -451,6 +451,43 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
             assert!(!ran.to_string().contains(PASSWORD), "{ran}");
         }
     }
+    let version = "version = 1";
+    for (comment, is_secret) in [
+        ("# CURSUS_CLIENT_SECRET = 0123456789abcdef", true),
+        ("# CURSUS_CLIENT_SECRET=0123456789abcdef", true),
+        ("#client_secret = \"abc\"", true),
+        ("# PGPASSWORD=abc", true),
+        ("# \"password\" = 'abc'", true),
+        ("# password = \"#abc\"", true),
+        ("# CURSUS_CLIENT_SECRET = \"\"", false),
+        ("# PGPASSWORD=", false),
+        ("# PGPASSWORD =   # in .env", false),
+        ("# the secret is in .env; a = 1", false),
+        ("# password and secret: see .env", false),
+    ] {
+        workdir.pipeline(&[(version, &format!("{comment}\n{version}"))]);
+        let ran = workdir.cursus(["doctor"]).await;
+        let warns = ran.stdout.contains("seems to hold a password or a secret");
+        assert_eq!(warns, is_secret, "{comment}: {ran}");
+        assert_eq!(ran.code, Some(i32::from(is_secret)), "{comment}: {ran}");
+    }
+    workdir.pipeline(&[]);
+    workdir
+        .cursus(["extract", "--select", "cursus"])
+        .await
+        .exits(0);
+    workdir.cursus(["doctor"]).await.exits(0);
+    for (folder, passable) in [("staging", 0o700), (".cursus", 0o711)] {
+        let path = workdir.path(folder);
+        for mode in [0o755, 0o777, passable, 0o700] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let ran = workdir.cursus(["doctor"]).await;
+            let is_told = (ran.stdout).contains(&format!("{folder} is open to others; chmod "));
+            let is_open = mode & 0o066 != 0;
+            assert_eq!(is_told, is_open, "{mode:o} {folder}: {ran}");
+            assert_eq!(ran.code, Some(i32::from(is_told)), "{ran}");
+        }
+    }
 }
 
 #[tokio::test]
