@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use clap::CommandFactory;
@@ -348,6 +348,34 @@ async fn nothing_is_kept(workdir: &Workdir, canaries: &Canaries) {
     for text in workdir.column(settings).await {
         canaries.none_in("the server", &text);
     }
+}
+
+/// A token that somebody else has put there would send our requests in their name. (Only root can give a file away: others do
+/// not see this.)
+#[tokio::test]
+async fn a_token_of_another_user_is_not_used() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let extract = ["extract", "--force", "--select", "cursus"];
+    workdir.cursus(extract).await.exits(0);
+    let tokens = || {
+        files(&workdir.path(".cursus"))
+            .into_iter()
+            .filter(is_token_file)
+    };
+    let path = tokens().next().unwrap();
+    let kept = std::fs::read(&path).unwrap();
+    let ours = std::fs::metadata(&path).unwrap().uid();
+    if std::os::unix::fs::chown(&path, Some(ours + 4_321), None).is_err() {
+        return;
+    }
+    let ran = workdir.cursus(extract).await.exits(0);
+    let told = "the token belongs to another user and is not used; a new one is asked for";
+    assert!(ran.stderr.contains(told), "{ran}");
+    assert_eq!(std::fs::metadata(&path).unwrap().uid(), ours);
+    assert_ne!(std::fs::read(&path).unwrap(), kept, "it is a new one");
+    let ran = workdir.cursus(extract).await.exits(0);
+    assert!(!ran.stderr.contains(told), "{ran}");
 }
 
 /// At least so many files and directories that hold tokens or people's data are there, all for their owner alone.
