@@ -2,7 +2,7 @@
 //! Fails when a round fails, when it needs more memory than extract may, or when it needs more as runs pile up.
 //!
 //! `cargo bench --bench watch`; the number of rounds may follow: `-- 1000`. Linux only, for its /proc. With `faults` the API
-//! fails now and then in every way that it knows, and changes while it is read; a round may then fail, but at the end the
+//! fails now and then in every way that it knows, and changes while it is read; a few rounds may then fail, but at the end the
 //! mirror must be what the API shows.
 
 #![allow(
@@ -36,6 +36,10 @@ const SETTLED_WITH_FAULTS: u64 = 200;
 const MOST_GROWTH: f64 = 1.1;
 /// How many more files may be open at one moment than ever before: a connection or two.
 const MORE_FILES: usize = 3;
+/// With faults one round of so many may fail; one of a short measurement.
+const FEWEST_A_FAILURE: u64 = 20;
+/// Exit codes of a round, and of `watch` for its worst one, from good to bad.
+const EXITS: [u64; 7] = [0, 3, 6, 4, 5, 2, 1];
 /// Of each way to fail, for each request.
 const PROBABILITY: f64 = 0.001;
 
@@ -81,6 +85,7 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
     let (mut hits, mut peak, mut settled, mut last) = (0, 0.0, 0.0_f64, 0.0);
     let (mut most_files, mut settled_files) = (0, 0);
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut told, mut worst) = (0, 0);
     let mut since = (0, started);
     println!(
         "{:>8} {:>10} {:>10} {:>8} {:>8} {:>12}",
@@ -91,8 +96,13 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
         let state = round["state"].as_str().unwrap();
         assert!(with_faults || state == "complete", "{round:#}");
         *states.entry(state.to_owned()).or_default() += 1;
+        let exit = round["exit_code"].as_u64().unwrap();
+        let exit = EXITS.iter().position(|known| *known == exit);
+        worst = worst.max(exit.unwrap_or_else(|| panic!("{round:#}")));
+        told += 1;
         hits += round["hits"].as_u64().unwrap_or(0);
         let number = round["round"].as_u64().unwrap();
+        assert_eq!(number, told, "every round is told once");
         // The last one ends the process.
         if number < rounds
             && let (Some(now), Some(most)) = (memory(id, "VmRSS:"), memory(id, "VmHWM:"))
@@ -114,7 +124,19 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
         simulator.advance(Duration::from_mins(15));
     }
     let ended = child.wait().await.unwrap();
-    assert!(with_faults || ended.success());
+    assert_eq!(told, rounds, "{ended}: it ended before its last round");
+    let code = ended.code().and_then(|code| u64::try_from(code).ok());
+    assert_eq!(
+        code,
+        Some(EXITS[worst]),
+        "the end is that of the worst round"
+    );
+    let failed = states.get("failed").copied().unwrap_or(0);
+    let most = (rounds / FEWEST_A_FAILURE).max(1);
+    assert!(
+        failed <= most,
+        "{failed} of {rounds} rounds failed: {states:?}"
+    );
     let states: Vec<String> = (states.iter())
         .map(|(state, rounds)| format!("{rounds} {state}"))
         .collect();

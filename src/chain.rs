@@ -2,8 +2,15 @@
 
 use std::error::Error;
 
-/// An error and its causes as one line: `a: b: c`.
+use crate::printable;
+
+/// An error and its causes as one line, whatever is in them: `a: b: c`.
 pub(crate) fn chain(error: &dyn Error) -> String {
+    printable::line(&with_causes(error)).into_owned()
+}
+
+/// The same with its line ends: of a list of our own.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -28,6 +28,7 @@ use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
 
+use clap::Parser as _;
 use serde::Serialize;
 
 use crate::cli::{Cli, Command};
@@ -40,6 +41,8 @@ use crate::settings::{Environment, Settings};
 
 /// After a signal, so long may the database take to let go, and a page to be written.
 const LETTING_GO: Duration = Duration::from_millis(900);
+/// Of a command line of which nothing may be said.
+const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus help`";
 
 /// Runs a command line to its end.
 pub fn main(cli: &Cli) -> Exit {
@@ -162,9 +165,14 @@ fn print_raw(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A line on stdout.
+/// A line on stdout, whatever is in it.
 fn print_line(text: &str) {
-    print(&format!("{text}\n"));
+    print_raw(&format!("{}\n", printable::line(text)));
+}
+
+/// A table on stdout; its cells have lost their line ends.
+fn print_table(table: &comfy_table::Table) {
+    print(&format!("{table}\n"));
 }
 
 /// A JSON document on stdout.
@@ -176,24 +184,32 @@ fn print_json(value: &impl Serialize) {
         serde_json::to_string(value)
     };
     match text {
-        Ok(text) => print_line(&text),
+        Ok(text) => print(&format!("{text}\n")),
         Err(error) => eprint_line(&format!("error: the result is not JSON: {error}")),
     }
 }
 
-/// A sentence on stderr.
+/// A line on stderr, whatever is in it.
 fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable::sentence(text));
+    let _ = writeln!(std::io::stderr(), "{}", printable::line(text));
+}
+
+/// An error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
+fn eprint_error(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(sentence));
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.
-pub fn refuse(error: &clap::Error) -> Exit {
+pub fn refuse(error: clap::Error) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
     }
+    let error = told(error);
     if std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.to_string();
+        let text = error
+            .as_ref()
+            .map_or_else(|| NOT_UNDERSTOOD.to_owned(), ToString::to_string);
         // What comes after the first empty line is the usage.
         let lines: Vec<&str> = text
             .lines()
@@ -202,8 +218,38 @@ pub fn refuse(error: &clap::Error) -> Exit {
             .collect();
         print_failure(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
     }
-    let _ = error.print();
+    match error {
+        Some(error) => drop(error.print()),
+        None => eprint_error(NOT_UNDERSTOOD),
+    }
     Exit::Usage
+}
+
+/// What is said of the command line if what was typed is fit for a terminal and names no URL, which can hold a password.
+/// None if that says nothing wrong.
+fn told(error: clap::Error) -> Option<clap::Error> {
+    let typed: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let shown: Vec<String> = typed.iter().map(|argument| fit(argument)).collect();
+    if shown == typed {
+        return Some(error);
+    }
+    Cli::try_parse_from(shown)
+        .err()
+        .filter(clap::Error::use_stderr)
+}
+
+fn fit(argument: &str) -> String {
+    const URL: &str = "[a URL]";
+    let option = argument
+        .split_once('=')
+        .filter(|_| argument.starts_with('-'));
+    match option {
+        _ if !argument.contains("://") => printable::line(argument).into_owned(),
+        Some((name, _)) if !name.contains("://") => format!("{}={URL}", printable::line(name)),
+        _ => URL.to_owned(),
+    }
 }
 
 fn state_of(exit: Exit) -> &'static str {
@@ -226,7 +272,7 @@ fn print_failure(exit: Exit, sentence: &str) {
 fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = failure.sentence();
     print_error(cli, failure.exit, &sentence, run_id);
-    eprint_line(&format!("error: {sentence}"));
+    eprint_error(&sentence);
 }
 
 /// The document of a command that has failed, if documents are wanted.

@@ -157,9 +157,10 @@ impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.problems.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        write!(f, "{} has {count} {noun}; nothing was done", self.file)?;
+        let file = printable::line(self.file);
+        write!(f, "{file} has {count} {noun}; nothing was done")?;
         for problem in self.problems {
-            write!(f, "\n  {}:{}: ", self.file, problem.line)?;
+            write!(f, "\n  {file}:{}: ", problem.line)?;
             if !problem.place.is_empty() {
                 write!(f, "{}: ", printable::line(&problem.place))?;
             }

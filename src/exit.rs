@@ -1,12 +1,13 @@
 //! Exit codes, and what every failure becomes before the program ends.
 
 use crate::api::ApiError;
-use crate::chain::chain;
+use crate::chain::{chain, with_causes};
 use crate::config::ConfigError;
 use crate::database::DatabaseError;
 use crate::extract::ExtractError;
 use crate::load::{LoadError, ReplayError};
 use crate::migrate::MigrateError;
+use crate::printable::List;
 use crate::staging::StagingError;
 
 /// How the program ended. Later in the list is worse where several apply.
@@ -72,9 +73,23 @@ impl Failure {
         Self::new(Exit::Usage, sentence)
     }
 
-    /// What happened and why, as one line.
+    /// What happened and why, as one line; as several, if it is a list of our own.
     pub fn sentence(&self) -> String {
-        chain(self.error.as_ref())
+        if self.is_list() {
+            with_causes(self.error.as_ref())
+        } else {
+            chain(self.error.as_ref())
+        }
+    }
+
+    /// Whether each line of it was made here.
+    fn is_list(&self) -> bool {
+        let error = &self.error;
+        let is_mismatch = |error: &LoadError| matches!(error, LoadError::Mismatch(_));
+        error.is::<List>()
+            || matches!(error.downcast_ref(), Some(ConfigError::Faults { .. }))
+            || error.downcast_ref().is_some_and(is_mismatch)
+            || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if is_mismatch(error))
     }
 }
 
@@ -90,6 +105,7 @@ macro_rules! failure_from {
 }
 
 failure_from! {
+    List => |_| Exit::Usage;
     ConfigError => |_| Exit::Usage;
     StagingError => staging_exit;
     DatabaseError => database_exit;

@@ -19,22 +19,25 @@ use serde_json::value::RawValue;
 use crate::api::{answer, ledger};
 use crate::config::Config;
 use crate::extract::inspect::Inspector;
+use crate::list::MOST_PAGES;
 use crate::load::cell::{CellType, time};
 use crate::pointer::Pointer;
-use crate::staging::{Manifest, RunRecord, journal};
+use crate::proof::{self, Answers, Seen, Wanted};
+use crate::staging::{Manifest, RunRecord, Window, journal};
 use crate::walk::Walker;
 
 /// A reader of any bytes.
 pub type Target = fn(&[u8]);
 
 /// Each target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("body", body),
     ("cells", cells),
     ("config", config),
     ("headers", headers),
     ("journal", journal),
     ("ledger", ledger),
+    ("proof", proof),
     ("records", records),
     ("timestamps", timestamps),
 ];
@@ -110,6 +113,7 @@ pub fn headers(input: &[u8]) {
         }
     }
     let _ = answer::total(&headers);
+    let _ = answer::per_page(&headers);
     let _ = answer::retry_after(&headers);
     let _ = answer::has_next(&headers);
     let _ = answer::date(&headers);
@@ -132,6 +136,41 @@ pub fn journal(input: &[u8]) {
 /// The ledger of hits.
 pub fn ledger(input: &[u8]) {
     let _ = ledger::format::decode(input);
+}
+
+/// A journal, for what its answers prove and what is still to be asked for.
+pub fn proof(input: &[u8]) {
+    let (mut seen, mut answers) = (Vec::new(), Answers::new(Some("updated_at")));
+    for page in journal::whole_lines(input).flatten() {
+        let ids: Vec<i64> = page.first_id.into_iter().chain(page.last_id).collect();
+        seen.push(Seen::new(&page, &ids));
+        answers.add(&page, &ids, 0);
+    }
+    let all = Window {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+    };
+    let _ = answers.doubts(all);
+    let was_asked = |number: &u64| {
+        let mut pages = seen.iter().filter(|seen| seen.is_numbered());
+        pages.any(|seen| seen.number == *number)
+    };
+    match proof::wanted(&seen) {
+        Wanted::Again(pages) => assert!(pages.iter().all(was_asked) && pages.is_sorted()),
+        Wanted::New(pages) => {
+            assert!(pages.len() <= 2 * seen.len() + 1, "they take no memory");
+            assert!(pages.is_sorted_by(|one, other| one.end() < other.start()));
+            for range in pages {
+                assert!(1 <= *range.start() && range.start() <= range.end());
+                assert!(*range.end() <= MOST_PAGES);
+                assert!(
+                    !seen
+                        .iter()
+                        .any(|seen| seen.is_numbered() && range.contains(&seen.number))
+                );
+            }
+        }
+    }
 }
 
 /// Pointers (the first line, between spaces), and a page.

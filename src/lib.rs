@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod hash;
 pub mod key;
+mod list;
 pub mod name;
 pub mod plan;
 pub mod pointer;

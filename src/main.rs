@@ -15,7 +15,7 @@ fn main() -> ExitCode {
             commands::tell_end_by_fault(&cli);
             Exit::Failed
         }),
-        Err(error) => commands::refuse(&error),
+        Err(error) => commands::refuse(error),
     };
     ExitCode::from(exit.code())
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{Config, QueryParameter, Resource};
 use crate::hash::hex;
 use crate::name::{Name, nearest};
+use crate::printable::List;
 use crate::staging::{Mode, Window};
 
 pub use history::{DELTAS, History, Read};
@@ -86,7 +87,7 @@ pub fn select<'c>(
     config: &'c Config,
     select: &[String],
     exclude: &[String],
-) -> Result<Vec<&'c Resource>, String> {
+) -> Result<Vec<&'c Resource>, List> {
     let mut unknown = Vec::new();
     for name in select.iter().chain(exclude) {
         if config.resource(name).is_none() {
@@ -109,7 +110,7 @@ pub fn select<'c>(
         }
     }
     if !unknown.is_empty() {
-        return Err(unknown.join("\n  "));
+        return Err(List::of(&unknown));
     }
     let chosen: Vec<&Resource> = config
         .resources
@@ -120,7 +121,8 @@ pub fn select<'c>(
         })
         .collect();
     if chosen.is_empty() {
-        return Err("no resource is left to read; see --select and --exclude".to_owned());
+        let nothing = "no resource is left to read; see --select and --exclude";
+        return Err(List::of(&[nothing.to_owned()]));
     }
     Ok(chosen)
 }

@@ -29,15 +29,17 @@ pub fn json(text: &str) -> String {
     line(&spaced).into_owned()
 }
 
-/// The same for an error, whose further lines are indented: a line that is not would be somebody else's.
-pub fn sentence(text: &str) -> Cow<'_, str> {
-    let mut parts = text.split('\n');
-    let mut safe = line(parts.next().unwrap_or_default());
-    for part in parts {
-        let end = if part.starts_with("  ") { "\n" } else { "\\n" };
-        safe = Cow::Owned(format!("{safe}{end}{}", line(part)));
+/// Sentences of our own, each on a line of its own whatever is in it. Nothing else in an error keeps its line ends.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct List(String);
+
+impl List {
+    /// One after the other, indented from the second on.
+    pub fn of<'s>(sentences: impl IntoIterator<Item = &'s String>) -> Self {
+        let lines: Vec<Cow<'_, str>> = sentences.into_iter().map(|one| line(one)).collect();
+        Self(lines.join("\n  "))
     }
-    safe
 }
 
 fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -85,7 +87,8 @@ mod tests {
             "a\\u001b[31mb\\tc\\nerror: d\\u009b2J\\u202eé日"
         );
         assert_eq!(lines("a\nb\r"), "a\nb\\r");
-        assert_eq!(sentence("a:\n  b\nerror: c"), "a:\n  b\\nerror: c");
+        let list = List::of(&["a\n  error: b".to_owned(), "c".to_owned()]);
+        assert_eq!(list.to_string(), "a\\n  error: b\n  c");
         assert!(matches!(line("plain é"), Cow::Borrowed("plain é")));
     }
 

@@ -180,7 +180,14 @@ impl Staging {
         let runs = self.runs()?;
         self.forget_unmade()?;
         let last = runs.iter().map(|run| run.record().seq).max();
-        let seq = 1 + last.unwrap_or(0).max(floor);
+        let seq = last.unwrap_or(0).max(floor).saturating_add(1);
+        if seq > run::LAST {
+            return Err(StagingError::Broken {
+                path: self.root.clone(),
+                problem: format!("no run can come after number {}", seq - 1),
+                advice: "begin a staging directory and a database anew",
+            });
+        }
         let newest = runs.iter().map(Run::id).max();
         Run::create(&self.root, now, newest, seq, asked)
     }

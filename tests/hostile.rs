@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use crate::support::files::sha256;
 use crate::support::{Ran, Workdir, World, simulator};
 
-/// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one.
-const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\nerror: FORGED";
+/// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one, also indented as a
+/// list of ours is.
+const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\r\nerror: FORGED\n  error: FORGED";
 
 /// Nothing that it says commands a terminal or begins a line that others wrote.
 #[track_caller]
@@ -102,6 +103,54 @@ async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line(
     // For programs it is what it is.
     let csv = workdir.cursus(["sql", "--csv", &name]).await.exits(0);
     assert!(csv.stdout.contains(HOSTILE), "{csv:?}");
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_a_token_forges_no_line() {
+    let scope = json!(HOSTILE).to_string();
+    let token = TOKEN.replace("\"public\"", &scope);
+    let api = Server::start(move |_| http("200 OK", "", &token)).await;
+    let mut workdir = Workdir::new().await;
+    workdir.set("CURSUS_API_URL", &api.url);
+    workdir.set("CURSUS_CLIENT_ID", "an-id");
+    workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
+    for command in ["refresh", "show"] {
+        let ran = is_tame(workdir.cursus(["token", command]).await.exits(0));
+        assert!(ran.stdout.contains("FORGED"), "{ran}");
+        let shown = workdir.json(["token", command]).await;
+        assert!(shown["scopes"].to_string().contains("FORGED"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_line_that_is_not_understood_is_told_without_its_commands_and_passwords() {
+    let workdir = Workdir::new().await;
+    let url = "postgres://me:canary-password@host/mirror";
+    let option = format!("--wait-lock={url}");
+    let list = format!("--log-format=text,{url}");
+    for arguments in [
+        &["run", HOSTILE][..],
+        &[HOSTILE],
+        &["run", "--wait-lock", HOSTILE],
+        &["run", "--forged\n  error: FORGED"],
+        &["run", url],
+        &[url],
+        &["run", &option],
+        &["run", "--log-format", url],
+        &["run", &list],
+    ] {
+        for more in [&[][..], &["--json"]] {
+            let all = [arguments, more].concat();
+            let ran = is_tame(workdir.cursus(all).await.exits(2));
+            let said = ran.stderr.clone() + &ran.stdout;
+            assert!(!said.contains("canary-password"), "{ran}");
+            if arguments.contains(&HOSTILE) {
+                assert!(said.contains("x\\u001b]0;owned"), "{ran}");
+            } else {
+                assert!(said.contains("[a URL]") || said.contains("FORGED"), "{ran}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -379,4 +428,35 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
         .filter(|asked| asked.starts_with("GET /v2/cursus?"));
     assert!(pages.count() >= 1);
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_list_that_is_said_to_be_endless_takes_no_memory() {
+    // One record a page, and so many of them: as many pages as no list has.
+    let api = Server::start(|request| {
+        if request.starts_with("POST /oauth/token") {
+            return http("200 OK", "", TOKEN);
+        }
+        let is_first = request.contains("page%5Bnumber%5D=1 ");
+        let body = if is_first { r#"[{"id": 1}]"# } else { "[]" };
+        http("200 OK", "X-Total: 100000000\r\n", body)
+    })
+    .await;
+    let mut workdir = Workdir::new().await;
+    workdir.set("CURSUS_API_URL", &api.url);
+    workdir.set("CURSUS_CLIENT_ID", "an-id");
+    workdir.set("CURSUS_CLIENT_SECRET", "a-secret-for-this-host-only");
+    let arguments = ["extract", "--select", "coalitions", "--max-hits", "4"];
+    let ran = workdir.cursus_within(512 << 20, arguments).await.exits(6);
+    assert!(
+        ran.stderr
+            .contains("hits that this run may use are used up"),
+        "{ran}"
+    );
+    // The last pages first, of those that a list can have.
+    assert!(
+        api.asked()
+            .iter()
+            .any(|asked| asked.contains("page%5Bnumber%5D=1000000 "))
+    );
 }

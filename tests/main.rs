@@ -147,3 +147,6 @@ mod deltas;
 
 /// What it is made of.
 mod dependencies;
+
+/// What is told of its tests.
+mod docs;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use cursus::cli::Cli;
+use cursus::failpoint::Point;
 use cursus::simulate::Simulator;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -123,33 +124,7 @@ fn is_token_file(path: &PathBuf) -> bool {
 
 /// Runs the binary to its end where files are for everybody, if nobody says otherwise.
 async fn run(workdir: &Workdir, arguments: &[&str]) -> Ran {
-    let inner = workdir.command(arguments);
-    let inner = inner.as_std();
-    let mut command = tokio::process::Command::new("sh");
-    command
-        .args(["-c", "umask 000; exec \"$0\" \"$@\""])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .current_dir(inner.get_current_dir().unwrap())
-        .env_clear()
-        .envs(
-            inner
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(std::time::Duration::from_mins(3), command.output());
-    let output = output
-        .await
-        .unwrap_or_else(|_| panic!("cursus {arguments:?} hangs"))
-        .unwrap();
-    Ran {
-        command: arguments.join(" "),
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    workdir.cursus_after("umask 000", arguments).await
 }
 
 /// The simulator's world with the canary person in it, one record of whom does not fit.
@@ -263,7 +238,11 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
 
     assert!(canaries.tokens.len() >= 3, "tokens were renewed");
     nothing_is_kept(&workdir, &canaries).await;
-    everything_is_private(&workdir);
+    is_private(&workdir, 50);
+    for file in [".env", "demonstration/.cursus"] {
+        let mode = workdir.path(file).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o066, 0, "{mode:o} {file}");
+    }
 }
 
 /// The simulator's secret is for those who start it.
@@ -433,11 +412,44 @@ async fn nothing_is_kept(workdir: &Workdir, canaries: &Canaries) {
     }
 }
 
-/// Whatever holds tokens or people's data is for its owner alone, also where the user's files are for everybody.
-fn everything_is_private(workdir: &Workdir) {
+/// A token that somebody else has put there would send our requests in their name. (Only root can give a file away: others do
+/// not see this.)
+#[tokio::test]
+async fn a_token_of_another_user_is_not_used() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let extract = ["extract", "--force", "--select", "cursus"];
+    workdir.cursus(extract).await.exits(0);
+    let tokens = || {
+        files(&workdir.path(".cursus"))
+            .into_iter()
+            .filter(is_token_file)
+    };
+    let path = tokens().next().unwrap();
+    let kept = std::fs::read(&path).unwrap();
+    let ours = std::fs::metadata(&path).unwrap().uid();
+    if std::os::unix::fs::chown(&path, Some(ours + 4_321), None).is_err() {
+        return;
+    }
+    let ran = workdir.cursus(extract).await.exits(0);
+    let told = "the token belongs to another user and is not used; a new one is asked for";
+    assert!(ran.stderr.contains(told), "{ran}");
+    assert_eq!(std::fs::metadata(&path).unwrap().uid(), ours);
+    assert_ne!(std::fs::read(&path).unwrap(), kept, "it is a new one");
+    let ran = workdir.cursus(extract).await.exits(0);
+    assert!(!ran.stderr.contains(told), "{ran}");
+}
+
+/// At least so many files and directories that hold tokens or people's data are there, all for their owner alone.
+#[track_caller]
+fn is_private(workdir: &Workdir, least: usize) {
     let mut seen = 0;
     for folder in ["staging", ".cursus", ".state", "demonstration/staging"] {
-        for entry in walkdir::WalkDir::new(workdir.path(folder)) {
+        let folder = workdir.path(folder);
+        if !folder.exists() {
+            continue;
+        }
+        for entry in walkdir::WalkDir::new(folder) {
             let entry = entry.unwrap();
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
             let wanted = if entry.file_type().is_dir() {
@@ -449,11 +461,44 @@ fn everything_is_private(workdir: &Workdir) {
             seen += 1;
         }
     }
-    assert!(seen > 50, "{seen}");
-    for file in [".env", "demonstration/.cursus"] {
-        let mode = workdir.path(file).metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & 0o066, 0, "{mode:o} {file}");
+    assert!(seen >= least, "{seen}");
+}
+
+/// Also where the user's files are for everybody if nobody says otherwise, and from the first moment on: whatever a process has
+/// begun when it is killed.
+#[tokio::test]
+async fn everything_is_private() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    let extract = ["extract", "--full", "--select", "cursus,coalitions"];
+    for (least, point) in [
+        (2, Point::LockTaken),
+        (4, Point::RunMade),
+        (5, Point::RunSync),
+        (8, Point::LedgerTorn),
+        (8, Point::TokenWrite),
+        (9, Point::TokenRename),
+        (9, Point::ResourceMade),
+        (10, Point::PageSync),
+        (11, Point::LineTorn),
+        (12, Point::ManifestSync),
+        (13, Point::RunNamed),
+    ] {
+        workdir.set("CURSUS_FAILPOINT", format!("{}=kill", point.name()));
+        let ran = run(&workdir, &extract).await;
+        assert_eq!(
+            ran.code,
+            None,
+            "it is not killed at {}: {ran}",
+            point.name()
+        );
+        is_private(&workdir, least);
     }
+    workdir.unset("CURSUS_FAILPOINT");
+    run(&workdir, &extract).await.exits(0);
+    run(&workdir, &["load"]).await.exits(0);
+    run(&workdir, &["token", "refresh"]).await.exits(0);
+    is_private(&workdir, 15);
 }
 
 #[tokio::test]
@@ -494,6 +539,43 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
                 "{ran}"
             );
             assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+        }
+    }
+    let version = "version = 1";
+    for (comment, is_secret) in [
+        ("# CURSUS_CLIENT_SECRET = 0123456789abcdef", true),
+        ("# CURSUS_CLIENT_SECRET=0123456789abcdef", true),
+        ("#client_secret = \"abc\"", true),
+        ("# PGPASSWORD=abc", true),
+        ("# \"password\" = 'abc'", true),
+        ("# password = \"#abc\"", true),
+        ("# CURSUS_CLIENT_SECRET = \"\"", false),
+        ("# PGPASSWORD=", false),
+        ("# PGPASSWORD =   # in .env", false),
+        ("# the secret is in .env; a = 1", false),
+        ("# password and secret: see .env", false),
+    ] {
+        workdir.pipeline(&[(version, &format!("{comment}\n{version}"))]);
+        let ran = workdir.cursus(["doctor"]).await;
+        let warns = ran.stdout.contains("seems to hold a password or a secret");
+        assert_eq!(warns, is_secret, "{comment}: {ran}");
+        assert_eq!(ran.code, Some(i32::from(is_secret)), "{comment}: {ran}");
+    }
+    workdir.pipeline(&[]);
+    workdir
+        .cursus(["extract", "--select", "cursus"])
+        .await
+        .exits(0);
+    workdir.cursus(["doctor"]).await.exits(0);
+    for (folder, passable) in [("staging", 0o700), (".cursus", 0o711)] {
+        let path = workdir.path(folder);
+        for mode in [0o755, 0o777, passable, 0o700] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let ran = workdir.cursus(["doctor"]).await;
+            let is_told = (ran.stdout).contains(&format!("{folder} is open to others; chmod "));
+            let is_open = mode & 0o066 != 0;
+            assert_eq!(is_told, is_open, "{mode:o} {folder}: {ran}");
+            assert_eq!(ran.code, Some(i32::from(is_told)), "{ran}");
         }
     }
 }

@@ -15,7 +15,7 @@ const PAGE: &str = "page-00001.json.gz";
 /// Two staged runs of users and of what surrounds them, nothing loaded.
 struct Staged {
     workdir: Workdir,
-    _simulator: Simulator,
+    simulator: Simulator,
     /// Below a staging directory, in order.
     runs: [PathBuf; 2],
 }
@@ -50,7 +50,7 @@ impl Staged {
         runs.sort();
         Self {
             workdir,
-            _simulator: simulator,
+            simulator,
             runs: runs.try_into().unwrap(),
         }
     }
@@ -444,8 +444,8 @@ async fn a_file_larger_than_any_is_refused_before_it_is_read() {
             std::fs::File::create(&path).unwrap().set_len(size).unwrap();
             // Far less than the file.
             let load = ["load", "--staging", &copy, "--into", &copy];
-            let mut limited = staged.workdir.command(load);
-            let ran = limited_to(1 << 30, &mut limited).await;
+            let ran = staged.workdir.cursus_within(1 << 30, load).await;
+            let ran = ran.exits(1).stderr;
             assert!(ran.contains(file.rsplit('/').next().unwrap()), "{ran}");
             let problem = match (kind, at) {
                 ("huge", _) => "it is larger than anything that cursus writes there",
@@ -457,24 +457,79 @@ async fn a_file_larger_than_any_is_refused_before_it_is_read() {
     }
 }
 
-/// What a command says on stderr that gets no more memory than so many bytes.
-async fn limited_to(bytes: u64, command: &mut tokio::process::Command) -> String {
-    let inner = command.as_std();
-    let program = format!("ulimit -v {}; exec \"$@\"", bytes / 1024);
-    let mut shell = tokio::process::Command::new("sh");
-    shell
-        .args(["-c", &program, "sh"])
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    shell
-        .current_dir(inner.get_current_dir().unwrap())
-        .env_clear();
-    for (name, value) in inner.get_envs() {
-        shell.env(name, value.unwrap());
+/// The next run would come before all others, and what is old would be written over what is new.
+#[tokio::test]
+async fn a_run_with_a_number_that_none_can_have_is_refused() {
+    let mut staged = Staged::new().await;
+    staged.workdir.use_api(&staged.simulator);
+    let [_, second] = staged.copy("last");
+    let record = second.join("run.json");
+    edit(&record, |run| run["seq"] = json!(u64::MAX));
+    for command in [&["load"][..], &["extract"], &["stage", "ls"]] {
+        let all = [command, &["--staging", "last"]].concat();
+        let ran = staged.workdir.cursus(&all).await.exits(1);
+        let told = "run.json: its number (seq) is 18446744073709551615, and no run has one above";
+        assert!(ran.stderr.contains(told), "{ran}");
     }
-    let output = shell.output().await.unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
+    let runs = files(&staged.workdir.path("last"));
+    let runs = runs.iter().filter(|path| path.ends_with("run.json"));
+    assert_eq!(runs.count(), 2, "no run was begun after it");
+}
+
+#[tokio::test]
+async fn a_journal_that_tells_of_more_than_a_list_can_have_is_told_and_takes_no_memory() {
+    let staged = Staged::new().await;
+    for (at, field) in ["x_total", "rows", "per_page"].into_iter().enumerate() {
+        let copy = format!("endless_{at}");
+        let [first, second] = staged.copy(&copy);
+        std::fs::remove_dir_all(first).unwrap();
+        let resource = second.join("coalitions_users");
+        edit_journal(&resource, |line| line[field] = json!(u64::MAX));
+        let ran = staged
+            .is_refused(&copy, &resource.join("pages.jsonl"))
+            .await;
+        let problem = "line 1 tells of more records than a list can have";
+        assert!(ran.stderr.contains(problem), "{ran}");
+        staged.only_lacks_memberships(&copy).await;
+    }
+    // Pages that no list has prove nothing, and nobody stumbles over them.
+    for (number, named) in [("0", "zero"), ("18446744073709551615", "far")] {
+        let [first, second] = staged.copy(named);
+        std::fs::remove_dir_all(first).unwrap();
+        edit_journal(&second.join("coalitions_users"), |line| {
+            let request = line["request"].as_str().unwrap();
+            let (list, _) = request.split_once("page%5Bnumber%5D=").unwrap();
+            line["request"] = json!(format!("{list}page%5Bnumber%5D={number}"));
+        });
+        let verify = ["stage", "verify", "latest", "--staging", named];
+        let ran = staged.workdir.cursus(verify).await.exits(1);
+        assert_eq!(ran.stderr, "", "{ran}");
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_journal_that_tells_of_an_endless_list_is_told_and_mended() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.pipeline(&[("page_size = 100 ", "page_size = 5 ")]);
+    let extract = ["extract", "--select", "coalitions"];
+    let hits = ["--max-hits", "2"];
+    let ran = workdir.cursus([&extract[..], &hits].concat()).await;
+    ran.exits(6);
+    let journal = workdir.run_directory().join("coalitions/pages.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let total = "\"x_total\":20";
+    assert!(text.contains(total), "{text}");
+    let endless = format!("\"x_total\":{}", u64::MAX);
+    std::fs::write(&journal, text.replace(total, &endless)).unwrap();
+    let ran = workdir.cursus_within(1 << 30, extract).await.exits(0);
+    let told = format!(
+        "{}: line 1 tells of more records than a list can have; its page is asked for again",
+        journal.strip_prefix(workdir.path("")).unwrap().display()
+    );
+    assert!(ran.stderr.contains(&told), "{ran}");
+    assert_eq!(workdir.staged("coalitions").await.len(), 20);
+    workdir.json(["stage", "verify", "latest"]).await;
 }
 
 #[tokio::test]

@@ -15,9 +15,7 @@ use super::Slot;
 use super::body::{Body, Spool};
 use super::retry::Problem;
 use super::windows::Seen;
-
-/// More records than a list can have: at 100 a page and 1,200 pages an hour, a month of reading.
-const MOST_RECORDS: u64 = 100_000_000;
+use crate::list::MOST_RECORDS;
 
 /// As much of an error's body is read as keeps the connection usable.
 const DRAINED: usize = 64 * 1024;
@@ -56,6 +54,11 @@ pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 /// `X-Total`, if it can be one: page numbers are counted up to it.
 pub(crate) fn total(headers: &HeaderMap) -> Option<u64> {
     number(headers, "x-total").filter(|total| *total <= MOST_RECORDS)
+}
+
+/// `X-Per-Page`, if it can be one: a page has no more records than a list.
+pub(crate) fn per_page(headers: &HeaderMap) -> Option<u64> {
+    number(headers, "x-per-page").filter(|size| *size <= MOST_RECORDS)
 }
 
 /// Whether `Link` names a next page. Its address is of no interest: nothing that a server says is followed.
@@ -254,6 +257,9 @@ mod tests {
         assert_eq!(of("42000"), Some(42_000));
         assert_eq!(of("4000000000000"), None);
         assert_eq!(of("-1"), None);
+        let of = |value| per_page(&with("x-per-page", value));
+        assert_eq!(of("100"), Some(100));
+        assert_eq!(of("18446744073709551615"), None);
     }
 
     #[test]

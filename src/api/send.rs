@@ -106,7 +106,7 @@ impl Inner {
         };
         let headers = response.headers();
         let total = answer::total(headers);
-        let per_page = answer::number(headers, "x-per-page");
+        let per_page = answer::per_page(headers);
         let has_next = answer::has_next(response.headers());
         let date = answer::date(headers);
         let status = response.status().as_u16();

@@ -1,12 +1,17 @@
 //! The access token: asked for, renewed in time, kept between commands in a file that only its owner can read.
 //! It knows nothing of pages; the token leaves it only as the header of a request.
 
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use oauth2::basic::{
     BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
     BasicTokenIntrospectionResponse, BasicTokenType,
@@ -24,6 +29,9 @@ use super::retry::Problem;
 use super::send::TokenSender;
 use crate::failpoint::Point;
 use crate::hash;
+
+/// More than any token file has.
+const LARGEST: u64 = 64 << 10;
 
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
@@ -285,14 +293,28 @@ fn bearer(token: &Token, generation: u64) -> Result<Bearer, Problem> {
     Ok(Bearer { header, generation })
 }
 
-/// A file that is missing, damaged or readable for others holds no token.
+/// A file that is missing or damaged, readable for others or of somebody else holds no token: what another user has put there
+/// would send our requests in their name.
 async fn read(path: PathBuf) -> Option<Token> {
     let read = move || -> Option<Token> {
-        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        // A pipe would make us wait, a link lead elsewhere.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(&path)
+            .ok()?;
+        // Of what was opened: the name may lead elsewhere by now.
+        let metadata = file.metadata().ok()?;
         if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
             return None;
         }
-        let file: TokenFile = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        if metadata.uid() != geteuid().as_raw() {
+            tracing::warn!(path = %path.display(), "the token belongs to another user and is not used; a new one is asked for");
+            return None;
+        }
+        let mut bytes = Vec::new();
+        (&mut file).take(LARGEST).read_to_end(&mut bytes).ok()?;
+        let file: TokenFile = serde_json::from_slice(&bytes).ok()?;
         Some(Token {
             access: SecretString::from(file.access_token),
             asked: file.asked,

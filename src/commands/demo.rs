@@ -262,7 +262,7 @@ fn print(shown: &Shown<'_>, took: Duration) {
         "changed",
         "gone",
     ];
-    super::print_line(&table(&header, rows, 1).to_string());
+    super::print_table(&table(&header, rows, 1));
     for (day, report) in [("day 1", first), ("day 2", second)] {
         let pages: u64 = report.resources.iter().map(|resource| resource.pages).sum();
         super::print_line(&format!(
@@ -275,7 +275,7 @@ fn print(shown: &Shown<'_>, took: Duration) {
         ));
     }
     for (answer, later) in answers.iter().zip(tomorrow) {
-        super::print_line(&format!("\n{}", answer.query));
+        super::print(&format!("\n{}\n", answer.query));
         if let ([row], [later]) = (answer.rows.as_slice(), later.rows.as_slice()) {
             let (day_1, day_2) = (super::sql::shown(row), super::sql::shown(later));
             super::print_line(&format!(
@@ -287,17 +287,17 @@ fn print(shown: &Shown<'_>, took: Duration) {
         }
         let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
         let rows = answer.rows.iter().map(|row| super::sql::shown(row));
-        super::print_line(&table(&names, rows, usize::MAX).to_string());
+        super::print_table(&table(&names, rows, usize::MAX));
     }
     let program = std::env::current_exe()
         .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
-    super::print_line(&format!(
+    super::print(&format!(
         "\n{:.1} s in all. Everything is in {}. Next:\n  \
          cd {}\n  \
          {program} sql \"{}\"\n  \
          {program} stage ls latest          # what was staged\n  \
          {program} status                   # how old everything is\n\
-         Your own campus: `{program} init` in a new directory, then `doctor` and `run`.",
+         Your own campus: `{program} init` in a new directory, then `doctor` and `run`.\n",
         took.as_secs_f64(),
         folder.display(),
         folder.display(),

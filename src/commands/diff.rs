@@ -100,7 +100,7 @@ pub(super) async fn run(
         super::print(&text(sides, &diff, &choice));
     }
     for error in errors {
-        super::eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
     Ok(a.exit.max(b.exit))
 }

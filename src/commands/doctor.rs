@@ -94,6 +94,18 @@ fn files(settings: &Settings) -> Check {
         ));
     }
     let root = settings.staging.root();
+    let state = settings.base.join(".cursus");
+    // As root, the user of a private PostgreSQL has to pass through the second.
+    for (directory, mask, mend) in [(root, 0o077, "700"), (&state, 0o066, "go-rw")] {
+        if let Ok(metadata) = std::fs::metadata(directory)
+            && metadata.permissions().mode() & mask != 0
+        {
+            wrong.push(format!(
+                "{0} is open to others; chmod {mend} {0}",
+                directory.display()
+            ));
+        }
+    }
     match settings.staging.runs() {
         Ok(runs) if wrong.is_empty() => {
             return check(
@@ -112,11 +124,30 @@ fn holds_secret(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| {
         text.lines().any(|line| {
             line.contains("s-s4t2")
-                || line.replace(' ', "").contains("password=")
+                || assigns_secret(line)
                 || line
                     .split_once("://")
                     .is_some_and(|(_, rest)| names_password(rest))
         })
+    })
+}
+
+/// Whether a line gives a value to something whose name ends with `password` or `secret`, as `CURSUS_CLIENT_SECRET` and
+/// `PGPASSWORD` do.
+fn assigns_secret(line: &str) -> bool {
+    let line = line.to_lowercase();
+    let is_secret = |name: &str| {
+        let name = name.trim_end_matches([' ', '\t', '"', '\'']);
+        ["password", "secret"].iter().any(|end| name.ends_with(end))
+    };
+    line.match_indices('=').any(|(at, _)| {
+        let (name, value) = (&line[..at], &line[at + 1..]);
+        let mut value = value.trim_start().chars();
+        let is_there = match value.next() {
+            Some(quote @ ('"' | '\'')) => value.next().is_some_and(|first| first != quote),
+            first => first.is_some_and(|first| first != '#'),
+        };
+        is_secret(name) && is_there
     })
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn stage(
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
     let read = &arguments.read;
-    let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
+    let resources = plan::select(config, &read.select, &read.exclude)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.lock_staging().await?;
     super::stopped::extracting();
@@ -193,7 +193,7 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
     if global.json {
         super::print_json(report);
     } else if let Some(run) = &report.run_id {
-        super::print_line(&resources_table(&report.resources).to_string());
+        super::print_table(&resources_table(&report.resources));
         let duration = std::time::Duration::from_millis(report.duration_ms);
         let forecast = report.forecast.map_or_else(String::new, |forecast| {
             format!(
@@ -214,6 +214,6 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
         super::eprint_line(&format!("warning: {warning}"));
     }
     for error in &report.errors {
-        super::eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
 }

@@ -49,9 +49,9 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     for name in &kept {
         super::print_line(&format!("kept  {name} (it was there)"));
     }
-    super::print_line(
+    super::print(
         "\nnext:\n  1. put the application's UID and secret into .env\n  2. set campus_ids in pipeline.toml ([scope])\n  \
-         3. cursus doctor\n  4. cursus run",
+         3. cursus doctor\n  4. cursus run\n",
     );
     Ok(Exit::Done)
 }

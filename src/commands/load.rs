@@ -78,8 +78,7 @@ impl Choice {
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
         if !arguments.select.is_empty() {
-            let chosen =
-                plan::select(&settings.config, &arguments.select, &[]).map_err(Failure::usage)?;
+            let chosen = plan::select(&settings.config, &arguments.select, &[])?;
             choice.select = chosen
                 .into_iter()
                 .map(|resource| resource.name.clone())
@@ -159,7 +158,7 @@ pub(super) async fn run(
         };
         super::print_line(&format!("nothing to load: {told}"));
     } else if !report.runs.is_empty() {
-        super::print_line(&tables_table(&report.tables).to_string());
+        super::print_table(&tables_table(&report.tables));
         for line in sample_lines(&report.tables) {
             super::print_line(&line);
         }
@@ -177,7 +176,7 @@ pub(super) async fn run(
         super::eprint_line(&format!("drift: {drift}"));
     }
     for error in &report.errors {
-        super::eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
     Ok(outcome.exit)
 }

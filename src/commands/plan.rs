@@ -75,7 +75,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
     let read = &arguments.read;
-    let resources = plan::select(config, &read.select, &read.exclude).map_err(Failure::usage)?;
+    let resources = plan::select(config, &read.select, &read.exclude)?;
     let request = super::extract::request(read, BTreeMap::new());
     let mut runs = settings.staging.runs()?;
     let asked = super::extract::asked(settings, read, &resources);
@@ -336,7 +336,7 @@ fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allo
             ]
         });
         let header = ["resource", "mode", "why", "rows", "hits"];
-        super::print_line(&table(&header, rows, 3).to_string());
+        super::print_table(&table(&header, rows, 3));
         let at_least = if report.at_least { "at least " } else { "" };
         let clock = if report.offline {
             "this machine's"

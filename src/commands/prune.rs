@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{into_flag, load, print, print_json, print_line, schema};
+use super::{into_flag, load, print, print_json, print_line, print_table, schema};
 use crate::chain::chain;
 use crate::cli::{Global, PruneCommand};
 use crate::exit::{Exit, Failure, load_exit};
@@ -57,7 +57,7 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
             ]
         });
         let header = ["run", "resource", "table", "since", "why", "rows"];
-        print_line(&table(&header, rows, 5).to_string());
+        print_table(&table(&header, rows, 5));
     }
     Ok(Exit::Done)
 }
@@ -105,8 +105,7 @@ async fn approve(
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
     let resource = match resource {
-        Some(resource) => plan::select(config, std::slice::from_ref(resource), &[])
-            .map_err(Failure::usage)?
+        Some(resource) => plan::select(config, std::slice::from_ref(resource), &[])?
             .first()
             .map(|resource| &resource.name),
         None => None,
@@ -170,7 +169,7 @@ async fn approve(
         ));
     }
     for error in &errors {
-        super::eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
     Ok(exit)
 }

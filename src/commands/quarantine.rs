@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::stage::cat;
-use super::{eprint_line, into_flag, load, print_json, print_line};
+use super::{eprint_line, into_flag, load, print_json, print_line, print_table};
 use crate::cli::{Global, QuarantineCommand};
 use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
@@ -171,7 +171,7 @@ fn ls(global: &Global, all: &[Entry]) {
             ]
         });
     let header = ["table", "column", "why", "since", "first", "rows"];
-    print_line(&table(&header, rows, 4).to_string());
+    print_table(&table(&header, rows, 4));
 }
 
 fn ls_table(
@@ -198,7 +198,7 @@ fn ls_table(
             ]
         });
         let header = ["number", "run", "place", "column", "why", "tried"];
-        print_line(&table(&header, rows, 5).to_string());
+        print_table(&table(&header, rows, 5));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
 use crate::name::Name;
 use crate::plan;
+use crate::printable::List;
 use crate::report::tables_table;
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -35,7 +36,7 @@ pub(super) async fn run(
     let config = &settings.config;
     let live = &config.database.schema;
     let runs = range(settings, arguments)?;
-    let chosen = plan::select(config, &arguments.select, &[]).map_err(Failure::usage)?;
+    let chosen = plan::select(config, &arguments.select, &[])?;
     let chosen = chosen.into_iter().map(|resource| resource.name.clone());
     let from = arguments.from.as_ref().and(runs.first());
     let from = from.map(|run| run.id().to_string());
@@ -75,16 +76,20 @@ pub(super) async fn run(
         super::load::load_waiting(&mut loader, waiting, &runs, &BTreeSet::new(), &mut tables)
             .await?;
     if outcome.is_cut_short {
-        return Err(Failure::new(outcome.exit, outcome.errors.join("\n  ")));
+        return Err(Failure {
+            exit: outcome.exit,
+            error: List::of(&outcome.errors).into(),
+        });
     }
     let mut kept = Vec::new();
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {
-            let sentence = format!(
-                "the mirror was not rebuilt, because not all runs could be loaded:\n  {}",
-                outcome.errors.join("\n  ")
-            );
-            return Err(Failure::new(outcome.exit.max(Exit::Failed), sentence));
+            let what =
+                "the mirror was not rebuilt, because not all runs could be loaded:".to_owned();
+            return Err(Failure {
+                exit: outcome.exit.max(Exit::Failed),
+                error: List::of([&what].into_iter().chain(&outcome.errors)).into(),
+            });
         }
         let may_go_back = arguments.to.is_some();
         stopped::rebuilding();
@@ -187,7 +192,7 @@ fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
             report.schema
         ));
     } else {
-        super::print_line(&tables_table(&report.tables).to_string());
+        super::print_table(&tables_table(&report.tables));
         let done = if arguments.rebuild {
             "rebuilt"
         } else {
@@ -202,6 +207,6 @@ fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
         ));
     }
     for error in &report.errors {
-        super::eprint_line(&format!("error: {error}"));
+        super::eprint_error(error);
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let (report, exit) = extract_and_load(global, settings, arguments).await?;
     if !global.json && !report.tables.is_empty() {
-        super::print_line(&tables_table(&report.tables).to_string());
+        super::print_table(&tables_table(&report.tables));
     }
     super::extract::finish(global, &report);
     Ok(exit)

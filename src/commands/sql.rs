@@ -93,21 +93,20 @@ pub(super) async fn ask(
 async fn text(database: &Database, query: &str, csv: bool) -> Result<Exit, Failure> {
     let (header, rows) = ask(database, query).await?;
     if csv {
-        let mut lines = csv_line(header.iter().map(|name| Some(name.as_str())));
-        for row in &rows {
-            lines.push_str(&csv_line(row.iter().map(Option::as_deref)));
-        }
-        // For programs byte for byte; on a terminal nobody else gives commands.
+        let names = header.into_iter().map(Some).collect();
+        let rows = [names].into_iter().chain(rows);
+        // For programs byte for byte. They read no terminal: there no cell begins what looks like another line.
         if std::io::stdout().is_terminal() {
-            super::print(&lines.replace("\r\n", "\n"));
+            rows.for_each(|row| super::print_line(&csv_line(&row)));
         } else {
-            super::print_raw(&lines);
+            let lines = rows.map(|row| csv_line(&row) + "\r\n");
+            super::print_raw(&lines.collect::<String>());
         }
     } else {
         let names: Vec<&str> = header.iter().map(String::as_str).collect();
         let count = rows.len();
         let rows = rows.iter().map(|row| shown(row));
-        super::print_line(&table(&names, rows, usize::MAX).to_string());
+        super::print_table(&table(&names, rows, usize::MAX));
         super::eprint_line(&format!(
             "{count} {}",
             if count == 1 { "row" } else { "rows" }
@@ -123,18 +122,19 @@ pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
         .collect()
 }
 
-/// RFC 4180; a NULL is an empty field, an empty text is quoted.
-fn csv_line<'a>(cells: impl Iterator<Item = Option<&'a str>>) -> String {
-    let cells: Vec<String> = cells
+/// RFC 4180, without the end of the line; a NULL is an empty field, an empty text is quoted.
+fn csv_line(row: &[Option<String>]) -> String {
+    let cells: Vec<String> = row
+        .iter()
         .map(|cell| match cell {
             None => String::new(),
             Some(text) if text.is_empty() || text.contains([',', '"', '\n', '\r']) => {
                 format!("\"{}\"", text.replace('"', "\"\""))
             }
-            Some(text) => text.to_owned(),
+            Some(text) => text.clone(),
         })
         .collect();
-    format!("{}\r\n", cells.join(","))
+    cells.join(",")
 }
 
 async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
@@ -262,8 +262,9 @@ mod tests {
 
     #[test]
     fn csv_survives_what_people_write() {
-        let line = csv_line([Some("a,\"b\"\n"), None, Some(""), Some("NULL")].into_iter());
-        assert_eq!(line, "\"a,\"\"b\"\"\n\",,\"\",NULL\r\n");
+        let row = [Some("a,\"b\"\n"), None, Some(""), Some("NULL")];
+        let row: Vec<_> = row.map(|cell| cell.map(str::to_owned)).into();
+        assert_eq!(csv_line(&row), "\"a,\"\"b\"\"\n\",,\"\",NULL");
     }
 
     #[test]

@@ -158,21 +158,18 @@ fn print(status: &Status) {
             text(&resource.loaded_run),
         ]
     });
-    super::print_line(
-        &table(
-            &[
-                "resource",
-                "last read",
-                "state",
-                "known up to",
-                "age",
-                "loaded run",
-            ],
-            rows,
-            usize::MAX,
-        )
-        .to_string(),
-    );
+    super::print_table(&table(
+        &[
+            "resource",
+            "last read",
+            "state",
+            "known up to",
+            "age",
+            "loaded run",
+        ],
+        rows,
+        usize::MAX,
+    ));
     if !status.pending.is_empty() {
         let runs: Vec<&str> = status
             .pending

@@ -90,8 +90,7 @@ pub(super) async fn run(
 /// Refuses what no round could work with.
 fn check(settings: &Settings, arguments: &WatchArgs) -> Result<(), Failure> {
     settings.credentials()?;
-    plan::select(&settings.config, &arguments.select, &arguments.exclude)
-        .map_err(Failure::usage)?;
+    plan::select(&settings.config, &arguments.select, &arguments.exclude)?;
     Ok(())
 }
 

@@ -275,6 +275,10 @@ impl<'a> Reader<'a> {
         let numbered = Mutex::new(vec![first]);
         let ask = async |ask: Ask| {
             let number = ask.number;
+            // A list may be said to have a million pages: none is asked for only to be denied.
+            if self.is_at_its_end() {
+                return Ok(None);
+            }
             let fetched = self.page(list, ask).await;
             let Some((entry, facts)) = self.or_hole(list, number, fetched)? else {
                 return Ok(None);
@@ -299,6 +303,11 @@ impl<'a> Reader<'a> {
         }
         let seen = locked(&numbered).clone();
         scan::by_numbers(seen, self.in_flight, ask).await
+    }
+
+    /// Whether no request is allowed any more, and none can be spared.
+    fn is_at_its_end(&self) -> bool {
+        locked(&self.used_up).is_some() && locked(&self.files).known.is_empty()
     }
 
     /// A failure that need not end the run leaves a hole.

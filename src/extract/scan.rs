@@ -224,7 +224,7 @@ pub(super) async fn by_numbers<E>(
                 let left = left.get_or_insert(SETTLING + pages / 20);
                 numbers.truncate(*left);
                 *left -= numbers.len();
-                numbers
+                numbers.into_iter().map(|number| number..=number).collect()
             }
         };
         if numbers.is_empty() {
@@ -232,7 +232,7 @@ pub(super) async fn by_numbers<E>(
         }
         let mut failed = false;
         // Rows that leave move others up, onto pages that are yet to come.
-        let mut numbers = numbers.into_iter().rev();
+        let mut numbers = numbers.into_iter().flatten().rev();
         let mut asked = FuturesUnordered::new();
         loop {
             let at_once = if is_moving(&seen.borrow()) {

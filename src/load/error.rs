@@ -2,6 +2,7 @@
 
 use crate::database::{DatabaseError, describe};
 use crate::migrate::MigrateError;
+use crate::printable::List;
 use crate::staging::StagingError;
 
 /// Why something was not loaded.
@@ -45,7 +46,7 @@ pub enum LoadError {
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// `pipeline.toml` and the database disagree.
-    #[error("pipeline.toml and the database disagree:\n  {}", .0.join("\n  "))]
+    #[error("pipeline.toml and the database disagree:\n  {}", List::of(.0))]
     Mismatch(Vec<String>),
     /// A dry run would have to migrate.
     #[error(

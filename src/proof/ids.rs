@@ -36,7 +36,7 @@ impl Seen {
             None if self.number == 1 => (0, (LOWEST, i64::MAX)),
             // What stood on the pages before it is not known.
             None => (
-                (self.number - 1).saturating_mul(self.size),
+                self.number.saturating_sub(1).saturating_mul(self.size),
                 (LOWEST, self.first?),
             ),
         };
@@ -45,7 +45,9 @@ impl Seen {
             (0, None) => self.asked.is_some(),
             (0, total) => total == Some(0),
             // A server that gives smaller pages than asked for, and does not say so, has not shown so many before.
-            (rows, total) => (before == 0 || self.size_is_told) && total == Some(before + rows),
+            (rows, total) => {
+                (before == 0 || self.size_is_told) && total == Some(before.saturating_add(rows))
+            }
         };
         if is_end {
             return Some((low, high));

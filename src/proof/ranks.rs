@@ -1,6 +1,9 @@
 //! At which ranks of a list a record may stand that no answer showed.
 
+use std::ops::RangeInclusive;
+
 use super::Seen;
+use crate::list::MOST_PAGES;
 
 /// Why ranks tell nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +42,9 @@ pub(super) fn unread(seen: &[Seen]) -> Result<Vec<(u64, u64)>, Unranked> {
                 after: total,
             });
         }
-        let first =
-            (page.number - 1).saturating_mul(if page.size_is_told { page.size } else { size });
-        reads.push((total, first + 1, first + page.rows));
+        let size = if page.size_is_told { page.size } else { size };
+        let before = page.number.saturating_sub(1).saturating_mul(size);
+        reads.push((total, before, before.saturating_add(page.rows)));
     }
     reads.sort_by_key(|(total, ..)| std::cmp::Reverse(*total));
     let mut unread = if before == 0 {
@@ -50,12 +53,14 @@ pub(super) fn unread(seen: &[Seen]) -> Result<Vec<(u64, u64)>, Unranked> {
         vec![(1, before)]
     };
     let mut now = before;
-    for (total, first, last) in reads {
+    // Ranks up to `above` stand before the page, those up to `last` before its end.
+    for (total, above, last) in reads {
         moved_up(&mut unread, now - total, total);
         now = total;
+        let below = last.saturating_add(1);
         unread = unread
             .into_iter()
-            .flat_map(|(low, high)| [(low, high.min(first - 1)), (low.max(last + 1), high)])
+            .flat_map(|(low, high)| [(low, high.min(above)), (low.max(below), high)])
             .filter(|(low, high)| low <= high)
             .collect();
     }
@@ -65,8 +70,8 @@ pub(super) fn unread(seen: &[Seen]) -> Result<Vec<(u64, u64)>, Unranked> {
 /// Pages that are still to be asked for, in rising order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// They were not asked for yet.
-    New(Vec<u64>),
+    /// They were not asked for yet. How many there are is the server's word: they are never held one by one.
+    New(Vec<RangeInclusive<u64>>),
     /// Rows may have slipped out of them; empty if all is settled, or nothing can settle it.
     Again(Vec<u64>),
 }
@@ -75,16 +80,24 @@ pub enum Wanted {
 pub fn wanted(seen: &[Seen]) -> Wanted {
     let pages: Vec<&Seen> = seen.iter().filter(|seen| seen.is_numbered()).collect();
     let size = size(&pages).max(1);
-    let asked = |number: &u64| pages.iter().any(|page| page.number == *number);
+    let last_of = |total: u64| total.div_ceil(size).min(MOST_PAGES);
+    let mut asked: Vec<u64> = pages.iter().map(|page| page.number).collect();
+    asked.sort_unstable();
     match unread(seen) {
         Ok(unread) => {
-            let last = last_total(seen).div_ceil(size);
-            let mut numbers: Vec<u64> = unread
-                .into_iter()
-                .flat_map(|(low, high)| (low - 1) / size + 1..=((high - 1) / size + 1).min(last))
-                .collect();
-            numbers.dedup();
-            let (again, new): (Vec<u64>, Vec<u64>) = numbers.into_iter().partition(asked);
+            let last = last_of(last_total(seen));
+            let (mut new, mut again) = (Vec::new(), Vec::new());
+            let mut next = 1;
+            for (low, high) in unread {
+                // The page on which one stretch ends can be that on which the other begins.
+                let first = next.max((low - 1) / size + 1);
+                let end = last.min((high - 1) / size + 1);
+                let within = within(&asked, first, end);
+                new.extend(between(within, first, end));
+                again.extend(within);
+                next = next.max(end + 1);
+            }
+            again.dedup();
             if new.is_empty() {
                 Wanted::Again(again)
             } else {
@@ -93,16 +106,38 @@ pub fn wanted(seen: &[Seen]) -> Wanted {
         }
         Err(Unranked::Grew { .. }) => {
             let most = pages.iter().filter_map(|page| page.total).max();
-            let last = most.unwrap_or(0).div_ceil(size);
-            Wanted::New((1..=last).filter(|number| !asked(number)).collect())
+            let last = last_of(most.unwrap_or(0));
+            Wanted::New(between(within(&asked, 1, last), 1, last))
         }
         // The end is the first empty page.
         Err(Unranked::NoTotal) => {
             let end = pages.iter().max_by_key(|page| page.number);
-            let next = end.filter(|end| end.rows > 0).map(|end| end.number + 1);
-            Wanted::New(next.into_iter().collect())
+            let end = end.filter(|end| end.rows > 0 && end.number < MOST_PAGES);
+            Wanted::New(
+                end.map(|end| end.number + 1..=end.number + 1)
+                    .into_iter()
+                    .collect(),
+            )
         }
     }
+}
+
+/// Those of the sorted `numbers` from `first` to `last`.
+fn within(numbers: &[u64], first: u64, last: u64) -> &[u64] {
+    let start = numbers.partition_point(|number| *number < first);
+    let end = numbers.partition_point(|number| *number <= last);
+    numbers.get(start..end).unwrap_or_default()
+}
+
+/// What is from `first` to `last` and none of the sorted `numbers`, which lie there.
+fn between(numbers: &[u64], first: u64, last: u64) -> Vec<RangeInclusive<u64>> {
+    let starts = std::iter::once(first).chain(numbers.iter().map(|number| number + 1));
+    let ends = numbers.iter().map(|number| number - 1).chain([last]);
+    starts
+        .zip(ends)
+        .filter(|(start, end)| start <= end)
+        .map(|(start, end)| start..=end)
+        .collect()
 }
 
 /// Rows at the last answer.

@@ -97,7 +97,7 @@ fn a_rank_is_read_when_a_page_showed_it_before_rows_could_move_past_it() {
     let again = [at(1, 3, 8), at(3, 2, 8), at(2, 3, 7), at(1, 3, 7)];
     assert_eq!(ranks::unread(&again), Ok(vec![]));
     assert_eq!(wanted(&again[..3]), Wanted::Again(vec![1]));
-    assert_eq!(wanted(&again[..1]), Wanted::New(vec![2, 3]));
+    assert_eq!(wanted(&again[..1]), Wanted::New(vec![2..=3]));
     // A page that is short leaves its last ranks unread.
     assert_eq!(ranks::unread(&[at(1, 2, 3)]), Ok(vec![(3, 3)]));
     assert_eq!(

@@ -1,11 +1,16 @@
-//! The endpoints under `/_simulator`: faults, time, statistics and rows, for tests in any language. No token, no limit.
+//! The endpoints under `/_simulator`: faults, time, statistics and rows, for tests in any language. No limit, and no token but
+//! for rows, which may be people's.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -13,6 +18,7 @@ use serde_json::Value;
 
 use super::faults::Fault;
 use super::fields::Resource;
+use super::oauth;
 use super::server::{Server, Statistics};
 
 pub(crate) fn router() -> Router<Arc<Server>> {
@@ -22,6 +28,36 @@ pub(crate) fn router() -> Router<Arc<Server>> {
         .route("/tokens/revoke", post(revoke))
         .route("/statistics", get(statistics))
         .route("/rows/{resource}", get(rows))
+        .layer(middleware::from_fn(of_this_machine))
+}
+
+/// Refuses whoever came by another name: a page in a browser whose name was made to lead here.
+async fn of_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    if host
+        .and_then(|host| host.to_str().ok())
+        .is_some_and(is_loopback)
+    {
+        return next.run(request).await;
+    }
+    let told =
+        "the simulator is controlled by a loopback name or address only, such as 127.0.0.1\n";
+    (StatusCode::MISDIRECTED_REQUEST, told).into_response()
+}
+
+/// Whether a `Host` can only be this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    match address.unwrap_or(name).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 type Shared = State<Arc<Server>>;
@@ -66,7 +102,25 @@ fn statistics(State(server): Shared) -> Ready<Json<Statistics>> {
     ready(Json(server.statistics()))
 }
 
+/// Whoever knows the client's secret, or has a token.
+struct Known;
+
+impl FromRequestParts<Arc<Server>> for Known {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        server: &Arc<Server>,
+    ) -> Result<Self, StatusCode> {
+        let bearer = oauth::bearer(&parts.headers, &[]);
+        let is_known =
+            bearer == Some(server.oauth.client_secret()) || server.oauth.check(bearer).is_ok();
+        is_known.then_some(Self).ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
 fn rows(
+    _: Known,
     State(server): Shared,
     Path(name): Path<String>,
 ) -> Ready<Result<Json<Vec<Value>>, StatusCode>> {

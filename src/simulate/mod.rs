@@ -73,22 +73,27 @@ pub enum SimulateError {
         source: std::io::Error,
     },
     /// A file of rows holds something else.
-    #[error("{} must hold one JSON array of rows", path.display())]
+    #[error(
+        "{} must hold one JSON array of rows, and does not at line {line}, column {column}",
+        path.display()
+    )]
     NotAnArray {
         /// The file.
         path: PathBuf,
         /// Where the JSON breaks off.
-        source: serde_json::Error,
+        line: usize,
+        /// And in which column.
+        column: usize,
     },
     /// A row has not the shape that the API documents.
-    #[error("row {index} of {} has not the shape of its resource", path.display())]
+    #[error("row {index} of {} has not the shape of its resource: {problem}", path.display())]
     Row {
         /// The file.
         path: PathBuf,
         /// The place of the row, from 0.
         index: usize,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with it, without what it holds.
+        problem: String,
     },
     /// The system gave no random bytes for the client's secret.
     #[error("the system gave no random bytes for a client secret: try again")]

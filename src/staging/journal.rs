@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::failpoint::Point;
+use crate::list::MOST_RECORDS;
 
 /// No line is longer: what makes it long is the request, and no server takes a longer one.
 const LONGEST: u64 = 1 << 20;
@@ -69,9 +70,15 @@ fn is_one(attempts: &u32) -> bool {
 /// Reads a journal that no manifest seals yet. A line that is none is left out: its page is asked for again.
 pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
     let bytes = files::read(path)?.unwrap_or_default();
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let whole = lines.filter(|line| line.ends_with(b"\n"));
-    Ok(whole.filter_map(page_of).collect())
+    Ok(whole_lines(&bytes).filter_map(Result::ok).collect())
+}
+
+/// Every line that has its end: its page, or what is wrong with it.
+pub(crate) fn whole_lines(journal: &[u8]) -> impl Iterator<Item = Result<PageEntry, &'static str>> {
+    let lines = journal.split_inclusive(|byte| *byte == b'\n');
+    lines
+        .filter(|line| line.ends_with(b"\n"))
+        .map(|line| page_of(line))
 }
 
 /// Reads a journal that a manifest seals by its SHA-256. A last line without its line end was being written when the power
@@ -112,8 +119,8 @@ pub(crate) fn parse(
         number += 1;
         match page_of(&line) {
             _ if line.last() != Some(&b'\n') => {}
-            Some(page) => pages.push(page),
-            None => no_line = no_line.or(Some(number)),
+            Ok(page) => pages.push(page),
+            Err(problem) => no_line = no_line.or(Some((number, problem))),
         }
         line.clear();
     }
@@ -123,15 +130,25 @@ pub(crate) fn parse(
         ));
     }
     match no_line {
-        Some(number) => Err(broken(format!("line {number} is not a journal line"))),
+        Some((number, problem)) => Err(broken(format!("line {number} {problem}"))),
         None => Ok(pages),
     }
 }
 
-fn page_of(line: &[u8]) -> Option<PageEntry> {
-    let page: PageEntry = serde_json::from_slice(line).ok()?;
+/// The page of a line, or what is wrong with it.
+fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
+    const NO_LINE: &str = "is not a journal line";
+    let page: PageEntry = serde_json::from_slice(line).map_err(|_| NO_LINE)?;
     // What names a directory must not lead out of this one.
-    page.slice.as_deref().is_none_or(is_slice).then_some(page)
+    if !page.slice.as_deref().is_none_or(is_slice) {
+        return Err(NO_LINE);
+    }
+    // Ranks and page numbers are counted up to these.
+    let counts = [Some(page.rows), page.x_total, page.per_page];
+    if counts.into_iter().flatten().max() > Some(MOST_RECORDS) {
+        return Err("tells of more records than a list can have");
+    }
+    Ok(page)
 }
 
 /// `user_id=12` or `user_id=12..99`: a plain directory name.

@@ -34,7 +34,7 @@ pub struct ResourceWriter {
 
 impl ResourceWriter {
     /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
-    /// the journal says of others is taken back.
+    /// the journal says of others is taken back; a line that is none is told.
     pub(super) fn open(directory: PathBuf) -> Result<(Self, Vec<PageEntry>), StagingError> {
         (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
         files::create_dirs(&directory)?;
@@ -42,7 +42,16 @@ impl ResourceWriter {
         let mut body = Vec::new();
         let mut known = Vec::new();
         let mut lines = Vec::new();
-        for page in journal::read_unsealed(&path)? {
+        let before = files::read(&path)?.unwrap_or_default();
+        for (at, page) in journal::whole_lines(&before).enumerate() {
+            let page = match page {
+                Ok(page) => page,
+                Err(problem) => {
+                    let (path, line) = (path.display(), at + 1);
+                    tracing::warn!("{path}: line {line} {problem}; its page is asked for again");
+                    continue;
+                }
+            };
             match read_page(&directory, &page, &mut body) {
                 Ok(()) => {
                     lines.extend(journal_line(&page, &path)?);
@@ -53,7 +62,7 @@ impl ResourceWriter {
                 Err(error) => return Err(error),
             }
         }
-        if files::read(&path)?.unwrap_or_default() != lines {
+        if before != lines {
             files::write_atomic(&path, &failpoint::JOURNAL, |file| file.write_all(&lines))?;
         }
         let journal = Journal::new(files::open_append(&path)?, &lines);

@@ -28,6 +28,9 @@ const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
 
+/// No run has a higher number: one a second would take a century to get there.
+pub(super) const LAST: u64 = u32::MAX as u64;
+
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(String);
@@ -327,6 +330,17 @@ impl Run {
                     printable::line(record.run_id.as_str())
                 ),
                 advice: "move the run back where it was made",
+            });
+        }
+        // The next run gets a higher one, and of two runs the higher one is believed.
+        if record.seq > LAST {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!(
+                    "its number (seq) is {}, and no run has one above {LAST}",
+                    record.seq
+                ),
+                advice: PUT_AWAY,
             });
         }
         Ok(Some(Self {

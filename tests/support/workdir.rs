@@ -174,17 +174,37 @@ impl Workdir {
     /// Runs the binary in the directory, to its end.
     pub(crate) async fn cursus<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Ran {
         let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
-        let running = self.command(&arguments).output();
-        let output = tokio::time::timeout(PATIENCE, running)
+        Ran::of(self.command(&arguments), &arguments).await
+    }
+
+    /// The same with no more memory than so many bytes.
+    pub(crate) async fn cursus_within<S: AsRef<str>>(
+        &self,
+        bytes: u64,
+        arguments: impl AsRef<[S]>,
+    ) -> Ran {
+        self.cursus_after(&format!("ulimit -v {}", bytes / 1024), arguments)
             .await
-            .unwrap_or_else(|_| panic!("cursus {} hangs", arguments.join(" ")))
-            .unwrap();
-        Ran {
-            command: arguments.join(" "),
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+    }
+
+    /// The same in the shell that has run `first`.
+    pub(crate) async fn cursus_after<S: AsRef<str>>(
+        &self,
+        first: &str,
+        arguments: impl AsRef<[S]>,
+    ) -> Ran {
+        let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("{first}; exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_cursus"))
+            .args(&arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Ran::of(shell, &arguments).await
     }
 
     /// Runs the binary with `--json -q`, expects it to succeed, and gives the document.
@@ -366,6 +386,20 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// Runs a command to its end.
+    async fn of(mut command: Command, arguments: &[&str]) -> Self {
+        let output = tokio::time::timeout(PATIENCE, command.output())
+            .await
+            .unwrap_or_else(|_| panic!("cursus {} hangs", arguments.join(" ")))
+            .unwrap();
+        Self {
+            command: arguments.join(" "),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Fails unless it ended with this exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {

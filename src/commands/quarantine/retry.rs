@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::super::{eprint_line, into_flag, print_json, print_line};
+use super::super::{eprint_error, into_flag, print_json, print_line, print_table};
 use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::Table;
@@ -75,7 +75,7 @@ pub(super) async fn run(
         }));
     } else {
         if !retried.tables.is_empty() {
-            print_line(&tables_table(&retried.tables).to_string());
+            print_table(&tables_table(&retried.tables));
         }
         print_line(&format!(
             "{} entries tried again, {} settled, {} wait on",
@@ -88,7 +88,7 @@ pub(super) async fn run(
         eprint_line(&format!("warning: {warning}"));
     }
     for error in &errors {
-        eprint_line(&format!("error: {error}"));
+        eprint_error(error);
     }
     Ok(exit)
 }

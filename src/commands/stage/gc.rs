@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{GcArgs, Global};
-use crate::commands::{load, print_json, print_line};
+use crate::commands::{load, print_json, print_line, print_table};
 use crate::database::{Database, DatabaseError};
 use crate::exit::{Exit, Failure};
 use crate::load::{Loaded, loaded, pending};
@@ -223,7 +223,7 @@ fn print(report: &Report, keep: Duration) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort();
     if !rows.is_empty() {
-        print_line(&table(&["run", "what becomes of it", "bytes"], rows, 2).to_string());
+        print_table(&table(&["run", "what becomes of it", "bytes"], rows, 2));
     }
     print_line(&format!(
         "{} {removed}, {} bytes{would}; {} older than {} stay, {} younger",

@@ -1,7 +1,7 @@
 //! `cursus stage ls`: runs, the resources of a run, the pages of a resource.
 
 use crate::cli::Global;
-use crate::commands::{print_json, print_line};
+use crate::commands::{print_json, print_line, print_table};
 use crate::exit::{Exit, Failure};
 use crate::printable::line;
 use crate::report::{grouped, table};
@@ -38,14 +38,11 @@ pub(super) fn runs(global: &Global, runs: &[Run]) -> Exit {
             grouped(record.hits),
         ]
     });
-    print_line(
-        &table(
-            &["run", "mode", "state", "resources", "pages", "rows", "hits"],
-            rows,
-            3,
-        )
-        .to_string(),
-    );
+    print_table(&table(
+        &["run", "mode", "state", "resources", "pages", "rows", "hits"],
+        rows,
+        3,
+    ));
     Exit::Done
 }
 
@@ -83,23 +80,20 @@ pub(super) fn resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
             grouped(manifest.bytes),
         ]
     });
-    print_line(
-        &table(
-            &[
-                "resource",
-                "mode",
-                "state",
-                "known up to",
-                "pages",
-                "rows",
-                "announced",
-                "bytes",
-            ],
-            rows,
-            4,
-        )
-        .to_string(),
-    );
+    print_table(&table(
+        &[
+            "resource",
+            "mode",
+            "state",
+            "known up to",
+            "pages",
+            "rows",
+            "announced",
+            "bytes",
+        ],
+        rows,
+        4,
+    ));
     for manifest in &manifests {
         for note in &manifest.evidence.notes {
             print_line(&format!("{}: {}", manifest.resource, line(note)));
@@ -122,6 +116,6 @@ pub(super) fn pages(global: &Global, staged: &StagedResource) -> Exit {
             grouped(page.duration_ms),
         ]
     });
-    print_line(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2).to_string());
+    print_table(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2));
     Exit::Done
 }

@@ -33,7 +33,7 @@ pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit
         ]
     });
     let header = ["resource", "mode", "claimed", "proven", "pages", "rows"];
-    crate::commands::print_line(&table(&header, rows, 4).to_string());
+    crate::commands::print_table(&table(&header, rows, 4));
     for one in &verified {
         for note in &one.notes {
             crate::commands::print_line(&format!("{}: {}", one.resource, line(note)));

@@ -214,7 +214,7 @@ async fn faults_come_as_ordered() {
 }
 
 #[tokio::test]
-async fn the_control_endpoints_need_no_token_and_cost_no_hit() {
+async fn the_control_endpoints_cost_no_hit_and_show_rows_to_those_who_know_the_secret() {
     let api = Api::start(small()).await;
     let url = format!("{}/_simulator", api.simulator.url());
     let post = async |path: &str, body: &'static str| {
@@ -234,11 +234,51 @@ async fn the_control_endpoints_need_no_token_and_cost_no_hit() {
         let answer = api.client.get(format!("{url}/{path}")).send().await;
         json(answer.unwrap()).await
     };
-    assert_eq!(get("rows/cursus").await.as_array().unwrap().len(), 6);
+    let rows = async |bearer: &str| {
+        let request = api.client.get(format!("{url}/rows/cursus"));
+        request.bearer_auth(bearer).send().await.unwrap()
+    };
+    for known in [api.simulator.client_secret(), &api.token] {
+        let rows = json(rows(known).await).await;
+        assert_eq!(rows.as_array().unwrap().len(), 6);
+    }
+    assert_eq!(rows("guessed").await.status(), StatusCode::UNAUTHORIZED);
+    let nobody = api.client.get(format!("{url}/rows/cursus")).send().await;
+    assert_eq!(nobody.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(get("faults").await.as_array().unwrap().len(), 1);
     let statistics = get("statistics").await;
     assert_eq!(statistics["hits"], 1);
     assert_eq!(statistics["by_status"]["503"], 1);
     assert_eq!(statistics["faults"], 1);
     api.simulator.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_controls_it_by_a_name_that_was_made_to_lead_here() {
+    let api = Api::start(small()).await;
+    let secret = api.simulator.client_secret();
+    for (host, status) in [
+        ("127.0.0.1:4242", 200),
+        ("127.0.0.9", 200),
+        ("localhost:4242", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:4242", 200),
+        ("evil.example.org:4242", 421),
+        ("evil.example.org", 421),
+        ("127.0.0.1.evil.example.org", 421),
+        ("localhost.evil.example.org:4242", 421),
+        ("192.168.0.7:4242", 421),
+        ("", 421),
+    ] {
+        for path in ["rows/users", "faults", "statistics"] {
+            let url = format!("{}/_simulator/{path}", api.simulator.url());
+            let request = api.client.get(url).bearer_auth(secret);
+            let answer = request.header("host", host).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{host} {path}");
+        }
+    }
+    let url = format!("{}/_simulator/tokens/revoke", api.simulator.url());
+    let request = api.client.post(url).header("host", "evil.example.org");
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 421);
+    assert_eq!(api.status("/v2/cursus").await, 200, "nothing was revoked");
 }

@@ -158,6 +158,36 @@ async fn given_rows_are_served_as_they_are_and_joins_refer_to_them() {
     options.rows.insert("cursus".to_owned(), broken);
     let error = Simulator::start(options).await.unwrap_err();
     assert!(matches!(error, SimulateError::Row { index: 1, .. }));
+    let row = "row 0 of people.json has not the shape of its resource:";
+    for (rows, told) in [
+        (
+            r#"[{"id": "Lovelace"}]"#,
+            format!("{row} its id must be a whole number"),
+        ),
+        (
+            r#"[{"id": 1, "user": "Lovelace"}]"#,
+            format!("{row} column 25 of it, without its spaces, is not what the API sends there"),
+        ),
+        (
+            r#"["Lovelace"]"#,
+            format!("{row} column 10 of it, without its spaces, is not what the API sends there"),
+        ),
+        (r#"[{"id": 1}]"#, format!("{row} it lacks `user`")),
+        (
+            r#""Lovelace""#,
+            "people.json must hold one JSON array of rows, and does not at line 1, column 10"
+                .to_owned(),
+        ),
+    ] {
+        let mut options = small();
+        let people = file("people.json", rows);
+        let folder = people.parent().unwrap().display().to_string();
+        options.rows.insert("cursus_users".to_owned(), people);
+        let error = Simulator::start(options).await.unwrap_err();
+        // A row is a person's: where it is wrong is told, and not what it holds.
+        let said = crate::chain::chain(&error);
+        assert_eq!(said.replace(&format!("{folder}/"), ""), told);
+    }
     let mut options = small();
     options.rows.insert("campuses".to_owned(), PathBuf::new());
     let error = Simulator::start(options).await.unwrap_err().to_string();

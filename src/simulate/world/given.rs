@@ -44,10 +44,10 @@ impl Given {
             return Ok(None);
         };
         let typed = rows.iter().enumerate().map(|(index, row)| {
-            serde_json::from_str(&json(row)).map_err(|source| SimulateError::Row {
+            serde_json::from_str(&json(row)).map_err(|error| SimulateError::Row {
                 path: path.clone(),
                 index,
-                source,
+                problem: problem(&error),
             })
         });
         typed.collect::<Result<_, _>>().map(Some)
@@ -144,19 +144,35 @@ fn read(path: &Path) -> Result<Vec<Object>, SimulateError> {
         source,
     })?;
     let rows: Vec<&RawValue> =
-        serde_json::from_str(&text).map_err(|source| SimulateError::NotAnArray {
+        serde_json::from_str(&text).map_err(|error| SimulateError::NotAnArray {
             path: path.to_owned(),
-            source,
+            line: error.line(),
+            column: error.column(),
         })?;
     let rows = rows.into_iter().enumerate().map(|(index, row)| {
-        let bad = |source| SimulateError::Row {
+        let bad = |problem| SimulateError::Row {
             path: path.to_owned(),
             index,
-            source,
+            problem,
         };
-        let row = Object::parse(row.get()).map_err(bad)?;
-        serde_json::from_str::<i64>(row.raw("id").unwrap_or("null")).map_err(bad)?;
-        Ok(row)
+        let row = Object::parse(row.get()).map_err(|error| bad(problem(&error)))?;
+        match row.raw("id").map(str::parse::<i64>) {
+            Some(Ok(_)) => Ok(row),
+            _ => Err(bad("its id must be a whole number".to_owned())),
+        }
     });
     rows.collect()
+}
+
+/// What is wrong with a row: which field it lacks, else where. The message of a JSON error can quote what a person wrote.
+fn problem(error: &serde_json::Error) -> String {
+    let column = error.column();
+    let said = error.to_string();
+    let lacking = said.strip_prefix("missing field `");
+    match lacking.and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) => format!("it lacks `{name}`"),
+        None => {
+            format!("column {column} of it, without its spaces, is not what the API sends there")
+        }
+    }
 }
