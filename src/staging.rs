@@ -317,24 +317,32 @@ impl Staging {
     }
 }
 
-/// Runs by their numbers, of which each has its own: two with the same would be taken for one.
+/// Runs by their numbers, of which each has its own: two with the same would be taken for one. Their names are in the same
+/// order: what is numbered after a younger run would never be loaded.
 fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
     runs.sort_by(|a, b| (a.record().seq, a.id()).cmp(&(b.record().seq, b.id())));
-    match runs
-        .windows(2)
-        .find(|pair| pair[0].record().seq == pair[1].record().seq)
-    {
-        Some(pair) => Err(StagingError::Broken {
-            path: pair[1].directory().to_owned(),
-            problem: format!(
-                "it has the number of the run {} ({})",
-                pair[0].id(),
-                pair[0].record().seq
-            ),
-            advice: "one of them comes from another staging directory: move it out of this one",
-        }),
-        None => Ok(runs),
+    for pair in runs.windows(2) {
+        let (seq, next) = (pair[0].record().seq, pair[1].record().seq);
+        let (id, path) = (pair[0].id(), pair[1].directory().to_owned());
+        if seq == next {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!("it has the number of the run {id} ({seq})"),
+                advice: "one of them comes from another staging directory: move it out of this one",
+            });
+        }
+        if id > pair[1].id() {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!(
+                    "its number ({next}) is above that of the younger run {id} ({seq})"
+                ),
+                advice: "the run.json of one of them was changed, or it comes from another staging directory: restore it, or \
+                         move that run out of this one",
+            });
+        }
     }
+    Ok(runs)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::bad_input::refusal;
-use crate::support::files::sha256;
+use crate::support::files::{edit, sha256};
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, simulator};
 
@@ -126,10 +126,9 @@ fn received(directory: &Path, body: &[u8]) {
 }
 
 fn edit_manifest(directory: &Path, key: &str, value: &Value) {
-    let path = directory.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    manifest[key] = value.clone();
-    std::fs::write(&path, manifest.to_string()).unwrap();
+    edit(&directory.join("manifest.json"), |manifest| {
+        manifest[key] = value.clone();
+    });
 }
 
 /// What happens to the directory of a staged resource.

@@ -6,9 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
 
 use super::{FORMAT, StagingError};
 use crate::failpoint::FilePoints;
+use crate::hash::hex;
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
     let path = path.to_owned();
@@ -234,8 +236,22 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
 
 /// What every JSON file says of itself.
 #[derive(serde::Deserialize)]
-struct Format {
+struct Said {
     format: u32,
+    /// SHA-256 of what stands before this last member, in hex; absent in files of earlier versions.
+    sha256: Option<String>,
+}
+
+/// The end of a JSON file, by which a flipped bit in it is found.
+fn seal(text: &[u8]) -> String {
+    format!(",\n  \"sha256\": \"{}\"\n}}\n", hex(&Sha256::digest(text)))
+}
+
+/// Whether a file ends in the digest of what stands before.
+fn is_sealed(bytes: &[u8]) -> bool {
+    let length = seal(&[]).len();
+    (bytes.len().checked_sub(length))
+        .is_some_and(|at| seal(&bytes[..at]).as_bytes() == &bytes[at..])
 }
 
 /// Reads a JSON file; `None` if it is not there.
@@ -246,14 +262,21 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     let Some(bytes) = read(path)? else {
         return Ok(None);
     };
-    if let Ok(Format { format }) = serde_json::from_slice(&bytes)
-        && format != FORMAT
-    {
-        return Err(StagingError::Broken {
-            path: path.to_owned(),
-            problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
-            advice: "use the version that wrote it, or a newer one",
-        });
+    if let Ok(Said { format, sha256 }) = serde_json::from_slice(&bytes) {
+        if format != FORMAT {
+            return Err(StagingError::Broken {
+                path: path.to_owned(),
+                problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
+                advice: "use the version that wrote it, or a newer one",
+            });
+        }
+        if sha256.is_some() && !is_sealed(&bytes) {
+            return Err(StagingError::Broken {
+                path: path.to_owned(),
+                problem: "it was changed after it was written (its checksum differs)".to_owned(),
+                advice,
+            });
+        }
     }
     serde_json::from_slice(&bytes)
         .map(Some)
@@ -269,7 +292,7 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
         })
 }
 
-/// Writes a JSON file atomically, readable for people.
+/// Writes a JSON file atomically, readable for people, with its digest at its end.
 pub(super) fn write_json(
     path: &Path,
     points: &FilePoints,
@@ -277,7 +300,10 @@ pub(super) fn write_json(
 ) -> Result<(), StagingError> {
     write_atomic(path, points, |file| {
         let mut text = serde_json::to_vec_pretty(value)?;
-        text.push(b'\n');
+        // An object that is not empty: its last member has no comma yet.
+        text.truncate(text.trim_ascii_end().len().saturating_sub("\n}".len()));
+        let seal = seal(&text);
+        text.extend(seal.into_bytes());
         file.write_all(&text)
     })
 }

@@ -205,3 +205,134 @@ fn approvals_that_are_given_at_once_are_all_noted() {
     noted.sort_unstable();
     assert_eq!(noted, (0..8).collect::<Vec<_>>());
 }
+
+/// A closed run with a page, a manifest and an approval.
+fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
+    let now = clock::now();
+    let mut run = staging.create_run(lock, now, 0, &Asked::default()).unwrap();
+    let (writer, _) = run.writer(users).unwrap();
+    writer.write(b"[]", page(1, now)).unwrap();
+    let manifest = Manifest {
+        format: FORMAT,
+        run_id: None,
+        resource: users.clone(),
+        mode: Mode::Full,
+        state: State::Complete,
+        pages: 1,
+        rows: 0,
+        bytes: 2,
+        hits: 1,
+        x_total: Some(0),
+        window: None,
+        cursor: Some(now),
+        request_hash: "0123456789abcdef".to_owned(),
+        journal_sha256: writer.journal_sha256().unwrap(),
+        evidence: Evidence::default(),
+        started_at: now,
+        finished_at: now,
+    };
+    run.seal(&manifest).unwrap();
+    run.update(|record| {
+        record.state = RunState::Closed;
+        record.outcome = Some(Outcome::Complete);
+        record.resources = vec![ResourceSummary::from(&manifest)];
+        record
+            .rate
+            .insert("limit_per_hour".to_owned(), 1_200.into());
+    })
+    .unwrap();
+    let approval = Approval {
+        schema: None,
+        resource: users.clone(),
+        table: users.clone(),
+        rows: 1,
+        sha256: "00".to_owned(),
+        as_of: 1,
+        approved_at: now,
+    };
+    run.approve([approval]).unwrap();
+    run
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let read = || {
+        let run = staging.runs_in_full()?.remove(0);
+        let staged = run.staged(&users)?;
+        let told = format!("{:?} {staged:?} {:?}", run.record(), run.approvals()?);
+        Ok::<_, StagingError>(told)
+    };
+    let sound = read().unwrap();
+    for name in [
+        "run.json",
+        "approvals.json",
+        "users/manifest.json",
+        "users/pages.jsonl",
+    ] {
+        let path = run.directory().join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut found = 0;
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::write(&path, flipped).unwrap();
+            match read() {
+                Ok(told) => assert_eq!(told, sound, "byte {at} of {name}"),
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.contains(name), "byte {at} of {name}: {told}");
+                    found += 1;
+                }
+            }
+        }
+        // The others are in white space, and in the name of the digest.
+        assert!(found * 10 > bytes.len() * 7, "{found} in {name}");
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(read().unwrap(), sound);
+}
+
+#[test]
+fn a_run_of_an_earlier_version_which_has_no_digests_is_read_and_gets_them_when_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    for name in ["run.json", "approvals.json", "users/manifest.json"] {
+        let path = run.directory().join(name);
+        let mut document: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(document.as_object_mut().unwrap().remove("sha256").is_some());
+        std::fs::write(&path, document.to_string()).unwrap();
+    }
+    let mut old = staging.runs_in_full().unwrap().remove(0);
+    assert_eq!(old.record(), run.record());
+    assert!(old.staged(&users).unwrap().is_some());
+    assert_eq!(old.approvals().unwrap().len(), 1);
+    old.update(|record| record.hits += 1).unwrap();
+    let record = std::fs::read_to_string(run.directory().join("run.json")).unwrap();
+    assert!(record.contains("\"sha256\""), "{record}");
+}
+
+#[test]
+fn a_run_whose_number_and_name_tell_different_orders_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let asked = Asked::default();
+    let mut runs: Vec<Run> = (0..3)
+        .map(|_| staging.create_run(&lock, clock::now(), 0, &asked).unwrap())
+        .collect();
+    runs[0].update(|record| record.seq = 5).unwrap();
+    let told = staging.runs().unwrap_err().to_string();
+    let named = runs[0].directory().display().to_string();
+    assert!(told.starts_with(&named), "{told}");
+    let younger = format!("above that of the younger run {} (3)", runs[2].id());
+    assert!(told.contains(&younger), "{told}");
+}
