@@ -218,6 +218,27 @@ async fn a_run_whose_record_is_damaged_stops_everything_with_advice_that_helps()
     std::fs::write(&record, "{").unwrap();
     let said = refusal(&staged.workdir, &["load", "--staging", "damaged"], 1).await;
     assert_text("run_json_damaged", &staged.workdir, &said);
+
+    std::fs::remove_file(&record).unwrap();
+    for command in [
+        &["load"][..],
+        &["status"],
+        &["doctor"],
+        &["stage", "ls"],
+        &["stage", "verify", "latest"],
+    ] {
+        let arguments = [command, &["--staging", "damaged"]].concat();
+        let ran = staged.workdir.cursus(arguments).await;
+        let named = format!(
+            "{}: it is not there, but files of a run are",
+            record.display()
+        );
+        assert!(
+            ran.stdout.contains(&named) || ran.stderr.contains(&named),
+            "{ran}"
+        );
+        assert_ne!(ran.code, Some(0), "{ran}");
+    }
 }
 
 /// What is damaged is healed by what the error advises.

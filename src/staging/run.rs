@@ -258,6 +258,23 @@ pub(super) struct Common {
     claims: BTreeSet<Arc<[Name]>>,
 }
 
+/// Whether anything is in a run's directory besides half a record. A directory that has gone meanwhile was removed.
+fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
+    let half = files::aside(directory, RECORD);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(files::io_error("list", directory, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| files::io_error("list", directory, error))?;
+        if entry.path() != half {
+            return Ok(directory.exists());
+        }
+    }
+    Ok(false)
+}
+
 impl Run {
     /// Makes the directory of a run that starts at `now`, named by the first second from then on that is free and after
     /// the `newest` name.
@@ -313,11 +330,21 @@ impl Run {
         }
     }
 
-    /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
+    /// The run in `directory`; `None` if it was never made: its process died before there was a `run.json`.
     pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
         let path = directory.join(RECORD);
-        let Some(record) = files::read_json::<RunRecord>(&path, PUT_AWAY)? else {
-            return Ok(None);
+        let record = match files::read_json::<RunRecord>(&path, PUT_AWAY)? {
+            None if !holds_more_than_a_beginning(directory)? => return Ok(None),
+            // Another process may just have made it.
+            None => files::read_json(&path, PUT_AWAY)?,
+            record => record,
+        };
+        let Some(record) = record else {
+            return Err(StagingError::Broken {
+                path,
+                problem: "it is not there, but files of a run are".to_owned(),
+                advice: PUT_AWAY,
+            });
         };
         if record.run_id != *id {
             return Err(StagingError::Broken {

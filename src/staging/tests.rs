@@ -336,3 +336,26 @@ fn a_run_whose_number_and_name_tell_different_orders_is_told() {
     let younger = format!("above that of the younger run {} (3)", runs[2].id());
     assert!(told.contains(&younger), "{told}");
 }
+
+#[test]
+fn a_run_that_has_lost_its_record_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let record = run.directory().join("run.json");
+    std::fs::remove_file(&record).unwrap();
+    let told = staging.runs().unwrap_err().to_string();
+    assert!(told.starts_with(&record.display().to_string()), "{told}");
+    let path = run.directory().display().to_string();
+    for text in ["latest", &path] {
+        assert!(matches!(
+            staging.find(text),
+            Err(StagingError::Broken { .. })
+        ));
+    }
+    let made = staging.create_run(&lock, clock::now(), 0, &Asked::default());
+    assert!(matches!(made, Err(StagingError::Broken { .. })));
+    assert!(run.directory().join("users/manifest.json").exists());
+}
