@@ -421,9 +421,7 @@ impl Run {
         &self,
         resource: &Name,
     ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        let directory = self.directory.join(resource.as_str());
-        files::refuse_link(&directory)?;
-        ResourceWriter::open(directory)
+        ResourceWriter::open(self.directory.join(resource.as_str()))
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.

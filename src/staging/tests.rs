@@ -338,6 +338,50 @@ fn a_run_whose_number_and_name_tell_different_orders_is_told() {
 }
 
 #[test]
+fn a_page_never_lands_behind_a_link() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let now = clock::now();
+    let run = staging
+        .create_run(&lock, now, 0, &Asked::default())
+        .unwrap();
+    let name = Name::parse("users").unwrap();
+    let slice = |slice: &str| PageEntry {
+        slice: Some(slice.to_owned()),
+        ..page(1, now)
+    };
+    let (writer, _) = run.writer(&name).unwrap();
+    let users = run.directory().join("users");
+    writer.write(b"[]", slice("id=1")).unwrap();
+    std::fs::remove_dir_all(users.join("id=1")).unwrap();
+    symlink(outside.path(), users.join("id=1")).unwrap();
+    symlink(outside.path(), users.join("id=2")).unwrap();
+    symlink(outside.path().join("new"), users.join("id=3")).unwrap();
+    for at in ["id=1", "id=2", "id=3"] {
+        let told = writer.write(b"[]", slice(at)).unwrap_err().to_string();
+        assert!(told.contains("it is a symbolic link"), "{told}");
+        assert!(
+            told.starts_with(&users.join(at).display().to_string()),
+            "{told}"
+        );
+    }
+    drop(writer);
+    // Who goes on with the run meets them, too.
+    let (writer, known) = run.writer(&name).unwrap();
+    assert!(known.is_empty());
+    writer.write(b"[]", slice("id=1")).unwrap_err();
+    // And so it is with the resource as a whole.
+    std::fs::rename(&users, directory.path().join("aside")).unwrap();
+    symlink(outside.path(), &users).unwrap();
+    writer.write(b"[]", page(1, now)).unwrap_err();
+    run.writer(&name).unwrap_err();
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_run_that_has_lost_its_record_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
