@@ -1,12 +1,3 @@
-//! Two at once: one works, the other ends with exit code 5 and names it, or waits. Locks die with their owner.
-
-use cursus::simulate::{Fault, FaultKind, Simulator};
-use nix::sys::signal::Signal;
-
-use crate::support::boxes::{self, COUNT};
-use crate::support::running::{sessions, until, until_asleep};
-use crate::support::workdir::PIPELINE;
-use crate::support::{Running, Workdir, simulator};
 
 /// A statement from which only a signal or a kill leads out.
 const FOR_EVER: &str = "SELECT pg_sleep(3600)";
@@ -163,4 +154,20 @@ async fn loads_of_the_same_runs_into_two_schemas_do_not_wait_for_each_other() {
         .await;
     workdir.cursus(["replay", "--into", "past"]).await.exits(0);
     workdir.query("ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    stall(&simulator);
+    let first = Running::start(&workdir, &["extract", "--select", "cursus"]);
+    until("it reads", async || simulator.statistics().hits > 0).await;
+    std::fs::remove_file(workdir.path("staging/.lock")).unwrap();
+    let hits = simulator.statistics().hits;
+    let ran = workdir.cursus(["extract", "--force"]).await.exits(5);
+    ran.says("another cursus is writing");
+    assert_eq!(simulator.statistics().hits, hits);
+    first.signal(Signal::SIGKILL);
+    first.end().await;
 }

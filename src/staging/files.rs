@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Take, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -129,6 +129,19 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .open(path)
         .map_err(|error| opened("open", path, error))
         .and_then(|file| only_file(file, path))
+        .and_then(|file| only_name(file, path))
+}
+
+/// Refuses a file that has other names: what is written to it would stand under those too.
+fn only_name(file: File, path: &Path) -> Result<File, StagingError> {
+    if file.metadata().map_err(io("read", path))?.nlink() <= 1 {
+        return Ok(file);
+    }
+    Err(StagingError::Broken {
+        path: path.to_owned(),
+        problem: "it is a hard link to a file that has another name, too".to_owned(),
+        advice: "remove it; cursus makes a new one",
+    })
 }
 
 /// Opens a private file for appending.

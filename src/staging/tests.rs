@@ -382,6 +382,30 @@ fn a_page_never_lands_behind_a_link() {
 }
 
 #[test]
+fn a_lock_file_that_somebody_removes_or_links_elsewhere_lets_nobody_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let path = directory.path().join(files::LOCK);
+    let lock = staging.lock("test").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        staging.lock("test"),
+        Err(StagingError::Locked { .. })
+    ));
+    assert!(staging.is_being_written().unwrap());
+    drop(lock);
+    drop(staging.lock("test").unwrap());
+
+    let other = directory.path().join("precious");
+    std::fs::write(&other, "precious").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::hard_link(&other, &path).unwrap();
+    let told = staging.lock("test").unwrap_err().to_string();
+    assert!(told.contains("it is a hard link"), "{told}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
+}
+
+#[test]
 fn a_run_that_has_lost_its_record_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
