@@ -1,3 +1,13 @@
+//! Two at once: one works, the other ends with exit code 5 and names it, or waits. Locks die with their owner.
+
+use cursus::simulate::{Fault, FaultKind, Simulator};
+use nix::sys::signal::Signal;
+
+use crate::support::boxes::{self, COUNT};
+use crate::support::files::files;
+use crate::support::running::{sessions, until, until_asleep};
+use crate::support::workdir::PIPELINE;
+use crate::support::{Running, Workdir, simulator};
 
 /// A statement from which only a signal or a kill leads out.
 const FOR_EVER: &str = "SELECT pg_sleep(3600)";
@@ -170,4 +180,17 @@ async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
     assert_eq!(simulator.statistics().hits, hits);
     first.signal(Signal::SIGKILL);
     first.end().await;
+}
+
+#[tokio::test]
+async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
+    let workdir = Workdir::new().await;
+    let arguments = ["demo", "--dir", "demonstration"];
+    let first = Running::start(&workdir, &arguments);
+    let staging = workdir.path("demonstration/staging");
+    let is_page = |path: &std::path::PathBuf| path.extension() == Some("gz".as_ref());
+    let pages = || files(&staging).iter().filter(|path| is_page(path)).count();
+    until("it has pages", async || pages() > 2).await;
+    is_refused(&workdir, &arguments, &first, "demo").await;
+    first.end().await.exits(0);
 }
