@@ -236,6 +236,24 @@ async fn a_removal_that_was_killed_midway_troubles_nobody_and_is_ended_the_next_
 }
 
 #[tokio::test]
+async fn a_file_that_is_only_named_like_a_removed_run_is_told_and_stops_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let full = ["run", "--select", "cursus", "--full"];
+    let first = run(&workdir, &full).await;
+    let second = run(&workdir, &full).await;
+    workdir.write("staging/.removed-x", "precious");
+    let ran = workdir
+        .cursus([&GC[..], &["--json"]].concat())
+        .await
+        .exits(0);
+    assert_eq!(removed(&ran.json()), [&*first]);
+    assert_eq!(ran.stderr.matches(".removed-x").count(), 1, "{ran}");
+    assert_eq!(runs(&workdir).await, [&*second]);
+    assert!(workdir.path("staging/.removed-x").exists());
+}
+
+#[tokio::test]
 async fn a_run_with_a_manifest_that_cannot_be_read_stays() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
