@@ -114,7 +114,9 @@ impl<'c> Loader<'c> {
             }
         }
         replay::forget_dropped(&database.client, schema).await?;
-        let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
+        let lock_wait = database.lock_wait;
+        let migrated =
+            migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
         }

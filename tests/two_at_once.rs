@@ -183,6 +183,22 @@ async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
 }
 
 #[tokio::test]
+async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir
+        .query("SELECT pg_advisory_lock(x'637572737573'::bigint)")
+        .await;
+    for command in ["migrate", "load"] {
+        let ran = workdir.cursus([command, "--wait-lock", "40ms"]).await;
+        ran.exits(5)
+            .says("waited 40ms for another process that migrates");
+    }
+    workdir.query("SELECT pg_advisory_unlock_all()").await;
+    workdir.cursus(["load"]).await.exits(0);
+}
+
+#[tokio::test]
 async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
     let workdir = Workdir::new().await;
     let arguments = ["demo", "--dir", "demonstration"];

@@ -119,6 +119,11 @@ impl Database {
     }
 }
 
+/// A patience as PostgreSQL's `lock_timeout` has it, in which 0 would be for ever.
+pub fn lock_timeout_of(wait: Duration) -> String {
+    wait.as_millis().clamp(1, 2_147_483_647).to_string()
+}
+
 /// A name as an SQL identifier: the only place that quotes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'a>(
