@@ -183,6 +183,22 @@ async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
 }
 
 #[tokio::test]
+async fn a_load_that_was_killed_is_waited_for_until_its_server_notices() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.write("sql/count.sql", FOR_EVER);
+    let first = Running::start(&workdir, &["load"]);
+    until_asleep(&workdir, &first).await;
+    let pid = first.pid();
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+    workdir.write("sql/count.sql", COUNT);
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    ran.says("waiting for the server to notice that another cursus")
+        .says(&format!("pid {pid},"));
+}
+
+#[tokio::test]
 async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
