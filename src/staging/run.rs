@@ -17,7 +17,7 @@ use super::page::{ResourceWriter, StagedResource};
 use super::resume::Asked;
 use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
 use crate::failpoint::{self, Point};
-use crate::hash::hex;
+use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
 use crate::printable;
 
@@ -141,6 +141,9 @@ pub struct ResourceSummary {
     /// Why this mode, and what went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// SHA-256 of its manifest, in hex; noted when the run is closed, and absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
 }
 
 impl ResourceSummary {
@@ -156,6 +159,7 @@ impl ResourceSummary {
             bytes: 0,
             x_total: None,
             notes: vec![note],
+            manifest_sha256: None,
         }
     }
 
@@ -177,6 +181,7 @@ impl From<&Manifest> for ResourceSummary {
             bytes: manifest.bytes,
             x_total: manifest.x_total,
             notes: manifest.evidence.notes.clone(),
+            manifest_sha256: None,
         }
     }
 }
@@ -219,14 +224,25 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// The resources that have a manifest, as it says.
-    fn claims(&self) -> Vec<Name> {
+    fn claimed(&self) -> impl Iterator<Item = &ResourceSummary> {
         let staged =
             [State::Complete, State::Drifted, State::Partial].map(|state| state.to_string());
         let resources = self.resources.iter();
         resources
             .filter(|_| self.state == RunState::Closed)
-            .filter(|resource| staged.contains(&resource.state))
+            .filter(move |resource| staged.contains(&resource.state))
+    }
+
+    fn claims(&self) -> Arc<[Name]> {
+        self.claimed()
             .map(|resource| resource.name.clone())
+            .collect()
+    }
+
+    /// The hashes of their manifests, in the same order.
+    fn noted(&self) -> Arc<[Option<Hash>]> {
+        self.claimed()
+            .map(|resource| unhex(resource.manifest_sha256.as_deref()?))
             .collect()
     }
 }
@@ -248,6 +264,8 @@ pub struct Run {
     record: Arc<RunRecord>,
     /// What its record says is staged, once it is closed.
     claimed: Arc<[Name]>,
+    /// By which manifests, in the same order.
+    noted: Arc<[Option<Hash>]>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -304,6 +322,7 @@ impl Run {
             Point::RunMade.reach();
             let run = Self {
                 claimed: Arc::default(),
+                noted: Arc::default(),
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -358,7 +377,8 @@ impl Run {
         }
         Ok(Some(Self {
             directory: directory.into(),
-            claimed: record.claims().into(),
+            claimed: record.claims(),
+            noted: record.noted(),
             record: Arc::new(record),
         }))
     }
@@ -408,8 +428,23 @@ impl Run {
     /// Changes and writes its `run.json`.
     pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), StagingError> {
         change(Arc::make_mut(&mut self.record));
-        self.claimed = self.record.claims().into();
+        self.note_manifests()?;
+        self.claimed = self.record.claims();
+        self.noted = self.record.noted();
         self.save()
+    }
+
+    /// Binds the manifests to the record when it is closed: none can take the place of another then.
+    fn note_manifests(&mut self) -> Result<(), StagingError> {
+        for name in self.record.claims().iter() {
+            let hash = self.manifest_hash(name)?;
+            let record = Arc::make_mut(&mut self.record);
+            let of_it = record.resources.iter_mut().filter(|one| one.name == *name);
+            for summary in of_it.filter(|_| !hash.is_empty()) {
+                summary.manifest_sha256.get_or_insert_with(|| hash.clone());
+            }
+        }
+        Ok(())
     }
 
     fn save(&self) -> Result<(), StagingError> {
@@ -472,12 +507,23 @@ impl Run {
             Some(run) if run != self.id() => {
                 format!("it belongs to the run {}", printable::line(run.as_str()))
             }
+            _ if !self.is_as_noted(resource)? => {
+                "it is not the one that run.json was closed with (its checksum differs)".to_owned()
+            }
             _ => return Ok(Some(manifest)),
         };
         Err(StagingError::Broken {
             path,
             problem,
             advice: EXTRACT_AGAIN,
+        })
+    }
+
+    fn is_as_noted(&self, resource: &Name) -> Result<bool, StagingError> {
+        let at = self.claimed.iter().position(|name| name == resource);
+        let noted = at.and_then(|at| self.noted.get(at).copied().flatten());
+        noted.map_or(Ok(true), |noted| {
+            Ok(self.manifest_hash(resource)? == hex(&noted))
         })
     }
 

@@ -311,13 +311,50 @@ fn a_run_of_an_earlier_version_which_has_no_digests_is_read_and_gets_them_when_i
         assert!(document.as_object_mut().unwrap().remove("sha256").is_some());
         std::fs::write(&path, document.to_string()).unwrap();
     }
+    // And of those before manifests were noted.
+    let path = run.directory().join("run.json");
+    let record = std::fs::read_to_string(&path).unwrap();
+    let noted = format!(
+        "\"manifest_sha256\":\"{}\",",
+        run.record().resources[0].manifest_sha256.as_ref().unwrap()
+    );
+    let record = record.replace(&noted, "");
+    std::fs::write(&path, record).unwrap();
     let mut old = staging.runs_in_full().unwrap().remove(0);
-    assert_eq!(old.record(), run.record());
+    assert_eq!(old.record().resources[0].manifest_sha256, None);
+    assert_eq!(old.record().seq, run.record().seq);
     assert!(old.staged(&users).unwrap().is_some());
     assert_eq!(old.approvals().unwrap().len(), 1);
     old.update(|record| record.hits += 1).unwrap();
     let record = std::fs::read_to_string(run.directory().join("run.json")).unwrap();
     assert!(record.contains("\"sha256\""), "{record}");
+}
+
+#[test]
+fn a_manifest_that_its_record_was_not_closed_with_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let other = Manifest {
+        mode: Mode::Delta,
+        ..run.manifest(&users).unwrap().unwrap()
+    };
+    // As whole as any, its own digest included.
+    run.seal(&other).unwrap();
+    let listed = staging.runs().unwrap().remove(0);
+    for run in [&run, &listed] {
+        let told = run.manifest(&users).unwrap_err().to_string();
+        assert!(
+            told.contains("not the one that run.json was closed with"),
+            "{told}"
+        );
+    }
+    // Who goes on with the run has it as it is.
+    let mut open = run.clone();
+    open.update(|record| record.state = RunState::Open).unwrap();
+    assert_eq!(open.manifest(&users).unwrap().unwrap().mode, Mode::Delta);
 }
 
 #[test]
