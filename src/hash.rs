@@ -13,6 +13,19 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// A SHA-256.
+pub(crate) type Hash = [u8; 32];
+
+/// The hash that hex digits tell; none if they tell none.
+pub(crate) fn unhex(text: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    let digits = |at: usize| text.get(2 * at..2 * at + 2);
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits(at)?, 16).ok()?;
+    }
+    (text.len() == 2 * hash.len()).then_some(hash)
+}
+
 /// The first 16 hex digits of the SHA-256: names a file without telling what it belongs to.
 pub(crate) fn short(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes)[..8])
@@ -31,6 +44,15 @@ pub(crate) fn short_of(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_is_the_same_after_it_was_written() {
+        let hash: Hash = Sha256::digest(b"users").into();
+        assert_eq!(unhex(&hex(&hash)), Some(hash));
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(66), &"é".repeat(32)] {
+            assert_eq!(unhex(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_names_that_earlier_versions_gave_to_files_stay() {

@@ -39,7 +39,10 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::Config;
-use crate::database::{Database, LOCK_WAIT, LockKey, Quoted, catalogue, commit, holder};
+use crate::database::{
+    Database, LOCK_WAIT, LockKey, Quoted, WATCHED_EVERY, catalogue, commit, holder, holder_is_gone,
+    lock_timeout_of,
+};
 use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
@@ -116,7 +119,9 @@ impl<'c> Loader<'c> {
             }
         }
         replay::forget_dropped(&database.client, schema).await?;
-        let migrated = migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
+        let lock_wait = database.lock_wait;
+        let migrated =
+            migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
         for applied in &migrated.applied {
             info!(schema, "applied migration {applied}");
         }
@@ -337,28 +342,36 @@ const LOAD_LOCK: LockKey =
     LockKey("hashtext('cursus load')::oid::bigint, hashtext($1)::oid::bigint");
 
 /// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock, if nothing
-/// else is asked for: a session that has just ended lets go a little later than its client.
+/// else is asked for: a session that has just ended lets go a little later than its client, and that of a client which was
+/// killed when the server looks after it.
 async fn lock(database: &Database, schema: &str) -> Result<(), LoadError> {
     let client = &database.client;
     let wait = async |wait: Duration| {
-        // 0 would be for ever.
-        let millis = wait.as_millis().clamp(1, 2_147_483_647);
-        let set = format!("SET lock_timeout = {millis}");
+        let set = format!("SET lock_timeout = {}", lock_timeout_of(wait));
         let set = client.batch_execute(&set).await;
         set.map_err(LoadError::at("set the patience for locks"))
     };
     if let Some(asked) = database.lock_wait {
         wait(asked).await?;
     }
-    let taken = client
-        .execute(
-            "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))",
-            &[&schema],
-        )
-        .await;
+    let take = "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))";
+    let is_held = |taken: &Result<u64, tokio_postgres::Error>| {
+        let error = taken.as_ref().err();
+        error.and_then(tokio_postgres::Error::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    };
+    let mut taken = client.execute(take, &[&schema]).await;
+    let is_default = database.lock_wait.is_none();
+    if is_held(&taken) && is_default && holder_is_gone(client, LOAD_LOCK, schema).await {
+        info!(
+            schema,
+            "waiting for the server to notice that another cursus{} has died",
+            holder(client, LOAD_LOCK, schema).await
+        );
+        wait(WATCHED_EVERY + LOCK_WAIT).await?;
+        taken = client.execute(take, &[&schema]).await;
+    }
     match taken {
-        Ok(_) if database.lock_wait.is_some() => wait(LOCK_WAIT).await,
-        Ok(_) => Ok(()),
+        Ok(_) => wait(LOCK_WAIT).await,
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             Err(LoadError::Locked {
                 schema: schema.to_owned(),

@@ -8,6 +8,7 @@ mod error;
 mod files;
 
 use std::path::Path;
+use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
 use refinery::error::Kind;
@@ -15,7 +16,7 @@ use refinery::{Migration, Runner};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::database::{DatabaseError, LockKey, Quoted, describe, holder};
+use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
 pub use error::MigrateError;
 use files::{local, shipped};
@@ -38,8 +39,8 @@ const FIRST_LOCAL: i32 = 1000;
 const LOCK: i64 = 0x6375_7273_7573;
 /// The same in two halves.
 const LOCK_KEY: LockKey = LockKey("x'6375'::bigint, x'72737573'::bigint");
-/// How long to wait for another process that migrates.
-const LOCK_WAIT: &str = "60s";
+/// How long to wait for another process that migrates, if nothing else is asked for.
+const LOCK_WAIT: Duration = Duration::from_mins(1);
 
 /// What [`migrate`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +70,13 @@ impl Applied {
 }
 
 /// Applies what is missing: the books, then the mirror in `schema` (both made if absent), then the user's own from `extra`, the folder
-/// `migrations/mirror` beside a configuration. Two round trips if nothing is. Leaves the session's settings as they were.
+/// `migrations/mirror` beside a configuration. Two round trips if nothing is. Another process that migrates is waited for as long as
+/// `lock_wait` says. Leaves the session's settings as they were.
 pub async fn migrate(
     client: &mut Client,
     schema: &str,
     extra: Option<&Path>,
+    lock_wait: Option<Duration>,
 ) -> Result<Migrated, MigrateError> {
     let sets = sets(schema, extra)?;
     let mut applied = Vec::new();
@@ -84,7 +87,8 @@ pub async fn migrate(
     let before = client.query_one(settings, &[]).await?;
     let (search_path, lock_timeout): (String, String) = (before.get(0), before.get(1));
 
-    set(client, "lock_timeout", LOCK_WAIT).await?;
+    let waited = lock_wait.unwrap_or(LOCK_WAIT);
+    set(client, "lock_timeout", &lock_timeout_of(waited)).await?;
     let locked = client
         .query_one("SELECT pg_advisory_lock($1)", &[&LOCK])
         .await;
@@ -92,7 +96,7 @@ pub async fn migrate(
     match locked {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             let holder = holder(client, LOCK_KEY, schema).await;
-            return Err(MigrateError::Busy { holder });
+            return Err(MigrateError::Busy { waited, holder });
         }
         other => other?,
     };

@@ -173,21 +173,7 @@ impl Settings {
 
     /// The right to write runs, waited for as long as was asked for.
     pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
-        let began = Instant::now();
-        let mut is_told = false;
-        loop {
-            match self.staging.lock(self.command) {
-                Err(StagingError::Locked { holder, .. })
-                    if self.wait_lock.is_some_and(|wait| began.elapsed() < wait) =>
-                {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::info!("waiting for {holder}");
-                    }
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                taken => return taken,
-            }
-        }
+        lock(&self.staging, self.command, self.wait_lock).await
     }
 
     /// Client id and secret, or how to give them.
@@ -239,6 +225,29 @@ impl Settings {
             )
         };
         Ok(api::Client::new(options)?)
+    }
+}
+
+/// The right to write to a directory, in the name of a subcommand, waited for as long as was asked for.
+pub async fn lock(
+    staging: &Staging,
+    command: &str,
+    wait: Option<Duration>,
+) -> Result<StagingLock, StagingError> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match staging.lock(command) {
+            Err(StagingError::Locked { holder, .. })
+                if wait.is_some_and(|wait| began.elapsed() < wait) =>
+            {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!("waiting for {holder}");
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            taken => return taken,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod page;
 mod resume;
 mod run;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,7 +89,24 @@ pub enum StagingError {
 /// Held while a run is written; let go when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StagingLock {
-    _file: File,
+    _locked: Locks,
+}
+
+/// The directory itself, which nobody takes away under a run, and the file in it that names the holder.
+#[derive(Debug)]
+struct Locks {
+    directory: File,
+    file: File,
+}
+
+impl Locks {
+    fn try_lock(&self) -> Result<(), TryLockError> {
+        // Where a directory cannot be locked (a network file system), the file is what keeps others out.
+        if let Err(TryLockError::WouldBlock) = self.directory.try_lock() {
+            return Err(TryLockError::WouldBlock);
+        }
+        self.file.try_lock()
+    }
 }
 
 /// Who holds the lock, as its file says. The name is written a moment after the lock is taken: what names a process that is
@@ -132,19 +149,22 @@ impl Staging {
     pub fn lock(&self, holder: &str) -> Result<StagingLock, StagingError> {
         files::create_dirs(&self.root)?;
         let path = self.root.join(files::LOCK);
-        let mut file = files::open_private(&path)?;
-        let mut taken = file.try_lock();
+        let mut locks = Locks {
+            directory: self.open_root()?,
+            file: files::open_private(&path)?,
+        };
+        let mut taken = locks.try_lock();
         for _ in 0..LOOKS {
-            if !matches!(taken, Err(std::fs::TryLockError::WouldBlock)) {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
                 break;
             }
             std::thread::sleep(LOOK);
-            taken = file.try_lock();
+            taken = locks.try_lock();
         }
         match taken {
             Ok(()) => {
                 files::replace_content(
-                    &mut file,
+                    &mut locks.file,
                     &path,
                     &format!(
                         "pid {}, `cursus {holder}`, since {:.0}\n",
@@ -153,13 +173,13 @@ impl Staging {
                     ),
                 )?;
                 Point::LockTaken.reach();
-                Ok(StagingLock { _file: file })
+                Ok(StagingLock { _locked: locks })
             }
-            Err(std::fs::TryLockError::WouldBlock) => Err(StagingError::Locked {
+            Err(TryLockError::WouldBlock) => Err(StagingError::Locked {
                 holder: told_holder(&path),
                 path: self.root.clone(),
             }),
-            Err(std::fs::TryLockError::Error(source)) => Err(StagingError::Io {
+            Err(TryLockError::Error(source)) => Err(StagingError::Io {
                 doing: "lock",
                 path,
                 source,
@@ -192,15 +212,18 @@ impl Staging {
         Run::create(&self.root, now, newest, seq, asked)
     }
 
+    fn open_root(&self) -> Result<File, StagingError> {
+        File::open(&self.root).map_err(|error| files::io_error("open", &self.root, error))
+    }
+
     /// Whether a process is writing a run now.
     pub fn is_being_written(&self) -> Result<bool, StagingError> {
-        let lock = files::open(&self.root.join(files::LOCK))?;
-        Ok(lock.is_some_and(|file| {
-            matches!(
-                file.try_lock_shared(),
-                Err(std::fs::TryLockError::WouldBlock)
-            )
-        }))
+        if !self.root.exists() {
+            return Ok(false);
+        }
+        let is_held = |file: &File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        let file = files::open(&self.root.join(files::LOCK))?;
+        Ok(is_held(&self.open_root()?) || file.is_some_and(|file| is_held(&file)))
     }
 
     /// All runs by number, their records without the resources, and each rate figure only in the newest run that has
@@ -324,24 +347,32 @@ impl Staging {
     }
 }
 
-/// Runs by their numbers, of which each has its own: two with the same would be taken for one.
+/// Runs by their numbers, of which each has its own: two with the same would be taken for one. Their names are in the same
+/// order: what is numbered after a younger run would never be loaded.
 fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
     runs.sort_by(|a, b| (a.record().seq, a.id()).cmp(&(b.record().seq, b.id())));
-    match runs
-        .windows(2)
-        .find(|pair| pair[0].record().seq == pair[1].record().seq)
-    {
-        Some(pair) => Err(StagingError::Broken {
-            path: pair[1].directory().to_owned(),
-            problem: format!(
-                "it has the number of the run {} ({})",
-                pair[0].id(),
-                pair[0].record().seq
-            ),
-            advice: "one of them comes from another staging directory: move it out of this one",
-        }),
-        None => Ok(runs),
+    for pair in runs.windows(2) {
+        let (seq, next) = (pair[0].record().seq, pair[1].record().seq);
+        let (id, path) = (pair[0].id(), pair[1].directory().to_owned());
+        if seq == next {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!("it has the number of the run {id} ({seq})"),
+                advice: "one of them comes from another staging directory: move it out of this one",
+            });
+        }
+        if id > pair[1].id() {
+            return Err(StagingError::Broken {
+                path,
+                problem: format!(
+                    "its number ({next}) is above that of the younger run {id} ({seq})"
+                ),
+                advice: "the run.json of one of them was changed, or it comes from another staging directory: restore it, or \
+                         move that run out of this one",
+            });
+        }
     }
+    Ok(runs)
 }
 
 #[cfg(test)]

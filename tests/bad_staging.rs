@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::bad_input::refusal;
-use crate::support::files::sha256;
+use crate::support::files::{edit, sha256};
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, simulator};
 
@@ -126,10 +126,9 @@ fn received(directory: &Path, body: &[u8]) {
 }
 
 fn edit_manifest(directory: &Path, key: &str, value: &Value) {
-    let path = directory.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    manifest[key] = value.clone();
-    std::fs::write(&path, manifest.to_string()).unwrap();
+    edit(&directory.join("manifest.json"), |manifest| {
+        manifest[key] = value.clone();
+    });
 }
 
 /// What happens to the directory of a staged resource.
@@ -219,6 +218,27 @@ async fn a_run_whose_record_is_damaged_stops_everything_with_advice_that_helps()
     std::fs::write(&record, "{").unwrap();
     let said = refusal(&staged.workdir, &["load", "--staging", "damaged"], 1).await;
     assert_text("run_json_damaged", &staged.workdir, &said);
+
+    std::fs::remove_file(&record).unwrap();
+    for command in [
+        &["load"][..],
+        &["status"],
+        &["doctor"],
+        &["stage", "ls"],
+        &["stage", "verify", "latest"],
+    ] {
+        let arguments = [command, &["--staging", "damaged"]].concat();
+        let ran = staged.workdir.cursus(arguments).await;
+        let named = format!(
+            "{}: it is not there, but files of a run are",
+            record.display()
+        );
+        assert!(
+            ran.stdout.contains(&named) || ran.stderr.contains(&named),
+            "{ran}"
+        );
+        assert_ne!(ran.code, Some(0), "{ran}");
+    }
 }
 
 /// What is damaged is healed by what the error advises.

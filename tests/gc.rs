@@ -7,6 +7,7 @@ use cursus::staging::Staging;
 use serde_json::{Value, json};
 
 use crate::support::boxes::directory;
+use crate::support::files::edit;
 use crate::support::workdir::NO_DATABASE;
 use crate::support::{Workdir, oracle, simulator};
 
@@ -169,9 +170,9 @@ async fn runs_younger_than_keep_stay() {
     assert_eq!(report["younger"], 2);
     assert_eq!(removed(&report), Vec::<&str>::new());
     let path = directory(&workdir, &first).join("run.json");
-    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    record["started_at"] = json!("2020-01-01T00:00:00Z");
-    fs::write(&path, record.to_string()).unwrap();
+    edit(&path, |record| {
+        record["started_at"] = json!("2020-01-01T00:00:00Z");
+    });
     let report = workdir.json(["stage", "gc"]).await;
     assert_eq!(removed(&report), [&*first]);
 }
@@ -202,10 +203,10 @@ async fn a_run_that_died_open_goes_when_others_came_after_it() {
     let died = run(&workdir, &["extract", "--select", "users"]).await;
     let directory = directory(&workdir, &died);
     let path = directory.join("run.json");
-    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    record["state"] = json!("open");
-    record["outcome"] = Value::Null;
-    fs::write(&path, record.to_string()).unwrap();
+    edit(&path, |record| {
+        record["state"] = json!("open");
+        record["outcome"] = Value::Null;
+    });
     fs::remove_file(directory.join("users/manifest.json")).unwrap();
     let report = workdir.json(GC).await;
     assert_eq!(reasons(&report, &died), ["it is the newest run"]);
@@ -232,6 +233,24 @@ async fn a_removal_that_was_killed_midway_troubles_nobody_and_is_ended_the_next_
     assert_eq!(removed(&report), [&*second]);
     assert!(!away.exists());
     assert_eq!(runs(&workdir).await, [third]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_only_named_like_a_removed_run_is_told_and_stops_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let full = ["run", "--select", "cursus", "--full"];
+    let first = run(&workdir, &full).await;
+    let second = run(&workdir, &full).await;
+    workdir.write("staging/.removed-x", "precious");
+    let ran = workdir
+        .cursus([&GC[..], &["--json"]].concat())
+        .await
+        .exits(0);
+    assert_eq!(removed(&ran.json()), [&*first]);
+    assert_eq!(ran.stderr.matches(".removed-x").count(), 1, "{ran}");
+    assert_eq!(runs(&workdir).await, [&*second]);
+    assert!(workdir.path("staging/.removed-x").exists());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::files::sha256;
+use crate::support::files::{edit, sha256};
 use crate::support::{Ran, Workdir, World, simulator};
 
 /// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one, also indented as a
@@ -159,16 +159,14 @@ async fn files_of_others_command_no_terminal_either() {
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "cursus"]).await;
     let run = workdir.run_directory();
-    let edit = |file: &str, change: &dyn Fn(&mut Value)| {
-        let path = run.join("cursus").join(file);
-        let mut document: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        change(&mut document);
-        std::fs::write(&path, format!("{document}\n")).unwrap();
-    };
-    edit("pages.jsonl", &|line| line["request"] = json!(HOSTILE));
-    let journal = std::fs::read(run.join("cursus/pages.jsonl")).unwrap();
-    let hash = sha256(&journal);
-    edit("manifest.json", &|manifest| {
+    let path = run.join("cursus/pages.jsonl");
+    let mut line: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    line["request"] = json!(HOSTILE);
+    let journal = format!("{line}\n");
+    std::fs::write(&path, &journal).unwrap();
+    let hash = sha256(journal.as_bytes());
+    let manifest = run.join("cursus/manifest.json");
+    edit(&manifest, |manifest| {
         manifest["journal_sha256"] = json!(hash);
         manifest["evidence"]["notes"] = json!([HOSTILE]);
     });
@@ -182,7 +180,7 @@ async fn files_of_others_command_no_terminal_either() {
     ] {
         is_tame(workdir.cursus(arguments).await.exits(0));
     }
-    edit("manifest.json", &|manifest| {
+    edit(&manifest, |manifest| {
         manifest["run_id"] = json!(HOSTILE);
     });
     is_tame(workdir.cursus(["load"]).await.exits(1));

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 
 use cursus::failpoint::Point;
 use cursus::simulate::Simulator;
+use nix::sys::signal::Signal;
 
 use crate::support::boxes::{self, boxes, full, thing, things};
+use crate::support::running::until;
 use crate::support::state::{self, Lines, assert_same};
-use crate::support::{Ran, Template, Workdir, figures, simulator};
+use crate::support::{Ran, Running, Template, Workdir, figures, simulator};
 
 /// Requests under way at most, in these tests.
 const IN_FLIGHT: u64 = 4;
@@ -597,4 +599,31 @@ async fn a_replay_killed_anywhere_goes_on() {
     survives(&template, &["replay", "--rebuild"], 4, &REBUILD).await;
     let empty = Template::of(boxes::workdir().await).await;
     survives(&empty, &["migrate"], 0, &MIGRATE).await;
+}
+
+/// The programs that make a private PostgreSQL outlive whoever has started them.
+#[tokio::test]
+async fn who_comes_after_a_kill_while_the_private_postgresql_is_made_has_one_all_the_same() {
+    for step in [
+        "data.new",
+        "data.new/base/1",
+        "data.new/PG_VERSION",
+        "data.new/global/pg_control",
+        "data.new/base/5",
+    ] {
+        let mut workdir = Workdir::new().await;
+        workdir.unset("CURSUS_DATABASE_URL");
+        // As root, the server's user has to pass through it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(workdir.path(""), mode).unwrap();
+        let home = workdir.path(".cursus/pg");
+        let running = Running::start(&workdir, &["sql", "SELECT 1"]);
+        let is_past = async || home.join(step).exists() || home.join("data").exists();
+        until(step, is_past).await;
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.end().await.code, None);
+        workdir.cursus(["sql", "SELECT 1"]).await.exits(0);
+        let pid = home.join("data/postmaster.pid");
+        until("it stops", async || !pid.exists()).await;
+    }
 }

@@ -3,6 +3,7 @@
 use crate::support::boxes::{
     self, boxes, delta, directory, full, stage, thing, things, workdir_of,
 };
+use crate::support::files::edit;
 use crate::support::{Workdir, World, oracle, simulator};
 use cursus::simulate::Simulator;
 use serde_json::{Value, json};
@@ -114,9 +115,9 @@ async fn whoever_loads_the_runs_again_honours_the_approval() {
 
     // Another set than the approved one is held.
     let path = workdir.run_directory().join("approvals.json");
-    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    file["approvals"][0]["sha256"] = json!("0".repeat(64));
-    std::fs::write(&path, file.to_string()).unwrap();
+    edit(&path, |file| {
+        file["approvals"][0]["sha256"] = json!("0".repeat(64));
+    });
     workdir.new_database().await;
     workdir.json(["load", &first]).await;
     workdir

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cursus::simulate::Limits;
 
+use crate::support::files::edit;
 use crate::support::{Workdir, api, hits, oracle, simulator, small};
 
 /// What an uninterrupted first run costs.
@@ -145,11 +146,10 @@ async fn a_run_that_asked_another_server_is_not_gone_on_with() {
     let stopped = [&stopped[..], &["--full"]].concat();
     workdir.cursus(&stopped).await.exits(6);
     let path = workdir.run_directory().join("run.json");
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert_eq!(record["server"], second.url());
-    record.as_object_mut().unwrap().remove("server");
-    std::fs::write(&path, record.to_string()).unwrap();
+    edit(&path, |record| {
+        assert_eq!(record["server"], second.url());
+        record.as_object_mut().unwrap().remove("server");
+    });
     let ran = workdir.cursus(&stopped).await.exits(6);
     ran.says("it does not say which API it asked");
 }

@@ -1,10 +1,14 @@
 //! SIGINT and SIGTERM: the end at the next safe point, 130 or 143, and a sentence that says what is left and how to go on.
 
 use std::fs::File;
+use std::io::{PipeReader, PipeWriter, Write as _};
+use std::time::Duration;
 
 use cursus::simulate::{Fault, FaultKind};
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use crate::support::running::{sessions, until, until_asleep};
 use crate::support::workdir::PIPELINE;
@@ -158,5 +162,55 @@ async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
         };
         running.end().await.exits(143).says(why);
         drop(held);
+    }
+}
+
+/// A pipe that takes no byte more, and that nobody reads.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    for size in [4096, 1] {
+        while writer.write(&vec![b'.'; size]).is_ok() {}
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+/// Whether a process has its own way to end at SIGTERM, as the system tells it.
+fn catches_sigterm(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & (1 << (Signal::SIGTERM as u32 - 1)) != 0
+}
+
+#[tokio::test]
+async fn a_command_whose_stderr_nobody_reads_ends_in_time_all_the_same() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind));
+    for (arguments, signals) in [
+        (&["extract"][..], 1),
+        (&["extract"], 2),
+        (&["sql", "SELECT pg_sleep(3600)"], 1),
+    ] {
+        let (_reader, full) = full_pipe();
+        let mut command = workdir.command(arguments);
+        command.stdout(std::process::Stdio::null()).stderr(full);
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        until("it watches for signals", async || catches_sigterm(pid)).await;
+        if arguments[0] == "sql" {
+            let asleep = sessions(pid, "wait_event = 'PgSleep'");
+            let look = async || workdir.number(&asleep).await == 1;
+            until("the server sleeps for it", look).await;
+        }
+        for _ in 0..signals {
+            kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        }
+        let ended = tokio::time::timeout(Duration::from_secs(15), child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} does not end"));
+        assert_eq!(ended.unwrap().code(), Some(143), "{arguments:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use walkdir::WalkDir;
 
-use crate::support::files::sha256;
+use crate::support::files::{edit, sha256};
 use crate::support::{OtherClient, Workdir, oracle, simulator};
 
 fn json_of(path: &Path) -> Value {
@@ -203,12 +203,12 @@ async fn a_claim_that_the_files_do_not_prove_is_refuted() {
         .unwrap();
     let page: Value = serde_json::from_str(lines.remove(at)).unwrap();
     fs::write(&journal, lines.join("\n") + "\n").unwrap();
-    let mut claimed = json_of(&manifest);
-    claimed["journal_sha256"] = sha256(&fs::read(&journal).unwrap()).into();
-    for (count, of_page) in [("pages", 1), ("rows", page["rows"].as_u64().unwrap())] {
-        claimed[count] = (claimed[count].as_u64().unwrap() - of_page).into();
-    }
-    fs::write(&manifest, claimed.to_string()).unwrap();
+    edit(&manifest, |claimed| {
+        claimed["journal_sha256"] = sha256(&fs::read(&journal).unwrap()).into();
+        for (count, of_page) in [("pages", 1), ("rows", page["rows"].as_u64().unwrap())] {
+            claimed[count] = (claimed[count].as_u64().unwrap() - of_page).into();
+        }
+    });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
     assert!(ran.stdout.contains(" were not read"), "{ran}");
     // And a page that was changed.
@@ -217,20 +217,13 @@ async fn a_claim_that_the_files_do_not_prove_is_refuted() {
     assert!(ran.stdout.contains("page-00001.json.gz"), "{ran}");
 }
 
-/// Changes a JSON file.
-fn change(path: &Path, change: impl FnOnce(&mut Value)) {
-    let mut value = json_of(path);
-    change(&mut value);
-    fs::write(path, value.to_string()).unwrap();
-}
-
 #[tokio::test]
 async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "users"]).await;
     let manifest = workdir.run_directory().join("users/manifest.json");
-    change(&manifest, |manifest| {
+    edit(&manifest, |manifest| {
         manifest["evidence"]["distinct"] = 31.into();
     });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
@@ -248,8 +241,8 @@ async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are()
     let run = workdir.run_directory();
     fs::rename(run.join("cursus"), run.join("gone")).unwrap();
     let manifest = run.join("gone/manifest.json");
-    change(&manifest, |manifest| manifest["resource"] = "gone".into());
-    change(&run.join("run.json"), |record| {
+    edit(&manifest, |manifest| manifest["resource"] = "gone".into());
+    edit(&run.join("run.json"), |record| {
         record["resources"][0]["name"] = "gone".into();
     });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(0);
@@ -274,7 +267,7 @@ async fn a_read_that_saw_the_new_year_come_is_proven_up_to_its_last_answer() {
         .await;
     let folder = workdir.run_directory().join("projects_users");
     // As if its first answer had come ten minutes later.
-    change(&folder.join("manifest.json"), |manifest| {
+    edit(&folder.join("manifest.json"), |manifest| {
         manifest["cursor"] = "2028-01-01T00:00:01Z".into();
     });
     workdir.json(["stage", "verify", "latest"]).await;

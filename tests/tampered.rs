@@ -7,7 +7,7 @@ use cursus::simulate::Simulator;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::support::files::{files, sha256};
+use crate::support::files::{edit, files, sha256};
 use crate::support::{Ran, Workdir, simulator};
 
 const PAGE: &str = "page-00001.json.gz";
@@ -92,13 +92,6 @@ impl Staged {
 
 /// A change of a JSON document.
 type Edit = fn(&mut Value);
-
-/// Changes a JSON document.
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
-    let mut document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    change(&mut document);
-    std::fs::write(path, document.to_string()).unwrap();
-}
 
 /// Changes a line of a journal, with the manifest made to fit.
 fn edit_journal(resource: &Path, change: impl Fn(&mut Value)) {

@@ -4,6 +4,7 @@ use cursus::simulate::{Fault, FaultKind, Simulator};
 use nix::sys::signal::Signal;
 
 use crate::support::boxes::{self, COUNT};
+use crate::support::files::files;
 use crate::support::running::{sessions, until, until_asleep};
 use crate::support::workdir::PIPELINE;
 use crate::support::{Running, Workdir, simulator};
@@ -163,4 +164,65 @@ async fn loads_of_the_same_runs_into_two_schemas_do_not_wait_for_each_other() {
         .await;
     workdir.cursus(["replay", "--into", "past"]).await.exits(0);
     workdir.query("ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    stall(&simulator);
+    let first = Running::start(&workdir, &["extract", "--select", "cursus"]);
+    until("it reads", async || simulator.statistics().hits > 0).await;
+    std::fs::remove_file(workdir.path("staging/.lock")).unwrap();
+    let hits = simulator.statistics().hits;
+    let ran = workdir.cursus(["extract", "--force"]).await.exits(5);
+    ran.says("another cursus is writing");
+    assert_eq!(simulator.statistics().hits, hits);
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+}
+
+#[tokio::test]
+async fn a_load_that_was_killed_is_waited_for_until_its_server_notices() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.write("sql/count.sql", FOR_EVER);
+    let first = Running::start(&workdir, &["load"]);
+    until_asleep(&workdir, &first).await;
+    let pid = first.pid();
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+    workdir.write("sql/count.sql", COUNT);
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    ran.says("waiting for the server to notice that another cursus")
+        .says(&format!("pid {pid},"));
+}
+
+#[tokio::test]
+async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir
+        .query("SELECT pg_advisory_lock(x'637572737573'::bigint)")
+        .await;
+    for command in ["migrate", "load"] {
+        let ran = workdir.cursus([command, "--wait-lock", "40ms"]).await;
+        ran.exits(5)
+            .says("waited 40ms for another process that migrates");
+    }
+    workdir.query("SELECT pg_advisory_unlock_all()").await;
+    workdir.cursus(["load"]).await.exits(0);
+}
+
+#[tokio::test]
+async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
+    let workdir = Workdir::new().await;
+    let arguments = ["demo", "--dir", "demonstration"];
+    let first = Running::start(&workdir, &arguments);
+    let staging = workdir.path("demonstration/staging");
+    let is_page = |path: &std::path::PathBuf| path.extension() == Some("gz".as_ref());
+    let pages = || files(&staging).iter().filter(|path| is_page(path)).count();
+    until("it has pages", async || pages() > 2).await;
+    is_refused(&workdir, &arguments, &first, "demo").await;
+    first.end().await.exits(0);
 }

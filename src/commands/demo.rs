@@ -10,8 +10,9 @@ use crate::cli::{DemoArgs, ExtractArgs, Global};
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
 use crate::report::{RunReport, grouped, table};
-use crate::settings::{Environment, Settings, state_dir};
+use crate::settings::{self, Environment, Settings, state_dir};
 use crate::simulate::{Limits, Options, Simulator};
+use crate::staging::Staging;
 
 /// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
 const PER_SECOND: u32 = 100;
@@ -54,7 +55,11 @@ struct Shown<'a> {
 /// Runs the command.
 pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let folder = prepare(arguments.dir.as_deref())?;
+    let folder = choose(arguments.dir.as_deref())?;
+    // Until the end: another demonstration there would clear what this one shows.
+    let place = Staging::new(&folder);
+    let _lock = settings::lock(&place, "demo", global.wait_lock).await?;
+    prepare(&folder)?;
     let say = |line: &str| {
         if !global.json && !global.quiet {
             super::eprint_line(line);
@@ -146,19 +151,20 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     Ok(first_exit.max(second_exit))
 }
 
-/// An empty directory with the default configuration in it.
-fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
+fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("cannot {doing} {}: {error}", path.display()),
+    )
+}
+
+/// A directory for a demonstration, marked as one.
+fn choose(dir: Option<&Path>) -> Result<PathBuf, Failure> {
     let folder = match dir {
         Some(dir) => std::env::current_dir()?.join(dir),
         None => state_dir(&Environment::of_process())
             .ok_or_else(|| Failure::usage("there is no home directory; say where with --dir"))?
             .join("demo"),
-    };
-    let failed = |doing: &str, path: &Path, error: &std::io::Error| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot {doing} {}: {error}", path.display()),
-        )
     };
     std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
     let marker = folder.join(MARKER);
@@ -172,6 +178,12 @@ fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
             folder.display()
         )));
     }
+    std::fs::write(&marker, "").map_err(|error| failed("write", &marker, &error))?;
+    Ok(folder)
+}
+
+/// Nothing of an earlier demonstration, and the default configuration. Needs the lock.
+fn prepare(folder: &Path) -> Result<(), Failure> {
     let staging = folder.join("staging");
     match std::fs::remove_dir_all(&staging) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -179,13 +191,8 @@ fn prepare(dir: Option<&Path>) -> Result<PathBuf, Failure> {
         }
         _ => {}
     }
-    for (path, content) in [
-        (marker, ""),
-        (folder.join("pipeline.toml"), assets::PIPELINE),
-    ] {
-        std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))?;
-    }
-    Ok(folder)
+    let path = folder.join("pipeline.toml");
+    std::fs::write(&path, assets::PIPELINE).map_err(|error| failed("write", &path, &error))
 }
 
 async fn count_rows(

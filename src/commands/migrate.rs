@@ -16,7 +16,9 @@ pub(super) async fn run(
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
     let mut database = super::load::connect_to_write(settings).await?;
     let folder = settings.config.migrations();
-    let migrated = crate::migrate::migrate(&mut database.client, schema, folder.as_deref()).await?;
+    let lock_wait = database.lock_wait;
+    let migrated =
+        crate::migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
     database.close().await?;
     if global.json {
         super::print_json(&serde_json::json!({ "schema": schema, "applied": migrated.applied }));

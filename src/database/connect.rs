@@ -38,7 +38,7 @@ const SET_UP: &str = "SELECT current_setting('server_version_num'), current_sett
     set_config('TimeZone', 'UTC', false), set_config('lock_timeout', '5s', false), \
     set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false), \
     set_config('tcp_keepalives_count', '3', false)";
-/// Not every system can watch its connections; the server then refuses the setting.
+/// Not every system can watch its connections; the server then refuses the setting. As often as [`super::WATCHED_EVERY`] says.
 const WATCH: &str = "SET client_connection_check_interval = '10s'";
 
 /// How a session is used.

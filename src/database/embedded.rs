@@ -3,8 +3,9 @@
 //!
 //! Everyone who uses a cluster holds a named pipe of it open for writing. Beside the server a small shell reads that pipe: when the
 //! kernel has closed the last writer, however it died, the shell reads the end of the file and stops the server. A newcomer
-//! makes sure of his place by an errand (remove this file), which only a watcher that still reads can do. The server and each
-//! of its children have a locked file as standard input, so that the lock is free when the last of them has gone.
+//! makes sure of his place by an errand (remove this file), which only a watcher that still reads can do. The server, each of
+//! its children and the programs that make a cluster have a locked file open, so that the lock is free when the last of them
+//! has gone.
 
 mod binaries;
 mod error;
@@ -31,7 +32,7 @@ pub const DATABASE: &str = "cursus";
 
 /// Serialises everybody who attaches or starts.
 const DOOR: &str = "lock";
-/// Locked by the server and its children for as long as one of them lives.
+/// Locked by the server and its children, and by what makes a cluster, for as long as one of them lives.
 const RUNNING: &str = "running";
 /// The pipe that every user holds.
 const HELD: &str = "held";
@@ -61,6 +62,10 @@ echo $$ >server || exit 1
 } & )
 exec "$@" >postgres.log 2>&1
 "#;
+
+/// Runs a program that makes the cluster. It and all that it starts hold the locked file, handed over as standard output: who comes
+/// after a maker that was killed waits for what the maker has left at work, before the files are taken away under its hands.
+const MAKER: &str = r#"exec "$@" 3>&1 >/dev/null"#;
 
 /// How a cluster is run.
 #[derive(Debug, Clone, Copy)]
@@ -208,7 +213,7 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
         binaries::find(version.trim().parse().ok())?
     } else {
         let bin_dir = binaries::find(None)?;
-        create(home, &bin_dir, options)?;
+        create(home, &bin_dir, &running, options)?;
         bin_dir
     };
     forget_reused_pid(&data)?;
@@ -254,7 +259,18 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
 }
 
 /// Makes the cluster aside and renames it, so that a kill leaves nothing half made.
-fn create(home: &Home, bin_dir: &Path, options: Options) -> Result<(), EmbeddedError> {
+fn create(
+    home: &Home,
+    bin_dir: &Path,
+    running: &File,
+    options: Options,
+) -> Result<(), EmbeddedError> {
+    let maker = |program: &str| {
+        let mut command = home.command("sh");
+        command.args(["-c", MAKER, "cursus-postgres"]);
+        command.arg(bin_dir.join(program));
+        command
+    };
     let aside = home.path.join("data.new");
     let mut made = Err(EmbeddedError::NoUser);
     // Sorted by code point, letters known; systems without that locale get the plain one.
@@ -265,24 +281,25 @@ fn create(home: &Home, bin_dir: &Path, options: Options) -> Result<(), EmbeddedE
             }
             _ => {}
         }
-        let mut command = home.command(bin_dir.join("initdb"));
+        let mut command = maker("initdb");
         command.args(["-D", "data.new", "-U", USER, "-A", "trust", "-E", "UTF8"]);
         command.args(["--locale", locale, "--no-instructions"]);
         if !options.fsync {
             command.arg("--no-sync");
         }
-        made = run(home, "initdb", command, "");
+        made = run(home, "initdb", command, running, "");
         if made.is_ok() {
             break;
         }
     }
     made?;
-    let mut command = home.command(bin_dir.join("postgres"));
+    let mut command = maker("postgres");
     command.args(["--single", "-D", "data.new", "postgres"]);
     run(
         home,
         "postgres",
         command,
+        running,
         &format!("CREATE DATABASE {DATABASE};\n"),
     )?;
     let data = home.path.join("data");
@@ -298,6 +315,7 @@ fn run(
     home: &Home,
     program: &'static str,
     mut command: std::process::Command,
+    running: &File,
     input: &str,
 ) -> Result<(), EmbeddedError> {
     let failed = |reason: String| EmbeddedError::Failed {
@@ -305,9 +323,12 @@ fn run(
         path: home.path.clone(),
         reason,
     };
+    let running = running
+        .try_clone()
+        .map_err(|e| doing("hold", &home.path, e))?;
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(running)
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()

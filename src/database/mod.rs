@@ -27,11 +27,13 @@ pub use commit::{Commit, commit};
 use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
-pub use sessions::{LockKey, cancel_all, holder};
+pub use sessions::{LockKey, cancel_all, holder, holder_is_gone};
 pub use tls::{check_url, for_libpq};
 
 /// How long a lock is waited for.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Within this time a server notices that a client has died, where it can.
+pub const WATCHED_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait for the last words of a connection that is gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -63,7 +65,7 @@ pub struct Database {
 
 impl Database {
     /// Connects, checks the server's version, and sets up the session: times in UTC, 5 s of patience for locks, and a server that
-    /// notices within 10 s that we have died, where it can. A server that is away, or starts, is tried again for a while.
+    /// notices within [`WATCHED_EVERY`] that we have died, where it can. A server that is away, or starts, is tried again for a while.
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, DatabaseError> {
         connect::connect(target, application_name, Use::Read).await
     }
@@ -118,6 +120,11 @@ impl Database {
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
+}
+
+/// A patience as PostgreSQL's `lock_timeout` has it, in which 0 would be for ever.
+pub fn lock_timeout_of(wait: Duration) -> String {
+    wait.as_millis().clamp(1, 2_147_483_647).to_string()
 }
 
 /// A name as an SQL identifier: the only place that quotes one.

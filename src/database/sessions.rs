@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tokio::sync::Notify;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Client, Socket};
+use tokio_postgres::{CancelToken, Client, Row, Socket};
 
 use crate::printable;
 
@@ -77,17 +80,38 @@ pub async fn cancel_all(patience: Duration) {
 #[derive(Clone, Copy, Debug)]
 pub struct LockKey(pub &'static str);
 
-/// Who holds a lock of this database: its process, its subcommand, and since when it is connected. Empty: nobody known.
-pub async fn holder(client: &Client, LockKey(key): LockKey, object: &str) -> String {
+/// The session that holds a lock of this database: its pid, its name, its beginning, and whether it comes from where we do.
+async fn session_with(client: &Client, LockKey(key): LockKey, object: &str) -> Option<Row> {
     let statement = format!(
-        "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+        "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+         a.client_addr IS NOT DISTINCT FROM inet_client_addr() \
          FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid) \
          WHERE l.locktype = 'advisory' AND l.granted AND a.pid <> pg_backend_pid() \
          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
          AND (l.classid::bigint, l.objid::bigint) = ({key}) AND $1::text IS NOT NULL LIMIT 1"
     );
-    let row = client.query_opt(&statement, &[&object]).await;
-    row.ok().flatten().map_or_else(String::new, |row| {
+    client
+        .query_opt(&statement, &[&object])
+        .await
+        .ok()
+        .flatten()
+}
+
+/// Whether a lock is held in the name of a process of this machine that has died: the server lets go of it when it notices.
+pub async fn holder_is_gone(client: &Client, key: LockKey, object: &str) -> bool {
+    let Some(row) = session_with(client, key, object).await else {
+        return false;
+    };
+    let name: Option<String> = row.get(1);
+    let pid = name.as_deref().and_then(ours).map(|(_, pid)| pid);
+    // By way of a pooler it may be another machine's; then the only harm is that we wait.
+    row.get(3) && pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
+}
+
+/// Who holds a lock of this database: its process, its subcommand, and since when it is connected. Empty: nobody known.
+pub async fn holder(client: &Client, key: LockKey, object: &str) -> String {
+    let row = session_with(client, key, object).await;
+    row.map_or_else(String::new, |row| {
         let name: Option<String> = row.get(1);
         // Times of other users' sessions are not shown to everybody.
         let since = row
@@ -98,13 +122,16 @@ pub async fn holder(client: &Client, LockKey(key): LockKey, object: &str) -> Str
     })
 }
 
-/// What a session says of itself: ours tell their subcommand and process.
+/// The subcommand and the process of a session of ours.
+fn ours(application: &str) -> Option<(&str, i32)> {
+    let (name, pid) = application.rsplit_once(" pid=")?;
+    let pid = pid.parse().ok().filter(|pid| *pid > 0)?;
+    name.starts_with("cursus ").then_some((name, pid))
+}
+
+/// What a session says of itself.
 fn told(application: &str, backend: i32) -> String {
-    let ours = application.rsplit_once(" pid=").and_then(|(name, pid)| {
-        let pid: u32 = pid.parse().ok()?;
-        name.starts_with("cursus ").then_some((name, pid))
-    });
-    match ours {
+    match ours(application) {
         Some((name, pid)) => format!("pid {pid}, `{}`", printable::line(name)),
         None => format!(
             "`{}`, server process {backend}",

@@ -1,8 +1,9 @@
 //! Why a database was not migrated, as sentences.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{BOOKS, FIRST_LOCAL, LOCK_WAIT};
+use super::{BOOKS, FIRST_LOCAL};
 use crate::database::DatabaseError;
 
 /// Why a database was not migrated.
@@ -83,9 +84,12 @@ pub enum MigrateError {
     },
     /// Another process migrates for too long.
     #[error(
-        "waited {LOCK_WAIT} for another process that migrates this database{holder}; let it end, then try again"
+        "waited {} for another process that migrates this database{holder}; let it end, or let this one wait longer: --wait-lock 10m",
+        humantime::format_duration(*.waited)
     )]
     Busy {
+        /// How long.
+        waited: Duration,
         /// What is known of the other one.
         holder: String,
     },

@@ -2,13 +2,15 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Take, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
 
 use super::{FORMAT, StagingError};
 use crate::failpoint::FilePoints;
+use crate::hash::hex;
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
     let path = path.to_owned();
@@ -127,6 +129,19 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .open(path)
         .map_err(|error| opened("open", path, error))
         .and_then(|file| only_file(file, path))
+        .and_then(|file| only_name(file, path))
+}
+
+/// Refuses a file that has other names: what is written to it would stand under those too.
+fn only_name(file: File, path: &Path) -> Result<File, StagingError> {
+    if file.metadata().map_err(io("read", path))?.nlink() <= 1 {
+        return Ok(file);
+    }
+    Err(StagingError::Broken {
+        path: path.to_owned(),
+        problem: "it is a hard link to a file that has another name, too".to_owned(),
+        advice: "remove it; cursus makes a new one",
+    })
 }
 
 /// Opens a private file for appending.
@@ -234,8 +249,22 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
 
 /// What every JSON file says of itself.
 #[derive(serde::Deserialize)]
-struct Format {
+struct Said {
     format: u32,
+    /// SHA-256 of what stands before this last member, in hex; absent in files of earlier versions.
+    sha256: Option<String>,
+}
+
+/// The end of a JSON file, by which a flipped bit in it is found.
+fn seal(text: &[u8]) -> String {
+    format!(",\n  \"sha256\": \"{}\"\n}}\n", hex(&Sha256::digest(text)))
+}
+
+/// Whether a file ends in the digest of what stands before.
+fn is_sealed(bytes: &[u8]) -> bool {
+    let length = seal(&[]).len();
+    (bytes.len().checked_sub(length))
+        .is_some_and(|at| seal(&bytes[..at]).as_bytes() == &bytes[at..])
 }
 
 /// Reads a JSON file; `None` if it is not there.
@@ -246,14 +275,21 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     let Some(bytes) = read(path)? else {
         return Ok(None);
     };
-    if let Ok(Format { format }) = serde_json::from_slice(&bytes)
-        && format != FORMAT
-    {
-        return Err(StagingError::Broken {
-            path: path.to_owned(),
-            problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
-            advice: "use the version that wrote it, or a newer one",
-        });
+    if let Ok(Said { format, sha256 }) = serde_json::from_slice(&bytes) {
+        if format != FORMAT {
+            return Err(StagingError::Broken {
+                path: path.to_owned(),
+                problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
+                advice: "use the version that wrote it, or a newer one",
+            });
+        }
+        if sha256.is_some() && !is_sealed(&bytes) {
+            return Err(StagingError::Broken {
+                path: path.to_owned(),
+                problem: "it was changed after it was written (its checksum differs)".to_owned(),
+                advice,
+            });
+        }
     }
     serde_json::from_slice(&bytes)
         .map(Some)
@@ -269,7 +305,7 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
         })
 }
 
-/// Writes a JSON file atomically, readable for people.
+/// Writes a JSON file atomically, readable for people, with its digest at its end.
 pub(super) fn write_json(
     path: &Path,
     points: &FilePoints,
@@ -277,7 +313,10 @@ pub(super) fn write_json(
 ) -> Result<(), StagingError> {
     write_atomic(path, points, |file| {
         let mut text = serde_json::to_vec_pretty(value)?;
-        text.push(b'\n');
+        // An object that is not empty: its last member has no comma yet.
+        text.truncate(text.trim_ascii_end().len().saturating_sub("\n}".len()));
+        let seal = seal(&text);
+        text.extend(seal.into_bytes());
         file.write_all(&text)
     })
 }

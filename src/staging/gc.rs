@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::manifest::Mode;
 use super::run::Run;
@@ -194,13 +195,21 @@ impl Staging {
         Ok(())
     }
 
-    /// Ends removals that were broken off.
+    /// Ends removals that were broken off. What only has such a name is told, and stays.
     pub fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
         let failed = |error| files::io_error("list", &self.root, error);
         for entry in std::fs::read_dir(&self.root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if is_removed(&entry.file_name()) {
+            if !is_removed(&entry.file_name()) {
+                continue;
+            }
+            if entry.file_type().map_err(failed)?.is_dir() {
                 remove_all(&entry.path())?;
+            } else {
+                warn!(
+                    "{} is named like a run that is being removed, but is no directory: it is not of cursus; move it away",
+                    entry.path().display()
+                );
             }
         }
         Ok(())

@@ -37,7 +37,9 @@ impl ResourceWriter {
     /// the journal says of others is taken back; a line that is none is told.
     pub(super) fn open(directory: PathBuf) -> Result<(Self, Vec<PageEntry>), StagingError> {
         (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
+        files::refuse_link(&directory)?;
         files::create_dirs(&directory)?;
+        files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
         let mut body = Vec::new();
         let mut known = Vec::new();
@@ -117,6 +119,7 @@ impl ResourceWriter {
             .unwrap_or(entry.fetched_at);
         entry.bytes = body.len() as u64;
         entry.sha256 = hex(&Sha256::digest(body));
+        files::refuse_link(&self.directory)?;
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
         files::write_atomic(&path, &failpoint::PAGE, |file| {
@@ -140,12 +143,15 @@ impl ResourceWriter {
             return Ok(self.directory.clone());
         };
         let folder = self.directory.join(slice);
+        // What is written there must not land elsewhere, neither now nor when a link takes the place of what we made.
+        files::refuse_link(&folder)?;
         let mut made = self
             .slices
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if made.insert(slice.to_owned()) {
             files::create_dirs(&folder)?;
+            files::refuse_link(&folder)?;
             files::sync_dir(&self.directory)?;
         }
         Ok(folder)

@@ -17,7 +17,7 @@ use super::page::{ResourceWriter, StagedResource};
 use super::resume::Asked;
 use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
 use crate::failpoint::{self, Point};
-use crate::hash::hex;
+use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
 use crate::printable;
 
@@ -144,6 +144,9 @@ pub struct ResourceSummary {
     /// Why this mode, and what went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// SHA-256 of its manifest, in hex; noted when the run is closed, and absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
 }
 
 impl ResourceSummary {
@@ -159,6 +162,7 @@ impl ResourceSummary {
             bytes: 0,
             x_total: None,
             notes: vec![note],
+            manifest_sha256: None,
         }
     }
 
@@ -180,6 +184,7 @@ impl From<&Manifest> for ResourceSummary {
             bytes: manifest.bytes,
             x_total: manifest.x_total,
             notes: manifest.evidence.notes.clone(),
+            manifest_sha256: None,
         }
     }
 }
@@ -222,14 +227,25 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// The resources that have a manifest, as it says.
-    fn claims(&self) -> Vec<Name> {
+    fn claimed(&self) -> impl Iterator<Item = &ResourceSummary> {
         let staged =
             [State::Complete, State::Drifted, State::Partial].map(|state| state.to_string());
         let resources = self.resources.iter();
         resources
             .filter(|_| self.state == RunState::Closed)
-            .filter(|resource| staged.contains(&resource.state))
+            .filter(move |resource| staged.contains(&resource.state))
+    }
+
+    fn claims(&self) -> Arc<[Name]> {
+        self.claimed()
             .map(|resource| resource.name.clone())
+            .collect()
+    }
+
+    /// The hashes of their manifests, in the same order.
+    fn noted(&self) -> Arc<[Option<Hash>]> {
+        self.claimed()
+            .map(|resource| unhex(resource.manifest_sha256.as_deref()?))
             .collect()
     }
 }
@@ -251,6 +267,8 @@ pub struct Run {
     record: Arc<RunRecord>,
     /// What its record says is staged, once it is closed.
     claimed: Arc<[Name]>,
+    /// By which manifests, in the same order.
+    noted: Arc<[Option<Hash>]>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -259,6 +277,23 @@ pub(super) struct Common {
     /// Rate figures that newer runs have.
     figures: BTreeSet<String>,
     claims: BTreeSet<Arc<[Name]>>,
+}
+
+/// Whether anything is in a run's directory besides half a record. A directory that has gone meanwhile was removed.
+fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
+    let half = files::aside(directory, RECORD);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(files::io_error("list", directory, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| files::io_error("list", directory, error))?;
+        if entry.path() != half {
+            return Ok(directory.exists());
+        }
+    }
+    Ok(false)
 }
 
 impl Run {
@@ -290,6 +325,7 @@ impl Run {
             Point::RunMade.reach();
             let run = Self {
                 claimed: Arc::default(),
+                noted: Arc::default(),
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -316,11 +352,21 @@ impl Run {
         }
     }
 
-    /// The run in `directory`; `None` if it has no `run.json` (its process died while making it).
+    /// The run in `directory`; `None` if it was never made: its process died before there was a `run.json`.
     pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
         let path = directory.join(RECORD);
-        let Some(record) = files::read_json::<RunRecord>(&path, PUT_AWAY)? else {
-            return Ok(None);
+        let record = match files::read_json::<RunRecord>(&path, PUT_AWAY)? {
+            None if !holds_more_than_a_beginning(directory)? => return Ok(None),
+            // Another process may just have made it.
+            None => files::read_json(&path, PUT_AWAY)?,
+            record => record,
+        };
+        let Some(record) = record else {
+            return Err(StagingError::Broken {
+                path,
+                problem: "it is not there, but files of a run are".to_owned(),
+                advice: PUT_AWAY,
+            });
         };
         if record.run_id != *id {
             return Err(StagingError::Broken {
@@ -345,7 +391,8 @@ impl Run {
         }
         Ok(Some(Self {
             directory: directory.into(),
-            claimed: record.claims().into(),
+            claimed: record.claims(),
+            noted: record.noted(),
             record: Arc::new(record),
         }))
     }
@@ -395,8 +442,23 @@ impl Run {
     /// Changes and writes its `run.json`.
     pub fn update(&mut self, change: impl FnOnce(&mut RunRecord)) -> Result<(), StagingError> {
         change(Arc::make_mut(&mut self.record));
-        self.claimed = self.record.claims().into();
+        self.note_manifests()?;
+        self.claimed = self.record.claims();
+        self.noted = self.record.noted();
         self.save()
+    }
+
+    /// Binds the manifests to the record when it is closed: none can take the place of another then.
+    fn note_manifests(&mut self) -> Result<(), StagingError> {
+        for name in self.record.claims().iter() {
+            let hash = self.manifest_hash(name)?;
+            let record = Arc::make_mut(&mut self.record);
+            let of_it = record.resources.iter_mut().filter(|one| one.name == *name);
+            for summary in of_it.filter(|_| !hash.is_empty()) {
+                summary.manifest_sha256.get_or_insert_with(|| hash.clone());
+            }
+        }
+        Ok(())
     }
 
     fn save(&self) -> Result<(), StagingError> {
@@ -408,9 +470,7 @@ impl Run {
         &self,
         resource: &Name,
     ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        let directory = self.directory.join(resource.as_str());
-        files::refuse_link(&directory)?;
-        ResourceWriter::open(directory)
+        ResourceWriter::open(self.directory.join(resource.as_str()))
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.
@@ -461,12 +521,23 @@ impl Run {
             Some(run) if run != self.id() => {
                 format!("it belongs to the run {}", printable::line(run.as_str()))
             }
+            _ if !self.is_as_noted(resource)? => {
+                "it is not the one that run.json was closed with (its checksum differs)".to_owned()
+            }
             _ => return Ok(Some(manifest)),
         };
         Err(StagingError::Broken {
             path,
             problem,
             advice: EXTRACT_AGAIN,
+        })
+    }
+
+    fn is_as_noted(&self, resource: &Name) -> Result<bool, StagingError> {
+        let at = self.claimed.iter().position(|name| name == resource);
+        let noted = at.and_then(|at| self.noted.get(at).copied().flatten());
+        noted.map_or(Ok(true), |noted| {
+            Ok(self.manifest_hash(resource)? == hex(&noted))
         })
     }
 

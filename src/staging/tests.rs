@@ -205,3 +205,262 @@ fn approvals_that_are_given_at_once_are_all_noted() {
     noted.sort_unstable();
     assert_eq!(noted, (0..8).collect::<Vec<_>>());
 }
+
+/// A closed run with a page, a manifest and an approval.
+fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
+    let now = clock::now();
+    let mut run = staging.create_run(lock, now, 0, &Asked::default()).unwrap();
+    let (writer, _) = run.writer(users).unwrap();
+    writer.write(b"[]", page(1, now)).unwrap();
+    let manifest = Manifest {
+        format: FORMAT,
+        run_id: None,
+        resource: users.clone(),
+        mode: Mode::Full,
+        state: State::Complete,
+        pages: 1,
+        rows: 0,
+        bytes: 2,
+        hits: 1,
+        x_total: Some(0),
+        window: None,
+        cursor: Some(now),
+        request_hash: "0123456789abcdef".to_owned(),
+        journal_sha256: writer.journal_sha256().unwrap(),
+        evidence: Evidence::default(),
+        started_at: now,
+        finished_at: now,
+    };
+    run.seal(&manifest).unwrap();
+    run.update(|record| {
+        record.state = RunState::Closed;
+        record.outcome = Some(Outcome::Complete);
+        record.resources = vec![ResourceSummary::from(&manifest)];
+        record
+            .rate
+            .insert("limit_per_hour".to_owned(), 1_200.into());
+    })
+    .unwrap();
+    let approval = Approval {
+        schema: None,
+        resource: users.clone(),
+        table: users.clone(),
+        rows: 1,
+        sha256: "00".to_owned(),
+        as_of: 1,
+        approved_at: now,
+    };
+    run.approve([approval]).unwrap();
+    run
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let read = || {
+        let run = staging.runs_in_full()?.remove(0);
+        let staged = run.staged(&users)?;
+        let told = format!("{:?} {staged:?} {:?}", run.record(), run.approvals()?);
+        Ok::<_, StagingError>(told)
+    };
+    let sound = read().unwrap();
+    for name in [
+        "run.json",
+        "approvals.json",
+        "users/manifest.json",
+        "users/pages.jsonl",
+    ] {
+        let path = run.directory().join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        let mut found = 0;
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            std::fs::write(&path, flipped).unwrap();
+            match read() {
+                Ok(told) => assert_eq!(told, sound, "byte {at} of {name}"),
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.contains(name), "byte {at} of {name}: {told}");
+                    found += 1;
+                }
+            }
+        }
+        // The others are in white space, and in the name of the digest.
+        assert!(found * 10 > bytes.len() * 7, "{found} in {name}");
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(read().unwrap(), sound);
+}
+
+#[test]
+fn a_run_of_an_earlier_version_which_has_no_digests_is_read_and_gets_them_when_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    for name in ["run.json", "approvals.json", "users/manifest.json"] {
+        let path = run.directory().join(name);
+        let mut document: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(document.as_object_mut().unwrap().remove("sha256").is_some());
+        std::fs::write(&path, document.to_string()).unwrap();
+    }
+    // And of those before manifests were noted.
+    let path = run.directory().join("run.json");
+    let record = std::fs::read_to_string(&path).unwrap();
+    let noted = format!(
+        "\"manifest_sha256\":\"{}\",",
+        run.record().resources[0].manifest_sha256.as_ref().unwrap()
+    );
+    let record = record.replace(&noted, "");
+    std::fs::write(&path, record).unwrap();
+    let mut old = staging.runs_in_full().unwrap().remove(0);
+    assert_eq!(old.record().resources[0].manifest_sha256, None);
+    assert_eq!(old.record().seq, run.record().seq);
+    assert!(old.staged(&users).unwrap().is_some());
+    assert_eq!(old.approvals().unwrap().len(), 1);
+    old.update(|record| record.hits += 1).unwrap();
+    let record = std::fs::read_to_string(run.directory().join("run.json")).unwrap();
+    assert!(record.contains("\"sha256\""), "{record}");
+}
+
+#[test]
+fn a_manifest_that_its_record_was_not_closed_with_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let other = Manifest {
+        mode: Mode::Delta,
+        ..run.manifest(&users).unwrap().unwrap()
+    };
+    // As whole as any, its own digest included.
+    run.seal(&other).unwrap();
+    let listed = staging.runs().unwrap().remove(0);
+    for run in [&run, &listed] {
+        let told = run.manifest(&users).unwrap_err().to_string();
+        assert!(
+            told.contains("not the one that run.json was closed with"),
+            "{told}"
+        );
+    }
+    // Who goes on with the run has it as it is.
+    let mut open = run.clone();
+    open.update(|record| record.state = RunState::Open).unwrap();
+    assert_eq!(open.manifest(&users).unwrap().unwrap().mode, Mode::Delta);
+}
+
+#[test]
+fn a_run_whose_number_and_name_tell_different_orders_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let asked = Asked::default();
+    let mut runs: Vec<Run> = (0..3)
+        .map(|_| staging.create_run(&lock, clock::now(), 0, &asked).unwrap())
+        .collect();
+    runs[0].update(|record| record.seq = 5).unwrap();
+    let told = staging.runs().unwrap_err().to_string();
+    let named = runs[0].directory().display().to_string();
+    assert!(told.starts_with(&named), "{told}");
+    let younger = format!("above that of the younger run {} (3)", runs[2].id());
+    assert!(told.contains(&younger), "{told}");
+}
+
+#[test]
+fn a_page_never_lands_behind_a_link() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let now = clock::now();
+    let run = staging
+        .create_run(&lock, now, 0, &Asked::default())
+        .unwrap();
+    let name = Name::parse("users").unwrap();
+    let slice = |slice: &str| PageEntry {
+        slice: Some(slice.to_owned()),
+        ..page(1, now)
+    };
+    let (writer, _) = run.writer(&name).unwrap();
+    let users = run.directory().join("users");
+    writer.write(b"[]", slice("id=1")).unwrap();
+    std::fs::remove_dir_all(users.join("id=1")).unwrap();
+    symlink(outside.path(), users.join("id=1")).unwrap();
+    symlink(outside.path(), users.join("id=2")).unwrap();
+    symlink(outside.path().join("new"), users.join("id=3")).unwrap();
+    for at in ["id=1", "id=2", "id=3"] {
+        let told = writer.write(b"[]", slice(at)).unwrap_err().to_string();
+        assert!(told.contains("it is a symbolic link"), "{told}");
+        assert!(
+            told.starts_with(&users.join(at).display().to_string()),
+            "{told}"
+        );
+    }
+    drop(writer);
+    // Who goes on with the run meets them, too.
+    let (writer, known) = run.writer(&name).unwrap();
+    assert!(known.is_empty());
+    writer.write(b"[]", slice("id=1")).unwrap_err();
+    // And so it is with the resource as a whole.
+    std::fs::rename(&users, directory.path().join("aside")).unwrap();
+    symlink(outside.path(), &users).unwrap();
+    writer.write(b"[]", page(1, now)).unwrap_err();
+    run.writer(&name).unwrap_err();
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lock_file_that_somebody_removes_or_links_elsewhere_lets_nobody_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let path = directory.path().join(files::LOCK);
+    let lock = staging.lock("test").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        staging.lock("test"),
+        Err(StagingError::Locked { .. })
+    ));
+    assert!(staging.is_being_written().unwrap());
+    drop(lock);
+    drop(staging.lock("test").unwrap());
+
+    let other = directory.path().join("precious");
+    std::fs::write(&other, "precious").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::hard_link(&other, &path).unwrap();
+    let told = staging.lock("test").unwrap_err().to_string();
+    assert!(told.contains("it is a hard link"), "{told}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
+}
+
+#[test]
+fn a_run_that_has_lost_its_record_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let lock = staging.lock("test").unwrap();
+    let users = Name::parse("users").unwrap();
+    let run = whole_run(&staging, &lock, &users);
+    let record = run.directory().join("run.json");
+    std::fs::remove_file(&record).unwrap();
+    let told = staging.runs().unwrap_err().to_string();
+    assert!(told.starts_with(&record.display().to_string()), "{told}");
+    let path = run.directory().display().to_string();
+    for text in ["latest", &path] {
+        assert!(matches!(
+            staging.find(text),
+            Err(StagingError::Broken { .. })
+        ));
+    }
+    let made = staging.create_run(&lock, clock::now(), 0, &Asked::default());
+    assert!(matches!(made, Err(StagingError::Broken { .. })));
+    assert!(run.directory().join("users/manifest.json").exists());
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::super::{eprint_error, into_flag, print_json, print_line, print_table};
+use super::super::{eprint_error, eprint_line, into_flag, print_json, print_line, print_table};
 use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::Table;
