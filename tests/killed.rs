@@ -218,13 +218,13 @@ const STEPS: [(&str, &str, usize, &str); 17] = [
         1,
         "its own tests kill the server",
     ),
-    (
-        "load/replay.rs",
-        ".commit()",
-        1,
-        "between `replay.make` and `replay.made`",
-    ),
     ("load/run.rs", ".commit()", 1, "a savepoint"),
+    (
+        "load/scratch.rs",
+        ".commit()",
+        2,
+        "between `replay.make` and `replay.made`; a comparison's own, which the next one drops",
+    ),
     (
         "load/session.rs",
         ".commit()",

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Take, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -28,6 +28,8 @@ pub(super) const LARGEST: u64 = 256 << 20;
 
 /// Held by whoever writes runs.
 pub(super) const LOCK: &str = ".lock";
+/// With this it begins.
+pub(super) const LOCK_START: &[u8; 4] = b"pid ";
 
 /// A link leads out of the tree, to what nobody has checked.
 const IS_LINK: &str = "it is a symbolic link, and staged files are none";
@@ -129,12 +131,18 @@ pub(super) fn open_private(path: &Path) -> Result<File, StagingError> {
         .open(path)
         .map_err(|error| opened("open", path, error))
         .and_then(|file| only_file(file, path))
-        .and_then(|file| only_name(file, path))
+        .and_then(|file| no_other_files_name(file, path))
 }
 
-/// Refuses a file that has other names: what is written to it would stand under those too.
-fn only_name(file: File, path: &Path) -> Result<File, StagingError> {
-    if file.metadata().map_err(io("read", path))?.nlink() <= 1 {
+/// Refuses a file that has other names, unless it holds what a lock file does: what is written to it would stand under
+/// those too. A backup of hard links gives the lock file another name.
+fn no_other_files_name(file: File, path: &Path) -> Result<File, StagingError> {
+    let metadata = file.metadata().map_err(io("read", path))?;
+    let mut start = [0; LOCK_START.len()];
+    if metadata.nlink() > 1 && metadata.len() > 0 {
+        file.read_at(&mut start, 0).map_err(io("read", path))?;
+    }
+    if metadata.nlink() <= 1 || metadata.len() == 0 || start == *LOCK_START {
         return Ok(file);
     }
     Err(StagingError::Broken {

@@ -432,6 +432,9 @@ fn a_lock_file_that_somebody_removes_or_links_elsewhere_lets_nobody_in() {
     assert!(staging.is_being_written().unwrap());
     drop(lock);
     drop(staging.lock("test").unwrap());
+    // As a backup of hard links has it.
+    std::fs::hard_link(&path, directory.path().join("backup")).unwrap();
+    drop(staging.lock("test").unwrap());
 
     let other = directory.path().join("precious");
     std::fs::write(&other, "precious").unwrap();
