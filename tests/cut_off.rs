@@ -13,6 +13,7 @@ use tokio_postgres::NoTls;
 
 use crate::support::protocol::Message;
 use crate::support::proxy::{Cut, Proxy};
+use crate::support::running::until;
 use crate::support::{Ran, Running, Workdir, boxes, figures, testing};
 
 const URL: &str = "CURSUS_DATABASE_URL";
@@ -298,8 +299,15 @@ impl Own {
         Pid::from_raw(text.lines().next().unwrap().parse().unwrap())
     }
 
-    /// Once more, when the last process of the one before has ended.
+    /// Once more, when the one before takes no connections: until it has heard of its end it would be attached to.
     async fn start_again(&mut self) {
+        let socket = self.cluster.socket_dir().join(".s.PGSQL.5432");
+        let is_gone = async || std::os::unix::net::UnixStream::connect(&socket).is_err();
+        until(
+            "the server that was told to end takes no connections",
+            is_gone,
+        )
+        .await;
         self.cluster = open(self.dir.path()).await;
     }
 

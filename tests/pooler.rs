@@ -38,7 +38,7 @@ async fn a_pooler_that_lends_sessions_by_the_transaction_is_refused_by_whoever_w
             "{said}"
         );
         let schemas =
-            "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline' OR nspname LIKE 'cursus%'";
+            "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline' OR nspname LIKE '%diff%'";
         assert_eq!(workdir.column(schemas).await, Vec::<String>::new());
         // Locks are held by nobody, whom the pooler would keep them for.
         let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \

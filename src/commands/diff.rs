@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::key::Key;
 use crate::load::{Loaded, Options, Scratches, history};
 use crate::name::{Name, nearest};
-use crate::printable;
+use crate::printable::{self, List};
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 
@@ -195,7 +195,10 @@ async fn side(
     let all = BTreeSet::new();
     let loaded = load::load_waiting(&mut loader, waiting, &runs, &all, &mut Vec::new()).await?;
     if loaded.is_cut_short {
-        return Err(Failure::new(loaded.exit, loaded.errors.join("\n  ")));
+        return Err(Failure {
+            exit: loaded.exit,
+            error: List::of(&loaded.errors).into(),
+        });
     }
     for (table, held, unfit) in loader.waits(schema.as_str()).await? {
         if held > 0 {

@@ -33,15 +33,12 @@ pub(super) async fn run(
         )));
     }
     let runs = settings.staging.runs()?;
-    let schema = arguments
-        .into
-        .as_deref()
-        .unwrap_or(config.database.schema.as_str());
+    let schema = super::schema(settings, arguments.into.as_deref())?;
     let database = super::load::connect(settings).await?;
     let explained = explain(
         config,
         &database.client,
-        schema,
+        schema.as_str(),
         &runs,
         &arguments.table,
         &key,
@@ -70,7 +67,7 @@ pub(super) async fn run(
     if global.json {
         super::print_json(&explained);
     } else {
-        super::print(&text(&explained, schema));
+        super::print(&text(&explained, schema.as_str()));
     }
     Ok(Exit::Done)
 }
@@ -151,14 +148,14 @@ fn waits(entry: &Entry) -> String {
     let column = entry.column.as_ref();
     let column = column.map_or_else(String::new, |column| format!("{column}: "));
     // Rows of a SELECT have no record that could be shown.
-    let (place, show) = if entry.file.is_empty() {
-        ("a row of a SELECT".to_owned(), String::new())
+    let show = if entry.file.is_empty() {
+        String::new()
     } else {
-        let show = format!("; cursus quarantine show {}", entry.id);
-        (line(&place(entry)).into_owned(), show)
+        format!("; cursus quarantine show {}", entry.id)
     };
     format!(
-        "waits     {place} of the run {}: {column}{}{show}",
+        "waits     {} of the run {}: {column}{}{show}",
+        line(&place(entry)),
         entry.run_id,
         line(&entry.reason)
     )

@@ -197,6 +197,15 @@ pub(super) fn find(settings: &Settings, runs: &[Run], typed: &str) -> Result<Run
     if (runs.iter()).any(|one| is_same(one.directory(), run.directory())) {
         return Ok(run);
     }
+    if run.is_open() && settings.staging.is_being_written()? {
+        return Err(Failure::new(
+            Exit::Locked,
+            format!(
+                "the run {} is being written; wait for its end, or name one before it",
+                run.id()
+            ),
+        ));
+    }
     Err(Failure::usage(format!(
         "the run {} is not in {}; name its staging directory with --staging",
         run.id(),

@@ -132,8 +132,13 @@ async fn approve(
         for table in &approved.tables {
             if table.referred > 0 {
                 exit = exit.max(Exit::Refused);
+                let then = if table.deleted > 0 {
+                    "they are held on: when those are gone, approve them again"
+                } else {
+                    "they go with a load that finds those gone"
+                };
                 errors.push(format!(
-                    "{}: {} rows stay, since other rows refer to them; they are held on: when those are gone, approve them again",
+                    "{}: {} rows stay, since other rows refer to them; {then}",
                     table.name, table.referred
                 ));
             }

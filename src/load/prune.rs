@@ -217,7 +217,7 @@ impl Table<'_> {
         Ok(gone)
     }
 
-    /// Whether the guard lets so many go; what went in this load already counts too.
+    /// Whether so many are more than the guard lets go; what went in this load already counts too.
     async fn is_too_many(
         &self,
         gone: u64,

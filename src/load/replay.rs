@@ -33,6 +33,11 @@ pub enum ReplayError {
         "the schema {0} is not empty, and no replay has made it; name another one, or drop it if nobody needs it"
     )]
     Foreign(String),
+    /// A schema of which we need the name holds something else.
+    #[error(
+        "the schema {0} is not empty, and cursus has not made it, but needs its name; rename it, or drop it if nobody needs it"
+    )]
+    Taken(String),
     /// The schema of the mirror leaves no room.
     #[error("`{0}` is too long for the name of a schema: give the mirror a shorter one")]
     Long(String),

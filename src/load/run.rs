@@ -257,6 +257,7 @@ impl<'l> RunLoad<'l> {
         if healed.is_err() || is_due {
             heal::note_due(transaction, self.schema, mapping, healed.is_err()).await?;
         }
+        self.before.due.remove(name);
         match healed {
             Ok(Healed {
                 inserted: 0,

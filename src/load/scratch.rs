@@ -76,7 +76,7 @@ pub(super) async fn make_anew(
     let drop = match look(client, schema).await? {
         Found::Nothing => false,
         Found::Something(Some(comment)) if comment == mark => true,
-        Found::Something(_) => return Err(ReplayError::Foreign(schema.to_owned())),
+        Found::Something(_) => return Err(ReplayError::Taken(schema.to_owned())),
     };
     Ok(make(client, schema, mark, drop).await?)
 }
@@ -107,19 +107,24 @@ impl Scratches {
             self.drop_left(&mut database.client).await?;
             self.runs_before = runs(&database.client).await?;
         }
-        let name = format!("{}_{}", self.base, self.made.len() + 1);
+        let name = self.name(self.made.len() + 1);
         let name = Name::parse(&name).map_err(|_| ReplayError::Long(name))?;
         make_anew(&mut database.client, name.as_str(), DIFF).await?;
         self.made.push(name.clone());
         Ok(name)
     }
 
+    /// Of the first and the second side.
+    fn name(&self, number: usize) -> String {
+        format!("{}_{number}", self.base)
+    }
+
     async fn drop_left(&self, client: &mut Client) -> Result<(), LoadError> {
         let left = client
             .query(
                 "SELECT nspname::text FROM pg_catalog.pg_namespace \
-                 WHERE starts_with(nspname, $1) AND obj_description(oid, 'pg_namespace') = $2",
-                &[&format!("{}_", self.base), &DIFF],
+                 WHERE nspname = ANY ($1::text[]) AND obj_description(oid, 'pg_namespace') = $2",
+                &[&[self.name(1), self.name(2)].as_slice(), &DIFF],
             )
             .await
             .map_err(LoadError::at("look for schemas that a comparison has left"))?;

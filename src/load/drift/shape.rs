@@ -66,9 +66,14 @@ impl Shape {
         });
     }
 
-    /// Adds a field that a record outside the sample has, first in this file. Of what type is not known, as if it were null.
+    /// Adds a field that a record outside the sample has, first in this file, if the sample would have noted it. Of what type
+    /// is not known, as if it were null.
     pub(in crate::load) fn show(&mut self, path: String, file: String) {
-        if !self.fields.contains_key(&path) && self.fields.len() < FIELDS {
+        let depth = path.matches('/').count();
+        if (1..=DEPTH).contains(&depth)
+            && !self.fields.contains_key(&path)
+            && self.fields.len() < FIELDS
+        {
             let field = Field {
                 present: 0,
                 kinds: [(Kind::Null, file)].into(),

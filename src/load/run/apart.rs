@@ -26,7 +26,7 @@ impl RunLoad<'_> {
     ) -> Result<LoadedRun, LoadError> {
         set_up(transaction, self.schema).await?;
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
-        self.honour(transaction, as_of).await?;
+        self.honour(transaction, as_of, true).await?;
         self.derive(transaction).await?;
         let (mappings, touched) = (self.mappings.iter(), self.touched());
         books::note_dangling(transaction, self.schema, mappings, &touched).await?;
@@ -106,7 +106,7 @@ impl RunLoad<'_> {
         }
         let savepoint = savepoint(transaction, "approve").await?;
         let mut inner = savepoint;
-        let honoured = self.honour(&mut inner, self.run.record().seq).await;
+        let honoured = self.honour(&mut inner, self.run.record().seq, false).await;
         Point::LoadApprove.reach();
         if let Err(error) = settle(inner, honoured).await? {
             warn!("deletes that were approved are held on: {}", chain(&error));
@@ -114,16 +114,18 @@ impl RunLoad<'_> {
         Ok(())
     }
 
-    /// Deletes what was approved, and what leaves with it.
+    /// Deletes what was approved, and what leaves with it. A set of which every row stays is told only to who has asked.
     async fn honour(
         &mut self,
         transaction: &mut Transaction<'_>,
         as_of: u64,
+        is_asked: bool,
     ) -> Result<(), LoadError> {
         let mirror = &self.config.database.schema;
         let (schema, mappings) = (self.schema, self.mappings);
-        let honoured =
+        let mut honoured =
             approval::honour(transaction, schema, mirror, mappings, self.runs, as_of).await?;
+        honoured.retain(|honoured| is_asked || honoured.counts.deleted > 0);
         if honoured.is_empty() {
             return Ok(());
         }
