@@ -102,7 +102,7 @@ async fn a_rebuild_deletes_no_more_than_the_guard_lets_go() {
         .cursus(["replay", "--rebuild"])
         .await
         .exits(4)
-        .says("no replay has made it");
+        .says("cursus has not made it, but needs its name");
 }
 
 #[tokio::test]
