@@ -287,7 +287,7 @@ impl Table<'_> {
                 > 0;
             counted = counted.filter(|_| !repeated);
         }
-        for statement in self.statements.mark_outside(self.books.schema) {
+        for statement in self.statements.mark_outside() {
             self.run(&statement, "find rows out of scope").await?;
         }
         if situation.parent_leaves

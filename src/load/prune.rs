@@ -96,10 +96,7 @@ pub(super) async fn leave(
     let reasons = [Gone::Outside];
     table.delete(&reasons, false, None, guard, counts).await?;
     if before.refused.contains(&mapping.table.name) {
-        let (reason, outside) = (
-            Gone::Outside.reason(),
-            table.statements.is_outside(books.schema),
-        );
+        let (reason, outside) = (Gone::Outside.reason(), table.statements.is_outside());
         books
             .drop_candidates_unless(transaction, mapping, reason, &outside)
             .await?;
@@ -193,7 +190,7 @@ impl Table<'_> {
                 .map(|compared| compared.absent.as_slice());
             let statement = match known {
                 Some(_) => Some(self.statements.collect_absent()),
-                None => self.statements.collect_gone(*reason, self.books.schema),
+                None => self.statements.collect_gone(*reason),
             };
             let Some(statement) = statement else {
                 continue;

@@ -20,6 +20,7 @@ use super::mapping::{INGESTED_AT, Mapping};
 /// Statements for one table.
 pub(super) struct Statements<'m> {
     mapping: &'m Mapping,
+    schema: &'m str,
     /// `"schema"."table"`.
     target: String,
     columns: Vec<String>,
@@ -52,7 +53,7 @@ fn of(alias: &str, columns: &[String]) -> String {
 }
 
 impl<'m> Statements<'m> {
-    pub(super) fn new(mapping: &'m Mapping, schema: &str) -> Self {
+    pub(super) fn new(mapping: &'m Mapping, schema: &'m str) -> Self {
         let quoted = |name: &str| Quoted(name).to_string();
         Self {
             target: format!("{}.{}", Quoted(schema), Quoted(mapping.table.name.as_str())),
@@ -63,6 +64,7 @@ impl<'m> Statements<'m> {
                 .collect(),
             key: mapping.key_names().map(quoted).collect(),
             mapping,
+            schema,
         }
     }
 
@@ -192,8 +194,8 @@ impl<'m> Statements<'m> {
     }
 
     /// Marks staged rows whose reference is not in its table as out of scope.
-    pub(super) fn mark_outside(&self, schema: &str) -> Vec<String> {
-        self.outside(schema, "s")
+    pub(super) fn mark_outside(&self) -> Vec<String> {
+        self.outside("s")
             .into_iter()
             .map(|outside| {
                 format!(
@@ -222,11 +224,11 @@ impl<'m> Statements<'m> {
     }
 
     /// Whether a reference of the row `t` is not in its table; an expression.
-    pub(super) fn is_outside(&self, schema: &str) -> String {
-        self.outside(schema, "t").join(" OR ")
+    pub(super) fn is_outside(&self) -> String {
+        self.outside("t").join(" OR ")
     }
 
-    fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
+    fn outside(&self, alias: &str) -> Vec<String> {
         self.mapping
             .table
             .within
@@ -234,7 +236,7 @@ impl<'m> Statements<'m> {
             .map(|within| {
                 format!(
                     "NOT EXISTS (SELECT FROM {}.{} AS w WHERE w.{} = {alias}.{})",
-                    Quoted(schema),
+                    Quoted(self.schema),
                     Quoted(within.table.as_str()),
                     Quoted(within.target.as_str()),
                     Quoted(within.column.as_str()),
@@ -244,7 +246,7 @@ impl<'m> Statements<'m> {
     }
 
     /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
-    pub(super) fn count_dangling(&self, schema: &str) -> Vec<(&'m str, String)> {
+    pub(super) fn count_dangling(&self) -> Vec<(&'m str, String)> {
         self.mapping
             .table
             .references
@@ -255,7 +257,7 @@ impl<'m> Statements<'m> {
                     "SELECT count(*) FROM {} AS t WHERE t.{column} IS NOT NULL AND NOT EXISTS \
                      (SELECT FROM {}.{} AS r WHERE r.{} = t.{column})",
                     self.target,
-                    Quoted(schema),
+                    Quoted(self.schema),
                     Quoted(reference.table.as_str()),
                     Quoted(reference.target.as_str()),
                     column = Quoted(column),
@@ -313,12 +315,12 @@ impl<'m> Statements<'m> {
 
     /// As [`Self::create_diff`], of the rows that wait as orphans of this run only: they bring no neighbour of their
     /// record with them.
-    pub(super) fn create_diff_of_orphans(&self, schema: &str, run: &str) -> String {
+    pub(super) fn create_diff_of_orphans(&self, run: &str) -> String {
         format!(
             "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} \
              AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
             self.create_diff(),
-            Literal(schema),
+            Literal(self.schema),
             Literal(self.mapping.table.name.as_str()),
             Literal(run),
             self.mapping.key_object("s"),

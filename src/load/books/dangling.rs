@@ -46,7 +46,7 @@ pub(in super::super) async fn count_dangling(
     mapping: &Mapping,
 ) -> Result<Value, LoadError> {
     let mut counts = serde_json::Map::new();
-    for (column, statement) in Statements::new(mapping, schema).count_dangling(schema) {
+    for (column, statement) in Statements::new(mapping, schema).count_dangling() {
         let row = transaction
             .query_one(&statement, &[])
             .await

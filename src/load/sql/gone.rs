@@ -42,14 +42,14 @@ impl Statements<'_> {
     }
 
     /// Collects keys that are to be deleted.
-    pub(in super::super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
+    pub(in super::super) fn collect_gone(&self, gone: Gone) -> Option<String> {
         let staged = self.staged();
         let there = format!(
             "(SELECT FROM {staged} AS s WHERE {})",
             same("s", "t", &self.key)
         );
         let conditions: Vec<String> = match gone {
-            Gone::Outside => self.outside(schema, "t"),
+            Gone::Outside => self.outside("t"),
             Gone::OutOfScope => vec![format!(
                 "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
                 RowState::OutOfScope as i16,
