@@ -194,14 +194,14 @@ impl Table<'_> {
             .quarantined
             .contains(&self.mapping.table.name)
         {
-            let staged = self.statements.temporary("staged");
+            let staged = self.statements.staged();
             self.books
                 .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
                 .await?;
         }
         // A complete full read replaces them all when it knows what is gone.
         if !manifest.is_proof() && situation.before.refused.contains(&self.mapping.table.name) {
-            let staged = self.statements.temporary("staged");
+            let staged = self.statements.staged();
             self.books
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;

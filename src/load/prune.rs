@@ -69,7 +69,7 @@ pub(super) async fn prune(
                     (books.drop_shown_candidates(transaction, mapping, absent)).await?;
                 }
                 None => {
-                    let staged = Statements::new(mapping, books.schema).temporary("staged");
+                    let staged = Statements::new(mapping, books.schema).staged();
                     (books.drop_seen_candidates(transaction, mapping, &staged)).await?;
                 }
             }

@@ -12,6 +12,7 @@ pub(super) use take::Take;
 
 use crate::database::catalogue::ForeignKey;
 use crate::database::{Literal, Quoted};
+use crate::name::Name;
 
 use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
@@ -44,6 +45,16 @@ fn in_scope(alias: &str) -> String {
     format!("{alias}.staged_state < {}", RowState::OutOfScope as i16)
 }
 
+/// A temporary table's name.
+fn temporary(what: &str, table: &Name) -> String {
+    Quoted(&format!("{what}_{table}")).to_string()
+}
+
+/// The name of the staged table of this one, which need not be that of the statements: `staged_users`.
+pub(super) fn staged_of(table: &Name) -> String {
+    temporary("staged", table)
+}
+
 fn list(columns: &[String]) -> String {
     columns.join(", ")
 }
@@ -68,21 +79,16 @@ impl<'m> Statements<'m> {
         }
     }
 
-    /// A temporary table's name: `staged_users`.
-    pub(super) fn temporary(&self, what: &str) -> String {
-        Quoted(&format!("{what}_{}", self.mapping.table.name)).to_string()
-    }
-
-    fn staged(&self) -> String {
-        self.temporary("staged")
+    pub(super) fn staged(&self) -> String {
+        staged_of(&self.mapping.table.name)
     }
 
     fn diff(&self) -> String {
-        self.temporary("diff")
+        temporary("diff", &self.mapping.table.name)
     }
 
     fn gone(&self) -> String {
-        self.temporary("gone")
+        temporary("gone", &self.mapping.table.name)
     }
 
     /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY.
@@ -187,7 +193,7 @@ impl<'m> Statements<'m> {
             "DELETE FROM {staged} AS s USING {parent} AS p WHERE s.{column} = p.{target} \
              AND (s.staged_position >> {ELEMENT_BITS}) <> (p.staged_position >> {ELEMENT_BITS})",
             staged = self.staged(),
-            parent = Quoted(&format!("staged_{}", owner.table)),
+            parent = staged_of(&owner.table),
             column = Quoted(owner.column.as_str()),
             target = Quoted(owner.target.as_str()),
         ))
@@ -215,7 +221,7 @@ impl<'m> Statements<'m> {
             "UPDATE {} AS s SET staged_state = {outside} FROM {} AS p WHERE {} \
              AND p.staged_state = {outside} AND p.{} = s.{}",
             self.staged(),
-            Quoted(&format!("staged_{}", owner.table)),
+            staged_of(&owner.table),
             in_scope("s"),
             Quoted(owner.target.as_str()),
             Quoted(owner.column.as_str()),
