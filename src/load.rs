@@ -49,7 +49,10 @@ use crate::name::Name;
 use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
-pub use books::{Loaded, LoadedResource, loaded};
+pub use books::{
+    Backlog, Loaded, LoadedResource, Waits, backlog, has_books, loaded, quarantined_runs,
+    refused_runs,
+};
 pub use counts::{Samples, TableCounts, UnfitSample};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;

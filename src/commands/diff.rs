@@ -12,7 +12,7 @@ use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{Loaded, Options, Scratches, history};
+use crate::load::{Loaded, Options, Scratches, Waits, history};
 use crate::name::{Name, nearest};
 use crate::printable::{self, List};
 use crate::report::{grouped, table};
@@ -200,7 +200,7 @@ async fn side(
             error: List::of(&loaded.errors).into(),
         });
     }
-    for (table, held, unfit) in loader.waits(schema.as_str()).await? {
+    for Waits { table, held, unfit } in loader.waits(schema.as_str()).await? {
         if held > 0 {
             warn!(%table, rows = held, "{} keeps rows that are gone from the API, more than the guard lets go at once", run.id());
         }

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::stopped;
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
+use crate::load::{
+    Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, Waits, history,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::printable::List;
@@ -110,7 +112,7 @@ pub(super) async fn run(
     let waits = loader.waits(schema).await?;
     loader.close().await?;
     let mut exit = outcome.exit;
-    for (table, held, unfit) in waits {
+    for Waits { table, held, unfit } in waits {
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(

@@ -10,6 +10,7 @@ use tokio_postgres::{GenericClient, Transaction};
 use crate::name::Name;
 use crate::staging::{Approval, Run};
 
+use super::books::has_books;
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
@@ -66,14 +67,7 @@ impl Held {
 /// What is held back in a schema, oldest first. The text of a jsonb value is the same for the same key.
 pub async fn held(client: &impl GenericClient, schema: &str) -> Result<Vec<Held>, LoadError> {
     let doing = "read pipeline.prune_candidate";
-    let there = client
-        .query_one(
-            "SELECT to_regclass('pipeline.prune_candidate') IS NOT NULL",
-            &[],
-        )
-        .await
-        .map_err(LoadError::at(doing))?;
-    if !there.get::<_, bool>(0) {
+    if !has_books(client).await.map_err(LoadError::at(doing))? {
         return Ok(Vec::new());
     }
     let rows = client

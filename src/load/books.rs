@@ -3,6 +3,7 @@
 mod dangling;
 mod derives;
 mod waiting;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ use super::error::LoadError;
 
 pub(super) use dangling::{Touched, count_dangling, last_dangling, note_dangling};
 pub(super) use derives::{failed_derives, note_derive};
+pub(super) use waits::waits;
+pub use waits::{Backlog, Waits, backlog, has_books, quarantined_runs, refused_runs};
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;

@@ -14,7 +14,7 @@ use crate::config::{Config, PruneConfig};
 use crate::name::Name;
 use crate::staging::Run;
 
-use super::books::Books;
+use super::books::{Books, has_books};
 use super::counts::TableCounts;
 use super::decode::{Decoded, Unfit, position};
 use super::error::LoadError;
@@ -80,11 +80,7 @@ impl Entry {
 /// What waits in a schema, by table and then in the order of writing.
 pub async fn entries(client: &impl GenericClient, schema: &str) -> Result<Vec<Entry>, LoadError> {
     let doing = "read pipeline.quarantine";
-    let there = client
-        .query_one("SELECT to_regclass('pipeline.quarantine') IS NOT NULL", &[])
-        .await
-        .map_err(LoadError::at(doing))?;
-    if !there.get::<_, bool>(0) {
+    if !has_books(client).await.map_err(LoadError::at(doing))? {
         return Ok(Vec::new());
     }
     let rows = client
