@@ -13,7 +13,7 @@ use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
 use crate::load::{Loaded, Options, Scratches, Waits, history};
-use crate::name::{Name, nearest};
+use crate::name::{Name, did_you_mean};
 use crate::printable::{self, List};
 use crate::report::{grouped, table};
 use crate::settings::Settings;
@@ -126,8 +126,8 @@ async fn both(
     known.extend(tables(&transaction, &b.schema).await?);
     for name in &choice.tables {
         if !known.contains(name) {
-            let advice = nearest(name, known.iter().map(String::as_str))
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let advice = did_you_mean(name, known.iter().map(String::as_str))
+                .map_or_else(String::new, |advice| format!("; {advice}"));
             return Err(Failure::usage(format!(
                 "--table {name}: neither {} nor {} has it{advice}",
                 a.name, b.name
