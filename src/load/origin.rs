@@ -276,11 +276,7 @@ impl<'m> Wanted<'m> {
         };
         for (at, text) in mapping.key.iter().zip(typed) {
             let column = &mapping.columns[*at];
-            let raw = if column.cell.is_quoted() {
-                Value::from(text).to_string()
-            } else {
-                text.to_owned()
-            };
+            let raw = column.cell.json_of(text.to_owned());
             let misfit = |why: &str| {
                 ExplainError::Key(format!("this is no value of {}: {why}", column.name))
             };
