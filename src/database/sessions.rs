@@ -17,6 +17,8 @@ use tokio_postgres::{CancelToken, Client, Row, Socket};
 
 use crate::printable;
 
+use super::utc;
+
 /// Asks the server, on a connection of its own, to break off what a session runs.
 type Cancel = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -108,12 +110,13 @@ impl LockKey {
 /// The session that holds a lock of this database: its pid, its name, its beginning, and whether it comes from where we do.
 async fn session_with(client: &Client, key: LockKey, object: &str) -> Option<Row> {
     let statement = format!(
-        "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+        "SELECT a.pid, a.application_name, {}, \
          a.client_addr IS NOT DISTINCT FROM inet_client_addr() \
          FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid) \
          WHERE l.locktype = 'advisory' AND l.granted AND a.pid <> pg_backend_pid() \
          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
          AND (l.classid::bigint, l.objid::bigint) = ({}) AND $1::text IS NOT NULL LIMIT 1",
+        utc("a.backend_start"),
         key.halves()
     );
     client

@@ -13,6 +13,7 @@ use tokio_postgres::{GenericClient, Statement, Transaction};
 use crate::config::Config;
 use crate::migrate;
 use crate::name::Name;
+use crate::number::{signed, unsigned};
 use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
@@ -62,16 +63,15 @@ pub async fn loaded(
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    let number = |seq: i64| u64::try_from(seq).unwrap_or(0);
     let mut tables: BTreeMap<(String, String), LoadedResource> = rows
         .iter()
         .map(|row| {
             let loaded = LoadedResource {
                 run_id: row.get(2),
-                seq: number(row.get(3)),
+                seq: unsigned(row.get(3)),
                 manifest_hash: row.get(4),
-                full_seq: row.get::<_, Option<i64>>(5).map(number),
-                gap_seq: row.get::<_, Option<i64>>(6).map(number),
+                full_seq: row.get::<_, Option<i64>>(5).map(unsigned),
+                gap_seq: row.get::<_, Option<i64>>(6).map(unsigned),
             };
             ((row.get(0), row.get(1)), loaded)
         })
@@ -130,7 +130,7 @@ pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    Ok(unsigned(row.get(0)))
 }
 
 const NOTE_LOAD: &str = "
@@ -238,8 +238,4 @@ impl Books<'_> {
         }
         Ok(())
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

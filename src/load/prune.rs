@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use crate::config::PruneConfig;
+use crate::number::{millis, unsigned};
 
 use super::before::Before;
 use super::books::Books;
@@ -14,7 +15,7 @@ use super::counts::{Samples, TableCounts};
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
-use super::merge::{Merged, MergedTable, Table, millis, unsigned};
+use super::merge::{Merged, MergedTable, Table};
 use super::sql::{Gone, Statements};
 
 impl MergedTable {
@@ -172,7 +173,7 @@ impl Table<'_> {
                 counts.sample(samples);
             }
         }
-        counts.duration_ms += millis(started);
+        counts.duration_ms += millis(started.elapsed());
         Ok(())
     }
 

@@ -11,7 +11,9 @@ use serde::Serialize;
 use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::config::{Config, PruneConfig};
+use crate::database::utc;
 use crate::name::Name;
+use crate::number::unsigned;
 use crate::staging::Run;
 
 use super::books::{Books, has_books};
@@ -19,7 +21,7 @@ use super::counts::TableCounts;
 use super::decode::{Decoded, Unfit, position};
 use super::error::LoadError;
 use super::mapping::Mapping;
-use super::merge::{Table, unsigned};
+use super::merge::Table;
 use super::sql::Gone;
 use super::stage;
 
@@ -85,9 +87,12 @@ pub async fn entries(client: &impl GenericClient, schema: &str) -> Result<Vec<En
     }
     let rows = client
         .query(
-            "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
-             reason, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), attempts, \
-             key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 ORDER BY table_name, id",
+            &format!(
+                "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
+                 reason, {}, attempts, key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 \
+                 ORDER BY table_name, id",
+                utc("created_at")
+            ),
             &[&schema],
         )
         .await

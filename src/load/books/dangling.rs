@@ -7,10 +7,10 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use crate::name::Name;
+use crate::number::unsigned;
 
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
-use super::super::merge::unsigned;
 use super::super::sql::Statements;
 
 /// Tables whose rows are not what they were.

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
 use crate::database::Quoted;
+use crate::number::unsigned;
 use crate::staging::Manifest;
 
 use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
-use super::super::merge::unsigned;
 use super::super::sql::{Take, staged_of};
 use super::Books;
 
