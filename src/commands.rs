@@ -105,35 +105,36 @@ pub fn tell_end_by_fault(cli: &Cli) {
 
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
+    let settings = || Settings::resolve(global, cli.command.name(), Environment::of_process());
     match &cli.command {
-        Command::Completions { shell } => return Ok(completions::run(*shell)),
-        Command::Simulate(arguments) => return simulate::run(global, arguments).await,
-        Command::Demo(arguments) => return Box::pin(demo::run(global, arguments)).await,
-        Command::Init(arguments) => return init::run(global, arguments),
-        _ => {}
-    }
-    let settings = Settings::resolve(global, cli.command.name(), Environment::of_process())?;
-    match &cli.command {
-        Command::Extract(arguments) => Box::pin(extract::run(global, &settings, arguments)).await,
-        Command::Load(arguments) => Box::pin(load::run(global, &settings, arguments)).await,
-        Command::Replay(arguments) => Box::pin(replay::run(global, &settings, arguments)).await,
-        Command::Run(arguments) => Box::pin(run::run(global, &settings, arguments)).await,
-        Command::Plan(arguments) => Box::pin(plan::run(global, &settings, arguments)).await,
-        Command::Status => Box::pin(status::run(global, &settings)).await,
-        Command::Explain(arguments) => Box::pin(explain::run(global, &settings, arguments)).await,
-        Command::Diff(arguments) => Box::pin(diff::run(global, &settings, arguments)).await,
-        Command::Sql(arguments) => Box::pin(sql::run(global, &settings, arguments)).await,
-        Command::Watch(arguments) => Box::pin(watch::run(global, settings, arguments)).await,
-        Command::Stage(command) => Box::pin(stage::run(global, &settings, command)).await,
-        Command::Prune(command) => Box::pin(prune::run(global, &settings, command)).await,
-        Command::Quarantine(command) => Box::pin(quarantine::run(global, &settings, command)).await,
-        Command::Doctor => Box::pin(doctor::run(global, &settings)).await,
-        Command::Migrate(arguments) => Box::pin(migrate::run(global, &settings, arguments)).await,
-        Command::Token(command) => Box::pin(token::run(global, &settings, *command)).await,
-        Command::Completions { .. }
-        | Command::Simulate(_)
-        | Command::Demo(_)
-        | Command::Init(_) => Ok(Exit::Done),
+        Command::Completions { shell } => Ok(completions::run(*shell)),
+        Command::Simulate(arguments) => simulate::run(global, arguments).await,
+        Command::Demo(arguments) => Box::pin(demo::run(global, arguments)).await,
+        Command::Init(arguments) => init::run(global, arguments),
+        Command::Extract(arguments) => {
+            Box::pin(extract::run(global, &settings()?, arguments)).await
+        }
+        Command::Load(arguments) => Box::pin(load::run(global, &settings()?, arguments)).await,
+        Command::Replay(arguments) => Box::pin(replay::run(global, &settings()?, arguments)).await,
+        Command::Run(arguments) => Box::pin(run::run(global, &settings()?, arguments)).await,
+        Command::Plan(arguments) => Box::pin(plan::run(global, &settings()?, arguments)).await,
+        Command::Status => Box::pin(status::run(global, &settings()?)).await,
+        Command::Explain(arguments) => {
+            Box::pin(explain::run(global, &settings()?, arguments)).await
+        }
+        Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,
+        Command::Sql(arguments) => Box::pin(sql::run(global, &settings()?, arguments)).await,
+        Command::Watch(arguments) => Box::pin(watch::run(global, settings()?, arguments)).await,
+        Command::Stage(command) => Box::pin(stage::run(global, &settings()?, command)).await,
+        Command::Prune(command) => Box::pin(prune::run(global, &settings()?, command)).await,
+        Command::Quarantine(command) => {
+            Box::pin(quarantine::run(global, &settings()?, command)).await
+        }
+        Command::Doctor => Box::pin(doctor::run(global, &settings()?)).await,
+        Command::Migrate(arguments) => {
+            Box::pin(migrate::run(global, &settings()?, arguments)).await
+        }
+        Command::Token(command) => Box::pin(token::run(global, &settings()?, *command)).await,
     }
 }
 

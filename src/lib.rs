@@ -9,6 +9,7 @@ mod hash;
 pub mod key;
 mod list;
 pub mod name;
+mod number;
 pub mod plan;
 pub mod pointer;
 pub mod template;

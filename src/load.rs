@@ -49,7 +49,10 @@ use crate::name::Name;
 use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
-pub use books::{Loaded, LoadedResource, loaded};
+pub use books::{
+    Backlog, Loaded, LoadedResource, Waits, backlog, has_books, loaded, quarantined_runs,
+    refused_runs,
+};
 pub use counts::{Samples, TableCounts, UnfitSample};
 pub use drift::{Drift, DriftKind};
 pub use error::LoadError;
@@ -338,8 +341,7 @@ fn too_early(config: &Config, mappings: &[Mapping]) -> Vec<String> {
 }
 
 /// The lock of a load into the schema `$1`.
-const LOAD_LOCK: LockKey =
-    LockKey("hashtext('cursus load')::oid::bigint, hashtext($1)::oid::bigint");
+const LOAD_LOCK: LockKey = LockKey::Pair("hashtext('cursus load')", "hashtext($1)");
 
 /// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock, if nothing
 /// else is asked for: a session that has just ended lets go a little later than its client, and that of a client which was
@@ -354,12 +356,12 @@ async fn lock(database: &Database, schema: &str) -> Result<(), LoadError> {
     if let Some(asked) = database.lock_wait {
         wait(asked).await?;
     }
-    let take = "SELECT pg_advisory_lock(hashtext('cursus load'), hashtext($1))";
+    let take = LOAD_LOCK.take();
     let is_held = |taken: &Result<u64, tokio_postgres::Error>| {
         let error = taken.as_ref().err();
         error.and_then(tokio_postgres::Error::code) == Some(&SqlState::LOCK_NOT_AVAILABLE)
     };
-    let mut taken = client.execute(take, &[&schema]).await;
+    let mut taken = client.execute(&take, &[&schema]).await;
     let is_default = database.lock_wait.is_none();
     if is_held(&taken) && is_default && holder_is_gone(client, LOAD_LOCK, schema).await {
         info!(
@@ -368,7 +370,7 @@ async fn lock(database: &Database, schema: &str) -> Result<(), LoadError> {
             holder(client, LOAD_LOCK, schema).await
         );
         wait(WATCHED_EVERY + LOCK_WAIT).await?;
-        taken = client.execute(take, &[&schema]).await;
+        taken = client.execute(&take, &[&schema]).await;
     }
     match taken {
         Ok(_) => wait(LOCK_WAIT).await,

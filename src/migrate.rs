@@ -37,8 +37,7 @@ pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
 const FIRST_LOCAL: i32 = 1000;
 /// Held while a database is migrated: the letters of `cursus` as a number.
 const LOCK: i64 = 0x6375_7273_7573;
-/// The same in two halves.
-const LOCK_KEY: LockKey = LockKey("x'6375'::bigint, x'72737573'::bigint");
+const LOCK_KEY: LockKey = LockKey::Number(LOCK);
 /// How long to wait for another process that migrates, if nothing else is asked for.
 const LOCK_WAIT: Duration = Duration::from_mins(1);
 
@@ -89,9 +88,7 @@ pub async fn migrate(
 
     let waited = lock_wait.unwrap_or(LOCK_WAIT);
     set(client, "lock_timeout", &lock_timeout_of(waited)).await?;
-    let locked = client
-        .query_one("SELECT pg_advisory_lock($1)", &[&LOCK])
-        .await;
+    let locked = client.query_one(&LOCK_KEY.take(), &[]).await;
     set(client, "lock_timeout", &lock_timeout).await?;
     match locked {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {

@@ -74,6 +74,26 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Asks whether the near candidate was meant, if there is one.
+pub fn did_you_mean<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    nearest(text, candidates).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// What to say of a name that is none of the candidates: the near one, else all of them after `there_are`.
+pub fn advice<'a>(
+    text: &str,
+    candidates: impl Iterator<Item = &'a str> + Clone,
+    there_are: &str,
+) -> String {
+    did_you_mean(text, candidates.clone()).unwrap_or_else(|| {
+        let all: Vec<&str> = candidates.collect();
+        format!("{there_are}: {}", all.join(", "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +116,8 @@ mod tests {
     fn a_near_miss_is_suggested() {
         assert_eq!(nearest("quer", ["path", "query", "name"]), Some("query"));
         assert_eq!(nearest("zzz", ["path", "query"]), None);
+        let advice = |text| advice(text, ["path", "query"].into_iter(), "there are");
+        assert_eq!(advice("quer"), "did you mean `query`?");
+        assert_eq!(advice("zzz"), "there are: path, query");
     }
 }

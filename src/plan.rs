@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, QueryParameter, Resource};
 use crate::hash::hex;
-use crate::name::{Name, nearest};
+use crate::name::{Name, advice};
 use crate::printable::List;
 use crate::staging::{Mode, Window};
 
@@ -91,21 +91,8 @@ pub fn select<'c>(
     let mut unknown = Vec::new();
     for name in select.iter().chain(exclude) {
         if config.resource(name).is_none() {
-            let names = || {
-                config
-                    .resources
-                    .iter()
-                    .map(|resource| resource.name.as_str())
-            };
-            let advice = nearest(name, names()).map_or_else(
-                || {
-                    format!(
-                        "the resources are: {}",
-                        names().collect::<Vec<_>>().join(", ")
-                    )
-                },
-                |near| format!("did you mean `{near}`?"),
-            );
+            let names = (config.resources.iter()).map(|resource| resource.name.as_str());
+            let advice = advice(name, names, "the resources are");
             unknown.push(format!("there is no resource `{name}`; {advice}"));
         }
     }

@@ -41,6 +41,7 @@ use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
 use self::send::Failure;
 use self::token::{Tokens, Want};
 use self::windows::Limits;
+use crate::number::millis;
 
 /// How the client behaves. [`Options::new`] gives the usual.
 #[derive(Clone)]
@@ -319,7 +320,7 @@ impl Inner {
         tracing::debug!(
             target_url = target,
             attempts,
-            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            delay_ms = millis(delay),
             problem = &problem as &dyn std::error::Error,
             "trying again"
         );

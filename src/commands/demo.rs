@@ -9,6 +9,7 @@ use crate::assets;
 use crate::cli::{DemoArgs, ExtractArgs, Global};
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
+use crate::number::unsigned;
 use crate::report::{RunReport, grouped, table};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::simulate::{Limits, Options, Simulator};
@@ -212,10 +213,7 @@ async fn count_rows(
             )
             .await
             .map_err(DatabaseError::from)?;
-        counts.push((
-            table.name.to_string(),
-            u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),
-        ));
+        counts.push((table.name.to_string(), unsigned(row.get(0))));
     }
     Ok(counts)
 }

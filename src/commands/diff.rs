@@ -12,8 +12,8 @@ use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{Loaded, Options, Scratches, history};
-use crate::name::{Name, nearest};
+use crate::load::{Loaded, Options, Scratches, Waits, history};
+use crate::name::{Name, did_you_mean};
 use crate::printable::{self, List};
 use crate::report::{grouped, table};
 use crate::settings::Settings;
@@ -126,8 +126,8 @@ async fn both(
     known.extend(tables(&transaction, &b.schema).await?);
     for name in &choice.tables {
         if !known.contains(name) {
-            let advice = nearest(name, known.iter().map(String::as_str))
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let advice = did_you_mean(name, known.iter().map(String::as_str))
+                .map_or_else(String::new, |advice| format!("; {advice}"));
             return Err(Failure::usage(format!(
                 "--table {name}: neither {} nor {} has it{advice}",
                 a.name, b.name
@@ -200,7 +200,7 @@ async fn side(
             error: List::of(&loaded.errors).into(),
         });
     }
-    for (table, held, unfit) in loader.waits(schema.as_str()).await? {
+    for Waits { table, held, unfit } in loader.waits(schema.as_str()).await? {
         if held > 0 {
             warn!(%table, rows = held, "{} keeps rows that are gone from the API, more than the guard lets go at once", run.id());
         }

@@ -8,7 +8,7 @@ use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
 use crate::load::{Entry, ExplainError, Explained, Origin, explain};
-use crate::name::nearest;
+use crate::name::advice;
 use crate::printable::{self, line};
 use crate::report::table;
 use crate::settings::Settings;
@@ -21,15 +21,12 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
     let key = Key::parse(&arguments.key).map_err(Failure::usage)?;
-    let names = || config.tables.iter().map(|table| table.name.as_str());
-    if !names().any(|name| name == arguments.table) {
-        let advice = nearest(&arguments.table, names()).map_or_else(
-            || format!("it has: {}", names().collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
+    let names = config.tables.iter().map(|table| table.name.as_str());
+    if !names.clone().any(|name| name == arguments.table) {
         return Err(Failure::usage(format!(
-            "pipeline.toml has no table `{}`; {advice}",
-            arguments.table
+            "pipeline.toml has no table `{}`; {}",
+            arguments.table,
+            advice(&arguments.table, names, "it has")
         )));
     }
     let runs = settings.staging.runs()?;

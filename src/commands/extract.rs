@@ -14,6 +14,7 @@ use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
 use crate::forecast::{self, Past};
 use crate::name::Name;
+use crate::number::millis;
 use crate::plan;
 use crate::progress::{Progress, Show};
 use crate::report::{RunReport, grouped, resources_table};
@@ -29,7 +30,7 @@ pub(super) async fn run(
     let started = Instant::now();
     let mut report = RunReport::default();
     let exit = stage(global, settings, arguments, Before::default(), &mut report).await?;
-    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report.duration_ms = millis(started.elapsed());
     finish(global, &report);
     Ok(exit)
 }

@@ -112,7 +112,7 @@ async fn approve(
     };
     let run = settings.staging.find(run)?;
     let runs = settings.staging.runs()?;
-    let into = super::into_flag(settings, &schema);
+    let into = into_flag(settings, &schema);
     let options = Options {
         schema,
         dry_run: false,

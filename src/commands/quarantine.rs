@@ -14,7 +14,7 @@ use crate::cli::{Global, QuarantineCommand};
 use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
 use crate::load::{Entry, drop_entries, entries};
-use crate::name::nearest;
+use crate::name::advice;
 use crate::pointer::Pointer;
 use crate::printable;
 use crate::report::{self, grouped, table};
@@ -100,20 +100,11 @@ fn one<'e>(all: &'e [Entry], id: i64, into: &str) -> Result<&'e Entry, Failure> 
 
 /// A table that was taken out of `pipeline.toml` is one as long as something waits for it.
 fn check_table(settings: &Settings, all: &[Entry], table: &str) -> Result<(), Failure> {
-    let names = || {
-        settings
-            .config
-            .tables
-            .iter()
-            .map(|table| table.name.as_str())
-    };
-    if names().any(|name| name == table) || all.iter().any(|entry| entry.table == table) {
+    let names = (settings.config.tables.iter()).map(|table| table.name.as_str());
+    if names.clone().any(|name| name == table) || all.iter().any(|entry| entry.table == table) {
         return Ok(());
     }
-    let advice = nearest(table, names()).map_or_else(
-        || format!("the tables are: {}", names().collect::<Vec<_>>().join(", ")),
-        |near| format!("did you mean `{near}`?"),
-    );
+    let advice = advice(table, names, "the tables are");
     Err(Failure::usage(format!(
         "there is no table `{table}`; {advice}"
     )))

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::stopped;
 use crate::cli::{Global, ReplayArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, history};
+use crate::load::{
+    Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, Waits, history,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::printable::List;
@@ -52,16 +54,17 @@ pub(super) async fn run(
     };
     let database = super::load::connect_to_write(settings).await?;
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
-        options.schema = named(into)?;
+        let schema = named(into)?;
+        options.schema = schema.clone();
         let loader = Loader::open_replay(config, database, options, &scope).await?;
         check_end(&loader, into, arguments, &runs).await?;
-        (into.as_str(), loader, None)
+        (schema, loader, None)
     } else {
         let mirror = Loader::open(config, database, options).await?;
         let before = mirror.loaded().await?;
         let scratch = named(&format!("{live}_rebuild"))?;
         (
-            live.as_str(),
+            live.clone(),
             mirror.into_scratch(scratch).await?,
             Some(before),
         )
@@ -97,20 +100,17 @@ pub(super) async fn run(
         Rebuilt { tables, kept } = rebuilt.await?;
     }
     let mut report = Report {
-        schema: schema.to_owned(),
+        schema: schema.to_string(),
         runs: outcome.runs,
         tables,
         errors: outcome.errors,
     };
     // What was held on the way and settled later is no news: the end counts.
-    let into = arguments
-        .into
-        .as_deref()
-        .map_or_else(String::new, |into| format!(" --into {into}"));
-    let waits = loader.waits(schema).await?;
+    let into = super::into_flag(settings, &schema);
+    let waits = loader.waits(schema.as_str()).await?;
     loader.close().await?;
     let mut exit = outcome.exit;
-    for (table, held, unfit) in waits {
+    for Waits { table, held, unfit } in waits {
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
+use crate::number::millis;
 use crate::plan::{self, History};
 use crate::report::{RunReport, tables_table};
 use crate::settings::Settings;
@@ -53,7 +54,7 @@ pub(super) async fn extract_and_load(
             failure.exit
         }
     };
-    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report.duration_ms = millis(started.elapsed());
     Ok((report, extracted.max(loaded)))
 }
 

@@ -7,7 +7,7 @@ mod verify;
 
 use crate::cli::{Global, StageCommand};
 use crate::exit::{Exit, Failure};
-use crate::name::{Name, nearest};
+use crate::name::{Name, advice};
 use crate::settings::Settings;
 use crate::staging::{Run, StagedResource};
 
@@ -57,19 +57,7 @@ pub(super) fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failur
         .ok()
         .filter(|name| names.contains(name));
     let Some(name) = known else {
-        let advice = nearest(resource, names.iter().map(Name::as_str)).map_or_else(
-            || {
-                format!(
-                    "it has: {}",
-                    names
-                        .iter()
-                        .map(Name::as_str)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            },
-            |near| format!("did you mean `{near}`?"),
-        );
+        let advice = advice(resource, names.iter().map(Name::as_str), "it has");
         return Err(Failure::usage(format!(
             "the run {} has no resource `{resource}`; {advice}",
             run.id()

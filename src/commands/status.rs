@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
-use crate::load::{self, Loaded};
+use crate::load::{self, Backlog, Loaded};
 use crate::name::Name;
 use crate::plan::History;
 use crate::report::table;
@@ -42,8 +43,7 @@ struct PendingRun {
 /// What the books say, where they can be read.
 struct Mirror {
     loaded: Loaded,
-    quarantined: i64,
-    candidates: i64,
+    backlog: Backlog,
 }
 
 /// Runs the command.
@@ -91,8 +91,8 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
                 resources: pending.resources,
             })
             .collect(),
-        quarantined: mirror.as_ref().map(|mirror| mirror.quarantined),
-        prune_candidates: mirror.as_ref().map(|mirror| mirror.candidates),
+        quarantined: mirror.as_ref().map(|mirror| mirror.backlog.quarantined),
+        prune_candidates: mirror.as_ref().map(|mirror| mirror.backlog.held),
         database,
     };
     if global.json {
@@ -106,26 +106,14 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
 async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
     let database = super::load::connect(settings).await?;
     let client = &database.client;
-    let row = client
-        .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])
-        .await
-        .map_err(crate::database::DatabaseError::from)?;
-    if !row.get::<_, bool>(0) {
+    if !load::has_books(client).await.map_err(DatabaseError::from)? {
         return Ok(None);
     }
     let schema = settings.config.database.schema.as_str();
-    let counts = client
-        .query_one(
-            "SELECT (SELECT count(*) FROM pipeline.quarantine WHERE schema_name = $1), \
-             (SELECT count(*) FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL)",
-            &[&schema],
-        )
-        .await
-        .map_err(crate::database::DatabaseError::from)?;
+    let backlog = load::backlog(client, schema).await?;
     let mirror = Mirror {
         loaded: load::loaded(client, schema, &settings.config).await?,
-        quarantined: counts.get(0),
-        candidates: counts.get(1),
+        backlog,
     };
     database.close().await?;
     Ok(Some(mirror))

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::stage::gc;
 use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
 use crate::exit::{Exit, Failure};
+use crate::number::millis;
 use crate::plan;
 use crate::report::RunReport;
 use crate::settings::{Environment, Settings};
@@ -240,7 +241,7 @@ impl Pace {
         } else {
             now + self.back_off()
         };
-        let jitter = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        let jitter = millis(self.jitter);
         self.due + Duration::from_millis(fastrand::u64(0..=jitter))
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::reader::{At, Section};
 use super::resource::ForEach;
-use crate::name::{Name, nearest};
+use crate::name::{Name, advice, nearest};
 use crate::template::{Template, Values};
 
 /// The names of all blocks of one kind.
@@ -43,11 +43,11 @@ impl Names {
         }
         if !self.unsure {
             let noun = self.noun;
-            let names = || self.known.iter().map(String::as_str);
-            let advice = match nearest(name.value, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if self.known.is_empty() => format!("there is no [[{noun}]] at all"),
-                None => format!("there are: {}", names().collect::<Vec<_>>().join(", ")),
+            let advice = if self.known.is_empty() {
+                format!("there is no [[{noun}]] at all")
+            } else {
+                let names = self.known.iter().map(String::as_str);
+                advice(name.value, names, "there are")
             };
             section.problem(
                 name.at,

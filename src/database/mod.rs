@@ -127,6 +127,11 @@ pub fn lock_timeout_of(wait: Duration) -> String {
     wait.as_millis().clamp(1, 2_147_483_647).to_string()
 }
 
+/// A time of the database as text, whatever the session's time zone; an expression.
+pub fn utc(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+}
+
 /// A name as an SQL identifier: the only place that quotes one.
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'a>(

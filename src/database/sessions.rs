@@ -17,6 +17,8 @@ use tokio_postgres::{CancelToken, Client, Row, Socket};
 
 use crate::printable;
 
+use super::utc;
+
 /// Asks the server, on a connection of its own, to break off what a session runs.
 type Cancel = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -76,19 +78,46 @@ pub async fn cancel_all(patience: Duration) {
     let _ = tokio::time::timeout(patience, cancelling).await;
 }
 
-/// An advisory lock, by the two halves of its key as SQL, in which `$1` is a text.
+/// An advisory lock, by its key.
 #[derive(Clone, Copy, Debug)]
-pub struct LockKey(pub &'static str);
+pub enum LockKey {
+    /// One number.
+    Number(i64),
+    /// Two of half the size, as SQL in which `$1` is a text.
+    Pair(&'static str, &'static str),
+}
+
+impl LockKey {
+    /// The statement that takes it for the session.
+    pub fn take(self) -> String {
+        match self {
+            Self::Number(number) => format!("SELECT pg_advisory_lock({number}::bigint)"),
+            Self::Pair(first, second) => format!("SELECT pg_advisory_lock({first}, {second})"),
+        }
+    }
+
+    /// Its halves as the server lists them.
+    fn halves(self) -> String {
+        match self {
+            Self::Number(number) => {
+                format!("({number}::bigint >> 32) & 4294967295, {number}::bigint & 4294967295")
+            }
+            Self::Pair(first, second) => format!("{first}::oid::bigint, {second}::oid::bigint"),
+        }
+    }
+}
 
 /// The session that holds a lock of this database: its pid, its name, its beginning, and whether it comes from where we do.
-async fn session_with(client: &Client, LockKey(key): LockKey, object: &str) -> Option<Row> {
+async fn session_with(client: &Client, key: LockKey, object: &str) -> Option<Row> {
     let statement = format!(
-        "SELECT a.pid, a.application_name, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+        "SELECT a.pid, a.application_name, {}, \
          a.client_addr IS NOT DISTINCT FROM inet_client_addr() \
          FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid) \
          WHERE l.locktype = 'advisory' AND l.granted AND a.pid <> pg_backend_pid() \
          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-         AND (l.classid::bigint, l.objid::bigint) = ({key}) AND $1::text IS NOT NULL LIMIT 1"
+         AND (l.classid::bigint, l.objid::bigint) = ({}) AND $1::text IS NOT NULL LIMIT 1",
+        utc("a.backend_start"),
+        key.halves()
     );
     client
         .query_opt(&statement, &[&object])

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use crate::api;
+use crate::number::millis;
 use crate::proof::{self, Seen};
 use crate::staging::{PageEntry, StagingError, Window};
 
@@ -77,7 +78,7 @@ impl Reader<'_> {
             last_id: facts.ids.last().copied(),
             fetched_at: answer.received_at,
             server_date: answer.date,
-            duration_ms: u64::try_from(answer.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(answer.duration),
             attempts: answer.attempts,
             replaces,
         };

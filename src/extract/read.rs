@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::{self, ApiError};
 use crate::config::Paging;
+use crate::number::millis;
 use crate::progress::Task;
 use crate::proof::{self, Answers, Seen};
 use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
@@ -341,7 +342,7 @@ impl<'a> Reader<'a> {
 
 /// How many requests hide the time that one takes, also where it varies.
 fn at_once(took: Duration) -> usize {
-    let in_time = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let in_time = millis(took);
     let needed = SPARE + in_time.saturating_mul(FASTEST) / 1000;
     usize::try_from(needed).unwrap_or(usize::MAX)
 }

@@ -7,13 +7,15 @@ use serde::Serialize;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Transaction};
 
+use crate::database::utc;
 use crate::name::Name;
+use crate::number::unsigned;
 use crate::staging::{Approval, Run};
 
+use super::books::has_books;
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
-use super::merge::unsigned;
 use super::prune;
 use super::sql::Statements;
 
@@ -66,23 +68,18 @@ impl Held {
 /// What is held back in a schema, oldest first. The text of a jsonb value is the same for the same key.
 pub async fn held(client: &impl GenericClient, schema: &str) -> Result<Vec<Held>, LoadError> {
     let doing = "read pipeline.prune_candidate";
-    let there = client
-        .query_one(
-            "SELECT to_regclass('pipeline.prune_candidate') IS NOT NULL",
-            &[],
-        )
-        .await
-        .map_err(LoadError::at(doing))?;
-    if !there.get::<_, bool>(0) {
+    if !has_books(client).await.map_err(LoadError::at(doing))? {
         return Ok(Vec::new());
     }
     let rows = client
         .query(
-            "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), \
-             to_char(min(created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
-             encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
-             FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
-             GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
+            &format!(
+                "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), {}, \
+                 encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
+                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
+                 GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
+                utc("min(created_at)")
+            ),
             &[&schema],
         )
         .await

@@ -3,6 +3,7 @@
 mod dangling;
 mod derives;
 mod waiting;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use tokio_postgres::{GenericClient, Statement, Transaction};
 use crate::config::Config;
 use crate::migrate;
 use crate::name::Name;
+use crate::number::{signed, unsigned};
 use crate::staging::{Manifest, Run};
 
 use super::counts::TableCounts;
@@ -19,6 +21,8 @@ use super::error::LoadError;
 
 pub(super) use dangling::{Touched, count_dangling, last_dangling, note_dangling};
 pub(super) use derives::{failed_derives, note_derive};
+pub(super) use waits::waits;
+pub use waits::{Backlog, Waits, backlog, has_books, quarantined_runs, refused_runs};
 
 /// The newest load of each resource of a schema.
 pub type Loaded = BTreeMap<Name, LoadedResource>;
@@ -59,16 +63,15 @@ pub async fn loaded(
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    let number = |seq: i64| u64::try_from(seq).unwrap_or(0);
     let mut tables: BTreeMap<(String, String), LoadedResource> = rows
         .iter()
         .map(|row| {
             let loaded = LoadedResource {
                 run_id: row.get(2),
-                seq: number(row.get(3)),
+                seq: unsigned(row.get(3)),
                 manifest_hash: row.get(4),
-                full_seq: row.get::<_, Option<i64>>(5).map(number),
-                gap_seq: row.get::<_, Option<i64>>(6).map(number),
+                full_seq: row.get::<_, Option<i64>>(5).map(unsigned),
+                gap_seq: row.get::<_, Option<i64>>(6).map(unsigned),
             };
             ((row.get(0), row.get(1)), loaded)
         })
@@ -127,7 +130,7 @@ pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;
-    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    Ok(unsigned(row.get(0)))
 }
 
 const NOTE_LOAD: &str = "
@@ -235,8 +238,4 @@ impl Books<'_> {
         }
         Ok(())
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

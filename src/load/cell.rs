@@ -3,6 +3,7 @@
 //! A value arrives unchanged or is refused with a reason that never quotes it. Knows nothing of tables.
 
 use postgres_types::Type;
+use serde_json::Value;
 
 mod document;
 mod json;
@@ -59,12 +60,14 @@ impl CellType {
         })
     }
 
-    /// Whether its JSON form is a text.
-    pub(super) fn is_quoted(self) -> bool {
-        matches!(
-            self,
-            Self::Text | Self::Timestamptz | Self::Timestamp | Self::Date
-        )
+    /// The JSON form of a value that is given as a text.
+    pub(super) fn json_of(self, text: String) -> String {
+        match self {
+            Self::Text | Self::Timestamptz | Self::Timestamp | Self::Date => {
+                Value::from(text).to_string()
+            }
+            _ => text,
+        }
     }
 
     /// All of them.

@@ -77,7 +77,7 @@ pub(super) async fn heal(
         for take in statements.take_unfit(false) {
             while run_one(&take.statement).await? > 0 && take.is_of_itself {}
         }
-        run_one(&statements.create_diff_of_orphans(schema, run_id)).await?;
+        run_one(&statements.create_diff_of_orphans(run_id)).await?;
         healed.inserted += run_one(&statements.insert(true)).await?;
         if let Some(update) = statements.update(true) {
             healed.updated += run_one(&update).await?;

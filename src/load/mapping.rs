@@ -3,7 +3,7 @@
 use crate::config::{Config, Resource, Source, Table};
 use crate::database::catalogue::{Check, ForeignKey, TableShape};
 use crate::database::{Literal, Quoted};
-use crate::name::nearest;
+use crate::name::did_you_mean;
 use crate::pointer::Pointer;
 
 use super::cell::CellType;
@@ -149,10 +149,9 @@ fn columns(
             .any(|column| column.name == name.as_str())
         {
             let names = shape.columns.iter().map(|column| column.name.as_str());
-            let advice = nearest(name.as_str(), names).map_or_else(
-                || "add it in a migration, or take it out of [table.columns]".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
+            let advice = did_you_mean(name.as_str(), names).unwrap_or_else(|| {
+                "add it in a migration, or take it out of [table.columns]".to_owned()
+            });
             problem(format!(
                 "the column `{name}` is not in the database; {advice}"
             ));

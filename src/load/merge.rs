@@ -9,6 +9,7 @@ use tokio_postgres::{SimpleQueryMessage, Transaction};
 use crate::config::Budget;
 use crate::failpoint::Point;
 use crate::name::Name;
+use crate::number::{millis, unsigned};
 use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
@@ -90,7 +91,7 @@ pub(super) async fn merge(
     let some_keyless = seen.values().any(|seen| seen.keyless > 0);
     // The COPY of all tables runs as one stream: its time is shared out evenly.
     let tables_count = u64::try_from(seen.len().max(1)).unwrap_or(1);
-    let copy_ms = millis(started) / tables_count;
+    let copy_ms = millis(started.elapsed()) / tables_count;
     let mut tables: Vec<MergedTable> = Vec::new();
     let mut with_older_versions: Vec<Name> = Vec::new();
     let mut with_rows_outside: Vec<Name> = Vec::new();
@@ -125,7 +126,7 @@ pub(super) async fn merge(
             let (unfit, read) = (counts.quarantined, Some(counts.staged));
             return Err(books.over_budget(transaction, &mapping, unfit, read).await);
         }
-        counts.duration_ms += millis(started) + if seen.is_some() { copy_ms } else { 0 };
+        counts.duration_ms += millis(started.elapsed()) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {
             counts,
             was_empty: situation.was_empty,
@@ -194,14 +195,14 @@ impl Table<'_> {
             .quarantined
             .contains(&self.mapping.table.name)
         {
-            let staged = self.statements.temporary("staged");
+            let staged = self.statements.staged();
             self.books
                 .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
                 .await?;
         }
         // A complete full read replaces them all when it knows what is gone.
         if !manifest.is_proof() && situation.before.refused.contains(&self.mapping.table.name) {
-            let staged = self.statements.temporary("staged");
+            let staged = self.statements.staged();
             self.books
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
                 .await?;
@@ -287,7 +288,7 @@ impl Table<'_> {
                 > 0;
             counted = counted.filter(|_| !repeated);
         }
-        for statement in self.statements.mark_outside(self.books.schema) {
+        for statement in self.statements.mark_outside() {
             self.run(&statement, "find rows out of scope").await?;
         }
         if situation.parent_leaves
@@ -429,12 +430,4 @@ impl<'a> Table<'a> {
             mapping,
         }
     }
-}
-
-pub(super) fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
-pub(super) fn millis(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

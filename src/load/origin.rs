@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::{Config, Source};
-use crate::database::Quoted;
+use crate::database::{Quoted, utc};
 use crate::key::Key;
 use crate::migrate;
 use crate::printable;
@@ -276,11 +276,7 @@ impl<'m> Wanted<'m> {
         };
         for (at, text) in mapping.key.iter().zip(typed) {
             let column = &mapping.columns[*at];
-            let raw = if column.cell.is_quoted() {
-                Value::from(text).to_string()
-            } else {
-                text.to_owned()
-            };
+            let raw = column.cell.json_of(text.to_owned());
             let misfit = |why: &str| {
                 ExplainError::Key(format!("this is no value of {}: {why}", column.name))
             };
@@ -377,10 +373,12 @@ impl<'m> Wanted<'m> {
     ) -> Result<Vec<HeldDelete>, LoadError> {
         let rows = client
             .query(
-                "SELECT run_id, resource, table_name, reason, \
-                 to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
-                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 AND key = $3 \
-                 AND approved_at IS NULL ORDER BY created_at, run_id",
+                &format!(
+                    "SELECT run_id, resource, table_name, reason, {} \
+                     FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 AND key = $3 \
+                     AND approved_at IS NULL ORDER BY created_at, run_id",
+                    utc("created_at")
+                ),
                 &[&schema, &self.mapping.table.name.as_str(), &self.json()],
             )
             .await

@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use crate::config::PruneConfig;
+use crate::number::{millis, unsigned};
 
 use super::before::Before;
 use super::books::Books;
@@ -14,7 +15,7 @@ use super::counts::{Samples, TableCounts};
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
-use super::merge::{Merged, MergedTable, Table, millis, unsigned};
+use super::merge::{Merged, MergedTable, Table};
 use super::sql::{Gone, Statements};
 
 impl MergedTable {
@@ -69,7 +70,7 @@ pub(super) async fn prune(
                     (books.drop_shown_candidates(transaction, mapping, absent)).await?;
                 }
                 None => {
-                    let staged = Statements::new(mapping, books.schema).temporary("staged");
+                    let staged = Statements::new(mapping, books.schema).staged();
                     (books.drop_seen_candidates(transaction, mapping, &staged)).await?;
                 }
             }
@@ -96,10 +97,7 @@ pub(super) async fn leave(
     let reasons = [Gone::Outside];
     table.delete(&reasons, false, None, guard, counts).await?;
     if before.refused.contains(&mapping.table.name) {
-        let (reason, outside) = (
-            Gone::Outside.reason(),
-            table.statements.is_outside(books.schema),
-        );
+        let (reason, outside) = (Gone::Outside.reason(), table.statements.is_outside());
         books
             .drop_candidates_unless(transaction, mapping, reason, &outside)
             .await?;
@@ -175,7 +173,7 @@ impl Table<'_> {
                 counts.sample(samples);
             }
         }
-        counts.duration_ms += millis(started);
+        counts.duration_ms += millis(started.elapsed());
         Ok(())
     }
 
@@ -193,7 +191,7 @@ impl Table<'_> {
                 .map(|compared| compared.absent.as_slice());
             let statement = match known {
                 Some(_) => Some(self.statements.collect_absent()),
-                None => self.statements.collect_gone(*reason, self.books.schema),
+                None => self.statements.collect_gone(*reason),
             };
             let Some(statement) = statement else {
                 continue;

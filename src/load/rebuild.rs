@@ -10,12 +10,12 @@ use crate::config::PruneConfig;
 use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::name::Name;
+use crate::number::unsigned;
 
 use super::books::{Loaded, Touched, note_dangling};
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
-use super::merge::unsigned;
 use super::prune;
 use super::replay::{ReplayError, books_of_schemas};
 use super::sql::Statements;

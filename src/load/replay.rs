@@ -12,6 +12,7 @@ use crate::hash::hex;
 use crate::migrate;
 use crate::name::Name;
 
+use super::books::{self, Waits};
 use super::error::LoadError;
 use super::scratch::{Found, REBUILD, look, make, make_anew};
 use super::{Loader, Options, lock};
@@ -246,21 +247,9 @@ impl<'c> Loader<'c> {
 }
 
 impl Loader<'_> {
-    /// What waits in a schema: table, rows that the guard holds, rows in quarantine.
-    pub async fn waits(&self, schema: &str) -> Result<Vec<(String, i64, i64)>, LoadError> {
-        let rows = (self.database.client)
-            .query(
-                "SELECT table_name, count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held) FROM (\
-                 SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL UNION ALL \
-                 SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS waits GROUP BY 1 ORDER BY 1",
-                &[&schema],
-            )
-            .await
-            .map_err(LoadError::at("look into the books"))?;
-        Ok(rows
-            .iter()
-            .map(|row| (row.get(0), row.get(1), row.get(2)))
-            .collect())
+    /// What waits in a schema, by table.
+    pub async fn waits(&self, schema: &str) -> Result<Vec<Waits>, LoadError> {
+        books::waits(&self.database.client, schema).await
     }
 }
 
@@ -278,7 +267,7 @@ async fn lacks_migrations(
     if !missing.iter().any(|label| label.starts_with(&of_schema)) {
         return Ok(false);
     }
-    let loaded = super::books::loaded(client, schema, config).await?;
+    let loaded = books::loaded(client, schema, config).await?;
     Ok(!loaded.is_empty())
 }
 

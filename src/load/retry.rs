@@ -11,15 +11,17 @@ use serde::Serialize;
 use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::config::{Config, PruneConfig};
+use crate::database::utc;
 use crate::name::Name;
+use crate::number::unsigned;
 use crate::staging::Run;
 
-use super::books::Books;
+use super::books::{Books, has_books};
 use super::counts::TableCounts;
 use super::decode::{Decoded, Unfit, position};
 use super::error::LoadError;
 use super::mapping::Mapping;
-use super::merge::{Table, unsigned};
+use super::merge::Table;
 use super::sql::Gone;
 use super::stage;
 
@@ -80,18 +82,17 @@ impl Entry {
 /// What waits in a schema, by table and then in the order of writing.
 pub async fn entries(client: &impl GenericClient, schema: &str) -> Result<Vec<Entry>, LoadError> {
     let doing = "read pipeline.quarantine";
-    let there = client
-        .query_one("SELECT to_regclass('pipeline.quarantine') IS NOT NULL", &[])
-        .await
-        .map_err(LoadError::at(doing))?;
-    if !there.get::<_, bool>(0) {
+    if !has_books(client).await.map_err(LoadError::at(doing))? {
         return Ok(Vec::new());
     }
     let rows = client
         .query(
-            "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
-             reason, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), attempts, \
-             key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 ORDER BY table_name, id",
+            &format!(
+                "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
+                 reason, {}, attempts, key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 \
+                 ORDER BY table_name, id",
+                utc("created_at")
+            ),
             &[&schema],
         )
         .await

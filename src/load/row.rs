@@ -199,13 +199,8 @@ impl TableDecoder {
     pub(super) fn fill_constants(&mut self, values: &Values) {
         for column in &mut self.columns {
             if let From::Constant(template, value) = &mut column.from {
-                *value = template.fill(values).map(|text| {
-                    if column.cell.is_quoted() {
-                        Value::from(text).to_string()
-                    } else {
-                        text
-                    }
-                });
+                let filled = template.fill(values);
+                *value = filled.map(|text| column.cell.json_of(text));
             }
         }
     }

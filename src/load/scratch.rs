@@ -7,6 +7,7 @@ use crate::failpoint::Point;
 use crate::migrate;
 use crate::name::Name;
 
+use super::books::has_books;
 use super::error::LoadError;
 use super::lock;
 use super::replay::{ReplayError, forget};
@@ -15,6 +16,8 @@ use super::replay::{ReplayError, forget};
 pub(super) const REBUILD: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
 /// The comment of a schema that `diff` loads a run into.
 const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
+/// The step that finds whether the books are there.
+const LOOK: &str = "look at the books";
 
 /// What a schema holds.
 pub(super) enum Found {
@@ -140,7 +143,7 @@ impl Scratches {
         for schema in &self.made {
             remove(client, schema.as_str()).await?;
         }
-        if self.made.is_empty() || !has_books(client).await? {
+        if self.made.is_empty() || !has_books(client).await.map_err(LoadError::at(LOOK))? {
             return Ok(());
         }
         client
@@ -169,18 +172,10 @@ async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
 
 /// The runs that the books have noted.
 async fn runs(client: &Client) -> Result<Vec<String>, LoadError> {
-    if !has_books(client).await? {
+    if !has_books(client).await.map_err(LoadError::at(LOOK))? {
         return Ok(Vec::new());
     }
     let runs = client.query("SELECT run_id FROM pipeline.run", &[]).await;
     let runs = runs.map_err(LoadError::at("read pipeline.run"))?;
     Ok(runs.iter().map(|row| row.get(0)).collect())
-}
-
-async fn has_books(client: &Client) -> Result<bool, LoadError> {
-    let row = client
-        .query_one("SELECT to_regclass('pipeline.load') IS NOT NULL", &[])
-        .await
-        .map_err(LoadError::at("look at the books"))?;
-    Ok(row.get(0))
 }

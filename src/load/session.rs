@@ -8,12 +8,12 @@ use crate::config::Config;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
 use crate::name::Name;
+use crate::number::unsigned;
 use crate::staging::Run;
 
 use super::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
 use super::error::LoadError;
 use super::mapping::Mapping;
-use super::merge::unsigned;
 use super::run::RunLoad;
 use super::{LoadedRun, Loader, Options, dependents};
 

@@ -12,6 +12,7 @@ pub(super) use take::Take;
 
 use crate::database::catalogue::ForeignKey;
 use crate::database::{Literal, Quoted};
+use crate::name::Name;
 
 use super::counts::SAMPLE;
 use super::decode::{ELEMENT_BITS, RowState};
@@ -20,6 +21,7 @@ use super::mapping::{INGESTED_AT, Mapping};
 /// Statements for one table.
 pub(super) struct Statements<'m> {
     mapping: &'m Mapping,
+    schema: &'m str,
     /// `"schema"."table"`.
     target: String,
     columns: Vec<String>,
@@ -43,6 +45,16 @@ fn in_scope(alias: &str) -> String {
     format!("{alias}.staged_state < {}", RowState::OutOfScope as i16)
 }
 
+/// A temporary table's name.
+fn temporary(what: &str, table: &Name) -> String {
+    Quoted(&format!("{what}_{table}")).to_string()
+}
+
+/// The name of the staged table of this one, which need not be that of the statements: `staged_users`.
+pub(super) fn staged_of(table: &Name) -> String {
+    temporary("staged", table)
+}
+
 fn list(columns: &[String]) -> String {
     columns.join(", ")
 }
@@ -52,7 +64,7 @@ fn of(alias: &str, columns: &[String]) -> String {
 }
 
 impl<'m> Statements<'m> {
-    pub(super) fn new(mapping: &'m Mapping, schema: &str) -> Self {
+    pub(super) fn new(mapping: &'m Mapping, schema: &'m str) -> Self {
         let quoted = |name: &str| Quoted(name).to_string();
         Self {
             target: format!("{}.{}", Quoted(schema), Quoted(mapping.table.name.as_str())),
@@ -63,24 +75,20 @@ impl<'m> Statements<'m> {
                 .collect(),
             key: mapping.key_names().map(quoted).collect(),
             mapping,
+            schema,
         }
     }
 
-    /// A temporary table's name: `staged_users`.
-    pub(super) fn temporary(&self, what: &str) -> String {
-        Quoted(&format!("{what}_{}", self.mapping.table.name)).to_string()
-    }
-
-    fn staged(&self) -> String {
-        self.temporary("staged")
+    pub(super) fn staged(&self) -> String {
+        staged_of(&self.mapping.table.name)
     }
 
     fn diff(&self) -> String {
-        self.temporary("diff")
+        temporary("diff", &self.mapping.table.name)
     }
 
     fn gone(&self) -> String {
-        self.temporary("gone")
+        temporary("gone", &self.mapping.table.name)
     }
 
     /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY.
@@ -185,15 +193,15 @@ impl<'m> Statements<'m> {
             "DELETE FROM {staged} AS s USING {parent} AS p WHERE s.{column} = p.{target} \
              AND (s.staged_position >> {ELEMENT_BITS}) <> (p.staged_position >> {ELEMENT_BITS})",
             staged = self.staged(),
-            parent = Quoted(&format!("staged_{}", owner.table)),
+            parent = staged_of(&owner.table),
             column = Quoted(owner.column.as_str()),
             target = Quoted(owner.target.as_str()),
         ))
     }
 
     /// Marks staged rows whose reference is not in its table as out of scope.
-    pub(super) fn mark_outside(&self, schema: &str) -> Vec<String> {
-        self.outside(schema, "s")
+    pub(super) fn mark_outside(&self) -> Vec<String> {
+        self.outside("s")
             .into_iter()
             .map(|outside| {
                 format!(
@@ -213,7 +221,7 @@ impl<'m> Statements<'m> {
             "UPDATE {} AS s SET staged_state = {outside} FROM {} AS p WHERE {} \
              AND p.staged_state = {outside} AND p.{} = s.{}",
             self.staged(),
-            Quoted(&format!("staged_{}", owner.table)),
+            staged_of(&owner.table),
             in_scope("s"),
             Quoted(owner.target.as_str()),
             Quoted(owner.column.as_str()),
@@ -222,11 +230,11 @@ impl<'m> Statements<'m> {
     }
 
     /// Whether a reference of the row `t` is not in its table; an expression.
-    pub(super) fn is_outside(&self, schema: &str) -> String {
-        self.outside(schema, "t").join(" OR ")
+    pub(super) fn is_outside(&self) -> String {
+        self.outside("t").join(" OR ")
     }
 
-    fn outside(&self, schema: &str, alias: &str) -> Vec<String> {
+    fn outside(&self, alias: &str) -> Vec<String> {
         self.mapping
             .table
             .within
@@ -234,7 +242,7 @@ impl<'m> Statements<'m> {
             .map(|within| {
                 format!(
                     "NOT EXISTS (SELECT FROM {}.{} AS w WHERE w.{} = {alias}.{})",
-                    Quoted(schema),
+                    Quoted(self.schema),
                     Quoted(within.table.as_str()),
                     Quoted(within.target.as_str()),
                     Quoted(within.column.as_str()),
@@ -244,7 +252,7 @@ impl<'m> Statements<'m> {
     }
 
     /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
-    pub(super) fn count_dangling(&self, schema: &str) -> Vec<(&'m str, String)> {
+    pub(super) fn count_dangling(&self) -> Vec<(&'m str, String)> {
         self.mapping
             .table
             .references
@@ -255,7 +263,7 @@ impl<'m> Statements<'m> {
                     "SELECT count(*) FROM {} AS t WHERE t.{column} IS NOT NULL AND NOT EXISTS \
                      (SELECT FROM {}.{} AS r WHERE r.{} = t.{column})",
                     self.target,
-                    Quoted(schema),
+                    Quoted(self.schema),
                     Quoted(reference.table.as_str()),
                     Quoted(reference.target.as_str()),
                     column = Quoted(column),
@@ -313,12 +321,12 @@ impl<'m> Statements<'m> {
 
     /// As [`Self::create_diff`], of the rows that wait as orphans of this run only: they bring no neighbour of their
     /// record with them.
-    pub(super) fn create_diff_of_orphans(&self, schema: &str, run: &str) -> String {
+    pub(super) fn create_diff_of_orphans(&self, run: &str) -> String {
         format!(
             "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} \
              AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
             self.create_diff(),
-            Literal(schema),
+            Literal(self.schema),
             Literal(self.mapping.table.name.as_str()),
             Literal(run),
             self.mapping.key_object("s"),

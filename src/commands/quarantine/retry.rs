@@ -45,7 +45,7 @@ pub(super) async fn run(
         (retried, left)
     };
     let mut warnings = skipped.told(&into);
-    warnings.extend(dependents(settings, &retried.tables, &skipped, &into));
+    warnings.extend(left_out(settings, &retried.tables, &skipped, &into));
     let waiting = left
         .iter()
         .filter(|entry| chosen.contains(&entry.id))
@@ -153,7 +153,7 @@ impl<'e> Skipped<'e> {
 
 /// Names the tables that may lack rows which belong to those that came in now: when they were read, there was nothing
 /// that they belong to.
-fn dependents(
+fn left_out(
     settings: &Settings,
     tables: &[TableCounts],
     skipped: &Skipped<'_>,

@@ -9,7 +9,7 @@ use crate::cli::{GcArgs, Global};
 use crate::commands::{load, print_json, print_line, print_table};
 use crate::database::{Database, DatabaseError};
 use crate::exit::{Exit, Failure};
-use crate::load::{Loaded, loaded, pending};
+use crate::load::{Loaded, has_books, loaded, pending, quarantined_runs, refused_runs};
 use crate::name::Name;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
@@ -137,9 +137,7 @@ pub(in crate::commands) async fn collect(
 async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Result<Claims, Failure> {
     let mut claims = Claims::new();
     let client = &database.client;
-    let query = async |sql: &str| client.query(sql, &[]).await.map_err(DatabaseError::from);
-    let there = query("SELECT to_regclass('pipeline.load') IS NOT NULL").await?;
-    let has_books = there.iter().all(|row| row.get(0));
+    let has_books = has_books(client).await.map_err(DatabaseError::from)?;
     let schema = settings.config.database.schema.as_str();
     let loaded = if has_books {
         loaded(client, schema, &settings.config).await?
@@ -156,18 +154,18 @@ async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Resul
     }
     if has_books {
         // Of every schema, not only this one's.
-        for (sql, why) in [
+        for (runs, why) in [
             (
-                "SELECT DISTINCT run_id FROM pipeline.quarantine",
+                quarantined_runs(client).await?,
                 "rows of it wait in pipeline.quarantine",
             ),
             (
-                "SELECT DISTINCT run_id FROM pipeline.prune_candidate WHERE approved_at IS NULL",
+                refused_runs(client).await?,
                 "deletes that it asks for are held in pipeline.prune_candidate",
             ),
         ] {
-            for row in query(sql).await? {
-                claims.entry(row.get(0)).or_default().push(why.to_owned());
+            for run in runs {
+                claims.entry(run).or_default().push(why.to_owned());
             }
         }
     }

@@ -7,10 +7,10 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use crate::name::Name;
+use crate::number::unsigned;
 
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
-use super::super::merge::unsigned;
 use super::super::sql::Statements;
 
 /// Tables whose rows are not what they were.
@@ -46,7 +46,7 @@ pub(in super::super) async fn count_dangling(
     mapping: &Mapping,
 ) -> Result<Value, LoadError> {
     let mut counts = serde_json::Map::new();
-    for (column, statement) in Statements::new(mapping, schema).count_dangling(schema) {
+    for (column, statement) in Statements::new(mapping, schema).count_dangling() {
         let row = transaction
             .query_one(&statement, &[])
             .await

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 use tokio_postgres::Transaction;
 
 use crate::database::Quoted;
+use crate::number::unsigned;
 use crate::staging::Manifest;
 
 use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
-use super::super::merge::unsigned;
-use super::super::sql::Take;
+use super::super::sql::{Take, staged_of};
 use super::Books;
 
 /// Records put into quarantine at once.
@@ -175,7 +175,7 @@ impl Books<'_> {
             statements.push(format!(
                 "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3 \
                  AND EXISTS (SELECT FROM {} AS p WHERE to_jsonb(p.{}) = q.parent)",
-                Quoted(&format!("staged_{}", owner.table)),
+                staged_of(&owner.table),
                 Quoted(owner.target.as_str()),
             ));
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
@@ -268,13 +267,7 @@ impl<'s> Search<'s> {
         };
         for (at, wanted) in mapping.key.iter().zip(&self.wanted.encoded) {
             let cell = mapping.columns[*at].cell;
-            let filled = constant(*at).map(|text| {
-                if cell.is_quoted() {
-                    Value::from(text).to_string()
-                } else {
-                    text
-                }
-            });
+            let filled = constant(*at).map(|text| cell.json_of(text));
             let raw = match self.columns[*at] {
                 Some((true, slot)) => parent[slot],
                 Some((false, slot)) => own[slot],

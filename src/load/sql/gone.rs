@@ -1,10 +1,11 @@
 //! The statements about rows that are gone.
 
+use crate::config::Reference;
 use crate::database::Quoted;
 use crate::database::catalogue::ForeignKey;
 
 use super::super::decode::RowState;
-use super::{Statements, list, of, same};
+use super::{Statements, list, of, same, staged_of};
 
 /// Which rows a delete is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,16 @@ impl Gone {
     }
 }
 
+/// Whether the owner of the row `t` was read, with a state for which this holds; an expression.
+fn has_owner(owner: &Reference, state: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state {state} AND p.{} = t.{})",
+        staged_of(&owner.table),
+        Quoted(owner.target.as_str()),
+        Quoted(owner.column.as_str()),
+    )
+}
+
 impl Statements<'_> {
     pub(in super::super) fn create_gone(&self) -> String {
         format!(
@@ -42,14 +53,16 @@ impl Statements<'_> {
     }
 
     /// Collects keys that are to be deleted.
-    pub(in super::super) fn collect_gone(&self, gone: Gone, schema: &str) -> Option<String> {
+    pub(in super::super) fn collect_gone(&self, gone: Gone) -> Option<String> {
         let staged = self.staged();
         let there = format!(
             "(SELECT FROM {staged} AS s WHERE {})",
             same("s", "t", &self.key)
         );
+        let owner = self.mapping.table.owner.as_ref();
+        let unfit = RowState::Quarantined as i16;
         let conditions: Vec<String> = match gone {
-            Gone::Outside => self.outside(schema, "t"),
+            Gone::Outside => self.outside("t"),
             Gone::OutOfScope => vec![format!(
                 "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
                 RowState::OutOfScope as i16,
@@ -58,29 +71,15 @@ impl Statements<'_> {
             // Rows of a parent that did not fit are not known to be gone.
             Gone::Absent => vec![format!(
                 "NOT EXISTS {there}{}",
-                self.mapping.table.owner.as_ref().map_or_else(String::new, |owner| {
-                    format!(
-                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.staged_state = {} AND p.{} = t.{})",
-                        Quoted(&format!("staged_{}", owner.table)),
-                        RowState::Quarantined as i16,
-                        Quoted(owner.target.as_str()),
-                        Quoted(owner.column.as_str()),
-                    )
+                owner.map_or_else(String::new, |owner| {
+                    format!(" AND NOT {}", has_owner(owner, &format!("= {unfit}")))
                 })
             )],
-            Gone::Orphaned => self
-                .mapping
-                .table
-                .owner
-                .iter()
+            Gone::Orphaned => owner
+                .into_iter()
                 .map(|owner| {
-                    format!(
-                        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state <> {} AND p.{} = t.{}) AND NOT EXISTS {there}",
-                        Quoted(&format!("staged_{}", owner.table)),
-                        RowState::Quarantined as i16,
-                        Quoted(owner.target.as_str()),
-                        Quoted(owner.column.as_str()),
-                    )
+                    let is_known = has_owner(owner, &format!("<> {unfit}"));
+                    format!("{is_known} AND NOT EXISTS {there}")
                 })
                 .collect(),
         };
