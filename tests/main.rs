@@ -30,8 +30,10 @@ mod rebuild;
 /// Random histories.
 mod histories;
 
-/// What a run will cost.
+/// Faults of the program itself.
 mod panics;
+
+/// What a run will cost.
 mod plan;
 
 /// Runs that ended before their time.
