@@ -1,5 +1,7 @@
 //! `cursus load`, and the second half of `cursus run`.
 
+mod due;
+
 use std::collections::BTreeSet;
 
 use tracing::{info, warn};
@@ -10,10 +12,7 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{
-    Drift, LoadError, Loaded, LoadedResource, LoadedRun, Loader, Options, Pending, TableCounts,
-    pending, with_parents,
-};
+use crate::load::{Drift, LoadedRun, Loader, Options, Pending, TableCounts, with_parents};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, sample_lines, sum_tables, tables_table};
@@ -224,11 +223,11 @@ pub(super) async fn pending_runs(
     let wanted = choice.run.as_deref();
     let wanted = wanted.map(|run| find(settings, &runs, run)).transpose()?;
     let mut loader = open(settings, &choice.options).await?;
-    let Due {
+    let due::Due {
         waiting,
         refused,
         skipped,
-    } = waiting(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    } = due::due(config, &runs, &loader, choice, wanted.as_ref()).await?;
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     outcome.skipped = skipped;
@@ -325,133 +324,6 @@ fn is_superseding(run: &Run, resource: &Name) -> bool {
 
 fn is_loaded(run: &str) -> String {
     format!("the run {run} is loaded already; --again loads the newest run once more")
-}
-
-/// What is to be loaded, and what becomes of the wanted run.
-#[derive(Default)]
-struct Due {
-    waiting: Vec<Pending>,
-    /// What of it is refused because it is older than what is loaded.
-    refused: Vec<LoadError>,
-    /// The run itself, if nothing of it is left to load.
-    skipped: Option<String>,
-}
-
-async fn waiting(
-    config: &Config,
-    runs: &[Run],
-    loader: &Loader<'_>,
-    choice: &Choice,
-    wanted: Option<&Run>,
-) -> Result<Due, Failure> {
-    let loaded = loader.loaded().await?;
-    // Runs after the wanted one do not exist for this load.
-    let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
-    let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
-    let mut waiting = pending(config, past, &loaded)?;
-    if choice.again {
-        let mut again = again(config, runs, &loaded, choice, wanted)?;
-        // What waits of the same run is loaded with it.
-        for pending in waiting.extract_if(.., |pending| pending.run.id() == again.run.id()) {
-            let waits = pending.resources.into_iter();
-            let more: Vec<Name> = waits
-                .filter(|name| !again.resources.contains(name))
-                .collect();
-            again.resources.extend(more);
-        }
-        waiting.push(again);
-        waiting.sort_by_key(|pending| pending.run.record().seq);
-        return Ok(Due {
-            waiting,
-            ..Due::default()
-        });
-    }
-    let Some(wanted) = wanted else {
-        return Ok(Due {
-            waiting,
-            ..Due::default()
-        });
-    };
-    let waits = |resource: &Name| {
-        let of_run = waiting.iter().find(|it| it.run.id() == wanted.id());
-        of_run.is_some_and(|pending| pending.resources.contains(resource))
-    };
-    let mut refused = Vec::new();
-    let resources = resources_of(config, wanted, choice);
-    let was_loaded = loader.loaded_from(wanted).await?;
-    for resource in resources.iter().filter(|resource| !waits(resource)) {
-        if let Some(known) = loaded.get(resource)
-            && known.seq > wanted.record().seq
-            && !was_loaded.contains(resource.as_str())
-        {
-            refused.push(older(wanted, resource, known));
-        }
-    }
-    let is_skipped = refused.is_empty() && !resources.iter().any(waits);
-    Ok(Due {
-        skipped: is_skipped.then(|| wanted.id().to_string()),
-        refused,
-        waiting,
-    })
-}
-
-/// The chosen resources that a run has and that feed a table. One whose manifest cannot be read counts: it fails by
-/// itself when it is loaded.
-fn resources_of(config: &Config, run: &Run, choice: &Choice) -> Vec<Name> {
-    let names = config.resources.iter().map(|resource| &resource.name);
-    names
-        .filter(|name| choice.select.is_empty() || choice.select.contains(name))
-        .filter(|name| config.tables_of(name).next().is_some())
-        .filter(|name| !matches!(run.manifest(name), Ok(None)))
-        .cloned()
-        .collect()
-}
-
-/// The run that is loaded once more: the wanted one, or the newest that is loaded of what is chosen. Nothing newer may
-/// be loaded of any of its resources.
-fn again(
-    config: &Config,
-    runs: &[Run],
-    loaded: &Loaded,
-    choice: &Choice,
-    wanted: Option<&Run>,
-) -> Result<Pending, Failure> {
-    let newest = loaded
-        .iter()
-        .filter(|(name, _)| choice.select.is_empty() || choice.select.contains(name))
-        .max_by_key(|(_, known)| known.seq);
-    let again = match (wanted, newest) {
-        (Some(wanted), _) => wanted,
-        (None, Some((_, newest))) => (runs.iter())
-            .find(|run| run.record().seq == newest.seq)
-            .ok_or_else(|| {
-                Failure::usage(format!(
-                    "the newest loaded run, {}, is not staged any more; `cursus run --full` repairs what it held",
-                    newest.run_id
-                ))
-            })?,
-        (None, None) => return Err(Failure::usage("there is no loaded run to load again")),
-    };
-    let resources = resources_of(config, again, choice);
-    for resource in &resources {
-        if let Some(known) = loaded.get(resource)
-            && known.seq > again.record().seq
-        {
-            return Err(older(again, resource, known).into());
-        }
-    }
-    Ok(Pending {
-        run: again.clone(),
-        resources,
-    })
-}
-
-fn older(run: &Run, resource: &Name, newest: &LoadedResource) -> LoadError {
-    LoadError::Older {
-        run: run.id().to_string(),
-        resource: resource.to_string(),
-        newest: newest.run_id.clone(),
-    }
 }
 
 impl Outcome {

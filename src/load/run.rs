@@ -1,10 +1,10 @@
 //! The load of one run, phase by phase, in one transaction.
 
 mod apart;
+mod note;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
@@ -17,7 +17,7 @@ use crate::name::Name;
 use crate::staging::Run;
 
 use super::before::Before;
-use super::books::{self, Books, Touched};
+use super::books::{self, Books};
 use super::counts::TableCounts;
 use super::drift;
 use super::error::LoadError;
@@ -421,66 +421,6 @@ impl<'l> RunLoad<'l> {
             }
         }
         Ok(())
-    }
-
-    /// Writes the books.
-    async fn note(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        let touched = self.touched();
-        let mut counted = BTreeSet::new();
-        let note = books::prepare_note(transaction).await?;
-        for name in self.order() {
-            let Some(resource) = self.merged.remove(name) else {
-                continue;
-            };
-            let books = self.books(name);
-            let hash = self.run.manifest_hash(name)?;
-            let mut tables = Vec::new();
-            for table in resource.tables {
-                let dangling = self.dangling(transaction, &table.mapping, &touched).await?;
-                counted.insert(table.counts.name.clone());
-                tables.push((table.counts, dangling));
-            }
-            books
-                .note_load(transaction, &note, &resource.manifest, &hash, &tables)
-                .await?;
-            Point::LoadBooks.reach();
-            let counts = tables.into_iter().map(|(counts, _)| counts);
-            self.loaded.tables.extend(counts);
-        }
-        let others = self.mappings.iter();
-        let others = others.filter(|mapping| !counted.contains(&mapping.table.name));
-        books::note_dangling(transaction, self.schema, others, &touched).await
-    }
-
-    /// References of a table that lead nowhere: as in the load before, if they must be the same.
-    async fn dangling(
-        &self,
-        transaction: &Transaction<'_>,
-        mapping: &Mapping,
-        touched: &Touched,
-    ) -> Result<Value, LoadError> {
-        let schema = self.schema;
-        if !touched.concerns(mapping)
-            && let Some(known) = books::last_dangling(transaction, schema, mapping).await?
-        {
-            return Ok(known);
-        }
-        books::count_dangling(transaction, schema, mapping).await
-    }
-
-    /// What this load has changed.
-    fn touched(&self) -> Touched {
-        let mut touched = Touched::all_of(self.changed_apart.clone());
-        for table in self.merged.values().flat_map(|resource| &resource.tables) {
-            let (name, counts) = (&table.counts.name, &table.counts);
-            if counts.changed() > 0 {
-                touched.changed.insert(name.clone());
-            }
-            if counts.inserted + counts.deleted > 0 {
-                touched.moved.insert(name.clone());
-            }
-        }
-        touched
     }
 }
 
