@@ -136,6 +136,24 @@ async fn of_two_loads_into_a_schema_one_works_and_the_other_is_told_of_it_or_wai
 }
 
 #[tokio::test]
+async fn who_waits_for_a_load_goes_on_when_it_has_ended_well() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.query("CREATE TABLE public.go (now boolean)").await;
+    let until_told = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM public.go) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
+    workdir.write("sql/count.sql", until_told);
+    let first = Running::start(&workdir, &["load"]);
+    until_asleep(&workdir, &first).await;
+    let second = Running::start(&workdir, &["load", "--wait-lock", "60s"]);
+    let waiting = sessions(second.pid(), "wait_event = 'advisory'");
+    until("it waits", async || workdir.number(&waiting).await == 1).await;
+    workdir.query("INSERT INTO public.go VALUES (true)").await;
+    first.end().await.exits(0);
+    let ran = second.end().await.exits(0);
+    assert!(ran.stdout.contains("nothing to load"), "{ran}");
+}
+
+#[tokio::test]
 async fn a_load_beside_the_load_of_a_watch_is_told_of_it() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
