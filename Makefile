@@ -49,6 +49,7 @@ lint: ## format, clippy, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
 deny: ## licences, sources and duplicates of what cursus stands on (needs cargo-deny)
+	cargo fetch --quiet --locked
 	cargo deny --offline check licenses bans sources
 
 postgres:
