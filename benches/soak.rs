@@ -223,7 +223,7 @@ impl Soak {
         for run in staging.runs().unwrap() {
             for resource in run.resources().unwrap() {
                 if let Some(staged) = run.staged(&resource).unwrap() {
-                    let attempts = staged.pages().iter().map(|page| u64::from(page.attempts));
+                    let attempts = staged.pages().map(|page| u64::from(page.unwrap().attempts));
                     hits += attempts.sum::<u64>();
                 }
             }

@@ -277,12 +277,12 @@ impl Past<'_> {
         let Some(staged) = run.staged(&resource.name)? else {
             return Ok(0);
         };
-        let highest = (staged.pages().iter())
-            .flat_map(|page| [page.first_id, page.last_id])
-            .flatten()
-            .max()
-            .and_then(|id| u64::try_from(id).ok())
-            .unwrap_or(0);
+        let mut highest = None;
+        for page in staged.pages() {
+            let page = page?;
+            highest = highest.max(page.first_id).max(page.last_id);
+        }
+        let highest = highest.and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
         let hash = plan::request_hash(self.config, resource);
         let shown = ids::since(self.runs, resource, self.history, &hash, full.seq + 1)?;
         Ok(shown.len() - shown.rank(highest))

@@ -122,7 +122,10 @@ pub fn headers(input: &[u8]) {
 
 /// What stands beside staged pages: a journal, a manifest, or the record of a run.
 pub fn journal(input: &[u8]) {
-    let _ = journal::parse(Path::new("pages.jsonl"), input, None);
+    if let Ok(lines) = journal::index(Path::new("pages.jsonl"), input, None) {
+        let pages = journal::whole_lines(input).flatten();
+        assert_eq!(lines.len(), pages.count());
+    }
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(input) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
         assert_eq!(

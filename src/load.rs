@@ -20,6 +20,7 @@ mod merge;
 mod origin;
 mod pages;
 mod pending;
+mod places;
 mod prune;
 mod rebuild;
 mod replay;

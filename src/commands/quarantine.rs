@@ -254,10 +254,11 @@ fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
     let staged = super::stage::staged(run, &entry.resource)?;
     let mut found = None;
     for page in staged.pages() {
-        if staged.file(page).as_os_str() != entry.file.as_str() {
+        let page = page?;
+        if staged.file(&page).as_os_str() != entry.file.as_str() {
             continue;
         }
-        cat::records(&staged, page, &Pointer::whole(), |index, text, _| {
+        cat::records(&staged, &page, &Pointer::whole(), |index, text, _| {
             if index == entry.record {
                 found = Some(text.to_owned());
             }

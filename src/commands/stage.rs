@@ -30,7 +30,7 @@ pub(super) async fn run(
             resource: Some(resource),
         } => {
             let staged = staged(&settings.staging.find(run)?, resource)?;
-            Ok(ls::pages(global, &staged))
+            ls::pages(global, &staged)
         }
         StageCommand::Verify { run } => {
             let run = settings.staging.find(run)?;

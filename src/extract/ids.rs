@@ -40,10 +40,11 @@ pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, S
     let mut body = Vec::new();
     if let Some(staged) = run.staged(&resource.name)? {
         for page in staged.pages() {
-            staged.read(page, &mut body)?;
+            let page = page?;
+            staged.read(&page, &mut body)?;
             let facts = inspector
                 .inspect(&body)
-                .map_err(|problem| staged.unreadable(page, &problem))?;
+                .map_err(|problem| staged.unreadable(&page, &problem))?;
             ids.extend(
                 facts
                     .ids

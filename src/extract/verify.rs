@@ -1,5 +1,6 @@
 //! A staged run, proven once more from its files alone.
 
+use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
 use crate::config::{Config, Resource};
@@ -106,10 +107,14 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
 fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), StagingError> {
     let mut body = Vec::new();
     for page in staged.pages() {
-        match staged.read(page, &mut body) {
-            Ok(()) => {
+        let read = page.and_then(|page| {
+            staged.read(&page, &mut body)?;
+            Ok(page.rows)
+        });
+        match read {
+            Ok(rows) => {
                 verified.pages += 1;
-                verified.rows += page.rows;
+                verified.rows += rows;
             }
             Err(error) => verified.is_damaged(error)?,
         }
@@ -133,20 +138,23 @@ fn check(
     let mut answers = Answers::new(cursor);
     let mut distinct = RoaringTreemap::new();
     let mut body = Vec::new();
+    let mut last = None;
     for page in staged.pages() {
-        let window = cursor.and_then(|cursor| proof::window_of(page, cursor));
-        let inspector = Inspector::new(resource, window.map(|window| window.start), None);
-        let read = staged.read(page, &mut body).and_then(|()| {
-            inspector
-                .inspect(&body)
-                .map_err(|problem| staged.unreadable(page, &problem))
+        let read = page.and_then(|page| {
+            last = last.max(page.server_date);
+            let window = cursor.and_then(|cursor| proof::window_of(&page, cursor));
+            let inspector = Inspector::new(resource, window.map(|window| window.start), None);
+            staged.read(&page, &mut body)?;
+            let facts =
+                (inspector.inspect(&body)).map_err(|problem| staged.unreadable(&page, &problem))?;
+            Ok((page, facts))
         });
         match read {
-            Ok(facts) => {
+            Ok((page, facts)) => {
                 verified.pages += 1;
                 verified.rows += facts.rows;
                 distinct.extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
-                answers.add(page, &facts.ids, facts.outside);
+                answers.add(&page, &facts.ids, facts.outside);
             }
             Err(error) => verified.is_damaged(error)?,
         }
@@ -172,7 +180,7 @@ fn check(
                 ));
             }
         }
-        let doubts = answers.doubts(needed(staged));
+        let doubts = answers.doubts(needed(manifest, last));
         let is_hole = |doubt: &Doubt| matches!(doubt, Doubt::Hole(_));
         verified.proven = Some(
             if doubts.iter().any(is_hole) || !verified.notes.is_empty() {
@@ -191,16 +199,14 @@ fn check(
 }
 
 /// The time that must be proven where a read was in windows: that of a delta; or all, until the last answer came.
-fn needed(staged: &StagedResource) -> Window {
-    let manifest = staged.manifest();
-    let last = staged.pages().iter().filter_map(|page| page.server_date);
+fn needed(manifest: &Manifest, last: Option<Timestamp>) -> Window {
     // It tells the time to the second. A window that ended when the read began is not enough.
-    let end = last.max().map(|last| {
+    let end = last.map(|last| {
         let second = jiff::SignedDuration::from_secs(1);
         last.saturating_add(second).unwrap_or(last)
     });
     manifest.window.unwrap_or(Window {
-        start: jiff::Timestamp::UNIX_EPOCH,
+        start: Timestamp::UNIX_EPOCH,
         end: end.unwrap_or(manifest.finished_at),
     })
 }

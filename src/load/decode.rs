@@ -4,12 +4,13 @@
 //! becomes a row that carries its key only, so that it is known to be there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::staging::{PageEntry, StagedResource, StagingError};
+use crate::staging::{StagedResource, StagingError};
 use crate::template::Values;
 
 use super::absent::{Absent, Missing};
@@ -17,6 +18,7 @@ use super::drift::Shape;
 use super::known::{Compared, Known};
 use super::mapping::Mapping;
 use super::pages::{Page, Pages};
+use super::places::Places;
 use super::row::{Ended, Place, TableDecoder};
 use crate::walk::Walker;
 
@@ -60,10 +62,10 @@ pub(super) struct Unfit {
 }
 
 /// What was seen while decoding.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Decoded {
-    /// First record number and file of each page.
-    pub(super) pages: Vec<(u64, String)>,
+    /// Where the records are.
+    pub(super) places: Places,
     /// For each table.
     pub(super) tables: Vec<TableSeen>,
     /// What a sample of the records looked like.
@@ -153,34 +155,33 @@ impl Decoder {
         }
     }
 
-    /// Reads every page, in this order. Blocks; ends early without an error when nobody takes the chunks any more.
-    /// With `chosen`, only those records.
-    pub(super) fn run<'p>(
+    /// Reads every page. Blocks; ends early without an error when nobody takes the chunks any more. With `chosen`, only
+    /// those records.
+    pub(super) fn run(
         mut self,
-        staged: &'p StagedResource,
-        order: impl IntoIterator<Item = &'p PageEntry>,
+        staged: &Arc<StagedResource>,
         chosen: Option<&Chosen>,
     ) -> Result<Decoded, Stopped> {
-        let file = |page: &PageEntry| staged.file(page).display().to_string();
-        let is_wanted =
-            |page: &&PageEntry| chosen.is_none_or(|chosen| chosen.contains_key(&file(page)));
-        let order: Vec<&PageEntry> = order.into_iter().filter(is_wanted).collect();
-        let mut pages = Vec::with_capacity(order.len());
+        let mut places = Places::new(Arc::clone(staged));
         let mut record = 0;
         let mut slice = None;
         self.fill_constants(None);
         let read = std::thread::scope(|scope| {
-            let reading = Pages::read(scope, staged, order).map_err(|_| Stopped::Thread)?;
-            reading.each(|Page { entry, body }| {
-                let body = body?;
-                let file = file(entry);
-                pages.push((record, file.clone()));
+            let reading = Pages::read(scope, staged, chosen).map_err(|_| Stopped::Thread)?;
+            reading.each(|page| {
+                let Page {
+                    at,
+                    entry,
+                    file,
+                    body,
+                } = page?;
+                places.note(at, record);
                 if entry.slice != slice {
                     slice.clone_from(&entry.slice);
                     self.fill_constants(slice.as_deref());
                 }
                 let text = std::str::from_utf8(&body)
-                    .map_err(|_| staged.unreadable(entry, "it is not UTF-8 text"))?;
+                    .map_err(|_| staged.unreadable(&entry, "it is not UTF-8 text"))?;
                 let wanted = chosen.and_then(|chosen| chosen.get(&file));
                 record +=
                     self.page(text, &file, record, wanted)
@@ -193,7 +194,7 @@ impl Decoder {
                                     error.line(),
                                     error.column()
                                 );
-                                Stopped::Staging(staged.unreadable(entry, &problem))
+                                Stopped::Staging(staged.unreadable(&entry, &problem))
                             }
                         })?;
                 Ok(body)
@@ -223,7 +224,7 @@ impl Decoder {
             shape.show(path, file);
         }
         Ok(Decoded {
-            pages,
+            places,
             tables: seen,
             shape,
             missing,

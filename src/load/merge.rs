@@ -377,17 +377,13 @@ impl Table<'_> {
         has_diff: bool,
         most: Option<u64>,
     ) -> Result<u64, LoadError> {
-        let unknown = Decoded::default();
-        let decoded = if self.mapping.table.select.is_some() {
-            &unknown
-        } else {
-            decoded
-        };
+        // Rows of a SELECT come from no page.
+        let places = (self.mapping.table.select.is_none()).then_some(&decoded.places);
         let mut count = 0;
         for take in self.statements.take_unfit(has_diff) {
             loop {
                 let (books, mapping) = (&self.books, self.mapping);
-                let taken = (books.take(self.transaction, mapping, decoded, &take, most)).await?;
+                let taken = (books.take(self.transaction, mapping, places, &take, most)).await?;
                 count += taken;
                 // With a row go those that refer to it.
                 if taken == 0 || !take.is_of_itself {

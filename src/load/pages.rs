@@ -5,46 +5,58 @@ use std::thread::{Builder, Scope};
 
 use crate::staging::{PageEntry, StagedResource, StagingError};
 
+use super::decode::Chosen;
+
 /// Small pages are handed over together, about so many bytes.
 const BATCH: u64 = 256 << 10;
 /// Of larger pages there is only one in memory.
 const LARGE: u64 = 2 << 20;
 
-/// A page, or why it cannot be read.
-pub(super) struct Page<'s> {
-    pub(super) entry: &'s PageEntry,
-    pub(super) body: Result<Vec<u8>, StagingError>,
+/// What a page takes beside its records, or about that.
+const ENTRY: u64 = 1 << 10;
+
+/// A page.
+pub(super) struct Page {
+    /// Its place in the order.
+    pub(super) at: usize,
+    pub(super) entry: PageEntry,
+    /// Relative to the run's directory.
+    pub(super) file: String,
+    pub(super) body: Vec<u8>,
 }
 
-type Batch<'s> = Vec<Page<'s>>;
+/// Pages, or why one cannot be read.
+type Batch = Vec<Result<Page, StagingError>>;
 
 /// Pages as they come from the thread.
-pub(super) struct Pages<'s> {
-    batches: Receiver<Batch<'s>>,
+pub(super) struct Pages {
+    batches: Receiver<Batch>,
     /// Where memory goes that is done with, a batch at a time.
     done: Sender<Vec<Vec<u8>>>,
 }
 
 struct Reader<'s> {
     staged: &'s StagedResource,
-    batches: SyncSender<Batch<'s>>,
+    chosen: Option<&'s Chosen>,
+    batches: SyncSender<Batch>,
     done: Receiver<Vec<Vec<u8>>>,
     /// Batches that are not back yet.
     out: usize,
     spare: Vec<Vec<u8>>,
 }
 
-impl<'s> Pages<'s> {
-    /// Begins to read these pages.
-    pub(super) fn read<'scope>(
+impl Pages {
+    /// Begins to read all pages, or those with chosen records.
+    pub(super) fn read<'scope, 's>(
         scope: &'scope Scope<'scope, 's>,
         staged: &'s StagedResource,
-        entries: Vec<&'s PageEntry>,
+        chosen: Option<&'s Chosen>,
     ) -> std::io::Result<Self> {
         let (give, batches) = sync_channel(1);
         let (done, back) = channel();
         let reader = Reader {
             staged,
+            chosen,
             batches: give,
             done: back,
             out: 0,
@@ -52,14 +64,14 @@ impl<'s> Pages<'s> {
         };
         Builder::new()
             .name("pages".to_owned())
-            .spawn_scoped(scope, move || reader.run(entries))?;
+            .spawn_scoped(scope, move || reader.run())?;
         Ok(Self { batches, done })
     }
 
     /// Hands every page to `each`, which gives its memory back, until there is an error.
     pub(super) fn each<E>(
         self,
-        mut each: impl FnMut(Page<'s>) -> Result<Vec<u8>, E>,
+        mut each: impl FnMut(Result<Page, StagingError>) -> Result<Vec<u8>, E>,
     ) -> Result<(), E> {
         for batch in &self.batches {
             let done = batch.into_iter().map(&mut each).collect::<Result<_, E>>()?;
@@ -70,25 +82,33 @@ impl<'s> Pages<'s> {
     }
 }
 
-impl<'s> Reader<'s> {
-    fn run(mut self, entries: Vec<&'s PageEntry>) {
+impl Reader<'_> {
+    fn run(mut self) {
         let mut batch = Batch::new();
         let mut bytes = 0;
-        for entry in entries {
-            if entry.bytes > LARGE {
-                if !self.give(&mut batch) || !self.wait() {
-                    return;
+        for (at, entry) in self.staged.pages().enumerate() {
+            let page = match entry {
+                Ok(entry) => {
+                    let file = self.staged.file(&entry).display().to_string();
+                    if self
+                        .chosen
+                        .is_some_and(|chosen| !chosen.contains_key(&file))
+                    {
+                        continue;
+                    }
+                    if entry.bytes > LARGE {
+                        if !self.give(&mut batch) || !self.wait() {
+                            return;
+                        }
+                        bytes = 0;
+                    }
+                    bytes += entry.bytes.min(LARGE) + ENTRY;
+                    self.page(at, entry, file)
                 }
-                bytes = 0;
-            }
-            let mut body = self.spare.pop().unwrap_or_default();
-            let read = self.staged.read(entry, &mut body);
-            let is_end = read.is_err();
-            batch.push(Page {
-                entry,
-                body: read.map(|()| body),
-            });
-            bytes += entry.bytes;
+                Err(error) => Err(error),
+            };
+            let is_end = page.is_err();
+            batch.push(page);
             if bytes >= BATCH || is_end {
                 if !self.give(&mut batch) || is_end {
                     return;
@@ -99,8 +119,19 @@ impl<'s> Reader<'s> {
         self.give(&mut batch);
     }
 
+    fn page(&mut self, at: usize, entry: PageEntry, file: String) -> Result<Page, StagingError> {
+        let mut body = self.spare.pop().unwrap_or_default();
+        self.staged.read(&entry, &mut body)?;
+        Ok(Page {
+            at,
+            entry,
+            file,
+            body,
+        })
+    }
+
     /// Hands a batch over; false if nobody takes it any more.
-    fn give(&mut self, batch: &mut Batch<'s>) -> bool {
+    fn give(&mut self, batch: &mut Batch) -> bool {
         while let Ok(back) = self.done.try_recv() {
             self.take_back(back);
         }

@@ -14,14 +14,15 @@ use crate::config::{Config, PruneConfig};
 use crate::database::utc;
 use crate::name::Name;
 use crate::number::unsigned;
-use crate::staging::Run;
+use crate::staging::{Run, StagingError};
 
 use super::books::{Books, has_books};
 use super::counts::TableCounts;
-use super::decode::{Decoded, Unfit, position};
+use super::decode::{Unfit, position};
 use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::Table;
+use super::places::Places;
 use super::sql::Gone;
 use super::stage;
 
@@ -174,7 +175,7 @@ impl Retry<'_> {
             },
         )
         .await?;
-        let wanted = Wanted::of(entries, &decoded, mapping.table.rows.is_some());
+        let wanted = Wanted::of(entries, &decoded.places, mapping.table.rows.is_some())?;
         transaction
             .execute(
                 &table.statements.keep_wanted(),
@@ -252,19 +253,16 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(entries: &[&Entry], decoded: &Decoded, exploded: bool) -> Self {
-        let pages: BTreeMap<&str, u64> = decoded
-            .pages
-            .iter()
-            .map(|(first, file)| (file.as_str(), *first))
-            .collect();
+    fn of(entries: &[&Entry], places: &Places, exploded: bool) -> Result<Self, StagingError> {
+        let files = entries.iter().map(|entry| entry.file.as_str()).collect();
+        let firsts = places.firsts_of(&files)?;
         let mut wanted = Self {
             rows: Vec::new(),
             records: Vec::new(),
             unknown: Vec::new(),
         };
         for entry in entries {
-            let Some(first) = pages.get(entry.file.as_str()) else {
+            let Some(first) = firsts.get(&entry.file) else {
                 continue;
             };
             let record = first + entry.record;
@@ -280,7 +278,7 @@ impl Wanted {
                 wanted.unknown.push(place);
             }
         }
-        wanted
+        Ok(wanted)
     }
 }
 

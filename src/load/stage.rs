@@ -58,9 +58,7 @@ impl Decoding {
         let (sender, chunks) = mpsc::channel(AHEAD);
         let decoder = Decoder::new(mappings, scope, sender, None);
         let staged = Arc::clone(staged);
-        let reader = tokio::task::spawn_blocking(move || {
-            decoder.run(&staged, staged.pages(), chosen.as_ref())
-        });
+        let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, chosen.as_ref()));
         Self { chunks, reader }
     }
 }
@@ -282,13 +280,6 @@ fn is_comparable(mappings: &[Mapping]) -> bool {
     is_plain && mapping.key.len() == 1 && mapping.key.iter().all(is_whole)
 }
 
-/// The pages as they were asked for: those of the same moment are received in any order.
-fn in_order(staged: &StagedResource) -> Vec<&PageEntry> {
-    let mut pages: Vec<&PageEntry> = staged.pages().iter().collect();
-    pages.sort_by_key(|page| (&page.slice, page.page));
-    pages
-}
-
 /// The order of the records, as far as a page tells. Slices have an order of their own each.
 fn is_descending(page: &PageEntry) -> Option<bool> {
     if page.slice.is_some() {
@@ -303,16 +294,16 @@ fn is_descending(page: &PageEntry) -> Option<bool> {
 /// made only if there is something to stage.
 async fn compare(
     transaction: &Transaction<'_>,
-    staged: &Arc<StagedResource>,
+    staged: &StagedResource,
     mapping: &Mapping,
     schema: &str,
     scope: &Values,
     quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Option<Decoded>, LoadError> {
-    let Some(descending) = in_order(staged)
-        .first()
-        .and_then(|page| is_descending(page))
-    else {
+    // As they were asked for: those of the same moment are received in any order.
+    let staged = Arc::new(staged.by_number());
+    let first = staged.pages().next().transpose()?;
+    let Some(descending) = first.as_ref().and_then(is_descending) else {
         return Ok(None);
     };
     let doing = || format!("read the rows of {}", mapping.table.name);
@@ -330,8 +321,7 @@ async fn compare(
         sender,
         Some(Known::new(mapping, descending, batches)),
     );
-    let staged = Arc::clone(staged);
-    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, in_order(&staged), None));
+    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, None));
     // A task of its own runs beside the connection's, without waking another thread for every few rows.
     let hand_over = tokio::spawn(async move {
         let mut known_rows = known_rows.chunks(KNOWN_BATCH);

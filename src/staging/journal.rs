@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::failpoint::Point;
+use crate::hash::hex;
 use crate::list::MOST_RECORDS;
 
 /// No line is longer: what makes it long is the request, and no server takes a longer one.
@@ -81,57 +84,144 @@ pub(crate) fn whole_lines(journal: &[u8]) -> impl Iterator<Item = Result<PageEnt
         .map(|line| page_of(line))
 }
 
-/// Reads a journal that a manifest seals by its SHA-256. A last line without its line end was being written when the power
-/// went: it is left out.
-pub(super) fn read(path: &Path, sealed: &str) -> Result<Vec<PageEntry>, StagingError> {
-    match files::open_bounded(path)? {
-        Some(file) => parse(path, BufReader::new(file), Some(sealed)),
-        None => parse(path, &[][..], Some(sealed)),
+/// Where a page's line is: all that is kept in memory of a page, since lists have any number of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// When the answer was received, in nanoseconds since 1970.
+    received: i64,
+    offset: u64,
+    /// Of its bytes: what is read later is what the manifest seals.
+    hash: u64,
+    length: u32,
+    page: u32,
+}
+
+impl Line {
+    fn new(page: &PageEntry, offset: u64, line: &[u8]) -> Self {
+        // Times of other centuries are all the same: then it is by their places.
+        let received = page.fetched_at.as_nanosecond();
+        let at_an_end = if received < 0 { i64::MIN } else { i64::MAX };
+        Self {
+            received: i64::try_from(received).unwrap_or(at_an_end),
+            offset,
+            hash: hash_of(line),
+            length: u32::try_from(line.len()).unwrap_or(u32::MAX),
+            page: page.page,
+        }
     }
 }
 
-/// Reads the journal at `path` line by line: those of large lists have millions of bytes.
-pub(crate) fn parse(
-    path: &Path,
-    mut journal: impl BufRead,
-    sealed: Option<&str>,
-) -> Result<Vec<PageEntry>, StagingError> {
-    let broken = |problem| StagingError::Broken {
+fn hash_of(line: &[u8]) -> u64 {
+    let hash = Sha256::digest(line);
+    hash.first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// A journal that a manifest seals by its SHA-256: its pages in some order, each read when it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    path: PathBuf,
+    /// None if there is none, as of a resource without pages.
+    file: Option<Arc<File>>,
+    lines: Vec<Line>,
+}
+
+impl Sealed {
+    /// Looks at all lines, and puts the pages in the order in which they were received: those of one moment as they stand.
+    pub(super) fn open(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
+        let mut file = files::open_bounded(&path)?;
+        let mut lines = match &mut file {
+            Some(file) => index(&path, BufReader::new(file), Some(sealed)),
+            None => index(&path, &[][..], Some(sealed)),
+        }?;
+        // Unstable, which takes no memory beside them: no two are equal.
+        lines.sort_unstable_by_key(|line| (line.received, line.offset));
+        let file = file.map(|file| Arc::new(file.into_inner()));
+        Ok(Self { path, file, lines })
+    }
+
+    /// The same pages by their numbers.
+    pub(super) fn by_number(&self) -> Self {
+        let mut other = self.clone();
+        (other.lines).sort_unstable_by_key(|line| (line.page, line.offset));
+        other
+    }
+
+    /// How many pages it has.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The page at a place.
+    pub(super) fn page(&self, at: usize) -> Result<PageEntry, StagingError> {
+        let changed = || {
+            broken(
+                &self.path,
+                "it was changed while it was being read".to_owned(),
+            )
+        };
+        let (line, file) = self
+            .lines
+            .get(at)
+            .zip(self.file.as_ref())
+            .ok_or_else(changed)?;
+        let mut bytes = vec![0; line.length as usize];
+        file.read_exact_at(&mut bytes, line.offset)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => changed(),
+                _ => files::io_error("read", &self.path, error),
+            })?;
+        if hash_of(&bytes) != line.hash {
+            return Err(changed());
+        }
+        page_of(&bytes).map_err(|_| changed())
+    }
+}
+
+fn broken(path: &Path, problem: String) -> StagingError {
+    StagingError::Broken {
         path: path.to_owned(),
         problem,
         advice: EXTRACT_AGAIN,
-    };
-    let (mut pages, mut hash, mut line) = (Vec::new(), Sha256::new(), Vec::new());
-    let (mut number, mut no_line) = (0_u64, None);
+    }
+}
+
+/// Where the lines of the journal at `path` are, each looked at on the way. A last line without its line end was being
+/// written when the power went: it is left out.
+pub(crate) fn index(
+    path: &Path,
+    mut journal: impl BufRead,
+    sealed: Option<&str>,
+) -> Result<Vec<Line>, StagingError> {
+    let (mut lines, mut hash, mut line) = (Vec::new(), Sha256::new(), Vec::new());
+    let (mut number, mut offset, mut no_line) = (0_u64, 0, None);
     while (&mut journal)
         .take(LONGEST)
         .read_until(b'\n', &mut line)
         .map_err(|error| files::io_error("read", path, error))?
         > 0
     {
+        number += 1;
         if line.len() as u64 == LONGEST && line.last() != Some(&b'\n') {
-            return Err(broken(format!(
-                "line {} is longer than any journal line",
-                number + 1
-            )));
+            let problem = format!("line {number} is longer than any journal line");
+            return Err(broken(path, problem));
         }
         hash.update(&line);
-        number += 1;
         match page_of(&line) {
             _ if line.last() != Some(&b'\n') => {}
-            Ok(page) => pages.push(page),
+            Ok(page) => lines.push(Line::new(&page, offset, &line)),
             Err(problem) => no_line = no_line.or(Some((number, problem))),
         }
+        offset += line.len() as u64;
         line.clear();
     }
-    if sealed.is_some_and(|sealed| sealed != crate::hash::hex(&hash.finalize())) {
-        return Err(broken(
-            "it was changed after the manifest was written".to_owned(),
-        ));
+    if sealed.is_some_and(|sealed| sealed != hex(&hash.finalize())) {
+        let problem = "it was changed after the manifest was written".to_owned();
+        return Err(broken(path, problem));
     }
     match no_line {
-        Some((number, problem)) => Err(broken(format!("line {number} {problem}"))),
-        None => Ok(pages),
+        Some((number, problem)) => Err(broken(path, format!("line {number} {problem}"))),
+        None => Ok(lines),
     }
 }
 
@@ -185,7 +275,7 @@ impl Journal {
 
     /// Of all that was written.
     pub(super) fn sha256(&self) -> String {
-        crate::hash::hex(&self.hash.clone().finalize())
+        hex(&self.hash.clone().finalize())
     }
 
     /// A line is there whole and durable, or not at all.

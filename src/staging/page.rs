@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-use super::journal::{self, Journal, PageEntry};
+use super::journal::{self, Journal, PageEntry, Sealed};
 use super::manifest::Manifest;
 use super::{EXTRACT_AGAIN, StagingError, files};
 use crate::clock;
@@ -209,28 +209,32 @@ fn strangers(directory: &Path, pages: &[PageEntry]) -> Result<Vec<PathBuf>, Stag
     Ok(strangers)
 }
 
-/// The pages of a final resource.
+/// The pages of a final resource, each known by its line in the journal: they may be more than memory holds.
 #[derive(Clone, Debug)]
 pub struct StagedResource {
     directory: PathBuf,
     manifest: Manifest,
-    pages: Vec<PageEntry>,
+    journal: Sealed,
 }
 
 impl StagedResource {
     pub(super) fn open(directory: PathBuf, manifest: Manifest) -> Result<Self, StagingError> {
-        let path = directory.join(JOURNAL);
-        let mut pages = journal::read(&path, &manifest.journal_sha256)?;
-        // Records of a later answer are newer: the load takes the order of pages for the order of time.
-        // Unstable, which takes no memory beside them: no two are equal.
-        pages.sort_unstable_by(|a, b| {
-            (a.fetched_at, &a.slice, a.page).cmp(&(b.fetched_at, &b.slice, b.page))
-        });
+        let journal = Sealed::open(directory.join(JOURNAL), &manifest.journal_sha256)?;
         Ok(Self {
             directory,
             manifest,
-            pages,
+            journal,
         })
+    }
+
+    /// The same pages in the order of their numbers, as they were asked for; slices are not told apart.
+    #[must_use]
+    pub fn by_number(&self) -> Self {
+        Self {
+            directory: self.directory.clone(),
+            manifest: self.manifest.clone(),
+            journal: self.journal.by_number(),
+        }
     }
 
     /// Its manifest.
@@ -238,9 +242,15 @@ impl StagedResource {
         &self.manifest
     }
 
-    /// Its pages, in the order in which they were received.
-    pub fn pages(&self) -> &[PageEntry] {
-        &self.pages
+    /// Its pages, in the order in which they were received: records of a later answer are newer, and the load takes the
+    /// order of pages for the order of time.
+    pub fn pages(&self) -> impl Iterator<Item = Result<PageEntry, StagingError>> {
+        (0..self.journal.len()).map(|at| self.journal.page(at))
+    }
+
+    /// The page at this place of [`Self::pages`].
+    pub fn page(&self, at: usize) -> Result<PageEntry, StagingError> {
+        self.journal.page(at)
     }
 
     /// The file of a page, relative to the run's directory: `users/page-00001.json.gz`.
@@ -250,7 +260,8 @@ impl StagedResource {
 
     /// Files beside the pages that look like pages, and that no line of the journal names.
     pub fn strangers(&self) -> Result<Vec<PathBuf>, StagingError> {
-        strangers(&self.directory, &self.pages)
+        let pages = self.pages().collect::<Result<Vec<_>, _>>()?;
+        strangers(&self.directory, &pages)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.

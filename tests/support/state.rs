@@ -61,7 +61,7 @@ pub(crate) fn of_staging(root: &Path) -> Lines {
             let mut records = BTreeSet::new();
             let mut body = Vec::new();
             for page in staged.pages() {
-                staged.read(page, &mut body).unwrap();
+                staged.read(&page.unwrap(), &mut body).unwrap();
                 let page: Vec<Value> = serde_json::from_slice(&body).unwrap();
                 records.extend(page.iter().map(Value::to_string));
             }

@@ -47,8 +47,9 @@ pub(in crate::commands) fn records(
 pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failure> {
     for staged in resources {
         for page in staged.pages() {
+            let page = page?;
             let mut lines = String::new();
-            records(staged, page, &Pointer::whole(), |_, text, _| {
+            records(staged, &page, &Pointer::whole(), |_, text, _| {
                 lines.push_str(&printable::json(text));
                 lines.push('\n');
             })?;
@@ -83,11 +84,12 @@ pub(super) fn find(
             .resource(name.as_str())
             .map_or_else(|| Pointer::key("id"), |resource| resource.id.clone());
         for page in staged.pages() {
-            records(staged, page, &pointer, |index, text, id| {
+            let page = page?;
+            records(staged, &page, &pointer, |index, text, id| {
                 if id == Some(wanted) {
                     found.push((
                         name.clone(),
-                        staged.file(page),
+                        staged.file(&page),
                         page.clone(),
                         index,
                         text.to_owned(),

@@ -102,12 +102,13 @@ pub(super) fn resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-pub(super) fn pages(global: &Global, staged: &StagedResource) -> Exit {
+pub(super) fn pages(global: &Global, staged: &StagedResource) -> Result<Exit, Failure> {
+    let pages = staged.pages().collect::<Result<Vec<_>, _>>()?;
     if global.json {
-        print_json(&staged.pages());
-        return Exit::Done;
+        print_json(&pages);
+        return Ok(Exit::Done);
     }
-    let rows = staged.pages().iter().map(|page| {
+    let rows = pages.iter().map(|page| {
         vec![
             staged.file(page).display().to_string(),
             page.request.clone(),
@@ -117,5 +118,5 @@ pub(super) fn pages(global: &Global, staged: &StagedResource) -> Exit {
         ]
     });
     print_table(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2));
-    Exit::Done
+    Ok(Exit::Done)
 }

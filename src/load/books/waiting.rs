@@ -1,20 +1,21 @@
 //! What waits: records that do not fit, and deletes that the guard holds back.
 
 use serde_json::{Value, json};
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 use crate::database::Quoted;
 use crate::number::unsigned;
-use crate::staging::Manifest;
+use crate::staging::{Manifest, StagingError};
 
-use super::super::decode::{Decoded, ELEMENT_BITS, Unfit};
+use super::super::decode::{ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
+use super::super::places::Places;
 use super::super::sql::{Take, staged_of};
 use super::Books;
 
 /// Records put into quarantine at once.
-const BATCH: usize = 1000;
+const BATCH: i32 = 1000;
 
 impl Books<'_> {
     /// Puts records that do not fit into quarantine.
@@ -40,7 +41,7 @@ impl Books<'_> {
                 })
             })
             .collect();
-        for entries in entries.chunks(BATCH) {
+        for entries in entries.chunks(BATCH as usize) {
             transaction
                 .execute(
                 "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
@@ -62,58 +63,65 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Takes rows that their table would refuse, and puts them into quarantine, up to so many; gives how many there are. The
-    /// server does it all: they may be any number.
+    /// Takes rows that their table would refuse, and puts them into quarantine, up to so many; gives how many there are.
+    /// They may be any number: the server keeps them until they are asked for. Rows of a SELECT have no `places`.
     pub(in super::super) async fn take(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
-        decoded: &Decoded,
+        places: Option<&Places>,
         take: &Take,
         most: Option<u64>,
     ) -> Result<u64, LoadError> {
-        let (firsts, files): (Vec<i64>, Vec<&str>) = decoded
-            .pages
-            .iter()
-            .map(|(first, file)| (i64::try_from(*first).unwrap_or(i64::MAX), file.as_str()))
-            .unzip();
-        let element = if mapping.table.rows.is_some() {
-            format!("t.place & {}", (1_i64 << ELEMENT_BITS) - 1)
-        } else {
-            "NULL".to_owned()
+        let failed = || {
+            let table = &mapping.table.name;
+            LoadError::at(format!("load {table}: take rows that it would refuse"))
         };
         let statement = format!(
-            "WITH taken (place, key, parent) AS ({}), put AS (INSERT INTO pipeline.quarantine (schema_name, run_id, resource, \
-             table_name, file, record_index, element_index, key, parent, column_name, code, reason) \
-             SELECT $1, $2, $3, $4, coalesce(p.file, ''), coalesce(t.record - p.first, 0), {element}, t.key, t.parent, $5, $6, $7 \
-             FROM (SELECT *, place >> {ELEMENT_BITS} AS record FROM taken ORDER BY place LIMIT $10) AS t \
-             LEFT JOIN unnest($8::bigint[], $9::text[]) WITH ORDINALITY AS p (first, file, number) \
-             ON p.number = width_bucket(t.record, $8) ORDER BY t.place) SELECT count(*) FROM taken",
+            "WITH taken (place, key, parent) AS ({}) SELECT *, count(*) OVER () FROM taken ORDER BY place LIMIT $1",
             take.statement
         );
         let most = most.and_then(|most| i64::try_from(most).ok());
-        let row = transaction
-            .query_one(
-                &statement,
-                &[
-                    &self.schema,
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                    &mapping.table.name.as_str(),
-                    &take.column,
-                    &take.code,
-                    &take.reason,
-                    &firsts,
-                    &files,
-                    &most,
-                ],
-            )
+        let taken = transaction
+            .bind(&statement, &[&most])
             .await
-            .map_err(LoadError::at(format!(
-                "load {}: take rows that it would refuse",
-                mapping.table.name
-            )))?;
-        Ok(unsigned(row.get(0)))
+            .map_err(failed())?;
+        let mut count = 0;
+        loop {
+            let rows = transaction
+                .query_portal(&taken, BATCH)
+                .await
+                .map_err(failed())?;
+            let Some(first) = rows.first() else {
+                return Ok(count);
+            };
+            count = unsigned(first.get(3));
+            let unfit = |row: &Row| {
+                let place = unsigned(row.get(0));
+                let (file, record) = match places {
+                    Some(places) => places.of(place >> ELEMENT_BITS)?,
+                    None => Default::default(),
+                };
+                let is_nested = mapping.table.rows.is_some();
+                Ok(Unfit {
+                    file,
+                    record,
+                    element: is_nested.then_some(place & ((1 << ELEMENT_BITS) - 1)),
+                    key: row.get(1),
+                    parent: row.get(2),
+                    column: take.column.clone(),
+                    pointer: None,
+                    code: take.code,
+                    reason: take.reason.clone(),
+                })
+            };
+            let unfit = rows
+                .iter()
+                .map(unfit)
+                .collect::<Result<Vec<_>, StagingError>>()?;
+            let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));
+            self.quarantine(transaction, unfit).await?;
+        }
     }
 
     /// Why a load stops: with what is wrong with most of the rows that do not fit, since the books will not tell.

@@ -38,10 +38,11 @@ fn read(
         if unseen.is_empty() {
             break;
         }
-        staged.read(page, &mut body)?;
+        let page = page?;
+        staged.read(&page, &mut body)?;
         let text = std::str::from_utf8(&body)
-            .map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
-        let file = staged.file(page).display().to_string();
+            .map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
+        let file = staged.file(&page).display().to_string();
         // Whoever loaded the page has read it to its end.
         let _ = walker.page(text, |_, slots| {
             let is_there = |(slot, _): &mut (usize, String)| slots[*slot].is_some();

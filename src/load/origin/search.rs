@@ -1,6 +1,7 @@
 //! The newest record of a key among staged pages.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
@@ -158,9 +159,8 @@ impl<'s> Search<'s> {
         let chosen = Chosen::from([(origin.file.clone(), BTreeSet::from([origin.index]))]);
         let (sender, mut chunks) = mpsc::channel(1);
         let decoder = Decoder::new(&[self.wanted.mapping], self.scope, sender, None);
-        let decoding = tokio::task::spawn_blocking(move || {
-            decoder.run(&staged, staged.pages(), Some(&chosen))
-        });
+        let decoding =
+            tokio::task::spawn_blocking(move || decoder.run(&Arc::new(staged), Some(&chosen)));
         let mut found = None;
         while let Some(chunk) = chunks.recv().await {
             let mut unfit = chunk.unfit.into_iter();
@@ -183,9 +183,10 @@ impl<'s> Search<'s> {
         let mut body = Vec::new();
         let mut first = 0;
         for page in staged.pages() {
-            staged.read(page, &mut body)?;
+            let page = page?;
+            staged.read(&page, &mut body)?;
             let text = std::str::from_utf8(&body)
-                .map_err(|_| staged.unreadable(page, "it is not UTF-8 text"))?;
+                .map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
             let mut values = self.scope.clone();
             values.extend(slice_values(page.slice.as_deref()));
             let mut see = |index, element, own: &Slots<'_>, parent: &Slots<'_>| {
@@ -199,7 +200,7 @@ impl<'s> Search<'s> {
                     let rank = self.rank(own, parent, (first + index, element));
                     if found.as_ref().is_none_or(|(newest, _)| *newest <= rank) {
                         let place = (index, element);
-                        let origin = self.origin(run, staged, page, place, own, (record, values));
+                        let origin = self.origin(run, staged, &page, place, own, (record, values));
                         found = Some((rank, origin));
                     }
                 }
@@ -226,7 +227,7 @@ impl<'s> Search<'s> {
                         error.line(),
                         error.column()
                     );
-                    staged.unreadable(page, &problem)
+                    staged.unreadable(&page, &problem)
                 })?;
             first += count;
         }
