@@ -121,8 +121,13 @@ pub(super) async fn fill(
     scope: &Values,
     mut quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Decoded, LoadError> {
-    let Reading { staged, decoding } = reading;
+    let Reading {
+        mut staged,
+        decoding,
+    } = reading;
     if let (None, [mapping]) = (&decoding, mappings) {
+        // As they were asked for: those of the same moment are received in any order.
+        staged = Arc::new(Arc::unwrap_or_clone(staged).by_number());
         let compared = compare(
             transaction,
             &staged,
@@ -134,6 +139,7 @@ pub(super) async fn fill(
         if let Some(decoded) = compared.await? {
             return Ok(decoded);
         }
+        staged = Arc::new(Arc::unwrap_or_clone(staged).by_time());
     }
     for mapping in mappings {
         create_staged(transaction, mapping, schema).await?;
@@ -294,14 +300,12 @@ fn is_descending(page: &PageEntry) -> Option<bool> {
 /// made only if there is something to stage.
 async fn compare(
     transaction: &Transaction<'_>,
-    staged: &StagedResource,
+    staged: &Arc<StagedResource>,
     mapping: &Mapping,
     schema: &str,
     scope: &Values,
     quarantine: impl AsyncFnMut(usize, Vec<Unfit>) -> Result<(), LoadError>,
 ) -> Result<Option<Decoded>, LoadError> {
-    // As they were asked for: those of the same moment are received in any order.
-    let staged = Arc::new(staged.by_number());
     let first = staged.pages().next().transpose()?;
     let Some(descending) = first.as_ref().and_then(is_descending) else {
         return Ok(None);
@@ -321,6 +325,7 @@ async fn compare(
         sender,
         Some(Known::new(mapping, descending, batches)),
     );
+    let staged = Arc::clone(staged);
     let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, None));
     // A task of its own runs beside the connection's, without waking another thread for every few rows.
     let hand_over = tokio::spawn(async move {

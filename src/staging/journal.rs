@@ -127,24 +127,28 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Looks at all lines, and puts the pages in the order in which they were received: those of one moment as they stand.
+    /// Looks at all lines. The pages come in the order in which they were received.
     pub(super) fn open(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
         let mut file = files::open_bounded(&path)?;
-        let mut lines = match &mut file {
+        let lines = match &mut file {
             Some(file) => index(&path, BufReader::new(file), Some(sealed)),
             None => index(&path, &[][..], Some(sealed)),
         }?;
-        // Unstable, which takes no memory beside them: no two are equal.
-        lines.sort_unstable_by_key(|line| (line.received, line.offset));
         let file = file.map(|file| Arc::new(file.into_inner()));
-        Ok(Self { path, file, lines })
+        Ok(Self { path, file, lines }.by_time())
     }
 
-    /// The same pages by their numbers.
-    pub(super) fn by_number(&self) -> Self {
-        let mut other = self.clone();
-        (other.lines).sort_unstable_by_key(|line| (line.page, line.offset));
-        other
+    /// In the order in which they were received: those of one moment as they stand. Unstable, which takes no memory beside
+    /// them: no two are equal.
+    pub(super) fn by_time(mut self) -> Self {
+        (self.lines).sort_unstable_by_key(|line| (line.received, line.offset));
+        self
+    }
+
+    /// By their numbers.
+    pub(super) fn by_number(mut self) -> Self {
+        (self.lines).sort_unstable_by_key(|line| (line.page, line.offset));
+        self
     }
 
     /// How many pages it has.

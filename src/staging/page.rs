@@ -227,14 +227,18 @@ impl StagedResource {
         })
     }
 
-    /// The same pages in the order of their numbers, as they were asked for; slices are not told apart.
+    /// With the pages in the order of their numbers, as they were asked for; slices are not told apart.
     #[must_use]
-    pub fn by_number(&self) -> Self {
-        Self {
-            directory: self.directory.clone(),
-            manifest: self.manifest.clone(),
-            journal: self.journal.by_number(),
-        }
+    pub fn by_number(self) -> Self {
+        let journal = self.journal.by_number();
+        Self { journal, ..self }
+    }
+
+    /// With the pages in the order in which they were received, as at first.
+    #[must_use]
+    pub fn by_time(self) -> Self {
+        let journal = self.journal.by_time();
+        Self { journal, ..self }
     }
 
     /// Its manifest.
@@ -242,8 +246,8 @@ impl StagedResource {
         &self.manifest
     }
 
-    /// Its pages, in the order in which they were received: records of a later answer are newer, and the load takes the
-    /// order of pages for the order of time.
+    /// Its pages, at first in the order in which they were received: records of a later answer are newer, and the load takes
+    /// the order of pages for the order of time.
     pub fn pages(&self) -> impl Iterator<Item = Result<PageEntry, StagingError>> {
         (0..self.journal.len()).map(|at| self.journal.page(at))
     }

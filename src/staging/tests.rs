@@ -255,6 +255,41 @@ fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
 }
 
 #[test]
+fn pages_come_as_they_were_received_and_by_number_and_a_line_that_changes_meanwhile_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, mut lines) = (directory.path().join("pages.jsonl"), Vec::new());
+    let (now, second) = (clock::now(), jiff::SignedDuration::from_secs(1));
+    for (number, at) in [(3, now + second), (2, now), (1, now), (4, Timestamp::MIN)] {
+        serde_json::to_writer(&mut lines, &page(number, at)).unwrap();
+        lines.push(b'\n');
+    }
+    std::fs::write(&path, &lines).unwrap();
+    let hash = crate::hash::hex(&<sha2::Sha256 as sha2::Digest>::digest(&lines));
+    let received = journal::Sealed::open(path.clone(), &hash).unwrap();
+    let numbers = |journal: &journal::Sealed| {
+        let pages = (0..journal.len()).map(|at| journal.page(at).unwrap().page);
+        pages.collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&received), [4, 2, 1, 3]);
+    assert_eq!(numbers(&received.clone().by_number()), [1, 2, 3, 4]);
+    let text = String::from_utf8(lines).unwrap();
+    // Still a journal line, of the same length.
+    std::fs::write(&path, text.replacen("\"page\":3", "\"page\":7", 1)).unwrap();
+    assert_eq!(received.page(0).unwrap().page, 4);
+    let error = received.page(3).unwrap_err().to_string();
+    assert!(
+        error.contains("it was changed while it was being read"),
+        "{error}"
+    );
+    std::fs::write(&path, "").unwrap();
+    let error = received.page(0).unwrap_err().to_string();
+    assert!(
+        error.contains("it was changed while it was being read"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
@@ -264,6 +299,11 @@ fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
     let read = || {
         let run = staging.runs_in_full()?.remove(0);
         let staged = run.staged(&users)?;
+        let staged = staged.map(|staged| {
+            let pages = staged.pages().collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, StagingError>((staged.manifest().clone(), pages))
+        });
+        let staged = staged.transpose()?;
         let told = format!("{:?} {staged:?} {:?}", run.record(), run.approvals()?);
         Ok::<_, StagingError>(told)
     };
