@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::staging::{StagedResource, StagingError};
@@ -51,10 +50,10 @@ pub(super) struct Unfit {
     pub(super) file: String,
     pub(super) record: u64,
     pub(super) element: Option<u64>,
-    /// The key, where it could be read.
-    pub(super) key: Option<Value>,
-    /// What it has in the column that names its owner, if it has one.
-    pub(super) parent: Option<Value>,
+    /// The key, where it could be read, as JSON.
+    pub(super) key: Option<String>,
+    /// What it has in the column that names its owner, if it has one, as JSON.
+    pub(super) parent: Option<String>,
     pub(super) column: Option<String>,
     pub(super) pointer: Option<String>,
     pub(super) code: &'static str,

@@ -11,7 +11,6 @@ use super::decode::Chosen;
 const BATCH: u64 = 256 << 10;
 /// Of larger pages there is only one in memory.
 const LARGE: u64 = 2 << 20;
-
 /// What a page takes beside its records, or about that.
 const ENTRY: u64 = 1 << 10;
 

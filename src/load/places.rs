@@ -26,15 +26,28 @@ impl Places {
         self.firsts.resize(page + 1, first);
     }
 
-    /// The file of a record, and its place in there.
-    pub(super) fn of(&self, record: u64) -> Result<(String, u64), StagingError> {
-        let after = self.firsts.partition_point(|first| *first <= record);
-        let at = after.saturating_sub(1);
-        let first = self.firsts.get(at).copied().unwrap_or_default();
-        Ok((file(&self.staged, at)?, record.saturating_sub(first)))
+    /// The file of each record, and its place in there. Those of one page should follow each other: it is looked up once.
+    pub(super) fn of(
+        &self,
+        records: impl Iterator<Item = u64>,
+    ) -> Result<Vec<(String, u64)>, StagingError> {
+        let mut found: Vec<(String, u64)> = Vec::new();
+        let mut last = None;
+        for record in records {
+            let after = self.firsts.partition_point(|first| *first <= record);
+            // The first page begins with the first record.
+            let at = after.saturating_sub(1);
+            let file = match found.last() {
+                Some((file, _)) if last == Some(at) => file.clone(),
+                _ => file(&self.staged, at)?,
+            };
+            last = Some(at);
+            found.push((file, record - self.firsts[at]));
+        }
+        Ok(found)
     }
 
-    /// The number of the first record of each of these files.
+    /// The number of the first record of each of these files, if all pages were read.
     pub(super) fn firsts_of(
         &self,
         files: &BTreeSet<&str>,

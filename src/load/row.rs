@@ -412,8 +412,8 @@ impl TableDecoder {
         }
     }
 
-    fn key_json(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> Value {
-        self.key
+    fn key_json(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> String {
+        let key: Value = (self.key)
             .iter()
             .map(|at| {
                 let column = &self.columns[*at];
@@ -421,18 +421,19 @@ impl TableDecoder {
                 (column.name.clone(), column.cell.key_json(raw))
             })
             .collect::<serde_json::Map<_, _>>()
-            .into()
+            .into();
+        key.to_string()
     }
 
     /// What names the owner, if it fits its column.
-    fn parent_json(&self, own: Option<&Slots<'_>>, parent: &Slots<'_>) -> Option<Value> {
+    fn parent_json(&self, own: Option<&Slots<'_>>, parent: &Slots<'_>) -> Option<String> {
         let column = &self.columns[self.owner?];
         let raw = match (&column.from, own) {
             (From::Slot(_), None) => None,
             (from, own) => from.raw(own.unwrap_or(parent), parent),
         }?;
         column.cell.encode(Some(raw), &mut Vec::new()).ok()?;
-        Some(column.cell.key_json(raw))
+        Some(column.cell.key_json(raw).to_string())
     }
 
     fn flush(&mut self, number: usize, chunks: &mpsc::Sender<Chunk>) -> Result<(), Ended> {

@@ -180,7 +180,7 @@ impl ResourceWriter {
     /// line, and the page was not asked for again. Nothing may be written meanwhile.
     pub fn remove_strangers(&self) -> Result<(), StagingError> {
         let pages = journal::read_unsealed(&self.directory.join(JOURNAL))?;
-        for path in strangers(&self.directory, &pages)? {
+        for path in strangers(&self.directory, &pages.iter().map(inside).collect())? {
             std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
         }
         Ok(())
@@ -188,11 +188,7 @@ impl ResourceWriter {
 }
 
 /// Files of a resource that look like pages, or halves of them, and are none of these.
-fn strangers(directory: &Path, pages: &[PageEntry]) -> Result<Vec<PathBuf>, StagingError> {
-    let known: BTreeSet<PathBuf> = pages
-        .iter()
-        .map(|page| directory.join(inside(page)))
-        .collect();
+fn strangers(directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, StagingError> {
     let mut strangers = Vec::new();
     for entry in walkdir::WalkDir::new(directory)
         .min_depth(1)
@@ -202,7 +198,9 @@ fn strangers(directory: &Path, pages: &[PageEntry]) -> Result<Vec<PathBuf>, Stag
         let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
         let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
         let is_like_one = ends_like_one("gz") || ends_like_one("tmp");
-        if is_like_one && !entry.file_type().is_dir() && !known.contains(entry.path()) {
+        let is_known =
+            || (entry.path().strip_prefix(directory)).is_ok_and(|path| known.contains(path));
+        if is_like_one && !entry.file_type().is_dir() && !is_known() {
             strangers.push(entry.into_path());
         }
     }
@@ -264,8 +262,8 @@ impl StagedResource {
 
     /// Files beside the pages that look like pages, and that no line of the journal names.
     pub fn strangers(&self) -> Result<Vec<PathBuf>, StagingError> {
-        let pages = self.pages().collect::<Result<Vec<_>, _>>()?;
-        strangers(&self.directory, &pages)
+        let known = self.pages().map(|page| Ok(inside(&page?)));
+        strangers(&self.directory, &known.collect::<Result<_, _>>()?)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.

@@ -5,7 +5,7 @@ use tokio_postgres::{Row, Transaction};
 
 use crate::database::Quoted;
 use crate::number::unsigned;
-use crate::staging::{Manifest, StagingError};
+use crate::staging::Manifest;
 
 use super::super::decode::{ELEMENT_BITS, Unfit};
 use super::super::error::LoadError;
@@ -46,9 +46,9 @@ impl Books<'_> {
                 .execute(
                 "INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
                  element_index, key, parent, column_name, pointer, code, reason) \
-                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key, e.parent, e.column_name, \
+                 SELECT $1, $2, $3, e.table_name, e.file, e.record_index, e.element_index, e.key::jsonb, e.parent::jsonb, e.column_name, \
                  e.pointer, e.code, e.reason FROM jsonb_to_recordset($4) AS e (table_name text, file text, \
-                 record_index bigint, element_index bigint, key jsonb, parent jsonb, column_name text, pointer text, code text, \
+                 record_index bigint, element_index bigint, key text, parent text, column_name text, pointer text, code text, \
                  reason text)",
                 &[
                     &self.schema,
@@ -77,50 +77,49 @@ impl Books<'_> {
             let table = &mapping.table.name;
             LoadError::at(format!("load {table}: take rows that it would refuse"))
         };
+        // As text, which no number and no depth is lost in. The count is of all, beyond the limit.
         let statement = format!(
-            "WITH taken (place, key, parent) AS ({}) SELECT *, count(*) OVER () FROM taken ORDER BY place LIMIT $1",
+            "WITH taken (place, key, parent) AS ({}) SELECT place, key::text, parent::text, count(*) OVER () FROM taken \
+             ORDER BY place LIMIT $1",
             take.statement
         );
         let most = most.and_then(|most| i64::try_from(most).ok());
-        let taken = transaction
+        let portal = transaction
             .bind(&statement, &[&most])
             .await
             .map_err(failed())?;
         let mut count = 0;
         loop {
             let rows = transaction
-                .query_portal(&taken, BATCH)
+                .query_portal(&portal, BATCH)
                 .await
                 .map_err(failed())?;
-            let Some(first) = rows.first() else {
-                return Ok(count);
+            count = rows.first().map_or(count, |row| unsigned(row.get(3)));
+            let place = |row: &Row| unsigned(row.get(0));
+            let records = rows.iter().map(|row| place(row) >> ELEMENT_BITS);
+            let records = match places {
+                Some(places) => places.of(records)?,
+                None => records.map(|_| Default::default()).collect(),
             };
-            count = unsigned(first.get(3));
-            let unfit = |row: &Row| {
-                let place = unsigned(row.get(0));
-                let (file, record) = match places {
-                    Some(places) => places.of(place >> ELEMENT_BITS)?,
-                    None => Default::default(),
-                };
-                let is_nested = mapping.table.rows.is_some();
-                Ok(Unfit {
+            let is_nested = mapping.table.rows.is_some();
+            let unfit = rows.iter().zip(records).map(|(row, (file, record))| {
+                let unfit = Unfit {
                     file,
                     record,
-                    element: is_nested.then_some(place & ((1 << ELEMENT_BITS) - 1)),
+                    element: is_nested.then_some(place(row) & ((1 << ELEMENT_BITS) - 1)),
                     key: row.get(1),
                     parent: row.get(2),
                     column: take.column.clone(),
                     pointer: None,
                     code: take.code,
                     reason: take.reason.clone(),
-                })
-            };
-            let unfit = rows
-                .iter()
-                .map(unfit)
-                .collect::<Result<Vec<_>, StagingError>>()?;
-            let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));
+                };
+                (mapping, unfit)
+            });
             self.quarantine(transaction, unfit).await?;
+            if rows.len() < BATCH as usize {
+                return Ok(count);
+            }
         }
     }
 
