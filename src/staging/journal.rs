@@ -96,6 +96,9 @@ pub(crate) struct Line {
     page: u32,
 }
 
+// A load of millions of rows holds tens of thousands of them.
+const _: () = assert!(size_of::<Line>() <= 32);
+
 impl Line {
     fn new(page: &PageEntry, offset: u64, line: &[u8]) -> Self {
         // Times of other centuries are all the same: then it is by their places.
