@@ -271,3 +271,17 @@ async fn any_number_of_them_takes_no_more_memory() {
     let moved = "SELECT count(*) FROM things WHERE box_id = 1";
     assert_eq!(workdir.number(moved).await, count);
 }
+
+#[tokio::test]
+async fn each_of_thousands_waits_with_the_place_that_its_record_has() {
+    let workdir = workdir().await;
+    let of = |id: i64| thing(id, if id % 12 == 0 { 9 } else { 1 }, 1, &json!([]));
+    let records = (1..=30_000).map(of).collect();
+    let resources = [full("boxes", boxes(1..=1)), full("things", records)];
+    stage_pages(&workdir, &resources, 700);
+    workdir.json_exits(3, ["load"]).await;
+    let waiting = "SELECT concat_ws(' ', count(DISTINCT key), count(*) FILTER (WHERE file = format('things/page-%s.json.gz', lpad(((thing - 1) / 700 + 1)::text, 5, '0')) \
+                   AND record_index = (thing - 1) % 700)) \
+                   FROM (SELECT *, (key->>'id')::int AS thing FROM pipeline.quarantine) AS q";
+    assert_eq!(workdir.column(waiting).await, ["2500 2500"]);
+}
