@@ -16,6 +16,7 @@ mod scan;
 mod seal;
 mod slices;
 mod verify;
+pub(crate) mod windows;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -37,7 +38,7 @@ pub use verify::{Verified, verify};
 
 use clock::ServerClock;
 use ids::StagedIds;
-use question::{Question, far};
+use question::Question;
 use read::{ReadError, Reader};
 
 /// What a run is to read.
@@ -360,15 +361,13 @@ impl Reading<'_> {
             &format!("{mode}: {}", decision.reason),
         );
         let now = self.clock.known_now();
-        let far = far(now.unwrap_or(started_at));
-        let (query, window) = question::of_step(resource, &decision.step, far);
+        let (query, window) = question::of_step(resource, &decision.step);
         let question = Question {
             resource,
             slices: slices::slices(config, resource, query, ids),
             window,
             page_size: resource.page_size.unwrap_or(config.api.page_size),
             now,
-            far,
         };
         let clock = |date, received_at| self.clock.told(date, received_at);
         let reader = |staged| {
@@ -391,7 +390,7 @@ impl Reading<'_> {
             drop(writer);
             return Box::pin(self.read(resource, &earlier, ids, mode)).await;
         }
-        let manifest = self.manifest(&question, decision, mode, answered, &writer, started_at)?;
+        let manifest = self.manifest(&question, mode, answered, &writer, started_at)?;
         writer.remove_strangers()?;
         self.run.seal(&manifest)?;
         for note in &manifest.evidence.notes {

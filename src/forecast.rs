@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::config::{Config, ForEach, Resource};
-use crate::extract::ids;
+use crate::extract::{ids, windows};
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
 use crate::staging::{Manifest, Mode, Run, StagingError};
@@ -214,17 +214,16 @@ impl Past<'_> {
     }
 
     fn paged(&self, resource: &Resource, step: &Step, rows: u64) -> Expected {
-        let pages = rows.div_ceil(self.page_size(resource)).max(1);
-        // A list without an order is read in windows of time.
-        let in_windows = resource.sort.is_none() && resource.cursor.is_some();
-        let windows = match step {
-            Step::Full if in_windows => 1,
-            Step::Delta { .. } if in_windows && pages > 1 => 2,
-            _ => 0,
+        let size = self.page_size(resource);
+        let pages = rows.div_ceil(size).max(1);
+        let hits = match step {
+            _ if pages == 1 || !resource.is_read_in_windows() => pages,
+            Step::Delta { .. } => windows::delta_requests(rows, size),
+            Step::Full | Step::Skip => windows::full_requests(rows, size),
         };
         Expected {
             rows: Some(rows),
-            hits: Some(pages + windows),
+            hits: Some(hits),
         }
     }
 

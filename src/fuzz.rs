@@ -22,7 +22,7 @@ use crate::extract::inspect::Inspector;
 use crate::list::MOST_PAGES;
 use crate::load::cell::{CellType, time};
 use crate::pointer::Pointer;
-use crate::proof::{self, Answers, Seen, Wanted};
+use crate::proof::{self, Answers, PageFacts, Seen, Wanted};
 use crate::staging::{Manifest, RunRecord, Window, journal};
 use crate::walk::Walker;
 
@@ -147,7 +147,12 @@ pub fn proof(input: &[u8]) {
     for page in journal::whole_lines(input).flatten() {
         let ids: Vec<i64> = page.first_id.into_iter().chain(page.last_id).collect();
         seen.push(Seen::new(&page, &ids));
-        answers.add(&page, &ids, 0);
+        let facts = PageFacts {
+            rows: page.rows,
+            ids,
+            ..PageFacts::default()
+        };
+        answers.add(&page, &facts);
     }
     let all = Window {
         start: Timestamp::MIN,

@@ -9,8 +9,12 @@
 //! - `ranks`: in a list that only shrinks, a record only moves up. The ranks where one could stand unread are
 //!   followed from answer to answer; when none is left, no record is.
 //!
-//! A question without an order is read in windows of time (`windows`): what did not change since a moment can only
-//! shrink, and what changed after it is asked for by itself.
+//! A list without an order is read in windows of time (`windows`): what did not change since a moment can only
+//! shrink, and what changed after it is asked for by itself. No window shows a record without a time, so a full read
+//! is complete only if the windows account for every row of the list as it is without a range.
+//!
+//! What these arguments take for granted of the data is checked here: that ids are whole numbers, that none is below
+//! [`LOWEST`], that every record has a time, and that the server keeps to order, range and page size.
 
 mod ids;
 mod ranks;
@@ -21,13 +25,82 @@ mod windows;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use jiff::Timestamp;
 use reqwest::Url;
 use roaring::RoaringTreemap;
+use sha2::{Digest, Sha256};
 
 use crate::staging::{PageEntry, Window};
 
-pub use ids::{Gap, LOWEST};
+pub use ids::{BELOW_LOWEST, Gap, LOWEST};
 pub use ranks::{Unranked, Wanted, wanted};
+pub(crate) use windows::{future, just_after};
+
+/// What the body of a page says of its records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageFacts {
+    /// Records.
+    pub rows: u64,
+    /// Ids that are whole numbers, in the order of their records.
+    pub ids: Vec<i64>,
+    /// Fingerprints of all other ids, such as texts.
+    pub other_ids: Vec<u64>,
+    /// Records without an id.
+    pub without_id: u64,
+    /// Records that changed before the window: the server ignores the range.
+    pub outside: u64,
+    /// Times of the records, where lists are read in windows of time.
+    pub times: Vec<Timestamp>,
+    /// Identities of records whose cursor is no time, so that no window of time shows them.
+    pub undated: Vec<u64>,
+    /// Records of ids that were not asked for: the server ignores the filter.
+    pub strangers: u64,
+}
+
+impl PageFacts {
+    /// Notes the id of the next record; gives its identity.
+    pub(crate) fn note_id(&mut self, raw: Option<&str>) -> Option<u64> {
+        let Some(raw) = raw.filter(|raw| *raw != "null") else {
+            self.without_id += 1;
+            return None;
+        };
+        if let Ok(id) = raw.parse::<i64>() {
+            self.ids.push(id);
+            return Some(identity(id));
+        }
+        let other = fingerprint(raw.as_bytes());
+        self.other_ids.push(other);
+        Some(other)
+    }
+
+    /// Identities of the records that have one.
+    fn identities(&self) -> impl Iterator<Item = u64> {
+        let ids = self.ids.iter().map(|id| identity(*id));
+        ids.chain(self.other_ids.iter().copied())
+    }
+}
+
+/// What tells a record apart in a set: its id, or a fingerprint above all ids where it is negative.
+fn identity(id: i64) -> u64 {
+    u64::try_from(id).unwrap_or_else(|_| fingerprint(&id.to_be_bytes()))
+}
+
+fn fingerprint(id: &[u8]) -> u64 {
+    let hash = Sha256::digest(id);
+    let bytes = hash.first_chunk().copied().unwrap_or_default();
+    u64::from_be_bytes(bytes) | 1 << 63
+}
+
+/// The whole-number ids of a set of identities.
+pub(crate) fn only_ids(mut identities: RoaringTreemap) -> RoaringTreemap {
+    identities.remove_range(1 << 63..);
+    identities
+}
+
+/// The earliest time that is asked for: 0001-01-01T00:00:00Z.
+pub const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+/// The latest time that is asked for: 9999-01-01T00:00:00Z.
+pub const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
 
 /// What one answer shows of its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +123,15 @@ pub struct Seen {
     pub descending: bool,
     /// `X-Total`: rows of what was asked for, at that moment.
     pub total: Option<u64>,
+    /// When the answer came, by our clock.
+    pub at: Timestamp,
+    /// The server's time at the answer, to the second.
+    pub date: Option<Timestamp>,
+    /// Distinct records of the first page of a window that the answers of the slice had shown which came before it;
+    /// 0, if they were not added in their order.
+    pub known: u64,
+    /// When the answer before it came.
+    pub previous: Option<Timestamp>,
 }
 
 impl Seen {
@@ -61,6 +143,10 @@ impl Seen {
 
     fn of(page: &PageEntry, ids: &[i64], asked: &Asked) -> Self {
         Self {
+            at: page.fetched_at,
+            date: page.server_date,
+            known: 0,
+            previous: None,
             number: asked.number,
             size: page.per_page.filter(|size| *size > 0).unwrap_or(asked.size),
             size_is_told: page.per_page.is_some_and(|size| size > 0),
@@ -104,6 +190,8 @@ struct Asked {
     size: u64,
     ids: Option<(i64, i64)>,
     window: Option<Window>,
+    /// An order was asked for.
+    sorted: bool,
     /// `sort=-id`.
     falling: bool,
 }
@@ -116,6 +204,7 @@ impl Asked {
             size: 0,
             ids: None,
             window: None,
+            sorted: false,
             falling: false,
         };
         let Some(url) = Url::parse("http://localhost")
@@ -132,6 +221,7 @@ impl Asked {
                 "page[size]" => asked.size = value.parse().unwrap_or(0),
                 "range[id]" => asked.ids = bounds(&value),
                 _ => {
+                    asked.sorted |= name == "sort";
                     asked.falling |= name == "sort" && value == "-id";
                     if cursor.is_some_and(|field| name == format!("range[{field}]")) {
                         asked.window = bounds(&value).map(|(start, end)| Window { start, end });
@@ -175,15 +265,28 @@ impl fmt::Display for Doubt {
 #[derive(Debug, Default)]
 pub struct Answers {
     cursor: Option<String>,
-    slices: BTreeMap<Option<String>, BTreeMap<String, List>>,
+    slices: BTreeMap<Option<String>, Slice>,
+}
+
+/// The lists of a slice: one, or one a window of time.
+#[derive(Debug, Default)]
+struct Slice {
+    lists: BTreeMap<String, List>,
+    /// Records whose cursor is no time, in answers without a range, by when these came.
+    undated: Vec<(Timestamp, u64)>,
+    /// When its last answer came.
+    last: Option<Timestamp>,
 }
 
 /// Answers to one question, whatever page or range of ids they are for.
 #[derive(Debug, Default)]
 struct List {
     window: Option<Window>,
+    sorted: bool,
     seen: Vec<Seen>,
+    /// Identities of its records.
     ids: RoaringTreemap,
+    without_id: u64,
     /// Records, and those of them from before the window.
     rows: u64,
     outside: u64,
@@ -203,18 +306,55 @@ impl Answers {
         }
     }
 
-    /// One more: its journal line, the ids of its records, and how many of these are from before its window.
-    pub fn add(&mut self, page: &PageEntry, ids: &[i64], outside: u64) {
+    /// One more, in the order in which they came: its journal line, and what its body says.
+    pub fn add(&mut self, page: &PageEntry, facts: &PageFacts) {
         let asked = Asked::parse(&page.request, self.cursor.as_deref());
-        let seen = Seen::of(page, ids, &asked);
-        let lists = self.slices.entry(page.slice.clone()).or_default();
-        let list = lists.entry(asked.list).or_default();
+        let mut seen = Seen::of(page, &facts.ids, &asked);
+        let slice = self.slices.entry(page.slice.clone()).or_default();
+        if asked.window.is_some() && asked.number == 1 && slice.last < Some(seen.at) {
+            (seen.known, seen.previous) = (slice.known(facts), slice.last);
+        }
+        slice.last = slice.last.max(Some(seen.at));
+        if asked.window.is_none() {
+            let undated = facts.undated.iter().map(|id| (seen.at, *id));
+            slice.undated.extend(undated);
+        }
+        let list = slice.lists.entry(asked.list).or_default();
         list.window = asked.window;
+        list.sorted = asked.sorted;
         list.seen.push(seen);
         list.rows += page.rows;
-        list.outside += outside;
-        list.ids
-            .extend(ids.iter().filter_map(|id| u64::try_from(*id).ok()));
+        list.outside += facts.outside;
+        list.without_id += facts.without_id;
+        list.ids.extend(facts.identities());
+    }
+
+    /// Identities of all records.
+    pub fn ids(&self) -> RoaringTreemap {
+        let lists = self.slices.values().flat_map(|slice| slice.lists.values());
+        lists.fold(RoaringTreemap::new(), |all, list| all | &list.ids)
+    }
+
+    /// Records whose id is missing or no whole number: no other resource can fan out over them.
+    pub fn without_whole_id(&self) -> u64 {
+        let lists = self.slices.values().flat_map(|slice| slice.lists.values());
+        lists
+            .map(|list| list.without_id + list.ids.len() - list.ids.rank(u64::MAX >> 1))
+            .sum()
+    }
+
+    /// Rows of a slice that its windows do not account for; none, where no answer tells.
+    pub(crate) fn unaccounted(&self, slice: Option<&str>) -> Option<u64> {
+        let slice = self.slices.get(&slice.map(str::to_owned))?;
+        windows::unaccounted(slice)
+    }
+
+    /// Whether the list of this page may have ids below [`LOWEST`]: the first page announced more than was read.
+    pub(crate) fn may_be_below(&self, page: &PageEntry) -> bool {
+        let asked = Asked::parse(&page.request, self.cursor.as_deref());
+        let lists = self.slices.get(&page.slice);
+        let list = lists.and_then(|slice| slice.lists.get(&asked.list));
+        list.is_some_and(List::may_be_below)
     }
 
     /// Slices that answered.
@@ -232,9 +372,9 @@ impl Answers {
     pub fn doubts(&self, needed: Window) -> Vec<Doubt> {
         self.slices
             .iter()
-            .filter_map(|(slice, lists)| {
-                let doubt = windows::doubt(lists.values(), needed)?;
-                let Some(slice) = slice else {
+            .filter_map(|(name, slice)| {
+                let doubt = windows::doubt(slice, needed)?;
+                let Some(slice) = name else {
                     return Some(doubt);
                 };
                 Some(match doubt {
@@ -246,11 +386,44 @@ impl Answers {
     }
 }
 
+impl Slice {
+    /// Distinct records of a page that earlier answers had shown.
+    fn known(&self, facts: &PageFacts) -> u64 {
+        let is_known = |id: &u64| self.lists.values().any(|list| list.ids.contains(*id));
+        facts
+            .identities()
+            .filter(is_known)
+            .collect::<RoaringTreemap>()
+            .len()
+    }
+}
+
 impl List {
+    /// Its first answer of page 1.
+    fn head(&self) -> Option<&Seen> {
+        let mut heads = self.seen.iter();
+        heads.find(|seen| seen.is_numbered() && seen.number == 1)
+    }
+
+    /// Whether the first page announced more records than were read down to [`LOWEST`], and no answer says that there
+    /// are none below: some left meanwhile, or have lower ids.
+    fn may_be_below(&self) -> bool {
+        let is_asked = |seen: &Seen| seen.asked == Some(BELOW_LOWEST) && seen.is_whole();
+        let Some(head) = self.head() else {
+            return false;
+        };
+        let top = head.first.and_then(|first| u64::try_from(first).ok());
+        let read = top.map_or(0, |top| self.ids.rank(top));
+        head.total > Some(read) && !self.seen.iter().any(is_asked)
+    }
+
     fn doubt(&self) -> Option<Doubt> {
         let gaps = ids::gaps(&self.seen);
         if gaps.as_ref().is_some_and(Vec::is_empty) {
-            return None;
+            return self.may_be_below().then(|| {
+                let announced = "the first page announced more records than were read, and nothing says that no id is below 0";
+                Doubt::Unsettled(announced.to_owned())
+            });
         }
         let by_ids = self
             .seen
@@ -259,15 +432,11 @@ impl List {
         if by_ids && let Some(gap) = gaps.as_ref().and_then(|gaps| gaps.first()) {
             return Some(Doubt::Hole(format!("{gap} were not read")));
         }
-        let head = self
-            .seen
-            .iter()
-            .find(|seen| seen.is_numbered() && seen.number == 1);
         if let Some(Seen {
             rows: 0,
             total: Some(total @ 1..),
             ..
-        }) = head
+        }) = self.head()
         {
             return Some(Doubt::Hole(format!(
                 "{total} rows were announced, but the first page is empty"
@@ -279,9 +448,10 @@ impl List {
                 Some((first, last)) => Some(Doubt::Hole(format!(
                     "rows {first} to {last} of the list were not read"
                 ))),
-                None if self.ids.len() < ranks::last_total(&self.seen) => Some(Doubt::Hole(
-                    "fewer distinct records were read than there are".to_owned(),
-                )),
+                None if self.ids.len() + self.without_id < ranks::last_total(&self.seen) => {
+                    let fewer = "fewer distinct records were read than there are";
+                    Some(Doubt::Hole(fewer.to_owned()))
+                }
                 None => None,
             },
         }

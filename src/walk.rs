@@ -49,6 +49,14 @@ impl Place {
         slots[self.slot].is_some()
     }
 
+    /// Whether the record is an object, in which such a value could be.
+    pub(crate) fn is_in_record(&self, slots: &Slots<'_>) -> bool {
+        match self.passed.first() {
+            Some(record) => slots[*record] == Some(OBJECT),
+            None => slots[self.slot].is_some_and(|raw| raw.starts_with(OBJECT)),
+        }
+    }
+
     /// Whether an object on the way lacks the key; a null on the way, or anything else, lacks nothing.
     pub(crate) fn is_absent(&self, slots: &Slots<'_>) -> bool {
         let mut is_in_object = false;

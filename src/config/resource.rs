@@ -45,6 +45,13 @@ pub struct Resource {
     pub(super) at: usize,
 }
 
+impl Resource {
+    /// Whether it has a cursor but no order, so that its lists are read in windows of time.
+    pub fn is_read_in_windows(&self) -> bool {
+        self.sort.is_none() && self.cursor.is_some()
+    }
+}
+
 /// A query parameter with its template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryParameter {

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use roaring::RoaringTreemap;
 
-use crate::proof::{self, Answers, Doubt, Seen};
+use crate::proof::{self, Answers, Doubt, PageFacts, Seen};
 use crate::staging::{Evidence, PageEntry, State, Window};
-
-use super::inspect::PageFacts;
 
 /// Places named in a note; the others are counted.
 const NAMED: usize = 5;
@@ -24,7 +21,6 @@ pub(super) struct Answered {
     /// Rows that the server announced at the first page (of all slices).
     pub(super) announced: Option<u64>,
     pub(super) evidence: Evidence,
-    pub(super) ids: RoaringTreemap,
     /// The server's time at the first answer.
     pub(super) first_date: Option<Timestamp>,
     /// Records from before their window.
@@ -47,9 +43,7 @@ impl Answered {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.answers.add(entry, &facts.ids, facts.outside);
-        self.ids
-            .extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
+        self.answers.add(entry, facts);
     }
 
     /// Whether the API ignores windows of time.

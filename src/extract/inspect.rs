@@ -4,29 +4,21 @@ use jiff::Timestamp;
 
 use crate::config::Resource;
 use crate::pointer::Pointer;
-use crate::walk::Walker;
+use crate::proof::PageFacts;
+use crate::walk::{Place, Walker};
 
 use super::slices::Filter;
-
-/// What is known of a page from its body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PageFacts {
-    /// Records.
-    pub(super) rows: u64,
-    /// Ids of the records that have one, in their order.
-    pub(super) ids: Vec<i64>,
-    /// Records that changed before the window: the server ignores the range.
-    pub(super) outside: u64,
-    /// Records of ids that were not asked for: the server ignores the filter.
-    pub(super) strangers: u64,
-}
 
 /// Reads page facts from bodies of one resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Inspector {
     walker: Walker,
-    id: usize,
-    window: Option<(usize, Timestamp)>,
+    id: Place,
+    id_slot: usize,
+    cursor: Option<usize>,
+    window_start: Option<Timestamp>,
+    /// Whether the resource is read in windows of time: then it is noted what time a record has, if any.
+    is_in_windows: bool,
     filter: Option<(usize, Filter)>,
 }
 
@@ -39,16 +31,21 @@ impl Inspector {
         filter: Option<&Filter>,
     ) -> Self {
         let mut walker = Walker::default();
-        let id = walker.add(&resource.id);
-        let window = window_start
-            .zip(resource.cursor.as_ref())
-            .map(|(start, cursor)| (walker.add(&Pointer::key(&cursor.field)), start));
+        let id = walker.place(&resource.id);
+        let id_slot = walker.add(&resource.id);
+        let is_in_windows = resource.is_read_in_windows();
+        let cursor = (resource.cursor.as_ref())
+            .filter(|_| is_in_windows || window_start.is_some())
+            .map(|cursor| walker.add(&Pointer::key(&cursor.field)));
         let filter =
             filter.map(|filter| (walker.add(&Pointer::key(&filter.field)), filter.clone()));
         Self {
             walker,
             id,
-            window,
+            id_slot,
+            cursor,
+            window_start,
+            is_in_windows,
             filter,
         }
     }
@@ -65,14 +62,16 @@ impl Inspector {
         self.walker
             .page(text, |index, slots| {
                 facts.rows = index + 1;
-                if let Some(id) = slots[self.id].and_then(|raw| raw.parse().ok()) {
-                    facts.ids.push(id);
-                }
-                if let Some((slot, start)) = self.window
-                    && let Some(time) = slots[slot].and_then(timestamp)
-                    && time < start
-                {
-                    facts.outside += 1;
+                let key = facts.note_id(slots[self.id_slot]);
+                if let Some(slot) = self.cursor {
+                    let time = slots[slot].and_then(timestamp);
+                    let is_before = time.is_some_and(|time| Some(time) < self.window_start);
+                    facts.outside += u64::from(is_before);
+                    match time {
+                        Some(time) if self.is_in_windows => facts.times.push(time),
+                        None if self.is_in_windows => facts.undated.extend(key),
+                        _ => {}
+                    }
                 }
                 if let Some((slot, filter)) = &self.filter
                     && let Some(id) = slots[*slot].and_then(|raw| raw.parse().ok())
@@ -80,7 +79,7 @@ impl Inspector {
                 {
                     facts.strangers += 1;
                 }
-                objects &= slots.iter().any(Option::is_some);
+                objects &= self.id.is_in_record(slots);
             })
             .map_err(|error| {
                 if text.trim_start().starts_with('[') {
@@ -98,7 +97,7 @@ impl Inspector {
         if objects {
             Ok(facts)
         } else {
-            Err("a record has no id".to_owned())
+            Err("an element of the array is not a JSON object".to_owned())
         }
     }
 }
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_array_of_records_with_ids_is_a_page() {
+    fn only_an_array_of_objects_is_a_page() {
         let inspector = inspector(None);
         let said: Vec<String> = [
             "",
@@ -140,7 +139,7 @@ mod tests {
     the body is HTML, not JSON
     the body is not a JSON array
     the body is broken JSON (line 1, column 9)
-    a record has no id
+    an element of the array is not a JSON object
     the body is broken JSON (line 1, column 12)
     the body is not a JSON array
     "#);

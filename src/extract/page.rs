@@ -7,10 +7,10 @@ use tokio::sync::Semaphore;
 
 use crate::api;
 use crate::number::millis;
-use crate::proof::{self, Seen};
+use crate::proof::{self, PageFacts, Seen};
 use crate::staging::{PageEntry, StagingError, Window};
 
-use super::inspect::{Inspector, PageFacts};
+use super::inspect::Inspector;
 use super::question;
 use super::read::{List, ReadError, Reader, locked};
 use super::scan::Ask;

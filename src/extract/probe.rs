@@ -26,7 +26,7 @@ pub async fn probe(
     resource: &Resource,
     step: &Step,
 ) -> Result<Probe, ApiError> {
-    let (query, window) = question::of_step(resource, step, question::far(crate::clock::now()));
+    let (query, window) = question::of_step(resource, step);
     let mut probe = Probe {
         total: None,
         date: None,

@@ -1,11 +1,11 @@
 //! What a resource is asked: the query of a step, its window of time, and the request that comes of it. Pure.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::api;
 use crate::config::{QueryParameter, Resource};
 use crate::plan::Step;
+use crate::proof::{EARLIEST, LATEST};
 use crate::staging::Window;
 
 use super::slices::Slice;
@@ -18,40 +18,28 @@ pub(super) struct Question<'a> {
     /// What a delta ranges over.
     pub(super) window: Option<Window>,
     pub(super) page_size: u32,
-    /// The server's time, where a full read is in windows of it.
+    /// The server's time, if an answer has told it.
     pub(super) now: Option<Timestamp>,
-    /// Where windows without an end end.
-    pub(super) far: Timestamp,
 }
 
 impl Question<'_> {
-    /// What must be proven where windows of time are asked for: the window of a delta, or all time until well after
-    /// the start, so that a window which ended at the start is not enough.
+    /// What must be proven where windows of time are asked for: the window of a delta, or all time.
     pub(super) fn needed(&self) -> Window {
         self.window.unwrap_or(Window {
-            start: Timestamp::UNIX_EPOCH,
-            end: self.far,
+            start: EARLIEST,
+            end: LATEST,
         })
     }
-}
-
-/// Where windows without an end end: more than a year beyond the present, so that a row that changes while we read
-/// stays inside; and on a new year's day, so that a process that goes on asks as the one before it.
-pub(super) fn far(now: Timestamp) -> Timestamp {
-    let year = TimeZone::UTC.to_datetime(now).year().saturating_add(2);
-    let day = jiff::civil::date(year.min(9998), 1, 1).at(0, 0, 0, 0);
-    TimeZone::UTC.to_timestamp(day).unwrap_or(Timestamp::MAX)
 }
 
 /// The parameters that a step asks with, and its window.
 pub(super) fn of_step<'r>(
     resource: &'r Resource,
     step: &Step,
-    far: Timestamp,
 ) -> (&'r [QueryParameter], Option<Window>) {
     match step {
         Step::Delta { start, end } => {
-            let (start, end) = (*start, end.unwrap_or(far));
+            let (start, end) = (*start, end.unwrap_or(LATEST));
             (&resource.delta_query, Some(Window { start, end }))
         }
         Step::Full | Step::Skip => (&resource.query, None),

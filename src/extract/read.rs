@@ -11,7 +11,7 @@ use crate::api::{self, ApiError};
 use crate::config::Paging;
 use crate::number::millis;
 use crate::progress::Task;
-use crate::proof::{self, Answers, Seen};
+use crate::proof::{self, Answers, BELOW_LOWEST, Seen};
 use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
 
 use super::answered::Answered;
@@ -19,10 +19,8 @@ use super::page::Files;
 use super::question::Question;
 use super::scan::{self, Ask, Scanned};
 use super::slices::Slice;
+use super::windows::{self, Head};
 
-/// A list without an order is asked for anew from the time of the last answer, so many times: more rows than a page
-/// holds would have to change between two answers for it not to end.
-const WINDOWS: usize = 6;
 /// Requests a second that a key is allowed at most, as far as is known.
 const FASTEST: u64 = 20;
 /// Requests under way beyond those that the rate needs.
@@ -77,14 +75,33 @@ pub(super) struct List<'a> {
     pub(super) window: Option<Window>,
 }
 
-/// What page 1 of a list tells.
-struct Head {
-    seen: Seen,
-    /// The server's time.
-    date: Option<Timestamp>,
-    took: Duration,
-    /// The API ignores the window.
-    is_rangeless: bool,
+/// The lists of a slice, one a window of time.
+struct SliceLists<'r, 'a> {
+    reader: &'r Reader<'a>,
+    slice: &'r Slice,
+}
+
+impl windows::Lists for SliceLists<'_, '_> {
+    type Error = ReadError;
+
+    async fn first(&self, window: Option<Window>) -> Result<Option<Head>, ReadError> {
+        let slice = self.slice;
+        self.reader.first(&List { slice, window }).await
+    }
+
+    async fn rest(&self, window: Option<Window>, head: Head) -> Result<(), ReadError> {
+        let slice = self.slice;
+        self.reader.rest(&List { slice, window }, head).await
+    }
+
+    fn unaccounted(&self) -> Option<u64> {
+        let answered = locked(&self.reader.answered);
+        answered.answers.unaccounted(self.slice.name.as_deref())
+    }
+
+    fn is_rangeless(&self) -> bool {
+        locked(&self.reader.answered).is_rangeless()
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -138,7 +155,7 @@ impl<'a> Reader<'a> {
             answered.evidence.slices = Some(self.question.slices.len() as u64);
             answered.announced.get_or_insert(0);
         }
-        answered.evidence.distinct = answered.evidence.distinct_of(&answered.ids);
+        answered.evidence.distinct = (answered.evidence).distinct_of(&answered.answers.ids());
         Ok((answered, self.writer))
     }
 
@@ -157,8 +174,15 @@ impl<'a> Reader<'a> {
 
     async fn slice(&self, slice: &Slice) -> Result<(), ReadError> {
         let resource = self.question.resource;
-        if resource.sort.is_none() && resource.cursor.is_some() {
-            return self.in_windows(slice).await;
+        if resource.is_read_in_windows() {
+            return windows::read(
+                &SliceLists {
+                    reader: self,
+                    slice,
+                },
+                self.question.window,
+            )
+            .await;
         }
         let list = List {
             slice,
@@ -168,65 +192,6 @@ impl<'a> Reader<'a> {
             self.rest(&list, head).await?;
         }
         Ok(())
-    }
-
-    /// Without an order pages prove nothing while rows are added or change places. What has not changed since a
-    /// moment can only shrink; what changed after it is asked for by itself.
-    async fn in_windows(&self, slice: &Slice) -> Result<(), ReadError> {
-        let far = self
-            .question
-            .window
-            .map_or(self.question.far, |window| window.end);
-        let mut start = self.question.window.map(|window| window.start);
-        let mut end = self.question.now.filter(|_| start.is_none());
-        let mut is_read = false;
-        for _ in 0..WINDOWS {
-            let from = start.unwrap_or(Timestamp::UNIX_EPOCH);
-            let earlier = self.earlier_end(slice, from, far);
-            if let Some(end) = earlier.or(end.take()) {
-                let list = List {
-                    slice,
-                    window: Some(Window { start: from, end }),
-                };
-                if let Some(head) = self.first(&list).await? {
-                    self.rest(&list, head).await?;
-                }
-                start = Some(end);
-                is_read = true;
-                if locked(&self.answered).is_rangeless() {
-                    return Ok(());
-                }
-            }
-            let list = List {
-                slice,
-                window: start.map(|start| Window { start, end: far }),
-            };
-            match self.first(&list).await? {
-                None => return Ok(()),
-                Some(head) if head.seen.is_whole() => return Ok(()),
-                // Whatever window is asked for, all comes: once is enough.
-                Some(head) if head.is_rangeless && is_read => return Ok(()),
-                Some(head) if head.is_rangeless => return self.rest(&list, head).await,
-                Some(head) => match head.date {
-                    Some(date) if start.is_none_or(|start| date > start) && date < far => {
-                        end = Some(date);
-                    }
-                    // The window is in the past already, or the server tells no time.
-                    _ => return self.rest(&list, head).await,
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// Where an earlier process of this run ended a window from `start`.
-    fn earlier_end(&self, slice: &Slice, start: Timestamp, far: Timestamp) -> Option<Timestamp> {
-        let files = locked(&self.files);
-        let pages = files.known.iter().filter(|page| page.slice == slice.name);
-        pages
-            .filter_map(|page| self.window_of(page))
-            .find(|window| window.start == start && window.end < far)
-            .map(|window| window.end)
     }
 
     /// Page 1 of a list.
@@ -252,26 +217,26 @@ impl<'a> Reader<'a> {
         }
         Ok(Some(Head {
             seen,
+            split: windows::split(&seen, &facts.times),
             date: entry.server_date,
             took: Duration::from_millis(entry.duration_ms),
+            entry,
             is_rangeless: proof::is_rangeless(facts.outside, facts.rows),
         }))
     }
 
     /// Everything after page 1.
-    async fn rest(
-        &self,
-        list: &List<'_>,
-        Head {
-            seen: first, took, ..
-        }: Head,
-    ) -> Result<(), ReadError> {
+    async fn rest(&self, list: &List<'_>, head: Head) -> Result<(), ReadError> {
+        let pages = head.pages();
+        let Head {
+            entry: first_page,
+            seen: first,
+            took,
+            ..
+        } = head;
         if first.is_whole() {
             return Ok(());
         }
-        let pages = first
-            .total
-            .map_or(1, |total| total.div_ceil(first.size.max(1)));
         self.task.expect(pages.saturating_sub(1));
         let numbered = Mutex::new(vec![first]);
         let ask = async |ask: Ask| {
@@ -292,8 +257,13 @@ impl<'a> Reader<'a> {
             Ok(Some(seen))
         };
         if self.question.resource.paging == Paging::Ids {
-            match scan::by_ids(first, self.in_flight.min(at_once(took)), ask).await? {
-                Scanned::Through => return Ok(()),
+            match scan::by_ids(first, self.in_flight.min(at_once(took)), &ask).await? {
+                Scanned::Through => {
+                    if locked(&self.answered).answers.may_be_below(&first_page) {
+                        self.below(list, pages + 1).await?;
+                    }
+                    return Ok(());
+                }
                 Scanned::NotByIds => {
                     locked(&self.answered).evidence.notes.push(
                         "the API ignores `range[id]` or `sort` here; its pages were read by number (set `paging = \"numbers\"`, which saves a request)"
@@ -304,6 +274,20 @@ impl<'a> Reader<'a> {
         }
         let seen = locked(&numbered).clone();
         scan::by_numbers(seen, self.in_flight, ask).await
+    }
+
+    /// Asks for ids below the lowest that are asked for. An API that refuses the question has told nothing: that is no
+    /// hole, but proves nothing either.
+    async fn below(&self, list: &List<'_>, number: u64) -> Result<(), ReadError> {
+        let ids = Some(BELOW_LOWEST);
+        let fetched = match self.page(list, Ask { number, ids }).await {
+            Err(ReadError::Api(error)) if !error.is_fatal_for_run() && !error.is_used_up() => None,
+            fetched => self.or_hole(list, number, fetched)?,
+        };
+        if let Some((entry, facts)) = fetched {
+            locked(&self.answered).take(&entry, &facts);
+        }
+        Ok(())
     }
 
     /// Whether no request is allowed any more, and none can be spared.

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::plan::{self, Decision, Step};
+use crate::plan;
+use crate::proof::only_ids;
 use crate::staging::{FORMAT, Manifest, Mode, ResourceWriter, State, Window};
 
 use super::Reading;
@@ -15,7 +16,6 @@ impl Reading<'_> {
     pub(super) fn manifest(
         &self,
         question: &Question<'_>,
-        decision: &Decision,
         mut mode: Mode,
         mut answered: Answered,
         writer: &ResourceWriter,
@@ -48,15 +48,6 @@ impl Reading<'_> {
             start,
             end: reached.map_or(end, |reached| reached.min(end)),
         });
-        if let (Some(Window { end, .. }), Some(reached)) = (question.window, reached)
-            && matches!(decision.step, Step::Delta { end: None, .. })
-            && end < reached
-        {
-            state = State::Partial;
-            evidence.notes.push(
-                "the clock of this machine is more than a year behind the server's; set it, then run again".to_owned(),
-            );
-        }
         let known = (self.history).reached(resource, &request_hash, self.clock.ahead());
         let cursor = match (state.moves_cursor(), reached, &window) {
             (false, ..) | (_, None, _) => None,
@@ -70,7 +61,8 @@ impl Reading<'_> {
             (question.slices.is_empty() && state.moves_cursor())
                 .then(|| question.now.unwrap_or(started_at))
         });
-        self.ids.keep(&resource.name, answered.ids);
+        self.ids
+            .keep(&resource.name, only_ids(answered.answers.ids()));
         Ok(Manifest {
             format: FORMAT,
             run_id: None,

@@ -1,11 +1,10 @@
 //! A staged run, proven once more from its files alone.
 
 use jiff::Timestamp;
-use roaring::RoaringTreemap;
 
 use crate::config::{Config, Resource};
 use crate::name::Name;
-use crate::proof::{self, Answers, Doubt};
+use crate::proof::{self, Answers, Doubt, EARLIEST};
 use crate::staging::{Manifest, Mode, Run, StagedResource, StagingError, State, Window};
 
 use super::inspect::Inspector;
@@ -136,7 +135,6 @@ fn check(
 ) -> Result<(), StagingError> {
     let cursor = resource.cursor.as_ref().map(|cursor| cursor.field.as_str());
     let mut answers = Answers::new(cursor);
-    let mut distinct = RoaringTreemap::new();
     let mut body = Vec::new();
     let mut last = None;
     for page in staged.pages() {
@@ -153,8 +151,7 @@ fn check(
             Ok((page, facts)) => {
                 verified.pages += 1;
                 verified.rows += facts.rows;
-                distinct.extend(facts.ids.iter().filter_map(|id| u64::try_from(*id).ok()));
-                answers.add(&page, &facts.ids, facts.outside);
+                answers.add(&page, &facts);
             }
             Err(error) => verified.is_damaged(error)?,
         }
@@ -171,7 +168,7 @@ fn check(
             (
                 "distinct records",
                 manifest.evidence.distinct,
-                manifest.evidence.distinct_of(&distinct),
+                manifest.evidence.distinct_of(&answers.ids()),
             ),
         ] {
             if claimed != found {
@@ -206,7 +203,7 @@ fn needed(manifest: &Manifest, last: Option<Timestamp>) -> Window {
         last.saturating_add(second).unwrap_or(last)
     });
     manifest.window.unwrap_or(Window {
-        start: Timestamp::UNIX_EPOCH,
+        start: EARLIEST,
         end: end.unwrap_or(manifest.finished_at),
     })
 }

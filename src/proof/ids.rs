@@ -4,8 +4,11 @@ use std::fmt;
 
 use super::Seen;
 
-/// The lowest id that a record can have.
+/// The lowest id that is asked for. Whether a list has lower ones is checked by its size.
 pub const LOWEST: i64 = 0;
+
+/// Ids below [`LOWEST`], as far as a column of 32 bits has them.
+pub const BELOW_LOWEST: (i64, i64) = (i32::MIN as i64, LOWEST - 1);
 
 /// Ids from `low` to `high` that no answer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

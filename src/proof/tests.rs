@@ -13,6 +13,10 @@ fn seen(number: u64, asked: Option<(i64, i64)>, ids: &[i64], total: Option<u64>)
         last: ids.last().copied(),
         descending: true,
         total,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        date: None,
+        known: 0,
+        previous: None,
     }
 }
 
@@ -40,7 +44,12 @@ fn page(request: &str, ids: &[i64], total: u64) -> PageEntry {
 fn doubts(pages: &[(&str, &[i64], u64)], needed: (&str, &str)) -> Vec<String> {
     let mut answers = Answers::new(Some("updated_at"));
     for (request, ids, total) in pages {
-        answers.add(&page(request, ids, *total), ids, 0);
+        let facts = PageFacts {
+            rows: ids.len() as u64,
+            ids: ids.to_vec(),
+            ..PageFacts::default()
+        };
+        answers.add(&page(request, ids, *total), &facts);
     }
     let needed = Window {
         start: needed.0.parse().unwrap(),

@@ -1,16 +1,23 @@
 //! Whether windows of time, each proven by itself, hold all that was asked for.
 
-use super::{Doubt, List};
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Doubt, EARLIEST, LATEST, List, Seen, Slice};
 use crate::staging::Window;
 
 /// What of the time `needed` no proven list answers for.
-pub(super) fn doubt<'a>(lists: impl Iterator<Item = &'a List>, needed: Window) -> Option<Doubt> {
+pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
     let mut proven: Vec<Option<Window>> = Vec::new();
     let mut doubts = Vec::new();
     let mut is_rangeless = false;
-    for list in lists {
+    for list in slice.lists.values() {
         is_rangeless |= super::is_rangeless(list.outside, list.rows);
         match list.doubt() {
+            None if may_have_moved(list, slice) => doubts.push(Doubt::Unsettled(
+                "rows changed while a list without an order was read".to_owned(),
+            )),
             None => proven.push(list.window),
             Some(doubt) => doubts.push(doubt),
         }
@@ -27,7 +34,13 @@ pub(super) fn doubt<'a>(lists: impl Iterator<Item = &'a List>, needed: Window) -
         }
     }
     if reached >= needed.end {
-        return None;
+        if needed.start > EARLIEST {
+            return None;
+        }
+        return match unaccounted(slice) {
+            Some(0) => None,
+            left => Some(Doubt::Unsettled(rows_in_no_window(left))),
+        };
     }
     // Every window is all of the list, and the best of them counts. When it was read, no window tells.
     let is_read = !windows.is_empty()
@@ -48,4 +61,113 @@ pub(super) fn doubt<'a>(lists: impl Iterator<Item = &'a List>, needed: Window) -
             .next()
             .unwrap_or_else(|| Doubt::Hole(format!("what changed from {reached} on was not read"))),
     )
+}
+
+fn rows_in_no_window(left: Option<u64>) -> String {
+    let rows = match left {
+        Some(1) => "1 row of the list is".to_owned(),
+        Some(left) => format!("{left} rows of the list are"),
+        None => "nothing says whether rows are".to_owned(),
+    };
+    format!("{rows} in no window of time: their cursor is null or no time, or they left meanwhile")
+}
+
+/// Whether rows may have changed places while the pages of a list without an order were read. Not if one answer shows
+/// it whole, or if its window was in the past or in the future all the time.
+fn may_have_moved(list: &List, slice: &Slice) -> bool {
+    if list.sorted || list.seen.iter().any(Seen::is_whole) {
+        return false;
+    }
+    let Some(window) = list.window else {
+        // Where windows can be asked for, they were.
+        return slice.lists.len() > 1;
+    };
+    let dates = || list.seen.iter().filter_map(|seen| seen.date);
+    // Without the server's time a window cannot be said to be open.
+    let (Some(first), Some(last)) = (dates().min(), dates().max()) else {
+        return false;
+    };
+    window.start <= last && window.end > first
+}
+
+/// Answers for the first pages of some windows.
+fn of_windows(
+    slice: &Slice,
+    is_wanted: impl Fn(&Window) -> bool,
+) -> impl Iterator<Item = (Window, &Seen)> {
+    let lists = slice.lists.values();
+    let windows = lists.filter_map(|list| Some((list.window?, &list.seen)));
+    windows
+        .filter(move |(window, _)| is_wanted(window))
+        .flat_map(|(window, seen)| seen.iter().map(move |seen| (window, seen)))
+        .filter(|(_, seen)| seen.number == 1)
+}
+
+/// Rows of the list without a range that the windows do not account for; none, where no answer tells.
+///
+/// Rows without a time are in no window, and may be read in pages without a range. Then they must be as many as are
+/// missing by the count before these pages, and by the one after them.
+pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
+    let whole = (slice.lists.values()).filter(|list| list.window.is_none());
+    let heads = whole
+        .flat_map(|list| &list.seen)
+        .filter(|seen| seen.is_numbered() && seen.number == 1);
+    let counts: Vec<(Timestamp, u64)> = heads
+        .filter_map(|head| Some((head.at, missing(slice, head)?)))
+        .collect();
+    let least = counts.iter().map(|(_, missing)| *missing).min()?;
+    let is_read = |from: &(Timestamp, u64), to: &(Timestamp, u64)| {
+        let between = (slice.undated.iter()).filter(|(at, _)| (from.0..to.0).contains(at));
+        let undated: BTreeSet<u64> = between.map(|(_, id)| *id).collect();
+        from.1 == to.1 && undated.len() as u64 == from.1
+    };
+    let mut pairs = counts.iter().zip(counts.iter().skip(1));
+    Some(if pairs.any(|(from, to)| is_read(from, to)) {
+        0
+    } else {
+        least
+    })
+}
+
+/// How many rows of the list, as large as one answer without a range says at a moment `t`, are in no window.
+///
+/// A row that has a time has one up to `t`, and is in the window up to `t` for as long as it does not change. So the
+/// rows without a time are at most as many as that window, asked for after `t`, lacks: what comes after `t` is not in
+/// it. Of the rows that it lacks, those that changed since `t` are taken off: the answer after it shows them, and they
+/// had been seen before. So are those of the future, which no row gets into.
+fn missing(slice: &Slice, head: &Seen) -> Option<u64> {
+    let (total, date) = (head.total?, head.date?);
+    if head.is_whole() {
+        return Some(0);
+    }
+    let up_to = of_windows(slice, |window| *window == (EARLIEST, date).into());
+    let missing = up_to
+        .filter(|(_, up_to)| up_to.at > head.at)
+        .filter_map(|(_, up_to)| {
+            let since = of_windows(slice, |window| window.start == just_after(date));
+            let is_between = |seen: &Seen| seen.previous == Some(head.at) && seen.at < up_to.at;
+            let since = since.filter(|(_, seen)| is_between(seen) && seen.is_whole());
+            let known = since.map(|(window, seen)| {
+                let future = of_windows(slice, |future| *future == (window.end, LATEST).into());
+                let future =
+                    future.filter(|(_, seen)| seen.at > head.at && seen.date < Some(window.end));
+                let future = future.filter_map(|(_, seen)| seen.total).min();
+                seen.known.saturating_add(future.unwrap_or(0))
+            });
+            let known = known.max().unwrap_or(0);
+            Some(total.saturating_sub(up_to.total?.saturating_add(known)))
+        });
+    missing.min()
+}
+
+/// The first time after `date`, in the resolution of a request: what changed then is not in the window up to `date`.
+pub(crate) fn just_after(date: Timestamp) -> Timestamp {
+    date.saturating_add(SignedDuration::from_millis(1))
+        .unwrap_or(date)
+}
+
+/// A time at the server that is not reached while a list is read that is read at `date`.
+pub(crate) fn future(date: Timestamp) -> Timestamp {
+    date.saturating_add(SignedDuration::from_hours(48))
+        .unwrap_or(date)
 }

@@ -66,6 +66,12 @@ pub struct Window {
     pub end: Timestamp,
 }
 
+impl From<(Timestamp, Timestamp)> for Window {
+    fn from((start, end): (Timestamp, Timestamp)) -> Self {
+        Self { start, end }
+    }
+}
+
 /// What the state rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{Ask, Scanned, by_ids, by_numbers};
-use crate::proof::{Answers, Seen};
+use crate::proof::{Answers, BELOW_LOWEST, PageFacts, Seen};
 use crate::staging::{PageEntry, Window};
 
 const SIZE: u64 = 5;
@@ -128,8 +128,13 @@ impl Server {
             replaces: None,
         };
         self.staged.borrow_mut().extend(&ids);
-        self.answers.borrow_mut().add(&page, &ids, 0);
-        let seen = Seen::new(&page, &ids);
+        let facts = PageFacts {
+            rows: page.rows,
+            ids,
+            ..PageFacts::default()
+        };
+        self.answers.borrow_mut().add(&page, &facts);
+        let seen = Seen::new(&page, &facts.ids);
         self.pause(hit + 1).await;
         Ok(Some(seen))
     }
@@ -164,7 +169,10 @@ fn read(server: &Server, in_flight: usize, ids: bool) -> Scanned {
         let first = server.ask(Ask::page(1)).await.unwrap().unwrap();
         let ask = async |ask| server.ask(ask).await;
         if ids {
-            return by_ids(first, in_flight, ask).await.unwrap();
+            let scanned = by_ids(first, in_flight, &ask).await.unwrap();
+            let (number, ids) = (1, Some(BELOW_LOWEST));
+            ask(Ask { number, ids }).await.unwrap();
+            return scanned;
         }
         by_numbers(vec![first], in_flight, ask).await.unwrap();
         Scanned::Through
@@ -216,7 +224,8 @@ proptest! {
         read(&server, in_flight, ids);
         prop_assert!(server.is_proven());
         prop_assert_eq!(server.staged.borrow().len(), rows.len());
-        prop_assert_eq!(server.hits.get(), server.pages().max(1));
+        let closing = usize::from(ids);
+        prop_assert_eq!(server.hits.get(), server.pages().max(1) + closing);
     }
 
     #[test]

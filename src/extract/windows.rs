@@ -1,0 +1,207 @@
+//! The order in which a list without an order is read: in windows of time.
+//!
+//! Pages of such a list prove nothing while rows are added or change places. What has not changed since a moment can
+//! only shrink; what changed after it is asked for by itself. Why this misses nothing is said in [`crate::proof`].
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::proof::{EARLIEST, LATEST, Seen, future, just_after};
+use crate::staging::{PageEntry, Window};
+
+/// The list is asked for anew from the time of the last answer, so many times: more rows than a page holds would have
+/// to change between two answers for it not to end.
+const WINDOWS: usize = 6;
+/// A full read is asked so many times whether its windows account for every row.
+const ACCOUNTS: usize = 10;
+/// As often in a row the same number must be missing, before the rows are looked for in all pages.
+const SAME_ACCOUNTS: usize = 3;
+
+/// What page 1 of a list says.
+pub(super) struct Head {
+    pub(super) entry: PageEntry,
+    pub(super) seen: Seen,
+    /// The server's time.
+    pub(super) date: Option<Timestamp>,
+    pub(super) took: Duration,
+    /// The API ignores the window.
+    pub(super) is_rangeless: bool,
+    /// A time since which as many rows have changed as a page takes, as far as this one tells.
+    pub(super) split: Option<Timestamp>,
+}
+
+/// Rows for the window that closes a delta: most of a page, since more may come.
+fn closing_rows(size: u64) -> u64 {
+    size - size / 10
+}
+
+/// Pages of a delta's window before the one that closes it.
+fn pages_before(total: u64, size: u64) -> u64 {
+    total.saturating_sub(closing_rows(size)).div_ceil(size)
+}
+
+/// Requests of a full read of so many rows, more than a page takes, while nothing changes.
+pub(crate) fn full_requests(total: u64, size: u64) -> u64 {
+    total.div_ceil(size.max(1)) + 2
+}
+
+/// Requests of a delta of so many rows, more than a page takes, while nothing changes.
+pub(crate) fn delta_requests(total: u64, size: u64) -> u64 {
+    pages_before(total, size.max(1)) + 2
+}
+
+/// A time since which about as many rows of a list have changed as its last page can take, such that the rows before it
+/// need one page less. `times` are those of its first page: the newest ones, or any.
+pub(super) fn split(seen: &Seen, times: &[Timestamp]) -> Option<Timestamp> {
+    let (total, size) = (seen.total?, seen.size.max(1));
+    let before = pages_before(total, size);
+    let wanted = total
+        .saturating_sub(before * size)
+        .midpoint(closing_rows(size));
+    let are_newest = times.is_sorted_by(|one, next| one >= next);
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable_by_key(|time| std::cmp::Reverse(*time));
+    let shown = sorted.len() as u64;
+    let at = if are_newest {
+        wanted
+    } else {
+        wanted * shown / total.max(1)
+    };
+    let split = sorted.get(usize::try_from(at).ok()?)?;
+    split.round(jiff::Unit::Millisecond).ok()
+}
+
+impl Head {
+    /// Pages of the list.
+    pub(super) fn pages(&self) -> u64 {
+        let pages = |total: u64| total.div_ceil(self.seen.size.max(1));
+        self.seen.total.map_or(1, pages)
+    }
+}
+
+/// The lists of a slice: all of it, or a window of time.
+pub(super) trait Lists {
+    type Error;
+
+    /// Reads page 1; none, if it cannot be had, which is noted.
+    async fn first(&self, window: Option<Window>) -> Result<Option<Head>, Self::Error>;
+
+    /// Reads everything after page 1.
+    async fn rest(&self, window: Option<Window>, head: Head) -> Result<(), Self::Error>;
+
+    /// Rows that the windows so far do not account for; none, where no answer tells.
+    fn unaccounted(&self) -> Option<u64>;
+
+    /// Whether the answers so far show that the API ignores windows.
+    fn is_rangeless(&self) -> bool;
+}
+
+/// Reads the window `asked`, or all. For all, the windows must account for every row of the list.
+pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(), L::Error> {
+    let all = Window::from((EARLIEST, LATEST));
+    let Window {
+        mut start,
+        end: last,
+    } = asked.unwrap_or(all);
+    let Some(head) = lists.first(asked).await? else {
+        return Ok(());
+    };
+    if head.seen.is_whole() {
+        return Ok(());
+    }
+    // The window is in the past already, or the server tells no time.
+    let date = head.date.filter(|date| *date > start && *date < last);
+    let Some(mut end) = date.filter(|_| !head.is_rangeless) else {
+        return lists.rest(asked, head).await;
+    };
+    // The count of a full read compares all rows with those up to the first answer's time.
+    if asked.is_some() {
+        let split = head.split.filter(|split| *split > start && *split < end);
+        end = split.unwrap_or(end);
+    }
+    // What is dated in the future can fill pages, but nothing gets there.
+    let (mut present, future) = (last, future(end).min(last));
+    for _ in 0..WINDOWS {
+        whole(lists, start, end).await?;
+        if lists.is_rangeless() {
+            return Ok(());
+        }
+        match first(lists, end, present).await? {
+            None => return Ok(()),
+            Some(since) if since.seen.is_whole() => break,
+            // Whatever window is asked for, all comes: once is enough.
+            Some(since) if since.is_rangeless => return Ok(()),
+            Some(since) => match since.date {
+                Some(date) if date > end && date < future => {
+                    (start, end) = (end, date);
+                    if present > future {
+                        present = future;
+                        whole(lists, future, last).await?;
+                    }
+                }
+                _ => {
+                    let window = Some(Window::from((end, present)));
+                    lists.rest(window, since).await?;
+                    break;
+                }
+            },
+        }
+    }
+    match asked {
+        None => account(lists, present < last).await,
+        Some(_) => Ok(()),
+    }
+}
+
+/// Page 1 of a window.
+async fn first<L: Lists>(
+    lists: &L,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Option<Head>, L::Error> {
+    lists.first(Some(Window { start, end })).await
+}
+
+/// All pages of a window.
+async fn whole<L: Lists>(lists: &L, start: Timestamp, end: Timestamp) -> Result<(), L::Error> {
+    match first(lists, start, end).await? {
+        Some(head) => lists.rest(Some(Window { start, end }), head).await,
+        None => Ok(()),
+    }
+}
+
+/// Asks until the windows account for every row of the list. While as many are missing again and again, such as those
+/// without a time, the list is read without a range.
+async fn account<L: Lists>(lists: &L, has_future: bool) -> Result<(), L::Error> {
+    let (mut missing, mut same) = (lists.unaccounted(), 0);
+    for _ in 0..ACCOUNTS {
+        if missing == Some(0) {
+            return Ok(());
+        }
+        let Some(head) = lists.first(None).await? else {
+            return Ok(());
+        };
+        let Some(date) = head.date else {
+            return Ok(());
+        };
+        let since = just_after(date);
+        if has_future {
+            first(lists, since, future(date)).await?;
+            first(lists, future(date), LATEST).await?;
+        } else {
+            first(lists, since, LATEST).await?;
+        }
+        first(lists, EARLIEST, date).await?;
+        let now = lists.unaccounted();
+        same = if now == missing { same + 1 } else { 0 };
+        missing = now;
+        if same == SAME_ACCOUNTS && missing != Some(0) {
+            lists.rest(None, head).await?;
+        }
+    }
+    Ok(())
+}
