@@ -150,6 +150,7 @@ impl Bench {
                 per_hour: 1_000_000,
                 ..Limits::default()
             },
+            undated: api::UNDATED,
             ..Options::default()
         };
         for name in oracle::RESOURCES {

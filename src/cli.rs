@@ -15,7 +15,9 @@ pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
 pub(crate) use values::WindowKind;
 
-use values::{interval, latency, point_in_time, rows, secret, window};
+use values::{ignored, interval, latency, odd_dates, point_in_time, rows, secret, share, window};
+
+use crate::simulate::{OddDates, Undated};
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]
@@ -363,6 +365,27 @@ pub(crate) struct SimulateArgs {
     /// Rows of a resource from a file: a JSON array
     #[arg(long, value_name = "RESOURCE=FILE", value_parser = rows)]
     pub(crate) rows: Vec<(String, PathBuf)>,
+    /// Rows with null, a day of 1969 and one of 2099 in a date field, in turn: `projects_users.updated_at=3`
+    #[arg(long, value_name = "RESOURCE.FIELD=ROWS", value_parser = odd_dates)]
+    pub(crate) odd_dates: Vec<OddDates>,
+    /// A parameter that a resource ignores, such as `cursus_users=filter[end]`
+    #[arg(long, value_name = "RESOURCE=PARAMETER", value_parser = ignored)]
+    pub(crate) ignore: Vec<(String, String)>,
+    /// Share of the ongoing levels that change in a simulated day without moving a date
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().levels, value_parser = share)]
+    pub(crate) undated_levels: f64,
+    /// Share of the `projects_users` that are replaced under a new id in a simulated day
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().replaced, value_parser = share)]
+    pub(crate) replaced: f64,
+    /// Share of the `projects_users` whose team is given up in a simulated day without moving a date
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().given_up, value_parser = share)]
+    pub(crate) given_up: f64,
+    /// Share of the people who are anonymised in a simulated day
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().anonymised, value_parser = share)]
+    pub(crate) anonymised: f64,
+    /// Give the client a staff role, which sees anonymised people
+    #[arg(long)]
+    pub(crate) staff: bool,
     /// Requests a second
     #[arg(long, default_value_t = 2)]
     pub(crate) rate: u32,

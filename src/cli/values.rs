@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
+use crate::simulate::OddDates;
 
 impl Command {
     /// As it is typed, without its arguments: what others see of us.
@@ -89,6 +90,33 @@ pub(super) fn rows(text: &str) -> Result<(String, PathBuf), String> {
     text.split_once('=')
         .map(|(resource, file)| (resource.to_owned(), PathBuf::from(file)))
         .ok_or_else(|| "write RESOURCE=FILE, such as cursus=cursus.json".to_owned())
+}
+
+pub(super) fn odd_dates(text: &str) -> Result<OddDates, String> {
+    let parse = || {
+        let (place, rows) = text.split_once('=')?;
+        let (resource, field) = place.split_once('.')?;
+        Some(OddDates {
+            resource: resource.to_owned(),
+            field: field.to_owned(),
+            rows: rows.parse().ok()?,
+        })
+    };
+    parse()
+        .ok_or_else(|| "write RESOURCE.FIELD=ROWS, such as projects_users.updated_at=3".to_owned())
+}
+
+pub(super) fn ignored(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(resource, parameter)| (resource.to_owned(), parameter.to_owned()))
+        .ok_or_else(|| "write RESOURCE=PARAMETER, such as cursus_users=filter[end]".to_owned())
+}
+
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "write a share from 0 to 1, such as 0.1".to_owned())
 }
 
 pub(super) fn latency(text: &str) -> Result<(Duration, Duration), String> {

@@ -1,10 +1,11 @@
 //! `cursus simulate`.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::cli::{Global, SimulateArgs, WindowKind};
 use crate::exit::{Exit, Failure};
-use crate::simulate::{Limits, Options, Scale, Simulator, Window};
+use crate::simulate::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
 
 /// Runs until it is stopped.
 pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {
@@ -42,11 +43,28 @@ fn options(arguments: &SimulateArgs) -> Options {
     scale.enrolments = arguments.enrolments.unwrap_or(scale.enrolments);
     scale.memberships = arguments.memberships.unwrap_or(scale.memberships);
     scale.earned = arguments.earned.unwrap_or(scale.earned);
+    // One rule a resource, for only the first rule that fires counts.
+    let mut ignored: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (resource, parameter) in &arguments.ignore {
+        let parameters = ignored.entry(resource).or_default();
+        parameters.push(parameter.clone());
+    }
+    let faults = ignored
+        .into_iter()
+        .map(|(resource, parameters)| Fault::new(resource, FaultKind::Ignore { parameters }));
     Options {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)),
         seed: arguments.seed,
         scale,
         rows: arguments.rows.iter().cloned().collect(),
+        undated: Undated {
+            levels: arguments.undated_levels,
+            replaced: arguments.replaced,
+            given_up: arguments.given_up,
+            anonymised: arguments.anonymised,
+        },
+        staff: arguments.staff,
+        odd_dates: arguments.odd_dates.clone(),
         limits: Limits {
             per_second: arguments.rate,
             per_hour: arguments.hourly,
@@ -58,6 +76,7 @@ fn options(arguments: &SimulateArgs) -> Options {
         },
         latency: arguments.latency.0..=arguments.latency.1,
         token_life: arguments.token_life,
+        faults: faults.collect(),
         ..Options::default()
     }
 }

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::faults::Fault;
@@ -25,6 +25,10 @@ pub(crate) fn router() -> Router<Arc<Server>> {
     Router::new()
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/advance", post(advance))
+        .route("/fields", post(set_field))
+        .route("/anonymise", post(anonymise))
+        .route("/replace", post(replace))
+        .route("/give_up", post(give_up))
         .route("/tokens/revoke", post(revoke))
         .route("/statistics", get(statistics))
         .route("/rows/{resource}", get(rows))
@@ -91,6 +95,53 @@ fn advance(State(server): Shared, Json(jump): Json<Jump>) -> Ready<Json<Now>> {
     server.advance(Duration::from_secs(jump.seconds));
     let now = server.clock.now().to_string();
     ready(Json(Now { now }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetField {
+    resource: String,
+    id: i64,
+    field: String,
+    /// Without it the row loses the field.
+    #[serde(default, deserialize_with = "also_null")]
+    value: Option<Value>,
+}
+
+/// Tells null from nothing.
+fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+fn set_field(State(server): Shared, Json(set): Json<SetField>) -> Ready<StatusCode> {
+    let known = server.set_field(&set.resource, set.id, &set.field, set.value);
+    ready(found(known))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    id: i64,
+}
+
+fn anonymise(State(server): Shared, Json(person): Json<One>) -> Ready<StatusCode> {
+    ready(found(server.anonymise(person.id)))
+}
+
+fn replace(State(server): Shared, Json(row): Json<One>) -> Ready<StatusCode> {
+    ready(found(server.replace_enrolment(row.id).is_some()))
+}
+
+fn give_up(State(server): Shared, Json(row): Json<One>) -> Ready<StatusCode> {
+    ready(found(server.give_up_team(row.id)))
+}
+
+const fn found(known: bool) -> StatusCode {
+    if known {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
 }
 
 fn revoke(State(server): Shared) -> Ready<StatusCode> {

@@ -131,6 +131,11 @@ pub enum FaultKind {
         /// So many.
         by: usize,
     },
+    /// Some parameters are ignored, as if they had not been sent: the answer is right but for that.
+    Ignore {
+        /// Such as `filter[end]`, `range[updated_at]`, `sort`.
+        parameters: Vec<String>,
+    },
     /// 404.
     NotFound,
     /// Cloudflare's 403 page.

@@ -377,7 +377,7 @@ pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
                 &[]
             },
             range: if unknowns.campus_users_range {
-                CAMPUS_USERS
+                &["updated_at"]
             } else {
                 &[]
             },

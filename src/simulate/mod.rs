@@ -31,7 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::faults::{Fault, FaultKind};
 pub use self::limits::{Limits, Window};
-pub use self::options::{Churn, OpenRange, Options, Overlong, Scale, Unknowns, Unlisted};
+pub use self::options::{
+    Churn, OddDates, OpenRange, Options, Overlong, Scale, Undated, Unknowns, Unlisted,
+};
 pub use self::server::Statistics;
 
 use self::fields::Resource;
@@ -55,9 +57,9 @@ pub enum SimulateError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Rows were given for something that the API does not have.
+    /// An option names something that the API does not have.
     #[error(
-        "rows are given for {name}, which is no resource of the simulator: use one of {}",
+        "{name} is no resource of the simulator: use one of {}",
         resource_names()
     )]
     UnknownResource {
@@ -94,6 +96,14 @@ pub enum SimulateError {
         index: usize,
         /// What is wrong with it, without what it holds.
         problem: String,
+    },
+    /// Odd dates are wanted in a field that holds something else.
+    #[error("{field} is no date: use a field of {resource} that ends in `_at`, such as updated_at")]
+    NotADate {
+        /// The resource.
+        resource: String,
+        /// The field.
+        field: String,
     },
     /// The system gave no random bytes for the client's secret.
     #[error("the system gave no random bytes for a client secret: try again")]
@@ -174,6 +184,35 @@ impl Simulator {
     /// The rows of a resource as the API would show them now, unfiltered, by ascending id; empty for an unknown name.
     pub fn rows(&self, resource: &str) -> Vec<Value> {
         Resource::named(resource).map_or_else(Vec::new, |resource| self.server.rows(resource))
+    }
+
+    /// Sets a field of a row and moves no date: lists show the value, and filter, range and sort by it, whatever happens to the
+    /// row later. Any JSON does, also where the API documents another type; a pointer such as `/user/login` reaches inside.
+    /// `false` where there is no such row.
+    pub fn set_field(&self, resource: &str, id: i64, field: &str, value: Value) -> bool {
+        self.server.set_field(resource, id, field, Some(value))
+    }
+
+    /// Takes a field away from a row, as [`Simulator::set_field`] sets one.
+    pub fn remove_field(&self, resource: &str, id: i64, field: &str) -> bool {
+        self.server.set_field(resource, id, field, None)
+    }
+
+    /// Deletes a row of `projects_users` and makes another of the same person and project: returns its higher id, `None` where there
+    /// was no such row.
+    pub fn replace_enrolment(&self, id: i64) -> Option<i64> {
+        self.server.replace_enrolment(id)
+    }
+
+    /// Gives up the current team of a row of `projects_users` and moves no date. `false` where it has none, or has a mark.
+    pub fn give_up_team(&self, id: i64) -> bool {
+        self.server.give_up_team(id)
+    }
+
+    /// Anonymises a person and moves no date: without a staff role, `/v2/users` and every other list of people lack them, by id
+    /// too; the rows that nest them show what is left of them. `false` where there is no such person.
+    pub fn anonymise(&self, user: i64) -> bool {
+        self.server.anonymise(user)
     }
 
     /// From now on, requests that the rule matches fail as it says.

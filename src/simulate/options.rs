@@ -31,6 +31,8 @@ pub struct Options {
     pub secret_life: Duration,
     /// The simulated time at the start.
     pub start: Timestamp,
+    /// The application has a staff role: it sees anonymised people.
+    pub staff: bool,
     /// Most rows in a page.
     pub page_cap: u32,
     /// Resources with another cap, by name.
@@ -39,8 +41,12 @@ pub struct Options {
     pub unknowns: Unknowns,
     /// Memberships and enrolments that vanish outright in a simulated day; deltas cannot see those.
     pub deletions_per_day: f64,
+    /// What changes, comes or goes and moves no date, as time advances.
+    pub undated: Undated,
     /// Changes while lists are read.
     pub churn: Option<Churn>,
+    /// Rows with dates that no range holds, from the start.
+    pub odd_dates: Vec<OddDates>,
     /// Rules by which requests fail.
     pub faults: Vec<Fault>,
 }
@@ -57,11 +63,14 @@ impl Default for Options {
             token_life: Duration::from_hours(2),
             secret_life: Duration::from_hours(28 * 24),
             start: Timestamp::now(),
+            staff: false,
             page_cap: 100,
             page_caps: BTreeMap::new(),
             unknowns: Unknowns::default(),
             deletions_per_day: 0.0,
+            undated: Undated::default(),
             churn: None,
+            odd_dates: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -143,7 +152,7 @@ pub struct Unknowns {
     pub projects_users_sort: bool,
     /// `campus_users` can be filtered.
     pub campus_users_filter: bool,
-    /// `campus_users` has ranges.
+    /// `campus_users` has a range of `updated_at`, seen to work; no other is known to.
     pub campus_users_range: bool,
     /// `/v2/coalitions` wants a role that the application does not have.
     pub coalitions_need_role: bool,
@@ -168,7 +177,7 @@ impl Default for Unknowns {
             whole_milliseconds: false,
             projects_users_sort: false,
             campus_users_filter: true,
-            campus_users_range: false,
+            campus_users_range: true,
             coalitions_need_role: false,
             token_requests_count: true,
             token_reused: false,
@@ -206,6 +215,53 @@ pub enum Overlong {
     Clamped,
     /// 400.
     BadRequest,
+}
+
+/// What the real API changes without moving a date, so that no delta sees it. Each figure is a share of the rows it is about, in
+/// a simulated day; 0 switches it off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Undated {
+    /// Ongoing `cursus_users` whose level and skills the server recomputes. Unless it is 0, a mark moves the level of its
+    /// person without a date as well.
+    pub levels: f64,
+    /// `projects_users` that are deleted and replaced by a row of the same person and project with a higher id.
+    pub replaced: f64,
+    /// `projects_users` whose current team is given up: it goes from `teams`, and `current_team_id` and `status` change.
+    pub given_up: f64,
+    /// People who are anonymised, and gone from every list of people for a client without a staff role.
+    pub anonymised: f64,
+}
+
+impl Undated {
+    /// Nothing of the kind: every change moves a date.
+    pub const NONE: Self = Self {
+        levels: 0.0,
+        replaced: 0.0,
+        given_up: 0.0,
+        anonymised: 0.0,
+    };
+}
+
+impl Default for Undated {
+    fn default() -> Self {
+        Self {
+            levels: 0.1,
+            replaced: 0.001,
+            given_up: 0.001,
+            anonymised: 0.000_5,
+        }
+    }
+}
+
+/// Rows of a resource that have null, a day of 1969 and one of 2099 in a field, in turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddDates {
+    /// The resource.
+    pub resource: String,
+    /// A field that holds a time, such as `updated_at`.
+    pub field: String,
+    /// How many rows: those with the lowest ids.
+    pub rows: usize,
 }
 
 /// Changes while lists are read, so that offset pages shift.

@@ -52,7 +52,7 @@ impl Server {
                 if resource == Resource::Users {
                     world.write_profile(id, &mut body);
                 } else {
-                    world.write(resource, id, &mut body);
+                    world.table(resource).write(id, &world, &mut body);
                 }
                 Answer::json(StatusCode::OK, body)
             }
@@ -61,7 +61,11 @@ impl Server {
                     Some(FaultKind::ShortPage { by }) => *by,
                     _ => 0,
                 };
-                self.page(asked, resource, scope, short)
+                let ignored = match fault {
+                    Some(FaultKind::Ignore { parameters }) => parameters.as_slice(),
+                    _ => &[],
+                };
+                self.page(asked, resource, scope, short, ignored)
                     .unwrap_or_else(|message| {
                         Answer::error(StatusCode::BAD_REQUEST, &message, described)
                     })
@@ -69,22 +73,27 @@ impl Server {
         }
     }
 
-    /// One page of a list, `short` rows short of it; errs with the sentence of a 400.
+    /// One page of a list, `short` rows short of it and blind to some parameters; errs with the sentence of a 400.
     fn page(
         &self,
         asked: &Asked<'_>,
         resource: Resource,
         scope: Scope,
         short: usize,
+        ignored: &[String],
     ) -> Result<Answer, String> {
         let unknowns = &self.options.unknowns;
-        let mut query = Query::parse(resource, scope, asked.pairs, unknowns)?;
-        let bounds = query.take_ids();
+        let heard = |(key, _): &&(String, String)| !ignored.contains(key);
+        let heard: Vec<_> = asked.pairs.iter().filter(heard).cloned().collect();
+        let mut query = Query::parse(resource, scope, &heard, unknowns)?;
         let cap = self.options.page_caps.get(resource.name());
         let cap = cap.copied().unwrap_or(self.options.page_cap);
-        let paging = Paging::parse(asked.pairs, cap, unknowns.overlong)?;
+        let paging = Paging::parse(&heard, cap, unknowns.overlong)?;
         self.churn(resource);
         let world = self.world();
+        // Ids that were set are not those by which rows are kept.
+        let bounds = (!world.table(resource).sets("id")).then(|| query.take_ids());
+        let bounds = bounds.flatten();
         let list = self.pick(&world, resource, &query);
         let ids = match &bounds {
             None => &list[..],
@@ -102,14 +111,8 @@ impl Server {
         let begin = (paging.page - 1).saturating_mul(paging.size).min(ids.len());
         let end = begin.saturating_add(paging.size).min(ids.len());
         let listed = &ids[begin..end.saturating_sub(short).max(begin)];
-        let mut body = vec![b'['];
-        for id in listed {
-            if body.len() > 1 {
-                body.push(b',');
-            }
-            world.write(resource, *id, &mut body);
-        }
-        body.push(b']');
+        let mut body = Vec::new();
+        world.write_all(resource, listed, &mut body);
         let mut answer = Answer::json(StatusCode::OK, body);
         answer.header(TOTAL, ids.len().to_string());
         answer.header("x-page", paging.page.to_string());
@@ -126,7 +129,7 @@ impl Server {
             picked.lists.clear();
         }
         let list = picked.lists.entry(key);
-        let list = list.or_insert_with(|| Arc::new(world.pick(resource, query)));
+        let list = list.or_insert_with(|| Arc::new(world.table(resource).pick(query, world)));
         Arc::clone(list)
     }
 
@@ -145,9 +148,8 @@ impl Server {
         };
         if named && pages.is_multiple_of(churn.every.max(1)) {
             let now = self.clock.now();
-            let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
             let rows = (churn.inserted, churn.updated, churn.deleted);
-            world.churn(resource, rows, now);
+            self.change().churn(resource, rows, now);
         }
     }
 

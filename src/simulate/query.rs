@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::ops::RangeInclusive;
 
 use super::fields::{self, Kind, Resource};
-use super::world::{Stamp, World};
+use super::world::{Patch, Rows as _, Stamp, Table, World};
 use super::{OpenRange, Overlong, Unknowns, Unlisted};
 
 /// The value of one field of one row.
@@ -76,14 +76,69 @@ pub(crate) trait Row {
     fn inside(&self, scope: Scope, world: &World) -> bool;
     fn write(&self, world: &World, out: &mut Vec<u8>);
 
-    /// Whether the field has one of the wanted values; a row may have several values in one field.
-    fn has(&self, field: &str, wanted: &[Cell<'static>], world: &World) -> bool {
-        let cell = self.cell(field, world);
-        wanted.iter().any(|value| equal(&cell, value))
+    /// The ids in a field that has several.
+    fn several<'a>(&'a self, _field: &str, _world: &'a World) -> Option<&'a [i64]> {
+        None
+    }
+
+    /// How a field that a list can only be filtered by follows from another one.
+    fn flag(_field: &str) -> Option<Flag> {
+        None
     }
 }
 
-pub(crate) fn equal(cell: &Cell<'_>, wanted: &Cell<'_>) -> bool {
+/// A field that is true or false by the value of another one.
+#[derive(Clone, Copy)]
+pub(crate) enum Flag {
+    /// It has a value.
+    Given(&'static str),
+    /// It lies in the past.
+    Past(&'static str),
+    /// It lies in the future.
+    Future(&'static str),
+    /// It has no value, or lies in the future.
+    NotPast(&'static str),
+}
+
+/// A row as a query sees it: with the values that were set in place of its own.
+pub(crate) struct Seen<'a, R> {
+    row: &'a R,
+    patch: Option<&'a Patch>,
+}
+
+impl<'a, R: Row> Seen<'a, R> {
+    pub(crate) const fn new(row: &'a R, patch: Option<&'a Patch>) -> Self {
+        Self { row, patch }
+    }
+
+    fn cell(&self, field: &str, world: &'a World) -> Cell<'a> {
+        if let Some(set) = self.patch.and_then(|patch| patch.cell(field)) {
+            return set;
+        }
+        let of = |field: &str| match self.cell(field, world) {
+            Cell::Time(at) => (true, Some(at > world.now())),
+            Cell::Null => (false, None),
+            _ => (true, None),
+        };
+        Cell::Bool(match R::flag(field) {
+            None => return self.row.cell(field, world),
+            Some(Flag::Given(field)) => of(field).0,
+            Some(Flag::Past(field)) => of(field).1 == Some(false),
+            Some(Flag::Future(field)) => of(field).1 == Some(true),
+            Some(Flag::NotPast(field)) => of(field).1 != Some(false),
+        })
+    }
+
+    fn has(&self, field: &str, wanted: &[Cell<'static>], world: &World) -> bool {
+        let is_wanted = |cell: &Cell<'_>| wanted.iter().any(|value| equal(cell, value));
+        match self.row.several(field, world) {
+            Some(ids) => ids.iter().any(|id| is_wanted(&Cell::Int(*id))),
+            None => is_wanted(&self.cell(field, world)),
+        }
+    }
+}
+
+fn equal(cell: &Cell<'_>, wanted: &Cell<'_>) -> bool {
     match (cell, wanted) {
         (Cell::Null, _) => false,
         (Cell::Bool(flag), Cell::Text(text)) => text == if *flag { "true" } else { "false" },
@@ -120,6 +175,16 @@ pub(crate) struct Paging {
 type Pairs = [(String, String)];
 
 impl Query {
+    /// Everything in a scope, by ascending id.
+    pub(crate) fn of(scope: Scope) -> Self {
+        Self {
+            scope,
+            filters: Vec::new(),
+            ranges: Vec::new(),
+            order: vec![("id".to_owned(), false)],
+        }
+    }
+
     /// Errs with the sentence of the 400 answer.
     pub(crate) fn parse(
         resource: Resource,
@@ -195,17 +260,14 @@ impl Query {
         matches!(self.order.as_slice(), [(field, true)] if field == "id")
     }
 
-    /// The ids of the rows that the query picks, in its order. `rows` come by ascending id.
-    pub(crate) fn pick<'a, R: Row + 'a>(
-        &self,
-        rows: impl Iterator<Item = &'a R>,
-        world: &'a World,
-    ) -> Vec<i64> {
-        let kept = rows.filter(|row| self.accepts(*row, world));
+    /// The ids of the rows that the query picks, in its order.
+    pub(crate) fn pick<R: Row>(&self, table: &Table<R>, world: &World) -> Vec<i64> {
+        let kept = table.seen().filter(|row| self.accepts(row, world));
         if let [(field, descending)] = self.order.as_slice()
             && field == "id"
+            && !table.sets("id")
         {
-            let mut ids: Vec<i64> = kept.map(Row::id).collect();
+            let mut ids: Vec<i64> = kept.map(|seen| seen.row.id()).collect();
             if *descending {
                 ids.reverse();
             }
@@ -215,7 +277,7 @@ impl Query {
         let mut keys = Vec::new();
         let mut ids = Vec::new();
         for row in kept {
-            ids.push(row.id());
+            ids.push(row.row.id());
             let cells = self.order.iter();
             keys.extend(cells.map(|(field, _)| row.cell(field, world)));
         }
@@ -237,8 +299,8 @@ impl Query {
         places.into_iter().map(|place| ids[place]).collect()
     }
 
-    fn accepts<R: Row>(&self, row: &R, world: &World) -> bool {
-        row.inside(self.scope, world)
+    fn accepts<R: Row>(&self, row: &Seen<'_, R>, world: &World) -> bool {
+        row.row.inside(self.scope, world)
             && (self.filters.iter()).all(|(field, wanted)| row.has(field, wanted, world))
             && (self.ranges.iter()).all(|range| range.holds(&row.cell(&range.field, world)))
     }

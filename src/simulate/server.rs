@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -56,7 +56,7 @@ pub(crate) struct Server {
     pub(crate) oauth: Oauth,
     pub(crate) faults: Faults,
     counters: Counters,
-    pub(super) world: RwLock<World>,
+    world: RwLock<World>,
     pub(super) picked: Mutex<Picked>,
     counted: Mutex<Counted>,
     random: Mutex<fastrand::Rng>,
@@ -118,12 +118,17 @@ impl Server {
         stopping: CancellationToken,
     ) -> Result<Self, SimulateError> {
         let now = Stamp::from(options.start);
-        let world = World::build(&Recipe {
+        let mut world = World::build(&Recipe {
             seed: options.seed,
             scale: options.scale,
             rows: &options.rows,
+            undated: options.undated,
+            staff: options.staff,
             now,
         })?;
+        for odd in &options.odd_dates {
+            world.plant(odd)?;
+        }
         let secret_valid_until = now.plus(options.secret_life);
         Ok(Self {
             url: format!("http://{bound}"),
@@ -146,9 +151,32 @@ impl Server {
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.change();
         world.advance(self.clock.now(), by, self.options.deletions_per_day);
         self.clock.jump(by);
+    }
+
+    pub(crate) fn set_field(
+        &self,
+        resource: &str,
+        id: i64,
+        field: &str,
+        value: Option<Value>,
+    ) -> bool {
+        let resource = Resource::named(resource);
+        resource.is_some_and(|resource| self.change().set_field(resource, id, field, value))
+    }
+
+    pub(crate) fn replace_enrolment(&self, id: i64) -> Option<i64> {
+        self.change().replace_enrolment(id, self.clock.now())
+    }
+
+    pub(crate) fn give_up_team(&self, id: i64) -> bool {
+        self.change().give_up_team(id)
+    }
+
+    pub(crate) fn anonymise(&self, id: i64) -> bool {
+        self.change().anonymise(id)
     }
 
     /// No faults and no changes while lists are read, from now on.
@@ -171,6 +199,10 @@ impl Server {
 
     pub(super) fn world(&self) -> RwLockReadGuard<'_, World> {
         self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self) -> RwLockWriteGuard<'_, World> {
+        self.world.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -321,7 +353,12 @@ impl Server {
     fn sign(&self, answer: &mut Answer) {
         answer.header("x-application-id", "4242".to_owned());
         answer.header("x-application-name", "simulator".to_owned());
-        answer.header("x-application-roles", "None".to_owned());
+        let roles = if self.options.staff {
+            "Basic Staff"
+        } else {
+            "None"
+        };
+        answer.header("x-application-roles", roles.to_owned());
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         answer.header("x-request-id", format!("{:032x}", random.u128(..)));
         answer.header("vary", "Origin".to_owned());

@@ -21,10 +21,7 @@ async fn a_day_passes_and_every_change_lies_in_its_window() {
     assert!(date.starts_with("Tue, 03 Mar 2026 06:0"), "{date}");
     for (name, old) in names.iter().zip(old) {
         let new = api.simulator.rows(name);
-        assert!(
-            new.len() >= old.len(),
-            "{name}: nothing vanishes by default"
-        );
+        assert!(new.len() >= old.len(), "{name}: what goes is replaced");
         let changed = new.iter().filter(|row| {
             let known = old.iter().find(|known| known["id"] == row["id"]);
             // A nested person may have changed without the row that nests them.
@@ -223,4 +220,190 @@ async fn rows_vanish_outright_only_if_wanted() {
         let after = ids(&simulator.rows(name));
         assert!(before.iter().any(|id| !after.contains(id)), "{name}");
     }
+}
+
+#[tokio::test]
+async fn levels_and_skills_move_without_a_date() {
+    let simulator = Simulator::start(small()).await.unwrap();
+    let before = simulator.rows("cursus_users");
+    simulator.advance(Duration::from_hours(48));
+    let after = simulator.rows("cursus_users");
+    let changed = |key: &str| {
+        let pairs = before.iter().zip(&after);
+        let changed = pairs.filter(|(old, new)| {
+            assert_eq!(old["id"], new["id"]);
+            old[key] != new[key] && old["updated_at"] == new["updated_at"]
+        });
+        changed.map(|(old, _)| old).collect::<Vec<_>>()
+    };
+    for key in ["level", "skills"] {
+        let changed = changed(key);
+        assert!(!changed.is_empty(), "{key}");
+        assert!(changed.iter().all(|row| row["end_at"].is_null()), "{key}");
+    }
+
+    let options = Options {
+        undated: Undated::NONE,
+        ..small()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let before = simulator.rows("cursus_users");
+    simulator.advance(Duration::from_hours(240));
+    let after = simulator.rows("cursus_users");
+    for (old, new) in before.iter().zip(&after) {
+        let is_dated = old["updated_at"] != new["updated_at"];
+        assert!(is_dated || old["level"] == new["level"]);
+    }
+}
+
+#[tokio::test]
+async fn an_anonymised_person_is_nested_but_not_listed() {
+    for staff in [false, true] {
+        let options = Options { staff, ..small() };
+        let api = Api::start(options).await;
+        let enrolments = api.simulator.rows("projects_users");
+        let id = enrolments[0]["user"]["id"].as_i64().unwrap();
+        let people = api.simulator.rows("users");
+        let person = people.iter().find(|row| row["id"] == id).unwrap();
+        let earned = api.simulator.rows("achievements_users");
+        let before = ["cursus_users", "projects_users"].map(|name| api.simulator.rows(name));
+        let in_cursus = api.total("/v2/cursus/21/users").await;
+        assert!(!api.simulator.anonymise(-1));
+        assert!(api.simulator.anonymise(id));
+
+        let listed = usize::from(staff);
+        for path in ["/v2/users", "/v2/cursus/21/users"] {
+            assert_eq!(api.total(&format!("{path}?filter[id]={id}")).await, listed);
+        }
+        assert_eq!(
+            api.total("/v2/cursus/21/users").await,
+            in_cursus - 1 + listed
+        );
+        let status = if staff { 200 } else { 404 };
+        let login = person["login"].as_str().unwrap();
+        let new = format!("3b3-{id:08x}");
+        for (path, status) in [
+            (format!("/v2/users/{id}"), status),
+            (format!("/v2/users/{new}"), status),
+            (format!("/v2/users/{id}/cursus_users"), status),
+            (format!("/v2/users/{login}"), 404),
+        ] {
+            assert_eq!(api.status(&path).await, status, "{path}");
+        }
+        let known = api.simulator.rows("users").len();
+        assert_eq!(
+            known,
+            people.len() - 1 + listed,
+            "the truth is what is shown"
+        );
+
+        let names = ["cursus_users", "projects_users"];
+        for (name, before) in names.iter().zip(before) {
+            let rows = api.all(&format!("/v2/{name}?filter[user_id]={id}")).await;
+            assert!(!rows.is_empty());
+            for row in rows {
+                let old = before.iter().find(|old| old["id"] == row["id"]).unwrap();
+                assert_eq!(row["updated_at"], old["updated_at"]);
+                let (user, old) = (&row["user"], &old["user"]);
+                assert_eq!(user.as_object().unwrap().len(), 25);
+                assert_eq!(user["login"], *new);
+                assert_eq!(user["email"], format!("{new}@student.example"));
+                assert_eq!(user["image"]["link"], Value::Null);
+                assert_eq!(user["image"]["versions"]["micro"], Value::Null);
+                assert_eq!(user["updated_at"], old["updated_at"]);
+                assert!(!row.to_string().contains(&format!("\"{login}\"")));
+            }
+        }
+        for (new_row, old) in api.simulator.rows("achievements_users").iter().zip(earned) {
+            assert_eq!(new_row["updated_at"], old["updated_at"]);
+            let is_theirs = new_row["user_id"] == id;
+            assert_eq!(new_row["login"] == *new, is_theirs);
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_are_anonymised_now_and_then() {
+    let simulator = Simulator::start(small()).await.unwrap();
+    let before = simulator.rows("users").len();
+    simulator.advance(Duration::from_hours(24));
+    let after = simulator.rows("users").len();
+    assert!(after >= before, "rarely: none of 80 in the first day");
+    let nested = |simulator: &Simulator| {
+        let rows = simulator.rows("cursus_users");
+        let ids = rows.iter().map(|row| row["user"]["id"].as_i64().unwrap());
+        ids.collect::<HashSet<_>>().len()
+    };
+    simulator.advance(Duration::from_hours(24 * 90));
+    assert!(nested(&simulator) > simulator.rows("users").len());
+}
+
+#[tokio::test]
+async fn enrolments_are_replaced_under_a_higher_id() {
+    let simulator = Simulator::start(small()).await.unwrap();
+    let before = simulator.rows("projects_users");
+    let highest = before.last().unwrap()["id"].as_i64().unwrap();
+    simulator.advance(Duration::from_hours(24 * 60));
+    let after = simulator.rows("projects_users");
+    let has = |rows: &[Value], key: &str, value: &Value| {
+        let is_same = |row: &&Value| row.pointer(key) == value.pointer(key);
+        rows.iter().filter(is_same).cloned().collect::<Vec<_>>()
+    };
+    let gone = before
+        .iter()
+        .filter(|row| has(&after, "/id", row).is_empty());
+    let gone: Vec<&Value> = gone.collect();
+    assert!(!gone.is_empty());
+    for old in gone {
+        let theirs = has(&after, "/user/id", old);
+        let new = has(&theirs, "/project/id", old);
+        assert!(new.iter().any(|row| row["id"].as_i64().unwrap() > highest));
+    }
+
+    let id = after[0]["id"].as_i64().unwrap();
+    let new = simulator.replace_enrolment(id).unwrap();
+    assert_eq!(simulator.replace_enrolment(id), None);
+    let rows = simulator.rows("projects_users");
+    let row = rows.last().unwrap();
+    assert_eq!(row["id"], new);
+    assert_eq!(row["user"]["id"], after[0]["user"]["id"]);
+    assert_eq!(row["project"], after[0]["project"]);
+    assert_eq!(row["teams"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn teams_are_given_up_without_a_date() {
+    let options = Options {
+        undated: Undated {
+            given_up: 0.02,
+            ..Undated::default()
+        },
+        ..small()
+    };
+    let simulator = Simulator::start(options).await.unwrap();
+    let before = simulator.rows("projects_users");
+    let unfinished =
+        |row: &&Value| row["final_mark"].is_null() && row["current_team_id"] != Value::Null;
+    let at = before.iter().position(|row| unfinished(&row)).unwrap();
+    let id = before[at]["id"].as_i64().unwrap();
+    assert!(simulator.give_up_team(id));
+    assert!(!simulator.give_up_team(id));
+    let teams = |row: &Value| row["teams"].as_array().unwrap().len();
+    let row = &simulator.rows("projects_users")[at];
+    assert_eq!(teams(row), teams(&before[at]) - 1);
+    assert_eq!(row["current_team_id"], Value::Null);
+    assert_eq!(row["updated_at"], before[at]["updated_at"]);
+
+    let before = simulator.rows("projects_users");
+    simulator.advance(Duration::from_hours(24 * 7));
+    let after = simulator.rows("projects_users");
+    let given_up = before.iter().filter(|old| {
+        let new = after.iter().find(|new| new["id"] == old["id"]);
+        new.is_some_and(|new| {
+            new["updated_at"] == old["updated_at"]
+                && new["current_team_id"].is_null()
+                && !old["current_team_id"].is_null()
+        })
+    });
+    assert!(given_up.count() > 0);
 }

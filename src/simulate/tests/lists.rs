@@ -216,3 +216,83 @@ async fn filters_and_ranges_hold_and_unlisted_ones_do_nothing() {
     let from = format!("/v2/users?range[id]={},", users[70]);
     assert_eq!(api.total(&from).await, 10);
 }
+
+#[tokio::test]
+async fn the_filters_of_a_refresh_give_what_they_name() {
+    let api = Api::start(small()).await;
+    let value = |row: &Value, key: &str| row.pointer(key).cloned().unwrap_or_default();
+    for (name, filter, key) in [
+        ("cursus_users", "id", "/id"),
+        ("cursus_users", "user_id", "/user/id"),
+        ("campus_users", "user_id", "/user_id"),
+        ("campus_users", "campus_id", "/campus_id"),
+        ("campus_users", "is_primary", "/is_primary"),
+        ("projects_users", "user_id", "/user/id"),
+    ] {
+        let rows = api.simulator.rows(name);
+        let mut wanted: Vec<Value> = rows.iter().map(|row| value(row, key)).collect();
+        wanted.dedup();
+        wanted.truncate(100);
+        let of = wanted.iter().map(ToString::to_string);
+        let of = of.collect::<Vec<_>>().join(",");
+        let listed = api.all(&format!("/v2/{name}?filter[{filter}]={of}")).await;
+        let expected = rows.iter().filter(|row| wanted.contains(&value(row, key)));
+        let expected = expected.map(|row| row["id"].as_i64().unwrap());
+        assert_eq!(
+            sorted(ids(&listed)),
+            expected.collect::<Vec<_>>(),
+            "{name} {filter}"
+        );
+    }
+    let ended = api.all("/v2/cursus/21/cursus_users?filter[end]=true").await;
+    let ongoing = api
+        .all("/v2/cursus/21/cursus_users?filter[end]=false")
+        .await;
+    assert!(!ended.is_empty() && ended.iter().all(|row| !row["end_at"].is_null()));
+    assert!(!ongoing.is_empty() && ongoing.iter().all(|row| row["end_at"].is_null()));
+    let enrolled = api.total("/v2/cursus/21/cursus_users").await;
+    assert_eq!(ended.len() + ongoing.len(), enrolled);
+    let active = "/v2/cursus/21/cursus_users?filter[active]=true";
+    let to_come = |row: &&Value| row["end_at"].as_str() > Some("2026-03-02T06");
+    let to_come = ended.iter().filter(to_come).count();
+    assert_eq!(api.total(active).await, ongoing.len() + to_come);
+
+    let mut by_campus = 0;
+    for campus in ids(&api.simulator.rows("campus")) {
+        let path = format!("/v2/cursus/21/cursus_users?filter[campus_id]={campus}");
+        by_campus += api.total(&path).await;
+    }
+    assert_eq!(by_campus, enrolled, "everybody has one primary campus");
+
+    let rows = api.simulator.rows("campus_users");
+    let at = rows[5]["updated_at"].as_str().unwrap();
+    let since = format!("/v2/campus_users?range[updated_at]={at},2099-01-01");
+    let later = rows
+        .iter()
+        .filter(|row| row["updated_at"].as_str() >= Some(at));
+    assert_eq!(api.total(&since).await, later.count());
+    let unlisted = "/v2/campus_users?range[id]=1,2";
+    assert_eq!(api.total(unlisted).await, rows.len());
+}
+
+#[tokio::test]
+async fn a_named_parameter_can_be_ignored() {
+    let api = Api::start(small()).await;
+    let all = api.total("/v2/cursus_users").await;
+    let some = "/v2/cursus_users?filter[end]=true&range[id]=1,20";
+    let (both, ended) = (api.total(some).await, "/v2/cursus_users?filter[end]=true");
+    let ended = api.total(ended).await;
+    let ignore = |parameters: &[&str]| FaultKind::Ignore {
+        parameters: parameters.iter().map(|one| (*one).to_owned()).collect(),
+    };
+    let inject = |parameters: &[&str]| {
+        let rule = Fault::new("cursus_users", ignore(parameters));
+        api.simulator.inject(rule.times(1));
+    };
+    inject(&["range[id]"]);
+    assert_eq!(api.total(some).await, ended);
+    inject(&["filter[end]", "range[id]"]);
+    assert_eq!(api.total(some).await, all);
+    assert_eq!(api.total(some).await, both);
+    assert!(both < ended && ended < all);
+}

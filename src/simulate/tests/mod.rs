@@ -11,6 +11,7 @@ use super::*;
 mod access;
 mod changes;
 mod lists;
+mod values;
 
 fn small() -> Options {
     Options {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::undated::Undated;
 use super::{Stamp, World};
 use crate::simulate::fields::Resource;
-use crate::simulate::query::Row;
 
 #[derive(Clone, Copy)]
 enum Change {
@@ -16,6 +16,7 @@ enum Change {
     Touch(Resource),
     Add(Resource),
     Delete(Resource),
+    Undated(Undated),
 }
 
 impl World {
@@ -30,6 +31,14 @@ impl World {
             for _ in 0..whole(per_day * days, &mut random) {
                 let at = random.i64(from.micros()..until.micros().max(from.micros() + 1));
                 plan.push((Stamp::from_micros(at), change));
+            }
+        }
+        // Drawn apart, so that the other changes are the same whatever is switched off.
+        let mut apart = self.random(2_000_000 + self.steps);
+        for (change, per_day) in self.undated_rates() {
+            for _ in 0..whole(per_day * days, &mut apart) {
+                let at = apart.i64(from.micros()..until.micros().max(from.micros() + 1));
+                plan.push((Stamp::from_micros(at), Change::Undated(change)));
             }
         }
         plan.sort_by_key(|(at, _)| *at);
@@ -48,6 +57,7 @@ impl World {
                 Change::Touch(resource) => self.touch_any(resource, at, &mut random),
                 Change::Add(resource) => self.add(resource, at, &mut random),
                 Change::Delete(resource) => self.remove_any(resource, &mut random),
+                Change::Undated(change) => self.change_undated(change, at, &mut apart),
             }
         }
         self.now = until;
@@ -57,7 +67,7 @@ impl World {
     /// Changes a day, of each sort.
     fn rates(&self, deletions: f64) -> Vec<(Change, f64)> {
         let students = count(self.students().len());
-        let rows = |resource| count(self.size(resource));
+        let rows = |resource| count(self.table(resource).len());
         let mut rates = vec![
             (Change::TouchStudent, students * 0.4),
             (Change::TouchAnyone, rows(Resource::Users) * 0.05),
@@ -81,22 +91,10 @@ impl World {
         rates.extend(gone.map(|resource| (Change::Delete(resource), deletions / 2.0)));
         rates
     }
-
-    fn size(&self, resource: Resource) -> usize {
-        match resource {
-            Resource::Users => self.users.len(),
-            Resource::CursusUsers => self.cursus_users.len(),
-            Resource::CampusUsers => self.campus_users.len(),
-            Resource::ProjectsUsers => self.projects_users.len(),
-            Resource::AchievementsUsers => self.achievements_users.len(),
-            Resource::CoalitionsUsers => self.coalitions_users.len(),
-            reference => self.documents(reference).rows().map(Row::id).count(),
-        }
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
-fn count(rows: usize) -> f64 {
+pub(super) fn count(rows: usize) -> f64 {
     rows as f64
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::joins::{CampusUser, Earned, Membership};
@@ -9,9 +10,11 @@ use super::object::json;
 use super::people::{Maker, Role, User, seat};
 use super::populate::level;
 use super::projects::{SESSIONS_A_PROJECT, session};
+use super::stamp::DAY;
 use super::{CURSUS, Stamp, World};
-use crate::simulate::fields::Resource;
-use crate::simulate::query::Row;
+use crate::simulate::fields::{self, Kind, Resource};
+use crate::simulate::query::{Query, Row, Scope};
+use crate::simulate::{OddDates, SimulateError};
 
 impl World {
     /// Inserts, updates and deletes rows of one resource at once, as another client of the real API would.
@@ -34,6 +37,32 @@ impl World {
             self.add(resource, self.now, &mut random);
         }
         self.reindex();
+    }
+
+    /// Gives rows dates that no range holds.
+    pub(crate) fn plant(&mut self, odd: &OddDates) -> Result<(), SimulateError> {
+        let OddDates {
+            resource: name,
+            field,
+            rows,
+        } = odd;
+        let Some(resource) = Resource::named(name) else {
+            return Err(SimulateError::UnknownResource { name: name.clone() });
+        };
+        if fields::kind(field) != Kind::Time {
+            let (resource, field) = (name.clone(), field.clone());
+            return Err(SimulateError::NotADate { resource, field });
+        }
+        let dates = [
+            Value::Null,
+            "1969-07-20T20:17:40.000Z".into(),
+            "2099-12-31T23:59:59.999Z".into(),
+        ];
+        let ids = self.table(resource).pick(&Query::of(Scope::All), self);
+        for (id, date) in ids.iter().zip(dates.iter().cycle()).take(*rows) {
+            self.set_field(resource, *id, field, Some(date.clone()));
+        }
+        Ok(())
     }
 
     /// A row more.
@@ -161,55 +190,28 @@ impl World {
 
     /// A row that vanishes outright. A person goes with the rows that nest them; cursus 21 stays.
     pub(super) fn remove_any(&mut self, resource: Resource, random: &mut fastrand::Rng) {
+        let id = self.table(resource).any_row(random);
+        let id = id.filter(|id| resource != Resource::Cursus || *id != CURSUS);
+        let Some(id) = id else {
+            return;
+        };
+        self.table_mut(resource).remove_row(id);
         match resource {
             Resource::Users => {
-                let Some(id) = self.users.any(random) else {
-                    return;
-                };
-                self.users.remove(id);
                 self.cursus_users.rows.retain(|_, row| row.user_id != id);
                 self.campus_users.rows.retain(|_, row| row.user_id != id);
                 self.projects_users.rows.retain(|_, row| row.user_id != id);
             }
-            Resource::CursusUsers => {
-                let id = self.cursus_users.any(random);
-                id.and_then(|id| self.cursus_users.remove(id));
+            Resource::Coalitions => {
+                let members = &mut self.coalitions_users.rows;
+                members.retain(|_, row| row.coalition_id != id);
             }
-            Resource::CampusUsers => {
-                let id = self.campus_users.any(random);
-                id.and_then(|id| self.campus_users.remove(id));
+            Resource::Achievements => {
+                let earned = &mut self.achievements_users.rows;
+                earned.retain(|_, row| row.achievement_id != id);
             }
-            Resource::ProjectsUsers => {
-                let id = self.projects_users.any(random);
-                id.and_then(|id| self.projects_users.remove(id));
-            }
-            Resource::AchievementsUsers => {
-                let id = self.achievements_users.any(random);
-                id.and_then(|id| self.achievements_users.remove(id));
-            }
-            Resource::CoalitionsUsers => {
-                let id = self.coalitions_users.any(random);
-                id.and_then(|id| self.coalitions_users.remove(id));
-            }
-            reference => {
-                let id = self.documents(reference).any(random);
-                let id = id.filter(|id| reference != Resource::Cursus || *id != CURSUS);
-                let Some(id) = id else {
-                    return;
-                };
-                self.documents_mut(reference).remove(id);
-                if reference == Resource::Coalitions {
-                    let members = &mut self.coalitions_users.rows;
-                    members.retain(|_, row| row.coalition_id != id);
-                }
-                if reference == Resource::Achievements {
-                    let earned = &mut self.achievements_users.rows;
-                    earned.retain(|_, row| row.achievement_id != id);
-                }
-                if reference == Resource::Cursus {
-                    self.cursus_users.rows.retain(|_, row| row.cursus_id != id);
-                }
-            }
+            Resource::Cursus => self.cursus_users.rows.retain(|_, row| row.cursus_id != id),
+            _ => {}
         }
     }
 
@@ -240,7 +242,8 @@ impl World {
 
     /// Someone sits down, spends, or is evaluated.
     pub(super) fn touch_user(&mut self, id: i64, at: Stamp, random: &mut fastrand::Rng) {
-        let Some(user) = self.users.get_mut(id) else {
+        let user = self.users.get_mut(id);
+        let Some(user) = user.filter(|user| !user.is_anonymised()) else {
             return;
         };
         let what = random.u8(..4);
@@ -275,11 +278,19 @@ impl World {
             return;
         }
         row.mark(at, random);
-        let user = row.user_id;
+        let (user, validated) = (row.user_id, row.validated == Some(true));
         let mut rows = self.cursus_users.rows.values_mut();
         if let Some(row) = rows.find(|row| row.user_id == user && row.cursus_id == CURSUS) {
             row.level = level(random);
-            row.updated_at = row.updated_at.max(at);
+            let is_dated = self.undated.levels == 0.0;
+            // A validated project puts off the black hole, and that is an edit of the row.
+            let put_off = row.blackholed_at.filter(|_| !is_dated && validated);
+            if let Some(blackhole) = put_off {
+                row.blackholed_at = Some(blackhole.plus_micros(7 * DAY));
+            }
+            if is_dated || put_off.is_some() {
+                row.updated_at = row.updated_at.max(at);
+            }
         }
     }
 

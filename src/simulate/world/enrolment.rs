@@ -7,11 +7,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::names::HOST;
-use super::object::{Object, write_json};
-use super::people::User;
+use super::object::{Object, json, write_json};
 use super::stamp::DAY;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Row, Scope, equal};
+use crate::simulate::query::{Cell, Flag, Row, Scope};
 
 /// A person's work on a project.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub(crate) struct Enrolment {
     pub(crate) retriable_at: Option<Stamp>,
     pub(crate) created_at: Stamp,
     pub(crate) updated_at: Stamp,
+    /// The current team was given up, and is gone.
+    pub(crate) gave_up: bool,
     /// Someone else in the team.
     pub(crate) mate: Option<i64>,
     /// The teams of a row that was given; those of a made-up row follow from its other fields.
@@ -97,7 +98,45 @@ impl Enrolment {
         if self.status == "parent" {
             return Vec::new();
         }
-        (0..=self.occurrence).map(team).collect()
+        let attempts = self.occurrence + i64::from(!self.gave_up);
+        (0..attempts).map(team).collect()
+    }
+
+    /// The same person's work on the same project, begun anew.
+    pub(super) fn replaced(self, id: i64, at: Stamp) -> Self {
+        let mut row = Self {
+            id,
+            occurrence: 0,
+            final_mark: None,
+            status: "in_progress".into(),
+            validated: None,
+            marked_at: None,
+            retriable_at: None,
+            created_at: at,
+            updated_at: at,
+            gave_up: false,
+            teams: None,
+            ..self
+        };
+        row.current_team_id = Some(row.team_id(0));
+        row
+    }
+
+    pub(super) fn can_give_up(&self) -> bool {
+        self.final_mark.is_none() && self.current_team_id.is_some()
+    }
+
+    /// The current team goes; no date moves.
+    pub(super) fn give_up(&mut self) {
+        self.gave_up = true;
+        self.current_team_id = None;
+        self.status = "searching_a_group".into();
+        let given = self.teams.as_deref().map(RawValue::get);
+        let given = given.and_then(|text| serde_json::from_str::<Vec<Box<RawValue>>>(text).ok());
+        if let Some(mut teams) = given {
+            teams.pop();
+            self.teams = RawValue::from_string(json(&teams)).ok();
+        }
     }
 
     /// The id of the team of one attempt.
@@ -111,7 +150,7 @@ impl Row for Enrolment {
         self.id
     }
 
-    fn cell<'a>(&'a self, field: &str, world: &'a World) -> Cell<'a> {
+    fn cell<'a>(&'a self, field: &str, _: &'a World) -> Cell<'a> {
         match field {
             "id" => Cell::Int(self.id),
             "project_id" => Cell::Int(self.project_id),
@@ -123,28 +162,27 @@ impl Row for Enrolment {
             "retriable_at" => Cell::time(self.retriable_at),
             "marked_at" => Cell::time(self.marked_at),
             "status" => Cell::Text(Cow::Borrowed(&self.status)),
-            "retriable" => Cell::Bool(self.retriable_at.is_some_and(|at| at <= world.now)),
-            "marked" => Cell::Bool(self.final_mark.is_some()),
             "shuffle" => Cell::Int(self.shuffled()),
             _ => Cell::Null,
         }
     }
 
-    fn has(&self, field: &str, wanted: &[Cell<'static>], world: &World) -> bool {
+    fn several<'a>(&'a self, field: &str, world: &'a World) -> Option<&'a [i64]> {
         // "Users in the given cursus" (or campus): about the person, not about the row.
-        let ids = match (field, world.place(self.user_id)) {
-            ("cursus", Some(place)) => &place.cursus,
-            ("campus", Some(place)) => &place.campuses,
-            ("cursus" | "campus", None) => return false,
-            _ => {
-                let cell = self.cell(field, world);
-                return wanted.iter().any(|value| equal(&cell, value));
-            }
-        };
-        ids.iter().any(|id| {
-            let cell = Cell::Int(*id);
-            wanted.iter().any(|value| equal(&cell, value))
-        })
+        match (field, world.place(self.user_id)) {
+            ("cursus", Some(place)) => Some(&place.cursus),
+            ("campus", Some(place)) => Some(&place.campuses),
+            ("cursus" | "campus", None) => Some(&[]),
+            _ => None,
+        }
+    }
+
+    fn flag(field: &str) -> Option<Flag> {
+        match field {
+            "retriable" => Some(Flag::Past("retriable_at")),
+            "marked" => Some(Flag::Given("final_mark")),
+            _ => None,
+        }
     }
 
     fn inside(&self, scope: Scope, _: &World) -> bool {
@@ -173,7 +211,7 @@ impl Row for Enrolment {
             retriable_at: Option<Stamp>,
             created_at: Stamp,
             updated_at: Stamp,
-            user: Option<&'a RawValue>,
+            user: Option<Cow<'a, RawValue>>,
             teams: Teams<'a>,
         }
         #[derive(Serialize)]
@@ -196,7 +234,7 @@ impl Row for Enrolment {
             retriable_at: self.retriable_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
-            user: world.users.get(self.user_id).map(User::text),
+            user: world.nested_user(self.user_id),
             teams: match &self.teams {
                 Some(given) => Teams::Given(given),
                 None => Teams::Made(self.teams(world)),

@@ -119,6 +119,7 @@ impl Given {
                 retriable_at: row.retriable_at,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
+                gave_up: false,
                 mate: None,
                 teams: Some(row.teams),
             }
@@ -134,7 +135,7 @@ impl Given {
 
 fn know(world: &mut World, user: Profile) {
     if world.users.get(user.id).is_none() {
-        world.users.insert(User::new(user));
+        world.users.insert(User::nested(user));
     }
 }
 

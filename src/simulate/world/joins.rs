@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::{Object, write_json};
-use super::people::User;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Row, Scope};
+use crate::simulate::query::{Cell, Flag, Row, Scope};
 
 /// A person's enrolment in a cursus.
 #[derive(Clone, Debug, Deserialize)]
@@ -85,11 +84,17 @@ impl Row for CursusUser {
             "has_coalition" => Cell::Bool(self.has_coalition),
             "level" => Cell::Number(self.level),
             "campus_id" => Cell::int(world.place(self.user_id).and_then(|place| place.primary)),
-            "end" => Cell::Bool(self.end_at.is_some()),
-            "active" => Cell::Bool(self.end_at.is_none_or(|end| end > world.now)),
-            "future" => Cell::Bool(self.begin_at > world.now),
-            "blackholed" => Cell::Bool(self.blackholed_at.is_some_and(|at| at <= world.now)),
             _ => Cell::Null,
+        }
+    }
+
+    fn flag(field: &str) -> Option<Flag> {
+        match field {
+            "end" => Some(Flag::Given("end_at")),
+            "active" => Some(Flag::NotPast("end_at")),
+            "future" => Some(Flag::Future("begin_at")),
+            "blackholed" => Some(Flag::Past("blackholed_at")),
+            _ => None,
         }
     }
 
@@ -116,7 +121,7 @@ impl Row for CursusUser {
             blackholed_at: Option<Stamp>,
             created_at: Stamp,
             updated_at: Stamp,
-            user: Option<&'a RawValue>,
+            user: Option<Cow<'a, RawValue>>,
             cursus: Option<&'a Object>,
         }
         let shown = Shown {
@@ -131,7 +136,7 @@ impl Row for CursusUser {
             blackholed_at: self.blackholed_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
-            user: world.users.get(self.user_id).map(User::text),
+            user: world.nested_user(self.user_id),
             cursus: world.cursus.get(self.cursus_id).map(|cursus| &cursus.row),
         };
         write_json(&shown, out);

@@ -8,26 +8,33 @@ mod given;
 mod joins;
 mod names;
 mod object;
+mod patch;
 mod people;
 mod populate;
 mod projects;
 mod reference;
 mod stamp;
+mod table;
+mod undated;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use self::document::Document;
 use self::enrolment::Enrolment;
 use self::joins::{CampusUser, CursusUser, Earned, Membership};
 pub(crate) use self::object::json;
+pub(crate) use self::patch::Patch;
 use self::people::User;
 pub(crate) use self::stamp::Stamp;
+pub(crate) use self::table::{Rows, Table};
 use super::fields::Resource;
 use super::query::{Query, Row, Scope};
-use super::{Scale, SimulateError};
+use super::{Scale, SimulateError, Undated};
 
 /// The cursus whose students, projects and enrolments the scale counts.
 pub(crate) const CURSUS: i64 = 21;
@@ -38,6 +45,8 @@ const PISCINE: i64 = 9;
 /// All rows, as they are now.
 pub(crate) struct World {
     seed: u64,
+    undated: Undated,
+    staff: bool,
     steps: u64,
     now: Stamp,
     version: u64,
@@ -69,6 +78,9 @@ pub(crate) struct Recipe<'a> {
     pub(crate) seed: u64,
     pub(crate) scale: Scale,
     pub(crate) rows: &'a BTreeMap<String, PathBuf>,
+    pub(crate) undated: Undated,
+    /// The client may see what only staff may.
+    pub(crate) staff: bool,
     pub(crate) now: Stamp,
 }
 
@@ -78,6 +90,8 @@ impl World {
         let mut given = given::Given::read(recipe.rows)?;
         let mut world = Self {
             seed: recipe.seed,
+            undated: recipe.undated,
+            staff: recipe.staff,
             steps: 0,
             now: recipe.now,
             version: 0,
@@ -106,30 +120,55 @@ impl World {
         self.version
     }
 
-    /// The ids that a query picks, in its order.
-    pub(crate) fn pick(&self, resource: Resource, query: &Query) -> Vec<i64> {
+    /// The simulated time of the last change.
+    pub(crate) fn now(&self) -> Stamp {
+        self.now
+    }
+
+    /// The rows of a resource.
+    pub(crate) fn table(&self, resource: Resource) -> &dyn Rows {
         match resource {
-            Resource::Users => query.pick(self.users.rows(), self),
-            Resource::CursusUsers => query.pick(self.cursus_users.rows(), self),
-            Resource::CampusUsers => query.pick(self.campus_users.rows(), self),
-            Resource::ProjectsUsers => query.pick(self.projects_users.rows(), self),
-            Resource::AchievementsUsers => query.pick(self.achievements_users.rows(), self),
-            Resource::CoalitionsUsers => query.pick(self.coalitions_users.rows(), self),
-            reference => query.pick(self.documents(reference).rows(), self),
+            Resource::Users => &self.users,
+            Resource::CursusUsers => &self.cursus_users,
+            Resource::CampusUsers => &self.campus_users,
+            Resource::ProjectsUsers => &self.projects_users,
+            Resource::AchievementsUsers => &self.achievements_users,
+            Resource::CoalitionsUsers => &self.coalitions_users,
+            reference => self.documents(reference),
         }
     }
 
-    /// Appends the JSON of one row; `false` where there is no such row.
-    pub(crate) fn write(&self, resource: Resource, id: i64, out: &mut Vec<u8>) -> bool {
+    fn table_mut(&mut self, resource: Resource) -> &mut dyn Rows {
         match resource {
-            Resource::Users => self.users.write(id, self, out),
-            Resource::CursusUsers => self.cursus_users.write(id, self, out),
-            Resource::CampusUsers => self.campus_users.write(id, self, out),
-            Resource::ProjectsUsers => self.projects_users.write(id, self, out),
-            Resource::AchievementsUsers => self.achievements_users.write(id, self, out),
-            Resource::CoalitionsUsers => self.coalitions_users.write(id, self, out),
-            reference => self.documents(reference).write(id, self, out),
+            Resource::Users => &mut self.users,
+            Resource::CursusUsers => &mut self.cursus_users,
+            Resource::CampusUsers => &mut self.campus_users,
+            Resource::ProjectsUsers => &mut self.projects_users,
+            Resource::AchievementsUsers => &mut self.achievements_users,
+            Resource::CoalitionsUsers => &mut self.coalitions_users,
+            reference => self.documents_mut(reference),
         }
+    }
+
+    /// Sets a field of a row, or takes it away, and moves no date; `false` where there is no such row.
+    pub(crate) fn set_field(
+        &mut self,
+        resource: Resource,
+        id: i64,
+        field: &str,
+        value: Option<Value>,
+    ) -> bool {
+        self.version += 1;
+        self.table_mut(resource).set(id, field, value)
+    }
+
+    /// A person as other rows nest them.
+    fn nested_user(&self, id: i64) -> Option<Cow<'_, RawValue>> {
+        let text = self.users.get(id)?.text();
+        Some(match self.users.patch(id) {
+            Some(patch) => Cow::Owned(patch.apply_raw(text)),
+            None => Cow::Borrowed(text),
+        })
     }
 
     /// One user as `/v2/users/:id` shows it: the list row, then its campuses and cursus.
@@ -138,49 +177,52 @@ impl World {
             return;
         }
         out.pop();
-        out.extend_from_slice(b",\"cursus_users\":");
-        let of_user = self.cursus_users.rows().filter(|row| row.user_id == id);
-        write_all(of_user, self, out);
-        out.extend_from_slice(b",\"campus_users\":");
-        let of_user = self.campus_users.rows().filter(|row| row.user_id == id);
-        write_all(of_user, self, out);
+        let query = Query::of(Scope::User(id));
+        for resource in [Resource::CursusUsers, Resource::CampusUsers] {
+            out.extend_from_slice(format!(",\"{resource}\":").as_bytes());
+            let ids = self.table(resource).pick(&query, self);
+            self.write_all(resource, &ids, out);
+        }
         out.push(b'}');
+    }
+
+    /// Appends rows as an array.
+    pub(crate) fn write_all(&self, resource: Resource, ids: &[i64], out: &mut Vec<u8>) {
+        let table = self.table(resource);
+        out.push(b'[');
+        for (place, id) in ids.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            table.write(*id, self, out);
+        }
+        out.push(b']');
     }
 
     /// Every row of a resource by ascending id, as the API would show it. Projects are those of cursus 21.
     pub(crate) fn rows(&self, resource: Resource) -> Vec<Value> {
+        let scope = match resource {
+            Resource::Projects => Scope::Cursus(CURSUS),
+            _ => Scope::All,
+        };
+        let ids = self.table(resource).pick(&Query::of(scope), self);
         let mut text = Vec::new();
-        match resource {
-            Resource::Projects => {
-                let scope = Scope::Cursus(CURSUS);
-                let listed = self.projects.rows().filter(|row| row.inside(scope, self));
-                write_all(listed, self, &mut text);
-            }
-            Resource::Users => write_all(self.users.rows(), self, &mut text),
-            Resource::CursusUsers => write_all(self.cursus_users.rows(), self, &mut text),
-            Resource::CampusUsers => write_all(self.campus_users.rows(), self, &mut text),
-            Resource::ProjectsUsers => write_all(self.projects_users.rows(), self, &mut text),
-            Resource::AchievementsUsers => {
-                write_all(self.achievements_users.rows(), self, &mut text);
-            }
-            Resource::CoalitionsUsers => write_all(self.coalitions_users.rows(), self, &mut text),
-            reference => write_all(self.documents(reference).rows(), self, &mut text),
-        }
+        self.write_all(resource, &ids, &mut text);
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// The id behind a path segment: an id, a slug or a login.
     pub(crate) fn find(&self, resource: Resource, key: &str) -> Option<i64> {
+        let is_shown = |user: &&User| user.inside(Scope::All, self);
         if let Ok(id) = key.parse::<i64>() {
-            let known = match resource {
-                Resource::Users => self.users.get(id).is_some(),
-                reference => self.documents(reference).get(id).is_some(),
+            return match resource {
+                Resource::Users => self.users.get(id).filter(is_shown).map(Row::id),
+                other => self.table(other).contains(id).then_some(id),
             };
-            return known.then_some(id);
         }
         match resource {
             Resource::Users => {
-                let mut users = self.users.rows();
+                let mut users = self.users.rows().filter(is_shown);
                 users.find(|user| user.login() == key).map(Row::id)
             }
             reference => {
@@ -233,15 +275,9 @@ impl World {
 
     /// An active student of the cursus.
     fn any_student(&self, random: &mut fastrand::Rng) -> Option<i64> {
-        // Mostly a few tries find one, without a look at everybody.
-        for _ in 0..32 {
-            let id = self.users.any(random)?;
-            let student = self.users.get(id).is_some_and(User::is_active_student);
-            if student && self.in_cursus(id, CURSUS) {
-                return Some(id);
-            }
-        }
-        random.choice(self.students())
+        self.users.any_that(random, |user| {
+            user.is_active_student() && self.in_cursus(user.id(), CURSUS)
+        })
     }
 
     /// Active students of the cursus, by ascending id.
@@ -274,81 +310,5 @@ impl World {
         }
         self.places = places;
         self.version += 1;
-    }
-}
-
-fn write_all<'a, R: Row + 'a>(rows: impl Iterator<Item = &'a R>, world: &World, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (place, row) in rows.enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        row.write(world, out);
-    }
-    out.push(b']');
-}
-
-/// Rows by id. Ids are never used twice.
-struct Table<R> {
-    rows: BTreeMap<i64, R>,
-    last: i64,
-}
-
-impl<R> Default for Table<R> {
-    fn default() -> Self {
-        Self {
-            rows: BTreeMap::new(),
-            last: 0,
-        }
-    }
-}
-
-impl<R: Row> Table<R> {
-    fn rows(&self) -> impl DoubleEndedIterator<Item = &R> {
-        self.rows.values()
-    }
-
-    fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn get(&self, id: i64) -> Option<&R> {
-        self.rows.get(&id)
-    }
-
-    fn get_mut(&mut self, id: i64) -> Option<&mut R> {
-        self.rows.get_mut(&id)
-    }
-
-    fn insert(&mut self, row: R) {
-        self.last = self.last.max(row.id());
-        self.rows.insert(row.id(), row);
-    }
-
-    fn remove(&mut self, id: i64) -> Option<R> {
-        self.rows.remove(&id)
-    }
-
-    /// An id above every id ever used here.
-    fn next_id(&mut self) -> i64 {
-        self.last += 1;
-        self.last
-    }
-
-    /// The id of a row near a random place.
-    fn any(&self, random: &mut fastrand::Rng) -> Option<i64> {
-        let first = *self.rows.first_key_value()?.0;
-        let last = *self.rows.last_key_value()?.0;
-        let from = random.i64(first..=last);
-        let (id, _) = self.rows.range(from..).next()?;
-        Some(*id)
-    }
-
-    fn write(&self, id: i64, world: &World, out: &mut Vec<u8>) -> bool {
-        let row = self.get(id);
-        if let Some(row) = row {
-            row.write(world, out);
-        }
-        row.is_some()
     }
 }

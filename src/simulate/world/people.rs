@@ -19,6 +19,7 @@ use crate::simulate::{Scale, SimulateError};
 pub(crate) struct User {
     profile: Profile,
     text: Box<RawValue>,
+    is_anonymised: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,6 +105,15 @@ impl User {
         Self {
             text: render(&profile),
             profile,
+            is_anonymised: false,
+        }
+    }
+
+    /// Someone whom only other rows nest: not listed if their login is that of an anonymised person.
+    pub(super) fn nested(profile: Profile) -> Self {
+        Self {
+            is_anonymised: profile.login.starts_with(ANONYMOUS),
+            ..Self::new(profile)
         }
     }
 
@@ -120,7 +130,28 @@ impl User {
     }
 
     pub(super) fn is_active_student(&self) -> bool {
-        self.profile.kind == "student" && !self.profile.alumni
+        self.profile.kind == "student" && !self.profile.alumni && !self.is_anonymised
+    }
+
+    pub(super) const fn is_anonymised(&self) -> bool {
+        self.is_anonymised
+    }
+
+    /// Takes away who the person was; no date moves.
+    pub(super) fn anonymise(&mut self) {
+        self.is_anonymised = true;
+        let user = &mut self.profile;
+        user.login = anonymous(user.id);
+        user.email = format!("{}@student.example", user.login);
+        user.url = format!("{}/v2/users/{}", names::HOST, user.login);
+        "3b3".clone_into(&mut user.first_name);
+        user.last_name.clone_from(&user.login);
+        user.usual_first_name = None;
+        user.usual_full_name = format!("{} {}", user.first_name, user.last_name);
+        user.displayname.clone_from(&user.usual_full_name);
+        user.image = image(&user.login, true);
+        user.location = None;
+        self.text = render(&self.profile);
     }
 
     /// Changes the person at an instant: `updated_at` moves with it.
@@ -165,6 +196,9 @@ impl Row for User {
 
     fn inside(&self, scope: Scope, world: &World) -> bool {
         let id = self.profile.id;
+        if self.is_anonymised && !world.staff {
+            return false;
+        }
         match scope {
             Scope::All => true,
             Scope::Cursus(cursus) => world.in_cursus(id, cursus),
@@ -294,14 +328,14 @@ impl Maker<'_> {
         } else {
             first.to_owned()
         };
-        let anonymous = hurting.is_none() && random.u8(..35) == 0;
-        let login = if anonymous {
-            format!("3b3-{id:08x}")
+        let is_anonymous = hurting.is_none() && random.u8(..35) == 0;
+        let login = if is_anonymous {
+            anonymous(id)
         } else {
             self.unused_login(plain_first, plain_last)
         };
         let random = &mut *self.random;
-        let (first, last) = if anonymous {
+        let (first, last) = if is_anonymous {
             ("3b3".to_owned(), login.clone())
         } else {
             (first, last.to_owned())
@@ -322,7 +356,7 @@ impl Maker<'_> {
             displayname: full.clone(),
             usual_full_name: full,
             usual_first_name: (random.u8(..4) > 0).then(|| first.clone()),
-            image: image(&login, anonymous || random.u8(..20) == 0),
+            image: image(&login, is_anonymous || random.u8(..20) == 0),
             login,
             first_name: first,
             last_name: last,
@@ -384,6 +418,13 @@ pub(super) fn between(random: &mut fastrand::Rng, from: Stamp, until: Stamp) -> 
     } else {
         low
     })
+}
+
+const ANONYMOUS: &str = "3b3-";
+
+/// The login of an anonymised person.
+fn anonymous(id: i64) -> String {
+    format!("{ANONYMOUS}{id:08x}")
 }
 
 /// A workplace in a cluster.

@@ -169,6 +169,7 @@ impl World {
             retriable_at: None,
             created_at,
             updated_at: between(random, created_at, until),
+            gave_up: false,
             mate: (random.u8(..6) == 0)
                 .then(|| self.users.any(random))
                 .flatten(),
@@ -195,6 +196,10 @@ impl Enrolment {
             3..8 => 100,
             _ => random.i64(101..126),
         };
+        if self.gave_up {
+            self.gave_up = false;
+            self.current_team_id = Some(self.team_id(self.occurrence));
+        }
         self.final_mark = Some(mark);
         self.validated = Some(mark >= 80);
         self.status = if mark >= 80 { "finished" } else { "failed" }.into();
