@@ -144,6 +144,9 @@ mod demo;
 /// Reads while rows come, go and change.
 mod completeness;
 
+/// Rows without a date, and ids that are no numbers.
+mod odd_rows;
+
 /// Deltas, their windows and their cursor.
 mod deltas;
 
