@@ -19,7 +19,8 @@ use toml::de::{DeTable, DeValue};
 
 pub use reader::Problem;
 pub use record::{Source, Where};
-pub use resource::{Cursor, ForEach, Paging, QueryParameter, Resource};
+pub(crate) use resource::READ;
+pub use resource::{Cursor, ForEach, FullEvery, NamedRead, Paging, QueryParameter, Resource};
 pub use table::{Derive, Reference, SqlFile, Table};
 
 use crate::assets;
@@ -72,6 +73,8 @@ pub struct ApiConfig {
     pub requests_per_second: Option<f64>,
     /// A cap; without one the limit is learnt from the answers.
     pub requests_per_hour: Option<u32>,
+    /// Part of the hourly limit, 0 to 1, that reading unchanged rows again may take.
+    pub refresh_share: f64,
 }
 
 /// `[staging]`.
@@ -318,6 +321,7 @@ fn read_api(section: Section<'_>) -> ApiConfig {
         requests_per_hour: section
             .integer("requests_per_hour", 1..=1_000_000)
             .and_then(|count| u32::try_from(count).ok()),
+        refresh_share: section.number("refresh_share", 0.001..=1.0).unwrap_or(0.1),
     };
     section.finish();
     api

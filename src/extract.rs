@@ -18,6 +18,9 @@ mod slices;
 mod verify;
 pub(crate) mod windows;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use roaring::RoaringTreemap;
@@ -26,11 +29,12 @@ use tracing::{error, info, warn};
 use crate::api::{self, ApiError};
 use crate::chain::chain;
 use crate::config::{Config, Resource};
+use crate::name::Name;
 use crate::plan::{self, Decision, History, Present, Step};
 use crate::progress::Progress;
 use crate::staging::{
-    Asked, Mode, Outcome, PageEntry, ResourceSummary, ResourceWriter, Run, Staging, StagingError,
-    StagingLock,
+    Asked, Manifest, Mode, Outcome, PageEntry, ReadManifest, ResourceSummary, ResourceWriter, Run,
+    Staging, StagingError, StagingLock,
 };
 
 pub use probe::{Probe, probe};
@@ -91,6 +95,7 @@ impl From<ReadError> for ExtractError {
         match error {
             ReadError::Api(error) => Self::Api(error),
             ReadError::Staging(error) => Self::Staging(error),
+            ReadError::Ids(error) => Self::Staging(error),
             error @ (ReadError::Thread | ReadError::FilterIgnored { .. }) => {
                 Self::Internal(error.to_string())
             }
@@ -259,16 +264,30 @@ impl Reading<'_> {
         // By our clock alone, what has a min_age might be read too early.
         ready
             .iter()
-            .filter(|resource| self.decide(resource, Present::of_ours(now)).step != Step::Skip)
+            .filter(|resource| {
+                let decisions = self.decide(resource, Present::of_ours(now));
+                decisions
+                    .iter()
+                    .any(|(_, decision)| decision.step != Step::Skip)
+            })
             // One without an order would be asked for a page more.
             .min_by_key(|resource| (!resource.min_age.is_zero(), resource.sort.is_none()))
             .map(|resource| &resource.name)
     }
 
-    fn decide(&self, resource: &Resource, present: Present) -> Decision {
-        let hash = plan::request_hash(self.extraction.config, resource);
+    fn decide<'r>(
+        &self,
+        resource: &'r Resource,
+        present: Present,
+    ) -> Vec<(&'r Resource, Decision)> {
         let request = &self.extraction.request;
-        plan::decide(resource, &hash, self.history, request, present)
+        plan::decide(
+            self.extraction.config,
+            resource,
+            self.history,
+            request,
+            present,
+        )
     }
 
     /// What to read, if the answers have shown that a delta began too late.
@@ -282,7 +301,9 @@ impl Reading<'_> {
             ahead: self.clock.ahead(),
         };
         let asked = start_of(asked)?;
-        let decision = self.decide(resource, present);
+        let whole = self.extraction.config.resource(resource.name.as_str())?;
+        let mut decisions = self.decide(whole, present).into_iter();
+        let (_, decision) = decisions.find(|(read, _)| read.read_name() == resource.read_name())?;
         (start_of(&decision)? < asked).then_some(decision)
     }
 
@@ -291,11 +312,33 @@ impl Reading<'_> {
         resource: &Resource,
         is_pilot: bool,
     ) -> Result<ResourceSummary, ExtractError> {
+        let done = self.all_reads(resource, is_pilot).await;
+        if is_pilot {
+            self.clock.give_up();
+        }
+        let name = &resource.name;
+        match done {
+            Ok(summary) => Ok(summary),
+            // Others can be read all the same.
+            Err(error) if !error.is_fatal_for_run() => {
+                error!(resource = %name, "not read: {}", chain(&error));
+                Ok(ResourceSummary::without_pages(
+                    name.clone(),
+                    "failed",
+                    chain(&error),
+                ))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn all_reads(
+        &self,
+        resource: &Resource,
+        is_pilot: bool,
+    ) -> Result<ResourceSummary, ReadError> {
         let name = &resource.name;
         if let Some(manifest) = self.run.manifest(name)? {
-            if is_pilot {
-                self.clock.give_up();
-            }
             return Ok(ResourceSummary::from(&manifest));
         }
         let present = if is_pilot {
@@ -306,60 +349,102 @@ impl Reading<'_> {
                 ahead: self.clock.ahead(),
             }
         };
-        let decision = self.decide(resource, present);
-        let decided = match decision.step {
-            Step::Skip => {
-                info!(resource = %name, "skipped: {}", decision.reason);
-                return Ok(ResourceSummary::without_pages(
-                    name.clone(),
-                    "skipped",
-                    decision.reason,
-                ));
-            }
-            _ => self.fan_out(resource, decision).await,
-        };
-        let failed = |error: &dyn std::error::Error| {
-            error!(resource = %name, "not read: {}", chain(error));
-            Ok(ResourceSummary::without_pages(
+        let (due, skipped): (Vec<_>, Vec<_>) = { self.decide(resource, present) }
+            .into_iter()
+            .partition(|(_, decision)| decision.step != Step::Skip);
+        for (read, decision) in &skipped {
+            info!(resource = read.label(), "skipped: {}", decision.reason);
+        }
+        if due.is_empty() {
+            let reasons = skipped.into_iter().map(|(_, decision)| decision.reason);
+            let reason = reasons.collect::<Vec<_>>().join("; ");
+            return Ok(ResourceSummary::without_pages(
                 name.clone(),
-                "failed",
-                chain(error),
-            ))
+                "skipped",
+                reason,
+            ));
+        }
+        let is_due = |page: &PageEntry| {
+            let read = slices::read_of(page.slice.as_deref());
+            due.iter()
+                .any(|(due, _)| due.read_name().map(Name::as_str) == read)
         };
-        let read = match decided {
-            Ok((decision, ids, mode)) => self.read(resource, &decision, &ids, mode).await,
-            // Not all ids are known, and others need none of them.
-            Err(ExtractError::Staging(error @ StagingError::Broken { .. })) => {
-                if is_pilot {
-                    self.clock.give_up();
+        let (mut writer, known) = self.writer(resource, |_| true).await?;
+        let mut known = ByRead::of(known);
+        if known.0.values().flatten().any(|page| !is_due(page)) {
+            let reads: Vec<_> = due
+                .iter()
+                .map(|(due, _)| due.read_name().cloned())
+                .collect();
+            drop(writer);
+            let kept = move |page: &PageEntry| {
+                let read = slices::read_of(page.slice.as_deref());
+                reads
+                    .iter()
+                    .any(|due| due.as_ref().map(Name::as_str) == read)
+            };
+            let (anew, pages) = self.writer(resource, kept).await?;
+            (writer, known) = (anew, ByRead::of(pages));
+        }
+        let (mut own, mut named, mut reasons) = (None, BTreeMap::new(), Vec::new());
+        for (read, decision) in due {
+            let pages = known.take(read);
+            let started_at = crate::clock::now();
+            let asked = self.to_read(read, decision).await?;
+            let manifest = match (
+                self.read(read, &asked, &mut writer, pages).await,
+                read.read_name(),
+            ) {
+                (Err(error), Some(_)) if !error.is_fatal_for_run() => {
+                    error!(resource = read.label(), "not read: {}", chain(&error));
+                    self.nothing(read, chain(&error), started_at)
                 }
-                return failed(&error);
+                (manifest, _) => manifest?,
+            };
+            reasons.push((read.read_name().cloned(), asked.decision.reason));
+            match read.read_name() {
+                None => own = Some(manifest),
+                Some(read) => drop(named.insert(read.clone(), manifest)),
             }
-            Err(error) => return Err(error),
+        }
+        let journal = writer.journal_sha256()?;
+        let Some(manifest) = Manifest::of(name.clone(), own, named, journal) else {
+            return Err(ReadError::Thread);
         };
-        if is_pilot {
-            self.clock.give_up();
+        writer.remove_strangers()?;
+        self.run.seal(&manifest)?;
+        let mut summary = ResourceSummary::from(&manifest);
+        for (read, reason) in reasons {
+            match read {
+                None => summary.notes.insert(0, reason),
+                Some(name) => {
+                    let read = summary.reads.iter_mut().find(|read| read.name == name);
+                    if let Some(read) = read {
+                        read.notes.insert(0, reason);
+                    }
+                }
+            }
         }
-        match read {
-            Ok(summary) => Ok(summary),
-            Err(error) if !error.is_fatal_for_run() => failed(&error),
-            Err(error) => Err(error.into()),
-        }
+        Ok(summary)
     }
 
     async fn read(
         &self,
         resource: &Resource,
-        decision: &Decision,
-        ids: &RoaringTreemap,
-        mode: Mode,
-    ) -> Result<ResourceSummary, ReadError> {
+        asked: &ToRead,
+        writer: &mut Arc<ResourceWriter>,
+        known: Vec<PageEntry>,
+    ) -> Result<ReadManifest, ReadError> {
         let config = self.extraction.config;
         let started_at = crate::clock::now();
-        let task = self.extraction.progress.task(
-            resource.name.as_str(),
-            &format!("{mode}: {}", decision.reason),
-        );
+        let ToRead {
+            decision,
+            ids,
+            mode,
+            doubt,
+        } = asked;
+        let label = resource.label();
+        let task = (self.extraction.progress).task(&label, &format!("{mode}: {}", decision.reason));
         let now = self.clock.known_now();
         let (query, window) = question::of_step(resource, &decision.step);
         let question = Question {
@@ -370,55 +455,100 @@ impl Reading<'_> {
             now,
         };
         let clock = |date, received_at| self.clock.told(date, received_at);
-        let reader = |staged| {
+        let reader = |writer: &Arc<ResourceWriter>, known| {
             Reader::new(
                 &self.extraction.client,
                 &question,
-                staged,
+                Arc::clone(writer),
+                known,
                 &task,
                 config.api.max_in_flight,
                 &clock,
             )
         };
-        let mut reading = reader(self.writer(resource, false).await?);
+        let mut reading = reader(writer, known);
         if !reading.knows_its_question() {
-            reading = reader(self.writer(resource, true).await?);
+            drop(reading);
+            self.forget(resource, writer).await?;
+            reading = reader(writer, Vec::new());
         }
-        let (answered, writer) = reading.read().await?;
+        let answered = reading.read().await?;
         // What was decided before any answer told the time.
-        if let Some(earlier) = self.earlier(resource, decision) {
-            drop(writer);
-            return Box::pin(self.read(resource, &earlier, ids, mode)).await;
+        if let Some(decision) = self.earlier(resource, decision) {
+            let (anew, known) = self.writer(resource, |_| true).await?;
+            *writer = anew;
+            let asked = ToRead {
+                decision,
+                ids: ids.clone(),
+                mode: *mode,
+                doubt: doubt.clone(),
+            };
+            let known = ByRead::of(known).take(resource);
+            return Box::pin(self.read(resource, &asked, writer, known)).await;
         }
-        let manifest = self.manifest(&question, mode, answered, &writer, started_at)?;
-        writer.remove_strangers()?;
-        self.run.seal(&manifest)?;
+        let manifest = self.manifest(&question, *mode, doubt.clone(), answered, started_at);
         for note in &manifest.evidence.notes {
-            warn!(resource = %resource.name, "{note}");
+            warn!(resource = label, "{note}");
         }
         task.finish(&format!(
             "{}: {} rows in {} pages",
             manifest.state, manifest.rows, manifest.pages
         ));
-        let mut summary = ResourceSummary::from(&manifest);
-        summary.notes.insert(0, decision.reason.clone());
-        Ok(summary)
+        Ok(manifest)
     }
 
-    /// Opens a resource for writing, `anew` or with the pages that an earlier process staged. They are all looked at,
-    /// which takes a while.
+    /// Opens a resource for writing with those pages that an earlier process staged which are `kept`. They are all looked
+    /// at, which takes a while.
     async fn writer(
         &self,
         resource: &Resource,
-        anew: bool,
-    ) -> Result<(ResourceWriter, Vec<PageEntry>), ReadError> {
+        kept: impl Fn(&PageEntry) -> bool + Send + 'static,
+    ) -> Result<(Arc<ResourceWriter>, Vec<PageEntry>), ReadError> {
         let (run, name) = (self.run.clone(), resource.name.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            if anew {
-                run.discard(&name)?;
-            }
-            run.writer(&name)
-        });
-        Ok(opened.await.map_err(|_| ReadError::Thread)??)
+        let opened = tokio::task::spawn_blocking(move || run.writer_keeping(&name, kept));
+        let (writer, known) = opened.await.map_err(|_| ReadError::Thread)??;
+        Ok((Arc::new(writer), known))
+    }
+
+    /// Takes back what an earlier process staged of a read.
+    async fn forget(
+        &self,
+        resource: &Resource,
+        writer: &mut Arc<ResourceWriter>,
+    ) -> Result<(), ReadError> {
+        let read = resource.read_name().cloned();
+        let of_others = move |page: &PageEntry| {
+            slices::read_of(page.slice.as_deref()) != read.as_ref().map(Name::as_str)
+        };
+        (*writer, _) = self.writer(resource, of_others).await?;
+        Ok(())
+    }
+}
+
+/// What to read, over which ids of another resource, and what that makes of it.
+struct ToRead {
+    decision: Decision,
+    ids: RoaringTreemap,
+    mode: Mode,
+    /// Why it cannot be complete.
+    doubt: Option<String>,
+}
+
+/// Pages that an earlier process staged, by the read that they are of.
+struct ByRead(BTreeMap<Option<String>, Vec<PageEntry>>);
+
+impl ByRead {
+    fn of(pages: Vec<PageEntry>) -> Self {
+        let mut by_read = BTreeMap::<_, Vec<_>>::new();
+        for page in pages {
+            let read = slices::read_of(page.slice.as_deref()).map(str::to_owned);
+            by_read.entry(read).or_default().push(page);
+        }
+        Self(by_read)
+    }
+
+    fn take(&mut self, read: &Resource) -> Vec<PageEntry> {
+        let name = read.read_name().map(ToString::to_string);
+        self.0.remove(&name).unwrap_or_default()
     }
 }

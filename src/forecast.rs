@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use roaring::RoaringTreemap;
 use serde::Serialize;
 
 use crate::config::{Config, ForEach, Resource};
 use crate::extract::{ids, windows};
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
-use crate::staging::{Manifest, Mode, Run, StagingError};
+use crate::staging::{Mode, ReadManifest, Run, StagingError};
 
 /// Rows by resource.
 pub type Totals = BTreeMap<Name, u64>;
@@ -34,6 +35,8 @@ pub struct Past<'a> {
 pub struct Planned {
     /// The resource.
     pub name: Name,
+    /// The named read of it.
+    pub read: Option<Name>,
     /// None: it is skipped.
     pub mode: Option<Mode>,
     /// Why.
@@ -90,15 +93,21 @@ pub fn outcome(past: &Past<'_>, run: &Run) -> Result<Outcome, StagingError> {
             announced.insert(resource.name.clone(), total);
         }
         let manifest = run.manifest(&resource.name)?;
-        let step = match manifest.and_then(|manifest| manifest.window) {
-            Some(window) => Step::Delta {
+        for read in resource.all_reads() {
+            let manifest = manifest
+                .as_ref()
+                .map(|manifest| manifest.read(read.read_name()));
+            let window = match manifest {
+                Some(None) => continue,
+                manifest => manifest.flatten().and_then(|manifest| manifest.window),
+            };
+            let step = window.map_or(Step::Full, |window| Step::Delta {
                 start: window.start,
                 end: Some(window.end),
-            },
-            None => Step::Full,
-        };
-        let reason = String::new();
-        decided.push((resource, Decision { step, reason }));
+            });
+            let reason = String::new();
+            decided.push((read, Decision { step, reason }));
+        }
     }
     let now = run.record().started_at;
     let (hits, _) = hits(&past.forecast(decided, now, &Totals::new(), &announced));
@@ -134,25 +143,28 @@ impl Past<'_> {
         for (resource, decision) in decided {
             let name = &resource.name;
             if let Some(staged) = self.is_final(name) {
-                planned.push(staged);
+                planned.extend(Some(staged).filter(|_| resource.read.is_none()));
                 continue;
             }
+            // Nobody has told anything of a named read but its earlier ones.
+            let told = told.get(name).filter(|_| resource.read.is_none());
+            let otherwise = otherwise.get(name).filter(|_| resource.read.is_none());
             let mut next = match (&decision.step, &resource.for_each) {
                 (Step::Skip, _) => Planned {
                     name: name.clone(),
+                    read: resource.read_name().cloned(),
                     mode: None,
                     reason: decision.reason,
                     expected: Expected::NOTHING,
                 },
                 (_, Some(for_each)) => {
-                    self.fan_out(resource, for_each, &planned, otherwise.get(name).copied())
+                    self.fan_out(resource, for_each, &planned, otherwise.copied())
                 }
                 (step, None) => {
-                    let told = told.get(name).copied();
+                    let told = told.copied();
                     let expected = match (told, self.expected(resource, step, now)) {
                         (Some(rows), _) => self.paged(resource, step, rows),
                         (None, Expected { rows: None, hits }) => otherwise
-                            .get(name)
                             .map_or(Expected { rows: None, hits }, |rows| {
                                 self.paged(resource, step, *rows)
                             }),
@@ -160,6 +172,7 @@ impl Past<'_> {
                     };
                     Planned {
                         name: name.clone(),
+                        read: resource.read_name().cloned(),
                         mode: Some(match step {
                             Step::Delta { .. } => Mode::Delta,
                             Step::Full | Step::Skip => Mode::Full,
@@ -169,7 +182,9 @@ impl Past<'_> {
                     }
                 }
             };
-            self.take_staged(&mut next);
+            if next.read.is_none() {
+                self.take_staged(&mut next);
+            }
             planned.push(next);
         }
         planned
@@ -181,10 +196,11 @@ impl Past<'_> {
         let manifest = run.manifest(resource).ok().flatten()?;
         Some(Planned {
             name: resource.clone(),
+            read: None,
             mode: Some(manifest.mode),
             reason: format!("read already by {}, which is gone on with", run.id()),
             expected: Expected {
-                rows: Some(announced(&manifest)),
+                rows: Some(manifest.x_total.unwrap_or(manifest.rows)),
                 hits: Some(0),
             },
         })
@@ -230,7 +246,7 @@ impl Past<'_> {
     /// Reads of a resource that answered today's question, newest first.
     fn reads(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
         let hash = plan::request_hash(self.config, resource);
-        (self.history.of(&resource.name).iter())
+        (self.history.of(resource).iter())
             .take_while(move |read| read.manifest.request_hash == hash)
     }
 
@@ -268,7 +284,7 @@ impl Past<'_> {
     /// Rows that later deltas showed beyond the newest of a full read.
     fn came_since(&self, resource: &Resource, full: &Read) -> Result<u64, StagingError> {
         let is_newest =
-            (self.history.of(&resource.name).first()).is_some_and(|newest| newest.seq == full.seq);
+            (self.history.of(resource).first()).is_some_and(|newest| newest.seq == full.seq);
         let run = self.runs.iter().find(|run| *run.id() == full.run_id);
         let Some(run) = run.filter(|_| !is_newest) else {
             return Ok(0);
@@ -313,6 +329,7 @@ impl Past<'_> {
     ) -> Planned {
         let mut next = Planned {
             name: resource.name.clone(),
+            read: resource.read_name().cloned(),
             mode: Some(Mode::Full),
             reason: format!("for the ids of {}", for_each.ids_of),
             expected: Expected::default(),
@@ -320,6 +337,28 @@ impl Past<'_> {
         let Some(parent) = self.config.resource(for_each.ids_of.as_str()) else {
             return next;
         };
+        if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
+            let hash = plan::request_hash(self.config, parent);
+            let full = self.history.newest_full(parent, &hash);
+            let (from, now) = (full.map_or(0, |full| full.seq), RoaringTreemap::new());
+            let ids = ids::not_shown_for(
+                read.every,
+                self.runs,
+                parent,
+                self.history,
+                &hash,
+                from,
+                &now,
+            );
+            // Those that a read of this run is about to show are not asked for.
+            let shown = planned.iter().filter(|one| one.name == parent.name);
+            let shown: u64 = shown.filter_map(|one| one.expected.rows).sum();
+            let ids = ids.map_or(0, |ids| ids.len()).saturating_sub(shown);
+            next.mode = Some(Mode::Delta);
+            next.reason = format!("for {ids} ids of {}", parent.name);
+            next.expected = self.sliced(resource, for_each, ids, announced);
+            return next;
+        }
         let in_this_run = planned.iter().find(|one| one.name == parent.name);
         let is_whole = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
         let fan_out = plan::fan_out(
@@ -393,6 +432,6 @@ fn in_proportion(figure: u64, to: u64, from: u64) -> u64 {
     figure.saturating_mul(to).saturating_add(from / 2) / from.max(1)
 }
 
-fn announced(manifest: &Manifest) -> u64 {
+fn announced(manifest: &ReadManifest) -> u64 {
     manifest.x_total.unwrap_or(manifest.rows)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, QueryParameter, Resource};
+use crate::config::{Config, FullEvery, QueryParameter, Resource};
 use crate::hash::hex;
 use crate::name::{Name, advice};
 use crate::printable::List;
@@ -114,40 +114,167 @@ pub fn select<'c>(
     Ok(chosen)
 }
 
-/// What to do with a resource in the `present`.
-pub fn decide(
+/// What to do with each read of a resource in the `present`, its own first.
+pub fn decide<'r>(
+    config: &Config,
+    resource: &'r Resource,
+    history: &History,
+    request: &Request,
+    present: Present,
+) -> Vec<(&'r Resource, Decision)> {
+    let own = resource.has_own_read().then(|| {
+        let decision = decide_own(config, resource, history, request, present);
+        (resource, decision)
+    });
+    let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
+    let named = resource.reads.iter().map(|read| {
+        let decision = if is_full && is_part_of(read, resource) {
+            Decision {
+                step: Step::Skip,
+                reason: "the full read of this run has its records".to_owned(),
+            }
+        } else {
+            decide_named(config, read, resource, history, request, present)
+        };
+        (read, decision)
+    });
+    own.into_iter().chain(named).collect()
+}
+
+/// Whether a full read of the resource shows all records that its named read asks for.
+fn is_part_of(read: &Resource, resource: &Resource) -> bool {
+    let has = |parameter: &QueryParameter| read.query.contains(parameter);
+    read.for_each.is_none() && read.cursor.is_none() && resource.query.iter().all(has)
+}
+
+fn skip(age: Duration, limit: &str) -> Decision {
+    let reason = format!("read {} ago, which is younger than {limit}", rounded(age));
+    Decision {
+        step: Step::Skip,
+        reason,
+    }
+}
+
+fn full(reason: &str) -> Decision {
+    Decision {
+        step: Step::Full,
+        reason: reason.to_owned(),
+    }
+}
+
+fn decide_named(
+    config: &Config,
+    read: &Resource,
     resource: &Resource,
-    hash: &str,
+    history: &History,
+    request: &Request,
+    present: Present,
+) -> Decision {
+    let hash = request_hash(config, read);
+    let last = history.newest_whole(read, &hash);
+    let covering = history
+        .newest_full(resource, &request_hash(config, resource))
+        .filter(|_| is_part_of(read, resource));
+    let ages = last.into_iter().chain(covering);
+    let youngest = ages.filter_map(|read| age(read, present.now)).min();
+    let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
+    let affordable = last.map_or(Duration::ZERO, |last| {
+        affordable(config, history, read, last)
+    });
+    if let Some(age) = youngest
+        && age < every.max(affordable)
+        && !request.force
+    {
+        let limit = format!("every = {}", humantime::format_duration(every));
+        return skip(
+            age,
+            &if affordable > every {
+                format!(
+                    "{}, which refresh_share makes of {limit}",
+                    rounded(affordable)
+                )
+            } else {
+                limit
+            },
+        );
+    }
+    let reached = history.reached(read, &hash, present.ahead);
+    match (&read.cursor, reached) {
+        (Some(cursor), Some(reached)) if history.newest_full(read, &hash).is_some() => Decision {
+            step: Step::Delta {
+                start: minus(reached, cursor.lookback),
+                end: None,
+            },
+            reason: format!("known up to {reached}"),
+        },
+        (Some(_), _) => full("no complete read of it in staging was asked for as today"),
+        (None, _) => full(&match youngest {
+            Some(age) => format!("the last one is {} old", rounded(age)),
+            None => "it was never read".to_owned(),
+        }),
+    }
+}
+
+/// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
+fn affordable(config: &Config, history: &History, read: &Resource, last: &Read) -> Duration {
+    /// What the API allows an application that has no higher limit.
+    const USUAL_LIMIT: u64 = 1_200;
+    let page_size = u64::from(read.page_size.unwrap_or(config.api.page_size)).max(1);
+    let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
+    let told = history.hour_limit().unwrap_or(USUAL_LIMIT);
+    let limit = (config.api.requests_per_hour).map_or(told, |cap| told.min(u64::from(cap)));
+    let hour = Duration::from_hours(1);
+    let share = config.api.refresh_share;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests and limits are far below 2^52"
+    )]
+    let hours = rows.div_ceil(page_size) as f64 / (limit.max(1) as f64 * share);
+    Duration::try_from_secs_f64(hours * hour.as_secs_f64()).unwrap_or(Duration::MAX)
+}
+
+/// How old the last full read may become.
+fn full_every(
+    config: &Config,
+    history: &History,
+    resource: &Resource,
+    last: &Read,
+) -> Option<(Duration, String)> {
+    const DAY: Duration = Duration::from_hours(24);
+    let every = match resource.full_every? {
+        FullEvery::Fixed(every) => (every, humantime::format_duration(every).to_string()),
+        FullEvery::Auto => {
+            let every = affordable(config, history, resource, last).clamp(DAY, 30 * DAY);
+            (every, format!("auto, now {}", rounded(every)))
+        }
+    };
+    Some(every)
+}
+
+fn decide_own(
+    config: &Config,
+    resource: &Resource,
     history: &History,
     request: &Request,
     present: Present,
 ) -> Decision {
     let now = present.now;
-    let full = |reason: &str| Decision {
-        step: Step::Full,
-        reason: reason.to_owned(),
-    };
+    let hash = request_hash(config, resource);
     if let Some(reason) = request.must_be_full.get(&resource.name) {
         return full(reason);
     }
     if request.full {
         return full("--full");
     }
-    let whole = history.newest_whole(&resource.name, hash);
+    let whole = history.newest_whole(resource, &hash);
     if let Some(read) = whole
         && !request.force
         && request.window.is_none()
         && let Some(age) = age(read, now)
         && age < resource.min_age
     {
-        return Decision {
-            step: Step::Skip,
-            reason: format!(
-                "read {} ago, which is younger than min_age = {}",
-                rounded(age),
-                humantime::format_duration(resource.min_age)
-            ),
-        };
+        let min_age = humantime::format_duration(resource.min_age);
+        return skip(age, &format!("min_age = {min_age}"));
     }
     let Some(cursor) = &resource.cursor else {
         return full("it has no cursor: every read is full");
@@ -158,23 +285,21 @@ pub fn decide(
             reason: "asked for on the command line".to_owned(),
         };
     }
-    let reached = history.reached(resource, hash, present.ahead);
-    let (Some(reached), Some(last_full)) = (reached, history.newest_full(&resource.name, hash))
-    else {
-        return full(if history.of(&resource.name).is_empty() {
+    let reached = history.reached(resource, &hash, present.ahead);
+    let (Some(reached), Some(last_full)) = (reached, history.newest_full(resource, &hash)) else {
+        return full(if history.of(resource).is_empty() {
             "it was never read"
         } else {
             "no complete full read in staging was asked for as today"
         });
     };
-    if let Some(every) = resource.full_every
+    if let Some((every, told)) = full_every(config, history, resource, last_full)
         && let Some(age) = age(last_full, now)
         && age >= every
     {
+        let age = rounded(age);
         return full(&format!(
-            "the last full read is {} old, and full_every = {}",
-            rounded(age),
-            humantime::format_duration(every)
+            "the last full read is {age} old, and full_every = {told}"
         ));
     }
     let said = whole.and_then(|read| read.manifest.cursor);
@@ -202,12 +327,12 @@ pub fn fan_out(
     parent_is_whole: bool,
 ) -> FanOut {
     let hash = request_hash(config, resource);
-    let last_whole = history.newest_whole(&resource.name, &hash);
+    let last_whole = history.newest_whole(resource, &hash);
     let parent_full = history
-        .newest_full(&parent.name, &request_hash(config, parent))
+        .newest_full(parent, &request_hash(config, parent))
         .map(|read| read.seq);
     let is_all = parent_is_whole
-        || history.newest_full(&resource.name, &hash).is_none()
+        || history.newest_full(resource, &hash).is_none()
         || request.full
         || request.must_be_full.contains_key(&resource.name);
     // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
@@ -250,7 +375,7 @@ pub fn must_be_full<'a>(
     loaded: impl Fn(&Name) -> Option<Loaded<'a>>,
 ) -> BTreeMap<Name, String> {
     let lacks = |resource: &&Resource| {
-        let full = history.newest_full(&resource.name, &request_hash(config, resource));
+        let full = history.newest_full(resource, &request_hash(config, resource));
         let feeds_a_table = config.tables_of(&resource.name).next().is_some();
         // The full read that the next delta would build on is loaded, or still to be loaded.
         full.filter(|_| feeds_a_table).is_some_and(|full| {

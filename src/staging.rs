@@ -29,10 +29,10 @@ use crate::printable;
 pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
-pub use manifest::{Evidence, Manifest, Mode, State, Window};
+pub use manifest::{Evidence, Manifest, Mode, ReadManifest, State, Window};
 pub use page::{ResourceWriter, StagedResource};
 pub use resume::Asked;
-pub use run::{Outcome, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
+pub use run::{Outcome, ReadSummary, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
 
 /// Of the JSON files of a run.
 pub const FORMAT: u32 = 1;

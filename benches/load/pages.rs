@@ -176,6 +176,8 @@ fn pages(
         cursor: Some(now),
         request_hash: String::new(),
         journal_sha256: writer.journal_sha256()?,
+        own_read: true,
+        reads: std::collections::BTreeMap::new(),
         evidence: Evidence::default(),
         started_at: now,
         finished_at: now,

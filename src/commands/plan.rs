@@ -48,7 +48,11 @@ struct Line {
     mode: String,
     reason: String,
     rows: Option<u64>,
+    /// Of all its reads.
     hits: Option<u64>,
+    /// Its named reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reads: Vec<Line>,
 }
 
 /// Without what is kept free for others.
@@ -59,8 +63,9 @@ struct Hour {
 }
 
 /// What the API told, or did not.
-struct Asked {
-    decisions: BTreeMap<Name, Decision>,
+struct Asked<'a> {
+    /// Of each read of a resource, its own first.
+    decisions: BTreeMap<Name, Vec<(&'a Resource, Decision)>>,
     totals: Totals,
     /// How far the server's clock is ahead of ours, if an answer has told.
     ahead: Option<SignedDuration>,
@@ -107,7 +112,8 @@ pub(super) async fn run(
     let now = asked.now();
     let mut decisions = asked.decisions;
     let decided = (resources.iter())
-        .filter_map(|resource| Some((*resource, decisions.remove(&resource.name)?)))
+        .filter_map(|resource| decisions.remove(&resource.name))
+        .flatten()
         .collect();
     let planned = past.forecast(decided, now, &asked.totals, &Totals::new());
     let mut report = report(&planned, &allowance, now);
@@ -124,12 +130,11 @@ struct Planner<'a> {
     resources: &'a [&'a Resource],
 }
 
-impl Planner<'_> {
-    fn decide(&self, resource: &Resource, present: Present) -> Decision {
-        let hash = plan::request_hash(self.past.config, resource);
+impl<'a> Planner<'a> {
+    fn decide(&self, resource: &'a Resource, present: Present) -> Vec<(&'a Resource, Decision)> {
         plan::decide(
+            self.past.config,
             resource,
-            &hash,
             self.past.history,
             self.past.request,
             present,
@@ -137,9 +142,10 @@ impl Planner<'_> {
     }
 
     /// Decisions by our own clock.
-    fn undisturbed(&self) -> Asked {
+    fn undisturbed(&self) -> Asked<'a> {
         let present = Present::of_ours(crate::clock::now());
-        let decide = |resource: &&Resource| (resource.name.clone(), self.decide(resource, present));
+        let decide =
+            |resource: &&'a Resource| (resource.name.clone(), self.decide(resource, present));
         Asked {
             decisions: self.resources.iter().map(decide).collect(),
             totals: Totals::new(),
@@ -149,7 +155,7 @@ impl Planner<'_> {
     }
 
     /// One hit for each resource that is read, except those that their parent's ids tell.
-    async fn probe(&self, client: &api::Client) -> Result<Asked, ApiError> {
+    async fn probe(&self, client: &api::Client) -> Result<Asked<'a>, ApiError> {
         let mut asked = self.undisturbed();
         // As in a run, the first answer tells the server's time, by which all others are decided.
         let Some((pilot, others)) = asked.questions(self).split_first().map(|(pilot, _)| {
@@ -191,21 +197,26 @@ impl Planner<'_> {
     async fn ask(
         &self,
         client: &api::Client,
-        asked: &Asked,
+        asked: &Asked<'_>,
         resource: &Resource,
     ) -> Result<Probe, ApiError> {
-        let decision = asked.decisions.get(&resource.name);
-        let step = decision.map_or(&Step::Full, |decision| &decision.step);
+        let step = asked.own_step(resource).unwrap_or(&Step::Full);
         probe(client, self.past.config, resource, step).await
     }
 }
 
-impl Asked {
+impl Asked<'_> {
+    /// What the resource's own read is to do.
+    fn own_step(&self, resource: &Resource) -> Option<&Step> {
+        let (read, decision) = self.decisions.get(&resource.name)?.first()?;
+        read.read.is_none().then_some(&decision.step)
+    }
+
     /// Resources that a hit tells more about.
     fn questions<'r>(&self, planner: &Planner<'r>) -> Vec<&'r Resource> {
         let is_read = |resource: &Resource| {
-            let decision = self.decisions.get(&resource.name);
-            decision.is_some_and(|decision| decision.step != Step::Skip)
+            self.own_step(resource)
+                .is_some_and(|step| *step != Step::Skip)
         };
         let resources = planner.resources.iter().copied();
         resources
@@ -293,18 +304,7 @@ fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report 
     Report {
         host: String::new(),
         offline: false,
-        resources: planned
-            .iter()
-            .map(|one| Line {
-                name: one.name.clone(),
-                mode: one
-                    .mode
-                    .map_or_else(|| "skip".to_owned(), |mode| mode.to_string()),
-                reason: one.reason.clone(),
-                rows: one.expected.rows,
-                hits: one.expected.hits,
-            })
-            .collect(),
+        resources: lines(planned),
         hits,
         at_least,
         probing_hits: 0,
@@ -321,14 +321,54 @@ fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report 
     }
 }
 
+/// A line a resource, with its named reads in it.
+fn lines(planned: &[Planned]) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for one in planned {
+        let line = Line {
+            name: one.read.as_ref().unwrap_or(&one.name).clone(),
+            mode: (one.mode).map_or_else(|| "skip".to_owned(), |mode| mode.to_string()),
+            reason: one.reason.clone(),
+            rows: one.expected.rows,
+            hits: one.expected.hits,
+            reads: Vec::new(),
+        };
+        if one.read.is_none() {
+            lines.push(line);
+            continue;
+        }
+        if lines.last().is_none_or(|last| last.name != one.name) {
+            // It consists of named reads alone.
+            lines.push(Line {
+                name: one.name.clone(),
+                mode: "reads".to_owned(),
+                reason: "by its named reads".to_owned(),
+                rows: Some(0),
+                hits: Some(0),
+                reads: Vec::new(),
+            });
+        }
+        if let Some(last) = lines.last_mut() {
+            last.hits = last.hits.zip(line.hits).map(|(sum, more)| sum + more);
+            last.reads.push(line);
+        }
+    }
+    lines
+}
+
 fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allowance) {
     if global.json {
         super::print_json(report);
     } else {
         let figure = |figure: Option<u64>| figure.map_or_else(|| "unknown".to_owned(), grouped);
-        let rows = report.resources.iter().map(|line| {
+        let with_reads = report.resources.iter().flat_map(|line| {
+            let reads = line.reads.iter();
+            let reads = reads.map(|read| (format!("{} ({})", line.name, read.name), read));
+            std::iter::once((line.name.to_string(), line)).chain(reads)
+        });
+        let rows = with_reads.map(|(name, line)| {
             vec![
-                line.name.to_string(),
+                name,
                 line.mode.clone(),
                 line.reason.clone(),
                 figure(line.rows),

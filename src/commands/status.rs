@@ -66,9 +66,9 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
             .resources
             .iter()
             .map(|resource| {
-                let read = history.of(&resource.name).first();
+                let read = history.of(resource).first();
                 let known = history
-                    .of(&resource.name)
+                    .of(resource)
                     .iter()
                     .find_map(|read| read.manifest.cursor);
                 ResourceStatus {

@@ -251,6 +251,22 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// Whether the key has this text.
+    pub(super) fn is_text(&self, key: &'static str, text: &str) -> bool {
+        let value = self.get(key).map(Spanned::get_ref);
+        matches!(value, Some(DeValue::String(is)) if is == text)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        let value = self.get(key)?;
+        let DeValue::Boolean(flag) = value.get_ref() else {
+            self.wrong(value.span(), key, "true or false", value.get_ref());
+            return None;
+        };
+        Some(*flag)
+    }
+
     /// A number within `range`.
     pub(super) fn number(
         &self,

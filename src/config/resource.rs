@@ -1,5 +1,7 @@
 //! `[[resource]]`: one endpoint, how it is asked, and how far its deltas reach.
 
+mod read;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -11,11 +13,18 @@ use crate::name::Name;
 use crate::pointer::Pointer;
 use crate::template::Template;
 
-/// An endpoint that is extracted.
+/// The key of the directories in which named reads are staged.
+pub(crate) const READ: &str = "read";
+
+/// An endpoint that is extracted, as one of its reads asks for it: the resource's own, or a named one.
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// Its name on the command line and in the staging directory.
     pub name: Name,
+    /// The named read that this is; none: the resource's own delta and full read.
+    pub read: Option<NamedRead>,
+    /// Its named reads.
+    pub reads: Vec<Resource>,
     /// Path with placeholders.
     pub path: Template,
     /// Parameters of a full read.
@@ -25,7 +34,7 @@ pub struct Resource {
     /// What deltas range over; without one every read is full.
     pub cursor: Option<Cursor>,
     /// A full read at least so often.
-    pub full_every: Option<Duration>,
+    pub full_every: Option<FullEvery>,
     /// A read younger than this makes another one unnecessary.
     pub min_age: Duration,
     /// Rows asked for a page, if not the API's `page_size`.
@@ -45,7 +54,51 @@ pub struct Resource {
     pub(super) at: usize,
 }
 
+/// What makes a named read.
+#[derive(Clone, Debug)]
+pub struct NamedRead {
+    /// Its name, by which it is staged: `read=ongoing`.
+    pub name: Name,
+    /// How old the last one is before it is read again.
+    pub every: Duration,
+    /// Rows that pass its filters and are absent from a complete full read of it are gone.
+    pub proves_absence: bool,
+}
+
+/// How old the last full read may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullEvery {
+    /// So old.
+    Fixed(Duration),
+    /// As the share of the budget for refreshing allows, between a day and 30.
+    Auto,
+}
+
 impl Resource {
+    /// Whether it has a delta and full read of its own: one without a cursor can consist of named reads alone.
+    pub fn has_own_read(&self) -> bool {
+        self.cursor.is_some() || self.reads.is_empty()
+    }
+
+    /// Its reads: its own, if it has one, then the named ones.
+    pub fn all_reads(&self) -> impl Iterator<Item = &Self> {
+        let own = self.has_own_read().then_some(self);
+        own.into_iter().chain(&self.reads)
+    }
+
+    /// The name of the named read that this is.
+    pub fn read_name(&self) -> Option<&Name> {
+        self.read.as_ref().map(|read| &read.name)
+    }
+
+    /// Resource and read for people: `cursus_users`, `cursus_users (ongoing)`.
+    pub fn label(&self) -> String {
+        match self.read_name() {
+            Some(read) => format!("{} ({read})", self.name),
+            None => self.name.to_string(),
+        }
+    }
+
     /// Whether it has a cursor but no order, so that its lists are read in windows of time.
     pub fn is_read_in_windows(&self) -> bool {
         self.sort.is_none() && self.cursor.is_some()
@@ -90,6 +143,13 @@ pub struct ForEach {
     pub batch: usize,
 }
 
+impl ForEach {
+    /// Whether the ids are those of the resource itself: a read that asks for its known records once more.
+    pub fn is_of(&self, resource: &Resource) -> bool {
+        self.ids_of == resource.name
+    }
+}
+
 /// Reads all blocks.
 pub(super) fn read(blocks: Vec<Section<'_>>, names: &Names, scope: &Scope) -> Vec<Resource> {
     let mut seen: BTreeSet<Name> = BTreeSet::new();
@@ -131,7 +191,7 @@ fn read_one(
         .section("for_each")
         .and_then(|section| read_for_each(section, name.as_ref(), scope, names));
     let slice = match &for_each {
-        Some(each) => Slice::Each(each),
+        Some((each, _)) => Slice::Each(each),
         None if block.has("for_each") || block.is_misspelt("for_each") => Slice::Unsure,
         None => Slice::None,
     };
@@ -139,7 +199,7 @@ fn read_one(
     let query = read_query(block, "query", scope, slice);
     let delta_query = read_query(block, "delta_query", scope, slice);
     let cursor = block.section("cursor").and_then(read_cursor);
-    let full_every = block.duration("full_every");
+    let full_every = read_full_every(block);
     if !block.has("cursor") && !block.is_misspelt("cursor") {
         for key in ["delta_query", "full_every"] {
             if block.has(key) {
@@ -180,11 +240,35 @@ fn read_one(
             );
         }
     }
+    if let Some((_, unless)) = &for_each
+        && cursor.is_some()
+        && unless.is_none()
+    {
+        block.problem(
+            block.at(),
+            "a resource with `for_each` has no `cursor`: it is read for the ids that the other resource showed",
+        );
+    }
+    if let Some((for_each, _)) = &for_each {
+        check_fan_out(
+            block,
+            path.as_ref(),
+            [&query, &delta_query],
+            for_each,
+            scope,
+        );
+    }
+    let blocks = block.blocks("read");
+    // With its scope, it is one list.
+    let is_one_list = (for_each.as_ref())
+        .and_then(|(_, unless)| scope.values.get(unless.as_deref()?))
+        .is_some_and(|values| !values.is_empty());
+    let is_fanned_out = for_each.is_some() && !is_one_list;
     let resource = Resource {
         delta_query,
         query,
-        cursor,
-        full_every,
+        cursor: cursor.filter(|_| !is_fanned_out),
+        full_every: full_every.filter(|_| !is_fanned_out),
         min_age,
         page_size,
         timeout,
@@ -195,12 +279,19 @@ fn read_one(
         name: name?,
         path: path?,
         id: id?,
-        for_each,
+        for_each: for_each.filter(|_| is_fanned_out).map(|(each, _)| each),
+        read: None,
+        reads: Vec::new(),
     };
-    if let Some(for_each) = &resource.for_each {
-        check_fan_out(block, &resource, for_each, scope);
+    let reads = read::read(blocks, &resource, scope, names);
+    Some(Resource { reads, ..resource })
+}
+
+fn read_full_every(block: &Section<'_>) -> Option<FullEvery> {
+    if block.is_text("full_every", "auto") {
+        return Some(FullEvery::Auto);
     }
-    Some(resource)
+    block.duration("full_every").map(FullEvery::Fixed)
 }
 
 /// By ids where the API can: ordered by falling ids, which are in the field `id`.
@@ -261,19 +352,36 @@ fn read_path(block: &Section<'_>, scope: &Scope, slice: Slice<'_>) -> Option<Tem
     Some(path.value)
 }
 
+/// What to fan out over, and the name in [scope] with which it need not; `own` are ids that it cannot run over.
 fn read_for_each(
     section: Section<'_>,
     own: Option<&Name>,
     scope: &Scope,
     names: &Names,
-) -> Option<ForEach> {
+) -> Option<(ForEach, Option<String>)> {
     let ids_of = section
         .required_text("ids_of")
         .and_then(|name| Some((name.at, names.find(&section, "ids_of", &name)?)));
     if let Some((at, ids_of)) = &ids_of
         && own == Some(ids_of)
     {
-        section.problem(*at, "a resource cannot run over its own ids");
+        section.problem(
+            *at,
+            "a resource cannot run over its own ids; a named read can",
+        );
+    }
+    let unless = section.text("unless");
+    if let Some(unless) = &unless
+        && !scope.values.contains_key(unless.value)
+        && !scope.unsure
+    {
+        section.problem(
+            unless.at,
+            format_args!(
+                "`unless` names `{}`, which [scope] does not have",
+                unless.value
+            ),
+        );
     }
     let placeholder = section.required_text("as");
     let placeholder = section.parsed("as", placeholder, Name::parse);
@@ -288,27 +396,35 @@ fn read_for_each(
                 ),
             );
         }
-        !is_taken
+        let is_a_read = placeholder.value.as_str() == READ;
+        if is_a_read {
+            let message = "`as` = \"read\": the directories of named reads have this name";
+            section.problem(placeholder.at, message);
+        }
+        !is_taken && !is_a_read
     });
     let batch = section.integer("batch", 1..=100).unwrap_or(1);
     section.finish();
-    Some(ForEach {
+    let for_each = ForEach {
         ids_of: ids_of?.1,
         placeholder: placeholder?.value.as_str().to_owned(),
         batch: usize::try_from(batch).unwrap_or(1),
-    })
+    };
+    Some((for_each, unless.map(|unless| unless.value.to_owned())))
 }
 
-fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach, scope: &Scope) {
-    if resource.cursor.is_some() {
-        block.problem(
-            block.at(),
-            "a resource with `for_each` has no `cursor`: it is read for the ids that the other resource showed",
-        );
-    }
+fn check_fan_out(
+    block: &Section<'_>,
+    path: Option<&Template>,
+    queries: [&Vec<QueryParameter>; 2],
+    for_each: &ForEach,
+    scope: &Scope,
+) {
+    let Some(path) = path else { return };
     let placeholder = for_each.placeholder.as_str();
-    let in_path = resource.path.placeholders().any(|name| name == placeholder);
-    let queries = [&resource.query, &resource.delta_query].map(|query| {
+    let in_path = path.placeholders().any(|name| name == placeholder);
+    let is_one_query = queries[0] == queries[1];
+    let queries = queries.map(|query| {
         query
             .iter()
             .flat_map(|parameter| parameter.value.placeholders())
@@ -320,10 +436,10 @@ fn check_fan_out(block: &Section<'_>, resource: &Resource, for_each: &ForEach, s
         .iter()
         .flatten()
         .copied()
-        .chain(resource.path.placeholders())
+        .chain(path.placeholders())
         .any(|name| name != placeholder && !scope.values.contains_key(name));
     if !in_path && !in_every_query && !is_misspelt {
-        let query = if resource.query == resource.delta_query {
+        let query = if is_one_query {
             "the query"
         } else {
             "every query"

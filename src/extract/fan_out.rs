@@ -1,76 +1,118 @@
-//! Fan-out: over which ids of another resource, and what that makes of the read.
+//! Fan-out: over which ids of another resource, or of its own, and what that makes of the read.
 
 use roaring::RoaringTreemap;
 
-use crate::config::Resource;
+use crate::config::{ForEach, Resource};
 use crate::plan::{self, Decision, Step};
-use crate::staging::Mode;
+use crate::staging::{Mode, StagingError};
 
 use super::read::ReadError;
-use super::{ExtractError, Reading, ids};
+use super::{Reading, ToRead, ids};
 
 impl Reading<'_> {
-    /// For a resource that fans out: over which ids, and what that makes of its mode.
-    pub(super) async fn fan_out(
+    /// What to read; for a read that fans out: over which ids, and what that makes of its mode.
+    pub(super) async fn to_read(
         &self,
         resource: &Resource,
         decision: Decision,
-    ) -> Result<(Decision, RoaringTreemap, Mode), ExtractError> {
-        let mode = match decision.step {
-            Step::Delta { .. } => Mode::Delta,
-            Step::Full | Step::Skip => Mode::Full,
-        };
+    ) -> Result<ToRead, ReadError> {
         let Some(for_each) = &resource.for_each else {
-            return Ok((decision, RoaringTreemap::new(), mode));
+            let mode = match decision.step {
+                Step::Delta { .. } => Mode::Delta,
+                Step::Full | Step::Skip => Mode::Full,
+            };
+            return Ok(ToRead {
+                decision,
+                ids: RoaringTreemap::new(),
+                mode,
+                doubt: None,
+            });
         };
-        let Some(parent) = self.extraction.config.resource(for_each.ids_of.as_str()) else {
-            return Ok((decision, RoaringTreemap::new(), mode));
-        };
-        let this_run = match self.ids.of(&parent.name) {
+        let parent = self.extraction.config.resource(for_each.ids_of.as_str());
+        // A name that the configuration does not have was refused with it.
+        let parent = parent.unwrap_or(resource);
+        let mut ids = match self.ids.of(&parent.name) {
             Some(ids) => ids,
             None => self.ids_of_run(parent).await?,
         };
-        let parent_is_whole = self
-            .run
-            .manifest(&parent.name)?
-            .is_some_and(|manifest| manifest.is_proof());
-        let fan_out = plan::fan_out(
-            self.extraction.config,
-            resource,
-            parent,
-            self.history,
-            &self.extraction.request,
-            parent_is_whole,
-        );
-        let mut ids = this_run;
-        if let Some(from_seq) = fan_out.from_seq {
-            let (runs, parent, history) = (
-                self.extraction.runs.clone(),
-                parent.clone(),
-                self.history.clone(),
-            );
-            let hash = plan::request_hash(self.extraction.config, &parent);
-            ids |= tokio::task::spawn_blocking(move || {
-                ids::since(&runs, &parent, &history, &hash, from_seq)
+        let hash = plan::request_hash(self.extraction.config, parent);
+        let full = self.history.newest_full(parent, &hash);
+        let (runs, history) = (self.extraction.runs.clone(), self.history.clone());
+        let mode = if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
+            let (from_seq, every) = (full.map_or(0, |full| full.seq), read.every);
+            let parent = parent.clone();
+            ids = blocking(move || {
+                ids::not_shown_for(every, &runs, &parent, &history, &hash, from_seq, &ids)
             })
-            .await
-            .map_err(|_| ExtractError::from(ReadError::Thread))??;
-        }
+            .await?;
+            Mode::Delta
+        } else {
+            let parent_is_whole = self
+                .run
+                .manifest(&parent.name)?
+                .is_some_and(|manifest| manifest.is_proof());
+            let fan_out = plan::fan_out(
+                self.extraction.config,
+                resource,
+                parent,
+                self.history,
+                &self.extraction.request,
+                parent_is_whole,
+            );
+            if let Some(from_seq) = fan_out.from_seq {
+                let parent = parent.clone();
+                ids |=
+                    blocking(move || ids::since(&runs, &parent, &history, &hash, from_seq)).await?;
+            }
+            fan_out.mode
+        };
         let reason = format!("for {} ids of {}", ids.len(), parent.name);
-        Ok((
-            Decision {
+        Ok(ToRead {
+            decision: Decision {
                 step: Step::Full,
                 reason,
             },
             ids,
-            fan_out.mode,
-        ))
+            mode,
+            doubt: self.without_ids(parent, for_each)?,
+        })
+    }
+
+    /// Records of the parent that no request can ask for.
+    fn without_ids(
+        &self,
+        parent: &Resource,
+        for_each: &ForEach,
+    ) -> Result<Option<String>, ReadError> {
+        let hash = plan::request_hash(self.extraction.config, parent);
+        let now = self.run.manifest(&parent.name)?;
+        let now = now.map(|manifest| manifest.evidence.without_id);
+        let full = self.history.newest_full(parent, &hash);
+        let full = full.map(|full| full.manifest.evidence.without_id);
+        let without = now.max(full).unwrap_or(0);
+        let of = &for_each.ids_of;
+        Ok((without > 0).then(|| {
+            format!("{without} records of {of} have an id that is missing or no whole number, and nothing was asked for them")
+        }))
     }
 
     /// Ids that an earlier process staged in this run.
-    async fn ids_of_run(&self, resource: &Resource) -> Result<RoaringTreemap, ExtractError> {
+    async fn ids_of_run(&self, resource: &Resource) -> Result<RoaringTreemap, ReadError> {
         let (run, resource) = (self.run.clone(), resource.clone());
-        let read = tokio::task::spawn_blocking(move || ids::of_run(&run, &resource)).await;
-        Ok(read.map_err(|_| ExtractError::from(ReadError::Thread))??)
+        blocking(move || ids::of_run(&run, &resource)).await
     }
+}
+
+/// Looks at staged pages.
+async fn blocking(
+    look: impl FnOnce() -> Result<RoaringTreemap, StagingError> + Send + 'static,
+) -> Result<RoaringTreemap, ReadError> {
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked
+        .map_err(|_| ReadError::Thread)?
+        .map_err(|error| match error {
+            // Not all ids are known, and others need none of them.
+            error @ StagingError::Broken { .. } => ReadError::Ids(error),
+            error => ReadError::Staging(error),
+        })
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use roaring::RoaringTreemap;
 
 use crate::config::Resource;
@@ -21,7 +23,9 @@ impl StagedIds {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(resource.clone(), ids);
+            .entry(resource.clone())
+            .and_modify(|known| *known |= &ids)
+            .or_insert(ids);
     }
 
     pub(super) fn of(&self, resource: &Name) -> Option<RoaringTreemap> {
@@ -66,12 +70,64 @@ pub(crate) fn since(
     from_seq: u64,
 ) -> Result<RoaringTreemap, StagingError> {
     let mut ids = RoaringTreemap::new();
-    let whole = history.newest_full(&resource.name, request_hash);
+    each_since(
+        runs,
+        resource,
+        history,
+        request_hash,
+        from_seq,
+        |_, shown| {
+            ids |= shown;
+        },
+    )?;
+    Ok(ids)
+}
+
+/// Ids that `resource` showed in runs numbered from `from_seq` on, but neither in this run (`now`) nor in one that began
+/// less than `age` ago. Blocks.
+pub(crate) fn not_shown_for(
+    age: Duration,
+    runs: &[Run],
+    resource: &Resource,
+    history: &History,
+    request_hash: &str,
+    from_seq: u64,
+    now: &RoaringTreemap,
+) -> Result<RoaringTreemap, StagingError> {
+    let since = SignedDuration::try_from(age).ok();
+    let since = since.and_then(|age| crate::clock::now().checked_sub(age).ok());
+    let (mut known, mut recent) = (RoaringTreemap::new(), now.clone());
+    each_since(
+        runs,
+        resource,
+        history,
+        request_hash,
+        from_seq,
+        |run, shown| {
+            if Some(run.record().started_at) > since {
+                recent |= shown;
+            } else {
+                known |= shown;
+            }
+        },
+    )?;
+    Ok(known - recent)
+}
+
+fn each_since(
+    runs: &[Run],
+    resource: &Resource,
+    history: &History,
+    request_hash: &str,
+    from_seq: u64,
+    mut each: impl FnMut(&Run, RoaringTreemap),
+) -> Result<(), StagingError> {
+    let whole = history.newest_full(resource, request_hash);
     // Runs are in the order of their numbers.
     let from = runs.partition_point(|run| run.record().seq < from_seq);
     for run in runs[from..].iter().filter(|run| history.covers(run)) {
         match of_run(run, resource) {
-            Ok(shown) => ids |= shown,
+            Ok(shown) => each(run, shown),
             Err(error @ StagingError::Broken { .. })
                 if whole.is_some_and(|whole| whole.seq > run.record().seq) =>
             {
@@ -80,5 +136,5 @@ pub(crate) fn since(
             Err(error) => return Err(error),
         }
     }
-    Ok(ids)
+    Ok(())
 }

@@ -31,7 +31,7 @@ impl ReadError {
     pub(super) fn is_fatal_for_run(&self) -> bool {
         match self {
             Self::Api(error) => error.is_fatal_for_run(),
-            Self::FilterIgnored { .. } => false,
+            Self::FilterIgnored { .. } | Self::Ids(_) => false,
             Self::Staging(_) | Self::Thread => true,
         }
     }
@@ -44,6 +44,9 @@ pub(super) enum ReadError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// Pages with the ids to fan out over.
+    #[error(transparent)]
+    Ids(StagingError),
     #[error(
         "the API ignores `{parameter}`: it also sends records of others, and would send all of them for every batch of ids; \
          read this resource without `for_each`"
@@ -109,7 +112,8 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         client: &'a api::Client,
         question: &'a Question<'a>,
-        (writer, known): (ResourceWriter, Vec<PageEntry>),
+        writer: Arc<ResourceWriter>,
+        known: Vec<PageEntry>,
         task: &'a Task,
         in_flight: usize,
         clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
@@ -118,7 +122,7 @@ impl<'a> Reader<'a> {
         Self {
             client,
             question,
-            writer: Arc::new(writer),
+            writer,
             task,
             in_flight,
             clock,
@@ -132,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads all slices. What fails leaves a hole that is told; an error ends the whole run.
-    pub(super) async fn read(self) -> Result<(Answered, Arc<ResourceWriter>), ReadError> {
+    pub(super) async fn read(self) -> Result<Answered, ReadError> {
         // An API that ignores the ids of a fan-out is found out by the first slice.
         let (pilot, others) = match self.question.slices.split_first() {
             Some((pilot, others)) => (Some(pilot), others),
@@ -156,7 +160,7 @@ impl<'a> Reader<'a> {
             answered.announced.get_or_insert(0);
         }
         answered.evidence.distinct = (answered.evidence).distinct_of(&answered.answers.ids());
-        Ok((answered, self.writer))
+        Ok(answered)
     }
 
     /// Pages of an earlier process that nobody had to ask for again: the journal has them, so they count.

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
+use crate::config::Resource;
 use crate::plan;
 use crate::proof::only_ids;
-use crate::staging::{FORMAT, Manifest, Mode, ResourceWriter, State, Window};
+use crate::staging::{Evidence, Mode, ReadManifest, State, Window};
 
 use super::Reading;
 use super::answered::Answered;
 use super::question::Question;
-use super::read::ReadError;
 
 impl Reading<'_> {
     /// The manifest of what was read, and what it makes of mode and cursor.
@@ -17,15 +17,19 @@ impl Reading<'_> {
         &self,
         question: &Question<'_>,
         mut mode: Mode,
+        doubt: Option<String>,
         mut answered: Answered,
-        writer: &ResourceWriter,
         started_at: Timestamp,
-    ) -> Result<Manifest, ReadError> {
+    ) -> ReadManifest {
         let resource = question.resource;
         let request_hash = plan::request_hash(self.extraction.config, resource);
         let mut state = answered.state(question.needed());
         let is_rangeless = answered.is_rangeless();
         let mut evidence = answered.evidence;
+        if let Some(doubt) = doubt {
+            state = state.max(State::Drifted);
+            evidence.notes.push(doubt);
+        }
         if answered.outside > 0 {
             let field = resource.cursor.as_ref().map_or("", |cursor| &cursor.field);
             let outside = answered.outside;
@@ -63,10 +67,11 @@ impl Reading<'_> {
         });
         self.ids
             .keep(&resource.name, only_ids(answered.answers.ids()));
-        Ok(Manifest {
-            format: FORMAT,
-            run_id: None,
-            resource: resource.name.clone(),
+        evidence.without_id = answered.answers.without_whole_id();
+        evidence
+            .notes
+            .extend(self.ignored_filters(resource, answered.announced));
+        ReadManifest {
             mode,
             state,
             pages: answered.pages,
@@ -77,10 +82,52 @@ impl Reading<'_> {
             window,
             cursor,
             request_hash,
-            journal_sha256: writer.journal_sha256()?,
             evidence,
             started_at,
             finished_at: crate::clock::now(),
+        }
+    }
+
+    /// A named read that gives as many rows as a full read: the API seems to ignore what makes it another one. It costs
+    /// more, and stays right.
+    fn ignored_filters(&self, read: &Resource, announced: Option<u64>) -> Option<String> {
+        let config = self.extraction.config;
+        read.read_name()
+            .filter(|_| read.for_each.is_none() && read.cursor.is_none())?;
+        let resource = config.resource(read.name.as_str())?;
+        let full = (self.history).newest_full(resource, &plan::request_hash(config, resource))?;
+        let (all, announced) = (full.manifest.x_total?, announced?);
+        (announced >= all && all > 0).then(|| {
+            format!(
+                "it gave as many rows as the last full read ({announced}): the API may ignore its filters, which costs requests"
+            )
         })
+    }
+
+    /// The manifest of a named read that failed.
+    pub(super) fn nothing(
+        &self,
+        read: &Resource,
+        why: String,
+        started_at: Timestamp,
+    ) -> ReadManifest {
+        ReadManifest {
+            mode: Mode::Delta,
+            state: State::Partial,
+            pages: 0,
+            rows: 0,
+            bytes: 0,
+            hits: 0,
+            x_total: None,
+            window: None,
+            cursor: None,
+            request_hash: plan::request_hash(self.extraction.config, read),
+            evidence: Evidence {
+                notes: vec![why],
+                ..Evidence::default()
+            },
+            started_at,
+            finished_at: crate::clock::now(),
+        }
     }
 }

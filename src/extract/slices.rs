@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use crate::config::{Config, QueryParameter, Resource};
+use crate::config::{Config, QueryParameter, READ, Resource};
 use crate::template::Values;
 
 /// A part of a resource that is paged by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
-    /// Its directory, such as `user_id=1..99`; none for the only slice.
+    /// Its directory, such as `user_id=1..99`, `read=ongoing` or `read=swept/id=1..99`; none for the only slice.
     pub(super) name: Option<String>,
     /// The filled path.
     pub(super) path: String,
@@ -38,8 +38,9 @@ pub(super) fn slices(
     query: &[QueryParameter],
     ids: &RoaringTreemap,
 ) -> Vec<Slice> {
+    let read = (resource.read_name()).map(|read| format!("{READ}={read}"));
     let Some(for_each) = &resource.for_each else {
-        return vec![slice(resource, query, None, &config.scope)];
+        return vec![slice(resource, query, read, &config.scope)];
     };
     let ids: Vec<u64> = ids.iter().collect();
     ids.chunks(for_each.batch.max(1))
@@ -53,6 +54,10 @@ pub(super) fn slices(
                     batch.last().copied().unwrap_or(0)
                 ),
             };
+            let name = match &read {
+                Some(read) => format!("{read}/{name}"),
+                None => name,
+            };
             let mut values = config.scope.clone();
             values.insert(
                 for_each.placeholder.clone(),
@@ -63,6 +68,13 @@ pub(super) fn slices(
             slice
         })
         .collect()
+}
+
+/// The named read whose slice this is, by its directory.
+pub(super) fn read_of(slice: Option<&str>) -> Option<&str> {
+    let (key, value) = slice?.split_once('=')?;
+    let read = (key == READ).then_some(value)?;
+    Some(read.split('/').next().unwrap_or(read))
 }
 
 fn slice(

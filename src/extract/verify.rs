@@ -5,9 +5,12 @@ use jiff::Timestamp;
 use crate::config::{Config, Resource};
 use crate::name::Name;
 use crate::proof::{self, Answers, Doubt, EARLIEST};
-use crate::staging::{Manifest, Mode, Run, StagedResource, StagingError, State, Window};
+use crate::staging::{
+    Manifest, Mode, PageEntry, ReadManifest, Run, StagedResource, StagingError, State, Window,
+};
 
 use super::inspect::Inspector;
+use super::slices;
 
 /// What the files of a resource say, against what its manifest claims.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -77,7 +80,7 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
         let mut verified = Verified {
             resource: name.clone(),
             mode: manifest.mode,
-            claimed: manifest.state,
+            claimed: manifest.worst_state(),
             damaged: false,
             strangers: false,
             proven: None,
@@ -127,76 +130,131 @@ fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), S
     Ok(())
 }
 
+/// What the pages of one read say.
+struct Checked<'c> {
+    resource: &'c Resource,
+    answers: Answers,
+    pages: u64,
+    rows: u64,
+    last: Option<Timestamp>,
+}
+
+impl<'c> Checked<'c> {
+    fn new(resource: &'c Resource) -> Self {
+        let cursor = resource.cursor.as_ref().map(|cursor| cursor.field.as_str());
+        Self {
+            resource,
+            answers: Answers::new(cursor),
+            pages: 0,
+            rows: 0,
+            last: None,
+        }
+    }
+
+    fn add(
+        &mut self,
+        staged: &StagedResource,
+        page: &PageEntry,
+        body: &[u8],
+    ) -> Result<(), StagingError> {
+        let cursor = self.resource.cursor.as_ref();
+        let window = cursor.and_then(|cursor| proof::window_of(page, &cursor.field));
+        let inspector = Inspector::new(self.resource, window.map(|window| window.start), None);
+        let facts = inspector.inspect(body);
+        let facts = facts.map_err(|problem| staged.unreadable(page, &problem))?;
+        self.last = self.last.max(page.server_date);
+        self.pages += 1;
+        self.rows += facts.rows;
+        self.answers.add(page, &facts);
+        Ok(())
+    }
+
+    /// What the pages prove, against what the manifest claims.
+    fn proven(&self, claimed: &ReadManifest, notes: &mut Vec<String>) -> State {
+        let evidence = &claimed.evidence;
+        let before = notes.len();
+        let of = (self.resource.read_name()).map_or_else(String::new, |read| format!("{read}: "));
+        for (what, claimed, found) in [
+            ("pages", claimed.pages, self.pages),
+            ("rows", claimed.rows, self.rows),
+            (
+                "slices",
+                evidence.slices.unwrap_or(self.answers.slices()),
+                self.answers.slices(),
+            ),
+            (
+                "distinct records",
+                evidence.distinct,
+                evidence.distinct_of(&self.answers.ids()),
+            ),
+        ] {
+            if claimed != found {
+                notes.push(format!(
+                    "{of}the manifest claims {claimed} {what}, there are {found}"
+                ));
+            }
+        }
+        let is_less = notes.len() > before;
+        let doubts = self.answers.doubts(needed(claimed, self.last));
+        notes.extend(doubts.iter().map(|doubt| format!("{of}{doubt}")));
+        if is_less || doubts.iter().any(|doubt| matches!(doubt, Doubt::Hole(_))) {
+            State::Partial
+        } else if !doubts.is_empty() {
+            State::Drifted
+        } else {
+            State::Complete
+        }
+    }
+}
+
 fn check(
     staged: &StagedResource,
     resource: &Resource,
     manifest: &Manifest,
     verified: &mut Verified,
 ) -> Result<(), StagingError> {
-    let cursor = resource.cursor.as_ref().map(|cursor| cursor.field.as_str());
-    let mut answers = Answers::new(cursor);
+    let mut reads: Vec<Checked<'_>> = resource.all_reads().map(Checked::new).collect();
     let mut body = Vec::new();
-    let mut last = None;
     for page in staged.pages() {
         let read = page.and_then(|page| {
-            last = last.max(page.server_date);
-            let window = cursor.and_then(|cursor| proof::window_of(&page, cursor));
-            let inspector = Inspector::new(resource, window.map(|window| window.start), None);
             staged.read(&page, &mut body)?;
-            let facts =
-                (inspector.inspect(&body)).map_err(|problem| staged.unreadable(&page, &problem))?;
-            Ok((page, facts))
+            verified.pages += 1;
+            verified.rows += page.rows;
+            let read = slices::read_of(page.slice.as_deref());
+            // A read that is not in pipeline.toml any more: nobody knows what it was asked for.
+            let mut reads = reads.iter_mut();
+            reads
+                .find(|checked| checked.resource.read_name().map(Name::as_str) == read)
+                .map_or(Ok(()), |checked| checked.add(staged, &page, &body))
         });
-        match read {
-            Ok((page, facts)) => {
-                verified.pages += 1;
-                verified.rows += facts.rows;
-                answers.add(&page, &facts);
-            }
-            Err(error) => verified.is_damaged(error)?,
+        if let Err(error) = read {
+            verified.is_damaged(error)?;
         }
     }
-    if verified.notes.is_empty() {
-        for (what, claimed, found) in [
-            ("pages", manifest.pages, verified.pages),
-            ("rows", manifest.rows, verified.rows),
-            (
-                "slices",
-                manifest.evidence.slices.unwrap_or(answers.slices()),
-                answers.slices(),
-            ),
-            (
-                "distinct records",
-                manifest.evidence.distinct,
-                manifest.evidence.distinct_of(&answers.ids()),
-            ),
-        ] {
-            if claimed != found {
-                verified.notes.push(format!(
-                    "the manifest claims {claimed} {what}, there are {found}"
-                ));
-            }
-        }
-        let doubts = answers.doubts(needed(manifest, last));
-        let is_hole = |doubt: &Doubt| matches!(doubt, Doubt::Hole(_));
-        verified.proven = Some(
-            if doubts.iter().any(is_hole) || !verified.notes.is_empty() {
-                State::Partial
-            } else if doubts.is_empty() {
-                State::Complete
-            } else {
-                State::Drifted
-            },
-        );
-        verified
-            .notes
-            .extend(doubts.iter().map(ToString::to_string));
+    if verified.damaged {
+        return Ok(());
     }
+    let claims = reads.iter().filter_map(|checked| {
+        let claimed = manifest.read(checked.resource.read_name())?;
+        Some((checked, claimed))
+    });
+    let notes = &mut verified.notes;
+    // Each read must prove what is claimed of it, and the resource is as sure as the least sure of them.
+    let mut worst = State::Complete;
+    for (checked, claimed) in claims {
+        let proven = checked.proven(&claimed, notes);
+        worst = worst.max(if proven <= claimed.state {
+            proven
+        } else {
+            State::Partial
+        });
+    }
+    verified.proven = Some(worst);
     Ok(())
 }
 
 /// The time that must be proven where a read was in windows: that of a delta; or all, until the last answer came.
-fn needed(manifest: &Manifest, last: Option<Timestamp>) -> Window {
+fn needed(manifest: &ReadManifest, last: Option<Timestamp>) -> Window {
     // It tells the time to the second. A window that ended when the read began is not enough.
     let end = last.map(|last| {
         let second = jiff::SignedDuration::from_secs(1);

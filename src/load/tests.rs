@@ -222,6 +222,8 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
             cursor: None,
             request_hash: String::new(),
             journal_sha256: writer.journal_sha256().unwrap(),
+            own_read: true,
+            reads: std::collections::BTreeMap::new(),
             evidence: Evidence::default(),
             started_at: now,
             finished_at: now,

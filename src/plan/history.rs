@@ -8,18 +8,27 @@ use roaring::RoaringTreemap;
 use super::{minus, request_hash};
 use crate::config::{Config, Resource};
 use crate::name::Name;
-use crate::staging::{Manifest, Mode, Run, RunId, StagingError};
+use crate::staging::{Mode, ReadManifest, Run, RunId, StagingError};
 
 /// So many of the newest deltas say how fast rows change.
 pub const DELTAS: usize = 20;
 
-/// What staging knows of earlier reads, newest first, for each resource: those that decide something, or that a forecast
-/// rests on. It does not grow with the number of runs.
+/// What staging knows of earlier reads, newest first, for each read of each resource: those that decide something, or
+/// that a forecast rests on. It does not grow with the number of runs.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    reads: BTreeMap<Name, Vec<Read>>,
+    reads: BTreeMap<Key, Vec<Read>>,
     /// Numbers of all runs that were looked at.
     runs: RoaringTreemap,
+    /// Requests an hour that the API allowed, as the newest run that knows it was answered.
+    hour_limit: Option<u64>,
+}
+
+/// A resource, and the named read of it.
+type Key = (Name, Option<Name>);
+
+fn key(resource: &Resource) -> Key {
+    (resource.name.clone(), resource.read_name().cloned())
 }
 
 /// An earlier read that is final.
@@ -30,7 +39,7 @@ pub struct Read {
     /// Its number.
     pub seq: u64,
     /// Its manifest.
-    pub manifest: Manifest,
+    pub manifest: ReadManifest,
 }
 
 impl History {
@@ -40,8 +49,13 @@ impl History {
         let mut history = Self {
             reads: BTreeMap::new(),
             runs: runs.iter().map(|run| run.record().seq).collect(),
+            hour_limit: runs.iter().rev().find_map(|run| {
+                let limit = run.record().rate.get("limit_per_hour")?;
+                limit.as_u64()
+            }),
         };
-        for resource in &config.resources {
+        let reads = config.resources.iter().flat_map(Resource::all_reads);
+        for resource in reads {
             let mut wanted = Wanted::new(
                 request_hash(config, resource),
                 resource.for_each.is_some(),
@@ -52,7 +66,8 @@ impl History {
                 if wanted.is_nothing() {
                     break;
                 }
-                match run.manifest(&resource.name) {
+                let manifest = run.manifest(&resource.name);
+                match manifest.map(|manifest| manifest?.read(resource.read_name())) {
                     Ok(Some(manifest)) if wanted.take(&manifest) => reads.push(Read {
                         run_id: run.id().clone(),
                         seq: run.record().seq,
@@ -64,7 +79,7 @@ impl History {
                 }
             }
             if !reads.is_empty() {
-                history.reads.insert(resource.name.clone(), reads);
+                history.reads.insert(key(resource), reads);
             }
         }
         Ok(history)
@@ -75,13 +90,18 @@ impl History {
         self.runs.contains(run.record().seq)
     }
 
-    /// Final reads of a resource, newest first: the newest, and those that are needed of the others.
-    pub fn of(&self, resource: &Name) -> &[Read] {
-        self.reads.get(resource).map_or(&[], Vec::as_slice)
+    /// Final ones of a read, newest first: the newest, and those that are needed of the others.
+    pub fn of(&self, resource: &Resource) -> &[Read] {
+        self.reads.get(&key(resource)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Requests an hour that the API allowed at last, if any answer told.
+    pub fn hour_limit(&self) -> Option<u64> {
+        self.hour_limit
     }
 
     /// The newest read that moved the cursor, asked for in the same way as today.
-    pub fn newest_whole(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
+    pub fn newest_whole(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
         self.of(resource)
             .iter()
             .take_while(|read| read.manifest.request_hash == request_hash)
@@ -106,7 +126,7 @@ impl History {
                 _ => (said, true),
             })
         };
-        let mut reads = (self.of(&resource.name).iter())
+        let mut reads = (self.of(resource).iter())
             .take_while(|read| read.manifest.request_hash == request_hash)
             .filter(|read| read.manifest.state.moves_cursor())
             .filter_map(reached);
@@ -117,7 +137,7 @@ impl History {
     }
 
     /// The newest complete full read, asked for in the same way as today.
-    pub fn newest_full(&self, resource: &Name, request_hash: &str) -> Option<&Read> {
+    pub fn newest_full(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
         self.of(resource)
             .iter()
             .take_while(|read| read.manifest.request_hash == request_hash)
@@ -161,7 +181,7 @@ impl Wanted {
     }
 
     /// Whether a read is one of those looked for, which are then found.
-    fn take(&mut self, manifest: &Manifest) -> bool {
+    fn take(&mut self, manifest: &ReadManifest) -> bool {
         let found = |wanted: &mut bool, is: bool| is && std::mem::take(wanted);
         let mut taken = found(&mut self.newest, true);
         taken |= found(&mut self.cursor, manifest.cursor.is_some());
@@ -191,10 +211,10 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::staging::{Evidence, FORMAT, State, Window};
+    use crate::staging::{Evidence, State, Window};
     use proptest::prelude::*;
 
-    fn manifest() -> impl Strategy<Value = Manifest> {
+    fn manifest() -> impl Strategy<Value = ReadManifest> {
         (
             prop_oneof![8 => Just("today"), 1 => Just("before")],
             prop_oneof![1 => Just(Mode::Full), 5 => Just(Mode::Delta)],
@@ -210,10 +230,7 @@ mod tests {
         )
             .prop_map(|(hash, mode, state, windowed, known, slices, rows)| {
                 let time = Timestamp::UNIX_EPOCH;
-                Manifest {
-                    format: FORMAT,
-                    run_id: None,
-                    resource: Name::parse("users").unwrap(),
+                ReadManifest {
                     mode,
                     state,
                     pages: 1,
@@ -227,7 +244,6 @@ mod tests {
                     }),
                     cursor: known.then_some(time),
                     request_hash: hash.to_owned(),
-                    journal_sha256: String::new(),
                     evidence: Evidence {
                         slices,
                         ..Evidence::default()
@@ -238,20 +254,25 @@ mod tests {
             })
     }
 
-    fn history(manifests: &[(u64, Manifest)]) -> History {
+    fn users() -> Resource {
+        let config = Config::load(None).unwrap();
+        config.resource("users").unwrap().clone()
+    }
+
+    fn history(manifests: &[(u64, ReadManifest)]) -> History {
         let mut history = History::default();
         let reads = manifests.iter().map(|(seq, manifest)| Read {
             run_id: serde_json::from_value("20261123T020000Z".into()).unwrap(),
             seq: *seq,
             manifest: manifest.clone(),
         });
-        (history.reads).insert(Name::parse("users").unwrap(), reads.collect());
+        (history.reads).insert(key(&users()), reads.collect());
         history
     }
 
     /// All that is asked of a history, here and in the forecast.
     fn answers(history: &History) -> Vec<Option<u64>> {
-        let name = Name::parse("users").unwrap();
+        let name = users();
         let today = || {
             let reads = history.of(&name).iter();
             reads.take_while(|read| read.manifest.request_hash == "today")
@@ -284,7 +305,7 @@ mod tests {
         fn what_is_kept_answers_as_all_would_and_does_not_grow(
             manifests in proptest::collection::vec(manifest(), 0..200),
         ) {
-            let all: Vec<(u64, Manifest)> = (0..1_000).rev().zip(manifests).collect();
+            let all: Vec<(u64, ReadManifest)> = (0..1_000).rev().zip(manifests).collect();
             let mut wanted = Wanted::new("today".to_owned(), true, true);
             let mut kept = Vec::new();
             for (seq, manifest) in &all {

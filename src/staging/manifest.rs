@@ -1,5 +1,6 @@
 //! `manifest.json`: a resource of a run is final, and what is known about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -79,6 +80,9 @@ pub struct Evidence {
     pub highest_id: Option<i64>,
     /// Distinct ids staged, up to `highest_id`.
     pub distinct: u64,
+    /// Records whose id is missing or no whole number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_id: u64,
     /// Slices of a fanned-out resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slices: Option<u64>,
@@ -97,7 +101,62 @@ impl Evidence {
     }
 }
 
+/// One read of a resource: its own delta or full read, or a named one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadManifest {
+    /// Full or delta; of a named read: whether all records that pass its filters were asked for.
+    pub mode: Mode,
+    /// How sure.
+    pub state: State,
+    /// Pages staged.
+    pub pages: u64,
+    /// Records staged, repeated ones included.
+    pub rows: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Requests that it took, failed ones included.
+    pub hits: u64,
+    /// `X-Total` of the first page; of all slices together.
+    pub x_total: Option<u64>,
+    /// What a delta asked for.
+    pub window: Option<Window>,
+    /// How far the records of the read are known now, in server time.
+    pub cursor: Option<Timestamp>,
+    /// Of path, query and scope: another hash voids the cursor.
+    pub request_hash: String,
+    /// What the state rests on.
+    pub evidence: Evidence,
+    /// First request.
+    pub started_at: Timestamp,
+    /// Last answer.
+    pub finished_at: Timestamp,
+}
+
+impl ReadManifest {
+    /// Whether it is a complete full read: it holds all that reads before it held, and what is absent from it is gone.
+    pub fn is_proof(&self) -> bool {
+        self.mode == Mode::Full && self.state == State::Complete
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
 /// Written last, by rename: without it a resource does not exist for the load.
+///
+/// Figures (pages, rows, bytes, requests) are of all its reads. Mode, state, window, cursor and evidence are of the
+/// resource's own read; where this run has none, of a delta that moved no cursor, as sure as the named reads are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Of this file.
@@ -107,6 +166,9 @@ pub struct Manifest {
     pub run_id: Option<RunId>,
     /// The resource.
     pub resource: Name,
+    /// Whether it has a read of its own, and not only named ones.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub own_read: bool,
     /// Full or delta.
     pub mode: Mode,
     /// How sure.
@@ -135,9 +197,90 @@ pub struct Manifest {
     pub started_at: Timestamp,
     /// Last answer.
     pub finished_at: Timestamp,
+    /// Its named reads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: BTreeMap<Name, ReadManifest>,
 }
 
 impl Manifest {
+    /// Of a resource's own read and its named ones; none, if there are none at all.
+    pub fn of(
+        resource: Name,
+        own: Option<ReadManifest>,
+        reads: BTreeMap<Name, ReadManifest>,
+        journal_sha256: String,
+    ) -> Option<Self> {
+        let first = own.as_ref().or_else(|| reads.values().next())?.clone();
+        let all = || own.iter().chain(reads.values());
+        let sum = |figure: fn(&ReadManifest) -> u64| all().map(figure).sum();
+        let worst = all().map(|read| read.state).max();
+        Some(Self {
+            format: super::FORMAT,
+            run_id: None,
+            resource,
+            own_read: own.is_some(),
+            mode: own.as_ref().map_or(Mode::Delta, |own| own.mode),
+            state: own.as_ref().map(|own| own.state).or(worst)?,
+            pages: sum(|read| read.pages),
+            rows: sum(|read| read.rows),
+            bytes: sum(|read| read.bytes),
+            hits: sum(|read| read.hits),
+            x_total: own.as_ref().and_then(|own| own.x_total),
+            window: own.as_ref().and_then(|own| own.window),
+            cursor: own.as_ref().and_then(|own| own.cursor),
+            request_hash: own
+                .as_ref()
+                .map_or_else(String::new, |own| own.request_hash.clone()),
+            evidence: own
+                .as_ref()
+                .map(|own| own.evidence.clone())
+                .unwrap_or_default(),
+            started_at: all()
+                .map(|read| read.started_at)
+                .min()
+                .unwrap_or(first.started_at),
+            finished_at: all()
+                .map(|read| read.finished_at)
+                .max()
+                .unwrap_or(first.finished_at),
+            journal_sha256,
+            reads,
+        })
+    }
+
+    /// One of its reads: the resource's own, or the named one.
+    pub fn read(&self, name: Option<&Name>) -> Option<ReadManifest> {
+        let Some(name) = name else {
+            return self.own();
+        };
+        self.reads.get(name).cloned()
+    }
+
+    fn own(&self) -> Option<ReadManifest> {
+        let others = |figure: fn(&ReadManifest) -> u64| self.reads.values().map(figure).sum();
+        self.own_read.then(|| ReadManifest {
+            mode: self.mode,
+            state: self.state,
+            pages: self.pages.saturating_sub(others(|read| read.pages)),
+            rows: self.rows.saturating_sub(others(|read| read.rows)),
+            bytes: self.bytes.saturating_sub(others(|read| read.bytes)),
+            hits: self.hits.saturating_sub(others(|read| read.hits)),
+            x_total: self.x_total,
+            window: self.window,
+            cursor: self.cursor,
+            request_hash: self.request_hash.clone(),
+            evidence: self.evidence.clone(),
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+        })
+    }
+
+    /// The state of its least sure read.
+    pub fn worst_state(&self) -> State {
+        let named = self.reads.values().map(|read| read.state);
+        named.fold(self.state, State::max)
+    }
+
     /// Whether it is a complete full read: it holds all that reads before it held, and what is absent from it is gone.
     pub fn is_proof(&self) -> bool {
         self.mode == Mode::Full && self.state == State::Complete

@@ -35,7 +35,10 @@ pub struct ResourceWriter {
 impl ResourceWriter {
     /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
     /// the journal says of others is taken back; a line that is none is told.
-    pub(super) fn open(directory: PathBuf) -> Result<(Self, Vec<PageEntry>), StagingError> {
+    pub(super) fn open(
+        directory: PathBuf,
+        is_kept: impl Fn(&PageEntry) -> bool,
+    ) -> Result<(Self, Vec<PageEntry>), StagingError> {
         (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
         files::refuse_link(&directory)?;
         files::create_dirs(&directory)?;
@@ -54,6 +57,9 @@ impl ResourceWriter {
                     continue;
                 }
             };
+            if !is_kept(&page) {
+                continue;
+            }
             match read_page(&directory, &page, &mut body) {
                 Ok(()) => {
                     lines.extend(journal_line(&page, &path)?);
@@ -99,16 +105,6 @@ impl ResourceWriter {
     /// The error for a page whose bytes are those received, but no records can be read from them.
     pub fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
         unreadable(&self.directory, page, problem)
-    }
-
-    /// Takes everything back that is staged of the resource.
-    pub(super) fn discard(directory: &Path) -> Result<(), StagingError> {
-        match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(files::io_error("remove", directory, error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here; its time is
@@ -192,7 +188,7 @@ fn strangers(directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>
     let mut strangers = Vec::new();
     for entry in walkdir::WalkDir::new(directory)
         .min_depth(1)
-        .max_depth(2)
+        .max_depth(3)
         .sort_by_file_name()
     {
         let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;

@@ -144,9 +144,34 @@ pub struct ResourceSummary {
     /// Why this mode, and what went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Its named reads, each of which is in the figures above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<ReadSummary>,
     /// SHA-256 of its manifest, in hex; noted when the run is closed, and absent in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
+}
+
+/// One named read in the summary of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadSummary {
+    /// Its name.
+    pub name: Name,
+    /// Full or delta.
+    pub mode: Mode,
+    /// How sure.
+    pub state: State,
+    /// Pages staged.
+    pub pages: u64,
+    /// Requests.
+    pub hits: u64,
+    /// Records staged.
+    pub rows: u64,
+    /// Announced by the server.
+    pub x_total: Option<u64>,
+    /// Why it was read, and what went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl ResourceSummary {
@@ -162,6 +187,7 @@ impl ResourceSummary {
             bytes: 0,
             x_total: None,
             notes: vec![note],
+            reads: Vec::new(),
             manifest_sha256: None,
         }
     }
@@ -176,14 +202,26 @@ impl From<&Manifest> for ResourceSummary {
     fn from(manifest: &Manifest) -> Self {
         Self {
             name: manifest.resource.clone(),
-            mode: Some(manifest.mode),
-            state: manifest.state.to_string(),
+            mode: manifest.own_read.then_some(manifest.mode),
+            state: manifest.worst_state().to_string(),
             pages: manifest.pages,
             hits: manifest.hits,
             rows: manifest.rows,
             bytes: manifest.bytes,
             x_total: manifest.x_total,
             notes: manifest.evidence.notes.clone(),
+            reads: (manifest.reads.iter())
+                .map(|(name, read)| ReadSummary {
+                    name: name.clone(),
+                    mode: read.mode,
+                    state: read.state,
+                    pages: read.pages,
+                    hits: read.hits,
+                    rows: read.rows,
+                    x_total: read.x_total,
+                    notes: read.evidence.notes.clone(),
+                })
+                .collect(),
             manifest_sha256: None,
         }
     }
@@ -465,22 +503,26 @@ impl Run {
         files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
     }
 
-    /// Begins to stage a resource, or goes on with one that is not final: gives the whole pages that are there.
+    /// Begins to stage a resource, or resumes one that is not final: gives the whole pages that are there.
     pub fn writer(
         &self,
         resource: &Name,
     ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        ResourceWriter::open(self.directory.join(resource.as_str()))
+        self.writer_keeping(resource, |_| true)
+    }
+
+    /// The same with those pages alone that are kept.
+    pub fn writer_keeping(
+        &self,
+        resource: &Name,
+        is_kept: impl Fn(&PageEntry) -> bool,
+    ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
+        ResourceWriter::open(self.directory.join(resource.as_str()), is_kept)
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.
     pub fn pages_so_far(&self, resource: &Name) -> Result<u64, StagingError> {
         ResourceWriter::pages_in(&self.directory.join(resource.as_str()))
-    }
-
-    /// Takes back what is staged of a resource that is not final.
-    pub fn discard(&self, resource: &Name) -> Result<(), StagingError> {
-        ResourceWriter::discard(&self.directory.join(resource.as_str()))
     }
 
     /// Writes a resource's manifest: it is final now.

@@ -227,6 +227,8 @@ fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
         cursor: Some(now),
         request_hash: "0123456789abcdef".to_owned(),
         journal_sha256: writer.journal_sha256().unwrap(),
+        own_read: true,
+        reads: std::collections::BTreeMap::new(),
         evidence: Evidence::default(),
         started_at: now,
         finished_at: now,

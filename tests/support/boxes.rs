@@ -156,6 +156,8 @@ pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) ->
             cursor: None,
             request_hash: String::new(),
             journal_sha256: writer.journal_sha256().unwrap(),
+            own_read: true,
+            reads: std::collections::BTreeMap::new(),
             evidence: Evidence::default(),
             started_at: now,
             finished_at: now,
