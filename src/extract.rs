@@ -18,7 +18,7 @@ mod slices;
 mod verify;
 pub(crate) mod windows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -364,30 +364,11 @@ impl Reading<'_> {
                 reason,
             ));
         }
-        let is_due = |page: &PageEntry| {
-            let read = slices::read_of(page.slice.as_deref());
-            due.iter()
-                .any(|(due, _)| due.read_name().map(Name::as_str) == read)
-        };
         let (mut writer, known) = self.writer(resource, |_| true).await?;
         let mut known = ByRead::of(known);
-        if known.0.values().flatten().any(|page| !is_due(page)) {
-            let reads: Vec<_> = due
-                .iter()
-                .map(|(due, _)| due.read_name().cloned())
-                .collect();
-            drop(writer);
-            let kept = move |page: &PageEntry| {
-                let read = slices::read_of(page.slice.as_deref());
-                reads
-                    .iter()
-                    .any(|due| due.as_ref().map(Name::as_str) == read)
-            };
-            let (anew, pages) = self.writer(resource, kept).await?;
-            (writer, known) = (anew, ByRead::of(pages));
-        }
         let (mut own, mut named, mut reasons) = (None, BTreeMap::new(), Vec::new());
-        for (read, decision) in due {
+        let mut due = VecDeque::from(due);
+        while let Some((read, decision)) = due.pop_front() {
             let pages = known.take(read);
             let started_at = crate::clock::now();
             let asked = self.to_read(read, decision).await?;
@@ -403,9 +384,29 @@ impl Reading<'_> {
             };
             reasons.push((read.read_name().cloned(), asked.decision.reason));
             match read.read_name() {
-                None => own = Some(manifest),
                 Some(read) => drop(named.insert(read.clone(), manifest)),
+                None => {
+                    own = Some(manifest);
+                    // The first answer has told by what time the others are due.
+                    if let Some(now) = self.clock.known_now().filter(|_| is_pilot) {
+                        let ahead = self.clock.ahead();
+                        let decisions = self.decide(resource, Present { now, ahead }).into_iter();
+                        let is_due = |(read, decision): &(&Resource, Decision)| {
+                            read.read.is_some() && decision.step != Step::Skip
+                        };
+                        due = decisions.filter(is_due).collect();
+                    }
+                }
             }
+        }
+        if !known.0.is_empty() {
+            // Pages that an earlier process staged of reads that are not due any more.
+            let others: Vec<_> = known.0.into_keys().collect();
+            let kept = move |page: &PageEntry| {
+                let read = slices::read_of(page.slice.as_deref()).map(str::to_owned);
+                !others.contains(&read)
+            };
+            (writer, _) = self.writer(resource, kept).await?;
         }
         let journal = writer.journal_sha256()?;
         let Some(manifest) = Manifest::of(name.clone(), own, named, journal) else {

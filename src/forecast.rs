@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use roaring::RoaringTreemap;
 use serde::Serialize;
 
 use crate::config::{Config, ForEach, Resource};
-use crate::extract::{ids, windows};
+use crate::extract::ids::Shown;
+use crate::extract::windows;
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
 use crate::staging::{Mode, ReadManifest, Run, StagingError};
 
-/// Rows by resource.
-pub type Totals = BTreeMap<Name, u64>;
+/// Rows by resource and named read.
+pub type Totals = BTreeMap<(Name, Option<Name>), u64>;
 
 /// What is known before a run.
 pub struct Past<'a> {
@@ -90,7 +90,11 @@ pub fn outcome(past: &Past<'_>, run: &Run) -> Result<Outcome, StagingError> {
             continue;
         };
         if let Some(total) = summary.x_total {
-            announced.insert(resource.name.clone(), total);
+            announced.insert((resource.name.clone(), None), total);
+        }
+        for read in &summary.reads {
+            let key = (resource.name.clone(), Some(read.name.clone()));
+            announced.extend(read.x_total.map(|total| (key, total)));
         }
         let manifest = run.manifest(&resource.name)?;
         for read in resource.all_reads() {
@@ -146,9 +150,8 @@ impl Past<'_> {
                 planned.extend(Some(staged).filter(|_| resource.read.is_none()));
                 continue;
             }
-            // Nobody has told anything of a named read but its earlier ones.
-            let told = told.get(name).filter(|_| resource.read.is_none());
-            let otherwise = otherwise.get(name).filter(|_| resource.read.is_none());
+            let key = (name.clone(), resource.read_name().cloned());
+            let (told, otherwise) = (told.get(&key), otherwise.get(&key));
             let mut next = match (&decision.step, &resource.for_each) {
                 (Step::Skip, _) => Planned {
                     name: name.clone(),
@@ -158,7 +161,7 @@ impl Past<'_> {
                     expected: Expected::NOTHING,
                 },
                 (_, Some(for_each)) => {
-                    self.fan_out(resource, for_each, &planned, otherwise.copied())
+                    self.fan_out(resource, for_each, &planned, otherwise.copied(), now)
                 }
                 (step, None) => {
                     let told = told.copied();
@@ -281,6 +284,21 @@ impl Past<'_> {
         }
     }
 
+    fn shown<'s>(
+        &'s self,
+        resource: &'s Resource,
+        request_hash: &'s str,
+        from_seq: u64,
+    ) -> Shown<'s> {
+        Shown {
+            runs: self.runs,
+            history: self.history,
+            resource,
+            request_hash,
+            from_seq,
+        }
+    }
+
     /// Rows that later deltas showed beyond the newest of a full read.
     fn came_since(&self, resource: &Resource, full: &Read) -> Result<u64, StagingError> {
         let is_newest =
@@ -299,7 +317,7 @@ impl Past<'_> {
         }
         let highest = highest.and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
         let hash = plan::request_hash(self.config, resource);
-        let shown = ids::since(self.runs, resource, self.history, &hash, full.seq + 1)?;
+        let shown = self.shown(resource, &hash, full.seq + 1).all()?;
         Ok(shown.len() - shown.rank(highest))
     }
 
@@ -326,6 +344,7 @@ impl Past<'_> {
         for_each: &ForEach,
         planned: &[Planned],
         announced: Option<u64>,
+        now: Timestamp,
     ) -> Planned {
         let mut next = Planned {
             name: resource.name.clone(),
@@ -340,16 +359,9 @@ impl Past<'_> {
         if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
             let hash = plan::request_hash(self.config, parent);
             let full = self.history.newest_full(parent, &hash);
-            let (from, now) = (full.map_or(0, |full| full.seq), RoaringTreemap::new());
-            let ids = ids::not_shown_for(
-                read.every,
-                self.runs,
-                parent,
-                self.history,
-                &hash,
-                from,
-                &now,
-            );
+            let from = full.map_or(0, |full| full.seq);
+            let shown = self.shown(parent, &hash, from);
+            let ids = shown.not_since(plan::minus(now, read.every));
             // Those that a read of this run is about to show are not asked for.
             let shown = planned.iter().filter(|one| one.name == parent.name);
             let shown: u64 = shown.filter_map(|one| one.expected.rows).sum();
@@ -373,7 +385,7 @@ impl Past<'_> {
         let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
         let earlier = fan_out.from_seq.map_or(0, |from_seq| {
             let hash = plan::request_hash(self.config, parent);
-            let ids = ids::since(self.runs, parent, self.history, &hash, from_seq);
+            let ids = self.shown(parent, &hash, from_seq).all();
             ids.map_or(0, |ids| ids.len())
         });
         let ids = match rows {

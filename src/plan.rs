@@ -419,7 +419,8 @@ fn rounded(age: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(age.as_secs()))
 }
 
-fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
+/// A time so long before another.
+pub(crate) fn minus(time: Timestamp, lookback: Duration) -> Timestamp {
     SignedDuration::try_from(lookback)
         .ok()
         .and_then(|lookback| time.checked_sub(lookback).ok())

@@ -147,6 +147,9 @@ mod completeness;
 /// Rows without a date, and ids that are no numbers.
 mod odd_rows;
 
+/// Named reads of a resource.
+mod reads;
+
 /// Deltas, their windows and their cursor.
 mod deltas;
 

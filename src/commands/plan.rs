@@ -243,7 +243,7 @@ impl Asked<'_> {
                     self.ahead = Some(date.duration_since(crate::clock::now()));
                 }
                 if let Some(total) = probe.total {
-                    self.totals.insert(resource.name.clone(), total);
+                    self.totals.insert((resource.name.clone(), None), total);
                 }
                 Ok(())
             }

@@ -6,8 +6,9 @@ use crate::config::{ForEach, Resource};
 use crate::plan::{self, Decision, Step};
 use crate::staging::{Mode, StagingError};
 
+use super::ids::{self, Shown};
 use super::read::ReadError;
-use super::{Reading, ToRead, ids};
+use super::{Reading, ToRead};
 
 impl Reading<'_> {
     /// What to read; for a read that fans out: over which ids, and what that makes of its mode.
@@ -37,14 +38,13 @@ impl Reading<'_> {
         };
         let hash = plan::request_hash(self.extraction.config, parent);
         let full = self.history.newest_full(parent, &hash);
-        let (runs, history) = (self.extraction.runs.clone(), self.history.clone());
-        let mode = if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
-            let (from_seq, every) = (full.map_or(0, |full| full.seq), read.every);
-            let parent = parent.clone();
-            ids = blocking(move || {
-                ids::not_shown_for(every, &runs, &parent, &history, &hash, from_seq, &ids)
-            })
-            .await?;
+        let own = resource.read.as_ref().filter(|_| for_each.is_of(resource));
+        let mode = if let Some(read) = own {
+            let now = self.clock.known_now().unwrap_or_else(crate::clock::now);
+            let since = plan::minus(now, read.every);
+            let from_seq = full.map_or(0, |full| full.seq);
+            let known = self.shown(parent, from_seq, move |shown| shown.not_since(since));
+            ids = known.await? - ids;
             Mode::Delta
         } else {
             let parent_is_whole = self
@@ -60,9 +60,7 @@ impl Reading<'_> {
                 parent_is_whole,
             );
             if let Some(from_seq) = fan_out.from_seq {
-                let parent = parent.clone();
-                ids |=
-                    blocking(move || ids::since(&runs, &parent, &history, &hash, from_seq)).await?;
+                ids |= self.shown(parent, from_seq, |shown| shown.all()).await?;
             }
             fan_out.mode
         };
@@ -76,6 +74,28 @@ impl Reading<'_> {
             mode,
             doubt: self.without_ids(parent, for_each)?,
         })
+    }
+
+    /// Ids that earlier runs showed.
+    async fn shown(
+        &self,
+        parent: &Resource,
+        from_seq: u64,
+        look: impl FnOnce(Shown<'_>) -> Result<RoaringTreemap, StagingError> + Send + 'static,
+    ) -> Result<RoaringTreemap, ReadError> {
+        let (runs, history) = (self.extraction.runs.clone(), self.history.clone());
+        let hash = plan::request_hash(self.extraction.config, parent);
+        let resource = parent.clone();
+        blocking(move || {
+            look(Shown {
+                runs: &runs,
+                history: &history,
+                resource: &resource,
+                request_hash: &hash,
+                from_seq,
+            })
+        })
+        .await
     }
 
     /// Records of the parent that no request can ask for.

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
 use crate::config::Resource;
 use crate::name::Name;
 use crate::plan::History;
-use crate::staging::{Run, StagingError};
+use crate::staging::{PageEntry, Run, StagingError};
 
 use super::inspect::Inspector;
 
@@ -39,102 +38,86 @@ impl StagedIds {
 
 /// Ids that `resource` showed in one run, if it is final there. Blocks.
 pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, StagingError> {
-    let inspector = Inspector::new(resource, None, None);
-    let mut ids = RoaringTreemap::new();
-    let mut body = Vec::new();
-    if let Some(staged) = run.staged(&resource.name)? {
-        for page in staged.pages() {
-            let page = page?;
-            staged.read(&page, &mut body)?;
-            let facts = inspector
-                .inspect(&body)
-                .map_err(|problem| staged.unreadable(&page, &problem))?;
-            ids.extend(
-                facts
-                    .ids
-                    .into_iter()
-                    .filter_map(|id| u64::try_from(id).ok()),
-            );
-        }
-    }
-    Ok(ids)
+    let mut all = RoaringTreemap::new();
+    each_page(run, resource, |_, ids| all |= ids)?;
+    Ok(all)
 }
 
-/// Ids that `resource` showed in final reads of runs numbered from `from_seq` on. A damaged one is an error, unless a
-/// complete full read after it, of today's question (`request_hash`), shows the ids once more. Blocks.
-pub(crate) fn since(
-    runs: &[Run],
+/// Gives each page of `resource` in one run with the ids that it shows, if the resource is final there.
+fn each_page(
+    run: &Run,
     resource: &Resource,
-    history: &History,
-    request_hash: &str,
-    from_seq: u64,
-) -> Result<RoaringTreemap, StagingError> {
-    let mut ids = RoaringTreemap::new();
-    each_since(
-        runs,
-        resource,
-        history,
-        request_hash,
-        from_seq,
-        |_, shown| {
-            ids |= shown;
-        },
-    )?;
-    Ok(ids)
-}
-
-/// Ids that `resource` showed in runs numbered from `from_seq` on, but neither in this run (`now`) nor in one that began
-/// less than `age` ago. Blocks.
-pub(crate) fn not_shown_for(
-    age: Duration,
-    runs: &[Run],
-    resource: &Resource,
-    history: &History,
-    request_hash: &str,
-    from_seq: u64,
-    now: &RoaringTreemap,
-) -> Result<RoaringTreemap, StagingError> {
-    let since = SignedDuration::try_from(age).ok();
-    let since = since.and_then(|age| crate::clock::now().checked_sub(age).ok());
-    let (mut known, mut recent) = (RoaringTreemap::new(), now.clone());
-    each_since(
-        runs,
-        resource,
-        history,
-        request_hash,
-        from_seq,
-        |run, shown| {
-            if Some(run.record().started_at) > since {
-                recent |= shown;
-            } else {
-                known |= shown;
-            }
-        },
-    )?;
-    Ok(known - recent)
-}
-
-fn each_since(
-    runs: &[Run],
-    resource: &Resource,
-    history: &History,
-    request_hash: &str,
-    from_seq: u64,
-    mut each: impl FnMut(&Run, RoaringTreemap),
+    mut each: impl FnMut(&PageEntry, RoaringTreemap),
 ) -> Result<(), StagingError> {
-    let whole = history.newest_full(resource, request_hash);
-    // Runs are in the order of their numbers.
-    let from = runs.partition_point(|run| run.record().seq < from_seq);
-    for run in runs[from..].iter().filter(|run| history.covers(run)) {
-        match of_run(run, resource) {
-            Ok(shown) => each(run, shown),
-            Err(error @ StagingError::Broken { .. })
-                if whole.is_some_and(|whole| whole.seq > run.record().seq) =>
-            {
-                tracing::warn!("{error}");
-            }
-            Err(error) => return Err(error),
-        }
+    let inspector = Inspector::new(resource, None, None);
+    let mut body = Vec::new();
+    let Some(staged) = run.staged(&resource.name)? else {
+        return Ok(());
+    };
+    for page in staged.pages() {
+        let page = page?;
+        staged.read(&page, &mut body)?;
+        let facts = inspector
+            .inspect(&body)
+            .map_err(|problem| staged.unreadable(&page, &problem))?;
+        let ids = facts.ids.into_iter();
+        let ids = ids.filter_map(|id| u64::try_from(id).ok());
+        each(&page, ids.collect());
     }
     Ok(())
+}
+
+/// Earlier runs as they show the ids of a resource.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    /// All runs, in the order of their numbers.
+    pub(crate) runs: &'a [Run],
+    /// What is known of them.
+    pub(crate) history: &'a History,
+    /// The resource.
+    pub(crate) resource: &'a Resource,
+    /// What it is asked today.
+    pub(crate) request_hash: &'a str,
+    /// The first run that counts.
+    pub(crate) from_seq: u64,
+}
+
+impl Shown<'_> {
+    /// Ids in final reads. A damaged one is an error, unless a complete full read after it, of today's question, shows
+    /// the ids once more. Blocks.
+    pub(crate) fn all(self) -> Result<RoaringTreemap, StagingError> {
+        let mut all = RoaringTreemap::new();
+        self.each(|_, ids| all |= ids)?;
+        Ok(all)
+    }
+
+    /// The same without those that an answer showed after `since`, in server time. Blocks.
+    pub(crate) fn not_since(self, since: Timestamp) -> Result<RoaringTreemap, StagingError> {
+        let (mut all, mut recent) = (RoaringTreemap::new(), RoaringTreemap::new());
+        self.each(|page, ids| {
+            if page.server_date.unwrap_or(page.fetched_at) > since {
+                recent |= &ids;
+            }
+            all |= ids;
+        })?;
+        Ok(all - recent)
+    }
+
+    fn each(self, mut each: impl FnMut(&PageEntry, RoaringTreemap)) -> Result<(), StagingError> {
+        let whole = self.history.newest_full(self.resource, self.request_hash);
+        let from = (self.runs).partition_point(|run| run.record().seq < self.from_seq);
+        let runs = self.runs[from..].iter();
+        for run in runs.filter(|run| self.history.covers(run)) {
+            match each_page(run, self.resource, &mut each) {
+                Ok(()) => {}
+                Err(error @ StagingError::Broken { .. })
+                    if whole.is_some_and(|whole| whole.seq > run.record().seq) =>
+                {
+                    tracing::warn!("{error}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }

@@ -24,7 +24,7 @@ const LONGEST: u64 = 1 << 20;
 pub struct PageEntry {
     /// Its number, from 1, within its slice.
     pub page: u32,
-    /// The slice of a fanned-out resource, such as `campus_id=1`.
+    /// The slice of a fanned-out resource or of a named read, such as `campus_id=1` or `read=ongoing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
     /// Path and query that were asked for; never a token.
@@ -248,8 +248,19 @@ fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
     Ok(page)
 }
 
-/// `user_id=12` or `user_id=12..99`: a plain directory name.
+/// `read=ongoing`, `user_id=12`, `user_id=12..99`, or one of these in the first: plain directory names.
 fn is_slice(text: &str) -> bool {
+    let read = text.strip_prefix("read=");
+    let Some(read) = read else {
+        return is_batch(text);
+    };
+    let (read, batch) = read
+        .split_once('/')
+        .map_or((read, None), |(read, batch)| (read, Some(batch)));
+    crate::name::Name::parse(read).is_ok() && batch.is_none_or(is_batch)
+}
+
+fn is_batch(text: &str) -> bool {
     text.split_once('=').is_some_and(|(name, ids)| {
         crate::name::Name::parse(name).is_ok()
             && !ids.is_empty()

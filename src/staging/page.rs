@@ -140,15 +140,20 @@ impl ResourceWriter {
         };
         let folder = self.directory.join(slice);
         // What is written there must not land elsewhere, neither now nor when a link takes the place of what we made.
-        files::refuse_link(&folder)?;
+        refuse_links(&self.directory, slice)?;
         let mut made = self
             .slices
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if made.insert(slice.to_owned()) {
             files::create_dirs(&folder)?;
-            files::refuse_link(&folder)?;
-            files::sync_dir(&self.directory)?;
+            refuse_links(&self.directory, slice)?;
+            for made in folder.ancestors().skip(1) {
+                files::sync_dir(made)?;
+                if made == self.directory {
+                    break;
+                }
+            }
         }
         Ok(folder)
     }
@@ -287,6 +292,16 @@ fn inside(page: &PageEntry) -> PathBuf {
     Path::new(folder).join(page_file(page.page))
 }
 
+/// Refuses a slice if one of its directories is a link.
+fn refuse_links(directory: &Path, slice: &str) -> Result<(), StagingError> {
+    let mut folder = directory.to_owned();
+    for part in slice.split('/') {
+        folder.push(part);
+        files::refuse_link(&folder)?;
+    }
+    Ok(())
+}
+
 fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError> {
     let mut line =
         serde_json::to_vec(entry).map_err(|error| files::io_error("write", path, error.into()))?;
@@ -302,7 +317,7 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
         advice: EXTRACT_AGAIN,
     };
     if let Some(slice) = &page.slice {
-        files::refuse_link(&directory.join(slice))?;
+        refuse_links(directory, slice)?;
     }
     let file = files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
