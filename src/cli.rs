@@ -15,7 +15,9 @@ pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
 pub(crate) use values::WindowKind;
 
-use values::{ignored, interval, latency, odd_dates, point_in_time, rows, secret, share, window};
+use values::{
+    ignored, interval, latency, odd_dates, point_in_time, rows, secret, share, slow_page, window,
+};
 
 use crate::simulate::{OddDates, Undated};
 
@@ -380,10 +382,22 @@ pub(crate) struct SimulateArgs {
     /// Share of the `projects_users` whose team is given up in a simulated day without moving a date
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().given_up, value_parser = share)]
     pub(crate) given_up: f64,
+    /// Share of the new `locations` that never end
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().endless_locations, value_parser = share)]
+    pub(crate) endless_locations: f64,
+    /// Share of the `locations` that are removed in a simulated day
+    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().removed_locations, value_parser = share)]
+    pub(crate) removed_locations: f64,
+    /// Most rows in a page of a resource; larger pages time out with 504 [default: `scale_teams=8`]
+    #[arg(long, value_name = "RESOURCE=ROWS", value_parser = slow_page)]
+    pub(crate) slow_page: Vec<(String, u32)>,
+    /// How long such a page takes until then
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) slow_for: Duration,
     /// Share of the people who are anonymised in a simulated day
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().anonymised, value_parser = share)]
     pub(crate) anonymised: f64,
-    /// Give the client a staff role, which sees anonymised people
+    /// Give the client a staff role, which sees anonymised people and `scale_teams`
     #[arg(long)]
     pub(crate) staff: bool,
     /// Requests a second

@@ -4,11 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::support::snapshot::assert_said;
 use crate::support::workdir::PIPELINE;
-use crate::support::{Workdir, simulator};
+use crate::support::{OtherClient, Workdir, simulator};
 
 #[tokio::test]
 async fn stage_ls_shows_runs_resources_and_pages() {
@@ -269,4 +270,52 @@ async fn a_query_changes_nothing_unless_it_may() {
     assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
     workdir.cursus(["sql", "--write", deletes]).await.exits(0);
     assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 0);
+}
+
+#[tokio::test]
+async fn simulate_does_what_its_options_say() {
+    let workdir = Workdir::new().await;
+    for (option, value) in [
+        ("--odd-dates", "users.login=1"),
+        ("--odd-dates", "people.updated_at=1"),
+        ("--slow-page", "people=3"),
+        ("--ignore", "people=sort"),
+    ] {
+        let arguments = ["simulate", "--port", "0", option, value];
+        workdir.cursus(arguments).await.exits(2);
+    }
+
+    let mut command = workdir.command([
+        "simulate",
+        "--json",
+        "--port=0",
+        "--students=3",
+        "--rate=10000",
+        "--staff",
+        "--slow-page=cursus=4",
+        "--ignore=cursus_users=filter[end]",
+        "--odd-dates=projects_users.updated_at=2",
+    ]);
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let started: Value = serde_json::from_str(&line).unwrap();
+    let text = |key: &str| started[key].as_str().unwrap();
+    let client = OtherClient::with(text("url"), text("client_id"), text("client_secret")).await;
+    let total = async |path: &str| {
+        let answer = client.ask(path).await;
+        let total = answer.headers().get("x-total").unwrap();
+        total.to_str().unwrap().parse::<u32>().unwrap()
+    };
+    let all = total("/v2/cursus_users").await;
+    assert_eq!(total("/v2/cursus_users?filter[end]=true").await, all);
+    let ranged = "/v2/projects_users?range[updated_at]=1970-01-01,2098-01-01";
+    assert_eq!(total(ranged).await, total("/v2/projects_users").await - 2);
+    let status = async |path: &str| client.ask(path).await.status().as_u16();
+    assert_eq!(status("/v2/cursus?per_page=4").await, 200);
+    assert_eq!(status("/v2/cursus?per_page=5").await, 504);
+    assert_eq!(status("/v2/scale_teams?per_page=8").await, 200);
+    assert_eq!(status("/v2/scale_teams?per_page=9").await, 504);
+    child.kill().await.unwrap();
 }

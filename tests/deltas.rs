@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cursus::simulate::Simulator;
+use cursus::simulate::{Options, Simulator, Unknowns};
 use serde_json::Value;
 
-use crate::support::{Workdir, oracle, simulator};
+use crate::support::{Workdir, api, oracle, simulator, small};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -174,7 +174,14 @@ async fn what_is_young_enough_is_skipped_unless_it_is_forced() {
 
 /// A list whose range the API ignores, with this order; small pages, so that it has some.
 async fn rangeless(sort: &str) -> (Simulator, Workdir) {
-    let simulator = simulator().await;
+    let simulator = api::start(Options {
+        unknowns: Unknowns {
+            campus_users_range: false,
+            ..Unknowns::default()
+        },
+        ..small()
+    })
+    .await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[
         ("page_size = 100 ", "page_size = 5 "),

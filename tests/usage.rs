@@ -25,6 +25,10 @@ async fn wrong_usage_exits_2_and_asks_nothing() {
         &["stage", "cat", "latest", "--id", "one"],
         &["completions", "tcsh"],
         &["simulate", "--rows", "cursus"],
+        &["simulate", "--odd-dates", "users.updated_at"],
+        &["simulate", "--slow-page", "users"],
+        &["simulate", "--ignore", "users"],
+        &["simulate", "--anonymised", "2"],
     ] {
         let ran = workdir.cursus(arguments).await.exits(2);
         assert!(

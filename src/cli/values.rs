@@ -112,6 +112,14 @@ pub(super) fn ignored(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "write RESOURCE=PARAMETER, such as cursus_users=filter[end]".to_owned())
 }
 
+pub(super) fn slow_page(text: &str) -> Result<(String, u32), String> {
+    let parse = || {
+        let (resource, rows) = text.split_once('=')?;
+        Some((resource.to_owned(), rows.parse().ok()?))
+    };
+    parse().ok_or_else(|| "write RESOURCE=ROWS, such as scale_teams=8".to_owned())
+}
+
 pub(super) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok();
     share

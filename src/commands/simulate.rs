@@ -52,6 +52,8 @@ fn options(arguments: &SimulateArgs) -> Options {
     let faults = ignored
         .into_iter()
         .map(|(resource, parameters)| Fault::new(resource, FaultKind::Ignore { parameters }));
+    let mut slow_pages = Options::default().slow_pages;
+    slow_pages.extend(arguments.slow_page.iter().cloned());
     Options {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port)),
         seed: arguments.seed,
@@ -61,6 +63,8 @@ fn options(arguments: &SimulateArgs) -> Options {
             levels: arguments.undated_levels,
             replaced: arguments.replaced,
             given_up: arguments.given_up,
+            endless_locations: arguments.endless_locations,
+            removed_locations: arguments.removed_locations,
             anonymised: arguments.anonymised,
         },
         staff: arguments.staff,
@@ -77,6 +81,8 @@ fn options(arguments: &SimulateArgs) -> Options {
         latency: arguments.latency.0..=arguments.latency.1,
         token_life: arguments.token_life,
         faults: faults.collect(),
+        slow_pages,
+        slow_for: arguments.slow_for,
         ..Options::default()
     }
 }

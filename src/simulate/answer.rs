@@ -92,13 +92,17 @@ impl Answer {
         answer
     }
 
+    /// An error of the gateway in front of the API.
+    pub(crate) fn gateway(status: StatusCode) -> Self {
+        Self::new(status, HTML, page_of(&status.to_string()))
+    }
+
     /// What a gateway in front of the API says in its stead; `None` for faults that leave the answer to the API.
     pub(crate) fn instead(fault: &FaultKind) -> Option<Self> {
         Some(match fault {
             FaultKind::Status { status } => {
                 let status = StatusCode::from_u16(*status).ok();
-                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Self::new(status, HTML, page_of(&status.to_string()))
+                Self::gateway(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
             }
             FaultKind::Html => Self::new(StatusCode::OK, HTML, page_of("Maintenance")),
             FaultKind::Cloudflare => {

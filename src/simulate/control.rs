@@ -26,6 +26,7 @@ pub(crate) fn router() -> Router<Arc<Server>> {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/advance", post(advance))
         .route("/fields", post(set_field))
+        .route("/slow_pages", post(slow_page))
         .route("/anonymise", post(anonymise))
         .route("/replace", post(replace))
         .route("/give_up", post(give_up))
@@ -114,30 +115,41 @@ fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>
 }
 
 fn set_field(State(server): Shared, Json(set): Json<SetField>) -> Ready<StatusCode> {
-    let known = server.set_field(&set.resource, set.id, &set.field, set.value);
-    ready(found(known))
+    let row_exists = server.set_field(&set.resource, set.id, &set.field, set.value);
+    ready(status_of(row_exists))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct One {
+struct SlowPage {
+    resource: String,
+    rows: Option<u32>,
+}
+
+fn slow_page(State(server): Shared, Json(slow): Json<SlowPage>) -> Ready<StatusCode> {
+    ready(status_of(server.slow_page(&slow.resource, slow.rows)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowId {
     id: i64,
 }
 
-fn anonymise(State(server): Shared, Json(person): Json<One>) -> Ready<StatusCode> {
-    ready(found(server.anonymise(person.id)))
+fn anonymise(State(server): Shared, Json(person): Json<RowId>) -> Ready<StatusCode> {
+    ready(status_of(server.anonymise(person.id)))
 }
 
-fn replace(State(server): Shared, Json(row): Json<One>) -> Ready<StatusCode> {
-    ready(found(server.replace_enrolment(row.id).is_some()))
+fn replace(State(server): Shared, Json(row): Json<RowId>) -> Ready<StatusCode> {
+    ready(status_of(server.replace_enrolment(row.id).is_some()))
 }
 
-fn give_up(State(server): Shared, Json(row): Json<One>) -> Ready<StatusCode> {
-    ready(found(server.give_up_team(row.id)))
+fn give_up(State(server): Shared, Json(row): Json<RowId>) -> Ready<StatusCode> {
+    ready(status_of(server.give_up_team(row.id)))
 }
 
-const fn found(known: bool) -> StatusCode {
-    if known {
+const fn status_of(row_exists: bool) -> StatusCode {
+    if row_exists {
         StatusCode::NO_CONTENT
     } else {
         StatusCode::NOT_FOUND

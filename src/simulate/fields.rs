@@ -18,10 +18,12 @@ pub(crate) enum Resource {
     ProjectsUsers,
     AchievementsUsers,
     CoalitionsUsers,
+    Locations,
+    ScaleTeams,
 }
 
 impl Resource {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Cursus,
         Self::Campus,
         Self::Projects,
@@ -33,6 +35,8 @@ impl Resource {
         Self::ProjectsUsers,
         Self::AchievementsUsers,
         Self::CoalitionsUsers,
+        Self::Locations,
+        Self::ScaleTeams,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -48,6 +52,8 @@ impl Resource {
             Self::ProjectsUsers => "projects_users",
             Self::AchievementsUsers => "achievements_users",
             Self::CoalitionsUsers => "coalitions_users",
+            Self::Locations => "locations",
+            Self::ScaleTeams => "scale_teams",
         }
     }
 
@@ -74,6 +80,7 @@ pub(crate) struct Fields {
 
 const ID_DESC: &[&str] = &["-id"];
 const NEWEST: &[&str] = &["-created_at", "-id"];
+const LATEST: &[&str] = &["-begin_at", "-id"];
 
 const CURSUS: &[&str] = &[
     "id",
@@ -335,6 +342,65 @@ const COALITIONS_USERS_FILTER: &[&str] = &[
     "this_year_score_updated",
 ];
 
+const LOCATIONS: &[&str] = &[
+    "id",
+    "user_id",
+    "begin_at",
+    "end_at",
+    "primary",
+    "host",
+    "campus_id",
+];
+const LOCATIONS_FILTER: &[&str] = &[
+    "id",
+    "user_id",
+    "begin_at",
+    "end_at",
+    "primary",
+    "host",
+    "campus_id",
+    "active",
+    "inactive",
+    "future",
+    "end",
+];
+const SCALE_TEAMS: &[&str] = &[
+    "id",
+    "user_id",
+    "begin_at",
+    "created_at",
+    "updated_at",
+    "scale_id",
+    "team_id",
+    "comment",
+    "old_feedback",
+    "feedback_rating",
+    "final_mark",
+    "truant_id",
+    "flag_id",
+    "token",
+    "ip",
+    "internship_id",
+    "filled_at",
+];
+const SCALE_TEAMS_FILTER: &[&str] = &[
+    "id",
+    "user_id",
+    "begin_at",
+    "created_at",
+    "updated_at",
+    "scale_id",
+    "team_id",
+    "final_mark",
+    "truant_id",
+    "flag_id",
+    "filled_at",
+    "campus_id",
+    "cursus_id",
+    "future",
+    "filled",
+];
+
 pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
     let all = |fields, order| Fields {
         filter: fields,
@@ -401,6 +467,18 @@ pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
             range: COALITIONS_USERS,
             sort: COALITIONS_USERS,
             order: NEWEST,
+        },
+        Resource::Locations => Fields {
+            filter: LOCATIONS_FILTER,
+            range: LOCATIONS,
+            sort: LOCATIONS,
+            order: LATEST,
+        },
+        Resource::ScaleTeams => Fields {
+            filter: SCALE_TEAMS_FILTER,
+            range: &["updated_at", "filled_at"],
+            sort: SCALE_TEAMS,
+            order: LATEST,
         },
     }
 }

@@ -198,6 +198,11 @@ impl Simulator {
         self.server.set_field(resource, id, field, None)
     }
 
+    /// From now on, pages of a resource with more than so many rows time out with 504; `None` ends that. `false` for an unknown name.
+    pub fn slow_page(&self, resource: &str, rows: Option<u32>) -> bool {
+        self.server.slow_page(resource, rows)
+    }
+
     /// Deletes a row of `projects_users` and makes another of the same person and project: returns its higher id, `None` where there
     /// was no such row.
     pub fn replace_enrolment(&self, id: i64) -> Option<i64> {

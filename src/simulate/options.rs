@@ -31,12 +31,16 @@ pub struct Options {
     pub secret_life: Duration,
     /// The simulated time at the start.
     pub start: Timestamp,
-    /// The application has a staff role: it sees anonymised people.
+    /// The application has a staff role: it sees anonymised people and `scale_teams`.
     pub staff: bool,
     /// Most rows in a page.
     pub page_cap: u32,
     /// Resources with another cap, by name.
     pub page_caps: BTreeMap<String, u32>,
+    /// Resources whose pages of more than so many rows time out, by name: 504.
+    pub slow_pages: BTreeMap<String, u32>,
+    /// How long such a page takes until then.
+    pub slow_for: Duration,
     /// What the real API does, but nobody has settled.
     pub unknowns: Unknowns,
     /// Memberships and enrolments that vanish outright in a simulated day; deltas cannot see those.
@@ -66,6 +70,8 @@ impl Default for Options {
             staff: false,
             page_cap: 100,
             page_caps: BTreeMap::new(),
+            slow_pages: [("scale_teams".to_owned(), 8)].into(),
+            slow_for: Duration::ZERO,
             unknowns: Unknowns::default(),
             deletions_per_day: 0.0,
             undated: Undated::default(),
@@ -221,13 +227,17 @@ pub enum Overlong {
 /// a simulated day; 0 switches it off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Undated {
-    /// Ongoing `cursus_users` whose level and skills the server recomputes. Unless it is 0, a mark moves the level of its
-    /// person without a date as well.
+    /// Ongoing `cursus_users` whose level and skills the server recomputes. Unless it is 0, a mark moves the ongoing level
+    /// of its person without a date as well.
     pub levels: f64,
     /// `projects_users` that are deleted and replaced by a row of the same person and project with a higher id.
     pub replaced: f64,
     /// `projects_users` whose current team is given up: it goes from `teams`, and `current_team_id` and `status` change.
     pub given_up: f64,
+    /// Of the `locations` that begin, those whose `end_at` stays null for ever.
+    pub endless_locations: f64,
+    /// `locations` that are removed.
+    pub removed_locations: f64,
     /// People who are anonymised, and gone from every list of people for a client without a staff role.
     pub anonymised: f64,
 }
@@ -238,6 +248,8 @@ impl Undated {
         levels: 0.0,
         replaced: 0.0,
         given_up: 0.0,
+        endless_locations: 0.0,
+        removed_locations: 0.0,
         anonymised: 0.0,
     };
 }
@@ -248,6 +260,8 @@ impl Default for Undated {
             levels: 0.1,
             replaced: 0.001,
             given_up: 0.001,
+            endless_locations: 0.02,
+            removed_locations: 0.005,
             anonymised: 0.000_5,
         }
     }

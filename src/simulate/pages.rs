@@ -42,8 +42,11 @@ impl Server {
         match target {
             None => Answer::error(StatusCode::NOT_FOUND, "Not found", described),
             Some(Target::List(Resource::Coalitions, _))
-                if self.options.unknowns.coalitions_need_role =>
+                if self.options.unknowns.coalitions_need_role && !self.options.staff =>
             {
+                Answer::forbidden()
+            }
+            Some(Target::List(Resource::ScaleTeams, _)) if !self.options.staff => {
                 Answer::forbidden()
             }
             Some(Target::One(resource, id)) => {
@@ -83,12 +86,15 @@ impl Server {
         ignored: &[String],
     ) -> Result<Answer, String> {
         let unknowns = &self.options.unknowns;
-        let heard = |(key, _): &&(String, String)| !ignored.contains(key);
-        let heard: Vec<_> = asked.pairs.iter().filter(heard).cloned().collect();
-        let mut query = Query::parse(resource, scope, &heard, unknowns)?;
+        let is_kept = |(key, _): &&(String, String)| !ignored.contains(key);
+        let parameters: Vec<_> = asked.pairs.iter().filter(is_kept).cloned().collect();
+        let mut query = Query::parse(resource, scope, &parameters, unknowns)?;
         let cap = self.options.page_caps.get(resource.name());
         let cap = cap.copied().unwrap_or(self.options.page_cap);
-        let paging = Paging::parse(&heard, cap, unknowns.overlong)?;
+        let paging = Paging::parse(&parameters, cap, unknowns.overlong)?;
+        if self.is_slow(resource, paging.size) {
+            return Ok(Answer::gateway(StatusCode::GATEWAY_TIMEOUT));
+        }
         self.churn(resource);
         let world = self.world();
         // Ids that were set are not those by which rows are kept.

@@ -92,6 +92,8 @@ pub(crate) trait Row {
 pub(crate) enum Flag {
     /// It has a value.
     Given(&'static str),
+    /// It has none.
+    Absent(&'static str),
     /// It lies in the past.
     Past(&'static str),
     /// It lies in the future.
@@ -101,19 +103,19 @@ pub(crate) enum Flag {
 }
 
 /// A row as a query sees it: with the values that were set in place of its own.
-pub(crate) struct Seen<'a, R> {
+pub(crate) struct PatchedRow<'a, R> {
     row: &'a R,
     patch: Option<&'a Patch>,
 }
 
-impl<'a, R: Row> Seen<'a, R> {
+impl<'a, R: Row> PatchedRow<'a, R> {
     pub(crate) const fn new(row: &'a R, patch: Option<&'a Patch>) -> Self {
         Self { row, patch }
     }
 
     fn cell(&self, field: &str, world: &'a World) -> Cell<'a> {
-        if let Some(set) = self.patch.and_then(|patch| patch.cell(field)) {
-            return set;
+        if let Some(cell) = self.patch.and_then(|patch| patch.cell(field)) {
+            return cell;
         }
         let of = |field: &str| match self.cell(field, world) {
             Cell::Time(at) => (true, Some(at > world.now())),
@@ -123,6 +125,7 @@ impl<'a, R: Row> Seen<'a, R> {
         Cell::Bool(match R::flag(field) {
             None => return self.row.cell(field, world),
             Some(Flag::Given(field)) => of(field).0,
+            Some(Flag::Absent(field)) => !of(field).0,
             Some(Flag::Past(field)) => of(field).1 == Some(false),
             Some(Flag::Future(field)) => of(field).1 == Some(true),
             Some(Flag::NotPast(field)) => of(field).1 != Some(false),
@@ -262,12 +265,12 @@ impl Query {
 
     /// The ids of the rows that the query picks, in its order.
     pub(crate) fn pick<R: Row>(&self, table: &Table<R>, world: &World) -> Vec<i64> {
-        let kept = table.seen().filter(|row| self.accepts(row, world));
+        let kept = table.patched_rows().filter(|row| self.accepts(row, world));
         if let [(field, descending)] = self.order.as_slice()
             && field == "id"
             && !table.sets("id")
         {
-            let mut ids: Vec<i64> = kept.map(|seen| seen.row.id()).collect();
+            let mut ids: Vec<i64> = kept.map(|kept| kept.row.id()).collect();
             if *descending {
                 ids.reverse();
             }
@@ -299,7 +302,7 @@ impl Query {
         places.into_iter().map(|place| ids[place]).collect()
     }
 
-    fn accepts<R: Row>(&self, row: &Seen<'_, R>, world: &World) -> bool {
+    fn accepts<R: Row>(&self, row: &PatchedRow<'_, R>, world: &World) -> bool {
         row.row.inside(self.scope, world)
             && (self.filters.iter()).all(|(field, wanted)| row.has(field, wanted, world))
             && (self.ranges.iter()).all(|range| range.holds(&row.cell(&range.field, world)))

@@ -23,7 +23,7 @@ pub(crate) fn resource(path: &str) -> Option<Resource> {
 pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
     use Resource::{
         Achievements, AchievementsUsers, Campus, CampusUsers, Coalitions, CoalitionsUsers, Cursus,
-        CursusUsers, Projects, ProjectsUsers, Users,
+        CursusUsers, Locations, Projects, ProjectsUsers, ScaleTeams, Users,
     };
     let list = |resource, scope| Some(Target::List(resource, scope));
     let within = |parent, key: &str, resource, scope: fn(i64) -> Scope| {
@@ -44,6 +44,7 @@ pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
         ["cursus", key, "cursus_users"] => within(Cursus, key, CursusUsers, Scope::Cursus),
         ["campus", key, "users"] => within(Campus, key, Users, Scope::Campus),
         ["campus", key, "achievements"] => within(Campus, key, Achievements, Scope::Campus),
+        ["campus", key, "locations"] => within(Campus, key, Locations, Scope::Campus),
         ["achievements", key, "achievements_users"] => {
             within(Achievements, key, AchievementsUsers, Scope::Achievement)
         }
@@ -52,6 +53,9 @@ pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
         }
         ["coalitions", key, "users"] => within(Coalitions, key, Users, Scope::Coalition),
         ["projects", key, "projects_users"] => within(Projects, key, ProjectsUsers, Scope::Project),
+        ["projects", key, "scale_teams"] => within(Projects, key, ScaleTeams, Scope::Project),
+        ["users", key, "locations"] => within(Users, key, Locations, Scope::User),
+        ["users", key, "scale_teams"] => within(Users, key, ScaleTeams, Scope::User),
         ["users", key, "campus_users"] => within(Users, key, CampusUsers, Scope::User),
         ["users", key, "cursus_users"] => within(Users, key, CursusUsers, Scope::User),
         ["users", key, "projects_users"] => within(Users, key, ProjectsUsers, Scope::User),

@@ -56,6 +56,7 @@ pub(crate) struct Server {
     pub(crate) oauth: Oauth,
     pub(crate) faults: Faults,
     counters: Counters,
+    slow: Mutex<BTreeMap<Resource, u32>>,
     world: RwLock<World>,
     pub(super) picked: Mutex<Picked>,
     counted: Mutex<Counted>,
@@ -129,6 +130,17 @@ impl Server {
         for odd in &options.odd_dates {
             world.plant(odd)?;
         }
+        let named = |name: &String| {
+            let unknown = || SimulateError::UnknownResource { name: name.clone() };
+            Resource::named(name).ok_or_else(unknown)
+        };
+        let targets = options.faults.iter().map(|fault| &fault.target);
+        for target in targets.filter(|target| !target.starts_with('/')) {
+            named(target)?;
+        }
+        let slow = options.slow_pages.iter();
+        let slow = slow.map(|(name, rows)| Ok((named(name)?, *rows)));
+        let slow = slow.collect::<Result<_, SimulateError>>()?;
         let secret_valid_until = now.plus(options.secret_life);
         Ok(Self {
             url: format!("http://{bound}"),
@@ -136,6 +148,7 @@ impl Server {
             oauth: Oauth::new(options.token_life, secret_valid_until)?,
             faults: Faults::new(options.faults.clone(), options.seed),
             counters: Counters::new(options.limits),
+            slow: Mutex::new(slow),
             world: RwLock::new(world),
             picked: Mutex::default(),
             counted: Mutex::default(),
@@ -165,6 +178,27 @@ impl Server {
     ) -> bool {
         let resource = Resource::named(resource);
         resource.is_some_and(|resource| self.change().set_field(resource, id, field, value))
+    }
+
+    /// Pages of a resource with more rows time out from now on; none do without a number.
+    pub(crate) fn slow_page(&self, resource: &str, rows: Option<u32>) -> bool {
+        let Some(resource) = Resource::named(resource) else {
+            return false;
+        };
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        match rows {
+            Some(rows) => slow.insert(resource, rows),
+            None => slow.remove(&resource),
+        };
+        true
+    }
+
+    pub(super) fn is_slow(&self, resource: Resource, rows: usize) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = slow
+            .get(&resource)
+            .and_then(|most| usize::try_from(*most).ok());
+        most.is_some_and(|most| rows > most)
     }
 
     pub(crate) fn replace_enrolment(&self, id: i64) -> Option<i64> {
@@ -307,10 +341,15 @@ impl Server {
         } else {
             self.show(&asked, fault.as_ref())
         };
-        let gateway = matches!(
-            fault,
-            Some(FaultKind::Status { .. } | FaultKind::Cloudflare)
-        );
+        let timed_out = fault.is_none() && answer.status == StatusCode::GATEWAY_TIMEOUT;
+        if timed_out {
+            hold(self.options.slow_for.as_secs_f64(), &self.stopping).await;
+        }
+        let gateway = timed_out
+            || matches!(
+                fault,
+                Some(FaultKind::Status { .. } | FaultKind::Cloudflare)
+            );
         if !gateway {
             self.sign(&mut answer);
             answer.limits(limits, &verdict);

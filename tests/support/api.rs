@@ -34,6 +34,8 @@ pub(crate) const UNDATED: Undated = Undated {
     levels: 0.0,
     replaced: 0.0,
     given_up: 0.0,
+    endless_locations: 0.0,
+    removed_locations: 0.0,
     anonymised: 0.0,
 };
 
@@ -62,34 +64,44 @@ pub(crate) struct OtherClient {
 impl OtherClient {
     /// With a token of its own.
     pub(crate) async fn of(simulator: &Simulator) -> Self {
+        let (id, secret) = (simulator.client_id(), simulator.client_secret());
+        Self::with(&simulator.url(), id, secret).await
+    }
+
+    /// With a token for these credentials.
+    pub(crate) async fn with(url: &str, id: &str, secret: &str) -> Self {
         // A second test of this process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
-        let url = simulator.url();
         let answer = client
             .post(format!("{url}/oauth/token"))
             .form(&[
                 ("grant_type", "client_credentials"),
-                ("client_id", simulator.client_id()),
-                ("client_secret", simulator.client_secret()),
+                ("client_id", id),
+                ("client_secret", secret),
             ])
             .send()
             .await
             .unwrap();
         let token: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         let token = token["access_token"].as_str().unwrap().to_owned();
-        Self { client, url, token }
+        Self {
+            client,
+            url: url.to_owned(),
+            token,
+        }
+    }
+
+    /// Any answer.
+    pub(crate) async fn ask(&self, request: &str) -> reqwest::Response {
+        let url = format!("{}{request}", self.url);
+        let request = self.client.get(url).bearer_auth(&self.token);
+        request.send().await.unwrap()
     }
 
     /// The body of a good answer.
     pub(crate) async fn get(&self, request: &str) -> Vec<u8> {
-        let answer = self
-            .client
-            .get(format!("{}{request}", self.url))
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .unwrap();
+        let answer = self.ask(request).await;
         assert!(answer.status().is_success());
         answer.bytes().await.unwrap().to_vec()
     }

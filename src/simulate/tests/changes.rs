@@ -1,5 +1,7 @@
 //! How the world is made and how it moves.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[tokio::test]
@@ -98,6 +100,8 @@ async fn churn_shifts_pages_while_they_are_read() {
         };
         let options = Options {
             churn: Some(churn),
+            staff: true,
+            slow_pages: BTreeMap::new(),
             ..small()
         };
         let api = Api::start(options).await;
@@ -226,7 +230,7 @@ async fn rows_vanish_outright_only_if_wanted() {
 async fn levels_and_skills_move_without_a_date() {
     let simulator = Simulator::start(small()).await.unwrap();
     let before = simulator.rows("cursus_users");
-    simulator.advance(Duration::from_hours(48));
+    simulator.advance(Duration::from_hours(24 * 20));
     let after = simulator.rows("cursus_users");
     let changed = |key: &str| {
         let pairs = before.iter().zip(&after);

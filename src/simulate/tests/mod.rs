@@ -11,6 +11,8 @@ use super::*;
 mod access;
 mod changes;
 mod lists;
+mod locations;
+mod staff;
 mod values;
 
 fn small() -> Options {

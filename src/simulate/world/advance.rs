@@ -33,11 +33,11 @@ impl World {
                 plan.push((Stamp::from_micros(at), change));
             }
         }
-        // Drawn apart, so that the other changes are the same whatever is switched off.
-        let mut apart = self.random(2_000_000 + self.steps);
+        // Drawn from a source of their own, so that the other changes are the same whatever is switched off.
+        let mut undated_random = self.random(2_000_000 + self.steps);
         for (change, per_day) in self.undated_rates() {
-            for _ in 0..whole(per_day * days, &mut apart) {
-                let at = apart.i64(from.micros()..until.micros().max(from.micros() + 1));
+            for _ in 0..whole(per_day * days, &mut undated_random) {
+                let at = undated_random.i64(from.micros()..until.micros().max(from.micros() + 1));
                 plan.push((Stamp::from_micros(at), Change::Undated(change)));
             }
         }
@@ -57,7 +57,7 @@ impl World {
                 Change::Touch(resource) => self.touch_any(resource, at, &mut random),
                 Change::Add(resource) => self.add(resource, at, &mut random),
                 Change::Delete(resource) => self.remove_any(resource, &mut random),
-                Change::Undated(change) => self.change_undated(change, at, &mut apart),
+                Change::Undated(change) => self.change_undated(change, at, &mut undated_random),
             }
         }
         self.now = until;

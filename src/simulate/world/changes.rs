@@ -89,6 +89,12 @@ impl World {
             }
             Resource::AchievementsUsers => self.earn(at, random),
             Resource::CoalitionsUsers => self.add_membership(at, random),
+            Resource::Locations => self.sit_down(at, random),
+            Resource::ScaleTeams => {
+                if let Some(work) = self.projects_users.any(random) {
+                    self.evaluate(work, Some(at), random);
+                }
+            }
             reference => {
                 let table = self.documents_mut(reference);
                 let Some(copied) = table.any(random) else {
@@ -153,6 +159,20 @@ impl World {
                     row.updated_at = row.updated_at.max(at);
                 }
             }
+            Resource::Locations => {
+                let id = self.locations.any(random);
+                if let Some(row) = id.and_then(|id| self.locations.get_mut(id)) {
+                    row.until = row.until.map(|end| end.min(at));
+                }
+            }
+            Resource::ScaleTeams => {
+                let id = self.scale_teams.any(random);
+                if let Some(row) = id.and_then(|id| self.scale_teams.get_mut(id)) {
+                    row.final_mark = Some(random.i64(0..126));
+                    row.filled_at = row.filled_at.or(Some(at));
+                    row.updated_at = row.updated_at.max(at);
+                }
+            }
             Resource::Projects => self.change_project(at, random),
             Resource::Coalitions => {
                 let id = self.coalitions.any(random);
@@ -201,6 +221,7 @@ impl World {
                 self.cursus_users.rows.retain(|_, row| row.user_id != id);
                 self.campus_users.rows.retain(|_, row| row.user_id != id);
                 self.projects_users.rows.retain(|_, row| row.user_id != id);
+                self.locations.rows.retain(|_, row| row.user_id != id);
             }
             Resource::Coalitions => {
                 let members = &mut self.coalitions_users.rows;
@@ -282,7 +303,7 @@ impl World {
         let mut rows = self.cursus_users.rows.values_mut();
         if let Some(row) = rows.find(|row| row.user_id == user && row.cursus_id == CURSUS) {
             row.level = level(random);
-            let is_dated = self.undated.levels == 0.0;
+            let is_dated = self.undated.levels == 0.0 || row.end_at.is_some();
             // A validated project puts off the black hole, and that is an edit of the row.
             let put_off = row.blackholed_at.filter(|_| !is_dated && validated);
             if let Some(blackhole) = put_off {

@@ -30,7 +30,7 @@ pub(crate) struct Enrolment {
     pub(crate) created_at: Stamp,
     pub(crate) updated_at: Stamp,
     /// The current team was given up, and is gone.
-    pub(crate) gave_up: bool,
+    pub(crate) is_team_given_up: bool,
     /// Someone else in the team.
     pub(crate) mate: Option<i64>,
     /// The teams of a row that was given; those of a made-up row follow from its other fields.
@@ -98,7 +98,7 @@ impl Enrolment {
         if self.status == "parent" {
             return Vec::new();
         }
-        let attempts = self.occurrence + i64::from(!self.gave_up);
+        let attempts = self.occurrence + i64::from(!self.is_team_given_up);
         (0..attempts).map(team).collect()
     }
 
@@ -114,7 +114,7 @@ impl Enrolment {
             retriable_at: None,
             created_at: at,
             updated_at: at,
-            gave_up: false,
+            is_team_given_up: false,
             teams: None,
             ..self
         };
@@ -122,13 +122,13 @@ impl Enrolment {
         row
     }
 
-    pub(super) fn can_give_up(&self) -> bool {
+    pub(super) fn has_open_team(&self) -> bool {
         self.final_mark.is_none() && self.current_team_id.is_some()
     }
 
     /// The current team goes; no date moves.
     pub(super) fn give_up(&mut self) {
-        self.gave_up = true;
+        self.is_team_given_up = true;
         self.current_team_id = None;
         self.status = "searching_a_group".into();
         let given = self.teams.as_deref().map(RawValue::get);

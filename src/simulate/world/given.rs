@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::World;
 use super::enrolment::Enrolment;
 use super::joins::CursusUser;
+use super::locations::Location;
 use super::object::{Object, json};
 use super::people::{Profile, User};
 use crate::simulate::SimulateError;
@@ -119,9 +120,43 @@ impl Given {
                 retriable_at: row.retriable_at,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
-                gave_up: false,
+                is_team_given_up: false,
                 mate: None,
                 teams: Some(row.teams),
+            }
+        });
+        Ok(Some(rows.collect()))
+    }
+
+    /// Sessions; a person who is only known from such a row becomes known.
+    pub(super) fn take_locations(
+        &mut self,
+        world: &mut World,
+    ) -> Result<Option<Vec<Location>>, SimulateError> {
+        #[derive(Deserialize)]
+        struct Given {
+            id: i64,
+            begin_at: super::Stamp,
+            end_at: Option<super::Stamp>,
+            primary: bool,
+            host: String,
+            campus_id: i64,
+            user: Profile,
+        }
+        let Some(rows) = self.take_as::<Given>(Resource::Locations)? else {
+            return Ok(None);
+        };
+        let rows = rows.into_iter().map(|row| {
+            let user_id = row.user.id;
+            know(world, row.user);
+            Location {
+                id: row.id,
+                user_id,
+                campus_id: row.campus_id,
+                host: row.host,
+                primary: row.primary,
+                begin_at: row.begin_at,
+                until: row.end_at,
             }
         });
         Ok(Some(rows.collect()))

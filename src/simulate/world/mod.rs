@@ -4,8 +4,10 @@ mod advance;
 mod changes;
 mod document;
 mod enrolment;
+mod evaluations;
 mod given;
 mod joins;
+mod locations;
 mod names;
 mod object;
 mod patch;
@@ -26,7 +28,9 @@ use serde_json::value::RawValue;
 
 use self::document::Document;
 use self::enrolment::Enrolment;
+use self::evaluations::Evaluation;
 use self::joins::{CampusUser, CursusUser, Earned, Membership};
+use self::locations::Location;
 pub(crate) use self::object::json;
 pub(crate) use self::patch::Patch;
 use self::people::User;
@@ -61,6 +65,8 @@ pub(crate) struct World {
     projects_users: Table<Enrolment>,
     achievements_users: Table<Earned>,
     coalitions_users: Table<Membership>,
+    locations: Table<Location>,
+    scale_teams: Table<Evaluation>,
     places: HashMap<i64, Places>,
 }
 
@@ -106,6 +112,8 @@ impl World {
             projects_users: Table::default(),
             achievements_users: Table::default(),
             coalitions_users: Table::default(),
+            locations: Table::default(),
+            scale_teams: Table::default(),
             places: HashMap::new(),
         };
         reference::fill(&mut world, &recipe.scale, &mut given);
@@ -134,6 +142,8 @@ impl World {
             Resource::ProjectsUsers => &self.projects_users,
             Resource::AchievementsUsers => &self.achievements_users,
             Resource::CoalitionsUsers => &self.coalitions_users,
+            Resource::Locations => &self.locations,
+            Resource::ScaleTeams => &self.scale_teams,
             reference => self.documents(reference),
         }
     }
@@ -146,6 +156,8 @@ impl World {
             Resource::ProjectsUsers => &mut self.projects_users,
             Resource::AchievementsUsers => &mut self.achievements_users,
             Resource::CoalitionsUsers => &mut self.coalitions_users,
+            Resource::Locations => &mut self.locations,
+            Resource::ScaleTeams => &mut self.scale_teams,
             reference => self.documents_mut(reference),
         }
     }

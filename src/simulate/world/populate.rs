@@ -8,6 +8,7 @@ use super::object::Object;
 use super::people::{Role, between, births};
 use super::stamp::DAY;
 use super::{CURSUS, PISCINE, Stamp, World};
+use super::{evaluations, locations};
 use crate::simulate::fields::Resource;
 use crate::simulate::query::Row;
 use crate::simulate::{Scale, SimulateError};
@@ -60,6 +61,14 @@ pub(super) fn fill(
     } else {
         earned(world, scale.earned);
     }
+    if let Some(rows) = given.take_locations(world)? {
+        for row in rows {
+            world.locations.insert(row);
+        }
+    } else {
+        locations::fill(world);
+    }
+    evaluations::fill(world);
     Ok(())
 }
 
@@ -169,7 +178,7 @@ impl World {
             retriable_at: None,
             created_at,
             updated_at: between(random, created_at, until),
-            gave_up: false,
+            is_team_given_up: false,
             mate: (random.u8(..6) == 0)
                 .then(|| self.users.any(random))
                 .flatten(),
@@ -196,8 +205,8 @@ impl Enrolment {
             3..8 => 100,
             _ => random.i64(101..126),
         };
-        if self.gave_up {
-            self.gave_up = false;
+        if self.is_team_given_up {
+            self.is_team_given_up = false;
             self.current_team_id = Some(self.team_id(self.occurrence));
         }
         self.final_mark = Some(mark);

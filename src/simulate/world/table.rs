@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::World;
 use super::patch::Patch;
-use crate::simulate::query::{Query, Row, Seen};
+use crate::simulate::query::{PatchedRow, Query, Row};
 
 /// Rows by id. Ids are never used twice.
 pub(crate) struct Table<R> {
@@ -31,9 +31,9 @@ impl<R: Row> Table<R> {
     }
 
     /// The rows as a query sees them, by ascending id.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = Seen<'_, R>> {
-        let seen = |(id, row): (&i64, _)| Seen::new(row, self.patch(*id));
-        self.rows.iter().map(seen)
+    pub(crate) fn patched_rows(&self) -> impl Iterator<Item = PatchedRow<'_, R>> {
+        let patched = |(id, row): (&i64, _)| PatchedRow::new(row, self.patch(*id));
+        self.rows.iter().map(patched)
     }
 
     pub(super) fn get(&self, id: i64) -> Option<&R> {
@@ -141,11 +141,11 @@ impl<R: Row> Rows for Table<R> {
     }
 
     fn set(&mut self, id: i64, field: &str, value: Option<Value>) -> bool {
-        let known = self.contains(id);
-        if known {
+        let exists = self.contains(id);
+        if exists {
             self.patches.entry(id).or_default().set(field, value);
         }
-        known
+        exists
     }
 
     fn sets(&self, field: &str) -> bool {

@@ -1,8 +1,10 @@
-//! Changes that move no date, as the real API makes them: no delta sees them.
+//! Changes that move no date, as the real API makes them: no delta sees them. Sessions, which have none, are among them, and so
+//! are evaluations: both draw from the random source of these.
 
 use super::advance::count;
 use super::enrolment::Enrolment;
 use super::joins::{CursusUser, Skill};
+use super::locations::SESSIONS_A_DAY;
 use super::{Rows as _, Stamp, World, names};
 use crate::simulate::fields::Resource;
 
@@ -13,6 +15,9 @@ pub(super) enum Undated {
     Replace,
     GiveUp,
     Anonymise,
+    SitDown,
+    Evaluate,
+    RemoveLocation,
 }
 
 impl World {
@@ -21,7 +26,14 @@ impl World {
         let ongoing = self.cursus_users.rows().filter(|row| row.end_at.is_none());
         let rows = |resource| count(self.table(resource).len());
         let (people, enrolments) = (rows(Resource::Users), rows(Resource::ProjectsUsers));
+        let students = count(self.students().len());
         vec![
+            (Undated::SitDown, students * SESSIONS_A_DAY),
+            (Undated::Evaluate, enrolments * 0.01),
+            (
+                Undated::RemoveLocation,
+                rows(Resource::Locations) * self.undated.removed_locations,
+            ),
             (Undated::Level, count(ongoing.count()) * self.undated.levels),
             (Undated::Replace, enrolments * self.undated.replaced),
             (Undated::GiveUp, enrolments * self.undated.given_up),
@@ -37,14 +49,22 @@ impl World {
     ) {
         match change {
             Undated::Level => self.recompute_level(random),
+            Undated::SitDown => self.sit_down(at, random),
+            Undated::Evaluate => {
+                self.add(Resource::ScaleTeams, at, random);
+                self.touch_any(Resource::ScaleTeams, at, random);
+            }
+            Undated::RemoveLocation => self.remove_any(Resource::Locations, random),
             Undated::Replace => {
                 if let Some(id) = self.projects_users.any(random) {
                     self.replace_enrolment(id, at);
                 }
             }
             Undated::GiveUp => {
-                let can = |row: &Enrolment| row.can_give_up();
-                if let Some(id) = self.projects_users.any_that(random, can) {
+                let id = self
+                    .projects_users
+                    .any_that(random, Enrolment::has_open_team);
+                if let Some(id) = id {
                     self.give_up_team(id);
                 }
             }
@@ -69,7 +89,7 @@ impl World {
     /// Deletes the current team of unfinished work; no date moves. `false` where there is no such team.
     pub(crate) fn give_up_team(&mut self, id: i64) -> bool {
         let row = self.projects_users.get_mut(id);
-        let Some(row) = row.filter(|row| row.can_give_up()) else {
+        let Some(row) = row.filter(|row| row.has_open_team()) else {
             return false;
         };
         row.give_up();
