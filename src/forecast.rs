@@ -259,6 +259,17 @@ impl Past<'_> {
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none());
         match step {
             Step::Skip => Expected::NOTHING,
+            // A named read that was never read has no more rows than its resource.
+            Step::Full if full.is_none() && resource.read.is_some() => {
+                let whole = self.config.resource(resource.name.as_str());
+                let full = whole.and_then(|whole| {
+                    let hash = plan::request_hash(self.config, whole);
+                    self.history.newest_full(whole, &hash)
+                });
+                full.map_or_else(Expected::default, |full| {
+                    self.paged(resource, step, announced(&full.manifest))
+                })
+            }
             Step::Full => full.map_or_else(Expected::default, |full| {
                 let came = self.came_since(resource, full).unwrap_or_else(|error| {
                     tracing::debug!(resource = %resource.name, "not forecast: {error}");

@@ -51,8 +51,8 @@ use crate::staging::{Approval, Run, RunId};
 
 pub use approval::{Held, held, held_keys};
 pub use books::{
-    Backlog, Loaded, LoadedResource, Waits, backlog, has_books, loaded, quarantined_runs,
-    refused_runs,
+    Backlog, KeptRows, Loaded, LoadedResource, Waits, backlog, has_books, kept_rows, loaded,
+    quarantined_runs, refused_runs,
 };
 pub use counts::{Samples, TableCounts, UnfitSample};
 pub use drift::{Drift, DriftKind};
@@ -242,18 +242,30 @@ impl Loader<'_> {
     }
 }
 
-fn dependents(mappings: &[Mapping], mut waiting: BTreeSet<Name>) -> BTreeSet<Name> {
+/// These resources, and those whose rows refer to theirs or that are read once for each of their ids.
+fn dependents(
+    config: &Config,
+    mappings: &[Mapping],
+    mut waiting: BTreeSet<Name>,
+) -> BTreeSet<Name> {
     loop {
         let tables: BTreeSet<&str> = mappings
             .iter()
             .filter(|mapping| waiting.contains(&mapping.table.from))
             .map(|mapping| mapping.table.name.as_str())
             .collect();
-        let more: Vec<Name> = mappings
+        let referring = mappings
             .iter()
-            .filter(|mapping| !waiting.contains(&mapping.table.from))
             .filter(|mapping| mapping.needs().any(|table| tables.contains(table)))
-            .map(|mapping| mapping.table.from.clone())
+            .map(|mapping| &mapping.table.from);
+        let fanned_out = config.resources.iter().filter_map(|resource| {
+            let ids_of = &resource.for_each.as_ref()?.ids_of;
+            waiting.contains(ids_of).then_some(&resource.name)
+        });
+        let more: Vec<Name> = referring
+            .chain(fanned_out)
+            .filter(|name| !waiting.contains(*name))
+            .cloned()
             .collect();
         if more.is_empty() {
             return waiting;

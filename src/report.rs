@@ -150,39 +150,33 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
     )
 }
 
-/// What a load did.
+/// A column of numbers.
+type Count = (&'static str, fn(&TableCounts) -> u64);
+
+/// What a load did. That rows are kept is told where some are.
 pub fn tables_table(tables: &[TableCounts]) -> Table {
-    table(
-        &[
-            "table",
-            "staged",
-            "inserted",
-            "updated",
-            "unchanged",
-            "deleted",
-            "out of scope",
-            "quarantined",
-            "ms",
-        ],
-        tables.iter().map(|table| {
-            let mut row = vec![table.name.to_string()];
-            row.extend(
-                [
-                    table.staged,
-                    table.inserted,
-                    table.updated,
-                    table.unchanged,
-                    table.deleted,
-                    table.out_of_scope,
-                    table.quarantined,
-                    table.duration_ms,
-                ]
-                .map(grouped),
-            );
-            row
-        }),
-        1,
-    )
+    let mut counts: Vec<Count> = vec![
+        ("staged", |table| table.staged),
+        ("inserted", |table| table.inserted),
+        ("updated", |table| table.updated),
+        ("unchanged", |table| table.unchanged),
+        ("deleted", |table| table.deleted),
+        ("kept", |table| table.kept),
+        ("out of scope", |table| table.out_of_scope),
+        ("quarantined", |table| table.quarantined),
+        ("ms", |table| table.duration_ms),
+    ];
+    let are_some_kept = tables.iter().any(|table| table.kept > 0);
+    counts.retain(|(name, _)| *name != "kept" || are_some_kept);
+    let header: Vec<&str> = ["table"]
+        .into_iter()
+        .chain(counts.iter().map(|(name, _)| *name))
+        .collect();
+    let rows = tables.iter().map(|table| {
+        let counts = counts.iter().map(|(_, of)| grouped(of(table)));
+        [table.name.to_string()].into_iter().chain(counts).collect()
+    });
+    self::table(&header, rows, 1)
 }
 
 /// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few records that

@@ -176,3 +176,73 @@ async fn the_last_row_of_a_table_goes_and_so_do_all_but_one() {
     workdir.json(["load"]).await;
     assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 0);
 }
+
+#[tokio::test]
+async fn a_full_read_that_lacks_every_old_row_is_held_whatever_is_new() {
+    // What is inserted by the same read, what had waited, and what stays for others do not count.
+    for rows in [2, 3, 20] {
+        let workdir = workdir().await;
+        workdir.write(
+            "pipeline.toml",
+            PIPELINE.replace("min_rows = 3", "min_rows = 20"),
+        );
+        let reads = [
+            full("boxes", boxes(1..=1)),
+            full("things", things(1..=rows)),
+        ];
+        stage(&workdir, &reads);
+        workdir.json(["load"]).await;
+        let orphan = thing(500, 1.5).replace("\"box_id\":1", "\"box_id\":9");
+        let orphan = orphan.replace(r#"[{"id":1,"size":500}]"#, "[]");
+        stage(&workdir, &[delta("things", vec![orphan.clone()])]);
+        workdir.json_exits(3, ["load"]).await;
+        let others = vec![thing(100, 1.5), orphan];
+        let reads = [
+            full("boxes", [boxes(1..=1), boxes(9..=9)].concat()),
+            full("things", others),
+        ];
+        let run = stage(&workdir, &reads);
+        let ran = workdir.cursus(["load"]).await.exits(4);
+        ran.says(&format!("things: {rows} rows would go"));
+        let count = "SELECT count(*) FROM things";
+        assert_eq!(workdir.number(count).await, rows + 2);
+        let parts = format!("SELECT count(*) FROM parts WHERE thing_id <= {rows}");
+        assert_eq!(workdir.number(&parts).await, rows);
+        workdir.json(["prune", "approve", &run]).await;
+        assert_eq!(workdir.number(count).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_stay_for_others_are_no_reason_to_empty_a_table() {
+    let workdir = workdir().await;
+    let reads = [full("boxes", boxes(1..=3)), full("things", things(1..=5))];
+    stage(&workdir, &reads);
+    workdir.json(["load"]).await;
+    // The things are in box 1.
+    stage(&workdir, &[full("boxes", boxes(7..=8))]);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(4)
+        .says("boxes: 2 rows would go");
+    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 5);
+}
+
+#[tokio::test]
+async fn the_share_that_may_go_is_that_of_the_rows_of_before() {
+    let workdir = workdir().await;
+    let reads = [full("boxes", boxes(1..=1)), full("things", things(1..=50))];
+    stage(&workdir, &reads);
+    workdir.json(["load"]).await;
+    // A tenth of fifty may go, however many come.
+    stage(&workdir, &[full("things", things(7..=400))]);
+    workdir
+        .cursus(["load"])
+        .await
+        .exits(4)
+        .says("things: 6 rows would go");
+    stage(&workdir, &[full("things", things(6..=450))]);
+    workdir.json(["load"]).await;
+    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 445);
+}

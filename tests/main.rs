@@ -90,6 +90,15 @@ mod guard;
 /// Deletes that a person approves.
 mod prune;
 
+/// Rows that stay although they left the API.
+mod kept;
+
+/// What depends on a resource that failed.
+mod dependents;
+
+/// Triggers, rules and policies of the database.
+mod intercepted;
+
 /// Whatever the API does wrong: complete, or a sentence.
 mod faults;
 
@@ -113,6 +122,9 @@ mod bad_staging;
 
 /// Records that no table was made for.
 mod bad_records;
+
+/// Nulls and values of another type where the API documents something else.
+mod nulls;
 
 /// The database in trouble while a load is under way.
 mod bad_server;

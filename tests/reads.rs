@@ -177,7 +177,7 @@ async fn a_read_that_fails_leaves_the_delta() {
     let simulator = levels().await;
     let workdir = mirror(&simulator).await;
     simulator.advance(2 * HOUR);
-    simulator.inject(Fault::new("cursus_users", FaultKind::Status { status: 403 }).nth(2));
+    simulator.inject(Fault::new("cursus_users", FaultKind::Status { status: 400 }).nth(2));
     let arguments = [&["run"][..], &ENROLMENTS].concat();
     let report = workdir.json_exits(3, arguments.clone()).await;
     let read = resource(&report, "cursus_users");

@@ -69,7 +69,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PruneCommand {
-    /// List the sets of rows that are held back, or the keys of one run's
+    /// List the deletes that are held back and the rows that other rows keep, or the keys of one run's
     #[command(after_help = "\
 Examples:
   cursus prune ls

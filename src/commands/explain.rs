@@ -114,11 +114,14 @@ fn text(explained: &Explained, schema: &str) -> String {
     );
     lines.extend(explained.quarantine.iter().map(waits));
     for held in &explained.held_deletes {
-        lines.push(format!(
-            "held      its delete by the run {} waits for approval: {}",
-            held.run_id,
-            line(&held.reason),
-        ));
+        let (run, reason) = (&held.run_id, line(&held.reason));
+        lines.push(match &held.referred_by {
+            None => format!("held      its delete by the run {run} waits for approval: {reason}"),
+            Some(table) => format!(
+                "kept      gone from the API by the run {run} ({reason}), but rows of {} refer to it",
+                line(table)
+            ),
+        });
     }
     let cell = |value: &Option<Box<RawValue>>| {
         let value = value.as_ref();

@@ -289,7 +289,7 @@ pub(super) async fn load_waiting(
         if chosen.is_empty() {
             continue;
         }
-        let loaded = match session.load(&run, &chosen, runs).await {
+        let loaded = match session.load(&run, &chosen, runs, &held).await {
             Ok(loaded) => loaded,
             // What was loaded before is told beside it.
             Err(error) if !outcome.runs.is_empty() => {

@@ -6,7 +6,7 @@ use super::{into_flag, load, print, print_json, print_line, print_table, schema}
 use crate::chain::chain;
 use crate::cli::{Global, PruneCommand};
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{Options, held, held_keys};
+use crate::load::{Options, held, held_keys, kept_rows};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{grouped, table};
@@ -40,10 +40,16 @@ pub(super) async fn run(
 async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
     let database = load::connect(settings).await?;
     let held = held(&database.client, schema.as_str()).await?;
+    let kept = kept_rows(&database.client, schema.as_str()).await?;
     database.close().await?;
     if global.json {
-        print_json(&held);
-    } else if held.is_empty() {
+        let held = held.iter().map(|held| json!(held));
+        // Those have `referred_by` beside what the others have.
+        let all: Vec<_> = held.chain(kept.iter().map(|kept| json!(kept))).collect();
+        print_json(&all);
+        return Ok(Exit::Done);
+    }
+    if held.is_empty() {
         print_line("no deletes are held back");
     } else {
         let rows = held.iter().map(|held| {
@@ -54,6 +60,23 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
                 held.since.clone(),
                 held.reasons.join("; "),
                 grouped(held.rows),
+            ]
+        });
+        let header = ["run", "resource", "table", "since", "why", "rows"];
+        print_table(&table(&header, rows, 5));
+    }
+    if !kept.is_empty() {
+        print_line("kept although gone from the API, because other rows refer to them:");
+        let rows = kept.iter().map(|kept| {
+            let referrers = kept.referred_by.join(", ");
+            let why = format!("{}; {referrers} refers to them", kept.reasons.join("; "));
+            vec![
+                kept.run_id.clone(),
+                kept.resource.clone(),
+                kept.table.clone(),
+                kept.since.clone(),
+                why,
+                grouped(kept.rows),
             ]
         });
         let header = ["run", "resource", "table", "since", "why", "rows"];

@@ -25,6 +25,8 @@ pub struct TableShape {
     pub references: Vec<ForeignKey>,
     /// The references that tables make to this one (itself included).
     pub referenced_by: Vec<ForeignKey>,
+    /// What may change, drop or hide rows of it without a word: `the trigger x`, `the rule x`, [`ROW_SECURITY`].
+    pub interceptors: Vec<String>,
 }
 
 /// A column.
@@ -173,6 +175,22 @@ const REFERENCES: &str = "
     JOIN pg_catalog.pg_namespace tn ON tn.oid = tc.relnamespace
     ORDER BY f.conname, f.oid";
 
+/// That a policy hides rows from us.
+pub const ROW_SECURITY: &str = "row-level security";
+
+// Of a table, and of those that are parts of it or inherit from it.
+const INTERCEPTORS: &str = "
+    WITH RECURSIVE parts AS (
+        SELECT oid AS root, oid AS part FROM unnest($1) AS oid
+        UNION SELECT p.root, i.inhrelid FROM parts p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.part
+    )
+    SELECT root, 'the trigger ' || t.tgname::text FROM parts JOIN pg_catalog.pg_trigger t ON t.tgrelid = part
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+    UNION SELECT root, 'the rule ' || r.rulename::text FROM parts JOIN pg_catalog.pg_rewrite r ON r.ev_class = part
+    WHERE r.ev_type IN ('2', '3', '4') AND r.ev_enabled <> 'D'
+    UNION SELECT root, 'row-level security' FROM parts WHERE pg_catalog.row_security_active(part)
+    ORDER BY 1, 2";
+
 // With an empty search path, for the length of this statement, every name in an expression is qualified.
 const CHECKS: &str = "
     WITH RECURSIVE tables AS (
@@ -239,11 +257,12 @@ pub async fn tables(
         let every = format!("SELECT * FROM {}.{}", Quoted(schema), Quoted(row.get(1)));
         async move { client.prepare(&every).await }
     });
-    let (typed, columns, unique, references) = tokio::try_join!(
+    let (typed, columns, unique, references, interceptors) = tokio::try_join!(
         try_join_all(prepare),
         client.query_typed(COLUMNS, &of),
         client.query_typed(UNIQUE, &of),
         client.query_typed(REFERENCES, &of),
+        client.query_typed(INTERCEPTORS, &of),
     )?;
     let shape = |name: &str| {
         let place = found.iter().position(|row| row.get::<_, &str>(1) == name)?;
@@ -274,6 +293,9 @@ pub async fn tables(
                 .collect(),
             references: keys(&references, 8, oid),
             referenced_by: keys(&references, 9, oid),
+            interceptors: (interceptors.iter().filter(is_of))
+                .map(|row| row.get(1))
+                .collect(),
         })
     };
     Ok(names.iter().map(|name| shape(name)).collect())

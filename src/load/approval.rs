@@ -76,7 +76,7 @@ pub async fn held(client: &impl GenericClient, schema: &str) -> Result<Vec<Held>
             &format!(
                 "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), {}, \
                  encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
-                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
+                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND referred_by IS NULL \
                  GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
                 utc("min(created_at)")
             ),
@@ -105,7 +105,8 @@ pub async fn held_keys(
     let rows = client
         .query(
             "SELECT table_name, key FROM pipeline.prune_candidate \
-             WHERE schema_name = $1 AND run_id = $2 AND approved_at IS NULL ORDER BY table_name, key",
+             WHERE schema_name = $1 AND run_id = $2 AND approved_at IS NULL AND referred_by IS NULL \
+             ORDER BY table_name, key",
             &[&schema, &run],
         )
         .await
@@ -145,34 +146,40 @@ pub(super) async fn honour(
                 continue;
             }
             let statements = Statements::new(mapping, schema);
-            let counts = delete_held(transaction, &statements, held, schema, name).await;
+            let deleted = delete_held(transaction, &statements, held, schema, name).await;
+            let (counts, rows) =
+                deleted.map_err(LoadError::at(format!("delete what was approved of {name}")))?;
+            mapping.check_arrived(rows, counts.deleted, "deleted")?;
             honoured.push(Honoured {
                 run_id: held.run_id.clone(),
-                counts: counts
-                    .map_err(LoadError::at(format!("delete what was approved of {name}")))?,
+                counts,
             });
         }
     }
     Ok(honoured)
 }
 
+/// Deletes a held set, and tells of how many rows it was to be.
 async fn delete_held(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
     held: &Held,
     schema: &str,
     table: &Name,
-) -> Result<TableCounts, tokio_postgres::Error> {
+) -> Result<(TableCounts, u64), tokio_postgres::Error> {
     let parameters: [&(dyn ToSql + Sync); 3] = [&schema, &table.as_str(), &held.run_id];
     let mut counts = TableCounts::new(table.clone());
     transaction.batch_execute(&statements.create_gone()).await?;
-    transaction
+    let listed = transaction
         .execute(&statements.collect_held(), &parameters)
         .await?;
-    counts.referred = prune::spare(transaction, statements).await?;
-    counts.deleted = transaction.execute(&statements.delete_gone(), &[]).await?;
+    counts.referred = prune::spare(transaction, statements, None).await?;
+    let gone = listed - counts.referred.min(listed);
+    transaction.execute(&statements.delete_gone(), &[]).await?;
+    let left = transaction.query_one(&statements.count_left(), &[]).await?;
+    counts.deleted = gone - unsigned(left.get(0)).min(gone);
     transaction
         .execute(&statements.settle_held(), &parameters)
         .await?;
-    Ok(counts)
+    Ok((counts, gone))
 }

@@ -25,8 +25,11 @@ pub(super) struct Before {
     pub(super) orphaned: BTreeSet<Name>,
     /// Those of which a parent may be there already: an earlier load could not try them.
     pub(super) due: BTreeSet<Name>,
-    /// Tables with deletes that are held back.
+    /// Tables with deletes that are held back, and with rows that are kept.
     pub(super) refused: BTreeSet<Name>,
+    /// Tables of which rows may be missing, though others go by what they have: no complete full read was ever loaded, or
+    /// row-level security hides some.
+    pub(super) incomplete_tables: BTreeSet<Name>,
 }
 
 const BOOKS: &str = "
@@ -48,19 +51,32 @@ impl Before {
         mappings: &[Mapping],
     ) -> Result<Self, LoadError> {
         let mut before = Self::default();
-        let empty: Vec<String> = mappings
-            .iter()
-            .map(|mapping| Statements::new(mapping, schema).is_empty())
-            .collect();
+        let (mut empty, mut incomplete_tables) = (Vec::new(), Vec::new());
+        for mapping in mappings {
+            let statements = Statements::new(mapping, schema);
+            empty.push(statements.is_empty());
+            incomplete_tables.push(if mapping.hides_rows() {
+                "true".to_owned()
+            } else {
+                statements.is_never_whole()
+            });
+        }
         if !empty.is_empty() {
-            let rows = transaction
-                .query_typed(&format!("SELECT ARRAY[{}]", empty.join(", ")), &[])
+            let (empty, incomplete_tables) = (empty.join(", "), incomplete_tables.join(", "));
+            let row = transaction
+                .query_typed_one(
+                    &format!("SELECT ARRAY[{empty}], ARRAY[{incomplete_tables}]"),
+                    &[],
+                )
                 .await
                 .map_err(LoadError::at("look at the tables"))?;
-            let empty: Vec<bool> = rows.first().map(|row| row.get(0)).unwrap_or_default();
-            let names = mappings.iter().map(|mapping| &mapping.table.name);
-            let names = names.zip(empty).filter(|(_, is_empty)| *is_empty);
-            before.empty = names.map(|(name, _)| name.clone()).collect();
+            let are = |is: Vec<bool>| -> BTreeSet<Name> {
+                let names = mappings.iter().map(|mapping| mapping.table.name.clone());
+                let are = names.zip(is).filter(|(_, is)| *is);
+                are.map(|(name, _)| name).collect()
+            };
+            before.empty = are(row.get(0));
+            before.incomplete_tables = are(row.get(1));
         }
         let run = run.as_str();
         let rows = transaction

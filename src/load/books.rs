@@ -2,6 +2,7 @@
 
 mod dangling;
 mod derives;
+mod kept;
 mod waiting;
 mod waits;
 
@@ -21,6 +22,8 @@ use super::error::LoadError;
 
 pub(super) use dangling::{Touched, count_dangling, last_dangling, note_dangling};
 pub(super) use derives::{failed_derives, note_derive};
+pub(super) use kept::count_kept;
+pub use kept::{KeptRows, kept_rows};
 pub(super) use waits::waits;
 pub use waits::{Backlog, Waits, backlog, has_books, quarantined_runs, refused_runs};
 
@@ -136,14 +139,14 @@ pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<
 const NOTE_LOAD: &str = "
     INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
         cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
-        dangling, duration_ms)
+        dangling, duration_ms, kept)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::timestamptz, $9::text::timestamptz, $10::text::timestamptz, $11, $12,
-        $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+        $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
     ON CONFLICT (schema_name, run_id, resource, table_name, manifest_hash) DO UPDATE SET staged = excluded.staged,
         inserted = excluded.inserted, updated = excluded.updated, unchanged = excluded.unchanged,
         deleted = excluded.deleted, out_of_scope = excluded.out_of_scope, quarantined = excluded.quarantined,
         unresolved = excluded.unresolved, refused = excluded.refused, dangling = excluded.dangling,
-        duration_ms = excluded.duration_ms, loaded_at = now()";
+        duration_ms = excluded.duration_ms, kept = excluded.kept, loaded_at = now()";
 
 /// The statement of [`Books::note_load`].
 pub(super) async fn prepare_note(transaction: &Transaction<'_>) -> Result<Statement, LoadError> {
@@ -231,6 +234,7 @@ impl Books<'_> {
                         &signed(counts.refused),
                         dangling,
                         &signed(counts.duration_ms),
+                        &signed(counts.kept),
                     ],
                 )
                 .await

@@ -199,6 +199,38 @@ impl CellType {
     }
 }
 
+/// Why a value cannot be compared with what a `where` accepts: the code of the quarantine, and a sentence.
+pub(super) type RejectReason = (&'static str, Misfit);
+
+/// Whether a value is one of the accepted ones. One that is missing, null or of a type that none of them has is neither.
+pub(super) fn accepts(raw: Option<&str>, accepted: &[Value]) -> Result<bool, RejectReason> {
+    let Some(raw) = raw.filter(|raw| *raw != "null") else {
+        let reason = "the value that `where` asks for is missing or null";
+        return Err(("null", Misfit(reason.to_owned())));
+    };
+    let is = |value: &Value| match value {
+        Value::Bool(flag) => match raw {
+            "true" => Ok(*flag),
+            "false" => Ok(!*flag),
+            _ => Err(mismatch(raw, "true or false")),
+        },
+        Value::Number(number) => {
+            integer::<i64>(raw, "a whole number").map(|raw| number.as_i64() == Some(raw))
+        }
+        value => json::with_text(raw, "a text", |raw| Ok(value == raw)),
+    };
+    let mut judged = Ok(false);
+    for (at, value) in accepted.iter().enumerate() {
+        match is(value) {
+            Ok(true) => return Ok(true),
+            Ok(false) => judged = Ok(false),
+            Err(misfit) if at == 0 => judged = Err(("type", misfit)),
+            Err(_) => {}
+        }
+    }
+    judged
+}
+
 fn length(bytes: usize) -> Result<i32, Misfit> {
     i32::try_from(bytes)
         .ok()

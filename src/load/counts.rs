@@ -28,7 +28,9 @@ pub struct TableCounts {
     pub unresolved: u64,
     /// Deletes that the guard refused.
     pub refused: u64,
-    /// Rows that are gone and stay, since others refer to them.
+    /// Rows that left the API, in this load or before, and are kept, since others refer to them.
+    pub kept: u64,
+    /// Of those: rows that this load has found gone.
     #[serde(skip_serializing_if = "is_none")]
     pub referred: u64,
     /// Time spent on the table, in milliseconds.
@@ -109,6 +111,7 @@ impl TableCounts {
             quarantined: 0,
             unresolved: 0,
             refused: 0,
+            kept: 0,
             referred: 0,
             duration_ms: 0,
             samples: None,
@@ -131,6 +134,8 @@ impl TableCounts {
         self.quarantined += other.quarantined;
         self.unresolved += other.unresolved;
         self.refused += other.refused;
+        // Of the later one, which is how it is.
+        self.kept = other.kept;
         self.referred += other.referred;
         self.duration_ms += other.duration_ms;
         if let Some(samples) = &other.samples {

@@ -78,8 +78,10 @@ pub(super) struct Decoded {
 pub(super) struct TableSeen {
     /// Some key may be there more than once.
     pub(super) may_repeat: bool,
-    /// Some record had no readable key, so absence proves nothing.
+    /// Rows, and lists of rows, without a readable key.
     pub(super) keyless: u64,
+    /// What these leave of the proof that a row is gone.
+    pub(super) missing_keys: MissingKeys,
     /// Staged rows, by state.
     pub(super) in_scope: u64,
     pub(super) out_of_scope: u64,
@@ -88,6 +90,20 @@ pub(super) struct TableSeen {
     pub(super) unchanged: u64,
     /// If they were compared: what was seen of the table's rows.
     pub(super) compared: Option<Compared>,
+}
+
+/// Which rows may be among those without a readable key, although they seem to be absent. Later in the list are more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MissingKeys {
+    /// None: every row has its key.
+    #[default]
+    None,
+    /// Rows of owners that the quarantine names.
+    OfKnownOwners,
+    /// Rows of owners that no record names.
+    OfUnknownOwner,
+    /// Any row.
+    Any,
 }
 
 /// Some records of some files, by index; the files relative to their run.

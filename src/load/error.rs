@@ -114,6 +114,24 @@ pub enum LoadError {
         /// What is wrong with most of them, and an example's place.
         why: String,
     },
+    /// The database did less than it was asked to, and said nothing.
+    #[error(
+        "{missing} of {rows} rows of {table} were not {doing}, and the database does not say why: {}; drop or disable what \
+         holds them up, and load again",
+        intercepted(interceptors)
+    )]
+    Intercepted {
+        /// The table.
+        table: String,
+        /// How many rows it was about.
+        rows: u64,
+        /// Of how many it was not done.
+        missing: u64,
+        /// Such as `deleted`.
+        doing: &'static str,
+        /// What of the table may be the reason.
+        interceptors: Vec<String>,
+    },
     /// What it needs was not loaded.
     #[error("it waits: a resource that its rows refer to was not loaded")]
     Waits,
@@ -133,6 +151,13 @@ pub enum LoadError {
         "the thread that reads staged pages ended early; this is a fault of cursus, please report it"
     )]
     Thread,
+}
+
+fn intercepted(interceptors: &[String]) -> String {
+    if interceptors.is_empty() {
+        return "the table has no trigger, no rule and no row-level security".to_owned();
+    }
+    format!("the table has {}", interceptors.join(", "))
 }
 
 impl LoadError {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::Transaction;
 use tracing::warn;
 
+use crate::number::unsigned;
 use crate::staging::Run;
 use crate::template::Values;
 
@@ -77,11 +78,23 @@ pub(super) async fn heal(
         for take in statements.take_unfit(false) {
             while run_one(&take.statement).await? > 0 && take.is_of_itself {}
         }
-        run_one(&statements.create_diff_of_orphans(run_id)).await?;
-        healed.inserted += run_one(&statements.insert(true)).await?;
+        let rows = run_one(&statements.create_diff_of_orphans(run_id)).await?;
+        let mut changed = run_one(&statements.insert(true)).await?;
+        healed.inserted += changed;
         if let Some(update) = statements.update(true) {
-            healed.updated += run_one(&update).await?;
+            let updated = run_one(&update).await?;
+            healed.updated += updated;
+            changed += updated;
         }
+        // Else they would wait no more, and be nowhere.
+        let done = if mapping.is_intercepted() {
+            let count = statements.count_held(true);
+            let held = transaction.query_one(&count, &[]).await;
+            unsigned(held.map_err(LoadError::at(doing()))?.get(0))
+        } else {
+            changed
+        };
+        mapping.check_arrived(rows, done, "inserted or updated as they were read")?;
         transaction
             .execute(&statements.settle_orphans(), &[&schema, &table, &run_id])
             .await

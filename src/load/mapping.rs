@@ -1,12 +1,15 @@
 //! One table of a load: its block of `pipeline.toml` joined with its shape in the catalogue.
 
+use std::collections::BTreeSet;
+
 use crate::config::{Config, Resource, Source, Table};
-use crate::database::catalogue::{Check, ForeignKey, TableShape};
+use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
-use crate::name::did_you_mean;
+use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
 
 use super::cell::CellType;
+use super::error::LoadError;
 
 /// Moves by itself: set when a row is inserted, and when it really changes.
 pub(super) const INGESTED_AT: &str = "ingested_at";
@@ -119,13 +122,51 @@ impl Mapping {
     /// The tables that its rows refer to.
     pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
         let declared = self.table.within.iter().map(|within| within.table.as_str());
-        let after = self.table.after.iter().map(crate::name::Name::as_str);
+        let after = self.table.after.iter().map(Name::as_str);
         let keys = self
             .shape
             .references
             .iter()
             .map(|foreign| foreign.referenced_table.as_str());
         declared.chain(after).chain(keys)
+    }
+
+    /// Whether its SELECT may lack rows since one of these tables lacks some.
+    pub(super) fn selects_from(&self, incomplete_tables: &BTreeSet<Name>) -> bool {
+        // Of the owner the rows are staged.
+        let owner = self.table.owner.as_ref().map(|owner| owner.table.as_str());
+        let mut needed = self.needs().filter(|table| Some(*table) != owner);
+        self.table.select.is_some() && needed.any(|table| incomplete_tables.contains(table))
+    }
+
+    /// Whether row-level security hides rows of the table.
+    pub(super) fn hides_rows(&self) -> bool {
+        let mut interceptors = self.shape.interceptors.iter();
+        interceptors.any(|interceptor| interceptor == ROW_SECURITY)
+    }
+
+    /// Whether something of the table may change or drop rows on their way into it.
+    pub(super) fn is_intercepted(&self) -> bool {
+        !self.shape.interceptors.is_empty()
+    }
+
+    /// Refuses a statement that has not done to all of these rows what it says.
+    pub(super) fn check_arrived(
+        &self,
+        rows: u64,
+        done: u64,
+        doing: &'static str,
+    ) -> Result<(), LoadError> {
+        if done == rows {
+            return Ok(());
+        }
+        Err(LoadError::Intercepted {
+            table: self.table.name.to_string(),
+            rows,
+            missing: rows.abs_diff(done),
+            doing,
+            interceptors: self.shape.interceptors.clone(),
+        })
     }
 
     /// Whether the table notes when its rows changed.
@@ -200,7 +241,7 @@ fn key(
     let names: Vec<&str> = if table.key.is_empty() {
         shape.primary_key.iter().map(String::as_str).collect()
     } else {
-        table.key.iter().map(crate::name::Name::as_str).collect()
+        table.key.iter().map(Name::as_str).collect()
     };
     if names.is_empty() {
         problem("it has no primary key and the block names no `key`".to_owned());

@@ -6,10 +6,10 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
-use crate::config::Budget;
+use crate::config::{Budget, SqlFile};
 use crate::failpoint::Point;
 use crate::name::Name;
-use crate::number::{millis, unsigned};
+use crate::number::{millis, signed, unsigned};
 use crate::staging::{Manifest, Mode};
 use crate::template::Values;
 
@@ -17,12 +17,12 @@ use super::before::Before;
 use super::books::Books;
 use super::bulk;
 use super::counts::{Samples, TableCounts};
-use super::decode::{Decoded, RowState, TableSeen, Unfit};
+use super::decode::{Decoded, MissingKeys, RowState, TableSeen, Unfit};
 use super::drift::Shape;
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
-use super::sql::Statements;
+use super::sql::{REJECT_REASON, Statements};
 use super::stage::{self, Reading};
 
 /// A resource whose rows are merged, on its way to the deletes and the books.
@@ -38,8 +38,8 @@ pub(super) struct MergedTable {
     pub(super) counts: TableCounts,
     /// It was empty before, so nothing is gone from it.
     pub(super) was_empty: bool,
-    /// Some record had no readable key.
-    pub(super) keyless: bool,
+    /// Rows that may be among those without a readable key.
+    pub(super) missing_keys: MissingKeys,
     /// If its rows were compared: what was seen of them.
     pub(super) compared: Option<Compared>,
 }
@@ -88,7 +88,10 @@ pub(super) async fn merge(
         .zip(seen)
         .collect();
     drop(fed);
-    let some_keyless = seen.values().any(|seen| seen.keyless > 0);
+    let keyless: BTreeSet<Name> = (seen.iter())
+        .filter(|(_, seen)| seen.keyless > 0)
+        .map(|(name, _)| name.clone())
+        .collect();
     // The COPY of all tables runs as one stream: its time is shared out evenly.
     let tables_count = u64::try_from(seen.len().max(1)).unwrap_or(1);
     let copy_ms = millis(started.elapsed()) / tables_count;
@@ -109,9 +112,13 @@ pub(super) async fn merge(
             budget: Some(&mapping.table.quarantine),
             before,
         };
-        let (mut counts, repeated) = table
+        let (mut counts, repeated, rejected) = table
             .merge(&manifest, &decoded, seen.as_ref(), &situation)
             .await?;
+        let missing_keys = match &seen {
+            Some(seen) => seen.missing_keys,
+            None => rejected.max(missing_keys_of_select(&mapping, &keyless)),
+        };
         Point::LoadMerge.reach();
         if repeated {
             with_older_versions.push(name.clone());
@@ -130,7 +137,7 @@ pub(super) async fn merge(
         tables.push(MergedTable {
             counts,
             was_empty: situation.was_empty,
-            keyless: (seen.as_ref()).map_or(some_keyless, |seen| seen.keyless > 0),
+            missing_keys,
             compared: seen.as_mut().and_then(|seen| seen.compared.take()),
             mapping,
         });
@@ -140,6 +147,16 @@ pub(super) async fn merge(
         manifest,
         tables,
     })
+}
+
+/// What rows without a readable key in these tables mean for one that is made of them.
+fn missing_keys_of_select(mapping: &Mapping, keyless: &BTreeSet<Name>) -> MissingKeys {
+    let owner = mapping.table.owner.as_ref().map(|owner| &owner.table);
+    let of = |name: &Name| match owner {
+        Some(owner) if owner == name => MissingKeys::OfUnknownOwner,
+        _ => MissingKeys::Any,
+    };
+    keyless.iter().map(of).max().unwrap_or_default()
 }
 
 pub(super) struct Table<'a> {
@@ -162,11 +179,13 @@ struct Situation<'a> {
 }
 
 impl Table<'_> {
-    /// Merges staged rows that were chosen from a run that is merged already.
+    /// Merges staged rows that were chosen from a run that is merged already. Rows of the
+    /// `incomplete_tables` may be missing.
     pub(super) async fn merge_again(
         &self,
         manifest: &Manifest,
         decoded: &Decoded,
+        incomplete_tables: &BTreeSet<Name>,
     ) -> Result<TableCounts, LoadError> {
         // The books are settled by whoever has chosen.
         let situation = Situation {
@@ -174,21 +193,29 @@ impl Table<'_> {
             parent_repeats: false,
             parent_leaves: false,
             budget: None,
-            before: &Before::default(),
+            before: &Before {
+                incomplete_tables: incomplete_tables.clone(),
+                ..Before::default()
+            },
         };
-        let (counts, _) = self.merge(manifest, decoded, None, &situation).await?;
+        let (counts, ..) = self.merge(manifest, decoded, None, &situation).await?;
         Ok(counts)
     }
 
-    /// Merges the staged rows; also tells whether keys had more than one version.
+    /// Merges the staged rows; also tells whether keys had more than one version, and what rows are among those that a SELECT
+    /// has rejected.
     async fn merge(
         &self,
         manifest: &Manifest,
         decoded: &Decoded,
         seen: Option<&TableSeen>,
         situation: &Situation<'_>,
-    ) -> Result<(TableCounts, bool), LoadError> {
+    ) -> Result<(TableCounts, bool, MissingKeys), LoadError> {
         let mut counts = TableCounts::new(self.mapping.table.name.clone());
+        let mut rejected = MissingKeys::None;
+        if let Some(select) = &self.mapping.table.select {
+            rejected = self.select(select, situation, &mut counts).await?;
+        }
         let (in_scope, repeated) = self.settle_staged(seen, situation, &mut counts).await?;
         if situation
             .before
@@ -209,29 +236,28 @@ impl Table<'_> {
         }
         let mut samples = Samples::default();
         let mut unfit = 0;
+        let mut same = 0;
         let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
         // With one more the load ends, and nobody reads the rest.
         let budget = situation.budget;
         let most = budget.map(|budget| budget.of(read).saturating_add(1));
         if situation.was_empty {
             unfit = self.take_unfit(decoded, false, most).await?;
+            let rows = in_scope.saturating_sub(unfit);
             counts.inserted = self
-                .fill(
-                    in_scope.saturating_sub(unfit),
-                    &situation.before.empty,
-                    &mut samples.inserted,
-                )
+                .fill(rows, &situation.before.empty, &mut samples.inserted)
+                .await?;
+            self.check_merged(rows, Some(counts.inserted), false)
                 .await?;
         } else if in_scope > 0 {
             // Of a delta most rows are new or differ: to list them first would only copy them.
             let has_diff = manifest.mode == Mode::Full;
-            if has_diff {
-                self.run(
-                    &self.statements.create_diff(),
-                    "find what is new or changed",
-                )
-                .await?;
-            }
+            let differing = if has_diff {
+                let create = self.statements.create_diff();
+                Some(self.run(&create, "find what is new or changed").await?)
+            } else {
+                None
+            };
             unfit = self.take_unfit(decoded, has_diff, most).await?;
             let insert = self.statements.insert(has_diff);
             // A row may be changed to refer to a new one.
@@ -245,13 +271,86 @@ impl Table<'_> {
             if !is_insert_first {
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
+            let changed = counts.inserted + counts.updated;
+            match differing {
+                Some(differing) => {
+                    same = in_scope.saturating_sub(differing);
+                    let rows = differing.saturating_sub(unfit);
+                    self.check_merged(rows, Some(changed), true).await?;
+                }
+                None => {
+                    let rows = in_scope.saturating_sub(unfit);
+                    self.check_merged(rows, None, false).await?;
+                    same = rows.saturating_sub(changed);
+                }
+            }
         }
         if self.books.has_samples {
             counts.sample(samples);
         }
         counts.quarantined += unfit;
-        counts.unchanged += in_scope.saturating_sub(counts.inserted + counts.updated + unfit);
-        Ok((counts, repeated))
+        counts.unchanged += same;
+        Ok((counts, repeated, rejected))
+    }
+
+    /// Refuses a merge of so many rows that has not left them in the table as they were read. If each is new or differed, how
+    /// many were `changed` tells it; where something of the table may change or drop rows on the way, they are looked for.
+    async fn check_merged(
+        &self,
+        rows: u64,
+        changed: Option<u64>,
+        has_diff: bool,
+    ) -> Result<(), LoadError> {
+        const DOING: &str = "inserted or updated as they were read";
+        if let Some(changed) = changed {
+            self.mapping.check_arrived(rows, changed, DOING)?;
+        }
+        if !self.mapping.is_intercepted() {
+            return Ok(());
+        }
+        let count = self.statements.count_held(has_diff);
+        let held = self.query_count(&count).await?;
+        self.mapping.check_arrived(rows, held, DOING)
+    }
+
+    /// Runs the SELECT that gives the rows of the table, and puts those that it rejects into quarantine.
+    async fn select(
+        &self,
+        select: &SqlFile,
+        situation: &Situation<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<MissingKeys, LoadError> {
+        let doing = format!("run {}", select.name);
+        let selected = Statements::selected(&select.text);
+        let prepared = self.transaction.prepare(&selected).await;
+        let prepared = prepared.map_err(self.failed(&doing))?;
+        let mut rejected = MissingKeys::None;
+        if (prepared.columns().iter()).any(|column| column.name() == REJECT_REASON) {
+            let statement = self.statements.insert_or_reject_selected(&select.text);
+            // With one more the load ends.
+            let most = situation
+                .budget
+                .map(|budget| signed(budget.max_rows.saturating_add(1)));
+            let (run, resource) = (self.books.run.id().as_str(), self.books.resource.as_str());
+            let row = (self.transaction)
+                .query_one(&statement, &[&run, &resource, &most])
+                .await
+                .map_err(self.failed(&doing))?;
+            let (rows, owned) = (unsigned(row.get(0)), unsigned(row.get(1)));
+            counts.quarantined += rows;
+            if rows > owned {
+                rejected = MissingKeys::Any;
+            } else if rows > 0 {
+                rejected = MissingKeys::OfKnownOwners;
+            }
+        } else {
+            let statement = self.statements.insert_selected(&select.text);
+            self.run(&statement, &doing).await?;
+        }
+        counts.unresolved = self
+            .run(&self.statements.delete_keyless(), "drop rows without a key")
+            .await?;
+        Ok(rejected)
     }
 
     /// Leaves one row of every key, in the state that it is to be merged in, and counts them: how many are in scope, and
@@ -263,16 +362,6 @@ impl Table<'_> {
         counts: &mut TableCounts,
     ) -> Result<(u64, bool), LoadError> {
         let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
-        if let Some(select) = &self.mapping.table.select {
-            self.run(
-                &self.statements.insert_selected(&select.text),
-                &format!("run {}", select.name),
-            )
-            .await?;
-            counts.unresolved = self
-                .run(&self.statements.delete_keyless(), "drop rows without a key")
-                .await?;
-        }
         if situation.parent_repeats
             && self.mapping.table.select.is_none()
             && let Some(statement) = self.statements.drop_rows_of_older_parents()
@@ -288,7 +377,10 @@ impl Table<'_> {
                 > 0;
             counted = counted.filter(|_| !repeated);
         }
-        for statement in self.statements.mark_outside() {
+        for statement in self
+            .statements
+            .mark_outside(&situation.before.incomplete_tables)
+        {
             self.run(&statement, "find rows out of scope").await?;
         }
         if situation.parent_leaves
@@ -301,7 +393,8 @@ impl Table<'_> {
         }
         let unchanged = seen.map_or(0, |seen| seen.unchanged);
         counts.unchanged = unchanged;
-        counts.staged = unchanged;
+        // What a SELECT has rejected is not staged.
+        counts.staged = unchanged + counts.quarantined;
         if let Some(seen) = counted {
             counts.staged += seen.in_scope + seen.out_of_scope + seen.quarantined;
             counts.out_of_scope = seen.out_of_scope;
@@ -406,6 +499,12 @@ impl Table<'_> {
             _ => None,
         });
         Ok(rows.sum())
+    }
+
+    /// Asks for a number.
+    pub(super) async fn query_count(&self, statement: &str) -> Result<u64, LoadError> {
+        let row = self.transaction.query_one(statement, &[]).await;
+        Ok(unsigned(row.map_err(self.failed("count its rows"))?.get(0)))
     }
 
     pub(super) fn failed(&self, doing: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {

@@ -60,6 +60,9 @@ pub struct HeldDelete {
     pub reason: String,
     /// Since when.
     pub since: String,
+    /// The table whose rows refer to it, for which it is kept; none: the prune limit holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub referred_by: Option<String>,
 }
 
 /// A staged record.
@@ -374,7 +377,7 @@ impl<'m> Wanted<'m> {
         let rows = client
             .query(
                 &format!(
-                    "SELECT run_id, resource, table_name, reason, {} \
+                    "SELECT run_id, resource, table_name, reason, {}, referred_by \
                      FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 AND key = $3 \
                      AND approved_at IS NULL ORDER BY created_at, run_id",
                     utc("created_at")
@@ -389,6 +392,7 @@ impl<'m> Wanted<'m> {
             table: row.get(2),
             reason: row.get(3),
             since: row.get(4),
+            referred_by: row.get(5),
         });
         Ok(held.collect())
     }

@@ -1,5 +1,6 @@
 //! What is gone from a table: listed, held against the guard, and deleted, when every resource of the run is in.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tokio_postgres::Transaction;
@@ -7,20 +8,22 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use crate::config::PruneConfig;
+use crate::name::Name;
 use crate::number::{millis, unsigned};
 
 use super::before::Before;
 use super::books::Books;
 use super::counts::{Samples, TableCounts};
+use super::decode::MissingKeys;
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
 use super::merge::{Merged, MergedTable, Table};
-use super::sql::{Gone, Statements};
+use super::sql::{Gone, Ground, Statements};
 
 impl MergedTable {
     /// Why rows may be gone from it.
-    fn reasons(&self, is_proof: bool) -> Vec<Gone> {
+    fn reasons(&self, is_proof: bool, incomplete_tables: &BTreeSet<Name>) -> Vec<Gone> {
         let mut reasons = Vec::new();
         if self.was_empty {
             return reasons;
@@ -28,17 +31,39 @@ impl MergedTable {
         if self.counts.out_of_scope > 0 {
             reasons.push(Gone::OutOfScope);
         }
+        let table = &self.mapping.table;
+        // Of a SELECT that lacks rows of another table it is not known what it would give.
+        if self.mapping.selects_from(incomplete_tables) {
+            return reasons;
+        }
         let is_none_absent = (self.compared.as_ref()).is_some_and(|seen| seen.absent.is_empty());
-        match (is_proof, self.keyless) {
-            // Some record could not be told by its key: what seems absent may be it.
-            (_, true) => {}
-            (true, false) if is_none_absent => {}
-            (true, false) => reasons.push(Gone::Absent),
-            (false, false) if self.mapping.table.owner.is_none() => {}
-            (false, false) => reasons.push(Gone::Orphaned),
+        match self.missing_keys {
+            MissingKeys::Any => {}
+            MissingKeys::None | MissingKeys::OfKnownOwners if is_proof => {
+                reasons.extend((!is_none_absent).then_some(Gone::Absent));
+            }
+            _ => reasons.extend(table.owner.as_ref().map(|_| Gone::Orphaned)),
         }
         reasons
     }
+}
+
+/// What decides which rows of a table are deleted.
+#[derive(Clone, Copy)]
+pub(super) struct Pruning<'p> {
+    pub(super) reasons: &'p [Gone],
+    /// A complete full read proves it. By itself such a proof empties no table: an empty answer is the likelier reason.
+    pub(super) is_proof: bool,
+    /// If the rows were compared: what was seen of them.
+    pub(super) compared: Option<&'p Compared>,
+    /// Some rows that were read have no readable key.
+    pub(super) has_missing_keys: bool,
+    /// Tables of which rows may be missing.
+    pub(super) incomplete_tables: &'p BTreeSet<Name>,
+    /// The prune limit; none: any number of rows may go.
+    pub(super) guard: Option<PruneConfig>,
+    /// Rows that this load has inserted.
+    pub(super) inserted: u64,
 }
 
 /// Whether [`prune`] has anything to do.
@@ -46,58 +71,89 @@ pub(super) fn is_prune_due(merged: &Merged, before: &Before) -> bool {
     let is_proof = merged.manifest.is_proof();
     merged.tables.iter().any(|table| {
         (is_proof && before.refused.contains(&table.mapping.table.name))
-            || !table.reasons(is_proof).is_empty()
+            || !table
+                .reasons(is_proof, &before.incomplete_tables)
+                .is_empty()
     })
 }
 
-/// Deletes what is gone from the tables of a resource, last table first; refuses what the guard does not allow.
+/// Deletes what is gone from the tables of a resource, last table first, within the prune limit. `inserted` tells of rows that
+/// this load has inserted apart from the merge.
 pub(super) async fn prune(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     guard: Option<PruneConfig>,
     merged: &mut Merged,
     before: &Before,
+    inserted: &BTreeMap<Name, u64>,
 ) -> Result<(), LoadError> {
     let is_proof = merged.manifest.is_proof();
     for merged in merged.tables.iter_mut().rev() {
         let mapping = &merged.mapping;
+        let has_missing_keys = merged.missing_keys != MissingKeys::None;
+        let table = Table::new(transaction, books, mapping);
         if is_proof && before.refused.contains(&mapping.table.name) {
+            let missing_keys_in = has_missing_keys.then(|| books.run.id().as_str());
+            let protected = table.statements.is_protected(missing_keys_in);
             // With a record that cannot be told by its key it knows what is there, not what is gone.
-            match &merged.compared {
-                _ if !merged.keyless => books.drop_candidates(transaction, mapping).await?,
-                Some(seen) => {
+            match (&merged.compared, merged.missing_keys, protected) {
+                (_, MissingKeys::None | MissingKeys::OfKnownOwners, Some(protected)) => {
+                    (books.drop_candidates_unless(transaction, mapping, None, &protected)).await?;
+                }
+                (_, MissingKeys::None, None) => books.drop_candidates(transaction, mapping).await?,
+                (Some(seen), ..) => {
                     let absent = &seen.absent;
                     (books.drop_shown_candidates(transaction, mapping, absent)).await?;
                 }
-                None => {
-                    let staged = Statements::new(mapping, books.schema).staged();
+                (None, ..) => {
+                    let staged = table.statements.staged();
                     (books.drop_seen_candidates(transaction, mapping, &staged)).await?;
                 }
             }
         }
-        let reasons = merged.reasons(is_proof);
-        let compared = merged.compared.as_ref();
-        Table::new(transaction, books, mapping)
-            .delete(&reasons, is_proof, compared, guard, &mut merged.counts)
-            .await?;
+        let name = &mapping.table.name;
+        let pruning = Pruning {
+            reasons: &merged.reasons(is_proof, &before.incomplete_tables),
+            is_proof,
+            compared: merged.compared.as_ref(),
+            has_missing_keys,
+            incomplete_tables: &before.incomplete_tables,
+            guard,
+            inserted: merged.counts.inserted + inserted.get(name).copied().unwrap_or(0),
+        };
+        table.delete(&pruning, &mut merged.counts).await?;
     }
     Ok(())
 }
 
-/// Deletes rows of a table whose reference left its table (`within`).
+/// Deletes rows of a table whose reference left its table (`within`), unless that is one of the `incomplete_tables`. `inserted`
+/// rows are of this load.
 pub(super) async fn leave(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     guard: Option<PruneConfig>,
     mapping: &Mapping,
-    before: &Before,
+    (before, incomplete_tables): (&Before, &BTreeSet<Name>),
+    inserted: u64,
     counts: &mut TableCounts,
 ) -> Result<(), LoadError> {
     let table = Table::new(transaction, books, mapping);
-    let reasons = [Gone::Outside];
-    table.delete(&reasons, false, None, guard, counts).await?;
-    if before.refused.contains(&mapping.table.name) {
-        let (reason, outside) = (Gone::Outside.reason(), table.statements.is_outside());
+    let pruning = Pruning {
+        reasons: &[Gone::Outside],
+        is_proof: false,
+        compared: None,
+        has_missing_keys: false,
+        incomplete_tables,
+        guard,
+        inserted,
+    };
+    table.delete(&pruning, counts).await?;
+    let mut within = mapping.table.within.iter();
+    if before.refused.contains(&mapping.table.name)
+        && !within.any(|within| incomplete_tables.contains(&within.table))
+        && let Some(outside) = table.statements.is_outside(incomplete_tables)
+    {
+        let reason = Some(Gone::Outside.reason());
         books
             .drop_candidates_unless(transaction, mapping, reason, &outside)
             .await?;
@@ -106,39 +162,39 @@ pub(super) async fn leave(
 }
 
 /// Takes those off the list of what is gone that others refer to, and would go with them; gives how many. Rows that refer to
-/// each other go together.
+/// each other go together. They are noted as kept by this run of this resource, if there is one.
 pub(super) async fn spare(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
+    notes: Option<(&str, &Name)>,
 ) -> Result<u64, tokio_postgres::Error> {
     let mut spared = 0;
-    let Some(statement) = statements.spare_referenced() else {
-        return Ok(spared);
-    };
+    let statements = statements.spare_referenced(notes);
     loop {
-        match transaction.execute(&statement, &[]).await? {
-            0 => return Ok(spared),
-            more => spared += more,
+        let before = spared;
+        for statement in &statements {
+            let row = transaction.query_one(statement, &[]).await?;
+            spared += unsigned(row.get(0));
+        }
+        if spared == before {
+            return Ok(spared);
         }
     }
 }
 
 impl Table<'_> {
-    /// Deletes rows for these reasons, all of them or none. A proof of absence does not empty a table by itself: an
-    /// empty answer is the likelier reason.
+    /// Deletes rows, all of them or none.
     pub(super) async fn delete(
         &self,
-        reasons: &[Gone],
-        is_proof: bool,
-        compared: Option<&Compared>,
-        guard: Option<PruneConfig>,
+        pruning: &Pruning<'_>,
         counts: &mut TableCounts,
     ) -> Result<(), LoadError> {
         let started = Instant::now();
-        let listed = self.list_gone(reasons, compared).await?;
+        let listed = self.list_gone(pruning).await?;
         let mut referred = 0;
         if listed > 0 {
-            let spared = spare(self.transaction, &self.statements).await;
+            let notes = Some((self.books.run.id().as_str(), self.books.resource));
+            let spared = spare(self.transaction, &self.statements, notes).await;
             referred = spared.map_err(self.failed("spare what is referred to"))?;
         }
         if referred > 0 {
@@ -149,12 +205,7 @@ impl Table<'_> {
             );
         }
         let gone = listed - referred.min(listed);
-        let is_refused = gone > 0
-            && match guard {
-                Some(guard) => (self.is_too_many(gone, is_proof, compared, guard, counts)).await?,
-                None => false,
-            };
-        if is_refused {
+        if gone > 0 && self.is_too_many(listed, gone, pruning, counts).await? {
             counts.refused += self
                 .books
                 .keep_candidates(
@@ -162,13 +213,19 @@ impl Table<'_> {
                     self.mapping,
                     &self.statements.gone_keys(),
                     // That a reference left is so in every run from then on.
-                    reasons != [Gone::Outside],
+                    pruning.reasons != [Gone::Outside],
                 )
                 .await?;
         } else if gone > 0 {
             let mut samples = Samples::default();
             let (delete, doing) = (self.statements.delete_gone(), "delete what is gone");
-            counts.deleted += self.change(&delete, doing, &mut samples.deleted).await?;
+            let deleted = self.change(&delete, doing, &mut samples.deleted).await?;
+            if deleted != gone || self.mapping.is_intercepted() {
+                let left = self.query_count(&self.statements.count_left()).await?;
+                self.mapping
+                    .check_arrived(gone, gone - left.min(gone), "deleted")?;
+            }
+            counts.deleted += deleted;
             if self.books.has_samples {
                 counts.sample(samples);
             }
@@ -177,21 +234,23 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// Lists the keys of what is gone for these reasons; gives how many.
-    async fn list_gone(
-        &self,
-        reasons: &[Gone],
-        compared: Option<&Compared>,
-    ) -> Result<u64, LoadError> {
+    /// Lists the keys of what is gone; gives how many.
+    async fn list_gone(&self, pruning: &Pruning<'_>) -> Result<u64, LoadError> {
+        let ground = Ground {
+            missing_keys_in: pruning
+                .has_missing_keys
+                .then(|| self.books.run.id().as_str()),
+            incomplete_tables: pruning.incomplete_tables,
+        };
         let mut gone = 0;
         let mut is_listed = false;
-        for reason in reasons {
-            let known = compared
+        for reason in pruning.reasons {
+            let known = (pruning.compared)
                 .filter(|_| *reason == Gone::Absent)
                 .map(|compared| compared.absent.as_slice());
             let statement = match known {
                 Some(_) => Some(self.statements.collect_absent()),
-                None => self.statements.collect_gone(*reason),
+                None => self.statements.collect_gone(*reason, ground),
             };
             let Some(statement) = statement else {
                 continue;
@@ -215,54 +274,44 @@ impl Table<'_> {
         Ok(gone)
     }
 
-    /// Whether so many are more than the guard lets go; what went in this load already counts too.
+    /// Whether so many deletes exceed the prune limit, with those that this load has made already. The limit is a share of the
+    /// rows that the table had before this load. A full read that lacks all of them, of which so many are `listed`, exceeds it.
     async fn is_too_many(
         &self,
+        listed: u64,
         gone: u64,
-        is_proof: bool,
-        compared: Option<&Compared>,
-        guard: PruneConfig,
+        pruning: &Pruning<'_>,
         counts: &TableCounts,
     ) -> Result<bool, LoadError> {
+        let Some(guard) = pruning.guard else {
+            return Ok(false);
+        };
         let all = gone + counts.deleted;
-        if is_proof && all > 1 && self.is_all(gone, compared, counts).await? {
+        let had = async |enough: Option<u64>| match pruning.compared {
+            // It was compared before anything was merged.
+            Some(compared) => {
+                let earlier = pruning.inserted - counts.inserted.min(pruning.inserted);
+                Ok(compared.rows.saturating_sub(earlier))
+            }
+            None => {
+                let enough = enough.map(|enough| enough + pruning.inserted);
+                let rows = self.count_up_to(enough).await? + counts.deleted;
+                Ok::<u64, LoadError>(rows.saturating_sub(pruning.inserted))
+            }
+        };
+        let lacking = listed + counts.deleted;
+        if pruning.is_proof && lacking > 1 && had(Some(lacking + 1)).await? <= lacking {
             return Ok(true);
         }
         if all <= guard.min_rows {
             return Ok(false);
         }
-        let rows = match compared {
-            Some(compared) => compared.rows + counts.inserted,
-            None => self.count().await? + counts.deleted,
-        };
-        Ok(all > allowed(guard, rows))
-    }
-
-    /// Whether the table has no other rows than so many.
-    async fn is_all(
-        &self,
-        gone: u64,
-        compared: Option<&Compared>,
-        counts: &TableCounts,
-    ) -> Result<bool, LoadError> {
-        let rows = match compared {
-            Some(compared) => compared.rows + counts.inserted,
-            None => self.count_up_to(Some(gone + 1)).await?,
-        };
-        Ok(rows <= gone)
-    }
-
-    async fn count(&self) -> Result<u64, LoadError> {
-        self.count_up_to(None).await
+        Ok(all > allowed(guard, had(None).await?))
     }
 
     async fn count_up_to(&self, enough: Option<u64>) -> Result<u64, LoadError> {
-        let row = self
-            .transaction
-            .query_one(&self.statements.count_target(enough), &[])
+        self.query_count(&self.statements.count_target(enough))
             .await
-            .map_err(self.failed("count the table"))?;
-        Ok(unsigned(row.get(0)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::failpoint::Point;
 use crate::name::Name;
 use crate::number::unsigned;
 
-use super::books::{Loaded, Touched, note_dangling};
+use super::books::{Loaded, Touched, count_kept, note_dangling};
 use super::counts::TableCounts;
 use super::error::LoadError;
 use super::mapping::Mapping;
@@ -80,13 +80,26 @@ impl Loader<'_> {
         let transaction = (self.database.client.transaction().await)
             .map_err(LoadError::at("begin a transaction"))?;
         set_up(&transaction, live.as_str()).await?;
-        let rebuilt = merge(&transaction, &mappings, live, &scratch, guard).await?;
+        let mut rebuilt = merge(&transaction, &mappings, live, &scratch, guard).await?;
         Point::RebuildMerge.reach();
         for derive in &self.config.derives {
             let doing = format!("run {}", derive.sql.name);
             run(&transaction, &derive.sql.text, &doing).await?;
         }
         take_over_books(&transaction, live, &scratch, &resources).await?;
+        note_kept(
+            &transaction,
+            &mappings,
+            live,
+            &scratch,
+            &after,
+            &rebuilt.kept,
+        )
+        .await?;
+        let kept = count_kept(&transaction, live.as_str(), self.mappings.as_slice()).await?;
+        for counts in &mut rebuilt.tables {
+            counts.kept = kept.get(&counts.name).copied().unwrap_or(0);
+        }
         // The scratch may have lacked the tables at the other end.
         let rebuilt_tables = mappings.iter().map(|mapping| mapping.table.name.clone());
         let touched = Touched::all_of(rebuilt_tables.collect());
@@ -150,7 +163,11 @@ async fn refer_to_live(
     let shapes = (catalogue::tables(client, live.as_str(), &names).await)
         .map_err(LoadError::at("read the catalogue"))?;
     for (mapping, shape) in mappings.iter_mut().zip(shapes) {
-        mapping.shape.referenced_by = shape.map(|shape| shape.referenced_by).unwrap_or_default();
+        let shape = shape.as_ref();
+        mapping.shape.referenced_by =
+            shape.map_or_else(Vec::new, |shape| shape.referenced_by.clone());
+        mapping.shape.interceptors =
+            shape.map_or_else(Vec::new, |shape| shape.interceptors.clone());
     }
     Ok(())
 }
@@ -191,6 +208,12 @@ async fn merge(
         counts.unchanged = counts
             .staged
             .saturating_sub(counts.updated + counts.inserted);
+        if mapping.is_intercepted() {
+            let arrived = statements.count_arrived(scratch.as_str());
+            let row = (transaction.query_one(&arrived, &[]).await).map_err(failed("count"))?;
+            let doing = "inserted or updated as the staged runs give them";
+            mapping.check_arrived(counts.staged, unsigned(row.get(0)), doing)?;
+        }
         tables.push(Both {
             statements,
             counts,
@@ -203,10 +226,10 @@ async fn merge(
             },
         });
     }
-    delete(transaction, &mut tables, scratch).await?;
+    delete(transaction, mappings, &mut tables, scratch).await?;
     let is_too_many = |both: &&Both<'_>| {
         let gone = both.counts.deleted;
-        let is_all = gone > 1 && gone == both.rows && both.counts.staged == 0;
+        let is_all = gone > 1 && gone == both.rows;
         guard.is_some_and(|guard| is_all || gone > prune::allowed(guard, both.rows))
     };
     let too_many: Vec<String> = (tables.iter().filter(is_too_many))
@@ -233,20 +256,22 @@ async fn merge(
 /// Deletes what the scratch does not have and nothing refers to: again, while what went has held other rows.
 async fn delete(
     transaction: &Transaction<'_>,
+    mappings: &[Mapping],
     tables: &mut [Both<'_>],
     scratch: &Name,
 ) -> Result<(), LoadError> {
     let mut is_first = true;
     loop {
         let mut deleted = 0;
-        for both in tables.iter_mut().rev() {
+        for (both, mapping) in tables.iter_mut().zip(mappings).rev() {
             if !is_first && both.kept.rows == 0 {
                 continue;
             }
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-            let gone = (delete_absent(transaction, &both.statements, scratch).await)
+            let (gone, left) = (delete_absent(transaction, &both.statements, scratch).await)
                 .map_err(failed("delete what is gone"))?;
+            mapping.check_arrived(gone, gone - left.min(gone), "deleted")?;
             both.counts.deleted += gone;
             deleted += gone;
             if both.is_referenced {
@@ -264,17 +289,56 @@ async fn delete(
     }
 }
 
+/// Deletes what the scratch does not have and nothing refers to: how many rows it was to be, and how many of those stay.
 async fn delete_absent(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    scratch: &Name,
+) -> Result<(u64, u64), tokio_postgres::Error> {
+    let listed = list_absent(transaction, statements, scratch).await?;
+    let gone = listed - (prune::spare(transaction, statements, None).await?).min(listed);
+    transaction.execute(&statements.delete_gone(), &[]).await?;
+    let left = transaction.query_one(&statements.count_left(), &[]).await?;
+    Ok((gone, unsigned(left.get(0))))
+}
+
+async fn list_absent(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
     scratch: &Name,
 ) -> Result<u64, tokio_postgres::Error> {
     transaction.batch_execute(&statements.create_gone()).await?;
-    transaction
-        .execute(&statements.collect_not_in(scratch.as_str()), &[])
-        .await?;
-    prune::spare(transaction, statements).await?;
-    transaction.execute(&statements.delete_gone(), &[]).await
+    let collect = statements.collect_not_in(scratch.as_str());
+    transaction.execute(&collect, &[]).await
+}
+
+/// Notes the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
+async fn note_kept(
+    transaction: &Transaction<'_>,
+    mappings: &[Mapping],
+    live: &Name,
+    scratch: &Name,
+    loaded: &Loaded,
+    kept: &[Kept],
+) -> Result<(), LoadError> {
+    for mapping in mappings {
+        let (name, resource) = (&mapping.table.name, &mapping.table.from);
+        let Some(loaded) = loaded.get(resource).filter(|_| is_among(kept, name)) else {
+            continue;
+        };
+        let statements = Statements::new(mapping, live.as_str());
+        let failed = || LoadError::at(format!("rebuild {name}: note what stays"));
+        let listed = list_absent(transaction, &statements, scratch).await;
+        listed.map_err(failed())?;
+        let notes = Some((loaded.run_id.as_str(), resource));
+        let noted = prune::spare(transaction, &statements, notes).await;
+        noted.map_err(failed())?;
+    }
+    Ok(())
+}
+
+fn is_among(kept: &[Kept], table: &Name) -> bool {
+    kept.iter().any(|kept| kept.table == *table)
 }
 
 /// What the books say of these resources in the mirror is what they say of the scratch.

@@ -23,6 +23,7 @@ use super::error::LoadError;
 use super::mapping::Mapping;
 use super::merge::Table;
 use super::places::Places;
+use super::prune::Pruning;
 use super::sql::Gone;
 use super::stage;
 
@@ -121,6 +122,8 @@ pub(super) struct Retry<'r> {
     pub(super) config: &'r Config,
     pub(super) schema: &'r str,
     pub(super) guard: Option<PruneConfig>,
+    /// Tables of which rows may be missing.
+    pub(super) incomplete_tables: &'r BTreeSet<Name>,
     pub(super) mapping: &'r Mapping,
     pub(super) run: &'r Run,
 }
@@ -187,11 +190,19 @@ impl Retry<'_> {
             .execute(&table.statements.drop_known(), &[&wanted.unknown])
             .await
             .map_err(LoadError::at(doing()))?;
-        let mut counts = table.merge_again(&manifest, &decoded).await?;
+        let merged = table.merge_again(&manifest, &decoded, self.incomplete_tables);
+        let mut counts = merged.await?;
         if counts.out_of_scope > 0 {
-            table
-                .delete(&[Gone::OutOfScope], false, None, self.guard, &mut counts)
-                .await?;
+            let pruning = Pruning {
+                reasons: &[Gone::OutOfScope],
+                is_proof: false,
+                compared: None,
+                has_missing_keys: false,
+                incomplete_tables: self.incomplete_tables,
+                guard: self.guard,
+                inserted: counts.inserted,
+            };
+            table.delete(&pruning, &mut counts).await?;
         }
         counts.quarantined = self.settle(transaction, entries, newest).await?;
         table

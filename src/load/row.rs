@@ -11,8 +11,8 @@ use crate::template::{Template, Values};
 use crate::walk::{Slots, Walker};
 
 use super::absent::{Absent, Missing, watch};
-use super::cell::{CellType, Misfit};
-use super::decode::{Chunk, RowState, TableSeen, Unfit, position};
+use super::cell::{CellType, Misfit, RejectReason, accepts};
+use super::decode::{Chunk, MissingKeys, RowState, TableSeen, Unfit, position};
 use super::known::{Known, Verdict};
 use super::mapping::Mapping;
 
@@ -45,7 +45,8 @@ struct Column {
     cell: CellType,
     is_key: bool,
     is_cursor: bool,
-    not_null: bool,
+    /// Without a value there is no row.
+    is_needed: bool,
     from: From,
 }
 
@@ -63,6 +64,7 @@ struct Condition {
 
 struct Explode {
     slot: usize,
+    pointer: String,
     walker: Walker,
     /// Keys of the elements.
     absent: Absent,
@@ -138,6 +140,9 @@ impl TableDecoder {
                 accepted: accepted.clone(),
             })
             .collect();
+        // By these it is decided which rows go: of a null nothing can be said.
+        let decisive = mapping.table.owner.iter().chain(&mapping.table.within);
+        let decisive: Vec<&str> = decisive.map(|it| it.column.as_str()).collect();
         let mut columns = Vec::new();
         for (at, column) in mapping.columns.iter().enumerate() {
             let (from, pointer) = match &column.source {
@@ -163,7 +168,7 @@ impl TableDecoder {
                 cell: column.cell,
                 is_key: mapping.key.contains(&at),
                 is_cursor: mapping.cursor == Some(at),
-                not_null: column.not_null,
+                is_needed: column.not_null || decisive.contains(&column.name.as_str()),
                 from,
             });
         }
@@ -178,6 +183,7 @@ impl TableDecoder {
             conditions,
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
+                pointer: pointer.to_string(),
                 walker: element,
                 absent: absent_in_element,
             }),
@@ -226,10 +232,11 @@ impl TableDecoder {
     }
 
     fn elements(&mut self, explode: &mut Explode, slots: &Slots<'_>, place: &Place<'_>) {
-        let list = slots[explode.slot].unwrap_or("absent");
-        if list == "null" {
+        let Some(list) = slots[explode.slot].filter(|list| *list != "null") else {
+            let reason = "the list is missing or null, which does not say that it is empty";
+            self.no_list(&explode.pointer, slots, place, ("null", reason));
             return;
-        }
+        };
         let absent = &mut explode.absent;
         let walked = explode.walker.page(list, |index, element| {
             absent.see(element, place.file);
@@ -242,19 +249,44 @@ impl TableDecoder {
             let _ = self.row(element, slots, &place);
         });
         if walked.is_err() {
-            self.seen.keyless += 1;
-            self.unfit.push(Unfit {
-                file: place.file.to_owned(),
-                record: place.record,
-                element: None,
-                key: None,
-                parent: self.parent_json(None, slots),
-                column: None,
-                pointer: None,
-                code: "json",
-                reason: "the record has no such list".to_owned(),
-            });
+            let reason = "a list is wanted";
+            self.no_list(&explode.pointer, slots, place, ("type", reason));
         }
+    }
+
+    /// Notes a record whose rows are not known.
+    fn no_list(
+        &mut self,
+        pointer: &str,
+        slots: &Slots<'_>,
+        place: &Place<'_>,
+        (code, reason): (&'static str, &str),
+    ) {
+        let parent = self.parent_json(None, slots);
+        self.note_keyless(parent.as_ref());
+        self.unfit.push(Unfit {
+            file: place.file.to_owned(),
+            record: place.record,
+            element: None,
+            key: None,
+            parent,
+            column: None,
+            pointer: Some(pointer.to_owned()),
+            code,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Counts a row, or a list of rows, that cannot be told by a key.
+    fn note_keyless(&mut self, parent: Option<&String>) {
+        let owner = self.owner.map(|owner| &self.columns[owner].from);
+        let missing_keys = match (parent, owner) {
+            (Some(_), _) => MissingKeys::OfKnownOwners,
+            (None, Some(From::ParentSlot(_))) => MissingKeys::OfUnknownOwner,
+            (None, _) => MissingKeys::Any,
+        };
+        self.seen.keyless += 1;
+        self.seen.missing_keys = self.seen.missing_keys.max(missing_keys);
     }
 
     fn row(
@@ -279,23 +311,22 @@ impl TableDecoder {
                     )
                 }
             },
-            // The API may have renamed the key: that is no reason to take a row away.
-            Err(pointer) => (
-                None,
-                pointer,
-                "where",
-                Misfit("the record lacks the value that `where` asks for".to_owned()),
-            ),
+            // That the API tells no value is no reason to take a row away.
+            Err((pointer, (code, misfit))) => (None, pointer, code, misfit),
         };
         let key_is_known = self
             .encode(slots, parent, place.position, RowState::Quarantined)
             .is_ok();
+        let parent_json = self.parent_json(Some(slots), parent);
+        if !key_is_known {
+            self.note_keyless(parent_json.as_ref());
+        }
         self.unfit.push(Unfit {
             file: place.file.to_owned(),
             record: place.record,
             element: place.element,
             key: key_is_known.then(|| self.key_json(slots, parent)),
-            parent: self.parent_json(Some(slots), parent),
+            parent: parent_json,
             column,
             pointer: Some(pointer),
             code,
@@ -304,7 +335,6 @@ impl TableDecoder {
         if key_is_known {
             self.keep(RowState::Quarantined, key, start)
         } else {
-            self.seen.keyless += 1;
             Ok(())
         }
     }
@@ -350,15 +380,16 @@ impl TableDecoder {
         Ok(self.seen)
     }
 
-    /// Whether a record is in scope; the pointer of a condition that finds nothing, as the error.
-    fn state(&self, slots: &Slots<'_>) -> Result<RowState, String> {
+    /// Whether a record is in scope. If a condition cannot be judged, whatever the others say: its pointer, and why.
+    fn state(&self, slots: &Slots<'_>) -> Result<RowState, (String, RejectReason)> {
+        let mut state = RowState::InScope;
         for condition in &self.conditions {
-            let raw = slots[condition.slot].ok_or_else(|| condition.pointer.clone())?;
-            if !accepts(raw, &condition.accepted) {
-                return Ok(RowState::OutOfScope);
+            let accepted = accepts(slots[condition.slot], &condition.accepted);
+            if !accepted.map_err(|why| (condition.pointer.clone(), why))? {
+                state = RowState::OutOfScope;
             }
         }
-        Ok(RowState::InScope)
+        Ok(state)
     }
 
     /// Appends a row, whole or not at all. A row that is not in scope carries its key and its cursor only.
@@ -393,7 +424,7 @@ impl TableDecoder {
             let is_null = raw.is_none_or(|raw| raw == "null");
             let (code, misfit) = match encoded {
                 Err(misfit) => (if is_key { "key" } else { "type" }, misfit),
-                Ok(()) if wanted && is_null && (is_key || column.not_null) => (
+                Ok(()) if wanted && is_null && (is_key || column.is_needed) => (
                     if is_key { "key" } else { "null" },
                     Misfit("the value is missing or null, but the column needs one".to_owned()),
                 ),
@@ -425,13 +456,14 @@ impl TableDecoder {
         key.to_string()
     }
 
-    /// What names the owner, if it fits its column.
+    /// What names the owner, if there is something and it fits its column.
     fn parent_json(&self, own: Option<&Slots<'_>>, parent: &Slots<'_>) -> Option<String> {
         let column = &self.columns[self.owner?];
         let raw = match (&column.from, own) {
             (From::Slot(_), None) => None,
             (from, own) => from.raw(own.unwrap_or(parent), parent),
-        }?;
+        };
+        let raw = raw.filter(|raw| *raw != "null")?;
         column.cell.encode(Some(raw), &mut Vec::new()).ok()?;
         Some(column.cell.key_json(raw).to_string())
     }
@@ -455,17 +487,4 @@ impl From {
             Self::Constant(_, value) => value.as_deref(),
         }
     }
-}
-
-/// Whether a record's value is one of the accepted ones.
-pub(super) fn accepts(raw: &str, accepted: &[Value]) -> bool {
-    accepted.iter().any(|value| match value {
-        Value::Bool(flag) => raw == if *flag { "true" } else { "false" },
-        Value::String(text) => {
-            raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) == Some(text)
-                || serde_json::from_str::<String>(raw).is_ok_and(|raw| raw == *text)
-        }
-        Value::Number(number) => raw.parse::<i64>().ok() == number.as_i64(),
-        _ => false,
-    })
 }

@@ -40,7 +40,7 @@ pub(super) struct RunLoad<'l> {
     guard: Option<PruneConfig>,
     is_dry: bool,
     merged: BTreeMap<Name, Merged>,
-    /// Resources that failed, and those that wait with them.
+    /// Resources that failed or are held back, and those that wait with them.
     unloaded: BTreeSet<Name>,
     before: Before,
     /// Tables with new rows.
@@ -88,6 +88,12 @@ impl<'l> RunLoad<'l> {
                 drift: Vec::new(),
             },
         }
+    }
+
+    /// Goes by nothing that these resources lack, which are held back.
+    pub(super) fn without(mut self, held_back: &BTreeSet<Name>) -> Self {
+        self.unloaded.clone_from(held_back);
+        self
     }
 
     /// Does all of it; whoever calls commits.
@@ -218,6 +224,9 @@ impl<'l> RunLoad<'l> {
                     if table.counts.inserted > 0 {
                         self.grown.insert(name.clone());
                     }
+                    if merged.manifest.is_proof() && !table.mapping.hides_rows() {
+                        self.before.incomplete_tables.remove(name);
+                    }
                 }
                 self.merged.insert(name.clone(), merged);
             }
@@ -227,9 +236,7 @@ impl<'l> RunLoad<'l> {
                     drift::write(transaction, books, &drifts).await?;
                     self.loaded.drift.extend(drifts);
                 }
-                self.loaded.failed.push((name.clone(), error));
-                self.unloaded.insert(name.clone());
-                self.unloaded = dependents(self.mappings, std::mem::take(&mut self.unloaded));
+                self.fail(name, error);
             }
         }
         Ok(())
@@ -292,8 +299,38 @@ impl<'l> RunLoad<'l> {
         Ok(())
     }
 
-    /// Deletes what is gone, last resource first: rows go before those that they refer to.
+    /// Deletes what is gone. A resource of which that fails deletes nothing, and neither do those that depend on it: all is
+    /// taken back, and done again without them.
     async fn prune(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
+        loop {
+            let tables = self.merged.values().flat_map(|resource| &resource.tables);
+            let before: Vec<TableCounts> = tables.map(|table| table.counts.clone()).collect();
+            let savepoint = savepoint(transaction, "prune").await?;
+            let mut failed = None;
+            let pruned = self.prune_each(&savepoint, &mut failed).await;
+            let Err(error) = settle(savepoint, pruned).await? else {
+                return Ok(());
+            };
+            let Some(name) = failed else {
+                return Err(error);
+            };
+            let tables = self.merged.values_mut();
+            let tables = tables.flat_map(|resource| &mut resource.tables);
+            for (table, counts) in tables.zip(before) {
+                table.counts = counts;
+            }
+            warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+            self.fail(&name, error);
+        }
+    }
+
+    /// Deletes what is gone, last resource first: rows go before those that they refer to. Tells which one has `failed`.
+    async fn prune_each(
+        &mut self,
+        transaction: &Transaction<'_>,
+        failed: &mut Option<Name>,
+    ) -> Result<(), LoadError> {
+        let inserted = self.inserted();
         for name in self.order().into_iter().rev() {
             let books = self.books(name);
             let Some(resource) = self.merged.get_mut(name) else {
@@ -302,24 +339,55 @@ impl<'l> RunLoad<'l> {
             if !prune::is_prune_due(resource, &self.before) {
                 continue;
             }
-            let savepoint = savepoint(transaction, "prune").await?;
-            let pruned = prune::prune(&savepoint, books, self.guard, resource, &self.before).await;
+            *failed = Some(name.clone());
+            let (guard, before) = (self.guard, &self.before);
+            prune::prune(transaction, books, guard, resource, before, &inserted).await?;
             Point::LoadPrune.reach();
-            if let Err(error) = settle(savepoint, pruned).await? {
-                warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
-                self.fail(name, error);
-            }
         }
         Ok(())
     }
 
-    /// A resource counts as not loaded, although its rows are merged.
+    /// Rows that had waited and that this load has inserted, by table.
+    fn inserted(&self) -> BTreeMap<Name, u64> {
+        let mut inserted = BTreeMap::new();
+        for counts in &self.loaded.tables {
+            *inserted.entry(counts.name.clone()).or_default() += counts.inserted;
+        }
+        inserted
+    }
+
+    /// A resource counts as not loaded, although its rows may be merged, and so do those that depend on it.
     fn fail(&mut self, name: &Name, error: LoadError) {
-        if let Some(merged) = self.merged.remove(name) {
+        self.loaded.failed.push((name.clone(), error));
+        self.unloaded.insert(name.clone());
+        self.unloaded = dependents(
+            self.config,
+            self.mappings,
+            std::mem::take(&mut self.unloaded),
+        );
+        for name in &self.unloaded {
+            let Some(merged) = self.merged.remove(name) else {
+                continue;
+            };
             let tables = merged.tables.into_iter().map(|table| table.counts.name);
             self.changed_apart.extend(tables);
+            if !self.loaded.failed.iter().any(|(failed, _)| failed == name) {
+                self.loaded.failed.push((name.clone(), LoadError::Waits));
+            }
         }
-        self.loaded.failed.push((name.clone(), error));
+    }
+
+    /// Tables of which rows may be missing: what is within them is not known to have left.
+    fn incomplete_tables(&self) -> BTreeSet<Name> {
+        let mappings = self.mappings.iter();
+        let unloaded = mappings.filter(|mapping| self.unloaded.contains(&mapping.table.from));
+        let unloaded = unloaded.map(|mapping| mapping.table.name.clone());
+        self.before
+            .incomplete_tables
+            .iter()
+            .cloned()
+            .chain(unloaded)
+            .collect()
     }
 
     /// What is within another table follows it, whether its own resource was read or not; first table first, since
@@ -339,6 +407,9 @@ impl<'l> RunLoad<'l> {
             });
             let is_merged = merged.is_some();
             let already = merged.map_or(0, |table| table.counts.deleted);
+            let inserted = merged.map_or(0, |table| table.counts.inserted)
+                + self.inserted().get(&mapping.table.name).unwrap_or(&0);
+            let incomplete_tables = self.incomplete_tables();
             let mut counts = TableCounts::new(mapping.table.name.clone());
             // After an approval the guard judges as it did then: by what leaves with the rows, not by the whole load.
             counts.deleted = if is_first { already } else { 0 };
@@ -349,7 +420,8 @@ impl<'l> RunLoad<'l> {
                 books,
                 self.guard,
                 mapping,
-                &self.before,
+                (&self.before, &incomplete_tables),
+                inserted,
                 &mut counts,
             )
             .await;

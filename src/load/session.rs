@@ -53,18 +53,21 @@ impl Loader<'_> {
 impl Session<'_> {
     /// These resources and those that must wait with them: their rows refer to theirs.
     pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
-        dependents(self.mappings, failed)
+        dependents(self.config, self.mappings, failed)
     }
 
-    /// Loads those resources of a run; `runs` is all that is staged.
+    /// Loads those resources of a run; `runs` is all that is staged. Nothing is deleted because of what resources lack that
+    /// are held back.
     pub async fn load(
         &mut self,
         run: &Run,
         resources: &[Name],
         runs: &[Run],
+        held_back: &BTreeSet<Name>,
     ) -> Result<LoadedRun, LoadError> {
         let (config, mappings) = (self.config, self.mappings);
         let load = RunLoad::new(config, self.options, mappings, run, resources, runs);
+        let load = load.without(held_back);
         match &mut self.on {
             On::Each(database) => match load_in_one(database, load).await {
                 Err(error) if error.is_connection_lost() => {
@@ -137,7 +140,7 @@ async fn sample_waiting(
     if counts.refused > 0 {
         let statement = format!(
             "SELECT key FROM pipeline.prune_candidate WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
-             AND approved_at IS NULL ORDER BY key LIMIT {SAMPLE}"
+             AND approved_at IS NULL AND referred_by IS NULL ORDER BY key LIMIT {SAMPLE}"
         );
         let rows = transaction
             .query(&statement, &[&schema, &run, &table])

@@ -7,9 +7,12 @@ mod both;
 mod gone;
 mod take;
 
-pub(super) use gone::Gone;
+pub(super) use gone::{Gone, Ground};
 pub(super) use take::Take;
 
+use std::collections::BTreeSet;
+
+use crate::config::Reference;
 use crate::database::catalogue::ForeignKey;
 use crate::database::{Literal, Quoted};
 use crate::name::Name;
@@ -53,6 +56,13 @@ fn temporary(what: &str, table: &Name) -> String {
 /// The name of the staged table of this one, which need not be that of the statements: `staged_users`.
 pub(super) fn staged_of(table: &Name) -> String {
     temporary("staged", table)
+}
+
+/// The column of a SELECT that says why a row of it waits in quarantine.
+pub(super) const REJECT_REASON: &str = "reject_reason";
+
+fn bare(query: &str) -> &str {
+    query.trim().trim_end_matches(';')
 }
 
 fn list(columns: &[String]) -> String {
@@ -139,8 +149,38 @@ impl<'m> Statements<'m> {
             list(&self.columns),
             RowState::InScope as i16,
             of("selected", &self.columns),
-            query.trim().trim_end_matches(';')
+            bare(query)
         )
+    }
+
+    /// As [`Self::insert_selected`], without the rows that have a reject reason: those go to quarantine, up to so many.
+    /// Parameters: run, resource, how many. Gives how many there are.
+    pub(super) fn insert_or_reject_selected(&self, query: &str) -> String {
+        let table = &self.mapping.table;
+        let parent = table.owner.as_ref().map_or_else(
+            || "NULL::jsonb".to_owned(),
+            |owner| format!("to_jsonb({})", Quoted(owner.column.as_str())),
+        );
+        format!(
+            "WITH selected AS MATERIALIZED (\n{query}\n), taken AS (\
+             INSERT INTO {staged} (staged_position, staged_state, {columns}) \
+             SELECT row_number() OVER (), {in_scope}, {columns} FROM selected WHERE {REJECT_REASON} IS NULL), \
+             rejected AS (INSERT INTO pipeline.quarantine (schema_name, run_id, resource, table_name, file, record_index, \
+             parent, code, reason) SELECT {schema}, $1, $2, {name}, '', 0, {parent}, 'type', {REJECT_REASON}::text \
+             FROM selected WHERE {REJECT_REASON} IS NOT NULL LIMIT $3) \
+             SELECT count(*), count({parent}) FROM selected WHERE {REJECT_REASON} IS NOT NULL",
+            query = bare(query),
+            staged = self.staged(),
+            columns = list(&self.columns),
+            in_scope = RowState::InScope as i16,
+            schema = Literal(self.schema),
+            name = Literal(table.name.as_str()),
+        )
+    }
+
+    /// What a SELECT gives, to look at its columns.
+    pub(super) fn selected(query: &str) -> String {
+        format!("SELECT * FROM (\n{}\n) AS selected", bare(query))
     }
 
     /// Takes out selected rows without a key: the count is that of unresolved references.
@@ -199,16 +239,23 @@ impl<'m> Statements<'m> {
         ))
     }
 
-    /// Marks staged rows whose reference is not in its table as out of scope.
-    pub(super) fn mark_outside(&self) -> Vec<String> {
-        self.outside("s")
-            .into_iter()
-            .map(|outside| {
+    /// Marks staged rows whose reference is not in its table as out of scope. Where that table is one of these, of which rows
+    /// may be missing, only those that the target does not have: the others stay.
+    pub(super) fn mark_outside(&self, incomplete_tables: &BTreeSet<Name>) -> Vec<String> {
+        let references = self.mapping.table.within.iter();
+        references
+            .map(|within| {
+                let unless_known = if incomplete_tables.contains(&within.table) {
+                    format!(" AND {}", self.is_new())
+                } else {
+                    String::new()
+                };
                 format!(
-                    "UPDATE {} AS s SET staged_state = {} WHERE {} AND {outside}",
+                    "UPDATE {} AS s SET staged_state = {} WHERE {} AND {}{unless_known}",
                     self.staged(),
                     RowState::OutOfScope as i16,
                     in_scope("s"),
+                    self.is_outside_of(within, "s"),
                 )
             })
             .collect()
@@ -229,26 +276,25 @@ impl<'m> Statements<'m> {
         ))
     }
 
-    /// Whether a reference of the row `t` is not in its table; an expression.
-    pub(super) fn is_outside(&self) -> String {
-        self.outside("t").join(" OR ")
+    /// Whether a reference of the row `t` is not in its table, of the tables that are not among these; an expression, if there
+    /// are any.
+    pub(super) fn is_outside(&self, incomplete_tables: &BTreeSet<Name>) -> Option<String> {
+        let references = self.mapping.table.within.iter();
+        let outside: Vec<String> = references
+            .filter(|within| !incomplete_tables.contains(&within.table))
+            .map(|within| format!("({})", self.is_outside_of(within, "t")))
+            .collect();
+        (!outside.is_empty()).then(|| outside.join(" OR "))
     }
 
-    fn outside(&self, alias: &str) -> Vec<String> {
-        self.mapping
-            .table
-            .within
-            .iter()
-            .map(|within| {
-                format!(
-                    "NOT EXISTS (SELECT FROM {}.{} AS w WHERE w.{} = {alias}.{})",
-                    Quoted(self.schema),
-                    Quoted(within.table.as_str()),
-                    Quoted(within.target.as_str()),
-                    Quoted(within.column.as_str()),
-                )
-            })
-            .collect()
+    fn is_outside_of(&self, within: &Reference, alias: &str) -> String {
+        let column = Quoted(within.column.as_str());
+        format!(
+            "{alias}.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {}.{} AS w WHERE w.{} = {alias}.{column})",
+            Quoted(self.schema),
+            Quoted(within.table.as_str()),
+            Quoted(within.target.as_str()),
+        )
     }
 
     /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
@@ -278,6 +324,17 @@ impl<'m> Statements<'m> {
         format!("NOT EXISTS (SELECT FROM {})", self.target)
     }
 
+    /// Whether no complete full read was ever loaded into the target; an expression.
+    pub(super) fn is_never_whole(&self) -> String {
+        format!(
+            "NOT EXISTS (SELECT FROM pipeline.load WHERE schema_name = {} AND resource = {} \
+             AND table_name = {} AND mode = 'full' AND state = 'complete')",
+            Literal(self.schema),
+            Literal(self.mapping.table.from.as_str()),
+            Literal(self.mapping.table.name.as_str()),
+        )
+    }
+
     /// Whether the target has a row, or a value in this column.
     pub(super) fn has_data(&self, column: Option<&str>) -> String {
         let wanted = column.map_or_else(String::new, |column| {
@@ -292,6 +349,25 @@ impl<'m> Statements<'m> {
         format!(
             "SELECT count(*) FROM (SELECT FROM {}{limit}) AS rows",
             self.target
+        )
+    }
+
+    /// Counts the rows that the target has as they were to be merged: of the diff, or all that are staged and in scope.
+    pub(super) fn count_held(&self, has_diff: bool) -> String {
+        let (from, wanted) = if has_diff {
+            (self.diff(), "true".to_owned())
+        } else {
+            (self.staged(), in_scope("s"))
+        };
+        self.count_same(&from, &wanted)
+    }
+
+    fn count_same(&self, from: &str, wanted: &str) -> String {
+        format!(
+            "SELECT count(*) FROM {from} AS s JOIN {} AS t ON {} WHERE {wanted} AND NOT ({})",
+            self.target,
+            same("t", "s", &self.key),
+            self.differs(),
         )
     }
 

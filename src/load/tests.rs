@@ -128,7 +128,7 @@ impl World {
         let resources = run.resources().unwrap();
         let mut session = loader.session().await.unwrap();
         let mut loaded = session
-            .load(run, &resources, std::slice::from_ref(run))
+            .load(run, &resources, std::slice::from_ref(run), &BTreeSet::new())
             .await
             .unwrap();
         assert!(loaded.failed.is_empty(), "{:?}", loaded.failed);

@@ -134,7 +134,8 @@ impl Books<'_> {
         let table = &mapping.table;
         let most = transaction
             .query_opt(
-                "SELECT column_name, reason, (array_agg(file || ' [' || record_index || ']' ORDER BY id))[1] \
+                "SELECT column_name, reason, (array_agg(CASE file WHEN '' THEN 'one that a SELECT gives' ELSE file || ' [' || record_index || ']' END \
+                 ORDER BY id))[1] \
                  FROM pipeline.quarantine WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
                  GROUP BY column_name, reason ORDER BY count(*) DESC, min(id) LIMIT 1",
                 &[&self.schema, &self.run.id().as_str(), &table.name.as_str()],
@@ -290,18 +291,18 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Drops the candidates of a table that were held for this reason, unless the table has a row of that key, `t`, for
-    /// which this holds.
+    /// Drops the candidates of a table, those for this reason if there is one, unless the table has a row of that key, `t`,
+    /// for which this holds.
     pub(in super::super) async fn drop_candidates_unless(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
-        reason: &str,
+        reason: Option<&str>,
         holds: &str,
     ) -> Result<(), LoadError> {
         let statement = format!(
             "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 AND approved_at IS NULL \
-             AND reason = $3 AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
+             AND coalesce(reason = $3, true) AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
             Quoted(self.schema),
             Quoted(mapping.table.name.as_str()),
             mapping.key_object("t"),
@@ -331,17 +332,22 @@ impl Books<'_> {
         let table = mapping.table.name.as_str();
         let doing = "keep candidates in pipeline.prune_candidate";
         let held = "c.schema_name = $1 AND c.table_name = $2 AND c.run_id <> $3 AND c.approved_at IS NULL AND c.key = g.key";
-        if found {
-            transaction
-                .execute(
-                    &format!(
-                        "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) WHERE {held}"
-                    ),
-                    &[&self.schema, &table, &run],
-                )
-                .await
-                .map_err(LoadError::at(doing))?;
-        }
+        // One that nothing refers to any more is kept no longer: it is held.
+        let replaced = if found {
+            "true"
+        } else {
+            "c.referred_by IS NOT NULL"
+        };
+        transaction
+            .execute(
+                &format!(
+                    "DELETE FROM pipeline.prune_candidate AS c USING ({gone_keys}) AS g (reason, key) \
+                     WHERE {held} AND {replaced}"
+                ),
+                &[&self.schema, &table, &run],
+            )
+            .await
+            .map_err(LoadError::at(doing))?;
         transaction
             .execute(
                 &format!(
@@ -349,7 +355,8 @@ impl Books<'_> {
                      SELECT $1, $2, $3, $4, g.* FROM ({gone_keys}) AS g (reason, key) \
                      WHERE NOT EXISTS (SELECT FROM pipeline.prune_candidate AS c WHERE {held}) \
                      ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
-                     reason = excluded.reason, created_at = now() WHERE n.approved_at IS NOT NULL"
+                     reason = excluded.reason, referred_by = NULL, created_at = now() \
+                     WHERE n.approved_at IS NOT NULL OR n.referred_by IS NOT NULL"
                 ),
                 &[&self.schema, &table, &run, &self.resource.as_str()],
             )

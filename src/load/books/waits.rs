@@ -21,6 +21,8 @@ pub struct Backlog {
     pub quarantined: i64,
     /// Rows that the guard holds.
     pub held: i64,
+    /// Rows that left the API and are kept, since others refer to them; by table: [`kept_rows`](super::kept_rows).
+    pub kept: i64,
 }
 
 /// Counts what waits in a schema.
@@ -28,13 +30,15 @@ pub async fn backlog(client: &impl GenericClient, schema: &str) -> Result<Backlo
     let counts = client
         .query_one(
             "SELECT (SELECT count(*) FROM pipeline.quarantine WHERE schema_name = $1), \
-             (SELECT count(*) FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL)",
+             count(*) FILTER (WHERE referred_by IS NULL), count(*) FILTER (WHERE referred_by IS NOT NULL) \
+             FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL",
             &[&schema],
         )
         .await?;
     Ok(Backlog {
         quarantined: counts.get(0),
         held: counts.get(1),
+        kept: counts.get(2),
     })
 }
 
@@ -57,7 +61,8 @@ pub(in super::super) async fn waits(
     let rows = client
         .query(
             "SELECT table_name, count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held) FROM (\
-             SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL UNION ALL \
+             SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
+             AND referred_by IS NULL UNION ALL \
              SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS waits GROUP BY 1 ORDER BY 1",
             &[&schema],
         )
@@ -80,7 +85,7 @@ pub async fn quarantined_runs(client: &impl GenericClient) -> Result<Vec<String>
 
 /// The runs that were refused a delete, in whatever schema.
 pub async fn refused_runs(client: &impl GenericClient) -> Result<Vec<String>, DatabaseError> {
-    let runs = "SELECT DISTINCT run_id FROM pipeline.prune_candidate WHERE approved_at IS NULL";
+    let runs = "SELECT DISTINCT run_id FROM pipeline.prune_candidate WHERE approved_at IS NULL AND referred_by IS NULL";
     let rows = client.query(runs, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

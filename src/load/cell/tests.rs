@@ -195,3 +195,30 @@ async fn documents_that_are_said_to_be_the_same_are_the_same_to_postgresql() {
     // All but keys that are escaped or there twice, exponents, and the minus of zero.
     assert!(recognised > 200, "{recognised}");
 }
+
+proptest! {
+    #[test]
+    fn a_value_is_accepted_refused_or_of_no_type_that_is_asked_for(
+        raw in document(),
+        accepted in prop::collection::vec(document(), 1..4),
+    ) {
+        let parse = |raw: &str| serde_json::from_str::<serde_json::Value>(raw).unwrap();
+        // What pipeline.toml can ask for.
+        let is_literal = |value: &Value| value.is_boolean() || value.is_string() || value.is_i64();
+        let accepted: Vec<Value> = accepted.iter().map(|raw| parse(raw)).filter(is_literal).collect();
+        let value = parse(&raw);
+        prop_assert_eq!(accepts(None, &accepted).unwrap_err().0, "null");
+        let kind = |value: &Value| (value.is_boolean(), value.is_string(), value.is_number());
+        let is_comparable = |other: &&Value| kind(other) == kind(&value);
+        match accepts(Some(&raw), &accepted) {
+            Ok(true) => prop_assert!(accepted.contains(&value) || value.as_f64().is_some()),
+            Ok(false) => {
+                prop_assert!(!accepted.contains(&value));
+                prop_assert!(accepted.is_empty() || accepted.iter().any(|it| is_comparable(&it)));
+            }
+            Err(("null", _)) => prop_assert!(value.is_null()),
+            // A number with a fraction is none that can be asked for.
+            Err((_, _)) => prop_assert!(value.is_number() || !accepted.iter().any(|it| is_comparable(&it))),
+        }
+    }
+}

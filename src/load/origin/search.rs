@@ -7,11 +7,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
-use super::super::cell::CellType;
+use super::super::cell::{CellType, RejectReason, accepts};
 use super::super::decode::{Chosen, Decoder, Stopped, slice_values};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
-use super::super::row::accepts;
 use super::{Explained, Origin, Wanted, raw};
 use crate::config::Source;
 use crate::pointer::Pointer;
@@ -299,10 +298,13 @@ impl<'s> Search<'s> {
         (record, values): (Box<RawValue>, Vec<Option<Box<RawValue>>>),
     ) -> Origin {
         let table = &self.wanted.mapping.table;
-        let mut conditions = table.conditions.iter().zip(&self.conditions);
-        let failed = conditions.find(|(condition, slot)| {
-            own[**slot].is_some_and(|raw| !accepts(raw, &condition.accepted))
-        });
+        let conditions = table.conditions.iter().zip(&self.conditions);
+        let judged: Result<Vec<_>, _> = conditions
+            .map(|(condition, slot)| Ok((condition, accepts(own[*slot], &condition.accepted)?)))
+            .collect();
+        // What cannot be judged is in quarantine, not out of scope.
+        let judged = judged.unwrap_or_else(|_: RejectReason| Vec::new());
+        let failed = judged.into_iter().find(|(_, is_accepted)| !is_accepted);
         Origin {
             run_id: run.id().to_string(),
             resource: table.from.to_string(),

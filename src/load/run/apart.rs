@@ -28,6 +28,7 @@ impl RunLoad<'_> {
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         self.honour(transaction, as_of, true).await?;
         self.derive(transaction).await?;
+        self.count_kept(transaction).await?;
         let (mappings, touched) = (self.mappings.iter(), self.touched());
         books::note_dangling(transaction, self.schema, mappings, &touched).await?;
         Ok(self.loaded)
@@ -68,6 +69,7 @@ impl RunLoad<'_> {
                     config: self.config,
                     schema: self.schema,
                     guard: self.guard,
+                    incomplete_tables: &self.before.incomplete_tables,
                     mapping,
                     run,
                 };
@@ -87,6 +89,7 @@ impl RunLoad<'_> {
             self.heal(transaction, mapping).await?;
         }
         self.derive(transaction).await?;
+        self.count_kept(transaction).await?;
         let (mappings, touched) = (self.mappings.iter(), self.touched());
         books::note_dangling(transaction, self.schema, mappings, &touched).await?;
         retried.tables = self.loaded.tables;

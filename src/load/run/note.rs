@@ -15,6 +15,7 @@ use super::RunLoad;
 impl RunLoad<'_> {
     /// Writes the books.
     pub(super) async fn note(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        self.count_kept(transaction).await?;
         let touched = self.touched();
         let mut counted = BTreeSet::new();
         let note = books::prepare_note(transaction).await?;
@@ -40,6 +41,25 @@ impl RunLoad<'_> {
         let others = self.mappings.iter();
         let others = others.filter(|mapping| !counted.contains(&mapping.table.name));
         books::note_dangling(transaction, self.schema, others, &touched).await
+    }
+
+    /// Counts what is kept, if there is something.
+    pub(super) async fn count_kept(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        let merged = self.merged.values_mut();
+        let merged = merged.flat_map(|resource| &mut resource.tables);
+        let counts = merged.map(|table| &mut table.counts);
+        let mut counts: Vec<_> = counts.chain(&mut self.loaded.tables).collect();
+        if self.before.refused.is_empty() && counts.iter().all(|counts| counts.referred == 0) {
+            return Ok(());
+        }
+        let kept = books::count_kept(transaction, self.schema, self.mappings).await?;
+        for counts in &mut counts {
+            counts.kept = kept.get(&counts.name).copied().unwrap_or(0);
+        }
+        Ok(())
     }
 
     /// References of a table that lead nowhere: as in the load before, if they must be the same.

@@ -41,6 +41,11 @@ impl Statements<'_> {
         self.insert_where(&self.of(scratch), &self.is_new())
     }
 
+    /// Counts the rows of the scratch that the target has as they are there.
+    pub(in super::super) fn count_arrived(&self, scratch: &str) -> String {
+        self.count_same(&self.of(scratch), "true")
+    }
+
     /// What the scratch does not have: how many rows, and the keys of some.
     pub(in super::super) fn count_kept(&self, scratch: &str) -> String {
         format!(

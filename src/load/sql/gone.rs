@@ -1,11 +1,14 @@
 //! The statements about rows that are gone.
 
+use std::collections::BTreeSet;
+
 use crate::config::Reference;
-use crate::database::Quoted;
 use crate::database::catalogue::ForeignKey;
+use crate::database::{Literal, Quoted};
 
 use super::super::decode::RowState;
 use super::{Statements, list, of, same, staged_of};
+use crate::name::Name;
 
 /// Which rows a delete is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +34,19 @@ impl Gone {
     }
 }
 
-/// Whether the owner of the row `t` was read, with a state for which this holds; an expression.
-fn has_owner(owner: &Reference, state: &str) -> String {
+/// What a delete rests on.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Ground<'g> {
+    /// The run, if rows of it have no readable key: the quarantine names their owners.
+    pub(in super::super) missing_keys_in: Option<&'g str>,
+    /// Tables of which rows may be missing: nothing is outside of them.
+    pub(in super::super) incomplete_tables: &'g BTreeSet<Name>,
+}
+
+/// Whether the owner of the row `t` was read; an expression, `further` a condition on it.
+fn has_owner(owner: &Reference, further: &str) -> String {
     format!(
-        "EXISTS (SELECT FROM {} AS p WHERE p.staged_state {state} AND p.{} = t.{})",
+        "EXISTS (SELECT FROM {} AS p WHERE p.{} = t.{}{further})",
         staged_of(&owner.table),
         Quoted(owner.target.as_str()),
         Quoted(owner.column.as_str()),
@@ -52,46 +64,66 @@ impl Statements<'_> {
         )
     }
 
+    /// Why the row `t` is not known to be gone although it was not read: its owner did not fit, or has rows without a readable
+    /// key; expressions.
+    fn protections(&self, missing_keys_in: Option<&str>) -> Vec<String> {
+        let Some(owner) = &self.mapping.table.owner else {
+            return Vec::new();
+        };
+        let unfit = format!(" AND p.staged_state = {}", RowState::Quarantined as i16);
+        let mut protections = vec![has_owner(owner, &unfit)];
+        if let Some(run) = missing_keys_in {
+            protections.push(format!(
+                "EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.run_id = {} \
+                 AND q.table_name = {} AND q.key IS NULL AND q.parent = to_jsonb(t.{}))",
+                Literal(self.schema),
+                Literal(run),
+                Literal(self.mapping.table.name.as_str()),
+                Quoted(owner.column.as_str()),
+            ));
+        }
+        protections
+    }
+
+    /// Whether the row `t` is not known to be gone although it was not read; an expression, if rows have an owner.
+    pub(in super::super) fn is_protected(&self, missing_keys_in: Option<&str>) -> Option<String> {
+        let protections = self.protections(missing_keys_in);
+        (!protections.is_empty()).then(|| protections.join(" OR "))
+    }
+
     /// Collects keys that are to be deleted.
-    pub(in super::super) fn collect_gone(&self, gone: Gone) -> Option<String> {
+    pub(in super::super) fn collect_gone(&self, gone: Gone, ground: Ground<'_>) -> Option<String> {
         let staged = self.staged();
         let there = format!(
             "(SELECT FROM {staged} AS s WHERE {})",
             same("s", "t", &self.key)
         );
-        let owner = self.mapping.table.owner.as_ref();
-        let unfit = RowState::Quarantined as i16;
-        let conditions: Vec<String> = match gone {
-            Gone::Outside => self.outside("t"),
-            Gone::OutOfScope => vec![format!(
+        // Each by itself, so that the planner can join.
+        let protections = self.protections(ground.missing_keys_in);
+        let is_absent = [format!("EXISTS {there}")]
+            .into_iter()
+            .chain(protections)
+            .map(|unless| format!("NOT {unless}"))
+            .collect::<Vec<_>>()
+            .join(" AND ");
+        let condition = match gone {
+            Gone::Outside => self.is_outside(ground.incomplete_tables)?,
+            Gone::OutOfScope => format!(
                 "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
                 RowState::OutOfScope as i16,
                 same("s", "t", &self.key)
-            )],
-            // Rows of a parent that did not fit are not known to be gone.
-            Gone::Absent => vec![format!(
-                "NOT EXISTS {there}{}",
-                owner.map_or_else(String::new, |owner| {
-                    format!(" AND NOT {}", has_owner(owner, &format!("= {unfit}")))
-                })
-            )],
-            Gone::Orphaned => owner
-                .into_iter()
-                .map(|owner| {
-                    let is_known = has_owner(owner, &format!("<> {unfit}"));
-                    format!("{is_known} AND NOT EXISTS {there}")
-                })
-                .collect(),
+            ),
+            Gone::Absent => is_absent,
+            Gone::Orphaned => {
+                let owner = self.mapping.table.owner.as_ref()?;
+                format!("{} AND {is_absent}", has_owner(owner, ""))
+            }
         };
-        if conditions.is_empty() {
-            return None;
-        }
         Some(format!(
-            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({}) AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({condition}) AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
             gone.reason(),
             of("t", &self.key),
             self.target,
-            conditions.join(" OR "),
             same("g", "t", &self.key),
             table = self.gone(),
         ))
@@ -109,11 +141,20 @@ impl Statements<'_> {
         )
     }
 
-    /// Takes keys out again of rows that others still refer to: with them rows would go that no guard has counted. Of the
-    /// others those do not count that go too. To be repeated while it finds any.
-    pub(in super::super) fn spare_referenced(&self) -> Option<String> {
-        let referrers = self.referrers(|foreign| {
-            if foreign.is_of_itself() {
+    /// Takes keys out again of rows that others still refer to, or may refer to where row-level security hides them: with them
+    /// rows would go that no limit has counted. Of the others those do not count that go too. One for each reference; to be
+    /// repeated while they find any. Each gives the count, and `notes` what it has found as kept by a run of a resource.
+    pub(in super::super) fn spare_referenced(&self, notes: Option<(&str, &Name)>) -> Vec<String> {
+        let table = self.mapping.table.name.as_str();
+        let statement = |foreign: &ForeignKey| {
+            let matching = foreign
+                .columns
+                .iter()
+                .zip(&foreign.referenced_columns)
+                .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
+                .collect::<Vec<_>>()
+                .join(" AND ");
+            let further = if foreign.is_of_itself() {
                 let gone = same("o", "r", &self.key);
                 format!(
                     " AND NOT EXISTS (SELECT FROM {} AS o WHERE {gone})",
@@ -121,44 +162,58 @@ impl Statements<'_> {
                 )
             } else {
                 String::new()
-            }
-        });
-        let referrers: Vec<String> = (referrers.iter())
-            .map(|referrer| format!("EXISTS {referrer}"))
-            .collect();
-        (!referrers.is_empty()).then(|| {
-            format!(
-                "DELETE FROM {} AS g USING {} AS t WHERE {} AND ({})",
+            };
+            let referrer = format!("{}.{}", Quoted(&foreign.schema), Quoted(&foreign.table));
+            let spared = format!(
+                "WITH spared AS (DELETE FROM {} AS g USING {} AS t WHERE {} AND (row_security_active({}) \
+                 OR EXISTS (SELECT FROM {referrer} AS r WHERE {matching}{further})) RETURNING g.*)",
                 self.gone(),
                 self.target,
                 same("t", "g", &self.key),
-                referrers.join(" OR "),
-            )
-        })
+                Literal(&referrer),
+            );
+            let noted = notes.map_or_else(String::new, |(run, resource)| {
+                format!(
+                    ", noted AS (INSERT INTO pipeline.prune_candidate (schema_name, table_name, run_id, resource, reason, \
+                     key, referred_by) SELECT k.schema_name, k.table_name, {run}, {resource}, k.gone_reason, k.key, \
+                     {referrer} FROM (SELECT {schema} AS schema_name, {table} AS table_name, gone_reason, {key} AS key \
+                     FROM spared) AS k WHERE NOT EXISTS (SELECT FROM pipeline.prune_candidate AS c \
+                     WHERE c.schema_name = k.schema_name AND c.table_name = k.table_name AND c.key = k.key \
+                     AND c.approved_at IS NULL) \
+                     ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
+                     reason = excluded.reason, referred_by = excluded.referred_by, created_at = now())",
+                    run = Literal(run),
+                    resource = Literal(resource.as_str()),
+                    referrer = Literal(&foreign.table),
+                    schema = Literal(self.schema),
+                    table = Literal(table),
+                    key = self.mapping.key_object("spared"),
+                )
+            });
+            format!("{spared}{noted} SELECT count(*) FROM spared")
+        };
+        let referrers = self.mapping.shape.referenced_by.iter();
+        referrers.map(statement).collect()
     }
 
-    /// Rows that refer to the row `t`, a query for each reference.
-    fn referrers(&self, further: impl Fn(&ForeignKey) -> String) -> Vec<String> {
-        self.mapping
-            .shape
-            .referenced_by
-            .iter()
-            .map(|foreign| {
-                let matching = foreign
-                    .columns
-                    .iter()
-                    .zip(&foreign.referenced_columns)
-                    .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
-                    .collect::<Vec<_>>()
-                    .join(" AND ");
-                format!(
-                    "(SELECT FROM {}.{} AS r WHERE {matching}{})",
-                    Quoted(&foreign.schema),
-                    Quoted(&foreign.table),
-                    further(foreign)
-                )
+    /// Forgets kept rows that are not there any more.
+    pub(in super::super) fn forget_kept(&self) -> String {
+        let key: Vec<String> = (self.mapping.key.iter())
+            .map(|at| {
+                let column = &self.mapping.columns[*at];
+                format!("{} {}", Quoted(&column.name), column.cell.name())
             })
-            .collect()
+            .collect();
+        format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE c.schema_name = {} AND c.table_name = {} \
+             AND c.approved_at IS NULL AND c.referred_by IS NOT NULL \
+             AND NOT EXISTS (SELECT FROM jsonb_to_record(c.key) AS k ({}) JOIN {} AS t ON {})",
+            Literal(self.schema),
+            Literal(self.mapping.table.name.as_str()),
+            list(&key),
+            self.target,
+            same("t", "k", &self.key),
+        )
     }
 
     pub(in super::super) fn delete_gone(&self) -> String {
@@ -170,11 +225,22 @@ impl Statements<'_> {
         )
     }
 
+    /// Counts the gone rows that are still there.
+    pub(in super::super) fn count_left(&self) -> String {
+        format!(
+            "SELECT count(*) FROM {} AS t JOIN {} AS g ON {}",
+            self.target,
+            self.gone(),
+            same("t", "g", &self.key)
+        )
+    }
+
     /// Collects the rows of a run's held candidates. Parameters: schema, table, run.
     pub(in super::super) fn collect_held(&self) -> String {
         format!(
             "INSERT INTO {} SELECT c.reason, {} FROM {} AS t JOIN pipeline.prune_candidate AS c ON c.key = {} \
-             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.approved_at IS NULL",
+             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.approved_at IS NULL \
+             AND c.referred_by IS NULL",
             self.gone(),
             of("t", &self.key),
             self.target,
@@ -186,7 +252,7 @@ impl Statements<'_> {
     pub(in super::super) fn settle_held(&self) -> String {
         format!(
             "UPDATE pipeline.prune_candidate AS c SET approved_at = now() WHERE c.schema_name = $1 AND c.table_name = $2 \
-             AND c.run_id = $3 AND c.approved_at IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
+             AND c.run_id = $3 AND c.approved_at IS NULL AND c.referred_by IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
             self.target,
             self.mapping.key_object("t"),
         )
@@ -195,7 +261,7 @@ impl Statements<'_> {
     /// Collects the rows that a scratch schema does not have.
     pub(in super::super) fn collect_not_in(&self, scratch: &str) -> String {
         format!(
-            "INSERT INTO {} SELECT NULL, {} FROM {} AS t WHERE {}",
+            "INSERT INTO {} SELECT 'absent from the staged runs', {} FROM {} AS t WHERE {}",
             self.gone(),
             of("t", &self.key),
             self.target,
