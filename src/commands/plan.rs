@@ -158,13 +158,7 @@ impl<'a> Planner<'a> {
     async fn probe(&self, client: &api::Client) -> Result<Asked<'a>, ApiError> {
         let mut asked = self.undisturbed();
         // As in a run, the first answer tells the server's time, by which all others are decided.
-        let Some((pilot, others)) = asked.questions(self).split_first().map(|(pilot, _)| {
-            let others = self
-                .resources
-                .iter()
-                .filter(|other| other.name != pilot.name);
-            (*pilot, others)
-        }) else {
+        let Some(pilot) = asked.questions(self).first().copied() else {
             return Ok(asked);
         };
         let answer = self.ask(client, &asked, pilot).await;
@@ -173,14 +167,25 @@ impl<'a> Planner<'a> {
             now: asked.now(),
             ahead: asked.ahead,
         };
-        for resource in others {
-            let decision = self.decide(resource, present);
-            asked.decisions.insert(resource.name.clone(), decision);
+        for resource in self.resources {
+            let mut decisions = self.decide(resource, present);
+            if let Some(decided) = asked.decisions.get_mut(&resource.name) {
+                // What the pilot does was decided without the server's time.
+                let is_pilot = |(read, _): &&(&Resource, Decision)| read.label() == pilot.label();
+                let (was, now) = (
+                    decided.iter().find(is_pilot),
+                    decisions.iter().position(|it| is_pilot(&it)),
+                );
+                if let (Some(was), Some(now)) = (was, now) {
+                    decisions[now] = was.clone();
+                }
+                *decided = decisions;
+            }
         }
         let questions = asked.questions(self);
         let mut probes: FuturesUnordered<_> = questions
             .into_iter()
-            .filter(|resource| resource.name != pilot.name)
+            .filter(|read| read.label() != pilot.label())
             .map(async |resource| (resource, self.ask(client, &asked, resource).await))
             .collect();
         let mut answers = Vec::new();
@@ -200,28 +205,30 @@ impl<'a> Planner<'a> {
         asked: &Asked<'_>,
         resource: &Resource,
     ) -> Result<Probe, ApiError> {
-        let step = asked.own_step(resource).unwrap_or(&Step::Full);
+        let step = asked.step(resource).unwrap_or(&Step::Full);
         probe(client, self.past.config, resource, step).await
     }
 }
 
-impl Asked<'_> {
-    /// What the resource's own read is to do.
-    fn own_step(&self, resource: &Resource) -> Option<&Step> {
-        let (read, decision) = self.decisions.get(&resource.name)?.first()?;
-        read.read.is_none().then_some(&decision.step)
+impl<'a> Asked<'a> {
+    /// What a read is to do.
+    fn step(&self, read: &Resource) -> Option<&Step> {
+        let reads = self.decisions.get(&read.name)?;
+        let is_it = |(other, _): &&(&Resource, Decision)| other.read_name() == read.read_name();
+        reads.iter().find(is_it).map(|(_, decision)| &decision.step)
     }
 
-    /// Resources that a hit tells more about.
-    fn questions<'r>(&self, planner: &Planner<'r>) -> Vec<&'r Resource> {
-        let is_read = |resource: &Resource| {
-            self.own_step(resource)
-                .is_some_and(|step| *step != Step::Skip)
-        };
-        let resources = planner.resources.iter().copied();
-        resources
-            .filter(|resource| resource.for_each.is_none() && is_read(resource))
-            .filter(|resource| planner.past.is_final(&resource.name).is_none())
+    /// Reads that a hit tells more about: the resources' own, and named ones that were never read.
+    fn questions(&self, planner: &Planner<'a>) -> Vec<&'a Resource> {
+        let past = planner.past;
+        let resources = planner.resources.iter();
+        let reads = resources.filter_map(|resource| self.decisions.get(&resource.name));
+        reads
+            .flatten()
+            .filter(|(read, decision)| read.for_each.is_none() && decision.step != Step::Skip)
+            .map(|(read, _)| *read)
+            .filter(|read| read.read.is_none() || past.history.of(read).is_empty())
+            .filter(|read| past.is_final(&read.name).is_none())
             .collect()
     }
 
@@ -243,12 +250,13 @@ impl Asked<'_> {
                     self.ahead = Some(date.duration_since(crate::clock::now()));
                 }
                 if let Some(total) = probe.total {
-                    self.totals.insert((resource.name.clone(), None), total);
+                    let key = (resource.name.clone(), resource.read_name().cloned());
+                    self.totals.insert(key, total);
                 }
                 Ok(())
             }
             Err(error) if !error.is_fatal_for_run() => {
-                let sentence = format!("{} cannot be read: {}", resource.name, chain(&error));
+                let sentence = format!("{} cannot be read: {}", resource.label(), chain(&error));
                 self.warnings.push(sentence);
                 Ok(())
             }

@@ -139,9 +139,9 @@ pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<
 const NOTE_LOAD: &str = "
     INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
         cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
-        dangling, duration_ms, kept)
+        dangling, duration_ms, kept, own_read, reads)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::timestamptz, $9::text::timestamptz, $10::text::timestamptz, $11, $12,
-        $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+        $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
     ON CONFLICT (schema_name, run_id, resource, table_name, manifest_hash) DO UPDATE SET staged = excluded.staged,
         inserted = excluded.inserted, updated = excluded.updated, unchanged = excluded.unchanged,
         deleted = excluded.deleted, out_of_scope = excluded.out_of_scope, quarantined = excluded.quarantined,
@@ -154,6 +154,22 @@ pub(super) async fn prepare_note(transaction: &Transaction<'_>) -> Result<Statem
         .prepare(NOTE_LOAD)
         .await
         .map_err(LoadError::at("prepare to write pipeline.load"))
+}
+
+/// What the load ledger says of the named reads of a resource.
+fn named_reads(manifest: &Manifest) -> Value {
+    let reads = manifest.reads.iter().map(|(name, read)| {
+        let figures = serde_json::json!({
+            "mode": read.mode,
+            "state": read.state,
+            "rows": read.rows,
+            "window_end": read.window.map(|window| window.end),
+            "cursor": read.cursor,
+            "finished_at": read.finished_at,
+        });
+        (name.to_string(), figures)
+    });
+    Value::Object(reads.collect())
 }
 
 /// Where entries of the books belong.
@@ -207,6 +223,7 @@ impl Books<'_> {
         manifest_hash: &str,
         tables: &[(TableCounts, Value)],
     ) -> Result<(), LoadError> {
+        let reads = named_reads(manifest);
         for (counts, dangling) in tables {
             transaction
                 .execute(
@@ -235,6 +252,8 @@ impl Books<'_> {
                         dangling,
                         &signed(counts.duration_ms),
                         &signed(counts.kept),
+                        &manifest.own_read,
+                        &reads,
                     ],
                 )
                 .await
