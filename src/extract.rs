@@ -94,8 +94,7 @@ impl From<ReadError> for ExtractError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Api(error) => Self::Api(error),
-            ReadError::Staging(error) => Self::Staging(error),
-            ReadError::Ids(error) => Self::Staging(error),
+            ReadError::Staging(error) | ReadError::Ids(error) => Self::Staging(error),
             error @ (ReadError::Thread | ReadError::FilterIgnored { .. }) => {
                 Self::Internal(error.to_string())
             }

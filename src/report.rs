@@ -132,8 +132,8 @@ pub fn table(
 pub fn resources_table(resources: &[ResourceSummary]) -> Table {
     table(
         &["resource", "mode", "state", "pages", "hits", "rows", "MB"],
-        resources.iter().map(|resource| {
-            vec![
+        resources.iter().flat_map(|resource| {
+            let own = vec![
                 resource.name.to_string(),
                 resource
                     .mode
@@ -144,7 +144,20 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
                 grouped(resource.hits),
                 grouped(resource.rows),
                 megabytes(resource.bytes),
-            ]
+            ];
+            let asked = resource.reads.iter().filter(|read| read.pages > 0);
+            let named = asked.map(|read| {
+                vec![
+                    format!("  of it: {}", read.name),
+                    read.mode.to_string(),
+                    read.state.to_string(),
+                    grouped(read.pages),
+                    grouped(read.hits),
+                    grouped(read.rows),
+                    String::new(),
+                ]
+            });
+            std::iter::once(own).chain(named).collect::<Vec<_>>()
         }),
         3,
     )

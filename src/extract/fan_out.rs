@@ -60,7 +60,12 @@ impl Reading<'_> {
                 parent_is_whole,
             );
             if let Some(from_seq) = fan_out.from_seq {
-                ids |= self.shown(parent, from_seq, |shown| shown.all()).await?;
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "its lifetime is too short"
+                )]
+                let all = |shown: Shown<'_>| shown.all();
+                ids |= self.shown(parent, from_seq, all).await?;
             }
             fan_out.mode
         };

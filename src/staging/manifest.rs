@@ -210,39 +210,47 @@ impl Manifest {
         reads: BTreeMap<Name, ReadManifest>,
         journal_sha256: String,
     ) -> Option<Self> {
-        let first = own.as_ref().or_else(|| reads.values().next())?.clone();
         let all = || own.iter().chain(reads.values());
         let sum = |figure: fn(&ReadManifest) -> u64| all().map(figure).sum();
-        let worst = all().map(|read| read.state).max();
+        let started_at = all().map(|read| read.started_at).min()?;
+        let finished_at = all().map(|read| read.finished_at).max()?;
+        let (pages, rows) = (sum(|read| read.pages), sum(|read| read.rows));
+        let (bytes, hits) = (sum(|read| read.bytes), sum(|read| read.hits));
+        let worst = all().map(|read| read.state).max()?;
+        let own_read = own.is_some();
+        let own = own.unwrap_or(ReadManifest {
+            mode: Mode::Delta,
+            state: worst,
+            pages: 0,
+            rows: 0,
+            bytes: 0,
+            hits: 0,
+            x_total: None,
+            window: None,
+            cursor: None,
+            request_hash: String::new(),
+            evidence: Evidence::default(),
+            started_at,
+            finished_at,
+        });
         Some(Self {
             format: super::FORMAT,
             run_id: None,
             resource,
-            own_read: own.is_some(),
-            mode: own.as_ref().map_or(Mode::Delta, |own| own.mode),
-            state: own.as_ref().map(|own| own.state).or(worst)?,
-            pages: sum(|read| read.pages),
-            rows: sum(|read| read.rows),
-            bytes: sum(|read| read.bytes),
-            hits: sum(|read| read.hits),
-            x_total: own.as_ref().and_then(|own| own.x_total),
-            window: own.as_ref().and_then(|own| own.window),
-            cursor: own.as_ref().and_then(|own| own.cursor),
-            request_hash: own
-                .as_ref()
-                .map_or_else(String::new, |own| own.request_hash.clone()),
-            evidence: own
-                .as_ref()
-                .map(|own| own.evidence.clone())
-                .unwrap_or_default(),
-            started_at: all()
-                .map(|read| read.started_at)
-                .min()
-                .unwrap_or(first.started_at),
-            finished_at: all()
-                .map(|read| read.finished_at)
-                .max()
-                .unwrap_or(first.finished_at),
+            own_read,
+            mode: own.mode,
+            state: own.state,
+            pages,
+            rows,
+            bytes,
+            hits,
+            x_total: own.x_total,
+            window: own.window,
+            cursor: own.cursor,
+            request_hash: own.request_hash,
+            evidence: own.evidence,
+            started_at,
+            finished_at,
             journal_sha256,
             reads,
         })
