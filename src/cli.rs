@@ -113,7 +113,7 @@ A schema that a replay has made goes on where it ended; any other must be empty.
 Examples:
   cursus run                              the nightly job: deltas, full reads where they are due
   cursus run --json -q                    the same from cron, with a summary for programs")]
-    Run(ExtractArgs),
+    Run(RunArgs),
     /// What a run would read and why, how many hits and how long it would take
     #[command(after_help = "\
 Examples:
@@ -239,6 +239,15 @@ pub(crate) struct ExtractArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) extract: ExtractArgs,
+    /// Rebind the schema to this project and API, and say what full reads will delete [default: refuse runs of another one]
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
@@ -267,6 +276,7 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct LoadArgs {
     /// The run up to which to load [default: every run not loaded yet]
     pub(crate) run: Option<String>,
@@ -285,6 +295,9 @@ pub(crate) struct LoadArgs {
     /// Delete without asking the guard
     #[arg(long)]
     pub(crate) allow_prune: bool,
+    /// Rebind the schema to these runs' project and API, and say what full reads will delete [default: refuse runs of another one]
+    #[arg(long)]
+    pub(crate) adopt: bool,
 }
 
 #[derive(Debug, Args)]

@@ -151,10 +151,14 @@ pub fn load_exit(error: &LoadError) -> Exit {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,
         LoadError::Migrate(error) => migrate_exit(error),
-        LoadError::Older { .. } | LoadError::Budget { .. } | LoadError::Renamed { .. } => {
-            Exit::Refused
-        }
+        LoadError::Older { .. }
+        | LoadError::Budget { .. }
+        | LoadError::Renamed { .. }
+        | LoadError::OtherSource(_)
+        | LoadError::Unproven { .. } => Exit::Refused,
         LoadError::Mismatch(_) | LoadError::Unmigrated { .. } => Exit::Usage,
+        // What it waits for is told beside it, with an exit code of its own.
+        LoadError::Waits => Exit::Incomplete,
         _ => Exit::Failed,
     }
 }

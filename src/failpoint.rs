@@ -50,6 +50,11 @@ points! {
     RunRename = "run.rename",
     RunNamed = "run.named",
     RunDone = "run.done",
+    IdentityWrite = "identity.write",
+    IdentitySync = "identity.sync",
+    IdentityRename = "identity.rename",
+    IdentityNamed = "identity.named",
+    IdentityDone = "identity.done",
     ApprovalsWrite = "approvals.write",
     ApprovalsSync = "approvals.sync",
     ApprovalsRename = "approvals.rename",
@@ -150,6 +155,13 @@ pub(crate) const RUN: FilePoints = FilePoints {
     rename: Point::RunRename,
     named: Point::RunNamed,
     done: Point::RunDone,
+};
+pub(crate) const IDENTITY: FilePoints = FilePoints {
+    write: Point::IdentityWrite,
+    sync: Point::IdentitySync,
+    rename: Point::IdentityRename,
+    named: Point::IdentityNamed,
+    done: Point::IdentityDone,
 };
 pub(crate) const APPROVALS: FilePoints = FilePoints {
     write: Point::ApprovalsWrite,

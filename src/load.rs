@@ -29,6 +29,7 @@ mod row;
 mod run;
 mod scratch;
 mod session;
+mod source;
 mod sql;
 mod stage;
 
@@ -65,6 +66,7 @@ pub use replay::{ReplayError, ReplayScope, with_parents};
 pub use retry::{Entry, Retried, drop_entries, entries};
 pub use scratch::Scratches;
 pub use session::Session;
+pub use source::{Judge, OtherSource, Side, look_ahead};
 
 use run::RunLoad;
 
@@ -77,6 +79,20 @@ pub struct Options {
     pub dry_run: bool,
     /// Deletes are not held by the guard.
     pub allow_prune: bool,
+    /// A schema that is filled from another API or project is rebound.
+    pub adopt: bool,
+}
+
+impl Options {
+    /// Into this schema, with every guard.
+    pub fn new(schema: Name) -> Self {
+        Self {
+            schema,
+            dry_run: false,
+            allow_prune: false,
+            adopt: false,
+        }
+    }
 }
 
 /// What became of the resources of one run.
@@ -92,6 +108,10 @@ pub struct LoadedRun {
     pub derives_failed: Vec<(Name, LoadError)>,
     /// What has changed in the shape of the records.
     pub drift: Vec<Drift>,
+    /// What it changed in the source of the schema, a sentence each.
+    pub warnings: Vec<String>,
+    /// The schema has another source than before.
+    pub is_rebound: bool,
 }
 
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.
@@ -153,6 +173,12 @@ impl<'c> Loader<'c> {
         books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
     }
 
+    /// What the schema is filled from, to judge runs by. `runs` is all that is staged.
+    pub async fn judge(&self, runs: &[Run]) -> Result<Judge<'_>, LoadError> {
+        let schema = self.options.schema.as_str();
+        Judge::look(&self.database.client, schema, self.config, runs).await
+    }
+
     /// Ends the session, and with it the lock.
     pub async fn close(self) -> Result<(), LoadError> {
         Ok(self.database.close().await?)
@@ -186,6 +212,9 @@ impl Loader<'_> {
         if chosen.is_empty() {
             return Ok(None);
         }
+        // Another project's run may have the same name.
+        let judge = Judge::look(&transaction, schema, self.config, runs).await?;
+        judge.refuse_other(run)?;
         run.approve(chosen)?;
         // What leaves with these rows is in the name of the newest run, as when a load honours the approval.
         let newest = runs.iter().find(|run| run.record().seq == as_of);
@@ -227,6 +256,14 @@ impl Loader<'_> {
             .transaction()
             .await
             .map_err(LoadError::at("begin a transaction"))?;
+        let judge = Judge::look(&transaction, schema, self.config, runs).await?;
+        let is_chosen = |run: &&Run| {
+            let mut entries = entries.iter().filter(|entry| chosen.contains(&entry.id));
+            entries.any(|entry| entry.run_id == run.id().as_str())
+        };
+        for run in runs.iter().filter(is_chosen) {
+            judge.refuse_other(run)?;
+        }
         let load = RunLoad::new(
             self.config,
             &self.options,

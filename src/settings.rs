@@ -13,6 +13,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::database::Target;
 use crate::exit::Failure;
+use crate::load::Side;
 use crate::staging::{Staging, StagingError, StagingLock};
 
 /// How often a lock of files is looked at that another process holds.
@@ -174,6 +175,15 @@ impl Settings {
     /// The right to write runs, waited for as long as was asked for.
     pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
         lock(&self.staging, self.command, self.wait_lock).await
+    }
+
+    /// What a run would be read with.
+    pub fn side(&self) -> Result<Side, StagingError> {
+        Ok(Side {
+            staging_id: self.staging.id()?,
+            origin: Some(self.api_url.origin()),
+            scope: Some(self.config.scope.clone()),
+        })
     }
 
     /// Client id and secret, or how to give them.

@@ -4,9 +4,11 @@
 //! byte as it was received (gzip around it); a journal line follows when the page is durable; a manifest,
 //! written last and by rename, says that a resource is final.
 
+mod adoption;
 mod approval;
 mod files;
 mod gc;
+mod identity;
 pub(crate) mod journal;
 mod manifest;
 mod page;
@@ -26,6 +28,7 @@ use crate::clock;
 use crate::failpoint::Point;
 use crate::printable;
 
+pub use adoption::Adoption;
 pub use approval::Approval;
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
@@ -192,11 +195,12 @@ impl Staging {
     /// with a lower number means that the directory was replaced. Needs the lock.
     pub fn create_run(
         &self,
-        _lock: &StagingLock,
+        lock: &StagingLock,
         now: Timestamp,
         floor: u64,
         asked: &Asked,
     ) -> Result<Run, StagingError> {
+        let staging_id = self.identify(lock)?;
         let runs = self.runs()?;
         self.forget_unmade()?;
         let last = runs.iter().map(|run| run.record().seq).max();
@@ -209,7 +213,7 @@ impl Staging {
             });
         }
         let newest = runs.iter().map(Run::id).max();
-        Run::create(&self.root, now, newest, seq, asked)
+        Run::create(&self.root, now, newest, seq, staging_id, asked)
     }
 
     fn open_root(&self) -> Result<File, StagingError> {
@@ -237,7 +241,7 @@ impl Staging {
             let run = Run::open(&directory, &id)?;
             runs.extend(run.map(|run| run.without_details(&mut common)));
         }
-        in_order(runs)
+        in_order(self.note_id(runs))
     }
 
     /// All runs by number, with all that their records hold.

@@ -20,8 +20,13 @@ const IN_FLIGHT: u64 = 4;
 type At = (Point, u32);
 
 /// A first extract: everything that it writes.
-const EXTRACT: [At; 38] = [
+const EXTRACT: [At; 43] = [
     (Point::LockTaken, 1),
+    (Point::IdentityWrite, 1),
+    (Point::IdentitySync, 1),
+    (Point::IdentityRename, 1),
+    (Point::IdentityNamed, 1),
+    (Point::IdentityDone, 1),
     (Point::RunMake, 1),
     (Point::RunMade, 1),
     (Point::RunWrite, 1),

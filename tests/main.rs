@@ -99,6 +99,9 @@ mod dependents;
 /// Triggers, rules and policies of the database.
 mod intercepted;
 
+/// One schema, one source.
+mod sources;
+
 /// Whatever the API does wrong: complete, or a sentence.
 mod faults;
 

@@ -85,6 +85,9 @@ impl Set {
     pub(crate) fn stage(&self, root: &Path, day: u8, mode: Mode) -> Result<(), Error> {
         let staging = Staging::new(root);
         let lock = staging.lock("bench")?;
+        // To the schema all directories are one.
+        let identity = format!(r#"{{"format": 1, "id": "{:032}"}}"#, 1);
+        std::fs::write(root.join(".staging.json"), identity)?;
         let number = u64::from(day) - 1;
         let mut run = staging.create_run(&lock, Timestamp::now(), number, &Asked::default())?;
         if self.resource == "coalitions_users" {

@@ -113,14 +113,14 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
     ));
     let (first, first_exit) =
-        super::run::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
+        super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
     let answers = ask(&database).await?;
     say(
         "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
     );
     simulator.advance(Duration::from_hours(24));
     let (second, second_exit) =
-        super::run::extract_and_load(&global, &settings, &ExtractArgs::default()).await?;
+        super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;

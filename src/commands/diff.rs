@@ -184,11 +184,7 @@ async fn side(
     let run = load::find(settings, &runs, typed)?;
     runs.retain(|one| one.record().seq <= run.record().seq);
     let schema = scratches.make(database).await?;
-    let options = Options {
-        schema: schema.clone(),
-        dry_run: false,
-        allow_prune: false,
-    };
+    let options = Options::new(schema.clone());
     let mut loader = load::open(settings, &options).await?;
     // Each run in turn, as in a replay: what the guard holds depends on what was there.
     let waiting = history(&settings.config, &runs, &Loaded::new())?;

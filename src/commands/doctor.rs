@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::load::{self, LoadError};
 use crate::migrate;
 use crate::settings::Settings;
+use crate::staging::StagingError;
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -208,6 +209,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         Err(LoadError::Mismatch(problems)) => return Err(problems),
         Err(error) => return Err(vec![chain(&error)]),
     }
+    look_at_source(settings, &database.client).await?;
     let mut notes = vec![format!(
         "{server}; every table of pipeline.toml fits the schema {schema}"
     )];
@@ -232,4 +234,19 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         ));
     }
     Ok(notes)
+}
+
+/// Whether a run would be refused, since the schema is filled from elsewhere.
+async fn look_at_source(
+    settings: &Settings,
+    client: &tokio_postgres::Client,
+) -> Result<(), Vec<String>> {
+    let staged = |error: StagingError| vec![chain(&error)];
+    let runs = settings.staging.runs().map_err(staged)?;
+    let side = settings.side().map_err(staged)?;
+    let config = &settings.config;
+    let schema = config.database.schema.as_str();
+    load::look_ahead(client, schema, config, &runs, &side)
+        .await
+        .map_err(|error| vec![chain(&error)])
 }

@@ -48,6 +48,8 @@ pub(super) async fn stage(
     let resources = plan::select(config, &read.select, &read.exclude)?;
     let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
     let lock = settings.lock_staging().await?;
+    // A damaged one is told before the first request.
+    settings.staging.identify(&lock)?;
     super::stopped::extracting();
     let runs = settings.staging.runs()?;
     let progress = Progress::new(if global.quiet || global.json {
@@ -111,6 +113,7 @@ pub(super) fn asked(settings: &Settings, read: &ReadArgs, resources: &[&Resource
     Asked {
         selection: selection(read),
         server: settings.api_url.origin(),
+        scope: settings.config.scope.clone(),
         request_hashes: resources.iter().map(hash).collect(),
     }
 }

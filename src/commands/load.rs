@@ -12,7 +12,10 @@ use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{Drift, LoadedRun, Loader, Options, Pending, TableCounts, with_parents};
+use crate::load::{
+    Drift, LoadError, Loaded, LoadedRun, Loader, Options, OtherSource, Pending, TableCounts,
+    with_parents,
+};
 use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, sample_lines, sum_tables, tables_table};
@@ -21,6 +24,10 @@ use crate::staging::Run;
 
 /// How often a connection is made that is lost before anything was loaded.
 const TRIES: u32 = 3;
+
+/// What is said where a schema is to be rebound and nothing is there to rebind it with.
+const NOTHING_TO_ADOPT: &str =
+    "the schema was not rebound: no staged run is to be loaded; read one with `cursus run --adopt`";
 
 /// What to load, and how.
 pub(super) struct Choice {
@@ -38,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) is_cut_short: bool,
     pub(super) runs: Vec<String>,
     pub(super) errors: Vec<String>,
+    /// What has changed in the source of the schema, a sentence each.
+    pub(super) warnings: Vec<String>,
     /// What has changed in the shape of the records.
     pub(super) drift: Vec<Drift>,
     /// Resources whose last load failed.
@@ -46,17 +55,15 @@ pub(super) struct Outcome {
     skipped: Option<String>,
     /// What the guard holds and what does not fit: the run, and the counts of a table.
     held: Vec<(String, TableCounts)>,
+    /// Runs that were refused since they are of another source, those alike in one.
+    refused: Vec<OtherSource>,
 }
 
 impl Choice {
     /// Every run that is not loaded, into the configured schema.
     pub(super) fn all(settings: &Settings) -> Self {
         Self {
-            options: Options {
-                schema: settings.config.database.schema.clone(),
-                dry_run: false,
-                allow_prune: false,
-            },
+            options: Options::new(settings.config.database.schema.clone()),
             run: None,
             again: false,
             select: Vec::new(),
@@ -74,6 +81,7 @@ impl Choice {
         choice.options.schema = super::schema(settings, arguments.into.as_deref())?;
         choice.options.dry_run = arguments.dry_run;
         choice.options.allow_prune = arguments.allow_prune;
+        choice.options.adopt = arguments.adopt;
         choice.run.clone_from(&arguments.run);
         choice.again = arguments.again;
         if !arguments.select.is_empty() {
@@ -145,6 +153,7 @@ pub(super) async fn run(
         runs: outcome.runs,
         skipped: outcome.skipped.into_iter().collect(),
         tables: sums,
+        warnings: outcome.warnings,
         errors: outcome.errors,
         drift: outcome.drift,
     };
@@ -174,6 +183,9 @@ pub(super) async fn run(
     for drift in &report.drift {
         super::eprint_line(&format!("drift: {drift}"));
     }
+    for warning in &report.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
+    }
     for error in &report.errors {
         super::eprint_error(error);
     }
@@ -193,8 +205,8 @@ pub(super) fn finished(settings: &Settings) -> Result<Vec<Run>, Failure> {
 /// The run that was typed; it is one of these.
 pub(super) fn find(settings: &Settings, runs: &[Run], typed: &str) -> Result<Run, Failure> {
     let run = settings.staging.find(typed)?;
-    if (runs.iter()).any(|one| is_same(one.directory(), run.directory())) {
-        return Ok(run);
+    if let Some(run) = (runs.iter()).find(|one| is_same(one.directory(), run.directory())) {
+        return Ok(run.clone());
     }
     if run.is_open() && settings.staging.is_being_written()? {
         return Err(Failure::new(
@@ -222,15 +234,34 @@ pub(super) async fn pending_runs(
     let runs = finished(settings)?;
     let wanted = choice.run.as_deref();
     let wanted = wanted.map(|run| find(settings, &runs, run)).transpose()?;
+    // A damaged id is told, not passed over.
+    settings.staging.id()?;
     let mut loader = open(settings, &choice.options).await?;
+    let judge = loader.judge(&runs).await?;
+    let begins_anew = choice.options.adopt && judge.begins_anew(&runs);
+    if !choice.options.adopt {
+        let until = wanted.as_ref().map_or(u64::MAX, |run| run.record().seq);
+        let past = runs.partition_point(|run| run.record().seq <= until);
+        judge.refuse(&runs[..past])?;
+    }
+    // What another project has loaded is not ours.
+    let loaded = if begins_anew {
+        Loaded::new()
+    } else {
+        loader.loaded().await?
+    };
     let due::Due {
         waiting,
         refused,
         skipped,
-    } = due::due(config, &runs, &loader, choice, wanted.as_ref()).await?;
+    } = due::due(config, &runs, &loader, &loaded, choice, wanted.as_ref()).await?;
     let select = choice.with_parents(config);
     let mut outcome = load_waiting(&mut loader, waiting, &runs, &select, sums).await?;
     outcome.skipped = skipped;
+    if begins_anew && outcome.runs.is_empty() && outcome.errors.is_empty() {
+        outcome.errors.push(NOTHING_TO_ADOPT.to_owned());
+        outcome.exit = outcome.exit.max(Exit::Refused);
+    }
     let into = super::into_flag(settings, &choice.options.schema);
     outcome.tell_held((!choice.options.dry_run).then_some(into.as_str()));
     for error in refused {
@@ -258,10 +289,12 @@ pub(super) async fn load_waiting(
         is_cut_short: false,
         runs: Vec::new(),
         errors: Vec::new(),
+        warnings: Vec::new(),
         drift: Vec::new(),
         failed: BTreeSet::new(),
         skipped: None,
         held: Vec::new(),
+        refused: Vec::new(),
     };
     let all = waiting.len();
     let mut session = loader.session().await?;
@@ -291,11 +324,17 @@ pub(super) async fn load_waiting(
         }
         let loaded = match session.load(&run, &chosen, runs, &held).await {
             Ok(loaded) => loaded,
+            // Nothing of it was written, and no run of the source goes on from it.
+            Err(LoadError::OtherSource(refused)) => {
+                outcome.refuse(*refused);
+                continue;
+            }
             // What was loaded before is told beside it.
             Err(error) if !outcome.runs.is_empty() => {
                 outcome.exit = outcome.exit.max(load_exit(&error));
                 outcome.errors.push(chain(&error));
                 outcome.is_cut_short = true;
+                outcome.tell_refused();
                 stopped::done();
                 return Ok(outcome);
             }
@@ -306,6 +345,7 @@ pub(super) async fn load_waiting(
         outcome.add(&run, &loaded);
         sum_tables(sums, &loaded.tables);
     }
+    outcome.tell_refused();
     if outcome.runs.is_empty() && outcome.errors.is_empty() {
         for (name, error) in session.derive_again(runs).await? {
             outcome.errors.push(format!("{name}: {}", chain(&error)));
@@ -327,7 +367,24 @@ fn is_loaded(run: &str) -> String {
 }
 
 impl Outcome {
+    fn refuse(&mut self, refused: OtherSource) {
+        self.exit = self.exit.max(Exit::Refused);
+        match self.refused.iter_mut().find(|one| one.is_alike(&refused)) {
+            Some(one) => one.more += 1,
+            None => self.refused.push(refused),
+        }
+    }
+
+    /// Says which runs are of another source.
+    fn tell_refused(&mut self) {
+        for refused in std::mem::take(&mut self.refused) {
+            self.errors
+                .push(chain(&LoadError::OtherSource(refused.into())));
+        }
+    }
+
     fn add(&mut self, run: &Run, loaded: &LoadedRun) {
+        self.warnings.extend(loaded.warnings.iter().cloned());
         self.drift.extend(loaded.drift.iter().cloned());
         if !loaded.tables.is_empty() {
             self.runs.push(run.id().to_string());

@@ -136,11 +136,7 @@ async fn approve(
     let run = settings.staging.find(run)?;
     let runs = settings.staging.runs()?;
     let into = into_flag(settings, &schema);
-    let options = Options {
-        schema,
-        dry_run: false,
-        allow_prune: false,
-    };
+    let options = Options::new(schema);
     let mut loader = load::open(settings, &options).await?;
     let approved = loader.approve(&run, resource, &runs).await?;
     loader.close().await?;

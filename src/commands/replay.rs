@@ -47,11 +47,8 @@ pub(super) async fn run(
     } else {
         ReplayScope::new(config, from, chosen)
     };
-    let mut options = Options {
-        schema: live.clone(),
-        dry_run: false,
-        allow_prune: arguments.allow_prune,
-    };
+    let mut options = Options::new(live.clone());
+    options.allow_prune = arguments.allow_prune;
     let database = super::load::connect_to_write(settings).await?;
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
         let schema = named(into)?;
@@ -62,6 +59,8 @@ pub(super) async fn run(
     } else {
         let mirror = Loader::open(config, database, options).await?;
         let before = mirror.loaded().await?;
+        let newest = runs.last().map_or(&[][..], std::slice::from_ref);
+        mirror.judge(&runs).await?.refuse(newest)?;
         let scratch = named(&format!("{live}_rebuild"))?;
         (
             live.clone(),
@@ -135,6 +134,9 @@ pub(super) async fn run(
         ));
     }
     tell(global, arguments, &report);
+    for warning in &outcome.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
+    }
     Ok(exit)
 }
 

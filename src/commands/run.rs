@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::cli::{ExtractArgs, Global};
+use crate::cli::{ExtractArgs, Global, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
 use crate::number::millis;
@@ -15,9 +15,10 @@ use crate::settings::Settings;
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
-    arguments: &ExtractArgs,
+    arguments: &RunArgs,
 ) -> Result<Exit, Failure> {
-    let (report, exit) = extract_and_load(global, settings, arguments).await?;
+    let RunArgs { extract, adopt } = arguments;
+    let (report, exit) = extract_and_load(global, settings, extract, *adopt).await?;
     if !global.json && !report.tables.is_empty() {
         super::print_table(&tables_table(&report.tables));
     }
@@ -25,25 +26,28 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Extracts, then loads all that waits.
+/// Extracts, then loads all that waits. `adopt`: the schema may be rebound.
 pub(super) async fn extract_and_load(
     global: &Global,
     settings: &Settings,
     arguments: &ExtractArgs,
+    adopt: bool,
 ) -> Result<(RunReport, Exit), Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
     settings.credentials()?;
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
-    let before = look_before(settings).await?;
+    let before = look_before(settings, adopt).await?;
     let extracted = super::extract::stage(global, settings, arguments, before, &mut report).await?;
     let mut sums = Vec::new();
-    let loaded =
-        super::load::pending_runs(settings, &super::load::Choice::all(settings), &mut sums).await;
+    let mut choice = super::load::Choice::all(settings);
+    choice.options.adopt = adopt;
+    let loaded = super::load::pending_runs(settings, &choice, &mut sums).await;
     report.add_tables(&sums);
     let loaded = match loaded {
         Ok(outcome) => {
             report.errors.extend(outcome.errors);
+            report.warnings.extend(outcome.warnings);
             let told = outcome.drift.iter().map(|drift| format!("drift: {drift}"));
             report.warnings.extend(told);
             report.drift = outcome.drift;
@@ -67,17 +71,22 @@ pub(super) struct Before {
     pub(super) floor: u64,
 }
 
-async fn look_before(settings: &Settings) -> Result<Before, Failure> {
+async fn look_before(settings: &Settings, adopt: bool) -> Result<Before, Failure> {
     let config = &settings.config;
     let options = super::load::Choice::all(settings).options;
     let loader = super::load::open(settings, &options).await?;
     let loaded = loader.loaded().await?;
-    loader.close().await?;
     let runs = settings.staging.runs()?;
+    let judge = loader.judge(&runs).await?;
+    let replaced = judge.prospect(&settings.side()?, adopt)?;
+    let begins_anew = adopt && judge.begins_anew(&runs);
+    loader.close().await?;
     let history = History::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
-    let must_be_full = plan::must_be_full(config, &history, |resource| {
-        let known = loaded.get(resource)?;
+    // What another project has loaded is not ours.
+    let known = |resource: &Name| loaded.get(resource).filter(|_| !begins_anew);
+    let mut must_be_full = plan::must_be_full(config, &history, |resource| {
+        let known = known(resource)?;
         Some(plan::Loaded {
             run_id: &known.run_id,
             seq: known.seq,
@@ -85,6 +94,17 @@ async fn look_before(settings: &Settings) -> Result<Before, Failure> {
             gap_seq: known.gap_seq,
         })
     });
+    for resource in &config.resources {
+        let name = &resource.name;
+        let full = history.newest_full(resource, &plan::request_hash(config, resource));
+        // A complete full read that is still to be loaded takes the place of those rows.
+        let is_staged =
+            full.is_some_and(|full| known(name).is_none_or(|known| full.seq > known.seq));
+        if replaced.contains(name) && !begins_anew && !is_staged {
+            let reason = "the mirror was filled from another staging directory".to_owned();
+            must_be_full.insert(name.clone(), reason);
+        }
+    }
     Ok(Before {
         must_be_full,
         floor,

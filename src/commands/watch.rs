@@ -145,8 +145,10 @@ async fn all(
         },
         ..ExtractArgs::default()
     };
-    let (mut report, exit) =
-        Box::pin(super::run::extract_and_load(global, settings, &arguments)).await?;
+    let (mut report, exit) = Box::pin(super::run::extract_and_load(
+        global, settings, &arguments, false,
+    ))
+    .await?;
     let is_loaded = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
     let mut removed = 0;
     if is_loaded {

@@ -5,6 +5,8 @@ use crate::migrate::MigrateError;
 use crate::printable::List;
 use crate::staging::StagingError;
 
+use super::source::OtherSource;
+
 /// Why something was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -135,6 +137,18 @@ pub enum LoadError {
     /// What it needs was not loaded.
     #[error("it waits: a resource that its rows refer to was not loaded")]
     Waits,
+    /// The run is of another API or another project.
+    #[error("{0}")]
+    OtherSource(Box<OtherSource>),
+    /// Rows of another staging directory are not proven to be replaced.
+    #[error(
+        "not loaded: its rows come from another {held}, and only a complete full read takes their place; run `cursus run`, which \
+         reads in full what it must"
+    )]
+    Unproven {
+        /// What the schema was filled from.
+        held: String,
+    },
     /// The staging directory is not the one that was loaded from.
     #[error(
         "the run {run} has a lower number than {newest}, which is loaded, but is younger: the staging directory was \

@@ -72,7 +72,8 @@ pub(super) async fn heal(
         };
         run_one(&statements.drop_temporary()).await?;
         run_one(&statements.create_staged()).await?;
-        stage::fill_chosen(transaction, staged, chosen, mapping, schema, scope).await?;
+        let scope = run.scope(scope);
+        stage::fill_chosen(transaction, staged, chosen, mapping, schema, &scope).await?;
         run_one(&statements.dedupe()).await?;
         // Those that still have no parent wait on.
         for take in statements.take_unfit(false) {

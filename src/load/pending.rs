@@ -71,9 +71,11 @@ fn not_loaded<'c>(
                 Ok(Some(_)) | Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+            // Of two staging directories runs may have the same number, and this one is older.
             if let Some(known) = known
                 && seq == known.seq
-                && run.manifest_hash(&resource.name)? == known.manifest_hash
+                && (run.id().as_str() != known.run_id
+                    || run.manifest_hash(&resource.name)? == known.manifest_hash)
             {
                 continue;
             }
@@ -90,9 +92,10 @@ fn not_loaded<'c>(
     Ok((waiting, full))
 }
 
-/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones.
+/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones. A later complete full read makes up
+/// for them.
 pub(super) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
-    for known in loaded.values() {
+    for (name, known) in loaded {
         // A staging directory that has the loaded run is the one that it was loaded from.
         if runs
             .iter()
@@ -103,7 +106,13 @@ pub(super) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadErr
         let younger = runs
             .iter()
             .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
-        if let Some(run) = younger {
+        let makes_up = |run: &Run| {
+            run.record().seq > known.seq
+                && matches!(run.manifest(name), Ok(Some(manifest)) if manifest.is_proof())
+        };
+        if let Some(run) = younger
+            && !runs.iter().any(makes_up)
+        {
             return Err(LoadError::Renumbered {
                 run: run.id().to_string(),
                 newest: known.run_id.clone(),

@@ -18,6 +18,7 @@ use super::error::LoadError;
 use super::mapping::Mapping;
 use super::prune;
 use super::replay::{ReplayError, books_of_schemas};
+use super::source;
 use super::sql::Statements;
 use super::{Loader, set_up};
 
@@ -87,6 +88,7 @@ impl Loader<'_> {
             run(&transaction, &derive.sql.text, &doing).await?;
         }
         take_over_books(&transaction, live, &scratch, &resources).await?;
+        source::take_over(&transaction, live.as_str(), scratch.as_str()).await?;
         note_kept(
             &transaction,
             &mappings,

@@ -170,7 +170,7 @@ impl Retry<'_> {
             staged,
             mapping,
             self.schema,
-            &self.config.scope,
+            &self.run.scope(&self.config.scope),
             async |mut unfit| {
                 unfit.retain(is_wanted);
                 let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));

@@ -1,5 +1,6 @@
 //! The load of one run, phase by phase, in one transaction.
 
+mod admit;
 mod apart;
 mod note;
 
@@ -24,6 +25,7 @@ use super::error::LoadError;
 use super::heal::{self, Healed};
 use super::mapping::Mapping;
 use super::merge::{self, Merged};
+use super::source::Admission;
 use super::stage::{self, Reading, Told};
 use super::{LoadedRun, Options, dependents, prune, set_up};
 
@@ -39,6 +41,10 @@ pub(super) struct RunLoad<'l> {
     runs: &'l [Run],
     guard: Option<PruneConfig>,
     is_dry: bool,
+    pub(super) may_adopt: bool,
+    admission: Admission,
+    /// Resources that are no complete full reads, where nothing else may take the place of what is loaded.
+    unproven: BTreeSet<Name>,
     merged: BTreeMap<Name, Merged>,
     /// Resources that failed or are held back, and those that wait with them.
     unloaded: BTreeSet<Name>,
@@ -75,6 +81,9 @@ impl<'l> RunLoad<'l> {
             runs,
             guard: (!options.allow_prune).then_some(config.prune),
             is_dry: options.dry_run,
+            may_adopt: options.adopt,
+            admission: Admission::default(),
+            unproven: BTreeSet::new(),
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             before: Before::default(),
@@ -86,6 +95,8 @@ impl<'l> RunLoad<'l> {
                 failed: Vec::new(),
                 derives_failed: Vec::new(),
                 drift: Vec::new(),
+                warnings: Vec::new(),
+                is_rebound: false,
             },
         }
     }
@@ -102,12 +113,14 @@ impl<'l> RunLoad<'l> {
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
         set_up(transaction, self.schema).await?;
+        self.admit(transaction).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
         self.leave(transaction, true).await?;
         self.heal_own(transaction).await?;
         self.approve(transaction).await?;
         self.derive(transaction).await?;
+        self.bind(transaction).await?;
         self.note(transaction).await?;
         // Last, since a load of the same run into another schema waits for it from then on.
         Books::note_run(transaction, self.run).await?;
@@ -157,7 +170,13 @@ impl<'l> RunLoad<'l> {
                 _ => self.read_ahead(name, &mappings),
             };
             if self.unloaded.contains(name) {
-                self.loaded.failed.push((name.clone(), LoadError::Waits));
+                let error = if self.unproven.contains(name) {
+                    let held = self.admission.replaces();
+                    LoadError::Unproven { held }
+                } else {
+                    LoadError::Waits
+                };
+                self.loaded.failed.push((name.clone(), error));
                 continue;
             }
             if let Some(name) = order.get(place) {
@@ -186,7 +205,8 @@ impl<'l> RunLoad<'l> {
             is_empty: is_among(&self.before.empty),
             is_awaited: is_among(&self.before.quarantined) || is_among(&self.before.refused),
         };
-        stage::read_ahead(self.run, resource, mappings, &self.config.scope, told)
+        let scope = self.run.scope(&self.config.scope);
+        stage::read_ahead(self.run, resource, mappings, &scope, told)
     }
 
     async fn merge_resource(
@@ -200,11 +220,11 @@ impl<'l> RunLoad<'l> {
         let merged = match reading.await.map_err(|_| LoadError::Thread)? {
             Ok(reading) => {
                 let savepoint = savepoint(transaction, "resource").await?;
-                let scope = &self.config.scope;
+                let scope = self.run.scope(&self.config.scope);
                 let merged = merge::merge(
                     &savepoint,
                     books,
-                    scope,
+                    &scope,
                     reading,
                     mappings,
                     &self.before,

@@ -22,6 +22,8 @@ pub struct Session<'l> {
     config: &'l Config,
     options: &'l Options,
     mappings: &'l [Mapping],
+    /// The schema may be rebound, once.
+    may_adopt: bool,
     on: On<'l>,
 }
 
@@ -45,6 +47,7 @@ impl Loader<'_> {
             config: self.config,
             options: &self.options,
             mappings: &self.mappings,
+            may_adopt: self.options.adopt,
             on,
         })
     }
@@ -65,8 +68,21 @@ impl Session<'_> {
         runs: &[Run],
         held_back: &BTreeSet<Name>,
     ) -> Result<LoadedRun, LoadError> {
+        let loaded = self.load_one(run, resources, runs, held_back).await?;
+        self.may_adopt &= !loaded.is_rebound;
+        Ok(loaded)
+    }
+
+    async fn load_one(
+        &mut self,
+        run: &Run,
+        resources: &[Name],
+        runs: &[Run],
+        held_back: &BTreeSet<Name>,
+    ) -> Result<LoadedRun, LoadError> {
         let (config, mappings) = (self.config, self.mappings);
-        let load = RunLoad::new(config, self.options, mappings, run, resources, runs);
+        let mut load = RunLoad::new(config, self.options, mappings, run, resources, runs);
+        load.may_adopt = self.may_adopt;
         let load = load.without(held_back);
         match &mut self.on {
             On::Each(database) => match load_in_one(database, load).await {

@@ -115,11 +115,7 @@ impl World {
     async fn loader(&self, schema: &str) -> Loader<'_> {
         let target = Target::Url(SecretString::from(self.url.clone()));
         let database = Database::connect(&target, "test").await.unwrap();
-        let options = Options {
-            schema: Name::parse(schema).unwrap(),
-            dry_run: false,
-            allow_prune: false,
-        };
+        let options = Options::new(Name::parse(schema).unwrap());
         Loader::open(&self.config, database, options).await.unwrap()
     }
 
@@ -168,6 +164,9 @@ fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) ->
 fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told: bool) -> Run {
     let staging = Staging::new(root);
     let lock = staging.lock("test").unwrap();
+    // To the schema all of them are one.
+    let identity = format!(r#"{{"format": 1, "id": "{:032}"}}"#, 1);
+    std::fs::write(root.join(".staging.json"), identity).unwrap();
     let run = staging
         .create_run(&lock, Timestamp::now(), 0, &Asked::default())
         .unwrap();

@@ -52,13 +52,19 @@ impl Run {
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }
 
-    /// Notes approvals, durably. One after the other: who approves for another schema holds another lock.
-    pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
+    /// One after the other: who approves for another schema holds another lock.
+    pub(super) fn lock_approvals(&self) -> Result<File, StagingError> {
         let directory = File::open(self.directory())
             .map_err(|error| files::io_error("open", self.directory(), error))?;
         directory
             .lock()
             .map_err(|error| files::io_error("lock", self.directory(), error))?;
+        Ok(directory)
+    }
+
+    /// Notes approvals, durably.
+    pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
+        let _locked = self.lock_approvals()?;
         let mut approvals = self.approvals()?;
         for approval in more {
             let is_same = |known: &Approval| {

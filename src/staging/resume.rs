@@ -9,6 +9,7 @@ use super::run::{Outcome, Run, RunState, Selection};
 use super::{Staging, StagingError, StagingLock};
 use crate::name::Name;
 use crate::printable;
+use crate::template::Values;
 
 /// An older run is not gone on with: its first pages would be too far from its last ones.
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
@@ -18,8 +19,10 @@ const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 pub struct Asked {
     /// On the command line.
     pub selection: Selection,
-    /// The API's base URL.
+    /// The API's origin.
     pub server: String,
+    /// What placeholders stand for.
+    pub scope: Values,
     /// Each resource's question, as a hash.
     pub request_hashes: BTreeMap<Name, String>,
 }
@@ -94,6 +97,14 @@ impl Run {
                 Ok(_) | Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(scope) = &self.record().scope
+            && *scope != asked.scope
+        {
+            return Ok(Some(
+                "it was read for another scope ([scope] of pipeline.toml has changed since)"
+                    .to_owned(),
+            ));
         }
         Ok(None)
     }

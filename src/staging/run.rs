@@ -20,6 +20,7 @@ use crate::failpoint::{self, Point};
 use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
 use crate::printable;
+use crate::template::Values;
 
 const RECORD: &str = "run.json";
 /// How a run is named by its start.
@@ -242,9 +243,15 @@ pub struct RunRecord {
     pub selection: Selection,
     /// The program's version.
     pub version: String,
-    /// Base URL of the API; absent in those of earlier versions.
+    /// The staging directory that it was made in; absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging_id: Option<String>,
+    /// Origin of the API; absent in those of earlier versions.
     #[serde(default)]
     pub server: Option<String>,
+    /// What the scope was; absent in those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Values>,
     /// Start, by this machine's clock.
     pub started_at: Timestamp,
     /// End.
@@ -342,6 +349,7 @@ impl Run {
         now: Timestamp,
         newest: Option<&RunId>,
         seq: u64,
+        staging_id: String,
         asked: &Asked,
     ) -> Result<Self, StagingError> {
         let mut time = newest
@@ -371,7 +379,9 @@ impl Run {
                     mode: None,
                     selection: asked.selection.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
+                    staging_id: Some(staging_id),
                     server: Some(asked.server.clone()),
+                    scope: Some(asked.scope.clone()),
                     started_at: now,
                     finished_at: None,
                     state: RunState::Open,
@@ -455,6 +465,20 @@ impl Run {
             .filter(|(name, figure)| !figure.is_null() && common.figures.insert(name.clone()))
             .collect();
         self
+    }
+
+    /// Where its record does not say which staging directory it was made in, it was this one.
+    pub(super) fn presume_staging_id(&mut self, id: Option<&String>) {
+        if self.record.staging_id.is_none() && id.is_some() {
+            Arc::make_mut(&mut self.record).staging_id = id.cloned();
+        }
+    }
+
+    /// What placeholders stood for when it was read; what its record does not say is as in `today`.
+    pub fn scope(&self, today: &Values) -> Values {
+        let mut scope = today.clone();
+        scope.extend(self.record.scope.clone().unwrap_or_default());
+        scope
     }
 
     /// Its id.

@@ -108,10 +108,25 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
 
 /// As [`stage`], with so many records a page.
 pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
+    stage_asked(workdir, reads, page, &Asked::default())
+}
+
+/// As [`stage`], of that API and scope.
+pub(crate) fn stage_of(workdir: &Workdir, side: (&str, &str), reads: &[Read<'_>]) -> String {
+    let (server, place) = side;
+    let asked = Asked {
+        server: server.to_owned(),
+        scope: [("place".to_owned(), vec![place.to_owned()])].into(),
+        ..Asked::default()
+    };
+    stage_asked(workdir, reads, 7, &asked)
+}
+
+fn stage_asked(workdir: &Workdir, reads: &[Read<'_>], page: usize, asked: &Asked) -> String {
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
     let now = Timestamp::now();
-    let mut run = (staging.create_run(&lock, now, 0, &Asked::default())).unwrap();
+    let mut run = (staging.create_run(&lock, now, 0, asked)).unwrap();
     for (resource, mode, state, records) in reads {
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();

@@ -32,6 +32,8 @@ pub(crate) const PIPELINE: &str = include_str!("../../pipeline.toml");
 pub(crate) struct Workdir {
     root: PathBuf,
     environment: BTreeMap<&'static str, OsString>,
+    /// Whether `run` and `load` are given `--adopt`.
+    adopts: bool,
     /// A session in the database of [`Self::new_database`] that is in use.
     pub(crate) client: Client,
     _dir: TempDir,
@@ -69,6 +71,7 @@ impl Workdir {
         Self {
             root,
             environment,
+            adopts: false,
             client,
             _dir: dir,
         }
@@ -82,7 +85,11 @@ impl Workdir {
     }
 
     /// From now on commands ask this simulator.
+    ///
+    /// Where it takes the place of another one, it is the same API with other rows to the test: every load adopts it.
     pub(crate) fn use_api(&mut self, simulator: &Simulator) {
+        let before = self.variable("CURSUS_API_URL");
+        self.adopts |= before != NOBODY && before != simulator.url();
         self.set("CURSUS_API_URL", simulator.url());
         self.set("CURSUS_CLIENT_ID", simulator.client_id());
         self.set("CURSUS_CLIENT_SECRET", simulator.client_secret());
@@ -161,8 +168,11 @@ impl Workdir {
     /// The binary in the directory, not started yet.
     pub(crate) fn command<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cursus"));
+        let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
+        let loads = matches!(arguments.first(), Some(&("run" | "load")));
         command
-            .args(arguments.as_ref().iter().map(AsRef::as_ref))
+            .args(&arguments)
+            .args((self.adopts && loads).then_some("--adopt"))
             .current_dir(&self.root)
             .env_clear()
             .envs(&self.environment)
@@ -273,6 +283,7 @@ impl Workdir {
 pub(crate) struct Template {
     root: PathBuf,
     environment: BTreeMap<&'static str, OsString>,
+    adopts: bool,
     database: String,
     _dir: TempDir,
 }
@@ -283,6 +294,7 @@ impl Template {
         let Workdir {
             root,
             environment,
+            adopts,
             client,
             _dir: dir,
         } = workdir;
@@ -290,6 +302,7 @@ impl Template {
             database: name_of(&client).await,
             root,
             environment,
+            adopts,
             _dir: dir,
         }
     }
@@ -310,6 +323,7 @@ impl Template {
         Workdir {
             root,
             environment,
+            adopts: self.adopts,
             client,
             _dir: dir,
         }

@@ -18,21 +18,21 @@ pub(super) struct Due {
     pub(super) skipped: Option<String>,
 }
 
-/// What of these runs is to be loaded, up to the wanted one.
+/// What of these runs is to be loaded, up to the wanted one. `loaded` is what counts as loaded.
 pub(super) async fn due(
     config: &Config,
     runs: &[Run],
     loader: &Loader<'_>,
+    loaded: &Loaded,
     choice: &Choice,
     wanted: Option<&Run>,
 ) -> Result<Due, Failure> {
-    let loaded = loader.loaded().await?;
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
     let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
-    let mut waiting = pending(config, past, &loaded)?;
+    let mut waiting = pending(config, past, loaded)?;
     if choice.again {
-        let mut again = again(config, runs, &loaded, choice, wanted)?;
+        let mut again = again(config, runs, loaded, choice, wanted)?;
         // What waits of the same run is loaded with it.
         for pending in waiting.extract_if(.., |pending| pending.run.id() == again.run.id()) {
             let waits = pending.resources.into_iter();

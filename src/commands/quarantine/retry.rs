@@ -28,11 +28,7 @@ pub(super) async fn run(
     let into = into_flag(settings, &schema);
     let entries = all.iter().filter(|entry| chosen.contains(&entry.id));
     let skipped = Skipped::of(settings, entries, &runs);
-    let options = Options {
-        schema,
-        dry_run: false,
-        allow_prune: false,
-    };
+    let options = Options::new(schema);
     let (retried, left) = if chosen.is_empty() && !into.is_empty() {
         // It may be the name of nothing, and to open it would make a schema.
         database.close().await?;

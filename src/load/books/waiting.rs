@@ -291,8 +291,8 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Drops the candidates of a table, those for this reason if there is one, unless the table has a row of that key, `t`,
-    /// for which this holds.
+    /// Drops the candidates of a table, those for this reason if there is one (whatever its heading), unless the table has a row
+    /// of that key, `t`, for which this holds.
     pub(in super::super) async fn drop_candidates_unless(
         &self,
         transaction: &Transaction<'_>,
@@ -302,7 +302,7 @@ impl Books<'_> {
     ) -> Result<(), LoadError> {
         let statement = format!(
             "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 AND approved_at IS NULL \
-             AND coalesce(reason = $3, true) AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
+             AND coalesce(reason = $3 OR reason LIKE '%: ' || $3, true) AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
             Quoted(self.schema),
             Quoted(mapping.table.name.as_str()),
             mapping.key_object("t"),

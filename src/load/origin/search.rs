@@ -186,7 +186,7 @@ impl<'s> Search<'s> {
             staged.read(&page, &mut body)?;
             let text = std::str::from_utf8(&body)
                 .map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
-            let mut values = self.scope.clone();
+            let mut values = run.scope(self.scope);
             values.extend(slice_values(page.slice.as_deref()));
             let mut see = |index, element, own: &Slots<'_>, parent: &Slots<'_>| {
                 let whole = match self.rows {

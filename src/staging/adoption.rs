@@ -1,0 +1,60 @@
+//! `adoption.json`: a schema was rebound with a run from the API that it held before, so that a replay can do the same.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, Run, StagingError, files};
+use crate::failpoint;
+use crate::name::Name;
+
+const FILE: &str = "adoption.json";
+const ADOPT_AGAIN: &str = "restore the file; without it the run is refused by schemas of the API before it, until it is adopted again \
+                           (`cursus load --adopt`)";
+
+/// That a schema may hold what another API shows from this run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adoption {
+    /// The schema that was rebound.
+    pub schema: Name,
+    /// The origin of the API that it held before.
+    pub from: String,
+    /// When.
+    pub adopted_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Adoptions {
+    /// Of this file: 1.
+    format: u32,
+    adoptions: Vec<Adoption>,
+}
+
+impl Run {
+    fn adoption_file(&self) -> PathBuf {
+        self.directory().join(FILE)
+    }
+
+    /// Schemas that were rebound with it.
+    pub fn adoptions(&self) -> Result<Vec<Adoption>, StagingError> {
+        let file: Option<Adoptions> = files::read_json(&self.adoption_file(), ADOPT_AGAIN)?;
+        Ok(file.map_or_else(Vec::new, |file| file.adoptions))
+    }
+
+    /// Notes that a schema was rebound with it, durably.
+    pub fn adopt(&self, adoption: Adoption) -> Result<(), StagingError> {
+        let _locked = self.lock_approvals()?;
+        let mut adoptions = self.adoptions()?;
+        // Noted before, by somebody who was stopped before the rows were loaded.
+        adoptions
+            .retain(|known| (&known.schema, &known.from) != (&adoption.schema, &adoption.from));
+        adoptions.push(adoption);
+        let file = Adoptions {
+            format: FORMAT,
+            adoptions,
+        };
+        files::write_json(&self.adoption_file(), &failpoint::APPROVALS, &file)
+    }
+}

@@ -1,0 +1,82 @@
+//! `.staging.json`: a random id by which a database knows the staging directory that it was loaded from, wherever the directory is.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, Run, Staging, StagingError, StagingLock, files};
+use crate::failpoint;
+use crate::hash::hex;
+
+const FILE: &str = ".staging.json";
+const RESTORE: &str = "put the file back; if there is no copy of it, remove it, and the next `cursus extract` or `cursus run` \
+                       writes it again with the id that the newest run has";
+/// Hexadecimal digits of an id.
+const DIGITS: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    /// Of this file: 1.
+    format: u32,
+    id: String,
+}
+
+impl Staging {
+    /// The id of the directory; `None` before the first run that notes one.
+    pub fn id(&self) -> Result<Option<String>, StagingError> {
+        let path = self.root().join(FILE);
+        let Some(Identity { id, .. }) = files::read_json(&path, RESTORE)? else {
+            return Ok(None);
+        };
+        if is_id(&id) {
+            return Ok(Some(id));
+        }
+        Err(StagingError::Broken {
+            path,
+            problem: "it holds no id of a staging directory".to_owned(),
+            advice: RESTORE,
+        })
+    }
+
+    /// The id of the directory, made if there is none. Where the file was removed, the newest run still has the id: with another one
+    /// its runs would be taken for somebody else's.
+    pub fn identify(&self, _lock: &StagingLock) -> Result<String, StagingError> {
+        if let Some(id) = self.id()? {
+            return Ok(id);
+        }
+        let runs = self.runs()?;
+        let noted = runs.last().and_then(|run| run.record().staging_id.clone());
+        let id = match noted.filter(|id| is_id(id)) {
+            Some(id) => id,
+            None => self.random_id()?,
+        };
+        let identity = Identity { format: FORMAT, id };
+        let path = self.root().join(FILE);
+        files::write_json(&path, &failpoint::IDENTITY, &identity)?;
+        Ok(identity.id)
+    }
+
+    fn random_id(&self) -> Result<String, StagingError> {
+        let mut bytes = [0; DIGITS / 2];
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut bytes).map_err(|_| {
+            let refused = std::io::Error::other("the system gave no random bytes");
+            files::io_error("make an id for", self.root(), refused)
+        })?;
+        Ok(hex(&bytes))
+    }
+
+    /// The runs of earlier versions are of the directory that they are in.
+    pub(super) fn note_id(&self, mut runs: Vec<Run>) -> Vec<Run> {
+        if runs.iter().any(|run| run.record().staging_id.is_none()) {
+            // A damaged file is told where the id is needed.
+            let id = self.id().ok().flatten();
+            for run in &mut runs {
+                run.presume_staging_id(id.as_ref());
+            }
+        }
+        runs
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
