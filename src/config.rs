@@ -21,7 +21,7 @@ pub use reader::Problem;
 pub use record::{Source, Where};
 pub(crate) use resource::READ;
 pub use resource::{Cursor, ForEach, FullEvery, NamedRead, Paging, QueryParameter, Resource};
-pub use table::{Derive, Reference, SqlFile, Table};
+pub use table::{Derive, Feed, Reference, SqlFile, Table};
 
 use crate::assets;
 use crate::database::{DatabaseError, check_url};
@@ -230,11 +230,11 @@ impl Config {
         folder.is_dir().then_some(folder)
     }
 
-    /// The tables that a resource feeds, in order.
+    /// The tables that a resource feeds, alone or beside another, in order.
     pub fn tables_of<'a>(&'a self, resource: &'a Name) -> impl Iterator<Item = &'a Table> {
         self.tables
             .iter()
-            .filter(move |table| table.from == *resource)
+            .filter(move |table| table.sources().any(|source| source == resource))
     }
 }
 

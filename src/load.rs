@@ -289,6 +289,7 @@ fn dependents(
         let tables: BTreeSet<&str> = mappings
             .iter()
             .filter(|mapping| waiting.contains(&mapping.table.from))
+            .filter(|mapping| !mapping.table.is_update_only())
             .map(|mapping| mapping.table.name.as_str())
             .collect();
         let referring = mappings
@@ -320,7 +321,8 @@ async fn set_up(transaction: &Transaction<'_>, schema: &str) -> Result<(), LoadE
     (transaction.batch_execute(&set_up).await).map_err(LoadError::at("set up the transaction"))
 }
 
-/// Joins every table block with the catalogue; all disagreements at once.
+/// Joins every table block with the catalogue; all disagreements at once. A table that several resources feed has a mapping
+/// for each, the first for its own.
 pub async fn mappings(
     config: &Config,
     client: &Client,
@@ -352,7 +354,12 @@ pub async fn mappings(
         let is_of = |check: &&catalogue::Check| check.table == table.name.as_str();
         let checks = checks.iter().filter(is_of).cloned().collect();
         match Mapping::resolve(config, table, shape, checks) {
-            Ok(mapping) => mappings.push(mapping),
+            Ok(mapping) => {
+                let feeds = table.also_from.iter().map(|feed| mapping.fed_by(feed));
+                let feeds: Vec<Mapping> = feeds.collect();
+                mappings.push(mapping);
+                mappings.extend(feeds);
+            }
             Err(found) => problems.extend(found),
         }
     }
@@ -378,8 +385,8 @@ fn too_early(config: &Config, mappings: &[Mapping]) -> Vec<String> {
     };
     let mut problems = Vec::new();
     for (at, early) in tables.iter().enumerate() {
-        // Of two that refer to each other one has to be the first.
-        let parents = tables[at + 1..].iter();
+        // Of two that refer to each other one has to be the first. What another resource updates is there already.
+        let parents = (tables[at + 1..].iter()).filter(|parent| !parent.table.is_update_only());
         for parent in parents.filter(|parent| leads_to(early, parent) && !leads_to(parent, early)) {
             problems.push(format!(
                 "table {0}: a foreign key of it leads to {1}, which is loaded after it; add \"{1}\" to its `after`",

@@ -13,11 +13,12 @@ use std::time::Duration;
 use include_dir::{Dir, include_dir};
 use refinery::error::Kind;
 use refinery::{Migration, Runner};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, GenericClient};
 
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
+use crate::printable;
 pub use error::MigrateError;
 use files::{local, shipped};
 
@@ -35,6 +36,8 @@ const LOCAL_HISTORY: &str = "refinery_schema_history_local";
 pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
 /// The first number that is a user's.
 const FIRST_LOCAL: i32 = 1000;
+/// The SQLSTATE with which a migration of ours refuses a schema, in a sentence for people.
+const REFUSED: &str = "CU001";
 /// Held while a database is migrated: the letters of `cursus` as a number.
 const LOCK: i64 = 0x6375_7273_7573;
 const LOCK_KEY: LockKey = LockKey::Number(LOCK);
@@ -166,6 +169,14 @@ fn failed(schema: &str, error: &refinery::Error) -> MigrateError {
     let what = match cause.downcast_ref::<tokio_postgres::Error>() {
         Some(cause) if cause.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             return MigrateError::Database(DatabaseError::Rights);
+        }
+        // The sentence is one of our migrations; its values are names of tables and views.
+        Some(cause) if cause.code().is_some_and(|code| code.code() == REFUSED) => {
+            let why = cause.as_db_error().map_or("", DbError::message);
+            return MigrateError::Refused {
+                schema: schema.to_owned(),
+                why: printable::line(why).into_owned(),
+            };
         }
         Some(cause) => describe(cause),
         None => "no reason given".to_owned(),

@@ -164,6 +164,36 @@ impl Walker {
         }
     }
 
+    /// Walks records nested in another: an array as [`Self::page`] does, or an object as an array of one record.
+    pub(crate) fn nested<'j>(
+        &self,
+        text: &'j str,
+        mut each: impl FnMut(u64, &Slots<'j>),
+    ) -> Result<(), serde_json::Error> {
+        if !text.starts_with('{') {
+            return self.page(text, each);
+        }
+        let mut slots = Slots::new();
+        // As in `page`: the second try is for scalars that no parser can hold.
+        if !self.one(text, &mut slots, false) && !self.one(text, &mut slots, true) {
+            self.clear(&mut slots);
+        }
+        each(0, &slots);
+        Ok(())
+    }
+
+    /// Walks a record by itself, if that can be done.
+    fn one<'j>(&self, text: &'j str, slots: &mut Slots<'j>, by_text: bool) -> bool {
+        self.clear(slots);
+        let mut record = serde_json::Deserializer::from_str(text);
+        let value = Value {
+            node: &self.root,
+            slots,
+            by_text,
+        };
+        value.deserialize(&mut record).is_ok()
+    }
+
     /// Records from this one on, each by itself.
     fn rest<'j>(
         &self,
@@ -177,15 +207,8 @@ impl Walker {
             if index < seen {
                 return;
             }
-            self.clear(&mut slots);
-            let mut record = serde_json::Deserializer::from_str(raw);
-            let value = Value {
-                node: &self.root,
-                slots: &mut slots,
-                by_text: true,
-            };
             // What cannot be walked even so has no values.
-            if value.deserialize(&mut record).is_err() {
+            if !self.one(raw, &mut slots, true) {
                 self.clear(&mut slots);
             }
             each(index, &slots);

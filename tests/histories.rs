@@ -7,7 +7,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::support::Workdir;
-use crate::support::boxes::{Read, content, loads, stage, workdir};
+use crate::support::boxes::{PIPELINE, Read, content, loads, stage_in_order, workdir};
 
 /// What the API would show.
 #[derive(Default)]
@@ -15,6 +15,8 @@ struct World {
     boxes: BTreeMap<i64, String>,
     things: BTreeMap<i64, String>,
     notes: BTreeMap<i64, String>,
+    /// Things as notes show them, also those that are gone.
+    nested: BTreeMap<i64, Value>,
 }
 
 impl World {
@@ -46,11 +48,23 @@ impl World {
             let thing = json!({"id": id, "kind": kind, "box_id": rng.i64(1..9), "weight": weight[rng.usize(..4)],
                 "document": {"step": step}, "seen_at": format!("2026-01-01T00:{step:02}:00Z"), "parts": parts});
             self.things.insert(id, thing.to_string());
+            self.nested.insert(id, thing);
             changed.push(id);
+        }
+        // Some change without a date, some leave the list and are shown within notes only, some answers are old.
+        for (id, thing) in &mut self.nested {
+            match rng.u8(..12) {
+                0 => thing["document"] = json!("anonymous"),
+                1 => thing["kind"] = json!("other"),
+                2 => thing["seen_at"] = json!("2025-01-01T00:00:00Z"),
+                3 => drop(self.things.remove(id)),
+                _ => {}
+            }
         }
         for _ in 0..rng.usize(..6) {
             let id = rng.i64(1..30);
-            let note = json!({"id": id, "thing_id": rng.i64(1..40), "text": format!("{step}")});
+            let thing = rng.i64(1..40);
+            let note = json!({"id": id, "thing_id": thing, "text": format!("{step}"), "thing": self.nested.get(&thing)});
             self.notes.insert(id, note.to_string());
         }
         changed
@@ -81,6 +95,7 @@ impl World {
         if rng.bool() {
             reads.push(("notes", Mode::Full, state(rng), all(&self.notes)));
         }
+        rng.shuffle(&mut reads);
         reads
     }
 }
@@ -111,11 +126,14 @@ async fn a_replay_of_all_runs_gives_the_mirror_row_by_row() {
     let (mut refused, mut approved, mut waited, mut rebuilds) = (0, 0, 0, 0);
     for seed in 0..6 {
         let workdir = workdir().await;
+        let things = "name = \"things\"\nfrom = \"things\"\n";
+        let also = format!("{things}also_from = {{ notes = \"/thing\" }}\n");
+        workdir.write("pipeline.toml", PIPELINE.replace(things, &also));
         let mut rng = Rng::with_seed(seed);
         let mut world = World::default();
         for step in 0..8 {
             let changed = world.change(&mut rng, step);
-            stage(&workdir, &world.reads(&mut rng, step, &changed));
+            stage_in_order(&workdir, &world.reads(&mut rng, step, &changed));
             let loaded = workdir.cursus(["load", "-q"]).await;
             assert!(
                 matches!(loaded.code, Some(0 | 3 | 4)),

@@ -345,7 +345,7 @@ async fn the_books_tell_what_was_loaded() {
     let report = workdir.json(["run"]).await;
     let run = run_id(&report);
     let books = workdir
-        .query(&format!("SELECT table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined FROM pipeline.load WHERE run_id = '{run}' AND schema_name = 'public' ORDER BY id"))
+        .query(&format!("SELECT table_name, sum(staged), sum(inserted), sum(updated), sum(unchanged), sum(deleted), sum(out_of_scope), sum(quarantined) FROM pipeline.load WHERE run_id = '{run}' AND schema_name = 'public' GROUP BY table_name ORDER BY min(id)"))
         .await;
     let told: Vec<Vec<Option<String>>> = report["tables"]
         .as_array()

@@ -123,6 +123,9 @@ mod tls;
 /// Staged files that are locked, damaged or cut short.
 mod bad_staging;
 
+/// A table that several resources feed: people as the enrolments show them.
+mod people;
+
 /// Records that no table was made for.
 mod bad_records;
 

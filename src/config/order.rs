@@ -80,6 +80,17 @@ pub(super) fn resources(
                 }
             }
         }
+        // What it updates is inserted before.
+        let also = |table: &&Table| {
+            table
+                .also_from
+                .iter()
+                .any(|feed| feed.from == resource.name)
+        };
+        needs.extend(tables.iter().filter(also).map(|table| {
+            let why = format!("`also_from` of the table {}", table.name);
+            (table.from.clone(), why)
+        }));
         needs.retain(|(name, _)| *name != resource.name);
         needs
     };

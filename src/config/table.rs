@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::names::{Names, Scope, Slice};
+use super::names::{Arity, Names, Scope, Slice, check_placeholders};
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
 use super::resource::{Resource, read_name};
@@ -21,6 +21,9 @@ pub struct Table {
     pub name: Name,
     /// The resource whose records feed it.
     pub from: Name,
+    /// Other resources whose records hold records of this table. These update its rows, or delete them by `where`, but
+    /// insert none, and prove no absence.
+    pub also_from: Vec<Feed>,
     /// A nested array whose elements are the records (exploded), instead of the record itself.
     pub rows: Option<Pointer>,
     /// A query over staged tables and the mirror that gives the rows, instead of records.
@@ -42,6 +45,37 @@ pub struct Table {
     /// How many rows may wait in quarantine.
     pub quarantine: Budget,
     pub(super) at: usize,
+}
+
+/// A resource that feeds a table beside its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The resource.
+    pub from: Name,
+    /// Where its records hold one of the table, or an array of them.
+    pub rows: Pointer,
+}
+
+impl Table {
+    /// All resources that feed the table of a block, its own first.
+    pub fn sources(&self) -> impl Iterator<Item = &Name> {
+        std::iter::once(&self.from).chain(self.also_from.iter().map(|feed| &feed.from))
+    }
+
+    /// The table as this other resource feeds it.
+    #[must_use]
+    pub fn fed_by(&self, feed: &Feed) -> Self {
+        Self {
+            from: feed.from.clone(),
+            rows: Some(feed.rows.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is as [`Self::fed_by`] makes it: its rows are updated and deleted, and none is inserted.
+    pub fn is_update_only(&self) -> bool {
+        self.also_from.iter().any(|feed| feed.from == self.from)
+    }
 }
 
 /// `column = "table.column"`.
@@ -155,15 +189,13 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
         has_parent: block.has("rows") || block.is_misspelt("rows"),
         is_select: block.has("select") && !block.has("rows"),
         scope: context.scope,
-        slice: match resource {
-            None => Slice::Unsure,
-            Some(resource) => resource.for_each.as_ref().map_or(Slice::None, Slice::Each),
-        },
+        slice: slice_of(resource),
     };
     let columns = block
         .section("columns")
         .map(|section| read_columns(&section, &records))
         .unwrap_or_default();
+    let also_from = read_also_from(block, from_name.as_ref(), &columns, context);
     let key = read_key(block);
     let after = context.tables.list(block, "after", name.as_ref());
     let owner = read_references(block, "owner", name.as_ref(), context.tables);
@@ -193,6 +225,7 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
     Some(Table {
         name: name?,
         from: from_name?,
+        also_from,
         rows: rows.map(|rows| rows.value),
         select,
         conditions,
@@ -207,6 +240,87 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
             .collect(),
         quarantine,
         at: block.at(),
+    })
+}
+
+fn read_also_from(
+    block: &Section<'_>,
+    own: Option<&Name>,
+    columns: &BTreeMap<Name, Source>,
+    context: &Context<'_>,
+) -> Vec<Feed> {
+    let Some(section) = block.section("also_from") else {
+        return Vec::new();
+    };
+    for key in ["rows", "select", "owner"] {
+        if block.has(key) {
+            block.problem(
+                section.at(),
+                format_args!(
+                    "a table has `{key}` or `also_from`, not both: what other resources hold must be whole records of it"
+                ),
+            );
+        }
+    }
+    let mut feeds = Vec::new();
+    for (name, value) in section.entries() {
+        let fault = |error: &dyn std::fmt::Display| {
+            section.problem(value.at, format_args!("`{}`: {error}", name.value));
+        };
+        let pointer = match value.value {
+            DeValue::String(text) if !text.is_empty() => match Pointer::parse(text) {
+                Ok(pointer) => pointer,
+                Err(error) => {
+                    fault(&error);
+                    continue;
+                }
+            },
+            other => {
+                fault(&format_args!(
+                    "this is a pointer to a record of the table inside that resource's record, such as \"/user\", not {}",
+                    match other {
+                        DeValue::String(_) => "an empty text",
+                        other => kind(other),
+                    }
+                ));
+                continue;
+            }
+        };
+        let name = At {
+            value: name.value,
+            at: name.at,
+        };
+        let Some(from) = context.resource_names.find(&section, "also_from", &name) else {
+            continue;
+        };
+        if own == Some(&from) {
+            fault(&"this is the table's own resource");
+            continue;
+        }
+        // Its records have no placeholder of the other's slices.
+        let resource = context.resources.iter().find(|other| other.name == from);
+        for source in columns.values() {
+            if let Source::Constant(template) = source {
+                let template = At {
+                    value: template.clone(),
+                    at: value.at,
+                };
+                let slice = slice_of(resource);
+                check_placeholders(&section, &template, context.scope, slice, Arity::One);
+            }
+        }
+        feeds.push(Feed {
+            from,
+            rows: pointer,
+        });
+    }
+    feeds
+}
+
+/// What the slices of a resource define.
+fn slice_of(resource: Option<&Resource>) -> Slice<'_> {
+    resource.map_or(Slice::Unsure, |resource| {
+        resource.for_each.as_ref().map_or(Slice::None, Slice::Each)
     })
 }
 

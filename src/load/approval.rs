@@ -134,7 +134,8 @@ pub(super) async fn honour(
 ) -> Result<Vec<Honoured>, LoadError> {
     let mut honoured = Vec::new();
     let all = held(transaction, schema).await?;
-    for mapping in mappings.iter().rev() {
+    let own = |mapping: &&Mapping| !mapping.table.is_update_only();
+    for mapping in mappings.iter().filter(own).rev() {
         let name = &mapping.table.name;
         for held in all.iter().filter(|held| held.table == name.as_str()) {
             let Some(run) = runs.iter().find(|run| run.id().as_str() == held.run_id) else {
@@ -167,7 +168,8 @@ async fn delete_held(
     schema: &str,
     table: &Name,
 ) -> Result<(TableCounts, u64), tokio_postgres::Error> {
-    let parameters: [&(dyn ToSql + Sync); 3] = [&schema, &table.as_str(), &held.run_id];
+    let parameters: [&(dyn ToSql + Sync); 4] =
+        [&schema, &table.as_str(), &held.run_id, &held.resource];
     let mut counts = TableCounts::new(table.clone());
     transaction.batch_execute(&statements.create_gone()).await?;
     let listed = transaction

@@ -6,6 +6,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use crate::name::Name;
+use crate::number::unsigned;
 use crate::staging::RunId;
 
 use super::error::LoadError;
@@ -23,23 +24,26 @@ pub(super) struct Before {
     pub(super) again: BTreeSet<Name>,
     /// Tables with rows that wait for a parent.
     pub(super) orphaned: BTreeSet<Name>,
-    /// Those of which a parent may be there already: an earlier load could not try them.
-    pub(super) due: BTreeSet<Name>,
+    /// Those of which a parent may be there already, with the resources that brought the rows: an earlier load could not try
+    /// them.
+    pub(super) due: BTreeSet<(Name, Name)>,
     /// Tables with deletes that are held back, and with rows that are kept.
     pub(super) refused: BTreeSet<Name>,
     /// Tables of which rows may be missing, though others go by what they have: no complete full read was ever loaded, or
     /// row-level security hides some.
     pub(super) incomplete_tables: BTreeSet<Name>,
+    /// Of tables that several resources feed: up to which run each of these is loaded, by number.
+    pub(super) fed: Vec<(String, String, u64)>,
 }
 
 const BOOKS: &str = "
     SELECT DISTINCT CASE WHEN run_id = $2 THEN 'again' ELSE 'quarantined' END,
-        CASE WHEN run_id = $2 THEN resource ELSE table_name END
+        CASE WHEN run_id = $2 THEN resource ELSE table_name END, NULL
     FROM pipeline.quarantine WHERE schema_name = $1
-    UNION ALL SELECT DISTINCT 'orphaned', table_name FROM pipeline.quarantine
+    UNION ALL SELECT DISTINCT 'orphaned', table_name, NULL FROM pipeline.quarantine
     WHERE schema_name = $1 AND code = 'orphan' AND file <> ''
-    UNION ALL SELECT DISTINCT 'due', table_name FROM pipeline.quarantine WHERE schema_name = $1 AND due
-    UNION ALL SELECT DISTINCT 'refused', table_name FROM pipeline.prune_candidate
+    UNION ALL SELECT DISTINCT 'due', table_name, resource FROM pipeline.quarantine WHERE schema_name = $1 AND due
+    UNION ALL SELECT DISTINCT 'refused', table_name, NULL FROM pipeline.prune_candidate
     WHERE schema_name = $1 AND approved_at IS NULL";
 
 impl Before {
@@ -57,6 +61,8 @@ impl Before {
             empty.push(statements.is_empty());
             incomplete_tables.push(if mapping.hides_rows() {
                 "true".to_owned()
+            } else if mapping.table.is_update_only() {
+                "false".to_owned()
             } else {
                 statements.is_never_whole()
             });
@@ -88,11 +94,50 @@ impl Before {
                 "again" => &mut before.again,
                 "quarantined" => &mut before.quarantined,
                 "orphaned" => &mut before.orphaned,
-                "due" => &mut before.due,
+                "due" => {
+                    let names = Name::parse(row.get(1)).ok();
+                    before.due.extend(names.zip(Name::parse(row.get(2)).ok()));
+                    continue;
+                }
                 _ => &mut before.refused,
             };
             names.extend(Name::parse(row.get(1)).ok());
         }
+        before.fed = fed(transaction, schema, mappings).await?;
         Ok(before)
     }
+
+    /// Whether another resource that feeds the table, if there is one, is loaded already up to this run, or beyond.
+    pub(super) fn is_overtaken(&self, mapping: &Mapping, seq: u64) -> bool {
+        let table = &mapping.table;
+        // Of one run the table's own resource is loaded first: what the others have brought of it is known to be newer.
+        let first = if table.is_update_only() { seq + 1 } else { seq };
+        (self.fed.iter()).any(|(name, resource, loaded)| {
+            name == table.name.as_str() && resource != table.from.as_str() && *loaded >= first
+        })
+    }
+}
+
+async fn fed(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mappings: &[Mapping],
+) -> Result<Vec<(String, String, u64)>, LoadError> {
+    let shared = mappings.iter().filter(|mapping| mapping.is_shared());
+    let shared: Vec<&str> = shared.map(|mapping| mapping.table.name.as_str()).collect();
+    if shared.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = transaction
+        .query_typed(
+            "SELECT table_name, resource, max(seq) FROM pipeline.load WHERE schema_name = $1 AND table_name = ANY ($2) \
+             GROUP BY 1, 2",
+            &[(&schema, Type::TEXT), (&shared, Type::TEXT_ARRAY)],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    let fed = rows.iter();
+    Ok(fed
+        .map(|row| (row.get(0), row.get(1), unsigned(row.get(2))))
+        .collect())
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
-use crate::config::Config;
+use crate::config::{Config, Table};
 use crate::migrate;
 use crate::name::Name;
 use crate::number::{signed, unsigned};
@@ -84,7 +84,11 @@ pub async fn loaded(
         let mut furthest: Option<LoadedResource> = None;
         let mut full_seq = Some(u64::MAX);
         let mut gap_seq = None;
-        for table in config.tables_of(&resource.name) {
+        let fed: Vec<&Table> = config.tables_of(&resource.name).collect();
+        let is_own = |table: &&&Table| table.from == resource.name;
+        let has_own = fed.iter().any(|table| is_own(&table));
+        // What it only updates lacks no row that a full read would bring.
+        for table in fed.iter().filter(|table| !has_own || is_own(table)) {
             let key = (resource.name.to_string(), table.name.to_string());
             let table = tables.remove(&key);
             full_seq = full_seq.min(table.as_ref().and_then(|table| table.full_seq));

@@ -33,13 +33,13 @@ pub(super) async fn heal(
     mapping: &Mapping,
     runs: &[Run],
 ) -> Result<Healed, LoadError> {
-    let table = mapping.table.name.as_str();
+    let (table, resource) = (mapping.table.name.as_str(), mapping.table.from.as_str());
     let doing = || format!("try the orphans of {table} again");
     let rows = transaction
         .query(
             "SELECT DISTINCT run_id, file, record_index FROM pipeline.quarantine \
-             WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan'",
-            &[&schema, &table],
+             WHERE schema_name = $1 AND table_name = $2 AND resource = $3 AND code = 'orphan'",
+            &[&schema, &table, &resource],
         )
         .await
         .map_err(LoadError::at(doing()))?;
@@ -75,6 +75,9 @@ pub(super) async fn heal(
         let scope = run.scope(scope);
         stage::fill_chosen(transaction, staged, chosen, mapping, schema, &scope).await?;
         run_one(&statements.dedupe()).await?;
+        if mapping.table.is_update_only() {
+            run_one(&statements.drop_unknown()).await?;
+        }
         // Those that still have no parent wait on.
         for take in statements.take_unfit(false) {
             while run_one(&take.statement).await? > 0 && take.is_of_itself {}
@@ -97,7 +100,10 @@ pub(super) async fn heal(
         };
         mapping.check_arrived(rows, done, "inserted or updated as they were read")?;
         transaction
-            .execute(&statements.settle_orphans(), &[&schema, &table, &run_id])
+            .execute(
+                &statements.settle_orphans(),
+                &[&schema, &table, &run_id, &resource],
+            )
             .await
             .map_err(LoadError::at(doing()))?;
         run_one(&statements.drop_temporary()).await?;
@@ -117,12 +123,12 @@ pub(super) async fn note_due(
     mapping: &Mapping,
     is_due: bool,
 ) -> Result<(), LoadError> {
-    let table = mapping.table.name.as_str();
+    let (table, resource) = (mapping.table.name.as_str(), mapping.table.from.as_str());
     transaction
         .execute(
-            "UPDATE pipeline.quarantine SET due = $3 WHERE schema_name = $1 AND table_name = $2 AND code = 'orphan' \
-             AND due <> $3",
-            &[&schema, &table, &is_due],
+            "UPDATE pipeline.quarantine SET due = $3 WHERE schema_name = $1 AND table_name = $2 AND resource = $4 \
+             AND code = 'orphan' AND due <> $3",
+            &[&schema, &table, &is_due, &resource],
         )
         .await
         .map_err(LoadError::at("note in pipeline.quarantine what is to be tried again"))?;

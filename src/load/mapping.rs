@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, Resource, Source, Table};
+use crate::config::{Config, Feed, Resource, Source, Table};
 use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
 use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
+use crate::staging::Manifest;
 
 use super::cell::CellType;
 use super::error::LoadError;
@@ -29,6 +30,9 @@ pub struct Mapping {
     pub(super) cursor: Option<usize>,
     /// What the table checks of the columns that a load fills.
     pub(super) checks: Vec<Check>,
+    /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
+    /// is loaded up to this run or a later one, and its answer may be newer.
+    pub(super) yields: bool,
 }
 
 /// A column that a load fills.
@@ -90,10 +94,29 @@ impl Mapping {
                 key,
                 cursor,
                 checks,
+                yields: false,
             })
         } else {
             Err(problems)
         }
+    }
+
+    /// The same table, as another resource feeds it.
+    pub(super) fn fed_by(&self, feed: &Feed) -> Self {
+        Self {
+            table: self.table.fed_by(feed),
+            ..self.clone()
+        }
+    }
+
+    /// Whether several resources feed the table, so that what comes later need not be newer.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.table.also_from.is_empty()
+    }
+
+    /// Whether a read of its resource proves what is gone from the table.
+    pub(super) fn is_proven_by(&self, manifest: &Manifest) -> bool {
+        manifest.is_proof() && !self.table.is_update_only()
     }
 
     /// References that a load fills. Of columns that come from elsewhere it knows no value.
@@ -128,7 +151,9 @@ impl Mapping {
             .references
             .iter()
             .map(|foreign| foreign.referenced_table.as_str());
-        declared.chain(after).chain(keys)
+        // What it updates is inserted before.
+        let own = (self.table.is_update_only()).then_some(self.table.name.as_str());
+        declared.chain(after).chain(keys).chain(own)
     }
 
     /// Whether its SELECT may lack rows since one of these tables lacks some.

@@ -22,6 +22,7 @@ use super::drift::Shape;
 use super::error::LoadError;
 use super::known::Compared;
 use super::mapping::Mapping;
+use super::places::Places;
 use super::sql::{REJECT_REASON, Statements};
 use super::stage::{self, Reading};
 
@@ -30,6 +31,8 @@ pub(super) struct Merged {
     pub(super) shape: Shape,
     pub(super) manifest: Manifest,
     pub(super) tables: Vec<MergedTable>,
+    /// Where the records are, if others are compared with them.
+    places: Option<Places>,
 }
 
 /// A table whose rows are merged.
@@ -44,13 +47,16 @@ pub(super) struct MergedTable {
     pub(super) compared: Option<Compared>,
 }
 
-/// Stages and merges a resource. Rows that have waited for a parent have come into the `filled` tables meanwhile.
+/// Stages and merges a resource; `merged` are those before it in this run. Rows that have waited for a parent have come into
+/// the `filled` tables meanwhile.
+#[expect(clippy::too_many_arguments, reason = "each is another thing")]
 pub(super) async fn merge(
     transaction: &Transaction<'_>,
     books: Books<'_>,
     scope: &Values,
     reading: Reading,
     mappings: Vec<Mapping>,
+    merged: &BTreeMap<Name, Merged>,
     before: &Before,
     filled: &BTreeSet<Name>,
 ) -> Result<Merged, LoadError> {
@@ -104,7 +110,14 @@ pub(super) async fn merge(
         let table = Table::new(transaction, books, &mapping);
         let mut seen = seen.remove(&name);
         let situation = Situation {
-            was_empty: before.empty.contains(&name) && !filled.contains(&name),
+            was_empty: before.empty.contains(&name)
+                && !filled.contains(&name)
+                && !mapping.table.is_update_only(),
+            beside: if mapping.table.is_update_only() {
+                beside(&name, merged)
+            } else {
+                Vec::new()
+            },
             parent_repeats: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
             parent_leaves: (mapping.table.owner.as_ref())
@@ -126,7 +139,12 @@ pub(super) async fn merge(
         if counts.out_of_scope > 0 {
             with_rows_outside.push(name.clone());
         }
-        counts.quarantined += unfit.get(&name).copied().unwrap_or(0);
+        let mut unfit = unfit.get(&name).copied().unwrap_or(0);
+        if unfit > 0 && mapping.table.is_update_only() {
+            let unknown = books.forget_unknown(transaction, &mapping).await?;
+            unfit -= unknown.min(unfit);
+        }
+        counts.quarantined += unfit;
         // Unfit rows with a key are staged by their key; those without are not.
         counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);
         if counts.quarantined > mapping.table.quarantine.of(counts.staged) {
@@ -142,11 +160,24 @@ pub(super) async fn merge(
             mapping,
         });
     }
+    let is_shared = tables.iter().any(|table| table.mapping.is_shared());
     Ok(Merged {
         shape: decoded.shape,
         manifest,
+        places: is_shared.then_some(decoded.places),
         tables,
     })
+}
+
+/// What the resources before this one have staged of the same table.
+fn beside<'m>(table: &Name, merged: &'m BTreeMap<Name, Merged>) -> Vec<(&'m Mapping, &'m Places)> {
+    let mut beside = Vec::new();
+    for other in merged.values() {
+        let mut mappings = other.tables.iter().map(|table| &table.mapping);
+        let mapping = mappings.find(|mapping| mapping.table.name == *table);
+        beside.extend(mapping.zip(other.places.as_ref()));
+    }
+    beside
 }
 
 /// What rows without a readable key in these tables mean for one that is made of them.
@@ -173,6 +204,8 @@ struct Situation<'a> {
     parent_repeats: bool,
     /// Records of its owner are out of scope.
     parent_leaves: bool,
+    /// Other resources of the run that feed the table, and where their records are.
+    beside: Vec<(&'a Mapping, &'a Places)>,
     /// How many rows may not fit; none: any number.
     budget: Option<&'a Budget>,
     before: &'a Before,
@@ -192,6 +225,7 @@ impl Table<'_> {
             was_empty: false,
             parent_repeats: false,
             parent_leaves: false,
+            beside: Vec::new(),
             budget: None,
             before: &Before {
                 incomplete_tables: incomplete_tables.clone(),
@@ -216,7 +250,9 @@ impl Table<'_> {
         if let Some(select) = &self.mapping.table.select {
             rejected = self.select(select, situation, &mut counts).await?;
         }
-        let (in_scope, repeated) = self.settle_staged(seen, situation, &mut counts).await?;
+        let (in_scope, repeated) = self
+            .settle_staged(decoded, seen, situation, &mut counts)
+            .await?;
         if situation
             .before
             .quarantined
@@ -228,7 +264,9 @@ impl Table<'_> {
                 .await?;
         }
         // A complete full read replaces them all when it knows what is gone.
-        if !manifest.is_proof() && situation.before.refused.contains(&self.mapping.table.name) {
+        if !self.mapping.is_proven_by(manifest)
+            && situation.before.refused.contains(&self.mapping.table.name)
+        {
             let staged = self.statements.staged();
             self.books
                 .drop_seen_candidates(self.transaction, self.mapping, &staged)
@@ -357,6 +395,7 @@ impl Table<'_> {
     /// whether keys had more than one version.
     async fn settle_staged(
         &self,
+        decoded: &Decoded,
         seen: Option<&TableSeen>,
         situation: &Situation<'_>,
         counts: &mut TableCounts,
@@ -376,6 +415,14 @@ impl Table<'_> {
                 .await?
                 > 0;
             counted = counted.filter(|_| !repeated);
+        }
+        let mut unknown = 0;
+        let mut older = 0;
+        if self.mapping.table.is_update_only() {
+            let doing = "find rows that are to be updated";
+            unknown = self.run(&self.statements.drop_unknown(), doing).await?;
+            older = self.drop_older(decoded, situation).await?;
+            counted = None;
         }
         for statement in self
             .statements
@@ -415,7 +462,33 @@ impl Table<'_> {
                 _ => {}
             }
         }
+        counts.staged += unknown + older;
+        counts.out_of_scope += unknown;
+        counts.unchanged += older;
         Ok((in_scope, repeated))
+    }
+
+    /// Takes out staged rows of which the table, or another resource of the same run, has a newer version; gives how many.
+    async fn drop_older(
+        &self,
+        decoded: &Decoded,
+        situation: &Situation<'_>,
+    ) -> Result<u64, LoadError> {
+        let doing = "drop older versions of rows";
+        let mut dropped = 0;
+        if let Some(statement) = self.statements.drop_older() {
+            dropped += self.run(&statement, doing).await?;
+        }
+        for (other, places) in &situation.beside {
+            let statement = self.statements.drop_superseded(other);
+            let (firsts, later) = decoded.places.beside(places);
+            dropped += self
+                .transaction
+                .execute(&statement, &[&firsts, &later])
+                .await
+                .map_err(self.failed(doing))?;
+        }
+        Ok(dropped)
     }
 
     /// Inserts all that is in scope into the empty table.

@@ -33,7 +33,7 @@ pub struct Explained {
     pub key: Value,
     /// The row as it is in the mirror; none if it is not there.
     pub row: Option<Box<RawValue>>,
-    /// The resource that feeds the table.
+    /// The resource that gave the row, or that feeds the table.
     pub resource: String,
     /// The record that it comes from, or that keeps it out.
     pub origin: Option<Origin>,
@@ -90,6 +90,33 @@ pub struct Origin {
     pub record: Box<RawValue>,
     #[serde(skip)]
     values: Vec<Option<Box<RawValue>>>,
+}
+
+impl Origin {
+    /// Whether both say the same of the row.
+    fn is_same(&self, other: &Self) -> bool {
+        let values = |origin: &Self| -> Vec<Option<String>> {
+            let values = origin.values.iter();
+            values
+                .map(|value| Some(value.as_ref()?.get().to_owned()))
+                .collect()
+        };
+        values(self) == values(other)
+    }
+}
+
+impl Explained {
+    /// Notes the record that the row comes from, or that keeps it out.
+    fn found(&mut self, origin: Origin, mapping: &Mapping) {
+        if mapping.table.is_update_only() && self.row.is_none() && origin.out_of_scope.is_none() {
+            self.notes.push(format!(
+                "records of {} update rows of {} and make none",
+                origin.resource, self.table
+            ));
+        }
+        self.resource.clone_from(&origin.resource);
+        self.origin = Some(origin);
+    }
 }
 
 /// Where a column comes from.
@@ -193,8 +220,14 @@ pub async fn explain(
     if let Some(wanted) = &owner {
         let owner = wanted.mapping.table.owner.as_ref();
         let owner = owner.and_then(|owner| find(owner.table.as_str()));
-        let search = Search::new(wanted, owner, &config.scope);
-        search.through(client, schema, runs, &mut explained).await?;
+        let name = &wanted.mapping.table.name;
+        let of_table = mappings.iter().filter(|one| one.table.name == *name);
+        let feeds: Vec<Wanted<'_>> = of_table.map(|mapping| wanted.by(mapping)).collect();
+        let searches = feeds.iter();
+        let searches: Vec<Search<'_>> = searches
+            .map(|wanted| Search::new(wanted, owner, &config.scope))
+            .collect();
+        search::through(&searches, client, schema, runs, &mut explained).await?;
     }
     let is_own = mapping.table.select.is_none();
     explained.columns = columns(mapping, &explained, is_own);
@@ -300,6 +333,16 @@ impl<'m> Wanted<'m> {
             wanted.encoded.push(bytes);
         }
         Ok(wanted)
+    }
+
+    /// The same key, as another mapping of the table has it.
+    fn by(&self, mapping: &'m Mapping) -> Self {
+        Self {
+            mapping,
+            typed: self.typed.clone(),
+            raw: self.raw.clone(),
+            encoded: self.encoded.clone(),
+        }
     }
 
     /// As the books write it.

@@ -47,6 +47,26 @@ impl Places {
         Ok(found)
     }
 
+    /// For each page: the number of its first record, and that of the first record of another read that was received after
+    /// it. Both reads have their pages in the order in which they were received.
+    pub(super) fn beside(&self, other: &Self) -> (Vec<i64>, Vec<i64>) {
+        let number = |first: u64| i64::try_from(first).unwrap_or(i64::MAX);
+        let received = |places: &Self| -> Vec<i64> {
+            let pages = 0..places.firsts.len();
+            pages.map(|at| places.staged.received(at)).collect()
+        };
+        let theirs = received(other);
+        let later = received(self).into_iter().map(|at| {
+            let place = theirs.partition_point(|other| *other <= at);
+            other
+                .firsts
+                .get(place)
+                .map_or(i64::MAX, |first| number(*first))
+        });
+        let firsts = self.firsts.iter().map(|first| number(*first));
+        (firsts.collect(), later.collect())
+    }
+
     /// The number of the first record of each of these files, if all pages were read.
     pub(super) fn firsts_of(
         &self,

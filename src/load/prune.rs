@@ -68,8 +68,8 @@ pub(super) struct Pruning<'p> {
 
 /// Whether [`prune`] has anything to do.
 pub(super) fn is_prune_due(merged: &Merged, before: &Before) -> bool {
-    let is_proof = merged.manifest.is_proof();
     merged.tables.iter().any(|table| {
+        let is_proof = table.mapping.is_proven_by(&merged.manifest);
         (is_proof && before.refused.contains(&table.mapping.table.name))
             || !table
                 .reasons(is_proof, &before.incomplete_tables)
@@ -87,9 +87,10 @@ pub(super) async fn prune(
     before: &Before,
     inserted: &BTreeMap<Name, u64>,
 ) -> Result<(), LoadError> {
-    let is_proof = merged.manifest.is_proof();
+    let manifest = &merged.manifest;
     for merged in merged.tables.iter_mut().rev() {
         let mapping = &merged.mapping;
+        let is_proof = mapping.is_proven_by(manifest);
         let has_missing_keys = merged.missing_keys != MissingKeys::None;
         let table = Table::new(transaction, books, mapping);
         if is_proof && before.refused.contains(&mapping.table.name) {

@@ -73,7 +73,7 @@ impl Loader<'_> {
             .flat_map(|resource| {
                 self.mappings
                     .iter()
-                    .filter(|m| m.table.from == resource.name)
+                    .filter(|m| m.table.from == resource.name && !m.table.is_update_only())
             })
             .cloned()
             .collect();

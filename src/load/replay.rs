@@ -102,12 +102,14 @@ pub struct ReplayScope {
     pub resources: BTreeSet<Name>,
 }
 
-/// Those resources and all that their rows refer to.
+/// Those resources, all that their rows refer to, and all that feed their tables beside them.
 pub fn with_parents(config: &Config, chosen: impl IntoIterator<Item = Name>) -> BTreeSet<Name> {
     let mut resources: BTreeSet<Name> = chosen.into_iter().collect();
     loop {
-        let tables = (config.tables.iter()).filter(|table| resources.contains(&table.from));
-        let parents = tables.flat_map(|table| {
+        let is_chosen = |table: &&Table| table.sources().any(|name| resources.contains(name));
+        let tables = || config.tables.iter().filter(is_chosen);
+        let beside = tables().flat_map(Table::sources).cloned();
+        let parents = tables().flat_map(|table| {
             let within = table.within.iter().map(|within| &within.table);
             let owner = table.owner.iter().map(|owner| &owner.table);
             table.after.iter().chain(within).chain(owner)
@@ -116,7 +118,9 @@ pub fn with_parents(config: &Config, chosen: impl IntoIterator<Item = Name>) -> 
             let table = config.tables.iter().find(|table| table.name == *parent)?;
             Some(table.from.clone())
         });
-        let more: Vec<Name> = sources.filter(|name| !resources.contains(name)).collect();
+        let more: Vec<Name> = (sources.chain(beside))
+            .filter(|name| !resources.contains(name))
+            .collect();
         if more.is_empty() {
             return resources;
         }
@@ -184,6 +188,7 @@ impl ReplayScope {
                 table.name, table.from, table.rows
             ));
             add(format!("{:?} {:?}", table.select, table.conditions));
+            add(format!("{:?}", table.also_from));
             add(format!(
                 "{:?} {:?} {:?}",
                 table.columns, table.key, table.after

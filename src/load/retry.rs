@@ -293,16 +293,20 @@ impl Wanted {
     }
 }
 
-/// Entries by run and table.
+/// Entries by run, resource and table.
 pub(super) fn grouped<'e>(
     entries: &'e [Entry],
     chosen: &BTreeSet<i64>,
-) -> BTreeMap<(&'e str, &'e str), Vec<&'e Entry>> {
+) -> BTreeMap<(&'e str, &'e str, &'e str), Vec<&'e Entry>> {
     let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
     let is_chosen = |entry: &&Entry| chosen.contains(&entry.id) && !entry.file.is_empty();
     for entry in entries.iter().filter(is_chosen) {
         groups
-            .entry((entry.run_id.as_str(), entry.table.as_str()))
+            .entry((
+                entry.run_id.as_str(),
+                entry.resource.as_str(),
+                entry.table.as_str(),
+            ))
             .or_default()
             .push(entry);
     }

@@ -65,6 +65,8 @@ struct Condition {
 struct Explode {
     slot: usize,
     pointer: String,
+    /// Whether an object counts as a list of one record.
+    or_object: bool,
     walker: Walker,
     /// Keys of the elements.
     absent: Absent,
@@ -184,6 +186,7 @@ impl TableDecoder {
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
                 pointer: pointer.to_string(),
+                or_object: mapping.table.is_update_only(),
                 walker: element,
                 absent: absent_in_element,
             }),
@@ -232,13 +235,17 @@ impl TableDecoder {
     }
 
     fn elements(&mut self, explode: &mut Explode, slots: &Slots<'_>, place: &Place<'_>) {
+        if explode.or_object && slots[explode.slot] == Some("null") {
+            // There is none to update.
+            return;
+        }
         let Some(list) = slots[explode.slot].filter(|list| *list != "null") else {
             let reason = "the list is missing or null, which does not say that it is empty";
             self.no_list(&explode.pointer, slots, place, ("null", reason));
             return;
         };
         let absent = &mut explode.absent;
-        let walked = explode.walker.page(list, |index, element| {
+        let each = |index, element: &Slots<'_>| {
             absent.see(element, place.file);
             let place = Place {
                 element: Some(index),
@@ -247,7 +254,12 @@ impl TableDecoder {
             };
             // Exploded rows are not compared on the way, so nothing ends here.
             let _ = self.row(element, slots, &place);
-        });
+        };
+        let walked = if explode.or_object {
+            explode.walker.nested(list, each)
+        } else {
+            explode.walker.page(list, each)
+        };
         if walked.is_err() {
             let reason = "a list is wanted";
             self.no_list(&explode.pointer, slots, place, ("type", reason));

@@ -146,8 +146,14 @@ impl<'l> RunLoad<'l> {
     }
 
     fn mappings_of(&self, resource: &Name) -> Vec<Mapping> {
+        let seq = self.run.record().seq;
         let of = |mapping: &&Mapping| mapping.table.from == *resource;
-        self.mappings.iter().filter(of).cloned().collect()
+        let mappings = self.mappings.iter().filter(of).cloned();
+        let judged = mappings.map(|mapping| Mapping {
+            yields: self.before.is_overtaken(&mapping, seq),
+            ..mapping
+        });
+        judged.collect()
     }
 
     async fn merge(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
@@ -204,6 +210,10 @@ impl<'l> RunLoad<'l> {
         let told = Told {
             is_empty: is_among(&self.before.empty),
             is_awaited: is_among(&self.before.quarantined) || is_among(&self.before.refused),
+            is_shared: mappings.iter().any(|mapping| {
+                let mut sources = mapping.table.sources();
+                sources.any(|source| source != resource && self.resources.contains(source))
+            }),
         };
         let scope = self.run.scope(&self.config.scope);
         stage::read_ahead(self.run, resource, mappings, &scope, told)
@@ -227,6 +237,7 @@ impl<'l> RunLoad<'l> {
                     &scope,
                     reading,
                     mappings,
+                    &self.merged,
                     &self.before,
                     &self.changed_apart,
                 )
@@ -270,7 +281,8 @@ impl<'l> RunLoad<'l> {
     ) -> Result<(), LoadError> {
         let name = &mapping.table.name;
         let mut parents = mapping.shape.references.iter();
-        let is_due = self.before.due.contains(name);
+        let due = (name.clone(), mapping.table.from.clone());
+        let is_due = self.before.due.contains(&due);
         let has_grown =
             |foreign: &ForeignKey| self.grown.contains(foreign.referenced_table.as_str());
         if !self.before.orphaned.contains(name) || !(is_due || parents.any(has_grown)) {
@@ -284,7 +296,7 @@ impl<'l> RunLoad<'l> {
         if healed.is_err() || is_due {
             heal::note_due(transaction, self.schema, mapping, healed.is_err()).await?;
         }
-        self.before.due.remove(name);
+        self.before.due.remove(&due);
         match healed {
             Ok(Healed {
                 inserted: 0,
@@ -353,6 +365,7 @@ impl<'l> RunLoad<'l> {
         let inserted = self.inserted();
         for name in self.order().into_iter().rev() {
             let books = self.books(name);
+            let beside = self.beside(name);
             let Some(resource) = self.merged.get_mut(name) else {
                 continue;
             };
@@ -361,7 +374,16 @@ impl<'l> RunLoad<'l> {
             }
             *failed = Some(name.clone());
             let (guard, before) = (self.guard, &self.before);
+            // The prune limit counts what all resources of the run do to a table.
+            let mut inserted = inserted.clone();
+            for (table, counts) in resource.tables.iter_mut().zip(&beside) {
+                table.counts.deleted += counts.deleted;
+                *inserted.entry(counts.name.clone()).or_default() += counts.inserted;
+            }
             prune::prune(transaction, books, guard, resource, before, &inserted).await?;
+            for (table, counts) in resource.tables.iter_mut().zip(&beside) {
+                table.counts.deleted -= counts.deleted;
+            }
             Point::LoadPrune.reach();
         }
         Ok(())
@@ -374,6 +396,23 @@ impl<'l> RunLoad<'l> {
             *inserted.entry(counts.name.clone()).or_default() += counts.inserted;
         }
         inserted
+    }
+
+    /// For each table of a resource: what other resources of the run have done to it.
+    fn beside(&self, resource: &Name) -> Vec<TableCounts> {
+        let of_table = |name: &Name| {
+            let mut sum = TableCounts::new(name.clone());
+            let others = self.merged.iter().filter(|(other, _)| *other != resource);
+            for table in others.flat_map(|(_, merged)| &merged.tables) {
+                if table.counts.name == *name {
+                    sum.add(&table.counts);
+                }
+            }
+            sum
+        };
+        let merged = self.merged.get(resource).into_iter();
+        let tables = merged.flat_map(|merged| &merged.tables);
+        tables.map(|table| of_table(&table.counts.name)).collect()
     }
 
     /// A resource counts as not loaded, although its rows may be merged, and so do those that depend on it.
@@ -400,7 +439,9 @@ impl<'l> RunLoad<'l> {
     /// Tables of which rows may be missing: what is within them is not known to have left.
     fn incomplete_tables(&self) -> BTreeSet<Name> {
         let mappings = self.mappings.iter();
-        let unloaded = mappings.filter(|mapping| self.unloaded.contains(&mapping.table.from));
+        let unloaded = mappings.filter(|mapping| {
+            self.unloaded.contains(&mapping.table.from) && !mapping.table.is_update_only()
+        });
         let unloaded = unloaded.map(|mapping| mapping.table.name.clone());
         self.before
             .incomplete_tables
@@ -417,7 +458,9 @@ impl<'l> RunLoad<'l> {
         transaction: &mut Transaction<'_>,
         is_first: bool,
     ) -> Result<(), LoadError> {
-        let is_within = |mapping: &&Mapping| !mapping.table.within.is_empty();
+        let is_within = |mapping: &&Mapping| {
+            !mapping.table.within.is_empty() && !mapping.table.is_update_only()
+        };
         for mapping in self.mappings.iter().filter(is_within) {
             let name = &mapping.table.from;
             let books = self.books(name);
@@ -426,10 +469,12 @@ impl<'l> RunLoad<'l> {
                 tables.find(|table| table.mapping.table.name == mapping.table.name)
             });
             let is_merged = merged.is_some();
-            let already = merged.map_or(0, |table| table.counts.deleted);
             let inserted = merged.map_or(0, |table| table.counts.inserted)
                 + self.inserted().get(&mapping.table.name).unwrap_or(&0);
             let incomplete_tables = self.incomplete_tables();
+            let merged = self.merged.values().flat_map(|resource| &resource.tables);
+            let of_table = merged.filter(|table| table.mapping.table.name == mapping.table.name);
+            let already = of_table.map(|table| table.counts.deleted).sum();
             let mut counts = TableCounts::new(mapping.table.name.clone());
             // After an approval the guard judges as it did then: by what leaves with the rows, not by the whole load.
             counts.deleted = if is_first { already } else { 0 };
@@ -466,7 +511,8 @@ impl<'l> RunLoad<'l> {
         let merged = self
             .merged
             .values_mut()
-            .flat_map(|resource| &mut resource.tables);
+            .flat_map(|resource| &mut resource.tables)
+            .filter(|table| !table.mapping.table.is_update_only());
         if let Some(table) = { merged }.find(|table| table.counts.name == *name) {
             return &mut table.counts;
         }

@@ -5,6 +5,7 @@
 
 mod both;
 mod gone;
+mod shared;
 mod take;
 
 pub(super) use gone::{Gone, Ground};
@@ -90,15 +91,25 @@ impl<'m> Statements<'m> {
     }
 
     pub(super) fn staged(&self) -> String {
-        staged_of(&self.mapping.table.name)
+        self.temporary("staged")
     }
 
     fn diff(&self) -> String {
-        temporary("diff", &self.mapping.table.name)
+        self.temporary("diff")
     }
 
     fn gone(&self) -> String {
-        temporary("gone", &self.mapping.table.name)
+        self.temporary("gone")
+    }
+
+    /// A temporary table's name. Each resource that feeds a table has its own; no name of ours has an `@`.
+    fn temporary(&self, what: &str) -> String {
+        let table = &self.mapping.table;
+        let mut also_from = table.also_from.iter();
+        match also_from.position(|feed| feed.from == table.from) {
+            Some(place) => Quoted(&format!("{what}_{}@{place}", table.name)).to_string(),
+            None => temporary(what, &table.name),
+        }
     }
 
     /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY.
@@ -352,22 +363,23 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// Counts the rows that the target has as they were to be merged: of the diff, or all that are staged and in scope.
+    /// Counts the rows that the target has as they were to be merged, or newer: of the diff, or all that are staged and in scope.
     pub(super) fn count_held(&self, has_diff: bool) -> String {
         let (from, wanted) = if has_diff {
             (self.diff(), "true".to_owned())
         } else {
             (self.staged(), in_scope("s"))
         };
-        self.count_same(&from, &wanted)
+        self.count_same(&from, &wanted, &self.replaces())
     }
 
-    fn count_same(&self, from: &str, wanted: &str) -> String {
+    /// Counts the rows of which it does not hold that they are `missing` from the target.
+    fn count_same(&self, from: &str, wanted: &str, missing: &str) -> String {
         format!(
             "SELECT count(*) FROM {from} AS s JOIN {} AS t ON {} WHERE {wanted} AND NOT ({})",
             self.target,
             same("t", "s", &self.key),
-            self.differs(),
+            missing,
         )
     }
 
@@ -383,14 +395,14 @@ impl<'m> Statements<'m> {
         format!(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT s.staged_position, t.{first} IS NULL AS staged_new, {} \
              FROM {} AS s LEFT JOIN {} AS t ON {} \
-             WHERE {} AND (t.{first} IS NULL OR {})",
+             WHERE {} AND (t.{first} IS NULL OR ({}))",
             self.diff(),
             of("s", &self.columns),
             self.staged(),
             self.target,
             same("t", "s", &self.key),
             in_scope("s"),
-            self.differs(),
+            self.replaces(),
             first = self.key[0],
         )
     }
@@ -400,19 +412,20 @@ impl<'m> Statements<'m> {
     pub(super) fn create_diff_of_orphans(&self, run: &str) -> String {
         format!(
             "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} \
-             AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
+             AND q.resource = {} AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
             self.create_diff(),
             Literal(self.schema),
             Literal(self.mapping.table.name.as_str()),
+            Literal(self.mapping.table.from.as_str()),
             Literal(run),
             self.mapping.key_object("s"),
         )
     }
 
-    /// Settles the orphans of a run that were merged. Parameters: schema, table, run.
+    /// Settles the orphans of a run that were merged. Parameters: schema, table, run, resource.
     pub(super) fn settle_orphans(&self) -> String {
         format!(
-            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 \
+            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 AND resource = $4 \
              AND code = 'orphan' AND EXISTS (SELECT FROM {} AS s WHERE {} AND {} = q.key)",
             self.staged(),
             in_scope("s"),
@@ -455,7 +468,7 @@ impl<'m> Statements<'m> {
         if has_diff {
             return self.update_where(&self.diff(), "NOT s.staged_new");
         }
-        let wanted = format!("{} AND {}", in_scope("s"), self.differs());
+        let wanted = format!("{} AND {}", in_scope("s"), self.replaces());
         self.update_where(&self.staged(), &wanted)
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Told {
     pub(super) is_empty: bool,
     /// Some table has records in quarantine or held deletes, which the keys of this read may settle.
     pub(super) is_awaited: bool,
+    /// Another resource of the run feeds some table too, and its rows are compared with those of this read.
+    pub(super) is_shared: bool,
 }
 
 /// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be
@@ -96,6 +98,7 @@ pub(super) fn read_ahead(
         let manifest = staged.manifest();
         let is_compared = manifest.mode == Mode::Full
             && !told.is_empty
+            && !told.is_shared
             && (manifest.is_proof() || !told.is_awaited)
             && is_comparable(&mappings);
         let decoding =

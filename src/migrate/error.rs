@@ -93,6 +93,14 @@ pub enum MigrateError {
         /// What is known of the other one.
         holder: String,
     },
+    /// A migration would break something that people have made.
+    #[error("the schema {schema} was not migrated: {why}")]
+    Refused {
+        /// The schema.
+        schema: String,
+        /// What is in the way, and what to do.
+        why: String,
+    },
     /// A migration failed, and nothing of it stays.
     #[error("the schema {schema} was not migrated: {step} ({what})")]
     Failed {

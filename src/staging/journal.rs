@@ -159,6 +159,11 @@ impl Sealed {
         self.lines.len()
     }
 
+    /// When the page at a place was received; beyond the last, never.
+    pub(super) fn received(&self, at: usize) -> i64 {
+        self.lines.get(at).map_or(i64::MAX, |line| line.received)
+    }
+
     /// The page at a place.
     pub(super) fn page(&self, at: usize) -> Result<PageEntry, StagingError> {
         let changed = || {

@@ -256,6 +256,11 @@ impl StagedResource {
         self.journal.page(at)
     }
 
+    /// When the page at this place was received, in nanoseconds since 1970.
+    pub fn received(&self, at: usize) -> i64 {
+        self.journal.received(at)
+    }
+
     /// The file of a page, relative to the run's directory: `users/page-00001.json.gz`.
     pub fn file(&self, page: &PageEntry) -> PathBuf {
         Path::new(self.manifest.resource.as_str()).join(inside(page))

@@ -6,7 +6,7 @@ use cursus::name::Name;
 use cursus::staging::{
     Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, RunState, Staging, State,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Workdir;
@@ -108,7 +108,7 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
 
 /// As [`stage`], with so many records a page.
 pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
-    stage_asked(workdir, reads, page, &Asked::default())
+    stage_asked(workdir, reads, page, 0, &Asked::default())
 }
 
 /// As [`stage`], of that API and scope.
@@ -119,15 +119,27 @@ pub(crate) fn stage_of(workdir: &Workdir, side: (&str, &str), reads: &[Read<'_>]
         scope: [("place".to_owned(), vec![place.to_owned()])].into(),
         ..Asked::default()
     };
-    stage_asked(workdir, reads, 7, &asked)
+    stage_asked(workdir, reads, 7, 0, &asked)
 }
 
-fn stage_asked(workdir: &Workdir, reads: &[Read<'_>], page: usize, asked: &Asked) -> String {
+/// As [`stage`], each read received a second after the one before it.
+pub(crate) fn stage_in_order(workdir: &Workdir, reads: &[Read<'_>]) -> String {
+    stage_asked(workdir, reads, 7, 1, &Asked::default())
+}
+
+fn stage_asked(
+    workdir: &Workdir,
+    reads: &[Read<'_>],
+    page: usize,
+    seconds: i64,
+    asked: &Asked,
+) -> String {
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
     let now = Timestamp::now();
     let mut run = (staging.create_run(&lock, now, 0, asked)).unwrap();
-    for (resource, mode, state, records) in reads {
+    for (place, (resource, mode, state, records)) in reads.iter().enumerate() {
+        let apart = SignedDuration::from_secs(seconds * i64::try_from(place).unwrap());
         let name = Name::parse(resource).unwrap();
         let (writer, _) = run.writer(&name).unwrap();
         for (index, records) in records.chunks(page).enumerate() {
@@ -146,7 +158,7 @@ fn stage_asked(workdir: &Workdir, reads: &[Read<'_>], page: usize, asked: &Asked
                 x_total: None,
                 first_id: id(records.first()),
                 last_id: id(records.last()),
-                fetched_at: now,
+                fetched_at: now + apart,
                 server_date: None,
                 duration_ms: 1,
                 per_page: None,

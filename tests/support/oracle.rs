@@ -239,8 +239,6 @@ pub(crate) const TABLES: [Expected; 14] = [
         columns: &[
             ("id", "(r->>'id')::bigint"),
             ("user_id", "(r#>>'{user,id}')::bigint"),
-            ("user_login", "r#>>'{user,login}'"),
-            ("user_email", "r#>>'{user,email}'"),
             ("project_id", "(r#>>'{project,id}')::bigint"),
             ("cursus_id", "(r#>>'{cursus_ids,0}')::bigint"),
             ("cursus_ids", "nullif(r->'cursus_ids', 'null')"),
@@ -264,7 +262,6 @@ pub(crate) const TABLES: [Expected; 14] = [
         columns: &[
             ("id", "(r->>'id')::bigint"),
             ("user_id", "(r->>'user_id')::bigint"),
-            ("user_login", "r->>'login'"),
             ("achievement_id", "(r->>'achievement_id')::bigint"),
             ("nbr_of_success", "(r->>'nbr_of_success')::bigint"),
             ("url", "r->>'url'"),

@@ -347,3 +347,27 @@ fn a_cycle_is_told_once_with_its_members_and_why() {
         ),
     ]));
 }
+
+#[test]
+fn a_second_resource_of_a_table_must_hold_its_records() {
+    let users = "name = \"users\"\nfrom = \"users\"\n";
+    let and = |also_from: &str| format!("{users}also_from = {also_from}\n");
+    insta::assert_snapshot!(said_of(&[
+        (users, &and("{ campus_users = \"/user\" }")),
+        (users, &and("\"campus_users\"")),
+        (users, &and("{ campus_user = \"/user\" }")),
+        (users, &and("{ users = \"/user\" }")),
+        (users, &and("{ campus_users = \"\" }")),
+        (users, &and("{ campus_users = \"user\" }")),
+        (users, &and("{ campus_users = 1 }")),
+        (
+            "rows = \"/project_sessions\"",
+            "rows = \"/project_sessions\"\nalso_from = { users = \"/sessions\" }"
+        ),
+        // What it updates is loaded before it.
+        (
+            users,
+            "name = \"users\"\nfrom = \"users\"\nafter = [\"sessions\"]\nalso_from = { projects = \"/users\" }\n"
+        ),
+    ]));
+}

@@ -169,7 +169,7 @@ impl Books<'_> {
         staged: &str,
         manifest: &Manifest,
     ) -> Result<(), LoadError> {
-        let everything = manifest.is_proof();
+        let everything = mapping.is_proven_by(manifest);
         let key = mapping.key_object("s");
         let mut statements = vec![if everything {
             "DELETE FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND run_id <> $3".to_owned()
@@ -201,6 +201,27 @@ impl Books<'_> {
         Ok(())
     }
 
+    /// Takes records that do not fit out of quarantine again whose rows the table does not have, and that would not bring
+    /// any; gives how many.
+    pub(in super::super) async fn forget_unknown(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+    ) -> Result<u64, LoadError> {
+        let (table, key) = (mapping.table.name.as_str(), mapping.key_object("t"));
+        let statement = format!(
+            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 AND resource = $4 \
+             AND q.key IS NOT NULL AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {key} = q.key)",
+            Quoted(self.schema),
+            Quoted(table),
+        );
+        let (run, resource) = (self.run.id().as_str(), self.resource.as_str());
+        transaction
+            .execute(&statement, &[&self.schema, &table, &run, &resource])
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))
+    }
+
     /// Takes this resource's entries of an earlier load of the same run out of quarantine.
     pub(in super::super) async fn forget_quarantine(
         &self,
@@ -216,7 +237,8 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Drops the candidates of a table: a complete full read knows better.
+    /// Drops the candidates of a table: a complete full read knows better. Those of other resources in the same run were
+    /// judged a moment ago.
     pub(in super::super) async fn drop_candidates(
         &self,
         transaction: &Transaction<'_>,
@@ -224,8 +246,14 @@ impl Books<'_> {
     ) -> Result<(), LoadError> {
         transaction
             .execute(
-                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2",
-                &[&self.schema, &mapping.table.name.as_str()],
+                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 \
+                 AND (run_id <> $3 OR resource = $4)",
+                &[
+                    &self.schema,
+                    &mapping.table.name.as_str(),
+                    &self.run.id().as_str(),
+                    &self.resource.as_str(),
+                ],
             )
             .await
             .map_err(LoadError::at(
@@ -245,7 +273,8 @@ impl Books<'_> {
         transaction
             .execute(
                 "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
-                 AND approved_at IS NULL AND (run_id = $3 OR NOT EXISTS (SELECT FROM unnest($4::bigint[]) AS a (id) \
+                 AND approved_at IS NULL AND (run_id <> $3 OR resource = $6) \
+                 AND (run_id = $3 OR NOT EXISTS (SELECT FROM unnest($4::bigint[]) AS a (id) \
                  WHERE jsonb_build_object($5::text, a.id) = c.key))",
                 &[
                     &self.schema,
@@ -253,6 +282,7 @@ impl Books<'_> {
                     &self.run.id().as_str(),
                     &absent,
                     &key,
+                    &self.resource.as_str(),
                 ],
             )
             .await
@@ -263,7 +293,7 @@ impl Books<'_> {
     }
 
     /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
-    /// seen.
+    /// seen. What it only updates it knows to be there by its own resource alone.
     pub(in super::super) async fn drop_seen_candidates(
         &self,
         transaction: &Transaction<'_>,
@@ -271,9 +301,15 @@ impl Books<'_> {
         staged: &str,
     ) -> Result<(), LoadError> {
         let key = mapping.key_object("s");
+        let by_others = if mapping.table.is_update_only() {
+            ""
+        } else {
+            "run_id <> $3 OR "
+        };
         let statement = format!(
             "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
-             AND approved_at IS NULL AND (run_id = $3 OR EXISTS (SELECT FROM {staged} AS s WHERE {key} = c.key))"
+             AND approved_at IS NULL AND ({by_others}resource = $4) \
+             AND (run_id = $3 OR EXISTS (SELECT FROM {staged} AS s WHERE {key} = c.key))"
         );
         transaction
             .execute(
@@ -282,6 +318,7 @@ impl Books<'_> {
                     &self.schema,
                     &mapping.table.name.as_str(),
                     &self.run.id().as_str(),
+                    &self.resource.as_str(),
                 ],
             )
             .await

@@ -1,6 +1,6 @@
 //! The newest record of a key among staged pages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -37,6 +37,9 @@ pub(super) struct Search<'s> {
 /// How the merge ranks the records of a key, the newest last: it takes that of the newest version of the owner, then by the
 /// row's own cursor, then by place. Without a cursor a record is older than any with one.
 type Rank = (Option<Vec<u8>>, u64, Option<Vec<u8>>, (u64, Option<u64>));
+
+/// The cursor of a record, as bytes that sort, and the record.
+type Dated = (Option<Vec<u8>>, Origin);
 
 impl<'s> Search<'s> {
     /// `owner`: the mapping of the table that the rows belong to.
@@ -81,80 +84,40 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Newest loaded run first; a record that does not fit did not make the row.
-    pub(super) async fn through(
-        &self,
-        client: &Client,
-        schema: &str,
-        runs: &[Run],
-        explained: &mut Explained,
-    ) -> Result<(), LoadError> {
+    /// The record of the key in a run, if it was loaded from there, and its cursor.
+    fn in_run(&self, run: &Run, resources: &[&str]) -> Result<Option<Dated>, LoadError> {
+        let from = &self.wanted.mapping.table.from;
+        if !resources.contains(&from.as_str()) {
+            return Ok(None);
+        }
+        let Some(staged) = run.staged(from)? else {
+            return Ok(None);
+        };
+        let found = self.newest(run, &staged)?;
+        Ok(found.map(|((_, _, cursor, _), origin)| (cursor, origin)))
+    }
+
+    /// Whether the row is newer than a record with this cursor.
+    fn is_older(&self, cursor: Option<&Vec<u8>>, row: Option<&RawValue>) -> bool {
         let mapping = self.wanted.mapping;
-        let table = mapping.table.name.as_str();
-        let loaded = client
-            .query(
-                "SELECT run_id FROM pipeline.load WHERE schema_name = $1 AND table_name = $2 \
-                 GROUP BY run_id ORDER BY max(seq) DESC",
-                &[&schema, &table],
-            )
-            .await
-            .map_err(LoadError::at("read pipeline.load"))?;
-        let waiting = self.wanted.quarantine(client, schema).await?;
-        let mut gone = BTreeSet::new();
-        for row in &loaded {
-            let id: &str = row.get(0);
-            let Some(run) = runs.iter().find(|run| run.id().as_str() == id) else {
-                gone.insert(id.to_owned());
-                continue;
-            };
-            let Some(staged) = run.staged(&mapping.table.from)? else {
-                continue;
-            };
-            let Some(origin) = self.newest(run, &staged)? else {
-                continue;
-            };
-            let is_waiting = waiting.iter().any(|entry| {
-                entry.run_id == id
-                    && entry.file == origin.file
-                    && entry.record == origin.index
-                    && entry.element == origin.element
-            });
-            // What was dropped from quarantine has no entry, and made no row all the same.
-            let why = if is_waiting {
-                Some("waits in quarantine".to_owned())
-            } else {
-                self.misfit(staged, &origin).await?
-            };
-            if let Some(why) = why {
-                explained.notes.push(format!(
-                    "a newer record, in {} [{}] of the run {id}, {why}",
-                    origin.file, origin.index
-                ));
-                // Of a row that is not there, the record that made none is what there is to see.
-                if explained.origin.is_none() && explained.row.is_none() {
-                    explained.origin = Some(origin);
-                }
-                continue;
-            }
-            explained.origin = Some(origin);
-            return Ok(());
-        }
-        if !gone.is_empty() {
-            let gone: Vec<String> = gone.into_iter().collect();
-            explained.notes.push(format!(
-                "no staged record has made it; it may come from a run that was loaded and is not in staging any more: {}",
-                gone.join(", ")
-            ));
-        }
-        Ok(())
+        let row: Option<BTreeMap<String, Box<RawValue>>> =
+            row.and_then(|row| serde_json::from_str(row.get()).ok());
+        let Some(at) = mapping.cursor.filter(|_| mapping.is_shared()) else {
+            return false;
+        };
+        let column = &mapping.columns[at];
+        let of_row = row.as_ref().and_then(|row| row.get(&column.name));
+        cursor
+            < of_row
+                .and_then(|of_row| sorted(column.cell, Some(of_row.get())))
+                .as_ref()
     }
 
     /// Why a load makes no row of a record, as it decodes it today.
-    async fn misfit(
-        &self,
-        staged: StagedResource,
-        origin: &Origin,
-    ) -> Result<Option<String>, LoadError> {
+    async fn misfit(&self, run: &Run, origin: &Origin) -> Result<Option<String>, LoadError> {
+        let Some(staged) = run.staged(&self.wanted.mapping.table.from)? else {
+            return Ok(None);
+        };
         let chosen = Chosen::from([(origin.file.clone(), BTreeSet::from([origin.index]))]);
         let (sender, mut chunks) = mpsc::channel(1);
         let decoder = Decoder::new(&[self.wanted.mapping], self.scope, sender, None);
@@ -177,7 +140,11 @@ impl<'s> Search<'s> {
     }
 
     /// The record of the key that the merge takes.
-    fn newest(&self, run: &Run, staged: &StagedResource) -> Result<Option<Origin>, LoadError> {
+    fn newest(
+        &self,
+        run: &Run,
+        staged: &StagedResource,
+    ) -> Result<Option<(Rank, Origin)>, LoadError> {
         let mut found: Option<(Rank, Origin)> = None;
         let mut body = Vec::new();
         let mut first = 0;
@@ -211,12 +178,15 @@ impl<'s> Search<'s> {
                     match self.rows {
                         None => see(index, None, slots, slots),
                         Some(rows) => {
+                            let text = slots[rows].unwrap_or("[]");
+                            let each =
+                                |element, own: &Slots<'_>| see(index, Some(element), own, slots);
                             // A list that cannot be walked is in quarantine as a whole.
-                            let _ =
-                                self.element
-                                    .page(slots[rows].unwrap_or("[]"), |element, own| {
-                                        see(index, Some(element), own, slots);
-                                    });
+                            let _ = if self.wanted.mapping.table.is_update_only() {
+                                self.element.nested(text, each)
+                            } else {
+                                self.element.page(text, each)
+                            };
                         }
                     }
                 })
@@ -230,7 +200,7 @@ impl<'s> Search<'s> {
                 })?;
             first += count;
         }
-        Ok(found.map(|(_, origin)| origin))
+        Ok(found)
     }
 
     fn rank(
@@ -318,6 +288,97 @@ impl<'s> Search<'s> {
             values,
         }
     }
+}
+
+/// Newest loaded run first; a record that does not fit did not make the row. Of several resources that feed the table
+/// (`searches`, its own first) the newest record of a run counts.
+pub(super) async fn through(
+    searches: &[Search<'_>],
+    client: &Client,
+    schema: &str,
+    runs: &[Run],
+    explained: &mut Explained,
+) -> Result<(), LoadError> {
+    let Some(own) = searches.first() else {
+        return Ok(());
+    };
+    let (table, own_resource) = {
+        let table = &own.wanted.mapping.table;
+        (table.name.as_str(), table.from.as_str())
+    };
+    let loaded = client
+        .query(
+            "SELECT run_id, array_agg(DISTINCT resource) FROM pipeline.load WHERE schema_name = $1 AND table_name = $2 \
+             GROUP BY run_id ORDER BY max(seq) DESC",
+            &[&schema, &table],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    let waiting = own.wanted.quarantine(client, schema).await?;
+    let mut gone = BTreeSet::new();
+    for row in &loaded {
+        let id: &str = row.get(0);
+        let resources: Vec<&str> = row.get(1);
+        let Some(run) = runs.iter().find(|run| run.id().as_str() == id) else {
+            gone.insert(id.to_owned());
+            continue;
+        };
+        let mut found = Vec::new();
+        for search in searches {
+            if let Some((cursor, origin)) = search.in_run(run, &resources)? {
+                found.push((cursor, origin, search));
+            }
+        }
+        // Newest first, the last of the searches first among those of one moment.
+        found.reverse();
+        found.sort_by(|(a, of_a, _), (b, of_b, _)| (b, of_b.fetched_at).cmp(&(a, of_a.fetched_at)));
+        // What says the same is of the table's own resource.
+        let own = found
+            .iter()
+            .position(|(_, origin, _)| origin.resource == own_resource);
+        if let (Some(at), Some((cursor, newest, _))) = (own, found.first())
+            && (cursor == &found[at].0 && newest.is_same(&found[at].1))
+        {
+            found.swap(0, at);
+        }
+        for (cursor, origin, search) in found {
+            if search.is_older(cursor.as_ref(), explained.row.as_deref()) {
+                continue;
+            }
+            let is_waiting = waiting.iter().any(|entry| {
+                entry.run_id == id
+                    && entry.file == origin.file
+                    && entry.record == origin.index
+                    && entry.element == origin.element
+            });
+            // What was dropped from quarantine has no entry, and made no row all the same.
+            let why = if is_waiting {
+                Some("waits in quarantine".to_owned())
+            } else {
+                search.misfit(run, &origin).await?
+            };
+            let Some(why) = why else {
+                explained.found(origin, search.wanted.mapping);
+                return Ok(());
+            };
+            explained.notes.push(format!(
+                "a newer record, in {} [{}] of the run {id}, {why}",
+                origin.file, origin.index
+            ));
+            // Of a row that is not there, the record that made none is what there is to see.
+            if explained.origin.is_none() && explained.row.is_none() {
+                explained.origin = Some(origin);
+            }
+        }
+    }
+    if !gone.is_empty() {
+        let gone: Vec<String> = gone.into_iter().collect();
+        explained.notes.push(format!(
+            "no staged record has made it; it may come from a run that was loaded and is not in staging any more: {}",
+            gone.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// A cursor as bytes that sort as PostgreSQL sorts the value; none if the merge sees none.

@@ -62,7 +62,12 @@ impl RunLoad<'_> {
             let name = &mapping.table.name;
             // Oldest run first: what a newer one holds comes on top.
             for run in self.runs {
-                let Some(entries) = groups.get(&(run.id().as_str(), name.as_str())) else {
+                let group = (
+                    run.id().as_str(),
+                    mapping.table.from.as_str(),
+                    name.as_str(),
+                );
+                let Some(entries) = groups.get(&group) else {
                     continue;
                 };
                 let again = Retry {

@@ -28,7 +28,7 @@ impl RunLoad<'_> {
             let mut tables = Vec::new();
             for table in resource.tables {
                 let dangling = self.dangling(transaction, &table.mapping, &touched).await?;
-                counted.insert(table.counts.name.clone());
+                counted.insert((name, table.counts.name.clone()));
                 tables.push((table.counts, dangling));
             }
             books
@@ -39,7 +39,10 @@ impl RunLoad<'_> {
             self.loaded.tables.extend(counts);
         }
         let others = self.mappings.iter();
-        let others = others.filter(|mapping| !counted.contains(&mapping.table.name));
+        let others = others.filter(|mapping| {
+            let (resource, table) = (&mapping.table.from, &mapping.table.name);
+            !counted.contains(&(resource, table.clone()))
+        });
         books::note_dangling(transaction, self.schema, others, &touched).await
     }
 

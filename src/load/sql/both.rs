@@ -43,7 +43,7 @@ impl Statements<'_> {
 
     /// Counts the rows of the scratch that the target has as they are there.
     pub(in super::super) fn count_arrived(&self, scratch: &str) -> String {
-        self.count_same(&self.of(scratch), "true")
+        self.count_same(&self.of(scratch), "true", &self.differs())
     }
 
     /// What the scratch does not have: how many rows, and the keys of some.

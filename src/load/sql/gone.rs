@@ -109,9 +109,12 @@ impl Statements<'_> {
         let condition = match gone {
             Gone::Outside => self.is_outside(ground.incomplete_tables)?,
             Gone::OutOfScope => format!(
-                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {})",
+                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {}{})",
                 RowState::OutOfScope as i16,
-                same("s", "t", &self.key)
+                same("s", "t", &self.key),
+                // Asked for again, of two versions of the same moment that goes which is out of scope.
+                self.is_older(false)
+                    .map_or_else(String::new, |older| format!(" AND NOT {older}")),
             ),
             Gone::Absent => is_absent,
             Gone::Orphaned => {
@@ -235,11 +238,11 @@ impl Statements<'_> {
         )
     }
 
-    /// Collects the rows of a run's held candidates. Parameters: schema, table, run.
+    /// Collects the rows of a run's held candidates. Parameters: schema, table, run, resource.
     pub(in super::super) fn collect_held(&self) -> String {
         format!(
             "INSERT INTO {} SELECT c.reason, {} FROM {} AS t JOIN pipeline.prune_candidate AS c ON c.key = {} \
-             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.approved_at IS NULL \
+             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.resource = $4 AND c.approved_at IS NULL \
              AND c.referred_by IS NULL",
             self.gone(),
             of("t", &self.key),
@@ -248,11 +251,11 @@ impl Statements<'_> {
         )
     }
 
-    /// Settles a run's held candidates whose rows are not there any more. Parameters: schema, table, run.
+    /// Settles a run's held candidates whose rows are not there any more. Parameters: schema, table, run, resource.
     pub(in super::super) fn settle_held(&self) -> String {
         format!(
             "UPDATE pipeline.prune_candidate AS c SET approved_at = now() WHERE c.schema_name = $1 AND c.table_name = $2 \
-             AND c.run_id = $3 AND c.approved_at IS NULL AND c.referred_by IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
+             AND c.run_id = $3 AND c.resource = $4 AND c.approved_at IS NULL AND c.referred_by IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
             self.target,
             self.mapping.key_object("t"),
         )
