@@ -291,3 +291,46 @@ async fn faults_of_named_reads_are_found_at_once() {
     }
     assert_eq!(hits(&simulator), 0);
 }
+
+#[tokio::test]
+async fn a_read_of_a_part_proves_absence_in_it() {
+    let simulator = levels().await;
+    let workdir = Workdir::with(&simulator).await;
+    let rows = simulator.rows("projects_users");
+    let project = rows[0]["project"]["id"].as_i64().unwrap();
+    let read = format!(
+        "[[resource.read]]\nname = \"part\"\nevery = \"1h\"\nquery = {{ \"filter[project_id]\" = \"{project}\" }}\n\
+         proves_absence = true\n\n[[resource]]\nname = \"achievements_users\"\n"
+    );
+    workdir.pipeline(&[("[[resource]]\nname = \"achievements_users\"\n", &read)]);
+    let run = ["run", "--select", "projects_users"];
+    workdir.json(run).await;
+    let count = "SELECT count(*) FROM projects_users";
+    let before = workdir.number(count).await;
+    // One of the part and one beside it are replaced by rows with other ids.
+    let beside = rows
+        .iter()
+        .find(|row| row["project"]["id"] != project)
+        .unwrap();
+    let replaced = [&rows[0], beside].map(|row| row["id"].as_i64().unwrap());
+    for id in replaced {
+        simulator.replace_enrolment(id).unwrap();
+    }
+    simulator.advance(2 * HOUR);
+    let report = workdir.json(run).await;
+    let left = format!(
+        "SELECT id::text FROM projects_users WHERE id IN ({}, {})",
+        replaced[0], replaced[1]
+    );
+    assert_eq!(
+        workdir.column(&left).await,
+        [replaced[1].to_string()],
+        "{report:#}"
+    );
+    let inserted = report["tables"][0]["inserted"].as_i64().unwrap();
+    assert_eq!(workdir.number(count).await, before + inserted - 1);
+    // A partial answer proves nothing.
+    simulator.advance(2 * HOUR);
+    simulator.inject(Fault::new("projects_users", FaultKind::Status { status: 400 }).nth(2));
+    workdir.json_exits(3, run).await;
+}

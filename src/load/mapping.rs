@@ -7,7 +7,7 @@ use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
 use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
-use crate::staging::Manifest;
+use crate::staging::{Manifest, ReadManifest};
 
 use super::cell::CellType;
 use super::error::LoadError;
@@ -30,6 +30,8 @@ pub struct Mapping {
     pub(super) cursor: Option<usize>,
     /// What the table checks of the columns that a load fills.
     pub(super) checks: Vec<Check>,
+    /// Named reads that prove absence, and which rows `t` each covers; an expression.
+    pub(super) proving_reads: Vec<(Name, String)>,
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
     pub(super) yields: bool,
@@ -80,6 +82,7 @@ impl Mapping {
                 ));
             }
         }
+        let proving_reads = proving_reads(config, table, &columns, &mut problem);
         // Of columns that come from elsewhere the load knows no value.
         checks.retain(|check| {
             let mut names = check.columns.iter();
@@ -94,6 +97,7 @@ impl Mapping {
                 key,
                 cursor,
                 checks,
+                proving_reads,
                 yields: false,
             })
         } else {
@@ -117,6 +121,14 @@ impl Mapping {
     /// Whether a read of its resource proves what is gone from the table.
     pub(super) fn is_proven_by(&self, manifest: &Manifest) -> bool {
         manifest.is_proof() && !self.table.is_update_only()
+    }
+
+    /// Which rows `t` the complete named reads of a run cover; an expression, if there are any.
+    pub(super) fn covered_by(&self, manifest: &Manifest) -> Option<String> {
+        let is_proof = |name: &Name| manifest.reads.get(name).is_some_and(ReadManifest::is_proof);
+        let reads = self.proving_reads.iter().filter(|(name, _)| is_proof(name));
+        let covered: Vec<&str> = reads.map(|(_, covered)| covered.as_str()).collect();
+        (!covered.is_empty() && !self.table.is_update_only()).then(|| covered.join(" OR "))
     }
 
     /// References that a load fills. Of columns that come from elsewhere it knows no value.
@@ -201,6 +213,62 @@ impl Mapping {
             .iter()
             .any(|column| column.name == INGESTED_AT)
     }
+}
+
+/// Named reads that prove absence. A row is covered if it passes the filters, each of which must be a column of its name.
+fn proving_reads(
+    config: &Config,
+    table: &Table,
+    columns: &[MappedColumn],
+    problem: &mut impl FnMut(String),
+) -> Vec<(Name, String)> {
+    let Some(resource) = config.resource(table.from.as_str()) else {
+        return Vec::new();
+    };
+    let reads = resource.reads.iter();
+    let proves = |read: &&Resource| read.read.as_ref().is_some_and(|read| read.proves_absence);
+    // Nested rows follow their parents.
+    let is_of_records = table.rows.is_none() && table.select.is_none();
+    let mut proving = Vec::new();
+    for read in reads.filter(|read| is_of_records && proves(read)) {
+        let mut conditions = Vec::new();
+        // What it has of the resource holds for every row of the table.
+        let own = read
+            .query
+            .iter()
+            .filter(|parameter| !resource.query.contains(parameter));
+        for parameter in own {
+            let Some(values) = parameter.value.fill(&config.scope) else {
+                continue;
+            };
+            let name = parameter.name.as_str();
+            let field = name
+                .strip_prefix("filter[")
+                .and_then(|name| name.strip_suffix(']'));
+            let field = field.map(|field| field.trim_end_matches('?'));
+            let column = columns
+                .iter()
+                .find(|column| Some(column.name.as_str()) == field);
+            let Some(column) = column else {
+                problem(format!(
+                    "{} proves absence by `{name}`, but the table has no column of this name that a load fills",
+                    read.label()
+                ));
+                continue;
+            };
+            let values: Vec<String> =
+                (values.split(',').map(|value| Literal(value).to_string())).collect();
+            conditions.push(format!(
+                "t.{}::text IN ({})",
+                Quoted(&column.name),
+                values.join(", ")
+            ));
+        }
+        if let Some(name) = read.read_name().filter(|_| !conditions.is_empty()) {
+            proving.push((name.clone(), format!("({})", conditions.join(" AND "))));
+        }
+    }
+    proving
 }
 
 fn columns(

@@ -23,7 +23,12 @@ use super::sql::{Gone, Ground, Statements};
 
 impl MergedTable {
     /// Why rows may be gone from it.
-    fn reasons(&self, is_proof: bool, incomplete_tables: &BTreeSet<Name>) -> Vec<Gone> {
+    fn reasons(
+        &self,
+        is_proof: bool,
+        covered: Option<&str>,
+        incomplete_tables: &BTreeSet<Name>,
+    ) -> Vec<Gone> {
         let mut reasons = Vec::new();
         if self.was_empty {
             return reasons;
@@ -42,6 +47,7 @@ impl MergedTable {
             MissingKeys::None | MissingKeys::OfKnownOwners if is_proof => {
                 reasons.extend((!is_none_absent).then_some(Gone::Absent));
             }
+            MissingKeys::None if covered.is_some() => reasons.push(Gone::AbsentFromRead),
             _ => reasons.extend(table.owner.as_ref().map(|_| Gone::Orphaned)),
         }
         reasons
@@ -56,6 +62,8 @@ pub(super) struct Pruning<'p> {
     pub(super) is_proof: bool,
     /// If the rows were compared: what was seen of them.
     pub(super) compared: Option<&'p Compared>,
+    /// Which rows `t` complete named reads cover; an expression.
+    pub(super) covered: Option<&'p str>,
     /// Some rows that were read have no readable key.
     pub(super) has_missing_keys: bool,
     /// Tables of which rows may be missing.
@@ -70,9 +78,10 @@ pub(super) struct Pruning<'p> {
 pub(super) fn is_prune_due(merged: &Merged, before: &Before) -> bool {
     merged.tables.iter().any(|table| {
         let is_proof = table.mapping.is_proven_by(&merged.manifest);
+        let covered = table.mapping.covered_by(&merged.manifest);
         (is_proof && before.refused.contains(&table.mapping.table.name))
             || !table
-                .reasons(is_proof, &before.incomplete_tables)
+                .reasons(is_proof, covered.as_deref(), &before.incomplete_tables)
                 .is_empty()
     })
 }
@@ -113,10 +122,12 @@ pub(super) async fn prune(
             }
         }
         let name = &mapping.table.name;
+        let covered = mapping.covered_by(manifest);
         let pruning = Pruning {
-            reasons: &merged.reasons(is_proof, &before.incomplete_tables),
+            reasons: &merged.reasons(is_proof, covered.as_deref(), &before.incomplete_tables),
             is_proof,
             compared: merged.compared.as_ref(),
+            covered: covered.as_deref(),
             has_missing_keys,
             incomplete_tables: &before.incomplete_tables,
             guard,
@@ -143,6 +154,7 @@ pub(super) async fn leave(
         reasons: &[Gone::Outside],
         is_proof: false,
         compared: None,
+        covered: None,
         has_missing_keys: false,
         incomplete_tables,
         guard,
@@ -241,6 +253,7 @@ impl Table<'_> {
             missing_keys_in: pruning
                 .has_missing_keys
                 .then(|| self.books.run.id().as_str()),
+            covered: pruning.covered,
             incomplete_tables: pruning.incomplete_tables,
         };
         let mut gone = 0;

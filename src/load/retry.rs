@@ -197,6 +197,7 @@ impl Retry<'_> {
                 reasons: &[Gone::OutOfScope],
                 is_proof: false,
                 compared: None,
+                covered: None,
                 has_missing_keys: false,
                 incomplete_tables: self.incomplete_tables,
                 guard: self.guard,

@@ -19,6 +19,8 @@ pub(in super::super) enum Gone {
     Outside,
     /// Rows that a complete full read did not show.
     Absent,
+    /// Rows that pass the filters of a complete named read that did not show them.
+    AbsentFromRead,
     /// Rows that their parent no longer has.
     Orphaned,
 }
@@ -29,6 +31,7 @@ impl Gone {
             Self::OutOfScope => "out of scope",
             Self::Outside => "its reference left",
             Self::Absent => "absent from a complete full read",
+            Self::AbsentFromRead => "absent from a complete read of its part",
             Self::Orphaned => "absent from its parent",
         }
     }
@@ -39,6 +42,8 @@ impl Gone {
 pub(in super::super) struct Ground<'g> {
     /// The run, if rows of it have no readable key: the quarantine names their owners.
     pub(in super::super) missing_keys_in: Option<&'g str>,
+    /// Which rows `t` complete named reads cover; an expression.
+    pub(in super::super) covered: Option<&'g str>,
     /// Tables of which rows may be missing: nothing is outside of them.
     pub(in super::super) incomplete_tables: &'g BTreeSet<Name>,
 }
@@ -117,6 +122,7 @@ impl Statements<'_> {
                     .map_or_else(String::new, |older| format!(" AND NOT {older}")),
             ),
             Gone::Absent => is_absent,
+            Gone::AbsentFromRead => format!("({}) AND {is_absent}", ground.covered?),
             Gone::Orphaned => {
                 let owner = self.mapping.table.owner.as_ref()?;
                 format!("{} AND {is_absent}", has_owner(owner, ""))
