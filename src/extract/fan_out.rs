@@ -60,10 +60,6 @@ impl Reading<'_> {
                 parent_is_whole,
             );
             if let Some(from_seq) = fan_out.from_seq {
-                #[expect(
-                    clippy::redundant_closure_for_method_calls,
-                    reason = "its lifetime is too short"
-                )]
                 let all = |shown: Shown<'_>| shown.all();
                 ids |= self.shown(parent, from_seq, all).await?;
             }
