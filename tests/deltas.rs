@@ -186,10 +186,13 @@ async fn rangeless(sort: &str) -> (Simulator, Workdir) {
     workdir.pipeline(&[
         ("page_size = 100 ", "page_size = 5 "),
         (
-            "query = { \"filter[user_id]\" = \"{user_id}\" }\nsort = \"\"                               # none is documented\n",
-            &format!("sort = \"{sort}\"\ncursor = {{ field = \"updated_at\", lookback = \"10m\" }}\npaging = \"numbers\"\n"),
+            "query = { \"filter[campus_id]\" = \"{campus_ids}\", \"filter[user_id]\" = \"{user_id}\" }\nsort = \"\"                               # none is documented\n",
+            &format!("sort = \"{sort}\"\npaging = \"numbers\"\n"),
         ),
-        ("for_each = { ids_of = \"users\", as = \"user_id\", batch = 85 }\n", ""),
+        (
+            "for_each = { ids_of = \"users\", as = \"user_id\", batch = 85, unless = \"campus_ids\" }\n",
+            "",
+        ),
     ]);
     (simulator, workdir)
 }

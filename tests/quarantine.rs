@@ -52,9 +52,11 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
             &enrolment.to_string(),
         ])
         .await;
-    let file = found[0]["file"].as_str().unwrap();
+    // Of several answers that show it the last one counts.
+    let found = found.as_array().unwrap().last().unwrap();
+    let file = found["file"].as_str().unwrap();
     let enrolment = file[file.find("projects_users/").unwrap()..].to_owned();
-    let place = found[0]["index"].to_string();
+    let place = found["index"].to_string();
 
     // Full reads come by descending id: the third of 60 by ascending id is the 58th from the top.
     assert_eq!(

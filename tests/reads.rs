@@ -334,3 +334,62 @@ async fn a_read_of_a_part_proves_absence_in_it() {
     simulator.inject(Fault::new("projects_users", FaultKind::Status { status: 400 }).nth(2));
     workdir.json_exits(3, run).await;
 }
+
+#[tokio::test]
+async fn levels_are_right_within_their_hour_under_watch() {
+    let simulator = levels().await;
+    let workdir = Workdir::with(&simulator).await;
+    let watch = [
+        "watch",
+        "--every",
+        "15m",
+        "--rounds",
+        "1",
+        "--select",
+        "cursus,cursus_users",
+    ];
+    workdir.cursus(watch).await.exits(0);
+    let mut right = Vec::new();
+    for _ in 0..12 {
+        simulator.advance(HOUR / 4);
+        workdir.cursus(watch).await.exits(0);
+        right.push(mirrored_levels(&workdir).await == true_levels(&simulator));
+    }
+    assert!(
+        right.windows(4).all(|hour| hour.contains(&true)),
+        "{right:?}"
+    );
+}
+
+#[tokio::test]
+async fn memberships_of_a_campus_are_one_list_with_deltas() {
+    let simulator = levels().await;
+    let workdir = Workdir::with(&simulator).await;
+    let campus = simulator.rows("campus_users")[0]["campus_id"]
+        .as_i64()
+        .unwrap();
+    workdir.pipeline(&[("campus_ids = []", &format!("campus_ids = [{campus}]"))]);
+    let run = ["run", "--select", "users,campus_users"];
+    workdir.json(run).await;
+    let people = workdir.column("SELECT id::text FROM users").await;
+    let mirrored = || workdir.column("SELECT id::text FROM campus_users ORDER BY id");
+    let expected = || {
+        let rows = simulator.rows("campus_users");
+        let of_campus = rows.iter().filter(|row| row["campus_id"] == campus);
+        let mirrored = of_campus.filter(|row| people.contains(&row["user_id"].to_string()));
+        let mut ids: Vec<i64> = mirrored.map(|row| row["id"].as_i64().unwrap()).collect();
+        ids.sort_unstable();
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(!people.is_empty());
+    assert_eq!(mirrored().await, expected());
+    simulator.advance(HOUR / 4);
+    let report = workdir.json(run).await;
+    let read = resource(&report, "campus_users");
+    assert_eq!(
+        (&read["mode"], &read["hits"]),
+        (&json!("delta"), &json!(1)),
+        "{read:#}"
+    );
+    assert_eq!(mirrored().await, expected());
+}
