@@ -155,10 +155,9 @@ pub fn load_exit(error: &LoadError) -> Exit {
         | LoadError::Budget { .. }
         | LoadError::Renamed { .. }
         | LoadError::OtherSource(_)
-        | LoadError::Unproven { .. } => Exit::Refused,
+        | LoadError::Unproven { .. }
+        | LoadError::UnprovenParent => Exit::Refused,
         LoadError::Mismatch(_) | LoadError::Unmigrated { .. } => Exit::Usage,
-        // What it waits for is told beside it, with an exit code of its own.
-        LoadError::Waits => Exit::Incomplete,
         _ => Exit::Failed,
     }
 }

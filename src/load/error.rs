@@ -149,6 +149,11 @@ pub enum LoadError {
         /// What the schema was filled from.
         held: String,
     },
+    /// The same of rows that it refers to.
+    #[error(
+        "not loaded: a resource that its rows refer to is no complete full read of this staging directory"
+    )]
+    UnprovenParent,
     /// The staging directory is not the one that was loaded from.
     #[error(
         "the run {run} has a lower number than {newest}, which is loaded, but is younger: the staging directory was \

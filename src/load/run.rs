@@ -43,8 +43,9 @@ pub(super) struct RunLoad<'l> {
     is_dry: bool,
     pub(super) may_adopt: bool,
     admission: Admission,
-    /// Resources that are no complete full reads, where nothing else may take the place of what is loaded.
-    unproven: BTreeSet<Name>,
+    /// Resources that are no complete full reads, where nothing else may take the place of what is loaded; with `false` those whose
+    /// rows refer to theirs.
+    unproven: BTreeMap<Name, bool>,
     merged: BTreeMap<Name, Merged>,
     /// Resources that failed or are held back, and those that wait with them.
     unloaded: BTreeSet<Name>,
@@ -83,7 +84,7 @@ impl<'l> RunLoad<'l> {
             is_dry: options.dry_run,
             may_adopt: options.adopt,
             admission: Admission::default(),
-            unproven: BTreeSet::new(),
+            unproven: BTreeMap::new(),
             merged: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             before: Before::default(),
@@ -176,12 +177,7 @@ impl<'l> RunLoad<'l> {
                 _ => self.read_ahead(name, &mappings),
             };
             if self.unloaded.contains(name) {
-                let error = if self.unproven.contains(name) {
-                    let held = self.admission.replaces();
-                    LoadError::Unproven { held }
-                } else {
-                    LoadError::Waits
-                };
+                let error = self.why_unloaded(name);
                 self.loaded.failed.push((name.clone(), error));
                 continue;
             }

@@ -25,17 +25,24 @@ impl RunLoad<'_> {
             self.loaded.is_rebound = true;
         }
         let unproven = admission.unproven(self.run, self.resources)?;
-        if !unproven.is_empty() {
-            self.unloaded.extend(unproven.iter().cloned());
-            self.unloaded = dependents(
-                self.config,
-                self.mappings,
-                std::mem::take(&mut self.unloaded),
-            );
-            self.unproven = unproven;
-        }
+        let with_dependents = dependents(self.config, self.mappings, unproven.clone());
+        self.unloaded.extend(with_dependents.iter().cloned());
+        self.unproven = (with_dependents.into_iter())
+            .map(|name| (name.clone(), unproven.contains(&name)))
+            .collect();
         self.admission = admission;
         Ok(())
+    }
+
+    /// Why a resource is not loaded of which what is loaded before it is missing.
+    pub(super) fn why_unloaded(&self, name: &Name) -> LoadError {
+        match self.unproven.get(name) {
+            Some(true) => LoadError::Unproven {
+                held: self.admission.replaces(),
+            },
+            Some(false) => LoadError::UnprovenParent,
+            None => LoadError::Waits,
+        }
     }
 
     /// Says what the next full reads may delete. Of another staging directory nothing that is loaded is known any more.
