@@ -99,7 +99,7 @@ Examples:
   cursus load                             every run that is not loaded yet, in order
   cursus load latest --dry-run            what would change, and nothing changes
   cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
-RUN is a run's id, a day (its newest run), `latest`, or a path.")]
+RUN is a run's id, a path, or a day or `latest`: the newest run of it that staged something.")]
     Load(LoadArgs),
     /// Load the staged runs once more, beside the mirror or to rebuild it (needs no network)
     #[command(after_help = "\
@@ -127,12 +127,19 @@ Examples:
 Examples:
   cursus watch --every 15m                a delta every quarter of an hour, until Ctrl-C or SIGTERM
   cursus watch --every 15m --json -q      the same as a service: one JSON document a round on stdout
-Configuration and .env are read anew each round. Runs that nobody needs any more are removed after each load.")]
+Configuration and .env are read anew each round. Runs that nobody needs any more are removed after every round that loaded
+something.")]
     Watch(WatchArgs),
-    /// What is staged, what is loaded, how old it is
-    #[command(
-        after_help = "Example:\n  cursus status --json | jq '.resources[] | select(.age_s > 86400)'"
-    )]
+    /// What became of the last run, what is staged, what is loaded, how old it is
+    #[command(after_help = "\
+Examples:
+  cursus status
+  cursus status --json | jq '.resources[] | select(.age_s > 86400)'
+  cursus status --json | jq -e '.last_run.outcome == \"complete\"'
+The last run is the last `extract`, `run` or round of `watch`, also one that failed before it read anything. Its outcome is
+complete, partial (not all is complete), refused (a limit held something back), stopped (requests used up), skipped (another
+cursus process was at work), failed, interrupted, running, or unknown (how its load ended is not recorded). Exit code 1: the
+database could not be asked, and what only it knows is unknown.")]
     Status,
     /// Ask the mirror; without a query, open psql on it
     #[command(after_help = "\
@@ -147,9 +154,9 @@ Examples:
   cursus diff live latest                 where the mirror is not what its staged runs give
   cursus diff 2026-11-20 2026-11-23       what changed at the API between two days
   cursus diff live scratch --table users --key 12345 --show-values
-A and B are schemas, `live` (the mirror), or runs: a run's id, a day (its newest run), `latest`, or a path. A run is what
-`cursus replay --to RUN` makes of it and all before it, here in a schema of its own, which is dropped at the end. What a load
-would do, `cursus load --dry-run` tells. Values of columns are shown with --show-values only.")]
+A and B are schemas, `live` (the mirror), or runs: a run's id, a path, or a day or `latest`, the newest run of it that staged
+something. A run is what `cursus replay --to RUN` makes of it and all before it, here in a schema of its own, which is dropped
+at the end. What a load would do, `cursus load --dry-run` tells. Values of columns are shown with --show-values only.")]
     Diff(DiffArgs),
     /// Where a row comes from: its run, request, page and record, and each column's place in it
     #[command(after_help = "\

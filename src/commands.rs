@@ -4,6 +4,7 @@ mod completions;
 mod demo;
 mod diff;
 mod doctor;
+mod ended;
 mod explain;
 mod extract;
 mod init;
@@ -32,12 +33,14 @@ use clap::Parser as _;
 use serde::Serialize;
 
 use crate::cli::{Cli, Command};
+use crate::clock;
 use crate::database;
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
 use crate::printable;
 use crate::report::{LoadReport, RunReport};
 use crate::settings::{Environment, Settings};
+use crate::staging::Work;
 
 /// After a signal, so long may the database take to let go, and a page to be written.
 const LETTING_GO: Duration = Duration::from_millis(900);
@@ -62,6 +65,7 @@ pub fn main(cli: &Cli) -> Exit {
             return failure.exit;
         }
     };
+    let started_at = clock::now();
     let exit = runtime.block_on(async {
         let ended = tokio::select! {
             done = Box::pin(run(cli)) => Ok(done),
@@ -75,6 +79,7 @@ pub fn main(cli: &Cli) -> Exit {
             }
             Err(exit) => {
                 let (left, run) = stopped::left(cli, exit);
+                ended::recorded_apart(cli, started_at, exit, &left, run.as_deref());
                 say_error(cli, &Failure::new(exit, left), run);
                 // Nobody waits any more for the statements that still run.
                 database::cancel_all(LETTING_GO).await;
@@ -100,6 +105,7 @@ pub fn tell_fault(location: Option<&Location<'_>>) {
 /// The document of a command that a fault has ended; the fault itself is told.
 pub fn tell_end_by_fault(cli: &Cli) {
     let sentence = "a fault in cursus, told on stderr; what is staged and committed is kept";
+    ended::recorded_apart(cli, clock::now(), Exit::Failed, sentence, None);
     print_error(cli, Exit::Failed, sentence, None);
 }
 
@@ -112,11 +118,21 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Demo(arguments) => Box::pin(demo::run(global, arguments)).await,
         Command::Init(arguments) => init::run(global, arguments),
         Command::Extract(arguments) => {
-            Box::pin(extract::run(global, &settings()?, arguments)).await
+            let settings = settings()?;
+            let command = Box::pin(extract::run(global, &settings, arguments));
+            ended::recorded(&settings, Work::Run, command).await
         }
-        Command::Load(arguments) => Box::pin(load::run(global, &settings()?, arguments)).await,
+        Command::Load(arguments) => {
+            let settings = settings()?;
+            let command = Box::pin(load::run(global, &settings, arguments));
+            ended::recorded(&settings, Work::Load, command).await
+        }
         Command::Replay(arguments) => Box::pin(replay::run(global, &settings()?, arguments)).await,
-        Command::Run(arguments) => Box::pin(run::run(global, &settings()?, arguments)).await,
+        Command::Run(arguments) => {
+            let settings = settings()?;
+            let command = Box::pin(run::run(global, &settings, arguments));
+            ended::recorded(&settings, Work::Run, command).await
+        }
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings()?, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings()?)).await,
         Command::Explain(arguments) => {

@@ -50,6 +50,21 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// What it says of a command, in a word.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::Done => "complete",
+            Self::Incomplete => "partial",
+            Self::HitsUsedUp => "stopped",
+            Self::Refused => "refused",
+            Self::Locked => "skipped",
+            Self::Usage | Self::Failed => "failed",
+            Self::Interrupted | Self::Terminated => "interrupted",
+        }
+    }
+}
+
 /// A failure on its way to the user.
 #[derive(Debug)]
 pub struct Failure {

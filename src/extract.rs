@@ -150,14 +150,13 @@ pub async fn extract(
         None => Outcome::Complete,
     };
     let statistics = extraction.client.statistics();
-    let full = summaries
-        .iter()
-        .all(|summary| summary.mode.is_none_or(|mode| mode == Mode::Full));
+    let error = stopped.as_ref().map(|error| chain(error));
     run.update(|record| {
         record.state = crate::staging::RunState::Closed;
         record.outcome = Some(outcome);
+        record.error = error;
         record.finished_at = Some(crate::clock::now());
-        record.mode = Some(if full { Mode::Full } else { Mode::Delta });
+        record.mode = mode_of(&summaries);
         record.hits += statistics.hits;
         record.resources = summaries;
         record.rate = rate(&statistics);
@@ -167,6 +166,23 @@ pub async fn extract(
         stopped,
         history,
     })
+}
+
+fn skipped(resource: &Name, reasons: &[String]) -> ResourceSummary {
+    ResourceSummary::without_pages(resource.clone(), "skipped", reasons.join("; "))
+}
+
+/// Full if all that was read was read in full and nothing else was to be read; none if nothing was read.
+fn mode_of(summaries: &[ResourceSummary]) -> Option<Mode> {
+    let is_read = |summary: &ResourceSummary| summary.mode.is_some() || !summary.reads.is_empty();
+    if !summaries.iter().any(is_read) {
+        return None;
+    }
+    let mut due = summaries
+        .iter()
+        .filter(|summary| summary.state != "skipped");
+    let is_full = due.all(|summary| summary.mode == Some(Mode::Full));
+    Some(if is_full { Mode::Full } else { Mode::Delta })
 }
 
 /// Rate-limit figures for `run.json` and the summary.
@@ -348,20 +364,15 @@ impl Reading<'_> {
                 ahead: self.clock.ahead(),
             }
         };
-        let (due, skipped): (Vec<_>, Vec<_>) = { self.decide(resource, present) }
+        let (due, unread): (Vec<_>, Vec<_>) = { self.decide(resource, present) }
             .into_iter()
             .partition(|(_, decision)| decision.step != Step::Skip);
-        for (read, decision) in &skipped {
+        for (read, decision) in &unread {
             info!(resource = read.label(), "skipped: {}", decision.reason);
         }
         if due.is_empty() {
-            let reasons = skipped.into_iter().map(|(_, decision)| decision.reason);
-            let reason = reasons.collect::<Vec<_>>().join("; ");
-            return Ok(ResourceSummary::without_pages(
-                name.clone(),
-                "skipped",
-                reason,
-            ));
+            let reasons = unread.into_iter().map(|(_, decision)| decision.reason);
+            return Ok(skipped(name, &reasons.collect::<Vec<_>>()));
         }
         let (mut writer, known) = self.writer(resource, |_| true).await?;
         let mut known = ByRead::of(known);
@@ -371,6 +382,14 @@ impl Reading<'_> {
             let pages = known.take(read);
             let started_at = crate::clock::now();
             let asked = self.to_read(read, decision).await?;
+            if asked.decision.step == Step::Skip {
+                info!(
+                    resource = read.label(),
+                    "skipped: {}", asked.decision.reason
+                );
+                reasons.push((read.read_name().cloned(), asked.decision.reason));
+                continue;
+            }
             let manifest = match (
                 self.read(read, &asked, &mut writer, pages).await,
                 read.read_name(),
@@ -409,7 +428,8 @@ impl Reading<'_> {
         }
         let journal = writer.journal_sha256()?;
         let Some(manifest) = Manifest::of(name.clone(), own, named, journal) else {
-            return Err(ReadError::Thread);
+            let reasons = reasons.into_iter().map(|(_, reason)| reason);
+            return Ok(skipped(name, &reasons.collect::<Vec<_>>()));
         };
         writer.remove_strangers()?;
         self.run.seal(&manifest)?;

@@ -1,5 +1,6 @@
-//! Named places at which a test ends the process, makes a step of the disk fail, panics, or sets the clock:
-//! `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between.
+//! Named places at which a test ends or stops the process, makes a step of the disk fail, panics, or sets the clock:
+//! `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between. Or the process stops there (`=stop`) until the
+//! test continues it, so that something else happens in between.
 //!
 //! Only a build with debug assertions has them, so that `cargo test` reaches them through the binary it builds anyway; in
 //! a release every call is empty. The crate `fail` would want a feature, and so a second build of everything; it cannot
@@ -69,6 +70,7 @@ points! {
     LockTaken = "lock.taken",
     RunMake = "run.make",
     RunMade = "run.made",
+    RunsListed = "runs.listed",
     ResourceMake = "resource.make",
     ResourceMade = "resource.made",
     // A run on its way out.
@@ -201,7 +203,7 @@ mod armed {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use nix::errno::Errno;
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::{Signal, kill, raise};
     use nix::unistd::Pid;
 
     use super::Point;
@@ -217,6 +219,8 @@ mod armed {
     #[derive(Clone, Copy)]
     enum Action {
         Kill,
+        /// Until somebody continues it.
+        Stop,
         Fail(Errno),
         /// The clock jumps by so many seconds.
         Jump(i64),
@@ -235,6 +239,7 @@ mod armed {
             let (name, nth) = place.split_once(':').unwrap_or((place, "1"));
             let action = match action {
                 "kill" => Action::Kill,
+                "stop" => Action::Stop,
                 "enospc" => Action::Fail(Errno::ENOSPC),
                 "eacces" => Action::Fail(Errno::EACCES),
                 "eio" => Action::Fail(Errno::EIO),
@@ -254,7 +259,9 @@ mod armed {
             let reached = 1 + self.reached.fetch_add(1, Ordering::SeqCst);
             match self.action {
                 Action::Fail(_) => reached >= self.nth,
-                Action::Kill | Action::Jump(_) | Action::Panic => reached == self.nth,
+                Action::Kill | Action::Stop | Action::Jump(_) | Action::Panic => {
+                    reached == self.nth
+                }
             }
         }
     }
@@ -275,6 +282,8 @@ mod armed {
                     Action::Kill => loop {
                         let _ = kill(Pid::this(), Signal::SIGKILL);
                     },
+                    // The thread itself: nothing of it goes on meanwhile.
+                    Action::Stop => raise(Signal::SIGSTOP)?,
                     Action::Fail(errno) => return Err(errno.into()),
                     Action::Jump(seconds) => crate::clock::jump(seconds),
                     Action::Panic => std::panic::panic_any("Ada Lovelace".to_owned()),

@@ -168,6 +168,21 @@ impl<'c> Loader<'c> {
         .await
     }
 
+    /// Corrects what is recorded of runs that were open when they were loaded and are closed now, whether anything of them
+    /// is left to load or not.
+    pub async fn correct_open_runs(&self, runs: &[Run]) -> Result<(), LoadError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let client = &self.database.client;
+        let open = books::open_runs(client).await?;
+        let is_closed = |run: &&Run| !run.is_open() && open.contains(run.id().as_str());
+        for run in runs.iter().filter(is_closed) {
+            books::Books::note_run(client, run).await?;
+        }
+        Ok(())
+    }
+
     /// The resources of a run that were ever loaded.
     pub async fn loaded_from(&self, run: &Run) -> Result<BTreeSet<String>, LoadError> {
         books::loaded_from(&self.database.client, self.options.schema.as_str(), run).await

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod approval;
+mod command;
 mod files;
 mod gc;
 mod identity;
@@ -30,6 +31,7 @@ use crate::printable;
 
 pub use adoption::Adoption;
 pub use approval::Approval;
+pub use command::{CommandRecord, Work};
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
 pub use manifest::{Evidence, Manifest, Mode, ReadManifest, State, Window};
@@ -213,7 +215,9 @@ impl Staging {
             });
         }
         let newest = runs.iter().map(Run::id).max();
-        Run::create(&self.root, now, newest, seq, staging_id, asked)
+        let run = Run::create(&self.root, now, newest, seq, staging_id, asked)?;
+        self.forget_last_run(lock);
+        Ok(run)
     }
 
     fn open_root(&self) -> Result<File, StagingError> {
@@ -222,12 +226,45 @@ impl Staging {
 
     /// Whether a process is writing a run now.
     pub fn is_being_written(&self) -> Result<bool, StagingError> {
+        Ok(self.keep_writers_out()?.is_none())
+    }
+
+    /// Keeps writers out while the result lives, which should be for a moment: they are tried again only for so long. None:
+    /// there is one.
+    fn keep_writers_out(&self) -> Result<Option<Vec<File>>, StagingError> {
         if !self.root.exists() {
-            return Ok(false);
+            return Ok(Some(Vec::new()));
         }
+        let mut held = vec![self.open_root()?];
+        held.extend(files::open(&self.root.join(files::LOCK))?);
         let is_held = |file: &File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
-        let file = files::open(&self.root.join(files::LOCK))?;
-        Ok(is_held(&self.open_root()?) || file.is_some_and(|file| is_held(&file)))
+        Ok(if held.iter().any(is_held) {
+            None
+        } else {
+            Some(held)
+        })
+    }
+
+    /// The runs to which nothing is added while they are loaded, by number. A run that is being written is left out: half
+    /// of it would be loaded in the wrong order, what refers to rows before the rows themselves. Of a run that ended before
+    /// its time, what is final now is all that it shows, also if somebody resumes it meanwhile.
+    pub fn finished_runs(&self) -> Result<Vec<Run>, StagingError> {
+        let mut runs = self.runs()?;
+        Point::RunsListed.reach();
+        let no_writer = self.keep_writers_out()?;
+        // Only the newest can be written, or written again.
+        let Some(newest) = runs.pop_if(|run| run.may_grow()) else {
+            return Ok(runs);
+        };
+        // In this order: what is final before the run is found closed was final when it was closed.
+        let is_final = newest.final_resources()?;
+        let newest = Run::open(newest.directory(), newest.id())?;
+        runs.extend(
+            newest
+                .filter(|run| no_writer.is_some() || !run.is_open())
+                .map(|run| run.showing_only(is_final)),
+        );
+        Ok(self.note_id(runs))
     }
 
     /// All runs by number, their records without the resources, and each rate figure only in the newest run that has
@@ -309,16 +346,23 @@ impl Staging {
         Ok(directories)
     }
 
-    /// The run that `text` names: an id, a day (its newest run), `latest`, or a path.
+    /// The run that `text` names: an id, a day or `latest` (the newest run of it that staged something), or a path.
     pub fn find(&self, text: &str) -> Result<Run, StagingError> {
+        self.find_among(&self.runs()?, text)
+    }
+
+    /// The same among `runs`; a path may lead to another one.
+    pub fn find_among(&self, runs: &[Run], text: &str) -> Result<Run, StagingError> {
         if text.contains('/') {
             let path = Path::new(text);
-            let id = path
-                .canonicalize()
-                .ok()
-                .and_then(|path| RunId::of_directory(&path));
+            let directory = path.canonicalize().ok();
+            let id = directory.as_deref().and_then(RunId::of_directory);
+            let is_it = |run: &&Run| run.directory().canonicalize().ok() == directory;
             let run = match id {
-                Some(id) => Run::open(path, &id)?,
+                Some(id) => match runs.iter().find(is_it) {
+                    Some(run) => Some(run.clone()),
+                    None => Run::open(path, &id)?,
+                },
                 None => None,
             };
             return run.ok_or_else(|| {
@@ -327,27 +371,34 @@ impl Staging {
                 ))
             });
         }
-        let mut runs = self.runs()?;
-        let found = if text == "latest" {
-            runs.pop()
-        } else {
-            runs.iter()
-                .rposition(|run| run.id().as_str() == text || run.id().day() == text)
-                .map(|at| runs.swap_remove(at))
-        };
-        found.ok_or_else(|| {
-            StagingError::NoRun(if text == "latest" {
-                format!(
-                    "there is no run in {}; `cursus extract` makes one",
-                    self.root.display()
-                )
-            } else {
-                format!(
-                    "there is no run `{text}` in {}; `cursus stage ls` lists them, and a run is named by its id, its day or `latest`",
-                    self.root.display()
-                )
-            })
-        })
+        if let Some(run) = runs.iter().find(|run| run.id().as_str() == text) {
+            return Ok(run.clone());
+        }
+        let is_latest = text == "latest";
+        let mut has_any = false;
+        for run in runs.iter().rev() {
+            if !is_latest && run.id().day() != text {
+                continue;
+            }
+            if run.has_staged()? {
+                return Ok(run.clone());
+            }
+            has_any = true;
+        }
+        let root = self.root.display();
+        Err(StagingError::NoRun(match (is_latest, has_any) {
+            (true, false) => format!("there is no run in {root}; `cursus extract` makes one"),
+            (true, true) => format!(
+                "no run in {root} has staged anything; `cursus status` says what became of the last one"
+            ),
+            (false, true) => format!(
+                "no run of {text} has staged anything; `cursus stage ls` lists them, and a run is named by its id, too"
+            ),
+            (false, false) => format!(
+                "there is no run `{text}` in {root}; `cursus stage ls` lists them, and a run is named by its id, its day or \
+                 `latest`"
+            ),
+        }))
     }
 }
 

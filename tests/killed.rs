@@ -87,7 +87,8 @@ const FIRST_LOAD: [At; 7] = [
 ];
 
 /// A load that changes, adds, deletes, holds back, and finds parents of what waits.
-const LOAD: [At; 19] = [
+const LOAD: [At; 20] = [
+    (Point::RunsListed, 1),
     (Point::LoadBegin, 1),
     (Point::LoadCompare, 1),
     (Point::LoadCopy, 1),
@@ -180,7 +181,7 @@ fn no_durable_step_is_left_out() {
 }
 
 /// Where files are renamed or removed, or a transaction is committed, and how often; and where a kill there is tried.
-const STEPS: [(&str, &str, usize, &str); 17] = [
+const STEPS: [(&str, &str, usize, &str); 18] = [
     (
         "api/token.rs",
         "fs::remove_file(",
@@ -235,6 +236,12 @@ const STEPS: [(&str, &str, usize, &str); 17] = [
         ".commit()",
         1,
         "a savepoint of a dry run",
+    ),
+    (
+        "staging/command.rs",
+        "fs::remove_file(",
+        1,
+        "what became of the last command: after `run.done`",
     ),
     (
         "staging/files.rs",

@@ -18,6 +18,9 @@ mod mirror;
 /// What other programs find on the disk.
 mod staging;
 
+/// The last run, the age of everything, and what is not known.
+mod status;
+
 /// Staged runs into the mirror, by every way.
 mod loading;
 

@@ -244,3 +244,60 @@ async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
     is_refused(&workdir, &arguments, &first, "demo").await;
     first.end().await.exits(0);
 }
+
+/// A run of an extraction that is being written, with its list closed by a load that waits: what the load does then.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    simulator.inject(Fault::new(
+        "/v2/campus",
+        FaultKind::Stall { seconds: 3600.0 },
+    ));
+    let select = ["extract", "--select", "cursus,campus"];
+    let extract = Running::start(&workdir, &select);
+    let sealed = || {
+        let is_manifest = |path: &std::path::PathBuf| path.ends_with("cursus/manifest.json");
+        files(&workdir.path("staging")).iter().any(is_manifest)
+    };
+    until("cursus is final", async || sealed()).await;
+    workdir.set("CURSUS_FAILPOINT", "runs.listed=stop");
+    let load = Running::start(&workdir, &["load"]);
+    until("it has listed the runs", async || load.is_stopped()).await;
+    workdir.unset("CURSUS_FAILPOINT");
+    // The page that is waited for is given up; the next attempt gets it, and the run ends.
+    extract.signal(Signal::SIGKILL);
+    extract.end().await;
+    simulator.clear_faults();
+    workdir.json(select).await;
+    load.signal(Signal::SIGCONT);
+    load.end().await.exits(0);
+    let state = "SELECT state FROM pipeline.run";
+    assert_eq!(workdir.column(state).await, ["complete"]);
+    assert_eq!(workdir.number("SELECT count(*) FROM campuses").await, 8);
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    assert!(ran.stdout.contains("nothing to load"), "{ran}");
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_run_that_was_loaded_while_open_is_corrected_by_the_next_load() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    let select = ["extract", "--select", "cursus"];
+    // It dies when everything is read and only the end is not noted.
+    workdir.set("CURSUS_FAILPOINT", "run.write:2=kill");
+    assert_eq!(workdir.cursus(select).await.code, None);
+    workdir.unset("CURSUS_FAILPOINT");
+    workdir.cursus(["load"]).await.exits(0);
+    let state = "SELECT state || ' ' || coalesce(mode, '') FROM pipeline.run";
+    assert_eq!(workdir.column(state).await, ["open "]);
+    workdir.json(select).await;
+    let ran = workdir.cursus(["load", "--dry-run"]).await.exits(0);
+    assert!(ran.stdout.contains("nothing to load"), "{ran}");
+    assert_eq!(workdir.column(state).await, ["open "]);
+    let ran = workdir.cursus(["load"]).await.exits(0);
+    assert!(ran.stdout.contains("nothing to load"), "{ran}");
+    assert_eq!(workdir.column(state).await, ["complete full"]);
+}

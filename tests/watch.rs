@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
+use crate::support::running::until;
 use crate::support::workdir::PATIENCE;
 use crate::support::{Workdir, api, oracle, simulator, small};
 
@@ -232,11 +233,7 @@ async fn what_fails_is_told_and_tried_again() {
 async fn runs_that_nobody_needs_go_after_each_load() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    // Every round is a full read, and supersedes the one before.
-    workdir.pipeline(&[
-        ("keep = \"30d\"", "keep = \"0s\""),
-        ("min_age = \"20h\"", "min_age = \"0s\""),
-    ]);
+    every_round_in_full(&workdir);
     let arguments = ["--every", "1ms", "--rounds", "5", "--select", "cursus"];
     let mut watch = Watch::start(&workdir, &arguments);
     for number in 1..=5 {
@@ -264,4 +261,58 @@ async fn what_no_round_could_work_with_is_refused_at_the_start() {
     ran.exits(2).says("did you mean `cursus`?");
     workdir.write("pipeline.toml", "version = 2\n");
     workdir.cursus(every).await.exits(2);
+}
+
+/// Every round is a full read, and supersedes the one before.
+fn every_round_in_full(workdir: &Workdir) {
+    workdir.pipeline(&[
+        ("keep = \"30d\"", "keep = \"0s\""),
+        ("min_age = \"20h\"", "min_age = \"0s\""),
+    ]);
+}
+
+#[tokio::test]
+async fn old_runs_go_although_idle_sessions_are_ended() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    every_round_in_full(&workdir);
+    workdir.json(["run", "--select", "cursus"]).await;
+    // It reads, and whatever session it has is idle.
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind).times(1));
+    let hits = simulator.statistics().hits;
+    workdir.pipeline(&[
+        ("keep = \"30d\"", "keep = \"0s\""),
+        ("min_age = \"20h\"", "min_age = \"0s\""),
+        ("timeout = \"120s\"", "timeout = \"1s\""),
+    ]);
+    let arguments = ["--every", "1h", "--rounds", "1", "--select", "cursus"];
+    let mut watch = Watch::start(&workdir, &arguments);
+    until("it reads", async || simulator.statistics().hits > hits).await;
+    let pid = watch.child.id().unwrap();
+    let end = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '% pid={pid}'"
+    );
+    workdir.query(&end).await;
+    let round = watch.round().await;
+    assert_eq!(round["state"], "complete", "{round:#}");
+    assert_eq!(round["removed_runs"], 1, "{round:#}");
+    assert_eq!(round["warnings"], Value::Null, "{round:#}");
+    assert_eq!(watch.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn old_runs_go_after_a_round_that_loaded_and_failed() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    every_round_in_full(&workdir);
+    workdir.json(["run", "--select", "cursus,users"]).await;
+    workdir.write("sql/users_campus.sql", "SELECT 1 / 0");
+    simulator.advance(Duration::from_hours(24 * 8));
+    let arguments = ["--every", "1h", "--rounds", "1", "--select", "cursus,users"];
+    let mut watch = Watch::start(&workdir, &arguments);
+    let round = watch.round().await;
+    assert_eq!(round["exit_code"], 1, "{round:#}");
+    assert_eq!(round["removed_runs"], 1, "{round:#}");
+    assert_eq!(watch.exit().await, Some(1));
 }

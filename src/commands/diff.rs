@@ -180,7 +180,7 @@ async fn side(
              its path"
         )));
     }
-    let mut runs = load::finished(settings)?;
+    let mut runs = settings.staging.finished_runs()?;
     let run = load::find(settings, &runs, typed)?;
     runs.retain(|one| one.record().seq <= run.record().seq);
     let schema = scratches.make(database).await?;

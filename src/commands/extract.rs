@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use jiff::SignedDuration;
 use tracing::warn;
 
+use super::ended::Ended;
 use super::run::Before;
 use crate::api::WaitingFor;
 use crate::chain::chain;
@@ -21,18 +23,24 @@ use crate::report::{RunReport, grouped, resources_table};
 use crate::settings::Settings;
 use crate::staging::{Asked, ResourceSummary, Selection};
 
+/// So long before its end the client secret is warned of.
+pub(super) const SECRET_WARNED: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// What to do then.
+pub(super) const RENEW_SECRET: &str =
+    "make a new one on the intranet and put it into CURSUS_CLIENT_SECRET";
+
 /// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
     arguments: &ExtractArgs,
-) -> Result<Exit, Failure> {
+) -> Result<Ended, Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
     let exit = stage(global, settings, arguments, Before::default(), &mut report).await?;
     report.duration_ms = millis(started.elapsed());
     finish(global, &report);
-    Ok(exit)
+    Ok(Ended::of(&report, exit))
 }
 
 /// Extracts into a new run and fills the report.
@@ -92,7 +100,8 @@ pub(super) async fn stage(
         report.forecast = Some(forecast::outcome(&past, &run)?);
     }
     if let Some(error) = stopped {
-        report.errors.push(chain(&error));
+        // The reason comes before what else it left incomplete.
+        report.errors.insert(0, chain(&error));
         return Ok(extract_exit(&error));
     }
     Ok(
@@ -183,10 +192,8 @@ async fn warn_of_secret(client: &crate::api::Client, report: &mut RunReport) {
     let Some(until) = token.and_then(|token| token.secret_valid_until) else {
         return;
     };
-    if until.duration_since(crate::clock::now()).as_hours() < 7 * 24 {
-        let sentence = format!(
-            "the client secret ends at {until}; make a new one on the intranet before, and put it into CURSUS_CLIENT_SECRET"
-        );
+    if until.duration_since(crate::clock::now()) < SECRET_WARNED {
+        let sentence = format!("the client secret ends at {until}; {RENEW_SECRET}");
         warn!("{sentence}");
         report.warnings.push(sentence);
     }

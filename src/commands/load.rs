@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 
+use super::ended::Ended;
 use super::stopped;
 use crate::chain::chain;
 use crate::cli::{Global, LoadArgs};
@@ -20,7 +21,7 @@ use crate::name::Name;
 use crate::plan;
 use crate::report::{LoadReport, sample_lines, sum_tables, tables_table};
 use crate::settings::Settings;
-use crate::staging::Run;
+use crate::staging::{Run, StagingError};
 
 /// How often a connection is made that is lost before anything was loaded.
 const TRIES: u32 = 3;
@@ -141,7 +142,7 @@ pub(super) async fn run(
     global: &Global,
     settings: &Settings,
     arguments: &LoadArgs,
-) -> Result<Exit, Failure> {
+) -> Result<Ended, Failure> {
     let choice = Choice::of(settings, arguments)?;
     if settings.staging.runs()?.is_empty() {
         settings.staging.find("latest")?;
@@ -189,30 +190,29 @@ pub(super) async fn run(
     for error in &report.errors {
         super::eprint_error(error);
     }
-    Ok(outcome.exit)
+    Ok(Ended {
+        exit: outcome.exit,
+        run_id: report.runs.last().cloned(),
+        errors: report.errors,
+    })
 }
 
-/// What is staged, less a run that is being written: half of it would be loaded in the wrong order, what refers to rows
-/// before the rows themselves.
-pub(super) fn finished(settings: &Settings) -> Result<Vec<Run>, Failure> {
-    let mut runs = settings.staging.runs()?;
-    if settings.staging.is_being_written()? {
-        runs.retain(|run| !run.is_open());
-    }
-    Ok(runs)
-}
-
-/// The run that was typed; it is one of these.
+/// The run that was typed; it is one of these finished ones.
 pub(super) fn find(settings: &Settings, runs: &[Run], typed: &str) -> Result<Run, Failure> {
-    let run = settings.staging.find(typed)?;
-    if let Some(run) = (runs.iter()).find(|one| is_same(one.directory(), run.directory())) {
+    let staging = &settings.staging;
+    let run = match staging.find_among(runs, typed) {
+        Err(StagingError::NoRun(_)) => staging.find(typed),
+        found => found,
+    }?;
+    if let Some(run) = runs.iter().find(|one| one.directory() == run.directory()) {
         return Ok(run.clone());
     }
-    if run.is_open() && settings.staging.is_being_written()? {
+    let is_same = |one: &Run| is_same(one.directory(), run.directory());
+    if staging.runs()?.iter().any(is_same) {
         return Err(Failure::new(
             Exit::Locked,
             format!(
-                "the run {} is being written; wait for its end, or name one before it",
+                "the run {} was being written when the runs were listed; wait for its end, or name one before it",
                 run.id()
             ),
         ));
@@ -220,7 +220,7 @@ pub(super) fn find(settings: &Settings, runs: &[Run], typed: &str) -> Result<Run
     Err(Failure::usage(format!(
         "the run {} is not in {}; name its staging directory with --staging",
         run.id(),
-        settings.staging.root().display()
+        staging.root().display()
     )))
 }
 
@@ -231,12 +231,21 @@ pub(super) async fn pending_runs(
     sums: &mut Vec<TableCounts>,
 ) -> Result<Outcome, Failure> {
     let config = &settings.config;
-    let runs = finished(settings)?;
-    let wanted = choice.run.as_deref();
-    let wanted = wanted.map(|run| find(settings, &runs, run)).transpose()?;
+    let listed = || -> Result<_, Failure> {
+        let runs = settings.staging.finished_runs()?;
+        let wanted = choice.run.as_deref();
+        let wanted = wanted.map(|run| find(settings, &runs, run)).transpose()?;
+        Ok((runs, wanted))
+    };
+    // A fault in what was typed is told before anybody is waited for.
+    if choice.run.is_some() {
+        listed()?;
+    }
     // A damaged id is told, not passed over.
     settings.staging.id()?;
     let mut loader = open(settings, &choice.options).await?;
+    // Under its lock: whoever had it may have loaded, and others may have removed runs meanwhile.
+    let (runs, wanted) = listed()?;
     let judge = loader.judge(&runs).await?;
     let begins_anew = choice.options.adopt && judge.begins_anew(&runs);
     if !choice.options.adopt {
@@ -297,6 +306,7 @@ pub(super) async fn load_waiting(
         refused: Vec::new(),
     };
     let all = waiting.len();
+    loader.correct_open_runs(runs).await?;
     let mut session = loader.session().await?;
     for (done, Pending { run, resources }) in waiting.into_iter().enumerate() {
         stopped::loading(&run, done, all);

@@ -150,8 +150,11 @@ fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failur
     if staging.runs()?.is_empty() {
         staging.find("latest")?;
     }
-    let mut runs = super::load::finished(settings)?;
-    let find = |named: &Option<String>| named.as_deref().map(|run| staging.find(run)).transpose();
+    let mut runs = staging.finished_runs()?;
+    let find = |named: &Option<String>| {
+        let named = named.as_deref();
+        named.map(|run| staging.find_among(&runs, run)).transpose()
+    };
     let first = find(&arguments.from)?.map_or(0, |run| run.record().seq);
     let last = find(&arguments.to)?.map_or(u64::MAX, |run| run.record().seq);
     runs.retain(|run| (first..=last).contains(&run.record().seq));

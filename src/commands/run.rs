@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::ended::Ended;
 use crate::cli::{ExtractArgs, Global, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
@@ -16,14 +17,14 @@ pub(super) async fn run(
     global: &Global,
     settings: &Settings,
     arguments: &RunArgs,
-) -> Result<Exit, Failure> {
+) -> Result<Ended, Failure> {
     let RunArgs { extract, adopt } = arguments;
     let (report, exit) = extract_and_load(global, settings, extract, *adopt).await?;
     if !global.json && !report.tables.is_empty() {
         super::print_table(&tables_table(&report.tables));
     }
     super::extract::finish(global, &report);
-    Ok(exit)
+    Ok(Ended::of(&report, exit))
 }
 
 /// Extracts, then loads all that waits. `adopt`: the schema may be rebound.

@@ -1,34 +1,62 @@
-//! `cursus status`: what is staged, what is loaded, how old it is.
+//! `cursus status`: what became of the last run, what is staged, what is loaded, how old it is. It asks the API nothing.
 
+mod last;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::extract::{RENEW_SECRET, SECRET_WARNED};
+use crate::chain::chain;
 use crate::cli::Global;
+use crate::config::Resource;
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
-use crate::load::{self, Backlog, Loaded};
+use crate::load::{self, Backlog, KeptRows, Loaded};
+use crate::migrate;
 use crate::name::Name;
-use crate::plan::History;
-use crate::report::table;
+use crate::plan::{History, Read};
+use crate::report::{grouped, span, table};
 use crate::settings::Settings;
+use crate::staging::Run;
+
+use last::LastRun;
+
+/// Instead of what only the database knows.
+const UNKNOWN: &str = "unknown";
 
 #[derive(Serialize)]
 struct Status {
+    last_run: Option<LastRun>,
+    /// The last `load`; that of a run is part of it.
+    last_load: Option<LastRun>,
     staging: String,
     runs: usize,
-    last_run: Option<String>,
-    resources: Vec<ResourceStatus>,
-    pending: Vec<PendingRun>,
+    resources: Vec<ReadStatus>,
+    /// None: not known.
+    pending: Option<Vec<PendingRun>>,
     quarantined: Option<i64>,
     prune_candidates: Option<i64>,
+    /// Rows that are gone from the API and kept, because others refer to them, by table.
+    kept_rows: Option<BTreeMap<String, u64>>,
     database: String,
+    secret_valid_until: Option<Timestamp>,
+    /// Whole days; negative: it has ended.
+    secret_days_left: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
+/// A read of a resource, with an age of its own.
 #[derive(Serialize)]
-struct ResourceStatus {
+struct ReadStatus {
     name: Name,
+    /// Its name, if the resource has several; none: the read of all that the resource asks for.
+    read: Option<Name>,
     state: Option<String>,
     mode: Option<String>,
-    known_up_to: Option<String>,
+    known_up_to: Option<Timestamp>,
     age_s: Option<i64>,
     staged_run: Option<String>,
     loaded_run: Option<String>,
@@ -40,110 +68,239 @@ struct PendingRun {
     resources: Vec<Name>,
 }
 
-/// What the books say, where they can be read.
-struct Mirror {
-    loaded: Loaded,
-    backlog: Backlog,
+/// What the database says.
+enum Mirror {
+    Known {
+        loaded: Loaded,
+        backlog: Backlog,
+        kept: Vec<KeptRows>,
+    },
+    Empty,
+    Unknown(Failure),
 }
 
-/// Runs the command.
+/// Runs the command. Exit 0 if it could look at everything, whatever it saw.
 pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
     let config = &settings.config;
-    let runs = settings.staging.runs()?;
+    let (runs, last_run) = last::runs(&settings.staging)?;
     let history = History::read(config, &runs)?;
-    let (mirror, database) = match read_mirror(settings).await {
-        Ok(Some(mirror)) => (Some(mirror), "reachable".to_owned()),
-        Ok(None) => (None, "nothing was ever loaded there".to_owned()),
-        Err(failure) => (None, failure.sentence()),
+    let mirror = match read_mirror(settings).await {
+        Ok(mirror) => mirror,
+        Err(failure) => Mirror::Unknown(failure),
     };
-    let empty = Loaded::new();
-    let loaded = mirror.as_ref().map_or(&empty, |mirror| &mirror.loaded);
-    let status = Status {
+    let reads = |resource| reads(resource, &history, &mirror);
+    let mut status = Status {
+        last_run,
+        last_load: last::load(&settings.staging),
         staging: settings.staging.root().display().to_string(),
         runs: runs.len(),
-        last_run: runs.last().map(|run| run.id().to_string()),
-        resources: config
-            .resources
-            .iter()
-            .map(|resource| {
-                let read = history.of(resource).first();
-                let known = history
-                    .of(resource)
-                    .iter()
-                    .find_map(|read| read.manifest.cursor);
-                ResourceStatus {
-                    name: resource.name.clone(),
-                    state: read.map(|read| read.manifest.state.to_string()),
-                    mode: read.map(|read| read.manifest.mode.to_string()),
-                    known_up_to: known.map(|known| known.to_string()),
-                    age_s: known.map(|known| crate::clock::now().duration_since(known).as_secs()),
-                    staged_run: read.map(|read| read.run_id.to_string()),
-                    loaded_run: loaded
-                        .get(&resource.name)
-                        .map(|loaded| loaded.run_id.clone()),
-                }
-            })
-            .collect(),
-        pending: load::pending(config, &runs, loaded)?
-            .into_iter()
-            .map(|pending| PendingRun {
-                run: pending.run.id().to_string(),
-                resources: pending.resources,
-            })
-            .collect(),
-        quarantined: mirror.as_ref().map(|mirror| mirror.backlog.quarantined),
-        prune_candidates: mirror.as_ref().map(|mirror| mirror.backlog.held),
-        database,
+        resources: config.resources.iter().flat_map(reads).collect(),
+        pending: pending(settings, &runs, &mirror)?,
+        quarantined: mirror.backlog().map(|backlog| backlog.quarantined),
+        prune_candidates: mirror.backlog().map(|backlog| backlog.held),
+        kept_rows: mirror.kept_rows(),
+        database: mirror.sentence(),
+        secret_valid_until: secret_valid_until(settings).await,
+        secret_days_left: None,
+        warnings: Vec::new(),
     };
+    let now = crate::clock::now();
+    if let Some(until) = status.secret_valid_until {
+        let left = until.duration_since(now);
+        status.secret_days_left = Some(left.as_secs().div_euclid(24 * 60 * 60));
+        if left < SECRET_WARNED {
+            let end = secret(until, now);
+            (status.warnings).push(format!("the client secret {end}; {RENEW_SECRET}"));
+        }
+    }
     if global.json {
         super::print_json(&status);
     } else {
-        print(&status);
+        print(&status, matches!(mirror, Mirror::Unknown(_)), now);
     }
-    Ok(Exit::Done)
+    for warning in &status.warnings {
+        super::eprint_line(&format!("warning: {warning}"));
+    }
+    match mirror {
+        Mirror::Unknown(failure) => {
+            super::eprint_error(&failure.sentence());
+            Ok(Exit::Failed)
+        }
+        Mirror::Known { .. } | Mirror::Empty => Ok(Exit::Done),
+    }
 }
 
-async fn read_mirror(settings: &Settings) -> Result<Option<Mirror>, Failure> {
+impl Mirror {
+    fn backlog(&self) -> Option<&Backlog> {
+        match self {
+            Self::Known { backlog, .. } => Some(backlog),
+            Self::Empty | Self::Unknown(_) => None,
+        }
+    }
+
+    fn kept_rows(&self) -> Option<BTreeMap<String, u64>> {
+        let Self::Known { kept, .. } = self else {
+            return None;
+        };
+        let mut tables = BTreeMap::new();
+        for kept in kept {
+            *tables.entry(kept.table.clone()).or_default() += kept.rows;
+        }
+        Some(tables)
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Known { .. } => "reachable".to_owned(),
+            Self::Empty => "nothing was ever loaded there".to_owned(),
+            Self::Unknown(failure) => failure.sentence(),
+        }
+    }
+
+    /// The newest loaded run that has the read: its resource may have been loaded from a newer one without it.
+    fn loaded_run(&self, resource: &Resource, reads: &[Read]) -> Option<String> {
+        let known = match self {
+            Self::Known { loaded, .. } => loaded.get(&resource.name)?,
+            Self::Empty => return None,
+            Self::Unknown(_) => return Some(UNKNOWN.to_owned()),
+        };
+        let mut reads = reads.iter().filter(|_| !resource.reads.is_empty());
+        let run = reads.find(|read| read.seq <= known.seq);
+        Some(run.map_or_else(|| known.run_id.clone(), |read| read.run_id.to_string()))
+    }
+}
+
+async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
     let database = super::load::connect(settings).await?;
     let client = &database.client;
-    if !load::has_books(client).await.map_err(DatabaseError::from)? {
-        return Ok(None);
-    }
     let schema = settings.config.database.schema.as_str();
-    let backlog = load::backlog(client, schema).await?;
-    let mirror = Mirror {
-        loaded: load::loaded(client, schema, &settings.config).await?,
-        backlog,
+    if !load::has_books(client).await.map_err(DatabaseError::from)? {
+        database.close().await?;
+        return Ok(Mirror::Empty);
+    }
+    let read = async {
+        Ok::<_, Failure>(Mirror::Known {
+            loaded: load::loaded(client, schema, &settings.config).await?,
+            backlog: load::backlog(client, schema).await?,
+            kept: load::kept_rows(client, schema).await?,
+        })
+    };
+    let mirror = match read.await {
+        Ok(mirror) => mirror,
+        Err(failure) => {
+            // An earlier version has made the schema `pipeline`.
+            let folder = settings.config.migrations();
+            let pending = migrate::pending(client, schema, folder.as_deref()).await;
+            return Err(match pending.unwrap_or_default() {
+                pending if pending.is_empty() => failure,
+                pending => Failure::new(
+                    Exit::Failed,
+                    format!(
+                        "the database is of an earlier version of cursus: it lacks the migrations {}; apply them with `cursus migrate`",
+                        pending.join(", ")
+                    ),
+                ),
+            });
+        }
     };
     database.close().await?;
-    Ok(Some(mirror))
+    Ok(mirror)
 }
 
-fn print(status: &Status) {
-    let last = status
-        .last_run
-        .as_deref()
-        .unwrap_or("none; `cursus run` makes the first");
-    super::print_line(&format!(
-        "staging   {} ({} runs, last: {last})",
-        status.staging, status.runs
-    ));
+/// The reads of a resource, its own and the named ones, each with its age.
+fn reads(resource: &Resource, history: &History, mirror: &Mirror) -> Vec<ReadStatus> {
+    let status = |read: &Resource| {
+        let reads = history.of(read);
+        let newest = reads.first();
+        let known_up_to = reads.iter().find_map(|read| read.manifest.cursor);
+        ReadStatus {
+            name: resource.name.clone(),
+            read: read.read_name().cloned(),
+            state: newest.map(|read| read.manifest.state.to_string()),
+            mode: newest.map(|read| read.manifest.mode.to_string()),
+            known_up_to,
+            age_s: known_up_to.map(|known| crate::clock::now().duration_since(known).as_secs()),
+            staged_run: newest.map(|read| read.run_id.to_string()),
+            loaded_run: mirror.loaded_run(resource, reads),
+        }
+    };
+    resource.all_reads().map(status).collect()
+}
+
+fn pending(
+    settings: &Settings,
+    runs: &[Run],
+    mirror: &Mirror,
+) -> Result<Option<Vec<PendingRun>>, Failure> {
+    let nothing = Loaded::new();
+    let loaded = match mirror {
+        Mirror::Known { loaded, .. } => loaded,
+        Mirror::Empty => &nothing,
+        Mirror::Unknown(_) => return Ok(None),
+    };
+    let pending = load::pending(&settings.config, runs, loaded)?;
+    let pending = pending.into_iter().map(|pending| PendingRun {
+        run: pending.run.id().to_string(),
+        resources: pending.resources,
+    });
+    Ok(Some(pending.collect()))
+}
+
+/// What the API said with the token that is kept. Nothing is asked.
+async fn secret_valid_until(settings: &Settings) -> Option<Timestamp> {
+    match settings.client(None, false) {
+        Ok(client) => client.known_token().await?.secret_valid_until,
+        Err(failure) => {
+            tracing::debug!("{}", chain(failure.error.as_ref()));
+            None
+        }
+    }
+}
+
+/// When it ends or has ended.
+fn secret(until: Timestamp, now: Timestamp) -> String {
+    let left = until.duration_since(now);
+    if left > SignedDuration::ZERO {
+        format!("ends in {} ({until:.0})", span(left))
+    } else {
+        format!("ended {} ago ({until:.0})", span(left))
+    }
+}
+
+fn print(status: &Status, is_unknown: bool, now: Timestamp) {
+    let last = status.last_run.as_ref().map_or_else(
+        || "none; `cursus run` makes the first".to_owned(),
+        |last| last.sentence(now),
+    );
+    super::print_line(&format!("last run  {last}"));
+    if let Some(load) = &status.last_load
+        && (status.last_run.as_ref()).is_none_or(|run| run.finished_at() < load.finished_at())
+    {
+        super::print_line(&format!("last load {}", load.sentence(now)));
+    }
+    let runs = match status.runs {
+        1 => "1 run".to_owned(),
+        runs => format!("{runs} runs"),
+    };
+    super::print_line(&format!("staging   {} ({runs})", status.staging));
     super::print_line(&format!("database  {}", status.database));
-    let rows = status.resources.iter().map(|resource| {
+    let secret = status.secret_valid_until.map_or_else(
+        || format!("{UNKNOWN}: no answer of the API has told when it ends"),
+        |until| secret(until, now),
+    );
+    super::print_line(&format!("secret    {secret}"));
+    let rows = status.resources.iter().map(|read| {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
         vec![
-            resource.name.to_string(),
-            text(&resource.mode),
-            text(&resource.state),
-            text(&resource.known_up_to),
-            resource.age_s.map_or_else(
-                || "-".to_owned(),
-                |age| {
-                    let age = std::time::Duration::from_secs(u64::try_from(age).unwrap_or(0));
-                    humantime::format_duration(age).to_string()
-                },
-            ),
-            text(&resource.loaded_run),
+            match &read.read {
+                Some(of_it) => format!("{} ({of_it})", read.name),
+                None => read.name.to_string(),
+            },
+            text(&read.mode),
+            text(&read.state),
+            text(&read.known_up_to.map(|known| known.to_string())),
+            text(&read.age_s.map(|age| span(SignedDuration::from_secs(age)))),
+            text(&read.loaded_run),
         ]
     });
     super::print_table(&table(
@@ -158,25 +315,44 @@ fn print(status: &Status) {
         rows,
         usize::MAX,
     ));
-    if !status.pending.is_empty() {
-        let runs: Vec<&str> = status
-            .pending
-            .iter()
-            .map(|pending| pending.run.as_str())
-            .collect();
+    if is_unknown {
+        super::print_line(&format!(
+            "{UNKNOWN} without the database: what is loaded, what is in quarantine, and which deletes are held"
+        ));
+    }
+    let pending: Vec<&str> = (status.pending.iter().flatten())
+        .map(|pending| pending.run.as_str())
+        .collect();
+    if !pending.is_empty() {
         super::print_line(&format!(
             "waiting to be loaded: {} (`cursus load`)",
-            runs.join(", ")
+            pending.join(", ")
         ));
     }
-    if let Some(count) = status.quarantined.filter(|count| *count > 0) {
-        super::print_line(&format!(
-            "in quarantine: {count} rows (pipeline.quarantine)"
-        ));
+    let count = |rows: u64| match rows {
+        1 => "1 row".to_owned(),
+        rows => format!("{} rows", grouped(rows)),
+    };
+    for (what, rows, place) in [
+        ("in quarantine", status.quarantined, "cursus quarantine ls"),
+        (
+            "deletes held by the guard",
+            status.prune_candidates,
+            "cursus prune ls",
+        ),
+    ] {
+        let rows = rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0);
+        if rows > 0 {
+            super::print_line(&format!("{what}: {} (`{place}`)", count(rows)));
+        }
     }
-    if let Some(count) = status.prune_candidates.filter(|count| *count > 0) {
+    let kept: Vec<String> = (status.kept_rows.iter().flatten())
+        .map(|(table, rows)| format!("{table} {}", count(*rows)))
+        .collect();
+    if !kept.is_empty() {
         super::print_line(&format!(
-            "deletes held by the guard: {count} rows (pipeline.prune_candidate)"
+            "kept although gone from the API, because other rows refer to them: {} (`cursus prune ls`)",
+            kept.join(", ")
         ));
     }
 }

@@ -128,9 +128,9 @@ fn rebuilt(commit: Commit) -> &'static str {
 /// What an extraction leaves.
 fn staged(cli: &Cli) -> (String, Option<String>) {
     let settings = Settings::resolve(&cli.global, cli.command.name(), Environment::of_process());
-    let staging = settings.map(|settings| settings.staging);
-    match staging.map(|staging| staging.find("latest")) {
-        Ok(Ok(run)) if run.is_open() => {
+    let newest = settings.map(|settings| settings.staging.runs().map(|mut runs| runs.pop()));
+    match newest {
+        Ok(Ok(Some(run))) if run.is_open() => {
             let (whole, pages) = count(&run).unwrap_or_default();
             let id = run.id().to_string();
             let left = format!(

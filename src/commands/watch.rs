@@ -2,7 +2,7 @@
 //!
 //! Rounds never overlap: there is one process and one round at a time, and a round that finds another process at work
 //! is skipped. Nothing outlives a round but the settings and the pace: the client (whose budget of retries is a
-//! round's) and the database session are made anew.
+//! round's) and the database sessions are made anew.
 
 use std::time::Duration;
 
@@ -11,13 +11,16 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::ended::Ended;
 use super::stage::gc;
 use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
+use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
 use crate::number::millis;
 use crate::plan;
 use crate::report::RunReport;
 use crate::settings::{Environment, Settings};
+use crate::staging::Work;
 
 /// The longest back-off, unless `--every` is longer.
 const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
@@ -45,7 +48,10 @@ pub(super) async fn run(
     mut settings: Settings,
     arguments: &WatchArgs,
 ) -> Result<Exit, Failure> {
-    check(&settings, arguments)?;
+    if let Err(failure) = check(&settings, arguments) {
+        Ended::failed(&failure).record(&settings, Work::Run, crate::clock::now());
+        return Err(failure);
+    }
     // Bars of many rounds would pile up.
     let lines = Global {
         quiet: true,
@@ -108,15 +114,13 @@ async fn round(
     settings: &Settings,
     arguments: &WatchArgs,
 ) -> (RunReport, Exit, usize) {
+    let started_at = crate::clock::now();
     let done = async {
-        // Held to the end of the round, so that a private PostgreSQL starts once.
-        let database = super::load::connect(settings).await?;
-        let done = all(global, settings, arguments, &database).await;
-        // Whatever its session met, the round has met.
-        let _ = database.close().await;
-        done
+        // To the end of the round, so that a private PostgreSQL starts once.
+        let _server = hold_server(&settings.database).await?;
+        all(global, settings, arguments).await
     };
-    done.await.unwrap_or_else(|failure: Failure| {
+    let (report, exit, removed) = done.await.unwrap_or_else(|failure: Failure| {
         let state = if failure.exit == Exit::Locked {
             "skipped"
         } else {
@@ -128,14 +132,15 @@ async fn round(
             ..RunReport::default()
         };
         (report, failure.exit, 0)
-    })
+    });
+    Ended::of(&report, exit).record(settings, Work::Run, started_at);
+    (report, exit, removed)
 }
 
 async fn all(
     global: &Global,
     settings: &Settings,
     arguments: &WatchArgs,
-    database: &crate::database::Database,
 ) -> Result<(RunReport, Exit, usize), Failure> {
     let arguments = ExtractArgs {
         read: ReadArgs {
@@ -149,14 +154,16 @@ async fn all(
         global, settings, &arguments, false,
     ))
     .await?;
-    let is_loaded = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
+    // A round that has failed may have loaded most of what it read.
+    let has_loaded = !report.tables.is_empty();
+    let is_done = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
     let mut removed = 0;
-    if is_loaded {
+    if has_loaded || is_done {
         let choice = gc::Choice {
             keep: settings.config.staging.keep,
             dry_run: false,
         };
-        match gc::collect(settings, Some(database), choice).await {
+        match gc::collect_unneeded(settings, choice).await {
             Ok(collected) => removed = collected.removed.len(),
             // Whoever holds the lock now; the next round will do.
             Err(failure) if failure.exit == Exit::Locked => {}

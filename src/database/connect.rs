@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
-use super::embedded::{self, Cluster, Options};
+use super::embedded::{self, Cluster, EmbeddedError, Options};
 use super::error::{not_connected, place};
 use super::{Database, DatabaseError, Target, pooler, sessions, tls};
 use crate::chain::chain;
@@ -69,6 +69,11 @@ pub(super) async fn connect(
     }
 }
 
+/// Attaches to the private server, which may have to be started.
+pub(super) async fn open_cluster(dir: &std::path::Path) -> Result<Cluster, EmbeddedError> {
+    Cluster::open(dir, &Options { fsync: true }).await
+}
+
 /// Where to, and how.
 enum Way {
     Embedded {
@@ -118,7 +123,7 @@ impl Way {
     async fn attempt(&self, purpose: Use) -> Result<Database, DatabaseError> {
         match self {
             Self::Embedded { dir, name } => {
-                let cluster = Cluster::open(dir, &Options { fsync: true }).await?;
+                let cluster = open_cluster(dir).await?;
                 let mut config = cluster.config(embedded::DATABASE);
                 config.application_name(name);
                 open(&config, NoTls, Some(cluster)).await

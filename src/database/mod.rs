@@ -122,6 +122,14 @@ impl Database {
     }
 }
 
+/// A hold on the private server, so that it starts once for sessions that come and go; none if the mirror is on another one.
+pub async fn hold_server(target: &Target) -> Result<Option<Cluster>, DatabaseError> {
+    Ok(match target {
+        Target::Embedded { dir } => Some(connect::open_cluster(dir).await?),
+        Target::Url(_) => None,
+    })
+}
+
 /// A patience as PostgreSQL's `lock_timeout` has it, in which 0 would be for ever.
 pub fn lock_timeout_of(wait: Duration) -> String {
     wait.as_millis().clamp(1, 2_147_483_647).to_string()

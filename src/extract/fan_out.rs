@@ -4,14 +4,15 @@ use roaring::RoaringTreemap;
 
 use crate::config::{ForEach, Resource};
 use crate::plan::{self, Decision, Step};
-use crate::staging::{Mode, StagingError};
+use crate::staging::{Manifest, Mode, StagingError};
 
 use super::ids::{self, Shown};
 use super::read::ReadError;
 use super::{Reading, ToRead};
 
 impl Reading<'_> {
-    /// What to read; for a read that fans out: over which ids, and what that makes of its mode.
+    /// What to read; for a read that fans out: over which ids, and what that makes of its mode. It is skipped if nobody knows
+    /// whether there are ids.
     pub(super) async fn to_read(
         &self,
         resource: &Resource,
@@ -38,6 +39,7 @@ impl Reading<'_> {
         };
         let hash = plan::request_hash(self.extraction.config, parent);
         let full = self.history.newest_full(parent, &hash);
+        let mut step = Step::Full;
         let own = resource.read.as_ref().filter(|_| for_each.is_of(resource));
         let mode = if let Some(read) = own {
             let now = self.clock.known_now().unwrap_or_else(crate::clock::now);
@@ -47,10 +49,8 @@ impl Reading<'_> {
             ids = known.await? - ids;
             Mode::Delta
         } else {
-            let parent_is_whole = self
-                .run
-                .manifest(&parent.name)?
-                .is_some_and(|manifest| manifest.is_proof());
+            let parent_read = self.run.manifest(&parent.name)?;
+            let parent_is_whole = parent_read.as_ref().is_some_and(Manifest::is_proof);
             let fan_out = plan::fan_out(
                 self.extraction.config,
                 resource,
@@ -63,14 +63,29 @@ impl Reading<'_> {
                 let all = |shown: Shown<'_>| shown.all();
                 ids |= self.shown(parent, from_seq, all).await?;
             }
-            fan_out.mode
+            // To read nothing proves nothing; and of a parent that was not read it says nothing that it shows no ids.
+            let is_known = parent_read
+                .and_then(|manifest| manifest.read(None))
+                .is_some_and(|own| own.state.moves_cursor());
+            if ids.is_empty() && !is_known {
+                step = Step::Skip;
+            }
+            if ids.is_empty() {
+                Mode::Delta
+            } else {
+                fan_out.mode
+            }
         };
-        let reason = format!("for {} ids of {}", ids.len(), parent.name);
+        let reason = if step == Step::Skip {
+            format!(
+                "depends on `{}`, which was not read and shows no ids to ask for",
+                parent.name
+            )
+        } else {
+            format!("for {} ids of {}", ids.len(), parent.name)
+        };
         Ok(ToRead {
-            decision: Decision {
-                step: Step::Full,
-                reason,
-            },
+            decision: Decision { step, reason },
             ids,
             mode,
             doubt: self.without_ids(parent, for_each)?,

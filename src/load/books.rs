@@ -140,6 +140,18 @@ pub(super) async fn newest(client: &impl GenericClient, schema: &str) -> Result<
     Ok(unsigned(row.get(0)))
 }
 
+/// The runs that were open when they were loaded, but for those of which another load is about to record something.
+pub(super) async fn open_runs(client: &impl GenericClient) -> Result<BTreeSet<String>, LoadError> {
+    let rows = client
+        .query(
+            "SELECT run_id FROM pipeline.run WHERE state = 'open' FOR UPDATE SKIP LOCKED",
+            &[],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.run"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 const NOTE_LOAD: &str = "
     INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
         cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
@@ -188,12 +200,9 @@ pub(super) struct Books<'a> {
 
 impl Books<'_> {
     /// Notes the run itself, unless that is done: whoever loads it into another schema would wait for the row.
-    pub(super) async fn note_run(
-        transaction: &Transaction<'_>,
-        run: &Run,
-    ) -> Result<(), LoadError> {
+    pub(super) async fn note_run(client: &impl GenericClient, run: &Run) -> Result<(), LoadError> {
         let record = run.record();
-        transaction
+        client
             .execute(
                 "INSERT INTO pipeline.run (run_id, seq, mode, state, version, started_at, finished_at, hits, selection) \
                  SELECT $1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9 \

@@ -153,6 +153,8 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
     for name in run.resources()? {
         match run.manifest(&name) {
             Ok(None) => {}
+            // A fan-out over no ids holds nothing.
+            Ok(Some(manifest)) if manifest.pages == 0 => {}
             Ok(Some(manifest)) => {
                 let worth = if manifest.is_proof() {
                     Worth::Proof

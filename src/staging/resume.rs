@@ -48,7 +48,7 @@ impl Staging {
     /// The unfinished run, open again. Needs the lock.
     pub fn resume(
         &self,
-        _lock: &StagingLock,
+        lock: &StagingLock,
         now: Timestamp,
         asked: &Asked,
     ) -> Result<Option<Run>, StagingError> {
@@ -58,22 +58,28 @@ impl Staging {
         run.update(|record| {
             record.state = RunState::Open;
             record.outcome = None;
+            record.error = None;
             record.finished_at = None;
         })?;
+        self.forget_last_run(lock);
         Ok(Some(run))
     }
 }
 
 impl Run {
+    /// Whether it ended before its time, or has not ended: it is being written, or may be resumed.
+    pub(super) fn may_grow(&self) -> bool {
+        matches!(
+            self.record().outcome,
+            None | Some(Outcome::Stopped | Outcome::Failed)
+        )
+    }
+
     /// Whether the same selection goes on with this run: it ended before its time, and not long before `now`.
     fn is_resumable(&self, selection: &Selection, now: Timestamp) -> bool {
         let record = self.record();
-        let ended_early = matches!(
-            record.outcome,
-            None | Some(Outcome::Stopped | Outcome::Failed)
-        );
         let age = now.duration_since(record.started_at);
-        ended_early && record.selection == *selection && age.abs() < RESUMED_WITHIN
+        self.may_grow() && record.selection == *selection && age.abs() < RESUMED_WITHIN
     }
 
     /// In what its answers are not those to `asked`. Pages of a resource that is not final are judged by whoever goes

@@ -237,7 +237,8 @@ pub struct RunRecord {
     pub run_id: RunId,
     /// The order of runs: later is higher.
     pub seq: u64,
-    /// Full if every resource was read in full.
+    /// Full if all that was read was read in full and nothing failed, else delta; none while it is open, and if it read
+    /// nothing.
     pub mode: Option<Mode>,
     /// What was asked for.
     pub selection: Selection,
@@ -260,6 +261,9 @@ pub struct RunRecord {
     pub state: RunState,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Why it ended before its time, a sentence without a secret or a personal value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Requests, failed ones included.
     pub hits: u64,
     /// Rate-limit figures.
@@ -314,6 +318,8 @@ pub struct Run {
     claimed: Arc<[Name]>,
     /// By which manifests, in the same order.
     noted: Arc<[Option<Hash>]>,
+    /// The only resources that it shows; none: all that are final.
+    shown: Option<Arc<[Name]>>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -372,6 +378,7 @@ impl Run {
             let run = Self {
                 claimed: Arc::default(),
                 noted: Arc::default(),
+                shown: None,
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -386,6 +393,7 @@ impl Run {
                     finished_at: None,
                     state: RunState::Open,
                     outcome: None,
+                    error: None,
                     hits: 0,
                     rate: serde_json::Map::new(),
                     resources: Vec::new(),
@@ -441,6 +449,7 @@ impl Run {
             directory: directory.into(),
             claimed: record.claims(),
             noted: record.noted(),
+            shown: None,
             record: Arc::new(record),
         }))
     }
@@ -479,6 +488,36 @@ impl Run {
         let mut scope = today.clone();
         scope.extend(self.record.scope.clone().unwrap_or_default());
         scope
+    }
+
+    /// The same as if only these resources were final.
+    pub(super) fn showing_only(mut self, resources: Vec<Name>) -> Self {
+        self.shown = Some(resources.into());
+        self
+    }
+
+    /// The resources that have a manifest, or should have one.
+    pub(super) fn final_resources(&self) -> Result<Vec<Name>, StagingError> {
+        let mut names = self.resources()?;
+        names.retain(|name| {
+            let manifest = self.directory.join(name.as_str()).join(MANIFEST);
+            self.claimed.contains(name) || std::fs::symlink_metadata(manifest).is_ok()
+        });
+        Ok(names)
+    }
+
+    /// Whether a page of a final resource is staged. A manifest that cannot be read counts: it is told where it is looked
+    /// at.
+    pub fn has_staged(&self) -> Result<bool, StagingError> {
+        for name in self.resources()? {
+            match self.manifest(&name) {
+                Ok(Some(manifest)) if manifest.pages > 0 => return Ok(true),
+                Ok(_) => {}
+                Err(StagingError::Broken { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Its id.
@@ -564,6 +603,10 @@ impl Run {
 
     /// The manifest of a resource, if it is final.
     pub fn manifest(&self, resource: &Name) -> Result<Option<Manifest>, StagingError> {
+        let is_hidden = |shown: &Arc<[Name]>| !shown.contains(resource);
+        if self.shown.as_ref().is_some_and(is_hidden) {
+            return Ok(None);
+        }
         let directory = self.directory.join(resource.as_str());
         files::refuse_link(&directory)?;
         let path = directory.join(MANIFEST);

@@ -509,3 +509,70 @@ fn a_run_that_has_lost_its_record_is_told() {
     assert!(matches!(made, Err(StagingError::Broken { .. })));
     assert!(run.directory().join("users/manifest.json").exists());
 }
+
+#[test]
+fn a_finished_run_shows_nothing_that_is_added_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path());
+    let [users, teams] = ["users", "teams"].map(|name| Name::parse(name).unwrap());
+    let lock = staging.lock("test").unwrap();
+    let mut run = whole_run(&staging, &lock, &users);
+    let others = || {
+        let finished = staging.finished_runs().unwrap();
+        let shows = |run: &Run| [&users, &teams].map(|name| run.manifest(name).unwrap().is_some());
+        finished.iter().map(shows).collect::<Vec<_>>()
+    };
+    // An open one is being written, as long as anybody writes.
+    run.update(|record| (record.state, record.outcome) = (RunState::Open, None))
+        .unwrap();
+    assert_eq!(others(), [[false; 2]; 0]);
+    drop(lock);
+    assert_eq!(others(), [[true, false]]);
+    let left = staging.finished_runs().unwrap();
+    let closed = |record: &mut RunRecord| {
+        (record.state, record.outcome) = (RunState::Closed, Some(Outcome::Failed));
+    };
+    run.update(closed).unwrap();
+    let lock = staging.lock("test").unwrap();
+    let failed = staging.finished_runs().unwrap();
+    assert!(!failed[0].is_open());
+    // Somebody resumes it.
+    drop(run.writer(&teams).unwrap());
+    let manifest = run.manifest(&users).unwrap().unwrap();
+    run.seal(&Manifest {
+        resource: teams.clone(),
+        ..manifest
+    })
+    .unwrap();
+    for listed in [&left[0], &failed[0]] {
+        assert!(listed.manifest(&users).unwrap().is_some());
+        assert_eq!(listed.manifest(&teams).unwrap(), None);
+    }
+    run.update(|record| record.outcome = Some(Outcome::Complete))
+        .unwrap();
+    drop(lock);
+    assert_eq!(others(), [[true; 2]]);
+}
+
+#[test]
+fn what_became_of_the_last_command_is_forgotten_when_a_run_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path().join("staging"));
+    let record = CommandRecord::ending_now("run", clock::now());
+    staging.record_command(Work::Load, &record).unwrap();
+    assert_eq!(staging.last_command(Work::Load).unwrap(), None);
+    assert!(!staging.root().exists());
+    for work in [Work::Run, Work::Load] {
+        staging.record_command(work, &record).unwrap();
+        assert_eq!(staging.last_command(work).unwrap(), Some(record.clone()));
+    }
+    let lock = staging.lock("test").unwrap();
+    let run = staging.create_run(&lock, clock::now(), 0, &Asked::default());
+    assert_eq!(staging.last_command(Work::Run).unwrap(), None);
+    assert!(staging.last_command(Work::Load).unwrap().is_some());
+    staging.record_command(Work::Run, &record).unwrap();
+    drop(run);
+    let resumed = staging.resume(&lock, clock::now(), &Asked::default());
+    assert!(resumed.unwrap().is_some());
+    assert_eq!(staging.last_command(Work::Run).unwrap(), None);
+}

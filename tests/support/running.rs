@@ -44,6 +44,13 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// Whether it has stopped, as by SIGSTOP.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // After the name, which may hold anything.
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    }
+
     /// Waits until it says this on stderr.
     pub(crate) async fn until_it_says(&mut self, text: &str) {
         let said = async {

@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 11] = [
+const VARYING: [(&str, &str); 12] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
@@ -18,6 +18,7 @@ const VARYING: [(&str, &str); 11] = [
         r"(\d+(ms|us|ns|s|m|h|days?|months?|years?) ?)+\b",
         "[DURATION]",
     ),
+    (r"\b\d+ (s|min|h|days?)( \d+ (min|h))?\b", "[AGE]"),
     (r"host=\S+", "host=[SOCKET]"),
     (r"this hour: [\d,]+ of", "this hour: [HITS] of"),
     (r"[ \t]+\n", "\n"),

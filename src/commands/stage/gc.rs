@@ -63,19 +63,7 @@ pub(super) async fn run(
     let report = if arguments.without_database {
         collect(settings, None, choice).await?
     } else {
-        let unknown = |failure: Failure| {
-            Failure {
-            exit: failure.exit,
-            error: failure.error.context(
-                "nothing was removed, because only the database knows what is loaded (without one, --without-database \
-                 goes by the staging directory alone)",
-            ),
-        }
-        };
-        let database = load::connect(settings).await.map_err(unknown)?;
-        let report = collect(settings, Some(&database), choice).await;
-        database.close().await?;
-        report?
+        collect_unneeded(settings, choice).await?
     };
     if global.json {
         print_json(&report);
@@ -85,8 +73,28 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
+/// Removes what may go and what the database does not need, by a session of its own.
+pub(in crate::commands) async fn collect_unneeded(
+    settings: &Settings,
+    choice: Choice,
+) -> Result<Report, Failure> {
+    let unknown = |failure: Failure| {
+        let exit = failure.exit;
+        let error = failure.error.context(
+            "nothing was removed, because only the database knows what is loaded (without one, --without-database goes by the \
+             staging directory alone)",
+        );
+        Failure { exit, error }
+    };
+    let database = load::connect(settings).await.map_err(unknown)?;
+    let report = collect(settings, Some(&database), choice).await;
+    // It has told what it was asked for.
+    let _ = database.close().await;
+    report
+}
+
 /// Removes what may go. Without a database, what no database has loaded may go too.
-pub(in crate::commands) async fn collect(
+async fn collect(
     settings: &Settings,
     database: Option<&Database>,
     choice: Choice,

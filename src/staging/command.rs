@@ -1,0 +1,88 @@
+//! What became of the last command that extracts, and of the last one that only loads. Not a log: each record replaces
+//! the one before, and a run that begins removes it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, Staging, StagingError, StagingLock, files};
+use crate::failpoint;
+
+const REMOVE: &str = "remove it; the next command makes a new one";
+
+/// A kind of command of which the last one is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// `extract`, `run`, or a round of `watch`.
+    Run,
+    /// `load`.
+    Load,
+}
+
+impl Work {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Run => ".last-run.json",
+            Self::Load => ".last-load.json",
+        }
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRecord {
+    /// Of this file: 1.
+    pub format: u32,
+    /// The subcommand.
+    pub command: String,
+    /// The run that it wrote, or the last that it loaded; none if it came to none.
+    pub run_id: Option<String>,
+    /// Start.
+    pub started_at: Timestamp,
+    /// End.
+    pub finished_at: Timestamp,
+    /// How it ended, in a word.
+    pub outcome: String,
+    /// With which exit code.
+    pub exit_code: u8,
+    /// What went wrong, the sentences that it printed; they hold no secret and no personal value.
+    pub error: Option<String>,
+}
+
+impl CommandRecord {
+    /// Of a command that ends now.
+    pub fn ending_now(command: &str, started_at: Timestamp) -> Self {
+        Self {
+            format: FORMAT,
+            command: command.to_owned(),
+            run_id: None,
+            started_at,
+            finished_at: crate::clock::now(),
+            outcome: String::new(),
+            exit_code: 0,
+            error: None,
+        }
+    }
+}
+
+impl Staging {
+    /// Remembers what became of a command. Of a run also where no staging directory is yet.
+    pub fn record_command(&self, work: Work, record: &CommandRecord) -> Result<(), StagingError> {
+        match work {
+            Work::Run => files::create_dirs(&self.root)?,
+            Work::Load if !self.root.is_dir() => return Ok(()),
+            Work::Load => {}
+        }
+        files::write_json(&self.root.join(work.file()), &failpoint::RUN, record)
+    }
+
+    /// What became of the last command of a kind; none if a run has begun since, or none is remembered.
+    pub fn last_command(&self, work: Work) -> Result<Option<CommandRecord>, StagingError> {
+        files::read_json(&self.root.join(work.file()), REMOVE)
+    }
+
+    /// A run has begun: from now on it is the last one, whatever becomes of it.
+    pub(super) fn forget_last_run(&self, _lock: &StagingLock) {
+        // Of one that cannot be removed `status` would say too much; to fail because of that would be worse.
+        let _ = std::fs::remove_file(self.root.join(Work::Run.file()));
+    }
+}
