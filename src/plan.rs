@@ -147,6 +147,19 @@ fn is_part_of(read: &Resource, resource: &Resource) -> bool {
     read.for_each.is_none() && read.cursor.is_none() && resource.query.iter().all(has)
 }
 
+/// The newest read that showed the records of a named read: one of its own, or a full read of the resource.
+pub fn newest_shown<'h>(
+    config: &Config,
+    read: &Resource,
+    resource: &Resource,
+    history: &'h History,
+) -> Option<&'h Read> {
+    let last = history.newest_whole(read, &request_hash(config, read));
+    let full = history.newest_full(resource, &request_hash(config, resource));
+    let full = full.filter(|_| is_part_of(read, resource));
+    last.into_iter().chain(full).max_by_key(|read| read.seq)
+}
+
 fn skip(age: Duration, limit: &str) -> Decision {
     let reason = format!("read {} ago, which is younger than {limit}", rounded(age));
     Decision {
@@ -172,11 +185,8 @@ fn decide_named(
 ) -> Decision {
     let hash = request_hash(config, read);
     let last = history.newest_whole(read, &hash);
-    let covering = history
-        .newest_full(resource, &request_hash(config, resource))
-        .filter(|_| is_part_of(read, resource));
-    let ages = last.into_iter().chain(covering);
-    let youngest = ages.filter_map(|read| age(read, present.now)).min();
+    let youngest = newest_shown(config, read, resource, history);
+    let youngest = youngest.and_then(|read| age(read, present.now));
     let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
     let affordable = last.map_or(Duration::ZERO, |last| {
         affordable(config, history, read, last)
