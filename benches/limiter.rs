@@ -179,6 +179,7 @@ async fn ask(client: &Client) -> Result<(), cursus::api::ApiError> {
         path: "/v2/cursus".to_owned(),
         query: vec![("page[size]".to_owned(), "1".to_owned())],
         timeout: None,
+        can_be_smaller: false,
     };
     client.page(&request, |_| Ok(())).await.map(|_| ())
 }

@@ -471,7 +471,7 @@ impl Reading<'_> {
             resource,
             slices: slices::slices(config, resource, query, ids),
             window,
-            page_size: resource.page_size.unwrap_or(config.api.page_size),
+            pages: plan::page_size(config, resource, self.history, now.unwrap_or(started_at)),
             now,
         };
         let clock = |date, received_at| self.clock.told(date, received_at);

@@ -228,8 +228,9 @@ impl Past<'_> {
     }
 
     fn page_size(&self, resource: &Resource) -> u64 {
-        let size = resource.page_size.unwrap_or(self.config.api.page_size);
-        u64::from(size).max(1)
+        let now = crate::clock::now();
+        let pages = plan::page_size(self.config, resource, self.history, now);
+        u64::from(pages.size).max(1)
     }
 
     fn paged(&self, resource: &Resource, step: &Step, rows: u64) -> Expected {

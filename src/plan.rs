@@ -12,7 +12,7 @@ use crate::config::{Config, FullEvery, QueryParameter, Resource};
 use crate::hash::hex;
 use crate::name::{Name, advice};
 use crate::printable::List;
-use crate::staging::{Mode, Window};
+use crate::staging::{Mode, SmallerPages, Window};
 
 pub use history::{DELTAS, History, Read};
 
@@ -225,11 +225,42 @@ fn decide_named(
     }
 }
 
+/// Rows to ask for a page: as configured, or as few as the server could give in time; a day later twice as many.
+pub fn page_size(
+    config: &Config,
+    read: &Resource,
+    history: &History,
+    now: Timestamp,
+) -> SmallerPages {
+    const TRIED_AFTER: Duration = Duration::from_hours(24);
+    let configured = read.page_size.unwrap_or(config.api.page_size);
+    let last = history
+        .of(read)
+        .first()
+        .and_then(|last| last.manifest.smaller_pages);
+    let Some(last) = last.filter(|last| last.size < configured) else {
+        return SmallerPages {
+            size: configured,
+            since: now,
+        };
+    };
+    let age = Duration::try_from(now.duration_since(last.since)).unwrap_or_default();
+    if age < TRIED_AFTER {
+        return last;
+    }
+    SmallerPages {
+        size: last.size.saturating_mul(2).min(configured),
+        since: now,
+    }
+}
+
 /// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
 fn affordable(config: &Config, history: &History, read: &Resource, last: &Read) -> Duration {
     /// What the API allows an application that has no higher limit.
     const USUAL_LIMIT: u64 = 1_200;
-    let page_size = u64::from(read.page_size.unwrap_or(config.api.page_size)).max(1);
+    let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
+    let configured = read.page_size.unwrap_or(config.api.page_size);
+    let page_size = u64::from(smaller.unwrap_or(configured)).max(1);
     let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
     let told = history.hour_limit().unwrap_or(USUAL_LIMIT);
     let limit = (config.api.requests_per_hour).map_or(told, |cap| told.min(u64::from(cap)));

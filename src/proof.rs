@@ -244,6 +244,11 @@ pub fn window_of(page: &PageEntry, cursor: &str) -> Option<Window> {
     Asked::parse(&page.request, Some(cursor)).window
 }
 
+/// `page[size]` of a request.
+pub(crate) fn asked_size(page: &PageEntry) -> u64 {
+    Asked::parse(&page.request, None).size
+}
+
 /// Why it is not proven that all was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {

@@ -34,7 +34,7 @@ pub use approval::Approval;
 pub use command::{CommandRecord, Work};
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
-pub use manifest::{Evidence, Manifest, Mode, ReadManifest, State, Window};
+pub use manifest::{Evidence, Manifest, Mode, ReadManifest, SmallerPages, State, Window};
 pub use page::{ResourceWriter, StagedResource};
 pub use resume::Asked;
 pub use run::{Outcome, ReadSummary, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};

@@ -171,6 +171,9 @@ mod odd_rows;
 /// Named reads of a resource.
 mod reads;
 
+/// Pages that a slow server gives in halves.
+mod smaller_pages;
+
 /// Deltas, their windows and their cursor.
 mod deltas;
 

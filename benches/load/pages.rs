@@ -180,6 +180,7 @@ fn pages(
         request_hash: String::new(),
         journal_sha256: writer.journal_sha256()?,
         own_read: true,
+        smaller_pages: None,
         reads: std::collections::BTreeMap::new(),
         evidence: Evidence::default(),
         started_at: now,

@@ -12,6 +12,16 @@ use super::retry::Problem;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
+    /// A page took the server too long, and a smaller one may not.
+    #[error("{target}: the server took too long, {attempts} times")]
+    TooSlow {
+        /// Path and query.
+        target: String,
+        /// Requests that it took.
+        attempts: u32,
+        /// The last of them.
+        source: Problem,
+    },
     /// The HTTP client could not be set up.
     #[error("the HTTP client could not be set up; are the system's certificates installed?")]
     Setup(#[source] reqwest::Error),
@@ -205,7 +215,8 @@ impl ApiError {
             | Self::LedgerBusy
             | Self::Redirect { .. } => true,
             Self::Body { source, .. } => matches!(source, Problem::Spool(_)),
-            Self::Forbidden { .. }
+            Self::TooSlow { .. }
+            | Self::Forbidden { .. }
             | Self::NotFound { .. }
             | Self::Refused { .. }
             | Self::GaveUp { .. }

@@ -198,7 +198,7 @@ impl Client {
         let inner = &*self.0;
         let target = request.target();
         let mut effort = Effort::default();
-        let mut renewed = false;
+        let (mut renewed, mut slow) = (false, 0);
         loop {
             effort.attempts += 1;
             inner.budget.request();
@@ -218,6 +218,14 @@ impl Client {
                 Err(Failure::Problem(problem)) => problem,
                 Err(Failure::Final(error)) => return Err(error),
             };
+            slow += u32::from(problem.is_too_slow());
+            if request.can_be_smaller && slow >= SLOW_ATTEMPTS {
+                return Err(ApiError::TooSlow {
+                    target,
+                    attempts: effort.attempts,
+                    source: problem,
+                });
+            }
             inner.back_off(problem, &target, &mut effort).await?;
         }
     }
@@ -264,6 +272,9 @@ impl Client {
         self.0.token(Want::New).await.map(|(_, metadata)| metadata)
     }
 }
+
+/// A page is given up in favour of smaller ones after so many attempts that took too long: one can be a passing fault.
+const SLOW_ATTEMPTS: u32 = 2;
 
 /// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process.
 #[derive(Debug)]

@@ -118,6 +118,8 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// How long the whole answer may take, if not as long as usual.
     pub timeout: Option<Duration>,
+    /// Whether a smaller page can be asked for instead, if the server takes too long.
+    pub can_be_smaller: bool,
 }
 
 impl Request {
@@ -185,6 +187,7 @@ mod tests {
                 ("range[updated_at]".to_owned(), "a,b&c".to_owned()),
             ],
             timeout: None,
+            can_be_smaller: false,
         };
         assert_eq!(
             request.target(),

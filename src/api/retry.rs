@@ -136,6 +136,11 @@ impl Problem {
         }
     }
 
+    /// Whether the server took too long, as it does for pages that are too large for it.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Server(504))
+    }
+
     /// The status alone says what is wrong. None: 200, look at the body; 403 needs its body too.
     pub(crate) fn of_status(status: u16) -> Option<Self> {
         match status {

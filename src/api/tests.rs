@@ -41,6 +41,7 @@ fn users() -> Request {
         path: "/v2/users".to_owned(),
         query: vec![("page[number]".to_owned(), "1".to_owned())],
         timeout: None,
+        can_be_smaller: false,
     }
 }
 

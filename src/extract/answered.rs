@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::proof::{self, Answers, Doubt, PageFacts, Seen};
-use crate::staging::{Evidence, PageEntry, State, Window};
+use crate::staging::{Evidence, PageEntry, SmallerPages, State, Window};
 
 /// Places named in a note; the others are counted.
 const NAMED: usize = 5;
@@ -25,6 +25,8 @@ pub(super) struct Answered {
     pub(super) first_date: Option<Timestamp>,
     /// Records from before their window.
     pub(super) outside: u64,
+    /// Rows a page, and since when.
+    pub(super) pages_of: Option<SmallerPages>,
     pub(super) answers: Answers,
     /// Places that could not be read, by the reason.
     pub(super) failures: BTreeMap<String, Vec<String>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::api;
+use crate::api::{self, ApiError};
 use crate::number::millis;
 use crate::proof::{self, PageFacts, Seen};
 use crate::staging::{PageEntry, StagingError, Window};
@@ -15,6 +15,9 @@ use super::question;
 use super::read::{List, ReadError, Reader, locked};
 use super::scan::Ask;
 use super::slices::Slice;
+
+/// No smaller page is asked for, however long it takes.
+const SMALLEST: u32 = 2;
 
 /// Pages written at the same time: enough for the disk to be busy, few enough for their memory not to matter.
 static WRITING: Semaphore = Semaphore::const_new(8);
@@ -33,7 +36,9 @@ impl Reader<'_> {
         ask: Ask,
     ) -> Result<(PageEntry, PageFacts), ReadError> {
         let slice = list.slice;
-        let request = self.request(list, ask);
+        let pages = *locked(&self.pages);
+        let mut request = self.request(list, ask, pages.size);
+        request.can_be_smaller = pages.size > SMALLEST;
         let target = request.target();
         let known = locked(&self.files).take(slice, &target);
         if let Some(known) = known {
@@ -49,16 +54,27 @@ impl Reader<'_> {
             .page(&request, move |body| {
                 inspector.inspect(body).map_err(api::InspectError)
             })
-            .await?;
+            .await;
+        let answer = match answer {
+            Err(error @ ApiError::TooSlow { .. }) => {
+                self.ask_for_less(pages.size, &error);
+                // The same records, in smaller pages; of a page by its number others have to follow.
+                let is_first = ask.ids.is_some() || ask.number == 1;
+                return if is_first {
+                    Box::pin(self.page(list, ask)).await
+                } else {
+                    Err(error.into())
+                };
+            }
+            answer => answer?,
+        };
         if let Some(date) = answer.date {
             (self.clock)(date, answer.received_at);
         }
         let facts = answer.inspected;
         // `Link` speaks of more rows than `X-Total`: one of them is wrong, and the end is not here.
         let before = if ask.ids.is_some() { 1 } else { ask.number } - 1;
-        let size = answer
-            .per_page
-            .unwrap_or(u64::from(self.question.page_size));
+        let size = answer.per_page.unwrap_or(u64::from(pages.size));
         let shown = before.saturating_mul(size).saturating_add(facts.rows);
         let total = answer
             .total
@@ -101,6 +117,24 @@ impl Reader<'_> {
         self.task.page();
         keeps_to_filter(slice, &facts)?;
         Ok((entry, facts))
+    }
+
+    /// The server took too long for pages of so many rows: from now on half as many are asked for.
+    fn ask_for_less(&self, size: u32, error: &ApiError) {
+        let mut answered = locked(&self.answered);
+        if let ApiError::TooSlow { attempts, .. } = error {
+            answered.hits += u64::from(*attempts);
+        }
+        let mut pages = locked(&self.pages);
+        if pages.size == size {
+            pages.size = (size / 2).max(SMALLEST);
+            pages.since = self.question.now.unwrap_or_else(crate::clock::now);
+            answered.evidence.notes.push(format!(
+                "the server took too long for pages of {size} rows; pages of {} were asked for from then on, and a larger size \
+                 is tried a day later",
+                pages.size
+            ));
+        }
     }
 
     /// A page that needs no request any more.
@@ -153,7 +187,8 @@ impl Reader<'_> {
                 number: seen.number,
                 ids: seen.asked,
             };
-            fits && self.request(&List { slice, window }, ask).target() == page.request
+            let size = u32::try_from(proof::asked_size(page)).unwrap_or(0);
+            fits && self.request(&List { slice, window }, ask, size).target() == page.request
         })
     }
 
@@ -163,13 +198,13 @@ impl Reader<'_> {
         proof::window_of(page, &cursor.field)
     }
 
-    fn request(&self, list: &List<'_>, ask: Ask) -> api::Request {
+    fn request(&self, list: &List<'_>, ask: Ask, size: u32) -> api::Request {
         let mut request = question::request(self.question.resource, list.slice, list.window);
         let mut add = |name: &str, value: String| request.query.push((name.to_owned(), value));
         if let Some((low, high)) = ask.ids {
             add("range[id]", format!("{low},{high}"));
         }
-        add("page[size]", self.question.page_size.to_string());
+        add("page[size]", size.to_string());
         let number = if ask.ids.is_some() { 1 } else { ask.number };
         add("page[number]", number.to_string());
         request

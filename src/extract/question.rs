@@ -6,7 +6,7 @@ use crate::api;
 use crate::config::{QueryParameter, Resource};
 use crate::plan::Step;
 use crate::proof::{EARLIEST, LATEST};
-use crate::staging::Window;
+use crate::staging::{SmallerPages, Window};
 
 use super::slices::Slice;
 
@@ -17,7 +17,8 @@ pub(super) struct Question<'a> {
     pub(super) slices: Vec<Slice>,
     /// What a delta ranges over.
     pub(super) window: Option<Window>,
-    pub(super) page_size: u32,
+    /// Rows a page, until the server takes too long for so many.
+    pub(super) pages: SmallerPages,
     /// The server's time, if an answer has told it.
     pub(super) now: Option<Timestamp>,
 }
@@ -62,5 +63,6 @@ pub(super) fn request(resource: &Resource, slice: &Slice, window: Option<Window>
         path: slice.path.clone(),
         query,
         timeout: resource.timeout,
+        can_be_smaller: false,
     }
 }

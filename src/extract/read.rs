@@ -12,7 +12,7 @@ use crate::config::Paging;
 use crate::number::millis;
 use crate::progress::Task;
 use crate::proof::{self, Answers, BELOW_LOWEST, Seen};
-use crate::staging::{PageEntry, ResourceWriter, StagingError, Window};
+use crate::staging::{PageEntry, ResourceWriter, SmallerPages, StagingError, Window};
 
 use super::answered::Answered;
 use super::page::Files;
@@ -67,9 +67,11 @@ pub(super) struct Reader<'a> {
     in_flight: usize,
     /// Called with the server's time at each answer, and with ours when it came.
     pub(super) clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
-    answered: Mutex<Answered>,
+    pub(super) answered: Mutex<Answered>,
     pub(super) files: Mutex<Files>,
     used_up: Mutex<Option<ApiError>>,
+    /// Rows a page, as few as the server has needed so far.
+    pub(super) pages: Mutex<SmallerPages>,
 }
 
 /// What is paged through at one time: a slice, all of it or in a window.
@@ -132,6 +134,7 @@ impl<'a> Reader<'a> {
             }),
             files: Mutex::new(Files::new(known)),
             used_up: Mutex::default(),
+            pages: Mutex::new(question.pages),
         }
     }
 
@@ -155,6 +158,7 @@ impl<'a> Reader<'a> {
         }
         self.not_asked_again().await?;
         let mut answered = std::mem::take(&mut *locked(&self.answered));
+        answered.pages_of = Some(*locked(&self.pages));
         if self.question.resource.for_each.is_some() {
             answered.evidence.slices = Some(self.question.slices.len() as u64);
             answered.announced.get_or_insert(0);
@@ -241,6 +245,7 @@ impl<'a> Reader<'a> {
         if first.is_whole() {
             return Ok(());
         }
+        let asked_size = proof::asked_size(&first_page);
         self.task.expect(pages.saturating_sub(1));
         let numbered = Mutex::new(vec![first]);
         let ask = async |ask: Ask| {
@@ -249,16 +254,12 @@ impl<'a> Reader<'a> {
             if self.is_at_its_end() {
                 return Ok(None);
             }
-            let fetched = self.page(list, ask).await;
-            let Some((entry, facts)) = self.or_hole(list, number, fetched)? else {
-                return Ok(None);
-            };
-            locked(&self.answered).take(&entry, &facts);
-            let seen = Seen::new(&entry, &facts.ids);
-            if seen.is_numbered() {
+            let fetched = self.page_of(list, ask, (asked_size, first.size)).await;
+            let seen = self.or_hole(list, number, fetched)?;
+            if let Some(seen) = seen.filter(Seen::is_numbered) {
                 locked(&numbered).push(seen);
             }
-            Ok(Some(seen))
+            Ok(seen)
         };
         if self.question.resource.paging == Paging::Ids {
             match scan::by_ids(first, self.in_flight.min(at_once(took)), &ask).await? {
@@ -278,6 +279,60 @@ impl<'a> Reader<'a> {
         }
         let seen = locked(&numbered).clone();
         scan::by_numbers(seen, self.in_flight, ask).await
+    }
+
+    /// A page of a list whose first one was asked for with `asked_size` rows, of which the server gives `size`. Where it has
+    /// needed smaller pages since, those that show the same rows.
+    async fn page_of(
+        &self,
+        list: &List<'_>,
+        ask: Ask,
+        (asked_size, size): (u64, u64),
+    ) -> Result<Seen, ReadError> {
+        let is_smaller = || u64::from(locked(&self.pages).size) < asked_size;
+        if ask.ids.is_some() || !is_smaller() {
+            match self.page(list, ask).await {
+                Err(ReadError::Api(ApiError::TooSlow { .. })) if is_smaller() => {}
+                fetched => {
+                    let (entry, facts) = fetched?;
+                    locked(&self.answered).take(&entry, &facts);
+                    return Ok(Seen::new(&entry, &facts.ids));
+                }
+            }
+        }
+        let (mut at, end) = ((ask.number - 1) * size, ask.number * size);
+        let mut all: Option<Seen> = None;
+        while at < end {
+            let smaller = u64::from(locked(&self.pages).size).min(size).max(1);
+            let number = at / smaller + 1;
+            let (entry, facts) = match self.page(list, Ask::page(number)).await {
+                Err(ReadError::Api(ApiError::TooSlow { .. }))
+                    if u64::from(locked(&self.pages).size) < smaller =>
+                {
+                    continue;
+                }
+                fetched => fetched?,
+            };
+            locked(&self.answered).take(&entry, &facts);
+            let seen = Seen::new(&entry, &facts.ids);
+            at = number * smaller;
+            all = Some(all.map_or(seen, |all| Seen {
+                rows: all.rows + seen.rows,
+                last: seen.last.or(all.last),
+                descending: all.descending && seen.descending,
+                total: all.total.min(seen.total),
+                ..all
+            }));
+            if seen.rows < smaller {
+                break;
+            }
+        }
+        let all = all.ok_or(ReadError::Thread)?;
+        Ok(Seen {
+            number: ask.number,
+            size,
+            ..all
+        })
     }
 
     /// Asks for ids below the lowest that are asked for. An API that refuses the question has told nothing: that is no

@@ -83,6 +83,12 @@ impl Reading<'_> {
             cursor,
             request_hash,
             evidence,
+            smaller_pages: answered.pages_of.filter(|pages| {
+                let configured = resource
+                    .page_size
+                    .unwrap_or(self.extraction.config.api.page_size);
+                pages.size < configured
+            }),
             started_at,
             finished_at: crate::clock::now(),
         }
@@ -126,6 +132,7 @@ impl Reading<'_> {
                 notes: vec![why],
                 ..Evidence::default()
             },
+            smaller_pages: None,
             started_at,
             finished_at: crate::clock::now(),
         }

@@ -222,6 +222,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
             request_hash: String::new(),
             journal_sha256: writer.journal_sha256().unwrap(),
             own_read: true,
+            smaller_pages: None,
             reads: std::collections::BTreeMap::new(),
             evidence: Evidence::default(),
             started_at: now,

@@ -248,6 +248,7 @@ mod tests {
                         slices,
                         ..Evidence::default()
                     },
+                    smaller_pages: None,
                     started_at: time,
                     finished_at: time,
                 }

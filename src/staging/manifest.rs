@@ -126,10 +126,22 @@ pub struct ReadManifest {
     pub request_hash: String,
     /// What the state rests on.
     pub evidence: Evidence,
+    /// Rows a page that the server could give in time, if fewer than the configuration asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smaller_pages: Option<SmallerPages>,
     /// First request.
     pub started_at: Timestamp,
     /// Last answer.
     pub finished_at: Timestamp,
+}
+
+/// The size of pages, where the server takes too long for larger ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmallerPages {
+    /// Rows a page.
+    pub size: u32,
+    /// Since when, in server time; a day later a larger one is tried.
+    pub since: Timestamp,
 }
 
 impl ReadManifest {
@@ -193,6 +205,9 @@ pub struct Manifest {
     pub journal_sha256: String,
     /// What the state rests on.
     pub evidence: Evidence,
+    /// Rows a page that the server could give in time, if fewer than the configuration asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smaller_pages: Option<SmallerPages>,
     /// First request.
     pub started_at: Timestamp,
     /// Last answer.
@@ -230,6 +245,7 @@ impl Manifest {
             cursor: None,
             request_hash: String::new(),
             evidence: Evidence::default(),
+            smaller_pages: None,
             started_at,
             finished_at,
         });
@@ -249,6 +265,7 @@ impl Manifest {
             cursor: own.cursor,
             request_hash: own.request_hash,
             evidence: own.evidence,
+            smaller_pages: own.smaller_pages,
             started_at,
             finished_at,
             journal_sha256,
@@ -278,6 +295,7 @@ impl Manifest {
             cursor: self.cursor,
             request_hash: self.request_hash.clone(),
             evidence: self.evidence.clone(),
+            smaller_pages: self.smaller_pages,
             started_at: self.started_at,
             finished_at: self.finished_at,
         })

@@ -228,6 +228,7 @@ fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
         request_hash: "0123456789abcdef".to_owned(),
         journal_sha256: writer.journal_sha256().unwrap(),
         own_read: true,
+        smaller_pages: None,
         reads: std::collections::BTreeMap::new(),
         evidence: Evidence::default(),
         started_at: now,
