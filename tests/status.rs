@@ -211,7 +211,10 @@ async fn a_run_that_ended_in_its_load_is_not_called_complete() {
 async fn a_run_whose_hits_are_used_up_is_told_as_stopped() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    workdir.cursus(["run", "--max-hits", "2"]).await.exits(6);
+    workdir
+        .cursus(["extract", "--max-hits", "2"])
+        .await
+        .exits(6);
     let (line, json) = last_run(&workdir).await;
     assert!(line.contains("stopped"), "{line}");
     assert_eq!(
