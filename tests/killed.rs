@@ -181,7 +181,7 @@ fn no_durable_step_is_left_out() {
 }
 
 /// Where files are renamed or removed, or a transaction is committed, and how often; and where a kill there is tried.
-const STEPS: [(&str, &str, usize, &str); 18] = [
+const STEPS: [(&str, &str, usize, &str); 17] = [
     (
         "api/token.rs",
         "fs::remove_file(",
@@ -266,12 +266,6 @@ const STEPS: [(&str, &str, usize, &str); 18] = [
         "fs::rename(",
         1,
         "between `gc.rename` and `gc.renamed`",
-    ),
-    (
-        "staging/page.rs",
-        "fs::remove_dir_all(",
-        1,
-        "pages that are asked for anew",
     ),
     (
         "staging/page.rs",

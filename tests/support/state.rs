@@ -11,7 +11,7 @@ use super::Workdir;
 
 /// What differs from run to run in the books; in tables of data only the second.
 const OF_BOOKS: &str = "id, run_id, manifest_hash, window_start, window_end, cursor, loaded_at, created_at, approved_at, \
-    started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources";
+    started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources, reads";
 const OF_TABLES: &str = "ingested_at, applied_on";
 
 /// Lines by where they are from.
