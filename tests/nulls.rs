@@ -388,3 +388,25 @@ async fn nulls_wait(workdir: &Workdir, names: usize) {
                  AND parent IS NOT NULL AND reason = 'campus is no list of names'";
     assert_eq!(usize::try_from(workdir.number(links).await).unwrap(), names);
 }
+
+#[tokio::test]
+async fn a_record_that_is_shown_twice_waits_once_by_its_last() {
+    let workdir = loaded().await;
+    let odd = |id| with(&things(id..=id)[0], "kind", Some(&Value::Null));
+    // Of the first both do not fit, of the second the last one does, of the third the first one.
+    let mut records = vec![odd(1), odd(2), things(3..=3).remove(0)];
+    records.extend(things(4..=30));
+    records.extend([odd(1), things(2..=2).remove(0), odd(3)]);
+    for read in [delta as Reader, full] {
+        stage(&workdir, &[read("things", records.clone())]);
+        let report = workdir.json_exits(3, ["load"]).await;
+        let things = report["tables"].as_array().unwrap();
+        let things = things.iter().find(|table| table["name"] == "things");
+        assert_eq!(things.unwrap()["quarantined"], 2, "{report:#}");
+        let waiting = "SELECT concat_ws(' ', key ->> 'id', right(file, 18), record_index) \
+                       FROM pipeline.quarantine ORDER BY 1";
+        let pages = ["1 page-00005.json.gz 2", "3 page-00005.json.gz 4"];
+        assert_eq!(workdir.column(waiting).await, pages);
+        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
+    }
+}

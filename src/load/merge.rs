@@ -144,6 +144,12 @@ pub(super) async fn merge(
             let unknown = books.forget_unknown(transaction, &mapping).await?;
             unfit -= unknown.min(unfit);
         }
+        if unfit > 0 && repeated {
+            let staged = table.statements.staged();
+            let forgotten = books.forget_repeated(transaction, &mapping, &staged);
+            let forgotten = forgotten.await?;
+            unfit -= forgotten.min(unfit);
+        }
         counts.quarantined += unfit;
         // Unfit rows with a key are staged by their key; those without are not.
         counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);

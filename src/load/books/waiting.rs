@@ -7,7 +7,7 @@ use crate::database::Quoted;
 use crate::number::unsigned;
 use crate::staging::Manifest;
 
-use super::super::decode::{ELEMENT_BITS, Unfit};
+use super::super::decode::{ELEMENT_BITS, RowState, Unfit};
 use super::super::error::LoadError;
 use super::super::mapping::Mapping;
 use super::super::places::Places;
@@ -235,6 +235,35 @@ impl Books<'_> {
             .await
             .map_err(LoadError::at("settle pipeline.quarantine"))?;
         Ok(())
+    }
+
+    /// Takes out of quarantine the older versions of records that the staged pages show several times: each waits once, and
+    /// not at all if its newest version fits. Gives how many.
+    pub(in super::super) async fn forget_repeated(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        staged: &str,
+    ) -> Result<u64, LoadError> {
+        // What the table itself refuses has no pointer, and is of the newest version.
+        let entries = "schema_name = $1 AND run_id = $2 AND table_name = $3 AND resource = $4 AND pointer IS NOT NULL";
+        let statement = format!(
+            "DELETE FROM pipeline.quarantine AS q WHERE {entries} AND key IS NOT NULL AND (\
+             EXISTS (SELECT FROM pipeline.quarantine AS n WHERE {entries} AND n.key = q.key AND n.id > q.id) \
+             OR EXISTS (SELECT FROM {staged} AS s WHERE {} = q.key AND s.staged_state <> {}))",
+            mapping.key_object("s"),
+            RowState::Quarantined as i16,
+        );
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [
+            &self.schema,
+            &self.run.id().as_str(),
+            &mapping.table.name.as_str(),
+            &self.resource.as_str(),
+        ];
+        transaction
+            .execute(&statement, &parameters)
+            .await
+            .map_err(LoadError::at("settle pipeline.quarantine"))
     }
 
     /// Drops the candidates of a table: a complete full read knows better. Those of other resources in the same run were
