@@ -13,6 +13,8 @@ use super::Workdir;
 const OF_BOOKS: &str = "id, run_id, manifest_hash, window_start, window_end, cursor, loaded_at, created_at, approved_at, \
     started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources, reads";
 const OF_TABLES: &str = "ingested_at, applied_on";
+/// The same in what the books say of named reads.
+const OF_READS: &str = r#""(cursor|window_end|finished_at)": "[^"]*""#;
 
 /// Lines by where they are from.
 pub(crate) type Lines = BTreeMap<String, Vec<String>>;
@@ -32,7 +34,7 @@ pub(crate) async fn of_database(workdir: &Workdir) -> Lines {
             OF_TABLES
         };
         let rows = format!(
-            "SELECT (to_jsonb(t) - '{{{varying}}}'::text[])::text FROM \"{schema}\".\"{table}\" AS t ORDER BY 1"
+            "SELECT regexp_replace((to_jsonb(t) - '{{{varying}}}'::text[])::text, '{OF_READS}', '', 'g') FROM \"{schema}\".\"{table}\" AS t ORDER BY 1"
         );
         lines.insert(format!("{schema}.{table}"), workdir.column(&rows).await);
     }
