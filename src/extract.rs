@@ -381,7 +381,17 @@ impl Reading<'_> {
         while let Some((read, decision)) = due.pop_front() {
             let pages = known.take(read);
             let started_at = crate::clock::now();
-            let asked = self.to_read(read, decision).await?;
+            let asked = match self.to_read(read, decision, own.as_ref()).await {
+                Err(error) if read.read.is_some() && !error.is_fatal_for_run() => {
+                    error!(resource = read.label(), "not read: {}", chain(&error));
+                    self.forget(read, &mut writer).await?;
+                    if let Some(name) = read.read_name() {
+                        named.insert(name.clone(), self.nothing(read, chain(&error), started_at));
+                    }
+                    continue;
+                }
+                asked => asked?,
+            };
             if asked.decision.step == Step::Skip {
                 info!(
                     resource = read.label(),
@@ -396,6 +406,8 @@ impl Reading<'_> {
             ) {
                 (Err(error), Some(_)) if !error.is_fatal_for_run() => {
                     error!(resource = read.label(), "not read: {}", chain(&error));
+                    // What it staged may be what was not asked for.
+                    self.forget(read, &mut writer).await?;
                     self.nothing(read, chain(&error), started_at)
                 }
                 (manifest, _) => manifest?,
@@ -408,11 +420,19 @@ impl Reading<'_> {
                     // The first answer has told by what time the others are due.
                     if let Some(now) = self.clock.known_now().filter(|_| is_pilot) {
                         let ahead = self.clock.ahead();
-                        let decisions = self.decide(resource, Present { now, ahead }).into_iter();
-                        let is_due = |(read, decision): &(&Resource, Decision)| {
-                            read.read.is_some() && decision.step != Step::Skip
-                        };
-                        due = decisions.filter(is_due).collect();
+                        let decisions = plan::named(
+                            self.extraction.config,
+                            resource,
+                            self.history,
+                            &self.extraction.request,
+                            Present { now, ahead },
+                            own.as_ref()
+                                .is_some_and(|own: &ReadManifest| own.mode == Mode::Full),
+                        );
+                        let decisions = decisions.into_iter();
+                        due = decisions
+                            .filter(|(_, decision)| decision.step != Step::Skip)
+                            .collect();
                     }
                 }
             }

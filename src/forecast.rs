@@ -373,7 +373,7 @@ impl Past<'_> {
             let full = self.history.newest_full(parent, &hash);
             let from = full.map_or(0, |full| full.seq);
             let shown = self.shown(parent, &hash, from);
-            let ids = shown.not_since(plan::minus(now, read.every));
+            let ids = shown.not_since(plan::minus(now, plan::due_after(read.every)));
             // Those that a read of this run is about to show are not asked for.
             let shown = planned.iter().filter(|one| one.name == parent.name);
             let shown: u64 = shown.filter_map(|one| one.expected.rows).sum();

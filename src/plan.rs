@@ -127,7 +127,20 @@ pub fn decide<'r>(
         (resource, decision)
     });
     let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
-    let named = resource.reads.iter().map(|read| {
+    let named = named(config, resource, history, request, present, is_full);
+    own.into_iter().chain(named).collect()
+}
+
+/// What to do with each named read of a resource, whose own read is full in this run, or not.
+pub fn named<'r>(
+    config: &Config,
+    resource: &'r Resource,
+    history: &History,
+    request: &Request,
+    present: Present,
+    is_full: bool,
+) -> Vec<(&'r Resource, Decision)> {
+    let decide = |read: &'r Resource| {
         let decision = if is_full && is_part_of(read, resource) {
             Decision {
                 step: Step::Skip,
@@ -137,9 +150,12 @@ pub fn decide<'r>(
             decide_named(config, read, resource, history, request, present)
         };
         (read, decision)
-    });
-    own.into_iter().chain(named).collect()
+    };
+    resource.reads.iter().map(decide).collect()
 }
+
+/// A full read that was drifted is tried again after so long.
+const DRIFTED_FULL_EVERY: Duration = Duration::from_hours(24);
 
 /// Whether a full read of the resource shows all records that its named read asks for.
 fn is_part_of(read: &Resource, resource: &Resource) -> bool {
@@ -175,6 +191,12 @@ fn full(reason: &str) -> Decision {
     }
 }
 
+/// How old a read is when it is due again. It is dated some seconds after its run began, and the run that comes `every`
+/// later must find it due.
+pub(crate) fn due_after(every: Duration) -> Duration {
+    every - every / 20
+}
+
 fn decide_named(
     config: &Config,
     read: &Resource,
@@ -187,12 +209,15 @@ fn decide_named(
     let last = history.newest_whole(read, &hash);
     let youngest = newest_shown(config, read, resource, history);
     let youngest = youngest.and_then(|read| age(read, present.now));
+    if request.full && !resource.has_own_read() {
+        return full("--full");
+    }
     let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
     let affordable = last.map_or(Duration::ZERO, |last| {
         affordable(config, history, read, last)
     });
     if let Some(age) = youngest
-        && age < every.max(affordable)
+        && age < due_after(every.max(affordable))
         && !request.force
     {
         let limit = format!("every = {}", humantime::format_duration(every));
@@ -327,7 +352,13 @@ fn decide_own(
         };
     }
     let reached = history.reached(resource, &hash, present.ahead);
-    let (Some(reached), Some(last_full)) = (reached, history.newest_full(resource, &hash)) else {
+    let last_full = history.newest_full(resource, &hash);
+    // One that proved nothing is tried again the next day, and until then its records are known as well.
+    let drifted = history.newest_drifted_full(resource, &hash).filter(|read| {
+        let newer = last_full.is_none_or(|full| full.seq < read.seq);
+        newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
+    });
+    let (Some(reached), Some(last_full)) = (reached, drifted.or(last_full)) else {
         return full(if history.of(resource).is_empty() {
             "it was never read"
         } else {

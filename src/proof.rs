@@ -127,6 +127,8 @@ pub struct Seen {
     pub at: Timestamp,
     /// The server's time at the answer, to the second.
     pub date: Option<Timestamp>,
+    /// What changed up to then is counted in `total`: the server may tell its time when the answer ends, and counts before.
+    pub settled: Option<Timestamp>,
     /// Distinct records of the first page of a window that the answers of the slice had shown which came before it;
     /// 0, if they were not added in their order.
     pub known: u64,
@@ -145,6 +147,9 @@ impl Seen {
         Self {
             at: page.fetched_at,
             date: page.server_date,
+            settled: page
+                .server_date
+                .and_then(|date| settled(date, page.duration_ms)),
             known: 0,
             previous: None,
             number: asked.number,
@@ -180,6 +185,13 @@ impl Seen {
                 .any(|id| id < low || id > high)
         })
     }
+}
+
+/// A time that was past when the server began with an answer of this date, which took so many milliseconds.
+fn settled(date: Timestamp, duration_ms: u64) -> Option<Timestamp> {
+    let took = i64::try_from(duration_ms.saturating_add(1_000)).ok()?;
+    date.checked_sub(jiff::SignedDuration::from_millis(took))
+        .ok()
 }
 
 /// What a request asked for, read off its target.

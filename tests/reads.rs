@@ -143,9 +143,7 @@ async fn a_read_takes_no_more_than_its_share_of_the_limit() {
         due.push(resource(&report, "cursus_users")["reads"].is_array());
     }
     assert_eq!(due, [true, false, true, false, true, false]);
-    let plan = workdir
-        .json(["plan", "--offline", "--select", "cursus_users"])
-        .await;
+    let plan = workdir.json(["plan", "--select", "cursus_users"]).await;
     let reason = plan["resources"][0]["reads"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("refresh_share"), "{reason}");
 }

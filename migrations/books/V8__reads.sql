@@ -29,8 +29,7 @@ WITH last_load AS (
     WHERE approved_at IS NULL AND referred_by IS NOT NULL
     GROUP BY schema_name, resource
 ), own AS (
-    SELECT DISTINCT ON (schema_name, resource) schema_name, resource, run_id, mode, state, loaded_at,
-        coalesce(window_end, cursor, loaded_at) AS known_at
+    SELECT DISTINCT ON (schema_name, resource) schema_name, resource, run_id, mode, state, loaded_at
     FROM pipeline.load
     WHERE own_read
     ORDER BY schema_name, resource, seq DESC, id DESC
@@ -40,9 +39,14 @@ WITH last_load AS (
     FROM pipeline.load
     CROSS JOIN LATERAL jsonb_each(reads) AS read
     ORDER BY schema_name, resource, read.key, seq DESC, id DESC
+), named_cursors AS (
+    SELECT schema_name, resource, read.key AS name, max((read.value->>'cursor')::timestamptz) AS cursor
+    FROM pipeline.load
+    CROSS JOIN LATERAL jsonb_each(reads) AS read
+    GROUP BY schema_name, resource, read.key
 )
 SELECT schema_name, resource, own.run_id, own.mode, own.state, own.loaded_at,
-    now() - own.known_at AS age, cursors.cursor, totals.staged,
+    now() - coalesce(cursors.cursor, own.loaded_at) AS age, cursors.cursor, totals.staged,
     coalesce(waiting.quarantined, 0) AS quarantined, totals.dangling, totals.unresolved,
     coalesce(staying.kept, 0) AS kept, NULL::text AS read
 FROM own
@@ -52,8 +56,9 @@ LEFT JOIN waiting USING (schema_name, resource)
 LEFT JOIN staying USING (schema_name, resource)
 UNION ALL
 SELECT schema_name, resource, run_id, figures->>'mode', figures->>'state', loaded_at,
-    now() - coalesce(figures->>'window_end', figures->>'cursor', figures->>'finished_at')::timestamptz,
-    (figures->>'cursor')::timestamptz, (figures->>'rows')::bigint, 0, 0, 0, 0, name
-FROM named;
+    now() - named_cursors.cursor, named_cursors.cursor, (figures->>'rows')::bigint, 0, 0, 0, 0, name
+FROM named
+JOIN named_cursors USING (schema_name, resource, name);
 COMMENT ON VIEW pipeline.freshness IS 'How fresh and how complete each read of each resource of each mirror is, by its last load.';
+COMMENT ON COLUMN pipeline.freshness.age IS 'Time since the data were true at the API; NULL: this read has never been complete or drifted.';
 COMMENT ON COLUMN pipeline.freshness.read IS 'The named read; NULL: the resource''s own delta or full read, with the figures of the whole resource.';

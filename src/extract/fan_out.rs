@@ -4,7 +4,7 @@ use roaring::RoaringTreemap;
 
 use crate::config::{ForEach, Resource};
 use crate::plan::{self, Decision, Step};
-use crate::staging::{Manifest, Mode, StagingError};
+use crate::staging::{Manifest, Mode, ReadManifest, StagingError};
 
 use super::ids::{self, Shown};
 use super::read::ReadError;
@@ -12,11 +12,12 @@ use super::{Reading, ToRead};
 
 impl Reading<'_> {
     /// What to read; for a read that fans out: over which ids, and what that makes of its mode. It is skipped if nobody knows
-    /// whether there are ids.
+    /// whether there are ids. `own_read` is the resource's own read in this run.
     pub(super) async fn to_read(
         &self,
         resource: &Resource,
         decision: Decision,
+        own_read: Option<&ReadManifest>,
     ) -> Result<ToRead, ReadError> {
         let Some(for_each) = &resource.for_each else {
             let mode = match decision.step {
@@ -43,10 +44,14 @@ impl Reading<'_> {
         let own = resource.read.as_ref().filter(|_| for_each.is_of(resource));
         let mode = if let Some(read) = own {
             let now = self.clock.known_now().unwrap_or_else(crate::clock::now);
-            let since = plan::minus(now, read.every);
+            let since = plan::minus(now, plan::due_after(read.every));
             let from_seq = full.map_or(0, |full| full.seq);
             let known = self.shown(parent, from_seq, move |shown| shown.not_since(since));
             ids = known.await? - ids;
+            // What a complete full read of this run lacks is gone.
+            if own_read.is_some_and(ReadManifest::is_proof) {
+                ids.clear();
+            }
             Mode::Delta
         } else {
             let parent_read = self.run.manifest(&parent.name)?;

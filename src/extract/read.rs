@@ -224,9 +224,10 @@ impl<'a> Reader<'a> {
             answered.announce(&seen, list.slice.name.is_some());
         }
         Ok(Some(Head {
-            seen,
             split: windows::split(&seen, &facts.times),
             date: entry.server_date,
+            settled: seen.settled,
+            seen,
             took: Duration::from_millis(entry.duration_ms),
             entry,
             is_rangeless: proof::is_rangeless(facts.outside, facts.rows),
@@ -317,7 +318,7 @@ impl<'a> Reader<'a> {
             let seen = Seen::new(&entry, &facts.ids);
             at = number * smaller;
             all = Some(all.map_or(seen, |all| Seen {
-                rows: all.rows + seen.rows,
+                rows: (all.rows + seen.rows).min(size),
                 last: seen.last.or(all.last),
                 descending: all.descending && seen.descending,
                 total: all.total.min(seen.total),

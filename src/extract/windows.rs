@@ -27,6 +27,8 @@ pub(super) struct Head {
     pub(super) seen: Seen,
     /// The server's time.
     pub(super) date: Option<Timestamp>,
+    /// What changed up to then is counted in the answer.
+    pub(super) settled: Option<Timestamp>,
     pub(super) took: Duration,
     /// The API ignores the window.
     pub(super) is_rangeless: bool,
@@ -118,11 +120,15 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
     let Some(mut end) = date.filter(|_| !head.is_rangeless) else {
         return lists.rest(asked, head).await;
     };
-    // The count of a full read compares all rows with those up to the first answer's time.
-    if asked.is_some() {
-        let split = head.split.filter(|split| *split > start && *split < end);
-        end = split.unwrap_or(end);
-    }
+    // The count of a full read compares all rows with those up to the time that the first answer counts.
+    let split = if asked.is_some() {
+        head.split
+    } else {
+        head.settled
+    };
+    end = split
+        .filter(|split| *split > start && *split < end)
+        .unwrap_or(end);
     // What is dated in the future can fill pages, but nothing gets there.
     let (mut present, future) = (last, future(end).min(last));
     for _ in 0..WINDOWS {
@@ -185,7 +191,8 @@ async fn account<L: Lists>(lists: &L, has_future: bool) -> Result<(), L::Error> 
         let Some(head) = lists.first(None).await? else {
             return Ok(());
         };
-        let Some(date) = head.date else {
+        // Without a time or a total nothing can be counted.
+        let Some(date) = head.settled.filter(|_| head.seen.total.is_some()) else {
             return Ok(());
         };
         let since = just_after(date);

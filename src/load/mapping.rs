@@ -123,12 +123,18 @@ impl Mapping {
         manifest.is_proof() && !self.table.is_update_only()
     }
 
-    /// Which rows `t` the complete named reads of a run cover; an expression, if there are any.
+    /// Which rows `t` the named reads of a run cover that prove absence; an expression. None, unless all of them are
+    /// complete: a row that is absent from one may have moved to the part of another.
     pub(super) fn covered_by(&self, manifest: &Manifest) -> Option<String> {
         let is_proof = |name: &Name| manifest.reads.get(name).is_some_and(ReadManifest::is_proof);
-        let reads = self.proving_reads.iter().filter(|(name, _)| is_proof(name));
-        let covered: Vec<&str> = reads.map(|(_, covered)| covered.as_str()).collect();
-        (!covered.is_empty() && !self.table.is_update_only()).then(|| covered.join(" OR "))
+        let are_complete = self.proving_reads.iter().all(|(name, _)| is_proof(name));
+        let covered = self
+            .proving_reads
+            .iter()
+            .map(|(_, covered)| covered.as_str());
+        let covered = covered.collect::<Vec<_>>().join(" OR ");
+        let covers = are_complete && !covered.is_empty() && !self.table.is_update_only();
+        covers.then_some(covered)
     }
 
     /// References that a load fills. Of columns that come from elsewhere it knows no value.
@@ -264,8 +270,14 @@ fn proving_reads(
                 values.join(", ")
             ));
         }
-        if let Some(name) = read.read_name().filter(|_| !conditions.is_empty()) {
-            proving.push((name.clone(), format!("({})", conditions.join(" AND "))));
+        match read.read_name() {
+            Some(name) if !conditions.is_empty() => {
+                proving.push((name.clone(), format!("({})", conditions.join(" AND "))));
+            }
+            _ => problem(format!(
+                "{} proves absence, but has no filter of its own that says of which rows",
+                read.label()
+            )),
         }
     }
     proving

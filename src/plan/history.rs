@@ -8,7 +8,7 @@ use roaring::RoaringTreemap;
 use super::{minus, request_hash};
 use crate::config::{Config, Resource};
 use crate::name::Name;
-use crate::staging::{Mode, ReadManifest, Run, RunId, StagingError};
+use crate::staging::{Mode, ReadManifest, Run, RunId, StagingError, State};
 
 /// So many of the newest deltas say how fast rows change.
 pub const DELTAS: usize = 20;
@@ -136,6 +136,15 @@ impl History {
         }
     }
 
+    /// The newest full read that read every page and proved nothing, asked for in the same way as today.
+    pub fn newest_drifted_full(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
+        self.of(resource)
+            .iter()
+            .take_while(|read| read.manifest.request_hash == request_hash)
+            .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none())
+            .filter(|read| read.manifest.state == State::Drifted)
+    }
+
     /// The newest complete full read, asked for in the same way as today.
     pub fn newest_full(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
         self.of(resource)
@@ -211,7 +220,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::staging::{Evidence, State, Window};
+    use crate::staging::{Evidence, Window};
     use proptest::prelude::*;
 
     fn manifest() -> impl Strategy<Value = ReadManifest> {

@@ -15,6 +15,7 @@ fn seen(number: u64, asked: Option<(i64, i64)>, ids: &[i64], total: Option<u64>)
         total,
         at: jiff::Timestamp::UNIX_EPOCH,
         date: None,
+        settled: None,
         known: 0,
         previous: None,
     }

@@ -136,7 +136,7 @@ pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
 /// it. Of the rows that it lacks, those that changed since `t` are taken off: the answer after it shows them, and they
 /// had been seen before. So are those of the future, which no row gets into.
 fn missing(slice: &Slice, head: &Seen) -> Option<u64> {
-    let (total, date) = (head.total?, head.date?);
+    let (total, date) = (head.total?, head.settled?);
     if head.is_whole() {
         return Some(0);
     }

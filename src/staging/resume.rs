@@ -94,7 +94,7 @@ impl Run {
         }
         for (resource, hash) in &asked.request_hashes {
             match self.manifest(resource) {
-                Ok(Some(manifest)) if manifest.request_hash != *hash => {
+                Ok(Some(manifest)) if manifest.own_read && manifest.request_hash != *hash => {
                     return Ok(Some(format!(
                         "it asked for {resource} in another way (pipeline.toml has changed since)"
                     )));

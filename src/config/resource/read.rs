@@ -75,6 +75,25 @@ fn read_one(
             block.problem(block.at(), message);
         }
     }
+    if let Some(for_each) = &for_each
+        && for_each.ids_of != resource.name
+    {
+        let message = "a named read runs over the known ids of its own resource; make it a resource to run over others";
+        block.problem(block.at(), message);
+    }
+    if for_each.is_some() && resource.cursor.is_none() {
+        let message = "known ids are those of full reads: give the resource a `cursor`";
+        block.problem(block.at(), message);
+    }
+    let is_wider = resource
+        .query
+        .iter()
+        .any(|parameter| !query.contains(parameter));
+    if is_wider && for_each.is_none() && resource.cursor.is_some() {
+        let message = "it asks for records that the resource does not have, and each full read would delete them; \
+                       only a read with `for_each` can change or drop a parameter of the resource";
+        block.problem(block.at(), message);
+    }
     let proves_absence = block.flag("proves_absence").unwrap_or(false);
     if proves_absence && (for_each.is_some() || cursor.is_some()) {
         let message =

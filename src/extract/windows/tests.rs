@@ -129,6 +129,14 @@ impl Server {
                 None => facts.undated.extend(key),
             }
         }
+        let total = listed.len() as u64;
+        drop(listed);
+        drop(rows);
+        // The server has counted, and tells its time when the answer is done.
+        for change in self.changes.borrow_mut().pop().unwrap_or_default() {
+            self.change(change);
+        }
+        let end = self.advance(self.pace / 3);
         let range = window.map_or(String::new(), |Window { start, end }| {
             format!("range%5Bupdated_at%5D={start:.3}%2C{end:.3}&")
         });
@@ -140,13 +148,13 @@ impl Server {
             rows: facts.rows,
             bytes: 0,
             sha256: String::new(),
-            x_total: Some(listed.len() as u64),
+            x_total: Some(total),
             per_page: Some(SIZE),
             first_id: None,
             last_id: None,
-            fetched_at: now,
-            server_date: Some(Timestamp::from_second(now.as_second()).unwrap()),
-            duration_ms: 0,
+            fetched_at: end,
+            server_date: Some(Timestamp::from_second(end.as_second()).unwrap()),
+            duration_ms: u64::try_from(end.duration_since(now).as_millis()).unwrap(),
             attempts: 1,
             replaces: None,
         };
@@ -181,6 +189,7 @@ impl Lists for Server {
         let (entry, seen, times) = self.ask(window, 1);
         Ok(Some(Head {
             split: split(&seen, &times),
+            settled: seen.settled,
             seen,
             date: entry.server_date,
             took: Duration::ZERO,
