@@ -102,7 +102,7 @@ fn write(staging: &Path, pages: u64) -> Result<(), Error> {
     let staging = Staging::new(staging);
     let lock = staging.lock("bench")?;
     let run = staging.create_run(&lock, Timestamp::now(), 0, &Asked::default())?;
-    let (writer, _) = run.writer(&Name::parse("coalitions_users")?)?;
+    let (writer, _) = run.writer(lock.share(), &Name::parse("coalitions_users")?)?;
     let body = body();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -110,7 +110,7 @@ fn write(staging: &Path, pages: u64) -> Result<(), Error> {
                 let (writer, body) = (&writer, &body);
                 scope.spawn(move || {
                     for page in (first + 1..=pages).step_by(8) {
-                        writer.write(body, entry(page))?;
+                        writer.write(body.as_slice(), entry(page))?;
                     }
                     Ok::<(), cursus::staging::StagingError>(())
                 })

@@ -54,6 +54,8 @@ pub fn main(cli: &Cli) -> Exit {
         let signals = signals::watch(in_psql)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            // A name is looked up for each connection: not on hundreds of threads.
+            .max_blocking_threads(32)
             .enable_all()
             .build()?;
         Ok((signals, runtime))

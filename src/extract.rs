@@ -18,7 +18,7 @@ mod slices;
 mod verify;
 pub(crate) mod windows;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -33,8 +33,8 @@ use crate::name::Name;
 use crate::plan::{self, Decision, History, Present, Step};
 use crate::progress::Progress;
 use crate::staging::{
-    Asked, Manifest, Mode, Outcome, PageEntry, ReadManifest, ResourceSummary, ResourceWriter, Run,
-    Staging, StagingError, StagingLock,
+    Asked, KnownPages, Manifest, Mode, Outcome, PageEntry, ReadManifest, ResourceSummary,
+    ResourceWriter, Run, Staging, StagingError, StagingLock,
 };
 
 pub use probe::{Probe, probe};
@@ -132,10 +132,13 @@ pub async fn extract(
         extraction: &extraction,
         history: &history,
         run: &run,
+        lock,
         ids: StagedIds::default(),
         clock,
     };
     let (mut summaries, stopped) = reading.all().await;
+    // Pages of reads that were given up may still be being written: the run is not closed before their last one.
+    lock.wait_for_shares().await;
     extraction.progress.clear();
     summaries.sort_by_key(|summary| {
         extraction
@@ -210,6 +213,7 @@ struct Reading<'a> {
     extraction: &'a Extraction<'a>,
     history: &'a History,
     run: &'a Run,
+    lock: &'a StagingLock,
     ids: StagedIds,
     clock: ServerClock,
 }
@@ -375,11 +379,11 @@ impl Reading<'_> {
             return Ok(skipped(name, &reasons.collect::<Vec<_>>()));
         }
         let (mut writer, known) = self.writer(resource, |_| true).await?;
-        let mut known = ByRead::of(known);
+        let mut known = ByRead(known);
         let (mut own, mut named, mut reasons) = (None, BTreeMap::new(), Vec::new());
         let mut due = VecDeque::from(due);
         while let Some((read, decision)) = due.pop_front() {
-            let pages = known.take(read);
+            let pages = known.take(read)?;
             let started_at = crate::clock::now();
             let asked = match self.to_read(read, decision, own.as_ref()).await {
                 Err(error) if read.read.is_some() && !error.is_fatal_for_run() => {
@@ -439,7 +443,7 @@ impl Reading<'_> {
         }
         if !known.0.is_empty() {
             // Pages that an earlier process staged of reads that are not due any more.
-            let others: Vec<_> = known.0.into_keys().collect();
+            let others = known.reads()?;
             let kept = move |page: &PageEntry| {
                 let read = slices::read_of(page.slice.as_deref()).map(str::to_owned);
                 !others.contains(&read)
@@ -473,7 +477,7 @@ impl Reading<'_> {
         resource: &Resource,
         asked: &ToRead,
         writer: &mut Arc<ResourceWriter>,
-        known: Vec<PageEntry>,
+        known: KnownPages,
     ) -> Result<ReadManifest, ReadError> {
         let config = self.extraction.config;
         let started_at = crate::clock::now();
@@ -509,8 +513,8 @@ impl Reading<'_> {
         let mut reading = reader(writer, known);
         if !reading.knows_its_question() {
             drop(reading);
-            self.forget(resource, writer).await?;
-            reading = reader(writer, Vec::new());
+            let known = self.forget(resource, writer).await?;
+            reading = reader(writer, known);
         }
         let answered = reading.read().await?;
         // What was decided before any answer told the time.
@@ -523,7 +527,7 @@ impl Reading<'_> {
                 mode: *mode,
                 doubt: doubt.clone(),
             };
-            let known = ByRead::of(known).take(resource);
+            let known = ByRead(known).take(resource)?;
             return Box::pin(self.read(resource, &asked, writer, known)).await;
         }
         let manifest = self.manifest(&question, *mode, doubt.clone(), answered, started_at);
@@ -543,25 +547,26 @@ impl Reading<'_> {
         &self,
         resource: &Resource,
         kept: impl Fn(&PageEntry) -> bool + Send + 'static,
-    ) -> Result<(Arc<ResourceWriter>, Vec<PageEntry>), ReadError> {
-        let (run, name) = (self.run.clone(), resource.name.clone());
-        let opened = tokio::task::spawn_blocking(move || run.writer_keeping(&name, kept));
+    ) -> Result<(Arc<ResourceWriter>, KnownPages), ReadError> {
+        let (run, name, share) = (self.run.clone(), resource.name.clone(), self.lock.share());
+        let opened = tokio::task::spawn_blocking(move || run.writer_keeping(share, &name, kept));
         let (writer, known) = opened.await.map_err(|_| ReadError::Thread)??;
         Ok((Arc::new(writer), known))
     }
 
-    /// Takes back what an earlier process staged of a read.
+    /// Takes back what an earlier process staged of a read: none of its pages is known then.
     async fn forget(
         &self,
         resource: &Resource,
         writer: &mut Arc<ResourceWriter>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<KnownPages, ReadError> {
         let read = resource.read_name().cloned();
         let of_others = move |page: &PageEntry| {
             slices::read_of(page.slice.as_deref()) != read.as_ref().map(Name::as_str)
         };
-        (*writer, _) = self.writer(resource, of_others).await?;
-        Ok(())
+        let (anew, known) = self.writer(resource, of_others).await?;
+        *writer = anew;
+        Ok(ByRead(known).take(resource)?)
     }
 }
 
@@ -575,20 +580,17 @@ struct ToRead {
 }
 
 /// Pages that an earlier process staged, by the read that they are of.
-struct ByRead(BTreeMap<Option<String>, Vec<PageEntry>>);
+struct ByRead(KnownPages);
 
 impl ByRead {
-    fn of(pages: Vec<PageEntry>) -> Self {
-        let mut by_read = BTreeMap::<_, Vec<_>>::new();
-        for page in pages {
-            let read = slices::read_of(page.slice.as_deref()).map(str::to_owned);
-            by_read.entry(read).or_default().push(page);
-        }
-        Self(by_read)
+    fn take(&mut self, read: &Resource) -> Result<KnownPages, StagingError> {
+        let name = read.read_name().map(Name::as_str);
+        (self.0).split_off(|page| slices::read_of(page.slice.as_deref()) == name)
     }
 
-    fn take(&mut self, read: &Resource) -> Vec<PageEntry> {
-        let name = read.read_name().map(ToString::to_string);
-        self.0.remove(&name).unwrap_or_default()
+    /// The reads of those that are left.
+    fn reads(&self) -> Result<BTreeSet<Option<String>>, StagingError> {
+        let read = |page: PageEntry| slices::read_of(page.slice.as_deref()).map(str::to_owned);
+        self.0.iter().map(|page| page.map(read)).collect()
     }
 }

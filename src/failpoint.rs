@@ -1,6 +1,6 @@
-//! Named places at which a test ends or stops the process, makes a step of the disk fail, panics, or sets the clock:
-//! `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between. Or the process stops there (`=stop`) until the
-//! test continues it, so that something else happens in between.
+//! Named places at which a test ends or stops the process, makes a step of the disk fail, panics, sets the clock, or makes
+//! it wait: `CURSUS_FAILPOINT=page.rename:3=kill`, several of them with commas between. Or the process stops there (`=stop`)
+//! until the test continues it, so that something else happens in between.
 //!
 //! Only a build with debug assertions has them, so that `cargo test` reaches them through the binary it builds anyway; in
 //! a release every call is empty. The crate `fail` would want a feature, and so a second build of everything; it cannot
@@ -199,6 +199,7 @@ impl Point {
 #[cfg(debug_assertions)]
 mod armed {
     use std::io;
+    use std::path::PathBuf;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -216,7 +217,6 @@ mod armed {
         action: Action,
     }
 
-    #[derive(Clone, Copy)]
     enum Action {
         Kill,
         /// Until somebody continues it.
@@ -226,6 +226,8 @@ mod armed {
         Jump(i64),
         /// A fault, which says what a record says.
         Panic,
+        /// This named pipe is read: the place is left when whoever opened it for writing closes it.
+        Wait(PathBuf),
     }
 
     static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(|| {
@@ -244,7 +246,10 @@ mod armed {
                 "eacces" => Action::Fail(Errno::EACCES),
                 "eio" => Action::Fail(Errno::EIO),
                 "panic" => Action::Panic,
-                other => Action::Jump(other.strip_prefix("jump")?.parse().ok()?),
+                other => match other.split_once(':') {
+                    Some(("wait", path)) => Action::Wait(path.into()),
+                    _ => Action::Jump(other.strip_prefix("jump")?.parse().ok()?),
+                },
             };
             Some(Self {
                 point: Point::ALL.iter().copied().find(|p| p.name() == name)?,
@@ -259,7 +264,7 @@ mod armed {
             let reached = 1 + self.reached.fetch_add(1, Ordering::SeqCst);
             match self.action {
                 Action::Fail(_) => reached >= self.nth,
-                Action::Kill | Action::Stop | Action::Jump(_) | Action::Panic => {
+                Action::Kill | Action::Stop | Action::Jump(_) | Action::Panic | Action::Wait(_) => {
                     reached == self.nth
                 }
             }
@@ -278,14 +283,15 @@ mod armed {
                 if !plan.is_due() {
                     continue;
                 }
-                match plan.action {
+                match &plan.action {
                     Action::Kill => loop {
                         let _ = kill(Pid::this(), Signal::SIGKILL);
                     },
                     // The thread itself: nothing of it goes on meanwhile.
                     Action::Stop => raise(Signal::SIGSTOP)?,
-                    Action::Fail(errno) => return Err(errno.into()),
-                    Action::Jump(seconds) => crate::clock::jump(seconds),
+                    Action::Fail(errno) => return Err((*errno).into()),
+                    Action::Jump(seconds) => crate::clock::jump(*seconds),
+                    Action::Wait(path) => drop(std::fs::read(path)?),
                     Action::Panic => std::panic::panic_any("Ada Lovelace".to_owned()),
                 }
             }

@@ -23,7 +23,7 @@ use crate::list::MOST_PAGES;
 use crate::load::cell::{CellType, time};
 use crate::pointer::Pointer;
 use crate::proof::{self, Answers, PageFacts, Seen, Wanted};
-use crate::staging::{Manifest, RunRecord, Window, journal};
+use crate::staging::{Manifest, PageEntry, RunRecord, Window, journal};
 use crate::walk::Walker;
 
 /// A reader of any bytes.
@@ -120,11 +120,17 @@ pub fn headers(input: &[u8]) {
     let _ = answer::seen(&headers);
 }
 
+/// The pages of a journal's whole lines.
+fn pages_of(journal: &[u8]) -> impl Iterator<Item = PageEntry> {
+    let lines = journal.split_inclusive(|byte| *byte == b'\n');
+    let whole = lines.filter(|line| line.ends_with(b"\n"));
+    whole.filter_map(|line| journal::page_of(line).ok())
+}
+
 /// What stands beside staged pages: a journal, a manifest, or the record of a run.
 pub fn journal(input: &[u8]) {
     if let Ok(lines) = journal::index(Path::new("pages.jsonl"), input, None) {
-        let pages = journal::whole_lines(input).flatten();
-        assert_eq!(lines.len(), pages.count());
+        assert_eq!(lines.len(), pages_of(input).count());
     }
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(input) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
@@ -144,7 +150,7 @@ pub fn ledger(input: &[u8]) {
 /// A journal, for what its answers prove and what is still to be asked for.
 pub fn proof(input: &[u8]) {
     let (mut seen, mut answers) = (Vec::new(), Answers::new(Some("updated_at")));
-    for page in journal::whole_lines(input).flatten() {
+    for page in pages_of(input) {
         let ids: Vec<i64> = page.first_id.into_iter().chain(page.last_id).collect();
         seen.push(Seen::new(&page, &ids));
         let facts = PageFacts {

@@ -288,7 +288,8 @@ pub struct Answers {
 /// The lists of a slice: one, or one a window of time.
 #[derive(Debug, Default)]
 struct Slice {
-    lists: BTreeMap<String, List>,
+    /// Few, of thousands of slices: a map would take more memory than they do.
+    lists: Vec<List>,
     /// Records whose cursor is no time, in answers without a range, by when these came.
     undated: Vec<(Timestamp, u64)>,
     /// When its last answer came.
@@ -298,6 +299,8 @@ struct Slice {
 /// Answers to one question, whatever page or range of ids they are for.
 #[derive(Debug, Default)]
 struct List {
+    /// A fingerprint of the request without its page and its range of ids.
+    request: u64,
     window: Option<Window>,
     sorted: bool,
     seen: Vec<Seen>,
@@ -336,7 +339,7 @@ impl Answers {
             let undated = facts.undated.iter().map(|id| (seen.at, *id));
             slice.undated.extend(undated);
         }
-        let list = slice.lists.entry(asked.list).or_default();
+        let list = slice.list(fingerprint(asked.list.as_bytes()));
         list.window = asked.window;
         list.sorted = asked.sorted;
         list.seen.push(seen);
@@ -348,13 +351,13 @@ impl Answers {
 
     /// Identities of all records.
     pub fn ids(&self) -> RoaringTreemap {
-        let lists = self.slices.values().flat_map(|slice| slice.lists.values());
+        let lists = self.slices.values().flat_map(|slice| &slice.lists);
         lists.fold(RoaringTreemap::new(), |all, list| all | &list.ids)
     }
 
     /// Records whose id is missing or no whole number: no other resource can fan out over them.
     pub fn without_whole_id(&self) -> u64 {
-        let lists = self.slices.values().flat_map(|slice| slice.lists.values());
+        let lists = self.slices.values().flat_map(|slice| &slice.lists);
         lists
             .map(|list| list.without_id + list.ids.len() - list.ids.rank(u64::MAX >> 1))
             .sum()
@@ -370,7 +373,8 @@ impl Answers {
     pub(crate) fn may_be_below(&self, page: &PageEntry) -> bool {
         let asked = Asked::parse(&page.request, self.cursor.as_deref());
         let lists = self.slices.get(&page.slice);
-        let list = lists.and_then(|slice| slice.lists.get(&asked.list));
+        let request = fingerprint(asked.list.as_bytes());
+        let list = lists.and_then(|slice| slice.lists.iter().find(|list| list.request == request));
         list.is_some_and(List::may_be_below)
     }
 
@@ -404,9 +408,25 @@ impl Answers {
 }
 
 impl Slice {
+    /// The list of these requests.
+    fn list(&mut self, request: u64) -> &mut List {
+        let known = self.lists.iter().position(|list| list.request == request);
+        let at = known.unwrap_or_else(|| {
+            self.lists.reserve_exact(1);
+            self.lists.push(List {
+                request,
+                // Most have one answer.
+                seen: Vec::with_capacity(1),
+                ..List::default()
+            });
+            self.lists.len() - 1
+        });
+        &mut self.lists[at]
+    }
+
     /// Distinct records of a page that earlier answers had shown.
     fn known(&self, facts: &PageFacts) -> u64 {
-        let is_known = |id: &u64| self.lists.values().any(|list| list.ids.contains(*id));
+        let is_known = |id: &u64| self.lists.iter().any(|list| list.ids.contains(*id));
         facts
             .identities()
             .filter(is_known)

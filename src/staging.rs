@@ -9,8 +9,10 @@ mod approval;
 mod command;
 mod files;
 mod gc;
+mod gzip;
 mod identity;
 pub(crate) mod journal;
+mod known;
 mod manifest;
 mod page;
 mod resume;
@@ -18,12 +20,14 @@ mod run;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::failpoint::Point;
@@ -34,8 +38,10 @@ pub use approval::Approval;
 pub use command::{CommandRecord, Work};
 pub use gc::{Claims, Keep, Verdict, judge};
 pub use journal::PageEntry;
+pub(crate) use journal::PageNumbers;
+pub use known::KnownPages;
 pub use manifest::{Evidence, Manifest, Mode, ReadManifest, SmallerPages, State, Window};
-pub use page::{ResourceWriter, StagedResource};
+pub use page::{PageReader, ResourceWriter, StagedResource};
 pub use resume::Asked;
 pub use run::{Outcome, ReadSummary, ResourceSummary, Run, RunId, RunRecord, RunState, Selection};
 
@@ -91,10 +97,33 @@ pub enum StagingError {
     },
 }
 
-/// Held while a run is written; let go when dropped, or when the process dies.
+/// Held while a run is written; released when this and every share of it are dropped, or when the process dies.
 #[derive(Debug)]
 pub struct StagingLock {
-    _locked: Locks,
+    locked: Arc<Locks>,
+    shares: watch::Sender<()>,
+}
+
+/// A share of the lock, for work that can outlive whoever started it, such as a page write on a thread of its own.
+#[derive(Debug)]
+pub struct LockShare {
+    _locked: Arc<Locks>,
+    _share: watch::Receiver<()>,
+}
+
+impl StagingLock {
+    /// One more share: the lock is held until it is dropped.
+    pub fn share(&self) -> LockShare {
+        LockShare {
+            _locked: Arc::clone(&self.locked),
+            _share: self.shares.subscribe(),
+        }
+    }
+
+    /// Waits until every share is dropped: nothing is written any more.
+    pub async fn wait_for_shares(&self) {
+        self.shares.closed().await;
+    }
 }
 
 /// The directory itself, which nobody takes away under a run, and the file in it that names the holder.
@@ -178,7 +207,10 @@ impl Staging {
                     ),
                 )?;
                 Point::LockTaken.reach();
-                Ok(StagingLock { _locked: locks })
+                Ok(StagingLock {
+                    locked: Arc::new(locks),
+                    shares: watch::Sender::default(),
+                })
             }
             Err(TryLockError::WouldBlock) => Err(StagingError::Locked {
                 holder: told_holder(&path),

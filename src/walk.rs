@@ -3,12 +3,16 @@
 //! Pointers are compiled into a tree; what no pointer wants is skipped without being built. A found value
 //! stays a slice of the page's text until somebody knows its type.
 
+mod stream;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::pointer::{self, Pointer};
+
+pub(crate) use stream::{LARGEST_RECORD, StreamError};
 
 /// A compiled set of pointers. Each has a slot, numbered in the order of [`Walker::add`].
 #[derive(Clone, Debug, Default)]

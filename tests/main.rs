@@ -108,6 +108,9 @@ mod sources;
 /// Whatever the API does wrong: complete, or a sentence.
 mod faults;
 
+/// What an extraction takes.
+mod memory;
+
 /// The rate limits, among all programs that use a key.
 mod limits;
 

@@ -1,7 +1,13 @@
 //! Two at once: one works, the other ends with exit code 5 and names it, or waits. Locks die with their owner.
 
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cursus::failpoint::Point;
 use cursus::simulate::{Fault, FaultKind, Simulator};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 
 use crate::support::boxes::{self, COUNT};
 use crate::support::files::files;
@@ -68,6 +74,81 @@ async fn of_two_extractions_one_reads_and_the_other_is_told_of_it_or_waits() {
         second.end().await.exits(0);
         stall(&simulator);
     }
+}
+
+/// A named pipe at which a process waits until whoever opened it for writing closes it.
+fn pipe(workdir: &Workdir, name: &str) -> PathBuf {
+    let pipe = workdir.path(name);
+    nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    pipe
+}
+
+/// Opens a named pipe for writing as soon as a process waits there.
+async fn reached(pipe: PathBuf) -> File {
+    let opening = move || File::options().write(true).open(pipe).unwrap();
+    tokio::task::spawn_blocking(opening).await.unwrap()
+}
+
+/// What the journals of all runs hold.
+fn journals(workdir: &Workdir) -> Vec<Vec<u8>> {
+    let files = files(&workdir.path("staging")).into_iter();
+    let journals = files.filter(|path| path.ends_with("pages.jsonl"));
+    journals.map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// A page write runs on a thread of its own, which does not end with the read that began it.
+#[tokio::test]
+async fn no_page_is_written_after_the_staging_lock_is_released() {
+    for command in ["extract", "run"] {
+        for point in [Point::PageWrite, Point::PageRename, Point::LineAppend] {
+            let simulator = simulator().await;
+            let mut workdir = Workdir::with(&simulator).await;
+            let pipe = pipe(&workdir, "pipe");
+            let failpoint = format!("{}:2=wait:{}", point.name(), pipe.display());
+            workdir.set("CURSUS_FAILPOINT", failpoint);
+            let mut first = Running::start(&workdir, &[command]);
+            let held = reached(pipe).await;
+            workdir.unset("CURSUS_FAILPOINT");
+            first.signal(Signal::SIGTERM);
+            first.until_it_says("stopped by SIGTERM").await;
+            // If it can be taken, the process is gone, and the write with it.
+            let lock = File::open(workdir.path("staging/.lock")).unwrap();
+            let before = lock.try_lock().is_ok().then(|| journals(&workdir));
+            drop(held);
+            first.end().await.exits(143);
+            if let Some(before) = before {
+                let when = format!("{command}, {}", point.name());
+                assert_eq!(journals(&workdir), before, "{when}");
+            }
+            drop(lock);
+            workdir.json([command]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_extraction_ends_after_its_last_page_write() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    let (writes, loads) = (pipe(&workdir, "writes"), pipe(&workdir, "loads"));
+    let failpoint = format!(
+        "page.rename:2=wait:{},page.rename:4=enospc,load.begin=wait:{}",
+        writes.display(),
+        loads.display()
+    );
+    workdir.set("CURSUS_FAILPOINT", failpoint);
+    let first = Running::start(&workdir, &["run"]);
+    let held = reached(writes).await;
+    let mut load = Box::pin(reached(loads));
+    // The disk is full for every other page; the run ends, but the write does not.
+    let too_early = tokio::time::timeout(Duration::from_millis(500), &mut load).await;
+    assert!(too_early.is_err(), "it loads while a page is being written");
+    drop(held);
+    drop(load.await);
+    let ran = first.end().await.exits(1);
+    assert!(ran.stderr.contains("No space left on device"), "{ran}");
+    workdir.unset("CURSUS_FAILPOINT");
+    workdir.json(["run"]).await;
 }
 
 #[tokio::test]

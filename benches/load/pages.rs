@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging, State,
-    Window,
+    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging,
+    StagingLock, State, Window,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -93,6 +93,7 @@ impl Set {
         if self.resource == "coalitions_users" {
             let ids: Vec<(u64, bool)> = (1..=records::COALITIONS).map(|id| (id, false)).collect();
             pages(
+                &lock,
                 &run,
                 "coalitions",
                 &ids,
@@ -102,6 +103,7 @@ impl Set {
             )?;
         }
         pages(
+            &lock,
             &run,
             self.resource,
             &self.ids(day),
@@ -118,6 +120,7 @@ impl Set {
 }
 
 fn pages(
+    lock: &StagingLock,
     run: &Run,
     resource: &str,
     ids: &[(u64, bool)],
@@ -126,7 +129,7 @@ fn pages(
     record: fn(u64, bool) -> String,
 ) -> Result<(), Error> {
     let name = Name::parse(resource)?;
-    let (writer, _) = run.writer(&name)?;
+    let (writer, _) = run.writer(lock.share(), &name)?;
     let now = Timestamp::now();
     let total = Some(ids.len() as u64);
     let id_of = |at: Option<&(u64, bool)>| at.and_then(|(id, _)| i64::try_from(*id).ok());

@@ -1,15 +1,17 @@
 //! What an HTTP answer says: its headers, its status, whether its body came whole. It sends nothing.
 
 use std::io::{self, Write as _};
+use std::mem;
 use std::time::Duration;
 
-use flate2::write::GzDecoder;
+use flate2::write::MultiGzDecoder;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::Response;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, LINK, RETRY_AFTER,
 };
+use tokio::time::Instant;
 
 use super::Slot;
 use super::body::{Body, Spool};
@@ -19,6 +21,9 @@ use crate::list::MOST_RECORDS;
 
 /// As much of an error's body is read as keeps the connection usable.
 const DRAINED: usize = 64 * 1024;
+
+/// Packed bytes that are unpacked at once: gzip makes up to a thousand of one.
+const PACKED: usize = 128;
 
 /// One page, whole and inspected.
 #[derive(Debug)]
@@ -108,20 +113,20 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// Judges status and content type; gives the answer back if its body may be a page.
-pub(crate) async fn judged(response: Response) -> Result<Response, Problem> {
+pub(crate) async fn judged(response: Response, deadline: &Deadline) -> Result<Response, Problem> {
     let kind = content_type(response.headers());
     let Some(problem) = Problem::of_status(response.status().as_u16()) else {
         if kind.contains("html") {
-            drain(response).await;
+            drain(response, deadline).await;
             return Err(Problem::Html);
         }
         if !kind.is_empty() && !kind.contains("json") {
-            drain(response).await;
+            drain(response, deadline).await;
             return Err(Problem::NotJson);
         }
         return Ok(response);
     };
-    let start = drain(response).await;
+    let start = drain(response, deadline).await;
     let page = kind.contains("html") || start.trim_ascii_start().starts_with(b"<");
     if page && matches!(problem, Problem::Forbidden) {
         return Err(Problem::Cloudflare);
@@ -130,10 +135,10 @@ pub(crate) async fn judged(response: Response) -> Result<Response, Problem> {
 }
 
 /// The beginning of a body that does not matter much.
-pub(crate) async fn drain(mut response: Response) -> Vec<u8> {
+pub(crate) async fn drain(mut response: Response, deadline: &Deadline) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < DRAINED {
-        match response.chunk().await {
+        match deadline.holds(response.chunk()).await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) | Err(_) => break,
         }
@@ -141,11 +146,47 @@ pub(crate) async fn drain(mut response: Response) -> Vec<u8> {
     bytes
 }
 
+/// Until when the server must have sent its answer.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    timeout: Duration,
+    at: Instant,
+}
+
+impl Deadline {
+    /// So long from now on.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            at: Instant::now() + timeout,
+        }
+    }
+
+    /// What comes of `answer`, if it comes in time.
+    pub(crate) async fn holds<T>(
+        &self,
+        answer: impl Future<Output = reqwest::Result<T>>,
+    ) -> Result<T, Problem> {
+        match tokio::time::timeout_at(self.at, answer).await {
+            Ok(answer) => answer.map_err(|error| Problem::of_transport(error, self.timeout)),
+            Err(_) => Err(Problem::Timeout(self.timeout)),
+        }
+    }
+
+    /// The server does not pay for the time that we take.
+    pub(crate) async fn does_not_count<T>(&mut self, ours: impl Future<Output = T>) -> T {
+        let before = Instant::now();
+        let done = ours.await;
+        self.at += before.elapsed();
+        done
+    }
+}
+
 /// Takes in the whole body, or says what cut it. gzip that nobody asked for is unpacked.
 pub(crate) async fn take_in(
     mut response: Response,
     spool: Spool<'_>,
-    timeout: Duration,
+    deadline: &mut Deadline,
 ) -> Result<Body, Problem> {
     let announced = number(response.headers(), CONTENT_LENGTH.as_str());
     let encoding = response
@@ -153,18 +194,21 @@ pub(crate) async fn take_in(
         .get(CONTENT_ENCODING)
         .map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
     let mut sink = match encoding.as_deref() {
-        None | Some(b"" | b"identity") => Sink::Plain(spool),
-        Some(b"gzip" | b"x-gzip") => Sink::Gzip(Box::new(GzDecoder::new(spool))),
+        None | Some(b"" | b"identity") => Sink {
+            spool,
+            gunzip: None,
+        },
+        Some(b"gzip" | b"x-gzip") => Sink {
+            spool,
+            gunzip: Some(Box::new(MultiGzDecoder::new(Vec::new()))),
+        },
         Some(_) => return Err(Problem::Encoding),
     };
     let mut received = 0;
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| Problem::of_transport(error, timeout))?
-    {
+    while let Some(chunk) = deadline.holds(response.chunk()).await? {
         received += chunk.len() as u64;
-        sink.write(&chunk).map_err(kept)?;
+        let kept = deadline.does_not_count(sink.write(&chunk)).await;
+        kept.map_err(of_keeping)?;
     }
     if let Some(announced) = announced
         && announced != received
@@ -174,31 +218,38 @@ pub(crate) async fn take_in(
             announced,
         });
     }
-    sink.finish().map(Spool::finish).map_err(kept)
+    let kept = deadline.does_not_count(sink.finish()).await;
+    kept.map_err(of_keeping)
 }
 
-enum Sink<'a> {
-    Plain(Spool<'a>),
-    Gzip(Box<GzDecoder<Spool<'a>>>),
+struct Sink<'a> {
+    spool: Spool<'a>,
+    gunzip: Option<Box<MultiGzDecoder<Vec<u8>>>>,
 }
 
-impl<'a> Sink<'a> {
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(spool) => spool.write_all(chunk),
-            Self::Gzip(decoder) => decoder.write_all(chunk),
+impl Sink<'_> {
+    async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        let Some(gunzip) = &mut self.gunzip else {
+            return self.spool.write(chunk).await;
+        };
+        // What is unpacked at once is in memory at once.
+        for piece in chunk.chunks(PACKED) {
+            gunzip.write_all(piece)?;
+            let unpacked = mem::take(gunzip.get_mut());
+            self.spool.write(&unpacked).await?;
         }
+        Ok(())
     }
 
-    fn finish(self) -> io::Result<Spool<'a>> {
-        match self {
-            Self::Plain(spool) => Ok(spool),
-            Self::Gzip(decoder) => decoder.finish(),
+    async fn finish(mut self) -> io::Result<Body> {
+        if let Some(gunzip) = self.gunzip {
+            self.spool.write(&gunzip.finish()?).await?;
         }
+        Ok(self.spool.finish())
     }
 }
 
-fn kept(error: io::Error) -> Problem {
+fn of_keeping(error: io::Error) -> Problem {
     match error.kind() {
         io::ErrorKind::FileTooLarge => Problem::TooLarge,
         io::ErrorKind::InvalidInput

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::answer::Answer;
-pub use self::body::Body;
+pub use self::body::{Body, BodyReader};
 pub use self::error::ApiError;
 pub use self::ledger::LedgerError;
 pub use self::limiter::{Allowance, Waiting};
@@ -39,9 +39,21 @@ use self::ledger::Ledger;
 use self::limiter::Limiter;
 use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
 use self::send::Failure;
+pub use self::send::Inspect;
 use self::token::{Tokens, Want};
 use self::windows::Limits;
 use crate::number::millis;
+
+/// Connections that are kept for later requests: what one needed for its largest body, up to 400 kB, it holds until it is
+/// closed. Requests beyond as many get a connection of their own, which ends with them.
+const CONNECTIONS: usize = 16;
+
+/// Bodies that are received at the same time: a connection whose body nobody reads holds a few kilobytes, one that is read up
+/// to 400.
+const RECEIVERS: usize = 8;
+
+/// Answers that are inspected and written at the same time: enough for the disk to be busy, few enough for their memory.
+const WORKERS: usize = 8;
 
 /// How the client behaves. [`Options::new`] gives the usual.
 #[derive(Clone)]
@@ -137,14 +149,19 @@ impl std::fmt::Debug for Client {
 struct Inner {
     options: Options,
     http: reqwest::Client,
+    /// For requests that get none of the kept connections.
+    unpooled: OnceCell<reqwest::Client>,
+    connections: Semaphore,
     limiter: Limiter,
     tokens: Tokens,
     /// The server has refused the id and secret: it would again.
     client_refused: AtomicBool,
     slots: Arc<Semaphore>,
-    /// Large bodies are read back into memory for inspection: two at a time.
-    inspecting: Semaphore,
-    memory: Arc<body::Memory>,
+    /// Bodies that are received.
+    receivers: Semaphore,
+    /// Bodies that are read back, to be inspected and until whoever asked is done with them.
+    workers: Arc<Semaphore>,
+    room: body::Room,
     budget: Budget,
     backoff: Backoff,
 }
@@ -165,7 +182,9 @@ impl Client {
             wait_for_next_hour: options.wait_for_next_hour,
         };
         Ok(Self(Arc::new(Inner {
-            http: send::http_client(&options.base_url)?,
+            http: send::http_client(&options.base_url, CONNECTIONS)?,
+            unpooled: OnceCell::new(),
+            connections: Semaphore::new(CONNECTIONS),
             limiter: Limiter::new(limits, ledger),
             tokens: Tokens::new(
                 &options.base_url,
@@ -177,8 +196,9 @@ impl Client {
             slots: Arc::new(Semaphore::new(
                 options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS),
             )),
-            inspecting: Semaphore::new(2),
-            memory: Arc::default(),
+            receivers: Semaphore::new(RECEIVERS),
+            workers: Arc::new(Semaphore::new(WORKERS)),
+            room: body::Room::default(),
             budget: Budget::default(),
             backoff: Backoff {
                 base: options.backoff_base,
@@ -193,7 +213,7 @@ impl Client {
     pub async fn page<T: Send + 'static>(
         &self,
         request: &Request,
-        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + Clone + 'static,
+        inspect: impl Inspect<T> + Clone,
     ) -> Result<Answer<T>, ApiError> {
         let inner = &*self.0;
         let target = request.target();
@@ -227,6 +247,15 @@ impl Client {
                 });
             }
             inner.back_off(problem, &target, &mut effort).await?;
+        }
+    }
+
+    /// A place among the answers that are worked on, for a page that was answered before. Held until dropped.
+    pub async fn worker(&self) -> Slot {
+        let worker = Arc::clone(&self.0.workers).acquire_owned().await.ok();
+        Slot {
+            _in_flight: None,
+            _worker: worker,
         }
     }
 
@@ -276,9 +305,13 @@ impl Client {
 /// A page is given up in favour of smaller ones after so many attempts that took too long: one can be a passing fault.
 const SLOW_ATTEMPTS: u32 = 2;
 
-/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process.
+/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no
+/// more than [`WORKERS`] are worked on.
 #[derive(Debug)]
-pub struct Slot(#[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>);
+pub struct Slot {
+    _in_flight: Option<OwnedSemaphorePermit>,
+    _worker: Option<OwnedSemaphorePermit>,
+}
 
 /// How hard one page was tried.
 #[derive(Debug, Default)]

@@ -14,10 +14,19 @@ const REQUESTS_PER_RETRY: u64 = 5;
 /// No wait between two attempts is longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// What an inspector found wrong with a body, as the end of a sentence that begins with "the body"; never its content.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InspectError(pub String);
+/// Why an inspector accepts no page, as the end of a sentence that begins with "the body"; never its content.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// It is none; the next answer may be one.
+    #[error("{0}")]
+    NoPage(String),
+    /// It is larger than a page can be, and would be again.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its bytes could not be read back.
+    #[error("could not be read back")]
+    Read(#[source] io::Error),
+}
 
 /// Why one attempt gave no page.
 #[derive(Debug, thiserror::Error)]
@@ -122,9 +131,10 @@ impl Problem {
             | Self::NotJson
             | Self::Encoding
             | Self::Inflate(_)
-            | Self::Inspect(_)
+            | Self::Inspect(InspectError::NoPage(_))
             | Self::NoToken => Verdict::Retry,
-            Self::TooLarge
+            Self::Inspect(InspectError::TooLarge(_) | InspectError::Read(_))
+            | Self::TooLarge
             | Self::Spool(_)
             | Self::Redirect(_)
             | Self::Unauthorized

@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
 
-use super::answer::{self, Answer};
-use super::body::{Body, Spool};
+use super::answer::{self, Answer, Deadline};
+use super::body::{Body, BodyReader, Spool};
 use super::connect::{self, ObserveHandshakes};
 use super::error::ApiError;
 use super::limiter::{Purpose, Turn};
@@ -27,6 +27,17 @@ const TOKEN_TARGET: &str = "/oauth/token";
 const TOKEN_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Judges the bytes of a body.
+pub trait Inspect<T>:
+    Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 'static
+{
+}
+
+impl<T, F: Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 'static> Inspect<T>
+    for F
+{
+}
 
 /// Why an attempt gave no page.
 pub(crate) enum Failure {
@@ -50,7 +61,11 @@ impl From<Problem> for Failure {
     }
 }
 
-pub(crate) fn http_client(base_url: &BaseUrl) -> Result<reqwest::Client, ApiError> {
+/// One that keeps so many connections for later requests.
+pub(crate) fn http_client(
+    base_url: &BaseUrl,
+    connections: usize,
+) -> Result<reqwest::Client, ApiError> {
     // Fails only if a provider is there already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -60,6 +75,7 @@ pub(crate) fn http_client(base_url: &BaseUrl) -> Result<reqwest::Client, ApiErro
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(connections)
         .connector_layer(ObserveHandshakes);
     let builder = if base_url.is_loopback() {
         builder.no_proxy()
@@ -74,7 +90,7 @@ impl Inner {
     pub(crate) fn attempt<T: Send + 'static>(
         &self,
         request: Request,
-        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+        inspect: impl Inspect<T>,
     ) -> Boxed<'_, Result<Answer<T>, Failure>> {
         Box::pin(self.try_once(request, inspect))
     }
@@ -82,21 +98,25 @@ impl Inner {
     async fn try_once<T: Send + 'static>(
         &self,
         request: Request,
-        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
+        inspect: impl Inspect<T>,
     ) -> Result<Answer<T>, Failure> {
-        let slot = Slot(Arc::clone(&self.slots).acquire_owned().await.ok());
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         let (bearer, turn) = self.admitted().await?;
-        let timeout = request.timeout.unwrap_or(self.options.timeout);
+        let connection = self.connections.try_acquire();
+        let http = match &connection {
+            Ok(_) => &self.http,
+            Err(_) => self.unpooled().await?,
+        };
         let started = Instant::now();
-        let http_request = self
-            .http
+        let mut deadline = Deadline::new(request.timeout.unwrap_or(self.options.timeout));
+        let http_request = http
             .get(self.options.base_url.join(&request))
             .header(AUTHORIZATION, bearer.header)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .timeout(timeout);
-        let response = transported(turn, http_request, timeout).await?;
-        let response = match answer::judged(response).await {
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let response = transported(turn, http_request, &deadline).await?;
+        let receiver = deadline.does_not_count(self.receivers.acquire()).await;
+        let response = match answer::judged(response, &deadline).await {
             Err(Problem::Unauthorized) => {
                 return Err(Failure::Unauthorized {
                     generation: bearer.generation,
@@ -110,10 +130,12 @@ impl Inner {
         let has_next = answer::has_next(response.headers());
         let date = answer::date(headers);
         let status = response.status().as_u16();
-        let spool = Spool::new(self.options.spool_dir.as_deref(), &self.memory);
-        let body = answer::take_in(response, spool, timeout).await?;
+        let spool = Spool::new(self.options.spool_dir.as_deref(), &self.room);
+        let body = answer::take_in(response, spool, &mut deadline).await?;
+        drop((receiver, connection));
         let (duration, received_at) = (started.elapsed(), crate::clock::steady());
-        let (inspected, body) = self.inspected(request.target(), body, inspect).await?;
+        let worker = Arc::clone(&self.workers).acquire_owned().await.ok();
+        let (inspected, body) = inspected(request.target(), body, inspect).await?;
         Ok(Answer {
             inspected,
             body,
@@ -125,8 +147,17 @@ impl Inner {
             received_at,
             duration,
             attempts: 1,
-            slot,
+            slot: Slot {
+                _in_flight: slot,
+                _worker: worker,
+            },
         })
+    }
+
+    /// A client whose connections end with their requests.
+    async fn unpooled(&self) -> Result<&reqwest::Client, ApiError> {
+        let client = async || http_client(&self.options.base_url, 0);
+        self.unpooled.get_or_try_init(client).await
     }
 
     /// A token and a turn, both good at the same time: the wait for a turn can outlast a token.
@@ -141,29 +172,6 @@ impl Inner {
                 return Ok((bearer, turn));
             }
             turn.give_back();
-        }
-    }
-
-    async fn inspected<T: Send + 'static>(
-        &self,
-        target: String,
-        body: Body,
-        inspect: impl Fn(&[u8]) -> Result<T, InspectError> + Send + Sync + 'static,
-    ) -> Result<(T, Body), Failure> {
-        let _permit = if body.is_in_memory() {
-            None
-        } else {
-            self.inspecting.acquire().await.ok()
-        };
-        let inspection = tokio::task::spawn_blocking(move || {
-            let result = body.read().map(|bytes| inspect(&bytes));
-            (result, body)
-        });
-        match inspection.await {
-            Ok((Ok(Ok(inspected)), body)) => Ok((inspected, body)),
-            Ok((Ok(Err(complaint)), _)) => Err(Problem::Inspect(complaint).into()),
-            Ok((Err(source), _)) => Err(ApiError::Reread { target, source }.into()),
-            Err(_) => Err(ApiError::Interrupted { target }.into()),
         }
     }
 
@@ -230,9 +238,9 @@ impl Inner {
             .post(self.options.base_url.token_url())
             .headers(parts.headers)
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .body(body)
-            .timeout(TOKEN_TIMEOUT);
-        let response = transported(turn, http_request, TOKEN_TIMEOUT).await?;
+            .body(body);
+        let deadline = Deadline::new(TOKEN_TIMEOUT);
+        let response = transported(turn, http_request, &deadline).await?;
         let status = response.status();
         match Problem::of_status(status.as_u16()) {
             // Only the status counts here: the shape of the body is not settled.
@@ -240,15 +248,31 @@ impl Inner {
             // The body says which of the errors that OAuth2 knows it is.
             None | Some(Problem::Refused(400)) => {}
             Some(_) => {
-                return Err(answer::judged(response)
+                return Err(answer::judged(response, &deadline)
                     .await
                     .err()
                     .unwrap_or(Problem::NoToken));
             }
         }
-        let mut http_response = oauth2::http::Response::new(answer::drain(response).await);
+        let mut http_response =
+            oauth2::http::Response::new(answer::drain(response, &deadline).await);
         *http_response.status_mut() = status;
         Ok(http_response)
+    }
+}
+
+/// Judges a body on a thread for blocking work.
+async fn inspected<T: Send + 'static>(
+    target: String,
+    body: Body,
+    inspect: impl Inspect<T>,
+) -> Result<(T, Body), Failure> {
+    let inspection = tokio::task::spawn_blocking(move || (inspect(&mut body.reader()), body));
+    match inspection.await {
+        Ok((Ok(inspected), body)) => Ok((inspected, body)),
+        Ok((Err(InspectError::Read(source)), _)) => Err(ApiError::Reread { target, source }.into()),
+        Ok((Err(complaint), _)) => Err(Problem::Inspect(complaint).into()),
+        Err(_) => Err(ApiError::Interrupted { target }.into()),
     }
 }
 
@@ -276,10 +300,10 @@ impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
 async fn transported(
     turn: Turn,
     request: reqwest::RequestBuilder,
-    timeout: Duration,
+    deadline: &Deadline,
 ) -> Result<reqwest::Response, Problem> {
-    let sent = connect::observed(turn.handshake(), request.send()).await;
-    match sent {
+    let sent = connect::observed(turn.handshake(), request.send());
+    match deadline.holds(sent).await {
         Ok(response) => {
             let seen = answer::seen(response.headers());
             if response.status().as_u16() == 429 {
@@ -289,8 +313,7 @@ async fn transported(
             }
             Ok(response)
         }
-        Err(error) => {
-            let problem = Problem::of_transport(error, timeout);
+        Err(problem) => {
             if problem.never_reached() {
                 turn.unreached();
             }

@@ -4,7 +4,7 @@ mod server;
 mod tokens;
 
 use std::error::Error as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -45,10 +45,19 @@ fn users() -> Request {
     }
 }
 
-fn records(bytes: &[u8]) -> Result<usize, InspectError> {
-    serde_json::from_slice::<Vec<serde_json::Value>>(bytes)
+fn records(body: &mut BodyReader<'_>) -> Result<usize, InspectError> {
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes).unwrap();
+    serde_json::from_slice::<Vec<serde_json::Value>>(&bytes)
         .map(|records| records.len())
-        .map_err(|_| InspectError("is not a JSON array".to_owned()))
+        .map_err(|_| InspectError::NoPage("is not a JSON array".to_owned()))
+}
+
+/// The bytes of an answer.
+fn bytes<T>(answer: &Answer<T>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    answer.body.reader().read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 async fn page(client: &Client) -> Result<Answer<usize>, ApiError> {
@@ -88,7 +97,7 @@ async fn a_page_is_the_bytes_as_sent_with_what_the_headers_say() {
     .await;
     let (client, _directory) = client(&server);
     let answer = page(&client).await.unwrap();
-    assert_eq!(answer.body.read().unwrap(), PAGE.as_bytes());
+    assert_eq!(bytes(&answer), PAGE.as_bytes());
     assert_eq!(
         (answer.inspected, answer.total, answer.per_page),
         (2, Some(17_570), Some(100))
@@ -189,7 +198,7 @@ async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
     .await;
     let (client, _directory) = client(&server);
     assert_eq!(
-        page(&client).await.unwrap().body.read().unwrap(),
+        bytes(&page(&client).await.unwrap()),
         PAGE.as_bytes(),
         "gzip that nobody asked for"
     );
@@ -214,9 +223,40 @@ async fn slow_chunked_and_large_bodies_arrive_whole() {
     let answer = page(&client).await.unwrap();
     assert_eq!(answer.inspected, 400_000);
     assert_eq!(answer.body.len(), expected.len() as u64);
-    assert!(answer.body.read().unwrap() == expected.as_bytes());
+    assert!(bytes(&answer) == expected.as_bytes());
     let named = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(named, 1, "the directory of the token alone");
+}
+
+#[tokio::test]
+async fn a_body_that_waits_for_room_is_not_late() {
+    // Six of them are more than all bodies together may keep, beside one of any size.
+    let large = format!("[{}]", "1,".repeat(3_000_000) + "1");
+    let server = Server::with_token(move |received| match received.earlier {
+        0 => json(200, "[]"),
+        _ => json(200, &large),
+    })
+    .await;
+    let (client, _directory) = client(&server);
+    let length = |body: &mut BodyReader<'_>| {
+        std::io::copy(body, &mut std::io::sink()).map_err(InspectError::Read)
+    };
+    client.page(&users(), length).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(client.page(&users(), length).await.unwrap());
+    }
+    let timeout = Duration::from_secs(2);
+    let request = Request {
+        timeout: Some(timeout),
+        ..users()
+    };
+    let mut waiting = std::pin::pin!(client.page(&request, length));
+    let late = tokio::time::timeout(timeout + timeout / 2, &mut waiting).await;
+    assert!(late.is_err(), "{late:?}");
+    drop(held);
+    let answer = waiting.await.unwrap();
+    assert_eq!((answer.inspected, answer.attempts), (6_000_003, 1));
 }
 
 #[tokio::test]
@@ -438,7 +478,7 @@ async fn the_next_client_on_a_ledger_starts_from_the_limits_that_were_told() {
 async fn an_inspector_that_panics_costs_its_page_only() {
     let server = Server::with_token(|_| json(200, PAGE)).await;
     let (client, _directory) = client(&server);
-    let inspect = |bytes: &[u8]| -> Result<(), InspectError> { panic!("{}", bytes.len()) };
+    let inspect = |body: &mut BodyReader<'_>| -> Result<(), InspectError> { panic!("{body:?}") };
     let error = client.page(&users(), inspect).await.unwrap_err();
     assert!(matches!(error, ApiError::Interrupted { .. }) && !error.is_fatal_for_run());
     page(&client).await.unwrap();

@@ -50,16 +50,12 @@ fn each_page(
     mut each: impl FnMut(&PageEntry, RoaringTreemap),
 ) -> Result<(), StagingError> {
     let inspector = Inspector::new(resource, None, None);
-    let mut body = Vec::new();
     let Some(staged) = run.staged(&resource.name)? else {
         return Ok(());
     };
     for page in staged.pages() {
         let page = page?;
-        staged.read(&page, &mut body)?;
-        let facts = inspector
-            .inspect(&body)
-            .map_err(|problem| staged.unreadable(&page, &problem))?;
+        let facts = inspector.inspect_staged(&staged, &page)?;
         let ids = facts.ids.into_iter();
         let ids = ids.filter_map(|id| u64::try_from(id).ok());
         each(&page, ids.collect());

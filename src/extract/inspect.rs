@@ -1,13 +1,20 @@
 //! What a body must be to count as a page, and what is noted of it.
 
+use std::io::Read;
+
 use jiff::Timestamp;
 
+use crate::api::InspectError;
 use crate::config::Resource;
 use crate::pointer::Pointer;
 use crate::proof::PageFacts;
-use crate::walk::{Place, Walker};
+use crate::staging::{PageEntry, StagedResource, StagingError};
+use crate::walk::{LARGEST_RECORD, Place, StreamError, Walker};
 
 use super::slices::Filter;
+
+/// No page holds more records: what is noted of each is in memory until the page is staged.
+const MOST_RECORDS: u64 = 50_000;
 
 /// Reads page facts from bodies of one resource.
 #[derive(Clone, Debug)]
@@ -51,17 +58,15 @@ impl Inspector {
     }
 
     /// The facts of a body, or why it is no page; never quotes the body.
-    pub(crate) fn inspect(&self, body: &[u8]) -> Result<PageFacts, String> {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Err("the body is empty".to_owned());
-        }
-        let text =
-            std::str::from_utf8(body).map_err(|_| "the body is not UTF-8 text".to_owned())?;
+    pub(crate) fn inspect(&self, body: impl Read) -> Result<PageFacts, InspectError> {
         let mut facts = PageFacts::default();
         let mut objects = true;
         self.walker
-            .page(text, |index, slots| {
+            .stream(body, |index, slots| {
                 facts.rows = index + 1;
+                if facts.rows > MOST_RECORDS {
+                    return;
+                }
                 let key = facts.note_id(slots[self.id_slot]);
                 if let Some(slot) = self.cursor {
                     let time = slots[slot].and_then(timestamp);
@@ -81,25 +86,52 @@ impl Inspector {
                 }
                 objects &= self.id.is_in_record(slots);
             })
-            .map_err(|error| {
-                if text.trim_start().starts_with('[') {
-                    format!(
-                        "the body is broken JSON (line {}, column {})",
-                        error.line(),
-                        error.column()
-                    )
-                } else if text.trim_start().starts_with('<') {
-                    "the body is HTML, not JSON".to_owned()
-                } else {
-                    "the body is not a JSON array".to_owned()
-                }
-            })?;
-        if objects {
+            .map_err(of_stream)?;
+        if facts.rows > MOST_RECORDS {
+            let problem = format!("holds more than {MOST_RECORDS} records");
+            Err(InspectError::TooLarge(problem))
+        } else if objects {
             Ok(facts)
         } else {
-            Err("an element of the array is not a JSON object".to_owned())
+            let problem = "holds an element that is not a JSON object";
+            Err(InspectError::NoPage(problem.to_owned()))
         }
     }
+}
+
+impl Inspector {
+    /// The facts of a page that is staged. Blocks.
+    pub(crate) fn inspect_staged(
+        &self,
+        staged: &StagedResource,
+        page: &PageEntry,
+    ) -> Result<PageFacts, StagingError> {
+        staged
+            .read_in_pieces(page, |body| self.inspect(body))?
+            .map_err(|problem| staged.unreadable(page, &format!("it {problem}")))
+    }
+}
+
+fn of_stream(error: StreamError) -> InspectError {
+    let problem = match error {
+        StreamError::Read(error) => return InspectError::Read(error),
+        StreamError::LargeRecord => {
+            let most = LARGEST_RECORD >> 20;
+            return InspectError::TooLarge(format!("holds a record of more than {most} MiB"));
+        }
+        StreamError::Text => "is not UTF-8 text".to_owned(),
+        StreamError::Json {
+            first,
+            line,
+            column,
+        } => match first {
+            None => "is empty".to_owned(),
+            Some(b'[') => format!("is broken JSON (line {line}, column {column})"),
+            Some(b'<') => "is HTML, not JSON".to_owned(),
+            Some(_) => "is not a JSON array".to_owned(),
+        },
+    };
+    InspectError::NoPage(problem)
 }
 
 fn timestamp(raw: &str) -> Option<Timestamp> {
@@ -132,6 +164,7 @@ mod tests {
         ]
         .iter()
         .map(|body| inspector.inspect(body.as_bytes()).unwrap_err())
+        .map(|error| format!("the body {error}"))
         .collect();
         insta::assert_snapshot!(said.join("\n"), @r#"
     the body is empty
@@ -139,14 +172,14 @@ mod tests {
     the body is HTML, not JSON
     the body is not a JSON array
     the body is broken JSON (line 1, column 9)
-    an element of the array is not a JSON object
+    the body holds an element that is not a JSON object
     the body is broken JSON (line 1, column 12)
     the body is not a JSON array
     "#);
-        assert!(inspector.inspect(b"\xff\xfe").is_err());
-        assert_eq!(inspector.inspect(b"[]").unwrap(), PageFacts::default());
+        assert!(inspector.inspect(&b"\xff\xfe"[..]).is_err());
+        assert_eq!(inspector.inspect(&b"[]"[..]).unwrap(), PageFacts::default());
         let facts = inspector
-            .inspect(br#"[{"id":7,"x":[1]},{"id":3}]"#)
+            .inspect(&br#"[{"id":7,"x":[1]},{"id":3}]"#[..])
             .unwrap();
         assert_eq!((facts.rows, facts.ids), (2, vec![7, 3]));
     }
@@ -154,7 +187,7 @@ mod tests {
     #[test]
     fn records_older_than_the_window_are_counted() {
         let inspector = inspector(Some("2026-01-02T00:00:00Z"));
-        let body = br#"[{"id":2,"updated_at":"2026-01-02T00:00:00.000Z"},{"id":1,"updated_at":"2026-01-01T00:00:00.000Z"}]"#;
+        let body = &br#"[{"id":2,"updated_at":"2026-01-02T00:00:00.000Z"},{"id":1,"updated_at":"2026-01-01T00:00:00.000Z"}]"#[..];
         assert_eq!(inspector.inspect(body).unwrap().outside, 1);
     }
 }

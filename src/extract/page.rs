@@ -1,14 +1,11 @@
 //! One page: had from an earlier process, or asked for and staged.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use crate::api::{self, ApiError};
+use crate::api::{self, ApiError, BodyReader};
 use crate::number::millis;
 use crate::proof::{self, PageFacts, Seen};
-use crate::staging::{PageEntry, StagingError, Window};
+use crate::staging::{PageEntry, PageNumbers, Window};
 
 use super::inspect::Inspector;
 use super::question;
@@ -18,16 +15,6 @@ use super::slices::Slice;
 
 /// No smaller page is asked for, however long it takes.
 const SMALLEST: u32 = 2;
-
-/// Pages written at the same time: enough for the disk to be busy, few enough for their memory not to matter.
-static WRITING: Semaphore = Semaphore::const_new(8);
-
-/// Pages on disk: those that need no request any more, and the numbers that are taken.
-#[derive(Debug)]
-pub(super) struct Files {
-    pub(super) known: Vec<PageEntry>,
-    taken: BTreeSet<(Option<String>, u32)>,
-}
 
 impl Reader<'_> {
     pub(super) async fn page(
@@ -40,7 +27,7 @@ impl Reader<'_> {
         let mut request = self.request(list, ask, pages.size);
         request.can_be_smaller = pages.size > SMALLEST;
         let target = request.target();
-        let known = locked(&self.files).take(slice, &target);
+        let known = locked(&self.known).take(slice.name.as_deref(), &target)?;
         if let Some(known) = known {
             return self.read_back(slice, known).await;
         }
@@ -51,8 +38,8 @@ impl Reader<'_> {
         );
         let answer = self
             .client
-            .page(&request, move |body| {
-                inspector.inspect(body).map_err(api::InspectError)
+            .page(&request, move |body: &mut BodyReader<'_>| {
+                inspector.inspect(body)
             })
             .await;
         let answer = match answer {
@@ -79,7 +66,7 @@ impl Reader<'_> {
         let total = answer
             .total
             .filter(|total| answer.has_next != Some(true) || *total > shown);
-        let (page, replaces) = locked(&self.files).number(slice, ask);
+        let (page, replaces) = number(&mut locked(&self.known).numbers, slice, ask);
         let entry = PageEntry {
             page,
             slice: slice.name.clone(),
@@ -101,15 +88,9 @@ impl Reader<'_> {
         let writer = Arc::clone(&self.writer);
         // Until the page is durable, also if nobody waits for that any more.
         let (body, slot) = (answer.body, answer.slot);
-        let _turn = WRITING.acquire().await;
         let entry = tokio::task::spawn_blocking(move || {
-            let bytes = body.read().map_err(|source| StagingError::Io {
-                doing: "read back",
-                path: "the body of a page".into(),
-                source,
-            })?;
-            let written = writer.write(&bytes, entry);
-            drop(slot);
+            let written = writer.write(body.reader(), entry);
+            drop((body, slot));
             written
         })
         .await
@@ -153,12 +134,12 @@ impl Reader<'_> {
             window.map(|window| window.start),
             slice.filter.as_ref(),
         );
+        let worker = self.client.worker().await;
         let (page, facts) = tokio::task::spawn_blocking(move || {
-            let mut body = Vec::new();
-            writer.read_back(&page, &mut body)?;
-            inspector
-                .inspect(&body)
-                .map_err(|problem| writer.unreadable(&page, &problem))
+            let inspected = writer.read_back(&page, |body| inspector.inspect(body))?;
+            drop(worker);
+            inspected
+                .map_err(|problem| writer.unreadable(&page, &format!("it {problem}")))
                 .map(|facts| (page, facts))
         })
         .await
@@ -170,26 +151,28 @@ impl Reader<'_> {
 
     /// Whether the known pages answer today's question; pages of another one would be mixed with them.
     pub(super) fn knows_its_question(&self) -> bool {
-        let files = locked(&self.files);
-        files.known.iter().all(|page| {
+        let answers = |page: PageEntry| {
             let slices = &self.question.slices;
             let Some(slice) = slices.iter().find(|slice| slice.name == page.slice) else {
                 return false;
             };
-            let window = self.window_of(page);
+            let window = self.window_of(&page);
             let fits = match (self.question.window, window) {
                 (Some(asked), Some(known)) => known.start >= asked.start && known.end <= asked.end,
                 (None, Some(_)) => self.question.resource.sort.is_none(),
                 (asked, None) => asked.is_none(),
             };
-            let seen = Seen::new(page, &[]);
+            let seen = Seen::new(&page, &[]);
             let ask = Ask {
                 number: seen.number,
                 ids: seen.asked,
             };
-            let size = u32::try_from(proof::asked_size(page)).unwrap_or(0);
+            let size = u32::try_from(proof::asked_size(&page)).unwrap_or(0);
             fits && self.request(&List { slice, window }, ask, size).target() == page.request
-        })
+        };
+        locked(&self.known)
+            .iter()
+            .all(|page| page.is_ok_and(answers))
     }
 
     /// The window that a page was asked for in.
@@ -211,37 +194,17 @@ impl Reader<'_> {
     }
 }
 
-impl Files {
-    /// `known` are pages that an earlier process staged.
-    pub(super) fn new(known: Vec<PageEntry>) -> Self {
-        let taken = known.iter().map(|page| (page.slice.clone(), page.page));
-        Self {
-            taken: taken.collect(),
-            known,
-        }
+/// The number of a page's file: its place in the list, or the next that is free; then also the place.
+fn number(taken: &mut PageNumbers, slice: &Slice, ask: Ask) -> (u32, Option<u32>) {
+    let place = u32::try_from(ask.number).unwrap_or(u32::MAX);
+    let slice = slice.name.as_deref();
+    if taken.insert(slice, place) {
+        return (place, None);
     }
-
-    /// A page that answers `request` already. One that was read again is given again in its order.
-    fn take(&mut self, slice: &Slice, request: &str) -> Option<PageEntry> {
-        let at = self
-            .known
-            .iter()
-            .position(|page| page.slice == slice.name && page.request == request)?;
-        Some(self.known.remove(at))
-    }
-
-    /// The number of a page's file: its place in the list, or the next that is free; then also the place.
-    fn number(&mut self, slice: &Slice, ask: Ask) -> (u32, Option<u32>) {
-        let place = u32::try_from(ask.number).unwrap_or(u32::MAX);
-        if self.taken.insert((slice.name.clone(), place)) {
-            return (place, None);
-        }
-        let of_slice = (slice.name.clone(), 0)..=(slice.name.clone(), u32::MAX);
-        let last = self.taken.range(of_slice).next_back();
-        let free = last.map_or(1, |(_, last)| last.saturating_add(1));
-        self.taken.insert((slice.name.clone(), free));
-        (free, Some(place))
-    }
+    let last = taken.last(slice);
+    let free = last.map_or(1, |last| last.saturating_add(1));
+    taken.insert(slice, free);
+    (free, Some(place))
 }
 
 fn keeps_to_filter(slice: &Slice, facts: &PageFacts) -> Result<(), ReadError> {

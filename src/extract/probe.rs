@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use crate::api::{self, ApiError};
+use crate::api::{self, ApiError, BodyReader};
 use crate::config::{Config, Resource};
 use crate::plan::Step;
 
@@ -40,7 +40,7 @@ pub async fn probe(
             .query
             .push(("page[size]".to_owned(), "1".to_owned()));
         let inspector = Inspector::new(resource, None, None);
-        let inspect = move |body: &[u8]| inspector.inspect(body).map_err(api::InspectError);
+        let inspect = move |body: &mut BodyReader<'_>| inspector.inspect(body);
         let answer = client.page(&request, inspect).await?;
         probe = Probe {
             total: answer.total,

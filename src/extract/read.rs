@@ -1,10 +1,11 @@
 //! One resource of one run: its lists are read to their end, each page is staged, and it is known what is missing.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream;
 use jiff::Timestamp;
 
 use crate::api::{self, ApiError};
@@ -12,10 +13,9 @@ use crate::config::Paging;
 use crate::number::millis;
 use crate::progress::Task;
 use crate::proof::{self, Answers, BELOW_LOWEST, Seen};
-use crate::staging::{PageEntry, ResourceWriter, SmallerPages, StagingError, Window};
+use crate::staging::{KnownPages, ResourceWriter, SmallerPages, StagingError, Window};
 
 use super::answered::Answered;
-use super::page::Files;
 use super::question::Question;
 use super::scan::{self, Ask, Scanned};
 use super::slices::Slice;
@@ -68,7 +68,8 @@ pub(super) struct Reader<'a> {
     /// Called with the server's time at each answer, and with ours when it came.
     pub(super) clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
     pub(super) answered: Mutex<Answered>,
-    pub(super) files: Mutex<Files>,
+    /// Pages of an earlier process that need no request any more, and the numbers that are taken.
+    pub(super) known: Mutex<KnownPages>,
     used_up: Mutex<Option<ApiError>>,
     /// Rows a page, as few as the server has needed so far.
     pub(super) pages: Mutex<SmallerPages>,
@@ -115,7 +116,7 @@ impl<'a> Reader<'a> {
         client: &'a api::Client,
         question: &'a Question<'a>,
         writer: Arc<ResourceWriter>,
-        known: Vec<PageEntry>,
+        known: KnownPages,
         task: &'a Task,
         in_flight: usize,
         clock: &'a (dyn Fn(Timestamp, Timestamp) + Sync),
@@ -132,7 +133,7 @@ impl<'a> Reader<'a> {
                 answers: Answers::new(cursor.map(|cursor| cursor.field.as_str())),
                 ..Answered::default()
             }),
-            files: Mutex::new(Files::new(known)),
+            known: Mutex::new(known),
             used_up: Mutex::default(),
             pages: Mutex::new(question.pages),
         }
@@ -148,11 +149,14 @@ impl<'a> Reader<'a> {
         if let Some(pilot) = pilot {
             self.slice(pilot).await?;
         }
-        let mut reads: FuturesUnordered<_> = others.iter().map(|slice| self.slice(slice)).collect();
-        while let Some(read) = reads.next().await {
-            read?;
+        // Each takes memory: no more of them are begun than requests can be under way.
+        {
+            let reads = stream::iter(others).map(|slice| self.slice(slice));
+            let mut reads = pin!(reads.buffer_unordered(self.in_flight.max(1)));
+            while let Some(read) = reads.next().await {
+                read?;
+            }
         }
-        drop(reads);
         if let Some(error) = locked(&self.used_up).take() {
             return Err(error.into());
         }
@@ -169,15 +173,17 @@ impl<'a> Reader<'a> {
 
     /// Pages of an earlier process that nobody had to ask for again: the journal has them, so they count.
     async fn not_asked_again(&self) -> Result<(), ReadError> {
-        let known = std::mem::take(&mut locked(&self.files).known);
-        for page in known {
+        loop {
+            let page = locked(&self.known).take_next();
+            let Some(page) = page.transpose()? else {
+                return Ok(());
+            };
             let slices = &self.question.slices;
             if let Some(slice) = slices.iter().find(|slice| slice.name == page.slice) {
                 let (entry, facts) = self.read_back(slice, page).await?;
                 locked(&self.answered).take(&entry, &facts);
             }
         }
-        Ok(())
     }
 
     async fn slice(&self, slice: &Slice) -> Result<(), ReadError> {
@@ -248,7 +254,7 @@ impl<'a> Reader<'a> {
         }
         let asked_size = proof::asked_size(&first_page);
         self.task.expect(pages.saturating_sub(1));
-        let numbered = Mutex::new(vec![first]);
+        let numbered = Mutex::new(Some(vec![first]));
         let ask = async |ask: Ask| {
             let number = ask.number;
             // A list may be said to have a million pages: none is asked for only to be denied.
@@ -257,8 +263,10 @@ impl<'a> Reader<'a> {
             }
             let fetched = self.page_of(list, ask, (asked_size, first.size)).await;
             let seen = self.or_hole(list, number, fetched)?;
-            if let Some(seen) = seen.filter(Seen::is_numbered) {
-                locked(&numbered).push(seen);
+            if let Some(seen) = seen.filter(Seen::is_numbered)
+                && let Some(numbered) = &mut *locked(&numbered)
+            {
+                numbered.push(seen);
             }
             Ok(seen)
         };
@@ -278,7 +286,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let seen = locked(&numbered).clone();
+        let seen = locked(&numbered).take().unwrap_or_default();
         scan::by_numbers(seen, self.in_flight, ask).await
     }
 
@@ -352,7 +360,7 @@ impl<'a> Reader<'a> {
 
     /// Whether no request is allowed any more, and none can be spared.
     fn is_at_its_end(&self) -> bool {
-        locked(&self.used_up).is_some() && locked(&self.files).known.is_empty()
+        locked(&self.used_up).is_some() && locked(&self.known).is_empty()
     }
 
     /// A failure that need not end the run leaves a hole.

@@ -176,7 +176,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
     let reads = [&[("boxes", &boxes[..], Mode::Full)], reads].concat();
     for (resource, records, mode) in reads {
         let name = Name::parse(resource).unwrap();
-        let (writer, _) = run.writer(&name).unwrap();
+        let (writer, _) = run.writer(lock.share(), &name).unwrap();
         let now = Timestamp::now();
         for (index, records) in records.chunks(page).enumerate() {
             let id = |record: Option<&String>| {

@@ -12,7 +12,7 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
     let mut proven: Vec<Option<Window>> = Vec::new();
     let mut doubts = Vec::new();
     let mut is_rangeless = false;
-    for list in slice.lists.values() {
+    for list in &slice.lists {
         is_rangeless |= super::is_rangeless(list.outside, list.rows);
         match list.doubt() {
             None if may_have_moved(list, slice) => doubts.push(Doubt::Unsettled(
@@ -95,7 +95,7 @@ fn of_windows(
     slice: &Slice,
     is_wanted: impl Fn(&Window) -> bool,
 ) -> impl Iterator<Item = (Window, &Seen)> {
-    let lists = slice.lists.values();
+    let lists = slice.lists.iter();
     let windows = lists.filter_map(|list| Some((list.window?, &list.seen)));
     windows
         .filter(move |(window, _)| is_wanted(window))
@@ -108,7 +108,7 @@ fn of_windows(
 /// Rows without a time are in no window, and may be read in pages without a range. Then they must be as many as are
 /// missing by the count before these pages, and by the one after them.
 pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
-    let whole = (slice.lists.values()).filter(|list| list.window.is_none());
+    let whole = slice.lists.iter().filter(|list| list.window.is_none());
     let heads = whole
         .flat_map(|list| &list.seen)
         .filter(|seen| seen.is_numbered() && seen.number == 1);

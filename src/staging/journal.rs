@@ -1,5 +1,6 @@
 //! `pages.jsonl`: one line a page, appended after the page is durable.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -70,18 +72,105 @@ fn is_one(attempts: &u32) -> bool {
     *attempts == 1
 }
 
-/// Reads a journal that no manifest seals yet. A line that is none is left out: its page is asked for again.
-pub(super) fn read_unsealed(path: &Path) -> Result<Vec<PageEntry>, StagingError> {
-    let bytes = files::read(path)?.unwrap_or_default();
-    Ok(whole_lines(&bytes).filter_map(Result::ok).collect())
+/// A line of a journal.
+pub(crate) struct Text<'a> {
+    /// With its end, if it has one: without, it was being written when the power went. Of one that is too long, its beginning.
+    pub(crate) bytes: &'a [u8],
+    /// Longer than any journal line.
+    pub(crate) is_too_long: bool,
+    /// In the journal, from 1.
+    pub(crate) number: u64,
+    /// Where it begins.
+    pub(crate) offset: u64,
 }
 
-/// Every line that has its end: its page, or what is wrong with it.
-pub(crate) fn whole_lines(journal: &[u8]) -> impl Iterator<Item = Result<PageEntry, &'static str>> {
-    let lines = journal.split_inclusive(|byte| *byte == b'\n');
-    lines
-        .filter(|line| line.ends_with(b"\n"))
-        .map(|line| page_of(line))
+impl Text<'_> {
+    /// Whether all of it was written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_too_long || self.bytes.ends_with(b"\n")
+    }
+
+    /// Its page, or what is wrong with it.
+    pub(crate) fn page(&self) -> Result<PageEntry, &'static str> {
+        if self.is_too_long {
+            return Err("is longer than any journal line");
+        }
+        page_of(self.bytes)
+    }
+}
+
+/// Gives each line of the journal at `path`, one in memory at a time.
+pub(crate) fn read_lines(
+    path: &Path,
+    mut journal: impl BufRead,
+    mut each: impl FnMut(Text<'_>) -> Result<(), StagingError>,
+) -> Result<(), StagingError> {
+    let (mut line, mut number, mut offset) = (Vec::new(), 0, 0);
+    let failed = |error| files::io_error("read", path, error);
+    loop {
+        line.clear();
+        let most = (&mut journal).take(LONGEST).read_until(b'\n', &mut line);
+        let mut length = most.map_err(failed)? as u64;
+        if length == 0 {
+            return Ok(());
+        }
+        number += 1;
+        let is_too_long = length == LONGEST && line.last() != Some(&b'\n');
+        if is_too_long {
+            length += journal.skip_until(b'\n').map_err(failed)? as u64;
+        }
+        each(Text {
+            bytes: &line,
+            is_too_long,
+            number,
+            offset,
+        })?;
+        offset += length;
+    }
+}
+
+/// Gives each page of a journal that no manifest seals yet. A line that is none is left out: its page is asked for again.
+pub(super) fn read_unsealed(
+    path: &Path,
+    mut each: impl FnMut(PageEntry),
+) -> Result<(), StagingError> {
+    let Some(file) = files::open_bounded(path)? else {
+        return Ok(());
+    };
+    read_lines(path, BufReader::new(file), |line| {
+        if line.is_whole()
+            && let Ok(page) = line.page()
+        {
+            each(page);
+        }
+        Ok(())
+    })
+}
+
+/// Numbers of pages, by their slices.
+#[derive(Debug, Default)]
+pub(crate) struct PageNumbers(BTreeMap<String, RoaringBitmap>);
+
+impl PageNumbers {
+    /// One more; false if it was there.
+    pub(crate) fn insert(&mut self, slice: Option<&str>, number: u32) -> bool {
+        let slice = slice.unwrap_or_default();
+        if let Some(numbers) = self.0.get_mut(slice) {
+            return numbers.insert(number);
+        }
+        self.0.entry(slice.to_owned()).or_default().insert(number)
+    }
+
+    /// Whether it is there.
+    pub(crate) fn contains(&self, slice: Option<&str>, number: u32) -> bool {
+        let numbers = self.0.get(slice.unwrap_or_default());
+        numbers.is_some_and(|numbers| numbers.contains(number))
+    }
+
+    /// The highest of a slice.
+    pub(crate) fn last(&self, slice: Option<&str>) -> Option<u32> {
+        self.0.get(slice.unwrap_or_default())?.max()
+    }
 }
 
 /// Where a page's line is: all that is kept in memory of a page, since lists have any number of them.
@@ -100,7 +189,17 @@ pub(crate) struct Line {
 const _: () = assert!(size_of::<Line>() <= 32);
 
 impl Line {
-    fn new(page: &PageEntry, offset: u64, line: &[u8]) -> Self {
+    /// The same line where it stands in another journal.
+    pub(super) fn moved_to(self, offset: u64) -> Self {
+        Self { offset, ..self }
+    }
+
+    /// Where it begins, and its length.
+    pub(super) fn place(self) -> (u64, usize) {
+        (self.offset, self.length as usize)
+    }
+
+    pub(super) fn new(page: &PageEntry, offset: u64, line: &[u8]) -> Self {
         // Times of other centuries are all the same: then it is by their places.
         let received = page.fetched_at.as_nanosecond();
         let at_an_end = if received < 0 { i64::MIN } else { i64::MAX };
@@ -120,18 +219,19 @@ fn hash_of(line: &[u8]) -> u64 {
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// A journal that a manifest seals by its SHA-256: its pages in some order, each read when it is asked for.
+/// The pages of a journal in some order, each read when it is asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Sealed {
+pub(super) struct Pages {
     path: PathBuf,
     /// None if there is none, as of a resource without pages.
     file: Option<Arc<File>>,
     lines: Vec<Line>,
 }
 
-impl Sealed {
-    /// Looks at all lines. The pages come in the order in which they were received.
-    pub(super) fn open(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
+impl Pages {
+    /// Those of the journal that a manifest seals by its SHA-256: looks at all lines. The pages come in the order in which
+    /// they were received.
+    pub(super) fn open_sealed(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
         let mut file = files::open_bounded(&path)?;
         let lines = match &mut file {
             Some(file) => index(&path, BufReader::new(file), Some(sealed)),
@@ -139,6 +239,12 @@ impl Sealed {
         }?;
         let file = file.map(|file| Arc::new(file.into_inner()));
         Ok(Self { path, file, lines }.by_time())
+    }
+
+    /// Those that have these lines in the journal at `path`.
+    pub(super) fn of_lines(path: PathBuf, lines: Vec<Line>) -> Result<Self, StagingError> {
+        let file = files::open(&path)?.map(Arc::new);
+        Ok(Self { path, file, lines })
     }
 
     /// In the order in which they were received: those of one moment as they stand. Unstable, which takes no memory beside
@@ -202,31 +308,22 @@ fn broken(path: &Path, problem: String) -> StagingError {
 /// written when the power went: it is left out.
 pub(crate) fn index(
     path: &Path,
-    mut journal: impl BufRead,
+    journal: impl BufRead,
     sealed: Option<&str>,
 ) -> Result<Vec<Line>, StagingError> {
-    let (mut lines, mut hash, mut line) = (Vec::new(), Sha256::new(), Vec::new());
-    let (mut number, mut offset, mut no_line) = (0_u64, 0, None);
-    while (&mut journal)
-        .take(LONGEST)
-        .read_until(b'\n', &mut line)
-        .map_err(|error| files::io_error("read", path, error))?
-        > 0
-    {
-        number += 1;
-        if line.len() as u64 == LONGEST && line.last() != Some(&b'\n') {
-            let problem = format!("line {number} is longer than any journal line");
-            return Err(broken(path, problem));
+    let (mut lines, mut hash, mut no_line) = (Vec::new(), Sha256::new(), None);
+    read_lines(path, journal, |line| {
+        hash.update(line.bytes);
+        match line.page() {
+            _ if !line.is_whole() => {}
+            Err(problem) if line.is_too_long => {
+                return Err(broken(path, format!("line {} {problem}", line.number)));
+            }
+            Ok(page) => lines.push(Line::new(&page, line.offset, line.bytes)),
+            Err(problem) => no_line = no_line.or(Some((line.number, problem))),
         }
-        hash.update(&line);
-        match page_of(&line) {
-            _ if line.last() != Some(&b'\n') => {}
-            Ok(page) => lines.push(Line::new(&page, offset, &line)),
-            Err(problem) => no_line = no_line.or(Some((number, problem))),
-        }
-        offset += line.len() as u64;
-        line.clear();
-    }
+        Ok(())
+    })?;
     if sealed.is_some_and(|sealed| sealed != hex(&hash.finalize())) {
         let problem = "it was changed after the manifest was written".to_owned();
         return Err(broken(path, problem));
@@ -238,7 +335,7 @@ pub(crate) fn index(
 }
 
 /// The page of a line, or what is wrong with it.
-fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
+pub(crate) fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
     const NO_LINE: &str = "is not a journal line";
     let page: PageEntry = serde_json::from_slice(line).map_err(|_| NO_LINE)?;
     // What names a directory must not lead out of this one.
@@ -286,12 +383,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// One that holds these lines.
-    pub(super) fn new(file: File, lines: &[u8]) -> Self {
+    /// One that holds so many bytes, of this hash.
+    pub(super) fn new(file: File, length: u64, hash: Sha256) -> Self {
         Self {
             file,
-            length: lines.len() as u64,
-            hash: Sha256::new_with_prefix(lines),
+            length,
+            hash,
             is_torn: false,
         }
     }
@@ -336,7 +433,7 @@ mod tests {
     #[test]
     fn after_half_a_line_that_cannot_be_taken_back_nothing_is_written() {
         let full = File::options().append(true).open("/dev/full").unwrap();
-        let mut journal = Journal::new(full, b"");
+        let mut journal = Journal::new(full, 0, Sha256::new());
         let before = journal.sha256();
         let error = journal.append(b"{}\n").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);

@@ -1,19 +1,21 @@
 //! Page files: written once and durably, read back only if their hash is right.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Take, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use flate2::Compression;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::journal::{self, Journal, PageEntry, Sealed};
+use super::gzip::{self, PIECE};
+use super::journal::{self, Journal, Line, PageEntry, PageNumbers, Pages, Text};
+use super::known::KnownPages;
 use super::manifest::Manifest;
-use super::{EXTRACT_AGAIN, StagingError, files};
+use super::{EXTRACT_AGAIN, LockShare, StagingError, files};
 use crate::clock;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
@@ -21,6 +23,85 @@ use crate::hash::hex;
 const JOURNAL: &str = "pages.jsonl";
 const IN_USE: &str =
     "nobody else may write there while a run is open; run the command again to go on";
+
+/// What a journal that is gone on with still holds.
+#[derive(Default)]
+struct Found {
+    lines: Vec<Line>,
+    keys: Vec<u64>,
+    numbers: PageNumbers,
+    /// Of the lines above.
+    length: u64,
+    hash: Sha256,
+    newest: Option<Timestamp>,
+    /// The journal holds more than these lines.
+    is_less: bool,
+}
+
+impl Found {
+    /// Keeps a line whose page is there and whole.
+    fn take(
+        &mut self,
+        directory: &Path,
+        path: &Path,
+        line: &Text<'_>,
+        is_kept: impl Fn(&PageEntry) -> bool,
+    ) -> Result<(), StagingError> {
+        // It was being written when the power went.
+        if !line.is_whole() {
+            self.is_less = true;
+            return Ok(());
+        }
+        let page = match line.page() {
+            Ok(page) => page,
+            Err(problem) => {
+                let (path, number) = (path.display(), line.number);
+                tracing::warn!("{path}: line {number} {problem}; its page is asked for again");
+                self.is_less = true;
+                return Ok(());
+            }
+        };
+        if !is_kept(&page) {
+            self.is_less = true;
+            return Ok(());
+        }
+        match read_page(directory, &page, |_| ()) {
+            Ok(()) => {}
+            Err(StagingError::Broken { .. }) => {
+                self.is_less = true;
+                return Ok(());
+            }
+            // It may be whole: the system did not let us look.
+            Err(error) => return Err(error),
+        }
+        self.lines.push(Line::new(&page, line.offset, line.bytes));
+        self.keys
+            .push(KnownPages::key(page.slice.as_deref(), &page.request));
+        self.numbers.insert(page.slice.as_deref(), page.page);
+        self.newest = self.newest.max(Some(page.fetched_at));
+        self.length += line.bytes.len() as u64;
+        self.hash.update(line.bytes);
+        Ok(())
+    }
+
+    /// Writes the journal anew, with these lines alone.
+    fn rewrite(&mut self, path: &Path, before: &File) -> Result<(), StagingError> {
+        let lines = &mut self.lines;
+        files::write_atomic(path, &failpoint::JOURNAL, |file| {
+            let (mut file, mut at) = (BufWriter::new(file), 0);
+            let mut bytes = Vec::new();
+            for line in lines {
+                let (offset, length) = line.place();
+                bytes.resize(length, 0);
+                before.read_exact_at(&mut bytes, offset)?;
+                file.write_all(&bytes)?;
+                *line = line.moved_to(at);
+                at += length as u64;
+            }
+            file.flush()
+        })
+    }
+}
 
 /// Stages the pages of one resource of one run. All methods block.
 #[derive(Debug)]
@@ -30,6 +111,8 @@ pub struct ResourceWriter {
     slices: Mutex<BTreeSet<String>>,
     /// By how much pages seem to be older than those that are there: the clock was set back meanwhile.
     behind: SignedDuration,
+    /// Nobody else writes while a page is being written, also when nobody waits for it any more.
+    _share: LockShare,
 }
 
 impl ResourceWriter {
@@ -37,50 +120,31 @@ impl ResourceWriter {
     /// the journal says of others is taken back; a line that is none is told.
     pub(super) fn open(
         directory: PathBuf,
+        share: LockShare,
         is_kept: impl Fn(&PageEntry) -> bool,
-    ) -> Result<(Self, Vec<PageEntry>), StagingError> {
+    ) -> Result<(Self, KnownPages), StagingError> {
         (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
         files::refuse_link(&directory)?;
         files::create_dirs(&directory)?;
         files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
-        let mut body = Vec::new();
-        let mut known = Vec::new();
-        let mut lines = Vec::new();
-        let before = files::read(&path)?.unwrap_or_default();
-        for (at, page) in journal::whole_lines(&before).enumerate() {
-            let page = match page {
-                Ok(page) => page,
-                Err(problem) => {
-                    let (path, line) = (path.display(), at + 1);
-                    tracing::warn!("{path}: line {line} {problem}; its page is asked for again");
-                    continue;
-                }
-            };
-            if !is_kept(&page) {
-                continue;
-            }
-            match read_page(&directory, &page, &mut body) {
-                Ok(()) => {
-                    lines.extend(journal_line(&page, &path)?);
-                    known.push(page);
-                }
-                Err(StagingError::Broken { .. }) => {}
-                // It may be whole: the system did not let us look.
-                Err(error) => return Err(error),
+        let mut found = Found::default();
+        if let Some(file) = files::open_bounded(&path)? {
+            let mut reader = BufReader::new(file);
+            journal::read_lines(&path, &mut reader, |line| {
+                found.take(&directory, &path, &line, &is_kept)
+            })?;
+            if found.is_less {
+                found.rewrite(&path, reader.get_ref().get_ref())?;
             }
         }
-        if before != lines {
-            files::write_atomic(&path, &failpoint::JOURNAL, |file| file.write_all(&lines))?;
-        }
-        let journal = Journal::new(files::open_append(&path)?, &lines);
+        let journal = Journal::new(files::open_append(&path)?, found.length, found.hash);
         Point::ResourceMade.reach();
         files::sync_dir(&directory)?;
         if let Some(run) = directory.parent() {
             files::sync_dir(run)?;
         }
-        let newest = known.iter().map(|page| page.fetched_at).max();
-        let behind = newest.map_or(SignedDuration::ZERO, |newest| {
+        let behind = found.newest.map_or(SignedDuration::ZERO, |newest| {
             clock::next(newest).duration_since(clock::steady())
         });
         let writer = Self {
@@ -88,18 +152,26 @@ impl ResourceWriter {
             journal: Mutex::new(journal),
             slices: Mutex::default(),
             behind: behind.max(SignedDuration::ZERO),
+            _share: share,
         };
-        Ok((writer, known))
+        let pages = Pages::of_lines(path, found.lines)?;
+        Ok((writer, KnownPages::new(pages, found.keys, found.numbers)))
     }
 
     /// How many pages the journal names.
     pub(super) fn pages_in(directory: &Path) -> Result<u64, StagingError> {
-        Ok(journal::read_unsealed(&directory.join(JOURNAL))?.len() as u64)
+        let mut pages = 0;
+        journal::read_unsealed(&directory.join(JOURNAL), |_| pages += 1)?;
+        Ok(pages)
     }
 
-    /// Reads a page back, and refuses it if it is not what was received.
-    pub fn read_back(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
-        read_page(&self.directory, page, body)
+    /// Reads a page back: what `take` makes of it counts only if it is what was received.
+    pub fn read_back<T>(
+        &self,
+        page: &PageEntry,
+        take: impl FnOnce(&mut PageReader) -> T,
+    ) -> Result<T, StagingError> {
+        read_page(&self.directory, page, take)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
@@ -109,19 +181,26 @@ impl ResourceWriter {
 
     /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here; its time is
     /// after those of the pages that were there before.
-    pub fn write(&self, body: &[u8], mut entry: PageEntry) -> Result<PageEntry, StagingError> {
+    pub fn write(
+        &self,
+        mut body: impl Read,
+        mut entry: PageEntry,
+    ) -> Result<PageEntry, StagingError> {
         entry.fetched_at = (entry.fetched_at)
             .saturating_add(self.behind)
             .unwrap_or(entry.fetched_at);
-        entry.bytes = body.len() as u64;
-        entry.sha256 = hex(&Sha256::digest(body));
         files::refuse_link(&self.directory)?;
+        entry.bytes = 0;
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
         files::write_atomic(&path, &failpoint::PAGE, |file| {
-            let mut gzip = GzEncoder::new(file, Compression::default());
-            gzip.write_all(body)?;
-            gzip.finish().map(|_| ())
+            let mut hash = Sha256::new();
+            gzip::pack(&mut body, file, |plain| {
+                hash.update(plain);
+                entry.bytes += plain.len() as u64;
+            })?;
+            entry.sha256 = hex(&hash.finalize());
+            Ok(())
         })?;
         let line = journal_line(&entry, &path)?;
         let mut journal = self
@@ -167,7 +246,18 @@ impl ResourceWriter {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let written = journal.sha256();
-        if hex(&Sha256::digest(files::read(&path)?.unwrap_or_default())) == written {
+        let mut found = Sha256::new();
+        if let Some(mut file) = files::open_bounded(&path)? {
+            let mut piece = vec![0; PIECE];
+            loop {
+                let read = file.read(&mut piece);
+                match read.map_err(|error| files::io_error("read", &path, error))? {
+                    0 => break,
+                    length => found.update(&piece[..length]),
+                }
+            }
+        }
+        if hex(&found.finalize()) == written {
             return Ok(written);
         }
         Err(StagingError::Broken {
@@ -180,8 +270,11 @@ impl ResourceWriter {
     /// Removes pages that no line of the journal names, and halves of pages: of a process that died between a page and its
     /// line, and the page was not asked for again. Nothing may be written meanwhile.
     pub fn remove_strangers(&self) -> Result<(), StagingError> {
-        let pages = journal::read_unsealed(&self.directory.join(JOURNAL))?;
-        for path in strangers(&self.directory, &pages.iter().map(inside).collect())? {
+        let mut known = PageNumbers::default();
+        journal::read_unsealed(&self.directory.join(JOURNAL), |page| {
+            known.insert(page.slice.as_deref(), page.page);
+        })?;
+        for path in strangers(&self.directory, &known)? {
             std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
         }
         Ok(())
@@ -189,22 +282,26 @@ impl ResourceWriter {
 }
 
 /// Files of a resource that look like pages, or halves of them, and are none of these.
-fn strangers(directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, StagingError> {
+fn strangers(directory: &Path, known: &PageNumbers) -> Result<Vec<PathBuf>, StagingError> {
     let mut strangers = Vec::new();
-    for entry in walkdir::WalkDir::new(directory)
-        .min_depth(1)
-        .max_depth(3)
-        .sort_by_file_name()
-    {
+    for entry in walkdir::WalkDir::new(directory).min_depth(1).max_depth(3) {
         let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
         let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
         let is_like_one = ends_like_one("gz") || ends_like_one("tmp");
-        let is_known =
-            || (entry.path().strip_prefix(directory)).is_ok_and(|path| known.contains(path));
-        if is_like_one && !entry.file_type().is_dir() && !is_known() {
+        let is_known = || {
+            let path = entry.path().strip_prefix(directory).ok()?.to_str()?;
+            let (slice, file) = match path.rsplit_once('/') {
+                Some((slice, file)) => (Some(slice), file),
+                None => (None, path),
+            };
+            let number = page_number(file)?;
+            Some(known.contains(slice, number) && file == page_file(number))
+        };
+        if is_like_one && !entry.file_type().is_dir() && is_known() != Some(true) {
             strangers.push(entry.into_path());
         }
     }
+    strangers.sort_unstable();
     Ok(strangers)
 }
 
@@ -213,12 +310,12 @@ fn strangers(directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>
 pub struct StagedResource {
     directory: PathBuf,
     manifest: Manifest,
-    journal: Sealed,
+    journal: Pages,
 }
 
 impl StagedResource {
     pub(super) fn open(directory: PathBuf, manifest: Manifest) -> Result<Self, StagingError> {
-        let journal = Sealed::open(directory.join(JOURNAL), &manifest.journal_sha256)?;
+        let journal = Pages::open_sealed(directory.join(JOURNAL), &manifest.journal_sha256)?;
         Ok(Self {
             directory,
             manifest,
@@ -268,8 +365,12 @@ impl StagedResource {
 
     /// Files beside the pages that look like pages, and that no line of the journal names.
     pub fn strangers(&self) -> Result<Vec<PathBuf>, StagingError> {
-        let known = self.pages().map(|page| Ok(inside(&page?)));
-        strangers(&self.directory, &known.collect::<Result<_, _>>()?)
+        let mut known = PageNumbers::default();
+        for page in self.pages() {
+            let page = page?;
+            known.insert(page.slice.as_deref(), page.page);
+        }
+        strangers(&self.directory, &known)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
@@ -279,7 +380,20 @@ impl StagedResource {
 
     /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
     pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
-        read_page(&self.directory, page, body)
+        let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
+        // The journal may lie: no more memory is taken in advance than pages are known to need. What cannot be read is told
+        // by the reader.
+        let whole = |reader: &mut PageReader| read_whole(reader, body, expected.min(64 << 20));
+        read_page(&self.directory, page, whole).map(drop)
+    }
+
+    /// Reads a page piece by piece: what `take` makes of it counts only if it is what was received.
+    pub fn read_in_pieces<T>(
+        &self,
+        page: &PageEntry,
+        take: impl FnOnce(&mut PageReader) -> T,
+    ) -> Result<T, StagingError> {
+        read_page(&self.directory, page, take)
     }
 }
 
@@ -314,7 +428,39 @@ fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError>
     Ok(line)
 }
 
-fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
+/// The bytes of a page as they are unpacked. An error of it need not be told: [`read_page`] does.
+#[derive(Debug)]
+pub struct PageReader {
+    gunzip: Take<MultiGzDecoder<BufReader<File>>>,
+    hash: Sha256,
+    length: u64,
+    error: Option<std::io::Error>,
+}
+
+impl Read for PageReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.gunzip.read(buffer) {
+            Ok(length) => {
+                self.hash.update(&buffer[..length]);
+                self.length += length as u64;
+                Ok(length)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let kind = error.kind();
+                self.error.get_or_insert(error);
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+/// Reads a page: what `take` makes of its bytes counts only if they are those that were received.
+fn read_page<T>(
+    directory: &Path,
+    page: &PageEntry,
+    take: impl FnOnce(&mut PageReader) -> T,
+) -> Result<T, StagingError> {
     let path = directory.join(inside(page));
     let broken = |problem: &str| StagingError::Broken {
         path: path.clone(),
@@ -326,38 +472,45 @@ fn read_page(directory: &Path, page: &PageEntry, body: &mut Vec<u8>) -> Result<(
     }
     let file = files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
-    // The memory for it is taken on the word of the journal.
+    // Whoever reads it takes memory on the word of the journal.
     if page.bytes > files::LARGEST {
         return Err(broken(
             "the journal says that it is larger than any page is",
         ));
     }
-    let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
-    // One byte more than announced tells a longer file without reading it all.
-    let mut gunzip = MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, file))
-        .take(page.bytes.saturating_add(1));
-    // The journal may lie: no more memory is taken in advance than pages are known to need.
-    match read_whole(&mut gunzip, body, expected.min(64 << 20)) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+    let gunzip = MultiGzDecoder::new(BufReader::with_capacity(PIECE, file));
+    let mut reader = PageReader {
+        // One byte more than announced tells a longer file without reading it all.
+        gunzip: gunzip.take(page.bytes.saturating_add(1)),
+        hash: Sha256::new(),
+        length: 0,
+        error: None,
+    };
+    let taken = take(&mut reader);
+    if reader.error.is_none() {
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+    }
+    match reader.error {
+        None => {}
+        Some(error) if error.kind() == ErrorKind::UnexpectedEof => {
             return Err(broken("the file is cut off"));
         }
-        Err(error)
+        Some(error)
             if matches!(
                 error.kind(),
-                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData
+                ErrorKind::InvalidInput | ErrorKind::InvalidData
             ) =>
         {
             return Err(broken("the file is not gzip, or damaged"));
         }
-        Err(error) => return Err(files::io_error("read", &path, error)),
+        Some(error) => return Err(files::io_error("read", &path, error)),
     }
-    if body.len() as u64 != page.bytes || hex(&Sha256::digest(&body)) != page.sha256 {
+    if reader.length != page.bytes || hex(&reader.hash.finalize()) != page.sha256 {
         return Err(broken(
             "the content is not what was received (its checksum differs)",
         ));
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Reads to the end, in large strides as far as `expected`.
@@ -379,4 +532,12 @@ fn read_whole(reader: &mut impl Read, body: &mut Vec<u8>, expected: usize) -> st
 
 fn page_file(page: u32) -> String {
     format!("page-{page:05}.json.gz")
+}
+
+/// The number in the name of a page's file.
+fn page_number(file: &str) -> Option<u32> {
+    file.strip_prefix("page-")?
+        .strip_suffix(".json.gz")?
+        .parse()
+        .ok()
 }

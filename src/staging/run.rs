@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journal::PageEntry;
+use super::known::KnownPages;
 use super::manifest::{Manifest, Mode, State};
 use super::page::{ResourceWriter, StagedResource};
 use super::resume::Asked;
-use super::{EXTRACT_AGAIN, FORMAT, StagingError, files};
+use super::{EXTRACT_AGAIN, FORMAT, LockShare, StagingError, files};
 use crate::failpoint::{self, Point};
 use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
@@ -566,21 +567,24 @@ impl Run {
         files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
     }
 
-    /// Begins to stage a resource, or resumes one that is not final: gives the whole pages that are there.
+    /// Begins to stage a resource, or resumes one that is not final: gives the whole pages that are there. The writer keeps
+    /// its share of the lock.
     pub fn writer(
         &self,
+        share: LockShare,
         resource: &Name,
-    ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        self.writer_keeping(resource, |_| true)
+    ) -> Result<(ResourceWriter, KnownPages), StagingError> {
+        self.writer_keeping(share, resource, |_| true)
     }
 
     /// The same with those pages alone that are kept.
     pub fn writer_keeping(
         &self,
+        share: LockShare,
         resource: &Name,
         is_kept: impl Fn(&PageEntry) -> bool,
-    ) -> Result<(ResourceWriter, Vec<PageEntry>), StagingError> {
-        ResourceWriter::open(self.directory.join(resource.as_str()), is_kept)
+    ) -> Result<(ResourceWriter, KnownPages), StagingError> {
+        ResourceWriter::open(self.directory.join(resource.as_str()), share, is_kept)
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.

@@ -35,13 +35,13 @@ fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back(
         .create_run(&lock, now + day, 0, &Asked::default())
         .unwrap();
     let name = Name::parse("users").unwrap();
-    let (writer, _) = run.writer(&name).unwrap();
-    let first = writer.write(b"[]", page(1, now + day)).unwrap();
+    let (writer, _) = run.writer(lock.share(), &name).unwrap();
+    let first = writer.write(&b"[]"[..], page(1, now + day)).unwrap();
     drop(writer);
-    let (writer, known) = run.writer(&name).unwrap();
-    assert_eq!(known, std::slice::from_ref(&first));
-    let second = writer.write(b"[]", page(2, clock::steady())).unwrap();
-    let third = writer.write(b"[]", page(3, clock::steady())).unwrap();
+    let (writer, known) = run.writer(lock.share(), &name).unwrap();
+    assert_eq!(known.iter().next().unwrap().unwrap(), first);
+    let second = writer.write(&b"[]"[..], page(2, clock::steady())).unwrap();
+    let third = writer.write(&b"[]"[..], page(3, clock::steady())).unwrap();
     assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
     let next = staging
         .create_run(&lock, now, 0, &Asked::default())
@@ -60,12 +60,12 @@ fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
         .create_run(&lock, now, 0, &Asked::default())
         .unwrap();
     let name = Name::parse("users").unwrap();
-    let (writer, _) = run.writer(&name).unwrap();
+    let (writer, _) = run.writer(lock.share(), &name).unwrap();
     let entry = PageEntry {
         slice: Some("id=1".to_owned()),
         ..page(1, now)
     };
-    writer.write(b"[]", entry).unwrap();
+    writer.write(&b"[]"[..], entry).unwrap();
     drop(writer);
     let (slice, aside) = (
         run.directory().join("users/id=1"),
@@ -73,11 +73,14 @@ fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
     );
     std::fs::rename(&slice, &aside).unwrap();
     std::fs::write(&slice, "").unwrap();
-    assert!(matches!(run.writer(&name), Err(StagingError::Io { .. })));
+    assert!(matches!(
+        run.writer(lock.share(), &name),
+        Err(StagingError::Io { .. })
+    ));
     std::fs::remove_file(&slice).unwrap();
     std::fs::rename(&aside, &slice).unwrap();
-    let (_, known) = run.writer(&name).unwrap();
-    assert_eq!(known.len(), 1);
+    let (_, known) = run.writer(lock.share(), &name).unwrap();
+    assert_eq!(known.iter().count(), 1);
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn a_file_of_another_format_is_not_read_as_if_it_were_of_this_one() {
         .create_run(&lock, clock::now(), 0, &Asked::default())
         .unwrap();
     let users = Name::parse("users").unwrap();
-    let (writer, _) = run.writer(&users).unwrap();
+    let (writer, _) = run.writer(lock.share(), &users).unwrap();
     drop(writer);
     let refused = |file: &str, text: &str| {
         let path = run.directory().join(file);
@@ -210,8 +213,8 @@ fn approvals_that_are_given_at_once_are_all_noted() {
 fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
     let now = clock::now();
     let mut run = staging.create_run(lock, now, 0, &Asked::default()).unwrap();
-    let (writer, _) = run.writer(users).unwrap();
-    writer.write(b"[]", page(1, now)).unwrap();
+    let (writer, _) = run.writer(lock.share(), users).unwrap();
+    writer.write(&b"[]"[..], page(1, now)).unwrap();
     let manifest = Manifest {
         format: FORMAT,
         run_id: None,
@@ -268,8 +271,8 @@ fn pages_come_as_they_were_received_and_by_number_and_a_line_that_changes_meanwh
     }
     std::fs::write(&path, &lines).unwrap();
     let hash = crate::hash::hex(&<sha2::Sha256 as sha2::Digest>::digest(&lines));
-    let received = journal::Sealed::open(path.clone(), &hash).unwrap();
-    let numbers = |journal: &journal::Sealed| {
+    let received = journal::Pages::open_sealed(path.clone(), &hash).unwrap();
+    let numbers = |journal: &journal::Pages| {
         let pages = (0..journal.len()).map(|at| journal.page(at).unwrap().page);
         pages.collect::<Vec<_>>()
     };
@@ -433,15 +436,15 @@ fn a_page_never_lands_behind_a_link() {
         slice: Some(slice.to_owned()),
         ..page(1, now)
     };
-    let (writer, _) = run.writer(&name).unwrap();
+    let (writer, _) = run.writer(lock.share(), &name).unwrap();
     let users = run.directory().join("users");
-    writer.write(b"[]", slice("id=1")).unwrap();
+    writer.write(&b"[]"[..], slice("id=1")).unwrap();
     std::fs::remove_dir_all(users.join("id=1")).unwrap();
     symlink(outside.path(), users.join("id=1")).unwrap();
     symlink(outside.path(), users.join("id=2")).unwrap();
     symlink(outside.path().join("new"), users.join("id=3")).unwrap();
     for at in ["id=1", "id=2", "id=3"] {
-        let told = writer.write(b"[]", slice(at)).unwrap_err().to_string();
+        let told = writer.write(&b"[]"[..], slice(at)).unwrap_err().to_string();
         assert!(told.contains("it is a symbolic link"), "{told}");
         assert!(
             told.starts_with(&users.join(at).display().to_string()),
@@ -450,14 +453,14 @@ fn a_page_never_lands_behind_a_link() {
     }
     drop(writer);
     // Who goes on with the run meets them, too.
-    let (writer, known) = run.writer(&name).unwrap();
+    let (writer, known) = run.writer(lock.share(), &name).unwrap();
     assert!(known.is_empty());
-    writer.write(b"[]", slice("id=1")).unwrap_err();
+    writer.write(&b"[]"[..], slice("id=1")).unwrap_err();
     // And so it is with the resource as a whole.
     std::fs::rename(&users, directory.path().join("aside")).unwrap();
     symlink(outside.path(), &users).unwrap();
-    writer.write(b"[]", page(1, now)).unwrap_err();
-    run.writer(&name).unwrap_err();
+    writer.write(&b"[]"[..], page(1, now)).unwrap_err();
+    run.writer(lock.share(), &name).unwrap_err();
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
@@ -538,7 +541,7 @@ fn a_finished_run_shows_nothing_that_is_added_later() {
     let failed = staging.finished_runs().unwrap();
     assert!(!failed[0].is_open());
     // Somebody resumes it.
-    drop(run.writer(&teams).unwrap());
+    drop(run.writer(lock.share(), &teams).unwrap());
     let manifest = run.manifest(&users).unwrap().unwrap();
     run.seal(&Manifest {
         resource: teams.clone(),

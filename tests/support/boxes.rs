@@ -141,7 +141,7 @@ fn stage_asked(
     for (place, (resource, mode, state, records)) in reads.iter().enumerate() {
         let apart = SignedDuration::from_secs(seconds * i64::try_from(place).unwrap());
         let name = Name::parse(resource).unwrap();
-        let (writer, _) = run.writer(&name).unwrap();
+        let (writer, _) = run.writer(lock.share(), &name).unwrap();
         for (index, records) in records.chunks(page).enumerate() {
             let id = |record: Option<&String>| {
                 let record: serde_json::Value = serde_json::from_str(record?).ok()?;
