@@ -194,7 +194,7 @@ fn full(reason: &str) -> Decision {
 /// How old a read is when it is due again. It is dated some seconds after its run began, and the run that comes `every`
 /// later must find it due.
 pub(crate) fn due_after(every: Duration) -> Duration {
-    every - every / 20
+    every.saturating_sub(every / 20)
 }
 
 fn decide_named(
