@@ -391,3 +391,51 @@ async fn memberships_of_a_campus_are_one_list_with_deltas() {
     );
     assert_eq!(mirrored().await, expected());
 }
+
+#[tokio::test]
+async fn an_automatic_full_read_follows_the_budget() {
+    let simulator = levels().await;
+    let workdir = Workdir::with(&simulator).await;
+    let enrolments = "cursor = { field = \"updated_at\", lookback = \"10m\" }\nfull_every = \"7d\"\n\n[[resource.read]]";
+    let automatic = enrolments.replace("\"7d\"", "\"auto\"");
+    let small = ("page_size = 100 ", "page_size = 1 ");
+    workdir.pipeline(&[small, (enrolments, &automatic)]);
+    // Another resource is the first to tell the server's time.
+    let select = ["--select", "users,cursus,cursus_users"];
+    workdir.json([&["run"][..], &select].concat()).await;
+    let rows = simulator.rows("cursus_users");
+    let rows = rows.iter().filter(|row| row["cursus_id"] == 21).count();
+    let mode = async || {
+        let report = workdir.json([&["run"][..], &select].concat()).await;
+        resource(&report, "cursus_users")["mode"].clone()
+    };
+    // A day at least, however little it costs.
+    simulator.advance(23 * HOUR);
+    assert_eq!(mode().await, "delta");
+    simulator.advance(2 * HOUR);
+    assert_eq!(mode().await, "full");
+    // As many requests as the share of two days allows.
+    let limit = format!("requests_per_hour = {}", 20 * rows);
+    let share = "refresh_share = 0.00105 ";
+    workdir.pipeline(&[
+        small,
+        (enrolments, &automatic),
+        ("# requests_per_hour = 1200", &limit),
+        ("refresh_share = 0.1 ", share),
+        ("reserve_per_hour = 100", "reserve_per_hour = 0"),
+    ]);
+    let plan = [&["plan"][..], &select].concat();
+    simulator.advance(25 * HOUR);
+    let planned = workdir.json(plan.clone()).await;
+    assert_eq!(
+        resource(&planned, "cursus_users")["mode"],
+        "delta",
+        "{planned:#}"
+    );
+    simulator.advance(40 * HOUR);
+    let planned = workdir.json(plan).await;
+    let planned = resource(&planned, "cursus_users");
+    assert_eq!(planned["mode"], "full", "{planned:#}");
+    let reason = planned["reason"].as_str().unwrap();
+    assert!(reason.contains("auto"), "{reason}");
+}

@@ -251,7 +251,8 @@ impl Sink<'_> {
 
 fn of_keeping(error: io::Error) -> Problem {
     match error.kind() {
-        io::ErrorKind::FileTooLarge => Problem::TooLarge,
+        // The same from the operating system is a limit of the disk.
+        io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => Problem::TooLarge,
         io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidData
         | io::ErrorKind::UnexpectedEof

@@ -187,6 +187,7 @@ async fn sql_files_do_what_they_say() {
         .batch_execute(
             r#"INSERT INTO campuses (id, name) VALUES (1, 'Paris'), (2, 'Lyon');
             CREATE TEMP TABLE staged_achievements AS SELECT *, 0::smallint AS staged_state FROM achievements;
+            ALTER TABLE staged_achievements ALTER COLUMN staged_state SET DEFAULT 0;
             INSERT INTO staged_achievements (id, campus) VALUES
                 (10, '["Paris", "Lyon", "Paris", "Atlantis", "Lemuria"]'), (11, NULL), (12, '"Paris"'), (13, '[]');
             INSERT INTO users (id, campus_id) VALUES (1, NULL), (2, 5), (3, 5), (4, 1);

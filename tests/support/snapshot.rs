@@ -18,7 +18,10 @@ const VARYING: [(&str, &str); 12] = [
         r"(\d+(ms|us|ns|s|m|h|days?|months?|years?) ?)+\b",
         "[DURATION]",
     ),
-    (r"\b\d+ (s|min|h|days?)( \d+ (min|h))?\b", "[AGE]"),
+    (
+        r"(complete|ends in|\|) \d+ (s|min|h|days?)( \d+ (min|h))?\b",
+        "$1 [AGE]",
+    ),
     (r"host=\S+", "host=[SOCKET]"),
     (r"this hour: [\d,]+ of", "this hour: [HITS] of"),
     (r"[ \t]+\n", "\n"),
