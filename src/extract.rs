@@ -390,7 +390,10 @@ impl Reading<'_> {
                     error!(resource = read.label(), "not read: {}", chain(&error));
                     self.forget(read, &mut writer).await?;
                     if let Some(name) = read.read_name() {
-                        named.insert(name.clone(), self.nothing(read, chain(&error), started_at));
+                        named.insert(
+                            name.clone(),
+                            self.failed_read(read, chain(&error), started_at),
+                        );
                     }
                     continue;
                 }
@@ -412,7 +415,7 @@ impl Reading<'_> {
                     error!(resource = read.label(), "not read: {}", chain(&error));
                     // What it staged may be what was not asked for.
                     self.forget(read, &mut writer).await?;
-                    self.nothing(read, chain(&error), started_at)
+                    self.failed_read(read, chain(&error), started_at)
                 }
                 (manifest, _) => manifest?,
             };

@@ -225,7 +225,7 @@ fn decide_named(
             age,
             &if affordable > every {
                 format!(
-                    "{}, which refresh_share makes of {limit}",
+                    "{} ({limit}, extended by refresh_share)",
                     rounded(affordable)
                 )
             } else {

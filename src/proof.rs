@@ -13,7 +13,7 @@
 //! shrink, and what changed after it is asked for by itself. No window shows a record without a time, so a full read
 //! is complete only if the windows account for every row of the list as it is without a range.
 //!
-//! What these arguments take for granted of the data is checked here: that ids are whole numbers, that none is below
+//! What these arguments assume of the data is checked here: that ids are whole numbers, that none is below
 //! [`LOWEST`], that every record has a time, and that the server keeps to order, range and page size.
 
 mod ids;

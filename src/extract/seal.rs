@@ -111,7 +111,7 @@ impl Reading<'_> {
     }
 
     /// The manifest of a named read that failed.
-    pub(super) fn nothing(
+    pub(super) fn failed_read(
         &self,
         read: &Resource,
         why: String,

@@ -132,7 +132,7 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
     // What is dated in the future can fill pages, but nothing gets there.
     let (mut present, future) = (last, future(end).min(last));
     for _ in 0..WINDOWS {
-        whole(lists, start, end).await?;
+        read_window(lists, start, end).await?;
         if lists.is_rangeless() {
             return Ok(());
         }
@@ -146,7 +146,7 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
                     (start, end) = (end, date);
                     if present > future {
                         present = future;
-                        whole(lists, future, last).await?;
+                        read_window(lists, future, last).await?;
                     }
                 }
                 _ => {
@@ -173,7 +173,11 @@ async fn first<L: Lists>(
 }
 
 /// All pages of a window.
-async fn whole<L: Lists>(lists: &L, start: Timestamp, end: Timestamp) -> Result<(), L::Error> {
+async fn read_window<L: Lists>(
+    lists: &L,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<(), L::Error> {
     match first(lists, start, end).await? {
         Some(head) => lists.rest(Some(Window { start, end }), head).await,
         None => Ok(()),

@@ -65,11 +65,13 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
 
 fn rows_in_no_window(left: Option<u64>) -> String {
     let rows = match left {
-        Some(1) => "1 row of the list is".to_owned(),
-        Some(left) => format!("{left} rows of the list are"),
-        None => "nothing says whether rows are".to_owned(),
+        Some(1) => "1 row is".to_owned(),
+        Some(left) => format!("{left} rows are"),
+        None => "the API does not say whether rows are".to_owned(),
     };
-    format!("{rows} in no window of time: their cursor is null or no time, or they left meanwhile")
+    format!(
+        "{rows} outside every time window: their date is null or invalid, or they were deleted during the read"
+    )
 }
 
 /// Whether rows may have changed places while the pages of a list without an order were read. Not if one answer shows
