@@ -306,7 +306,7 @@ impl Client {
 const SLOW_ATTEMPTS: u32 = 2;
 
 /// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no
-/// more than [`WORKERS`] are worked on.
+/// more than `WORKERS` are worked on.
 #[derive(Debug)]
 pub struct Slot {
     _in_flight: Option<OwnedSemaphorePermit>,

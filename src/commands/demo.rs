@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::ended::Ended;
 use crate::assets;
 use crate::cli::{DemoArgs, ExtractArgs, Global};
 use crate::database::DatabaseError;
@@ -13,7 +14,7 @@ use crate::number::unsigned;
 use crate::report::{RunReport, grouped, table};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::simulate::{Limits, Options, Simulator};
-use crate::staging::Staging;
+use crate::staging::{Staging, Work};
 
 /// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
 const PER_SECOND: u32 = 100;
@@ -119,8 +120,10 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
     );
     simulator.advance(Duration::from_hours(24));
+    let started_at = crate::clock::now();
     let (second, second_exit) =
         super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
+    Ended::of(&second, second_exit).record(&settings, Work::Run, started_at);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;

@@ -352,7 +352,7 @@ fn read_path(block: &Section<'_>, scope: &Scope, slice: Slice<'_>) -> Option<Tem
     Some(path.value)
 }
 
-/// What to fan out over, and the name in [scope] with which it need not; `own` are ids that it cannot run over.
+/// What to fan out over, and the name in `[scope]` with which it need not; `own` are ids that it cannot run over.
 fn read_for_each(
     section: Section<'_>,
     own: Option<&Name>,

@@ -428,7 +428,7 @@ fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError>
     Ok(line)
 }
 
-/// The bytes of a page as they are unpacked. An error of it need not be told: [`read_page`] does.
+/// The bytes of a page as they are unpacked. An error of it need not be told: `read_page` does.
 #[derive(Debug)]
 pub struct PageReader {
     gunzip: Take<MultiGzDecoder<BufReader<File>>>,
