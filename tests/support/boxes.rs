@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, RunState, Staging, State,
+    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, ReadManifest, RunState, Staging, State,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -168,10 +168,7 @@ fn stage_asked(
             let body = format!("[{}]", records.join(","));
             writer.write(body.as_bytes(), entry).unwrap();
         }
-        run.seal(&Manifest {
-            format: FORMAT,
-            run_id: None,
-            resource: name,
+        let read = ReadManifest {
             mode: *mode,
             state: *state,
             pages: 1,
@@ -182,15 +179,21 @@ fn stage_asked(
             window: None,
             cursor: None,
             request_hash: String::new(),
-            journal_sha256: writer.journal_sha256().unwrap(),
-            own_read: true,
-            smaller_pages: None,
-            reads: std::collections::BTreeMap::new(),
             evidence: Evidence::default(),
+            smaller_pages: None,
             started_at: now,
             finished_at: now,
-        })
-        .unwrap();
+        };
+        // A delta may be that of a named read as well: it is loaded in the same way.
+        let is_named = *mode == Mode::Delta && records.len() % 3 == 2;
+        let (own, named) = if is_named {
+            (None, BTreeMap::from([(Name::parse("part").unwrap(), read)]))
+        } else {
+            (Some(read), BTreeMap::new())
+        };
+        let journal = writer.journal_sha256().unwrap();
+        run.seal(&Manifest::of(name, own, named, journal).unwrap())
+            .unwrap();
     }
     run.update(|record| {
         record.state = RunState::Closed;
