@@ -439,3 +439,47 @@ async fn an_automatic_full_read_follows_the_budget() {
     let reason = planned["reason"].as_str().unwrap();
     assert!(reason.contains("auto"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_resource_may_consist_of_named_reads_alone() {
+    let simulator = levels().await;
+    let workdir = Workdir::with(&simulator).await;
+    let locations = "[[resource]]\nname = \"locations\"\npath = \"/v2/locations\"\n\n\
+                     [[resource.read]]\nname = \"begun\"\nevery = \"10m\"\n\
+                     cursor = { field = \"begin_at\", lookback = \"1h\" }\n\n\
+                     [[resource.read]]\nname = \"open\"\nevery = \"10m\"\nquery = { \"filter[active]\" = \"true\" }\n\n\
+                     [[resource]]\nname = \"achievements_users\"\n";
+    workdir.pipeline(&[("[[resource]]\nname = \"achievements_users\"\n", locations)]);
+    let extract = ["extract", "--select", "users,locations"];
+    let report = workdir.json(extract).await;
+    let read = resource(&report, "locations");
+    assert_eq!(
+        (&read["mode"], &read["state"]),
+        (&json!(null), &json!("complete")),
+        "{read:#}"
+    );
+    assert_eq!(read["reads"].as_array().unwrap().len(), 2, "{read:#}");
+    workdir.json(["stage", "verify", "latest"]).await;
+    simulator.advance(HOUR);
+    let plan = workdir.json(["plan", "--select", "users,locations"]).await;
+    assert_eq!(
+        resource(&plan, "locations")["reads"][0]["mode"],
+        "delta",
+        "{plan:#}"
+    );
+    let report = workdir.json(extract).await;
+    let begun = &resource(&report, "locations")["reads"][0];
+    assert_eq!(
+        (&begun["name"], &begun["mode"]),
+        (&json!("begun"), &json!("delta")),
+        "{begun:#}"
+    );
+    workdir.json(["stage", "verify", "latest"]).await;
+    let status = workdir.json(["status"]).await;
+    let reads = status["resources"].as_array().unwrap().iter();
+    assert_eq!(
+        reads.filter(|read| read["name"] == "locations").count(),
+        2,
+        "{status:#}"
+    );
+}
