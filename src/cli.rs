@@ -35,7 +35,7 @@ Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 
 Exit codes:
   0 done · 1 failed · 2 usage or configuration · 3 finished, but not all is complete or fits
-  4 a guard refused · 5 another run holds the lock · 6 hits used up, resumable · 130/143 stopped"
+  4 a guard refused · 5 another run holds the lock · 6 hits used up or throttled, resumable · 130/143 stopped"
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -75,6 +75,8 @@ pub struct ApiConfig {
     pub requests_per_hour: Option<u32>,
     /// Part of the hourly limit, 0 to 1, that reading unchanged rows again may take.
     pub refresh_share: f64,
+    /// A run ends when the API has throttled it (429) for so long without a success.
+    pub patience: Duration,
 }
 
 /// `[staging]`.
@@ -322,6 +324,9 @@ fn read_api(section: Section<'_>) -> ApiConfig {
             .integer("requests_per_hour", 1..=1_000_000)
             .and_then(|count| u32::try_from(count).ok()),
         refresh_share: section.number("refresh_share", 0.001..=1.0).unwrap_or(0.1),
+        patience: section
+            .duration_up_to("patience", Duration::from_hours(24))
+            .unwrap_or(Duration::from_mins(30)),
     };
     section.finish();
     api

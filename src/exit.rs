@@ -17,7 +17,7 @@ pub enum Exit {
     Done,
     /// Finished, but in this run some resource is not complete or some row went to quarantine.
     Incomplete,
-    /// Hits are used up; what is staged is kept.
+    /// Hits are used up, or the API grants none for longer than is borne; what is staged is kept.
     HitsUsedUp,
     /// A guard refused.
     Refused,

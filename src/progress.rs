@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
@@ -100,21 +99,20 @@ impl Progress {
         }
     }
 
-    /// Shows that everybody waits, and for how long; `None` takes it away.
-    pub fn waiting(&self, wait: Option<(String, Duration)>) {
+    /// Shows why everybody waits, and for how long; `None` takes it away.
+    pub fn waiting(&self, wait: Option<String>) {
         let mut shown = self
             .waiting
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         match (self.bars, wait) {
-            (Some(bars), Some((why, left))) => {
+            (Some(bars), Some(wait)) => {
                 let bar = shown.get_or_insert_with(|| {
                     let bar = bars.add(ProgressBar::new_spinner());
                     bar.set_style(style("{spinner} {msg}"));
                     bar
                 });
-                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-                bar.set_message(format!("{why}; going on in {left}"));
+                bar.set_message(wait);
                 bar.tick();
             }
             (_, None) => {

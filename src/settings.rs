@@ -19,6 +19,9 @@ use crate::staging::{Staging, StagingError, StagingLock};
 /// How often a lock of files is looked at that another process holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a command that is no run lets the API throttle it.
+const QUESTION_PATIENCE: Duration = Duration::from_mins(1);
+
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -216,6 +219,21 @@ impl Settings {
         max_hits: Option<u64>,
         wait_for_next_hour: bool,
     ) -> Result<api::Client, Failure> {
+        self.patient_client(max_hits, wait_for_next_hour, self.config.api.patience)
+    }
+
+    /// A client for a command that asks little while somebody waits for it.
+    pub fn question_client(&self, wait_for_next_hour: bool) -> Result<api::Client, Failure> {
+        let patience = self.config.api.patience.min(QUESTION_PATIENCE);
+        self.patient_client(None, wait_for_next_hour, patience)
+    }
+
+    fn patient_client(
+        &self,
+        max_hits: Option<u64>,
+        wait_for_next_hour: bool,
+        patience: Duration,
+    ) -> Result<api::Client, Failure> {
         let credentials = self.credentials()?;
         let api = &self.config.api;
         let options = api::Options {
@@ -226,6 +244,7 @@ impl Settings {
             requests_per_hour: api.requests_per_hour,
             max_hits,
             wait_for_next_hour,
+            patience,
             ledger_dir: state_dir(&self.environment).map(|dir| dir.join("hits")),
             ..api::Options::new(
                 self.api_url.clone(),

@@ -42,6 +42,9 @@ mod plan;
 /// Runs that ended before their time.
 mod resume;
 
+/// A key that others use up, and tokens that are revoked.
+mod throttled;
+
 /// `run` as a service.
 mod watch;
 

@@ -182,6 +182,24 @@ impl Deadline {
     }
 }
 
+/// Whether the body is gzip. One that is packed twice, or in another way, was not asked for.
+fn is_packed(headers: &HeaderMap) -> Result<bool, Problem> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let list = value.to_str().map_err(|_| Problem::Encoding)?;
+        codings.extend(
+            list.split(',')
+                .map(|coding| coding.trim().to_ascii_lowercase()),
+        );
+    }
+    codings.retain(|coding| !matches!(coding.as_str(), "" | "identity"));
+    match codings.as_slice() {
+        [] => Ok(false),
+        [one] if matches!(one.as_str(), "gzip" | "x-gzip") => Ok(true),
+        _ => Err(Problem::Encoding),
+    }
+}
+
 /// Takes in the whole body, or says what cut it. gzip that nobody asked for is unpacked.
 pub(crate) async fn take_in(
     mut response: Response,
@@ -189,20 +207,9 @@ pub(crate) async fn take_in(
     deadline: &mut Deadline,
 ) -> Result<Body, Problem> {
     let announced = number(response.headers(), CONTENT_LENGTH.as_str());
-    let encoding = response
-        .headers()
-        .get(CONTENT_ENCODING)
-        .map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
-    let mut sink = match encoding.as_deref() {
-        None | Some(b"" | b"identity") => Sink {
-            spool,
-            gunzip: None,
-        },
-        Some(b"gzip" | b"x-gzip") => Sink {
-            spool,
-            gunzip: Some(Box::new(MultiGzDecoder::new(Vec::new()))),
-        },
-        Some(_) => return Err(Problem::Encoding),
+    let mut sink = Sink {
+        spool,
+        gunzip: is_packed(response.headers())?.then(|| Box::new(MultiGzDecoder::new(Vec::new()))),
     };
     let mut received = 0;
     while let Some(chunk) = deadline.holds(response.chunk()).await? {

@@ -1,6 +1,7 @@
 //! How a request to the API fails for good, in sentences for people. It decides nothing.
 
 use std::io;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -48,13 +49,33 @@ pub enum ApiError {
         #[source]
         source: Problem,
     },
-    /// 401 again, with a token that was just made.
+    /// 401 to several tokens in a row.
     #[error(
-        "{target}: the server does not accept even a new token (401); check the application on the intranet"
+        "{host} accepts none of its own tokens (401 to {} in a row); check the application on the intranet, then run again",
+        super::token::MOST_UNWORKED
     )]
     Unauthorized {
+        /// The server.
+        host: String,
+    },
+    /// 401 with a token that is good for other requests.
+    #[error(
+        "{target}: the server refuses this request (401) with a token that it accepts for others; leave the resource out, \
+         or ask for the role"
+    )]
+    RefusedHere {
         /// Path and query.
         target: String,
+    },
+    /// Nothing but 429 for as long as is borne.
+    #[error(
+        "the API answered every request with 429 (too many requests) for {}: another program may be using up the key; \
+         go on with the same command when it has ended, or raise `patience` in [api]",
+        brief(*.quiet)
+    )]
+    Throttled {
+        /// For so long.
+        quiet: Duration,
     },
     /// This hour's hits are used up, and nobody wants to wait.
     #[error("the API hits of this hour are used up; go on with the same command after {resume_at}")]
@@ -207,6 +228,7 @@ impl ApiError {
             | Self::Unauthorized { .. }
             | Self::HitsUsedUp { .. }
             | Self::MaxHits { .. }
+            | Self::Throttled { .. }
             | Self::ReserveTooLarge { .. }
             | Self::Cloudflare { .. }
             | Self::Unreachable { .. }
@@ -217,6 +239,7 @@ impl ApiError {
             Self::Body { source, .. } => matches!(source, Problem::Spool(_)),
             Self::TooSlow { .. }
             | Self::Forbidden { .. }
+            | Self::RefusedHere { .. }
             | Self::NotFound { .. }
             | Self::Refused { .. }
             | Self::GaveUp { .. }
@@ -225,16 +248,21 @@ impl ApiError {
         }
     }
 
-    /// Whether the run may go on later where it stopped, because only hits are lacking.
+    /// Whether the run may go on later where it stopped, because only hits are lacking, or the API grants none.
     pub fn is_used_up(&self) -> bool {
-        matches!(self, Self::HitsUsedUp { .. } | Self::MaxHits { .. })
+        matches!(
+            self,
+            Self::HitsUsedUp { .. } | Self::MaxHits { .. } | Self::Throttled { .. }
+        )
     }
 
     /// The error of a request that will not be tried again because of `problem` itself.
     pub(crate) fn of_fatal(problem: Problem, target: String, host: &str) -> Self {
         match problem {
             Problem::Redirect(status) => Self::Redirect { target, status },
-            Problem::Unauthorized => Self::Unauthorized { target },
+            Problem::Unauthorized => Self::Unauthorized {
+                host: host.to_owned(),
+            },
             Problem::InvalidClient => Self::InvalidClient {
                 host: host.to_owned(),
             },
@@ -252,9 +280,16 @@ impl From<Denied> for ApiError {
         match denied {
             Denied::UsedUp { resume_at } => Self::HitsUsedUp { resume_at },
             Denied::MaxHits { max_hits } => Self::MaxHits { max_hits },
+            Denied::Throttled { quiet } => Self::Throttled { quiet },
             Denied::ReserveTooLarge { reserve, limit } => Self::ReserveTooLarge { reserve, limit },
             Denied::Ledger(error) => Self::Ledger(error),
             Denied::LedgerBusy => Self::LedgerBusy,
         }
     }
+}
+
+fn brief(duration: Duration) -> String {
+    crate::report::span(
+        jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX),
+    )
 }

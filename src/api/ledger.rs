@@ -85,9 +85,15 @@ impl Ledger {
         }
     }
 
-    /// The log shared by all processes that use `client_id` and this directory (created with mode 0700).
-    pub(crate) fn shared(directory: &Path, client_id: &str) -> Result<Self, LedgerError> {
-        let path = directory.join(format!("hits-{}", hash::short_of(&[client_id])));
+    /// The log shared by all processes that use `client_id` at the API of this origin, and this directory (created with mode
+    /// 0700). A file of an earlier version, which was the id's alone, is not read: whose hits it counts is not known, and the
+    /// first answer tells what is left of the hour.
+    pub(crate) fn shared(
+        directory: &Path,
+        origin: &str,
+        client_id: &str,
+    ) -> Result<Self, LedgerError> {
+        let path = directory.join(file_name(origin, client_id));
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -234,6 +240,11 @@ impl Shared {
     }
 }
 
+/// Says nothing of the id.
+fn file_name(origin: &str, client_id: &str) -> String {
+    format!("hits-{}", hash::short_of(&[origin, client_id]))
+}
+
 fn open(path: &Path) -> Result<File, LedgerError> {
     OpenOptions::new()
         .read(true)
@@ -260,6 +271,8 @@ mod tests {
     use super::*;
     use crate::api::log::Rule;
     use std::os::unix::fs::PermissionsExt as _;
+
+    const API: &str = "https://api.example.org";
 
     const SECOND: Rule = Rule {
         count: 2,
@@ -290,32 +303,32 @@ mod tests {
     fn processes_of_a_key_count_together_and_keys_apart() {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().join("state");
-        let mut one = Ledger::shared(&home, "key").unwrap();
-        let mut two = Ledger::shared(&home, "key").unwrap();
-        let mut other = Ledger::shared(&home, "other").unwrap();
+        let mut one = Ledger::shared(&home, API, "key").unwrap();
+        let mut two = Ledger::shared(&home, API, "key").unwrap();
+        let mut other = Ledger::shared(&home, API, "other").unwrap();
         assert!(take(&mut one));
         assert!(take(&mut two));
         assert!(!take(&mut one));
         assert!(!take(&mut two));
         assert!(take(&mut other));
+        let mut elsewhere = Ledger::shared(&home, "http://127.0.0.1:80", "key").unwrap();
+        assert!(take(&mut elsewhere), "the same id at another API");
         drop((one, two));
-        let mut next = Ledger::shared(&home, "key").unwrap();
+        let mut next = Ledger::shared(&home, API, "key").unwrap();
         assert!(!take(&mut next), "a new process remembers");
 
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&home), 0o700);
-        let file = home.join(format!("hits-{}", hash::short_of(&["key"])));
+        let file = home.join(file_name(API, "key"));
         assert_eq!(mode(&file), 0o600);
     }
 
     #[test]
     fn a_damaged_file_makes_the_key_hold_still_and_heals() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let mut ledger = Ledger::shared(directory.path(), API, "key").unwrap();
         assert!(take(&mut ledger));
-        let file = directory
-            .path()
-            .join(format!("hits-{}", hash::short_of(&["key"])));
+        let file = directory.path().join(file_name(API, "key"));
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
@@ -326,12 +339,10 @@ mod tests {
     #[test]
     fn a_removed_file_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
-        let mut one = Ledger::shared(directory.path(), "key").unwrap();
-        let file = directory
-            .path()
-            .join(format!("hits-{}", hash::short_of(&["key"])));
+        let mut one = Ledger::shared(directory.path(), API, "key").unwrap();
+        let file = directory.path().join(file_name(API, "key"));
         std::fs::remove_file(&file).unwrap();
-        let mut two = Ledger::shared(directory.path(), "key").unwrap();
+        let mut two = Ledger::shared(directory.path(), API, "key").unwrap();
         assert!(take(&mut one));
         assert!(take(&mut two));
         assert!(!take(&mut one));
@@ -340,13 +351,8 @@ mod tests {
     #[test]
     fn a_locked_ledger_is_reported_as_busy_and_freed_with_its_holder() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::shared(directory.path(), "key").unwrap();
-        let holder = open(
-            &directory
-                .path()
-                .join(format!("hits-{}", hash::short_of(&["key"]))),
-        )
-        .unwrap();
+        let mut ledger = Ledger::shared(directory.path(), API, "key").unwrap();
+        let holder = open(&directory.path().join(file_name(API, "key"))).unwrap();
         holder.lock().unwrap();
         assert!(ledger.transact(|_| ((), false)).unwrap().is_none());
         drop(holder);

@@ -6,14 +6,18 @@
 //! sent within one second + slack, and the log lets no more than the limit go in such a span. The delay that matters
 //! is that of a request on a standing connection: a request that must connect first counts from the end of the
 //! handshake, and holds its place until then. Counting each request until its answer would need no such bound, but at
-//! answers of 10 s it would leave a fifth of the rate. The slack costs its share of the rate, 2.4 %; each 429 doubles
-//! it (up to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
+//! answers of 10 s it would leave a fifth of the rate. The slack costs its share of the rate, 2.4 %; each 429 that does not stay alone
+//! doubles it (up to a quarter), quiet brings it back. Inside the window the turns are spread, so that delays rarely add up.
 //!
 //! **The hour.** Our own log of the last hour, and the server's `Remaining` less what it may not count yet (in flight,
 //! overtaken, unanswered), each keep `reserve_per_hour` free: others may use the key. When the server says that the
 //! hour is used up, it surely frees one hour after the first answer since `Remaining` last rose: a fixed window that
 //! contains that answer has ended by then, a rolling one has forgotten what was counted at it. Then a single request
 //! asks how things stand.
+//!
+//! **Throttled.** A 429 makes everybody pause, for as long as it says, else for a second and twice as long after each further
+//! one, up to a minute. After each pause one request, the probe, asks whether it is over; the others wait. The probe's
+//! answer ends it, and the rate, halved, doubles again with what is served. Patience has an end: [`Denied::Throttled`].
 //!
 //! **The limits** that the server told last stand in the ledger: whoever comes next starts from them.
 
@@ -44,6 +48,8 @@ pub struct Waiting {
     pub reason: WaitingFor,
     /// When it goes on at the latest, as far as is known.
     pub until: Timestamp,
+    /// While throttled: from when on nothing but 429 was answered, if this process has met it.
+    pub quiet_since: Option<Timestamp>,
 }
 
 /// No turn will come.
@@ -51,6 +57,7 @@ pub struct Waiting {
 pub(crate) enum Denied {
     UsedUp { resume_at: Timestamp },
     MaxHits { max_hits: u64 },
+    Throttled { quiet: Duration },
     ReserveTooLarge { reserve: u32, limit: u64 },
     Ledger(LedgerError),
     LedgerBusy,
@@ -121,6 +128,7 @@ enum Decision {
     Until {
         time: Instant,
         for_what: Option<WaitingFor>,
+        quiet_since: Option<Instant>,
     },
     Change,
     Busy,
@@ -164,10 +172,15 @@ impl Limiter {
             }
             match decision {
                 Decision::Go(turn) => return Ok(turn),
-                Decision::Until { time, for_what } => {
+                Decision::Until {
+                    time,
+                    for_what,
+                    quiet_since,
+                } => {
                     shared.announce(for_what.map(|reason| Waiting {
                         reason,
                         until: timestamp(time),
+                        quiet_since: quiet_since.map(timestamp),
                     }));
                     let _waited = for_what.is_some().then(|| Waited::new(shared));
                     tokio::select! {
@@ -229,18 +242,25 @@ impl Shared {
         {
             return Err(Denied::MaxHits { max_hits });
         }
-        if let Some(block) = state.windows.block(now, self.limits.reserve_per_hour) {
+        if let Some(block) = state.windows.block(now, &self.limits) {
             // Other processes hear of a pause before this one waits for its end, or ends.
             let told = tell(&mut head.ledger, &mut state.corrections, now);
             if !told.map_err(Denied::Ledger)? {
                 return Ok(Decision::Busy);
             }
             return match block {
-                Block::Until { time, why } => self.wait(time, now, Some(why)),
+                Block::Until {
+                    time,
+                    why,
+                    quiet_since,
+                } => self.wait(time, now, Some(why), quiet_since),
                 Block::Answers => {
                     state.head_waits = true;
                     Ok(Decision::Change)
                 }
+                Block::Throttled { quiet_since } => Err(Denied::Throttled {
+                    quiet: now.saturating_duration_since(quiet_since),
+                }),
             };
         }
         let batch_holds = head.batch > 0 && now < head.batch_until && state.corrections.is_empty();
@@ -294,7 +314,7 @@ impl Shared {
                 Ok(Decision::Change)
             }
             Ok(Some(Some((Look::Later { at, why }, view_now)))) => {
-                self.wait(now + milliseconds(at - view_now), now, why)
+                self.wait(now + milliseconds(at - view_now), now, why, None)
             }
         }
     }
@@ -312,6 +332,7 @@ impl Shared {
         time: Instant,
         now: Instant,
         for_what: Option<WaitingFor>,
+        quiet_since: Option<Instant>,
     ) -> Result<Decision, Denied> {
         if for_what == Some(WaitingFor::NextHour) && !self.limits.wait_for_next_hour {
             return Err(Denied::UsedUp {
@@ -321,6 +342,7 @@ impl Shared {
         Ok(Decision::Until {
             time: time.max(now),
             for_what,
+            quiet_since,
         })
     }
 
@@ -343,10 +365,10 @@ impl Shared {
 }
 
 fn timestamp(time: Instant) -> Timestamp {
-    let left = time.saturating_duration_since(Instant::now());
-    crate::clock::now()
-        .checked_add(left)
-        .unwrap_or(Timestamp::MAX)
+    let now = Instant::now();
+    let ahead = crate::clock::now().checked_add(time.saturating_duration_since(now));
+    let moment = ahead.and_then(|moment| moment.checked_sub(now.saturating_duration_since(time)));
+    moment.unwrap_or(Timestamp::MAX)
 }
 
 fn milliseconds(millis: Millis) -> Duration {

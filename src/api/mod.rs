@@ -2,7 +2,7 @@
 //! It knows nothing of resources, staging or the database.
 //!
 //! `request` → `limiter` (whose turn; `log`, `ledger`, `windows`) → `token` → `connect` →
-//! `answer` (judged, `body` kept) → `retry`.
+//! `answer` (judged, `body` kept) → `retry`, or `refusals` where the token was refused.
 
 pub(crate) mod answer;
 mod body;
@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod ledger;
 mod limiter;
 mod log;
+mod refusals;
 mod request;
 mod retry;
 mod send;
@@ -37,6 +38,7 @@ pub use self::windows::{Seen as RateLimits, WaitingFor};
 
 use self::ledger::Ledger;
 use self::limiter::Limiter;
+use self::refusals::Refusals;
 use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
 use self::send::Failure;
 pub use self::send::Inspect;
@@ -84,12 +86,14 @@ pub struct Options {
     pub max_hits: Option<u64>,
     /// Wait when the hour's hits are used up, instead of stopping.
     pub wait_for_next_hour: bool,
+    /// The client stops when it is throttled (429) for so long without a success.
+    pub patience: Duration,
     /// The first retry waits up to this long, each further one up to twice as long as the one before.
     pub(crate) backoff_base: Duration,
 }
 
 impl Options {
-    /// The usual: 120 s, 256 requests at once, limits as the server says, waiting for the next hour.
+    /// The usual: 120 s, 256 requests at once, limits as the server says, waiting for the next hour, half an hour of patience.
     pub fn new(
         base_url: BaseUrl,
         client_id: String,
@@ -110,6 +114,7 @@ impl Options {
             requests_per_hour: None,
             max_hits: None,
             wait_for_next_hour: true,
+            patience: Duration::from_mins(30),
             backoff_base: Duration::from_millis(500),
         }
     }
@@ -124,11 +129,11 @@ pub struct Statistics {
     pub token_requests: u64,
     /// Answers of 429.
     pub rejected_429: u64,
-    /// Attempts beyond the first ones.
+    /// Attempts beyond the first ones, without those after a 429 or a 401, which are no faults.
     pub retries: u64,
     /// What the server last said about its limits.
     pub rate: RateLimits,
-    /// How long everybody waited for the next hour or for `Retry-After`.
+    /// How long everybody waited for the next hour, or because the key was throttled.
     pub waited: Duration,
 }
 
@@ -171,7 +176,9 @@ impl Client {
     pub fn new(options: Options) -> Result<Self, ApiError> {
         check(&options)?;
         let ledger = match &options.ledger_dir {
-            Some(directory) => Ledger::shared(directory, &options.client_id)?,
+            Some(directory) => {
+                Ledger::shared(directory, &options.base_url.origin(), &options.client_id)?
+            }
             None => Ledger::in_memory(),
         };
         let limits = Limits {
@@ -180,6 +187,7 @@ impl Client {
             reserve_per_hour: options.reserve_per_hour,
             max_hits: options.max_hits,
             wait_for_next_hour: options.wait_for_next_hour,
+            patience: options.patience,
         };
         Ok(Self(Arc::new(Inner {
             http: send::http_client(&options.base_url, CONNECTIONS)?,
@@ -218,10 +226,11 @@ impl Client {
         let inner = &*self.0;
         let target = request.target();
         let mut effort = Effort::default();
-        let (mut renewed, mut slow) = (false, 0);
+        let mut refusals = Refusals::default();
+        let mut slow = 0;
+        inner.budget.request();
         loop {
             effort.attempts += 1;
-            inner.budget.request();
             let problem = match inner.attempt(request.clone(), inspect.clone()).await {
                 Ok(answer) => {
                     return Ok(Answer {
@@ -229,12 +238,11 @@ impl Client {
                         ..answer
                     });
                 }
-                Err(Failure::Unauthorized { generation }) if !renewed => {
-                    renewed = true;
-                    inner.token(Want::Another(generation)).await?;
+                Err(Failure::Unauthorized { generation, trial }) => {
+                    inner.renew(generation, &target, &mut refusals).await?;
+                    drop(trial);
                     continue;
                 }
-                Err(Failure::Unauthorized { .. }) => Problem::Unauthorized,
                 Err(Failure::Problem(problem)) => problem,
                 Err(Failure::Final(error)) => return Err(error),
             };
@@ -330,9 +338,10 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let host = self.options.base_url.host();
         let target = target.to_owned();
-        let verdict = problem.verdict();
-        if verdict == Verdict::Fatal {
-            return Err(ApiError::of_fatal(problem, target, host));
+        match problem.verdict() {
+            Verdict::Fatal => return Err(ApiError::of_fatal(problem, target, host)),
+            Verdict::Wait => return Ok(()),
+            Verdict::Retry => {}
         }
         let attempts = effort.attempts;
         if effort.retries >= RETRIES_PER_PAGE {
@@ -357,10 +366,8 @@ impl Inner {
                 last: problem,
             });
         }
-        let delay = match verdict {
-            Verdict::RetryWhenAllowed => Duration::ZERO,
-            _ => self.backoff.delay(effort.retries),
-        };
+        self.budget.request();
+        let delay = self.backoff.delay(effort.retries);
         tracing::debug!(
             target_url = target,
             attempts,

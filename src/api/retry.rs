@@ -111,8 +111,8 @@ pub enum Problem {
 pub(crate) enum Verdict {
     /// It may pass: try again after a backoff.
     Retry,
-    /// It may pass, and the limiter already makes everybody wait for it.
-    RetryWhenAllowed,
+    /// It will pass, and the limiter makes everybody wait for it: it costs no retry.
+    Wait,
     /// The same request would meet it again.
     Fatal,
 }
@@ -120,7 +120,7 @@ pub(crate) enum Verdict {
 impl Problem {
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Rejected => Verdict::RetryWhenAllowed,
+            Self::Rejected => Verdict::Wait,
             Self::Connect(_)
             | Self::Timeout(_)
             | Self::Broken(_)
@@ -244,7 +244,7 @@ mod tests {
             (404, Verdict::Fatal),
             (408, Verdict::Retry),
             (422, Verdict::Fatal),
-            (429, Verdict::RetryWhenAllowed),
+            (429, Verdict::Wait),
             (500, Verdict::Retry),
             (503, Verdict::Retry),
             (522, Verdict::Retry),

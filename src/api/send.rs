@@ -1,5 +1,6 @@
 //! One attempt: a slot, a token, a turn, the request, the judged and inspected answer. It never tries twice.
 
+use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use super::error::ApiError;
 use super::limiter::{Purpose, Turn};
 use super::request::{BaseUrl, Request};
 use super::retry::{InspectError, Problem};
-use super::token::{Bearer, NewToken, TokenMetadata, Want};
+use super::token::{Bearer, NewToken, TokenMetadata, Trial, Want};
 use super::{Effort, Inner, Slot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,6 +26,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const TOKEN_TARGET: &str = "/oauth/token";
 const TOKEN_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// More than any answer with a token has.
+const LARGEST_TOKEN_ANSWER: u64 = 64 << 10;
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -45,6 +49,8 @@ pub(crate) enum Failure {
     /// The server refused the token of this generation.
     Unauthorized {
         generation: u64,
+        /// Held until there is another one.
+        trial: Option<Trial>,
     },
     Final(ApiError),
 }
@@ -101,7 +107,7 @@ impl Inner {
         inspect: impl Inspect<T>,
     ) -> Result<Answer<T>, Failure> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        let (bearer, turn) = self.admitted().await?;
+        let (bearer, trial, turn) = self.admitted().await?;
         let connection = self.connections.try_acquire();
         let http = match &connection {
             Ok(_) => &self.http,
@@ -120,10 +126,13 @@ impl Inner {
             Err(Problem::Unauthorized) => {
                 return Err(Failure::Unauthorized {
                     generation: bearer.generation,
+                    trial,
                 });
             }
             judged => judged?,
         };
+        self.tokens.worked(bearer.generation, started);
+        drop(trial);
         let headers = response.headers();
         let total = answer::total(headers);
         let per_page = answer::per_page(headers);
@@ -161,15 +170,19 @@ impl Inner {
     }
 
     /// A token and a turn, both good at the same time: the wait for a turn can outlast a token.
-    async fn admitted(&self) -> Result<(Bearer, Turn), ApiError> {
+    async fn admitted(&self) -> Result<(Bearer, Option<Trial>, Turn), ApiError> {
         let mut tries = 0;
         loop {
             let (bearer, _) = self.token(Want::Fresh).await?;
+            let (trial, may_go) = self.tokens.trial(bearer.generation).await;
+            if !may_go {
+                continue;
+            }
             let turn = self.limiter.turn(Purpose::Hit).await?;
             tries += 1;
             // A token that never lives long enough is sent as it is.
             if tries > 2 || self.tokens.is_current(bearer.generation) {
-                return Ok((bearer, turn));
+                return Ok((bearer, trial, turn));
             }
             turn.give_back();
         }
@@ -182,8 +195,11 @@ impl Inner {
             let token = self.tokens.get(want, self.new_token()).await;
             token.map_err(|failure| match failure {
                 Failure::Final(error) => error,
-                Failure::Problem(Problem::InvalidClient) | Failure::Unauthorized { .. } => {
-                    ApiError::InvalidClient {
+                Failure::Problem(Problem::InvalidClient) => ApiError::InvalidClient {
+                    host: host.to_owned(),
+                },
+                Failure::Problem(Problem::Unauthorized) | Failure::Unauthorized { .. } => {
+                    ApiError::Unauthorized {
                         host: host.to_owned(),
                     }
                 }
@@ -200,9 +216,9 @@ impl Inner {
             return Err(Problem::InvalidClient.into());
         }
         let mut effort = Effort::default();
+        self.budget.request();
         loop {
             effort.attempts += 1;
-            self.budget.request();
             let turn = self
                 .limiter
                 .turn(Purpose::Token)
@@ -239,7 +255,7 @@ impl Inner {
             .headers(parts.headers)
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .body(body);
-        let deadline = Deadline::new(TOKEN_TIMEOUT);
+        let mut deadline = Deadline::new(TOKEN_TIMEOUT);
         let response = transported(turn, http_request, &deadline).await?;
         let status = response.status();
         match Problem::of_status(status.as_u16()) {
@@ -254,8 +270,14 @@ impl Inner {
                     .unwrap_or(Problem::NoToken));
             }
         }
-        let mut http_response =
-            oauth2::http::Response::new(answer::drain(response, &deadline).await);
+        let spool = Spool::new(self.options.spool_dir.as_deref(), &self.room);
+        let body = answer::take_in(response, spool, &mut deadline).await?;
+        let mut bytes = Vec::new();
+        body.reader()
+            .take(LARGEST_TOKEN_ANSWER)
+            .read_to_end(&mut bytes)
+            .map_err(Problem::Spool)?;
+        let mut http_response = oauth2::http::Response::new(bytes);
         *http_response.status_mut() = status;
         Ok(http_response)
     }
@@ -306,10 +328,10 @@ async fn transported(
     match deadline.holds(sent).await {
         Ok(response) => {
             let seen = answer::seen(response.headers());
-            if response.status().as_u16() == 429 {
-                turn.rejected(seen, answer::retry_after(response.headers()));
-            } else {
-                turn.answered(seen);
+            match response.status().as_u16() {
+                429 => turn.rejected(seen, answer::retry_after(response.headers())),
+                500.. => turn.faulted(seen),
+                _ => turn.answered(seen),
             }
             Ok(response)
         }

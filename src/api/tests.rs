@@ -53,6 +53,13 @@ fn records(body: &mut BodyReader<'_>) -> Result<usize, InspectError> {
         .map_err(|_| InspectError::NoPage("is not a JSON array".to_owned()))
 }
 
+/// One member.
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// The bytes of an answer.
 fn bytes<T>(answer: &Answer<T>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -133,13 +140,10 @@ async fn a_page_is_the_bytes_as_sent_with_what_the_headers_say() {
 
 #[tokio::test]
 async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
-    let gzip = |bytes: &[u8]| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    };
-    let whole = gzip(PAGE.as_bytes());
+    let whole = gzip(PAGE);
     let damaged = whole[..whole.len() - 3].to_vec();
+    let packed =
+        |bytes: &[u8]| Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip")], bytes));
     let html = ("Content-Type", "text/html");
     let faults: Vec<(&str, Reply)> = vec![
         ("500", json(500, "{}")),
@@ -158,8 +162,13 @@ async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
         ("no HTTP", Reply::Cut(b"what?\r\n\r\n".to_vec())),
         ("a closed connection", Reply::Cut(Vec::new())),
         ("a server that stalls", Reply::Stall),
+        ("an encoding of two layers", Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip, gzip")], &whole))),
         ("an unknown encoding", Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "br")], b"??"))),
-        ("damaged gzip", Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip")], &damaged))),
+        ("damaged gzip", packed(&damaged)),
+        ("a cut second member", packed(&[&whole[..], &damaged].concat())),
+        ("a cut second header", packed(&[&whole[..], &whole[..5]].concat())),
+        ("zeros behind gzip", packed(&[&whole[..], &[0; 300]].concat())),
+        ("garbage behind gzip", packed(&[&whole[..], b"canary-body"].concat())),
     ];
     for (name, fault) in faults {
         let fault = std::sync::Mutex::new(Some(fault));
@@ -183,7 +192,8 @@ async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
         };
         let answer = client.page(&request, records).await.unwrap();
         assert_eq!((answer.attempts, answer.inspected), (2, 2), "{name}");
-        assert_eq!(client.statistics().retries, 1, "{name}");
+        let retries = u64::from(name != "429");
+        assert_eq!(client.statistics().retries, retries, "{name}");
         assert_eq!(client.statistics().hits, 3, "{name}");
         assert_eq!(
             client.statistics().rejected_429,
@@ -191,17 +201,35 @@ async fn whatever_may_pass_is_asked_for_again_until_the_page_is_whole() {
             "{name}"
         );
     }
+}
 
-    let server = Server::with_token(move |_| {
-        Reply::Bytes(http(200, &[JSON, ("Content-Encoding", "gzip")], &whole))
-    })
-    .await;
-    let (client, _directory) = client(&server);
-    assert_eq!(
-        bytes(&page(&client).await.unwrap()),
-        PAGE.as_bytes(),
-        "gzip that nobody asked for"
-    );
+#[tokio::test]
+async fn gzip_that_nobody_asked_for_is_unpacked_with_all_its_members() {
+    for codings in [
+        &["gzip"][..],
+        &["x-gzip"],
+        &["GZip"],
+        &["gzip, identity"],
+        &["identity,gzip,"],
+        &["identity", "gzip"],
+    ] {
+        // Members of all sizes, some of them empty, at any place of the pieces that are unpacked at once.
+        for length in (0..PAGE.len()).chain([5_000, 300_000]) {
+            let large = format!("[{}1]", "1,".repeat(length));
+            let (one, two) = large.split_at(length);
+            let members = [gzip(one), gzip(""), gzip(two)].concat();
+            let headers: Vec<_> = [JSON]
+                .into_iter()
+                .chain(codings.iter().map(|coding| ("Content-Encoding", *coding)))
+                .collect();
+            let reply = http(200, &headers, &members);
+            let server = Server::with_token(move |_| Reply::Bytes(reply.clone())).await;
+            let (client, _directory) = client(&server);
+            let answer = page(&client).await.unwrap();
+            assert_eq!(answer.attempts, 1, "{codings:?}");
+            assert!(bytes(&answer) == large.as_bytes(), "{codings:?} {length}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! The access token: asked for, renewed in time, kept between commands in a file that only its owner can read.
 //! It knows nothing of pages; the token leaves it only as the header of a request.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,12 +19,15 @@ use oauth2::basic::{
     BasicTokenIntrospectionResponse, BasicTokenType,
 };
 use oauth2::{
-    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, ExtraTokenFields,
-    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
+    AccessToken, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
 };
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
 
 use super::request::BaseUrl;
 use super::retry::Problem;
@@ -40,8 +45,15 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 const UNFINISHED: &str = ".token-";
 const UNFINISHED_FOR: Duration = Duration::from_mins(10);
 
-/// The life of a token whose answer does not tell.
+/// The life of a token whose answer does not tell it, or tells one that is over. If it is shorter, a 401 tells.
 const USUAL_LIFE: Duration = Duration::from_hours(2);
+
+/// No token is believed to live longer, and none to live shorter.
+const LONGEST_LIFE: Duration = Duration::from_hours(365 * 24);
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+
+/// After so many tokens in a row of which none has served a request, no further one is asked for.
+pub(crate) const MOST_UNWORKED: u32 = 3;
 
 type OAuthClient = oauth2::Client<
     BasicErrorResponse,
@@ -55,16 +67,94 @@ type OAuthClient = oauth2::Client<
     EndpointNotSet,
     EndpointSet,
 >;
-type TokenAnswer = StandardTokenResponse<ExtraFields, BasicTokenType>;
 
-/// What the API adds to a token answer.
+/// The answer to a token request. Only the token itself must be there: what else is odd counts as not told.
 #[derive(Debug, Serialize, Deserialize)]
-struct ExtraFields {
-    secret_valid_until: Option<i64>,
-    created_at: Option<i64>,
+#[serde(try_from = "BTreeMap<String, Box<RawValue>>")]
+struct TokenAnswer {
+    access_token: AccessToken,
+    token_type: BasicTokenType,
+    expires_in: Option<Duration>,
+    scopes: Vec<Scope>,
+    created: Option<Timestamp>,
+    secret_valid_until: Option<Timestamp>,
 }
 
-impl ExtraTokenFields for ExtraFields {}
+impl TryFrom<BTreeMap<String, Box<RawValue>>> for TokenAnswer {
+    type Error = &'static str;
+
+    fn try_from(fields: BTreeMap<String, Box<RawValue>>) -> Result<Self, Self::Error> {
+        let field = |name| fields.get(name).map_or("null", |value| value.get());
+        let access_token: String =
+            serde_json::from_str(field("access_token")).map_err(|_| "no access_token")?;
+        // What no header can carry is no token.
+        if access_token.trim().is_empty() || HeaderValue::from_str(&access_token).is_err() {
+            return Err("no access_token");
+        }
+        let life = seconds(field("expires_in")).filter(|life| *life >= SHORTEST_LIFE.as_secs_f64());
+        let longest = LONGEST_LIFE.as_secs_f64();
+        Ok(Self {
+            access_token: AccessToken::new(access_token),
+            token_type: BasicTokenType::Bearer,
+            expires_in: life.map(|life| Duration::from_secs_f64(life.min(longest))),
+            scopes: scopes(field("scope")),
+            created: moment(field("created_at")),
+            secret_valid_until: moment(field("secret_valid_until")),
+        })
+    }
+}
+
+/// A JSON number, or a text that is one.
+fn seconds(json: &str) -> Option<f64> {
+    let text = serde_json::from_str(json).unwrap_or_else(|_| json.to_owned());
+    let number: f64 = text.trim().parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// Seconds since 1970, or a date as text.
+fn moment(json: &str) -> Option<Timestamp> {
+    let moment: Timestamp = match seconds(json) {
+        Some(seconds) => {
+            let since = SignedDuration::try_from_secs_f64(seconds.floor()).ok()?;
+            Timestamp::UNIX_EPOCH.checked_add(since).ok()?
+        }
+        None => serde_json::from_str::<String>(json).ok()?.parse().ok()?,
+    };
+    (moment > Timestamp::UNIX_EPOCH).then_some(moment)
+}
+
+/// One text of words, or a list of texts.
+fn scopes(json: &str) -> Vec<Scope> {
+    let list = serde_json::from_str(json)
+        .or_else(|_| serde_json::from_str::<String>(json).map(|text| vec![text]));
+    let list: Vec<String> = list.unwrap_or_default();
+    let words = list.iter().flat_map(|text| text.split_whitespace());
+    words.map(|word| Scope::new(word.to_owned())).collect()
+}
+
+impl TokenResponse for TokenAnswer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        None
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        Some(&self.scopes)
+    }
+}
 
 /// What may be known and shown of a token; never the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +209,21 @@ pub(crate) struct Tokens {
     oauth: OAuthClient,
     path: PathBuf,
     current: tokio::sync::Mutex<Current>,
+    standing: Mutex<Standing>,
+    trial: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The right to try a token that follows one which never worked. Whoever else wants it waits.
+pub(crate) type Trial = OwnedMutexGuard<()>;
+
+/// Whether the token in use has served a request: known also while it is renewed.
+#[derive(Debug, Default)]
+struct Standing {
+    generation: u64,
+    /// When the newest of those requests was sent.
+    worked: Option<Instant>,
+    /// The one before it was refused before it had served any.
+    is_doubted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +232,8 @@ struct Current {
     /// Counts the tokens: 401s of requests that carried an older one renew nothing.
     generation: u64,
     file_was_read: bool,
+    /// Tokens in a row that were refused before they had served a request.
+    unworked: u32,
 }
 
 /// Why a token is wanted.
@@ -149,7 +256,7 @@ impl Tokens {
     ) -> Self {
         // A token got with another secret says nothing of this one.
         let secret = client_secret.expose_secret();
-        let name = hash::short_of(&[&base_url.to_string(), client_id, secret]);
+        let name = hash::short_of(&[&base_url.origin(), client_id, secret]);
         let oauth = oauth2::Client::new(ClientId::new(client_id.to_owned()))
             .set_client_secret(ClientSecret::new(client_secret.expose_secret().to_owned()))
             .set_token_uri(TokenUrl::from_url(base_url.token_url()))
@@ -158,6 +265,8 @@ impl Tokens {
             oauth,
             path: directory.join(format!("token-{name}.json")),
             current: tokio::sync::Mutex::default(),
+            standing: Mutex::default(),
+            trial: Arc::default(),
         }
     }
 
@@ -176,6 +285,14 @@ impl Tokens {
             Want::Another(generation) if generation == current.generation => current.token.take(),
             Want::New => current.token.take(),
             Want::Another(_) | Want::Fresh => None,
+        };
+        current.unworked = match want {
+            Want::New => 0,
+            Want::Another(_) if refused.is_some() => match self.standing().worked {
+                Some(_) => 0,
+                None => current.unworked + 1,
+            },
+            Want::Another(_) | Want::Fresh => current.unworked,
         };
         // Another command may have renewed it since; and on a 401 it usually has.
         let look_into_file = want != Want::New
@@ -197,15 +314,15 @@ impl Tokens {
                 Some(kept) if is_refused(&kept) => {
                     let _ = tokio::fs::remove_file(&self.path).await;
                 }
-                Some(kept) => {
-                    current.token = Some(kept);
-                    current.generation += 1;
-                }
+                Some(kept) => self.take_up(&mut current, kept),
                 None => {}
             }
         }
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok((bearer(token, current.generation)?, token.metadata.clone()));
+        }
+        if current.unworked >= MOST_UNWORKED {
+            return Err(Problem::Unauthorized.into());
         }
         let token = fetch.await?.0;
         if let Err(error) = write(self.path.clone(), token.clone()).await {
@@ -216,10 +333,42 @@ impl Tokens {
                 "the token could not be kept for the next command"
             );
         }
-        current.generation += 1;
-        let answer = (bearer(&token, current.generation)?, token.metadata.clone());
-        current.token = Some(token);
+        let answer = (
+            bearer(&token, current.generation + 1)?,
+            token.metadata.clone(),
+        );
+        self.take_up(&mut current, token);
         Ok(answer)
+    }
+
+    fn take_up(&self, current: &mut Current, token: Token) {
+        current.token = Some(token);
+        current.generation += 1;
+        *self.standing() = Standing {
+            generation: current.generation,
+            worked: None,
+            is_doubted: current.unworked > 0,
+        };
+    }
+
+    /// The server has served a request with the token of this generation.
+    pub(crate) fn worked(&self, generation: u64, sent: Instant) {
+        let mut standing = self.standing();
+        if standing.generation == generation {
+            standing.worked = standing.worked.max(Some(sent));
+        }
+    }
+
+    /// When the newest request that the token of this generation has served was sent, if it is still in use.
+    pub(crate) fn last_worked(&self, generation: u64) -> Option<Instant> {
+        let standing = self.standing();
+        standing
+            .worked
+            .filter(|_| standing.generation == generation)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the last token, without asking for one.
@@ -228,6 +377,25 @@ impl Tokens {
         match &current.token {
             Some(token) => Some(token.metadata.clone()),
             None => read(self.path.clone()).await.map(|token| token.metadata),
+        }
+    }
+
+    /// Waits until the token of this generation may be sent; false: it is not known any more whether it is the one to use.
+    ///
+    /// What revokes tokens as fast as they are made may count requests: a single one then tells whether a token works.
+    pub(crate) async fn trial(&self, generation: u64) -> (Option<Trial>, bool) {
+        let is_doubted = || {
+            let standing = self.standing();
+            standing.generation == generation && standing.is_doubted && standing.worked.is_none()
+        };
+        if !is_doubted() {
+            return (None, true);
+        }
+        let trial = Arc::clone(&self.trial).lock_owned().await;
+        if is_doubted() {
+            (Some(trial), true)
+        } else {
+            (None, false)
         }
     }
 
@@ -262,21 +430,20 @@ impl Tokens {
                 // What the parser complains about could hold pieces of the token.
                 RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Problem::NoToken,
             })?;
-        let life = answer.expires_in().unwrap_or(USUAL_LIFE);
+        let life = answer.expires_in.unwrap_or(USUAL_LIFE);
         let expires = asked.checked_add(life).map_err(|_| Problem::NoToken)?;
-        let extra = answer.extra_fields();
-        let moment = |seconds: i64| Timestamp::from_second(seconds).ok();
         Ok(NewToken(Token {
-            access: SecretString::from(answer.access_token().secret().clone()),
+            access: SecretString::from(answer.access_token.into_secret()),
             asked,
             metadata: TokenMetadata {
-                created: extra.created_at.and_then(moment).unwrap_or(asked),
+                created: answer.created.unwrap_or(asked),
                 expires,
-                secret_valid_until: extra.secret_valid_until.and_then(moment),
+                secret_valid_until: answer.secret_valid_until,
                 scopes: answer
-                    .scopes()
-                    .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect())
-                    .unwrap_or_default(),
+                    .scopes
+                    .iter()
+                    .map(|scope| scope.to_string())
+                    .collect(),
             },
         }))
     }

@@ -15,7 +15,7 @@ const DEFAULT_PER_HOUR: u64 = 1_200;
 const LEAST_SLACK: u64 = 24;
 const MOST_SLACK: u64 = 250;
 
-/// After so many answers without a 429 the slack shrinks by a quarter.
+/// After so many answers without a 429 the slack shrinks by a quarter, and a further 429 counts as a single one.
 const QUIET: u32 = 500;
 
 /// The hourly window is widened by this: clocks and delays.
@@ -30,8 +30,21 @@ const STALE: Duration = Duration::from_mins(1);
 /// A pause beyond this is about the hour, whatever the answer calls it.
 pub(crate) const LONG_PAUSE: Millis = 60_000;
 
-/// Without `Retry-After`, and as its least value: the per-second window has moved on by then.
+/// The least pause: the per-second window has moved on by then.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause that nobody asked for.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// What `Retry-After` says is believed for a minute. From then on no pause is shorter than this part of the time in which nothing
+/// but 429 was answered: a server that always says "in a second" would cost more requests than an hour has.
+const TRUSTED_PART: u32 = 60;
+
+/// A pause is longer by up to this part of it, at random: at an even pace a probe could meet another program's burst each time.
+const JITTER: f64 = 0.25;
+
+/// How often the send rate is halved at most.
+const MOST_HALVINGS: u32 = 3;
 
 /// What the user allows, whatever the server would.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) reserve_per_hour: u32,
     pub(crate) max_hits: Option<u64>,
     pub(crate) wait_for_next_hour: bool,
+    /// How long everything may be answered with 429.
+    pub(crate) patience: Duration,
 }
 
 /// What all requests wait for.
@@ -48,8 +63,8 @@ pub(crate) struct Limits {
 pub enum WaitingFor {
     /// The hits of this hour are used up.
     NextHour,
-    /// The server asked for a pause (429).
-    RetryAfter,
+    /// The server throttles the key (429).
+    Throttled,
 }
 
 /// What one answer, or the latest ones together, said about the server's windows.
@@ -108,9 +123,47 @@ pub(crate) enum Block {
     Until {
         time: Instant,
         why: WaitingFor,
+        /// From when on nothing but 429 was answered.
+        quiet_since: Option<Instant>,
     },
     /// Until one of the requests in flight is answered: it will tell more.
     Answers,
+    /// Nothing but 429 was answered for as long as is borne.
+    Throttled { quiet_since: Instant },
+}
+
+/// From a 429 until the answer to a request that was sent after it.
+#[derive(Debug, Clone, Copy)]
+struct Throttle {
+    /// Patience counts from here: the first 429, a later success, or the end of an hour that was used up.
+    quiet_since: Instant,
+    /// Nobody sends before.
+    next_probe: Instant,
+    why: WaitingFor,
+    /// The one request that asks whether it is over.
+    probe: Option<u64>,
+    /// Probes that were answered with 429.
+    rejected_probes: u32,
+    /// An hour that no header called used up was waited for.
+    waited_for_hour: bool,
+}
+
+impl Throttle {
+    /// A pause from `now` on that is not about the hour.
+    fn pause(&self, now: Instant, retry_after: Option<Duration>) -> Duration {
+        let pause = match retry_after {
+            Some(after) => {
+                after.max(now.saturating_duration_since(self.quiet_since) / TRUSTED_PART)
+            }
+            None => {
+                let doublings = 1_u32.checked_shl(self.rejected_probes).unwrap_or(u32::MAX);
+                SHORT_PAUSE.saturating_mul(doublings).min(LONGEST_PAUSE)
+            }
+        };
+        pause
+            .max(SHORT_PAUSE)
+            .mul_f64(1.0 + JITTER * fastrand::f64())
+    }
 }
 
 /// `X-Hourly-RateLimit-Remaining`, as the newest request saw it.
@@ -145,11 +198,17 @@ pub(crate) struct Windows {
     outstanding: u64,
     /// The number of the newest request.
     newest: u64,
-    pause: Option<(Instant, WaitingFor)>,
+    throttle: Option<Throttle>,
+    /// How often the send rate is halved.
+    halvings: u32,
+    /// Answers since it was halved, or doubled again.
+    served: u64,
     slack: u64,
-    /// Requests before this number were sent under a smaller slack.
+    /// Requests before this number were sent at a higher rate, under a smaller slack.
     widened_before: u64,
     quiet: u32,
+    /// In the last [`QUIET`] answers there was a 429.
+    was_rejected: bool,
 }
 
 impl Default for Windows {
@@ -161,10 +220,13 @@ impl Default for Windows {
             hour: None,
             outstanding: 0,
             newest: 0,
-            pause: None,
+            throttle: None,
+            halvings: 0,
+            served: 0,
             slack: LEAST_SLACK,
             widened_before: 0,
             quiet: 0,
+            was_rejected: false,
         }
     }
 }
@@ -216,7 +278,9 @@ impl Windows {
         if hour == 0 {
             return None;
         }
-        let second = second.map(|count| (count, 1_000.0));
+        let times = f64::from(1_u32 << self.halvings);
+        let second = second.map(|count| (count, 1_000.0 * times));
+        let cap = cap.map(|(count, window)| (count, window * times));
         let slowest = [second, cap]
             .into_iter()
             .flatten()
@@ -246,14 +310,37 @@ impl Windows {
         Millis::try_from(floor(millis)).unwrap_or(HOUR).max(1)
     }
 
-    pub(crate) fn block(&self, now: Instant, reserve: u32) -> Option<Block> {
-        if let Some((time, why)) = self.pause
-            && now < time
-        {
-            return Some(Block::Until { time, why });
+    pub(crate) fn block(&self, now: Instant, limits: &Limits) -> Option<Block> {
+        if let Some(throttle) = self.throttle {
+            if throttle.probe.is_some() {
+                return Some(Block::Answers);
+            }
+            if now < throttle.next_probe {
+                let quiet_since = throttle.quiet_since;
+                let ends = quiet_since
+                    .checked_add(limits.patience)
+                    .unwrap_or(throttle.next_probe);
+                return Some(
+                    if throttle.why == WaitingFor::NextHour && !limits.wait_for_next_hour {
+                        Block::Until {
+                            time: throttle.next_probe,
+                            why: throttle.why,
+                            quiet_since: None,
+                        }
+                    } else if now >= ends {
+                        Block::Throttled { quiet_since }
+                    } else {
+                        Block::Until {
+                            time: throttle.next_probe.min(ends),
+                            why: throttle.why,
+                            quiet_since: Some(quiet_since),
+                        }
+                    },
+                );
+            }
         }
         let hour = self.hour?;
-        let reserve = u64::from(reserve);
+        let reserve = u64::from(limits.reserve_per_hour);
         if now >= hour.frees_at {
             // What was told is void; one request finds out how things stand now.
             (self.outstanding > 0).then_some(Block::Answers)
@@ -261,6 +348,7 @@ impl Windows {
             Some(Block::Until {
                 time: hour.frees_at,
                 why: WaitingFor::NextHour,
+                quiet_since: None,
             })
         } else {
             let unsure = now > hour.heard + STALE && self.outstanding > 0;
@@ -272,27 +360,68 @@ impl Windows {
     pub(crate) fn sent(&mut self, number: u64) {
         self.newest = number;
         self.outstanding += 1;
+        if let Some(throttle) = &mut self.throttle {
+            throttle.probe = Some(number);
+        }
     }
 
-    pub(crate) fn unsent(&mut self) {
+    /// The request used nothing up; if it was the probe, the next one may go.
+    pub(crate) fn unsent(&mut self, number: u64) {
         self.outstanding = self.outstanding.saturating_sub(1);
+        if let Some(throttle) = &mut self.throttle
+            && throttle.probe == Some(number)
+        {
+            throttle.probe = None;
+        }
     }
 
     /// The request left and nothing came back: the server may have counted it.
-    pub(crate) fn unanswered(&mut self) {
-        self.unsent();
+    pub(crate) fn unanswered(&mut self, now: Instant, number: u64) {
+        self.undecided(now, number);
+        self.outstanding = self.outstanding.saturating_sub(1);
         if let Some(hour) = &mut self.hour {
             hour.left = hour.left.saturating_sub(1);
         }
     }
 
-    /// Whether the head of the queue may go earlier than it thought.
-    pub(crate) fn answered(&mut self, now: Instant, number: u64, seen: Seen) -> bool {
-        self.unsent();
+    /// The request met another fault: if it was the probe, the next one goes after a short pause.
+    pub(crate) fn undecided(&mut self, now: Instant, number: u64) {
+        if let Some(throttle) = &mut self.throttle
+            && throttle.probe == Some(number)
+        {
+            throttle.probe = None;
+            throttle.next_probe = now + SHORT_PAUSE;
+        }
+    }
+
+    /// The server did what the request asked for, or said why not. Whether the server throttles no more.
+    pub(crate) fn served(&mut self, now: Instant, number: u64) -> bool {
+        match &mut self.throttle {
+            Some(throttle) if throttle.probe != Some(number) => {
+                // It was sent before the server throttled.
+                throttle.quiet_since = throttle.quiet_since.max(now);
+                return false;
+            }
+            _ => {}
+        }
+        let ends = self.throttle.take().is_some();
+        self.served += 1;
+        // The rate doubles when what a second allows was served.
+        if self.halvings > 0 && self.served >= self.second_limit.unwrap_or(DEFAULT_PER_SECOND) {
+            self.halvings -= 1;
+            self.served = 0;
+        }
+        ends
+    }
+
+    /// What an answer says of the windows. Whether the head of the queue may go earlier than it thought.
+    pub(crate) fn heard(&mut self, now: Instant, number: u64, seen: Seen) -> bool {
+        self.outstanding = self.outstanding.saturating_sub(1);
         self.answered = true;
         self.quiet += 1;
         if self.quiet >= QUIET {
             self.quiet = 0;
+            self.was_rejected = false;
             self.slack = (self.slack * 3 / 4).max(LEAST_SLACK);
         }
         let mut moved = learn(&mut self.second_limit, seen.second_limit);
@@ -337,31 +466,62 @@ impl Windows {
         let long = Duration::from_millis(LONG_PAUSE.unsigned_abs());
         let hourly =
             seen.hour_remaining == Some(0) || retry_after.is_some_and(|after| after > long);
+        self.quiet = 0;
+        let is_first = self.throttle.is_none();
+        if is_first && !hourly && number >= self.widened_before {
+            // A single one is somebody else's; delays that vary more than was thought bring more of them.
+            if self.was_rejected {
+                self.slack = (self.slack * 2).min(MOST_SLACK);
+            }
+            self.was_rejected = true;
+            self.halvings = (self.halvings + 1).min(MOST_HALVINGS);
+            self.widened_before = next;
+        }
+        self.served = 0;
+        let throttle = self.throttle.get_or_insert(Throttle {
+            quiet_since: now,
+            next_probe: now,
+            why: WaitingFor::Throttled,
+            probe: None,
+            rejected_probes: 0,
+            waited_for_hour: false,
+        });
+        let is_probe = throttle.probe == Some(number);
         let slack = Duration::from_millis(self.slack);
         let until = match (retry_after, hourly, self.hour) {
-            (Some(after), ..) => now + after.clamp(SHORT_PAUSE, hour_and_slack()) + slack,
+            (Some(after), true, _) => now + after.clamp(SHORT_PAUSE, hour_and_slack()) + slack,
             (None, true, Some(hour)) => hour.frees_at.max(now + SHORT_PAUSE),
             (None, true, None) => now + hour_and_slack(),
-            (None, false, _) => now + SHORT_PAUSE + slack,
+            (Some(_), false, _) => now + throttle.pause(now, retry_after) + slack,
+            // Others of the same burst tell nothing new.
+            (None, false, _) if !is_first && !is_probe => return throttle.next_probe,
+            (None, false, _) => now + throttle.pause(now, None) + slack,
         };
-        self.quiet = 0;
+        if is_probe {
+            throttle.probe = None;
+            throttle.rejected_probes = throttle.rejected_probes.saturating_add(1);
+        }
+        if is_probe || until > throttle.next_probe {
+            throttle.next_probe = until;
+            throttle.why = if hourly {
+                WaitingFor::NextHour
+            } else {
+                WaitingFor::Throttled
+            };
+        }
         if hourly {
             if let Some(hour) = &mut self.hour {
                 hour.frees_at = until;
             }
-        } else if number >= self.widened_before {
-            self.slack = (self.slack * 2).min(MOST_SLACK);
-            self.widened_before = next;
+            // An hour is waited for whatever the patience is: one that is surely used up each time, another one once.
+            let is_sure = seen.hour_remaining == Some(0);
+            let is_likely = seen.hour_remaining.is_none() && !throttle.waited_for_hour;
+            if until > now + long && (is_sure || is_likely) {
+                throttle.waited_for_hour = true;
+                throttle.quiet_since = throttle.quiet_since.max(until);
+            }
         }
-        let why = if hourly {
-            WaitingFor::NextHour
-        } else {
-            WaitingFor::RetryAfter
-        };
-        if self.pause.is_none_or(|(time, _)| time < until) {
-            self.pause = Some((until, why));
-        }
-        until
+        throttle.next_probe
     }
 }
 

@@ -163,7 +163,7 @@ fn names_password(url: &str) -> bool {
 
 async fn api(settings: &Settings) -> Check {
     let host = settings.api_url.host();
-    let client = match settings.client(None, false) {
+    let client = match settings.question_client(false) {
         Ok(client) => client,
         Err(failure) => return check("API", Err(vec![failure.sentence()])),
     };

@@ -1,14 +1,14 @@
 //! `cursus extract`, and the first half of `cursus run`.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tracing::warn;
 
 use super::ended::Ended;
 use super::run::Before;
-use crate::api::WaitingFor;
+use crate::api::{self, Waiting, WaitingFor};
 use crate::chain::chain;
 use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::config::Resource;
@@ -19,7 +19,7 @@ use crate::name::Name;
 use crate::number::millis;
 use crate::plan;
 use crate::progress::{Progress, Show};
-use crate::report::{RunReport, grouped, resources_table};
+use crate::report::{RunReport, grouped, resources_table, span};
 use crate::settings::Settings;
 use crate::staging::{Asked, ResourceSummary, Selection};
 
@@ -155,10 +155,14 @@ pub(super) fn request(read: &ReadArgs, must_be_full: BTreeMap<Name, String>) -> 
     }
 }
 
-/// Shows a wait for the next hour or for `Retry-After` while it lasts.
-async fn countdown(client: &crate::api::Client, progress: &Progress) -> std::convert::Infallible {
+/// So long a wait that goes on is not logged again.
+const LOGGED_AGAIN: Duration = Duration::from_mins(1);
+
+/// Shows a wait for the next hour, or for the end of a throttling, while it lasts.
+async fn countdown(client: &api::Client, progress: &Progress) -> std::convert::Infallible {
     let mut waiting = client.waiting();
-    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut logged: Option<(WaitingFor, Instant)> = None;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -167,22 +171,51 @@ async fn countdown(client: &crate::api::Client, progress: &Progress) -> std::con
                     std::future::pending::<()>().await;
                 }
                 if let Some(wait) = waiting.borrow().as_ref() {
-                    tracing::info!("{}, until {}", reason(wait), wait.until);
+                    let is_news = logged.is_none_or(|(reason, at)| {
+                        reason != wait.reason || at.elapsed() >= LOGGED_AGAIN
+                    });
+                    if is_news {
+                        logged = Some((wait.reason, Instant::now()));
+                        tracing::info!("{}", announcement(wait));
+                    }
                 }
             }
         }
-        let wait = waiting.borrow().as_ref().map(|wait| {
-            let left = wait.until.duration_since(crate::clock::now());
-            (reason(wait).to_owned(), left.try_into().unwrap_or_default())
-        });
+        let wait = waiting.borrow().as_ref().map(shown);
         progress.waiting(wait);
     }
 }
 
-fn reason(wait: &crate::api::Waiting) -> &'static str {
+/// A wait as a log line.
+fn announcement(wait: &Waiting) -> String {
     match wait.reason {
-        WaitingFor::NextHour => "the hits of this hour are used up",
-        WaitingFor::RetryAfter => "the API asks for a pause",
+        WaitingFor::NextHour => format!("{}, until {}", reason(wait), wait.until),
+        WaitingFor::Throttled => shown(wait),
+    }
+}
+
+/// A wait as a line that counts down.
+fn shown(wait: &Waiting) -> String {
+    let left = span(
+        wait.until
+            .duration_since(crate::clock::now())
+            .max(SignedDuration::ZERO),
+    );
+    match wait.reason {
+        WaitingFor::NextHour => format!("{}; going on in {left}", reason(wait)),
+        WaitingFor::Throttled => format!("{}, next probe in {left}", reason(wait)),
+    }
+}
+
+fn reason(wait: &Waiting) -> String {
+    match (wait.reason, wait.quiet_since) {
+        (WaitingFor::NextHour, _) => "the hits of this hour are used up".to_owned(),
+        (WaitingFor::Throttled, None) => "throttled by the API (429)".to_owned(),
+        (WaitingFor::Throttled, Some(since)) => {
+            let quiet = crate::clock::now().duration_since(since);
+            let quiet = span(quiet.max(SignedDuration::ZERO));
+            format!("throttled by the API (429) for {quiet}")
+        }
     }
 }
 
@@ -205,7 +238,7 @@ pub(super) fn finish(global: &Global, report: &RunReport) {
         super::print_json(report);
     } else if let Some(run) = &report.run_id {
         super::print_table(&resources_table(&report.resources));
-        let duration = std::time::Duration::from_millis(report.duration_ms);
+        let duration = Duration::from_millis(report.duration_ms);
         let forecast = report.forecast.map_or_else(String::new, |forecast| {
             format!(
                 " (forecast {}, {:.1} % off)",

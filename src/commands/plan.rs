@@ -104,7 +104,7 @@ pub(super) async fn run(
     let (asked, allowance, probing_hits) = if arguments.offline {
         (planner.undisturbed(), unasked(settings, &runs).await?, 0)
     } else {
-        let client = settings.client(None, false)?;
+        let client = settings.question_client(false)?;
         let asked = planner.probe(&client).await?;
         let hits = client.statistics().hits;
         (asked, client.allowance().await?, hits)
@@ -289,7 +289,7 @@ async fn unasked(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure
     };
     // Without credentials there is no ledger to look at.
     if settings.credentials().is_ok() {
-        allowance.used = settings.client(None, false)?.allowance().await?.used;
+        allowance.used = settings.question_client(false)?.allowance().await?.used;
     }
     let used: u64 = allowance.used.iter().map(|(_, count)| count).sum();
     allowance.left = allowance.per_hour.saturating_sub(used);

@@ -261,7 +261,7 @@ fn pending(
 
 /// What the API said with the token that is kept. Nothing is asked.
 async fn secret_valid_until(settings: &Settings) -> Option<Timestamp> {
-    match settings.client(None, false) {
+    match settings.question_client(false) {
         Ok(client) => client.known_token().await?.secret_valid_until,
         Err(failure) => {
             tracing::debug!("{}", chain(failure.error.as_ref()));

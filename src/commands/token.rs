@@ -12,7 +12,7 @@ pub(super) async fn run(
     settings: &Settings,
     command: TokenCommand,
 ) -> Result<Exit, Failure> {
-    let client = settings.client(None, true)?;
+    let client = settings.question_client(true)?;
     let token = match command {
         TokenCommand::Show => client.token_info().await?,
         TokenCommand::Refresh => client.refresh_token().await?,

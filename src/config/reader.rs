@@ -203,6 +203,17 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
+    /// A duration of at most `longest`.
+    pub(super) fn duration_up_to(&self, key: &'static str, longest: Duration) -> Option<Duration> {
+        let At { value, at } = self.duration_at(key)?;
+        if value > longest {
+            let hours = longest.as_secs() / 3_600;
+            self.problem(at, format_args!("`{key}` is at most \"{hours}h\""));
+            return None;
+        }
+        Some(value)
+    }
+
     fn duration_at(&self, key: &'static str) -> Option<At<Duration>> {
         let value = self.get(key)?;
         let DeValue::String(text) = value.get_ref() else {

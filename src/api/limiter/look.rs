@@ -78,7 +78,7 @@ pub(super) fn look(
         let why = if at - now > LONG_PAUSE {
             WaitingFor::NextHour
         } else {
-            WaitingFor::RetryAfter
+            WaitingFor::Throttled
         };
         return Look::Later { at, why: Some(why) };
     }

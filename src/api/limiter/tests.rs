@@ -1,6 +1,7 @@
 //! The limiter's promises, against a model of the server, on a clock that is never waited for.
 
 mod hour;
+mod throttled;
 
 use proptest::prelude::*;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ fn limits() -> Limits {
         reserve_per_hour: 0,
         max_hits: None,
         wait_for_next_hour: true,
+        patience: Duration::from_mins(30),
     }
 }
 
@@ -207,7 +209,7 @@ async fn a_fractional_cap_holds_below_the_servers_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_pauses_everybody_for_as_long_as_it_says_and_widens_the_slack() {
+async fn a_429_pauses_everybody_and_two_bursts_widen_the_slack() {
     let limiter = taught(limits(), 10).await;
     let mut waiting = limiter.waiting();
     let rejected = limiter.turn(Purpose::Hit).await.unwrap();
@@ -227,7 +229,7 @@ async fn a_429_pauses_everybody_for_as_long_as_it_says_and_widens_the_slack() {
     waiting.changed().await.unwrap();
     assert_eq!(
         waiting.borrow_and_update().map(|waiting| waiting.reason),
-        Some(WaitingFor::RetryAfter)
+        Some(WaitingFor::Throttled)
     );
     for other in others {
         assert!(other.await.unwrap() - now >= Duration::from_secs(7));
@@ -236,17 +238,29 @@ async fn a_429_pauses_everybody_for_as_long_as_it_says_and_widens_the_slack() {
     assert!(limiter.figures().waited >= Duration::from_secs(7));
     assert_eq!(limiter.figures().rejected, 1);
 
-    // One of the burst widened it, the others of the same burst do not again.
+    // One of a burst halved the rate, one of the next burst widened the slack; the others of their burst did not again.
     let mut windows = Windows::default();
     let second = |windows: &Windows| windows.rules(&limits()).unwrap().second.unwrap().window;
     assert_eq!(second(&windows), 1_024);
-    for number in 0..3 {
-        windows.rejected(now, number, 3, Seen::default(), None);
-    }
-    assert_eq!(second(&windows), 1_048);
-    for number in 3..5_000 {
-        windows.answered(now, number, Seen::default());
-    }
+    let burst = |windows: &mut Windows, first: u64| {
+        (first..first + 3).for_each(|number| windows.sent(number));
+        for number in first..first + 3 {
+            windows.heard(now, number, Seen::default());
+            windows.rejected(now, number, first + 3, Seen::default(), None);
+        }
+    };
+    let serve = |windows: &mut Windows, number: u64| {
+        windows.sent(number);
+        windows.heard(now, number, Seen::default());
+        windows.served(now, number);
+    };
+    burst(&mut windows, 0);
+    assert_eq!(second(&windows), 2 * 1_024);
+    (3..10).for_each(|number| serve(&mut windows, number));
+    assert_eq!(second(&windows), 1_024);
+    burst(&mut windows, 10);
+    assert_eq!(second(&windows), 2 * 1_048);
+    (13..5_000).for_each(|number| serve(&mut windows, number));
     assert_eq!(second(&windows), 1_024);
 }
 
@@ -369,7 +383,7 @@ async fn limiters_that_share_a_ledger_obey_the_limit_together() {
     let start = std::time::Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..3 {
-        let ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let ledger = Ledger::shared(directory.path(), "https://api.example.org", "key").unwrap();
         let limiter = Limiter::new(limits(), ledger);
         tasks.spawn(async move {
             let mut sent = Vec::new();
@@ -390,7 +404,7 @@ async fn limiters_that_share_a_ledger_obey_the_limit_together() {
 async fn a_lower_limit_told_to_one_holds_for_all_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let new = || {
-        let ledger = Ledger::shared(directory.path(), "key").unwrap();
+        let ledger = Ledger::shared(directory.path(), "https://api.example.org", "key").unwrap();
         let wait_for_next_hour = false;
         Limiter::new(
             Limits {

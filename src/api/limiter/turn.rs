@@ -59,10 +59,21 @@ impl Turn {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
         self.close(&mut state, Some(seen));
+        // Who counts on the end of a pause may go now.
+        state.head_waits |= state.windows.served(Instant::now(), self.number);
         shared.look_again(&state);
     }
 
-    /// The server refused because of its limits: everybody pauses.
+    /// The server, or a gateway before it, failed: that says nothing of whether it throttles.
+    pub(crate) fn faulted(mut self, seen: Seen) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        self.close(&mut state, Some(seen));
+        state.windows.undecided(Instant::now(), self.number);
+        shared.look_again(&state);
+    }
+
+    /// The server refused because of its limits: everybody pauses, and one asks then.
     pub(crate) fn rejected(mut self, seen: Seen, retry_after: Option<Duration>) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
@@ -102,7 +113,7 @@ impl Turn {
             Purpose::Token => &mut state.figures.tokens,
         };
         *count = count.saturating_sub(1);
-        state.windows.unsent();
+        state.windows.unsent(self.number);
         self.open = false;
         connected(state, self.number, self.at, false);
     }
@@ -114,7 +125,7 @@ impl Turn {
         match seen {
             Some(seen) => {
                 let before = state.windows.told();
-                let moved = state.windows.answered(now, self.number, seen);
+                let moved = state.windows.heard(now, self.number, seen);
                 state.figures.seen = state.figures.seen.updated(seen);
                 state.head_waits |= moved;
                 let told = state.windows.told();
@@ -123,7 +134,7 @@ impl Turn {
                     self.shared.tell_now(state);
                 }
             }
-            None => state.windows.unanswered(),
+            None => state.windows.unanswered(now, self.number),
         }
     }
 }

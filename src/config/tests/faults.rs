@@ -136,6 +136,8 @@ fn values_out_of_bounds_say_what_fits() {
         ),
         ("timeout = \"120s\"", "timeout = \"2 fortnights\""),
         ("timeout = \"120s\"", "timeout = \"0s\""),
+        ("timeout = \"120s\"", "patience = \"25h\""),
+        ("timeout = \"120s\"", "patience = 30"),
         ("timeout = \"120s\"", "page_size = 0"),
         ("timeout = \"120s\"", "page_size = 101"),
         ("timeout = \"120s\"", "page_size = -1"),

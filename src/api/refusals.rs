@@ -1,0 +1,51 @@
+//! What a page does after a 401: another token, or the conclusion that tokens are not at fault. It sends no page.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Inner;
+use super::error::ApiError;
+use super::token::Want;
+
+/// From this refusal on a page first sees whether its token serves others.
+const DOUBTED: u32 = 3;
+const LONGEST_DOUBT: Duration = Duration::from_secs(5);
+
+/// The times that one page was answered with 401.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    count: u32,
+    /// The generation of the token that was refused last, and when that was heard.
+    last: Option<(u64, Instant)>,
+}
+
+impl Inner {
+    /// After a 401 to the token of `generation`: returns when the page is to be asked for again.
+    ///
+    /// A token that has worked was revoked, and there may be as many revocations as there like. So a page that no token serves
+    /// is told by this alone: a token that was refused to it serves a page that was sent after that.
+    pub(crate) async fn renew(
+        &self,
+        generation: u64,
+        target: &str,
+        refusals: &mut Refusals,
+    ) -> Result<(), ApiError> {
+        let again = refusals.last.filter(|(refused, _)| *refused == generation);
+        let worked = self.tokens.last_worked(generation);
+        if again.is_some_and(|(_, heard)| worked > Some(heard)) {
+            return Err(ApiError::RefusedHere {
+                target: target.to_owned(),
+            });
+        }
+        refusals.count += 1;
+        refusals.last = Some((generation, Instant::now()));
+        if refusals.count >= DOUBTED && again.is_none() && worked.is_some() {
+            // Meanwhile others show whether it is revoked.
+            let delay = self.backoff.base.max(self.backoff.delay(refusals.count));
+            tokio::time::sleep(delay.min(LONGEST_DOUBT)).await;
+            return Ok(());
+        }
+        self.token(Want::Another(generation)).await.map(|_| ())
+    }
+}
