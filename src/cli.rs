@@ -137,7 +137,7 @@ Examples:
   cursus status --json | jq '.resources[] | select(.age_s > 86400)'
   cursus status --json | jq -e '.last_run.outcome == \"complete\"'
 The last run is the last `extract`, `run` or round of `watch`, also one that failed before it read anything. Its outcome is
-complete, partial (not all is complete), refused (a limit held something back), stopped (requests used up), skipped (another
+complete, partial (not all is complete), refused (a limit held something back), stopped (requests used up or throttled), skipped (another
 cursus process was at work), failed, interrupted, running, or unknown (how its load ended is not recorded). Exit code 1: the
 database could not be asked, and what only it knows is unknown.")]
     Status,

@@ -145,7 +145,7 @@ impl Limiter {
                 batch_until: Instant::now(),
             }),
             state: Mutex::new(State {
-                windows: Windows::default(),
+                windows: Windows::new(limits.least_pause),
                 figures: Figures::default(),
                 next: 0,
                 connecting: Vec::new(),

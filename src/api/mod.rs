@@ -43,7 +43,7 @@ use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
 use self::send::Failure;
 pub use self::send::Inspect;
 use self::token::{Tokens, Want};
-use self::windows::Limits;
+use self::windows::{LEAST_PAUSE, Limits};
 use crate::number::millis;
 
 /// Connections that are kept for later requests: what one needed for its largest body, up to 400 kB, it holds until it is
@@ -90,6 +90,8 @@ pub struct Options {
     pub patience: Duration,
     /// The first retry waits up to this long, each further one up to twice as long as the one before.
     pub(crate) backoff_base: Duration,
+    /// A pause after a 429 is no shorter.
+    pub(crate) least_pause: Duration,
 }
 
 impl Options {
@@ -116,6 +118,7 @@ impl Options {
             wait_for_next_hour: true,
             patience: Duration::from_mins(30),
             backoff_base: Duration::from_millis(500),
+            least_pause: LEAST_PAUSE,
         }
     }
 }
@@ -188,6 +191,7 @@ impl Client {
             max_hits: options.max_hits,
             wait_for_next_hour: options.wait_for_next_hour,
             patience: options.patience,
+            least_pause: options.least_pause,
         };
         Ok(Self(Arc::new(Inner {
             http: send::http_client(&options.base_url, CONNECTIONS)?,

@@ -1,5 +1,6 @@
 //! The client against a real server on this machine: what it sends, what it believes, when it gives up.
 
+mod mixed;
 mod server;
 mod tokens;
 

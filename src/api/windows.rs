@@ -31,7 +31,7 @@ const STALE: Duration = Duration::from_mins(1);
 pub(crate) const LONG_PAUSE: Millis = 60_000;
 
 /// The least pause: the per-second window has moved on by then.
-const SHORT_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause that nobody asked for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -56,6 +56,8 @@ pub(crate) struct Limits {
     pub(crate) wait_for_next_hour: bool,
     /// How long everything may be answered with 429.
     pub(crate) patience: Duration,
+    /// No pause after a 429 is shorter.
+    pub(crate) least_pause: Duration,
 }
 
 /// What all requests wait for.
@@ -150,19 +152,17 @@ struct Throttle {
 
 impl Throttle {
     /// A pause from `now` on that is not about the hour.
-    fn pause(&self, now: Instant, retry_after: Option<Duration>) -> Duration {
+    fn pause(&self, now: Instant, retry_after: Option<Duration>, least: Duration) -> Duration {
         let pause = match retry_after {
             Some(after) => {
                 after.max(now.saturating_duration_since(self.quiet_since) / TRUSTED_PART)
             }
             None => {
                 let doublings = 1_u32.checked_shl(self.rejected_probes).unwrap_or(u32::MAX);
-                SHORT_PAUSE.saturating_mul(doublings).min(LONGEST_PAUSE)
+                least.saturating_mul(doublings).min(LONGEST_PAUSE)
             }
         };
-        pause
-            .max(SHORT_PAUSE)
-            .mul_f64(1.0 + JITTER * fastrand::f64())
+        pause.max(least).mul_f64(1.0 + JITTER * fastrand::f64())
     }
 }
 
@@ -198,6 +198,7 @@ pub(crate) struct Windows {
     outstanding: u64,
     /// The number of the newest request.
     newest: u64,
+    least_pause: Duration,
     throttle: Option<Throttle>,
     /// How often the send rate is halved.
     halvings: u32,
@@ -220,6 +221,7 @@ impl Default for Windows {
             hour: None,
             outstanding: 0,
             newest: 0,
+            least_pause: LEAST_PAUSE,
             throttle: None,
             halvings: 0,
             served: 0,
@@ -232,6 +234,14 @@ impl Default for Windows {
 }
 
 impl Windows {
+    /// Nothing is known, and no pause after a 429 is shorter.
+    pub(crate) fn new(least_pause: Duration) -> Self {
+        Self {
+            least_pause,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn hourly_limit(&self) -> u64 {
         self.hour_limit.unwrap_or(DEFAULT_PER_HOUR)
     }
@@ -390,7 +400,7 @@ impl Windows {
             && throttle.probe == Some(number)
         {
             throttle.probe = None;
-            throttle.next_probe = now + SHORT_PAUSE;
+            throttle.next_probe = now + self.least_pause;
         }
     }
 
@@ -489,13 +499,13 @@ impl Windows {
         let is_probe = throttle.probe == Some(number);
         let slack = Duration::from_millis(self.slack);
         let until = match (retry_after, hourly, self.hour) {
-            (Some(after), true, _) => now + after.clamp(SHORT_PAUSE, hour_and_slack()) + slack,
-            (None, true, Some(hour)) => hour.frees_at.max(now + SHORT_PAUSE),
+            (Some(after), true, _) => now + after.clamp(self.least_pause, hour_and_slack()) + slack,
+            (None, true, Some(hour)) => hour.frees_at.max(now + self.least_pause),
             (None, true, None) => now + hour_and_slack(),
-            (Some(_), false, _) => now + throttle.pause(now, retry_after) + slack,
+            (Some(_), false, _) => now + throttle.pause(now, retry_after, self.least_pause) + slack,
             // Others of the same burst tell nothing new.
             (None, false, _) if !is_first && !is_probe => return throttle.next_probe,
-            (None, false, _) => now + throttle.pause(now, None) + slack,
+            (None, false, _) => now + throttle.pause(now, None, self.least_pause) + slack,
         };
         if is_probe {
             throttle.probe = None;

@@ -16,6 +16,7 @@ fn limits() -> Limits {
         max_hits: None,
         wait_for_next_hour: true,
         patience: Duration::from_mins(30),
+        least_pause: crate::api::windows::LEAST_PAUSE,
     }
 }
 

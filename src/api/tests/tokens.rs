@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::server::{Received, Reply, Server, http, json, token};
@@ -197,11 +198,9 @@ async fn a_throttled_token_request_costs_no_retry() {
 /// What a client knows of the token that an answer gives, if it is one.
 async fn known_of(answer: &str) -> Option<TokenMetadata> {
     let answer = answer.to_owned();
-    let server = Server::start(move |received| match received.is_token() {
-        true => json(200, &answer),
-        false => json(200, PAGE),
-    })
-    .await;
+    let server =
+        Server::start(move |received| json(200, if received.is_token() { &answer } else { PAGE }))
+            .await;
     let (client, _directory) = client(&server);
     let known = client.token_info().await;
     let Ok(known) = known else {
@@ -262,7 +261,7 @@ async fn an_optional_field_never_costs_the_token() {
     ] {
         let answer = format!(r#"{{"access_token":"canary-token","secret_valid_until":{value}}}"#);
         let known = known_of(&answer).await.unwrap();
-        let until = known.secret_valid_until.map(|until| until.as_second());
+        let until = known.secret_valid_until.map(Timestamp::as_second);
         assert_eq!(until, expected, "{value}");
     }
     for answer in [
@@ -283,9 +282,12 @@ async fn a_token_answer_may_be_packed() {
     let body = r#"{"access_token":"canary-token"}"#;
     let members = [gzip(&body[..9]), gzip(&body[9..])].concat();
     let reply = http(200, &[("Content-Encoding", "gzip")], &members);
-    let server = Server::start(move |received| match received.is_token() {
-        true => Reply::Bytes(reply.clone()),
-        false => json(200, PAGE),
+    let server = Server::start(move |received| {
+        if received.is_token() {
+            Reply::Bytes(reply.clone())
+        } else {
+            json(200, PAGE)
+        }
     })
     .await;
     let (client, _directory) = client(&server);
