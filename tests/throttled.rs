@@ -165,3 +165,21 @@ async fn a_token_endpoint_in_trouble_delays_a_run() {
     assert_eq!(report["rate"]["retries"], 2, "{report:#}");
     is_whole(&simulator, &workdir).await;
 }
+
+#[tokio::test]
+async fn a_resource_that_refuses_good_tokens_stops_no_other() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    for resource in ["campus", "achievements"] {
+        simulator.inject(Fault::new(resource, FaultKind::RefusedToken));
+    }
+    let report = workdir.json_exits(3, ["extract"]).await;
+    let told = report["errors"].to_string();
+    assert!(
+        told.contains("with a token that it accepts for others"),
+        "{told}"
+    );
+    is_whole(&simulator, &workdir).await;
+    let tokens = simulator.statistics().by_path["/oauth/token"];
+    assert!(tokens <= 9, "{tokens} tokens");
+}

@@ -242,8 +242,8 @@ impl Client {
                         ..answer
                     });
                 }
-                Err(Failure::Unauthorized { generation, trial }) => {
-                    inner.renew(generation, &target, &mut refusals).await?;
+                Err(Failure::Unauthorized { bearer, trial }) => {
+                    inner.renew(&bearer, &target, &mut refusals).await?;
                     drop(trial);
                     continue;
                 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::error::ApiError;
-use super::token::Want;
+use super::token::{Bearer, Want};
 
 /// From this refusal on a page first sees whether its token serves others.
 const DOUBTED: u32 = 3;
@@ -21,22 +21,25 @@ pub(crate) struct Refusals {
 }
 
 impl Inner {
-    /// After a 401 to the token of `generation`: returns when the page is to be asked for again.
+    /// After a 401: returns when the page is to be asked for again.
     ///
-    /// A token that has worked was revoked, and there may be as many revocations as there like. So a page that no token serves
-    /// is told by this alone: a token that was refused to it serves a page that was sent after that.
+    /// A token that has worked was revoked, and that can happen as often as the server likes. So a page that no token serves is
+    /// told by this: a token that was refused to it serves a page that was sent after that; or, when no page is there that could
+    /// show it, the server says that the token is good.
     pub(crate) async fn renew(
         &self,
-        generation: u64,
+        bearer: &Bearer,
         target: &str,
         refusals: &mut Refusals,
     ) -> Result<(), ApiError> {
+        let generation = bearer.generation;
+        let refused_here = || ApiError::RefusedHere {
+            target: target.to_owned(),
+        };
         let again = refusals.last.filter(|(refused, _)| *refused == generation);
         let worked = self.tokens.last_worked(generation);
         if again.is_some_and(|(_, heard)| worked > Some(heard)) {
-            return Err(ApiError::RefusedHere {
-                target: target.to_owned(),
-            });
+            return Err(refused_here());
         }
         refusals.count += 1;
         refusals.last = Some((generation, Instant::now()));
@@ -45,6 +48,10 @@ impl Inner {
             let delay = self.backoff.base.max(self.backoff.delay(refusals.count));
             tokio::time::sleep(delay.min(LONGEST_DOUBT)).await;
             return Ok(());
+        }
+        if self.tokens.needs_voucher(generation) && self.vouches_for(bearer).await {
+            self.tokens.vouched();
+            return Err(refused_here());
         }
         self.token(Want::Another(generation)).await.map(|_| ())
     }

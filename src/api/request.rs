@@ -82,6 +82,12 @@ impl BaseUrl {
         url
     }
 
+    pub(crate) fn token_info_url(&self) -> Url {
+        let mut url = self.0.clone();
+        url.set_path("/oauth/token/info");
+        url
+    }
+
     pub(crate) fn join(&self, request: &Request) -> Url {
         let mut url = self.0.clone();
         request.write_to(&mut url);

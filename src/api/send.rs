@@ -46,9 +46,9 @@ impl<T, F: Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 's
 /// Why an attempt gave no page.
 pub(crate) enum Failure {
     Problem(Problem),
-    /// The server refused the token of this generation.
+    /// The server refused this token.
     Unauthorized {
-        generation: u64,
+        bearer: Bearer,
         /// Held until there is another one.
         trial: Option<Trial>,
     },
@@ -117,17 +117,14 @@ impl Inner {
         let mut deadline = Deadline::new(request.timeout.unwrap_or(self.options.timeout));
         let http_request = http
             .get(self.options.base_url.join(&request))
-            .header(AUTHORIZATION, bearer.header)
+            .header(AUTHORIZATION, bearer.header.clone())
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let response = transported(turn, http_request, &deadline).await?;
         let receiver = deadline.does_not_count(self.receivers.acquire()).await;
         let response = match answer::judged(response, &deadline).await {
             Err(Problem::Unauthorized) => {
-                return Err(Failure::Unauthorized {
-                    generation: bearer.generation,
-                    trial,
-                });
+                return Err(Failure::Unauthorized { bearer, trial });
             }
             judged => judged?,
         };
@@ -240,6 +237,19 @@ impl Inner {
                 Err(problem) => self.back_off(problem, TOKEN_TARGET, &mut effort).await?,
             }
         }
+    }
+
+    /// Whether the server says that a token is good.
+    pub(crate) async fn vouches_for(&self, bearer: &Bearer) -> bool {
+        let Ok(turn) = self.limiter.turn(Purpose::Token).await else {
+            return false;
+        };
+        let http_request = self
+            .http
+            .get(self.options.base_url.token_info_url())
+            .header(AUTHORIZATION, bearer.header.clone());
+        let answer = transported(turn, http_request, &Deadline::new(TOKEN_TIMEOUT)).await;
+        answer.is_ok_and(|response| response.status().as_u16() == 200)
     }
 
     async fn send_token_request(

@@ -216,15 +216,20 @@ pub(crate) struct Tokens {
 /// The right to try a token that follows one which never worked. Whoever else wants it waits.
 pub(crate) type Trial = OwnedMutexGuard<()>;
 
-/// Whether the token in use has served a request: known also while it is renewed.
+/// How tokens have done: known also while one is renewed.
 #[derive(Debug, Default)]
 struct Standing {
     generation: u64,
-    /// When the newest of those requests was sent.
+    /// When the newest request that the token in use has served was sent.
     worked: Option<Instant>,
-    /// The one before it was refused before it had served any.
-    is_doubted: bool,
+    /// Tokens in a row before it that were refused before they had served any.
+    unworked: u32,
+    /// How often the server may still be asked whether a refused token is good.
+    vouchers: u32,
 }
+
+/// So many requests are refused alone, with good tokens, before that counts as the fault of all.
+const VOUCHERS: u32 = 5;
 
 #[derive(Debug, Default)]
 struct Current {
@@ -232,8 +237,6 @@ struct Current {
     /// Counts the tokens: 401s of requests that carried an older one renew nothing.
     generation: u64,
     file_was_read: bool,
-    /// Tokens in a row that were refused before they had served a request.
-    unworked: u32,
 }
 
 /// Why a token is wanted.
@@ -286,14 +289,14 @@ impl Tokens {
             Want::New => current.token.take(),
             Want::Another(_) | Want::Fresh => None,
         };
-        current.unworked = match want {
-            Want::New => 0,
-            Want::Another(_) if refused.is_some() => match self.standing().worked {
-                Some(_) => 0,
-                None => current.unworked + 1,
-            },
-            Want::Another(_) | Want::Fresh => current.unworked,
-        };
+        {
+            let mut standing = self.standing();
+            if want == Want::New || standing.worked.is_some() {
+                standing.unworked = 0;
+            } else if refused.is_some() {
+                standing.unworked += 1;
+            }
+        }
         // Another command may have renewed it since; and on a 401 it usually has.
         let look_into_file = want != Want::New
             && (!current.file_was_read || refused.is_some())
@@ -321,7 +324,7 @@ impl Tokens {
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok((bearer(token, current.generation)?, token.metadata.clone()));
         }
-        if current.unworked >= MOST_UNWORKED {
+        if self.standing().unworked >= MOST_UNWORKED {
             return Err(Problem::Unauthorized.into());
         }
         let token = fetch.await?.0;
@@ -344,19 +347,37 @@ impl Tokens {
     fn take_up(&self, current: &mut Current, token: Token) {
         current.token = Some(token);
         current.generation += 1;
-        *self.standing() = Standing {
-            generation: current.generation,
-            worked: None,
-            is_doubted: current.unworked > 0,
-        };
+        let mut standing = self.standing();
+        standing.generation = current.generation;
+        standing.worked = None;
     }
 
     /// The server has served a request with the token of this generation.
     pub(crate) fn worked(&self, generation: u64, sent: Instant) {
         let mut standing = self.standing();
+        standing.vouchers = VOUCHERS;
         if standing.generation == generation {
             standing.worked = standing.worked.max(Some(sent));
         }
+    }
+
+    /// Whether the refusal of this token would be the last that is borne, although others worked: then the server says once
+    /// more whether it is good.
+    pub(crate) fn needs_voucher(&self, generation: u64) -> bool {
+        let mut standing = self.standing();
+        let is_last = standing.generation == generation
+            && standing.worked.is_none()
+            && standing.unworked + 1 >= MOST_UNWORKED;
+        if !is_last || standing.vouchers == 0 {
+            return false;
+        }
+        standing.vouchers -= 1;
+        true
+    }
+
+    /// The server says that its tokens are good.
+    pub(crate) fn vouched(&self) {
+        self.standing().unworked = 0;
     }
 
     /// When the newest request that the token of this generation has served was sent, if it is still in use.
@@ -386,7 +407,7 @@ impl Tokens {
     pub(crate) async fn trial(&self, generation: u64) -> (Option<Trial>, bool) {
         let is_doubted = || {
             let standing = self.standing();
-            standing.generation == generation && standing.is_doubted && standing.worked.is_none()
+            standing.generation == generation && standing.unworked > 0 && standing.worked.is_none()
         };
         if !is_doubted() {
             return (None, true);

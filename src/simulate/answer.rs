@@ -115,6 +115,7 @@ impl Answer {
             FaultKind::HourlyLimit { retry_after } => Self::too_many(true, *retry_after),
             FaultKind::NotFound => Self::json(StatusCode::NOT_FOUND, "{}"),
             FaultKind::Forbidden => Self::forbidden(),
+            FaultKind::RefusedToken => Self::unauthorized("The access token is invalid", true),
             _ => return None,
         })
     }

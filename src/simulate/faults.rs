@@ -144,6 +144,8 @@ pub enum FaultKind {
     Forbidden,
     /// The token is revoked before the request is looked at.
     RevokedToken,
+    /// 401 to a token that is good.
+    RefusedToken,
     /// `invalid_client`, on the token endpoint.
     InvalidClient,
 }
