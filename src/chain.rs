@@ -9,7 +9,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     printable::line(&with_causes(error)).into_owned()
 }
 
-/// The same with its line ends: of a list of our own.
+/// The same with its line ends: of a list of our own. What may be a URL with a password in it is not repeated.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -22,5 +22,5 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text
+    printable::without_credentials(&text).into_owned()
 }

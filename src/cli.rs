@@ -54,7 +54,7 @@ pub struct Global {
     /// Where runs are staged
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) staging: Option<PathBuf>,
-    /// The mirror's database: postgres://…, or `embedded`
+    /// The mirror's database: postgres://…, or `embedded`; a password in it is seen in the process list
     #[arg(long, global = true, value_name = "URL", value_parser = secret)]
     pub(crate) database_url: Option<SecretString>,
     /// How log lines look on stderr
@@ -146,7 +146,10 @@ database could not be asked, and what only it knows is unknown.")]
 Examples:
   cursus sql \"SELECT login, wallet FROM users ORDER BY wallet DESC LIMIT 5\"
   cursus sql --csv \"SELECT * FROM coalitions\" > coalitions.csv
-  cursus sql")]
+  cursus sql
+Nothing changes without --write: each statement runs in a read-only transaction, on the private PostgreSQL as a role that may only
+read. On a server of yours a query has the rights of the URL's role, so name one that only reads where others write the queries;
+psql begins read only, which there is no boundary. --json gives an array for each statement, a line each.")]
     Sql(SqlArgs),
     /// What differs between two schemas, or the mirror and a run: rows, columns, samples
     #[command(after_help = "\

@@ -112,6 +112,7 @@ pub fn tell_end_by_fault(cli: &Cli) {
 }
 
 async fn run(cli: &Cli) -> Result<Exit, Failure> {
+    refuse_credentials(cli)?;
     let global = &cli.global;
     let settings = || Settings::resolve(global, cli.command.name(), Environment::of_process());
     match &cli.command {
@@ -162,6 +163,12 @@ fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
         return Ok(settings.config.database.schema.clone());
     };
     Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
+}
+
+/// Says where the mirror is, as the first line of a command that writes to it.
+fn say_where(settings: &Settings, schema: &Name) -> Result<(), Failure> {
+    tracing::info!("mirror: {}", settings.whereabouts(schema)?);
+    Ok(())
 }
 
 /// What follows a command that a person is told to type, so that it looks where this one did.
@@ -215,7 +222,8 @@ fn eprint_line(text: &str) {
 
 /// An error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
 fn eprint_error(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(sentence));
+    let sentence = printable::without_credentials(sentence);
+    let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(&sentence));
 }
 
 /// Says why a command line was not understood, or prints the help that it asks for.
@@ -244,12 +252,10 @@ pub fn refuse(error: clap::Error) -> Exit {
     Exit::Usage
 }
 
-/// What is said of the command line if what was typed is fit for a terminal and names no URL, which can hold a password.
-/// None if that says nothing wrong.
+/// What is said of the command line if what was typed is fit for a terminal and holds nothing that can be a password. None if that
+/// says nothing wrong.
 fn told(error: clap::Error) -> Option<clap::Error> {
-    let typed: Vec<String> = std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
+    let typed = typed();
     let shown: Vec<String> = typed.iter().map(|argument| fit(argument)).collect();
     if shown == typed {
         return Some(error);
@@ -259,16 +265,57 @@ fn told(error: clap::Error) -> Option<clap::Error> {
         .filter(clap::Error::use_stderr)
 }
 
+/// The command line, as text.
+fn typed() -> Vec<String> {
+    std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect()
+}
+
 fn fit(argument: &str) -> String {
     const URL: &str = "[a URL]";
+    let is_hidden = |text: &str| text.contains("://") || printable::may_hold_credentials(text);
     let option = argument
         .split_once('=')
         .filter(|_| argument.starts_with('-'));
     match option {
-        _ if !argument.contains("://") => printable::line(argument).into_owned(),
-        Some((name, _)) if !name.contains("://") => format!("{}={URL}", printable::line(name)),
+        _ if !is_hidden(argument) => printable::line(argument).into_owned(),
+        Some((name, _)) if !is_hidden(&format!("{name}=x")) => {
+            format!("{}={URL}", printable::line(name))
+        }
         _ => URL.to_owned(),
     }
+}
+
+/// Refuses what may be a database URL where none belongs: messages, names of files and of others' locks would repeat it. The
+/// query of `sql` may hold anything but be one.
+fn refuse_credentials(cli: &Cli) -> Result<(), Failure> {
+    const FLAG: &str = "--database-url";
+    let query = match &cli.command {
+        Command::Sql(arguments) => arguments.query.as_deref(),
+        _ => None,
+    };
+    // No statement begins like a URL or like `key=value` pairs.
+    let is_query = |text: &str| {
+        let is_of_word = |c: char| c.is_ascii_alphabetic() || c == '_';
+        let behind = text.trim_start().trim_start_matches(is_of_word);
+        !behind.starts_with("://") && !behind.trim_start().starts_with('=')
+    };
+    let mut is_value = false;
+    for argument in typed().into_iter().skip(1) {
+        let is_flag_value = std::mem::replace(&mut is_value, argument == FLAG);
+        let is_query = query == Some(argument.as_str()) && is_query(&argument);
+        let is_ours = argument
+            .strip_prefix(FLAG)
+            .is_some_and(|rest| rest.starts_with('='));
+        if !(is_flag_value || is_ours || is_query) && printable::may_hold_credentials(&argument) {
+            return Err(Failure::usage(
+                "an argument looks like a database URL, where none belongs, and is not repeated; name the \
+                 database in CURSUS_DATABASE_URL (in `.env`), a run by its id, a schema by its name",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn state_of(exit: Exit) -> &'static str {

@@ -100,11 +100,12 @@ impl Failure {
     /// Whether each line of it was made here.
     fn is_list(&self) -> bool {
         let error = &self.error;
-        let is_mismatch = |error: &LoadError| matches!(error, LoadError::Mismatch(_));
+        let lists =
+            |error: &LoadError| matches!(error, LoadError::Mismatch(_) | LoadError::Lacking(_));
         error.is::<List>()
             || matches!(error.downcast_ref(), Some(ConfigError::Faults { .. }))
-            || error.downcast_ref().is_some_and(is_mismatch)
-            || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if is_mismatch(error))
+            || error.downcast_ref().is_some_and(lists)
+            || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if lists(error))
     }
 }
 
@@ -147,6 +148,10 @@ fn database_exit(error: &DatabaseError) -> Exit {
         | DatabaseError::Parameter { .. }
         | DatabaseError::ClientCertificate { .. }
         | DatabaseError::SslMode
+        | DatabaseError::Unencoded
+        | DatabaseError::RequireAuth
+        | DatabaseError::SocketAuth
+        | DatabaseError::MixedHosts
         | DatabaseError::RootCertificate { .. }
         | DatabaseError::Pooler { .. } => Exit::Usage,
         _ => Exit::Failed,

@@ -25,6 +25,7 @@ mod prune;
 mod rebuild;
 mod replay;
 mod retry;
+mod rights;
 mod row;
 mod run;
 mod scratch;
@@ -64,6 +65,7 @@ pub use pending::{Pending, history, pending};
 pub use rebuild::{Kept, Rebuilt};
 pub use replay::{ReplayError, ReplayScope, with_parents};
 pub use retry::{Entry, Retried, drop_entries, entries};
+pub use rights::{Look, lacking, limits};
 pub use scratch::Scratches;
 pub use session::Session;
 pub use source::{Judge, OtherSource, Side, look_ahead};
@@ -81,6 +83,8 @@ pub struct Options {
     pub allow_prune: bool,
     /// A schema that is filled from another API or project is rebound.
     pub adopt: bool,
+    /// What is looked for before anything is done.
+    pub look: Look,
 }
 
 impl Options {
@@ -91,6 +95,7 @@ impl Options {
             dry_run: false,
             allow_prune: false,
             adopt: false,
+            look: Look::ToLoad,
         }
     }
 }
@@ -132,6 +137,7 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         lock(&database, schema).await?;
+        refuse_lacking(&mut database.client, config, &options).await?;
         let folder = config.migrations();
         if options.dry_run {
             let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
@@ -291,6 +297,20 @@ impl Loader<'_> {
         let done = commit(transaction, Point::RetryCommit, Point::RetryCommitted);
         done.await.map_err(LoadError::at_commit)?;
         Ok(retried)
+    }
+}
+
+/// Refuses to begin what could not end.
+async fn refuse_lacking(
+    client: &mut Client,
+    config: &Config,
+    options: &Options,
+) -> Result<(), LoadError> {
+    let lacking = lacking(client, config, options.schema.as_str(), options.look).await?;
+    if lacking.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError::Lacking(lacking))
     }
 }
 

@@ -4,6 +4,7 @@
 //! the target schema, with a history there; so a scratch schema is one call: `migrate(client, "scratch", extra)`. Migrations of
 //! a user (V1000 and up) have a history of their own, so that a later release can still add V3 to a schema that has V1000.
 
+mod effects;
 mod error;
 mod files;
 
@@ -19,6 +20,7 @@ use tokio_postgres::{Client, GenericClient};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
 use crate::printable;
+pub use effects::Effects;
 pub use error::MigrateError;
 use files::{local, shipped};
 
@@ -116,6 +118,35 @@ pub async fn pending(
     extra: Option<&Path>,
 ) -> Result<Vec<String>, MigrateError> {
     missing(client, &sets(schema, extra)?).await
+}
+
+/// What the migrations of a schema that wait would make and change there.
+#[derive(Debug)]
+pub struct Outlook {
+    /// The schema.
+    pub schema: String,
+    /// What they name.
+    pub effects: Effects,
+}
+
+/// The same of every schema in which some wait, with the same errors; changes nothing.
+pub async fn outlook(
+    client: &impl GenericClient,
+    schema: &str,
+    extra: Option<&Path>,
+) -> Result<Vec<Outlook>, MigrateError> {
+    let sets = sets(schema, extra)?;
+    let pending = missing(client, &sets).await?;
+    let of_set = |set: &Set| {
+        let waits = |file: &&Migration| pending.contains(&format!("{}/{file}", set.schema));
+        let texts = set.migrations.iter().filter(waits);
+        let texts: Vec<&str> = texts.filter_map(Migration::sql).collect();
+        (!texts.is_empty()).then(|| Outlook {
+            schema: set.schema.clone(),
+            effects: Effects::of(texts),
+        })
+    };
+    Ok(sets.iter().filter_map(of_set).collect())
 }
 
 async fn apply(
@@ -239,6 +270,19 @@ async fn missing(client: &impl GenericClient, sets: &[Set]) -> Result<Vec<String
 
 fn compare(set: &Set, applied: &[Applied]) -> Result<Vec<String>, MigrateError> {
     let schema = || set.schema.clone();
+    let is_ours = |entry: &Applied| {
+        let mut files = set.migrations.iter();
+        files.any(|file| file.version() == entry.version && file.name() == entry.name)
+    };
+    if set.history == HISTORY
+        && let Some(first) = applied.first()
+        && !applied.iter().any(is_ours)
+    {
+        return Err(MigrateError::OtherProgram {
+            schema: schema(),
+            applied: first.label(),
+        });
+    }
     for entry in applied {
         let same = set.migrations.iter().find(|m| m.version() == entry.version);
         match same {

@@ -32,7 +32,8 @@ impl Write for LogWriter {
         match std::str::from_utf8(line) {
             // JSON lets the second set of control characters stand as they are.
             Ok(text) if self.is_json => {
-                BARS.suspend(|| io::stderr().write_all(printable::lines(text).as_bytes()))?;
+                let text = printable::json_without_credentials(text);
+                BARS.suspend(|| io::stderr().write_all(printable::lines(&text).as_bytes()))?;
                 Ok(line.len())
             }
             _ => BARS.suspend(|| io::stderr().write(line)),

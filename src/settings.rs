@@ -2,7 +2,9 @@
 //! any configuration is read (its log, its clock, PostgreSQL's programs) is in no `.env`: others read that from the environment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
@@ -11,9 +13,11 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::api;
 use crate::cli::Global;
 use crate::config::Config;
-use crate::database::Target;
+use crate::database::{Place, Target, holds_password};
 use crate::exit::Failure;
 use crate::load::Side;
+use crate::name::Name;
+use crate::printable::may_hold_credentials;
 use crate::staging::{Staging, StagingError, StagingLock};
 
 /// How often a lock of files is looked at that another process holds.
@@ -21,6 +25,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a command that is no run lets the API throttle it.
 const QUESTION_PATIENCE: Duration = Duration::from_mins(1);
+/// The private PostgreSQL, where a URL would stand.
+const EMBEDDED: &str = "embedded";
+/// The variable that many programs read.
+const GENERIC: &str = "DATABASE_URL";
+/// What is said of a password in the process list is said once.
+static WARNED: Once = Once::new();
 
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
@@ -83,6 +93,31 @@ impl Environment {
     }
 }
 
+/// What says where the mirror is, first to last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseSource {
+    /// `--database-url`.
+    Flag,
+    /// `CURSUS_DATABASE_URL`, or where the file says nothing `DATABASE_URL`; with the `.env` that sets it.
+    Variable(&'static str, Option<PathBuf>),
+    /// `[database] url`, and its line.
+    File(PathBuf, usize),
+    /// Nothing does.
+    Default,
+}
+
+impl fmt::Display for DatabaseSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("--database-url"),
+            Self::Variable(name, None) => f.write_str(name),
+            Self::Variable(name, Some(path)) => write!(f, "{name} in {}", path.display()),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}
+
 /// The configuration with everything that overrides it.
 pub struct Settings {
     /// The file's content.
@@ -93,6 +128,10 @@ pub struct Settings {
     pub staging: Staging,
     /// Where the mirror is.
     pub database: Target,
+    /// What says so.
+    pub database_from: DatabaseSource,
+    /// `DATABASE_URL` is set, and something else says where the mirror is.
+    pub ignores_database_url: bool,
     /// The API's base URL.
     pub api_url: api::BaseUrl,
     /// The subcommand, which others see while we hold a lock.
@@ -119,10 +158,10 @@ impl Settings {
         environment: Environment,
     ) -> Result<Self, Failure> {
         let current = std::env::current_dir()?;
-        let named = global
-            .config
-            .clone()
-            .or_else(|| environment.get("CURSUS_CONFIG").map(PathBuf::from));
+        let named = global.config.clone().map_or_else(
+            || path_in(&environment, "CURSUS_CONFIG"),
+            |path| Ok(Some(path)),
+        )?;
         let here = current.join("pipeline.toml");
         let path = named
             .map(|path| current.join(path))
@@ -131,30 +170,52 @@ impl Settings {
             .as_deref()
             .and_then(Path::parent)
             .map_or(current, Path::to_owned);
-        let environment = environment.with_dotenv(&base)?;
+        let of_process = environment;
+        let environment = of_process.clone().with_dotenv(&base)?;
         let mut config = Config::load(path.as_deref())?;
+        let of_environment = path_in(&environment, "CURSUS_STAGING_DIR")?;
         let staging = global
             .staging
             .clone()
             .map(|dir| base_for_flag(&dir))
-            .or_else(|| {
-                environment
-                    .get("CURSUS_STAGING_DIR")
-                    .map(|dir| base.join(dir))
-            })
+            .or_else(|| of_environment.map(|dir| base.join(dir)))
             .unwrap_or_else(|| base.join(&config.staging.dir));
-        let of_environment = |name| environment.get(name).map(SecretString::from);
-        let database = global
-            .database_url
-            .clone()
+        let of_environment = |name: &'static str| {
+            let value = environment.get(name).map(SecretString::from)?;
+            let dotenv = of_process.get(name).is_none().then(|| base.join(".env"));
+            Some((value, DatabaseSource::Variable(name, dotenv)))
+        };
+        let of_file = || {
+            // What is built in is a default.
+            let (written, path) = (config.database.url.as_ref()?, config.path.clone()?);
+            Some((
+                written.value.clone(),
+                DatabaseSource::File(path, written.line),
+            ))
+        };
+        let of_flag = global.database_url.clone();
+        let (database, database_from) = of_flag
+            .map(|url| (url, DatabaseSource::Flag))
             .or_else(|| of_environment("CURSUS_DATABASE_URL"))
-            .or_else(|| of_environment("DATABASE_URL"))
-            .unwrap_or_else(|| config.database.url.clone());
-        let database = if database.expose_secret() == "embedded" {
+            .or_else(of_file)
+            .or_else(|| of_environment(GENERIC))
+            .unwrap_or_else(|| (SecretString::from(EMBEDDED), DatabaseSource::Default));
+        let is_generic = matches!(database_from, DatabaseSource::Variable(GENERIC, _));
+        let ignores_database_url = !is_generic && environment.get(GENERIC).is_some();
+        let database = if database.expose_secret() == EMBEDDED {
             Target::Embedded {
                 dir: base.join(".cursus/pg"),
             }
         } else {
+            if database_from == DatabaseSource::Flag && holds_password(database.expose_secret()) {
+                WARNED.call_once(|| {
+                    tracing::warn!(
+                        "the password in `--database-url` is in the process list, where everybody on this machine can read it; \
+                         put the URL into CURSUS_DATABASE_URL, best in {}",
+                        base.join(".env").display()
+                    );
+                });
+            }
             Target::Url(database)
         };
         let url = environment
@@ -168,11 +229,31 @@ impl Settings {
             staging: Staging::new(staging),
             base,
             database,
+            database_from,
+            ignores_database_url,
             api_url,
             command,
             wait_lock: global.wait_lock,
             environment,
         })
+    }
+
+    /// Where the mirror is: server, database and role.
+    pub fn place(&self) -> Result<Place, Failure> {
+        Ok(self.database.place()?)
+    }
+
+    /// The same in a sentence, with a schema of it and what says so.
+    pub fn whereabouts(&self, schema: &Name) -> Result<String, Failure> {
+        let Place {
+            server,
+            database,
+            role,
+        } = self.place()?;
+        Ok(format!(
+            "{server}, database {database}, schema {schema}, role {role} (from {})",
+            self.database_from
+        ))
     }
 
     /// The right to write runs, waited for as long as was asked for.
@@ -278,6 +359,17 @@ pub async fn lock(
             taken => return taken,
         }
     }
+}
+
+/// A path that a variable holds; it is shown, and what may be a database URL is not.
+fn path_in(environment: &Environment, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let value = environment.get(name);
+    if value.as_deref().is_some_and(may_hold_credentials) {
+        return Err(Failure::usage(format!(
+            "{name} looks like a database URL with a password, where a path belongs, and is not repeated; correct it"
+        )));
+    }
+    Ok(value.map(PathBuf::from))
 }
 
 /// Flags are relative to where the command was typed, not to the file.

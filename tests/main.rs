@@ -162,6 +162,12 @@ mod hostile;
 /// What must not be told is told nowhere.
 mod secrets;
 
+/// What a role may do, and where the mirror is.
+mod rights;
+
+/// Questions of people, and what they may not do.
+mod sql;
+
 /// What people read.
 mod commands;
 

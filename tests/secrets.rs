@@ -18,10 +18,23 @@ use crate::support::files::files;
 use crate::support::workdir::{NO_DATABASE, PIPELINE};
 use crate::support::{Ran, Running, Workdir, World, figures, simulator};
 
-const PASSWORD: &str = "canary-password-of-the-database";
+/// In every piece of it that something could take for a word of its own there is the mark.
+const PASSWORD: &str =
+    "sesame1@sesame2:sesame3/sesame4?sesame5#sesame6%sesame7&sesame8=sesame9 sesame10";
+const MARK: &str = "sesame";
+/// One that a file can hold as it is.
+const PLAIN: &str = "canary-password-of-the-database";
 const WRONG_SECRET: &str = "canary-secret-that-is-refused";
 /// A person, wherever the API names them.
 const LOGIN: &str = "canarylogin";
+
+/// As it stands in a URL.
+fn encoded(password: &str) -> String {
+    password
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect()
+}
 
 /// Every subcommand that the program has, as clap knows them.
 fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
@@ -73,7 +86,7 @@ struct Canaries {
 
 impl Canaries {
     fn of(simulator: &Simulator) -> Self {
-        let secrets = [PASSWORD, WRONG_SECRET, simulator.client_secret()];
+        let secrets = [MARK, PLAIN, WRONG_SECRET, simulator.client_secret()];
         Self {
             secrets: secrets.map(str::to_owned).into(),
             tokens: BTreeSet::new(),
@@ -152,8 +165,8 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
     let mut canaries = Canaries::of(&simulator);
     let mut workdir = Workdir::with(&simulator).await;
     let url = workdir.variable("CURSUS_DATABASE_URL").to_owned();
-    let good = url.replace("cursus@", &format!("cursus:{PASSWORD}@"));
-    let away = NO_DATABASE.replace("cursus@", &format!("cursus:{PASSWORD}@"));
+    let good = url.replace("cursus@", &format!("cursus:{}@", encoded(PASSWORD)));
+    let away = NO_DATABASE.replace("cursus@", &format!("cursus:{}@", encoded(PASSWORD)));
     workdir.set("CURSUS_DATABASE_URL", &good);
     workdir.set("CURSUS_LOG", "trace");
     let first = run(&workdir, &["run"]).await.exits(3);
@@ -522,10 +535,10 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
     }
     set_mode(0o600);
     for url in [
-        format!("postgres://me:{PASSWORD}@host/mirror"),
-        format!("postgres://me:{PASSWORD}/and@more@host/mirror"),
-        format!("host=localhost user=me password={PASSWORD} dbname=mirror"),
-        format!("host=localhost user=me password = '{PASSWORD}' dbname=mirror"),
+        format!("postgres://me:{PLAIN}@host/mirror"),
+        format!("postgres://me:{PLAIN}/and@more@host/mirror"),
+        format!("host=localhost user=me password={PLAIN} dbname=mirror"),
+        format!("host=localhost user=me password = '{PLAIN}' dbname=mirror"),
     ] {
         let embedded = "url = \"embedded\"";
         for written in [
@@ -538,7 +551,7 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
                 ran.stdout.contains("seems to hold a password or a secret"),
                 "{ran}"
             );
-            assert!(!ran.to_string().contains(PASSWORD), "{ran}");
+            assert!(!ran.to_string().contains(PLAIN), "{ran}");
         }
     }
     let version = "version = 1";
@@ -618,15 +631,148 @@ async fn a_command_line_does_not_reach_those_who_are_refused() {
     simulator.inject(cursus::simulate::Fault::new("/v2", kind));
     let url = workdir
         .variable("CURSUS_DATABASE_URL")
-        .replace("cursus@", &format!("cursus:{PASSWORD}@"));
+        .replace("cursus@", &format!("cursus:{PLAIN}@"));
     let arguments = ["run", "--select", "cursus", "--database-url", &url];
     let running = Running::start(&workdir, &arguments);
     crate::support::running::until("it reads", async || simulator.statistics().hits > 0).await;
     let ran = workdir.cursus(["extract", "-vv"]).await.exits(5);
     assert!(ran.stderr.contains("`cursus run`"), "{ran}");
     assert!(
-        !ran.to_string().contains(PASSWORD) && !ran.stderr.contains("--select"),
+        !ran.to_string().contains(PLAIN) && !ran.stderr.contains("--select"),
         "{ran}"
     );
     running.signal(Signal::SIGKILL);
+}
+
+/// A database URL in every form in which somebody could paste it.
+fn pasted() -> [String; 6] {
+    let quoted = PASSWORD.replace('\'', r"\'");
+    [
+        format!("postgres://me:{PASSWORD}@host/mirror"),
+        format!("postgresql://me:{}@host/mirror", encoded(PASSWORD)),
+        format!("postgres://me@host/mirror?password={}", encoded(PASSWORD)),
+        format!("host=host user=me password='{quoted}' dbname=mirror"),
+        format!("https://me:{PASSWORD}@example.org/?q=1"),
+        "postgres://me:sesame".to_owned(),
+    ]
+}
+
+/// A command line that says nothing of the password in it, on either stream, as text or as a document.
+async fn is_silent(workdir: &Workdir, arguments: &[&str]) -> Ran {
+    let ran = workdir.cursus(arguments).await;
+    let said = ran.stdout.clone() + &ran.stderr;
+    // Encoded it is one word, of which each letter is.
+    for canary in [MARK, "%73%65%73"] {
+        assert!(!said.contains(canary), "{arguments:?}: {said}");
+    }
+    assert_eq!(ran.code, Some(2), "{said}");
+    ran
+}
+
+#[tokio::test]
+async fn a_url_in_the_place_of_any_argument_is_not_repeated() {
+    let workdir = Workdir::new().await;
+    let mut found = Vec::new();
+    leaves(&Cli::command(), "", &mut found);
+    found.extend([String::new(), "stage".to_owned(), "quarantine".to_owned()]);
+    let mut tried = 0;
+    for leaf in &found {
+        let words: Vec<&str> = leaf.split_whitespace().collect();
+        let mut command = Cli::command();
+        command.build();
+        for word in &words {
+            command = command.find_subcommand(word).unwrap().clone();
+        }
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let flags: Vec<&str> = flags
+            .filter(|flag| !["database-url", "help", "version"].contains(flag))
+            .collect();
+        for (number, url) in pasted().iter().enumerate() {
+            is_silent(&workdir, &[&words[..], &[url]].concat()).await;
+            let more = [&words[..], &[url, url, url], &["--json"]].concat();
+            is_silent(&workdir, &more).await;
+            // Each flag with one of them, and all of them with some flag.
+            for flag in flags.iter().skip(number % 3).step_by(3) {
+                let joined = format!("--{flag}={url}");
+                let apart = format!("--{flag}");
+                is_silent(&workdir, &[&words[..], &[&joined]].concat()).await;
+                is_silent(&workdir, &[&words[..], &[&apart, url]].concat()).await;
+                tried += 2;
+            }
+            let unknown = format!("--dsn={url}");
+            is_silent(&workdir, &[&words[..], &[&unknown]].concat()).await;
+            tried += 3;
+        }
+    }
+    figures::note("arguments that held a database URL", tried);
+    assert!(!workdir.path(".cursus").exists() && !workdir.path("staging").exists());
+}
+
+#[tokio::test]
+async fn a_password_that_cannot_be_read_is_neither_shown_nor_looked_up() {
+    let mut workdir = Workdir::new().await;
+    workdir.set("CURSUS_DATABASE_URL", "embedded");
+    let url =
+        |password: &str| format!("postgres://me:{password}@localhost:1/mirror?connect_timeout=1");
+    for (password, code, says) in [
+        // The last `@` ends it.
+        (
+            "sesame1@sesame2",
+            1,
+            "cannot reach the database at localhost:1",
+        ),
+        ("@@sesame", 1, "cannot reach the database at localhost:1"),
+        (
+            "sesame1:sesame2&sesame3=sesame4 %sesame",
+            1,
+            "cannot reach the database at localhost:1",
+        ),
+        ("sesame1/sesame2", 2, "write them as %2F, %3F, %23 and %40"),
+        ("sesame1@sesame2/sesame3", 2, "write them as %2F"),
+        ("sesame1?sesame2", 2, "write them as %2F"),
+        ("sesame1@sesame2?sesame3=sesame4", 2, "write them as %2F"),
+        ("sesame1#sesame2", 2, "write them as %2F"),
+        ("sesame1@sesame2#sesame3", 2, "write them as %2F"),
+        (PASSWORD, 2, "write them as %2F"),
+    ] {
+        for arguments in [
+            &["migrate", "-q", "--database-url", &url(password)][..],
+            &["migrate", "--json", "--database-url", &url(password)],
+        ] {
+            let ran = workdir.cursus(arguments).await.exits(code);
+            let said = ran.stdout.clone() + &ran.stderr;
+            assert!(
+                said.contains(says) && !said.contains(MARK),
+                "{password}: {said}"
+            );
+        }
+    }
+    let pairs = |rest: &str| format!("host=localhost port=1 connect_timeout=1 {rest}");
+    for (rest, code, says) in [
+        ("password='sesame sesame=sesame'", 1, "cannot reach"),
+        ("password=x sesame=y", 2, "the database URL is malformed"),
+        ("password=x passwrd=sesame", 2, "has a parameter `passwrd`"),
+        ("password=two sesame", 2, "the database URL is malformed"),
+        (
+            "user=postgres://me:sesame@host",
+            2,
+            "the database URL is malformed",
+        ),
+        ("host=me:sesame@host", 2, "the database URL is malformed"),
+    ] {
+        workdir.set("CURSUS_DATABASE_URL", pairs(rest));
+        let ran = workdir.cursus(["migrate", "-q"]).await.exits(code);
+        assert!(
+            ran.stderr.contains(says) && !ran.stderr.contains(MARK),
+            "{rest}: {ran}"
+        );
+    }
+    workdir.set("CURSUS_DATABASE_URL", "embedded");
+    for variable in ["CURSUS_CONFIG", "CURSUS_STAGING_DIR", "CURSUS_API_URL"] {
+        for pasted in pasted() {
+            workdir.set(variable, pasted);
+            is_silent(&workdir, &["status"]).await;
+        }
+        workdir.unset(variable);
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::bad_input::{PASSWORD, refusal};
+use crate::support::protocol::Message;
 use crate::support::server::{Authority, Server, USER};
 use crate::support::snapshot::assert_text;
 use crate::support::{Workdir, boxes, simulator};
@@ -196,4 +199,115 @@ async fn a_server_without_tls_is_good_enough_only_where_the_url_says_so() {
     }
     let all = all.replace(&format!(":{}", server.port), ":[PORT]");
     assert_text("tls_missing", &workdir, &all);
+}
+
+/// A server that takes no encryption and asks for the password in its own way; gives what it was told, as long as nobody hangs up.
+async fn asks_for(code: u32) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Message>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, heard) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let told = told.clone();
+            tokio::spawn(async move {
+                let first = Message::first(&mut client).await?;
+                if first.asks_for_tls() {
+                    client.write_all(b"N").await.ok()?;
+                    Message::first(&mut client).await?;
+                }
+                let mut body = code.to_be_bytes().to_vec();
+                if code == MD5 {
+                    body.extend(b"salt");
+                }
+                // In pieces, as a network may bring it.
+                for byte in Message::new(b'R', &body).bytes {
+                    client.write_all(&[byte]).await.ok()?;
+                    client.flush().await.ok()?;
+                }
+                told.send(Message::read(&mut client).await?).ok()?;
+                let refusal = Message::refusal("28P01");
+                client.write_all(&refusal.bytes).await.ok()
+            });
+        }
+    });
+    (port, heard)
+}
+
+const OK: u32 = 0;
+const CLEAR_TEXT: u32 = 3;
+const MD5: u32 = 5;
+
+#[tokio::test]
+async fn a_password_is_not_told_in_the_open() {
+    let mut workdir = Workdir::new().await;
+    let in_the_open = "it was not sent; let the connection be encrypted";
+    for (code, query, expected) in [
+        (CLEAR_TEXT, "", Some("in clear text")),
+        (CLEAR_TEXT, "sslmode=disable", Some(in_the_open)),
+        (MD5, "", Some("as an MD5 hash")),
+        (MD5, "sslmode=prefer", Some("`require_auth=md5`")),
+        (MD5, "require_auth=password", Some("asks for `md5`")),
+        (
+            CLEAR_TEXT,
+            "require_auth=scram-sha-256",
+            Some("asks for `password`"),
+        ),
+        (OK, "require_auth=scram-sha-256", Some("asks for `none`")),
+        (CLEAR_TEXT, "require_auth=!gss", Some(in_the_open)),
+        (CLEAR_TEXT, "require_auth=password", None),
+        (MD5, "require_auth=md5,scram-sha-256", None),
+    ] {
+        let (port, mut heard) = asks_for(code).await;
+        for host in ["127.0.0.1", "localhost"] {
+            let url = format!("postgres://me:{PASSWORD}@{host}:{port}/mirror?{query}");
+            let pairs = format!(
+                "host={host} port={port} user=me password='{PASSWORD}' {}",
+                query.replace('&', " ")
+            );
+            for url in [url, pairs] {
+                workdir.set(URL, url);
+                let ran = workdir.cursus(["status"]).await.exits(1);
+                match (expected, heard.try_recv()) {
+                    (Some(expected), Err(_)) => assert!(ran.stderr.contains(expected), "{ran}"),
+                    (None, Ok(answer)) => {
+                        assert_eq!(answer.kind, b'p');
+                        assert_eq!(answer.holds(PASSWORD), code == CLEAR_TEXT);
+                    }
+                    (_, heard) => panic!("{code} {query}: {} {ran}", heard.is_ok()),
+                }
+            }
+        }
+    }
+    for (query, expected) in [
+        (
+            "require_auth=scram",
+            "has a `require_auth` that is not understood",
+        ),
+        (
+            "require_auth=md5,!password",
+            "has a `require_auth` that is not understood",
+        ),
+    ] {
+        workdir.set(URL, format!("postgres://me@127.0.0.1:1/mirror?{query}"));
+        let said = refusal(&workdir, &["migrate"], 2).await;
+        assert!(said.contains(expected), "{said}");
+    }
+    let socket = workdir_socket(&workdir).await;
+    workdir.set(
+        URL,
+        format!("host={socket} user=cursus require_auth=scram-sha-256"),
+    );
+    let said = refusal(&workdir, &["migrate"], 2).await;
+    assert!(
+        said.contains("cannot watch over on a unix socket"),
+        "{said}"
+    );
+    workdir.set(URL, format!("host=localhost,{socket} user=cursus"));
+    let said = refusal(&workdir, &["migrate"], 2).await;
+    assert!(said.contains("hosts and unix sockets at once"), "{said}");
+}
+
+async fn workdir_socket(workdir: &Workdir) -> String {
+    let of_server = workdir.column("SHOW unix_socket_directories").await;
+    of_server.first().unwrap().clone()
 }

@@ -11,7 +11,7 @@ pub(crate) struct SqlArgs {
     /// Comma-separated values
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
-    /// Let the query change the database
+    /// Let the query, or psql, change the database; several statements are one transaction
     #[arg(long)]
     pub(crate) write: bool,
 }

@@ -9,7 +9,7 @@ use crate::chain::chain;
 use crate::cli::Global;
 use crate::database::catalogue;
 use crate::exit::{Exit, Failure};
-use crate::load::{self, LoadError};
+use crate::load::{self, LoadError, Look};
 use crate::migrate;
 use crate::settings::Settings;
 use crate::staging::StagingError;
@@ -181,28 +181,50 @@ async fn api(settings: &Settings) -> Check {
 }
 
 async fn database(settings: &Settings) -> Check {
-    check("database", look_at_database(settings).await)
+    let mut result = look_at_database(settings).await;
+    let (Ok(notes) | Err(notes)) = &mut result;
+    if let Ok(place) = settings.whereabouts(&settings.config.database.schema) {
+        notes.push(format!("mirror: {place}"));
+    }
+    if settings.ignores_database_url {
+        notes.push(format!(
+            "DATABASE_URL is set and not used: {} says where the mirror is",
+            settings.database_from
+        ));
+    }
+    check("database", result)
 }
 
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![failure.sentence()];
     let schema = settings.config.database.schema.as_str();
-    let database = super::load::connect_to_write(settings)
+    let mut database = super::load::connect_to_write(settings)
         .await
         .map_err(said)?;
+    let lacking = load::lacking(&mut database.client, &settings.config, schema, Look::ToRun)
+        .await
+        .map_err(|error| vec![chain(&error)])?;
+    if !lacking.is_empty() {
+        return Err(lacking);
+    }
     let folder = settings.config.migrations();
     let pending = migrate::pending(&database.client, schema, folder.as_deref())
         .await
         .map_err(|error| vec![chain(&error)])?;
     let server = format!("PostgreSQL {}", database.version());
+    let limits = load::limits(&database.client)
+        .await
+        .map_err(|error| vec![chain(&error)])?;
     if !pending.is_empty() {
-        return Ok(vec![
+        let mut notes = vec![
             format!(
                 "{server}; {} migrations wait (load and run apply them, or `cursus migrate`)",
                 pending.len()
             ),
             "tables are compared with pipeline.toml when they are there".to_owned(),
-        ]);
+        ];
+        notes.extend(limits);
+        return Ok(notes);
     }
     match load::mappings(&settings.config, &database.client, schema).await {
         Ok(_) => {}
@@ -227,6 +249,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
                     .any(|table| table.name.as_str() == name)
         })
         .collect();
+    notes.extend(limits);
     if !unfed.is_empty() {
         notes.push(format!(
             "no [[table]] fills: {} (fine if they are yours)",

@@ -14,7 +14,7 @@ const DOTENV: &str = "\
 # CURSUS_CLIENT_ID=u-s4t2…
 # CURSUS_CLIENT_SECRET=s-s4t2…
 
-# A PostgreSQL of your own instead of the private one in .cursus/pg:
+# A PostgreSQL of your own instead of the private one in .cursus/pg (of a password write / ? # @ % as %2F %3F %23 %40 %25):
 # CURSUS_DATABASE_URL=postgres://user:password@localhost:5432/mirror
 ";
 

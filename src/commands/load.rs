@@ -102,6 +102,12 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Failure> {
     Ok(patient(database, settings))
 }
 
+/// Connects to the mirror for questions that others have written: to the private one as a role that may only read.
+pub(super) async fn connect_to_ask(settings: &Settings) -> Result<Database, Failure> {
+    let database = Database::connect_to_ask(&settings.database, &session(settings)).await?;
+    Ok(patient(database, settings))
+}
+
 /// Connects to the mirror, to write to it.
 pub(super) async fn connect_to_write(settings: &Settings) -> Result<Database, Failure> {
     let database = Database::connect_to_write(&settings.database, &session(settings)).await?;
@@ -144,6 +150,7 @@ pub(super) async fn run(
     arguments: &LoadArgs,
 ) -> Result<Ended, Failure> {
     let choice = Choice::of(settings, arguments)?;
+    super::say_where(settings, &choice.options.schema)?;
     if settings.staging.runs()?.is_empty() {
         settings.staging.find("latest")?;
     }

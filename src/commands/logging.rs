@@ -109,7 +109,8 @@ impl Visitor<'_> {
         } else {
             " "
         };
-        let value = printable::line(value);
+        let value = printable::without_credentials(value);
+        let value = printable::line(&value);
         self.result = match field.name() {
             "message" => write!(self.writer, "{space}{value}"),
             name => write!(self.writer, "{space}{name}={value}"),

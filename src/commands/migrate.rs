@@ -2,6 +2,7 @@
 
 use crate::cli::{Global, MigrateArgs};
 use crate::exit::{Exit, Failure};
+use crate::load::{LoadError, Look, lacking};
 use crate::settings::Settings;
 
 /// Runs the command.
@@ -15,6 +16,11 @@ pub(super) async fn run(
     crate::name::Name::parse(schema)
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
     let mut database = super::load::connect_to_write(settings).await?;
+    let look = Look::ToLoad;
+    let lacking = lacking(&mut database.client, &settings.config, schema, look).await?;
+    if !lacking.is_empty() {
+        return Err(LoadError::Lacking(lacking).into());
+    }
     let folder = settings.config.migrations();
     let lock_wait = database.lock_wait;
     let migrated =

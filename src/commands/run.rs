@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::ended::Ended;
 use crate::cli::{ExtractArgs, Global, RunArgs};
 use crate::exit::{Exit, Failure};
+use crate::load::Look;
 use crate::name::Name;
 use crate::number::millis;
 use crate::plan::{self, History};
@@ -36,6 +37,7 @@ pub(super) async fn extract_and_load(
 ) -> Result<(RunReport, Exit), Failure> {
     let started = Instant::now();
     let mut report = RunReport::default();
+    super::say_where(settings, &settings.config.database.schema)?;
     settings.credentials()?;
     // Before the first hit: a database that is not there, or does not fit, would make them all for nothing.
     let before = look_before(settings, adopt).await?;
@@ -74,7 +76,8 @@ pub(super) struct Before {
 
 async fn look_before(settings: &Settings, adopt: bool) -> Result<Before, Failure> {
     let config = &settings.config;
-    let options = super::load::Choice::all(settings).options;
+    let mut options = super::load::Choice::all(settings).options;
+    options.look = Look::ToRun;
     let loader = super::load::open(settings, &options).await?;
     let loaded = loader.loaded().await?;
     let runs = settings.staging.runs()?;

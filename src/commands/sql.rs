@@ -1,22 +1,34 @@
 //! `cursus sql`: ask the mirror.
 
+mod result;
+mod split;
+
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use nix::unistd::{User, geteuid};
 use secrecy::ExposeSecret;
-use tokio_postgres::config::{ChannelBinding, Host, SslNegotiation, TargetSessionAttrs};
-use tokio_postgres::{Config, SimpleQueryMessage};
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 
 use crate::cli::{Global, SqlArgs};
-use crate::database::{Database, DatabaseError, Quoted, Target, for_libpq};
+use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role};
 use crate::exit::{Exit, Failure};
 use crate::printable;
 use crate::report::table;
 use crate::settings::Settings;
+
+use result::{Rows, csv_line};
+
+/// Values look the same whatever the server, the database or the role prefers.
+const SET_UP: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('DateStyle', 'ISO, YMD'), \
+    ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'), ('extra_float_digits', '1'), ('lc_monetary', 'C'), \
+    ('standard_conforming_strings', 'on')";
+/// Once a transaction has looked at the database, nothing makes it write any more.
+const READ_ONLY: &str = "BEGIN TRANSACTION READ ONLY; SELECT 1";
 
 /// Runs the command.
 pub(super) async fn run(
@@ -24,95 +36,157 @@ pub(super) async fn run(
     settings: &Settings,
     arguments: &SqlArgs,
 ) -> Result<Exit, Failure> {
-    let database = super::load::connect(settings).await?;
-    let schema = settings.config.database.schema.as_str();
-    database
-        .client
-        .batch_execute(&format!("SET search_path TO {}, public", Quoted(schema)))
-        .await
-        .map_err(DatabaseError::from)?;
-    if arguments.query.is_some() && !arguments.write {
-        // A slip must not damage the mirror.
-        database
-            .client
-            .batch_execute("SET default_transaction_read_only = on")
-            .await
-            .map_err(DatabaseError::from)?;
-    }
-    let exit = match &arguments.query {
-        Some(query) if global.json => json(&database, query).await?,
-        Some(query) => text(&database, query, arguments.csv).await?,
-        None => shell(settings, &database).await?,
+    let database = if arguments.write {
+        super::load::connect(settings).await?
+    } else {
+        super::load::connect_to_ask(settings).await?
     };
+    let Some(query) = &arguments.query else {
+        let exit = shell(settings, &database, arguments.write).await?;
+        database.close().await?;
+        return Ok(exit);
+    };
+    let set = format!("{SET_UP}, ('search_path', '{}')", search_path(settings));
+    let set = format!("{set}) AS settings (name, value)");
+    let set = database.client.batch_execute(&set).await;
+    set.map_err(DatabaseError::from)?;
+    let results = results(global, &database, query, arguments.write).await?;
     database.close().await?;
-    Ok(exit)
+    match results {
+        Results::Json(arrays) => {
+            for array in arrays {
+                super::print_line(&printable::json(&array));
+            }
+        }
+        Results::Rows(all) => print(&all, arguments.csv),
+    }
+    Ok(Exit::Done)
+}
+
+/// What the statements of a query give.
+enum Results {
+    /// An array each.
+    Json(Vec<String>),
+    /// Of those that give rows.
+    Rows(Vec<Rows>),
+}
+
+/// Runs the statements of a query. Those that write are one transaction, as in one message to the server; those that must not are
+/// one each, so that none can end the one in which another runs.
+async fn results(
+    global: &Global,
+    database: &Database,
+    query: &str,
+    may_write: bool,
+) -> Result<Results, Failure> {
+    let client = &database.client;
+    let refused = |error| refused(error, may_write);
+    let execute = async |text: &str| client.batch_execute(text).await.map_err(refused);
+    let statements = split::split(query);
+    let is_together = may_write && statements.len() > 1;
+    if is_together {
+        execute("BEGIN").await?;
+    }
+    let (mut arrays, mut all) = (Vec::new(), Vec::new());
+    for statement in statements {
+        if !may_write {
+            execute(READ_ONLY).await?;
+        }
+        let rows = Rows::of(client, statement).await;
+        let rows =
+            rows.map_err(|error| copied(statement, &error).unwrap_or_else(|| refused(error)))?;
+        if global.json {
+            arrays.push(rows.json(client).await.map_err(refused)?);
+        } else if rows.columns.is_some() {
+            all.push(rows);
+        }
+        if !may_write {
+            execute("COMMIT").await?;
+        }
+    }
+    if is_together {
+        execute("COMMIT").await?;
+    }
+    if arrays.is_empty() {
+        arrays.push("[]".to_owned());
+    }
+    Ok(if global.json {
+        Results::Json(arrays)
+    } else {
+        Results::Rows(all)
+    })
+}
+
+/// The failure of a statement whose data comes and goes by the side.
+fn copied(statement: &str, error: &tokio_postgres::Error) -> Option<Failure> {
+    let is_copy = statement.get(..4)?.eq_ignore_ascii_case("copy") && error.as_db_error().is_none();
+    is_copy.then(|| {
+        Failure::usage(
+            "COPY from or to this program is not supported; write the rows with `--csv`, or use psql (`cursus sql`)",
+        )
+    })
+}
+
+/// Where names without a schema are looked for. A name needs no quotes there.
+fn search_path(settings: &Settings) -> String {
+    format!("{},public", settings.config.database.schema)
 }
 
 /// The query is the user's own, and so are its errors: the server's message is shown here, and only here.
-fn refused(error: tokio_postgres::Error) -> Failure {
+fn refused(error: tokio_postgres::Error, may_write: bool) -> Failure {
     let Some(said) = error.as_db_error() else {
         return DatabaseError::from(error).into();
     };
     let hint = said
         .hint()
         .map_or_else(String::new, |hint| format!(" ({hint})"));
-    let said = format!("the query was refused: {}{hint}", said.message());
+    let advice = if *said.code() == SqlState::READ_ONLY_SQL_TRANSACTION && !may_write {
+        "; `--write` lets a query change the database"
+    } else {
+        ""
+    };
+    let said = format!("the query was refused: {}{hint}{advice}", said.message());
     Failure::new(Exit::Failed, said)
 }
 
-/// Header and rows of a query's last result.
+/// Header and rows of a query.
 pub(super) async fn ask(
     database: &Database,
     query: &str,
 ) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
-    let messages = database.client.simple_query(query).await.map_err(refused)?;
-    let mut header = Vec::new();
-    let mut rows = Vec::new();
-    for message in messages {
-        match message {
-            SimpleQueryMessage::RowDescription(columns) => {
-                header = columns
-                    .iter()
-                    .map(|column| column.name().to_owned())
-                    .collect();
-                rows = Vec::new();
-            }
-            SimpleQueryMessage::Row(row) => {
-                rows.push(
-                    (0..row.len())
-                        .map(|at| row.get(at).map(str::to_owned))
-                        .collect(),
-                );
-            }
-            _ => {}
-        }
-    }
-    Ok((header, rows))
+    let rows = Rows::of(&database.client, query).await;
+    let rows = rows.map_err(|error| refused(error, true))?;
+    let names = rows.names().into_iter().map(str::to_owned).collect();
+    Ok((names, rows.rows))
 }
 
-async fn text(database: &Database, query: &str, csv: bool) -> Result<Exit, Failure> {
-    let (header, rows) = ask(database, query).await?;
-    if csv {
-        let names = header.into_iter().map(Some).collect();
-        let rows = [names].into_iter().chain(rows);
-        // For programs byte for byte. They read no terminal: there no cell begins what looks like another line.
-        if std::io::stdout().is_terminal() {
-            rows.for_each(|row| super::print_line(&csv_line(&row)));
-        } else {
-            let lines = rows.map(|row| csv_line(&row) + "\r\n");
-            super::print_raw(&lines.collect::<String>());
+/// Results one after the other.
+fn print(all: &[Rows], is_csv: bool) {
+    for (number, result) in all.iter().enumerate() {
+        if number > 0 {
+            super::print_raw("\n");
         }
-    } else {
-        let names: Vec<&str> = header.iter().map(String::as_str).collect();
-        let count = rows.len();
-        let rows = rows.iter().map(|row| shown(row));
-        super::print_table(&table(&names, rows, usize::MAX));
-        super::eprint_line(&format!(
-            "{count} {}",
-            if count == 1 { "row" } else { "rows" }
-        ));
+        let names = result.names();
+        if is_csv {
+            let header = csv_line(names.into_iter().map(Some));
+            let rows = result.rows.iter();
+            let rows = rows.map(|row| csv_line(row.iter().map(Option::as_deref)));
+            let lines = [header].into_iter().chain(rows);
+            // For programs byte for byte. They read no terminal: there no cell begins what looks like another line.
+            if std::io::stdout().is_terminal() {
+                lines.for_each(|line| super::print_line(&line));
+            } else {
+                let lines = lines.map(|line| line + "\n");
+                super::print_raw(&lines.collect::<String>());
+            }
+        } else {
+            let count = result.rows.len();
+            let rows = result.rows.iter().map(|row| shown(row));
+            super::print_table(&table(&names, rows, usize::MAX));
+            let noun = if count == 1 { "row" } else { "rows" };
+            super::eprint_line(&format!("{count} {noun}"));
+        }
     }
-    Ok(Exit::Done)
 }
 
 /// A row as texts.
@@ -122,64 +196,43 @@ pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
         .collect()
 }
 
-/// RFC 4180, without the end of the line; a NULL is an empty field, an empty text is quoted.
-fn csv_line(row: &[Option<String>]) -> String {
-    let cells: Vec<String> = row
-        .iter()
-        .map(|cell| match cell {
-            None => String::new(),
-            Some(text) if text.is_empty() || text.contains([',', '"', '\n', '\r']) => {
-                format!("\"{}\"", text.replace('"', "\"\""))
-            }
-            Some(text) => text.clone(),
-        })
-        .collect();
-    cells.join(",")
-}
-
-async fn json(database: &Database, query: &str) -> Result<Exit, Failure> {
-    let inner = query.trim().trim_end_matches(';');
-    let row = database
-        .client
-        .query_one(
-            &format!(
-                "SELECT coalesce(json_agg(row_to_json(q)), '[]')::text FROM (\n{inner}\n) AS q"
-            ),
-            &[],
-        )
-        .await
-        .map_err(refused)?;
-    super::print_line(&printable::json(row.get(0)));
-    Ok(Exit::Done)
-}
-
 /// psql on the mirror; where there is none, how to connect with another program.
-async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure> {
-    let (program, config, encryption) = match (database.cluster(), &settings.database) {
+async fn shell(settings: &Settings, database: &Database, may_write: bool) -> Result<Exit, Failure> {
+    let (program, config, variables) = match (database.cluster(), &settings.database) {
         (Some(cluster), _) => {
-            let config = cluster.config(crate::database::embedded::DATABASE);
+            let user = if may_write {
+                embedded::USER
+            } else {
+                embedded::READER
+            };
+            let config = cluster.config_as(user, embedded::DATABASE);
             (cluster.bin_dir().join("psql"), config, Vec::new())
         }
         (None, Target::Url(url)) => {
-            let (config, encryption) = for_libpq(url.expose_secret())?;
-            (PathBuf::from("psql"), config, encryption)
+            let (config, mut variables) = for_libpq(url.expose_secret())?;
+            variables.extend(as_careful(database, &config, &variables).await?);
+            (PathBuf::from("psql"), config, variables)
         }
         (None, Target::Embedded { .. }) => (PathBuf::from("psql"), Config::new(), Vec::new()),
     };
     let mut psql = tokio::process::Command::new(program);
-    // Whatever they say of the way would take the password elsewhere.
+    // Those of libpq would take the password elsewhere; ours and those of `.env` are secrets that psql and what it starts do not need.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PG") {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("PG") || shown.starts_with("CURSUS_") || shown.contains("DATABASE_URL")
+        {
             psql.env_remove(name);
         }
     }
-    let schema = settings.config.database.schema.as_str();
-    let mut options = format!("-c search_path={schema},public");
+    let mut options = format!("-c search_path={}", search_path(settings));
+    if !may_write {
+        options.push_str(" -c default_transaction_read_only=on");
+    }
     if let Some(given) = config.get_options() {
         options = format!("{given} {options}");
     }
     psql.envs(connection_environment(&config))
-        .envs(encryption)
+        .envs(variables)
         .env("PGOPTIONS", options)
         .stdin(Stdio::inherit());
     match psql.status().await {
@@ -200,6 +253,29 @@ async fn shell(settings: &Settings, database: &Database) -> Result<Exit, Failure
     }
 }
 
+/// What keeps psql from telling the password where our own session did not: it is encrypted as that is, or no clear text and no MD5
+/// is answered. Versions before 16 do not know the second.
+async fn as_careful(
+    database: &Database,
+    config: &Config,
+    variables: &[(&'static str, String)],
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let is_set = |name| variables.iter().any(|(given, _)| *given == name);
+    let is_socket = |host: &Host| matches!(host, Host::Unix(_));
+    if is_set("PGREQUIREAUTH") || config.get_hosts().iter().all(is_socket) {
+        return Ok(Vec::new());
+    }
+    let ask = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()";
+    let rows = database.client.query_typed(ask, &[]).await;
+    let rows = rows.map_err(DatabaseError::from)?;
+    let is_encrypted = rows.first().is_some_and(|row| row.get(0));
+    Ok(match (is_encrypted, config.get_ssl_mode()) {
+        (true, SslMode::Prefer) => vec![("PGSSLMODE", "require".to_owned())],
+        (true, _) => Vec::new(),
+        (false, _) => vec![("PGREQUIREAUTH", "!password,!md5".to_owned())],
+    })
+}
+
 /// Connection parameters as variables: an argument list is readable for everybody on the machine.
 fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
     let hosts = config.get_hosts().iter().map(|host| match host {
@@ -215,9 +291,8 @@ fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
             .collect::<Vec<_>>()
             .join(","),
     };
-    // Who is not named is the user of the system, and the database has the user's name.
-    let of_system = || Some(User::from_uid(geteuid()).ok()??.name);
-    let user = config.get_user().map(str::to_owned).or_else(of_system);
+    // The database has the user's name, if it is not named.
+    let user = role(config);
     let name = config.get_dbname().map(str::to_owned).or(user.clone());
     let password = config
         .get_password()
@@ -259,13 +334,6 @@ fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn csv_survives_what_people_write() {
-        let row = [Some("a,\"b\"\n"), None, Some(""), Some("NULL")];
-        let row: Vec<_> = row.map(|cell| cell.map(str::to_owned)).into();
-        assert_eq!(csv_line(&row), "\"a,\"\"b\"\"\n\",,\"\",NULL");
-    }
 
     #[test]
     fn psql_goes_where_the_url_leads_and_is_as_careful() {

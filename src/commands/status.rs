@@ -11,7 +11,7 @@ use super::extract::{RENEW_SECRET, SECRET_WARNED};
 use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::{Config, Resource};
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, Place};
 use crate::exit::{Exit, Failure};
 use crate::load::{self, Backlog, KeptRows, Loaded};
 use crate::migrate;
@@ -41,11 +41,23 @@ struct Status {
     /// Rows that are gone from the API and kept, because others refer to them, by table.
     kept_rows: Option<BTreeMap<String, u64>>,
     database: String,
+    /// Where that is.
+    mirror: Whereabouts,
     secret_valid_until: Option<Timestamp>,
     /// Whole days; negative: it has ended.
     secret_days_left: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+}
+
+/// Where the mirror is, and what says so.
+#[derive(Serialize)]
+struct Whereabouts {
+    /// None: the URL cannot be read.
+    #[serde(flatten)]
+    place: Option<Place>,
+    schema: Name,
+    from: String,
 }
 
 /// A read of a resource, with an age of its own.
@@ -100,6 +112,11 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
         prune_candidates: mirror.backlog().map(|backlog| backlog.held),
         kept_rows: mirror.kept_rows(),
         database: mirror.sentence(),
+        mirror: Whereabouts {
+            place: settings.place().ok(),
+            schema: config.database.schema.clone(),
+            from: settings.database_from.to_string(),
+        },
         secret_valid_until: secret_valid_until(settings).await,
         secret_days_left: None,
         warnings: Vec::new(),
@@ -116,7 +133,10 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     if global.json {
         super::print_json(&status);
     } else {
-        print(&status, matches!(mirror, Mirror::Unknown(_)), now);
+        let place = settings.whereabouts(&config.database.schema);
+        let place =
+            place.unwrap_or_else(|_| format!("{UNKNOWN} (from {})", settings.database_from));
+        print(&status, &place, matches!(mirror, Mirror::Unknown(_)), now);
     }
     for warning in &status.warnings {
         super::eprint_line(&format!("warning: {warning}"));
@@ -280,7 +300,7 @@ fn secret(until: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn print(status: &Status, is_unknown: bool, now: Timestamp) {
+fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
     let last = status.last_run.as_ref().map_or_else(
         || "none; `cursus run` makes the first".to_owned(),
         |last| last.sentence(now),
@@ -296,6 +316,7 @@ fn print(status: &Status, is_unknown: bool, now: Timestamp) {
         runs => format!("{runs} runs"),
     };
     super::print_line(&format!("staging   {} ({runs})", status.staging));
+    super::print_line(&format!("mirror    {place}"));
     super::print_line(&format!("database  {}", status.database));
     let secret = status.secret_valid_until.map_or_else(
         || format!("{UNKNOWN}: no answer of the API has told when it ends"),

@@ -41,16 +41,16 @@ impl<'t> Problems<'t> {
         }
     }
 
+    /// The line of byte `at`, from 1 on.
+    pub(super) fn line(&self, at: usize) -> usize {
+        let before = self.text.bytes().take(at.min(self.text.len()));
+        1 + before.filter(|byte| *byte == b'\n').count()
+    }
+
     /// Notes a fault that starts at byte `at`.
     pub(super) fn add(&self, at: usize, place: &str, message: impl fmt::Display) {
-        let line = 1 + self
-            .text
-            .bytes()
-            .take(at.min(self.text.len()))
-            .filter(|byte| *byte == b'\n')
-            .count();
         self.found.borrow_mut().push(Problem {
-            line,
+            line: self.line(at),
             place: place.to_owned(),
             message: message.to_string(),
         });
@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
     /// From here on faults are told to be in `place`.
     pub(super) fn rename(&mut self, place: String) {
         self.place = place;
+    }
+
+    /// The line of byte `at`.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.problems.line(at)
     }
 
     pub(super) fn problem(&self, at: usize, message: impl fmt::Display) {

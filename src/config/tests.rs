@@ -271,7 +271,8 @@ fn every_url_that_is_connected_to_may_stand_in_the_file() {
     ] {
         let text = GOLDEN.replace("embedded", url);
         let config = Config::parse(&text, None).unwrap();
-        assert_eq!(config.database.url.expose_secret(), url);
+        let written = config.database.url.unwrap();
+        assert_eq!((written.value.expose_secret(), written.line), (url, 15));
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::embedded::{self, Cluster, EmbeddedError, Options};
 use super::error::{not_connected, place};
-use super::{Database, DatabaseError, Target, pooler, sessions, tls};
+use super::{Database, DatabaseError, Target, auth, pooler, sessions, tls};
 use crate::chain::chain;
 
 /// The oldest server that we use, as `server_version_num`.
@@ -41,10 +41,17 @@ const SET_UP: &str = "SELECT current_setting('server_version_num'), current_sett
 /// Not every system can watch its connections; the server then refuses the setting. As often as [`super::WATCHED_EVERY`] says.
 const WATCH: &str = "SET client_connection_check_interval = '10s'";
 
+/// A session that writes takes the time that it needs, whatever the role, the database or the server gives to others; what the URL
+/// asks for by its `options` stays.
+const UNHURRIED: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE source <> 'client' AND setting <> '0' \
+    AND name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+
 /// How a session is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Read,
+    /// For the questions of others.
+    Ask,
     Write,
 }
 
@@ -82,7 +89,7 @@ enum Way {
     },
     Url {
         config: Box<Config>,
-        connector: MakeRustlsConnect,
+        connector: auth::Connector<MakeRustlsConnect>,
     },
 }
 
@@ -94,9 +101,8 @@ impl Way {
                 name: name.to_owned(),
             },
             Target::Url(url) => {
-                let parsed = tls::parse(url.expose_secret())?;
-                let connector = parsed.connector()?;
-                let mut config = Box::new(parsed.config);
+                let (config, connector) = tls::parse(url.expose_secret())?.way()?;
+                let mut config = Box::new(config);
                 config.application_name(name);
                 if config.get_keepalives_idle() == SYSTEM_KEEPALIVE {
                     config
@@ -126,15 +132,19 @@ impl Way {
                 let cluster = open_cluster(dir).await?;
                 let mut config = cluster.config(embedded::DATABASE);
                 config.application_name(name);
-                open(&config, NoTls, Some(cluster)).await
+                if purpose == Use::Ask {
+                    cluster.ensure_reader().await?;
+                    config.user(embedded::READER);
+                }
+                open(&config, NoTls, purpose, Some(cluster)).await
             }
-            Self::Url { config, connector } if purpose == Use::Read => {
-                open(config, connector.clone(), None).await
+            Self::Url { config, connector } if purpose != Use::Write => {
+                open(config, connector.clone(), purpose, None).await
             }
             // Both at once, so that the second costs no time of its own.
             Self::Url { config, connector } => {
                 let (database, other) = tokio::join!(
-                    open(config, connector.clone(), None),
+                    open(config, connector.clone(), purpose, None),
                     pooler::Other::open(config, connector.clone())
                 );
                 let database = database?;
@@ -155,6 +165,7 @@ impl Way {
 async fn open<T>(
     config: &Config,
     tls: T,
+    purpose: Use,
     cluster: Option<Cluster>,
 ) -> Result<Database, DatabaseError>
 where
@@ -191,7 +202,7 @@ where
         version: String::new(),
         cluster,
     };
-    let set_up = timeout(limit, set_up(&database.client));
+    let set_up = timeout(limit, set_up(&database.client, purpose));
     match set_up.await.map_err(|_| silent())? {
         Ok((number, _)) if number < OLDEST_SERVER => Err(DatabaseError::TooOld {
             major: number / 10_000,
@@ -205,9 +216,20 @@ where
 }
 
 /// One round trip; gives the server's version as a number and as people write it.
-async fn set_up(client: &Client) -> Result<(i32, String), tokio_postgres::Error> {
-    let (row, watched) = tokio::join!(client.query_typed(SET_UP, &[]), client.batch_execute(WATCH));
+async fn set_up(client: &Client, purpose: Use) -> Result<(i32, String), tokio_postgres::Error> {
+    let unhurried = async {
+        match purpose {
+            Use::Write => client.batch_execute(UNHURRIED).await,
+            Use::Read | Use::Ask => Ok(()),
+        }
+    };
+    let (row, watched, unhurried) = tokio::join!(
+        client.query_typed(SET_UP, &[]),
+        client.batch_execute(WATCH),
+        unhurried
+    );
     let rows = row?;
+    unhurried?;
     if let Err(error) = watched
         && error.as_db_error().is_none()
     {

@@ -10,6 +10,7 @@
 mod binaries;
 mod error;
 mod home;
+mod reader;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -26,7 +27,9 @@ use error::doing;
 use home::Home;
 
 /// The user, a superuser of the private cluster.
-const USER: &str = "cursus";
+pub const USER: &str = "cursus";
+/// Who may only read, and is no superuser.
+pub const READER: &str = "cursus_read";
 /// The database made with every cluster.
 pub const DATABASE: &str = "cursus";
 
@@ -96,11 +99,16 @@ impl Cluster {
 
     /// How to connect to one of its databases; the one made with it is [`DATABASE`].
     pub fn config(&self, database: &str) -> tokio_postgres::Config {
+        self.config_as(USER, database)
+    }
+
+    /// The same as a user.
+    pub fn config_as(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host_path(&self.socket_dir)
             .port(5432)
-            .user(USER)
+            .user(user)
             .dbname(database);
         config
     }

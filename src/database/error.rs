@@ -6,8 +6,10 @@ use rustls::CertificateError;
 use tokio_postgres::config::{Config, Host};
 use tokio_postgres::error::SqlState;
 
+use super::auth::Broken;
 use super::embedded::EmbeddedError;
 use super::sqlstate;
+use crate::printable::EXAMPLE_URL;
 
 /// How the driver says that the connection is gone, without a reason.
 const CLOSED: &str = "connection closed";
@@ -19,10 +21,14 @@ pub enum DatabaseError {
     #[error("the embedded database is not available")]
     Embedded(#[from] EmbeddedError),
     /// The URL is malformed; it is not repeated, since it may hold a password.
-    #[error(
-        "the database URL is malformed; it should look like postgres://USER:PASSWORD@HOST:5432/DATABASE, or be `embedded`"
-    )]
+    #[error("the database URL is malformed; it should look like {EXAMPLE_URL}, or be `embedded`")]
     Url,
+    /// Where the password ends cannot be told.
+    #[error(
+        "the database URL cannot be read: a password (or user) in it seems to hold `/`, `?`, `#` or `@` as they are; write \
+         them as %2F, %3F, %23 and %40, or the whole as `key=value` pairs"
+    )]
+    Unencoded,
     /// What the URL says beyond the address.
     #[error(
         "the database URL has a parameter `{name}`, which cursus does not know; correct its name, or take it out"
@@ -103,6 +109,45 @@ pub enum DatabaseError {
         "the database URL has an unknown sslmode; it is disable, prefer, require, verify-ca or verify-full"
     )]
     SslMode,
+    /// A malformed `require_auth`.
+    #[error(
+        "the database URL has a `require_auth` that is not understood; write methods with commas between them, of password, md5, \
+         scram-sha-256 and none, or each of them with a `!` before it"
+    )]
+    RequireAuth,
+    /// Where nobody can watch over it.
+    #[error(
+        "the database URL asks by `require_auth` how the server may ask for a password, which cursus cannot watch over on a \
+         unix socket; take it out, or name the server by its host"
+    )]
+    SocketAuth,
+    /// They are connected to differently.
+    #[error("the database URL names hosts and unix sockets at once; name one kind of them")]
+    MixedHosts,
+    /// The server asks for the password so that others could learn it, and nobody has said that it may.
+    #[error(
+        "the database at {place} asks for the password {}, on a connection that is not encrypted: it was not sent; let the \
+         connection be encrypted (`sslmode=require`), or the server ask by scram-sha-256, or say that you want this with \
+         `require_auth={method}` in the database URL",
+        if *method == "md5" { "as an MD5 hash" } else { "in clear text" }
+    )]
+    InTheOpen {
+        /// Host and port.
+        place: String,
+        /// As `require_auth` calls it.
+        method: &'static str,
+    },
+    /// The server asks for something else than `require_auth` says.
+    #[error(
+        "the database at {place} asks for `{method}`, which `require_auth` in the database URL does not allow: no password was \
+         sent; correct `require_auth`, or the server's pg_hba.conf"
+    )]
+    OtherAuth {
+        /// Host and port.
+        place: String,
+        /// As `require_auth` calls it.
+        method: &'static str,
+    },
     /// The file of root certificates.
     #[error("the root certificate {} cannot be used: {what}", path.display())]
     RootCertificate {
@@ -214,7 +259,21 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
         },
         None => {
             let text = error.to_string();
-            if text.contains("TLS") {
+            if let Some(Broken::Method {
+                method,
+                in_the_open,
+            }) = broken(error)
+            {
+                let method = method.name();
+                if *in_the_open {
+                    DatabaseError::InTheOpen { place, method }
+                } else {
+                    DatabaseError::OtherAuth { place, method }
+                }
+            } else if let Some(Broken::Network(cause)) = broken(error) {
+                let source = Some(io::Error::new(cause.kind(), cause.to_string()));
+                DatabaseError::Unreachable { place, source }
+            } else if text.contains("TLS") {
                 let cause = std::error::Error::source(error);
                 DatabaseError::Tls {
                     what: cause.map_or(text, |cause| untrusted(cause).unwrap_or(cause.to_string())),
@@ -230,9 +289,24 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
     }
 }
 
+/// Why we have broken the connection off ourselves.
+fn broken(error: &tokio_postgres::Error) -> Option<&Broken> {
+    let cause = std::error::Error::source(error)?;
+    cause.downcast_ref().or_else(|| {
+        let io = cause.downcast_ref::<io::Error>()?;
+        io.get_ref()?.downcast_ref()
+    })
+}
+
 /// Where a configuration points, for messages.
 pub(super) fn place(config: &Config) -> String {
     let ports = config.get_ports();
+    if config.get_hosts().is_empty() {
+        let port = ports.first().copied().unwrap_or(5432);
+        let addresses = config.get_hostaddrs().iter();
+        let addresses = addresses.map(|address| format!("{address}:{port}"));
+        return addresses.collect::<Vec<_>>().join(", ");
+    }
     let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
         match host {

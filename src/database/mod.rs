@@ -1,11 +1,13 @@
 //! The connection to the mirror's `PostgreSQL`: reaching it, its session settings, and what its errors mean to a person.
 //! Knows nothing of tables.
 
+mod auth;
 pub mod catalogue;
 mod commit;
 mod connect;
 pub mod embedded;
 mod error;
+mod place;
 mod pooler;
 mod sessions;
 mod sqlstate;
@@ -27,8 +29,9 @@ pub use commit::{Commit, commit};
 use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
+pub use place::{Place, role};
 pub use sessions::{LockKey, cancel_all, holder, holder_is_gone};
-pub use tls::{check_url, for_libpq};
+pub use tls::{check_url, for_libpq, holds_password};
 
 /// How long a lock is waited for.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -76,6 +79,15 @@ impl Database {
         application_name: &str,
     ) -> Result<Self, DatabaseError> {
         connect::connect(target, application_name, Use::Write).await
+    }
+
+    /// As [`Self::connect`], for questions that others have written: to the private cluster as a role that may only read, and
+    /// that is no superuser.
+    pub async fn connect_to_ask(
+        target: &Target,
+        application_name: &str,
+    ) -> Result<Self, DatabaseError> {
+        connect::connect(target, application_name, Use::Ask).await
     }
 
     /// The server's version, such as `15.18`.

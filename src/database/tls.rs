@@ -14,10 +14,11 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DatabaseError;
+use super::auth::{Allowed, Connector};
 use super::url::{self, Split};
 
 /// The `sslrootcert` that stands for the roots of the system.
@@ -39,12 +40,24 @@ pub(super) struct Parsed {
     pub(super) config: Config,
     trust: Trust,
     root: Option<PathBuf>,
+    allowed: Option<Allowed>,
 }
 
 /// Reads a URL or `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
-    let Split { rest, mode, root } = url::split(text)?;
+    let Split {
+        rest,
+        mode,
+        root,
+        require_auth,
+    } = url::split(text)?;
     let mut config = rest.parse::<Config>().map_err(|_| DatabaseError::Url)?;
+    if !is_plain(&config) {
+        return Err(DatabaseError::Url);
+    }
+    let allowed = require_auth
+        .map(|text| Allowed::parse(&text).ok_or(DatabaseError::RequireAuth))
+        .transpose()?;
     let (ssl_mode, trust) = match mode.as_deref() {
         // As libpq does: who trusts so many roots wants the name looked at.
         None if root.as_deref() == Some(SYSTEM) => (SslMode::Require, Trust::Name),
@@ -63,7 +76,19 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
         config,
         trust,
         root,
+        allowed,
     })
+}
+
+/// Whether what messages name is what it should be: part of a URL that stands in the wrong place can be a password.
+fn is_plain(config: &Config) -> bool {
+    let is_host = |host: &Host| match host {
+        Host::Tcp(name) => !name.contains(['@', '/', ' ', '=']),
+        Host::Unix(_) => true,
+    };
+    let names = [config.get_user(), config.get_dbname()];
+    let is_name = |name: &str| !name.contains("://") && !name.contains("password=");
+    config.get_hosts().iter().all(is_host) && names.into_iter().flatten().all(is_name)
 }
 
 /// Whether a URL or `key=value` pairs can be read; connects to nobody, and opens no file.
@@ -71,13 +96,27 @@ pub fn check_url(text: &str) -> Result<(), DatabaseError> {
     parse(text).map(drop)
 }
 
+/// Whether a password stands in a URL or in `key=value` pairs; true if nobody can tell.
+pub fn holds_password(text: &str) -> bool {
+    parse(text).map_or(true, |parsed| parsed.config.get_password().is_some())
+}
+
 /// Names and values of environment variables.
 type Variables = Vec<(&'static str, String)>;
 
 /// The same for programs that use libpq: what the driver knows, and the variables that say the rest.
 pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
-    let Split { mode, root, .. } = url::split(text)?;
-    let variables = [("PGSSLMODE", mode), ("PGSSLROOTCERT", root)];
+    let Split {
+        mode,
+        root,
+        require_auth,
+        ..
+    } = url::split(text)?;
+    let variables = [
+        ("PGSSLMODE", mode),
+        ("PGSSLROOTCERT", root),
+        ("PGREQUIREAUTH", require_auth),
+    ];
     let set = |(name, value): (_, Option<String>)| Some((name, value?));
     Ok((
         parse(text)?.config,
@@ -86,8 +125,41 @@ pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
 }
 
 impl Parsed {
+    /// How to connect: what the driver is told, and what negotiates encryption and watches how the password is asked for.
+    pub(super) fn way(self) -> Result<(Config, Connector<MakeRustlsConnect>), DatabaseError> {
+        let inner = self.connector()?;
+        let mut config = self.config;
+        let connector = Connector {
+            inner,
+            mode: config.get_ssl_mode(),
+            is_direct: config.get_ssl_negotiation() == SslNegotiation::Direct,
+            allowed: self.allowed.clone().unwrap_or_default(),
+        };
+        if config.get_hosts().is_empty() {
+            // The driver asks for a name, if only to have one.
+            let addresses: Vec<String> = (config.get_hostaddrs().iter())
+                .map(ToString::to_string)
+                .collect();
+            for address in addresses {
+                config.host(address);
+            }
+        }
+        let is_socket = |host: &Host| matches!(host, Host::Unix(_));
+        let sockets = config.get_hosts().iter().filter(|host| is_socket(host));
+        match sockets.count() {
+            0 => {
+                config.ssl_mode(SslMode::Require);
+                config.ssl_negotiation(SslNegotiation::Direct);
+            }
+            count if count < config.get_hosts().len() => return Err(DatabaseError::MixedHosts),
+            _ if self.allowed.is_some() => return Err(DatabaseError::SocketAuth),
+            _ => {}
+        }
+        Ok((config, connector))
+    }
+
     /// What encrypts the connection.
-    pub(super) fn connector(&self) -> Result<MakeRustlsConnect, DatabaseError> {
+    fn connector(&self) -> Result<MakeRustlsConnect, DatabaseError> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match self.trust {
             Trust::Anybody => Arc::new(Unnamed {

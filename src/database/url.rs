@@ -16,6 +16,8 @@ pub(super) struct Split {
     pub(super) mode: Option<String>,
     /// `sslrootcert`.
     pub(super) root: Option<String>,
+    /// `require_auth`.
+    pub(super) require_auth: Option<String>,
 }
 
 /// A parameter, and how it is written for the driver.
@@ -47,12 +49,44 @@ const KNOWN: [&str; 18] = [
     "user",
 ];
 
+/// What else libpq knows, and this program: a name near one of all these is a slip, any other may be part of a password.
+const OF_LIBPQ: [&str; 24] = [
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "keepalives_count",
+    "krbsrvname",
+    "passfile",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslmode",
+    "sslpassword",
+    "sslrootcert",
+    "sslsni",
+];
+
+/// How many letters a slip changes, adds, drops or swaps.
+const SLIP: usize = 2;
+
 /// Takes a URL or `key=value` pairs apart.
 pub(super) fn split(text: &str) -> Result<Split, DatabaseError> {
-    let (mut rest, parameters, separator) = parameters(text).ok_or(DatabaseError::Url)?;
-    let (mut mode, mut root, mut kept) = (None, None, Vec::new());
+    let (mut rest, parameters, separator) = parameters(text)?;
+    let (mut mode, mut root, mut require_auth, mut kept) = (None, None, None, Vec::new());
     for parameter in parameters {
         match parameter.name.as_str() {
+            "require_auth" => require_auth = Some(parameter.value),
             "sslmode" => mode = Some(parameter.value),
             "sslrootcert" => root = Some(parameter.value),
             name if KNOWN.contains(&name) => kept.push(parameter.written),
@@ -63,60 +97,84 @@ pub(super) fn split(text: &str) -> Result<Split, DatabaseError> {
         rest.push('?');
     }
     rest.push_str(&kept.join(separator));
-    Ok(Split { rest, mode, root })
+    Ok(Split {
+        rest,
+        mode,
+        root,
+        require_auth,
+    })
 }
 
-/// The name alone is told, and only what looks like one: a password that lacks its quotes can stand there.
+/// The name alone is shown, and only where it is a slip of a known one: a part of a password can stand there.
 fn unknown(name: String) -> DatabaseError {
+    let is_near = |known: &&&str| {
+        let changes = strsim::osa_distance(&name, known);
+        changes == 0 || changes <= SLIP && known.len() > 2 * SLIP + 1
+    };
     match name.as_str() {
         "sslcert" | "sslkey" => DatabaseError::ClientCertificate { name },
-        _ if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+        _ if KNOWN.iter().chain(&OF_LIBPQ).any(|known| is_near(&known)) => {
             DatabaseError::Parameter { name }
         }
         _ => DatabaseError::Url,
     }
 }
 
-/// What stands before the parameters, these, and what stands between them; none if the text is malformed.
-fn parameters(text: &str) -> Option<(String, Vec<Parameter>, &'static str)> {
-    Some(match text.split_once("://") {
+/// What stands before the parameters, these, and what stands between them.
+fn parameters(text: &str) -> Result<(String, Vec<Parameter>, &'static str), DatabaseError> {
+    Ok(match text.split_once("://") {
         Some((scheme @ ("postgres" | "postgresql"), rest)) => {
             let (before, parameters) = of_url(rest)?;
             (format!("{scheme}://{before}"), parameters, "&")
         }
-        _ => (String::new(), of_pairs(text)?, " "),
+        _ => {
+            let pairs = of_pairs(text).ok_or(DatabaseError::Url)?;
+            (String::new(), pairs, " ")
+        }
     })
 }
 
 /// What stands before the parameters of a URL without its scheme, and these.
-fn of_url(text: &str) -> Option<(String, Vec<Parameter>)> {
-    // A password may hold a question mark, and a parameter an at sign.
-    let (credentials, rest) = match text.split_once('@') {
-        Some((head, rest)) if !(head.contains('/') && head.contains('?')) => {
-            (format!("{head}@"), rest)
-        }
-        _ => (String::new(), text),
+///
+/// The authority ends at the first `/`, `?` or `#`, and its last `@` ends the credentials. An `@` behind it, but in the value of a
+/// parameter, says that a password holds one of these three as it is: where such a password ends, nobody can tell, and no part of it
+/// may be taken for a host.
+fn of_url(text: &str) -> Result<(String, Vec<Parameter>), DatabaseError> {
+    let (authority, behind) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
+    let (path, query) = match behind.split_once('?') {
+        Some((path, query)) => (path, query),
+        None => (behind, ""),
     };
-    // The driver would take it for the end of the credentials, wherever it stands.
-    let rest = rest.replace('@', "%40");
-    let (place, query) = rest.split_once('?').unwrap_or((&rest, ""));
+    // Without a path, a question mark is as likely to be one of the password.
+    let is_plain = |query: &str| query.is_empty() || !path.is_empty() || !query.contains('@');
+    if path.contains(['@', '#']) || !is_plain(query) {
+        return Err(DatabaseError::Unencoded);
+    }
+    let before = match authority.rsplit_once('@') {
+        // The driver takes the first one for the end.
+        Some((credentials, hosts)) => format!("{}@{hosts}", credentials.replace('@', "%40")),
+        None => authority.to_owned(),
+    };
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let parameters = pairs.map(|pair| {
-        pair.split_once('=')?;
         let mut decoded = Url::parse("none:").ok()?;
+        pair.split_once('=')?;
         // A plus sign is one, unlike in forms.
-        decoded.set_query(Some(&pair.replace('+', "%2B")));
+        decoded.set_query(Some(&pair.replace('+', "%2B").replace('#', "%23")));
         let (name, value) = decoded.query_pairs().next()?;
         Some(Parameter {
             name: name.into_owned(),
             value: value.into_owned(),
-            written: pair.to_owned(),
+            // The driver would take it for the end of the credentials, wherever it stands.
+            written: pair.replace('@', "%40"),
         })
     });
-    Some((
-        format!("{credentials}{place}"),
-        parameters.collect::<Option<_>>()?,
-    ))
+    let parameters = parameters.collect::<Option<_>>();
+    match parameters {
+        Some(parameters) => Ok((format!("{before}{path}"), parameters)),
+        None if query.contains('@') => Err(DatabaseError::Unencoded),
+        None => Err(DatabaseError::Url),
+    }
 }
 
 /// `key=value` pairs: spaces may stand around the sign, and in a value between quotes or after a backslash.

@@ -50,6 +50,9 @@ pub enum LoadError {
     /// `pipeline.toml` and the database disagree.
     #[error("pipeline.toml and the database disagree:\n  {}", List::of(.0))]
     Mismatch(Vec<String>),
+    /// What the session lacks.
+    #[error("the database is not ready for this:\n  {}", List::of(.0))]
+    Lacking(Vec<String>),
     /// A dry run would have to migrate.
     #[error(
         "a dry run changes nothing, and the schema {schema} has still to be migrated ({}); run `cursus migrate` first, with the \

@@ -15,7 +15,7 @@ use crate::name::Name;
 use super::books::{self, Waits};
 use super::error::LoadError;
 use super::scratch::{Found, REBUILD, look, make, make_anew};
-use super::{Loader, Options, lock};
+use super::{Loader, Options, lock, refuse_lacking};
 
 /// Begin of the comment of a schema that `replay --into` has made; the history's fingerprint follows.
 const MADE: &str = "Made by `cursus replay --into`. History: ";
@@ -222,6 +222,7 @@ impl<'c> Loader<'c> {
             return Err(ReplayError::Live(schema.to_owned()));
         }
         lock(&database, schema).await?;
+        refuse_lacking(&mut database.client, config, &options).await?;
         let mark = format!("{MADE}{}", scope.fingerprint(config, options.allow_prune));
         match look(&database.client, schema).await? {
             Found::Nothing => make(&mut database.client, schema, &mark, false).await?,
@@ -244,9 +245,10 @@ impl<'c> Loader<'c> {
             ..
         } = self;
         lock(&database, schema.as_str()).await?;
-        // One that is there is of a rebuild that was killed or refused.
-        make_anew(&mut database.client, schema.as_str(), REBUILD).await?;
         let options = Options { schema, ..options };
+        refuse_lacking(&mut database.client, config, &options).await?;
+        // One that is there is of a rebuild that was killed or refused.
+        make_anew(&mut database.client, options.schema.as_str(), REBUILD).await?;
         Ok(Self::open(config, database, options).await?)
     }
 }

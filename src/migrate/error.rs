@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BOOKS, FIRST_LOCAL};
+use super::{BOOKS, FIRST_LOCAL, HISTORY};
 use crate::database::DatabaseError;
 
 /// Why a database was not migrated.
@@ -48,6 +48,17 @@ pub enum MigrateError {
         /// The schema.
         schema: String,
         /// Its newest migration.
+        applied: String,
+    },
+    /// Its history knows none of ours.
+    #[error(
+        "{schema}.{HISTORY} holds migrations of another program (such as {applied}); choose another schema (`schema` under \
+         [database]), which cursus has for itself"
+    )]
+    OtherProgram {
+        /// The schema.
+        schema: String,
+        /// One of theirs.
         applied: String,
     },
     /// An applied migration was edited or replaced.

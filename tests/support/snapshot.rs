@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 12] = [
+const VARYING: [(&str, &str); 13] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
@@ -23,6 +23,7 @@ const VARYING: [(&str, &str); 12] = [
         "$1 [AGE]",
     ),
     (r"host=\S+", "host=[SOCKET]"),
+    (r"/\S*/\.s\.PGSQL\.\d+", "[SOCKET]"),
     (r"this hour: [\d,]+ of", "this hour: [HITS] of"),
     (r"[ \t]+\n", "\n"),
 ];
