@@ -35,7 +35,8 @@ Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 
 Exit codes:
   0 done · 1 failed · 2 usage or configuration · 3 finished, but not all is complete or fits
-  4 a guard refused · 5 another run holds the lock · 6 hits used up or throttled, resumable · 130/143 stopped"
+  4 a guard refused · 5 another run holds the lock · 6 hits used up or throttled, resumable
+  129/130/143 stopped by a signal"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -127,8 +128,8 @@ Examples:
 Examples:
   cursus watch --every 15m                a delta every quarter of an hour, until Ctrl-C or SIGTERM
   cursus watch --every 15m --json -q      the same as a service: one JSON document a round on stdout
-Configuration and .env are read anew each round. Runs that nobody needs any more are removed after every round that loaded
-something.")]
+Configuration and .env are read anew each round, and at SIGHUP, which says what has changed. systemd is told of ready, status and
+signs of life. Runs that nobody needs any more are removed after every round that loaded something.")]
     Watch(WatchArgs),
     /// What became of the last run, what is staged, what is loaded, how old it is
     #[command(after_help = "\

@@ -14,8 +14,10 @@ mod migrate;
 mod plan;
 mod prune;
 mod quarantine;
+mod reload;
 mod replay;
 mod run;
+mod service;
 mod signals;
 mod simulate;
 mod sql;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::cli::{Cli, Command};
 use crate::clock;
@@ -41,6 +44,7 @@ use crate::printable;
 use crate::report::{LoadReport, RunReport};
 use crate::settings::{Environment, Settings};
 use crate::staging::Work;
+use signals::{Listener, Signals};
 
 /// After a signal, so long may the database take to let go, and a page to be written.
 const LETTING_GO: Duration = Duration::from_millis(900);
@@ -49,9 +53,13 @@ const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus he
 
 /// Runs a command line to its end.
 pub fn main(cli: &Cli) -> Exit {
-    let in_psql = matches!(&cli.command, Command::Sql(arguments) if arguments.query.is_none());
+    let listener = match &cli.command {
+        Command::Sql(arguments) if arguments.query.is_none() => Listener::Psql,
+        Command::Watch(_) => Listener::Service,
+        _ => Listener::Plain,
+    };
     let begun = logging::start(&cli.global).and_then(|()| {
-        let signals = signals::watch(in_psql)?;
+        let signals = signals::watch(listener)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             // A name is looked up for each connection: not on hundreds of threads.
@@ -60,7 +68,7 @@ pub fn main(cli: &Cli) -> Exit {
             .build()?;
         Ok((signals, runtime))
     });
-    let (signals, runtime) = match begun {
+    let (Signals { end, reloads }, runtime) = match begun {
         Ok(begun) => begun,
         Err(failure) => {
             say_error(cli, &failure, None);
@@ -70,8 +78,8 @@ pub fn main(cli: &Cli) -> Exit {
     let started_at = clock::now();
     let exit = runtime.block_on(async {
         let ended = tokio::select! {
-            done = Box::pin(run(cli)) => Ok(done),
-            Ok(exit) = signals => Err(exit),
+            done = Box::pin(run(cli, &reloads)) => Ok(done),
+            Ok(exit) = end => Err(exit),
         };
         match ended {
             Ok(Ok(exit)) => exit,
@@ -111,7 +119,7 @@ pub fn tell_end_by_fault(cli: &Cli) {
     print_error(cli, Exit::Failed, sentence, None);
 }
 
-async fn run(cli: &Cli) -> Result<Exit, Failure> {
+async fn run(cli: &Cli, reloads: &Notify) -> Result<Exit, Failure> {
     refuse_credentials(cli)?;
     let global = &cli.global;
     let settings = || Settings::resolve(global, cli.command.name(), Environment::of_process());
@@ -143,7 +151,9 @@ async fn run(cli: &Cli) -> Result<Exit, Failure> {
         }
         Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings()?, arguments)).await,
-        Command::Watch(arguments) => Box::pin(watch::run(global, settings()?, arguments)).await,
+        Command::Watch(arguments) => {
+            Box::pin(watch::run(global, settings()?, arguments, reloads)).await
+        }
         Command::Stage(command) => Box::pin(stage::run(global, &settings()?, command)).await,
         Command::Prune(command) => Box::pin(prune::run(global, &settings()?, command)).await,
         Command::Quarantine(command) => {

@@ -29,6 +29,8 @@ pub enum Exit {
     Failed,
     /// Stopped by SIGINT.
     Interrupted,
+    /// Stopped by SIGHUP.
+    HungUp,
     /// Stopped by SIGTERM.
     Terminated,
 }
@@ -44,6 +46,7 @@ impl Exit {
             Self::Refused => 4,
             Self::Locked => 5,
             Self::HitsUsedUp => 6,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -60,7 +63,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::Locked => "skipped",
             Self::Usage | Self::Failed => "failed",
-            Self::Interrupted | Self::Terminated => "interrupted",
+            Self::Interrupted | Self::HungUp | Self::Terminated => "interrupted",
         }
     }
 }

@@ -111,6 +111,11 @@ pub async fn migrate(
     result.map(|()| Migrated { applied })
 }
 
+/// Refuses files in the user's own folder that are no migrations; asks no database.
+pub(crate) fn check_files(folder: &Path) -> Result<(), MigrateError> {
+    local(folder, &shipped(&SHIPPED_MIRROR)?).map(drop)
+}
+
 /// What [`migrate`] would apply, as `schema/V1__name`, and the same errors; changes nothing.
 pub async fn pending(
     client: &impl GenericClient,

@@ -48,6 +48,9 @@ mod throttled;
 /// `run` as a service.
 mod watch;
 
+/// What a service is told, and what it tells.
+mod service;
+
 /// Killed anywhere, and run again.
 #[cfg(debug_assertions)]
 mod killed;
@@ -188,6 +191,9 @@ mod smaller_pages;
 
 /// Deltas, their windows and their cursor.
 mod deltas;
+
+/// Fresh machines, and what the scripts bring.
+mod scripts;
 
 /// What it is made of.
 mod dependencies;

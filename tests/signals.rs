@@ -1,22 +1,26 @@
-//! SIGINT and SIGTERM: the end at the next safe point, 130 or 143, and a sentence that says what is left and how to go on.
+//! SIGINT, SIGTERM and SIGHUP: the end at the next safe point, 130, 143 or 129, and a sentence that says what is left and how to
+//! go on. What SIGHUP is to `watch`, `service` has.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use cursus::simulate::{Fault, FaultKind};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use crate::support::running::{sessions, until, until_asleep};
-use crate::support::workdir::PIPELINE;
+use crate::support::workdir::{PATIENCE, PIPELINE};
 use crate::support::{Ran, Running, Workdir, boxes, oracle, simulator};
 
-const SIGNALS: [(Signal, &str, i32); 2] = [
+const SIGNALS: [(Signal, &str, i32); 3] = [
     (Signal::SIGINT, "SIGINT", 130),
     (Signal::SIGTERM, "SIGTERM", 143),
+    (Signal::SIGHUP, "SIGHUP", 129),
 ];
 
 /// Resources that are read by the ids of another, after all others.
@@ -39,6 +43,9 @@ async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twi
     };
     for (signal, name, code) in SIGNALS {
         for command in ["extract", "run", "watch"] {
+            if command == "watch" && signal == Signal::SIGHUP {
+                continue;
+            }
             let simulator = simulator().await;
             let workdir = Workdir::with(&simulator).await;
             // One answer never comes; all others do.
@@ -176,12 +183,17 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Whether a process has its own way to end at SIGTERM, as the system tells it.
-fn catches_sigterm(pid: i32) -> bool {
+/// Whether a process catches a signal (`SigCgt`) or ignores it (`SigIgn`), as the system tells it.
+fn handles(pid: i32, how: &str, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
-    caught & (1 << (Signal::SIGTERM as u32 - 1)) != 0
+    let signals = status.lines().find_map(|line| line.strip_prefix(how));
+    let signals = signals.unwrap().trim_start_matches(':').trim();
+    let signals = u64::from_str_radix(signals, 16).unwrap();
+    signals & (1 << (signal as u32 - 1)) != 0
+}
+
+fn catches_sigterm(pid: i32) -> bool {
+    handles(pid, "SigCgt", Signal::SIGTERM)
 }
 
 #[tokio::test]
@@ -213,4 +225,85 @@ async fn a_command_whose_stderr_nobody_reads_ends_in_time_all_the_same() {
         let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} does not end"));
         assert_eq!(ended.unwrap().code(), Some(143), "{arguments:?}");
     }
+}
+
+/// A terminal that closes sends SIGHUP twice, a service manager may send it with SIGTERM.
+#[tokio::test]
+async fn sighup_is_never_the_second_signal() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind));
+    for (first, name, code) in SIGNALS {
+        let running = Running::start(&workdir, &["extract", "--no-resume"]);
+        let hits = simulator.statistics().hits;
+        let asks = async || simulator.statistics().hits > hits;
+        until("it waits for an answer", asks).await;
+        running.signal(first);
+        running.signal(Signal::SIGHUP);
+        let ran = running.end().await;
+        // The system tells a process of several signals in no order.
+        if !ran.stderr.contains("stopped by SIGHUP") {
+            is_stopped(ran, name, code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn under_nohup_sighup_stays_ignored() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind));
+    for arguments in [&["extract"][..], &["watch", "--every", "1h"]] {
+        let mut command = workdir.command_by("nohup", arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        until("it watches for signals", async || catches_sigterm(pid)).await;
+        assert!(handles(pid, "SigIgn", Signal::SIGHUP), "{arguments:?}");
+        assert!(!handles(pid, "SigCgt", Signal::SIGHUP), "{arguments:?}");
+        for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+            kill(Pid::from_raw(pid), signal).unwrap();
+        }
+        let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+        let ended = ended.expect("it does not end").unwrap();
+        assert_eq!(ended.status.code(), Some(143), "{arguments:?}");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!said.contains("configuration"), "{said}");
+    }
+}
+
+/// SIGHUP comes when everything that is written to the terminal already fails.
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_what_runs_on_it() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    let kind = FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(Fault::new("/v2", kind));
+    for arguments in [
+        &["extract"][..],
+        &["run", "-vv"],
+        &["watch", "--every", "1h"],
+        &["sql", "SELECT pg_sleep(3600)"],
+    ] {
+        let terminal = openpty(None, None).unwrap();
+        for end in [&terminal.master, &terminal.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
+        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let mut command = workdir.command_by("setsid", &[&["--ctty"], arguments].concat());
+        command.stdin(end()).stdout(end()).stderr(end());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        let watches = async || handles(pid, "SigCgt", Signal::SIGHUP);
+        until("it watches for signals", watches).await;
+        drop(terminal);
+        let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} does not end"));
+        assert_eq!(ended.unwrap().code(), Some(129), "{arguments:?}");
+    }
+    let last = &workdir.json(["status"]).await["last_run"];
+    assert_eq!(last["outcome"], "interrupted", "{last:#}");
 }

@@ -15,6 +15,9 @@ use crate::exit::Failure;
 use crate::printable;
 use crate::progress::LogWriter;
 
+/// The target of events that answer what a person has just asked for, such as a reload: `-q` does not silence them.
+pub(super) const ANSWER: &str = "cursus::answer";
+
 /// Begins to log as the flags and `CURSUS_LOG` say.
 pub(super) fn start(global: &Global) -> Result<(), Failure> {
     let level = match (global.quiet, global.verbose) {
@@ -25,7 +28,7 @@ pub(super) fn start(global: &Global) -> Result<(), Failure> {
     };
     let asked = std::env::var_os("CURSUS_LOG").filter(|filter| !filter.is_empty());
     let directives = match &asked {
-        None => Some(format!("cursus={level}")),
+        None => Some(format!("cursus={level},{ANSWER}=info")),
         Some(asked) => asked.to_str().and_then(directives),
     };
     let filter = directives

@@ -1,13 +1,13 @@
-//! SIGINT and SIGTERM, on a thread of their own: whatever the rest of the program is busy with, it ends in time. That thread
-//! writes nothing, because who reads stderr may have stopped reading.
+//! SIGINT, SIGTERM and SIGHUP, on a thread of their own: whatever the rest of the program is busy with, it ends in time. That
+//! thread writes nothing, because who reads stderr may have stopped reading.
 
-use std::io;
-use std::sync::mpsc;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::exit::Exit;
 
@@ -38,11 +38,36 @@ async fn out_of_patience() {
     tokio::time::sleep(PATIENCE.saturating_sub(MOMENT)).await;
 }
 
-/// Watches for signals; the first one is told. A second one, or patience that comes to its end, ends the process at
-/// once: as a kill would, which loses nothing durable. In psql Ctrl-C belongs to psql.
-pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
-    let (tell, told) = oneshot::channel();
+/// What signals ask for.
+pub(super) struct Signals {
+    /// Told the first signal that ends the command.
+    pub(super) end: oneshot::Receiver<Exit>,
+    /// Told of each SIGHUP that asks for the configuration to be read again.
+    pub(super) reloads: Arc<Notify>,
+}
+
+/// Who listens to signals, besides the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Nobody.
+    Plain,
+    /// psql, to which Ctrl-C belongs.
+    Psql,
+    /// A service: SIGHUP reloads its configuration, unless the terminal that it was started on is gone.
+    Service,
+}
+
+/// Watches for signals; the first one that ends the command is told. A second one, or patience that comes to its end, ends the
+/// process at once: as a kill would, which loses nothing durable. SIGHUP is never the second one: a terminal that closes sends
+/// it twice, and a service manager may send it along with SIGTERM.
+pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
+    let (tell, end) = oneshot::channel();
     let (ready, is_ready) = mpsc::channel();
+    let reloads = Arc::new(Notify::new());
+    let asks = Arc::clone(&reloads);
+    // Under `nohup` it stays as it is: catching it would undo what was asked for.
+    let hears_hangup = !is_ignored_at_start(SignalKind::hangup());
+    let began_on_terminal = is_on_terminal();
     let watching = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -55,25 +80,44 @@ pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
             }
         };
         runtime.block_on(async {
+            let hangup = hears_hangup.then(|| signal(SignalKind::hangup()));
             let signals = (
                 signal(SignalKind::interrupt()),
                 signal(SignalKind::terminate()),
+                hangup.transpose(),
             );
-            let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
                 let _ = ready.send(Err(io::Error::other("signals cannot be watched")));
                 return;
             };
             let _ = ready.send(Ok(()));
-            let mut next = async || {
+            let mut stop = async || {
                 tokio::select! {
-                    _ = interrupt.recv(), if !in_psql => Exit::Interrupted,
+                    _ = interrupt.recv(), if listener != Listener::Psql => Exit::Interrupted,
                     _ = terminate.recv() => Exit::Terminated,
                 }
             };
-            let first = next().await;
+            let hung_up = async {
+                let Some(hangup) = &mut hangup else {
+                    return std::future::pending().await;
+                };
+                loop {
+                    hangup.recv().await;
+                    // A terminal that was closed is one no more.
+                    let is_closed = began_on_terminal && !is_on_terminal();
+                    if listener != Listener::Service || is_closed {
+                        return Exit::HungUp;
+                    }
+                    asks.notify_one();
+                }
+            };
+            let first = tokio::select! {
+                exit = stop() => exit,
+                exit = hung_up => exit,
+            };
             let _ = tell.send(first);
             let why = tokio::select! {
-                _ = next() => "a second signal came",
+                _ = stop() => "a second signal came",
                 () = out_of_patience() => "what was under way did not come to a safe point in 2 s",
             };
             let said = say(format!(
@@ -88,5 +132,21 @@ pub(super) fn watch(in_psql: bool) -> io::Result<oneshot::Receiver<Exit>> {
         .name("signals".to_owned())
         .spawn(watching)?;
     is_ready.recv().map_err(io::Error::other)??;
-    Ok(told)
+    Ok(Signals { end, reloads })
+}
+
+/// Whether the process was started with the signal ignored. Systems without `/proc` are asked in vain: it counts as not ignored.
+fn is_ignored_at_start(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    ignored & (1 << (kind.as_raw_value() - 1)) != 0
+}
+
+/// Whether a person may sit before it.
+fn is_on_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }

@@ -61,6 +61,7 @@ pub(super) fn done() {
 pub(super) fn left(cli: &Cli, exit: Exit) -> (String, Option<String>) {
     let signal = match exit {
         Exit::Interrupted => "SIGINT",
+        Exit::HungUp => "SIGHUP",
         _ => "SIGTERM",
     };
     let doing = (DOING.lock().unwrap_or_else(PoisonError::into_inner)).clone();

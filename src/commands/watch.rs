@@ -1,25 +1,31 @@
 //! `cursus watch`: `run` again and again, as a service.
 //!
 //! Rounds never overlap: there is one process and one round at a time, and a round that finds another process at work
-//! is skipped. Nothing outlives a round but the settings and the pace: the client (whose budget of retries is a
-//! round's) and the database sessions are made anew.
+//! is skipped. Nothing outlives a round but the configuration and the pace: the client (whose budget of retries is a
+//! round's) and the database sessions are made anew. So whatever a new configuration changes (staging directory, database,
+//! credentials), the next round works with it; only flags and the process's own variables need a restart.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::ended::Ended;
+use super::logging::ANSWER;
+use super::reload::{self, Configuration};
+use super::service::Manager;
 use super::stage::gc;
 use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
 use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
 use crate::number::millis;
-use crate::plan;
 use crate::report::RunReport;
-use crate::settings::{Environment, Settings};
+use crate::settings::Settings;
 use crate::staging::Work;
 
 /// The longest back-off, unless `--every` is longer.
@@ -42,70 +48,122 @@ struct Round {
     next_at: Option<Timestamp>,
 }
 
-/// Runs the command, until a signal or the last round ends it.
+/// Runs the command, until a signal or the last round ends it. `reloads`: told when the configuration is to be read again.
 pub(super) async fn run(
     global: &Global,
-    mut settings: Settings,
+    settings: Settings,
     arguments: &WatchArgs,
+    reloads: &Notify,
 ) -> Result<Exit, Failure> {
-    if let Err(failure) = check(&settings, arguments) {
+    if let Err(failure) = reload::check(&settings, arguments) {
         Ended::failed(&failure).record(&settings, Work::Run, crate::clock::now());
         return Err(failure);
     }
-    // Bars of many rounds would pile up.
-    let lines = Global {
-        quiet: true,
-        ..global.clone()
+    let manager = Manager::of_environment();
+    let service = Service {
+        global,
+        arguments,
+        configuration: Configuration::new(settings, global, arguments),
+        manager: &manager,
+        reloads,
     };
-    let mut pace = Pace::new(arguments);
-    let mut worst = Exit::Done;
-    let mut number = 0;
-    loop {
-        number += 1;
-        let mut notes = Vec::new();
-        if number > 1 {
-            match anew(global, arguments) {
-                Ok(fresh) => settings = fresh,
-                Err(failure) => notes.push(format!(
-                    "the configuration was changed and is not used, the round goes on with the one before: {}",
-                    failure.sentence()
-                )),
+    // In one task: when the rounds hang, the signs of life end.
+    tokio::select! {
+        worst = Box::pin(service.rounds()) => Ok(worst),
+        never = manager.stay_alive() => match never {},
+    }
+}
+
+struct Service<'a> {
+    global: &'a Global,
+    arguments: &'a WatchArgs,
+    configuration: Configuration<'a>,
+    manager: &'a Manager,
+    reloads: &'a Notify,
+}
+
+impl Service<'_> {
+    /// Gives the worst exit of all rounds.
+    async fn rounds(mut self) -> Exit {
+        // Bars of many rounds would pile up.
+        let lines = Global {
+            quiet: true,
+            ..self.global.clone()
+        };
+        let mut pace = Pace::new(self.arguments);
+        let mut worst = Exit::Done;
+        let mut last = String::new();
+        let mut number = 0;
+        self.manager.ready().await;
+        loop {
+            number += 1;
+            let mut notes = Vec::new();
+            // A secret that was renewed is taken up.
+            if number > 1
+                && let Err(faults) = self.configuration.read_again()
+            {
+                notes.push(format!(
+                    "the configuration was changed and is not used, the round goes on with the one before: {faults}"
+                ));
             }
-        }
-        let (mut report, exit, removed_runs) = Box::pin(round(&lines, &settings, arguments)).await;
-        report.warnings.splice(0..0, notes);
-        worst = worst.max(exit);
-        let is_last = arguments.rounds.is_some_and(|rounds| number >= rounds);
-        let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
-        tell(
-            global,
-            &Round {
+            let now = crate::clock::now();
+            let status = format!("round {number}: running since {now:.0}{last}");
+            self.manager.status(&status).await;
+            let settings = Arc::clone(&self.configuration.settings);
+            let work = Box::pin(round(&lines, &settings, self.arguments));
+            let under_way = "; the round that runs goes on with the one before";
+            let (mut report, exit, removed_runs) = self.beside_reloads(under_way, work).await;
+            report.warnings.splice(0..0, notes);
+            worst = worst.max(exit);
+            let is_last = (self.arguments.rounds).is_some_and(|rounds| number >= rounds);
+            let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
+            let round = Round {
                 number,
                 exit_code: exit.code(),
                 report,
                 removed_runs,
                 next_at: begins.and_then(wall_clock),
-            },
-        );
-        let Some(begins) = begins else {
-            return Ok(worst);
-        };
-        tokio::time::sleep_until(begins).await;
+            };
+            tell(self.global, &round);
+            let said = [&[summary(&round)], &round.report.errors[..]].concat();
+            self.manager.status(&said.join("; ")).await;
+            last = format!("; round {number}: {}", round.report.state);
+            let Some(begins) = begins else {
+                return worst;
+            };
+            let pause = tokio::time::sleep_until(begins);
+            self.beside_reloads("", pause).await;
+        }
     }
-}
 
-/// Refuses what no round could work with.
-fn check(settings: &Settings, arguments: &WatchArgs) -> Result<(), Failure> {
-    settings.credentials()?;
-    plan::select(&settings.config, &arguments.select, &arguments.exclude)?;
-    Ok(())
-}
+    /// Does this to its end, and reads the configuration again meanwhile whenever that is asked for. `note`: what is said besides.
+    async fn beside_reloads<T>(&mut self, note: &str, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.reloads.notified() => self.reload(note).await,
+            }
+        }
+    }
 
-/// Configuration and `.env` as they are now: a secret that was renewed is taken up.
-fn anew(global: &Global, arguments: &WatchArgs) -> Result<Settings, Failure> {
-    let settings = Settings::resolve(global, "watch", Environment::of_process())?;
-    check(&settings, arguments)?;
-    Ok(settings)
+    async fn reload(&mut self, note: &str) {
+        self.manager.reloading().await;
+        let said = match self.configuration.read_again() {
+            Ok(changes) => {
+                let said = format!("configuration reloaded: {changes}{note}");
+                info!(target: ANSWER, "{said}");
+                said
+            }
+            Err(faults) => {
+                let said = format!("configuration not reloaded, the one before is used: {faults}");
+                error!("{said}");
+                said
+            }
+        };
+        self.manager.reloaded(&said).await;
+    }
 }
 
 /// Extracts, loads, and removes old runs.
@@ -196,16 +254,22 @@ fn tell(global: &Global, round: &Round) {
         }
         return;
     }
+    super::print_line(&summary(round));
+}
+
+/// A round in one line for people.
+fn summary(round: &Round) -> String {
+    let Round { report, .. } = round;
     let changed: u64 = (report.tables.iter())
         .map(|table| table.inserted + table.updated + table.deleted)
         .sum();
     let run = report.run_id.as_deref().unwrap_or("no run");
     let took = humantime::format_duration(Duration::from_millis(report.duration_ms));
     let next = (round.next_at).map_or_else(String::new, |at| format!("; next at {at:.0}"));
-    super::print_line(&format!(
+    format!(
         "round {}: {run}, {}, {} hits, {changed} rows changed, {} old runs removed, {took}{next}",
         round.number, report.state, report.hits, round.removed_runs
-    ));
+    )
 }
 
 fn wall_clock(at: Instant) -> Option<Timestamp> {

@@ -56,6 +56,7 @@ const SERVER: &str = r#"
 umask 077
 echo $$ >server || exit 1
 ( {
+    trap '' HUP
     exec <held >/dev/null
     while read -r errand; do rm -f -- "$errand"; done
     for try in 1 2 3 4 5 6 7 8 9 10; do

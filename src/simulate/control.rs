@@ -1,5 +1,6 @@
 //! The endpoints under `/_simulator`: faults, time, statistics and rows, for tests in any language. No limit, and no token but
-//! for rows, which may be people's.
+//! for rows, which may be people's. A browser is the one program of this machine that strangers make send requests: nothing
+//! is answered that a page in one could send.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -33,21 +34,73 @@ pub(crate) fn router() -> Router<Arc<Server>> {
         .route("/tokens/revoke", post(revoke))
         .route("/statistics", get(statistics))
         .route("/rows/{resource}", get(rows))
-        .layer(middleware::from_fn(of_this_machine))
+        .fallback(|| ready(StatusCode::NOT_FOUND))
+        .layer(middleware::from_fn(of_no_page))
 }
 
-/// Refuses whoever came by another name: a page in a browser whose name was made to lead here.
-async fn of_this_machine(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST);
-    if host
+/// Refuses what a web page could send. What is answered, no page may read, embed or take for something else.
+async fn of_no_page(request: Request, next: Next) -> Response {
+    let mut answer = match refusal(request.method(), request.headers()) {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// Why a request is not answered. A browser says what sends it in headers that no page can leave out or change; an old one that
+/// says nothing sends no JSON, and no method but GET and POST, without having asked before, which nobody answers.
+fn refusal(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    let host = headers.get(header::HOST);
+    let is_safe = matches!(*method, Method::GET | Method::HEAD);
+    // Node's `fetch` sends other headers of that family, and not this one. `none`: a person typed the address.
+    let is_typed = |site: &HeaderValue| is_safe && site == "none";
+    if !host
         .and_then(|host| host.to_str().ok())
         .is_some_and(is_loopback)
     {
-        return next.run(request).await;
+        // A page in a browser whose name was made to lead here.
+        let told =
+            "the simulator is controlled by a loopback name or address only, such as 127.0.0.1\n";
+        Some((StatusCode::MISDIRECTED_REQUEST, told))
+    } else if headers.contains_key(header::ORIGIN)
+        || headers.contains_key(header::REFERER)
+        || !headers.get_all("sec-fetch-site").iter().all(is_typed)
+    {
+        let told = "the simulator is not controlled from a web page; send the request without Origin, Referer and Sec-Fetch-Site\n";
+        Some((StatusCode::FORBIDDEN, told))
+    } else if !is_safe && !is_json_or_nothing(headers) {
+        let told = "the simulator is controlled with JSON: send `Content-Type: application/json`, or no body and no Content-Type\n";
+        Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, told))
+    } else {
+        None
     }
-    let told =
-        "the simulator is controlled by a loopback name or address only, such as 127.0.0.1\n";
-    (StatusCode::MISDIRECTED_REQUEST, told).into_response()
+}
+
+fn is_json_or_nothing(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (None, _) => {
+            let length = headers.get(header::CONTENT_LENGTH);
+            length.is_none_or(|length| length == "0")
+                && !headers.contains_key(header::TRANSFER_ENCODING)
+        }
+        (Some(only), None) => only.to_str().is_ok_and(|only| {
+            let (essence, _) = only.split_once(';').unwrap_or((only, ""));
+            essence.trim().eq_ignore_ascii_case("application/json")
+        }),
+        _ => false,
+    }
 }
 
 /// Whether a `Host` can only be this machine.

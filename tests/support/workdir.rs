@@ -1,7 +1,7 @@
 //! A directory of its own in which the real binary runs, with nothing of this process's environment. Knows no promise.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -167,12 +167,31 @@ impl Workdir {
 
     /// The binary in the directory, not started yet.
     pub(crate) fn command<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cursus"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_cursus"));
         let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
         let loads = matches!(arguments.first(), Some(&("run" | "load")));
         command
             .args(&arguments)
-            .args((self.adopts && loads).then_some("--adopt"))
+            .args((self.adopts && loads).then_some("--adopt"));
+        command
+    }
+
+    /// The same by way of a program that starts others; flags at the start of the arguments are the program's.
+    pub(crate) fn command_by(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.program(program);
+        let is_flag = |argument: &&str| argument.starts_with('-');
+        let flags = arguments.iter().take_while(|one| is_flag(one)).count();
+        command
+            .args(&arguments[..flags])
+            .arg(env!("CARGO_BIN_EXE_cursus"))
+            .args(&arguments[flags..]);
+        command
+    }
+
+    /// A program in the directory, with its environment and nothing else.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(&self.root)
             .env_clear()
             .envs(&self.environment)
@@ -204,16 +223,11 @@ impl Workdir {
         arguments: impl AsRef<[S]>,
     ) -> Ran {
         let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
-        let mut shell = Command::new("sh");
+        let mut shell = self.program("sh");
         shell
             .args(["-c", &format!("{first}; exec \"$@\""), "sh"])
             .arg(env!("CARGO_BIN_EXE_cursus"))
-            .args(&arguments)
-            .current_dir(&self.root)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .args(&arguments);
         Ran::of(shell, &arguments).await
     }
 

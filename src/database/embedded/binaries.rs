@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::unistd::geteuid;
+
 use super::EmbeddedError;
 
 /// The oldest `PostgreSQL` that we use.
@@ -51,7 +53,8 @@ fn candidates() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = env::var_os("PATH")
         .map(|path| env::split_paths(&path).collect())
         .unwrap_or_default();
-    // Debian and Alpine; then Homebrew's postgresql@17 and the pgsql-17 of PostgreSQL's own RPMs.
+    // Debian and Alpine; then Homebrew's postgresql@17 and the pgsql-17 of PostgreSQL's own RPMs; what was fetched without a package.
+    let fetched = fetched();
     for (root, prefix) in [
         ("/usr/lib/postgresql", ""),
         ("/usr/libexec", "postgresql"),
@@ -59,7 +62,11 @@ fn candidates() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@"),
         ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
         ("/usr", "pgsql-"),
-    ] {
+    ]
+    .into_iter()
+    .map(|(root, prefix)| (Path::new(root), prefix))
+    .chain([(fetched.as_path(), "")])
+    {
         let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(root)
             .into_iter()
             .flatten()
@@ -81,6 +88,20 @@ fn candidates() -> Vec<PathBuf> {
         found.push(String::from_utf8_lossy(&output.stdout).trim().into());
     }
     found
+}
+
+/// Where `scripts/ensure-postgres.sh` puts what it fetches. Root runs nothing out of a home.
+fn fetched() -> PathBuf {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let data = absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
+        .filter(|_| !geteuid().is_root())
+        .unwrap_or_else(|| "/usr/local/share".into());
+    data.join("cursus/postgres")
 }
 
 fn is_complete(dir: &Path) -> bool {

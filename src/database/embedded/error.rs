@@ -10,7 +10,8 @@ use super::PATIENCE;
 pub enum EmbeddedError {
     /// No server programs on this machine.
     #[error(
-        "PostgreSQL's server programs (initdb, postgres) were not found; install them ({install}), or name their directory in \
+        "PostgreSQL's server programs (initdb, postgres) were not found; install them ({install}), or fetch them \
+         into your home without an administrator (`sh scripts/ensure-postgres.sh` in the sources of cursus), or name their directory in \
          CURSUS_PG_BIN, or name a server that you have in CURSUS_DATABASE_URL"
     )]
     NoBinaries {

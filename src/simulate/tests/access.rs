@@ -282,3 +282,161 @@ async fn nobody_controls_it_by_a_name_that_was_made_to_lead_here() {
     assert_eq!(request.send().await.unwrap().status().as_u16(), 421);
     assert_eq!(api.status("/v2/cursus").await, 200, "nothing was revoked");
 }
+
+/// Sends these bytes, and gives the answer as it came.
+async fn raw(api: &Api, head: &str, body: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let url = api.simulator.url();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Length: {length}\r\n"),
+    };
+    let request = format!("{head}\r\nHost: {address}\r\nConnection: close\r\n{length}\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// The status of an answer, which no page may read.
+fn unreadable(answer: &str) -> u16 {
+    let head = answer.split("\r\n\r\n").next().unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(!head.contains("access-control"), "{answer}");
+    for header in [
+        "x-content-type-options: nosniff",
+        "cross-origin-resource-policy: same-origin",
+    ] {
+        assert!(head.contains(header), "{answer}");
+    }
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+/// Every request that changes something, with a body that does.
+const CHANGES: [(&str, &str); 9] = [
+    (
+        "POST /_simulator/faults",
+        r#"{"target":"users","kind":"html"}"#,
+    ),
+    ("DELETE /_simulator/faults", ""),
+    ("POST /_simulator/advance", r#"{"seconds":86400}"#),
+    (
+        "POST /_simulator/fields",
+        r#"{"resource":"users","id":1,"field":"wallet"}"#,
+    ),
+    (
+        "POST /_simulator/slow_pages",
+        r#"{"resource":"users","rows":1}"#,
+    ),
+    ("POST /_simulator/anonymise", r#"{"id":1}"#),
+    ("POST /_simulator/replace", r#"{"id":1}"#),
+    ("POST /_simulator/give_up", r#"{"id":1}"#),
+    ("POST /_simulator/tokens/revoke", ""),
+];
+
+/// Pages send simple requests, of every kind that a browser lets through without asking before; current ones name the page.
+#[tokio::test]
+async fn nothing_is_changed_by_what_a_page_can_send() {
+    let api = Api::start(small()).await;
+    let now = || api.simulator.server.clock.now().timestamp();
+    let start = now();
+    let named = [
+        "Origin: https://evil.example.org",
+        "Origin: null",
+        "Origin: http://localhost:3000",
+        "oRIGIN:",
+        "Referer: https://evil.example.org/",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+        "Sec-Fetch-Site: same-origin",
+        "Sec-Fetch-Site: none",
+        "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site:",
+    ];
+    let unnamed = [
+        "Content-Type: text/plain",
+        "Content-Type: text/plain;charset=UTF-8",
+        "Content-Type: text/plain; application/json",
+        "Content-Type: text/plain\r\nContent-Type: application/json",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Type: multipart/form-data; boundary=application/json",
+        "Content-Type: application/csp-report",
+        "Content-Type: application/reports+json",
+        "Content-Type: text/ping",
+        "Content-Type: application/jsonp",
+        "Content-Type:",
+    ];
+    for (request, body) in CHANGES {
+        for header in named {
+            let head = format!("{request} HTTP/1.1\r\n{JSON}\r\n{header}");
+            assert_eq!(unreadable(&raw(&api, &head, body).await), 403, "{head}");
+        }
+        for header in unnamed {
+            let head = format!("{request} HTTP/1.1\r\n{header}");
+            assert_eq!(unreadable(&raw(&api, &head, body).await), 415, "{head}");
+        }
+        // A body without a type, as of a typeless blob.
+        let head = format!("{request} HTTP/1.1\r\nAccept: */*");
+        let body = if body.is_empty() { "{}" } else { body };
+        assert_eq!(unreadable(&raw(&api, &head, body).await), 415, "{head}");
+        // The question that comes before other requests.
+        let (method, path) = request.split_once(' ').unwrap();
+        for headers in [
+            format!("Origin: null\r\nAccess-Control-Request-Method: {method}"),
+            format!("Access-Control-Request-Method: {method}"),
+        ] {
+            let head = format!("OPTIONS {path} HTTP/1.1\r\n{headers}");
+            let status = unreadable(&raw(&api, &head, "").await);
+            assert!([403, 405].contains(&status), "{head}: {status}");
+        }
+    }
+    for method in ["GET", "HEAD"] {
+        for header in named {
+            let is_typed = header == "Sec-Fetch-Site: none";
+            for path in ["statistics", "faults", "rows/users"] {
+                let secret = api.simulator.client_secret();
+                let head = format!(
+                    "{method} /_simulator/{path} HTTP/1.1\r\nAuthorization: Bearer {secret}\r\n{header}"
+                );
+                let status = if is_typed { 200 } else { 403 };
+                assert_eq!(unreadable(&raw(&api, &head, "").await), status, "{head}");
+            }
+        }
+    }
+    let nowhere = raw(&api, "POST /_simulator/stop HTTP/1.1", "").await;
+    assert_eq!(unreadable(&nowhere), 404);
+    assert_eq!(api.status("/v2/cursus").await, 200, "nothing was revoked");
+    let later = now().duration_since(start).as_secs();
+    assert!(later < 3600, "no time has passed");
+}
+
+/// As `docs/simulator.md` shows them, and as libraries send them.
+#[tokio::test]
+async fn programs_control_it_without_asking_before() {
+    let api = Api::start(small()).await;
+    let types = [
+        "Content-Type: application/json",
+        "content-type: Application/JSON; charset=utf-8",
+        // `fetch` of Node.
+        "Content-Type: application/json\r\nSec-Fetch-Mode: cors\r\nAccept-Language: *",
+    ];
+    for (request, body) in CHANGES {
+        for header in types {
+            let head = format!("{request} HTTP/1.1\r\nUser-Agent: curl/8.5.0\r\n{header}");
+            let status = unreadable(&raw(&api, &head, body).await);
+            assert!([200, 204, 404].contains(&status), "{head}: {status}");
+        }
+    }
+    for head in [
+        "POST /_simulator/tokens/revoke HTTP/1.1\r\nAccept: */*",
+        "POST /_simulator/tokens/revoke HTTP/1.1\r\nContent-Length: 0",
+        "DELETE /_simulator/faults HTTP/1.1\r\nAccept: */*",
+    ] {
+        assert_eq!(unreadable(&raw(&api, head, "").await), 204, "{head}");
+    }
+    assert_eq!(api.status("/v2/cursus").await, 401, "it was revoked");
+}
