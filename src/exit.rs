@@ -103,12 +103,19 @@ impl Failure {
     /// Whether each line of it was made here.
     fn is_list(&self) -> bool {
         let error = &self.error;
-        let lists =
-            |error: &LoadError| matches!(error, LoadError::Mismatch(_) | LoadError::Lacking(_));
+        let is_load_list = |error: &LoadError| match error {
+            LoadError::Mismatch(_) | LoadError::Lacking(_) => true,
+            LoadError::Database(error) | LoadError::Migrate(MigrateError::Database(error)) => {
+                error.is_list()
+            }
+            _ => false,
+        };
         error.is::<List>()
+            || error.downcast_ref().is_some_and(DatabaseError::is_list)
+            || matches!(error.downcast_ref(), Some(MigrateError::Database(error)) if error.is_list())
             || matches!(error.downcast_ref(), Some(ConfigError::Faults { .. }))
-            || error.downcast_ref().is_some_and(lists)
-            || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if lists(error))
+            || error.downcast_ref().is_some_and(is_load_list)
+            || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if is_load_list(error))
     }
 }
 
@@ -157,6 +164,7 @@ fn database_exit(error: &DatabaseError) -> Exit {
         | DatabaseError::MixedHosts
         | DatabaseError::RootCertificate { .. }
         | DatabaseError::Pooler { .. } => Exit::Usage,
+        DatabaseError::Untrusted(_) => Exit::Refused,
         _ => Exit::Failed,
     }
 }
@@ -164,6 +172,7 @@ fn database_exit(error: &DatabaseError) -> Exit {
 fn migrate_exit(error: &MigrateError) -> Exit {
     match error {
         MigrateError::Busy { .. } => Exit::Locked,
+        MigrateError::Database(error @ DatabaseError::Untrusted(_)) => database_exit(error),
         _ => Exit::Failed,
     }
 }
@@ -174,6 +183,7 @@ pub fn load_exit(error: &LoadError) -> Exit {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,
         LoadError::Migrate(error) => migrate_exit(error),
+        LoadError::Database(error @ DatabaseError::Untrusted(_)) => database_exit(error),
         LoadError::Older { .. }
         | LoadError::Budget { .. }
         | LoadError::Renamed { .. }

@@ -33,6 +33,7 @@ mod session;
 mod source;
 mod sql;
 mod stage;
+mod uses;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,8 +43,9 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::Config;
+use crate::database::trust::{self, Access};
 use crate::database::{
-    Database, LOCK_WAIT, LockKey, Quoted, WATCHED_EVERY, catalogue, commit, holder, holder_is_gone,
+    Database, LOCK_WAIT, LockKey, WATCHED_EVERY, catalogue, commit, holder, holder_is_gone,
     lock_timeout_of,
 };
 use crate::failpoint::Point;
@@ -69,6 +71,7 @@ pub use rights::{Look, lacking, limits};
 pub use scratch::Scratches;
 pub use session::Session;
 pub use source::{Judge, OtherSource, Side, look_ahead};
+pub use uses::{check_schema, check_tables};
 
 use run::RunLoad;
 
@@ -136,6 +139,7 @@ impl<'c> Loader<'c> {
         options: Options,
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
+        check_schema(&database.client, Access::Write, config, schema).await?;
         lock(&database, schema).await?;
         refuse_lacking(&mut database.client, config, &options).await?;
         let folder = config.migrations();
@@ -347,11 +351,25 @@ fn dependents(
     }
 }
 
-/// Private tables and sorts of a load; the statements in sql/ name mirror tables without a schema.
-async fn set_up(transaction: &Transaction<'_>, schema: &str) -> Result<(), LoadError> {
+/// Private tables and sorts of a load; the statements in sql/ name mirror tables without a schema. Nobody can make meanwhile what
+/// would run with our rights.
+async fn set_up(
+    transaction: &Transaction<'_>,
+    config: &Config,
+    schema: &str,
+) -> Result<(), LoadError> {
+    let open = check_schema(transaction, Access::Write, config, schema).await?;
+    if !open.is_empty() {
+        let lock = format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", open.join(", "));
+        let lock = transaction.batch_execute(&lock).await;
+        lock.map_err(LoadError::at(
+            "lock tables that other roles may add triggers to",
+        ))?;
+        check_schema(transaction, Access::Write, config, schema).await?;
+    }
     let set_up = format!(
         "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
-        Quoted(schema)
+        trust::path_of_load(schema)
     );
     (transaction.batch_execute(&set_up).await).map_err(LoadError::at("set up the transaction"))
 }

@@ -1,13 +1,15 @@
 //! Brings a database to the shape that this program expects. Knows migrations and their histories, not what a table means.
 //!
 //! `migrations/books` makes the schema `pipeline`, once a database. `migrations/mirror` is unqualified and runs with `search_path` =
-//! the target schema, with a history there; so a scratch schema is one call: `migrate(client, "scratch", extra)`. Migrations of
-//! a user (V1000 and up) have a history of their own, so that a later release can still add V3 to a schema that has V1000.
+//! the target schema, if no other role can create in it, with a history there; so a scratch schema is one call:
+//! `migrate(client, "scratch", extra)`. Migrations of a user (V1000 and up) have a history of their own, so that a later release
+//! can still add V3 to a schema that has V1000.
 
 mod effects;
 mod error;
 mod files;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use refinery::{Migration, Runner};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, GenericClient};
 
+use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
 use crate::printable;
@@ -168,7 +171,16 @@ async fn apply(
             client.batch_execute(&create).await?;
             Point::MigrateSchema.reach();
         }
-        set(client, "search_path", &Quoted(&set_of.schema).to_string()).await?;
+        // Whoever was faster may have made it.
+        let schema = set_of.schema.as_str();
+        let uses = Uses {
+            whole: &[BOOKS],
+            path: &[schema],
+            names: &names(set_of),
+        };
+        client.batch_execute(trust::SET_PATH).await?;
+        trust::check(client, Access::Write, uses).await?;
+        set(client, "search_path", &trust::path_of(&[schema])).await?;
         let mut runner = Runner::new(&set_of.migrations);
         runner.set_migration_table_name(set_of.history);
         let report = runner
@@ -184,6 +196,15 @@ async fn apply(
         );
     }
     Ok(())
+}
+
+/// What the migrations of a set may name: those that are shipped name only what they have made.
+fn names(set: &Set) -> Vec<String> {
+    let is_local = |_: &&Migration| set.history == LOCAL_HISTORY;
+    let texts = (set.migrations.iter().filter(is_local)).filter_map(Migration::sql);
+    let words: BTreeSet<String> = texts.flat_map(trust::words).collect();
+    let histories = HISTORIES.iter().map(|&name| name.to_owned());
+    histories.chain(words).collect()
 }
 
 async fn set(client: &Client, name: &str, value: &str) -> Result<(), MigrateError> {

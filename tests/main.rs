@@ -108,6 +108,9 @@ mod dependents;
 /// Triggers, rules and policies of the database.
 mod intercepted;
 
+/// Other roles in the same database.
+mod roles;
+
 /// One schema, one source.
 mod sources;
 

@@ -103,7 +103,8 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     };
     let settings = Settings::resolve(&global, "demo", environment)?;
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
-    let database = super::load::connect(&settings).await?;
+    let database =
+        super::load::connect(&settings, settings.config.database.schema.as_str()).await?;
     // The cluster of an earlier demo stays, what is in it goes.
     database
         .client
@@ -115,6 +116,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     ));
     let (first, first_exit) =
         super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
+    super::sql::path(&database, settings.config.database.schema.as_str()).await?;
     let answers = ask(&database).await?;
     say(
         "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",

@@ -12,7 +12,7 @@ use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key::Key;
-use crate::load::{Loaded, Options, Scratches, Waits, history};
+use crate::load::{Loaded, Options, Scratches, Waits, check_tables, history};
 use crate::name::{Name, did_you_mean};
 use crate::printable::{self, List};
 use crate::report::{grouped, table};
@@ -72,10 +72,11 @@ pub(super) async fn run(
         show_values: arguments.show_values,
     };
     // A run is loaded, which needs a session of its own; it is not known yet whether a schema has its name.
+    let live = settings.config.database.schema.as_str();
     let mut database = if may_be_run(&arguments.a) || may_be_run(&arguments.b) {
-        load::connect_to_write(settings).await?
+        load::connect_to_write(settings, live).await?
     } else {
-        load::connect(settings).await?
+        load::connect(settings, live).await?
     };
     let mut scratches = Scratches::new(&settings.config.database.schema);
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
@@ -141,6 +142,8 @@ async fn both(
             (table.name.to_string(), key)
         })
         .collect();
+    let names: Vec<String> = known.into_iter().collect();
+    check_tables(&transaction, &[&a.schema, &b.schema], &names).await?;
     let diff = compare(&transaction, (&a.schema, &b.schema), &keys, choice).await?;
     if choice.key.is_some() && diff.tables.is_empty() {
         return Err(Failure::usage(

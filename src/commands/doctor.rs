@@ -1,5 +1,6 @@
 //! `cursus doctor`: is everything there, and does it fit together? Changes nothing; at most asks for a token.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -7,9 +8,10 @@ use serde::Serialize;
 
 use crate::chain::chain;
 use crate::cli::Global;
-use crate::database::catalogue;
+use crate::database::trust::Access;
+use crate::database::{DatabaseError, catalogue};
 use crate::exit::{Exit, Failure};
-use crate::load::{self, LoadError, Look};
+use crate::load::{self, LoadError, Look, Mapping};
 use crate::migrate;
 use crate::settings::Settings;
 use crate::staging::StagingError;
@@ -198,9 +200,14 @@ async fn database(settings: &Settings) -> Check {
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![failure.sentence()];
     let schema = settings.config.database.schema.as_str();
-    let mut database = super::load::connect_to_write(settings)
+    let mut database = super::load::connect_unchecked(settings)
         .await
         .map_err(said)?;
+    match load::check_schema(&database.client, Access::Write, &settings.config, schema).await {
+        Ok(_) => {}
+        Err(DatabaseError::Untrusted(problems)) => return Err(problems),
+        Err(error) => return Err(vec![chain(&error)]),
+    }
     let lacking = load::lacking(&mut database.client, &settings.config, schema, Look::ToRun)
         .await
         .map_err(|error| vec![chain(&error)])?;
@@ -226,15 +233,17 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         notes.extend(limits);
         return Ok(notes);
     }
-    match load::mappings(&settings.config, &database.client, schema).await {
-        Ok(_) => {}
+    let mappings = match load::mappings(&settings.config, &database.client, schema).await {
+        Ok(mappings) => mappings,
         Err(LoadError::Mismatch(problems)) => return Err(problems),
         Err(error) => return Err(vec![chain(&error)]),
-    }
+    };
     look_at_source(settings, &database.client).await?;
     let mut notes = vec![format!(
         "{server}; every table of pipeline.toml fits the schema {schema}"
     )];
+    // A table that several resources feed has several mappings.
+    notes.extend((mappings.iter().filter_map(Mapping::intercepted)).collect::<BTreeSet<_>>());
     let names = catalogue::table_names(&database.client, schema)
         .await
         .map_err(|error| vec![chain(&crate::database::DatabaseError::from(error))])?;

@@ -31,7 +31,7 @@ pub(super) async fn run(
     }
     let runs = settings.staging.runs()?;
     let schema = super::schema(settings, arguments.into.as_deref())?;
-    let database = super::load::connect(settings).await?;
+    let database = super::load::connect(settings, schema.as_str()).await?;
     let explained = explain(
         config,
         &database.client,

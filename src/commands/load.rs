@@ -12,10 +12,11 @@ use crate::chain::chain;
 use crate::cli::{Global, LoadArgs};
 use crate::config::Config;
 use crate::database::Database;
+use crate::database::trust::Access;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
     Drift, LoadError, Loaded, LoadedRun, Loader, Options, OtherSource, Pending, TableCounts,
-    with_parents,
+    check_schema, with_parents,
 };
 use crate::name::Name;
 use crate::plan;
@@ -96,20 +97,32 @@ impl Choice {
     }
 }
 
-/// Connects to the mirror, in the name of the subcommand.
-pub(super) async fn connect(settings: &Settings) -> Result<Database, Failure> {
+/// Connects to the mirror in this schema, in the name of the subcommand, to read it and the load ledger.
+pub(super) async fn connect(settings: &Settings, schema: &str) -> Result<Database, Failure> {
     let database = Database::connect(&settings.database, &session(settings)).await?;
+    check_schema(&database.client, Access::Read, &settings.config, schema).await?;
     Ok(patient(database, settings))
 }
 
-/// Connects to the mirror for questions that others have written: to the private one as a role that may only read.
-pub(super) async fn connect_to_ask(settings: &Settings) -> Result<Database, Failure> {
+/// As [`connect`], for questions that others have written: to the private one as a role that may only read.
+pub(super) async fn connect_to_ask(settings: &Settings, schema: &str) -> Result<Database, Failure> {
     let database = Database::connect_to_ask(&settings.database, &session(settings)).await?;
+    check_schema(&database.client, Access::Read, &settings.config, schema).await?;
     Ok(patient(database, settings))
 }
 
-/// Connects to the mirror, to write to it.
-pub(super) async fn connect_to_write(settings: &Settings) -> Result<Database, Failure> {
+/// As [`connect`], to write.
+pub(super) async fn connect_to_write(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Database, Failure> {
+    let database = connect_unchecked(settings).await?;
+    check_schema(&database.client, Access::Write, &settings.config, schema).await?;
+    Ok(database)
+}
+
+/// Connects to write, for whoever checks the schema next: nothing in it is looked at yet.
+pub(super) async fn connect_unchecked(settings: &Settings) -> Result<Database, Failure> {
     let database = Database::connect_to_write(&settings.database, &session(settings)).await?;
     Ok(patient(database, settings))
 }
@@ -133,7 +146,7 @@ pub(super) async fn open<'c>(
     let mut tries = TRIES;
     loop {
         tries -= 1;
-        let database = connect_to_write(settings).await?;
+        let database = connect_unchecked(settings).await?;
         match Loader::open(&settings.config, database, options.clone()).await {
             Err(error) if tries > 0 && error.is_connection_lost() => {
                 warn!("{}; connecting again", chain(&error));

@@ -15,7 +15,7 @@ pub(super) async fn run(
     let schema = arguments.into.as_deref().unwrap_or(configured);
     crate::name::Name::parse(schema)
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
-    let mut database = super::load::connect_to_write(settings).await?;
+    let mut database = super::load::connect_to_write(settings, schema).await?;
     let look = Look::ToLoad;
     let lacking = lacking(&mut database.client, &settings.config, schema, look).await?;
     if !lacking.is_empty() {

@@ -38,7 +38,7 @@ pub(super) async fn run(
 }
 
 async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
-    let database = load::connect(settings).await?;
+    let database = load::connect(settings, schema.as_str()).await?;
     let held = held(&database.client, schema.as_str()).await?;
     let kept = kept_rows(&database.client, schema.as_str()).await?;
     database.close().await?;
@@ -92,7 +92,7 @@ async fn keys(
     schema: &Name,
 ) -> Result<Exit, Failure> {
     let run = settings.staging.find(run)?;
-    let database = load::connect(settings).await?;
+    let database = load::connect(settings, schema.as_str()).await?;
     // A database without books has nothing held back.
     let keys = if held(&database.client, schema.as_str()).await?.is_empty() {
         Vec::new()

@@ -35,10 +35,10 @@ pub(super) async fn run(
     let into = into_flag(settings, &schema);
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
-            load::connect(settings).await?
+            load::connect(settings, schema.as_str()).await?
         }
         QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. } => {
-            load::connect_to_write(settings).await?
+            load::connect_to_write(settings, schema.as_str()).await?
         }
     };
     let all = entries(&database.client, schema.as_str()).await?;

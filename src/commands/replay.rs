@@ -49,7 +49,9 @@ pub(super) async fn run(
     };
     let mut options = Options::new(live.clone());
     options.allow_prune = arguments.allow_prune;
-    let database = super::load::connect_to_write(settings).await?;
+    let target = arguments.into.as_deref().map(named).transpose()?;
+    let target = target.as_ref().unwrap_or(live).as_str();
+    let database = super::load::connect_to_write(settings, target).await?;
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
         let schema = named(into)?;
         options.schema = schema.clone();

@@ -15,7 +15,7 @@ use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation, Targ
 use tokio_postgres::error::SqlState;
 
 use crate::cli::{Global, SqlArgs};
-use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role};
+use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role, trust};
 use crate::exit::{Exit, Failure};
 use crate::printable;
 use crate::report::table;
@@ -26,7 +26,7 @@ use result::{Rows, csv_line};
 /// Values look the same whatever the server, the database or the role prefers.
 const SET_UP: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('DateStyle', 'ISO, YMD'), \
     ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'), ('extra_float_digits', '1'), ('lc_monetary', 'C'), \
-    ('standard_conforming_strings', 'on')";
+    ('standard_conforming_strings', 'on')) AS settings (name, value)";
 /// Once a transaction has looked at the database, nothing makes it write any more.
 const READ_ONLY: &str = "BEGIN TRANSACTION READ ONLY; SELECT 1";
 
@@ -36,19 +36,19 @@ pub(super) async fn run(
     settings: &Settings,
     arguments: &SqlArgs,
 ) -> Result<Exit, Failure> {
+    let schema = settings.config.database.schema.as_str();
     let database = if arguments.write {
-        super::load::connect(settings).await?
+        super::load::connect(settings, schema).await?
     } else {
-        super::load::connect_to_ask(settings).await?
+        super::load::connect_to_ask(settings, schema).await?
     };
+    let path = path(&database, schema).await?;
     let Some(query) = &arguments.query else {
-        let exit = shell(settings, &database, arguments.write).await?;
+        let exit = shell(settings, &database, &path, arguments.write).await?;
         database.close().await?;
         return Ok(exit);
     };
-    let set = format!("{SET_UP}, ('search_path', '{}')", search_path(settings));
-    let set = format!("{set}) AS settings (name, value)");
-    let set = database.client.batch_execute(&set).await;
+    let set = database.client.batch_execute(SET_UP).await;
     set.map_err(DatabaseError::from)?;
     let results = results(global, &database, query, arguments.write).await?;
     database.close().await?;
@@ -127,9 +127,23 @@ fn copied(statement: &str, error: &tokio_postgres::Error) -> Option<Failure> {
     })
 }
 
-/// Where names without a schema are looked for. A name needs no quotes there.
-fn search_path(settings: &Settings) -> String {
-    format!("{},public", settings.config.database.schema)
+/// Sets the search path, and gives it: the mirror's schema and `public`, without those in which others can create.
+pub(super) async fn path(database: &Database, schema: &str) -> Result<String, Failure> {
+    let schemas = [schema, "public"];
+    let (safe, unsafe_ones) = trust::safe_path(&database.client, &schemas).await?;
+    if let Some(problem) = unsafe_ones.first().filter(|_| !safe.contains(&schema)) {
+        super::eprint_line(&format!(
+            "warning: {schema} is not in the search path, and its tables are found by its name before theirs: {problem}"
+        ));
+    }
+    let path = trust::path_of(&safe);
+    database.read_views().await?;
+    (database
+        .client
+        .batch_execute(&format!("SET search_path TO {path}"))
+        .await)
+        .map_err(DatabaseError::from)?;
+    Ok(path)
 }
 
 /// The query is the user's own, and so are its errors: the server's message is shown here, and only here.
@@ -197,7 +211,12 @@ pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
 }
 
 /// psql on the mirror; where there is none, how to connect with another program.
-async fn shell(settings: &Settings, database: &Database, may_write: bool) -> Result<Exit, Failure> {
+async fn shell(
+    settings: &Settings,
+    database: &Database,
+    path: &str,
+    may_write: bool,
+) -> Result<Exit, Failure> {
     let (program, config, variables) = match (database.cluster(), &settings.database) {
         (Some(cluster), _) => {
             let user = if may_write {
@@ -224,7 +243,8 @@ async fn shell(settings: &Settings, database: &Database, may_write: bool) -> Res
             psql.env_remove(name);
         }
     }
-    let mut options = format!("-c search_path={}", search_path(settings));
+    // A space separates options, and no name in the path needs quotes.
+    let mut options = format!("-c search_path={}", path.replace([' ', '"'], ""));
     if !may_write {
         options.push_str(" -c default_transaction_read_only=on");
     }

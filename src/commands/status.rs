@@ -191,9 +191,9 @@ impl Mirror {
 }
 
 async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
-    let database = super::load::connect(settings).await?;
-    let client = &database.client;
     let schema = settings.config.database.schema.as_str();
+    let database = super::load::connect(settings, schema).await?;
+    let client = &database.client;
     if !load::has_books(client).await.map_err(DatabaseError::from)? {
         database.close().await?;
         return Ok(Mirror::Empty);

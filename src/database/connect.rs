@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::embedded::{self, Cluster, EmbeddedError, Options};
 use super::error::{not_connected, place};
-use super::{Database, DatabaseError, Target, auth, pooler, sessions, tls};
+use super::{Database, DatabaseError, Target, auth, pooler, sessions, tls, trust};
 use crate::chain::chain;
 
 /// The oldest server that we use, as `server_version_num`.
@@ -33,13 +33,19 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
+/// Asked before the search path is set: no operator may stand here.
+const VERSION: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_version')";
 /// Times in UTC, 5 s of patience for locks, and the server's half of the keepalive.
-const SET_UP: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
-    set_config('TimeZone', 'UTC', false), set_config('lock_timeout', '5s', false), \
-    set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false), \
-    set_config('tcp_keepalives_count', '3', false)";
+const SETTINGS: &str = "SET TimeZone = 'UTC'; SET lock_timeout = '5s'; SET tcp_keepalives_idle = 30; \
+    SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+/// What is looked at under a lock is what is there then.
+const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 /// Not every system can watch its connections; the server then refuses the setting. As often as [`super::WATCHED_EVERY`] says.
 const WATCH: &str = "SET client_connection_check_interval = '10s'";
+/// Of sessions that read tables only: one that was looked at cannot become a view of somebody else meanwhile. Older servers do
+/// not know it (14.13, 15.8 and 16.4 are the first).
+const ONLY_TABLES: &str = "SET restrict_nonsystem_relation_kind = 'view, foreign-table'";
+const ANY_RELATION: &str = "SET restrict_nonsystem_relation_kind = ''";
 
 /// A session that writes takes the time that it needs, whatever the role, the database or the server gives to others; what the URL
 /// asks for by its `options` stays.
@@ -53,6 +59,15 @@ pub(super) enum Use {
     /// For the questions of others.
     Ask,
     Write,
+}
+
+/// Whose the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    Own(Use),
+    /// A pooler gives it to others between two transactions: it is read in, and no search path of ours is left in it,
+    /// where they would not find their tables.
+    Lent,
 }
 
 /// Connects, and tries again where that may help.
@@ -136,36 +151,39 @@ impl Way {
                     cluster.ensure_reader().await?;
                     config.user(embedded::READER);
                 }
-                open(&config, NoTls, purpose, Some(cluster)).await
-            }
-            Self::Url { config, connector } if purpose != Use::Write => {
-                open(config, connector.clone(), purpose, None).await
+                let database = open(&config, NoTls, Some(cluster)).await?;
+                set_up(database, Session::Own(purpose)).await
             }
             // Both at once, so that the second costs no time of its own.
             Self::Url { config, connector } => {
                 let (database, other) = tokio::join!(
-                    open(config, connector.clone(), purpose, None),
+                    open(config, connector.clone(), None),
                     pooler::Other::open(config, connector.clone())
                 );
                 let database = database?;
                 let (first, connector) = (&database.client, connector.clone());
-                if other.tells_of_lending(first, config, connector).await {
+                let is_lent = other.tells_of_lending(first, config, connector).await;
+                if is_lent && purpose == Use::Write {
                     return Err(DatabaseError::Pooler {
                         place: place(config),
                     });
                 }
-                Ok(database)
+                let session = if is_lent {
+                    Session::Lent
+                } else {
+                    Session::Own(purpose)
+                };
+                set_up(database, session).await
             }
         }
     }
 }
 
-/// Connects once, checks the server's version, and sets up the session. A server that takes the connection and says nothing is
-/// left after the time that is given to connecting.
+/// Connects once, and checks the server's version. A server that takes the connection and says nothing is left after the time that
+/// is given to connecting.
 async fn open<T>(
     config: &Config,
     tls: T,
-    purpose: Use,
     cluster: Option<Cluster>,
 ) -> Result<Database, DatabaseError>
 where
@@ -177,18 +195,11 @@ where
     let mut config = config.clone();
     let limit = *config.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT);
     config.connect_timeout(limit);
-    let silent = || DatabaseError::Unreachable {
-        place: place(&config),
-        source: Some(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer within {} s", limit.as_secs()),
-        )),
-    };
     // The limit is one host's.
     let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
     let (client, connection) = timeout(limit.saturating_mul(hosts), config.connect(tls.clone()))
         .await
-        .map_err(|_| silent())?
+        .map_err(|_| silent(&config, limit))?
         .map_err(|error| not_connected(&config, &error))?;
     let listed = sessions::list(client.cancel_token(), tls);
     let connection = tokio::spawn(async move {
@@ -202,8 +213,9 @@ where
         version: String::new(),
         cluster,
     };
-    let set_up = timeout(limit, set_up(&database.client, purpose));
-    match set_up.await.map_err(|_| silent())? {
+    let version = timeout(limit, version(&database.client));
+    let version = version.await.map_err(|_| silent(&config, limit))?;
+    match version {
         Ok((number, _)) if number < OLDEST_SERVER => Err(DatabaseError::TooOld {
             major: number / 10_000,
         }),
@@ -215,26 +227,20 @@ where
     }
 }
 
-/// One round trip; gives the server's version as a number and as people write it.
-async fn set_up(client: &Client, purpose: Use) -> Result<(i32, String), tokio_postgres::Error> {
-    let unhurried = async {
-        match purpose {
-            Use::Write => client.batch_execute(UNHURRIED).await,
-            Use::Read | Use::Ask => Ok(()),
-        }
-    };
-    let (row, watched, unhurried) = tokio::join!(
-        client.query_typed(SET_UP, &[]),
-        client.batch_execute(WATCH),
-        unhurried
-    );
-    let rows = row?;
-    unhurried?;
-    if let Err(error) = watched
-        && error.as_db_error().is_none()
-    {
-        return Err(error);
+/// Of a server that takes the connection and says nothing.
+fn silent(config: &Config, limit: Duration) -> DatabaseError {
+    DatabaseError::Unreachable {
+        place: place(config),
+        source: Some(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {} s", limit.as_secs()),
+        )),
     }
+}
+
+/// The server's version as a number and as people write it.
+async fn version(client: &Client) -> Result<(i32, String), tokio_postgres::Error> {
+    let rows = client.query_typed(VERSION, &[]).await?;
     let (number, version): (&str, &str) = match rows.first() {
         Some(row) => (row.try_get(0)?, row.try_get(1)?),
         None => ("", ""),
@@ -242,6 +248,51 @@ async fn set_up(client: &Client, purpose: Use) -> Result<(i32, String), tokio_po
     // Packagers add their own number in brackets.
     let version = version.split_whitespace().next().unwrap_or_default();
     Ok((number.parse().unwrap_or_default(), version.to_owned()))
+}
+
+/// Sets up the session, in one round trip.
+async fn set_up(mut database: Database, session: Session) -> Result<Database, DatabaseError> {
+    let settings = match session {
+        Session::Own(_) => format!("{}; {ISOLATION}; {SETTINGS}", trust::SET_PATH),
+        Session::Lent => SETTINGS.to_owned(),
+    };
+    let only_tables = match session {
+        Session::Own(Use::Read | Use::Ask) => ONLY_TABLES,
+        Session::Own(Use::Write) | Session::Lent => ANY_RELATION,
+    };
+    // After the search path: statements are answered in the order in which they are sent.
+    let unhurried = async {
+        match session {
+            Session::Own(Use::Write) => database.client.batch_execute(UNHURRIED).await,
+            Session::Own(Use::Read | Use::Ask) | Session::Lent => Ok(()),
+        }
+    };
+    let (set, unhurried, watched, restricted) = tokio::join!(
+        database.client.batch_execute(&settings),
+        unhurried,
+        optional(&database.client, WATCH),
+        optional(&database.client, only_tables),
+    );
+    if let Err(error) = set.and(unhurried).and(watched).and(restricted) {
+        return Err(database.explain(error).await);
+    }
+    if session == Session::Lent {
+        trust::check_lent(&mut database.client).await?;
+    }
+    Ok(database)
+}
+
+/// Runs a statement that the server may not know.
+async fn optional(client: &Client, statement: &str) -> Result<(), tokio_postgres::Error> {
+    match client.batch_execute(statement).await {
+        Err(error) if error.as_db_error().is_none() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes back [`ONLY_TABLES`], where the server knows it.
+pub(super) async fn read_views(client: &Client) -> Result<(), DatabaseError> {
+    Ok(optional(client, ANY_RELATION).await?)
 }
 
 /// How long a server that is away is waited for.

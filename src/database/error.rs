@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::auth::Broken;
 use super::embedded::EmbeddedError;
 use super::sqlstate;
-use crate::printable::EXAMPLE_URL;
+use crate::printable::{EXAMPLE_URL, List};
 
 /// How the driver says that the connection is gone, without a reason.
 const CLOSED: &str = "connection closed";
@@ -171,6 +171,9 @@ pub enum DatabaseError {
         /// Host and port.
         place: String,
     },
+    /// Objects or rights of roles that the session does not trust; a sentence each.
+    #[error("other roles could have cursus run their code:\n  {}", List::of(.0))]
+    Untrusted(Vec<String>),
     /// The connection ended under our feet.
     #[error(
         "the connection to the database was lost ({what}); what was committed is kept, run the command again"
@@ -229,6 +232,11 @@ impl From<tokio_postgres::Error> for DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether its sentence is several, a line each.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self, Self::Untrusted(_))
+    }
+
     /// Gives the reason why a connection was lost, if it is known and was not.
     #[must_use]
     pub fn with_reason(self, reason: Option<String>) -> Self {

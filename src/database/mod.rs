@@ -12,6 +12,7 @@ mod pooler;
 mod sessions;
 mod sqlstate;
 mod tls;
+pub mod trust;
 mod url;
 
 #[cfg(test)]
@@ -67,7 +68,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects, checks the server's version, and sets up the session: times in UTC, 5 s of patience for locks, and a server that
+    /// Connects, checks the server's version, and sets up the session: a search path that holds nothing of others, times in UTC, 5 s of patience for locks, and a server that
     /// notices within [`WATCHED_EVERY`] that we have died, where it can. A server that is away, or starts, is tried again for a while.
     pub async fn connect(target: &Target, application_name: &str) -> Result<Self, DatabaseError> {
         connect::connect(target, application_name, Use::Read).await
@@ -88,6 +89,11 @@ impl Database {
         application_name: &str,
     ) -> Result<Self, DatabaseError> {
         connect::connect(target, application_name, Use::Ask).await
+    }
+
+    /// Lets a session read views as well. Whoever does it knows that nothing of others is in them.
+    pub async fn read_views(&self) -> Result<(), DatabaseError> {
+        connect::read_views(&self.client).await
     }
 
     /// The server's version, such as `15.18`.

@@ -15,11 +15,11 @@ const ASKS: usize = 12;
 
 /// A setting of our own that the second session begins with. Servers take it, poolers refuse or forget it.
 const MARK: &str = "-c cursus.direct=yes";
-const IS_DIRECT: &str = "SELECT pg_catalog.current_setting('cursus.direct', true) = 'yes'";
+const MARKED: &str = "SELECT pg_catalog.current_setting('cursus.direct', true)";
 
-/// The server process behind a session. Processes of several servers behind one address may have the same number.
-const PROCESS: &str =
-    "SELECT pg_catalog.pg_backend_pid() || ' ' || pg_catalog.pg_postmaster_start_time()";
+/// The server process behind a session. Processes of several servers behind one address may have the same number. The session has
+/// no search path of ours yet, so that no operator may stand here.
+const PROCESS: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_backend_pid(), pg_catalog.pg_postmaster_start_time())";
 
 /// A second session beside the first; none if it was refused.
 pub(super) struct Other(Option<Client>);
@@ -50,7 +50,7 @@ impl Other {
     {
         let asked = async {
             if let Some(marked) = &self.0
-                && value::<Option<bool>>(marked, IS_DIRECT).await? == Some(true)
+                && value::<Option<String>>(marked, MARKED).await?.as_deref() == Some("yes")
             {
                 return Some(false);
             }

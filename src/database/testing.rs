@@ -48,7 +48,13 @@ pub(crate) async fn database() -> Client {
         .batch_execute(&format!("CREATE DATABASE {name}"))
         .await
         .unwrap();
-    connect(cluster, &name).await
+    let client = connect(cluster, &name).await;
+    // PostgreSQL 14 lets everybody create there, also the roles of tests that run at the same time.
+    client
+        .batch_execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        .await
+        .unwrap();
+    client
 }
 
 /// Another connection to the database of `client`.
@@ -77,6 +83,18 @@ async fn forget_the_dead(cluster: &Cluster) {
             // Another test process may be faster.
             let _ = client
                 .batch_execute(&format!("DROP DATABASE IF EXISTS {name}"))
+                .await;
+        }
+    }
+    // Roles are named after the database of the test that made them.
+    let left = "SELECT rolname FROM pg_roles WHERE rolname LIKE '%\\_test\\_%'";
+    for row in client.query(left, &[]).await.unwrap() {
+        let name: String = row.get(0);
+        let database = name.split_once("_test_").map(|(_, database)| database);
+        let pid = database.and_then(|database| database.split('_').next()?.parse().ok());
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+            let _ = client
+                .batch_execute(&format!("DROP ROLE IF EXISTS {name}"))
                 .await;
         }
     }

@@ -7,6 +7,7 @@ use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
 use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
+use crate::printable;
 use crate::staging::{Manifest, ReadManifest};
 
 use super::cell::CellType;
@@ -191,6 +192,17 @@ impl Mapping {
     /// Whether something of the table may change or drop rows on their way into it.
     pub(super) fn is_intercepted(&self) -> bool {
         !self.shape.interceptors.is_empty()
+    }
+
+    /// The triggers, rules and policies of the table, in a sentence; none if it has none.
+    pub fn intercepted(&self) -> Option<String> {
+        let sentence = format!(
+            "the table {} has {}",
+            self.table.name,
+            self.shape.interceptors.join(", ")
+        );
+        self.is_intercepted()
+            .then(|| printable::line(&sentence).into_owned())
     }
 
     /// Refuses a statement that has not done to all of these rows what it says.

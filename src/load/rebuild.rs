@@ -80,7 +80,7 @@ impl Loader<'_> {
         refer_to_live(&self.database.client, live, &mut mappings).await?;
         let transaction = (self.database.client.transaction().await)
             .map_err(LoadError::at("begin a transaction"))?;
-        set_up(&transaction, live.as_str()).await?;
+        set_up(&transaction, self.config, live.as_str()).await?;
         let mut rebuilt = merge(&transaction, &mappings, live, &scratch, guard).await?;
         Point::RebuildMerge.reach();
         for derive in &self.config.derives {

@@ -113,7 +113,7 @@ impl<'l> RunLoad<'l> {
         mut self,
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
-        set_up(transaction, self.schema).await?;
+        set_up(transaction, self.config, self.schema).await?;
         self.admit(transaction).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;

@@ -86,7 +86,9 @@ pub(in crate::commands) async fn collect_unneeded(
         );
         Failure { exit, error }
     };
-    let database = load::connect(settings).await.map_err(unknown)?;
+    let database = load::connect(settings, settings.config.database.schema.as_str())
+        .await
+        .map_err(unknown)?;
     let report = collect(settings, Some(&database), choice).await;
     // It has told what it was asked for.
     let _ = database.close().await;

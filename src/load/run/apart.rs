@@ -24,7 +24,7 @@ impl RunLoad<'_> {
         transaction: &mut Transaction<'_>,
         as_of: u64,
     ) -> Result<LoadedRun, LoadError> {
-        set_up(transaction, self.schema).await?;
+        set_up(transaction, self.config, self.schema).await?;
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         self.honour(transaction, as_of, true).await?;
         self.derive(transaction).await?;
@@ -42,7 +42,7 @@ impl RunLoad<'_> {
         if (books::failed_derives(transaction, self.schema).await?).is_empty() {
             return Ok(Vec::new());
         }
-        set_up(transaction, self.schema).await?;
+        set_up(transaction, self.config, self.schema).await?;
         self.derive(transaction).await?;
         Ok(self.loaded.derives_failed)
     }
@@ -54,7 +54,7 @@ impl RunLoad<'_> {
         entries: &[Entry],
         chosen: &BTreeSet<i64>,
     ) -> Result<Retried, LoadError> {
-        set_up(transaction, self.schema).await?;
+        set_up(transaction, self.config, self.schema).await?;
         self.before = Before::look(transaction, self.schema, self.run.id(), self.mappings).await?;
         let groups = retry::grouped(entries, chosen);
         let mut retried = Retried::default();
