@@ -243,7 +243,9 @@ async fn sighup_is_never_the_second_signal() {
         running.signal(Signal::SIGHUP);
         let ran = running.end().await;
         // The system tells a process of several signals in no order.
-        if !ran.stderr.contains("stopped by SIGHUP") {
+        if ran.stderr.contains("stopped by SIGHUP") {
+            is_stopped(ran, "SIGHUP", 129);
+        } else {
             is_stopped(ran, name, code);
         }
     }
@@ -306,4 +308,25 @@ async fn a_terminal_that_is_closed_ends_what_runs_on_it() {
     }
     let last = &workdir.json(["status"]).await["last_run"];
     assert_eq!(last["outcome"], "interrupted", "{last:#}");
+}
+
+/// A full disk under a log, a terminal that is gone under `nohup`: what cannot be written is lost, and nothing else.
+#[tokio::test]
+async fn a_stderr_that_takes_nothing_stops_nothing() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    for arguments in [
+        &["run", "-vv"][..],
+        &["extract", "--full", "--log-format", "json"],
+        &["watch", "--every", "1h", "--rounds", "1"],
+        &["status"],
+    ] {
+        let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+        let mut command = workdir.command(arguments);
+        command.stdout(full()).stderr(full());
+        let ended = tokio::time::timeout(PATIENCE, command.status()).await;
+        let ended = ended.expect("it does not end").unwrap();
+        assert_eq!(ended.code(), Some(0), "{arguments:?}");
+    }
+    oracle::assert_mirrors(&workdir, &simulator).await;
 }

@@ -44,6 +44,8 @@ pub(super) fn start(global: &Global) -> Result<(), Failure> {
         && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Told on the same stderr, which has just failed, and a fault if that fails too: of a closed terminal, on a full disk.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(colours);
     // Set by itself, without the bridge for other libraries: they log what they send, values of rows among it.

@@ -7,12 +7,11 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::SocketAddr;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::net::UnixDatagram;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
@@ -99,7 +98,15 @@ impl Manager {
     async fn tell(&self, message: &str) {
         let Some(name) = &self.socket else { return };
         let sent = tokio::time::timeout(PATIENCE, async {
-            connect(name)?.send(message.as_bytes()).await.map(drop)
+            let socket = connect(name)?;
+            match socket.send(message.as_bytes()) {
+                // Its queue is full.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let socket = tokio::net::UnixDatagram::from_std(socket)?;
+                    socket.send(message.as_bytes()).await
+                }
+                sent => sent,
+            }
         });
         let sent = sent
             .await
@@ -113,17 +120,17 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         if let Some(name) = &self.socket {
-            let _ = connect(name).and_then(|socket| socket.try_send(b"STOPPING=1"));
+            let _ = connect(name).and_then(|socket| socket.send(b"STOPPING=1"));
         }
     }
 }
 
 /// Anew for each message: a manager that was restarted has another socket of the same name.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
-    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address(name)?)?;
     socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
+    Ok(socket)
 }
 
 /// A path, or `@name` for a name without a file.

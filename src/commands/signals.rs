@@ -58,8 +58,8 @@ pub(super) enum Listener {
 }
 
 /// Watches for signals; the first one that ends the command is told. A second one, or patience that comes to its end, ends the
-/// process at once: as a kill would, which loses nothing durable. SIGHUP is never the second one: a terminal that closes sends
-/// it twice, and a service manager may send it along with SIGTERM.
+/// process at once: as a kill would, which loses nothing durable. SIGHUP is neither the second one nor what makes another one the
+/// second: a terminal that closes sends it twice, and a service manager may send it along with SIGTERM.
 pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
     let (tell, end) = oneshot::channel();
     let (ready, is_ready) = mpsc::channel();
@@ -112,12 +112,20 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
                 }
             };
             let first = tokio::select! {
+                biased;
                 exit = stop() => exit,
                 exit = hung_up => exit,
             };
             let _ = tell.send(first);
+            let impatience = async {
+                // It may have come before the signal that it was sent along with.
+                if first == Exit::HungUp {
+                    stop().await;
+                }
+                stop().await
+            };
             let why = tokio::select! {
-                _ = stop() => "a second signal came",
+                _ = impatience => "a second signal came",
                 () = out_of_patience() => "what was under way did not come to a safe point in 2 s",
             };
             let said = say(format!(
