@@ -157,6 +157,13 @@ pub async fn outlook(
     Ok(sets.iter().filter_map(of_set).collect())
 }
 
+/// The names of what the migrations of the load ledger make, tables among them.
+pub fn ledger_names() -> Result<Vec<String>, MigrateError> {
+    let files = shipped(&SHIPPED_BOOKS)?;
+    let effects = Effects::of(files.iter().filter_map(Migration::sql));
+    Ok(effects.makes.into_iter().collect())
+}
+
 async fn apply(
     client: &mut Client,
     sets: &[Set],

@@ -228,6 +228,10 @@ async fn what_is_in_the_way_of_a_migration_is_named() {
     case.grant("CREATE SCHEMA pipeline; CREATE TABLE pipeline.run (id int); GRANT ALL ON SCHEMA pipeline TO [ROLE]").await;
     let said = case.refused().await;
     assert!(
+        said.contains("`ALTER SCHEMA pipeline OWNER TO [ROLE]`"),
+        "{said}"
+    );
+    assert!(
         said.contains("pipeline.run is in the way: ")
             && said.contains("choose another database, or rename"),
         "{said}"

@@ -20,7 +20,7 @@ pub enum Look {
 }
 
 /// The names in every statement below: `$1` the schema of the mirror, `$2` its tables, `$3` the histories of migrations, without which
-/// no table of a schema is ours. Names are quoted where they need it.
+/// no table of a schema is ours; `$5` the tables of the load ledger. Names are quoted where they need it.
 const NAMES: &str = "
     WITH me AS MATERIALIZED (
         SELECT pg_catalog.quote_ident(current_user) AS role, pg_catalog.quote_ident(pg_catalog.current_database()) AS db
@@ -32,7 +32,7 @@ const NAMES: &str = "
         SELECT c.oid, c.relowner, c.relname = ANY ($3) AS is_history, s.name = 'pipeline' AS is_ledger,
             s.shown || '.' || pg_catalog.quote_ident(c.relname) AS shown
         FROM schemas AS s JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid
-        WHERE c.relkind IN ('r', 'p') AND (s.name = 'pipeline' OR c.relname = ANY ($2 || $3))
+        WHERE c.relkind IN ('r', 'p') AND c.relname = ANY ($3 || CASE s.name WHEN 'pipeline' THEN $5 ELSE $2 END)
             AND EXISTS (SELECT FROM pg_catalog.pg_class AS h WHERE h.relnamespace = s.oid AND h.relname = $3[1])
     )";
 
@@ -108,8 +108,9 @@ const RIGHTS: &str = "
 /// What migrations that wait will lack. `$4`: for each of their schemas its name, the names that they make, and those that they change.
 const PENDING: &str = "
     , waiting AS MATERIALIZED (
-        SELECT s.name, s.shown, s.oid, w.makes, w.changes
-        FROM pg_catalog.jsonb_to_recordset($4) AS w (schema text, makes pg_catalog.text[], changes pg_catalog.text[])
+        SELECT s.name, s.shown, s.oid, w.makes, w.changes, w.changes_schema
+        FROM pg_catalog.jsonb_to_recordset($4) AS w (schema text, makes pg_catalog.text[], changes pg_catalog.text[], \
+            changes_schema boolean)
         JOIN schemas AS s ON s.name = w.schema AND s.oid IS NOT NULL
     )
     SELECT 5 AS place, pg_catalog.format('the role %s lacks CREATE on the schema %s, which migrations have still to change; grant it with \
@@ -131,6 +132,10 @@ const PENDING: &str = "
         UNION ALL SELECT t.typnamespace, t.typname, CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END
         FROM pg_catalog.pg_type AS t WHERE t.typrelid = 0 AND t.typelem = 0
     ) AS o ON o.of = w.oid AND o.name = ANY (w.makes)
+    UNION ALL SELECT 11, pg_catalog.format('the schema %s belongs to the role %s, and a migration has still to change it; give it to the role %s \
+        with `ALTER SCHEMA %1$s OWNER TO %3$s`', w.shown, pg_catalog.quote_ident(o.rolname), role)
+    FROM me, waiting AS w JOIN pg_catalog.pg_namespace AS n ON n.oid = w.oid JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
+    WHERE w.changes_schema AND NOT pg_catalog.pg_has_role(n.nspowner, 'USAGE')
     UNION ALL SELECT 11, pg_catalog.format('%s belongs to the role %s, and a migration has still to change it; give it to the role %s with `ALTER \
         TABLE %1$s OWNER TO %3$s`', w.shown || '.' || pg_catalog.quote_ident(c.relname), pg_catalog.quote_ident(o.rolname), role)
     FROM me, waiting AS w JOIN pg_catalog.pg_class AS c ON c.relnamespace = w.oid AND c.relname = ANY (w.changes)
@@ -194,12 +199,14 @@ async fn rights(
     look: Look,
 ) -> Result<Found, LoadError> {
     let names = names(config);
+    let ledger = migrate::ledger_names()?;
     let query = format!("{NAMES} {RIGHTS}");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
         (&names, Type::TEXT_ARRAY),
         (&&HISTORIES[..], Type::TEXT_ARRAY),
         (&(look == Look::ToRun), Type::BOOL),
+        (&ledger, Type::TEXT_ARRAY),
     ];
     let rows = transaction.query_typed(&query, &parameters).await;
     let rows = rows.map_err(LoadError::at("look at the rights of the role"))?;
@@ -213,6 +220,7 @@ async fn pending(
     outlook: &[Outlook],
 ) -> Result<Found, LoadError> {
     let names = names(config);
+    let ledger = migrate::ledger_names()?;
     let waiting: Vec<serde_json::Value> = outlook
         .iter()
         .map(|set| {
@@ -220,16 +228,18 @@ async fn pending(
                 "schema": set.schema,
                 "makes": set.effects.makes,
                 "changes": set.effects.changes,
+                "changes_schema": set.effects.changes_schema,
             })
         })
         .collect();
     let waiting = serde_json::Value::from(waiting);
     let query = format!("{NAMES} {PENDING}");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
         (&names, Type::TEXT_ARRAY),
         (&&HISTORIES[..], Type::TEXT_ARRAY),
         (&waiting, Type::JSONB),
+        (&ledger, Type::TEXT_ARRAY),
     ];
     let rows = transaction.query_typed(&query, &parameters).await;
     let rows = rows.map_err(LoadError::at("look at the rights of the role"))?;

@@ -10,6 +10,8 @@ pub struct Effects {
     pub makes: BTreeSet<String>,
     /// Those that only their owner may change.
     pub changes: BTreeSet<String>,
+    /// It changes the schema itself, which only its owner may.
+    pub changes_schema: bool,
 }
 
 impl Effects {
@@ -53,9 +55,12 @@ impl Effects {
                     skip(&["on", "only"], &mut rest);
                     self.changes.extend(rest.next().map(|of| bare(of, 0)));
                 }
-                if !replaces {
-                    self.makes.insert(bare(name, 0));
-                }
+                let named = if replaces {
+                    &mut self.changes
+                } else {
+                    &mut self.makes
+                };
+                named.insert(bare(name, 0));
             }
             Some("create") if kind == "trigger" => {
                 let of = rest.skip_while(|word| *word != "on").nth(1);
@@ -66,6 +71,7 @@ impl Effects {
                 dropped.insert(bare(name, 0));
                 self.changes.insert(bare(name, 0));
             }
+            Some("alter" | "comment") if kind == "schema" => self.changes_schema = true,
             Some("comment") if kind == "column" => drop(self.changes.insert(bare(name, 1))),
             _ => {}
         }
@@ -129,7 +135,11 @@ mod tests {
             CREATE TRIGGER t BEFORE INSERT OR UPDATE ON parts FOR EACH ROW EXECUTE FUNCTION f();";
         let effects = Effects::of([text]);
         assert_eq!(effects.makes, set(&["users", "users_id", "more"]));
-        let changes = set(&["users", "Odd", "load", "run", "things", "fresh", "parts"]);
+        let changes = set(&[
+            "users", "Odd", "load", "run", "things", "fresh", "parts", "shown",
+        ]);
         assert_eq!(effects.changes, changes);
+        assert!(!effects.changes_schema);
+        assert!(Effects::of(["COMMENT ON SCHEMA mine IS 'x'"]).changes_schema);
     }
 }
