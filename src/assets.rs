@@ -1,8 +1,12 @@
 //! What the binary carries: the default `pipeline.toml` and the files of `sql/`.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path};
 
 use include_dir::{Dir, include_dir};
+
+use crate::chain::chain;
+use crate::trusted::{Folder, Owner, Untrusted};
 
 /// The default configuration, which is also its own manual.
 pub const PIPELINE: &str = include_str!("../pipeline.toml");
@@ -24,12 +28,13 @@ pub fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
             "`{name}` is not a file in sql/, such as \"sql/x.sql\""
         ));
     };
-    let beside = config
-        .and_then(Path::parent)
-        .map(|folder| folder.join(name));
-    if let Some(path) = beside.filter(|path| path.exists()) {
-        return std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()));
+    let beside = |folder: &Path| match Folder::open(folder, Owner::caller_or_root()) {
+        Err(Untrusted::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        folder => folder?.read_text(name),
+    };
+    let text = config.and_then(Path::parent).map(beside).transpose();
+    if let Some(text) = text.map_err(|fault| chain(&fault))?.flatten() {
+        return Ok(text);
     }
     SQL.get_file(file)
         .and_then(include_dir::File::contents_utf8)

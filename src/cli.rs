@@ -49,7 +49,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The configuration [default: pipeline.toml here, else the built-in one]
+    /// The configuration [default: pipeline.toml here or in a directory above, else the built-in one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where runs are staged

@@ -24,10 +24,12 @@ pub use resource::{Cursor, ForEach, FullEvery, NamedRead, Paging, QueryParameter
 pub use table::{Derive, Feed, Reference, SqlFile, Table};
 
 use crate::assets;
+use crate::chain::{chain, with_causes};
 use crate::database::{DatabaseError, check_url};
 use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
+use crate::trusted::{Folder, Owner, Untrusted};
 use names::{Names, Scope};
 use reader::{ANY, At, Problems, Section, decimal, kind};
 
@@ -160,6 +162,40 @@ pub enum ConfigError {
         /// At least one.
         problems: Vec<Problem>,
     },
+    /// Somebody else could have written it.
+    #[error(transparent)]
+    Untrusted(Untrusted),
+    /// Those of several files.
+    #[error("{}", list(.0))]
+    All(Vec<ConfigError>),
+}
+
+impl From<Untrusted> for ConfigError {
+    fn from(fault: Untrusted) -> Self {
+        match fault {
+            Untrusted::Io { path, source } => Self::Read { path, source },
+            fault => Self::Untrusted(fault),
+        }
+    }
+}
+
+impl ConfigError {
+    /// Whether each of its lines was made here.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Faults { .. } | Self::All(_))
+    }
+}
+
+/// Those that are no lists of ours are one line each.
+fn list(errors: &[ConfigError]) -> String {
+    let sentence = |error: &ConfigError| {
+        if error.is_list() {
+            with_causes(error)
+        } else {
+            chain(error)
+        }
+    };
+    errors.iter().map(sentence).collect::<Vec<_>>().join("\n")
 }
 
 struct Listed<'a> {
@@ -190,10 +226,15 @@ impl Config {
         let Some(path) = path else {
             return Self::parse(assets::PIPELINE, None);
         };
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let absent = || ConfigError::Read {
             path: path.to_owned(),
-            source,
-        })?;
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(absent());
+        };
+        let folder = Folder::open(folder, Owner::caller_or_root())?;
+        let text = folder.read_text(name)?.ok_or_else(absent)?;
         Self::parse(&text, Some(path))
     }
 
@@ -238,7 +279,8 @@ impl Config {
     /// The user's own migrations of the mirror, beside the file, if there are any.
     pub fn migrations(&self) -> Option<PathBuf> {
         let folder = self.path.as_deref()?.parent()?.join("migrations/mirror");
-        folder.is_dir().then_some(folder)
+        // What is there and is no directory is refused when it is read.
+        (std::fs::symlink_metadata(&folder).is_ok()).then_some(folder)
     }
 
     /// The tables that a resource feeds, alone or beside another, in order.

@@ -113,7 +113,7 @@ impl Failure {
         error.is::<List>()
             || error.downcast_ref().is_some_and(DatabaseError::is_list)
             || matches!(error.downcast_ref(), Some(MigrateError::Database(error)) if error.is_list())
-            || matches!(error.downcast_ref(), Some(ConfigError::Faults { .. }))
+            || error.downcast_ref().is_some_and(ConfigError::is_list)
             || error.downcast_ref().is_some_and(is_load_list)
             || matches!(error.downcast_ref(), Some(ReplayError::Load(error)) if is_load_list(error))
     }
@@ -147,7 +147,9 @@ fn staging_exit(error: &StagingError) -> Exit {
     match error {
         StagingError::Locked { .. } => Exit::Locked,
         StagingError::NoRun(_) => Exit::Usage,
-        StagingError::Io { .. } | StagingError::Broken { .. } => Exit::Failed,
+        StagingError::Io { .. } | StagingError::Broken { .. } | StagingError::Untrusted(_) => {
+            Exit::Failed
+        }
     }
 }
 

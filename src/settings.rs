@@ -1,7 +1,8 @@
 //! Flags, environment, `.env`, file, default: which value holds, in that order. What a process needs before
 //! any configuration is read (its log, its clock, PostgreSQL's programs) is in no `.env`: others read that from the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -11,14 +12,18 @@ use nix::unistd::Uid;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api;
+use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::Config;
+use crate::database::embedded::Cluster;
 use crate::database::{Place, Target, holds_password};
 use crate::exit::Failure;
 use crate::load::Side;
 use crate::name::Name;
 use crate::printable::may_hold_credentials;
+use crate::project::{DOTENV, Project, STATE};
 use crate::staging::{Staging, StagingError, StagingLock};
+use crate::trusted::{self, Folder, Untrusted};
 
 /// How often a lock of files is looked at that another process holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -35,9 +40,9 @@ static WARNED: Once = Once::new();
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
 pub struct Environment {
-    variables: BTreeMap<String, String>,
-    /// Nothing is added to them, not by `.env` either.
-    is_closed: bool,
+    variables: BTreeMap<String, OsString>,
+    /// The names of those that `.env` sets.
+    of_dotenv: BTreeSet<String>,
 }
 
 impl Environment {
@@ -45,51 +50,70 @@ impl Environment {
     pub fn of_process() -> Self {
         Self {
             variables: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
                 .collect(),
-            is_closed: false,
+            of_dotenv: BTreeSet::new(),
         }
     }
 
-    /// These and no others, whatever a `.env` says.
-    pub fn only(variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+    /// These and no others.
+    pub fn only(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         Self {
             variables: variables
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            is_closed: true,
+            of_dotenv: BTreeSet::new(),
         }
     }
 
-    /// Adds what `.env` in `folder` sets and nobody else does.
-    fn with_dotenv(mut self, folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(".env");
-        if self.is_closed || !path.exists() {
-            return Ok(self);
+    /// Adds what `.env` sets and the process has not.
+    fn add(&mut self, variables: Vec<(String, String)>) {
+        for (name, value) in variables {
+            if !self.variables.contains_key(&name) {
+                self.of_dotenv.insert(name.clone());
+                self.variables.insert(name, value.into());
+            }
         }
-        // The parser's messages quote the line at fault, which may be a secret.
-        let broken = || {
-            Failure::usage(format!(
-                "{} has a line that is not NAME=value; correct it (nothing of it is shown, it may be a secret)",
-                path.display()
-            ))
-        };
-        for variable in dotenvy::from_path_iter(&path).map_err(|_| broken())? {
-            let (name, value) = variable.map_err(|_| broken())?;
-            self.variables.entry(name).or_insert(value);
-        }
-        Ok(self)
     }
 
     /// A variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.variables
-            .get(name)
-            .filter(|value| !value.is_empty())
-            .cloned()
+        self.path(name)?.into_os_string().into_string().ok()
+    }
+
+    /// The same as a path, which need not be UTF-8.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.variables.get(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    }
+
+    /// The same as a path that is shown, which what may be a database URL is not.
+    fn shown_path(&self, name: &str) -> Result<Option<PathBuf>, Failure> {
+        let path = self.path(name);
+        let text = path.as_deref().map(Path::to_string_lossy);
+        if text.as_deref().is_some_and(may_hold_credentials) {
+            return Err(Failure::usage(format!(
+                "{name} looks like a database URL with a password, where a path belongs, and is not repeated; correct it"
+            )));
+        }
+        Ok(path)
+    }
+
+    /// Refuses a variable of ours that would be passed over, since it is no text.
+    fn check(&self) -> Result<(), Failure> {
+        let is_text = |name: &str| {
+            let is_path = ["CURSUS_CONFIG", "CURSUS_STAGING_DIR", "CURSUS_PG_BIN"].contains(&name);
+            !is_path && (name.starts_with("CURSUS_") || name == GENERIC)
+        };
+        for (name, value) in &self.variables {
+            if is_text(name) && value.to_str().is_none() {
+                return Err(Failure::usage(format!(
+                    "the variable {name} is not UTF-8; set it anew"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,38 +175,55 @@ pub struct Credentials {
 }
 
 impl Settings {
-    /// Resolves everything but the credentials, which not every command needs.
+    /// Resolves everything but the credentials, which not every command needs. Nothing is read that somebody else could have
+    /// written, and nothing is used that belongs to somebody else.
     pub fn resolve(
         global: &Global,
         command: &'static str,
-        environment: Environment,
+        mut environment: Environment,
     ) -> Result<Self, Failure> {
-        let current = std::env::current_dir()?;
-        let named = global.config.clone().map_or_else(
-            || path_in(&environment, "CURSUS_CONFIG"),
-            |path| Ok(Some(path)),
-        )?;
-        let here = current.join("pipeline.toml");
-        let path = named
-            .map(|path| current.join(path))
-            .or_else(|| here.exists().then_some(here));
-        let base = path
-            .as_deref()
-            .and_then(Path::parent)
-            .map_or(current, Path::to_owned);
-        let of_process = environment;
-        let environment = of_process.clone().with_dotenv(&base)?;
-        let mut config = Config::load(path.as_deref())?;
-        let of_environment = path_in(&environment, "CURSUS_STAGING_DIR")?;
+        let named = match &global.config {
+            Some(path) => Some(path.clone()),
+            None => environment.shown_path("CURSUS_CONFIG")?,
+        };
+        let project = Project::find(named)?;
+        let (config, variables) = project.read()?;
+        environment.add(variables);
+        Self::of(global, command, environment, project.base, config)
+    }
+
+    /// The built-in pipeline in a directory of which nothing is read.
+    pub fn built_in(
+        global: &Global,
+        command: &'static str,
+        environment: Environment,
+        base: PathBuf,
+    ) -> Result<Self, Failure> {
+        Self::of(global, command, environment, base, Config::load(None)?)
+    }
+
+    fn of(
+        global: &Global,
+        command: &'static str,
+        environment: Environment,
+        base: PathBuf,
+        mut config: Config,
+    ) -> Result<Self, Failure> {
+        environment.check()?;
+        let of_environment = environment.shown_path("CURSUS_STAGING_DIR")?;
         let staging = global
             .staging
             .clone()
             .map(|dir| base_for_flag(&dir))
             .or_else(|| of_environment.map(|dir| base.join(dir)))
             .unwrap_or_else(|| base.join(&config.staging.dir));
+        // What is written there its owner could not use any more.
+        if let Some(fault) = trusted::fault_of_owner(&staging) {
+            return Err(trusted::list(&[fault]).into());
+        }
         let of_environment = |name: &'static str| {
             let value = environment.get(name).map(SecretString::from)?;
-            let dotenv = of_process.get(name).is_none().then(|| base.join(".env"));
+            let dotenv = (environment.of_dotenv.contains(name)).then(|| base.join(DOTENV));
             Some((value, DatabaseSource::Variable(name, dotenv)))
         };
         let of_file = || {
@@ -204,7 +245,7 @@ impl Settings {
         let ignores_database_url = !is_generic && environment.get(GENERIC).is_some();
         let database = if database.expose_secret() == EMBEDDED {
             Target::Embedded {
-                dir: base.join(".cursus/pg"),
+                dir: base.join(STATE).join("pg"),
             }
         } else {
             if database_from == DatabaseSource::Flag && holds_password(database.expose_secret()) {
@@ -212,7 +253,7 @@ impl Settings {
                     tracing::warn!(
                         "the password in `--database-url` is in the process list, where everybody on this machine can read it; \
                          put the URL into CURSUS_DATABASE_URL, best in {}",
-                        base.join(".env").display()
+                        base.join(DOTENV).display()
                     );
                 });
             }
@@ -270,6 +311,14 @@ impl Settings {
         })
     }
 
+    /// Where the private cluster would be, if the mirror is in one that was never made.
+    pub fn unmade_cluster(&self) -> Option<&Path> {
+        match &self.database {
+            Target::Embedded { dir } if !Cluster::exists(dir) => Some(dir),
+            _ => None,
+        }
+    }
+
     /// Client id and secret, or how to give them.
     pub fn credentials(&self) -> Result<Credentials, Failure> {
         let id = self.environment.get("CURSUS_CLIENT_ID");
@@ -288,10 +337,32 @@ impl Settings {
                 Err(Failure::usage(format!(
                     "there are no credentials: {missing} is not set; make an application on the intranet \
                      (Settings, API) and put CURSUS_CLIENT_ID and CURSUS_CLIENT_SECRET into {}",
-                    self.base.join(".env").display()
+                    self.base.join(DOTENV).display()
                 )))
             }
         }
+    }
+
+    /// Where the requests of a key are counted: in the user's own state directory, together with those of the user's other
+    /// projects; in the project where there is no such directory.
+    fn ledger_dir(&self) -> PathBuf {
+        static WARNED: Once = Once::new();
+        let dir = state_dir(&self.environment).map(|dir| dir.join("hits"));
+        let why = match dir.as_deref().map(Folder::make_private) {
+            Some(Err(fault @ (Untrusted::Io { .. } | Untrusted::Owned { .. }))) => chain(&fault),
+            // What is wrong with it is told where it is opened.
+            Some(_) => return dir.unwrap_or_default(),
+            None => "there is no home directory".to_owned(),
+        };
+        let own = self.base.join(STATE);
+        WARNED.call_once(|| {
+            tracing::warn!(
+                "{why}; requests are counted in {}, apart from those of other projects that use the key (XDG_STATE_HOME names \
+                 another directory)",
+                own.display()
+            );
+        });
+        own
     }
 
     /// A client of the API with these limits of one run.
@@ -315,25 +386,41 @@ impl Settings {
         wait_for_next_hour: bool,
         patience: Duration,
     ) -> Result<api::Client, Failure> {
+        self.credentials()?;
+        self.client_of(Some(self.ledger_dir()), |options| {
+            options.max_hits = max_hits;
+            options.wait_for_next_hour = wait_for_next_hour;
+            options.patience = patience;
+        })
+    }
+
+    /// A client that is asked for what it knows, and makes no request.
+    pub fn offline_client(&self) -> Result<api::Client, Failure> {
+        self.client_of(None, |_| {})
+    }
+
+    fn client_of(
+        &self,
+        ledger_dir: Option<PathBuf>,
+        adjust: impl FnOnce(&mut api::Options),
+    ) -> Result<api::Client, Failure> {
         let credentials = self.credentials()?;
         let api = &self.config.api;
-        let options = api::Options {
+        let mut options = api::Options {
             timeout: api.timeout,
             max_in_flight: api.max_in_flight,
             reserve_per_hour: api.reserve_per_hour,
             requests_per_second: api.requests_per_second,
             requests_per_hour: api.requests_per_hour,
-            max_hits,
-            wait_for_next_hour,
-            patience,
-            ledger_dir: state_dir(&self.environment).map(|dir| dir.join("hits")),
+            ledger_dir,
             ..api::Options::new(
                 self.api_url.clone(),
                 credentials.id,
                 credentials.secret,
-                self.base.join(".cursus"),
+                self.base.join(STATE),
             )
         };
+        adjust(&mut options);
         Ok(api::Client::new(options)?)
     }
 }
@@ -361,36 +448,28 @@ pub async fn lock(
     }
 }
 
-/// A path that a variable holds; it is shown, and what may be a database URL is not.
-fn path_in(environment: &Environment, name: &str) -> Result<Option<PathBuf>, Failure> {
-    let value = environment.get(name);
-    if value.as_deref().is_some_and(may_hold_credentials) {
-        return Err(Failure::usage(format!(
-            "{name} looks like a database URL with a password, where a path belongs, and is not repeated; correct it"
-        )));
-    }
-    Ok(value.map(PathBuf::from))
-}
-
 /// Flags are relative to where the command was typed, not to the file.
 fn base_for_flag(dir: &Path) -> PathBuf {
     std::env::current_dir().map_or_else(|_| dir.to_owned(), |current| current.join(dir))
 }
 
-/// Where programs of a user keep what outlives a project: `$XDG_STATE_HOME/cursus`.
+/// Where programs of a user keep what outlives a project: `$XDG_STATE_HOME/cursus`, else below the home directory. None where
+/// there is no home, or root is in somebody else's.
 pub fn state_dir(environment: &Environment) -> Option<PathBuf> {
-    environment
-        .get("XDG_STATE_HOME")
-        .map(PathBuf::from)
+    let state = environment.path("XDG_STATE_HOME");
+    let of_home = || {
+        let home = environment.path("HOME").or_else(|| {
+            let user = nix::unistd::User::from_uid(Uid::effective()).ok().flatten();
+            user.map(|user| user.dir)
+        })?;
+        let is_root_elsewhere =
+            Uid::effective().is_root() && trusted::fault_of_owner(&home).is_some();
+        // No home is made: `/nonexistent` says that there is none.
+        let is_home = home.is_absolute() && home.parent().is_some() && home.is_dir();
+        (is_home && !is_root_elsewhere).then(|| home.join(".local/state"))
+    };
+    state
         .filter(|path| path.is_absolute())
-        .or_else(|| {
-            let home = environment.get("HOME").map(PathBuf::from).or_else(|| {
-                nix::unistd::User::from_uid(Uid::current())
-                    .ok()
-                    .flatten()
-                    .map(|user| user.dir)
-            })?;
-            Some(home.join(".local/state"))
-        })
+        .or_else(of_home)
         .map(|state| state.join("cursus"))
 }

@@ -19,12 +19,14 @@ mod resume;
 mod run;
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::sync::watch;
@@ -32,6 +34,7 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::failpoint::Point;
 use crate::printable;
+use crate::trusted::Untrusted;
 
 pub use adoption::Adoption;
 pub use approval::Approval;
@@ -81,6 +84,9 @@ pub enum StagingError {
         /// What to do.
         advice: &'static str,
     },
+    /// Somebody else could have written it.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// No run fits what was asked for.
     #[error("{0}")]
     NoRun(String),
@@ -146,7 +152,10 @@ impl Locks {
 /// Who holds the lock, as its file says. The name is written a moment after the lock is taken: what names a process that is
 /// gone is read again.
 fn told_holder(path: &Path) -> String {
-    let read = || std::fs::read_to_string(path).unwrap_or_default();
+    let read = || {
+        let bytes = files::read(path).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
     let is_of_the_dead = |text: &str| {
         let pid = text
             .strip_prefix("pid ")
@@ -253,7 +262,11 @@ impl Staging {
     }
 
     fn open_root(&self) -> Result<File, StagingError> {
-        File::open(&self.root).map_err(|error| files::io_error("open", &self.root, error))
+        let folder = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_DIRECTORY.bits())
+            .open(&self.root);
+        folder.map_err(|error| files::io_error("open", &self.root, error))
     }
 
     /// Whether a process is writing a run now.

@@ -173,6 +173,11 @@ mod rights;
 
 /// Questions of people, and what they may not do.
 mod sql;
+/// What others on the machine could have written.
+mod trusted_files;
+
+/// Machines without a home, and directories with odd names.
+mod odd_places;
 
 /// What people read.
 mod commands;

@@ -525,7 +525,7 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
     set_mode(0o600);
     workdir.pipeline(&[]);
     workdir.cursus(["doctor"]).await.exits(0);
-    for mode in [0o644, 0o640, 0o602] {
+    for mode in [0o644, 0o640, 0o604] {
         set_mode(mode);
         let ran = workdir.cursus(["doctor"]).await.exits(1);
         assert!(
@@ -582,7 +582,7 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
     workdir.cursus(["doctor"]).await.exits(0);
     for (folder, passable) in [("staging", 0o700), (".cursus", 0o711)] {
         let path = workdir.path(folder);
-        for mode in [0o755, 0o777, passable, 0o700] {
+        for mode in [0o755, 0o744, passable, 0o700] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let ran = workdir.cursus(["doctor"]).await;
             let is_told = (ran.stdout).contains(&format!("{folder} is open to others; chmod "));

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use crate::support::running::{sessions, until, until_asleep};
-use crate::support::workdir::{PATIENCE, PIPELINE};
+use crate::support::workdir::{NO_DATABASE, PATIENCE, PIPELINE};
 use crate::support::{Ran, Running, Workdir, boxes, oracle, simulator};
 
 const SIGNALS: [(Signal, &str, i32); 3] = [
@@ -148,9 +148,14 @@ async fn a_run_that_is_stopped_while_it_loads_says_that_the_load_is_left() {
 /// Reading a pipe that nobody writes to stands for whatever does not come to an end.
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
-    let workdir = Workdir::new().await;
-    let pipe = workdir.path(".env");
+    let mut workdir = Workdir::new().await;
+    let pipe = workdir.path("root.pem");
     nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let url = format!(
+        "{NO_DATABASE}&sslmode=verify-ca&sslrootcert={}",
+        pipe.display()
+    );
+    workdir.set("CURSUS_DATABASE_URL", url);
     for second in [Some(Signal::SIGINT), None] {
         let mut running = Running::start(&workdir, &["status"]);
         let opening = pipe.clone();

@@ -9,12 +9,13 @@
 
 pub(crate) mod format;
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::OFlag;
 use tokio::time::Instant;
 
 use self::format::{MAX_TIME, decode, encode};
@@ -22,6 +23,7 @@ use super::log::{Log, Millis};
 use crate::clock;
 use crate::failpoint::Point;
 use crate::hash;
+use crate::trusted::{Folder, Untrusted};
 
 /// A ledger holds a few hundred entries; a file beyond this is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -34,15 +36,23 @@ const HOLD: Millis = 1_500;
 
 /// The shared file could not be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the ledger of API hits {path} could not be {doing}; check that the directory exists and is yours",
-    path = path.display()
-)]
-pub struct LedgerError {
-    path: PathBuf,
-    doing: &'static str,
-    #[source]
-    source: io::Error,
+pub enum LedgerError {
+    /// The system refused.
+    #[error(
+        "the ledger of API hits {path} could not be {doing}; check that the directory exists and is yours",
+        path = path.display()
+    )]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else could have written it, or it cannot be opened.
+    #[error("the ledger of API hits is not used")]
+    Untrusted(#[from] Untrusted),
 }
 
 /// The log of one key.
@@ -59,7 +69,8 @@ enum Place {
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
+    folder: Folder,
+    name: String,
     file: File,
     last_look: Option<(SystemTime, std::time::Instant)>,
 }
@@ -93,20 +104,13 @@ impl Ledger {
         origin: &str,
         client_id: &str,
     ) -> Result<Self, LedgerError> {
-        let path = directory.join(file_name(origin, client_id));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| LedgerError {
-                path: path.clone(),
-                doing: "created",
-                source,
-            })?;
-        let file = open(&path)?;
+        let name = file_name(origin, client_id);
+        let folder = Folder::make_private(directory)?;
+        let file = open(&folder, &name)?;
         Ok(Self {
             place: Place::File(Shared {
-                path,
+                folder,
+                name,
                 file,
                 last_look: None,
             }),
@@ -166,7 +170,7 @@ impl Shared {
                 return Ok(true);
             }
             // Somebody removed the file: others will make and lock a new one, so must we.
-            self.file = open(&self.path)?;
+            self.file = open(&self.folder, &self.name)?;
         }
     }
 
@@ -232,8 +236,8 @@ impl Shared {
     }
 
     fn error(&self, doing: &'static str, source: io::Error) -> LedgerError {
-        LedgerError {
-            path: self.path.clone(),
+        LedgerError::Io {
+            path: self.folder.path().join(&self.name),
             doing,
             source,
         }
@@ -245,19 +249,14 @@ fn file_name(origin: &str, client_id: &str) -> String {
     format!("hits-{}", hash::short_of(&[origin, client_id]))
 }
 
-fn open(path: &Path) -> Result<File, LedgerError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| LedgerError {
-            path: path.to_owned(),
-            doing: "opened",
-            source,
-        })
+/// A file of the caller's alone in a directory of the caller's alone. A link leads elsewhere, and a pipe would make us wait.
+fn open(folder: &Folder, name: &str) -> Result<File, LedgerError> {
+    let file = folder.open_file(name.as_ref(), OFlag::O_RDWR | OFlag::O_CREAT)?;
+    file.ok_or_else(|| LedgerError::Io {
+        path: folder.path().join(name),
+        doing: "opened",
+        source: io::ErrorKind::NotFound.into(),
+    })
 }
 
 fn millis(since: Duration) -> (Millis, Millis) {
@@ -325,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_makes_the_key_hold_still_and_heals() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = crate::trusted::test_directory();
         let mut ledger = Ledger::shared(directory.path(), API, "key").unwrap();
         assert!(take(&mut ledger));
         let file = directory.path().join(file_name(API, "key"));
@@ -338,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_removed_file_is_made_anew() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = crate::trusted::test_directory();
         let mut one = Ledger::shared(directory.path(), API, "key").unwrap();
         let file = directory.path().join(file_name(API, "key"));
         std::fs::remove_file(&file).unwrap();
@@ -350,9 +349,9 @@ mod tests {
 
     #[test]
     fn a_locked_ledger_is_reported_as_busy_and_freed_with_its_holder() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = crate::trusted::test_directory();
         let mut ledger = Ledger::shared(directory.path(), API, "key").unwrap();
-        let holder = open(&directory.path().join(file_name(API, "key"))).unwrap();
+        let holder = File::open(directory.path().join(file_name(API, "key"))).unwrap();
         holder.lock().unwrap();
         assert!(ledger.transact(|_| ((), false)).unwrap().is_none());
         drop(holder);

@@ -1,20 +1,25 @@
 //! `cursus demo`: a simulated API, a private PostgreSQL, a first run, a day later a second one.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::ended::Ended;
+use super::init::write;
 use crate::assets;
 use crate::cli::{DemoArgs, ExtractArgs, Global};
 use crate::database::DatabaseError;
 use crate::exit::{Exit, Failure};
 use crate::number::unsigned;
+use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{RunReport, grouped, table};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::simulate::{Limits, Options, Simulator};
 use crate::staging::{Staging, Work};
+use crate::trusted::{self, Folder};
 
 /// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
 const PER_SECOND: u32 = 100;
@@ -59,9 +64,10 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     let started = Instant::now();
     let folder = choose(arguments.dir.as_deref())?;
     // Until the end: another demonstration there would clear what this one shows.
-    let place = Staging::new(&folder);
+    let place = Staging::new(folder.path());
     let _lock = settings::lock(&place, "demo", global.wait_lock).await?;
     prepare(&folder)?;
+    let folder = folder.path().to_owned();
     let say = |line: &str| {
         if !global.json && !global.quiet {
             super::eprint_line(line);
@@ -86,25 +92,22 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     })?;
     // Nothing of the user's own environment: not their key, and not their database.
     let environment = Environment::only([
-        ("CURSUS_API_URL", simulator.url()),
-        ("CURSUS_CLIENT_ID", simulator.client_id().to_owned()),
-        ("CURSUS_CLIENT_SECRET", simulator.client_secret().to_owned()),
-        (
-            "XDG_STATE_HOME",
-            folder.join(".cursus/state").display().to_string(),
-        ),
+        ("CURSUS_API_URL", simulator.url().into()),
+        ("CURSUS_CLIENT_ID", simulator.client_id().into()),
+        ("CURSUS_CLIENT_SECRET", simulator.client_secret().into()),
+        ("XDG_STATE_HOME", folder.join(STATE).join("state").into()),
     ]);
     let global = Global {
-        config: Some(folder.join("pipeline.toml")),
+        config: None,
         staging: None,
         // What is cleared below is never a database that somebody named.
         database_url: Some("embedded".into()),
         ..global.clone()
     };
-    let settings = Settings::resolve(&global, "demo", environment)?;
+    // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
+    let settings = Settings::built_in(&global, "demo", environment, folder.clone())?;
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
-    let database =
-        super::load::connect(&settings, settings.config.database.schema.as_str()).await?;
+    let database = super::load::connect_unchecked(&settings).await?;
     // The cluster of an earlier demo stays, what is in it goes.
     database
         .client
@@ -132,7 +135,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     simulator.stop().await;
     if global.json {
         super::print_json(&json!({
-            "dir": folder,
+            "dir": folder.display().to_string(),
             "first": first,
             "second": second,
             "rows": counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
@@ -164,41 +167,72 @@ fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Failure {
     )
 }
 
-/// A directory for a demonstration, marked as one.
-fn choose(dir: Option<&Path>) -> Result<PathBuf, Failure> {
-    let folder = match dir {
-        Some(dir) => std::env::current_dir()?.join(dir),
+/// A directory for a demonstration: made now, or the caller's alone, and then empty or of an earlier demonstration.
+fn choose(dir: Option<&Path>) -> Result<Folder, Failure> {
+    let path = match dir {
+        Some(dir) => working_directory()?.join(dir),
         None => state_dir(&Environment::of_process())
-            .ok_or_else(|| Failure::usage("there is no home directory; say where with --dir"))?
+            .ok_or_else(|| {
+                Failure::usage("there is no home directory; say where: `cursus demo --dir DIR`")
+            })?
             .join("demo"),
     };
-    std::fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
-    let marker = folder.join(MARKER);
-    let is_empty = std::fs::read_dir(&folder)
-        .map_err(|error| failed("list", &folder, &error))?
+    // What is in another's directory can change at any time, and so can a link.
+    if let Some(fault) = trusted::fault_of_own(&path) {
+        return Err(trusted::list(&[fault]).into());
+    }
+    let folder = Folder::make_private(&path).map_err(|fault| trusted::list(&[fault]))?;
+    let is_empty = std::fs::read_dir(&path)
+        .map_err(|error| failed("list", &path, &error))?
         .next()
         .is_none();
-    if !is_empty && !marker.exists() {
+    let marker = folder
+        .read(MARKER)
+        .map_err(|fault| trusted::list(&[fault]))?;
+    if !is_empty && marker.is_none() {
         return Err(Failure::usage(format!(
             "{} is not empty and not from an earlier demo; choose another directory with --dir",
-            folder.display()
+            path.display()
         )));
     }
-    std::fs::write(&marker, "").map_err(|error| failed("write", &marker, &error))?;
+    if is_empty {
+        mark(&folder)?;
+    }
     Ok(folder)
 }
 
-/// Nothing of an earlier demonstration, and the default configuration. Needs the lock.
-fn prepare(folder: &Path) -> Result<(), Failure> {
-    let staging = folder.join("staging");
-    match std::fs::remove_dir_all(&staging) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed("clear", &staging, &error));
-        }
-        _ => {}
+/// What a marker holds: the directory that it was made in. Copied elsewhere, in an archive say, it marks nothing.
+fn mark_of(folder: &Folder) -> Result<String, Failure> {
+    let there = folder.as_file().metadata()?;
+    Ok(format!("{}:{}\n", there.dev(), there.ino()))
+}
+
+fn mark(folder: &Folder) -> Result<(), Failure> {
+    write(&folder.path().join(MARKER), &mark_of(folder)?, 0o600, true).map(drop)
+}
+
+/// Nothing of an earlier demonstration, and the default configuration for whoever looks at it later. Needs the lock.
+fn prepare(folder: &Folder) -> Result<(), Failure> {
+    let path = folder.path();
+    let marker = folder
+        .read(MARKER)
+        .map_err(|fault| trusted::list(&[fault]))?;
+    let mut cleared = vec!["staging"];
+    // The cluster of an earlier demonstration stays. Of one that was made elsewhere nobody knows what it does.
+    if marker.as_deref() != Some(mark_of(folder)?.as_bytes()) {
+        cleared.push(STATE);
     }
-    let path = folder.join("pipeline.toml");
-    std::fs::write(&path, assets::PIPELINE).map_err(|error| failed("write", &path, &error))
+    for name in &cleared {
+        let path = path.join(name);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("clear", &path, &error));
+            }
+            _ => {}
+        }
+    }
+    mark(folder)?;
+    write(&path.join(CONFIG), assets::PIPELINE, 0o644, true).map(drop)
 }
 
 async fn count_rows(
@@ -310,7 +344,7 @@ fn print(shown: &Shown<'_>, took: Duration) {
          Your own campus: `{program} init` in a new directory, then `doctor` and `run`.\n",
         took.as_secs_f64(),
         folder.display(),
-        folder.display(),
+        trusted::shell(folder),
         queries().1,
     ));
 }

@@ -71,6 +71,7 @@ pub(super) async fn run(
         limit: arguments.limit,
         show_values: arguments.show_values,
     };
+    load::refuse_unmade(settings)?;
     // A run is loaded, which needs a session of its own; it is not known yet whether a schema has its name.
     let live = settings.config.database.schema.as_str();
     let mut database = if may_be_run(&arguments.a) || may_be_run(&arguments.b) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::chain::chain;
 use crate::cli::Global;
+use crate::database::embedded::Cluster;
 use crate::database::trust::Access;
 use crate::database::{DatabaseError, catalogue};
 use crate::exit::{Exit, Failure};
@@ -200,6 +201,17 @@ async fn database(settings: &Settings) -> Check {
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
     let said = |failure: Failure| vec![failure.sentence()];
     let schema = settings.config.database.schema.as_str();
+    if let Some(dir) = settings.unmade_cluster() {
+        let programs = Cluster::programs().map_err(|error| vec![chain(&error)])?;
+        return Ok(vec![
+            format!(
+                "a private PostgreSQL in {}: made by the first load, with the programs in {}",
+                dir.display(),
+                programs.display()
+            ),
+            "tables are compared with pipeline.toml when they are there".to_owned(),
+        ]);
+    }
     let mut database = super::load::connect_unchecked(settings)
         .await
         .map_err(said)?;

@@ -1,12 +1,14 @@
 //! `cursus init`: files to start from.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::assets;
 use crate::cli::{Global, InitArgs};
 use crate::exit::{Exit, Failure};
+use crate::project::{CONFIG, working_directory};
+use crate::trusted::{self, Folder, Owner, Untrusted};
 
 const DOTENV: &str = "\
 # The application's UID and secret: https://profile.intra.42.fr/oauth/applications
@@ -22,9 +24,10 @@ const GITIGNORE: &str = "/.env\n/.cursus/\n/staging/\n";
 
 /// Runs the command.
 pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure> {
-    let folder = std::env::current_dir()?;
+    let folder = working_directory()?;
+    let is_closed = close(&folder)?;
     let files = [
-        ("pipeline.toml", assets::PIPELINE, 0o644),
+        (CONFIG, assets::PIPELINE, 0o644),
         (".env", DOTENV, 0o600),
         (".gitignore", GITIGNORE, 0o644),
     ];
@@ -32,7 +35,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     let mut kept = Vec::new();
     for (name, content, mode) in files {
         // Credentials are never overwritten.
-        let overwrite = arguments.force && name == "pipeline.toml";
+        let overwrite = arguments.force && name == CONFIG;
         if write(&folder.join(name), content, mode, overwrite)? {
             written.push(name);
         } else {
@@ -42,6 +45,9 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     if global.json {
         super::print_json(&serde_json::json!({ "written": written, "kept": kept }));
         return Ok(Exit::Done);
+    }
+    if is_closed {
+        super::print_line(&format!("made  {} writable by you alone", folder.display()));
     }
     for name in &written {
         super::print_line(&format!("wrote {name}"));
@@ -56,21 +62,46 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-/// Writes a file with its mode from the start; `false` if it is there and stays.
-fn write(path: &Path, content: &str, mode: u32, overwrite: bool) -> Result<bool, Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).mode(mode);
-    if overwrite {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
-    }
-    match options.open(path) {
-        Ok(mut file) => {
-            file.write_all(content.as_bytes())?;
+/// Takes the right to write in the caller's own directory from everybody else, since no command would work there; whether somebody
+/// had it. Refuses a directory of somebody else.
+fn close(folder: &Path) -> Result<bool, Failure> {
+    let refused = |fault| trusted::list(&[fault]);
+    match Folder::open(folder, Owner::caller()) {
+        Ok(_) => Ok(false),
+        Err(Untrusted::Writable { mode, .. }) => {
+            let mode = std::fs::Permissions::from_mode(mode & 0o7755);
+            std::fs::set_permissions(folder, mode)?;
+            Folder::open(folder, Owner::caller()).map_err(refused)?;
             Ok(true)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(fault) => Err(refused(fault).into()),
+    }
+}
+
+/// Writes a file with its mode from the start, whole or not at all; `false` if it is there and stays. Overwritten is what has the
+/// name: a link is replaced, and what it leads to stays.
+pub(super) fn write(
+    path: &Path,
+    content: &str,
+    mode: u32,
+    overwrite: bool,
+) -> Result<bool, Failure> {
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(mode))
+            .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+        file.write_all(content.as_bytes())?;
+        file.as_file().sync_all()?;
+        if overwrite {
+            file.persist(path)?;
+        } else {
+            file.persist_noclobber(path)?;
+        }
+        Ok(())
+    };
+    match write() {
+        Ok(()) => Ok(true),
+        Err(error) if !overwrite && error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(Failure::new(
             Exit::Failed,
             format!("cannot write {}: {error}", path.display()),

@@ -97,8 +97,37 @@ impl Choice {
     }
 }
 
+/// Refuses where nothing was ever loaded: whoever only looks makes no private PostgreSQL.
+pub(super) fn refuse_unmade(settings: &Settings) -> Result<(), Failure> {
+    let Some(dir) = settings.unmade_cluster() else {
+        return Ok(());
+    };
+    let project = match settings.config.path {
+        Some(_) => "",
+        None => {
+            "; or go to your project, which no directory from here on upwards is (`cursus init` begins one, `--config FILE` names one)"
+        }
+    };
+    Err(Failure::new(
+        Exit::Failed,
+        format!(
+            "nothing has been loaded here: there is no private PostgreSQL in {} yet; `cursus run` makes and fills it{project}",
+            dir.display()
+        ),
+    ))
+}
+
 /// Connects to the mirror in this schema, in the name of the subcommand, to read it and the load ledger.
 pub(super) async fn connect(settings: &Settings, schema: &str) -> Result<Database, Failure> {
+    refuse_unmade(settings)?;
+    connect_or_make(settings, schema).await
+}
+
+/// Connects to the mirror as [`connect`] does, also where the private PostgreSQL has to be made first.
+pub(super) async fn connect_or_make(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Database, Failure> {
     let database = Database::connect(&settings.database, &session(settings)).await?;
     check_schema(&database.client, Access::Read, &settings.config, schema).await?;
     Ok(patient(database, settings))
@@ -106,6 +135,7 @@ pub(super) async fn connect(settings: &Settings, schema: &str) -> Result<Databas
 
 /// As [`connect`], for questions that others have written: to the private one as a role that may only read.
 pub(super) async fn connect_to_ask(settings: &Settings, schema: &str) -> Result<Database, Failure> {
+    refuse_unmade(settings)?;
     let database = Database::connect_to_ask(&settings.database, &session(settings)).await?;
     check_schema(&database.client, Access::Read, &settings.config, schema).await?;
     Ok(patient(database, settings))

@@ -33,6 +33,7 @@ pub(super) async fn run(
     | QuarantineCommand::Drop { into, .. }) = command;
     let schema = super::schema(settings, into.as_deref())?;
     let into = into_flag(settings, &schema);
+    load::refuse_unmade(settings)?;
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
             load::connect(settings, schema.as_str()).await?

@@ -38,7 +38,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let schema = settings.config.database.schema.as_str();
     let database = if arguments.write {
-        super::load::connect(settings, schema).await?
+        super::load::connect_or_make(settings, schema).await?
     } else {
         super::load::connect_to_ask(settings, schema).await?
     };

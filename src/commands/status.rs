@@ -26,6 +26,10 @@ use last::LastRun;
 /// Instead of what only the database knows.
 const UNKNOWN: &str = "unknown";
 
+/// Of a directory in which nothing was ever done.
+const NO_PROJECT: &str = "no pipeline.toml is here or in a directory above, so this is not your project's directory, or the project has \
+                          none; `cursus init` writes one";
+
 #[derive(Serialize)]
 struct Status {
     last_run: Option<LastRun>,
@@ -130,6 +134,9 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
             (status.warnings).push(format!("the client secret {end}; {RENEW_SECRET}"));
         }
     }
+    if config.path.is_none() && runs.is_empty() && settings.unmade_cluster().is_some() {
+        (status.warnings).push(NO_PROJECT.to_owned());
+    }
     if global.json {
         super::print_json(&status);
     } else {
@@ -191,6 +198,9 @@ impl Mirror {
 }
 
 async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
+    if settings.unmade_cluster().is_some() {
+        return Ok(Mirror::Empty);
+    }
     let schema = settings.config.database.schema.as_str();
     let database = super::load::connect(settings, schema).await?;
     let client = &database.client;
@@ -281,7 +291,7 @@ fn pending(
 
 /// What the API said with the token that is kept. Nothing is asked.
 async fn secret_valid_until(settings: &Settings) -> Option<Timestamp> {
-    match settings.question_client(false) {
+    match settings.offline_client() {
         Ok(client) => client.known_token().await?.secret_valid_until,
         Err(failure) => {
             tracing::debug!("{}", chain(failure.error.as_ref()));

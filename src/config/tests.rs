@@ -199,7 +199,7 @@ fn dependencies_go_first_and_the_rest_keeps_its_order() {
 
 #[test]
 fn a_file_in_sql_beside_the_configuration_comes_before_the_built_in_one() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::trusted::test_directory();
     let path = folder.path().join("pipeline.toml");
     std::fs::create_dir(folder.path().join("sql")).unwrap();
     std::fs::write(folder.path().join("sql/users_campus.sql"), "SELECT 1").unwrap();

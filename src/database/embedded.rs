@@ -12,9 +12,10 @@ mod error;
 mod home;
 mod reader;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,13 @@ const DOOR: &str = "lock";
 const RUNNING: &str = "running";
 /// The pipe that every user holds.
 const HELD: &str = "held";
+
+/// How the files begin that a watcher is asked to remove.
+const ERRAND: &str = "errand.";
+/// What a server says of itself.
+const PID_FILE: &str = "data/postmaster.pid";
+/// The major version of a cluster; there from its first moment on.
+const VERSION_FILE: &str = "data/PG_VERSION";
 
 /// How long to wait for another process, the end of an old server or the recovery of a killed one.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -98,6 +106,16 @@ impl Cluster {
         }
     }
 
+    /// Whether a cluster was made in a directory.
+    pub fn exists(dir: &Path) -> bool {
+        fs::symlink_metadata(dir.join(VERSION_FILE)).is_ok()
+    }
+
+    /// The directory of the programs that would make a cluster.
+    pub fn programs() -> Result<PathBuf, EmbeddedError> {
+        binaries::find(None)
+    }
+
     /// How to connect to one of its databases; the one made with it is [`DATABASE`].
     pub fn config(&self, database: &str) -> tokio_postgres::Config {
         self.config_as(USER, database)
@@ -145,7 +163,7 @@ fn open(dir: &Path, options: Options) -> Result<Cluster, EmbeddedError> {
     )?;
 
     if let Some(held) = attach(&home, until)?
-        && let Some(socket_dir) = listening(&home, None)
+        && let Some(socket_dir) = listening(&home, None)?
     {
         home.check_shared(&socket_dir)?;
         return Ok(Cluster {
@@ -167,41 +185,35 @@ fn attach(home: &Home, until: Instant) -> Result<Option<File>, EmbeddedError> {
 
 /// Whether the watcher knows of our hold: it read our errand after we held the pipe, so it cannot have seen the end.
 fn is_watched(home: &Home, mut held: &File, until: Instant) -> Result<bool, EmbeddedError> {
-    let errand = format!("errand.{:016x}", fastrand::u64(..));
-    let path = home.path.join(&errand);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| doing("create", &path, e))?;
+    let errand = format!("{ERRAND}{:016x}", fastrand::u64(..));
+    home.create(&errand)?;
     let sent = held.write_all(format!("{errand}\n").as_bytes());
-    while sent.is_ok() && path.exists() {
+    while sent.is_ok() && home.holds(&errand) {
         if home.open_pipe(HELD, true)?.is_none() {
             break;
         }
         pause(home, until, "the watcher of the server")?;
     }
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(doing("remove", &path, e)),
-        Ok(()) => Ok(false),
-    }
+    Ok(!home.take_away(&errand)?)
 }
 
 /// The socket's directory, once the server (that of `pid`, if given) takes connections.
-fn listening(home: &Home, pid: Option<u32>) -> Option<PathBuf> {
-    let text = fs::read_to_string(home.path.join("data/postmaster.pid")).ok()?;
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let [owner, _, _, _, socket_dir, _, _, "ready", ..] = lines[..] else {
-        return None;
-    };
-    if pid.is_some_and(|pid| owner != pid.to_string()) {
-        return None;
+fn listening(home: &Home, pid: Option<u32>) -> Result<Option<PathBuf>, EmbeddedError> {
+    let bytes = home.read(PID_FILE)?.unwrap_or_default();
+    // The server counts ends of lines when it writes one, also those in the name of its own directory.
+    let lines: Vec<&[u8]> = bytes
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let line = |index: usize| lines.get(index).copied().unwrap_or_default();
+    let is_of = |pid: u32| line(0) == pid.to_string().as_bytes();
+    if line(7) != b"ready" || !pid.is_none_or(is_of) {
+        return Ok(None);
     }
-    answers(&Path::new(socket_dir).join(".s.PGSQL.5432"))
+    let socket_dir = PathBuf::from(OsStr::from_bytes(line(4)));
+    Ok(answers(&socket_dir.join(".s.PGSQL.5432"))
         .ok()
-        .map(|()| socket_dir.into())
+        .map(|()| socket_dir))
 }
 
 /// A killed server leaves its files behind, and its socket takes connections until it is quite dead: only an answer proves it
@@ -217,19 +229,17 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
     let running = home.lock_file(RUNNING)?;
     lock(home, &running, until, "the end of the last server")?;
 
-    let data = home.path.join("data");
-    let bin_dir = if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
+    let bin_dir = if let Some(version) = home.read(VERSION_FILE)? {
+        let version = String::from_utf8_lossy(&version);
         binaries::find(version.trim().parse().ok())?
     } else {
         let bin_dir = binaries::find(None)?;
         create(home, &bin_dir, &running, options)?;
         bin_dir
     };
-    forget_reused_pid(&data)?;
-    for entry in fs::read_dir(&home.path).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("errand.") {
-            let _ = fs::remove_file(entry.path());
-        }
+    forget_reused_pid(home)?;
+    for errand in home.names(ERRAND) {
+        let _ = home.take_away(&errand);
     }
 
     // A reader of our own lets us hold the pipe before the watcher reads it.
@@ -246,10 +256,10 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
             return Err(EmbeddedError::Failed {
                 program: "postgres",
                 path: home.path.clone(),
-                reason: last_line(&fs::read(home.path.join("postgres.log")).unwrap_or_default()),
+                reason: last_line(&home.read("postgres.log")?.unwrap_or_default()),
             });
         }
-        if let Some(dir) = listening(home, Some(server.id())) {
+        if let Some(dir) = listening(home, Some(server.id()))? {
             break dir;
         }
         pause(home, until, "the server to start")?;
@@ -280,16 +290,11 @@ fn create(
         command.arg(bin_dir.join(program));
         command
     };
-    let aside = home.path.join("data.new");
+    let aside = "data.new";
     let mut made = Err(EmbeddedError::NoUser);
     // Sorted by code point, letters known; systems without that locale get the plain one.
     for locale in ["C.UTF-8", "C"] {
-        match fs::remove_dir_all(&aside) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(doing("remove", &aside, e));
-            }
-            _ => {}
-        }
+        home.remove_all(aside)?;
         let mut command = maker("initdb");
         command.args(["-D", "data.new", "-U", USER, "-A", "trust", "-E", "UTF8"]);
         command.args(["--locale", locale, "--no-instructions"]);
@@ -311,13 +316,7 @@ fn create(
         running,
         &format!("CREATE DATABASE {DATABASE};\n"),
     )?;
-    let data = home.path.join("data");
-    fs::rename(&aside, &data).map_err(|e| doing("name", &data, e))?;
-    if options.fsync {
-        let synced = File::open(&home.path).and_then(|dir| dir.sync_all());
-        synced.map_err(|e| doing("write", &home.path, e))?;
-    }
-    Ok(())
+    home.rename(aside, "data", options.fsync)
 }
 
 fn run(
@@ -393,14 +392,15 @@ fn spawn(
 
 /// Removes the server's pid file if its pid now belongs to a program that is no server, which `PostgreSQL` would not dare to.
 /// We hold the lock that every process of the old server held, so none of them lives.
-fn forget_reused_pid(data: &Path) -> Result<(), EmbeddedError> {
-    let path = data.join("postmaster.pid");
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let pid = text.lines().next().unwrap_or_default();
-    match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(program) if !pid.is_empty() && program.trim() != "postgres" => {
-            fs::remove_file(&path).map_err(|e| doing("remove", &path, e))
-        }
+fn forget_reused_pid(home: &Home) -> Result<(), EmbeddedError> {
+    let text = home.read(PID_FILE)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse::<u32>().ok());
+    match pid.map(|pid| fs::read_to_string(format!("/proc/{pid}/comm"))) {
+        Some(Ok(program)) if program.trim() != "postgres" => home.remove_data("postmaster.pid"),
         _ => Ok(()),
     }
 }

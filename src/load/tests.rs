@@ -88,7 +88,7 @@ struct World {
 
 impl World {
     async fn new(migration: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::trusted::test_directory();
         let file = dir.path().join("pipeline.toml");
         let folder = dir.path().join("migrations/mirror");
         std::fs::create_dir_all(&folder).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{BOOKS, FIRST_LOCAL, HISTORY};
 use crate::database::DatabaseError;
+use crate::trusted::Untrusted;
 
 /// Why a database was not migrated.
 #[derive(Debug, thiserror::Error)]
@@ -12,14 +13,9 @@ pub enum MigrateError {
     /// The mirror cannot share the schema of the books.
     #[error("the schema {BOOKS} holds the books of cursus; choose another schema for the mirror")]
     Reserved,
-    /// The folder or a file of it cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The folder or file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    /// The folder or a file of it cannot be read, or somebody else could have written it.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// A file name that is no migration's.
     #[error("{} is not named like a migration; name it V1000__what_it_does.sql, or move it elsewhere", path.display())]
     Name {

@@ -1,12 +1,13 @@
 //! Migrations out of files: ours from the program, a user's from a folder. Knows no database.
 
-use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use include_dir::Dir;
 use refinery::Migration;
 
 use super::{FIRST_LOCAL, MigrateError};
+use crate::trusted::{Folder, Owner, Untrusted};
 
 /// The migrations that this program carries.
 pub(super) fn shipped(dir: &Dir<'_>) -> Result<Vec<Migration>, MigrateError> {
@@ -20,26 +21,18 @@ pub(super) fn shipped(dir: &Dir<'_>) -> Result<Vec<Migration>, MigrateError> {
 
 /// A user's own migrations; files that are the same as ours are passed over.
 pub(super) fn local(folder: &Path, mirror: &[Migration]) -> Result<Vec<Migration>, MigrateError> {
-    let read = |path: &Path, source| MigrateError::Read {
-        path: path.to_path_buf(),
-        source,
-    };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(read(folder, e)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| read(folder, e))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
+    let folder = match Folder::open(folder, Owner::caller_or_root()) {
+        Err(Untrusted::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(Vec::new());
         }
-    }
-    paths.sort();
+        folder => folder?,
+    };
     let mut local: Vec<Migration> = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).map_err(|e| read(&path, e))?;
+    for name in folder.names()? {
+        let path = folder.path().join(&name);
+        let Some(text) = folder.read_text(&name)? else {
+            continue;
+        };
         let migration = parse(&path, Some(&text))?;
         let same = mirror
             .iter()

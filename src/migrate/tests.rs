@@ -237,7 +237,7 @@ async fn sql_files_do_what_they_say() {
 #[tokio::test]
 async fn a_users_own_migrations_are_applied_after_ours_and_guarded() {
     let mut client = testing::database().await;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::trusted::test_directory();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     let ours = SHIPPED_MIRROR.get_file("V1__cursus.sql").unwrap();
     write("V1__cursus.sql", ours.contents_utf8().unwrap());
@@ -305,7 +305,7 @@ async fn a_database_of_a_later_release_is_left_alone() {
 #[tokio::test]
 async fn a_migration_that_fails_leaves_nothing_and_names_itself() {
     let mut client = testing::database().await;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::trusted::test_directory();
     let broken = "CREATE TABLE half (id bigint); INSERT INTO half VALUES ('secret value')";
     fs::write(folder.path().join("V1000__broken.sql"), broken).unwrap();
     let error = migrate(&mut client, "public", Some(folder.path()), None)

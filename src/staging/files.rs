@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{FORMAT, StagingError};
 use crate::failpoint::FilePoints;
 use crate::hash::hex;
+use crate::trusted;
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
     let path = path.to_owned();
@@ -52,13 +53,15 @@ pub(super) fn refuse_link(path: &Path) -> Result<(), StagingError> {
     }
 }
 
-/// What the system says of a file that is not opened if it is a link.
+/// What the system says of a file that is not opened if it is a link, or of one that another user has made.
 fn opened(doing: &'static str, path: &Path, error: std::io::Error) -> StagingError {
     if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) {
-        link(path)
-    } else {
-        io(doing, path)(error)
+        return link(path);
     }
+    let of_another = (error.kind() == std::io::ErrorKind::PermissionDenied)
+        .then(|| trusted::fault_of_owner(path))
+        .flatten();
+    of_another.map_or_else(|| io(doing, path)(error), StagingError::from)
 }
 
 /// Opens a file for reading; `None` if it is not there. Only a file is read: a pipe could make us wait for ever.
@@ -75,9 +78,11 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, StagingError> {
     only_file(file, path).map(Some)
 }
 
-/// Refuses a pipe, a device or a directory in the place of a file.
+/// Refuses a pipe, a device or a directory in the place of a file, and a file that another user has made.
 fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
-    if file.metadata().map_err(io("read", path))?.is_file() {
+    let there = file.metadata().map_err(io("read", path))?;
+    if there.is_file() {
+        trusted::check_owner(&there, path)?;
         return Ok(file);
     }
     let is_lock = path.file_name().is_some_and(|name| name == LOCK);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
+use crate::trusted::{Folder, Owner, Untrusted};
 
 const RECORD: &str = "run.json";
 /// How a run is named by its start.
@@ -365,6 +367,7 @@ impl Run {
         loop {
             let id = RunId::at(time);
             files::create_dirs(&root.join(id.day()))?;
+            Folder::open(&root.join(id.day()), Owner::caller())?;
             let directory = root.join(id.directory());
             Point::RunMake
                 .io()
@@ -411,6 +414,10 @@ impl Run {
 
     /// The run in `directory`; `None` if it was never made: its process died before there was a `run.json`.
     pub(super) fn open(directory: &Path, id: &RunId) -> Result<Option<Self>, StagingError> {
+        match Folder::open(directory, Owner::caller()) {
+            Err(Untrusted::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            folder => drop(folder?),
+        }
         let path = directory.join(RECORD);
         let record = match files::read_json::<RunRecord>(&path, PUT_AWAY)? {
             None if !holds_more_than_a_beginning(directory)? => return Ok(None),

@@ -5,6 +5,7 @@ pub(crate) mod boxes;
 pub(crate) mod figures;
 pub(crate) mod files;
 pub(crate) mod oracle;
+pub(crate) mod other_user;
 pub(crate) mod pooler;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
@@ -21,6 +22,7 @@ use cursus::database::embedded;
 pub(crate) mod testing;
 
 pub(crate) use api::{OtherClient, hits, simulator, small};
+pub(crate) use other_user::OtherUser;
 pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Template, Workdir};
 pub(crate) use world::World;

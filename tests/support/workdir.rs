@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cursus::database::embedded::DATABASE;
 use cursus::simulate::Simulator;
+use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -49,6 +50,8 @@ impl Workdir {
 
     /// A directory with a new database, without an API: its address leads nowhere, there are no credentials.
     pub(crate) async fn new() -> Self {
+        // What the tests write is their user's alone, whatever that user's habits are.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let dir = tempfile::Builder::new()
             .prefix("cursus-")
             .tempdir()
@@ -167,7 +170,16 @@ impl Workdir {
 
     /// The binary in the directory, not started yet.
     pub(crate) fn command<S: AsRef<str>>(&self, arguments: impl AsRef<[S]>) -> Command {
-        let mut command = self.program(env!("CARGO_BIN_EXE_cursus"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_cursus")), arguments)
+    }
+
+    /// The same with a copy of the binary.
+    pub(crate) fn command_of<S: AsRef<str>>(
+        &self,
+        binary: &Path,
+        arguments: impl AsRef<[S]>,
+    ) -> Command {
+        let mut command = self.program(binary);
         let arguments: Vec<&str> = arguments.as_ref().iter().map(AsRef::as_ref).collect();
         let loads = matches!(arguments.first(), Some(&("run" | "load")));
         command
@@ -415,7 +427,7 @@ pub(crate) struct Ran {
 
 impl Ran {
     /// Runs a command to its end.
-    async fn of(mut command: Command, arguments: &[&str]) -> Self {
+    pub(crate) async fn of(mut command: Command, arguments: &[&str]) -> Self {
         let output = tokio::time::timeout(PATIENCE, command.output())
             .await
             .unwrap_or_else(|_| panic!("cursus {} hangs", arguments.join(" ")))

@@ -380,7 +380,7 @@ async fn a_reserve_that_leaves_nothing_is_named() {
 
 #[tokio::test]
 async fn limiters_that_share_a_ledger_obey_the_limit_together() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = crate::trusted::test_directory();
     let start = std::time::Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..3 {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::PATIENCE;
+use crate::trusted::Untrusted;
 
 /// Why there is no private cluster.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum EmbeddedError {
         /// What is wrong, and what to do.
         why: &'static str,
     },
+    /// Somebody else could have written it.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// The operating system said no.
     #[error("cannot {what} {}", path.display())]
     Io {

@@ -1,19 +1,21 @@
 //! Where a cluster's files lie and who may touch them. Knows nothing of the server's life.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, User, geteuid, mkfifo};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, User, geteuid, mkfifoat, unlinkat};
 
 use super::{EmbeddedError, doing};
+use crate::trusted::{Folder, Owner};
 
 /// The longest path of a unix socket that every system takes.
 const LONGEST_SOCKET: usize = 100;
@@ -21,11 +23,18 @@ const LONGEST_SOCKET: usize = 100;
 /// What somebody else must have done.
 pub(super) const REPLACED: &str = "was replaced while we opened it; try again";
 
-/// The private directory of one cluster, checked.
+/// More than any file of the server's that is read has at its end; its log may be larger.
+const LARGEST: u64 = 64 << 10;
+/// The longest path of a directory that PostgreSQL can name the files in (`MAXPGPATH`).
+const LONGEST_PATH: usize = 900;
+
+/// The private directory of one cluster, checked. As root, whatever is in it can be the work of the server's user: it is opened
+/// through the directory, without following a link or waiting for a pipe, and has to be a plain file of that user.
 #[derive(Debug)]
 pub(super) struct Home {
     /// The directory: absolute, ours, mode 0700.
     pub(super) path: PathBuf,
+    folder: Folder,
     uid: Uid,
     gid: Gid,
 }
@@ -52,18 +61,19 @@ impl Home {
             .canonicalize()
             .map_err(|e| doing("resolve", parent, e))?;
         let dir = parent.join(name);
+        if dir.as_os_str().len() > LONGEST_PATH {
+            return Err(refused(
+                &dir,
+                "is too long a path for PostgreSQL; move the project to a shorter one",
+            ));
+        }
 
         if geteuid().is_root() {
             return Self::prepare_as_root(&dir, &parent);
         }
         make_private(&dir)?;
-        let home = Self {
-            path: dir.canonicalize().map_err(|e| doing("resolve", &dir, e))?,
-            uid: geteuid(),
-            gid: nix::unistd::getegid(),
-        };
-        home.check_mode()?;
-        Ok(home)
+        let dir = dir.canonicalize().map_err(|e| doing("resolve", &dir, e))?;
+        Self::of(dir, geteuid(), nix::unistd::getegid())
     }
 
     fn prepare_as_root(dir: &Path, parent: &Path) -> Result<Self, EmbeddedError> {
@@ -73,11 +83,8 @@ impl Home {
             let owned = (there.uid() != 0).then(|| (there.uid().into(), there.gid().into()));
             let (uid, gid) = owned.map_or_else(server_user, Ok)?;
             if reachable(parent, uid, gid) {
-                let path = dir.to_path_buf();
-                let home = Self { path, uid, gid };
-                home.own(dir)?;
-                home.check_mode()?;
-                return Ok(home);
+                own(dir, uid, gid)?;
+                return Self::of(dir.to_path_buf(), uid, gid);
             }
             // Only an empty directory gives way to the link.
             fs::remove_dir(dir).map_err(|_| {
@@ -96,10 +103,8 @@ impl Home {
         let (uid, gid) = server_user()?;
         if existing.is_none() && reachable(parent, uid, gid) {
             make_private(dir)?;
-            let path = dir.to_path_buf();
-            let home = Self { path, uid, gid };
-            home.own(dir)?;
-            return Ok(home);
+            own(dir, uid, gid)?;
+            return Self::of(dir.to_path_buf(), uid, gid);
         }
         let away = away(dir);
         let linked = fs::read_link(dir).ok();
@@ -111,93 +116,64 @@ impl Home {
                 .find(|path| path.parent().is_some_and(Path::is_dir))
                 .ok_or_else(|| refused(dir, "cannot be reached by the user of the server"))?,
         };
-        let home = Self { path, uid, gid };
-        home.make_shared(&home.path)?;
+        make_shared(&path, uid, gid)?;
         if linked.is_none() {
-            symlink(&home.path, dir).map_err(|e| doing("link", dir, e))?;
+            symlink(&path, dir).map_err(|e| doing("link", dir, e))?;
         }
-        Ok(home)
+        Self::of(path, uid, gid)
     }
 
-    /// A directory of the cluster for the socket: its own, or a short one in the temp directory.
-    pub(super) fn socket_dir(&self) -> Result<PathBuf, EmbeddedError> {
-        if self.path.join(".s.PGSQL.5432").as_os_str().len() < LONGEST_SOCKET {
-            return Ok(self.path.clone());
-        }
-        let dir = std::env::temp_dir().join(format!("cursus-{}", digest(&self.path)));
-        if dir.as_os_str().len() + "/.s.PGSQL.5432".len() >= LONGEST_SOCKET {
+    /// The cluster's own directory: of the server's user, and made private if it is not.
+    fn of(path: PathBuf, uid: Uid, gid: Gid) -> Result<Self, EmbeddedError> {
+        let opened = open_folder(&path)?;
+        let there = opened.metadata().map_err(|e| doing("inspect", &path, e))?;
+        if there.uid() != uid.as_raw() {
             return Err(refused(
-                &dir,
-                "is too long a path for a socket; set TMPDIR to a shorter one",
-            ));
-        }
-        self.make_shared(&dir)?;
-        Ok(dir)
-    }
-
-    /// Makes a directory among other people's, or takes it if it is surely ours.
-    fn make_shared(&self, dir: &Path) -> Result<(), EmbeddedError> {
-        match DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => self.own(dir)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(doing("create", dir, e)),
-        }
-        self.check_shared(dir)
-    }
-
-    /// Refuses a directory that someone else could have put there.
-    pub(super) fn check_shared(&self, dir: &Path) -> Result<(), EmbeddedError> {
-        let there = fs::symlink_metadata(dir).map_err(|e| doing("inspect", dir, e))?;
-        if !there.is_dir() || there.uid() != self.uid.as_raw() || there.mode() & 0o777 != 0o700 {
-            return Err(refused(
-                dir,
-                "is not a directory of ours with mode 0700; remove it if nobody uses it",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The cluster's own directory: ours, and made private if it is not.
-    fn check_mode(&self) -> Result<(), EmbeddedError> {
-        let there =
-            fs::symlink_metadata(&self.path).map_err(|e| doing("inspect", &self.path, e))?;
-        if !there.is_dir() || there.uid() != self.uid.as_raw() {
-            return Err(refused(
-                &self.path,
+                &path,
                 "belongs to another user; run as that user, or remove it",
             ));
         }
         if there.mode() & 0o777 != 0o700 {
-            fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))
-                .map_err(|e| doing("make private", &self.path, e))?;
+            opened
+                .set_permissions(fs::Permissions::from_mode(0o700))
+                .map_err(|e| doing("make private", &path, e))?;
         }
-        Ok(())
+        let folder = Folder::open(&path, Owner::only(uid))?;
+        Ok(Self {
+            path,
+            folder,
+            uid,
+            gid,
+        })
     }
 
-    /// Gives a directory to the user that the server runs as.
-    fn own(&self, dir: &Path) -> Result<(), EmbeddedError> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-            .open(dir)
-            .map_err(|e| doing("open", dir, e))?;
-        self.give(&opened, dir)
-    }
-
-    /// Gives what was opened to the user that the server runs as: behind its path, that user can put something else.
-    fn give(&self, opened: &File, path: &Path) -> Result<(), EmbeddedError> {
-        let there = opened.metadata().map_err(|e| doing("inspect", path, e))?;
-        if !geteuid().is_root() || there.uid() == self.uid.as_raw() {
-            return Ok(());
+    /// A directory of the cluster for the socket: its own, or a short one in a directory for temporary files where its own has a
+    /// path that is too long, or that `PostgreSQL` takes for several or writes on several lines.
+    pub(super) fn socket_dir(&self) -> Result<PathBuf, EmbeddedError> {
+        if is_fit_for_socket(&self.path) {
+            return Ok(self.path.clone());
         }
-        if !there.is_dir() && there.nlink() != 1 {
+        let name = format!("cursus-{}", digest(&self.path));
+        let temporary = std::env::temp_dir();
+        let dir = [temporary.as_path(), Path::new("/tmp")]
+            .into_iter()
+            .filter(|root| root.is_absolute() && reachable(root, self.uid, self.gid))
+            .map(|root| root.join(&name))
+            .find(|dir| is_fit_for_socket(dir));
+        let Some(dir) = dir else {
             return Err(refused(
-                path,
-                "has another name elsewhere, and may be somebody else's; remove it",
+                &temporary,
+                "cannot hold the socket of the private PostgreSQL; set TMPDIR to a directory with a short, plain name that its user \
+                 can reach",
             ));
-        }
-        fchown(opened, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
-            .map_err(|e| doing("change the owner of", path, e))
+        };
+        make_shared(&dir, self.uid, self.gid)?;
+        Ok(dir)
+    }
+
+    /// Refuses a directory that someone else could have put there.
+    pub(super) fn check_shared(&self, dir: &Path) -> Result<(), EmbeddedError> {
+        check_shared(dir, self.uid)
     }
 
     /// A command that runs in the directory as the server's user. Of our environment it has what a program needs and nothing else:
@@ -219,62 +195,222 @@ impl Home {
     /// A file of the directory for locking, made if absent.
     pub(super) fn lock_file(&self, name: &str) -> Result<File, EmbeddedError> {
         let path = self.path.join(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&path)
-            .map_err(|e| doing("open", &path, e))?;
-        self.give(&file, &path)?;
+        let flags = OFlag::O_RDWR
+            | OFlag::O_CREAT
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC;
+        let private = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = openat(self.folder.as_file(), name, flags, private)
+            .map_err(|e| doing("open", &path, e.into()))?;
+        let file = File::from(file);
+        let there = file.metadata().map_err(|e| doing("inspect", &path, e))?;
+        if !there.is_file() {
+            return Err(refused(&path, "is not a plain file; remove it"));
+        }
+        if there.uid() != self.uid.as_raw() && (there.nlink() != 1 || there.len() != 0) {
+            return Err(refused(
+                &path,
+                "has another name elsewhere, or holds something, and may be somebody else's; remove it",
+            ));
+        }
+        self.give(&file, &there, &path)?;
         Ok(file)
     }
 
     /// A new named pipe in place of an older one, which keeps its holders, and a reader of it.
     pub(super) fn make_pipe(&self, name: &str) -> Result<File, EmbeddedError> {
         let path = self.path.join(name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(doing("remove", &path, e));
-            }
-            _ => {}
-        }
-        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+        remove(&self.folder, name)?;
+        mkfifoat(self.folder.as_file(), name, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|e| doing("create", &path, e.into()))?;
-        let reader = self
-            .open_pipe(name, false)?
+        let (reader, there) = self
+            .open_end(name, false)?
             .ok_or_else(|| refused(&path, REPLACED))?;
-        self.give(&reader, &path)?;
+        self.give(&reader, &there, &path)?;
         Ok(reader)
     }
 
     /// Opens one end of a named pipe without waiting; `None` if there is no pipe or nobody reads it.
     pub(super) fn open_pipe(&self, name: &str, write: bool) -> Result<Option<File>, EmbeddedError> {
-        let path = self.path.join(name);
-        let opened = OpenOptions::new()
-            .read(!write)
-            .write(write)
-            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits())
-            .open(&path);
-        match opened {
-            Ok(pipe) => {
-                let there = pipe.metadata().map_err(|e| doing("inspect", &path, e))?;
-                if !there.file_type().is_fifo() {
-                    return Err(refused(&path, "is not a named pipe; remove it"));
-                }
-                Ok(Some(pipe))
-            }
-            Err(e)
-                if e.kind() == io::ErrorKind::NotFound
-                    || e.raw_os_error() == Some(nix::libc::ENXIO) =>
-            {
-                Ok(None)
-            }
-            Err(e) => Err(doing("open", &path, e)),
-        }
+        Ok(self.open_end(name, write)?.map(|(pipe, _)| pipe))
     }
+
+    fn open_end(&self, name: &str, write: bool) -> Result<Option<(File, Metadata)>, EmbeddedError> {
+        let path = self.path.join(name);
+        let way = if write {
+            OFlag::O_WRONLY
+        } else {
+            OFlag::O_RDONLY
+        };
+        let flags = way | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let pipe = match openat(self.folder.as_file(), name, flags, Mode::empty()) {
+            Ok(pipe) => File::from(pipe),
+            Err(Errno::ENOENT | Errno::ENXIO) => return Ok(None),
+            Err(e) => return Err(doing("open", &path, e.into())),
+        };
+        let there = pipe.metadata().map_err(|e| doing("inspect", &path, e))?;
+        if !there.file_type().is_fifo() {
+            return Err(refused(&path, "is not a named pipe; remove it"));
+        }
+        if ![0, self.uid.as_raw()].contains(&there.uid()) {
+            return Err(refused(&path, "belongs to another user; remove it"));
+        }
+        Ok(Some((pipe, there)))
+    }
+
+    /// Gives to the user that the server runs as what root has just made there.
+    fn give(&self, opened: &File, there: &Metadata, path: &Path) -> Result<(), EmbeddedError> {
+        if there.uid() == self.uid.as_raw() {
+            return Ok(());
+        }
+        if there.uid() != geteuid().as_raw() {
+            return Err(refused(path, "belongs to another user; remove it"));
+        }
+        fchown(opened, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+            .map_err(|e| doing("change the owner of", path, e))
+    }
+
+    /// Makes a file of the directory that is not there yet.
+    pub(super) fn create(&self, name: &str) -> Result<(), EmbeddedError> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let private = Mode::S_IRUSR | Mode::S_IWUSR;
+        openat(self.folder.as_file(), name, flags, private)
+            .map(drop)
+            .map_err(|e| doing("create", &self.path.join(name), e.into()))
+    }
+
+    /// Whether something has that name in the directory.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        fstatat(self.folder.as_file(), name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Takes away a file of the directory; whether it was there.
+    pub(super) fn take_away(&self, name: &str) -> Result<bool, EmbeddedError> {
+        remove(&self.folder, name)
+    }
+
+    /// Names of files in the directory that begin like this.
+    pub(super) fn names(&self, prefix: &str) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with(prefix)).collect()
+    }
+
+    /// The end of a file of the server's, which is a plain file of its user; `None` if it is not there.
+    pub(super) fn read(&self, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>, EmbeddedError> {
+        let path = path.as_ref();
+        let Some(mut file) = self.folder.file(path)? else {
+            return Ok(None);
+        };
+        let mut read = || -> io::Result<Vec<u8>> {
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(LARGEST)))?;
+            let mut bytes = Vec::new();
+            (&mut file).take(LARGEST).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|e| doing("read", &self.path.join(path), e))?;
+        Ok(Some(bytes))
+    }
+
+    /// Takes away a file of the server's data.
+    pub(super) fn remove_data(&self, name: &str) -> Result<(), EmbeddedError> {
+        let Some(data) = self.folder.folder("data")? else {
+            return Ok(());
+        };
+        remove(&data, name).map(drop)
+    }
+
+    /// Gives what was made aside its name, durably if asked for.
+    pub(super) fn rename(&self, aside: &str, name: &str, sync: bool) -> Result<(), EmbeddedError> {
+        let folder = self.folder.as_file();
+        renameat(folder, aside, folder, name)
+            .map_err(|e| doing("name", &self.path.join(name), e.into()))?;
+        if sync {
+            folder
+                .sync_all()
+                .map_err(|e| doing("write", &self.path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Takes away a directory with all that is in it, as the user whose it is.
+    pub(super) fn remove_all(&self, name: &str) -> Result<(), EmbeddedError> {
+        if !self.holds(name) {
+            return Ok(());
+        }
+        let path = self.path.join(name);
+        let mut command = self.command("rm");
+        let done = command.args(["-rf", "--", name]).output();
+        let done = done.map_err(|e| doing("remove", &path, e))?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(EmbeddedError::Failed {
+            program: "rm",
+            path,
+            reason: super::last_line(&done.stderr),
+        })
+    }
+}
+
+/// Takes away a file of a directory; whether it was there.
+fn remove(folder: &Folder, name: &str) -> Result<bool, EmbeddedError> {
+    match unlinkat(folder.as_file(), name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(e) => Err(doing("remove", &folder.path().join(name), e.into())),
+    }
+}
+
+/// Opens a directory, which is no link.
+fn open_folder(dir: &Path) -> Result<File, EmbeddedError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(dir)
+        .map_err(|e| doing("open", dir, e))
+}
+
+/// Gives a directory of root's to the user that the server runs as.
+fn own(dir: &Path, uid: Uid, gid: Gid) -> Result<(), EmbeddedError> {
+    let opened = open_folder(dir)?;
+    let there = opened.metadata().map_err(|e| doing("inspect", dir, e))?;
+    if there.uid() == uid.as_raw() || there.uid() != geteuid().as_raw() {
+        return Ok(());
+    }
+    fchown(&opened, Some(uid.as_raw()), Some(gid.as_raw()))
+        .map_err(|e| doing("change the owner of", dir, e))
+}
+
+/// Makes a directory among other people's, or takes it if it is surely ours.
+fn make_shared(dir: &Path, uid: Uid, gid: Gid) -> Result<(), EmbeddedError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => own(dir, uid, gid)?,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(doing("create", dir, e)),
+    }
+    check_shared(dir, uid)
+}
+
+fn check_shared(dir: &Path, uid: Uid) -> Result<(), EmbeddedError> {
+    let there = fs::symlink_metadata(dir).map_err(|e| doing("inspect", dir, e))?;
+    if !there.is_dir() || there.uid() != uid.as_raw() || there.mode() & 0o777 != 0o700 {
+        return Err(refused(
+            dir,
+            "is not a directory of ours with mode 0700; remove it if nobody uses it",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a socket there has a path that is short enough, and that the server writes on one line and takes for one.
+fn is_fit_for_socket(dir: &Path) -> bool {
+    let is_plain =
+        |text: &str| !text.contains([',', '"', '\'']) && !text.contains(char::is_control);
+    dir.to_str().is_some_and(is_plain)
+        && dir.as_os_str().len() + "/.s.PGSQL.5432".len() < LONGEST_SOCKET
 }
 
 /// Variables of our environment that programs of the server have, too. Libraries of some `PostgreSQL`s lie beside them.
@@ -346,21 +482,17 @@ mod tests {
     #[test]
     fn a_shared_directory_that_is_not_surely_ours_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        let home = Home {
-            path: root.path().to_path_buf(),
-            uid: geteuid(),
-            gid: nix::unistd::getegid(),
-        };
+        let (uid, gid) = (geteuid(), nix::unistd::getegid());
         let open = root.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
         let link = root.path().join("link");
         symlink(root.path(), &link).unwrap();
         for dir in [&open, &link] {
-            let error = home.make_shared(dir).unwrap_err();
+            let error = make_shared(dir, uid, gid).unwrap_err();
             assert!(matches!(error, EmbeddedError::Refused { .. }), "{error}");
         }
-        home.make_shared(&root.path().join("new")).unwrap();
+        make_shared(&root.path().join("new"), uid, gid).unwrap();
     }
 
     /// Only root gives anything away.
@@ -373,19 +505,22 @@ mod tests {
         let (uid, gid) = server_user().unwrap();
         let path = root.path().join("pg");
         make_private(&path).unwrap();
-        let home = Home { path, uid, gid };
-        home.own(&home.path).unwrap();
+        own(&path, uid, gid).unwrap();
+        let home = Home::of(path, uid, gid).unwrap();
         let secret = root.path().join("secret");
         fs::write(&secret, "").unwrap();
         fs::hard_link(&secret, home.path.join("same")).unwrap();
         symlink(&secret, home.path.join("link")).unwrap();
         symlink(root.path(), home.path.join("folder")).unwrap();
-        for name in ["same", "link"] {
+        // As one that the server's user has moved there.
+        fs::write(home.path.join("full"), "secret").unwrap();
+        mkfifoat(home.folder.as_file(), "pipe", Mode::S_IRWXU).unwrap();
+        for name in ["same", "link", "full", "pipe"] {
             home.lock_file(name).unwrap_err();
         }
-        home.own(&home.path.join("folder")).unwrap_err();
-        for path in [secret.as_path(), root.path()] {
-            assert_eq!(fs::metadata(path).unwrap().uid(), 0, "{}", path.display());
+        own(&home.path.join("folder"), uid, gid).unwrap_err();
+        for path in [secret, root.path().to_owned(), home.path.join("full")] {
+            assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "{}", path.display());
         }
 
         home.lock_file("lock").unwrap();
@@ -396,14 +531,57 @@ mod tests {
         }
     }
 
+    /// What root would follow or wait for.
     #[test]
-    fn a_deep_directory_has_a_short_socket() {
+    fn what_is_planted_in_the_cluster_is_told_at_once() {
+        let root = crate::trusted::test_directory();
+        let home = Home::prepare(&root.path().join("pg")).unwrap();
+        let secret = root.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        let data = home.path.join("data");
+        fs::create_dir(&data).unwrap();
+        own(&data, home.uid, home.gid).unwrap();
+        let refused = |name: &str| {
+            let error = home.read(name).unwrap_err();
+            assert!(matches!(error, EmbeddedError::Untrusted(_)), "{error}");
+        };
+        for name in ["data/postmaster.pid", "data/PG_VERSION", "postgres.log"] {
+            let path = home.path.join(name);
+            assert_eq!(home.read(name).unwrap(), None);
+            symlink(&secret, &path).unwrap();
+            refused(name);
+            fs::remove_file(&path).unwrap();
+            nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+            refused(name);
+            fs::remove_file(&path).unwrap();
+        }
+        fs::rename(&data, root.path().join("data")).unwrap();
+        symlink(root.path().join("data"), &data).unwrap();
+        refused("data/PG_VERSION");
+        home.remove_data("postmaster.pid").unwrap_err();
+        // A log is read from its end.
+        fs::remove_file(&data).unwrap();
+        fs::write(home.path.join("postgres.log"), "x".repeat(100_000) + "end").unwrap();
+        let log = home.path.join("postgres.log");
+        fchown(File::open(log).unwrap(), Some(home.uid.as_raw()), None).unwrap();
+        let read = home.read("postgres.log").unwrap().unwrap();
+        assert!(read.len() as u64 == LARGEST && read.ends_with(b"end"));
+    }
+
+    #[test]
+    fn a_deep_or_odd_directory_has_a_short_plain_socket() {
+        use std::os::unix::ffi::OsStrExt;
         let root = tempfile::tempdir().unwrap();
-        let deep = root.path().join("d".repeat(120));
-        let home = Home::prepare(&deep).unwrap();
-        let dir = home.socket_dir().unwrap();
-        assert!(dir.as_os_str().len() < 90, "{}", dir.display());
-        assert_ne!(dir, home.path);
-        fs::remove_dir(&dir).unwrap();
+        let long = "d".repeat(120);
+        for name in [long.as_bytes(), b"a,b", b"a\nb", b"\xff", b"it's", b"\""] {
+            let dir = root.path().join(OsStr::from_bytes(name));
+            let home = Home::prepare(&dir).unwrap();
+            let socket = home.socket_dir().unwrap();
+            assert!(is_fit_for_socket(&socket), "{}", socket.display());
+            assert_ne!(socket, home.path);
+            fs::remove_dir(&socket).unwrap();
+        }
+        let plain = Home::prepare(&root.path().join("two words é")).unwrap();
+        assert_eq!(plain.socket_dir().unwrap(), plain.path);
     }
 }

@@ -1,0 +1,112 @@
+//! The project that a command works on: its configuration, looked for in the working directory and above it, and all that lies
+//! beside it and commands something. Nothing of it is used before it is known that nobody else can have written it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfigError};
+use crate::dotenv;
+use crate::exit::Failure;
+use crate::trusted::{self, Folder, Owner, Untrusted};
+
+/// The configuration's usual name.
+pub const CONFIG: &str = "pipeline.toml";
+/// Where a project keeps what is its own: tokens, and the private PostgreSQL.
+pub const STATE: &str = ".cursus";
+/// Variables that the process itself does not set.
+pub const DOTENV: &str = ".env";
+/// Directories beside the configuration whose files run in the database.
+const FOLDERS: [&str; 2] = ["sql", "migrations"];
+
+/// A directory with a configuration, which may be the built-in one.
+#[derive(Debug)]
+pub struct Project {
+    /// The configuration's directory, else the working directory: what relative paths are anchored at.
+    pub base: PathBuf,
+    /// The configuration; none: the built-in one.
+    config: Option<PathBuf>,
+}
+
+impl Project {
+    /// The project of a configuration that was named, else that of the working directory or of the nearest directory above
+    /// it that has one, else the working directory with the built-in configuration. Refuses what somebody else could have
+    /// written, with all that is wrong.
+    pub fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let current = working_directory()?;
+        let config = match named {
+            Some(path) => Some(current.join(path)),
+            // Whoever puts a configuration into a directory for everybody stops nobody who works below it.
+            None => current
+                .ancestors()
+                .filter(|folder| *folder == current || !trusted::is_shared(folder))
+                .map(|folder| folder.join(CONFIG))
+                .find(|path| std::fs::symlink_metadata(path).is_ok()),
+        };
+        if let Some(path) = &config {
+            std::fs::symlink_metadata(path).map_err(|source| ConfigError::Read {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let base = match &config {
+            None => current,
+            Some(path) => match (path.parent(), path.file_name()) {
+                (Some(base), Some(_)) => base.to_owned(),
+                _ => {
+                    return Err(Failure::usage(format!(
+                        "{} names no file; name a configuration, such as `--config {CONFIG}`",
+                        path.display()
+                    )));
+                }
+            },
+        };
+        let project = Self { base, config };
+        let faults = project.faults();
+        if faults.is_empty() {
+            Ok(project)
+        } else {
+            Err(trusted::list(&faults).into())
+        }
+    }
+
+    /// All that somebody else could have written.
+    fn faults(&self) -> Vec<Untrusted> {
+        let name = self.config.as_deref().and_then(Path::file_name);
+        let files: Vec<&OsStr> = name.into_iter().chain([OsStr::new(DOTENV)]).collect();
+        let mut faults = trusted::faults(&self.base, &files, &FOLDERS);
+        // What is another user's as a whole needs no list.
+        if !matches!(&faults[..], [Untrusted::Owned { path, .. }] if *path == self.base) {
+            faults.extend(trusted::fault_of_own(&self.base.join(STATE)));
+        }
+        faults
+    }
+
+    /// The configuration, and what `.env` sets; or the faults of both.
+    pub fn read(&self) -> Result<(Config, Vec<(String, String)>), ConfigError> {
+        match (Config::load(self.config.as_deref()), self.read_dotenv()) {
+            (Ok(config), Ok(variables)) => Ok((config, variables)),
+            (Err(one), Err(other)) => Err(ConfigError::All(vec![one, other])),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        }
+    }
+
+    fn read_dotenv(&self) -> Result<Vec<(String, String)>, ConfigError> {
+        let folder = Folder::open(&self.base, Owner::caller_or_root())?;
+        let Some(bytes) = folder.read(DOTENV)? else {
+            return Ok(Vec::new());
+        };
+        dotenv::parse(&bytes).map_err(|problems| ConfigError::Faults {
+            file: self.base.join(DOTENV).display().to_string(),
+            problems,
+        })
+    }
+}
+
+/// Where the command was typed.
+pub fn working_directory() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| {
+        Failure::usage(format!(
+            "the working directory cannot be used: {error}; `cd` to another one"
+        ))
+    })
+}
