@@ -613,12 +613,15 @@ async fn who_comes_after_a_kill_while_the_private_postgresql_is_made_has_one_all
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(workdir.path(""), mode).unwrap();
         let home = workdir.path(".cursus/pg");
-        let running = Running::start(&workdir, &["sql", "SELECT 1"]);
+        let running = Running::start(&workdir, &["sql", "--write", "SELECT 1"]);
         let is_past = async || home.join(step).exists() || home.join("data").exists();
         until(step, is_past).await;
         running.signal(Signal::SIGKILL);
         assert_eq!(running.end().await.code, None);
-        workdir.cursus(["sql", "SELECT 1"]).await.exits(0);
+        workdir
+            .cursus(["sql", "--write", "SELECT 1"])
+            .await
+            .exits(0);
         let pid = home.join("data/postmaster.pid");
         until("it stops", async || !pid.exists()).await;
     }
