@@ -303,7 +303,7 @@ async fn a_broken_configuration_is_told_with_all_faults() {
     let ran = running.end().await.exits(143);
     let line = |text: &str| ran.stderr.lines().find(|line| line.contains(text));
     let faults = line("configuration not reloaded, the one before is used: ").unwrap();
-    for fault in ["page_size", "dirt", ".env has a line", "own.sql"] {
+    for fault in ["page_size", "dirt", ".env:1: not NAME=value", "own.sql"] {
         assert!(faults.contains(fault), "{fault}: {ran}");
     }
     assert!(!ran.stderr.contains("canary"), "{ran}");

@@ -10,7 +10,6 @@ use walkdir::WalkDir;
 
 use crate::chain::chain;
 use crate::cli::{Global, WatchArgs};
-use crate::config::Config;
 use crate::exit::Failure;
 use crate::hash::Hash;
 use crate::migrate;
@@ -44,7 +43,6 @@ impl<'a> Configuration<'a> {
             check(&settings, self.arguments)?;
             Ok(settings)
         });
-        let Config { path, .. } = &self.settings.config;
         let folder = self.settings.config.migrations();
         let migrations = folder.and_then(|folder| migrate::check_files(&folder).err());
         match (read, migrations) {
@@ -56,16 +54,9 @@ impl<'a> Configuration<'a> {
                 Ok(changes)
             }
             (read, migrations) => {
-                let mut faults = Vec::new();
-                if let Err(failure) = read {
-                    faults.push(failure.sentence());
-                }
-                // A fault in `.env` is found before the file is looked at.
-                let file = Config::load(path.as_deref())
-                    .err()
-                    .map(|error| chain(&error));
-                faults.extend(file.filter(|fault| !faults.contains(fault)));
-                faults.extend(migrations.map(|fault| chain(&fault)));
+                let read = read.err().map(|failure| failure.sentence());
+                let migrations = migrations.map(|fault| chain(&fault));
+                let faults: Vec<String> = read.into_iter().chain(migrations).collect();
                 let lines = faults.iter().flat_map(|fault| fault.lines());
                 Err(lines.map(str::trim).collect::<Vec<_>>().join("; "))
             }
