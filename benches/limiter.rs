@@ -15,7 +15,7 @@ use std::time::Duration;
 use cursus::api::{BaseUrl, Client, Options, Request};
 use cursus::config::Config;
 use cursus::report::{grouped, table};
-use cursus::simulate::{self, Limits, Scale, Simulator, Window};
+use cursus_simulator::{self as simulate, Limits, Scale, Simulator, Window};
 use futures_util::StreamExt as _;
 use secrecy::SecretString;
 use tokio::task::JoinSet;

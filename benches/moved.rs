@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use serde_json::Value;
 
 /// Their ids.

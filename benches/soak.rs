@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use cursus::config::Config;
 use cursus::extract;
-use cursus::simulate::{Limits, Options, Simulator};
 use cursus::staging::Staging;
+use cursus_simulator::{Limits, Options, Simulator};
 
 use moved::Moved;
 use support::{Workdir, api, oracle, small};

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use cursus::simulate::{Churn, Fault, FaultKind, Options, Simulator};
+use cursus_simulator::{Churn, Fault, FaultKind, Options, Simulator};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 

@@ -19,7 +19,7 @@ use values::{
     ignored, interval, latency, odd_dates, point_in_time, rows, secret, share, slow_page, window,
 };
 
-use crate::simulate::{OddDates, Undated};
+use cursus_simulator::{OddDates, Undated};
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]

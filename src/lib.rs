@@ -28,8 +28,6 @@ pub mod diff;
 pub mod load;
 pub mod migrate;
 
-pub mod simulate;
-
 pub mod cli;
 pub mod commands;
 pub mod exit;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Options, Simulator};
 use cursus::staging::{Run, Staging};
+use cursus_simulator::{Fault, FaultKind, Options, Simulator};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cursus::simulate::{Churn, Fault, FaultKind, Options, Scale, Simulator};
+use cursus_simulator::{Churn, Fault, FaultKind, Options, Scale, Simulator};
 use serde_json::Value;
 
 use crate::support::{Workdir, api::start, small};

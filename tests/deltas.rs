@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cursus::simulate::{Options, Simulator, Unknowns};
+use cursus_simulator::{Options, Simulator, Unknowns};
 use serde_json::Value;
 
 use crate::support::{Workdir, api, oracle, simulator, small};

@@ -1,37 +1,13 @@
-//! What cursus stands on is told, and is free to be used.
+//! The dependencies of all members of the workspace are documented and under free licences.
 
 use std::process::Command;
 
-const MANIFEST: &str = include_str!("../Cargo.toml");
-const TOLD: &str = include_str!("../docs/dependencies.md");
+use serde_json::Value;
 
-#[test]
-fn every_dependency_is_named_with_its_reason_and_none_that_is_gone() {
-    let manifest: toml::Table = MANIFEST.parse().unwrap();
-    let mut used: Vec<&str> = ["dependencies", "dev-dependencies"]
-        .iter()
-        .flat_map(|section| manifest[*section].as_table().unwrap().keys())
-        .map(String::as_str)
-        .collect();
-    used.sort_unstable();
-    used.dedup();
-    let rows = TOLD.lines().filter_map(|line| line.strip_prefix("| "));
-    let mut told: Vec<&str> = rows
-        .filter_map(|row| row.split('|').next())
-        .flat_map(|names| names.split(", "))
-        .map(|name| name.split_whitespace().next().unwrap())
-        .filter(|name| *name != "crate")
-        .collect();
-    told.sort_unstable();
-    assert_eq!(told, used);
-}
+const LISTED: &str = include_str!("../docs/dependencies.md");
 
-/// As `cargo deny` would, which is not everywhere: what it allows, it is asked for here too.
-#[test]
-fn every_dependency_comes_from_the_registry_under_a_licence_that_is_allowed() {
-    let deny: toml::Table = include_str!("../deny.toml").parse().unwrap();
-    let allowed = deny["licenses"]["allow"].as_array().unwrap();
-    let is_allowed = |licence: &str| allowed.iter().any(|one| one.as_str() == Some(licence));
+/// What `cargo metadata` says of the workspace and of all that it builds on this system.
+fn metadata() -> Value {
     let arguments =
         "metadata --offline --locked --format-version 1 --filter-platform x86_64-unknown-linux-gnu";
     let metadata = Command::new(env!("CARGO"))
@@ -40,13 +16,50 @@ fn every_dependency_comes_from_the_registry_under_a_licence_that_is_allowed() {
         .output()
         .unwrap();
     assert!(metadata.status.success(), "{metadata:?}");
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    serde_json::from_slice(&metadata.stdout).unwrap()
+}
+
+fn is_member(metadata: &Value, package: &Value) -> bool {
+    let members = metadata["workspace_members"].as_array().unwrap();
+    members.contains(&package["id"])
+}
+
+#[test]
+fn each_dependency_is_listed_with_its_reason() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let mut used: Vec<&str> = packages
+        .filter(|package| is_member(&metadata, package))
+        .flat_map(|package| package["dependencies"].as_array().unwrap())
+        .filter(|dependency| dependency["path"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap())
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+    let rows = LISTED.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut listed: Vec<&str> = rows
+        .filter_map(|row| row.split('|').next())
+        .flat_map(|names| names.split(", "))
+        .map(|name| name.split_whitespace().next().unwrap())
+        .filter(|name| *name != "crate")
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed, used);
+}
+
+/// As `cargo deny` would, which is not installed everywhere.
+#[test]
+fn each_dependency_is_from_the_registry_under_a_free_licence() {
+    let deny: toml::Table = include_str!("../deny.toml").parse().unwrap();
+    let allowed = deny["licenses"]["allow"].as_array().unwrap();
+    let is_allowed = |licence: &str| allowed.iter().any(|one| one.as_str() == Some(licence));
+    let metadata = metadata();
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
     let packages = metadata["packages"].as_array().unwrap().iter();
     // Those that are built here, without those of other systems.
     let built = packages.filter(|package| nodes.iter().any(|node| node["id"] == package["id"]));
     let mut strangers = Vec::new();
-    for package in built.filter(|package| package["name"] != "cursus") {
+    for package in built.filter(|package| !is_member(&metadata, package)) {
         let licence = package["license"].as_str().unwrap_or("none");
         let licence = licence.replace('/', " OR ").replace(['(', ')'], "");
         let is_free = licence

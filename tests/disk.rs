@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cursus::failpoint::Point;
-use cursus::simulate::{Fault, FaultKind, Simulator};
+use cursus_simulator::{Fault, FaultKind, Simulator};
 use nix::unistd::Uid;
 
 use crate::support::boxes;

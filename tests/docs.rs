@@ -8,7 +8,7 @@ const RELIABILITY: &str = include_str!("../docs/reliability.md");
 /// The names of all tests, and of the files that have some.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "tests", "crates"] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for entry in walkdir::WalkDir::new(root).into_iter().flatten() {
             if entry.path().extension().is_none_or(|end| end != "rs") {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Limits, Options, Simulator};
+use cursus_simulator::{Fault, FaultKind, Limits, Options, Simulator};
 use futures_util::future::join_all;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use cursus::failpoint::Point;
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use nix::sys::signal::Signal;
 
 use crate::support::boxes::{self, boxes, full, thing, things};
@@ -290,7 +290,7 @@ fn no_file_is_renamed_or_removed_and_nothing_committed_without_a_place() {
             ".commit()",
         ] {
             let count = text.matches(step).count();
-            if count > 0 && !name.contains("tests") && !name.starts_with("simulate") {
+            if count > 0 && !name.contains("tests") {
                 found.push((name.clone(), step, count));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use cursus::simulate::{Limits, Options, Simulator, Window};
+use cursus_simulator::{Limits, Options, Simulator, Window};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};

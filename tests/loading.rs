@@ -54,7 +54,7 @@ fn run_id(report: &Value) -> String {
 }
 
 /// Three runs: full, delta, delta. Their ids.
-async fn three_runs(workdir: &Workdir, simulator: &cursus::simulate::Simulator) -> Vec<String> {
+async fn three_runs(workdir: &Workdir, simulator: &cursus_simulator::Simulator) -> Vec<String> {
     let mut runs = Vec::new();
     for hours in [0, 13, 13] {
         simulator.advance(Duration::from_hours(hours));

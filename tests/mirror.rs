@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Options, Scale, Simulator};
+use cursus_simulator::{Fault, FaultKind, Options, Scale, Simulator};
 use serde_json::Value;
 
 use crate::support::{Workdir, api, oracle, simulator, small};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cursus::simulate::{Churn, Options, Simulator};
+use cursus_simulator::{Churn, Options, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::{Workdir, api::start, simulator, small};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Limits, Options};
+use cursus_simulator::{Fault, FaultKind, Limits, Options};
 use serde_json::Value;
 
 use crate::support::snapshot::assert_said;
@@ -131,7 +131,7 @@ async fn offline_it_asks_nothing_and_says_what_it_does_not_know() {
 #[tokio::test]
 async fn offline_what_came_since_the_last_full_read_is_counted() {
     let simulator = api::start(Options {
-        scale: cursus::simulate::Scale {
+        scale: cursus_simulator::Scale {
             memberships: 50,
             ..small().scale
         },

@@ -5,7 +5,7 @@ use crate::support::boxes::{
 };
 use crate::support::files::edit;
 use crate::support::{Workdir, World, oracle, simulator};
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use serde_json::{Value, json};
 
 const COUNT: &str = "SELECT count(*) FROM coalitions_users";

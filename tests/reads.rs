@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Options, Simulator, Undated};
+use cursus_simulator::{Fault, FaultKind, Options, Simulator, Undated};
 use serde_json::{Value, json};
 
 use crate::support::{Workdir, api::start, hits, small};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cursus::simulate::Limits;
+use cursus_simulator::Limits;
 
 use crate::support::files::edit;
 use crate::support::{Workdir, api, hits, oracle, simulator, small};
@@ -46,7 +46,7 @@ async fn a_run_whose_hits_are_used_up_goes_on_where_it_stopped() {
 async fn a_killed_run_costs_only_what_was_under_way() {
     const PER_SECOND: u32 = 20;
     let cost = cost().await;
-    let simulator = api::start(cursus::simulate::Options {
+    let simulator = api::start(cursus_simulator::Options {
         limits: Limits {
             per_second: PER_SECOND,
             per_hour: 100_000,
@@ -134,7 +134,7 @@ async fn a_run_that_asked_another_server_is_not_gone_on_with() {
     let stopped = ["extract", "--max-hits", "9"];
     workdir.cursus(stopped).await.exits(6);
     // The same questions, of rows that are not the same.
-    let second = api::start(cursus::simulate::Options { seed: 7, ..small() }).await;
+    let second = api::start(cursus_simulator::Options { seed: 7, ..small() }).await;
     workdir.use_api(&second);
     let plan = workdir.json(["plan", "--offline"]).await;
     assert!(!plan.to_string().contains("staged by"), "{plan:#}");

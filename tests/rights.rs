@@ -2,7 +2,7 @@
 //! database that is.
 
 use crate::support::{Ran, Workdir, simulator};
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 
 const URL: &str = "CURSUS_DATABASE_URL";
 

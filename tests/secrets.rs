@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use cursus::cli::Cli;
 use cursus::failpoint::Point;
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -627,8 +627,8 @@ async fn a_level_of_logging_that_is_not_understood_is_told_and_nothing_is_done()
 async fn a_command_line_does_not_reach_those_who_are_refused() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    let kind = cursus::simulate::FaultKind::Stall { seconds: 3600.0 };
-    simulator.inject(cursus::simulate::Fault::new("/v2", kind));
+    let kind = cursus_simulator::FaultKind::Stall { seconds: 3600.0 };
+    simulator.inject(cursus_simulator::Fault::new("/v2", kind));
     let url = workdir
         .variable("CURSUS_DATABASE_URL")
         .replace("cursus@", &format!("cursus:{PLAIN}@"));

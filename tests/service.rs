@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind};
+use cursus_simulator::{Fault, FaultKind};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use tokio::net::UnixDatagram;

@@ -6,7 +6,7 @@ use std::io::{PipeReader, PipeWriter, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind};
+use cursus_simulator::{Fault, FaultKind};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};

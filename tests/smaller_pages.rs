@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind};
+use cursus_simulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::support::{Workdir, simulator};

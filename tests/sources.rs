@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use cursus::simulate::Simulator;
 use cursus::staging::{Asked, Staging};
+use cursus_simulator::Simulator;
 use jiff::Timestamp;
 use serde_json::Value;
 

@@ -255,7 +255,7 @@ async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are()
 #[tokio::test]
 async fn a_read_that_saw_the_new_year_come_is_proven_up_to_its_last_answer() {
     let start = "2027-12-31T23:50:00Z";
-    let simulator = crate::support::api::start(cursus::simulate::Options {
+    let simulator = crate::support::api::start(cursus_simulator::Options {
         start: start.parse().unwrap(),
         ..crate::support::small()
     })

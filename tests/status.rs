@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Options, Simulator};
 use cursus::staging::Staging;
+use cursus_simulator::{Fault, FaultKind, Options, Simulator};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Limits, Options, Simulator, Window};
+use cursus_simulator::{Fault, FaultKind, Limits, Options, Simulator, Window};
 use serde_json::Value;
 
 use crate::support::{OtherClient, Workdir, api, simulator, small};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 

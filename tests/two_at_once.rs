@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cursus::failpoint::Point;
-use cursus::simulate::{Fault, FaultKind, Simulator};
+use cursus_simulator::{Fault, FaultKind, Simulator};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 

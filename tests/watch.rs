@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use cursus::simulate::{Fault, FaultKind, Limits, Options};
 use cursus::staging::Staging;
+use cursus_simulator::{Fault, FaultKind, Limits, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;

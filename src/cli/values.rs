@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
-use crate::simulate::OddDates;
+use cursus_simulator::OddDates;
 
 impl Command {
     /// As it is typed, without its arguments: what others see of us.

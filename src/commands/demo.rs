@@ -17,9 +17,9 @@ use crate::number::unsigned;
 use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{RunReport, grouped, table};
 use crate::settings::{self, Environment, Settings, state_dir};
-use crate::simulate::{Limits, Options, Simulator};
 use crate::staging::{Staging, Work};
 use crate::trusted::{self, Folder};
+use cursus_simulator::{Limits, Options, Simulator};
 
 /// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
 const PER_SECOND: u32 = 100;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::cli::{Global, SimulateArgs, WindowKind};
 use crate::exit::{Exit, Failure};
-use crate::simulate::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
+use cursus_simulator::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
 
 /// Runs until it is stopped.
 pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! Simulators in this process. Knows nothing of the binary.
 
-use cursus::simulate::{Limits, Options, Scale, Simulator, Undated};
+use cursus_simulator::{Limits, Options, Scale, Simulator, Undated};
 use serde_json::Value;
 
 /// A world that is read in a moment, behind limits that no test waits for.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use serde_json::Value;
 
 use super::Workdir;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cursus::database::embedded::DATABASE;
-use cursus::simulate::Simulator;
+use cursus_simulator::Simulator;
 use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
 use tempfile::TempDir;

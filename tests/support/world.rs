@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cursus::simulate::{Options, Simulator};
+use cursus_simulator::{Options, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::World;
 use super::patch::Patch;
-use crate::simulate::query::{PatchedRow, Query, Row};
+use crate::query::{PatchedRow, Query, Row};
 
 /// Rows by id. Ids are never used twice.
 pub(crate) struct Table<R> {

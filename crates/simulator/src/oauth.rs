@@ -239,16 +239,9 @@ impl Refused {
 
 /// 32 random bytes in hexadecimal.
 fn random_hex() -> Result<String, SimulateError> {
-    let (mut first, mut last) = ([0; 16], [0; 16]);
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    for half in [&mut first, &mut last] {
-        random.fill(half).map_err(|_| SimulateError::Random)?;
-    }
-    Ok(format!(
-        "{:032x}{:032x}",
-        u128::from_be_bytes(first),
-        u128::from_be_bytes(last)
-    ))
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| SimulateError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The token of a request: in the header, or in the query.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::object::Object;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Row, Scope};
+use crate::query::{Cell, Row, Scope};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Document {

@@ -10,8 +10,8 @@ use super::object::{Object, json};
 use super::people::between;
 use super::stamp::DAY;
 use super::{CURSUS, PISCINE, Stamp, World};
-use crate::simulate::Scale;
-use crate::simulate::fields::Resource;
+use crate::Scale;
+use crate::fields::Resource;
 
 pub(super) fn fill(world: &mut World, scale: &Scale, given: &mut Given) {
     let rows = given.take(Resource::Cursus);

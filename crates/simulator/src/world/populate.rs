@@ -9,9 +9,9 @@ use super::people::{Role, between, births};
 use super::stamp::DAY;
 use super::{CURSUS, PISCINE, Stamp, World};
 use super::{evaluations, locations};
-use crate::simulate::fields::Resource;
-use crate::simulate::query::Row;
-use crate::simulate::{Scale, SimulateError};
+use crate::fields::Resource;
+use crate::query::Row;
+use crate::{Scale, SimulateError};
 
 pub(super) fn fill(
     world: &mut World,

@@ -6,7 +6,7 @@ use super::enrolment::Enrolment;
 use super::joins::{CursusUser, Skill};
 use super::locations::SESSIONS_A_DAY;
 use super::{Rows as _, Stamp, World, names};
-use crate::simulate::fields::Resource;
+use crate::fields::Resource;
 
 /// A sort of change.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use super::object::write_json;
 use super::people::between;
 use super::stamp::DAY;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Flag, Row, Scope};
+use crate::query::{Cell, Flag, Row, Scope};
 
 /// An evaluation.
 #[derive(Clone, Debug)]

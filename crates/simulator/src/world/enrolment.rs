@@ -10,7 +10,7 @@ use super::names::HOST;
 use super::object::{Object, json, write_json};
 use super::stamp::DAY;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Flag, Row, Scope};
+use crate::query::{Cell, Flag, Row, Scope};
 
 /// A person's work on a project.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use super::joins::CursusUser;
 use super::locations::Location;
 use super::object::{Object, json};
 use super::people::{Profile, User};
-use crate::simulate::SimulateError;
-use crate::simulate::fields::Resource;
+use crate::SimulateError;
+use crate::fields::Resource;
 
 pub(super) struct Given(BTreeMap<Resource, (PathBuf, Vec<Object>)>);
 

@@ -9,7 +9,7 @@ use super::object::write_json;
 use super::people::{births, seat};
 use super::stamp::DAY;
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Flag, Row, Scope};
+use crate::query::{Cell, Flag, Row, Scope};
 
 /// A session.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::Stamp;
 use super::object::{Object, json};
-use crate::simulate::fields::{self, Kind};
-use crate::simulate::query::Cell;
+use crate::fields::{self, Kind};
+use crate::query::Cell;
 
 /// The fields of one row that were set, each with its value, or none where the row lacks the field.
 #[derive(Clone, Debug, Default)]

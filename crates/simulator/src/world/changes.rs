@@ -12,9 +12,9 @@ use super::populate::level;
 use super::projects::{SESSIONS_A_PROJECT, session};
 use super::stamp::DAY;
 use super::{CURSUS, Stamp, World};
-use crate::simulate::fields::{self, Kind, Resource};
-use crate::simulate::query::{Query, Row, Scope};
-use crate::simulate::{OddDates, SimulateError};
+use crate::fields::{self, Kind, Resource};
+use crate::query::{Query, Row, Scope};
+use crate::{OddDates, SimulateError};
 
 impl World {
     /// Inserts, updates and deletes rows of one resource at once, as another client of the real API would.

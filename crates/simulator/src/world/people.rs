@@ -10,9 +10,9 @@ use super::names;
 use super::object::json;
 use super::stamp::DAY;
 use super::{CURSUS, PISCINE, Stamp, World};
-use crate::simulate::fields::Resource;
-use crate::simulate::query::{Cell, Row, Scope};
-use crate::simulate::{Scale, SimulateError};
+use crate::fields::Resource;
+use crate::query::{Cell, Row, Scope};
+use crate::{Scale, SimulateError};
 
 /// A person, and the JSON text that lists and nested copies share.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::object::{Object, write_json};
 use super::{Stamp, World};
-use crate::simulate::query::{Cell, Flag, Row, Scope};
+use crate::query::{Cell, Flag, Row, Scope};
 
 /// A person's enrolment in a cursus.
 #[derive(Clone, Debug, Deserialize)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::undated::Undated;
 use super::{Stamp, World};
-use crate::simulate::fields::Resource;
+use crate::fields::Resource;
 
 #[derive(Clone, Copy)]
 enum Change {
