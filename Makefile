@@ -4,13 +4,16 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
+.PHONY: help demo dist test test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the whole pipeline against a local simulator, in a minute
 	$(WITH_TOOLS) cargo run --release -- demo
+
+dist: ## the binary that is shipped, in target/dist
+	$(WITH_TOOLS) cargo build --locked --profile dist
 
 test: ## every test, against a private PostgreSQL, and what they counted, also when one fails
 	@rm -rf $(FIGURES)
@@ -48,6 +51,7 @@ soak: ## 200 kills at random instants, then 500 rounds of watch against an API t
 lint: ## format, clippy, documentation
 	cargo fmt --all --check
 	$(WITH_TOOLS) cargo clippy --workspace --all-targets -- -D warnings
+	$(WITH_TOOLS) cargo clippy --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 
 deny: ## licences, sources, duplicates and known advisories of what cursus stands on (needs cargo-deny)

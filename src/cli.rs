@@ -2,6 +2,8 @@
 
 mod look;
 mod repair;
+#[cfg(feature = "simulator")]
+mod simulate;
 mod values;
 
 use std::path::PathBuf;
@@ -13,13 +15,15 @@ use secrecy::SecretString;
 
 pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
-pub(crate) use values::WindowKind;
+#[cfg(feature = "simulator")]
+pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
-use values::{
-    ignored, interval, latency, odd_dates, point_in_time, rows, secret, share, slow_page, window,
-};
+use values::{interval, point_in_time, secret, window};
 
-use cursus_simulator::{OddDates, Undated};
+#[cfg(feature = "simulator")]
+const WITHOUT_A_KEY: &str = "Try it without a key:   cursus demo\n";
+#[cfg(not(feature = "simulator"))]
+const WITHOUT_A_KEY: &str = "";
 
 /// Mirror the 42 intranet API into PostgreSQL: provably complete, at the fewest requests.
 #[derive(Debug, Parser)]
@@ -28,15 +32,14 @@ use cursus_simulator::{OddDates, Undated};
     version,
     propagate_version = true,
     disable_help_subcommand = true,
-    after_help = "\
-Try it without a key:   cursus demo
+    after_help = format!("{WITHOUT_A_KEY}\
 Mirror your campus:     cursus init; edit .env and pipeline.toml; cursus doctor; cursus run
 Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 
 Exit codes:
   0 done · 1 failed · 2 usage or configuration · 3 finished, but not all is complete or fits
   4 a guard refused · 5 another run holds the lock · 6 hits used up or throttled, resumable
-  129/130/143 stopped by a signal"
+  129/130/143 stopped by a signal")
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -192,9 +195,11 @@ Examples:
     #[command(subcommand)]
     Token(TokenCommand),
     /// The whole pipeline on a simulated API and a private PostgreSQL
+    #[cfg(feature = "simulator")]
     #[command(after_help = "Example:\n  cursus demo --dir /tmp/cursus-demo")]
     Demo(DemoArgs),
     /// A local 42 API with synthetic people, for tests and for people without a key
+    #[cfg(feature = "simulator")]
     #[command(after_help = "\
 Examples:
   cursus simulate                         prints its address and credentials, runs until Ctrl-C
@@ -358,96 +363,22 @@ pub(crate) enum TokenCommand {
     Refresh,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    /// Keep it in this directory [default: cursus/demo in the user's state directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// Port on 127.0.0.1; 0 takes a free one
-    #[arg(long, default_value_t = 4242)]
-    pub(crate) port: u16,
-    /// The same seed makes the same people
-    #[arg(long, default_value_t = 42)]
-    pub(crate) seed: u64,
-    /// Active students of cursus 21; everything about people grows with them [default: the quick start's 47]
-    #[arg(long, value_name = "N")]
-    pub(crate) students: Option<usize>,
-    /// People who must be filtered out
-    #[arg(long, value_name = "N")]
-    pub(crate) others: Option<usize>,
-    /// Enrolments in projects of cursus 21
-    #[arg(long, value_name = "N")]
-    pub(crate) enrolments: Option<usize>,
-    /// Memberships of coalitions
-    #[arg(long, value_name = "N")]
-    pub(crate) memberships: Option<usize>,
-    /// Achievements earned
-    #[arg(long, value_name = "N")]
-    pub(crate) earned: Option<usize>,
-    /// Rows of a resource from a file: a JSON array
-    #[arg(long, value_name = "RESOURCE=FILE", value_parser = rows)]
-    pub(crate) rows: Vec<(String, PathBuf)>,
-    /// Rows with null, a day of 1969 and one of 2099 in a date field, in turn: `projects_users.updated_at=3`
-    #[arg(long, value_name = "RESOURCE.FIELD=ROWS", value_parser = odd_dates)]
-    pub(crate) odd_dates: Vec<OddDates>,
-    /// A parameter that a resource ignores, such as `cursus_users=filter[end]`
-    #[arg(long, value_name = "RESOURCE=PARAMETER", value_parser = ignored)]
-    pub(crate) ignore: Vec<(String, String)>,
-    /// Share of the ongoing levels that change in a simulated day without moving a date
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().levels, value_parser = share)]
-    pub(crate) undated_levels: f64,
-    /// Share of the `projects_users` that are replaced under a new id in a simulated day
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().replaced, value_parser = share)]
-    pub(crate) replaced: f64,
-    /// Share of the `projects_users` whose team is given up in a simulated day without moving a date
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().given_up, value_parser = share)]
-    pub(crate) given_up: f64,
-    /// Share of the new `locations` that never end
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().endless_locations, value_parser = share)]
-    pub(crate) endless_locations: f64,
-    /// Share of the `locations` that are removed in a simulated day
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().removed_locations, value_parser = share)]
-    pub(crate) removed_locations: f64,
-    /// Most rows in a page of a resource; larger pages time out with 504 [default: `scale_teams=8`]
-    #[arg(long, value_name = "RESOURCE=ROWS", value_parser = slow_page)]
-    pub(crate) slow_page: Vec<(String, u32)>,
-    /// How long such a page takes until then
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-    pub(crate) slow_for: Duration,
-    /// Share of the people who are anonymised in a simulated day
-    #[arg(long, value_name = "SHARE", default_value_t = Undated::default().anonymised, value_parser = share)]
-    pub(crate) anonymised: f64,
-    /// Give the client a staff role, which sees anonymised people and `scale_teams`
-    #[arg(long)]
-    pub(crate) staff: bool,
-    /// Requests a second
-    #[arg(long, default_value_t = 2)]
-    pub(crate) rate: u32,
-    /// Requests an hour
-    #[arg(long, default_value_t = 1200)]
-    pub(crate) hourly: u32,
-    /// How the limits are counted
-    #[arg(long, value_enum, default_value = "fixed")]
-    pub(crate) window: WindowKind,
-    /// Each answer takes so long: 300ms, or 2s..37s
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = latency)]
-    pub(crate) latency: (Duration, Duration),
-    /// A token's life
-    #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
-    pub(crate) token_life: Duration,
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_simulate_and_demo_only_where_they_are_built() {
+        let help = Cli::command().render_long_help().to_string();
+        for name in ["simulate", "demo"] {
+            assert_eq!(help.contains(name), cfg!(feature = "simulator"), "{name}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: each resolves what it needs, runs, and says how it ended. Only here is stdout written.
 
 mod completions;
+#[cfg(feature = "simulator")]
 mod demo;
 mod diff;
 mod doctor;
@@ -19,6 +20,7 @@ mod replay;
 mod run;
 mod service;
 mod signals;
+#[cfg(feature = "simulator")]
 mod simulate;
 mod sql;
 mod stage;
@@ -125,7 +127,9 @@ async fn run(cli: &Cli, reloads: &Notify) -> Result<Exit, Failure> {
     let settings = || Settings::resolve(global, cli.command.name(), Environment::of_process());
     match &cli.command {
         Command::Completions { shell } => Ok(completions::run(*shell)),
+        #[cfg(feature = "simulator")]
         Command::Simulate(arguments) => simulate::run(global, arguments).await,
+        #[cfg(feature = "simulator")]
         Command::Demo(arguments) => Box::pin(demo::run(global, arguments)).await,
         Command::Init(arguments) => init::run(global, arguments),
         Command::Extract(arguments) => {

@@ -47,6 +47,27 @@ fn each_dependency_is_listed_with_its_reason() {
     assert_eq!(listed, used);
 }
 
+/// What the binary is built from, with or without the simulator.
+fn crates_of(arguments: &[&str]) -> String {
+    let tree = Command::new(env!("CARGO"))
+        .args("tree --offline --locked --edges normal --prefix none --package cursus".split(' '))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    String::from_utf8(tree.stdout).unwrap()
+}
+
+#[test]
+fn the_product_builds_without_the_simulator_and_its_server() {
+    let (with, without) = (crates_of(&[]), crates_of(&["--no-default-features"]));
+    for name in ["\naxum ", "\ncursus-simulator "] {
+        assert!(with.contains(name), "{with}");
+        assert!(!without.contains(name), "{without}");
+    }
+}
+
 /// As `cargo deny` would, which is not installed everywhere.
 #[test]
 fn each_dependency_is_from_the_registry_under_a_free_licence() {

@@ -1,14 +1,11 @@
 //! What is typed as a value, and how a subcommand is called.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
-use cursus_simulator::OddDates;
 
 impl Command {
     /// As it is typed, without its arguments: what others see of us.
@@ -34,18 +31,13 @@ impl Command {
             Self::Doctor => "doctor",
             Self::Migrate(_) => "migrate",
             Self::Token(_) => "token",
+            #[cfg(feature = "simulator")]
             Self::Demo(_) => "demo",
+            #[cfg(feature = "simulator")]
             Self::Simulate(_) => "simulate",
             Self::Completions { .. } => "completions",
         }
     }
-}
-
-/// How a simulator counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum WindowKind {
-    Fixed,
-    Rolling,
 }
 
 pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
@@ -84,60 +76,4 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
         return Err("write more than nothing and at most a year, such as 15m".to_owned());
     }
     Ok(every)
-}
-
-pub(super) fn rows(text: &str) -> Result<(String, PathBuf), String> {
-    text.split_once('=')
-        .map(|(resource, file)| (resource.to_owned(), PathBuf::from(file)))
-        .ok_or_else(|| "write RESOURCE=FILE, such as cursus=cursus.json".to_owned())
-}
-
-pub(super) fn odd_dates(text: &str) -> Result<OddDates, String> {
-    let parse = || {
-        let (place, rows) = text.split_once('=')?;
-        let (resource, field) = place.split_once('.')?;
-        Some(OddDates {
-            resource: resource.to_owned(),
-            field: field.to_owned(),
-            rows: rows.parse().ok()?,
-        })
-    };
-    parse()
-        .ok_or_else(|| "write RESOURCE.FIELD=ROWS, such as projects_users.updated_at=3".to_owned())
-}
-
-pub(super) fn ignored(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .map(|(resource, parameter)| (resource.to_owned(), parameter.to_owned()))
-        .ok_or_else(|| "write RESOURCE=PARAMETER, such as cursus_users=filter[end]".to_owned())
-}
-
-pub(super) fn slow_page(text: &str) -> Result<(String, u32), String> {
-    let parse = || {
-        let (resource, rows) = text.split_once('=')?;
-        Some((resource.to_owned(), rows.parse().ok()?))
-    };
-    parse().ok_or_else(|| "write RESOURCE=ROWS, such as scale_teams=8".to_owned())
-}
-
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok();
-    share
-        .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| "write a share from 0 to 1, such as 0.1".to_owned())
-}
-
-pub(super) fn latency(text: &str) -> Result<(Duration, Duration), String> {
-    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
-    match text.split_once("..") {
-        Some((from, to)) => {
-            let (from, to) = (parse(from)?, parse(to)?);
-            if from <= to {
-                Ok((from, to))
-            } else {
-                Err("the range ends before it starts".to_owned())
-            }
-        }
-        None => parse(text).map(|time| (time, time)),
-    }
 }

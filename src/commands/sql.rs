@@ -164,6 +164,7 @@ fn refused(error: tokio_postgres::Error, may_write: bool) -> Failure {
 }
 
 /// Header and rows of a query.
+#[cfg(feature = "simulator")]
 pub(super) async fn ask(
     database: &Database,
     query: &str,

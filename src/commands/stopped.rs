@@ -66,7 +66,9 @@ pub(super) fn left(cli: &Cli, exit: Exit) -> (String, Option<String>) {
     };
     let doing = (DOING.lock().unwrap_or_else(PoisonError::into_inner)).clone();
     let (left, run) = match (&cli.command, doing) {
+        #[cfg(feature = "simulator")]
         (Command::Demo(_), _) => ("it is of no use half done; run it again".to_owned(), None),
+        #[cfg(feature = "simulator")]
         (Command::Simulate(_), _) => ("nothing is kept".to_owned(), None),
         (Command::Replay(arguments), doing) if arguments.rebuild => {
             let left = match doing {
