@@ -70,417 +70,165 @@ impl fmt::Display for Resource {
     }
 }
 
-/// The fields of a resource that a query may name, and the order without `sort`.
+/// The fields of a resource that a query may name, and the order without `sort`: names with spaces between.
+#[derive(Clone, Copy)]
 pub(crate) struct Fields {
-    pub(crate) filter: &'static [&'static str],
-    pub(crate) range: &'static [&'static str],
-    pub(crate) sort: &'static [&'static str],
-    pub(crate) order: &'static [&'static str],
+    filter: [&'static str; 2],
+    range: &'static str,
+    sort: [&'static str; 2],
+    order: &'static str,
 }
 
-const ID_DESC: &[&str] = &["-id"];
-const NEWEST: &[&str] = &["-created_at", "-id"];
-const LATEST: &[&str] = &["-begin_at", "-id"];
+impl Fields {
+    pub(crate) fn can_filter(&self, field: &str) -> bool {
+        names(&self.filter).any(|name| name == field)
+    }
 
-const CURSUS: &[&str] = &[
-    "id",
-    "name",
-    "created_at",
-    "updated_at",
-    "slug",
-    "kind",
-    "restricted",
-    "is_subscriptable",
-];
-const CAMPUS: &[&str] = &[
-    "id",
-    "name",
-    "created_at",
-    "updated_at",
-    "time_zone",
-    "language_id",
-    "slug",
-    "main_email",
-    "endpoint_id",
-    "vogsphere_id",
-    "content_email",
-    "time_of_community_service_started",
-    "companies_mail",
-    "address",
-    "zip",
-    "city",
-    "country",
-    "pro_needs_validation",
-    "logo",
-    "website",
-    "facebook",
-    "twitter",
-    "display_name",
-    "email_extension",
-    "help_url",
-    "active",
-    "open_to_job_offers",
-    "default_hidden_phone",
-    "tig_email",
-    "minimum_slot_duration",
-    "alumni_system",
-    "manual_alumnization_before_first_internship",
-    "public",
-];
-const PROJECTS_RANGE: &[&str] = &[
-    "id",
-    "name",
-    "created_at",
-    "updated_at",
-    "parent_id",
-    "slug",
-    "position",
-    "description",
-    "difficulty",
-];
-const PROJECTS_FILTER: &[&str] = &[
-    "id",
-    "name",
-    "created_at",
-    "updated_at",
-    "visible",
-    "exam",
-    "parent_id",
-    "slug",
-    "inherited_team",
-    "position",
-    "has_git",
-    "has_mark",
-    "description",
-    "difficulty",
-];
-const PROJECTS_SORT: &[&str] = &[
-    "id",
-    "name",
-    "created_at",
-    "updated_at",
-    "visible",
-    "exam",
-    "parent_id",
-    "slug",
-    "inherited_team",
-    "position",
-    "has_git",
-    "has_mark",
-    "repository",
-    "git_id",
-    "cached_repository_path",
-];
-const ACHIEVEMENTS: &[&str] = &[
-    "id",
-    "name",
-    "internal_name",
-    "kind",
-    "tier",
-    "description",
-    "pedago",
-    "visible",
-    "nbr_of_success",
-    "parent_id",
-    "image",
-    "created_at",
-    "updated_at",
-    "slug",
-    "position",
-    "reward",
-    "title_id",
-];
-const COALITIONS_SORT: &[&str] = &[
-    "id",
-    "bloc_id",
-    "user_id",
-    "name",
-    "image",
-    "slug",
-    "created_at",
-    "updated_at",
-    "color",
-    "cover",
-];
-const USERS_FILTER: &[&str] = &[
-    "id",
-    "login",
-    "email",
-    "created_at",
-    "updated_at",
-    "first_name",
-    "last_name",
-    "pool_year",
-    "pool_month",
-    "kind",
-    "status",
-    "alumni?",
-    "staff?",
-    "primary_campus_id",
-];
-const USERS_RANGE: &[&str] = &[
-    "id",
-    "login",
-    "email",
-    "created_at",
-    "updated_at",
-    "first_name",
-    "last_name",
-    "pool_year",
-    "pool_month",
-    "kind",
-    "status",
-];
-const USERS_SORT: &[&str] = &[
-    "id",
-    "login",
-    "email",
-    "created_at",
-    "updated_at",
-    "first_name",
-    "last_name",
-    "pool_year",
-    "pool_month",
-    "kind",
-    "status",
-    "image",
-    "last_seen_at",
-    "alumnized_at",
-];
-const CURSUS_USERS: &[&str] = &[
-    "id",
-    "cursus_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "end_at",
-    "begin_at",
-    "has_coalition",
-    "blackholed_at",
-    "level",
-];
-const CURSUS_USERS_FILTER: &[&str] = &[
-    "id",
-    "cursus_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "end_at",
-    "begin_at",
-    "has_coalition",
-    "blackholed_at",
-    "level",
-    "active",
-    "campus_id",
-    "end",
-    "future",
-    "blackholed",
-];
-const CAMPUS_USERS_FILTER: &[&str] = &["id", "user_id", "campus_id", "is_primary"];
-const CAMPUS_USERS: &[&str] = &[
-    "id",
-    "user_id",
-    "campus_id",
-    "is_primary",
-    "created_at",
-    "updated_at",
-];
-const PROJECTS_USERS_FILTER: &[&str] = &[
-    "id",
-    "project_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "occurrence",
-    "final_mark",
-    "retriable_at",
-    "marked_at",
-    "status",
-    "cursus",
-    "campus",
-    "retriable",
-    "marked",
-];
-const PROJECTS_USERS_RANGE: &[&str] = &[
-    "id",
-    "project_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "occurrence",
-    "final_mark",
-    "retriable_at",
-    "marked_at",
-    "status",
-];
-const ACHIEVEMENTS_USERS: &[&str] = &[
-    "id",
-    "user_id",
-    "achievement_id",
-    "nbr_of_success",
-    "created_at",
-    "updated_at",
-    "rewarded",
-];
-const COALITIONS_USERS: &[&str] = &[
-    "id",
-    "coalition_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "this_year_score",
-    "this_year_score_updated_at",
-];
-const COALITIONS_USERS_FILTER: &[&str] = &[
-    "id",
-    "coalition_id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "this_year_score",
-    "this_year_score_updated_at",
-    "this_year_score_updated",
-];
+    pub(crate) fn can_range(&self, field: &str) -> bool {
+        names(&[self.range]).any(|name| name == field)
+    }
 
-const LOCATIONS: &[&str] = &[
-    "id",
-    "user_id",
-    "begin_at",
-    "end_at",
-    "primary",
-    "host",
-    "campus_id",
-];
-const LOCATIONS_FILTER: &[&str] = &[
-    "id",
-    "user_id",
-    "begin_at",
-    "end_at",
-    "primary",
-    "host",
-    "campus_id",
-    "active",
-    "inactive",
-    "future",
-    "end",
-];
-const SCALE_TEAMS: &[&str] = &[
-    "id",
-    "user_id",
-    "begin_at",
-    "created_at",
-    "updated_at",
-    "scale_id",
-    "team_id",
-    "comment",
-    "old_feedback",
-    "feedback_rating",
-    "final_mark",
-    "truant_id",
-    "flag_id",
-    "token",
-    "ip",
-    "internship_id",
-    "filled_at",
-];
-const SCALE_TEAMS_FILTER: &[&str] = &[
-    "id",
-    "user_id",
-    "begin_at",
-    "created_at",
-    "updated_at",
-    "scale_id",
-    "team_id",
-    "final_mark",
-    "truant_id",
-    "flag_id",
-    "filled_at",
-    "campus_id",
-    "cursus_id",
-    "future",
-    "filled",
-];
+    pub(crate) fn can_sort(&self, field: &str) -> bool {
+        names(&self.sort).any(|name| name == field)
+    }
+
+    pub(crate) fn order(&self) -> impl Iterator<Item = &'static str> {
+        self.order.split_whitespace()
+    }
+}
+
+fn names(lists: &[&'static str]) -> impl Iterator<Item = &'static str> {
+    lists.iter().flat_map(|list| list.split_whitespace())
+}
+
+const NEWEST: &str = "-created_at -id";
+
+const CURSUS: &str = "id name created_at updated_at slug kind restricted is_subscriptable";
+const CAMPUS: &str = "\
+    id name created_at updated_at time_zone language_id slug main_email endpoint_id vogsphere_id content_email \
+    time_of_community_service_started companies_mail address zip city country pro_needs_validation logo website facebook \
+    twitter display_name email_extension help_url active open_to_job_offers default_hidden_phone tig_email \
+    minimum_slot_duration alumni_system manual_alumnization_before_first_internship public";
+const PROJECTS: &str = "id name created_at updated_at parent_id slug position";
+const ACHIEVEMENTS: &str = "\
+    id name internal_name kind tier description pedago visible nbr_of_success parent_id image created_at updated_at slug \
+    position reward title_id";
+const COALITIONS: &str = "id bloc_id user_id name image slug created_at updated_at color cover";
+const USERS: &str =
+    "id login email created_at updated_at first_name last_name pool_year pool_month kind status";
+const CURSUS_USERS: &str =
+    "id cursus_id user_id created_at updated_at end_at begin_at has_coalition blackholed_at level";
+const CAMPUS_USERS: &str = "id user_id campus_id is_primary";
+const PROJECTS_USERS: &str = "id project_id user_id created_at updated_at occurrence final_mark retriable_at marked_at status";
+const ACHIEVEMENTS_USERS: &str =
+    "id user_id achievement_id nbr_of_success created_at updated_at rewarded";
+const COALITIONS_USERS: &str =
+    "id coalition_id user_id created_at updated_at this_year_score this_year_score_updated_at";
+const LOCATIONS: &str = "id user_id begin_at end_at primary host campus_id";
+const SCALE_TEAMS: &str = "id user_id begin_at created_at updated_at scale_id team_id final_mark truant_id flag_id filled_at";
 
 pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
     let all = |fields, order| Fields {
-        filter: fields,
+        filter: [fields, ""],
         range: fields,
-        sort: fields,
+        sort: [fields, ""],
         order,
     };
+    let only_if = |known: bool, fields| if known { fields } else { "" };
     match resource {
-        Resource::Cursus => all(CURSUS, ID_DESC),
-        Resource::Campus => all(CAMPUS, ID_DESC),
+        Resource::Cursus => all(CURSUS, "-id"),
+        Resource::Campus => all(CAMPUS, "-id"),
         Resource::Projects => Fields {
-            filter: PROJECTS_FILTER,
-            range: PROJECTS_RANGE,
-            sort: PROJECTS_SORT,
-            order: &["position", "-id"],
+            filter: [
+                PROJECTS,
+                "visible exam inherited_team has_git has_mark description difficulty",
+            ],
+            range: "id name created_at updated_at parent_id slug position description difficulty",
+            sort: [
+                PROJECTS,
+                "visible exam inherited_team has_git has_mark repository git_id cached_repository_path",
+            ],
+            order: "position -id",
         },
-        Resource::Achievements => all(ACHIEVEMENTS, &["id"]),
+        Resource::Achievements => all(ACHIEVEMENTS, "id"),
         Resource::Coalitions => Fields {
-            filter: &[],
-            range: &[],
-            sort: COALITIONS_SORT,
-            order: NEWEST,
+            filter: ["", ""],
+            range: "",
+            ..all(COALITIONS, NEWEST)
         },
         Resource::Users => Fields {
-            filter: USERS_FILTER,
-            range: USERS_RANGE,
-            sort: USERS_SORT,
-            order: ID_DESC,
+            filter: [USERS, "alumni? staff? primary_campus_id"],
+            sort: [USERS, "image last_seen_at alumnized_at"],
+            ..all(USERS, "-id")
         },
         Resource::CursusUsers => Fields {
-            filter: CURSUS_USERS_FILTER,
-            range: CURSUS_USERS,
-            sort: CURSUS_USERS,
-            order: NEWEST,
+            filter: [CURSUS_USERS, "active campus_id end future blackholed"],
+            ..all(CURSUS_USERS, NEWEST)
         },
         Resource::CampusUsers => Fields {
-            filter: if unknowns.campus_users_filter {
-                CAMPUS_USERS_FILTER
-            } else {
-                &[]
-            },
-            range: if unknowns.campus_users_range {
-                &["updated_at"]
-            } else {
-                &[]
-            },
-            sort: CAMPUS_USERS,
-            order: ID_DESC,
+            filter: [only_if(unknowns.campus_users_filter, CAMPUS_USERS), ""],
+            range: only_if(unknowns.campus_users_range, "updated_at"),
+            sort: [CAMPUS_USERS, "created_at updated_at"],
+            order: "-id",
         },
         Resource::ProjectsUsers => Fields {
-            filter: PROJECTS_USERS_FILTER,
-            range: PROJECTS_USERS_RANGE,
-            sort: if unknowns.projects_users_sort {
-                PROJECTS_USERS_RANGE
-            } else {
-                &[]
-            },
+            filter: [PROJECTS_USERS, "cursus campus retriable marked"],
+            sort: [only_if(unknowns.projects_users_sort, PROJECTS_USERS), ""],
             // No order is promised; the last key makes ties fall as they like.
-            order: &["-updated_at", "shuffle"],
+            ..all(PROJECTS_USERS, "-updated_at shuffle")
         },
-        Resource::AchievementsUsers => all(ACHIEVEMENTS_USERS, ID_DESC),
+        Resource::AchievementsUsers => all(ACHIEVEMENTS_USERS, "-id"),
         Resource::CoalitionsUsers => Fields {
-            filter: COALITIONS_USERS_FILTER,
-            range: COALITIONS_USERS,
-            sort: COALITIONS_USERS,
-            order: NEWEST,
+            filter: [COALITIONS_USERS, "this_year_score_updated"],
+            ..all(COALITIONS_USERS, NEWEST)
         },
         Resource::Locations => Fields {
-            filter: LOCATIONS_FILTER,
-            range: LOCATIONS,
-            sort: LOCATIONS,
-            order: LATEST,
+            filter: [LOCATIONS, "active inactive future end"],
+            ..all(LOCATIONS, "-begin_at -id")
         },
         Resource::ScaleTeams => Fields {
-            filter: SCALE_TEAMS_FILTER,
-            range: &["updated_at", "filled_at"],
-            sort: SCALE_TEAMS,
-            order: LATEST,
+            filter: [SCALE_TEAMS, "campus_id cursus_id future filled"],
+            range: "updated_at filled_at",
+            sort: [
+                SCALE_TEAMS,
+                "comment old_feedback feedback_rating token ip internship_id",
+            ],
+            order: "-begin_at -id",
         },
     }
+}
+
+/// A field that is true or false by the value of another one.
+#[derive(Clone, Copy)]
+pub(crate) enum Flag {
+    /// It has a value.
+    Given(&'static str),
+    /// It has none.
+    Absent(&'static str),
+    /// It lies in the past.
+    Past(&'static str),
+    /// It lies in the future.
+    Future(&'static str),
+    /// It has no value, or lies in the future.
+    NotPast(&'static str),
+}
+
+/// How a field that a list can only be filtered by follows from another one.
+pub(crate) fn flag(resource: Resource, field: &str) -> Option<Flag> {
+    Some(match (resource, field) {
+        (Resource::CursusUsers | Resource::Locations, "end")
+        | (Resource::Locations, "inactive") => Flag::Given("end_at"),
+        (Resource::CursusUsers, "active") => Flag::NotPast("end_at"),
+        (Resource::CursusUsers, "blackholed") => Flag::Past("blackholed_at"),
+        (Resource::CursusUsers | Resource::Locations | Resource::ScaleTeams, "future") => {
+            Flag::Future("begin_at")
+        }
+        (Resource::Locations, "active") => Flag::Absent("end_at"),
+        (Resource::ProjectsUsers, "retriable") => Flag::Past("retriable_at"),
+        (Resource::ProjectsUsers, "marked") => Flag::Given("final_mark"),
+        (Resource::ScaleTeams, "filled") => Flag::Given("filled_at"),
+        _ => return None,
+    })
 }
 
 /// How the values of a field are read from a query.

@@ -135,7 +135,7 @@ impl Server {
             picked.lists.clear();
         }
         let list = picked.lists.entry(key);
-        let list = list.or_insert_with(|| Arc::new(world.table(resource).pick(query, world)));
+        let list = list.or_insert_with(|| Arc::new(query.pick(resource, world)));
         Arc::clone(list)
     }
 

@@ -1,6 +1,9 @@
 //! Which paths under `/v2` there are, and what each shows. Knows no query and no row.
 
-use super::fields::Resource;
+use super::fields::Resource::{
+    self, Achievements, AchievementsUsers, CampusUsers, Coalitions, CoalitionsUsers, CursusUsers,
+    Locations, Projects, ProjectsUsers, ScaleTeams, Users,
+};
 use super::query::Scope;
 use super::world::World;
 
@@ -19,47 +22,42 @@ pub(crate) fn resource(path: &str) -> Option<Resource> {
     }
 }
 
+/// The lists below one row of another resource.
+const NESTED: &[(Resource, &[Resource])] = &[
+    (Resource::Cursus, &[Users, Projects, CursusUsers]),
+    (Resource::Campus, &[Users, Achievements, Locations]),
+    (Achievements, &[AchievementsUsers]),
+    (Coalitions, &[CoalitionsUsers, Users]),
+    (Projects, &[ProjectsUsers, ScaleTeams]),
+    (
+        Users,
+        &[
+            Locations,
+            ScaleTeams,
+            CampusUsers,
+            CursusUsers,
+            ProjectsUsers,
+            CoalitionsUsers,
+        ],
+    ),
+];
+
 /// `None` is a 404.
 pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
-    use Resource::{
-        Achievements, AchievementsUsers, Campus, CampusUsers, Coalitions, CoalitionsUsers, Cursus,
-        CursusUsers, Locations, Projects, ProjectsUsers, ScaleTeams, Users,
-    };
-    let list = |resource, scope| Some(Target::List(resource, scope));
-    let within = |parent, key: &str, resource, scope: fn(i64) -> Scope| {
-        let id = world.find(parent, key)?;
-        Some(Target::List(resource, scope(id)))
-    };
+    let lists = |parent| NESTED.iter().find(|(resource, _)| *resource == parent);
     match segments(path).as_slice() {
-        [name] => list(Resource::named(name)?, Scope::All),
-        [
-            name @ ("cursus" | "campus" | "projects" | "achievements" | "coalitions" | "users"),
-            key,
-        ] => {
+        [name] => Some(Target::List(Resource::named(name)?, Scope::All)),
+        [name, key] => {
             let resource = Resource::named(name)?;
+            lists(resource)?;
             Some(Target::One(resource, world.find(resource, key)?))
         }
-        ["cursus", key, "users"] => within(Cursus, key, Users, Scope::Cursus),
-        ["cursus", key, "projects"] => within(Cursus, key, Projects, Scope::Cursus),
-        ["cursus", key, "cursus_users"] => within(Cursus, key, CursusUsers, Scope::Cursus),
-        ["campus", key, "users"] => within(Campus, key, Users, Scope::Campus),
-        ["campus", key, "achievements"] => within(Campus, key, Achievements, Scope::Campus),
-        ["campus", key, "locations"] => within(Campus, key, Locations, Scope::Campus),
-        ["achievements", key, "achievements_users"] => {
-            within(Achievements, key, AchievementsUsers, Scope::Achievement)
+        [parent, key, list] => {
+            let (parent, list) = (Resource::named(parent)?, Resource::named(list)?);
+            let (_, lists) = lists(parent)?;
+            let id = world.find(parent, key)?;
+            (lists.contains(&list)).then_some(Target::List(list, Scope::Of(parent, id)))
         }
-        ["coalitions", key, "coalitions_users"] => {
-            within(Coalitions, key, CoalitionsUsers, Scope::Coalition)
-        }
-        ["coalitions", key, "users"] => within(Coalitions, key, Users, Scope::Coalition),
-        ["projects", key, "projects_users"] => within(Projects, key, ProjectsUsers, Scope::Project),
-        ["projects", key, "scale_teams"] => within(Projects, key, ScaleTeams, Scope::Project),
-        ["users", key, "locations"] => within(Users, key, Locations, Scope::User),
-        ["users", key, "scale_teams"] => within(Users, key, ScaleTeams, Scope::User),
-        ["users", key, "campus_users"] => within(Users, key, CampusUsers, Scope::User),
-        ["users", key, "cursus_users"] => within(Users, key, CursusUsers, Scope::User),
-        ["users", key, "projects_users"] => within(Users, key, ProjectsUsers, Scope::User),
-        ["users", key, "coalitions_users"] => within(Users, key, CoalitionsUsers, Scope::User),
         _ => None,
     }
 }

@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::joins::{CampusUser, Earned, Membership};
-use super::object::json;
-use super::people::{Maker, Role, User, seat};
+use super::enrolments::mark;
+use super::people::{Maker, Role, is_anonymised, seat};
 use super::populate::level;
 use super::projects::{SESSIONS_A_PROJECT, session};
+use super::reference::name;
 use super::stamp::DAY;
-use super::{CURSUS, Stamp, World};
+use super::{CURSUS, Cell, Row, Stamp, World, json};
 use crate::fields::{self, Kind, Resource};
-use crate::query::{Query, Row, Scope};
+use crate::query::{Query, Scope};
 use crate::{OddDates, SimulateError};
 
 impl World {
@@ -58,7 +58,7 @@ impl World {
             "1969-07-20T20:17:40.000Z".into(),
             "2099-12-31T23:59:59.999Z".into(),
         ];
-        let ids = self.table(resource).pick(&Query::of(Scope::All), self);
+        let ids = Query::of(Scope::All).pick(resource, self);
         for (id, date) in ids.iter().zip(dates.iter().cycle()).take(*rows) {
             self.set_field(resource, *id, field, Some(date.clone()));
         }
@@ -70,33 +70,54 @@ impl World {
         match resource {
             Resource::Users => self.join_student(at, random),
             Resource::CursusUsers => {
-                if let Some(user) = self.users.any(random) {
+                if let Some(user) = self.table(Resource::Users).any(random) {
                     self.enter_cursus(user, Role::Elsewhere, random);
-                    let last = self.cursus_users.last;
-                    if let Some(row) = self.cursus_users.get_mut(last) {
-                        (row.created_at, row.updated_at, row.begin_at) = (at, at, at);
+                    let table = self.table_mut(resource);
+                    if let Some(row) = table.get_mut(table.last) {
+                        for field in ["created_at", "updated_at", "begin_at"] {
+                            row.set(field, at);
+                        }
                     }
                 }
             }
-            Resource::CampusUsers => self.add_campus_user(at, random),
-            Resource::ProjectsUsers => {
-                let Some(user) = self.any_student(random) else {
-                    return;
-                };
-                if let Some(row) = self.enrolment(user, vec![CURSUS], (at, at), random) {
-                    self.projects_users.insert(row);
+            Resource::CampusUsers => {
+                let user = self.table(Resource::Users).any(random);
+                let campus = self.table(Resource::Campus).any(random);
+                if let (Some(user), Some(campus)) = (user, campus)
+                    && !(self.place(user)).is_some_and(|place| place.campuses.contains(&campus))
+                {
+                    self.add_campus_user((user, campus), false, (at, at));
                 }
             }
-            Resource::AchievementsUsers => self.earn(at, random),
-            Resource::CoalitionsUsers => self.add_membership(at, random),
+            Resource::ProjectsUsers => {
+                if let Some(user) = self.any_student(random) {
+                    self.enrol(user, vec![CURSUS], (at, at), random);
+                }
+            }
+            Resource::AchievementsUsers => {
+                let user = self.table(Resource::Users).any(random);
+                let achievement = self.table(Resource::Achievements).any(random);
+                if let (Some(user), Some(achievement)) = (user, achievement) {
+                    let id = self.table_mut(resource).next_id();
+                    self.add_earned(id, (achievement, user), None, (at, at));
+                }
+            }
+            Resource::CoalitionsUsers => {
+                if let Some(coalition) = self.table(Resource::Coalitions).any(random) {
+                    let id = self.table_mut(resource).next_id();
+                    let user = random.i64(1..250_717);
+                    let rank = Some(random.i64(1..900));
+                    self.add_membership(id, (coalition, user), (0, rank), (at, at));
+                }
+            }
             Resource::Locations => self.sit_down(at, random),
             Resource::ScaleTeams => {
-                if let Some(work) = self.projects_users.any(random) {
+                if let Some(work) = self.table(Resource::ProjectsUsers).any(random) {
                     self.evaluate(work, Some(at), random);
                 }
             }
             reference => {
-                let table = self.documents_mut(reference);
+                let table = self.table_mut(reference);
                 let Some(copied) = table.any(random) else {
                     return;
                 };
@@ -105,18 +126,18 @@ impl World {
                     return;
                 };
                 row.id = id;
-                row.row.set("id", &id);
-                if row.slug().is_some() {
-                    row.row.set("slug", &format!("added-{id}"));
+                row.set("id", id);
+                if row.get::<String>("slug").is_some() {
+                    row.set("slug", format!("added-{id}"));
                 }
-                if row.row.raw("created_at").is_some() {
-                    row.row.set("created_at", &at);
+                if row.shown.cell("created_at").is_some() {
+                    row.shown.set("created_at", at);
                 }
                 // The copy has no sessions of its own yet: session ids are unique.
-                if row.row.raw("project_sessions").is_some() {
-                    row.row.set("project_sessions", &[(); 0]);
+                if row.cell("project_sessions").is_some() {
+                    row.set("project_sessions", Vec::<i64>::new());
                 }
-                row.created_at = at;
+                row.hidden.set("created_at", at);
                 row.touch(at);
                 table.insert(row);
             }
@@ -126,320 +147,215 @@ impl World {
     /// A row that changes.
     pub(super) fn touch_any(&mut self, resource: Resource, at: Stamp, random: &mut fastrand::Rng) {
         match resource {
+            Resource::CampusUsers => return self.change_campus(at, random),
+            Resource::Projects => return self.change_project(at, random),
+            _ => {}
+        }
+        let Some(row) = self.table_mut(resource).any_mut(random) else {
+            return;
+        };
+        let more = |row: &Row, field: &str, more: i64| row.get(field).unwrap_or(0) + more;
+        match resource {
             Resource::Users => {
-                if let Some(id) = self.users.any(random) {
-                    self.touch_user(id, at, random);
-                }
+                let id = row.id;
+                return self.touch_user(id, at, random);
             }
-            Resource::CursusUsers => {
-                let id = self.cursus_users.any(random);
-                if let Some(row) = id.and_then(|id| self.cursus_users.get_mut(id)) {
-                    row.level = level(random);
-                    row.updated_at = row.updated_at.max(at);
-                }
-            }
-            Resource::CampusUsers => self.change_campus(at, random),
             Resource::ProjectsUsers => {
-                if let Some(id) = self.projects_users.any(random) {
-                    self.mark(id, at, random);
-                }
+                let id = row.id;
+                return self.mark(id, at, random);
             }
+            Resource::CursusUsers => row.set("level", level(random)),
             Resource::AchievementsUsers => {
-                let id = self.achievements_users.any(random);
-                if let Some(row) = id.and_then(|id| self.achievements_users.get_mut(id)) {
-                    row.nbr_of_success = Some(row.nbr_of_success.unwrap_or(0) + 1);
-                    row.updated_at = row.updated_at.max(at);
-                }
+                row.set("nbr_of_success", more(row, "nbr_of_success", 1));
             }
             Resource::CoalitionsUsers => {
-                let id = self.coalitions_users.any(random);
-                if let Some(row) = id.and_then(|id| self.coalitions_users.get_mut(id)) {
-                    row.score += random.i64(-20..200);
-                    row.rank = Some(random.i64(1..900));
-                    row.updated_at = row.updated_at.max(at);
-                }
+                row.set("score", more(row, "score", random.i64(-20..200)));
+                row.set("rank", random.i64(1..900));
             }
             Resource::Locations => {
-                let id = self.locations.any(random);
-                if let Some(row) = id.and_then(|id| self.locations.get_mut(id)) {
-                    row.until = row.until.map(|end| end.min(at));
-                }
+                let end = row.time("until").map(|end| end.min(at));
+                row.set("until", end);
             }
             Resource::ScaleTeams => {
-                let id = self.scale_teams.any(random);
-                if let Some(row) = id.and_then(|id| self.scale_teams.get_mut(id)) {
-                    row.final_mark = Some(random.i64(0..126));
-                    row.filled_at = row.filled_at.or(Some(at));
-                    row.updated_at = row.updated_at.max(at);
-                }
+                row.set("final_mark", random.i64(0..126));
+                row.set("filled_at", row.time("filled_at").unwrap_or(at));
             }
-            Resource::Projects => self.change_project(at, random),
-            Resource::Coalitions => {
-                let id = self.coalitions.any(random);
-                if let Some(row) = id.and_then(|id| self.coalitions.get_mut(id)) {
-                    let score: i64 = row.row.get("score").unwrap_or(0);
-                    row.row.set("score", &(score + random.i64(1..500)));
-                    row.touch(at);
-                }
-            }
-            Resource::Achievements => {
-                let id = self.achievements.any(random);
-                if let Some(row) = id.and_then(|id| self.achievements.get_mut(id)) {
-                    row.row.set("nbr_of_success", &random.i64(1..500));
-                    row.touch(at);
-                }
-            }
+            Resource::Coalitions => row.set("score", more(row, "score", random.i64(1..500))),
+            Resource::Achievements => row.set("nbr_of_success", random.i64(1..500)),
             Resource::Campus => {
-                let id = self.campus.any(random);
-                if let Some(row) = id.and_then(|id| self.campus.get_mut(id)) {
-                    let count: i64 = row.row.get("users_count").unwrap_or(0);
-                    row.row.set("users_count", &(count + random.i64(1..9)));
-                    row.touch(at);
-                }
+                row.set("users_count", more(row, "users_count", random.i64(1..9)));
             }
-            Resource::Cursus => {
-                let id = self.cursus.any(random);
-                if let Some(row) = id.and_then(|id| self.cursus.get_mut(id)) {
-                    let name = row.name();
-                    row.row.set("name", &format!("{name}."));
-                    row.touch(at);
-                }
-            }
+            _ => row.set("name", format!("{}.", name(row))),
         }
+        row.touch(at);
     }
 
     /// A row that vanishes outright. A person goes with the rows that nest them; cursus 21 stays.
     pub(super) fn remove_any(&mut self, resource: Resource, random: &mut fastrand::Rng) {
-        let id = self.table(resource).any_row(random);
+        let id = self.table(resource).any(random);
         let id = id.filter(|id| resource != Resource::Cursus || *id != CURSUS);
         let Some(id) = id else {
             return;
         };
-        self.table_mut(resource).remove_row(id);
-        match resource {
-            Resource::Users => {
-                self.cursus_users.rows.retain(|_, row| row.user_id != id);
-                self.campus_users.rows.retain(|_, row| row.user_id != id);
-                self.projects_users.rows.retain(|_, row| row.user_id != id);
-                self.locations.rows.retain(|_, row| row.user_id != id);
-            }
-            Resource::Coalitions => {
-                let members = &mut self.coalitions_users.rows;
-                members.retain(|_, row| row.coalition_id != id);
-            }
-            Resource::Achievements => {
-                let earned = &mut self.achievements_users.rows;
-                earned.retain(|_, row| row.achievement_id != id);
-            }
-            Resource::Cursus => self.cursus_users.rows.retain(|_, row| row.cursus_id != id),
-            _ => {}
+        self.table_mut(resource).remove(id);
+        let (field, children): (_, &[Resource]) = match resource {
+            Resource::Users => (
+                "user_id",
+                &[
+                    Resource::CursusUsers,
+                    Resource::CampusUsers,
+                    Resource::ProjectsUsers,
+                    Resource::Locations,
+                ],
+            ),
+            Resource::Coalitions => ("coalition_id", &[Resource::CoalitionsUsers]),
+            Resource::Achievements => ("achievement_id", &[Resource::AchievementsUsers]),
+            Resource::Cursus => ("cursus_id", &[Resource::CursusUsers]),
+            _ => return,
+        };
+        for child in children {
+            let rows = &mut self.table_mut(*child).rows;
+            rows.retain(|_, row| row.key(field) != id);
         }
     }
 
     /// A student more, with what every student has.
     pub(super) fn join_student(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let id = self.users.next_id();
-        let mut logins: HashSet<String> = (self.users.rows())
-            .map(|user| user.login().to_owned())
-            .collect();
+        let users = self.table_mut(Resource::Users);
+        let id = users.next_id();
+        let logins = users.rows().map(|user| user.text("login").to_owned());
+        let mut logins: HashSet<String> = logins.collect();
         let mut maker = Maker {
             random: &mut *random,
             logins: &mut logins,
             now: at,
         };
-        let profile = maker.profile(id, Role::Student, at, None);
-        self.users.insert(User::new(profile));
+        let user = maker.person(id, Role::Student, at, None);
+        self.table_mut(Resource::Users).insert(user);
         let now = std::mem::replace(&mut self.now, at);
         self.enter_cursus(id, Role::Student, random);
         self.enter_campuses(id, random);
         self.now = now;
         for _ in 0..random.u8(1..4) {
-            if let Some(row) = self.enrolment(id, vec![CURSUS], (at, at), random) {
-                self.projects_users.insert(row);
-            }
+            self.enrol(id, vec![CURSUS], (at, at), random);
         }
         self.reindex();
     }
 
     /// Someone sits down, spends, or is evaluated.
     pub(super) fn touch_user(&mut self, id: i64, at: Stamp, random: &mut fastrand::Rng) {
-        let user = self.users.get_mut(id);
-        let Some(user) = user.filter(|user| !user.is_anonymised()) else {
+        let user = self.table_mut(Resource::Users).get_mut(id);
+        let Some(user) = user.filter(|user| !is_anonymised(user)) else {
             return;
         };
         let what = random.u8(..4);
         let (seat, amount) = (seat(random), random.i64(-40..90));
-        user.change(at, |profile| match what {
-            0 | 1 => profile.location = profile.location.is_none().then_some(seat),
-            2 => profile.wallet += amount | 1,
-            _ => profile.correction_point += amount % 3 * 2 + 1,
-        });
+        match what {
+            0 | 1 => user.set("location", user.text("location").is_empty().then_some(seat)),
+            2 => user.set("wallet", user.key("wallet") + (amount | 1)),
+            _ => user.set(
+                "correction_point",
+                user.key("correction_point") + amount % 3 * 2 + 1,
+            ),
+        }
+        user.touch(at);
     }
 
     /// A student leaves with honours: out of every list of active students.
     pub(super) fn graduate(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let Some(id) = self.any_student(random) else {
-            return;
-        };
-        if let Some(user) = self.users.get_mut(id) {
-            user.change(at, |profile| {
-                profile.alumni = true;
-                profile.alumnized_at = Some(at);
-                profile.location = None;
-            });
+        let id = self.any_student(random);
+        if let Some(user) = id.and_then(|id| self.table_mut(Resource::Users).get_mut(id)) {
+            user.set("alumni?", true);
+            user.set("alumnized_at", at);
+            user.set("location", Cell::Null);
+            user.touch(at);
         }
     }
 
     /// A mark is given, or given anew; the person's level moves with it.
     pub(super) fn mark(&mut self, id: i64, at: Stamp, random: &mut fastrand::Rng) {
-        let Some(row) = self.projects_users.get_mut(id) else {
+        let row = self.table_mut(Resource::ProjectsUsers).get_mut(id);
+        let Some(row) = row.filter(|row| row.time("created_at") <= Some(at)) else {
             return;
         };
-        if row.created_at > at {
-            return;
-        }
-        row.mark(at, random);
-        let (user, validated) = (row.user_id, row.validated == Some(true));
-        let mut rows = self.cursus_users.rows.values_mut();
-        if let Some(row) = rows.find(|row| row.user_id == user && row.cursus_id == CURSUS) {
-            row.level = level(random);
-            let is_dated = self.undated.levels == 0.0 || row.end_at.is_some();
+        mark(row, at, random);
+        let (user, validated) = (row.key("user_id"), row.flag("validated?"));
+        let moves_levels = self.undated.levels != 0.0;
+        let mut rows = self.table_mut(Resource::CursusUsers).rows.values_mut();
+        let of_user = |row: &&mut Row| row.key("user_id") == user && row.key("cursus_id") == CURSUS;
+        if let Some(row) = rows.find(of_user) {
+            row.set("level", level(random));
+            let is_dated = !moves_levels || row.time("end_at").is_some();
             // A validated project puts off the black hole, and that is an edit of the row.
-            let put_off = row.blackholed_at.filter(|_| !is_dated && validated);
+            let blackhole = row.time("blackholed_at");
+            let put_off = blackhole.filter(|_| !is_dated && validated);
             if let Some(blackhole) = put_off {
-                row.blackholed_at = Some(blackhole.plus_micros(7 * DAY));
+                row.set("blackholed_at", blackhole.plus_micros(7 * DAY));
             }
             if is_dated || put_off.is_some() {
-                row.updated_at = row.updated_at.max(at);
+                row.touch(at);
             }
         }
-    }
-
-    pub(super) fn earn(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let user = self.users.any(random);
-        let achievement = self.achievements.any(random);
-        let (Some(user_id), Some(achievement_id)) = (user, achievement) else {
-            return;
-        };
-        let row = Earned {
-            id: self.achievements_users.next_id(),
-            achievement_id,
-            user_id,
-            login: self.login(user_id),
-            nbr_of_success: None,
-            created_at: at,
-            updated_at: at,
-        };
-        self.achievements_users.insert(row);
-    }
-
-    fn add_membership(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let Some(coalition_id) = self.coalitions.any(random) else {
-            return;
-        };
-        let row = Membership {
-            id: self.coalitions_users.next_id(),
-            coalition_id,
-            user_id: random.i64(1..250_717),
-            score: 0,
-            rank: Some(random.i64(1..900)),
-            created_at: at,
-            updated_at: at,
-        };
-        self.coalitions_users.insert(row);
-    }
-
-    fn add_campus_user(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let user = self.users.any(random);
-        let campus = self.campus.any(random);
-        let (Some(user_id), Some(campus_id)) = (user, campus) else {
-            return;
-        };
-        if self.on_campus(user_id, campus_id) {
-            return;
-        }
-        let row = CampusUser {
-            id: self.campus_users.next_id(),
-            user_id,
-            campus_id,
-            is_primary: false,
-            created_at: at,
-            updated_at: at,
-        };
-        self.campus_users.insert(row);
     }
 
     /// Someone moves: the old campus is no longer the primary one, another is.
     pub(super) fn change_campus(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let primary = self.campus_users.any(random);
-        let primary = primary.and_then(|id| self.campus_users.get(id));
-        let Some((user_id, from)) = primary.map(|row| (row.user_id, row.campus_id)) else {
+        let members = self.table(Resource::CampusUsers);
+        let primary = members.any(random).and_then(|id| members.get(id));
+        let Some((user, from)) = primary.map(|row| (row.key("user_id"), row.key("campus_id")))
+        else {
             return;
         };
-        let others = self.campus.rows().map(Row::id).filter(|id| *id != from);
-        let Some(campus_id) = random.choice(others.collect::<Vec<_>>()) else {
+        let others = self.table(Resource::Campus).ids().filter(|id| *id != from);
+        let Some(campus) = random.choice(others.collect::<Vec<_>>()) else {
             return;
         };
         let mut known = false;
-        for row in self.campus_users.rows.values_mut() {
-            if row.user_id != user_id {
+        for row in self.table_mut(Resource::CampusUsers).rows.values_mut() {
+            if row.key("user_id") != user {
                 continue;
             }
-            let primary = row.campus_id == campus_id;
+            let primary = row.key("campus_id") == campus;
             known |= primary;
-            if row.is_primary != primary {
-                row.is_primary = primary;
-                row.updated_at = row.updated_at.max(at);
+            if row.flag("is_primary") != primary {
+                row.set("is_primary", primary);
+                row.touch(at);
             }
         }
         if !known {
-            let row = CampusUser {
-                id: self.campus_users.next_id(),
-                user_id,
-                campus_id,
-                is_primary: true,
-                created_at: at,
-                updated_at: at,
-            };
-            self.campus_users.insert(row);
+            self.add_campus_user((user, campus), true, (at, at));
         }
     }
 
     /// A project loses a session and a campus, and gains a session.
     pub(super) fn change_project(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let campus = self.campus.any(random);
-        let Some(id) = self.projects.any(random) else {
+        let campus = self.table(Resource::Campus).any(random);
+        let projects = self.table_mut(Resource::Projects);
+        let Some(id) = projects.any(random) else {
             return;
         };
-        let used = self.projects.rows().flat_map(|row| {
-            let sessions = row.row.get::<Vec<Session>>("project_sessions");
-            sessions.into_iter().flatten().map(|session| session.id)
+        let used = projects.rows().flat_map(|row| {
+            let sessions = row.get::<Vec<Value>>("project_sessions");
+            let sessions = sessions.into_iter().flatten();
+            sessions.filter_map(|session| session["id"].as_i64())
         });
-        let last = used
-            .max()
-            .unwrap_or(0)
-            .max(self.projects.last * SESSIONS_A_PROJECT);
-        let Some(project) = self.projects.get_mut(id) else {
+        let last = used.max().unwrap_or(0);
+        let last = last.max(projects.last * SESSIONS_A_PROJECT);
+        let Some(project) = projects.get_mut(id) else {
             return;
         };
-        let sessions = project.row.get::<Vec<Box<RawValue>>>("project_sessions");
-        let mut sessions = sessions.unwrap_or_default();
+        let list = |project: &Row, field| project.get::<Vec<Box<RawValue>>>(field);
+        let mut sessions = list(project, "project_sessions").unwrap_or_default();
         if !sessions.is_empty() {
             sessions.remove(random.usize(..sessions.len()));
         }
         let added = session(random, last + 1, id, campus, (at, at));
         sessions.extend(RawValue::from_string(json(&added)));
-        project.row.set("project_sessions", &sessions);
-        let links = project.row.get::<Vec<Box<RawValue>>>("campus");
-        if let Some(mut links) = links.filter(|links| !links.is_empty()) {
+        project.set("project_sessions", sessions);
+        if let Some(mut links) = list(project, "campus").filter(|links| !links.is_empty()) {
             links.remove(random.usize(..links.len()));
-            project.row.set("campus", &links);
+            project.set("campus", links);
         }
         project.touch(at);
     }
-}
-
-#[derive(serde::Deserialize)]
-struct Session {
-    id: i64,
 }

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::World;
-use super::enrolment::Enrolment;
-use super::joins::CursusUser;
-use super::locations::Location;
-use super::object::{Object, json};
-use super::people::{Profile, User};
+use super::people::{nested_person, nested_user, person};
+use super::row::{Object, json};
+use super::{Cell, Made, Row, Stamp, World, enrolments, locations, populate};
 use crate::SimulateError;
 use crate::fields::Resource;
 
@@ -36,142 +33,212 @@ impl Given {
         Some(rows)
     }
 
-    /// The rows of a resource, read into the shape that the API documents.
-    pub(super) fn take_as<T: DeserializeOwned>(
+    /// Puts the rows of a resource into the world, in the shape that the API documents; `false` where none are given. A person
+    /// whom only such a row shows becomes known.
+    pub(super) fn fill(
         &mut self,
+        world: &mut World,
         resource: Resource,
-    ) -> Result<Option<Vec<T>>, SimulateError> {
+    ) -> Result<bool, SimulateError> {
+        match resource {
+            Resource::Users => self.fill_as(world, resource, |row: &Profile| {
+                (person(Object::of(row)), None)
+            }),
+            Resource::CursusUsers => self.fill_as(world, resource, |row: &CursusUser| {
+                let row_of = populate::cursus_user(Object::of(row), row.user.id);
+                (row_of, Some(&row.user))
+            }),
+            Resource::ProjectsUsers => self.fill_as(world, resource, |row: &ProjectsUser| {
+                let mut shown = Object::of(row);
+                shown.set("marked", row.final_mark.is_some());
+                shown.set("user", nested_user as Made);
+                shown.set("teams", Cell::Json(row.teams.clone()));
+                let hidden = enrolments::hidden(row.user.id, &row.project, None);
+                (Row::new(shown, hidden), Some(&row.user))
+            }),
+            Resource::Locations => self.fill_as(world, resource, |row: &Location| {
+                let row_of = locations::location(Object::of(row), row.user.id, row.end_at);
+                (row_of, Some(&row.user))
+            }),
+            Resource::AchievementsUsers => self.fill_as(world, resource, |row: &Earned| {
+                let mut shown = Object::of(row);
+                shown.set("url", populate::earned_url(row.id));
+                (Row::new(shown, Object::default()), None)
+            }),
+            Resource::CampusUsers => self.fill_as(world, resource, |row: &CampusUser| {
+                (Row::new(Object::of(row), Object::default()), None)
+            }),
+            _ => self.fill_as(world, resource, |row: &Membership| {
+                (Row::new(Object::of(row), Object::default()), None)
+            }),
+        }
+    }
+
+    fn fill_as<T: DeserializeOwned>(
+        &mut self,
+        world: &mut World,
+        resource: Resource,
+        row_of: impl Fn(&T) -> (Row, Option<&Profile>),
+    ) -> Result<bool, SimulateError> {
         let Some((path, rows)) = self.0.remove(&resource) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let typed = rows.iter().enumerate().map(|(index, row)| {
-            serde_json::from_str(&json(row)).map_err(|error| SimulateError::Row {
+        for (index, row) in rows.iter().enumerate() {
+            let typed = serde_json::from_str(&json(row)).map_err(|error| SimulateError::Row {
                 path: path.clone(),
                 index,
                 problem: problem(&error),
-            })
-        });
-        typed.collect::<Result<_, _>>().map(Some)
-    }
-
-    /// Enrolments in cursus; a person who is only known from such a row becomes known.
-    pub(super) fn take_cursus_users(
-        &mut self,
-        world: &mut World,
-    ) -> Result<Option<Vec<CursusUser>>, SimulateError> {
-        #[derive(Deserialize)]
-        struct Nested {
-            user: Profile,
-        }
-        let resource = Resource::CursusUsers;
-        let mut nested = self.copy(resource);
-        let people: Option<Vec<Nested>> = nested.take_as(resource)?;
-        let Some(mut rows) = self.take_as::<CursusUser>(resource)? else {
-            return Ok(None);
-        };
-        for (row, nested) in rows.iter_mut().zip(people.unwrap_or_default()) {
-            row.user_id = nested.user.id;
-            know(world, nested.user);
-        }
-        Ok(Some(rows))
-    }
-
-    /// Work on projects; a person who is only known from such a row becomes known.
-    pub(super) fn take_enrolments(
-        &mut self,
-        world: &mut World,
-    ) -> Result<Option<Vec<Enrolment>>, SimulateError> {
-        #[derive(Deserialize)]
-        struct Given {
-            id: i64,
-            occurrence: i64,
-            final_mark: Option<i64>,
-            status: String,
-            #[serde(rename = "validated?")]
-            validated: Option<bool>,
-            current_team_id: Option<i64>,
-            project: Object,
-            cursus_ids: Vec<i64>,
-            marked_at: Option<super::Stamp>,
-            retriable_at: Option<super::Stamp>,
-            created_at: super::Stamp,
-            updated_at: super::Stamp,
-            user: Profile,
-            teams: Box<RawValue>,
-        }
-        let Some(rows) = self.take_as::<Given>(Resource::ProjectsUsers)? else {
-            return Ok(None);
-        };
-        let rows = rows.into_iter().map(|row| {
-            let user_id = row.user.id;
-            know(world, row.user);
-            Enrolment {
-                id: row.id,
-                user_id,
-                project_id: row.project.get("id").unwrap_or_default(),
-                occurrence: row.occurrence,
-                final_mark: row.final_mark,
-                status: row.status.into(),
-                validated: row.validated,
-                current_team_id: row.current_team_id,
-                project: row.project,
-                cursus_ids: row.cursus_ids,
-                marked_at: row.marked_at,
-                retriable_at: row.retriable_at,
-                created_at: row.created_at,
-                updated_at: row.updated_at,
-                is_team_given_up: false,
-                mate: None,
-                teams: Some(row.teams),
+            })?;
+            let (row, user) = row_of(&typed);
+            if let Some(user) = user
+                && world.table(Resource::Users).get(user.id).is_none()
+            {
+                let user = nested_person(Object::of(user));
+                world.table_mut(Resource::Users).insert(user);
             }
-        });
-        Ok(Some(rows.collect()))
-    }
-
-    /// Sessions; a person who is only known from such a row becomes known.
-    pub(super) fn take_locations(
-        &mut self,
-        world: &mut World,
-    ) -> Result<Option<Vec<Location>>, SimulateError> {
-        #[derive(Deserialize)]
-        struct Given {
-            id: i64,
-            begin_at: super::Stamp,
-            end_at: Option<super::Stamp>,
-            primary: bool,
-            host: String,
-            campus_id: i64,
-            user: Profile,
+            world.table_mut(resource).insert(row);
         }
-        let Some(rows) = self.take_as::<Given>(Resource::Locations)? else {
-            return Ok(None);
-        };
-        let rows = rows.into_iter().map(|row| {
-            let user_id = row.user.id;
-            know(world, row.user);
-            Location {
-                id: row.id,
-                user_id,
-                campus_id: row.campus_id,
-                host: row.host,
-                primary: row.primary,
-                begin_at: row.begin_at,
-                until: row.end_at,
-            }
-        });
-        Ok(Some(rows.collect()))
-    }
-
-    fn copy(&self, resource: Resource) -> Self {
-        let rows = self.0.get(&resource).cloned();
-        Self(rows.map(|rows| (resource, rows)).into_iter().collect())
+        Ok(true)
     }
 }
 
-fn know(world: &mut World, user: Profile) {
-    if world.users.get(user.id).is_none() {
-        world.users.insert(User::nested(user));
-    }
+#[derive(Serialize, Deserialize)]
+struct Profile {
+    id: i64,
+    email: String,
+    login: String,
+    first_name: String,
+    last_name: String,
+    usual_full_name: String,
+    usual_first_name: Option<String>,
+    url: String,
+    phone: Option<String>,
+    displayname: String,
+    kind: String,
+    image: Image,
+    #[serde(rename = "staff?")]
+    staff: bool,
+    correction_point: i64,
+    pool_month: Option<String>,
+    pool_year: Option<String>,
+    location: Option<String>,
+    wallet: i64,
+    anonymize_date: Option<String>,
+    data_erasure_date: Option<String>,
+    created_at: Stamp,
+    updated_at: Stamp,
+    alumnized_at: Option<Stamp>,
+    #[serde(rename = "alumni?")]
+    alumni: bool,
+    #[serde(rename = "active?")]
+    active: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Image {
+    link: Option<String>,
+    versions: Versions,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versions {
+    large: Option<String>,
+    medium: Option<String>,
+    small: Option<String>,
+    micro: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CursusUser {
+    #[serde(skip_serializing)]
+    user: Profile,
+    id: i64,
+    begin_at: Stamp,
+    end_at: Option<Stamp>,
+    grade: Option<String>,
+    level: f64,
+    skills: Vec<Skill>,
+    cursus_id: i64,
+    has_coalition: bool,
+    blackholed_at: Option<Stamp>,
+    created_at: Stamp,
+    updated_at: Stamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Skill {
+    id: i64,
+    name: String,
+    level: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CampusUser {
+    id: i64,
+    user_id: i64,
+    campus_id: i64,
+    is_primary: bool,
+    created_at: Stamp,
+    updated_at: Stamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProjectsUser {
+    id: i64,
+    occurrence: i64,
+    final_mark: Option<i64>,
+    status: String,
+    #[serde(rename = "validated?")]
+    validated: Option<bool>,
+    current_team_id: Option<i64>,
+    project: Object,
+    cursus_ids: Vec<i64>,
+    marked_at: Option<Stamp>,
+    #[serde(skip_deserializing)]
+    marked: bool,
+    retriable_at: Option<Stamp>,
+    created_at: Stamp,
+    updated_at: Stamp,
+    #[serde(skip_serializing)]
+    user: Profile,
+    #[serde(skip_serializing)]
+    teams: Box<RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Earned {
+    id: i64,
+    achievement_id: i64,
+    user_id: i64,
+    login: String,
+    nbr_of_success: Option<i64>,
+    #[serde(skip_deserializing)]
+    url: String,
+    created_at: Stamp,
+    updated_at: Stamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Membership {
+    id: i64,
+    coalition_id: i64,
+    user_id: i64,
+    score: i64,
+    rank: Option<i64>,
+    created_at: Stamp,
+    updated_at: Stamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Location {
+    end_at: Option<Stamp>,
+    id: i64,
+    begin_at: Stamp,
+    primary: bool,
+    host: String,
+    campus_id: i64,
+    #[serde(skip_serializing)]
+    user: Profile,
 }
 
 fn read(path: &Path) -> Result<Vec<Object>, SimulateError> {
@@ -192,9 +259,9 @@ fn read(path: &Path) -> Result<Vec<Object>, SimulateError> {
             problem,
         };
         let row = Object::parse(row.get()).map_err(|error| bad(problem(&error)))?;
-        match row.raw("id").map(str::parse::<i64>) {
-            Some(Ok(_)) => Ok(row),
-            _ => Err(bad("its id must be a whole number".to_owned())),
+        match row.get::<i64>("id") {
+            Some(_) => Ok(row),
+            None => Err(bad("its id must be a whole number".to_owned())),
         }
     });
     rows.collect()

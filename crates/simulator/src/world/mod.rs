@@ -1,43 +1,38 @@
 //! The simulated world: every row that the API could show, and who belongs where. Knows nothing of HTTP or of real time.
 
 mod advance;
+mod cell;
 mod changes;
-mod document;
-mod enrolment;
+mod enrolments;
 mod evaluations;
 mod given;
-mod joins;
 mod locations;
 mod names;
-mod object;
 mod patch;
 mod people;
 mod populate;
 mod projects;
 mod reference;
+mod row;
 mod stamp;
 mod table;
 mod undated;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use self::document::Document;
-use self::enrolment::Enrolment;
-use self::evaluations::Evaluation;
-use self::joins::{CampusUser, CursusUser, Earned, Membership};
-use self::locations::Location;
-pub(crate) use self::object::json;
-pub(crate) use self::patch::Patch;
-use self::people::User;
+pub(crate) use self::cell::Cell;
+use self::cell::Made;
+pub(crate) use self::row::{Row, json};
 pub(crate) use self::stamp::Stamp;
-pub(crate) use self::table::{Rows, Table};
-use super::fields::Resource;
-use super::query::{Query, Row, Scope};
+pub(crate) use self::table::Table;
+use super::fields::{self, Flag, Resource};
+use super::query::{Query, Scope};
 use super::{Scale, SimulateError, Undated};
 
 /// The cursus whose students, projects and enrolments the scale counts.
@@ -54,19 +49,7 @@ pub(crate) struct World {
     steps: u64,
     now: Stamp,
     version: u64,
-    cursus: Table<Document>,
-    campus: Table<Document>,
-    projects: Table<Document>,
-    achievements: Table<Document>,
-    coalitions: Table<Document>,
-    users: Table<User>,
-    cursus_users: Table<CursusUser>,
-    campus_users: Table<CampusUser>,
-    projects_users: Table<Enrolment>,
-    achievements_users: Table<Earned>,
-    coalitions_users: Table<Membership>,
-    locations: Table<Location>,
-    scale_teams: Table<Evaluation>,
+    tables: [Table; Resource::ALL.len()],
     places: HashMap<i64, Places>,
 }
 
@@ -101,19 +84,7 @@ impl World {
             steps: 0,
             now: recipe.now,
             version: 0,
-            cursus: Table::default(),
-            campus: Table::default(),
-            projects: Table::default(),
-            achievements: Table::default(),
-            coalitions: Table::default(),
-            users: Table::default(),
-            cursus_users: Table::default(),
-            campus_users: Table::default(),
-            projects_users: Table::default(),
-            achievements_users: Table::default(),
-            coalitions_users: Table::default(),
-            locations: Table::default(),
-            scale_teams: Table::default(),
+            tables: Default::default(),
             places: HashMap::new(),
         };
         reference::fill(&mut world, &recipe.scale, &mut given);
@@ -128,37 +99,134 @@ impl World {
         self.version
     }
 
-    /// The simulated time of the last change.
-    pub(crate) fn now(&self) -> Stamp {
-        self.now
+    /// The rows of a resource.
+    pub(crate) fn table(&self, resource: Resource) -> &Table {
+        &self.tables[resource as usize]
     }
 
-    /// The rows of a resource.
-    pub(crate) fn table(&self, resource: Resource) -> &dyn Rows {
-        match resource {
-            Resource::Users => &self.users,
-            Resource::CursusUsers => &self.cursus_users,
-            Resource::CampusUsers => &self.campus_users,
-            Resource::ProjectsUsers => &self.projects_users,
-            Resource::AchievementsUsers => &self.achievements_users,
-            Resource::CoalitionsUsers => &self.coalitions_users,
-            Resource::Locations => &self.locations,
-            Resource::ScaleTeams => &self.scale_teams,
-            reference => self.documents(reference),
+    fn table_mut(&mut self, resource: Resource) -> &mut Table {
+        &mut self.tables[resource as usize]
+    }
+
+    /// What a query sees in a field of a row: the value that was set, else what follows from others, else its own.
+    pub(crate) fn cell<'a>(
+        &'a self,
+        resource: Resource,
+        row: &'a Row,
+        field: &str,
+    ) -> Cow<'a, Cell> {
+        let patch = self.table(resource).patch(row.id);
+        if let Some(cell) = patch.and_then(|patch| patch.cell(field)) {
+            return Cow::Owned(cell);
+        }
+        let of = |field: &str| match &*self.cell(resource, row, field) {
+            Cell::Time(at) => (true, Some(*at > self.now)),
+            Cell::Null => (false, None),
+            _ => (true, None),
+        };
+        Cow::Owned(Cell::Bool(match fields::flag(resource, field) {
+            None => return self.own_cell(resource, row, field),
+            Some(Flag::Given(field)) => of(field).0,
+            Some(Flag::Absent(field)) => !of(field).0,
+            Some(Flag::Past(field)) => of(field).1 == Some(false),
+            Some(Flag::Future(field)) => of(field).1 == Some(true),
+            Some(Flag::NotPast(field)) => of(field).1 != Some(false),
+        }))
+    }
+
+    fn own_cell<'a>(&self, resource: Resource, row: &'a Row, field: &str) -> Cow<'a, Cell> {
+        let home = |user| self.place(user).and_then(|place| place.primary);
+        let nested = |key: &str, field: &str| {
+            let nested: Option<Value> = row.get(key);
+            nested.map_or(Cell::Null, |nested| Cell::read(field, &nested[field]))
+        };
+        let field = match (resource, field) {
+            (Resource::CoalitionsUsers, "this_year_score") => "score",
+            (Resource::CoalitionsUsers, "this_year_score_updated_at") => "updated_at",
+            _ => field,
+        };
+        Cow::Owned(match (resource, field) {
+            (_, "id") => Cell::Int(row.id),
+            (Resource::Users, "primary_campus_id") => home(row.id).into(),
+            (Resource::Users, "image") => nested("image", "link"),
+            (Resource::CursusUsers, "campus_id") => home(row.key("user_id")).into(),
+            (Resource::ProjectsUsers, "shuffle") => {
+                let mut hasher = DefaultHasher::new();
+                (
+                    row.id,
+                    row.time("updated_at")
+                        .map(Stamp::micros)
+                        .unwrap_or_default(),
+                )
+                    .hash(&mut hasher);
+                Cell::Int(hasher.finish().cast_signed())
+            }
+            (Resource::CoalitionsUsers, "this_year_score_updated") => {
+                Cell::Bool(row.time("updated_at") > row.time("created_at"))
+            }
+            _ => match row.cell(field) {
+                Some(Cell::Made(make)) => make(row, self),
+                Some(Cell::Json(raw)) => {
+                    let value = serde_json::from_str(raw.get()).unwrap_or_default();
+                    Cell::read(field, &value)
+                }
+                Some(cell) => return Cow::Borrowed(cell),
+                // Hidden rows are not shown to an application without a role.
+                None if field == "visible" => Cell::Bool(true),
+                None => field
+                    .strip_suffix("_id")
+                    .map_or(Cell::Null, |key| nested(key, "id")),
+            },
+        })
+    }
+
+    /// The ids in a field of which a row has several: where the person is, whom it is about.
+    pub(crate) fn several(&self, resource: Resource, row: &Row, field: &str) -> Option<&[i64]> {
+        let user = match resource {
+            Resource::ProjectsUsers => "user_id",
+            Resource::ScaleTeams => "corrected",
+            _ => return None,
+        };
+        let place = || self.place(row.key(user));
+        match field {
+            "cursus" | "cursus_id" => Some(place().map_or(&[], |place| &place.cursus)),
+            "campus" | "campus_id" => Some(place().map_or(&[], |place| &place.campuses)),
+            _ => None,
         }
     }
 
-    fn table_mut(&mut self, resource: Resource) -> &mut dyn Rows {
-        match resource {
-            Resource::Users => &mut self.users,
-            Resource::CursusUsers => &mut self.cursus_users,
-            Resource::CampusUsers => &mut self.campus_users,
-            Resource::ProjectsUsers => &mut self.projects_users,
-            Resource::AchievementsUsers => &mut self.achievements_users,
-            Resource::CoalitionsUsers => &mut self.coalitions_users,
-            Resource::Locations => &mut self.locations,
-            Resource::ScaleTeams => &mut self.scale_teams,
-            reference => self.documents_mut(reference),
+    /// Whether a path that lists this part of a resource lists the row.
+    pub(crate) fn lists(&self, resource: Resource, row: &Row, scope: Scope) -> bool {
+        let is_seen = resource != Resource::Users || self.staff || !people::is_anonymised(row);
+        let Scope::Of(parent, id) = scope else {
+            return is_seen;
+        };
+        let has = |field| row.int(field) == Some(id);
+        match (resource, parent) {
+            (Resource::Users, parent) => {
+                let holds = |place: &Places| match parent {
+                    Resource::Cursus => place.cursus.contains(&id),
+                    Resource::Campus => place.campuses.contains(&id),
+                    _ => place.coalitions.contains(&id),
+                };
+                is_seen && self.place(row.id).is_some_and(holds)
+            }
+            (Resource::Projects, _) => {
+                let cursus: Vec<Value> = row.get("cursus").unwrap_or_default();
+                cursus.iter().any(|cursus| cursus["id"] == id)
+            }
+            (Resource::Achievements, _) => {
+                let names: Vec<String> = row.get("campus").unwrap_or_default();
+                let campus = self.table(parent).get(id);
+                campus.is_some_and(|campus| names.contains(&reference::name(campus)))
+            }
+            (Resource::ScaleTeams, Resource::Users) => has("user_id") || has("corrected"),
+            (_, Resource::Cursus) => has("cursus_id"),
+            (_, Resource::Campus) => has("campus_id"),
+            (_, Resource::Projects) => has("project_id"),
+            (_, Resource::Achievements) => has("achievement_id"),
+            (_, Resource::Coalitions) => has("coalition_id"),
+            _ => has("user_id"),
         }
     }
 
@@ -174,25 +242,24 @@ impl World {
         self.table_mut(resource).set(id, field, value)
     }
 
-    /// A person as other rows nest them.
-    fn nested_user(&self, id: i64) -> Option<Cow<'_, RawValue>> {
-        let text = self.users.get(id)?.text();
-        Some(match self.users.patch(id) {
-            Some(patch) => Cow::Owned(patch.apply_raw(text)),
-            None => Cow::Borrowed(text),
-        })
+    /// A person as other rows nest them, with the values that were set.
+    fn nested_user(&self, id: i64) -> Cell {
+        let mut text = Vec::new();
+        self.table(Resource::Users).write(id, self, &mut text);
+        let text = String::from_utf8(text).unwrap_or_default();
+        RawValue::from_string(text).map_or(Cell::Null, Cell::Json)
     }
 
     /// One user as `/v2/users/:id` shows it: the list row, then its campuses and cursus.
     pub(crate) fn write_profile(&self, id: i64, out: &mut Vec<u8>) {
-        if !self.users.write(id, self, out) {
+        if !self.table(Resource::Users).write(id, self, out) {
             return;
         }
         out.pop();
-        let query = Query::of(Scope::User(id));
+        let query = Query::of(Scope::Of(Resource::Users, id));
         for resource in [Resource::CursusUsers, Resource::CampusUsers] {
             out.extend_from_slice(format!(",\"{resource}\":").as_bytes());
-            let ids = self.table(resource).pick(&query, self);
+            let ids = query.pick(resource, self);
             self.write_all(resource, &ids, out);
         }
         out.push(b'}');
@@ -214,10 +281,10 @@ impl World {
     /// Every row of a resource by ascending id, as the API would show it. Projects are those of cursus 21.
     pub(crate) fn rows(&self, resource: Resource) -> Vec<Value> {
         let scope = match resource {
-            Resource::Projects => Scope::Cursus(CURSUS),
+            Resource::Projects => Scope::Of(Resource::Cursus, CURSUS),
             _ => Scope::All,
         };
-        let ids = self.table(resource).pick(&Query::of(scope), self);
+        let ids = Query::of(scope).pick(resource, self);
         let mut text = Vec::new();
         self.write_all(resource, &ids, &mut text);
         serde_json::from_slice(&text).unwrap_or_default()
@@ -225,44 +292,18 @@ impl World {
 
     /// The id behind a path segment: an id, a slug or a login.
     pub(crate) fn find(&self, resource: Resource, key: &str) -> Option<i64> {
-        let is_shown = |user: &&User| user.inside(Scope::All, self);
+        let table = self.table(resource);
+        let is_shown = |row: &&Row| self.lists(resource, row, Scope::All);
         if let Ok(id) = key.parse::<i64>() {
-            return match resource {
-                Resource::Users => self.users.get(id).filter(is_shown).map(Row::id),
-                other => self.table(other).contains(id).then_some(id),
-            };
+            return table.get(id).filter(is_shown).map(|row| row.id);
         }
-        match resource {
-            Resource::Users => {
-                let mut users = self.users.rows().filter(is_shown);
-                users.find(|user| user.login() == key).map(Row::id)
-            }
-            reference => {
-                let mut rows = self.documents(reference).rows();
-                rows.find(|row| row.slug().as_deref() == Some(key))
-                    .map(Row::id)
-            }
-        }
-    }
-
-    fn documents(&self, resource: Resource) -> &Table<Document> {
-        match resource {
-            Resource::Cursus => &self.cursus,
-            Resource::Campus => &self.campus,
-            Resource::Projects => &self.projects,
-            Resource::Achievements => &self.achievements,
-            _ => &self.coalitions,
-        }
-    }
-
-    fn documents_mut(&mut self, resource: Resource) -> &mut Table<Document> {
-        match resource {
-            Resource::Cursus => &mut self.cursus,
-            Resource::Campus => &mut self.campus,
-            Resource::Projects => &mut self.projects,
-            Resource::Achievements => &mut self.achievements,
-            _ => &mut self.coalitions,
-        }
+        let name = match resource {
+            Resource::Users => "login",
+            _ => "slug",
+        };
+        let mut rows = table.rows().filter(is_shown);
+        let found = rows.find(|row| row.get::<String>(name).as_deref() == Some(key));
+        found.map(|row| row.id)
     }
 
     /// The random source of one part of the world, so that a change in one part leaves the others as they are.
@@ -275,49 +316,44 @@ impl World {
         self.places.get(&user)
     }
 
-    fn in_cursus(&self, user: i64, cursus: i64) -> bool {
-        self.place(user)
-            .is_some_and(|place| place.cursus.contains(&cursus))
-    }
-
-    fn on_campus(&self, user: i64, campus: i64) -> bool {
-        self.place(user)
-            .is_some_and(|place| place.campuses.contains(&campus))
-    }
-
     /// An active student of the cursus.
-    fn any_student(&self, random: &mut fastrand::Rng) -> Option<i64> {
-        self.users.any_that(random, |user| {
-            user.is_active_student() && self.in_cursus(user.id(), CURSUS)
-        })
+    fn is_student(&self, user: &Row) -> bool {
+        let in_cursus = |place: &Places| place.cursus.contains(&CURSUS);
+        people::is_active_student(user) && self.place(user.id).is_some_and(in_cursus)
     }
 
-    /// Active students of the cursus, by ascending id.
+    fn any_student(&self, random: &mut fastrand::Rng) -> Option<i64> {
+        let users = self.table(Resource::Users);
+        users.any_that(random, |user| self.is_student(user))
+    }
+
+    /// By ascending id.
     fn students(&self) -> Vec<i64> {
-        let students = self.users.rows().filter(|user| user.is_active_student());
-        let ids = students.map(Row::id);
-        ids.filter(|id| self.in_cursus(*id, CURSUS)).collect()
+        let users = self.table(Resource::Users).rows();
+        let students = users.filter(|user| self.is_student(user));
+        students.map(|user| user.id).collect()
     }
 
     /// To be called after every change of a join row that says who belongs where, and after every other change too.
     fn reindex(&mut self) {
-        let people = self.users.rows().map(|user| (user.id(), Places::default()));
-        let mut places: HashMap<i64, Places> = people.collect();
-        for row in self.cursus_users.rows() {
-            let place = places.entry(row.user_id).or_default();
-            place.cursus.push(row.cursus_id);
+        let people = self.table(Resource::Users).ids();
+        let mut places: HashMap<i64, Places> = people.map(|id| (id, Places::default())).collect();
+        for row in self.table(Resource::CursusUsers).rows() {
+            let place = places.entry(row.key("user_id")).or_default();
+            place.cursus.push(row.key("cursus_id"));
         }
-        for row in self.campus_users.rows() {
-            let place = places.entry(row.user_id).or_default();
-            place.campuses.push(row.campus_id);
-            if row.is_primary {
-                place.primary = Some(row.campus_id);
+        for row in self.table(Resource::CampusUsers).rows() {
+            let place = places.entry(row.key("user_id")).or_default();
+            let campus = row.key("campus_id");
+            place.campuses.push(campus);
+            if row.flag("is_primary") {
+                place.primary = Some(campus);
             }
         }
         // Memberships reach far beyond the people who are known.
-        for row in self.coalitions_users.rows() {
-            if let Some(place) = places.get_mut(&row.user_id) {
-                place.coalitions.push(row.coalition_id);
+        for row in self.table(Resource::CoalitionsUsers).rows() {
+            if let Some(place) = places.get_mut(&row.key("user_id")) {
+                place.coalitions.push(row.key("coalition_id"));
             }
         }
         self.places = places;

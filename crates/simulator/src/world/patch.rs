@@ -1,18 +1,13 @@
 //! Values that a test or an option has set on a row: shown, filtered, ranged and sorted by in place of the row's own. No date moves.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::Stamp;
-use super::object::{Object, json};
-use crate::fields::{self, Kind};
-use crate::query::Cell;
+use super::Cell;
+use super::row::{Object, json};
 
 /// The fields of one row that were set, each with its value, or none where the row lacks the field.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patch(Vec<(String, Option<Value>)>);
+pub(super) struct Patch(Vec<(String, Option<Value>)>);
 
 impl Patch {
     /// Sets a field: a key of the row, or a JSON pointer such as `/user/login`.
@@ -27,13 +22,10 @@ impl Patch {
     }
 
     /// What a query sees in the field; `None` where the row's own value stands.
-    pub(crate) fn cell(&self, field: &str) -> Option<Cell<'static>> {
+    pub(super) fn cell(&self, field: &str) -> Option<Cell> {
         let (_, value) = self.0.iter().find(|(known, _)| known == field)?;
-        Some(
-            value
-                .as_ref()
-                .map_or(Cell::Null, |value| cell(field, value)),
-        )
+        let value = value.as_ref();
+        Some(value.map_or(Cell::Null, |value| Cell::read(field, value)))
     }
 
     /// The JSON of a row with these fields.
@@ -46,28 +38,6 @@ impl Patch {
         }
         json(&row)
     }
-
-    /// The same for a row that is kept as text.
-    pub(super) fn apply_raw(&self, text: &RawValue) -> Box<RawValue> {
-        RawValue::from_string(self.apply(text.get())).unwrap_or_else(|_| text.to_owned())
-    }
-}
-
-/// A value that its column cannot hold is, to the database behind the API, none.
-fn cell(field: &str, value: &Value) -> Cell<'static> {
-    let number = |number: Option<i64>, fraction: Option<f64>| {
-        number.map_or_else(|| fraction.map_or(Cell::Null, Cell::Number), Cell::Int)
-    };
-    match value {
-        Value::Bool(flag) => Cell::Bool(*flag),
-        Value::Number(value) => number(value.as_i64(), value.as_f64()),
-        Value::String(text) => match fields::kind(field) {
-            Kind::Time => Cell::time(Stamp::parse(text)),
-            Kind::Number => number(text.parse().ok(), text.parse().ok()),
-            Kind::Text => Cell::Text(Cow::Owned(text.clone())),
-        },
-        Value::Null | Value::Array(_) | Value::Object(_) => Cell::Null,
-    }
 }
 
 fn put(row: &mut Object, field: &str, value: Option<&Value>) {
@@ -77,7 +47,7 @@ fn put(row: &mut Object, field: &str, value: Option<&Value>) {
     };
     if rest.is_empty() {
         match value {
-            Some(value) => row.set(key, value),
+            Some(value) => row.set(key, Cell::json(value)),
             None => row.remove(key),
         }
         return;
@@ -106,7 +76,7 @@ fn put(row: &mut Object, field: &str, value: Option<&Value>) {
         }
         _ => return,
     }
-    row.set(key, &nested);
+    row.set(key, Cell::json(&nested));
 }
 
 #[cfg(test)]

@@ -1,72 +1,14 @@
-//! People: the 25 fields of a list row, and who is made up. Knows nothing of joins except that students are told apart by them.
+//! People: who is made up, and how one is anonymised. Knows nothing of joins except that students are told apart by them.
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
 use super::given::Given;
-use super::names;
-use super::object::json;
+use super::names::{self, HOST};
+use super::row::{Object, object};
 use super::stamp::DAY;
-use super::{CURSUS, PISCINE, Stamp, World};
+use super::{CURSUS, Cell, PISCINE, Row, Stamp, World};
 use crate::fields::Resource;
-use crate::query::{Cell, Row, Scope};
 use crate::{Scale, SimulateError};
-
-/// A person, and the JSON text that lists and nested copies share.
-#[derive(Clone, Debug)]
-pub(crate) struct User {
-    profile: Profile,
-    text: Box<RawValue>,
-    is_anonymised: bool,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Profile {
-    pub(crate) id: i64,
-    pub(crate) email: String,
-    pub(crate) login: String,
-    pub(crate) first_name: String,
-    pub(crate) last_name: String,
-    pub(crate) usual_full_name: String,
-    pub(crate) usual_first_name: Option<String>,
-    pub(crate) url: String,
-    pub(crate) phone: Option<String>,
-    pub(crate) displayname: String,
-    pub(crate) kind: String,
-    pub(crate) image: Image,
-    #[serde(rename = "staff?")]
-    pub(crate) staff: bool,
-    pub(crate) correction_point: i64,
-    pub(crate) pool_month: Option<String>,
-    pub(crate) pool_year: Option<String>,
-    pub(crate) location: Option<String>,
-    pub(crate) wallet: i64,
-    pub(crate) anonymize_date: Option<String>,
-    pub(crate) data_erasure_date: Option<String>,
-    pub(crate) created_at: Stamp,
-    pub(crate) updated_at: Stamp,
-    pub(crate) alumnized_at: Option<Stamp>,
-    #[serde(rename = "alumni?")]
-    pub(crate) alumni: bool,
-    #[serde(rename = "active?")]
-    pub(crate) active: bool,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Image {
-    link: Option<String>,
-    versions: Versions,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Versions {
-    large: Option<String>,
-    medium: Option<String>,
-    small: Option<String>,
-    micro: Option<String>,
-}
 
 /// What a made-up person is to cursus 21.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +22,8 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn of(user: &Profile) -> Self {
-        match (user.kind.as_str(), user.alumni) {
+    fn of(user: &Row) -> Self {
+        match (user.text("kind"), user.flag("alumni?")) {
             ("student", false) => Self::Student,
             ("student", true) => Self::Alumni,
             ("admin", _) => Self::Staff,
@@ -100,134 +42,61 @@ impl Role {
     }
 }
 
-impl User {
-    pub(super) fn new(profile: Profile) -> Self {
-        Self {
-            text: render(&profile),
-            profile,
-            is_anonymised: false,
-        }
-    }
+const ANONYMISED: &str = "anonymised";
 
-    /// Someone whom only other rows nest: not listed if their login is that of an anonymised person.
-    pub(super) fn nested(profile: Profile) -> Self {
-        Self {
-            is_anonymised: profile.login.starts_with(ANONYMOUS),
-            ..Self::new(profile)
-        }
-    }
-
-    pub(crate) fn login(&self) -> &str {
-        &self.profile.login
-    }
-
-    pub(super) fn profile(&self) -> &Profile {
-        &self.profile
-    }
-
-    pub(super) fn text(&self) -> &RawValue {
-        &self.text
-    }
-
-    pub(super) fn is_active_student(&self) -> bool {
-        self.profile.kind == "student" && !self.profile.alumni && !self.is_anonymised
-    }
-
-    pub(super) const fn is_anonymised(&self) -> bool {
-        self.is_anonymised
-    }
-
-    /// Takes away who the person was; no date moves.
-    pub(super) fn anonymise(&mut self) {
-        self.is_anonymised = true;
-        let user = &mut self.profile;
-        user.login = anonymous(user.id);
-        user.email = format!("{}@student.example", user.login);
-        user.url = format!("{}/v2/users/{}", names::HOST, user.login);
-        "3b3".clone_into(&mut user.first_name);
-        user.last_name.clone_from(&user.login);
-        user.usual_first_name = None;
-        user.usual_full_name = format!("{} {}", user.first_name, user.last_name);
-        user.displayname.clone_from(&user.usual_full_name);
-        user.image = image(&user.login, true);
-        user.location = None;
-        self.text = render(&self.profile);
-    }
-
-    /// Changes the person at an instant: `updated_at` moves with it.
-    pub(super) fn change(&mut self, at: Stamp, change: impl FnOnce(&mut Profile)) {
-        change(&mut self.profile);
-        self.profile.updated_at = self.profile.updated_at.max(at);
-        self.text = render(&self.profile);
-    }
+/// A person whom lists show.
+pub(super) fn person(shown: Object) -> Row {
+    Row::new(shown, object! { "anonymised": false })
 }
 
-fn render(profile: &Profile) -> Box<RawValue> {
-    RawValue::from_string(json(profile)).unwrap_or_else(|_| RawValue::NULL.to_owned())
+/// Someone whom only other rows nest: not listed if their login is that of an anonymised person.
+pub(super) fn nested_person(shown: Object) -> Row {
+    let mut row = person(shown);
+    row.set(ANONYMISED, row.text("login").starts_with(ANONYMOUS));
+    row
 }
 
-impl Row for User {
-    fn id(&self) -> i64 {
-        self.profile.id
-    }
+pub(super) fn is_anonymised(user: &Row) -> bool {
+    user.flag(ANONYMISED)
+}
 
-    fn cell<'a>(&'a self, field: &str, world: &'a World) -> Cell<'a> {
-        let text = |value: &'a str| Cell::Text(value.into());
-        let user = &self.profile;
-        match field {
-            "id" => Cell::Int(user.id),
-            "login" => text(&user.login),
-            "email" => text(&user.email),
-            "created_at" => Cell::Time(user.created_at),
-            "updated_at" => Cell::Time(user.updated_at),
-            "alumnized_at" => Cell::time(user.alumnized_at),
-            "first_name" => text(&user.first_name),
-            "last_name" => text(&user.last_name),
-            "pool_year" => user.pool_year.as_deref().map_or(Cell::Null, text),
-            "pool_month" => user.pool_month.as_deref().map_or(Cell::Null, text),
-            "kind" => text(&user.kind),
-            "image" => user.image.link.as_deref().map_or(Cell::Null, text),
-            "alumni?" => Cell::Bool(user.alumni),
-            "staff?" => Cell::Bool(user.staff),
-            "primary_campus_id" => Cell::int(world.place(user.id).and_then(|at| at.primary)),
-            _ => Cell::Null,
-        }
-    }
+pub(super) fn is_active_student(user: &Row) -> bool {
+    user.text("kind") == "student" && !user.flag("alumni?") && !is_anonymised(user)
+}
 
-    fn inside(&self, scope: Scope, world: &World) -> bool {
-        let id = self.profile.id;
-        if self.is_anonymised && !world.staff {
-            return false;
-        }
-        match scope {
-            Scope::All => true,
-            Scope::Cursus(cursus) => world.in_cursus(id, cursus),
-            Scope::Campus(campus) => world.on_campus(id, campus),
-            Scope::Coalition(coalition) => {
-                let place = world.place(id);
-                place.is_some_and(|place| place.coalitions.contains(&coalition))
-            }
-            _ => false,
-        }
-    }
+/// Takes away who the person was; no date moves.
+pub(super) fn anonymise(user: &mut Row) {
+    let login = anonymous(user.id);
+    let full = format!("3b3 {login}");
+    user.set(ANONYMISED, true);
+    user.set("email", format!("{login}@student.example"));
+    user.set("url", user_url(&login));
+    user.set("first_name", "3b3");
+    user.set("last_name", login.clone());
+    user.set("usual_first_name", Cell::Null);
+    user.set("usual_full_name", full.clone());
+    user.set("displayname", full);
+    user.set("image", image(&login, true));
+    user.set("location", Cell::Null);
+    user.set("login", login);
+}
 
-    fn write(&self, _: &World, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.text.get().as_bytes());
-    }
+pub(super) fn user_url(login: &str) -> String {
+    format!("{HOST}/v2/users/{login}")
+}
+
+/// The person of a row, as other rows nest them.
+pub(super) fn nested_user(row: &Row, world: &World) -> Cell {
+    world.nested_user(row.key("user_id"))
 }
 
 impl World {
     /// The login of a person, also of one whom no list shows.
     pub(super) fn login(&self, id: i64) -> String {
-        match self.users.get(id) {
-            Some(user) => user.login().to_owned(),
+        match self.table(Resource::Users).get(id) {
+            Some(user) => user.text("login").to_owned(),
             None => format!("x{id}"),
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads best beside login")]
-    pub(super) fn user_url(&self, login: &str) -> String {
-        format!("{}/v2/users/{login}", names::HOST)
     }
 }
 
@@ -237,13 +106,9 @@ pub(super) fn fill(
     scale: &Scale,
     given: &mut Given,
 ) -> Result<Vec<(i64, Role)>, SimulateError> {
-    if let Some(profiles) = given.take_as::<Profile>(Resource::Users)? {
-        let people = profiles.iter().map(|user| (user.id, Role::of(user)));
-        let people = people.collect();
-        for profile in profiles {
-            world.users.insert(User::new(profile));
-        }
-        return Ok(people);
+    if given.fill(world, Resource::Users)? {
+        let users = world.table(Resource::Users).rows();
+        return Ok(users.map(|user| (user.id, Role::of(user))).collect());
     }
     let mut random = world.random(6);
     let mut roles = vec![Role::Student; scale.students];
@@ -280,8 +145,8 @@ pub(super) fn fill(
             }
             _ => None,
         };
-        let profile = maker.profile(id, role, born, hurting.copied());
-        world.users.insert(User::new(profile));
+        let user = maker.person(id, role, born, hurting.copied());
+        world.table_mut(Resource::Users).insert(user);
         people.push((id, role));
     }
     Ok(people)
@@ -309,13 +174,13 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    pub(super) fn profile(
+    pub(super) fn person(
         &mut self,
         id: i64,
         role: Role,
         born: Stamp,
         hurting: Option<(&str, &str)>,
-    ) -> Profile {
+    ) -> Row {
         let random = &mut *self.random;
         let pick = |random: &mut fastrand::Rng, list: &'static [&'static str]| {
             random.choice(list).copied().unwrap_or_default()
@@ -349,46 +214,51 @@ impl Maker<'_> {
         let pool = role != Role::Staff && role != Role::External;
         let anonymize = erasure_date(random, self.now);
         let erased = random.u8(..50) == 0;
-        Profile {
-            id,
-            email: format!("{login}@student.example"),
-            url: format!("{}/v2/users/{login}", names::HOST),
-            displayname: full.clone(),
-            usual_full_name: full,
-            usual_first_name: (random.u8(..4) > 0).then(|| first.clone()),
-            image: image(&login, is_anonymous || random.u8(..20) == 0),
-            login,
-            first_name: first,
-            last_name: last,
-            phone: Some("hidden".to_owned()),
-            kind: match role {
+        let usual_first_name = (random.u8(..4) > 0).then(|| first.clone());
+        let image = image(&login, is_anonymous || random.u8(..20) == 0);
+        let correction_point = match random.u8(..12) {
+            0 => random.i64(-6_500..0),
+            1 => 0,
+            _ => random.i64(1..60),
+        };
+        let location = (random.u8(..25) == 0).then(|| seat(random));
+        let wallet = match random.u8(..16) {
+            0 => random.i64(1_000_000_000..6_000_000_000),
+            1 => random.i64(-19_100..0),
+            _ => random.i64(0..4_000),
+        };
+        let updated_at = alumnized.unwrap_or_else(|| between(random, born, shown));
+        person(object! {
+            "id": id,
+            "email": format!("{login}@student.example"),
+            "login": login.clone(),
+            "first_name": first,
+            "last_name": last,
+            "usual_full_name": full.clone(),
+            "usual_first_name": usual_first_name,
+            "url": user_url(&login),
+            "phone": "hidden",
+            "displayname": full,
+            "kind": match role {
                 Role::Staff => "admin",
                 Role::External => "external",
                 _ => "student",
-            }
-            .to_owned(),
-            staff: role == Role::Staff,
-            correction_point: match random.u8(..12) {
-                0 => random.i64(-6_500..0),
-                1 => 0,
-                _ => random.i64(1..60),
             },
-            pool_month: pool.then(|| names::MONTHS[month.min(11)].to_owned()),
-            pool_year: pool.then(|| year.to_owned()),
-            location: (random.u8(..25) == 0).then(|| seat(random)),
-            wallet: match random.u8(..16) {
-                0 => random.i64(1_000_000_000..6_000_000_000),
-                1 => random.i64(-19_100..0),
-                _ => random.i64(0..4_000),
-            },
-            data_erasure_date: (!erased).then(|| anonymize.clone()),
-            anonymize_date: (!erased).then_some(anonymize),
-            created_at: born,
-            updated_at: alumnized.unwrap_or_else(|| between(random, born, shown)),
-            alumnized_at: alumnized,
-            alumni: role == Role::Alumni,
-            active: random.bool(),
-        }
+            "image": image,
+            "staff?": role == Role::Staff,
+            "correction_point": correction_point,
+            "pool_month": pool.then(|| names::MONTHS[month.min(11)]),
+            "pool_year": pool.then(|| year.to_owned()),
+            "location": location,
+            "wallet": wallet,
+            "anonymize_date": (!erased).then(|| anonymize.clone()),
+            "data_erasure_date": (!erased).then_some(anonymize),
+            "created_at": born,
+            "updated_at": updated_at,
+            "alumnized_at": alumnized,
+            "alumni?": role == Role::Alumni,
+            "active?": random.bool(),
+        })
     }
 
     fn unused_login(&mut self, first: &str, last: &str) -> String {
@@ -444,18 +314,18 @@ fn erasure_date(random: &mut fastrand::Rng, now: Stamp) -> String {
     )
 }
 
-fn image(login: &str, absent: bool) -> Image {
+fn image(login: &str, absent: bool) -> Object {
     let link = |size: &str| {
         let file = format!("https://cdn.intra.example/users/{size}{login}.jpg");
         (!absent).then_some(file)
     };
-    Image {
-        link: link(""),
-        versions: Versions {
-            large: link("large_"),
-            medium: link("medium_"),
-            small: link("small_"),
-            micro: link("micro_"),
+    object! {
+        "link": link(""),
+        "versions": object! {
+            "large": link("large_"),
+            "medium": link("medium_"),
+            "small": link("small_"),
+            "micro": link("micro_"),
         },
     }
 }

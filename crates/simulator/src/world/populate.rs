@@ -1,16 +1,14 @@
 //! Makes the join rows around the reference data and the people, given or made up.
 
-use super::enrolment::Enrolment;
+use super::enrolments::mark;
 use super::given::Given;
-use super::joins::{CampusUser, CursusUser, Earned, Membership, Skill};
-use super::names;
-use super::object::Object;
-use super::people::{Role, between, births};
+use super::names::{self, HOST};
+use super::people::{Role, between, births, nested_user};
+use super::row::{Object, object};
 use super::stamp::DAY;
-use super::{CURSUS, PISCINE, Stamp, World};
-use super::{evaluations, locations};
+use super::{CURSUS, Cell, Made, PISCINE, Row, Stamp, World};
+use super::{enrolments, evaluations, locations, reference};
 use crate::fields::Resource;
-use crate::query::Row;
 use crate::{Scale, SimulateError};
 
 pub(super) fn fill(
@@ -20,56 +18,47 @@ pub(super) fn fill(
     people: &[(i64, Role)],
 ) -> Result<(), SimulateError> {
     let mut random = world.random(7);
-    if let Some(rows) = given.take_cursus_users(world)? {
-        for row in rows {
-            world.cursus_users.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::CursusUsers)? {
         for (user, role) in people {
             world.enter_cursus(*user, *role, &mut random);
         }
     }
     let mut random = world.random(8);
-    if let Some(rows) = given.take_as::<CampusUser>(Resource::CampusUsers)? {
-        for row in rows {
-            world.campus_users.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::CampusUsers)? {
         for (user, _) in people {
             world.enter_campuses(*user, &mut random);
         }
     }
     world.reindex();
-    if let Some(rows) = given.take_enrolments(world)? {
-        for row in rows {
-            world.projects_users.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::ProjectsUsers)? {
         enrolments(world, scale.enrolments);
     }
-    if let Some(rows) = given.take_as::<Membership>(Resource::CoalitionsUsers)? {
-        for row in rows {
-            world.coalitions_users.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::CoalitionsUsers)? {
         memberships(world, scale.memberships);
     }
-    if let Some(rows) = given.take_as::<Earned>(Resource::AchievementsUsers)? {
-        for row in rows {
-            world.achievements_users.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::AchievementsUsers)? {
         earned(world, scale.earned);
     }
-    if let Some(rows) = given.take_locations(world)? {
-        for row in rows {
-            world.locations.insert(row);
-        }
-    } else {
+    if !given.fill(world, Resource::Locations)? {
         locations::fill(world);
     }
     evaluations::fill(world);
     Ok(())
+}
+
+/// A row of `cursus_users`, without what it nests.
+pub(super) fn cursus_user(mut shown: Object, user_id: i64) -> Row {
+    let cursus: Made = |row, world| {
+        let cursus = world.table(Resource::Cursus).get(row.key("cursus_id"));
+        cursus.map(|cursus| &cursus.shown).into()
+    };
+    shown.set("user", nested_user as Made);
+    shown.set("cursus", cursus);
+    Row::new(shown, object! { "user_id": user_id })
+}
+
+pub(super) fn earned_url(id: i64) -> String {
+    format!("{HOST}/v2/achievements_users/{id}")
 }
 
 impl World {
@@ -78,7 +67,7 @@ impl World {
         let Some(born) = self.born(user) else {
             return;
         };
-        let others = self.cursus.rows().map(Row::id);
+        let others = self.table(Resource::Cursus).ids();
         let others = others.filter(|id| *id != CURSUS && *id != PISCINE);
         let elsewhere = random.choice(others.collect::<Vec<_>>());
         for cursus_id in role.cursus(elsewhere.unwrap_or(PISCINE)) {
@@ -96,22 +85,22 @@ impl World {
                 4..7 => Some("Cadet"),
                 _ => Some("Learner"),
             };
-            let row = CursusUser {
-                id: self.cursus_users.next_id(),
-                user_id: user,
-                cursus_id,
-                begin_at,
-                end_at: ended.then(|| begin_at.plus_micros(26 * DAY)),
-                grade: grade.map(Into::into),
-                level: level(random),
-                skills: skills(random),
-                has_coalition: random.u8(..5) > 0,
-                blackholed_at: (!ended && random.bool())
+            let shown = object! {
+                "id": self.table_mut(Resource::CursusUsers).next_id(),
+                "begin_at": begin_at,
+                "end_at": ended.then(|| begin_at.plus_micros(26 * DAY)),
+                "grade": grade,
+                "level": level(random),
+                "skills": skills(random),
+                "cursus_id": cursus_id,
+                "has_coalition": random.u8(..5) > 0,
+                "blackholed_at": (!ended && random.bool())
                     .then(|| self.now.plus_micros(random.i64(-300..300) * DAY)),
-                created_at: begin_at,
-                updated_at: between(random, begin_at, self.now),
+                "created_at": begin_at,
+                "updated_at": between(random, begin_at, self.now),
             };
-            self.cursus_users.insert(row);
+            let row = cursus_user(shown, user);
+            self.table_mut(Resource::CursusUsers).insert(row);
         }
     }
 
@@ -120,39 +109,66 @@ impl World {
         let Some(born) = self.born(user) else {
             return;
         };
-        let mut campuses: Vec<i64> = self.campus.rows().map(Row::id).collect();
+        let mut campuses: Vec<i64> = self.table(Resource::Campus).ids().collect();
         random.shuffle(&mut campuses);
         campuses.truncate(if random.u8(..9) == 0 { 2 } else { 1 });
         for (place, campus_id) in campuses.into_iter().enumerate() {
-            let row = CampusUser {
-                id: self.campus_users.next_id(),
-                user_id: user,
-                campus_id,
-                is_primary: place == 0,
-                created_at: born,
-                updated_at: between(random, born, self.now),
-            };
-            self.campus_users.insert(row);
+            let updated_at = between(random, born, self.now);
+            self.add_campus_user((user, campus_id), place == 0, (born, updated_at));
         }
     }
 
     fn born(&self, user: i64) -> Option<Stamp> {
-        let user = self.users.get(user)?;
-        Some(user.profile().created_at)
+        self.table(Resource::Users).get(user)?.time("created_at")
     }
 
-    /// A new piece of work of a person on a project, as it stands some time after its start.
-    pub(super) fn enrolment(
+    pub(super) fn add_campus_user(
+        &mut self,
+        (user_id, campus_id): (i64, i64),
+        is_primary: bool,
+        (created_at, updated_at): (Stamp, Stamp),
+    ) {
+        let table = self.table_mut(Resource::CampusUsers);
+        let shown = object! {
+            "id": table.next_id(),
+            "user_id": user_id,
+            "campus_id": campus_id,
+            "is_primary": is_primary,
+            "created_at": created_at,
+            "updated_at": updated_at,
+        };
+        table.insert(Row::new(shown, Object::default()));
+    }
+
+    /// Adds a new piece of work of a person on a project, as it stands some time after its start.
+    pub(super) fn enrol(
         &mut self,
         user: i64,
         cursus_ids: Vec<i64>,
         (created_at, until): (Stamp, Stamp),
         random: &mut fastrand::Rng,
-    ) -> Option<Enrolment> {
+    ) {
         let project = if cursus_ids.contains(&CURSUS) {
-            brief(self, self.projects.any(random)?)?
+            let projects = self.table(Resource::Projects);
+            let project = projects.any(random).and_then(|id| projects.get(id));
+            let Some(project) = project else {
+                return;
+            };
+            object! {
+                "id": project.id,
+                "name": reference::name(project),
+                "slug": project.get::<String>("slug"),
+                "parent_id": reference::parent_id(project),
+            }
         } else {
-            piscine_project(random.i64(1_255..1_275))
+            // Work of the piscine belongs to projects that cursus 21 does not list.
+            let id = random.i64(1_255..1_275);
+            object! {
+                "id": 600_000 + id,
+                "name": format!("C {:02}", id % 20),
+                "slug": format!("c-piscine-c-{:02}", id % 20),
+                "parent_id": Cell::Null,
+            }
         };
         let status = match random.u8(..100) {
             0..15 => "in_progress",
@@ -163,108 +179,89 @@ impl World {
             30..34 => "failed",
             _ => "finished",
         };
-        let mut row = Enrolment {
-            id: self.projects_users.next_id(),
-            user_id: user,
-            project_id: project.get("id").unwrap_or_default(),
-            occurrence: i64::from(random.u8(..6) == 0) * random.i64(1..4),
-            final_mark: None,
-            status: status.into(),
-            validated: None,
-            current_team_id: None,
-            project,
-            cursus_ids,
-            marked_at: None,
-            retriable_at: None,
-            created_at,
-            updated_at: between(random, created_at, until),
-            is_team_given_up: false,
-            mate: (random.u8(..6) == 0)
-                .then(|| self.users.any(random))
-                .flatten(),
-            teams: None,
+        let id = self.table_mut(Resource::ProjectsUsers).next_id();
+        let occurrence = i64::from(random.u8(..6) == 0) * random.i64(1..4);
+        let updated_at = between(random, created_at, until);
+        let mate = (random.u8(..6) == 0)
+            .then(|| self.table(Resource::Users).any(random))
+            .flatten();
+        let hidden = enrolments::hidden(user, &project, mate.filter(|mate| *mate != user));
+        let shown = object! {
+            "id": id,
+            "occurrence": occurrence,
+            "final_mark": Cell::Null,
+            "status": status,
+            "validated?": Cell::Null,
+            "current_team_id": (status != "parent").then(|| enrolments::team_id(id, occurrence)),
+            "project": project,
+            "cursus_ids": cursus_ids,
+            "marked_at": Cell::Null,
+            "marked": false,
+            "retriable_at": Cell::Null,
+            "created_at": created_at,
+            "updated_at": updated_at,
+            "user": nested_user as Made,
+            "teams": enrolments::teams as Made,
         };
-        row.mate = row.mate.filter(|mate| *mate != user);
-        if status != "parent" {
-            row.current_team_id = Some(row.team_id(row.occurrence));
-        }
+        let mut row = Row::new(shown, hidden);
         if status == "finished" || status == "failed" {
-            let at = row.updated_at;
-            row.mark(at, random);
+            mark(&mut row, updated_at, random);
         }
-        Some(row)
+        self.table_mut(Resource::ProjectsUsers).insert(row);
     }
-}
 
-impl Enrolment {
-    /// Gives the work a mark.
-    pub(super) fn mark(&mut self, at: Stamp, random: &mut fastrand::Rng) {
-        let mark = match random.u8(..10) {
-            0 => 0,
-            1..3 => random.i64(20..80),
-            3..8 => 100,
-            _ => random.i64(101..126),
+    pub(super) fn add_membership(
+        &mut self,
+        id: i64,
+        (coalition_id, user_id): (i64, i64),
+        (score, rank): (i64, Option<i64>),
+        (created_at, updated_at): (Stamp, Stamp),
+    ) {
+        let shown = object! {
+            "id": id,
+            "coalition_id": coalition_id,
+            "user_id": user_id,
+            "score": score,
+            "rank": rank,
+            "created_at": created_at,
+            "updated_at": updated_at,
         };
-        if self.is_team_given_up {
-            self.is_team_given_up = false;
-            self.current_team_id = Some(self.team_id(self.occurrence));
-        }
-        self.final_mark = Some(mark);
-        self.validated = Some(mark >= 80);
-        self.status = if mark >= 80 { "finished" } else { "failed" }.into();
-        self.marked_at = Some(at);
-        self.retriable_at = (mark < 80).then(|| at.plus_micros(2 * DAY));
-        self.updated_at = self.updated_at.max(at);
+        let table = self.table_mut(Resource::CoalitionsUsers);
+        table.insert(Row::new(shown, Object::default()));
     }
-}
 
-/// The short form of a project that enrolments nest.
-fn brief(world: &World, project: i64) -> Option<Object> {
-    #[derive(serde::Serialize)]
-    struct Brief {
+    pub(super) fn add_earned(
+        &mut self,
         id: i64,
-        name: String,
-        slug: Option<String>,
-        parent_id: Option<i64>,
+        (achievement_id, user_id): (i64, i64),
+        nbr_of_success: Option<i64>,
+        (created_at, updated_at): (Stamp, Stamp),
+    ) {
+        let shown = object! {
+            "id": id,
+            "achievement_id": achievement_id,
+            "user_id": user_id,
+            "login": self.login(user_id),
+            "nbr_of_success": nbr_of_success,
+            "url": earned_url(id),
+            "created_at": created_at,
+            "updated_at": updated_at,
+        };
+        let table = self.table_mut(Resource::AchievementsUsers);
+        table.insert(Row::new(shown, Object::default()));
     }
-    let project = world.projects.get(project)?;
-    Some(Object::of(&Brief {
-        id: project.id,
-        name: project.name(),
-        slug: project.slug(),
-        parent_id: project.parent_id(),
-    }))
-}
-
-/// Work of the piscine belongs to projects that cursus 21 does not list.
-fn piscine_project(id: i64) -> Object {
-    #[derive(serde::Serialize)]
-    struct Brief {
-        id: i64,
-        name: String,
-        slug: String,
-        parent_id: Option<i64>,
-    }
-    Object::of(&Brief {
-        id: 600_000 + id,
-        name: format!("C {:02}", id % 20),
-        slug: format!("c-piscine-c-{:02}", id % 20),
-        parent_id: None,
-    })
 }
 
 fn enrolments(world: &mut World, count: usize) {
     let mut random = world.random(9);
     let students = world.students();
-    let all = world
-        .cursus_users
-        .rows()
-        .filter(|row| row.cursus_id == CURSUS);
+    let all = world.table(Resource::CursusUsers).rows();
     let others = all
-        .map(|row| row.user_id)
+        .filter(|row| row.key("cursus_id") == CURSUS)
+        .map(|row| row.key("user_id"))
         .filter(|id| !students.contains(id));
     let others: Vec<i64> = others.collect();
-    world.projects_users.last = 3_900_000;
+    world.table_mut(Resource::ProjectsUsers).last = 3_900_000;
     let from = world.now.plus_micros(-5 * 365 * DAY);
     // Those who are in the cursus did other things too, which the lists by cursus also show.
     let elsewhere = count / 15;
@@ -286,18 +283,15 @@ fn enrolments(world: &mut World, count: usize) {
             _ => vec![CURSUS],
         };
         let until = world.now;
-        let row = world.enrolment(user, cursus_ids, (created_at, until), &mut random);
-        if let Some(row) = row {
-            world.projects_users.insert(row);
-        }
-        world.projects_users.last += random.i64(0..9);
+        world.enrol(user, cursus_ids, (created_at, until), &mut random);
+        world.table_mut(Resource::ProjectsUsers).last += random.i64(0..9);
     }
 }
 
 fn memberships(world: &mut World, count: usize) {
     let mut random = world.random(10);
     let students = world.students();
-    let coalitions: Vec<i64> = world.coalitions.rows().map(Row::id).collect();
+    let coalitions: Vec<i64> = world.table(Resource::Coalitions).ids().collect();
     if coalitions.is_empty() {
         return;
     }
@@ -311,45 +305,37 @@ fn memberships(world: &mut World, count: usize) {
             .then(|| students.get(place / every));
         let outside = || random.i64(1..250_717);
         let user_id = student.flatten().copied().unwrap_or_else(outside);
-        let row = Membership {
-            id: world.coalitions_users.next_id() + random.i64(0..2),
-            coalition_id: coalitions[random.usize(..coalitions.len())],
-            user_id,
-            score: if random.u8(..3) == 0 {
-                random.i64(-60..9_000)
-            } else {
-                0
-            },
-            rank: (random.u8(..40) > 0).then(|| random.i64(1..900)),
-            created_at,
-            updated_at: between(&mut random, created_at, world.now),
+        let id = world.table_mut(Resource::CoalitionsUsers).next_id() + random.i64(0..2);
+        let coalition_id = coalitions[random.usize(..coalitions.len())];
+        let score = if random.u8(..3) == 0 {
+            random.i64(-60..9_000)
+        } else {
+            0
         };
-        world.coalitions_users.insert(row);
+        let rank = (random.u8(..40) > 0).then(|| random.i64(1..900));
+        let updated_at = between(&mut random, created_at, world.now);
+        let times = (created_at, updated_at);
+        world.add_membership(id, (coalition_id, user_id), (score, rank), times);
     }
 }
 
 fn earned(world: &mut World, count: usize) {
     let mut random = world.random(11);
-    let people: Vec<i64> = world.users.rows().map(Row::id).collect();
+    let people: Vec<i64> = world.table(Resource::Users).ids().collect();
     let from = world.now.plus_micros(-5 * 365 * DAY);
     for created_at in births(&mut random, count, from, world.now) {
         let user_id = match random.choice(&people) {
             Some(id) if random.u8(..10) > 0 => *id,
             _ => random.i64(1..250_717),
         };
-        let Some(achievement_id) = world.achievements.any(&mut random) else {
+        let Some(achievement_id) = world.table(Resource::Achievements).any(&mut random) else {
             return;
         };
-        let row = Earned {
-            id: world.achievements_users.next_id() + random.i64(0..3),
-            achievement_id,
-            user_id,
-            login: world.login(user_id),
-            nbr_of_success: random.bool().then(|| random.i64(1..50)),
-            created_at,
-            updated_at: between(&mut random, created_at, world.now),
-        };
-        world.achievements_users.insert(row);
+        let id = world.table_mut(Resource::AchievementsUsers).next_id() + random.i64(0..3);
+        let nbr_of_success = random.bool().then(|| random.i64(1..50));
+        let updated_at = between(&mut random, created_at, world.now);
+        let times = (created_at, updated_at);
+        world.add_earned(id, (achievement_id, user_id), nbr_of_success, times);
     }
 }
 
@@ -363,14 +349,14 @@ pub(super) fn level(random: &mut fastrand::Rng) -> f64 {
     f64::from(hundredths) / 100.0
 }
 
-fn skills(random: &mut fastrand::Rng) -> Vec<Skill> {
+fn skills(random: &mut fastrand::Rng) -> Vec<Object> {
     let wanted = random.usize(..4);
     let skills = names::SKILLS.iter().take(wanted);
     skills
-        .map(|(id, name)| Skill {
-            id: *id,
-            name: (*name).into(),
-            level: level(random),
-        })
+        .map(|(id, name)| skill(*id, name, level(random)))
         .collect()
+}
+
+pub(super) fn skill(id: i64, name: &'static str, level: f64) -> Object {
+    object! { "id": id, "name": name, "level": level }
 }

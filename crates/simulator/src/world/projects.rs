@@ -1,83 +1,12 @@
 //! Makes projects, each with its sessions and a full copy of every campus that offers it.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
-use super::document::Document;
-use super::names;
-use super::object::Object;
+use super::names::{self, HOST};
 use super::people::between;
 use super::reference::{ids, nested_campuses};
+use super::row::{Object, object};
 use super::stamp::DAY;
-use super::{CURSUS, PISCINE, Stamp, World};
-
-#[derive(Clone, Serialize)]
-struct Link {
-    name: String,
-    id: i64,
-    slug: String,
-    url: String,
-}
-
-#[derive(Serialize)]
-struct Project<'a> {
-    id: i64,
-    name: &'a str,
-    slug: &'a str,
-    difficulty: Option<i64>,
-    parent: Option<Link>,
-    children: Vec<Link>,
-    attachments: [i64; 0],
-    created_at: Stamp,
-    updated_at: Stamp,
-    exam: bool,
-    git_id: Option<i64>,
-    repository: Option<String>,
-    recommendation: &'static str,
-    cursus: Vec<&'a Object>,
-    campus: Vec<&'a RawValue>,
-    videos: [i64; 0],
-    #[serde(rename = "project_sessions")]
-    sessions: Vec<Session>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Session {
-    pub(super) id: i64,
-    solo: bool,
-    begin_at: Option<Stamp>,
-    end_at: Option<Stamp>,
-    estimate_time: Option<String>,
-    difficulty: Option<i64>,
-    objectives: Option<Vec<String>>,
-    description: Option<String>,
-    duration_days: Option<i64>,
-    terminating_after: Option<i64>,
-    project_id: i64,
-    campus_id: Option<i64>,
-    cursus_id: Option<i64>,
-    created_at: Stamp,
-    updated_at: Stamp,
-    max_people: Option<i64>,
-    is_subscriptable: bool,
-    scales: Vec<Scale>,
-    uploads: Vec<Upload>,
-    team_behaviour: &'static str,
-    commit: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Scale {
-    id: i64,
-    correction_number: i64,
-    is_primary: bool,
-}
-
-#[derive(Serialize)]
-struct Upload {
-    id: i64,
-    name: &'static str,
-}
+use super::{CURSUS, Cell, PISCINE, Row, Stamp, World};
+use crate::fields::Resource;
 
 /// The last session id of a made-up project leaves room for sessions added later.
 pub(super) const SESSIONS_A_PROJECT: i64 = 64;
@@ -87,7 +16,7 @@ pub(super) fn projects(world: &World, count: usize) -> Vec<Object> {
     let mut random = world.random(3);
     let all = count + count.div_ceil(20);
     let ids = ids(&mut random, all, &[]);
-    let links: Vec<Link> = ids.iter().map(|id| link(&mut random, *id)).collect();
+    let links: Vec<Object> = ids.iter().map(|id| link(&mut random, *id)).collect();
     let mut outside: Vec<bool> = (0..all).map(|place| place >= count).collect();
     random.shuffle(&mut outside);
     let parents: Vec<Option<usize>> = (0..all)
@@ -100,67 +29,64 @@ pub(super) fn projects(world: &World, count: usize) -> Vec<Object> {
         }
     }
     let campuses = nested_campuses(world, &mut random);
-    let campus_ids: Vec<i64> = world.campus.rows().map(|campus| campus.id).collect();
-    let others: Vec<&Document> = world.cursus.rows().filter(|row| row.id != CURSUS).collect();
+    let campus_ids: Vec<i64> = world.table(Resource::Campus).ids().collect();
+    let every = world.table(Resource::Cursus);
+    let others: Vec<&Row> = every.rows().filter(|row| row.id != CURSUS).collect();
 
     let mut rows = Vec::with_capacity(all);
-    for (place, own) in links.iter().enumerate() {
+    for (place, (own, id)) in links.iter().zip(ids).enumerate() {
         let created_at = world.now.plus_micros(-random.i64(60 * DAY..2_600 * DAY));
         let updated_at = between(&mut random, created_at, world.now);
-        let mut offered: Vec<&RawValue> = campuses.iter().map(AsRef::as_ref).collect();
+        let mut offered: Vec<&Object> = campuses.iter().collect();
         random.shuffle(&mut offered);
         let most = offered.len().min(if random.u8(..8) == 0 { 60 } else { 9 });
         offered.truncate(random.usize(..=most));
         let mut cursus = Vec::new();
         if outside[place] {
-            cursus.extend(
-                world
-                    .cursus
-                    .get(PISCINE)
-                    .or_else(|| others.first().copied()),
-            );
+            cursus.extend(every.get(PISCINE).or_else(|| others.first().copied()));
         } else {
-            cursus.extend(world.cursus.get(CURSUS));
+            cursus.extend(every.get(CURSUS));
             if random.u8(..6) == 0 {
                 cursus.extend(random.choice(others.iter().copied()));
             }
         }
-        let git = random.bool().then(|| own.id + 40);
+        let git = random.bool().then(|| id + 40);
         let mut sessions = random.i64(1..6);
         if random.u8(..25) == 0 {
             sessions = 0;
         }
-        let project = Project {
-            id: own.id,
-            name: &own.name,
-            slug: &own.slug,
-            difficulty: (random.u8(..11) > 0).then(|| random.i64(0..42_000)),
-            parent: match parents[place] {
+        let name: String = own.get("name").unwrap_or_default();
+        let project = object! {
+            "id": id,
+            "name": name.clone(),
+            "slug": own.get::<String>("slug"),
+            "difficulty": (random.u8(..11) > 0).then(|| random.i64(0..42_000)),
+            "parent": match parents[place] {
                 Some(parent) => Some(links[parent].clone()),
                 // A parent that no list shows.
-                None if random.u8(..15) == 0 => Some(link(&mut random, own.id + 500_000)),
+                None if random.u8(..15) == 0 => Some(link(&mut random, id + 500_000)),
                 None => None,
             },
-            children: children[place].clone(),
-            attachments: [],
-            created_at,
-            updated_at,
-            exam: own.name.starts_with("Exam"),
-            git_id: git,
-            repository: git.map(|git| git.to_string()),
-            recommendation: "forbidden",
-            cursus: cursus.iter().map(|cursus| &cursus.row).collect(),
-            campus: offered,
-            videos: [],
-            sessions: (0..sessions)
+            "children": children[place].clone(),
+            "attachments": Vec::<i64>::new(),
+            "created_at": created_at,
+            "updated_at": updated_at,
+            "exam": name.starts_with("Exam"),
+            "git_id": git,
+            "repository": git.map(|git| git.to_string()),
+            "recommendation": "forbidden",
+            "cursus": cursus.iter().map(|cursus| &cursus.shown).collect::<Vec<_>>(),
+            "campus": offered,
+            "videos": Vec::<i64>::new(),
+            "project_sessions": (0..sessions)
                 .map(|number| {
                     let campus = (number > 0).then(|| campus_of(&campus_ids, &mut random));
-                    let id = own.id * SESSIONS_A_PROJECT + number;
-                    session(&mut random, id, own.id, campus, (created_at, world.now))
+                    let session_id = id * SESSIONS_A_PROJECT + number;
+                    session(&mut random, session_id, id, campus, (created_at, world.now))
                 })
-                .collect(),
+                .collect::<Vec<_>>(),
         };
-        rows.push((random.u8(..60), own.id, Object::of(&project)));
+        rows.push((random.u8(..60), id, project));
     }
     rows.sort_by_key(|(position, id, _)| (*position, -id));
     rows.into_iter().map(|(_, _, row)| row).collect()
@@ -174,15 +100,15 @@ fn campus_of(campuses: &[i64], random: &mut fastrand::Rng) -> i64 {
     random.choice(campuses).copied().unwrap_or(1)
 }
 
-fn link(random: &mut fastrand::Rng, id: i64) -> Link {
+fn link(random: &mut fastrand::Rng, id: i64) -> Object {
     let word = random.choice(names::PROJECT_WORDS).copied();
     let name = format!("{} {:02}", word.unwrap_or_default(), id % 100);
     let slug = name.to_lowercase().replace([' ', '_'], "-");
-    Link {
-        slug: format!("42cursus-{slug}-{id}"),
-        url: format!("{}/v2/projects/42cursus-{slug}-{id}", names::HOST),
-        name,
-        id,
+    object! {
+        "name": name,
+        "id": id,
+        "slug": format!("42cursus-{slug}-{id}"),
+        "url": format!("{HOST}/v2/projects/42cursus-{slug}-{id}"),
     }
 }
 
@@ -193,60 +119,54 @@ pub(super) fn session(
     project_id: i64,
     campus_id: Option<i64>,
     (from, until): (Stamp, Stamp),
-) -> Session {
+) -> Object {
     let created_at = between(random, from, until);
     let begin_at = (random.u8(..3) == 0).then(|| created_at.plus_micros(9 * DAY));
     let behaviours = ["user", "upload", "by_rule", "none"];
     let solo = random.bool();
-    Session {
-        id,
-        solo,
-        begin_at,
-        end_at: begin_at.map(|begin| begin.plus_micros(random.i64(1..90) * DAY)),
-        estimate_time: (random.u8(..9) > 0).then(|| match random.i64(1..90) {
+    object! {
+        "id": id,
+        "solo": solo,
+        "begin_at": begin_at,
+        "end_at": begin_at.map(|begin| begin.plus_micros(random.i64(1..90) * DAY)),
+        "estimate_time": (random.u8(..9) > 0).then(|| match random.i64(1..90) {
             hours @ 48.. => format!("{hours} hours"),
             1 => "1 day".to_owned(),
             days => format!("{days} days"),
         }),
-        difficulty: (random.u8(..7) > 0).then(|| random.i64(0..42_000)),
-        objectives: match random.u8(..5) {
-            0 => None,
-            1 => Some(Vec::new()),
-            _ => Some(vec![
-                "Unix logic".into(),
-                "\"Quotes\", commas, {braces}".into(),
-            ]),
+        "difficulty": (random.u8(..7) > 0).then(|| random.i64(0..42_000)),
+        "objectives": match random.u8(..5) {
+            0 => Cell::Null,
+            1 => Vec::<i64>::new().into(),
+            _ => vec!["Unix logic", "\"Quotes\", commas, {braces}"].into(),
         },
-        description: match random.u8(..8) {
+        "description": match random.u8(..8) {
             0 => None,
-            1 => Some(String::new()),
-            _ => Some("Write it yourself.\nThen explain it: it's \\worth\\ it.".into()),
+            1 => Some(""),
+            _ => Some("Write it yourself.\nThen explain it: it's \\worth\\ it."),
         },
-        duration_days: (random.u8(..4) == 0).then(|| random.i64(1..60)),
-        terminating_after: (random.u8(..6) == 0).then(|| random.i64(1..60)),
-        project_id,
-        campus_id,
-        cursus_id: campus_id.map(|_| CURSUS),
-        created_at,
-        updated_at: between(random, created_at, until),
-        max_people: (!solo).then(|| random.i64(2..6)),
-        is_subscriptable: random.bool(),
-        scales: (0..random.i64(0..3))
-            .map(|number| Scale {
-                id: id * 4 + number,
-                correction_number: random.i64(1..4),
-                is_primary: number == 0,
+        "duration_days": (random.u8(..4) == 0).then(|| random.i64(1..60)),
+        "terminating_after": (random.u8(..6) == 0).then(|| random.i64(1..60)),
+        "project_id": project_id,
+        "campus_id": campus_id,
+        "cursus_id": campus_id.map(|_| CURSUS),
+        "created_at": created_at,
+        "updated_at": between(random, created_at, until),
+        "max_people": (!solo).then(|| random.i64(2..6)),
+        "is_subscriptable": random.bool(),
+        "scales": (0..random.i64(0..3))
+            .map(|number| object! {
+                "id": id * 4 + number,
+                "correction_number": random.i64(1..4),
+                "is_primary": number == 0,
             })
-            .collect(),
-        uploads: if random.u8(..10) == 0 {
-            vec![Upload {
-                id: id + 7,
-                name: "Moulinette",
-            }]
+            .collect::<Vec<_>>(),
+        "uploads": if random.u8(..10) == 0 {
+            vec![object! { "id": id + 7, "name": "Moulinette" }]
         } else {
             Vec::new()
         },
-        team_behaviour: random.choice(behaviours).unwrap_or("user"),
-        commit: random.bool().then(|| format!("{:040x}", random.u128(..))),
+        "team_behaviour": random.choice(behaviours),
+        "commit": random.bool().then(|| format!("{:040x}", random.u128(..))),
     }
 }

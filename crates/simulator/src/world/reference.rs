@@ -1,34 +1,35 @@
 //! Makes the reference data: cursus, campuses, projects with their sessions, achievements, coalitions, with the dirt of the real ones.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
-use super::document::Document;
 use super::given::Given;
-use super::names;
-use super::object::{Object, json};
+use super::names::{self, HOST};
 use super::people::between;
+use super::row::{Object, object};
 use super::stamp::DAY;
-use super::{CURSUS, PISCINE, Stamp, World};
+use super::{CURSUS, PISCINE, Row, Stamp, World, projects};
 use crate::Scale;
 use crate::fields::Resource;
 
 pub(super) fn fill(world: &mut World, scale: &Scale, given: &mut Given) {
-    let rows = given.take(Resource::Cursus);
-    let rows = rows.unwrap_or_else(|| cursus(world, scale.cursus));
-    keep(world, Resource::Cursus, rows);
-    let rows = given.take(Resource::Campus);
-    let rows = rows.unwrap_or_else(|| campuses(world, scale.campuses));
-    keep(world, Resource::Campus, rows);
-    let rows = given.take(Resource::Projects);
-    let rows = rows.unwrap_or_else(|| super::projects::projects(world, scale.projects));
-    keep(world, Resource::Projects, rows);
-    let rows = given.take(Resource::Achievements);
-    let rows = rows.unwrap_or_else(|| achievements(world, scale.achievements));
-    keep(world, Resource::Achievements, rows);
-    let rows = given.take(Resource::Coalitions);
-    let rows = rows.unwrap_or_else(|| coalitions(world, scale.coalitions));
-    keep(world, Resource::Coalitions, rows);
+    type Make = fn(&World, usize) -> Vec<Object>;
+    for (resource, make, count) in [
+        (Resource::Cursus, cursus as Make, scale.cursus),
+        (Resource::Campus, campuses, scale.campuses),
+        (Resource::Projects, projects::projects, scale.projects),
+        (Resource::Achievements, achievements, scale.achievements),
+        (Resource::Coalitions, coalitions, scale.coalitions),
+    ] {
+        let rows = given.take(resource);
+        let rows = rows.unwrap_or_else(|| make(world, count));
+        keep(world, resource, rows);
+    }
+}
+
+pub(super) fn name(row: &Row) -> String {
+    row.get("name").unwrap_or_default()
+}
+
+pub(super) fn parent_id(row: &Row) -> Option<i64> {
+    row.get::<serde_json::Value>("parent")?["id"].as_i64()
 }
 
 /// Stores rows, whose order is that of the API; what they do not show (times, positions) is made up.
@@ -38,19 +39,18 @@ fn keep(world: &mut World, resource: Resource, rows: Vec<Object>) {
     let ids = rows.iter().filter_map(|row| row.get::<i64>("id"));
     let last = ids.max().unwrap_or(0).max(1);
     let step = (world.now.micros() - begin - 30 * DAY) / (last + 1);
-    for (position, row) in (0..).zip(rows) {
-        let id = row.get("id").unwrap_or_default();
+    for (position, row) in (0_i64..).zip(rows) {
+        let id: i64 = row.get("id").unwrap_or_default();
         let created_at = row.get("created_at");
         let created_at = created_at.unwrap_or_else(|| Stamp::from_micros(begin + step * id));
         let updated_at = row.get("updated_at");
         let updated_at = updated_at.unwrap_or_else(|| between(&mut random, created_at, world.now));
-        world.documents_mut(resource).insert(Document {
-            id,
-            created_at,
-            updated_at,
-            position,
-            row,
-        });
+        let hidden = object! {
+            "created_at": created_at,
+            "updated_at": updated_at,
+            "position": position,
+        };
+        world.table_mut(resource).insert(Row::new(row, hidden));
     }
 }
 
@@ -69,14 +69,6 @@ pub(super) fn ids(random: &mut fastrand::Rng, count: usize, wanted: &[i64]) -> V
 }
 
 fn cursus(world: &World, count: usize) -> Vec<Object> {
-    #[derive(Serialize)]
-    struct Cursus {
-        id: i64,
-        created_at: Stamp,
-        name: String,
-        slug: String,
-        kind: &'static str,
-    }
     let mut random = world.random(1);
     let begin = world.now.plus_micros(-9 * 365 * DAY);
     let kinds = [
@@ -99,79 +91,30 @@ fn cursus(world: &World, count: usize) -> Vec<Object> {
                 (format!("Course N°{id}"), format!("course-n-{id}"), kind)
             }
         };
-        Object::of(&Cursus {
-            id,
-            created_at: begin.plus_micros(id * 11 * DAY + id * 1_234_567),
-            name,
-            slug,
-            kind,
-        })
+        object! {
+            "id": id,
+            "created_at": begin.plus_micros(id * 11 * DAY + id * 1_234_567),
+            "name": name,
+            "slug": slug,
+            "kind": kind,
+        }
     });
     rows.collect()
 }
 
-#[derive(Clone, Serialize)]
-struct Language {
-    id: i64,
-    name: &'static str,
-    identifier: &'static str,
-}
-
-#[derive(Serialize)]
-struct Endpoint {
-    id: i64,
-    url: String,
-    description: String,
-    created_at: Stamp,
-    updated_at: Stamp,
-}
-
-#[derive(Serialize)]
-struct Campus {
-    id: i64,
-    name: String,
-    time_zone: &'static str,
-    language: Language,
-    users_count: i64,
-    vogsphere_id: Option<i64>,
-    country: &'static str,
-    address: String,
-    zip: String,
-    city: &'static str,
-    website: String,
-    facebook: String,
-    twitter: String,
-    active: bool,
-    public: bool,
-    email_extension: Option<String>,
-    default_hidden_phone: bool,
-    endpoint: Option<Endpoint>,
-}
-
-const LANGUAGES: [Language; 4] = [
-    Language {
-        id: 1,
-        name: "Français",
-        identifier: "fr",
-    },
-    Language {
-        id: 2,
-        name: "English",
-        identifier: "en",
-    },
-    Language {
-        id: 11,
-        name: "Spanish",
-        identifier: "es",
-    },
-    Language {
-        id: 17,
-        name: "Brazilian Portuguese",
-        identifier: "pt_br",
-    },
+const LANGUAGES: [(i64, &str, &str); 4] = [
+    (1, "Français", "fr"),
+    (2, "English", "en"),
+    (11, "Spanish", "es"),
+    (17, "Brazilian Portuguese", "pt_br"),
 ];
 
-fn campus(random: &mut fastrand::Rng, id: i64, place: usize, now: Stamp) -> Campus {
+fn language(place: usize) -> Object {
+    let (id, name, identifier) = LANGUAGES[place % LANGUAGES.len()];
+    object! { "id": id, "name": name, "identifier": identifier }
+}
+
+fn campus(random: &mut fastrand::Rng, id: i64, place: usize, now: Stamp) -> Object {
     let (city, country, time_zone) = names::CITIES[place % names::CITIES.len()];
     let quarter = match place / names::CITIES.len() {
         0 => String::new(),
@@ -181,34 +124,34 @@ fn campus(random: &mut fastrand::Rng, id: i64, place: usize, now: Stamp) -> Camp
     };
     let host = format!("campus-{id}.example");
     let created_at = now.plus_micros(-random.i64(400..2_500) * DAY);
-    Campus {
-        id,
-        name: format!("{quarter}{city}"),
-        time_zone,
-        language: LANGUAGES[place % LANGUAGES.len()].clone(),
-        users_count: random.i64(2..12_000),
-        vogsphere_id: (place % 9 != 5).then_some(id - 1),
-        country,
-        address: format!("{} Rue de l'École, \"Bât. B\"", random.u8(1..200)),
-        zip: format!("0{:04}", random.u16(..10_000)),
-        city,
-        website: format!("https://{host}/"),
-        facebook: String::new(),
-        twitter: if place.is_multiple_of(3) {
+    object! {
+        "id": id,
+        "name": format!("{quarter}{city}"),
+        "time_zone": time_zone,
+        "language": language(place),
+        "users_count": random.i64(2..12_000),
+        "vogsphere_id": (place % 9 != 5).then_some(id - 1),
+        "country": country,
+        "address": format!("{} Rue de l'École, \"Bât. B\"", random.u8(1..200)),
+        "zip": format!("0{:04}", random.u16(..10_000)),
+        "city": city,
+        "website": format!("https://{host}/"),
+        "facebook": "",
+        "twitter": if place.is_multiple_of(3) {
             format!("https://social.example/{id}")
         } else {
             String::new()
         },
-        active: true,
-        public: true,
-        email_extension: (place % 7 != 3).then(|| host.clone()),
-        default_hidden_phone: random.bool(),
-        endpoint: (place % 8 != 6).then(|| Endpoint {
-            id: id + 4,
-            url: format!("https://endpoint.{host}:4000"),
-            description: format!("Endpoint {city}"),
-            created_at,
-            updated_at: between(random, created_at, now),
+        "active": true,
+        "public": true,
+        "email_extension": (place % 7 != 3).then(|| host.clone()),
+        "default_hidden_phone": random.bool(),
+        "endpoint": (place % 8 != 6).then(|| object! {
+            "id": id + 4,
+            "url": format!("https://endpoint.{host}:4000"),
+            "description": format!("Endpoint {city}"),
+            "created_at": created_at,
+            "updated_at": between(random, created_at, now),
         }),
     }
 }
@@ -217,72 +160,43 @@ fn campuses(world: &World, count: usize) -> Vec<Object> {
     let mut random = world.random(2);
     let ids = ids(&mut random, count, &[1]);
     let rows = ids.into_iter().enumerate().rev();
-    rows.map(|(place, id)| Object::of(&campus(&mut random, id, place, world.now)))
+    rows.map(|(place, id)| campus(&mut random, id, place, world.now))
         .collect()
 }
 
 /// The copies of campuses as other rows nest them, and some that no list shows any more.
-pub(super) fn nested_campuses(world: &World, random: &mut fastrand::Rng) -> Vec<Box<RawValue>> {
+pub(super) fn nested_campuses(world: &World, random: &mut fastrand::Rng) -> Vec<Object> {
     let begin = world.now.plus_micros(-9 * 365 * DAY);
-    let mut rows: Vec<Object> = world.campus.rows().map(|row| row.row.clone()).collect();
-    for hidden in 0..rows.len().div_ceil(12) {
-        let id = world.campus.last + 3 + i64::try_from(hidden).unwrap_or(0);
-        rows.push(Object::of(&campus(random, id, hidden + 60, world.now)));
+    let campuses = world.table(Resource::Campus);
+    let mut rows: Vec<Object> = campuses.rows().map(|row| row.shown.clone()).collect();
+    for (hidden, id) in (0..rows.len().div_ceil(12)).zip(campuses.last + 3..) {
+        rows.push(campus(random, id, hidden + 60, world.now));
     }
-    let copies = rows.iter_mut().filter_map(|row| {
+    for row in &mut rows {
         row.remove("endpoint");
         if let Some(mut language) = row.get::<Object>("language") {
-            language.set("created_at", &begin);
-            language.set("updated_at", &begin.plus_micros(2_000 * DAY + 123_000));
-            row.set("language", &language);
+            language.set("created_at", begin);
+            language.set("updated_at", begin.plus_micros(2_000 * DAY + 123_000));
+            row.set("language", language);
         }
-        RawValue::from_string(json(row)).ok()
-    });
-    copies.collect()
-}
-
-/// What an achievement shows of its parent.
-#[derive(Clone, Serialize)]
-struct Brief {
-    id: i64,
-    name: String,
-    description: String,
-    tier: &'static str,
-    kind: &'static str,
-    visible: bool,
-    image: Option<String>,
-    nbr_of_success: Option<i64>,
-    users_url: String,
+    }
+    rows
 }
 
 fn achievements(world: &World, count: usize) -> Vec<Object> {
-    #[derive(Serialize)]
-    struct Title {
-        id: i64,
-        name: &'static str,
-    }
-    #[derive(Serialize)]
-    struct Achievement<'a> {
-        #[serde(flatten)]
-        brief: &'a Brief,
-        achievements: Vec<&'a str>,
-        campus: Vec<String>,
-        parent: Option<&'a Brief>,
-        title: Option<Title>,
-    }
     let mut random = world.random(4);
     let ids = ids(&mut random, count, &[1]);
-    let briefs: Vec<Brief> = ids.iter().map(|id| achievement(&mut random, *id)).collect();
+    let briefs: Vec<Object> = ids.iter().map(|id| achievement(&mut random, *id)).collect();
     let parents: Vec<Option<usize>> = (0..count)
         .map(|place| (place > 3 && random.u8(..9) == 0).then(|| random.usize(..place)))
         .collect();
     let mut children = vec![Vec::new(); count];
     for (child, parent) in parents.iter().enumerate() {
         if let Some(parent) = parent {
-            children[*parent].push(briefs[child].name.as_str());
+            children[*parent].extend(briefs[child].cell("name"));
         }
     }
-    let mut places: Vec<String> = world.campus.rows().map(Document::name).collect();
+    let mut places: Vec<String> = world.table(Resource::Campus).rows().map(name).collect();
     let gone = [
         "Montrouge-Ouest",
         "Hack School - Old ",
@@ -303,52 +217,38 @@ fn achievements(world: &World, count: usize) -> Vec<Object> {
         if random.u8(..200) == 0 {
             campus.extend(campus.first().cloned());
         }
-        Object::of(&Achievement {
-            brief,
-            achievements,
-            campus,
-            parent: parent.map(|parent| &briefs[parent]),
-            title: (random.u8(..12) == 0).then(|| Title {
-                id: brief.id % 300 + 1,
-                name: "Grand master %login",
-            }),
-        })
+        let mut row = brief.clone();
+        row.set("achievements", achievements);
+        row.set("campus", campus);
+        row.set("parent", parent.map(|parent| &briefs[parent]));
+        let title = (random.u8(..12) == 0).then(|| {
+            let id = brief.get::<i64>("id").unwrap_or_default() % 300 + 1;
+            object! { "id": id, "name": "Grand master %login" }
+        });
+        row.set("title", title);
+        row
     });
     rows.collect()
 }
 
-fn achievement(random: &mut fastrand::Rng, id: i64) -> Brief {
+/// What an achievement shows of its parent.
+fn achievement(random: &mut fastrand::Rng, id: i64) -> Object {
     let word = random.choice(names::ACHIEVEMENT_WORDS).copied();
     let image = format!("/uploads/achievement/image/{id}/SOC{:03}.svg", id % 1000);
-    Brief {
-        id,
-        name: word.unwrap_or_default().to_owned(),
-        description: format!("Did it {} times, \"just\" like that.", id % 17),
-        tier: random
-            .choice(["none", "easy", "medium", "hard", "challenge"])
-            .unwrap_or("none"),
-        kind: random
-            .choice(["project", "social", "scolarity", "pedagogy"])
-            .unwrap_or("social"),
-        visible: true,
-        image: (random.u8(..30) > 0).then_some(image),
-        nbr_of_success: random.bool().then(|| random.i64(1..100)),
-        users_url: format!("{}/v2/achievements/{id}/users", names::HOST),
+    object! {
+        "id": id,
+        "name": word.unwrap_or_default(),
+        "description": format!("Did it {} times, \"just\" like that.", id % 17),
+        "tier": random.choice(["none", "easy", "medium", "hard", "challenge"]),
+        "kind": random.choice(["project", "social", "scolarity", "pedagogy"]),
+        "visible": true,
+        "image": (random.u8(..30) > 0).then_some(image),
+        "nbr_of_success": random.bool().then(|| random.i64(1..100)),
+        "users_url": format!("{HOST}/v2/achievements/{id}/users"),
     }
 }
 
 fn coalitions(world: &World, count: usize) -> Vec<Object> {
-    #[derive(Serialize)]
-    struct Coalition {
-        id: i64,
-        name: &'static str,
-        slug: String,
-        image_url: String,
-        cover_url: Option<String>,
-        color: String,
-        score: i64,
-        user_id: i64,
-    }
     let mut random = world.random(5);
     let ids = ids(&mut random, count, &[1]);
     let rows = ids.into_iter().enumerate().rev().map(|(place, id)| {
@@ -368,16 +268,16 @@ fn coalitions(world: &World, count: usize) -> Vec<Object> {
             _ => format!("#{hue:06x}"),
         };
         let file = format!("https://cdn.intra.example/coalition/{id}/{slug}");
-        Object::of(&Coalition {
-            id,
-            name,
-            image_url: format!("{file}.svg"),
-            cover_url: (place % 10 != 7).then(|| format!("{file}.png")),
-            slug,
-            color,
-            score: random.i64(0..4_954_125),
-            user_id: random.i64(10_231..250_000),
-        })
+        object! {
+            "id": id,
+            "name": name,
+            "slug": slug,
+            "image_url": format!("{file}.svg"),
+            "cover_url": (place % 10 != 7).then(|| format!("{file}.png")),
+            "color": color,
+            "score": random.i64(0..4_954_125),
+            "user_id": random.i64(10_231..250_000),
+        }
     });
     rows.collect()
 }

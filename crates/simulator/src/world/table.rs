@@ -6,47 +6,46 @@ use serde_json::Value;
 
 use super::World;
 use super::patch::Patch;
-use crate::query::{PatchedRow, Query, Row};
+use super::row::Row;
 
 /// Rows by id. Ids are never used twice.
-pub(crate) struct Table<R> {
-    pub(super) rows: BTreeMap<i64, R>,
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(super) rows: BTreeMap<i64, Row>,
     pub(super) last: i64,
     patches: BTreeMap<i64, Patch>,
 }
 
-impl<R> Default for Table<R> {
-    fn default() -> Self {
-        Self {
-            rows: BTreeMap::new(),
-            last: 0,
-            patches: BTreeMap::new(),
-        }
-    }
-}
-
-impl<R: Row> Table<R> {
-    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = &R> {
+impl Table {
+    /// By ascending id.
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> {
         self.rows.values()
     }
 
-    /// The rows as a query sees them, by ascending id.
-    pub(crate) fn patched_rows(&self) -> impl Iterator<Item = PatchedRow<'_, R>> {
-        let patched = |(id, row): (&i64, _)| PatchedRow::new(row, self.patch(*id));
-        self.rows.iter().map(patched)
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.rows.keys().copied()
     }
 
-    pub(super) fn get(&self, id: i64) -> Option<&R> {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn get(&self, id: i64) -> Option<&Row> {
         self.rows.get(&id)
     }
 
-    pub(super) fn get_mut(&mut self, id: i64) -> Option<&mut R> {
+    pub(super) fn get_mut(&mut self, id: i64) -> Option<&mut Row> {
         self.rows.get_mut(&id)
     }
 
-    pub(super) fn insert(&mut self, row: R) {
-        self.last = self.last.max(row.id());
-        self.rows.insert(row.id(), row);
+    pub(super) fn insert(&mut self, row: Row) {
+        self.last = self.last.max(row.id);
+        self.rows.insert(row.id, row);
+    }
+
+    pub(super) fn remove(&mut self, id: i64) -> Option<Row> {
+        self.patches.remove(&id);
+        self.rows.remove(&id)
     }
 
     /// An id above every id ever used here.
@@ -64,11 +63,16 @@ impl<R: Row> Table<R> {
         Some(*id)
     }
 
+    pub(super) fn any_mut(&mut self, random: &mut fastrand::Rng) -> Option<&mut Row> {
+        let id = self.any(random)?;
+        self.get_mut(id)
+    }
+
     /// The id of a random row with a property.
     pub(super) fn any_that(
         &self,
         random: &mut fastrand::Rng,
-        has: impl Fn(&R) -> bool,
+        has: impl Fn(&Row) -> bool,
     ) -> Option<i64> {
         // Mostly a few tries find one, without a look at all rows.
         for _ in 0..32 {
@@ -77,7 +81,7 @@ impl<R: Row> Table<R> {
                 return Some(id);
             }
         }
-        let all = self.rows().filter(|row| has(row)).map(Row::id);
+        let all = self.rows().filter(|row| has(row)).map(|row| row.id);
         random.choice(all.collect::<Vec<_>>())
     }
 
@@ -85,48 +89,23 @@ impl<R: Row> Table<R> {
     pub(super) fn patch(&self, id: i64) -> Option<&Patch> {
         self.patches.get(&id)
     }
-}
 
-/// What needs no knowledge of the rows' type.
-pub(crate) trait Rows {
-    fn len(&self) -> usize;
-    fn contains(&self, id: i64) -> bool;
-    fn remove_row(&mut self, id: i64);
-    /// A row near a random place.
-    fn any_row(&self, random: &mut fastrand::Rng) -> Option<i64>;
-    /// The ids that a query picks, in its order.
-    fn pick(&self, query: &Query, world: &World) -> Vec<i64>;
-    /// Appends the JSON of a row; `false` where there is no such row.
-    fn write(&self, id: i64, world: &World, out: &mut Vec<u8>) -> bool;
     /// Sets a field of a row; `false` where there is no such row.
-    fn set(&mut self, id: i64, field: &str, value: Option<Value>) -> bool;
+    pub(super) fn set(&mut self, id: i64, field: &str, value: Option<Value>) -> bool {
+        let exists = self.rows.contains_key(&id);
+        if exists {
+            self.patches.entry(id).or_default().set(field, value);
+        }
+        exists
+    }
+
     /// Whether a field of any row was set.
-    fn sets(&self, field: &str) -> bool;
-}
-
-impl<R: Row> Rows for Table<R> {
-    fn len(&self) -> usize {
-        self.rows.len()
+    pub(crate) fn sets(&self, field: &str) -> bool {
+        self.patches.values().any(|patch| patch.sets(field))
     }
 
-    fn contains(&self, id: i64) -> bool {
-        self.rows.contains_key(&id)
-    }
-
-    fn remove_row(&mut self, id: i64) {
-        self.rows.remove(&id);
-        self.patches.remove(&id);
-    }
-
-    fn any_row(&self, random: &mut fastrand::Rng) -> Option<i64> {
-        self.any(random)
-    }
-
-    fn pick(&self, query: &Query, world: &World) -> Vec<i64> {
-        query.pick(self, world)
-    }
-
-    fn write(&self, id: i64, world: &World, out: &mut Vec<u8>) -> bool {
+    /// Appends the JSON of a row; `false` where there is no such row.
+    pub(crate) fn write(&self, id: i64, world: &World, out: &mut Vec<u8>) -> bool {
         let Some(row) = self.get(id) else {
             return false;
         };
@@ -138,17 +117,5 @@ impl<R: Row> Rows for Table<R> {
             out.extend_from_slice(patch.apply(&own).as_bytes());
         }
         true
-    }
-
-    fn set(&mut self, id: i64, field: &str, value: Option<Value>) -> bool {
-        let exists = self.contains(id);
-        if exists {
-            self.patches.entry(id).or_default().set(field, value);
-        }
-        exists
-    }
-
-    fn sets(&self, field: &str) -> bool {
-        self.patches.values().any(|patch| patch.sets(field))
     }
 }

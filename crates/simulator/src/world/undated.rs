@@ -2,10 +2,12 @@
 //! are evaluations: both draw from the random source of these.
 
 use super::advance::count;
-use super::enrolment::Enrolment;
-use super::joins::{CursusUser, Skill};
+use super::enrolments::{begin_anew, give_up, has_open_team};
 use super::locations::SESSIONS_A_DAY;
-use super::{Rows as _, Stamp, World, names};
+use super::people::anonymise;
+use super::populate::skill;
+use super::row::Object;
+use super::{Row, Stamp, World, names};
 use crate::fields::Resource;
 
 /// A sort of change.
@@ -23,7 +25,8 @@ pub(super) enum Undated {
 impl World {
     /// Changes a day, of each sort.
     pub(super) fn undated_rates(&self) -> Vec<(Undated, f64)> {
-        let ongoing = self.cursus_users.rows().filter(|row| row.end_at.is_none());
+        let ongoing = self.table(Resource::CursusUsers).rows();
+        let ongoing = ongoing.filter(|row| is_ongoing(row));
         let rows = |resource| count(self.table(resource).len());
         let (people, enrolments) = (rows(Resource::Users), rows(Resource::ProjectsUsers));
         let students = count(self.students().len());
@@ -56,20 +59,18 @@ impl World {
             }
             Undated::RemoveLocation => self.remove_any(Resource::Locations, random),
             Undated::Replace => {
-                if let Some(id) = self.projects_users.any(random) {
+                if let Some(id) = self.table(Resource::ProjectsUsers).any(random) {
                     self.replace_enrolment(id, at);
                 }
             }
             Undated::GiveUp => {
-                let id = self
-                    .projects_users
-                    .any_that(random, Enrolment::has_open_team);
-                if let Some(id) = id {
+                let works = self.table(Resource::ProjectsUsers);
+                if let Some(id) = works.any_that(random, has_open_team) {
                     self.give_up_team(id);
                 }
             }
             Undated::Anonymise => {
-                if let Some(id) = self.users.any(random) {
+                if let Some(id) = self.table(Resource::Users).any(random) {
                     self.anonymise(id);
                 }
             }
@@ -78,21 +79,22 @@ impl World {
 
     /// Deletes an enrolment and makes another of the same person and project, with a higher id.
     pub(crate) fn replace_enrolment(&mut self, id: i64, at: Stamp) -> Option<i64> {
-        let old = self.projects_users.get(id)?.clone();
-        self.projects_users.remove_row(id);
-        let id = self.projects_users.next_id();
-        self.projects_users.insert(old.replaced(id, at));
+        let works = self.table_mut(Resource::ProjectsUsers);
+        let mut row = works.remove(id)?;
+        let id = works.next_id();
+        begin_anew(&mut row, id, at);
+        works.insert(row);
         self.version += 1;
         Some(id)
     }
 
     /// Deletes the current team of unfinished work; no date moves. `false` where there is no such team.
     pub(crate) fn give_up_team(&mut self, id: i64) -> bool {
-        let row = self.projects_users.get_mut(id);
-        let Some(row) = row.filter(|row| row.has_open_team()) else {
+        let row = self.table_mut(Resource::ProjectsUsers).get_mut(id);
+        let Some(row) = row.filter(|row| has_open_team(row)) else {
             return false;
         };
-        row.give_up();
+        give_up(row);
         self.version += 1;
         true
     }
@@ -100,14 +102,15 @@ impl World {
     /// Anonymises a person: without a staff role no list of people shows them any more; the rows that nest them, and their copies
     /// of the login, stay. `false` where there is no such person.
     pub(crate) fn anonymise(&mut self, id: i64) -> bool {
-        let Some(user) = self.users.get_mut(id) else {
+        let Some(user) = self.table_mut(Resource::Users).get_mut(id) else {
             return false;
         };
-        user.anonymise();
-        let login = user.login().to_owned();
-        for row in self.achievements_users.rows.values_mut() {
-            if row.user_id == id {
-                row.login.clone_from(&login);
+        anonymise(user);
+        let login = user.text("login").to_owned();
+        let earned = self.table_mut(Resource::AchievementsUsers);
+        for row in earned.rows.values_mut() {
+            if row.key("user_id") == id {
+                row.set("login", login.clone());
             }
         }
         self.version += 1;
@@ -116,24 +119,27 @@ impl World {
 
     /// The server counts somebody's experience anew: an ongoing level rises, and so does a skill.
     fn recompute_level(&mut self, random: &mut fastrand::Rng) {
-        let is_ongoing = |row: &CursusUser| row.end_at.is_none();
-        let id = self.cursus_users.any_that(random, is_ongoing);
-        let Some(row) = id.and_then(|id| self.cursus_users.get_mut(id)) else {
+        let table = self.table_mut(Resource::CursusUsers);
+        let id = table.any_that(random, is_ongoing);
+        let Some(row) = id.and_then(|id| table.get_mut(id)) else {
             return;
         };
-        row.level = raised(row.level, random);
-        let count = row.skills.len();
+        row.set("level", raised(row.number("level"), random));
+        let mut skills: Vec<Object> = row.get("skills").unwrap_or_default();
+        let count = skills.len();
         if count > 0 && random.u8(..4) > 0 {
-            let skill = &mut row.skills[random.usize(..count)];
-            skill.level = raised(skill.level, random);
+            let skill = &mut skills[random.usize(..count)];
+            let level = skill.get("level").unwrap_or_default();
+            skill.set("level", raised(level, random));
         } else if let Some((id, name)) = names::SKILLS.get(count) {
-            row.skills.push(Skill {
-                id: *id,
-                name: (*name).into(),
-                level: raised(0.0, random),
-            });
+            skills.push(skill(*id, name, raised(0.0, random)));
         }
+        row.set("skills", skills);
     }
+}
+
+fn is_ongoing(enrolment: &Row) -> bool {
+    enrolment.time("end_at").is_none()
 }
 
 /// A higher level, of two decimals.
