@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::faults::FaultKind;
-use super::limits::{Limits, Verdict};
+use super::limits::{Admission, Limits};
 use super::world::json;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -165,13 +165,13 @@ impl Answer {
         }
     }
 
-    /// What every answer of the API tells about the limits.
-    pub(crate) fn limits(&mut self, limits: &Limits, verdict: &Verdict) {
+    /// What every answer of the API says about the limits.
+    pub(crate) fn limits(&mut self, limits: &Limits, admission: &Admission) {
         for (name, value) in [
             ("x-hourly-ratelimit-limit", limits.per_hour),
-            ("x-hourly-ratelimit-remaining", verdict.hour_remaining),
+            ("x-hourly-ratelimit-remaining", admission.hour_remaining),
             ("x-secondly-ratelimit-limit", limits.per_second),
-            ("x-secondly-ratelimit-remaining", verdict.second_remaining),
+            ("x-secondly-ratelimit-remaining", admission.second_remaining),
         ] {
             self.header(name, value.to_string());
         }

@@ -70,18 +70,18 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static
         .is_some_and(is_loopback)
     {
         // A page in a browser whose name was made to lead here.
-        let told =
+        let sentence =
             "the simulator is controlled by a loopback name or address only, such as 127.0.0.1\n";
-        Some((StatusCode::MISDIRECTED_REQUEST, told))
+        Some((StatusCode::MISDIRECTED_REQUEST, sentence))
     } else if headers.contains_key(header::ORIGIN)
         || headers.contains_key(header::REFERER)
         || !headers.get_all("sec-fetch-site").iter().all(is_typed)
     {
-        let told = "the simulator is not controlled from a web page; send the request without Origin, Referer and Sec-Fetch-Site\n";
-        Some((StatusCode::FORBIDDEN, told))
+        let sentence = "the simulator is not controlled from a web page; send the request without Origin, Referer and Sec-Fetch-Site\n";
+        Some((StatusCode::FORBIDDEN, sentence))
     } else if !is_safe && !is_json_or_nothing(headers) {
-        let told = "the simulator is controlled with JSON: send `Content-Type: application/json`, or no body and no Content-Type\n";
-        Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, told))
+        let sentence = "the simulator is controlled with JSON: send `Content-Type: application/json`, or no body and no Content-Type\n";
+        Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence))
     } else {
         None
     }
@@ -219,9 +219,9 @@ fn statistics(State(server): Shared) -> Ready<Json<Statistics>> {
 }
 
 /// Whoever knows the client's secret, or has a token.
-struct Known;
+struct Authorized;
 
-impl FromRequestParts<Arc<Server>> for Known {
+impl FromRequestParts<Arc<Server>> for Authorized {
     type Rejection = StatusCode;
 
     async fn from_request_parts(
@@ -229,14 +229,16 @@ impl FromRequestParts<Arc<Server>> for Known {
         server: &Arc<Server>,
     ) -> Result<Self, StatusCode> {
         let bearer = oauth::bearer(&parts.headers, &[]);
-        let is_known =
+        let is_authorized =
             bearer == Some(server.oauth.client_secret()) || server.oauth.check(bearer).is_ok();
-        is_known.then_some(Self).ok_or(StatusCode::UNAUTHORIZED)
+        is_authorized
+            .then_some(Self)
+            .ok_or(StatusCode::UNAUTHORIZED)
     }
 }
 
 fn rows(
-    _: Known,
+    _: Authorized,
     State(server): Shared,
     Path(name): Path<String>,
 ) -> Ready<Result<Json<Vec<Value>>, StatusCode>> {

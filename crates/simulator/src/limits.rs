@@ -73,7 +73,7 @@ struct Count {
 
 /// What becomes of a request, and what its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct Admission {
     pub(crate) rejected: Option<Rejected>,
     pub(crate) second_remaining: u32,
     pub(crate) hour_remaining: u32,
@@ -114,7 +114,7 @@ impl Counters {
     }
 
     /// Counts a request that comes now.
-    pub(crate) fn take(&self) -> Verdict {
+    pub(crate) fn take(&self) -> Admission {
         self.take_at(self.phase + self.begun.elapsed())
     }
 
@@ -126,7 +126,7 @@ impl Counters {
         used.hour.add(now);
     }
 
-    fn take_at(&self, now: Duration) -> Verdict {
+    fn take_at(&self, now: Duration) -> Admission {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let Used { second, hour } = &mut *used;
         second.settle(now);
@@ -146,7 +146,7 @@ impl Counters {
             second.add(now);
             hour.add(now);
         }
-        Verdict {
+        Admission {
             rejected,
             second_remaining: second.remaining(),
             hour_remaining: hour.remaining(),
@@ -217,28 +217,28 @@ mod tests {
     }
 
     fn at(counters: &Counters, millis: u64) -> (bool, u32, u32) {
-        let verdict = counters.take_at(Duration::from_millis(millis));
+        let admission = counters.take_at(Duration::from_millis(millis));
         (
-            verdict.rejected.is_none(),
-            verdict.second_remaining,
-            verdict.hour_remaining,
+            admission.rejected.is_none(),
+            admission.second_remaining,
+            admission.hour_remaining,
         )
     }
 
     #[test]
-    fn a_fixed_window_starts_anew_with_the_clock_and_counts_rejected_requests() {
+    fn fixed_window_restarts_with_the_clock_and_counts_rejections() {
         let counters = counters(Window::Fixed);
         assert_eq!(at(&counters, 60_900), (true, 1, 4));
         assert_eq!(at(&counters, 60_950), (true, 0, 3));
         assert_eq!(at(&counters, 60_990), (false, 0, 2));
         assert_eq!(at(&counters, 61_000), (true, 1, 1));
         assert_eq!(at(&counters, 62_000), (true, 1, 0));
-        let verdict = counters.take_at(Duration::from_secs(63));
+        let admission = counters.take_at(Duration::from_secs(63));
         let hourly = Rejected {
             hourly: true,
             wait: Duration::from_secs(57),
         };
-        assert_eq!(verdict.rejected, Some(hourly));
+        assert_eq!(admission.rejected, Some(hourly));
         assert_eq!(at(&counters, 120_000), (true, 1, 4));
     }
 
@@ -247,12 +247,12 @@ mod tests {
         let counters = counters(Window::Rolling);
         assert_eq!(at(&counters, 900), (true, 1, 4));
         assert_eq!(at(&counters, 950), (true, 0, 3));
-        let verdict = counters.take_at(Duration::from_millis(1_100));
+        let admission = counters.take_at(Duration::from_millis(1_100));
         let spam = Rejected {
             hourly: false,
             wait: Duration::from_millis(800),
         };
-        assert_eq!(verdict.rejected, Some(spam));
+        assert_eq!(admission.rejected, Some(spam));
         assert_eq!(at(&counters, 1_960), (true, 0, 1));
     }
 }

@@ -47,7 +47,7 @@ struct Token {
 
 /// How tokens are handed out.
 #[derive(Clone, Copy)]
-pub(crate) struct Habits {
+pub(crate) struct TokenPolicy {
     pub(crate) reuse: bool,
     pub(crate) revoke: bool,
 }
@@ -110,7 +110,7 @@ impl Oauth {
         &self,
         parameters: &[(String, String)],
         now: Stamp,
-        habits: Habits,
+        policy: TokenPolicy,
     ) -> Result<Granted, Refused> {
         let value = |key: &str| {
             let found = parameters.iter().rfind(|(name, _)| name == key);
@@ -154,7 +154,7 @@ impl Oauth {
                 error_description: "The requested scope is invalid, unknown, or malformed.",
             });
         }
-        let (access_token, token) = self.token(scope, now, habits)?;
+        let (access_token, token) = self.token(scope, now, policy)?;
         Ok(Granted {
             access_token,
             token_type: "bearer",
@@ -165,9 +165,14 @@ impl Oauth {
         })
     }
 
-    fn token(&self, scope: &str, now: Stamp, habits: Habits) -> Result<(String, Token), Refused> {
+    fn token(
+        &self,
+        scope: &str,
+        now: Stamp,
+        policy: TokenPolicy,
+    ) -> Result<(String, Token), Refused> {
         let mut tokens = self.tokens();
-        if habits.reuse {
+        if policy.reuse {
             let mut living = tokens.iter().filter(|(_, token)| {
                 !token.revoked && token.scope == scope && !self.left(token).is_zero()
             });
@@ -175,7 +180,7 @@ impl Oauth {
                 return Ok((text.clone(), token.clone()));
             }
         }
-        if habits.revoke {
+        if policy.revoke {
             tokens.values_mut().for_each(|token| token.revoked = true);
         }
         let text = random_hex().map_err(|_| Refused::invalid_client())?;
@@ -200,7 +205,7 @@ impl Oauth {
         }
     }
 
-    /// What `/oauth/token/info` tells about a good token.
+    /// What `/oauth/token/info` says about a good token.
     pub(crate) fn info(&self, token: Option<&str>) -> Option<Info> {
         let tokens = self.tokens();
         let token = tokens.get(token?)?;

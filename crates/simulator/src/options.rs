@@ -217,7 +217,7 @@ pub enum OpenRange {
 /// What a page size above the cap does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlong {
-    /// The cap holds; `X-Per-Page` tells.
+    /// The cap holds; `X-Per-Page` says so.
     Clamped,
     /// 400.
     BadRequest,
@@ -238,7 +238,7 @@ pub struct Undated {
     pub endless_locations: f64,
     /// `locations` that are removed.
     pub removed_locations: f64,
-    /// People who are anonymised, and gone from every list of people for a client without a staff role.
+    /// People who are anonymised, and absent from every list of people for a client without a staff role.
     pub anonymised: f64,
 }
 

@@ -15,7 +15,7 @@ use super::server::Server;
 use super::world::World;
 
 /// The list or row that a request asks for.
-pub(super) struct Asked<'a> {
+pub(super) struct ListRequest<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     pub(super) pairs: &'a [(String, String)],
@@ -23,7 +23,7 @@ pub(super) struct Asked<'a> {
 
 /// What lists gave, kept while the world stays as it is, so that a page costs a page.
 #[derive(Default)]
-pub(super) struct Picked {
+pub(super) struct ListCache {
     version: u64,
     lists: HashMap<String, Arc<Vec<i64>>>,
 }
@@ -32,13 +32,13 @@ pub(super) struct Picked {
 const LISTS: usize = 64;
 
 impl Server {
-    pub(super) fn show(&self, asked: &Asked<'_>, fault: Option<&FaultKind>) -> Answer {
-        if asked.path == "/v2/me" {
+    pub(super) fn show(&self, request: &ListRequest<'_>, fault: Option<&FaultKind>) -> Answer {
+        if request.path == "/v2/me" {
             // A token without a user is nobody.
             return Answer::forbidden();
         }
         let described = self.options.unknowns.described_errors;
-        let target = routes::target(asked.path, &self.world());
+        let target = routes::target(request.path, &self.world());
         match target {
             None => Answer::error(StatusCode::NOT_FOUND, "Not found", described),
             Some(Target::List(Resource::Coalitions, _))
@@ -68,7 +68,7 @@ impl Server {
                     Some(FaultKind::Ignore { parameters }) => parameters.as_slice(),
                     _ => &[],
                 };
-                self.page(asked, resource, scope, short, ignored)
+                self.page(request, resource, scope, short, ignored)
                     .unwrap_or_else(|message| {
                         Answer::error(StatusCode::BAD_REQUEST, &message, described)
                     })
@@ -79,7 +79,7 @@ impl Server {
     /// One page of a list, `short` rows short of it and blind to some parameters; errs with the sentence of a 400.
     fn page(
         &self,
-        asked: &Asked<'_>,
+        request: &ListRequest<'_>,
         resource: Resource,
         scope: Scope,
         short: usize,
@@ -87,7 +87,7 @@ impl Server {
     ) -> Result<Answer, String> {
         let unknowns = &self.options.unknowns;
         let is_kept = |(key, _): &&(String, String)| !ignored.contains(key);
-        let parameters: Vec<_> = asked.pairs.iter().filter(is_kept).cloned().collect();
+        let parameters: Vec<_> = request.pairs.iter().filter(is_kept).cloned().collect();
         let mut query = Query::parse(resource, scope, &parameters, unknowns)?;
         let cap = self.options.page_caps.get(resource.name());
         let cap = cap.copied().unwrap_or(self.options.page_cap);
@@ -123,18 +123,18 @@ impl Server {
         answer.header(TOTAL, ids.len().to_string());
         answer.header("x-page", paging.page.to_string());
         answer.header("x-per-page", paging.size.to_string());
-        answer.header("link", self.links(asked, paging, ids.len()));
+        answer.header("link", self.links(request, paging, ids.len()));
         Ok(answer)
     }
 
     fn pick(&self, world: &World, resource: Resource, query: &Query) -> Arc<Vec<i64>> {
         let key = format!("{resource} {query:?}");
-        let mut picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
-        if picked.version != world.version() || picked.lists.len() >= LISTS {
-            picked.version = world.version();
-            picked.lists.clear();
+        let mut cache = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.version != world.version() || cache.lists.len() >= LISTS {
+            cache.version = world.version();
+            cache.lists.clear();
         }
-        let list = picked.lists.entry(key);
+        let list = cache.lists.entry(key);
         let list = list.or_insert_with(|| Arc::new(query.pick(resource, world)));
         Arc::clone(list)
     }
@@ -147,8 +147,8 @@ impl Server {
         let name = resource.name();
         let named = churn.resources.is_empty() || churn.resources.iter().any(|one| one == name);
         let pages = {
-            let mut counted = self.counted();
-            let pages = counted.pages.entry(resource).or_default();
+            let mut tally = self.tally();
+            let pages = tally.pages.entry(resource).or_default();
             *pages += 1;
             *pages
         };
@@ -159,9 +159,9 @@ impl Server {
         }
     }
 
-    fn links(&self, asked: &Asked<'_>, paging: Paging, total: usize) -> String {
+    fn links(&self, request: &ListRequest<'_>, paging: Paging, total: usize) -> String {
         let last = total.div_ceil(paging.size).max(1);
-        let kept = asked.query.split('&').filter(|pair| {
+        let kept = request.query.split('&').filter(|pair| {
             let key = oauth::decode(pair).into_iter().next().map(|(key, _)| key);
             !matches!(
                 key.as_deref(),
@@ -170,7 +170,7 @@ impl Server {
         });
         let kept: String = kept.flat_map(|pair| ["&", pair]).collect();
         let link = |rel, page| {
-            let (url, path) = (self.url(), asked.path);
+            let (url, path) = (self.url(), request.path);
             format!("<{url}{path}?page={page}{kept}>; rel=\"{rel}\"")
         };
         let mut links = vec![link("first", 1)];

@@ -19,9 +19,9 @@ use super::answer::{Answer, DATE, date_of};
 use super::clock::Clock;
 use super::faults::{FaultKind, Faults};
 use super::fields::Resource;
-use super::limits::{Counters, Verdict};
-use super::oauth::{self, Habits, Oauth, Refused};
-use super::pages::{Asked, Picked};
+use super::limits::{Admission, Counters};
+use super::oauth::{self, Oauth, Refused, TokenPolicy};
+use super::pages::{ListCache, ListRequest};
 use super::query::Paging;
 use super::routes;
 use super::send::{hold, send};
@@ -58,20 +58,20 @@ pub(crate) struct Server {
     counters: Counters,
     slow: Mutex<BTreeMap<Resource, u32>>,
     world: RwLock<World>,
-    pub(super) picked: Mutex<Picked>,
-    counted: Mutex<Counted>,
+    pub(super) lists: Mutex<ListCache>,
+    tally: Mutex<Tally>,
     random: Mutex<fastrand::Rng>,
     stopping: CancellationToken,
 }
 
 #[derive(Default)]
-pub(super) struct Counted {
+pub(super) struct Tally {
     statistics: Statistics,
     first_hit: Option<Instant>,
     pub(super) pages: BTreeMap<Resource, u32>,
 }
 
-/// Serves until told to stop, then until every connection is closed.
+/// Serves until stopped, then until every connection is closed.
 pub(crate) async fn serve(server: Arc<Server>, listener: Loopback, stopping: CancellationToken) {
     let router = Router::new()
         .nest("/_simulator", control::router())
@@ -150,8 +150,8 @@ impl Server {
             counters: Counters::new(options.limits),
             slow: Mutex::new(slow),
             world: RwLock::new(world),
-            picked: Mutex::default(),
-            counted: Mutex::default(),
+            lists: Mutex::default(),
+            tally: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             options,
             calm: AtomicBool::new(false),
@@ -228,7 +228,7 @@ impl Server {
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
-        self.counted().statistics.clone()
+        self.tally().statistics.clone()
     }
 
     pub(super) fn world(&self) -> RwLockReadGuard<'_, World> {
@@ -239,21 +239,21 @@ impl Server {
         self.world.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, count: impl FnOnce(&mut Statistics)) {
-        count(&mut self.counted().statistics);
+        count(&mut self.tally().statistics);
     }
 
     fn count_hit(&self) {
         let now = Instant::now();
-        let mut counted = self.counted();
-        let first = *counted.first_hit.get_or_insert(now);
-        counted.statistics.hits += 1;
+        let mut tally = self.tally();
+        let first = *tally.first_hit.get_or_insert(now);
+        tally.statistics.hits += 1;
         let span = now.duration_since(first).as_millis();
-        counted.statistics.span_ms = u64::try_from(span).unwrap_or(u64::MAX);
+        tally.statistics.span_ms = u64::try_from(span).unwrap_or(u64::MAX);
     }
 
     async fn token(&self, path: &str, request: Request) -> (Answer, Option<FaultKind>) {
@@ -265,14 +265,14 @@ impl Server {
         if let Some(answer) = fault.as_ref().and_then(Answer::instead) {
             return (answer, fault);
         }
-        let habits = Habits {
+        let policy = TokenPolicy {
             reuse: self.options.unknowns.token_reused,
             revoke: self.options.unknowns.new_token_revokes,
         };
         let granted = if fault == Some(FaultKind::InvalidClient) {
             Err(Refused::invalid_client())
         } else {
-            self.oauth.grant(&parameters, self.clock.now(), habits)
+            self.oauth.grant(&parameters, self.clock.now(), policy)
         };
         let answer = match granted {
             Ok(granted) => Answer::json(StatusCode::OK, json(&granted)),
@@ -297,37 +297,37 @@ impl Server {
             return (self.elsewhere(path, request.method(), token), None);
         }
         self.count_hit();
-        let verdict = self.counters.take();
+        let admission = self.counters.take();
         let limits = self.counters.limits();
-        if let Some(rejected) = verdict.rejected {
+        if let Some(rejected) = admission.rejected {
             self.count(|statistics| statistics.rejected_429 += 1);
             let wait = rejected.wait.as_millis().div_ceil(1_000).max(1);
             let wait = limits.retry_after.then(|| u64::try_from(wait).ok());
             let mut answer = Answer::too_many(rejected.hourly, wait.flatten());
             self.sign(&mut answer);
-            answer.limits(limits, &verdict);
+            answer.limits(limits, &admission);
             return (answer, None);
         }
         let resource = routes::resource(path);
         let page = Paging::number(&pairs);
         let fault = self.faults.fire(path, resource.map(Resource::name), page);
-        let verdict = match &fault {
-            Some(FaultKind::HourlyLimit { .. }) => Verdict {
+        let admission = match &fault {
+            Some(FaultKind::HourlyLimit { .. }) => Admission {
                 hour_remaining: 0,
-                ..verdict
+                ..admission
             },
-            Some(FaultKind::TooManyRequests { .. }) => Verdict {
+            Some(FaultKind::TooManyRequests { .. }) => Admission {
                 second_remaining: 0,
-                ..verdict
+                ..admission
             },
-            _ => verdict,
+            _ => admission,
         };
         if fault == Some(FaultKind::RevokedToken) {
             self.oauth.revoke_all();
         }
         self.wait().await;
         let token = oauth::bearer(request.headers(), &pairs);
-        let asked = Asked {
+        let list = ListRequest {
             path,
             query,
             pairs: &pairs,
@@ -339,7 +339,7 @@ impl Server {
         } else if request.method() != Method::GET {
             Answer::error(StatusCode::NOT_FOUND, "Not found", described)
         } else {
-            self.show(&asked, fault.as_ref())
+            self.show(&list, fault.as_ref())
         };
         let timed_out = fault.is_none() && answer.status == StatusCode::GATEWAY_TIMEOUT;
         if timed_out {
@@ -352,7 +352,7 @@ impl Server {
             );
         if !gateway {
             self.sign(&mut answer);
-            answer.limits(limits, &verdict);
+            answer.limits(limits, &admission);
             if answer.status == StatusCode::OK {
                 let known = request.headers().get(header::IF_NONE_MATCH);
                 let known = known.and_then(|tag| tag.to_str().ok());

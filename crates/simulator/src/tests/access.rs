@@ -214,7 +214,7 @@ async fn faults_come_as_ordered() {
 }
 
 #[tokio::test]
-async fn the_control_endpoints_cost_no_hit_and_show_rows_to_those_who_know_the_secret() {
+async fn control_endpoints_cost_no_request_and_rows_need_the_secret() {
     let api = Api::start(small()).await;
     let url = format!("{}/_simulator", api.simulator.url());
     let post = async |path: &str, body: &'static str| {

@@ -30,7 +30,7 @@ async fn the_filters_for_active_students_give_exactly_them() {
 }
 
 #[tokio::test]
-async fn every_person_has_exactly_one_primary_campus_and_rows_of_joins_are_whole() {
+async fn each_person_has_one_primary_campus_and_full_join_rows() {
     let api = Api::start(small()).await;
     let campus_users = api.simulator.rows("campus_users");
     let primary = campus_users.iter().filter(|row| row["is_primary"] == true);

@@ -28,7 +28,7 @@ impl World {
         let days = by.as_secs_f64() / 86_400.0;
         let mut plan = Vec::new();
         for (change, per_day) in self.rates(deletions_per_day) {
-            for _ in 0..whole(per_day * days, &mut random) {
+            for _ in 0..whole_number(per_day * days, &mut random) {
                 let at = random.i64(from.micros()..until.micros().max(from.micros() + 1));
                 plan.push((Stamp::from_micros(at), change));
             }
@@ -36,7 +36,7 @@ impl World {
         // Drawn from a source of their own, so that the other changes are the same whatever is switched off.
         let mut undated_random = self.random(2_000_000 + self.steps);
         for (change, per_day) in self.undated_rates() {
-            for _ in 0..whole(per_day * days, &mut undated_random) {
+            for _ in 0..whole_number(per_day * days, &mut undated_random) {
                 let at = undated_random.i64(from.micros()..until.micros().max(from.micros() + 1));
                 plan.push((Stamp::from_micros(at), Change::Undated(change)));
             }
@@ -87,8 +87,8 @@ impl World {
             rates.push((Change::Touch(resource), rows(resource) * touched));
             rates.push((Change::Add(resource), rows(resource) * added));
         }
-        let gone = [Resource::CoalitionsUsers, Resource::ProjectsUsers];
-        rates.extend(gone.map(|resource| (Change::Delete(resource), deletions / 2.0)));
+        let deleted = [Resource::CoalitionsUsers, Resource::ProjectsUsers];
+        rates.extend(deleted.map(|resource| (Change::Delete(resource), deletions / 2.0)));
         rates
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn count(rows: usize) -> f64 {
     clippy::cast_sign_loss,
     reason = "a rate is small and not negative"
 )]
-fn whole(wanted: f64, random: &mut fastrand::Rng) -> u64 {
+fn whole_number(wanted: f64, random: &mut fastrand::Rng) -> u64 {
     let certain = wanted.max(0.0).floor();
     certain as u64 + u64::from(random.f64() < wanted - certain)
 }

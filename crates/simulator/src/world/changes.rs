@@ -1,4 +1,4 @@
-//! Single changes of the world: a row that comes, moves or goes. Each is told when; none decides how often.
+//! Single changes of the world: a row that comes, moves or goes. The caller says when; none decides how often.
 
 use std::collections::HashSet;
 

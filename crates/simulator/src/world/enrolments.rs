@@ -14,7 +14,7 @@ pub(super) fn hidden(user_id: i64, project: &Object, mate: Option<i64>) -> Objec
         "user_id": user_id,
         "project_id": project.get::<i64>("id").unwrap_or_default(),
         "mate": mate,
-        // The current team was given up, and is gone.
+        // The current team was given up, and no longer exists.
         "is_team_given_up": false,
     }
 }

@@ -94,7 +94,7 @@ impl World {
         Ok(world)
     }
 
-    /// Moves with every change, so that what was picked before can be told stale.
+    /// Moves with every change, so that a list that was picked before is known to be stale.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }

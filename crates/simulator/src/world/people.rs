@@ -1,4 +1,4 @@
-//! People: who is made up, and how one is anonymised. Knows nothing of joins except that students are told apart by them.
+//! People: who is made up, and how one is anonymised. Knows of joins only that students are those in the cursus.
 
 use std::collections::HashSet;
 

@@ -197,13 +197,13 @@ fn achievements(world: &World, count: usize) -> Vec<Object> {
         }
     }
     let mut places: Vec<String> = world.table(Resource::Campus).rows().map(name).collect();
-    let gone = [
+    let unlisted = [
         "Montrouge-Ouest",
         "Hack School - Old ",
         "42Network",
         "CoderDojoSV",
     ];
-    places.extend(gone.map(str::to_owned));
+    places.extend(unlisted.map(str::to_owned));
     let rows = briefs.iter().zip(&parents).zip(children);
     let rows = rows.map(|((brief, parent), achievements)| {
         let mut campus = places.clone();
