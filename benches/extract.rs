@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cursus::name::Name;
-use cursus::staging::{Asked, PageEntry, Staging};
+use cursus::staging::{PageEntry, PageRequest, RunSpec, Staging};
 use cursus_simulator::{Limits, Options, Scale, Simulator};
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -101,7 +101,7 @@ fn extract(folder: &Path, simulator: &Simulator) -> Result<i64, Error> {
 fn write(staging: &Path, pages: u64) -> Result<(), Error> {
     let staging = Staging::new(staging);
     let lock = staging.lock("bench")?;
-    let run = staging.create_run(&lock, Timestamp::now(), 0, &Asked::default())?;
+    let run = staging.create_run(&lock, Timestamp::now(), 0, &RunSpec::default())?;
     let (writer, _) = run.writer(lock.share(), &Name::parse("coalitions_users")?)?;
     let body = body();
     std::thread::scope(|scope| {
@@ -141,7 +141,13 @@ fn entry(page: u64) -> PageEntry {
     PageEntry {
         page: u32::try_from(page).unwrap_or(u32::MAX),
         slice: None,
-        request: format!("/v2/coalitions_users?page%5Bnumber%5D={page}"),
+        request: String::new(),
+        page_request: PageRequest {
+            list: "/v2/coalitions_users".to_owned(),
+            page_size: PAGE,
+            page_number: page,
+            ..PageRequest::default()
+        },
         status: 200,
         rows: PAGE,
         bytes: 0,

@@ -43,7 +43,7 @@ use crate::database;
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
 use crate::printable;
-use crate::report::{LoadReport, RunReport};
+use crate::report::{LoadReport, ReportState, RunReport};
 use crate::settings::{Environment, Settings};
 use crate::staging::Work;
 use signals::{Listener, Signals};
@@ -332,11 +332,11 @@ fn refuse_credentials(cli: &Cli) -> Result<(), Failure> {
     Ok(())
 }
 
-fn state_of(exit: Exit) -> &'static str {
+fn state_of(exit: Exit) -> ReportState {
     if exit >= Exit::Interrupted {
-        "stopped"
+        ReportState::Stopped
     } else {
-        "failed"
+        ReportState::Failed
     }
 }
 
@@ -364,7 +364,7 @@ fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
     match &cli.command {
         Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
             run_id,
-            state: state_of(exit).to_owned(),
+            state: state_of(exit),
             errors,
             ..RunReport::default()
         }),

@@ -1,5 +1,5 @@
-//! What a run is expected to give and to cost, from what earlier runs staged. Asks nothing, and never fails:
-//! what cannot be read back is not known.
+//! What a run is expected to give and to cost, by what earlier runs staged. Sends no request and never fails: what cannot
+//! be read back is unknown.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::config::{Config, ForEach, Resource};
-use crate::extract::ids::Shown;
+use crate::extract::ids::EarlierIds;
 use crate::extract::windows;
 use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
-use crate::staging::{Mode, ReadManifest, Run, StagingError};
+use crate::staging::{Mode, ReadManifest, ResourceState, Run, StagingError};
 
 /// Rows by resource and named read.
 pub type Totals = BTreeMap<(Name, Option<Name>), u64>;
 
-/// What is known before a run.
-pub struct Past<'a> {
+/// What a forecast rests on.
+pub struct ForecastInput<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The staged runs that the forecast rests on, in order.
@@ -25,19 +25,19 @@ pub struct Past<'a> {
     /// Their manifests.
     pub history: &'a History,
     /// What the command line asks for.
-    pub request: &'a plan::Request,
-    /// A run that is gone on with; no part of the history.
+    pub request: &'a plan::ReadOptions,
+    /// A run that is resumed; no part of the history.
     pub unfinished: Option<&'a Run>,
 }
 
 /// A resource in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedRead {
     /// The resource.
     pub name: Name,
     /// The named read of it.
     pub read: Option<Name>,
-    /// None: it is skipped.
+    /// `None` if it is skipped.
     pub mode: Option<Mode>,
     /// Why.
     pub reason: String,
@@ -45,12 +45,12 @@ pub struct Planned {
     pub expected: Expected,
 }
 
-/// Rows and hits, as far as they are known.
+/// Rows and requests, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// Rows.
     pub rows: Option<u64>,
-    /// Hits, of which each gives a page; without rows: at least.
+    /// Requests, each for a page; without rows: at least.
     pub hits: Option<u64>,
 }
 
@@ -63,17 +63,17 @@ impl Expected {
 
 /// How far a forecast was off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Outcome {
-    /// Hits that were expected.
+pub struct Accuracy {
+    /// Requests that were expected.
     pub hits: u64,
-    /// Hits that were spent.
+    /// Requests that were sent.
     pub actual: u64,
-    /// The difference in hundredths of the hits spent; above 0: fewer were spent.
+    /// The difference in percent of the requests sent; above 0: fewer were sent.
     pub error_percent: f64,
 }
 
-/// The hits of a plan, and whether more are possible because something is not known.
-pub fn hits(planned: &[Planned]) -> (u64, bool) {
+/// The requests of a plan, and whether more are possible because something is unknown.
+pub fn hits(planned: &[PlannedRead]) -> (u64, bool) {
     let sum = planned.iter().filter_map(|one| one.expected.hits).sum();
     let at_least = planned.iter().any(|one| one.expected.rows.is_none());
     (sum, at_least)
@@ -81,12 +81,13 @@ pub fn hits(planned: &[Planned]) -> (u64, bool) {
 
 /// Compares the forecast of a run that has ended with what it spent. The forecast takes from the run what was decided
 /// and, where nothing had been read before, what the first answer announced.
-pub fn outcome(past: &Past<'_>, run: &Run) -> Result<Outcome, StagingError> {
+pub fn outcome(past: &ForecastInput<'_>, run: &Run) -> Result<Accuracy, StagingError> {
     let mut decided = Vec::new();
     let mut announced = Totals::new();
     for resource in &past.config.resources {
         let summary = (run.record().resources.iter()).find(|summary| summary.name == resource.name);
-        let Some(summary) = summary.filter(|summary| summary.state != "skipped") else {
+        let Some(summary) = summary.filter(|summary| summary.state != ResourceState::Skipped)
+        else {
             continue;
         };
         if let Some(total) = summary.x_total {
@@ -115,13 +116,13 @@ pub fn outcome(past: &Past<'_>, run: &Run) -> Result<Outcome, StagingError> {
     }
     let now = run.record().started_at;
     let (hits, _) = hits(&past.forecast(decided, now, &Totals::new(), &announced));
-    Ok(Outcome::new(hits, run.record().hits))
+    Ok(Accuracy::new(hits, run.record().hits))
 }
 
-impl Outcome {
+impl Accuracy {
     #[expect(
         clippy::cast_precision_loss,
-        reason = "hits are far below 2^52, and it is shown with one decimal"
+        reason = "requests are far below 2^52, and it is shown with one decimal"
     )]
     fn new(hits: u64, actual: u64) -> Self {
         let error = (hits as f64 - actual as f64) / actual.max(1) as f64;
@@ -133,17 +134,17 @@ impl Outcome {
     }
 }
 
-impl Past<'_> {
-    /// What comes of decisions (in dependency order) at `now`. `told` are rows that the API has told; `otherwise` those
+impl ForecastInput<'_> {
+    /// What comes of decisions (in dependency order) at `now`. `probed` are rows that a probe has shown; `fallback` those
     /// for resources of which staging knows nothing.
     pub fn forecast(
         &self,
         decided: Vec<(&Resource, Decision)>,
         now: Timestamp,
-        told: &Totals,
-        otherwise: &Totals,
-    ) -> Vec<Planned> {
-        let mut planned: Vec<Planned> = Vec::new();
+        probed: &Totals,
+        fallback: &Totals,
+    ) -> Vec<PlannedRead> {
+        let mut planned: Vec<PlannedRead> = Vec::new();
         for (resource, decision) in decided {
             let name = &resource.name;
             if let Some(staged) = self.is_final(name) {
@@ -151,9 +152,9 @@ impl Past<'_> {
                 continue;
             }
             let key = (name.clone(), resource.read_name().cloned());
-            let (told, otherwise) = (told.get(&key), otherwise.get(&key));
+            let (probed, fallback) = (probed.get(&key), fallback.get(&key));
             let mut next = match (&decision.step, &resource.for_each) {
-                (Step::Skip, _) => Planned {
+                (Step::Skip, _) => PlannedRead {
                     name: name.clone(),
                     read: resource.read_name().cloned(),
                     mode: None,
@@ -161,19 +162,19 @@ impl Past<'_> {
                     expected: Expected::NOTHING,
                 },
                 (_, Some(for_each)) => {
-                    self.fan_out(resource, for_each, &planned, otherwise.copied(), now)
+                    self.fan_out(resource, for_each, &planned, fallback.copied(), now)
                 }
                 (step, None) => {
-                    let told = told.copied();
-                    let expected = match (told, self.expected(resource, step, now)) {
+                    let probed = probed.copied();
+                    let expected = match (probed, self.expected(resource, step, now)) {
                         (Some(rows), _) => self.paged(resource, step, rows),
-                        (None, Expected { rows: None, hits }) => otherwise
+                        (None, Expected { rows: None, hits }) => fallback
                             .map_or(Expected { rows: None, hits }, |rows| {
                                 self.paged(resource, step, *rows)
                             }),
                         (None, expected) => expected,
                     };
-                    Planned {
+                    PlannedRead {
                         name: name.clone(),
                         read: resource.read_name().cloned(),
                         mode: Some(match step {
@@ -194,14 +195,14 @@ impl Past<'_> {
     }
 
     /// Of a resource that the unfinished run has read.
-    pub fn is_final(&self, resource: &Name) -> Option<Planned> {
+    pub fn is_final(&self, resource: &Name) -> Option<PlannedRead> {
         let run = self.unfinished?;
         let manifest = run.manifest(resource).ok().flatten()?;
-        Some(Planned {
+        Some(PlannedRead {
             name: resource.clone(),
             read: None,
             mode: Some(manifest.mode),
-            reason: format!("read already by {}, which is gone on with", run.id()),
+            reason: format!("already read by {}, which is resumed", run.id()),
             expected: Expected {
                 rows: Some(manifest.x_total.unwrap_or(manifest.rows)),
                 hits: Some(0),
@@ -210,7 +211,7 @@ impl Past<'_> {
     }
 
     /// Pages that the unfinished run has staged cost nothing more.
-    fn take_staged(&self, planned: &mut Planned) {
+    fn take_staged(&self, planned: &mut PlannedRead) {
         let Some(run) = self.unfinished else {
             return;
         };
@@ -247,26 +248,16 @@ impl Past<'_> {
         }
     }
 
-    /// Reads of a resource that answered today's question, newest first.
-    fn reads(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
-        let hash = plan::request_hash(self.config, resource);
-        (self.history.of(resource).iter())
-            .take_while(move |read| read.manifest.request_hash == hash)
-    }
-
     fn expected(&self, resource: &Resource, step: &Step, now: Timestamp) -> Expected {
-        let full = self
-            .reads(resource)
+        let full = (self.history)
+            .of_request(resource)
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none());
         match step {
             Step::Skip => Expected::NOTHING,
             // A named read that was never read has no more rows than its resource.
             Step::Full if full.is_none() && resource.read.is_some() => {
                 let whole = self.config.resource(resource.name.as_str());
-                let full = whole.and_then(|whole| {
-                    let hash = plan::request_hash(self.config, whole);
-                    self.history.newest_full(whole, &hash)
-                });
+                let full = whole.and_then(|whole| self.history.last_complete_full(whole));
                 full.map_or_else(Expected::default, |full| {
                     self.paged(resource, step, announced(&full.manifest))
                 })
@@ -281,7 +272,7 @@ impl Past<'_> {
             Step::Delta { start, end } => {
                 let span = end.unwrap_or(now).duration_since(*start);
                 let Some(rows) = self.changing_in(resource, span) else {
-                    // Nothing tells how many rows change; to ask costs one hit whatever comes.
+                    // It is unknown how many rows change; to ask costs at least one request.
                     return Expected {
                         rows: None,
                         hits: Some(1),
@@ -296,17 +287,11 @@ impl Past<'_> {
         }
     }
 
-    fn shown<'s>(
-        &'s self,
-        resource: &'s Resource,
-        request_hash: &'s str,
-        from_seq: u64,
-    ) -> Shown<'s> {
-        Shown {
+    fn earlier_ids<'s>(&'s self, resource: &'s Resource, from_seq: u64) -> EarlierIds<'s> {
+        EarlierIds {
             runs: self.runs,
             history: self.history,
             resource,
-            request_hash,
             from_seq,
         }
     }
@@ -328,15 +313,14 @@ impl Past<'_> {
             highest = highest.max(page.first_id).max(page.last_id);
         }
         let highest = highest.and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
-        let hash = plan::request_hash(self.config, resource);
-        let shown = self.shown(resource, &hash, full.seq + 1).all()?;
+        let shown = self.earlier_ids(resource, full.seq + 1).all()?;
         Ok(shown.len() - shown.rank(highest))
     }
 
     /// Rows that change in so much time, at the rate of earlier deltas.
     fn changing_in(&self, resource: &Resource, span: SignedDuration) -> Option<u64> {
         let (mut rows, mut asked) = (0, 0);
-        let deltas = self.reads(resource).filter_map(|read| {
+        let deltas = self.history.of_request(resource).filter_map(|read| {
             let window = read.manifest.window?;
             let asked = window.end.duration_since(window.start).as_millis();
             (read.manifest.state.moves_cursor()).then_some((announced(&read.manifest), asked))
@@ -354,11 +338,11 @@ impl Past<'_> {
         &self,
         resource: &Resource,
         for_each: &ForEach,
-        planned: &[Planned],
+        planned: &[PlannedRead],
         announced: Option<u64>,
         now: Timestamp,
-    ) -> Planned {
-        let mut next = Planned {
+    ) -> PlannedRead {
+        let mut next = PlannedRead {
             name: resource.name.clone(),
             read: resource.read_name().cloned(),
             mode: Some(Mode::Full),
@@ -369,10 +353,9 @@ impl Past<'_> {
             return next;
         };
         if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
-            let hash = plan::request_hash(self.config, parent);
-            let full = self.history.newest_full(parent, &hash);
+            let full = self.history.last_complete_full(parent);
             let from = full.map_or(0, |full| full.seq);
-            let shown = self.shown(parent, &hash, from);
+            let shown = self.earlier_ids(parent, from);
             let ids = shown.not_since(plan::minus(now, plan::due_after(read.every)));
             // Those that a read of this run is about to show are not asked for.
             let shown = planned.iter().filter(|one| one.name == parent.name);
@@ -385,19 +368,11 @@ impl Past<'_> {
         }
         let in_this_run = planned.iter().find(|one| one.name == parent.name);
         let is_whole = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
-        let fan_out = plan::fan_out(
-            self.config,
-            resource,
-            parent,
-            self.history,
-            self.request,
-            is_whole,
-        );
+        let fan_out = plan::fan_out(resource, parent, self.history, self.request, is_whole);
         next.mode = Some(fan_out.mode);
         let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
         let earlier = fan_out.from_seq.map_or(0, |from_seq| {
-            let hash = plan::request_hash(self.config, parent);
-            let ids = self.shown(parent, &hash, from_seq).all();
+            let ids = self.earlier_ids(parent, from_seq).all();
             ids.map_or(0, |ids| ids.len())
         });
         let ids = match rows {
@@ -425,7 +400,7 @@ impl Past<'_> {
     ) -> Expected {
         let batch = (for_each.batch as u64).max(1);
         let slices = ids.div_ceil(batch);
-        let last = self.reads(resource).find_map(|read| {
+        let last = self.history.of_request(resource).find_map(|read| {
             let slices = read.manifest.evidence.slices.filter(|slices| *slices > 0)?;
             Some((slices, &read.manifest))
         });

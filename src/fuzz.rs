@@ -22,7 +22,7 @@ use crate::extract::inspect::Inspector;
 use crate::list::MOST_PAGES;
 use crate::load::cell::{CellType, time};
 use crate::pointer::Pointer;
-use crate::proof::{self, Answers, PageFacts, Seen, Wanted};
+use crate::proof::{self, Answers, PageFacts, PageObservation, PagesToRead};
 use crate::staging::{Manifest, PageEntry, RunRecord, Window, journal};
 use crate::walk::Walker;
 
@@ -152,7 +152,7 @@ pub fn proof(input: &[u8]) {
     let (mut seen, mut answers) = (Vec::new(), Answers::new(Some("updated_at")));
     for page in pages_of(input) {
         let ids: Vec<i64> = page.first_id.into_iter().chain(page.last_id).collect();
-        seen.push(Seen::new(&page, &ids));
+        seen.push(PageObservation::new(&page, &ids));
         let facts = PageFacts {
             rows: page.rows,
             ids,
@@ -169,9 +169,9 @@ pub fn proof(input: &[u8]) {
         let mut pages = seen.iter().filter(|seen| seen.is_numbered());
         pages.any(|seen| seen.number == *number)
     };
-    match proof::wanted(&seen) {
-        Wanted::Again(pages) => assert!(pages.iter().all(was_asked) && pages.is_sorted()),
-        Wanted::New(pages) => {
+    match proof::pages_to_read(&seen) {
+        PagesToRead::Again(pages) => assert!(pages.iter().all(was_asked) && pages.is_sorted()),
+        PagesToRead::Unread(pages) => {
             assert!(pages.len() <= 2 * seen.len() + 1, "they take no memory");
             assert!(pages.is_sorted_by(|one, other| one.end() < other.start()));
             for range in pages {

@@ -1,5 +1,7 @@
 //! What a run did, for people and for programs.
 
+use std::fmt;
+
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use jiff::SignedDuration;
@@ -9,7 +11,43 @@ use serde_json::{Map, Value};
 use crate::forecast;
 use crate::load::{Drift, TableCounts};
 use crate::printable;
-use crate::staging::{Mode, ResourceSummary, RunRecord};
+use crate::staging::{Mode, Outcome, ResourceState, ResourceSummary, RunRecord};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportState {
+    /// It is open.
+    #[default]
+    Open,
+    /// Every resource is complete.
+    Complete,
+    /// Some resource is not.
+    Partial,
+    /// It ended before its time, and can be resumed.
+    Stopped,
+    /// An error ended it.
+    Failed,
+    /// Another process is at work.
+    Skipped,
+}
+
+impl From<Outcome> for ReportState {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Complete => Self::Complete,
+            Outcome::Partial => Self::Partial,
+            Outcome::Stopped => Self::Stopped,
+            Outcome::Failed => Self::Failed,
+        }
+    }
+}
+
+impl fmt::Display for ReportState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 /// The JSON document of `extract` and `run`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,8 +56,8 @@ pub struct RunReport {
     pub run_id: Option<String>,
     /// Full if every resource was read in full.
     pub mode: Option<Mode>,
-    /// `complete`, `partial`, `stopped` or `failed`.
-    pub state: String,
+    /// How far it has come.
+    pub state: ReportState,
     /// Requests.
     pub hits: u64,
     /// Requests that the API rejected for their rate.
@@ -32,7 +70,7 @@ pub struct RunReport {
     pub tables: Vec<TableCounts>,
     /// How far the forecast was off; none if the run ended before its time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub forecast: Option<forecast::Outcome>,
+    pub forecast: Option<forecast::Accuracy>,
     /// What has changed in the shape of the records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,
@@ -51,16 +89,15 @@ impl RunReport {
     pub fn add_run(&mut self, record: &RunRecord, rejected_429: u64) {
         self.run_id = Some(record.run_id.to_string());
         self.mode = record.mode;
-        self.state = record
-            .outcome
-            .map_or_else(|| "open".to_owned(), |outcome| outcome.to_string());
+        self.state = record.outcome.map(Into::into).unwrap_or_default();
         self.hits = record.hits;
         self.rejected_429 = rejected_429;
         self.resources.clone_from(&record.resources);
         self.rate.clone_from(&record.rate);
         // Why a run was stopped is told once, not for each resource that it left.
-        let incomplete = (record.resources.iter())
-            .filter(|resource| resource.is_incomplete() && resource.state != "stopped");
+        let incomplete = (record.resources.iter()).filter(|resource| {
+            resource.is_incomplete() && resource.state != ResourceState::Stopped
+        });
         self.errors.extend(incomplete.map(|resource| {
             format!(
                 "{} is {}: {}",
@@ -143,7 +180,7 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
                     .mode
                     .map(|mode| mode.to_string())
                     .unwrap_or_default(),
-                resource.state.clone(),
+                resource.state.to_string(),
                 grouped(resource.pages),
                 grouped(resource.hits),
                 grouped(resource.rows),

@@ -162,6 +162,9 @@ mod signals;
 /// Staged files that somebody has changed.
 mod tampered;
 
+/// Journals of both formats.
+mod journals;
+
 /// What others write commands nothing here.
 mod hostile;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use cursus::staging::{Asked, Staging};
+use cursus::staging::{RunSpec, Staging};
 use cursus_simulator::Simulator;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -334,7 +334,7 @@ async fn only_complete_full_reads_replace_a_lost_directory() {
     let lock = staging.lock("test").unwrap();
     let early = Timestamp::now() - HOUR;
     staging
-        .create_run(&lock, early, 0, &Asked::default())
+        .create_run(&lock, early, 0, &RunSpec::default())
         .unwrap();
     drop(lock);
     let all = |count| {

@@ -7,7 +7,7 @@ use cursus_simulator::Simulator;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::support::files::{edit, files, sha256};
+use crate::support::files::{edit, edit_journal, files, sha256};
 use crate::support::{Ran, Workdir, simulator};
 
 const PAGE: &str = "page-00001.json.gz";
@@ -92,22 +92,6 @@ impl Staged {
 
 /// A change of a JSON document.
 type Edit = fn(&mut Value);
-
-/// Changes a line of a journal, with the manifest made to fit.
-fn edit_journal(resource: &Path, change: impl Fn(&mut Value)) {
-    let journal = resource.join("pages.jsonl");
-    let text = std::fs::read_to_string(&journal).unwrap();
-    let lines = text.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        change(&mut line);
-        format!("{line}\n")
-    });
-    let text: String = lines.collect();
-    std::fs::write(&journal, &text).unwrap();
-    edit(&resource.join("manifest.json"), |manifest| {
-        manifest["journal_sha256"] = json!(sha256(text.as_bytes()));
-    });
-}
 
 /// A flipped bit is found wherever it lies, but for those bits of a gzip header that say nothing of the content.
 #[tokio::test]

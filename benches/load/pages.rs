@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, Run, RunState, Staging,
-    StagingLock, State, Window,
+    Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, PageRequest, Run, RunSpec, RunState,
+    Staging, StagingLock, State, Window,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -89,7 +89,7 @@ impl Set {
         let identity = format!(r#"{{"format": 1, "id": "{:032}"}}"#, 1);
         std::fs::write(root.join(".staging.json"), identity)?;
         let number = u64::from(day) - 1;
-        let mut run = staging.create_run(&lock, Timestamp::now(), number, &Asked::default())?;
+        let mut run = staging.create_run(&lock, Timestamp::now(), number, &RunSpec::default())?;
         if self.resource == "coalitions_users" {
             let ids: Vec<(u64, bool)> = (1..=records::COALITIONS).map(|id| (id, false)).collect();
             pages(
@@ -143,7 +143,13 @@ fn pages(
         let entry = PageEntry {
             page: number,
             slice: None,
-            request: format!("/v2/{resource}?page%5Bnumber%5D={number}"),
+            request: String::new(),
+            page_request: PageRequest {
+                list: format!("/v2/{resource}"),
+                page_size: page as u64,
+                page_number: number.into(),
+                ..PageRequest::default()
+            },
             status: 200,
             rows: ids.len() as u64,
             bytes: 0,

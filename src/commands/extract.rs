@@ -14,14 +14,14 @@ use crate::cli::{ExtractArgs, Global, ReadArgs};
 use crate::config::Resource;
 use crate::exit::{Exit, Failure, extract_exit};
 use crate::extract::{Extracted, Extraction, extract};
-use crate::forecast::{self, Past};
+use crate::forecast::{self, ForecastInput};
 use crate::name::Name;
 use crate::number::millis;
 use crate::plan;
 use crate::progress::{Progress, Show};
 use crate::report::{RunReport, grouped, resources_table, span};
 use crate::settings::Settings;
-use crate::staging::{Asked, ResourceSummary, Selection};
+use crate::staging::{ResourceSummary, RunSpec, Selection};
 
 /// So long before its end the client secret is warned of.
 pub(super) const SECRET_WARNED: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -90,7 +90,7 @@ pub(super) async fn stage(
     warn_of_secret(&client, report).await;
     report.add_run(run.record(), client.statistics().rejected_429);
     if stopped.is_none() {
-        let past = Past {
+        let past = ForecastInput {
             config,
             runs: &runs,
             history: &history,
@@ -114,12 +114,12 @@ pub(super) async fn stage(
 }
 
 /// What a run remembers to have been asked for.
-pub(super) fn asked(settings: &Settings, read: &ReadArgs, resources: &[&Resource]) -> Asked {
+pub(super) fn asked(settings: &Settings, read: &ReadArgs, resources: &[&Resource]) -> RunSpec {
     let hash = |resource: &&Resource| {
         let hash = plan::request_hash(&settings.config, resource);
         (resource.name.clone(), hash)
     };
-    Asked {
+    RunSpec {
         selection: selection(read),
         server: settings.api_url.origin(),
         scope: settings.config.scope.clone(),
@@ -142,8 +142,8 @@ fn selection(read: &ReadArgs) -> Selection {
 }
 
 /// What the flags ask for.
-pub(super) fn request(read: &ReadArgs, must_be_full: BTreeMap<Name, String>) -> plan::Request {
-    plan::Request {
+pub(super) fn request(read: &ReadArgs, must_be_full: BTreeMap<Name, String>) -> plan::ReadOptions {
+    plan::ReadOptions {
         full: read.full,
         force: read.force,
         window: match (read.since, read.window) {

@@ -419,7 +419,7 @@ pub(super) async fn load_waiting(
 
 fn is_superseding(run: &Run, resource: &Name) -> bool {
     // One that cannot be read fails by itself when it is loaded.
-    matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_proof())
+    matches!(run.manifest(resource), Ok(Some(manifest)) if manifest.is_complete_full())
 }
 
 fn is_loaded(run: &str) -> String {

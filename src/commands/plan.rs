@@ -14,9 +14,9 @@ use crate::cli::{Global, PlanArgs};
 use crate::config::Resource;
 use crate::exit::{Exit, Failure};
 use crate::extract::{Probe, probe};
-use crate::forecast::{self, Past, Planned, Totals};
+use crate::forecast::{self, ForecastInput, PlannedRead, Totals};
 use crate::name::Name;
-use crate::plan::{self, Decision, History, Present, Step};
+use crate::plan::{self, Decision, History, ServerNow, Step};
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -68,7 +68,7 @@ struct Asked<'a> {
     decisions: BTreeMap<Name, Vec<(&'a Resource, Decision)>>,
     totals: Totals,
     /// How far the server's clock is ahead of ours, if an answer has told.
-    ahead: Option<SignedDuration>,
+    clock_skew: Option<SignedDuration>,
     warnings: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn run(
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
     let history = History::read(config, &runs)?;
-    let past = Past {
+    let past = ForecastInput {
         config,
         runs: &runs,
         history: &history,
@@ -126,12 +126,12 @@ pub(super) async fn run(
 }
 
 struct Planner<'a> {
-    past: &'a Past<'a>,
+    past: &'a ForecastInput<'a>,
     resources: &'a [&'a Resource],
 }
 
 impl<'a> Planner<'a> {
-    fn decide(&self, resource: &'a Resource, present: Present) -> Vec<(&'a Resource, Decision)> {
+    fn decide(&self, resource: &'a Resource, present: ServerNow) -> Vec<(&'a Resource, Decision)> {
         plan::decide(
             self.past.config,
             resource,
@@ -143,13 +143,13 @@ impl<'a> Planner<'a> {
 
     /// Decisions by our own clock.
     fn undisturbed(&self) -> Asked<'a> {
-        let present = Present::of_ours(crate::clock::now());
+        let present = ServerNow::local(crate::clock::now());
         let decide =
             |resource: &&'a Resource| (resource.name.clone(), self.decide(resource, present));
         Asked {
             decisions: self.resources.iter().map(decide).collect(),
             totals: Totals::new(),
-            ahead: None,
+            clock_skew: None,
             warnings: Vec::new(),
         }
     }
@@ -163,9 +163,9 @@ impl<'a> Planner<'a> {
         };
         let answer = self.ask(client, &asked, pilot).await;
         asked.take(pilot, answer)?;
-        let present = Present {
+        let present = ServerNow {
             now: asked.now(),
-            ahead: asked.ahead,
+            clock_skew: asked.clock_skew,
         };
         for resource in self.resources {
             let mut decisions = self.decide(resource, present);
@@ -235,7 +235,7 @@ impl<'a> Asked<'a> {
     /// The server's time.
     fn now(&self) -> Timestamp {
         crate::clock::now()
-            .saturating_add(self.ahead.unwrap_or_default())
+            .saturating_add(self.clock_skew.unwrap_or_default())
             .unwrap_or(Timestamp::MAX)
     }
 
@@ -247,7 +247,7 @@ impl<'a> Asked<'a> {
         match answer {
             Ok(probe) => {
                 if let Some(date) = probe.date {
-                    self.ahead = Some(date.duration_since(crate::clock::now()));
+                    self.clock_skew = Some(date.duration_since(crate::clock::now()));
                 }
                 if let Some(total) = probe.total {
                     let key = (resource.name.clone(), resource.read_name().cloned());
@@ -296,7 +296,7 @@ async fn unasked(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure
     Ok(allowance)
 }
 
-fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report {
+fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Report {
     let (hits, at_least) = forecast::hits(planned);
     let time = allowance.time_for(hits);
     let mut warnings = Vec::new();
@@ -330,7 +330,7 @@ fn report(planned: &[Planned], allowance: &Allowance, now: Timestamp) -> Report 
 }
 
 /// A line a resource, with its named reads in it.
-fn lines(planned: &[Planned]) -> Vec<Line> {
+fn lines(planned: &[PlannedRead]) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for one in planned {
         let line = Line {

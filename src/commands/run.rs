@@ -91,7 +91,7 @@ async fn look_before(settings: &Settings, adopt: bool) -> Result<Before, Failure
     let known = |resource: &Name| loaded.get(resource).filter(|_| !begins_anew);
     let mut must_be_full = plan::must_be_full(config, &history, |resource| {
         let known = known(resource)?;
-        Some(plan::Loaded {
+        Some(plan::LoadedReads {
             run_id: &known.run_id,
             seq: known.seq,
             full_seq: known.full_seq,
@@ -100,7 +100,7 @@ async fn look_before(settings: &Settings, adopt: bool) -> Result<Before, Failure
     });
     for resource in &config.resources {
         let name = &resource.name;
-        let full = history.newest_full(resource, &plan::request_hash(config, resource));
+        let full = history.last_complete_full(resource);
         // A complete full read that is still to be loaded takes the place of those rows.
         let is_staged =
             full.is_some_and(|full| known(name).is_none_or(|known| full.seq > known.seq));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::extract::{RENEW_SECRET, SECRET_WARNED};
 use crate::chain::chain;
 use crate::cli::Global;
-use crate::config::{Config, Resource};
+use crate::config::Resource;
 use crate::database::{DatabaseError, Place};
 use crate::exit::{Exit, Failure};
 use crate::load::{self, Backlog, KeptRows, Loaded};
@@ -104,7 +104,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
         Ok(mirror) => mirror,
         Err(failure) => Mirror::Unknown(failure),
     };
-    let reads = |resource| reads(config, resource, &history, &mirror);
+    let reads = |resource| reads(resource, &history, &mirror);
     let mut status = Status {
         last_run,
         last_load: last::load(&settings.staging),
@@ -238,18 +238,13 @@ async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
 }
 
 /// The reads of a resource, its own and the named ones, each with its age.
-fn reads(
-    config: &Config,
-    resource: &Resource,
-    history: &History,
-    mirror: &Mirror,
-) -> Vec<ReadStatus> {
+fn reads(resource: &Resource, history: &History, mirror: &Mirror) -> Vec<ReadStatus> {
     let status = |read: &Resource| {
         let reads = history.of(read);
         let mut newest = reads.first();
         let mut known_up_to = reads.iter().find_map(|read| read.manifest.cursor);
         // A full read of the resource shows what a named one asks for.
-        let shown = plan::newest_shown(config, read, resource, history);
+        let shown = plan::last_covering_read(read, resource, history);
         if let Some(shown) = shown.filter(|_| read.read.is_some()) {
             known_up_to = known_up_to.max(shown.manifest.cursor);
             newest = newest

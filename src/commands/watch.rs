@@ -24,7 +24,7 @@ use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
 use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
 use crate::number::millis;
-use crate::report::RunReport;
+use crate::report::{ReportState, RunReport};
 use crate::settings::Settings;
 use crate::staging::Work;
 
@@ -180,12 +180,12 @@ async fn round(
     };
     let (report, exit, removed) = done.await.unwrap_or_else(|failure: Failure| {
         let state = if failure.exit == Exit::Locked {
-            "skipped"
+            ReportState::Skipped
         } else {
-            "failed"
+            ReportState::Failed
         };
         let report = RunReport {
-            state: state.to_owned(),
+            state,
             errors: vec![failure.sentence()],
             ..RunReport::default()
         };
@@ -240,7 +240,7 @@ fn tell(global: &Global, round: &Round) {
         warn!(round = round.number, "{warning}");
     }
     for sentence in &report.errors {
-        if report.state == "skipped" {
+        if report.state == ReportState::Skipped {
             info!(round = round.number, "skipped: {sentence}");
         } else {
             error!(round = round.number, "{sentence}");

@@ -1,4 +1,4 @@
-//! The server's time: windows and ages are told by its clock, not by ours, which anybody may set while we read.
+//! The server's time. Windows and ages are measured by its clock: ours may be set while a run reads.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,16 +15,16 @@ use crate::staging::{Run, StagingError};
 pub(super) struct ServerClock {
     known: Arc<watch::Sender<Known>>,
     /// By how much it is ahead of ours, by the first answer.
-    ahead: Arc<OnceLock<SignedDuration>>,
+    clock_skew: Arc<OnceLock<SignedDuration>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Known {
     Nothing,
-    /// Nobody will tell: our own clock must do.
+    /// No answer will come: our own clock is used.
     Ours,
-    /// What it showed in an answer, and when that came.
-    Told(Timestamp, Instant),
+    /// The time in an answer, and when the answer came.
+    Server(Timestamp, Instant),
 }
 
 impl Known {
@@ -37,21 +37,21 @@ impl ServerClock {
     fn new() -> Self {
         Self {
             known: Arc::new(watch::Sender::new(Known::Nothing)),
-            ahead: Arc::default(),
+            clock_skew: Arc::default(),
         }
     }
 
-    /// As far as an earlier process of this run has come: what was to be read then is to be read now.
+    /// Set to the newest cursor of this run: what was due for an earlier process is due now.
     pub(super) fn of(config: &Config, run: &Run) -> Result<Self, StagingError> {
         let clock = Self::new();
         for resource in &config.resources {
             match run.manifest(&resource.name) {
                 Ok(manifest) => {
                     if let Some(reached) = manifest.and_then(|manifest| manifest.cursor) {
-                        clock.tell(reached);
+                        clock.advance_to(reached);
                     }
                 }
-                // It is told where it is looked at.
+                // It is reported where it is read.
                 Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -59,31 +59,31 @@ impl ServerClock {
         Ok(clock)
     }
 
-    /// An answer told it, which came when our clock showed `received_at`.
-    pub(super) fn told(&self, server_now: Timestamp, received_at: Timestamp) {
-        self.ahead
+    /// Takes the time of an answer that came at `received_at` by our clock.
+    pub(super) fn observe(&self, server_now: Timestamp, received_at: Timestamp) {
+        self.clock_skew
             .get_or_init(|| server_now.duration_since(received_at));
-        self.tell(server_now);
+        self.advance_to(server_now);
     }
 
-    /// By how much it is ahead of ours, if an answer has told.
-    pub(super) fn ahead(&self) -> Option<SignedDuration> {
-        self.ahead.get().copied()
+    /// By how much it is ahead of ours; `None` before the first answer.
+    pub(super) fn clock_skew(&self) -> Option<SignedDuration> {
+        self.clock_skew.get().copied()
     }
 
-    /// It is so late at least. The answer may be an old one, of an earlier process.
-    fn tell(&self, server_now: Timestamp) {
+    /// Sets a lower bound. The answer may be an old one, of an earlier process.
+    fn advance_to(&self, server_now: Timestamp) {
         self.known.send_if_modified(|known| {
             let is_news = !known.is_something();
-            if !matches!(*known, Known::Told(time, at) if later(time, at) >= server_now) {
-                *known = Known::Told(server_now, Instant::now());
+            if !matches!(*known, Known::Server(time, at) if later(time, at) >= server_now) {
+                *known = Known::Server(server_now, Instant::now());
             }
             is_news
         });
     }
 
-    /// Whoever waits for the server's time waits no more.
-    pub(super) fn give_up(&self) {
+    /// Releases those who wait for the server's time; they use our clock.
+    pub(super) fn use_local(&self) {
         self.known.send_if_modified(|known| {
             let is_news = !known.is_something();
             if is_news {
@@ -93,9 +93,9 @@ impl ServerClock {
         });
     }
 
-    /// The server's time to the second, as it tells it, if an answer has.
+    /// The server's time to the second; `None` before the first answer.
     pub(super) fn known_now(&self) -> Option<Timestamp> {
-        let Known::Told(time, at) = *self.known.borrow() else {
+        let Known::Server(time, at) = *self.known.borrow() else {
             return None;
         };
         Timestamp::from_second(later(time, at).as_second()).ok()
@@ -105,7 +105,7 @@ impl ServerClock {
         let mut known = self.known.subscribe();
         let known = known.wait_for(Known::is_something).await;
         match known.map(|known| *known) {
-            Ok(Known::Told(time, at)) => later(time, at),
+            Ok(Known::Server(time, at)) => later(time, at),
             _ => clock::now(),
         }
     }
@@ -123,15 +123,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_has_given_up_does_not_know_the_servers_time() {
+    async fn local_clock_is_not_the_servers_time() {
         let clock = ServerClock::new();
-        clock.give_up();
+        clock.use_local();
         assert_eq!(clock.known_now(), None);
         let _ours = clock.now().await;
-        let told = Timestamp::UNIX_EPOCH;
-        clock.tell(told);
-        assert!(clock.known_now() >= Some(told));
-        clock.give_up();
-        assert!(clock.known_now() >= Some(told));
+        let server = Timestamp::UNIX_EPOCH;
+        clock.advance_to(server);
+        assert!(clock.known_now() >= Some(server));
+        clock.use_local();
+        assert!(clock.known_now() >= Some(server));
     }
 }

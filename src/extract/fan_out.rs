@@ -6,25 +6,25 @@ use crate::config::{ForEach, Resource};
 use crate::plan::{self, Decision, Step};
 use crate::staging::{Manifest, Mode, ReadManifest, StagingError};
 
-use super::ids::{self, Shown};
-use super::read::ReadError;
-use super::{Reading, ToRead};
+use super::error::ReadError;
+use super::ids::{self, EarlierIds};
+use super::resources::{ReadTask, RunReader};
 
-impl Reading<'_> {
-    /// What to read; for a read that fans out: over which ids, and what that makes of its mode. It is skipped if nobody knows
-    /// whether there are ids. `own_read` is the resource's own read in this run.
+impl RunReader<'_> {
+    /// What to read; for a read that fans out: over which ids, and in which mode. It is skipped if it is unknown whether there
+    /// are ids. `own_read` is the resource's own read in this run.
     pub(super) async fn to_read(
         &self,
         resource: &Resource,
         decision: Decision,
         own_read: Option<&ReadManifest>,
-    ) -> Result<ToRead, ReadError> {
+    ) -> Result<ReadTask, ReadError> {
         let Some(for_each) = &resource.for_each else {
             let mode = match decision.step {
                 Step::Delta { .. } => Mode::Delta,
                 Step::Full | Step::Skip => Mode::Full,
             };
-            return Ok(ToRead {
+            return Ok(ReadTask {
                 decision,
                 ids: RoaringTreemap::new(),
                 mode,
@@ -32,32 +32,30 @@ impl Reading<'_> {
             });
         };
         let parent = self.extraction.config.resource(for_each.ids_of.as_str());
-        // A name that the configuration does not have was refused with it.
+        // The configuration is refused if it names a resource that it does not have.
         let parent = parent.unwrap_or(resource);
         let mut ids = match self.ids.of(&parent.name) {
             Some(ids) => ids,
             None => self.ids_of_run(parent).await?,
         };
-        let hash = plan::request_hash(self.extraction.config, parent);
-        let full = self.history.newest_full(parent, &hash);
+        let full = self.history.last_complete_full(parent);
         let mut step = Step::Full;
         let own = resource.read.as_ref().filter(|_| for_each.is_of(resource));
         let mode = if let Some(read) = own {
             let now = self.clock.known_now().unwrap_or_else(crate::clock::now);
             let since = plan::minus(now, plan::due_after(read.every));
             let from_seq = full.map_or(0, |full| full.seq);
-            let known = self.shown(parent, from_seq, move |shown| shown.not_since(since));
+            let known = self.earlier_ids(parent, from_seq, move |shown| shown.not_since(since));
             ids = known.await? - ids;
-            // What a complete full read of this run lacks is gone.
-            if own_read.is_some_and(ReadManifest::is_proof) {
+            // What a complete full read of this run lacks was deleted.
+            if own_read.is_some_and(ReadManifest::is_complete_full) {
                 ids.clear();
             }
             Mode::Delta
         } else {
             let parent_read = self.run.manifest(&parent.name)?;
-            let parent_is_whole = parent_read.as_ref().is_some_and(Manifest::is_proof);
+            let parent_is_whole = parent_read.as_ref().is_some_and(Manifest::is_complete_full);
             let fan_out = plan::fan_out(
-                self.extraction.config,
                 resource,
                 parent,
                 self.history,
@@ -65,10 +63,10 @@ impl Reading<'_> {
                 parent_is_whole,
             );
             if let Some(from_seq) = fan_out.from_seq {
-                let all = |shown: Shown<'_>| shown.all();
-                ids |= self.shown(parent, from_seq, all).await?;
+                let all = |shown: EarlierIds<'_>| shown.all();
+                ids |= self.earlier_ids(parent, from_seq, all).await?;
             }
-            // To read nothing proves nothing; and of a parent that was not read it says nothing that it shows no ids.
+            // To read nothing proves nothing, and a parent that was not read shows no ids.
             let is_known = parent_read
                 .and_then(|manifest| manifest.read(None))
                 .is_some_and(|own| own.state.moves_cursor());
@@ -89,7 +87,7 @@ impl Reading<'_> {
         } else {
             format!("for {} ids of {}", ids.len(), parent.name)
         };
-        Ok(ToRead {
+        Ok(ReadTask {
             decision: Decision { step, reason },
             ids,
             mode,
@@ -98,21 +96,19 @@ impl Reading<'_> {
     }
 
     /// Ids that earlier runs showed.
-    async fn shown(
+    async fn earlier_ids(
         &self,
         parent: &Resource,
         from_seq: u64,
-        look: impl FnOnce(Shown<'_>) -> Result<RoaringTreemap, StagingError> + Send + 'static,
+        look: impl FnOnce(EarlierIds<'_>) -> Result<RoaringTreemap, StagingError> + Send + 'static,
     ) -> Result<RoaringTreemap, ReadError> {
         let (runs, history) = (self.extraction.runs.clone(), self.history.clone());
-        let hash = plan::request_hash(self.extraction.config, parent);
         let resource = parent.clone();
         blocking(move || {
-            look(Shown {
+            look(EarlierIds {
                 runs: &runs,
                 history: &history,
                 resource: &resource,
-                request_hash: &hash,
                 from_seq,
             })
         })
@@ -125,15 +121,14 @@ impl Reading<'_> {
         parent: &Resource,
         for_each: &ForEach,
     ) -> Result<Option<String>, ReadError> {
-        let hash = plan::request_hash(self.extraction.config, parent);
         let now = self.run.manifest(&parent.name)?;
         let now = now.map(|manifest| manifest.evidence.without_id);
-        let full = self.history.newest_full(parent, &hash);
+        let full = self.history.last_complete_full(parent);
         let full = full.map(|full| full.manifest.evidence.without_id);
         let without = now.max(full).unwrap_or(0);
         let of = &for_each.ids_of;
         Ok((without > 0).then(|| {
-            format!("{without} records of {of} have an id that is missing or no whole number, and nothing was asked for them")
+            format!("{without} records of {of} have an id that is missing, negative or no whole number; they were not asked for")
         }))
     }
 

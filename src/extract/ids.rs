@@ -12,6 +12,7 @@ use crate::plan::History;
 use crate::staging::{PageEntry, Run, StagingError};
 
 use super::inspect::Inspector;
+use super::page::locked;
 
 /// Ids staged in this run, by resource.
 #[derive(Debug, Default)]
@@ -19,31 +20,26 @@ pub(super) struct StagedIds(Mutex<BTreeMap<Name, RoaringTreemap>>);
 
 impl StagedIds {
     pub(super) fn keep(&self, resource: &Name, ids: RoaringTreemap) {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.0)
             .entry(resource.clone())
             .and_modify(|known| *known |= &ids)
             .or_insert(ids);
     }
 
     pub(super) fn of(&self, resource: &Name) -> Option<RoaringTreemap> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(resource)
-            .cloned()
+        locked(&self.0).get(resource).cloned()
     }
 }
 
-/// Ids that `resource` showed in one run, if it is final there. Blocks.
+/// The ids of `resource` in one run, if it is final there. Blocks.
 pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, StagingError> {
     let mut all = RoaringTreemap::new();
     each_page(run, resource, |_, ids| all |= ids)?;
     Ok(all)
 }
 
-/// Gives each page of `resource` in one run with the ids that it shows, if the resource is final there.
+/// Calls `each` with every page of `resource` in one run and the ids on it, if the resource is final there. No request can
+/// ask for a negative id: the evidence of the read counts it.
 fn each_page(
     run: &Run,
     resource: &Resource,
@@ -63,31 +59,29 @@ fn each_page(
     Ok(())
 }
 
-/// Earlier runs as they show the ids of a resource.
+/// The ids of a resource in earlier runs.
 #[derive(Clone, Copy)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct EarlierIds<'a> {
     /// All runs, in the order of their numbers.
     pub(crate) runs: &'a [Run],
-    /// What is known of them.
+    /// Their history.
     pub(crate) history: &'a History,
     /// The resource.
     pub(crate) resource: &'a Resource,
-    /// What it is asked today.
-    pub(crate) request_hash: &'a str,
     /// The first run that counts.
     pub(crate) from_seq: u64,
 }
 
-impl Shown<'_> {
-    /// Ids in final reads. A damaged one is an error, unless a complete full read after it, of today's question, shows
-    /// the ids once more. Blocks.
+impl EarlierIds<'_> {
+    /// Ids in final reads. A damaged one is an error, unless a later complete full read of today's request has the ids, too.
+    /// Blocks.
     pub(crate) fn all(self) -> Result<RoaringTreemap, StagingError> {
         let mut all = RoaringTreemap::new();
         self.each(|_, ids| all |= ids)?;
         Ok(all)
     }
 
-    /// The same without those that an answer showed after `since`, in server time. Blocks.
+    /// The same without those in answers after `since`, in server time. Blocks.
     pub(crate) fn not_since(self, since: Timestamp) -> Result<RoaringTreemap, StagingError> {
         let (mut all, mut recent) = (RoaringTreemap::new(), RoaringTreemap::new());
         self.each(|page, ids| {
@@ -100,7 +94,7 @@ impl Shown<'_> {
     }
 
     fn each(self, mut each: impl FnMut(&PageEntry, RoaringTreemap)) -> Result<(), StagingError> {
-        let whole = self.history.newest_full(self.resource, self.request_hash);
+        let whole = self.history.last_complete_full(self.resource);
         let from = (self.runs).partition_point(|run| run.record().seq < self.from_seq);
         let runs = self.runs[from..].iter();
         for run in runs.filter(|run| self.history.covers(run)) {

@@ -82,7 +82,7 @@ impl Inspector {
                     && let Some(id) = slots[*slot].and_then(|raw| raw.parse().ok())
                     && filter.ids.binary_search(&id).is_err()
                 {
-                    facts.strangers += 1;
+                    facts.unrequested_ids += 1;
                 }
                 objects &= self.id.is_in_record(slots);
             })

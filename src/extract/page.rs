@@ -1,50 +1,125 @@
-//! One page: had from an earlier process, or asked for and staged.
+//! One page: read back from an earlier process, or asked for and staged.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::{self, ApiError, BodyReader};
 use crate::number::millis;
-use crate::proof::{self, PageFacts, Seen};
-use crate::staging::{PageEntry, PageNumbers, Window};
+use crate::progress::Task;
+use crate::proof::PageFacts;
+use crate::staging::{KnownPages, PageEntry, PageNumbers, ResourceWriter, SmallerPages};
 
+use super::clock::ServerClock;
+use super::error::ReadError;
 use super::inspect::Inspector;
-use super::question;
-use super::read::{List, ReadError, Reader, locked};
-use super::scan::Ask;
+use super::read_plan::{self, List, ReadPlan};
+use super::scan::PageSelector;
 use super::slices::Slice;
 
 /// No smaller page is asked for, however long it takes.
 const SMALLEST: u32 = 2;
 
-impl Reader<'_> {
+/// Where the pages of a read come from.
+pub(super) struct PageSource<'a> {
+    client: &'a api::Client,
+    plan: &'a ReadPlan<'a>,
+    writer: Arc<ResourceWriter>,
+    task: &'a Task,
+    clock: &'a ServerClock,
+    /// Pages of an earlier process that need no request any more, and the numbers that are in use.
+    known: Mutex<KnownPages>,
+    page_size: Mutex<PageSize>,
+}
+
+/// Rows a page, as few as the server has needed so far.
+#[derive(Clone, Debug)]
+pub(super) struct PageSize {
+    pub(super) current: SmallerPages,
+    /// Requests that took too long.
+    pub(super) requests: u64,
+    /// A sentence for each time that fewer rows had to be asked for.
+    pub(super) notes: Vec<String>,
+}
+
+impl<'a> PageSource<'a> {
+    /// `known` are pages that an earlier process staged in this run.
+    pub(super) fn new(
+        client: &'a api::Client,
+        plan: &'a ReadPlan<'a>,
+        writer: Arc<ResourceWriter>,
+        known: KnownPages,
+        task: &'a Task,
+        clock: &'a ServerClock,
+    ) -> Self {
+        Self {
+            client,
+            plan,
+            writer,
+            task,
+            clock,
+            known: Mutex::new(known),
+            page_size: Mutex::new(PageSize {
+                current: plan.page_size,
+                requests: 0,
+                notes: Vec::new(),
+            }),
+        }
+    }
+
+    /// Adds pages to the progress bar.
+    pub(super) fn expect(&self, pages: u64) {
+        self.task.expect(pages);
+    }
+
+    /// The current page size.
+    pub(super) fn rows_a_page(&self) -> u64 {
+        locked(&self.page_size).current.size.into()
+    }
+
+    /// The page size at the end of the read.
+    pub(super) fn page_size(&self) -> PageSize {
+        locked(&self.page_size).clone()
+    }
+
+    /// Whether no known page is left.
+    pub(super) fn is_exhausted(&self) -> bool {
+        locked(&self.known).is_empty()
+    }
+
+    /// The next known page that was not asked for.
+    pub(super) async fn next_known(&self) -> Result<Option<(PageEntry, PageFacts)>, ReadError> {
+        loop {
+            let page = locked(&self.known).take_next();
+            let Some(page) = page.transpose()? else {
+                return Ok(None);
+            };
+            if let Some(slice) = self.plan.slice_of(&page) {
+                return self.read_back(slice, page).await.map(Some);
+            }
+        }
+    }
+
+    /// A page of a list.
     pub(super) async fn page(
         &self,
-        list: &List<'_>,
-        ask: Ask,
+        list: List<'_>,
+        ask: PageSelector,
     ) -> Result<(PageEntry, PageFacts), ReadError> {
-        let slice = list.slice;
-        let pages = *locked(&self.pages);
-        let mut request = self.request(list, ask, pages.size);
-        request.can_be_smaller = pages.size > SMALLEST;
-        let target = request.target();
-        let known = locked(&self.known).take(slice.name.as_deref(), &target)?;
+        let (slice, resource) = (list.slice, self.plan.resource);
+        let size = locked(&self.page_size).current.size;
+        let page_request = read_plan::page_request(resource, list, ask, size);
+        let known = locked(&self.known).take(slice.name.as_deref(), &page_request)?;
         if let Some(known) = known {
             return self.read_back(slice, known).await;
         }
-        let inspector = Inspector::new(
-            self.question.resource,
-            list.window.map(|window| window.start),
-            slice.filter.as_ref(),
-        );
-        let answer = self
-            .client
-            .page(&request, move |body: &mut BodyReader<'_>| {
-                inspector.inspect(body)
-            })
-            .await;
-        let answer = match answer {
+        let mut request = read_plan::api_request(resource, slice, &page_request);
+        request.can_be_smaller = size > SMALLEST;
+        let window = read_plan::window_of(resource, &page_request);
+        let start = window.map(|window| window.start);
+        let inspector = Inspector::new(resource, start, slice.filter.as_ref());
+        let inspect = move |body: &mut BodyReader<'_>| inspector.inspect(body);
+        let answer = match self.client.page(&request, inspect).await {
             Err(error @ ApiError::TooSlow { .. }) => {
-                self.ask_for_less(pages.size, &error);
+                self.ask_for_less(size, &error);
                 // The same records, in smaller pages; of a page by its number others have to follow.
                 let is_first = ask.ids.is_some() || ask.number == 1;
                 return if is_first {
@@ -56,12 +131,12 @@ impl Reader<'_> {
             answer => answer?,
         };
         if let Some(date) = answer.date {
-            (self.clock)(date, answer.received_at);
+            self.clock.observe(date, answer.received_at);
         }
         let facts = answer.inspected;
         // `Link` speaks of more rows than `X-Total`: one of them is wrong, and the end is not here.
-        let before = if ask.ids.is_some() { 1 } else { ask.number } - 1;
-        let size = answer.per_page.unwrap_or(u64::from(pages.size));
+        let before = page_request.page_number - 1;
+        let size = answer.per_page.unwrap_or(page_request.page_size);
         let shown = before.saturating_mul(size).saturating_add(facts.rows);
         let total = answer
             .total
@@ -70,7 +145,8 @@ impl Reader<'_> {
         let entry = PageEntry {
             page,
             slice: slice.name.clone(),
-            request: target,
+            request: String::new(),
+            page_request,
             status: answer.status,
             rows: facts.rows,
             bytes: 0,
@@ -86,7 +162,7 @@ impl Reader<'_> {
             replaces,
         };
         let writer = Arc::clone(&self.writer);
-        // Until the page is durable, also if nobody waits for that any more.
+        // On its own thread until the page is durable, also if this future is dropped.
         let (body, slot) = (answer.body, answer.slot);
         let entry = tokio::task::spawn_blocking(move || {
             let written = writer.write(body.reader(), entry);
@@ -100,40 +176,39 @@ impl Reader<'_> {
         Ok((entry, facts))
     }
 
-    /// The server took too long for pages of so many rows: from now on half as many are asked for.
+    /// Halves the page size after a page of `size` rows took the server too long.
     fn ask_for_less(&self, size: u32, error: &ApiError) {
-        let mut answered = locked(&self.answered);
+        let mut pages = locked(&self.page_size);
         if let ApiError::TooSlow { attempts, .. } = error {
-            answered.hits += u64::from(*attempts);
+            pages.requests += u64::from(*attempts);
         }
-        let mut pages = locked(&self.pages);
-        if pages.size == size {
-            pages.size = (size / 2).max(SMALLEST);
-            pages.since = self.question.now.unwrap_or_else(crate::clock::now);
-            answered.evidence.notes.push(format!(
-                "the server took too long for pages of {size} rows; pages of {} were asked for from then on, and a larger size \
-                 is tried a day later",
-                pages.size
+        if pages.current.size == size {
+            let smaller = (size / 2).max(SMALLEST);
+            pages.current = SmallerPages {
+                size: smaller,
+                since: self.plan.now.unwrap_or_else(crate::clock::now),
+            };
+            pages.notes.push(format!(
+                "the server took too long for pages of {size} rows; pages of {smaller} were asked for from then on, and a larger \
+                 size is tried a day later"
             ));
         }
     }
 
-    /// A page that needs no request any more.
-    pub(super) async fn read_back(
+    /// A page that an earlier process staged.
+    async fn read_back(
         &self,
         slice: &Slice,
         page: PageEntry,
     ) -> Result<(PageEntry, PageFacts), ReadError> {
         if let Some(date) = page.server_date {
-            (self.clock)(date, page.fetched_at);
+            self.clock.observe(date, page.fetched_at);
         }
         let writer = Arc::clone(&self.writer);
-        let window = self.window_of(&page);
-        let inspector = Inspector::new(
-            self.question.resource,
-            window.map(|window| window.start),
-            slice.filter.as_ref(),
-        );
+        let resource = self.plan.resource;
+        let window = read_plan::window_of(resource, &page.page_request);
+        let start = window.map(|window| window.start);
+        let inspector = Inspector::new(resource, start, slice.filter.as_ref());
         let worker = self.client.worker().await;
         let (page, facts) = tokio::task::spawn_blocking(move || {
             let inspected = writer.read_back(&page, |body| inspector.inspect(body))?;
@@ -148,54 +223,10 @@ impl Reader<'_> {
         keeps_to_filter(slice, &facts)?;
         Ok((page, facts))
     }
-
-    /// Whether the known pages answer today's question; pages of another one would be mixed with them.
-    pub(super) fn knows_its_question(&self) -> bool {
-        let answers = |page: PageEntry| {
-            let slices = &self.question.slices;
-            let Some(slice) = slices.iter().find(|slice| slice.name == page.slice) else {
-                return false;
-            };
-            let window = self.window_of(&page);
-            let fits = match (self.question.window, window) {
-                (Some(asked), Some(known)) => known.start >= asked.start && known.end <= asked.end,
-                (None, Some(_)) => self.question.resource.sort.is_none(),
-                (asked, None) => asked.is_none(),
-            };
-            let seen = Seen::new(&page, &[]);
-            let ask = Ask {
-                number: seen.number,
-                ids: seen.asked,
-            };
-            let size = u32::try_from(proof::asked_size(&page)).unwrap_or(0);
-            fits && self.request(&List { slice, window }, ask, size).target() == page.request
-        };
-        locked(&self.known)
-            .iter()
-            .all(|page| page.is_ok_and(answers))
-    }
-
-    /// The window that a page was asked for in.
-    pub(super) fn window_of(&self, page: &PageEntry) -> Option<Window> {
-        let cursor = self.question.resource.cursor.as_ref()?;
-        proof::window_of(page, &cursor.field)
-    }
-
-    fn request(&self, list: &List<'_>, ask: Ask, size: u32) -> api::Request {
-        let mut request = question::request(self.question.resource, list.slice, list.window);
-        let mut add = |name: &str, value: String| request.query.push((name.to_owned(), value));
-        if let Some((low, high)) = ask.ids {
-            add("range[id]", format!("{low},{high}"));
-        }
-        add("page[size]", size.to_string());
-        let number = if ask.ids.is_some() { 1 } else { ask.number };
-        add("page[number]", number.to_string());
-        request
-    }
 }
 
 /// The number of a page's file: its place in the list, or the next that is free; then also the place.
-fn number(taken: &mut PageNumbers, slice: &Slice, ask: Ask) -> (u32, Option<u32>) {
+fn number(taken: &mut PageNumbers, slice: &Slice, ask: PageSelector) -> (u32, Option<u32>) {
     let place = u32::try_from(ask.number).unwrap_or(u32::MAX);
     let slice = slice.name.as_deref();
     if taken.insert(slice, place) {
@@ -209,9 +240,14 @@ fn number(taken: &mut PageNumbers, slice: &Slice, ask: Ask) -> (u32, Option<u32>
 
 fn keeps_to_filter(slice: &Slice, facts: &PageFacts) -> Result<(), ReadError> {
     match &slice.filter {
-        Some(filter) if facts.strangers > 0 => Err(ReadError::FilterIgnored {
+        Some(filter) if facts.unrequested_ids > 0 => Err(ReadError::FilterIgnored {
             parameter: filter.parameter.clone(),
         }),
         _ => Ok(()),
     }
+}
+
+/// Locks a mutex; a panic of another holder does not matter to its value.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

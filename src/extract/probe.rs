@@ -1,4 +1,4 @@
-//! One hit that tells how much a read would give.
+//! One request that shows how many rows a read would give.
 
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
@@ -8,9 +8,11 @@ use crate::config::{Config, Resource};
 use crate::plan::Step;
 
 use super::inspect::Inspector;
-use super::{question, slices};
+use super::read_plan::{self, List};
+use super::scan::PageSelector;
+use super::slices;
 
-/// What a probing hit tells.
+/// What a probe shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     /// `X-Total`: the rows that the read would give.
@@ -19,33 +21,32 @@ pub struct Probe {
     pub date: Option<Timestamp>,
 }
 
-/// Asks what a read would ask, for a single row. A resource that fans out has many questions: it is not probed.
+/// Asks what a read would ask, for one row. A resource that fans out is not probed: it asks for many lists.
 pub async fn probe(
     client: &api::Client,
     config: &Config,
     resource: &Resource,
     step: &Step,
 ) -> Result<Probe, ApiError> {
-    let (query, window) = question::of_step(resource, step);
-    let mut probe = Probe {
-        total: None,
-        date: None,
+    let (query, window) = read_plan::of_step(resource, step);
+    let mut slices = slices::slices(config, resource, query, &RoaringTreemap::new());
+    let Some(slice) = slices.pop().filter(|_| resource.for_each.is_none()) else {
+        return Ok(Probe {
+            total: None,
+            date: None,
+        });
     };
-    if resource.for_each.is_some() {
-        return Ok(probe);
-    }
-    for slice in slices::slices(config, resource, query, &RoaringTreemap::new()) {
-        let mut request = question::request(resource, &slice, window);
-        request
-            .query
-            .push(("page[size]".to_owned(), "1".to_owned()));
-        let inspector = Inspector::new(resource, None, None);
-        let inspect = move |body: &mut BodyReader<'_>| inspector.inspect(body);
-        let answer = client.page(&request, inspect).await?;
-        probe = Probe {
-            total: answer.total,
-            date: answer.date,
-        };
-    }
-    Ok(probe)
+    let list = List {
+        slice: &slice,
+        window,
+    };
+    let page_request = read_plan::page_request(resource, list, PageSelector::number(1), 1);
+    let request = read_plan::api_request(resource, &slice, &page_request);
+    let inspector = Inspector::new(resource, None, None);
+    let inspect = move |body: &mut BodyReader<'_>| inspector.inspect(body);
+    let answer = client.page(&request, inspect).await?;
+    Ok(Probe {
+        total: answer.total,
+        date: answer.date,
+    })
 }

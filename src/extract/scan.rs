@@ -1,7 +1,7 @@
-//! The order in which the pages of a list are asked for, so that nothing can slip between two of them.
+//! The order in which the pages of a list are asked for, so that no row can slip between two of them.
 //!
-//! Both ways cost as many requests as there are pages while nothing moves, and few more when something does.
-//! Why they miss nothing is told in [`crate::proof`].
+//! Both ways cost one request a page while nothing moves, and few more when something does. [`crate::proof`] explains
+//! why they miss nothing.
 
 #[cfg(test)]
 mod tests;
@@ -12,29 +12,29 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
-use crate::proof::{self, LOWEST, Seen, Wanted};
+use crate::proof::{self, LOWEST, PageObservation, PagesToRead};
 
-/// A page to ask for.
+/// Which page of a list to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct PageSelector {
     /// Its place in the list, from 1.
     pub(super) number: u64,
     /// The first page of the records with these ids (both inclusive), instead of the page of this number.
     pub(super) ids: Option<(i64, i64)>,
 }
 
-impl Ask {
-    pub(super) fn page(number: u64) -> Self {
+impl PageSelector {
+    pub(super) fn number(number: u64) -> Self {
         Self { number, ids: None }
     }
 }
 
-/// What came of reading by ids.
+/// How reading by ids ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scanned {
-    /// All was asked for; what failed is a hole.
-    Through,
-    /// The server ignores the range or the order: pages by number must do.
+pub(super) enum ScanOutcome {
+    /// All pages were asked for; a failed one is a hole.
+    Done,
+    /// The server ignores the range or the order: read by number instead.
     NotByIds,
 }
 
@@ -52,14 +52,14 @@ const SETTLING: usize = 4;
 /// move nothing. Sections of the list are read at the same time; where one begins is asked for by page number, and
 /// the one above it ends there.
 ///
-/// `first` is page 1. `ask` gives `None` for a page that cannot be had, which it has noted.
+/// `first` is page 1. `ask` gives `None` for a page that failed, and records it.
 pub(super) async fn by_ids<E>(
-    first: Seen,
+    first: PageObservation,
     in_flight: usize,
-    ask: impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
-) -> Result<Scanned, E> {
+    ask: impl AsyncFn(PageSelector) -> Result<Option<PageObservation>, E>,
+) -> Result<ScanOutcome, E> {
     if !first.descending {
-        return Ok(Scanned::NotByIds);
+        return Ok(ScanOutcome::NotByIds);
     }
     let pages = first
         .total
@@ -79,10 +79,10 @@ pub(super) async fn by_ids<E>(
     let mut reads: FuturesUnordered<_> = (0..sections.len())
         .map(|index| section(&sections, index, &ask))
         .collect();
-    let mut all = Scanned::Through;
+    let mut all = ScanOutcome::Done;
     while let Some(read) = reads.next().await {
-        if read? == Scanned::NotByIds {
-            all = Scanned::NotByIds;
+        if read? == ScanOutcome::NotByIds {
+            all = ScanOutcome::NotByIds;
             break;
         }
     }
@@ -98,22 +98,22 @@ struct Section {
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Unknown,
-    At(Seen),
-    /// The list ends before it, or the page cannot be had: the section above goes on.
+    At(PageObservation),
+    /// The list ends before it, or the page failed: the section above continues here.
     Nowhere,
 }
 
 async fn section<E>(
     sections: &[Section],
     index: usize,
-    ask: &impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
-) -> Result<Scanned, E> {
+    ask: &impl AsyncFn(PageSelector) -> Result<Option<PageObservation>, E>,
+) -> Result<ScanOutcome, E> {
     let own = &sections[index];
     let known = *own.start.borrow();
     let mut seen = match known {
         Start::At(seen) => seen,
         _ => {
-            let answer = ask(Ask::page(own.page)).await;
+            let answer = ask(PageSelector::number(own.page)).await;
             let start = match &answer {
                 Ok(Some(seen)) if seen.first.is_some() => Start::At(*seen),
                 _ => Start::Nowhere,
@@ -121,7 +121,7 @@ async fn section<E>(
             own.start.send_replace(start);
             match (answer?, start) {
                 (_, Start::At(seen)) => seen,
-                _ => return Ok(Scanned::Through),
+                _ => return Ok(ScanOutcome::Done),
             }
         }
     };
@@ -129,41 +129,41 @@ async fn section<E>(
     let mut empty = 0;
     loop {
         if !seen.descending || seen.strays() {
-            return Ok(Scanned::NotByIds);
+            return Ok(ScanOutcome::NotByIds);
         }
         let Some((low, _)) = seen.covers() else {
             // Rows were announced, but none came.
             let again = seen.asked.filter(|_| empty < EMPTY_AGAIN);
             let Some(ids) = again else {
-                return Ok(Scanned::Through);
+                return Ok(ScanOutcome::Done);
             };
             empty += 1;
-            match ask(Ask {
+            match ask(PageSelector {
                 number,
                 ids: Some(ids),
             })
             .await?
             {
                 Some(answer) => seen = answer,
-                None => return Ok(Scanned::Through),
+                None => return Ok(ScanOutcome::Done),
             }
             continue;
         };
         let bottom = bottom(sections, index).await;
         if low <= bottom {
-            return Ok(Scanned::Through);
+            return Ok(ScanOutcome::Done);
         }
         number += 1;
-        let wanted = Ask {
+        let wanted = PageSelector {
             number,
             ids: Some((bottom, low - 1)),
         };
         seen = match ask(wanted).await? {
             Some(answer) => answer,
-            // A page that cannot be had must not cost those below it.
+            // A page that failed must not cost those below it.
             None => match anchor(sections, index, &mut number, bottom, ask).await? {
                 Some(answer) => answer,
-                None => return Ok(Scanned::Through),
+                None => return Ok(ScanOutcome::Done),
             },
         };
     }
@@ -177,7 +177,7 @@ async fn bottom(sections: &[Section], index: usize) -> i64 {
             .wait_for(|start| !matches!(start, Start::Unknown))
             .await
             .map_or(Start::Nowhere, |start| *start);
-        if let Start::At(Seen {
+        if let Start::At(PageObservation {
             first: Some(first), ..
         }) = known
         {
@@ -187,20 +187,20 @@ async fn bottom(sections: &[Section], index: usize) -> i64 {
     LOWEST
 }
 
-/// A page of the section by its number, below one that cannot be had.
+/// A page of the section by its number, below one that failed.
 async fn anchor<E>(
     sections: &[Section],
     index: usize,
     number: &mut u64,
     bottom: i64,
-    ask: &impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
-) -> Result<Option<Seen>, E> {
+    ask: &impl AsyncFn(PageSelector) -> Result<Option<PageObservation>, E>,
+) -> Result<Option<PageObservation>, E> {
     let end = sections.get(index + 1).map(|below| below.page);
     *number += 1;
     if end.is_some_and(|end| *number >= end) {
         return Ok(None);
     }
-    let found = ask(Ask::page(*number)).await?;
+    let found = ask(PageSelector::number(*number)).await?;
     Ok(found.filter(|seen| seen.first.is_some_and(|first| first >= bottom)))
 }
 
@@ -209,17 +209,17 @@ async fn anchor<E>(
 ///
 /// `seen` holds what is known of the list, page 1 at least.
 pub(super) async fn by_numbers<E>(
-    seen: Vec<Seen>,
+    seen: Vec<PageObservation>,
     in_flight: usize,
-    ask: impl AsyncFn(Ask) -> Result<Option<Seen>, E>,
+    ask: impl AsyncFn(PageSelector) -> Result<Option<PageObservation>, E>,
 ) -> Result<(), E> {
     let ask = &ask;
     let seen = RefCell::new(seen);
     let mut left = None;
     loop {
-        let numbers = match proof::wanted(&seen.borrow()) {
-            Wanted::New(numbers) => numbers,
-            Wanted::Again(mut numbers) => {
+        let numbers = match proof::pages_to_read(&seen.borrow()) {
+            PagesToRead::Unread(numbers) => numbers,
+            PagesToRead::Again(mut numbers) => {
                 let pages = seen.borrow().len();
                 let left = left.get_or_insert(SETTLING + pages / 20);
                 numbers.truncate(*left);
@@ -231,7 +231,7 @@ pub(super) async fn by_numbers<E>(
             return Ok(());
         }
         let mut failed = false;
-        // Rows that leave move others up, onto pages that are yet to come.
+        // Deleted rows move others up, onto pages that are still to be read.
         let mut numbers = numbers.into_iter().flatten().rev();
         let mut asked = FuturesUnordered::new();
         loop {
@@ -245,7 +245,7 @@ pub(super) async fn by_numbers<E>(
                 numbers
                     .by_ref()
                     .take(free)
-                    .map(|number| ask(Ask::page(number))),
+                    .map(|number| ask(PageSelector::number(number))),
             );
             let Some(answer) = asked.next().await else {
                 break;
@@ -255,7 +255,7 @@ pub(super) async fn by_numbers<E>(
                 None => failed = true,
             }
         }
-        // What failed has been tried often enough.
+        // A failed page has used up its retries.
         if failed {
             return Ok(());
         }
@@ -263,7 +263,7 @@ pub(super) async fn by_numbers<E>(
 }
 
 /// Whether rows came or went since the first answer.
-fn is_moving(seen: &[Seen]) -> bool {
+fn is_moving(seen: &[PageObservation]) -> bool {
     let mut totals = seen.iter().filter_map(|seen| seen.total);
     let first = totals.next();
     totals.any(|total| Some(total) != first)

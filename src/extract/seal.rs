@@ -1,4 +1,4 @@
-//! What a read that has ended is sealed with.
+//! The manifest of a read.
 
 use jiff::Timestamp;
 
@@ -7,34 +7,36 @@ use crate::plan;
 use crate::proof::only_ids;
 use crate::staging::{Evidence, Mode, ReadManifest, State, Window};
 
-use super::Reading;
-use super::answered::Answered;
-use super::question::Question;
+use super::read_plan::ReadPlan;
+use super::read_result::ReadResult;
+use super::resources::RunReader;
 
-impl Reading<'_> {
-    /// The manifest of what was read, and what it makes of mode and cursor.
+impl RunReader<'_> {
+    /// The manifest of a read that has ended, with its mode and cursor.
     pub(super) fn manifest(
         &self,
-        question: &Question<'_>,
+        read: &ReadPlan<'_>,
         mut mode: Mode,
         doubt: Option<String>,
-        mut answered: Answered,
+        mut result: ReadResult,
         started_at: Timestamp,
     ) -> ReadManifest {
-        let resource = question.resource;
+        let resource = read.resource;
         let request_hash = plan::request_hash(self.extraction.config, resource);
-        let mut state = answered.state(question.needed());
-        let is_rangeless = answered.is_rangeless();
-        let mut evidence = answered.evidence;
+        let mut state = result.state(read.needed());
+        let is_rangeless = result.is_rangeless();
+        let identities = result.answers.ids();
+        let mut evidence = result.evidence;
+        evidence.distinct = evidence.distinct_of(&identities);
         if let Some(doubt) = doubt {
             state = state.max(State::Drifted);
             evidence.notes.push(doubt);
         }
-        if answered.outside > 0 {
+        if result.outside > 0 {
             let field = resource.cursor.as_ref().map_or("", |cursor| &cursor.field);
-            let outside = answered.outside;
-            // A stray record is told; when most of them are from before the window, all were sent. What a delta's
-            // query gives is never proof that a row is gone.
+            let outside = result.outside;
+            // A few stray records are noted. If most are from before the window, all were sent; but a delta's query never
+            // proves a delete.
             if is_rangeless {
                 mode = Mode::Full;
                 state = state.max(State::Drifted);
@@ -47,12 +49,12 @@ impl Reading<'_> {
                 ));
             }
         }
-        let reached = answered.first_date;
-        let window = question.window.map(|Window { start, end }| Window {
+        let reached = result.first_date;
+        let window = read.window.map(|Window { start, end }| Window {
             start,
             end: reached.map_or(end, |reached| reached.min(end)),
         });
-        let known = (self.history).reached(resource, &request_hash, self.clock.ahead());
+        let known = (self.history).trusted_cursor(resource, self.clock.clock_skew());
         let cursor = match (state.moves_cursor(), reached, &window) {
             (false, ..) | (_, None, _) => None,
             (true, Some(reached), Some(window)) if mode == Mode::Delta => {
@@ -60,30 +62,28 @@ impl Reading<'_> {
             }
             (true, reached, _) => reached,
         };
-        // A fan-out over no ids asks nothing and is known to be complete.
+        // A fan-out over no ids asks for nothing and is complete.
         let cursor = cursor.or_else(|| {
-            (question.slices.is_empty() && state.moves_cursor())
-                .then(|| question.now.unwrap_or(started_at))
+            (read.slices.is_empty() && state.moves_cursor()).then(|| read.now.unwrap_or(started_at))
         });
-        self.ids
-            .keep(&resource.name, only_ids(answered.answers.ids()));
-        evidence.without_id = answered.answers.without_whole_id();
+        self.ids.keep(&resource.name, only_ids(identities));
+        evidence.without_id = result.answers.without_whole_id();
         evidence
             .notes
-            .extend(self.ignored_filters(resource, answered.announced));
+            .extend(self.ignored_filters(resource, result.announced));
         ReadManifest {
             mode,
             state,
-            pages: answered.pages,
-            rows: answered.rows,
-            bytes: answered.bytes,
-            hits: answered.hits,
-            x_total: answered.announced,
+            pages: result.pages,
+            rows: result.rows,
+            bytes: result.bytes,
+            hits: result.hits,
+            x_total: result.announced,
             window,
             cursor,
             request_hash,
             evidence,
-            smaller_pages: answered.pages_of.filter(|pages| {
+            smaller_pages: result.page_size.filter(|pages| {
                 let configured = resource
                     .page_size
                     .unwrap_or(self.extraction.config.api.page_size);
@@ -94,14 +94,14 @@ impl Reading<'_> {
         }
     }
 
-    /// A named read that gives as many rows as a full read: the API seems to ignore what makes it another one. It costs
-    /// more, and stays right.
+    /// A note on a named read that gives as many rows as a full read: the API seems to ignore its filters, which costs
+    /// requests but stays correct.
     fn ignored_filters(&self, read: &Resource, announced: Option<u64>) -> Option<String> {
         let config = self.extraction.config;
         read.read_name()
             .filter(|_| read.for_each.is_none() && read.cursor.is_none())?;
         let resource = config.resource(read.name.as_str())?;
-        let full = (self.history).newest_full(resource, &plan::request_hash(config, resource))?;
+        let full = (self.history).last_complete_full(resource)?;
         let (all, announced) = (full.manifest.x_total?, announced?);
         (announced >= all && all > 0).then(|| {
             format!(
@@ -118,23 +118,13 @@ impl Reading<'_> {
         started_at: Timestamp,
     ) -> ReadManifest {
         ReadManifest {
-            mode: Mode::Delta,
-            state: State::Partial,
-            pages: 0,
-            rows: 0,
-            bytes: 0,
-            hits: 0,
-            x_total: None,
-            window: None,
-            cursor: None,
             request_hash: plan::request_hash(self.extraction.config, read),
             evidence: Evidence {
                 notes: vec![why],
                 ..Evidence::default()
             },
-            smaller_pages: None,
-            started_at,
             finished_at: crate::clock::now(),
+            ..ReadManifest::without_pages(State::Partial, started_at)
         }
     }
 }

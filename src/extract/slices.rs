@@ -10,13 +10,13 @@ use crate::template::Values;
 /// A part of a resource that is paged by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
-    /// Its directory, such as `user_id=1..99`, `read=ongoing` or `read=swept/id=1..99`; none for the only slice.
+    /// Its directory, such as `user_id=1..99`, `read=ongoing` or `read=swept/id=1..99`; `None` for the only slice.
     pub(super) name: Option<String>,
     /// The filled path.
     pub(super) path: String,
     /// The filled parameters, without paging.
     pub(super) query: Vec<(String, String)>,
-    /// The filter by which a fan-out asks for its ids, where records tell them.
+    /// The filter by which a fan-out asks for its ids, where records have them.
     pub(super) filter: Option<Filter>,
 }
 

@@ -1,32 +1,33 @@
-//! A staged run, proven once more from its files alone.
+//! A staged run, proven again from its files.
 
 use jiff::Timestamp;
 
 use crate::config::{Config, Resource};
 use crate::name::Name;
-use crate::proof::{self, Answers, Doubt, EARLIEST};
+use crate::proof::{Answers, Doubt, EARLIEST};
 use crate::staging::{
     Manifest, Mode, PageEntry, ReadManifest, Run, StagedResource, StagingError, State, Window,
 };
 
 use super::inspect::Inspector;
-use super::slices;
+use super::{read_plan, slices};
 
-/// What the files of a resource say, against what its manifest claims.
+/// What the files of a resource prove, against what its manifest claims.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Verified {
+pub struct Verification {
     /// The resource.
     pub resource: Name,
     /// Full or delta.
     pub mode: Mode,
     /// What the manifest claims.
     pub claimed: State,
-    /// Whether a file is not what was staged.
+    /// Whether a file differs from what was staged.
     pub damaged: bool,
-    /// Whether there are pages that nobody staged. No load takes them, but whoever reads all files of the directory does.
-    pub strangers: bool,
-    /// What the files prove; none where they are damaged, and where the resource is not in `pipeline.toml` any more:
-    /// nobody knows then where its records have their ids.
+    /// Whether there are page files without a journal line. No load reads them, but other programs may.
+    #[serde(rename = "strangers")]
+    pub stray_files: bool,
+    /// What the files prove; `None` where they are damaged, and where the resource is not in `pipeline.toml` any more:
+    /// then it is unknown where its records have their ids.
     pub proven: Option<State>,
     /// Pages whose bytes are those received.
     pub pages: u64,
@@ -36,9 +37,23 @@ pub struct Verified {
     pub notes: Vec<String>,
 }
 
-impl Verified {
-    /// Notes a damaged file; what the operating system refuses is an error.
-    fn is_damaged(&mut self, error: StagingError) -> Result<(), StagingError> {
+impl Verification {
+    fn new(resource: Name, mode: Mode, claimed: State) -> Self {
+        Self {
+            resource,
+            mode,
+            claimed,
+            damaged: false,
+            stray_files: false,
+            proven: None,
+            pages: 0,
+            rows: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Records a damaged file; a refusal by the operating system is an error.
+    fn record_damage(&mut self, error: StagingError) -> Result<(), StagingError> {
         let StagingError::Broken { .. } = error else {
             return Err(error);
         };
@@ -47,9 +62,9 @@ impl Verified {
         Ok(())
     }
 
-    fn looks_for_strangers(&mut self, staged: &StagedResource) -> Result<(), StagingError> {
-        for path in staged.strangers()? {
-            self.strangers = true;
+    fn find_stray_files(&mut self, staged: &StagedResource) -> Result<(), StagingError> {
+        for path in staged.stray_files()? {
+            self.stray_files = true;
             self.notes.push(format!(
                 "{}: no line of the journal names it, so it is no page of this run; remove it",
                 path.display()
@@ -58,46 +73,39 @@ impl Verified {
         Ok(())
     }
 
-    /// Whether the files are whole and, as far as that can be told, prove at least what the manifest claims.
+    /// Whether the files are undamaged and, as far as is known, prove at least what the manifest claims.
     pub fn holds(&self) -> bool {
-        !self.damaged && !self.strangers && self.proven.is_none_or(|proven| proven <= self.claimed)
+        !self.damaged
+            && !self.stray_files
+            && self.proven.is_none_or(|proven| proven <= self.claimed)
     }
 }
 
-/// Reads every page of every final resource of `run`. Damaged files are told, all of them; only the disk itself is an
-/// error. Blocks.
-pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError> {
+/// Reads every page of every final resource of `run`. All damaged files are reported; only an error of the operating system
+/// ends it. Blocks.
+pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verification>, StagingError> {
     let mut all = Vec::new();
     for name in run.resources()? {
         let manifest = match run.manifest(&name) {
             Ok(Some(manifest)) => manifest,
             Ok(None) => continue,
             Err(error) => {
-                all.push(damaged(name, error)?);
+                let mut unread = Verification::new(name, Mode::Full, State::Partial);
+                unread.record_damage(error)?;
+                all.push(unread);
                 continue;
             }
         };
-        let mut verified = Verified {
-            resource: name.clone(),
-            mode: manifest.mode,
-            claimed: manifest.worst_state(),
-            damaged: false,
-            strangers: false,
-            proven: None,
-            pages: 0,
-            rows: 0,
-            notes: Vec::new(),
-        };
+        let mut verified = Verification::new(name.clone(), manifest.mode, manifest.worst_state());
         match (run.staged(&name), config.resource(name.as_str())) {
-            (Err(error), _) => verified.is_damaged(error)?,
+            (Err(error), _) => verified.record_damage(error)?,
             (Ok(None), _) => continue,
-            (Ok(Some(staged)), None) => {
-                check_bytes(&staged, &mut verified)?;
-                verified.looks_for_strangers(&staged)?;
-            }
-            (Ok(Some(staged)), Some(resource)) => {
-                check(&staged, resource, &manifest, &mut verified)?;
-                verified.looks_for_strangers(&staged)?;
+            (Ok(Some(staged)), resource) => {
+                match resource {
+                    Some(resource) => check(&staged, resource, &manifest, &mut verified)?,
+                    None => check_bytes(&staged, &mut verified)?,
+                }
+                verified.find_stray_files(&staged)?;
             }
         }
         all.push(verified);
@@ -105,10 +113,11 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verified>, StagingError>
     Ok(all)
 }
 
-/// Of a resource that `pipeline.toml` does not have any more: its bytes, and how many there are.
-fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), StagingError> {
+/// Checks and counts the bytes of a resource that `pipeline.toml` does not have any more.
+fn check_bytes(staged: &StagedResource, verified: &mut Verification) -> Result<(), StagingError> {
     for page in staged.pages() {
         let read = page.and_then(|page| {
+            staged.check_request(&page)?;
             staged.read_in_pieces(&page, |_| ())?;
             Ok(page.rows)
         });
@@ -117,7 +126,7 @@ fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), S
                 verified.pages += 1;
                 verified.rows += rows;
             }
-            Err(error) => verified.is_damaged(error)?,
+            Err(error) => verified.record_damage(error)?,
         }
     }
     if !verified.damaged {
@@ -129,8 +138,8 @@ fn check_bytes(staged: &StagedResource, verified: &mut Verified) -> Result<(), S
     Ok(())
 }
 
-/// What the pages of one read say.
-struct Checked<'c> {
+/// What the pages of one read prove.
+struct ReadCheck<'c> {
     resource: &'c Resource,
     answers: Answers,
     pages: u64,
@@ -138,7 +147,7 @@ struct Checked<'c> {
     last: Option<Timestamp>,
 }
 
-impl<'c> Checked<'c> {
+impl<'c> ReadCheck<'c> {
     fn new(resource: &'c Resource) -> Self {
         let cursor = resource.cursor.as_ref().map(|cursor| cursor.field.as_str());
         Self {
@@ -151,8 +160,7 @@ impl<'c> Checked<'c> {
     }
 
     fn add(&mut self, staged: &StagedResource, page: &PageEntry) -> Result<(), StagingError> {
-        let cursor = self.resource.cursor.as_ref();
-        let window = cursor.and_then(|cursor| proof::window_of(page, &cursor.field));
+        let window = read_plan::window_of(self.resource, &page.page_request);
         let inspector = Inspector::new(self.resource, window.map(|window| window.start), None);
         let facts = inspector.inspect_staged(staged, page)?;
         self.last = self.last.max(page.server_date);
@@ -204,18 +212,19 @@ fn check(
     staged: &StagedResource,
     resource: &Resource,
     manifest: &Manifest,
-    verified: &mut Verified,
+    verified: &mut Verification,
 ) -> Result<(), StagingError> {
-    let mut reads: Vec<Checked<'_>> = resource.all_reads().map(Checked::new).collect();
+    let mut reads: Vec<ReadCheck<'_>> = resource.all_reads().map(ReadCheck::new).collect();
     for page in staged.pages() {
         let read = page.and_then(|page| {
+            staged.check_request(&page)?;
             let read = slices::read_of(page.slice.as_deref());
             let mut reads = reads.iter_mut();
             let checked =
                 reads.find(|checked| checked.resource.read_name().map(Name::as_str) == read);
             match checked {
                 Some(checked) => checked.add(staged, &page)?,
-                // A read that is not in pipeline.toml any more: nobody knows what it was asked for.
+                // The read is not in pipeline.toml any more: what its pages prove is unknown.
                 None => staged.read_in_pieces(&page, |_| ())?,
             }
             verified.pages += 1;
@@ -223,7 +232,7 @@ fn check(
             Ok(())
         });
         if let Err(error) = read {
-            verified.is_damaged(error)?;
+            verified.record_damage(error)?;
         }
     }
     if verified.damaged {
@@ -259,20 +268,4 @@ fn needed(manifest: &ReadManifest, last: Option<Timestamp>) -> Window {
         start: EARLIEST,
         end: end.unwrap_or(manifest.finished_at),
     })
-}
-
-fn damaged(resource: Name, error: StagingError) -> Result<Verified, StagingError> {
-    let mut verified = Verified {
-        resource,
-        mode: Mode::Full,
-        claimed: State::Partial,
-        damaged: false,
-        strangers: false,
-        proven: None,
-        pages: 0,
-        rows: 0,
-        notes: Vec::new(),
-    };
-    verified.is_damaged(error)?;
-    Ok(verified)
 }

@@ -1,16 +1,14 @@
 //! The order in which a list without an order is read: in windows of time.
 //!
-//! Pages of such a list prove nothing while rows are added or change places. What has not changed since a moment can
-//! only shrink; what changed after it is asked for by itself. Why this misses nothing is said in [`crate::proof`].
+//! Pages of such a list prove nothing while rows are added or change places. The rows that have not changed since a moment
+//! can only become fewer; those that changed after it are asked for separately. [`crate::proof`] explains why this misses nothing.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use crate::proof::{EARLIEST, LATEST, Seen, future, just_after};
+use crate::proof::{EARLIEST, LATEST, PageObservation, future, just_after};
 use crate::staging::{PageEntry, Window};
 
 /// The list is asked for anew from the time of the last answer, so many times: more rows than a page holds would have
@@ -18,21 +16,16 @@ use crate::staging::{PageEntry, Window};
 const WINDOWS: usize = 6;
 /// A full read is asked so many times whether its windows account for every row.
 const ACCOUNTS: usize = 10;
-/// As often in a row the same number must be missing, before the rows are looked for in all pages.
+/// So often in a row must the same number be missing before all pages are searched for the rows.
 const SAME_ACCOUNTS: usize = 3;
 
-/// What page 1 of a list says.
-pub(super) struct Head {
+/// Page 1 of a list.
+pub(super) struct FirstPage {
     pub(super) entry: PageEntry,
-    pub(super) seen: Seen,
-    /// The server's time.
-    pub(super) date: Option<Timestamp>,
-    /// What changed up to then is counted in the answer.
-    pub(super) settled: Option<Timestamp>,
-    pub(super) took: Duration,
+    pub(super) seen: PageObservation,
     /// The API ignores the window.
     pub(super) is_rangeless: bool,
-    /// A time since which as many rows have changed as a page takes, as far as this one tells.
+    /// A time since which about as many rows have changed as fit a page.
     pub(super) split: Option<Timestamp>,
 }
 
@@ -58,7 +51,7 @@ pub(crate) fn delta_requests(total: u64, size: u64) -> u64 {
 
 /// A time since which about as many rows of a list have changed as its last page can take, such that the rows before it
 /// need one page less. `times` are those of its first page: the newest ones, or any.
-pub(super) fn split(seen: &Seen, times: &[Timestamp]) -> Option<Timestamp> {
+pub(super) fn split(seen: &PageObservation, times: &[Timestamp]) -> Option<Timestamp> {
     let (total, size) = (seen.total?, seen.size.max(1));
     let before = pages_before(total, size);
     let wanted = total
@@ -77,7 +70,7 @@ pub(super) fn split(seen: &Seen, times: &[Timestamp]) -> Option<Timestamp> {
     split.round(jiff::Unit::Millisecond).ok()
 }
 
-impl Head {
+impl FirstPage {
     /// Pages of the list.
     pub(super) fn pages(&self) -> u64 {
         let pages = |total: u64| total.div_ceil(self.seen.size.max(1));
@@ -89,13 +82,13 @@ impl Head {
 pub(super) trait Lists {
     type Error;
 
-    /// Reads page 1; none, if it cannot be had, which is noted.
-    async fn first(&self, window: Option<Window>) -> Result<Option<Head>, Self::Error>;
+    /// Reads page 1; `None` if it failed, which is recorded.
+    async fn first(&self, window: Option<Window>) -> Result<Option<FirstPage>, Self::Error>;
 
     /// Reads everything after page 1.
-    async fn rest(&self, window: Option<Window>, head: Head) -> Result<(), Self::Error>;
+    async fn rest(&self, window: Option<Window>, head: FirstPage) -> Result<(), Self::Error>;
 
-    /// Rows that the windows so far do not account for; none, where no answer tells.
+    /// Rows that the windows so far do not account for; `None` if unknown.
     fn unaccounted(&self) -> Option<u64>;
 
     /// Whether the answers so far show that the API ignores windows.
@@ -112,11 +105,11 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
     let Some(head) = lists.first(asked).await? else {
         return Ok(());
     };
-    if head.seen.is_whole() {
+    if head.seen.shows_all() {
         return Ok(());
     }
-    // The window is in the past already, or the server tells no time.
-    let date = head.date.filter(|date| *date > start && *date < last);
+    // The window is in the past already, or the server sends no time.
+    let date = head.seen.date.filter(|date| *date > start && *date < last);
     let Some(mut end) = date.filter(|_| !head.is_rangeless) else {
         return lists.rest(asked, head).await;
     };
@@ -124,12 +117,12 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
     let split = if asked.is_some() {
         head.split
     } else {
-        head.settled
+        head.seen.settled
     };
     end = split
         .filter(|split| *split > start && *split < end)
         .unwrap_or(end);
-    // What is dated in the future can fill pages, but nothing gets there.
+    // Rows dated in the future can fill pages, but no row moves there.
     let (mut present, future) = (last, future(end).min(last));
     for _ in 0..WINDOWS {
         read_window(lists, start, end).await?;
@@ -138,10 +131,10 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
         }
         match first(lists, end, present).await? {
             None => return Ok(()),
-            Some(since) if since.seen.is_whole() => break,
-            // Whatever window is asked for, all comes: once is enough.
+            Some(since) if since.seen.shows_all() => break,
+            // Every window gives all rows: one is enough.
             Some(since) if since.is_rangeless => return Ok(()),
-            Some(since) => match since.date {
+            Some(since) => match since.seen.date {
                 Some(date) if date > end && date < future => {
                     (start, end) = (end, date);
                     if present > future {
@@ -168,7 +161,7 @@ async fn first<L: Lists>(
     lists: &L,
     start: Timestamp,
     end: Timestamp,
-) -> Result<Option<Head>, L::Error> {
+) -> Result<Option<FirstPage>, L::Error> {
     lists.first(Some(Window { start, end })).await
 }
 
@@ -196,7 +189,7 @@ async fn account<L: Lists>(lists: &L, has_future: bool) -> Result<(), L::Error> 
             return Ok(());
         };
         // Without a time or a total nothing can be counted.
-        let Some(date) = head.settled.filter(|_| head.seen.total.is_some()) else {
+        let Some(date) = head.seen.settled.filter(|_| head.seen.total.is_some()) else {
             return Ok(());
         };
         let since = just_after(date);

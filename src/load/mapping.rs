@@ -121,13 +121,18 @@ impl Mapping {
 
     /// Whether a read of its resource proves what is gone from the table.
     pub(super) fn is_proven_by(&self, manifest: &Manifest) -> bool {
-        manifest.is_proof() && !self.table.is_update_only()
+        manifest.is_complete_full() && !self.table.is_update_only()
     }
 
     /// Which rows `t` the named reads of a run cover that prove absence; an expression. None, unless all of them are
     /// complete: a row that is absent from one may have moved to the part of another.
     pub(super) fn covered_by(&self, manifest: &Manifest) -> Option<String> {
-        let is_proof = |name: &Name| manifest.reads.get(name).is_some_and(ReadManifest::is_proof);
+        let is_proof = |name: &Name| {
+            manifest
+                .reads
+                .get(name)
+                .is_some_and(ReadManifest::is_complete_full)
+        };
         let are_complete = self.proving_reads.iter().all(|(name, _)| is_proof(name));
         let covered = self
             .proving_reads

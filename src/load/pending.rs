@@ -64,7 +64,7 @@ fn not_loaded<'c>(
             }
             match run.manifest(&resource.name) {
                 Ok(None) => continue,
-                Ok(Some(manifest)) if manifest.is_proof() => {
+                Ok(Some(manifest)) if manifest.is_complete_full() => {
                     full.insert((seq, &resource.name));
                 }
                 // One that cannot be read waits too, and fails by itself when it is loaded.
@@ -108,7 +108,7 @@ pub(super) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadErr
             .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
         let makes_up = |run: &Run| {
             run.record().seq > known.seq
-                && matches!(run.manifest(name), Ok(Some(manifest)) if manifest.is_proof())
+                && matches!(run.manifest(name), Ok(Some(manifest)) if manifest.is_complete_full())
         };
         if let Some(run) = younger
             && !runs.iter().any(makes_up)

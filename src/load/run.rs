@@ -251,7 +251,7 @@ impl<'l> RunLoad<'l> {
                     if table.counts.inserted > 0 {
                         self.grown.insert(name.clone());
                     }
-                    if merged.manifest.is_proof() && !table.mapping.hides_rows() {
+                    if merged.manifest.is_complete_full() && !table.mapping.hides_rows() {
                         self.before.incomplete_tables.remove(name);
                     }
                 }

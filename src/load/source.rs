@@ -670,7 +670,7 @@ impl Admission {
                 continue;
             }
             match run.manifest(name) {
-                Ok(Some(manifest)) if manifest.is_proof() => {}
+                Ok(Some(manifest)) if manifest.is_complete_full() => {}
                 // It fails by itself.
                 Err(StagingError::Broken { .. }) => {}
                 Ok(_) => drop(unproven.insert(name.clone())),
@@ -709,7 +709,7 @@ impl Admission {
                 let known = basis.requests.get(&read);
                 known.is_none_or(|known| *known == request)
             };
-            let is_settled = manifest.is_proof() || requests(manifest).all(asks_as_before);
+            let is_settled = manifest.is_complete_full() || requests(manifest).all(asks_as_before);
             if let Some(from) = &basis.scope
                 && is_settled
                 && has_changed(Some(from), side.scope.as_ref())

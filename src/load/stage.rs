@@ -99,7 +99,7 @@ pub(super) fn read_ahead(
         let is_compared = manifest.mode == Mode::Full
             && !told.is_empty
             && !told.is_shared
-            && (manifest.is_proof() || !told.is_awaited)
+            && (manifest.is_complete_full() || !told.is_awaited)
             && is_comparable(&mappings);
         let decoding =
             (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));

@@ -11,7 +11,9 @@ use tokio_postgres::Client;
 
 use super::*;
 use crate::database::{Target, testing};
-use crate::staging::{Asked, Evidence, FORMAT, Manifest, Mode, PageEntry, Run, Staging, State};
+use crate::staging::{
+    Evidence, FORMAT, Manifest, Mode, PageEntry, PageRequest, Run, RunSpec, Staging, State,
+};
 
 mod model;
 
@@ -168,7 +170,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
     let identity = format!(r#"{{"format": 1, "id": "{:032}"}}"#, 1);
     std::fs::write(root.join(".staging.json"), identity).unwrap();
     let run = staging
-        .create_run(&lock, Timestamp::now(), 0, &Asked::default())
+        .create_run(&lock, Timestamp::now(), 0, &RunSpec::default())
         .unwrap();
     let boxes: Vec<String> = (1..=5)
         .map(|id| format!(r#"{{"id":{id},"name":"box"}}"#))
@@ -187,6 +189,12 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
                 page: u32::try_from(index + 1).unwrap(),
                 slice: None,
                 request: String::new(),
+                page_request: PageRequest {
+                    list: format!("/v2/{resource}"),
+                    page_size: page as u64,
+                    page_number: index as u64 + 1,
+                    ..PageRequest::default()
+                },
                 status: 200,
                 rows: records.len() as u64,
                 bytes: 0,

@@ -1,16 +1,17 @@
-//! What staging knows of earlier reads, as far as anybody asks.
+//! The earlier reads in staging that decide something.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringTreemap;
 
-use super::{minus, request_hash};
+use super::request_hash::request_hash;
+use super::time::minus;
 use crate::config::{Config, Resource};
 use crate::name::Name;
 use crate::staging::{Mode, ReadManifest, Run, RunId, StagingError, State};
 
-/// So many of the newest deltas say how fast rows change.
+/// As many of the newest deltas show how fast rows change.
 pub const DELTAS: usize = 20;
 
 /// What staging knows of earlier reads, newest first, for each read of each resource: those that decide something, or
@@ -18,9 +19,11 @@ pub const DELTAS: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct History {
     reads: BTreeMap<Key, Vec<Read>>,
+    /// Of today's requests.
+    request_hashes: BTreeMap<Key, String>,
     /// Numbers of all runs that were looked at.
     runs: RoaringTreemap,
-    /// Requests an hour that the API allowed, as the newest run that knows it was answered.
+    /// The hourly limit, by the newest run that has it.
     hour_limit: Option<u64>,
 }
 
@@ -44,10 +47,11 @@ pub struct Read {
 
 impl History {
     /// Reads the manifests of `runs` (in the order of their numbers), newest first, as far as they are needed. One that
-    /// cannot be read is told, and counts as a read that did not succeed.
+    /// cannot be read is reported, and counts as a read that failed.
     pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
         let mut history = Self {
             reads: BTreeMap::new(),
+            request_hashes: BTreeMap::new(),
             runs: runs.iter().map(|run| run.record().seq).collect(),
             hour_limit: runs.iter().rev().find_map(|run| {
                 let limit = run.record().rate.get("limit_per_hour")?;
@@ -56,14 +60,13 @@ impl History {
         };
         let reads = config.resources.iter().flat_map(Resource::all_reads);
         for resource in reads {
-            let mut wanted = Wanted::new(
-                request_hash(config, resource),
-                resource.for_each.is_some(),
-                resource.cursor.is_some(),
-            );
+            let hash = request_hash(config, resource);
+            (history.request_hashes).insert(key(resource), hash.clone());
+            let mut wanted =
+                HistoryFilter::new(hash, resource.for_each.is_some(), resource.cursor.is_some());
             let mut reads = Vec::new();
             for run in runs.iter().rev() {
-                if wanted.is_nothing() {
+                if wanted.is_done() {
                     break;
                 }
                 let manifest = run.manifest(&resource.name);
@@ -85,7 +88,7 @@ impl History {
         Ok(history)
     }
 
-    /// Whether it was read from this run too.
+    /// Whether this run was read for it.
     pub fn covers(&self, run: &Run) -> bool {
         self.runs.contains(run.record().seq)
     }
@@ -95,39 +98,44 @@ impl History {
         self.reads.get(&key(resource)).map_or(&[], Vec::as_slice)
     }
 
-    /// Requests an hour that the API allowed at last, if any answer told.
+    /// The hourly limit in the newest answer that had one.
     pub fn hour_limit(&self) -> Option<u64> {
         self.hour_limit
     }
 
-    /// The newest read that moved the cursor, asked for in the same way as today.
-    pub fn newest_whole(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
-        self.of(resource)
-            .iter()
-            .take_while(|read| read.manifest.request_hash == request_hash)
+    /// Those of today's request, newest first.
+    pub fn of_request(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
+        let hash = self.request_hashes.get(&key(resource));
+        let reads = self.of(resource).iter();
+        reads.take_while(move |read| Some(&read.manifest.request_hash) == hash)
+    }
+
+    /// The newest read of today's request that moved the cursor.
+    pub fn last_cursor_read(&self, resource: &Resource) -> Option<&Read> {
+        self.of_request(resource)
             .find(|read| read.manifest.state.moves_cursor() && read.manifest.cursor.is_some())
     }
 
-    /// How far a resource with a cursor is known, when the server's clock is `ahead` of ours by so much. A cursor is a
+    /// How far a resource with a cursor is known, when the server's clock is ahead of ours by `clock_skew`. A cursor is a
     /// single answer's word: one that our clock and today's answers agree not to have been reached then, by more than
     /// the lookback makes good, came from a wrong clock, and what changed before it was never asked for.
-    pub fn reached(
+    pub fn trusted_cursor(
         &self,
         resource: &Resource,
-        request_hash: &str,
-        ahead: Option<SignedDuration>,
+        clock_skew: Option<SignedDuration>,
     ) -> Option<Timestamp> {
         let lookback = resource.cursor.as_ref()?.lookback;
         let reached = |read: &Read| {
             let said = read.manifest.cursor?;
-            let at_most = ahead.and_then(|ahead| read.manifest.finished_at.checked_add(ahead).ok());
+            let at_most = clock_skew
+                .and_then(|clock_skew| read.manifest.finished_at.checked_add(clock_skew).ok());
             Some(match at_most {
                 Some(at_most) if minus(said, lookback) > at_most => (at_most, false),
                 _ => (said, true),
             })
         };
-        let mut reads = (self.of(resource).iter())
-            .take_while(|read| read.manifest.request_hash == request_hash)
+        let mut reads = self
+            .of_request(resource)
             .filter(|read| read.manifest.state.moves_cursor())
             .filter_map(reached);
         match reads.next()? {
@@ -136,28 +144,24 @@ impl History {
         }
     }
 
-    /// The newest full read that read every page and proved nothing, asked for in the same way as today.
-    pub fn newest_drifted_full(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
-        self.of(resource)
-            .iter()
-            .take_while(|read| read.manifest.request_hash == request_hash)
+    /// The newest full read of today's request, if it is drifted.
+    pub fn last_drifted_full(&self, resource: &Resource) -> Option<&Read> {
+        self.of_request(resource)
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none())
             .filter(|read| read.manifest.state == State::Drifted)
     }
 
-    /// The newest complete full read, asked for in the same way as today.
-    pub fn newest_full(&self, resource: &Resource, request_hash: &str) -> Option<&Read> {
-        self.of(resource)
-            .iter()
-            .take_while(|read| read.manifest.request_hash == request_hash)
-            .find(|read| read.manifest.is_proof())
+    /// The newest complete full read of today's request.
+    pub fn last_complete_full(&self, resource: &Resource) -> Option<&Read> {
+        self.of_request(resource)
+            .find(|read| read.manifest.is_complete_full())
     }
 }
 
-/// What is still looked for of a resource, from its newest read on to older ones.
+/// What is still searched for a read, from the newest run to older ones.
 #[expect(clippy::struct_excessive_bools, reason = "each is a find of its own")]
-struct Wanted {
-    /// Today's question; none: an older read answered another, and so those before it mean nothing any more.
+struct HistoryFilter {
+    /// The hash of today's request; `None` after a read of another request: those before it do not count.
     hash: Option<String>,
     newest: bool,
     cursor: bool,
@@ -169,7 +173,7 @@ struct Wanted {
     deltas: usize,
 }
 
-impl Wanted {
+impl HistoryFilter {
     fn new(request_hash: String, fans_out: bool, has_deltas: bool) -> Self {
         Self {
             hash: Some(request_hash),
@@ -183,13 +187,13 @@ impl Wanted {
         }
     }
 
-    /// Whether older reads are of no use.
-    fn is_nothing(&self) -> bool {
+    /// Whether older runs are of no use.
+    fn is_done(&self) -> bool {
         let of_today = self.whole || self.proof || self.full || self.slices || self.deltas > 0;
         !(self.newest || self.cursor || self.hash.is_some() && of_today)
     }
 
-    /// Whether a read is one of those looked for, which are then found.
+    /// Whether a read is one of those searched for; it is then found.
     fn take(&mut self, manifest: &ReadManifest) -> bool {
         let found = |wanted: &mut bool, is: bool| is && std::mem::take(wanted);
         let mut taken = found(&mut self.newest, true);
@@ -204,7 +208,7 @@ impl Wanted {
         }
         let is_whole = manifest.state.moves_cursor();
         taken |= found(&mut self.whole, is_whole && manifest.cursor.is_some());
-        taken |= found(&mut self.proof, manifest.is_proof());
+        taken |= found(&mut self.proof, manifest.is_complete_full());
         let is_full = manifest.mode == Mode::Full && manifest.window.is_none();
         taken |= found(&mut self.full, is_full);
         let slices = manifest.evidence.slices.is_some_and(|slices| slices > 0);
@@ -277,16 +281,14 @@ mod tests {
             manifest: manifest.clone(),
         });
         (history.reads).insert(key(&users()), reads.collect());
+        (history.request_hashes).insert(key(&users()), "today".to_owned());
         history
     }
 
     /// All that is asked of a history, here and in the forecast.
     fn answers(history: &History) -> Vec<Option<u64>> {
         let name = users();
-        let today = || {
-            let reads = history.of(&name).iter();
-            reads.take_while(|read| read.manifest.request_hash == "today")
-        };
+        let today = || history.of_request(&name);
         let seq = |read: Option<&Read>| read.map(|read| read.seq);
         let is_full = |read: &&Read| read.manifest.mode == Mode::Full;
         let is_delta =
@@ -294,8 +296,8 @@ mod tests {
         let mut answers = vec![
             seq(history.of(&name).first()),
             seq((history.of(&name).iter()).find(|read| read.manifest.cursor.is_some())),
-            seq(history.newest_whole(&name, "today")),
-            seq(history.newest_full(&name, "today")),
+            seq(history.last_cursor_read(&name)),
+            seq(history.last_complete_full(&name)),
             seq(today()
                 .filter(is_full)
                 .find(|read| read.manifest.window.is_none())),
@@ -312,14 +314,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_answers_as_all_would_and_does_not_grow(
+        fn bounded_history_answers_like_a_complete_one(
             manifests in proptest::collection::vec(manifest(), 0..200),
         ) {
             let all: Vec<(u64, ReadManifest)> = (0..1_000).rev().zip(manifests).collect();
-            let mut wanted = Wanted::new("today".to_owned(), true, true);
+            let mut wanted = HistoryFilter::new("today".to_owned(), true, true);
             let mut kept = Vec::new();
             for (seq, manifest) in &all {
-                if wanted.is_nothing() {
+                if wanted.is_done() {
                     break;
                 }
                 if wanted.take(manifest) {

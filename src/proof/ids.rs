@@ -1,8 +1,8 @@
-//! Which ids no answer speaks of.
+//! Which ids no answer covers.
 
 use std::fmt;
 
-use super::Seen;
+use super::observation::PageObservation;
 
 /// The lowest id that is asked for. Whether a list has lower ones is checked by its size.
 pub const LOWEST: i64 = 0;
@@ -25,7 +25,7 @@ impl fmt::Display for Gap {
     }
 }
 
-impl Seen {
+impl PageObservation {
     /// The ids between which this answer shows every record that there was, both inclusive.
     ///
     /// Only an answer in descending order can say so: a page holds the records that follow one another, and the
@@ -49,7 +49,7 @@ impl Seen {
             (0, total) => total == Some(0),
             // A server that gives smaller pages than asked for, and does not say so, has not shown so many before.
             (rows, total) => {
-                (before == 0 || self.size_is_told) && total == Some(before.saturating_add(rows))
+                (before == 0 || self.has_per_page) && total == Some(before.saturating_add(rows))
             }
         };
         if is_end {
@@ -60,13 +60,13 @@ impl Seen {
 }
 
 /// What the answers leave out below the highest id of the first page; `None` where that page is missing, so that
-/// nobody knows what to look for.
-pub(super) fn gaps(seen: &[Seen]) -> Option<Vec<Gap>> {
+/// it is unknown which ids there are.
+pub(super) fn gaps(seen: &[PageObservation]) -> Option<Vec<Gap>> {
     let heads = seen
         .iter()
         .filter(|seen| seen.is_numbered() && seen.number == 1);
     let top = heads.map(|head| head.first.unwrap_or(LOWEST)).min()?;
-    let mut covered: Vec<(i64, i64)> = seen.iter().filter_map(Seen::covers).collect();
+    let mut covered: Vec<(i64, i64)> = seen.iter().filter_map(PageObservation::covers).collect();
     covered.sort_unstable();
     let mut gaps = Vec::new();
     let mut next = LOWEST;

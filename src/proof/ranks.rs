@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use super::Seen;
+use super::observation::PageObservation;
 use crate::list::MOST_PAGES;
 
-/// Why ranks tell nothing.
+/// Why ranks prove nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unranked {
+pub enum RankError {
     /// No answer, or one without `X-Total`.
     #[error(
         "the API does not say how many rows there are (no X-Total), so nothing proves that these are all"
@@ -27,22 +27,22 @@ pub enum Unranked {
 ///
 /// In a list that only shrinks the totals are a clock: answers of the same total saw the same list. Between two
 /// answers whose totals differ by `d`, a record moves up by at most `d`.
-pub(super) fn unread(seen: &[Seen]) -> Result<Vec<(u64, u64)>, Unranked> {
-    let pages: Vec<&Seen> = seen.iter().filter(|seen| seen.is_numbered()).collect();
+pub(super) fn unread(seen: &[PageObservation]) -> Result<Vec<(u64, u64)>, RankError> {
+    let pages: Vec<&PageObservation> = seen.iter().filter(|seen| seen.is_numbered()).collect();
     let before = pages.first().and_then(|first| first.total);
-    let before = before.ok_or(Unranked::NoTotal)?;
+    let before = before.ok_or(RankError::NoTotal)?;
     let mut reads = Vec::new();
     let size = size(&pages);
     for page in &pages {
         // Without a total it is not known when it was read.
         let Some(total) = page.total else { continue };
         if total > before {
-            return Err(Unranked::Grew {
+            return Err(RankError::Grew {
                 before,
                 after: total,
             });
         }
-        let size = if page.size_is_told { page.size } else { size };
+        let size = if page.has_per_page { page.size } else { size };
         let before = page.number.saturating_sub(1).saturating_mul(size);
         reads.push((total, before, before.saturating_add(page.rows)));
     }
@@ -69,16 +69,16 @@ pub(super) fn unread(seen: &[Seen]) -> Result<Vec<(u64, u64)>, Unranked> {
 
 /// Pages that are still to be asked for, in rising order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum PagesToRead {
     /// They were not asked for yet. How many there are is the server's word: they are never held one by one.
-    New(Vec<RangeInclusive<u64>>),
+    Unread(Vec<RangeInclusive<u64>>),
     /// Rows may have slipped out of them; empty if all is settled, or nothing can settle it.
     Again(Vec<u64>),
 }
 
 /// What is still to be asked for of a list whose page 1 and others were `seen`.
-pub fn wanted(seen: &[Seen]) -> Wanted {
-    let pages: Vec<&Seen> = seen.iter().filter(|seen| seen.is_numbered()).collect();
+pub fn pages_to_read(seen: &[PageObservation]) -> PagesToRead {
+    let pages: Vec<&PageObservation> = seen.iter().filter(|seen| seen.is_numbered()).collect();
     let size = size(&pages).max(1);
     let last_of = |total: u64| total.div_ceil(size).min(MOST_PAGES);
     let mut asked: Vec<u64> = pages.iter().map(|page| page.number).collect();
@@ -99,21 +99,21 @@ pub fn wanted(seen: &[Seen]) -> Wanted {
             }
             again.dedup();
             if new.is_empty() {
-                Wanted::Again(again)
+                PagesToRead::Again(again)
             } else {
-                Wanted::New(new)
+                PagesToRead::Unread(new)
             }
         }
-        Err(Unranked::Grew { .. }) => {
+        Err(RankError::Grew { .. }) => {
             let most = pages.iter().filter_map(|page| page.total).max();
             let last = last_of(most.unwrap_or(0));
-            Wanted::New(between(within(&asked, 1, last), 1, last))
+            PagesToRead::Unread(between(within(&asked, 1, last), 1, last))
         }
         // The end is the first empty page.
-        Err(Unranked::NoTotal) => {
+        Err(RankError::NoTotal) => {
             let end = pages.iter().max_by_key(|page| page.number);
             let end = end.filter(|end| end.rows > 0 && end.number < MOST_PAGES);
-            Wanted::New(
+            PagesToRead::Unread(
                 end.map(|end| end.number + 1..=end.number + 1)
                     .into_iter()
                     .collect(),
@@ -141,13 +141,13 @@ fn between(numbers: &[u64], first: u64, last: u64) -> Vec<RangeInclusive<u64>> {
 }
 
 /// Rows at the last answer.
-pub(super) fn last_total(seen: &[Seen]) -> u64 {
+pub(super) fn last_total(seen: &[PageObservation]) -> u64 {
     let pages = seen.iter().filter(|seen| seen.is_numbered());
     pages.filter_map(|page| page.total).min().unwrap_or(0)
 }
 
 /// A server that gives smaller pages than asked for need not say so.
-fn size(pages: &[&Seen]) -> u64 {
+fn size(pages: &[&PageObservation]) -> u64 {
     let head = pages.iter().find(|page| page.number == 1);
     head.map_or(0, |head| {
         let is_cut = head.rows > 0 && head.total.is_some_and(|total| total > head.rows);
@@ -155,11 +155,11 @@ fn size(pages: &[&Seen]) -> u64 {
     })
 }
 
-/// After `gone` rows have left, and `total` are there.
-fn moved_up(unread: &mut Vec<(u64, u64)>, gone: u64, total: u64) {
+/// After `deleted` rows were deleted, and `total` are left.
+fn moved_up(unread: &mut Vec<(u64, u64)>, deleted: u64, total: u64) {
     let mut merged: Vec<(u64, u64)> = Vec::with_capacity(unread.len());
     for (low, high) in unread.drain(..) {
-        let (low, high) = (low.saturating_sub(gone).max(1), high.min(total));
+        let (low, high) = (low.saturating_sub(deleted).max(1), high.min(total));
         if low > high {
             continue;
         }

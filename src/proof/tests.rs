@@ -1,12 +1,18 @@
 //! What answers prove, one argument at a time; histories at random are in the extractor's tests.
 
 use super::*;
+use crate::staging::{FieldWindow, PageEntry, PageRequest, Window};
 
-fn seen(number: u64, asked: Option<(i64, i64)>, ids: &[i64], total: Option<u64>) -> Seen {
-    Seen {
+fn seen(
+    number: u64,
+    asked: Option<(i64, i64)>,
+    ids: &[i64],
+    total: Option<u64>,
+) -> PageObservation {
+    PageObservation {
         number,
         size: 3,
-        size_is_told: true,
+        has_per_page: true,
         asked,
         rows: ids.len() as u64,
         first: ids.first().copied(),
@@ -21,11 +27,18 @@ fn seen(number: u64, asked: Option<(i64, i64)>, ids: &[i64], total: Option<u64>)
     }
 }
 
-fn page(request: &str, ids: &[i64], total: u64) -> PageEntry {
+fn page(window: Window, ids: &[i64], total: u64) -> PageEntry {
     PageEntry {
         page: 1,
         slice: None,
-        request: request.to_owned(),
+        request: String::new(),
+        page_request: PageRequest {
+            list: "/v2/x".to_owned(),
+            window: Some(FieldWindow::new("updated_at", window)),
+            page_size: 3,
+            page_number: 1,
+            ..PageRequest::default()
+        },
         status: 200,
         rows: ids.len() as u64,
         bytes: 0,
@@ -42,20 +55,23 @@ fn page(request: &str, ids: &[i64], total: u64) -> PageEntry {
     }
 }
 
-fn doubts(pages: &[(&str, &[i64], u64)], needed: (&str, &str)) -> Vec<String> {
+fn window(start: &str, end: &str) -> Window {
+    Window {
+        start: start.parse().unwrap(),
+        end: end.parse().unwrap(),
+    }
+}
+
+fn doubts(pages: &[(Window, &[i64], u64)], needed: Window) -> Vec<String> {
     let mut answers = Answers::new(Some("updated_at"));
-    for (request, ids, total) in pages {
+    for (window, ids, total) in pages {
         let facts = PageFacts {
             rows: ids.len() as u64,
             ids: ids.to_vec(),
             ..PageFacts::default()
         };
-        answers.add(&page(request, ids, *total), &facts);
+        answers.add(&page(*window, ids, *total), &facts);
     }
-    let needed = Window {
-        start: needed.0.parse().unwrap(),
-        end: needed.1.parse().unwrap(),
-    };
     answers
         .doubts(needed)
         .iter()
@@ -64,11 +80,11 @@ fn doubts(pages: &[(&str, &[i64], u64)], needed: (&str, &str)) -> Vec<String> {
 }
 
 #[test]
-fn answers_cover_ids_until_none_is_left_out() {
+fn answers_cover_ids_until_no_gap_is_left() {
     let head = seen(1, None, &[30, 25, 20], Some(7));
     let middle = seen(1, Some((0, 19)), &[19, 12, 11], Some(4));
     let end = seen(1, Some((0, 10)), &[4], Some(1));
-    let gaps = |seen: &[Seen]| {
+    let gaps = |seen: &[PageObservation]| {
         let gaps = ids::gaps(seen).unwrap();
         gaps.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -88,14 +104,14 @@ fn answers_cover_ids_until_none_is_left_out() {
 }
 
 #[test]
-fn a_rank_is_read_when_a_page_showed_it_before_rows_could_move_past_it() {
+fn rank_is_read_before_rows_can_move_past_it() {
     let at = |number, rows: u64, total| {
         let ids: Vec<i64> = (0..rows)
             .map(|id| 100 - i64::try_from(id).unwrap())
             .collect();
         seen(number, None, &ids, Some(total))
     };
-    // Read downwards, a row that leaves moves the others onto pages that are still to come.
+    // Read downwards, a deleted row moves the others onto pages that are still to be read.
     assert_eq!(
         ranks::unread(&[at(1, 3, 8), at(3, 2, 8), at(2, 3, 8)]),
         Ok(vec![])
@@ -106,35 +122,32 @@ fn a_rank_is_read_when_a_page_showed_it_before_rows_could_move_past_it() {
     );
     let again = [at(1, 3, 8), at(3, 2, 8), at(2, 3, 7), at(1, 3, 7)];
     assert_eq!(ranks::unread(&again), Ok(vec![]));
-    assert_eq!(wanted(&again[..3]), Wanted::Again(vec![1]));
-    assert_eq!(wanted(&again[..1]), Wanted::New(vec![2..=3]));
+    assert_eq!(pages_to_read(&again[..3]), PagesToRead::Again(vec![1]));
+    assert_eq!(pages_to_read(&again[..1]), PagesToRead::Unread(vec![2..=3]));
     // A page that is short leaves its last ranks unread.
     assert_eq!(ranks::unread(&[at(1, 2, 3)]), Ok(vec![(3, 3)]));
     assert_eq!(
         ranks::unread(&[at(1, 3, 6), at(2, 3, 7)]),
-        Err(Unranked::Grew {
+        Err(RankError::Grew {
             before: 6,
             after: 7
         })
     );
     assert_eq!(
         ranks::unread(&[seen(1, None, &[1], None)]),
-        Err(Unranked::NoTotal)
+        Err(RankError::NoTotal)
     );
 }
 
 #[test]
 fn windows_must_meet_and_reach_the_end() {
-    let all = ("1970-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
-    let window = |start: &str, end: &str| {
-        format!("/v2/x?range%5Bupdated_at%5D={start}%2C{end}&page%5Bsize%5D=3&page%5Bnumber%5D=1")
-    };
+    let all = window("1970-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
     let frozen = window("1970-01-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z");
     let closing = window("2026-01-01T00:00:00.000Z", "2028-01-01T00:00:00.000Z");
     let late = window("2026-01-01T00:00:01.000Z", "2028-01-01T00:00:00.000Z");
-    let frozen = (frozen.as_str(), &[5, 9][..], 2);
-    assert_eq!(doubts(&[frozen, (&closing, &[7], 1)], all), [""; 0]);
-    for pages in [&[frozen][..], &[frozen, (&late, &[7], 1)]] {
+    let frozen = (frozen, &[5, 9][..], 2);
+    assert_eq!(doubts(&[frozen, (closing, &[7], 1)], all), [""; 0]);
+    for pages in [&[frozen][..], &[frozen, (late, &[7], 1)]] {
         assert_eq!(
             doubts(pages, all),
             ["what changed from 2026-01-01T00:00:00Z on was not read"]
@@ -142,7 +155,7 @@ fn windows_must_meet_and_reach_the_end() {
     }
     // The window that closes the read has more rows than were read of it.
     assert_eq!(
-        doubts(&[frozen, (&closing, &[7, 8, 1], 4)], all),
+        doubts(&[frozen, (closing, &[7, 8, 1], 4)], all),
         ["rows 4 to 4 of the list were not read"]
     );
 }

@@ -4,8 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Doubt, EARLIEST, LATEST, List, Seen, Slice};
+use super::list::{Doubt, List, Slice, ignores_range};
+use super::observation::PageObservation;
 use crate::staging::Window;
+
+/// The earliest time that is asked for: 0001-01-01T00:00:00Z.
+pub const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+/// The latest time that is asked for: 9999-01-01T00:00:00Z.
+pub const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
 
 /// What of the time `needed` no proven list answers for.
 pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
@@ -13,7 +19,7 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
     let mut doubts = Vec::new();
     let mut is_rangeless = false;
     for list in &slice.lists {
-        is_rangeless |= super::is_rangeless(list.outside, list.rows);
+        is_rangeless |= ignores_range(list.outside, list.rows);
         match list.doubt() {
             None if may_have_moved(list, slice) => doubts.push(Doubt::Unsettled(
                 "rows changed while a list without an order was read".to_owned(),
@@ -77,7 +83,7 @@ fn rows_in_no_window(left: Option<u64>) -> String {
 /// Whether rows may have changed places while the pages of a list without an order were read. Not if one answer shows
 /// it whole, or if its window was in the past or in the future all the time.
 fn may_have_moved(list: &List, slice: &Slice) -> bool {
-    if list.sorted || list.seen.iter().any(Seen::is_whole) {
+    if list.sorted || list.seen.iter().any(PageObservation::shows_all) {
         return false;
     }
     let Some(window) = list.window else {
@@ -96,7 +102,7 @@ fn may_have_moved(list: &List, slice: &Slice) -> bool {
 fn of_windows(
     slice: &Slice,
     is_wanted: impl Fn(&Window) -> bool,
-) -> impl Iterator<Item = (Window, &Seen)> {
+) -> impl Iterator<Item = (Window, &PageObservation)> {
     let lists = slice.lists.iter();
     let windows = lists.filter_map(|list| Some((list.window?, &list.seen)));
     windows
@@ -137,9 +143,9 @@ pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
 /// rows without a time are at most as many as that window, asked for after `t`, lacks: what comes after `t` is not in
 /// it. Of the rows that it lacks, those that changed since `t` are taken off: the answer after it shows them, and they
 /// had been seen before. So are those of the future, which no row gets into.
-fn missing(slice: &Slice, head: &Seen) -> Option<u64> {
+fn missing(slice: &Slice, head: &PageObservation) -> Option<u64> {
     let (total, date) = (head.total?, head.settled?);
-    if head.is_whole() {
+    if head.shows_all() {
         return Some(0);
     }
     let up_to = of_windows(slice, |window| *window == (EARLIEST, date).into());
@@ -147,8 +153,9 @@ fn missing(slice: &Slice, head: &Seen) -> Option<u64> {
         .filter(|(_, up_to)| up_to.at > head.at)
         .filter_map(|(_, up_to)| {
             let since = of_windows(slice, |window| window.start == just_after(date));
-            let is_between = |seen: &Seen| seen.previous == Some(head.at) && seen.at < up_to.at;
-            let since = since.filter(|(_, seen)| is_between(seen) && seen.is_whole());
+            let is_between =
+                |seen: &PageObservation| seen.previous == Some(head.at) && seen.at < up_to.at;
+            let since = since.filter(|(_, seen)| is_between(seen) && seen.shows_all());
             let known = since.map(|(window, seen)| {
                 let future = of_windows(slice, |future| *future == (window.end, LATEST).into());
                 let future =

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Run, StagingError, files};
+use super::error::StagingError;
+use super::files;
+use super::manifest::FORMAT;
+use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
 
@@ -43,11 +46,11 @@ impl Run {
         Ok(file.map_or_else(Vec::new, |file| file.adoptions))
     }
 
-    /// Notes that a schema was rebound with it, durably.
+    /// Records that a schema was rebound with it, durably.
     pub fn adopt(&self, adoption: Adoption) -> Result<(), StagingError> {
         let _locked = self.lock_approvals()?;
         let mut adoptions = self.adoptions()?;
-        // Noted before, by somebody who was stopped before the rows were loaded.
+        // Recorded before, by a process that was interrupted before the rows were loaded.
         adoptions
             .retain(|known| (&known.schema, &known.from) != (&adoption.schema, &adoption.from));
         adoptions.push(adoption);

@@ -1,4 +1,4 @@
-//! `approvals.json`: deletes of a run that a person has approved, so that a replay can honour them.
+//! `approvals.json`: deletes of a run that a person has approved, so that a replay can apply them.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -6,18 +6,21 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Run, StagingError, files};
+use super::error::StagingError;
+use super::files;
+use super::manifest::FORMAT;
+use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
 
 const FILE: &str = "approvals.json";
 const APPROVE_AGAIN: &str = "restore the file; without it deletes of this run are held until they are approved again (`cursus prune approve`)";
 
-/// A set of rows of one table that may go, told by its size and hash.
+/// An approved set of deletes of one table, bound to its size and hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// The schema that was looked at; those of before this was noted are of the mirror.
+    /// The schema; absent in those of earlier versions, which are of the mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Name>,
     /// The resource.
@@ -46,13 +49,13 @@ impl Run {
         self.directory().join(FILE)
     }
 
-    /// What was approved of it, in this order.
+    /// Its approvals, in order.
     pub fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
         let file: Option<Approvals> = files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }
 
-    /// One after the other: who approves for another schema holds another lock.
+    /// Approvals are written one after the other: for another schema another lock is held.
     pub(super) fn lock_approvals(&self) -> Result<File, StagingError> {
         let directory = File::open(self.directory())
             .map_err(|error| files::io_error("open", self.directory(), error))?;
@@ -62,7 +65,7 @@ impl Run {
         Ok(directory)
     }
 
-    /// Notes approvals, durably.
+    /// Records approvals, durably.
     pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
         let _locked = self.lock_approvals()?;
         let mut approvals = self.approvals()?;
@@ -76,7 +79,7 @@ impl Run {
                         approval.as_of,
                     )
             };
-            // Told before, by somebody who was stopped before the rows went.
+            // Recorded before, by a process that was interrupted before the rows were deleted.
             if !approvals.iter().any(is_same) {
                 approvals.push(approval);
             }

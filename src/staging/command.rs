@@ -1,15 +1,19 @@
-//! What became of the last command that extracts, and of the last one that only loads. Not a log: each record replaces
-//! the one before, and a run that begins removes it.
+//! The outcome of the last command that extracts, and of the last one that only loads. Not a log: each record replaces the
+//! one before, and a new run removes it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Staging, StagingError, StagingLock, files};
+use super::directory::Staging;
+use super::error::StagingError;
+use super::files;
+use super::lock::StagingLock;
+use super::manifest::FORMAT;
 use crate::failpoint;
 
 const REMOVE: &str = "remove it; the next command makes a new one";
 
-/// A kind of command of which the last one is remembered.
+/// A kind of command whose last outcome is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// `extract`, `run`, or a round of `watch`.
@@ -27,14 +31,14 @@ impl Work {
     }
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRecord {
     /// Of this file: 1.
     pub format: u32,
     /// The subcommand.
     pub command: String,
-    /// The run that it wrote, or the last that it loaded; none if it came to none.
+    /// The run that it wrote, or the last that it loaded; `None` if it came to none.
     pub run_id: Option<String>,
     /// Start.
     pub started_at: Timestamp,
@@ -65,24 +69,24 @@ impl CommandRecord {
 }
 
 impl Staging {
-    /// Remembers what became of a command. Of a run also where no staging directory is yet.
+    /// Records the outcome of a command; of a run also where no staging directory is yet.
     pub fn record_command(&self, work: Work, record: &CommandRecord) -> Result<(), StagingError> {
         match work {
-            Work::Run => files::create_dirs(&self.root)?,
-            Work::Load if !self.root.is_dir() => return Ok(()),
+            Work::Run => files::create_dirs(self.root())?,
+            Work::Load if !self.root().is_dir() => return Ok(()),
             Work::Load => {}
         }
-        files::write_json(&self.root.join(work.file()), &failpoint::RUN, record)
+        files::write_json(&self.root().join(work.file()), &failpoint::RUN, record)
     }
 
-    /// What became of the last command of a kind; none if a run has begun since, or none is remembered.
+    /// The outcome of the last command of a kind; `None` if a run has begun since, or none is recorded.
     pub fn last_command(&self, work: Work) -> Result<Option<CommandRecord>, StagingError> {
-        files::read_json(&self.root.join(work.file()), REMOVE)
+        files::read_json(&self.root().join(work.file()), REMOVE)
     }
 
-    /// A run has begun: from now on it is the last one, whatever becomes of it.
+    /// Removes the record of the last run when another one begins.
     pub(super) fn forget_last_run(&self, _lock: &StagingLock) {
-        // Of one that cannot be removed `status` would say too much; to fail because of that would be worse.
-        let _ = std::fs::remove_file(self.root.join(Work::Run.file()));
+        // If it cannot be removed, `status` shows an outdated record; to fail would be worse.
+        let _ = std::fs::remove_file(self.root().join(Work::Run.file()));
     }
 }

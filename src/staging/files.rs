@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
-use super::{FORMAT, StagingError};
+use super::error::StagingError;
+use super::manifest::FORMAT;
 use crate::failpoint::FilePoints;
 use crate::hash::hex;
 use crate::trusted;

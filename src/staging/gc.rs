@@ -1,27 +1,26 @@
-//! Old runs: which of them nobody needs any more, and how they go.
+//! Old runs: which of them are not needed any more, and their removal.
 //!
 //! A run is needed by the resources in it: each resource's newest complete full read stays, and all that was read after
-//! it, because together they are what a database can be built from. What else needs a run is told from outside.
-//! A run goes by one rename out of sight, so that a kill leaves it whole or gone; what is left of it goes the next time.
+//! it, because together they are what a database can be built from. The caller passes what else needs a run.
+//! A run is removed by one rename first, so that a kill leaves it complete or removed; the next removal deletes the rest.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::directory::{REMOVED, Staging, is_removed};
+use super::error::StagingError;
+use super::files;
+use super::lock::StagingLock;
 use super::manifest::Mode;
 use super::run::Run;
-use super::{Staging, StagingError, StagingLock, files};
 use crate::failpoint::Point;
 use crate::name::Name;
 
-/// Directories with this prefix are runs that are being removed.
-const REMOVED: &str = ".removed-";
-
-/// Who else needs a run, a sentence each; by the run's id.
+/// Why the caller needs runs, a sentence each, by run id.
 pub type Claims = BTreeMap<String, Vec<String>>;
 
 /// Why a run stays.
@@ -29,13 +28,13 @@ pub type Claims = BTreeMap<String, Vec<String>>;
 pub enum Keep {
     /// It is not old enough.
     Young,
-    /// The newest run gives the next one its number, and may be gone on with.
+    /// The newest run gives the next one its number, and may be resumed.
     Newest,
     /// It holds the newest complete full read of these, or what was read after it.
     Needed(Vec<Name>),
-    /// Nobody knows what it holds of these.
+    /// What it holds of these is unreadable.
     Unreadable(Vec<Name>),
-    /// Somebody else needs it.
+    /// The caller needs it.
     Claimed(String),
 }
 
@@ -59,12 +58,12 @@ impl fmt::Display for Keep {
     }
 }
 
-/// What becomes of a run.
+/// Whether a run may be removed.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// The run.
     pub run: Run,
-    /// Why it stays; nothing: it may go.
+    /// Why it stays; empty if it may be removed.
     pub keep: Vec<Keep>,
 }
 
@@ -86,8 +85,7 @@ enum Worth {
     Proof,
 }
 
-/// Judges runs (all there are, in the order of their numbers): those that began before `before` may go, unless they are
-/// needed.
+/// Decides which runs may be removed, of all runs by number: those that began before `before`, unless they are needed.
 pub fn judge(
     runs: &[Run],
     before: Timestamp,
@@ -156,7 +154,7 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
             // A fan-out over no ids holds nothing.
             Ok(Some(manifest)) if manifest.pages == 0 => {}
             Ok(Some(manifest)) => {
-                let worth = if manifest.is_proof() {
+                let worth = if manifest.is_complete_full() {
                     Worth::Proof
                 } else if manifest.mode == Mode::Full && manifest.state.moves_cursor() {
                     Worth::Whole
@@ -172,16 +170,11 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
     Ok(holds)
 }
 
-/// Whether a name in the staging directory is that of a run that is being removed.
-pub(super) fn is_removed(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with(REMOVED))
-}
-
 impl Staging {
     /// Removes a run. Needs the lock: who holds it is the only one to write runs.
     pub fn remove(&self, _lock: &StagingLock, run: &Run) -> Result<(), StagingError> {
         let directory = run.directory();
-        let away = self.root.join(format!("{REMOVED}{}", run.id()));
+        let away = self.root().join(format!("{REMOVED}{}", run.id()));
         (Point::GcRename.io())
             .and_then(|()| std::fs::rename(directory, &away))
             .map_err(|error| files::io_error("remove", directory, error))?;
@@ -191,16 +184,16 @@ impl Staging {
             // Other runs of the day keep it.
             let _ = std::fs::remove_dir(day);
         }
-        files::sync_dir(&self.root)?;
+        files::sync_dir(self.root())?;
         remove_all(&away)?;
         Point::GcRemoved.reach();
         Ok(())
     }
 
-    /// Ends removals that were broken off. What only has such a name is told, and stays.
+    /// Finishes interrupted removals. A file with such a name is reported, and stays.
     pub fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
-        let failed = |error| files::io_error("list", &self.root, error);
-        for entry in std::fs::read_dir(&self.root).map_err(failed)? {
+        let failed = |error| files::io_error("list", self.root(), error);
+        for entry in std::fs::read_dir(self.root()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if !is_removed(&entry.file_name()) {
                 continue;

@@ -18,7 +18,7 @@ struct Packer {
     piece: Vec<u8>,
 }
 
-/// Packers that nobody uses now: never more than pages were written at the same time.
+/// Idle packers: never more than pages were written at the same time.
 static IDLE: Mutex<Vec<Packer>> = Mutex::new(Vec::new());
 
 /// Packs `plain` into `packed`; `each` gets the plain bytes as they pass.
@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back_page_after_page(
+        fn packed_pages_come_back_one_after_another(
             pages in prop::collection::vec(prop::collection::vec(0_u8..4, 0..300_000), 1..4),
         ) {
             for page in pages {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_fails_leaves_nothing_for_the_next() {
+    fn failed_page_leaves_nothing_for_the_next() {
         let page = vec![b'x'; 3 * PIECE];
         let mut full = [0; 5];
         pack(page.as_slice(), &mut full.as_mut_slice(), |_| ()).unwrap_err();

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Run, Staging, StagingError, StagingLock, files};
+use super::directory::Staging;
+use super::error::StagingError;
+use super::files;
+use super::lock::StagingLock;
+use super::manifest::FORMAT;
+use super::run::Run;
 use crate::failpoint;
 use crate::hash::hex;
 
@@ -20,7 +25,7 @@ struct Identity {
 }
 
 impl Staging {
-    /// The id of the directory; `None` before the first run that notes one.
+    /// The id of the directory; `None` before the first run that records one.
     pub fn id(&self) -> Result<Option<String>, StagingError> {
         let path = self.root().join(FILE);
         let Some(Identity { id, .. }) = files::read_json(&path, RESTORE)? else {
@@ -37,7 +42,7 @@ impl Staging {
     }
 
     /// The id of the directory, made if there is none. Where the file was removed, the newest run still has the id: with another one
-    /// its runs would be taken for somebody else's.
+    /// its runs would be taken for those of another directory.
     pub fn identify(&self, _lock: &StagingLock) -> Result<String, StagingError> {
         if let Some(id) = self.id()? {
             return Ok(id);
@@ -67,7 +72,7 @@ impl Staging {
     /// The runs of earlier versions are of the directory that they are in.
     pub(super) fn note_id(&self, mut runs: Vec<Run>) -> Vec<Run> {
         if runs.iter().any(|run| run.record().staging_id.is_none()) {
-            // A damaged file is told where the id is needed.
+            // A damaged file is reported where the id is needed.
             let id = self.id().ok().flatten();
             for run in &mut runs {
                 run.presume_staging_id(id.as_ref());

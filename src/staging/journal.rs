@@ -12,7 +12,9 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{EXTRACT_AGAIN, StagingError, files};
+use super::error::{EXTRACT_AGAIN, StagingError};
+use super::files;
+use super::page_request::{PageRequest, legacy};
 use crate::failpoint::Point;
 use crate::hash::hex;
 use crate::list::MOST_RECORDS;
@@ -29,8 +31,12 @@ pub struct PageEntry {
     /// The slice of a fanned-out resource or of a named read, such as `campus_id=1` or `read=ongoing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
-    /// Path and query that were asked for; never a token.
+    /// Path and query that were asked for, for people to read; never a token. The writer fills it in.
     pub request: String,
+    /// What was asked for; absent in lines of format 1. Serde does not promise that unknown fields are refused beside it: a test
+    /// does.
+    #[serde(flatten)]
+    pub page_request: PageRequest,
     /// HTTP status.
     pub status: u16,
     /// Records in the page.
@@ -61,6 +67,14 @@ pub struct PageEntry {
     /// The page of the same slice that this one reads again, because rows moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<u32>,
+}
+
+impl PageEntry {
+    /// Whether `request` says the same as `page_request`, which alone counts.
+    pub fn agrees(&self) -> bool {
+        self.request == self.page_request.target()
+            || legacy::parse(&self.request) == self.page_request
+    }
 }
 
 fn one() -> u32 {
@@ -337,7 +351,12 @@ pub(crate) fn index(
 /// The page of a line, or what is wrong with it.
 pub(crate) fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
     const NO_LINE: &str = "is not a journal line";
-    let page: PageEntry = serde_json::from_slice(line).map_err(|_| NO_LINE)?;
+    let mut page: PageEntry = serde_json::from_slice(line).map_err(|_| NO_LINE)?;
+    if page.page_request == PageRequest::default() {
+        page.page_request = legacy::parse(&page.request);
+    } else if !page.page_request.is_possible() {
+        return Err(NO_LINE);
+    }
     // What names a directory must not lead out of this one.
     if !page.slice.as_deref().is_none_or(is_slice) {
         return Err(NO_LINE);
@@ -431,7 +450,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_half_a_line_that_cannot_be_taken_back_nothing_is_written() {
+    fn nothing_is_written_after_a_torn_journal_line() {
         let full = File::options().append(true).open("/dev/full").unwrap();
         let mut journal = Journal::new(full, 0, Sha256::new());
         let before = journal.sha256();

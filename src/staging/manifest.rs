@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
-use super::run::RunId;
+use super::run_id::RunId;
 use crate::name::Name;
+
+/// Of the JSON files of a run.
+pub const FORMAT: u32 = 1;
 
 /// Whether all records were asked for, or those that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,20 +44,13 @@ impl State {
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Full => "full",
-            Self::Delta => "delta",
-        })
+        self.serialize(f)
     }
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Complete => "complete",
-            Self::Drifted => "drifted",
-            Self::Partial => "partial",
-        })
+        self.serialize(f)
     }
 }
 
@@ -65,6 +61,21 @@ pub struct Window {
     pub start: Timestamp,
     /// To.
     pub end: Timestamp,
+}
+
+impl Window {
+    /// The same, as far as a request can say it: to the millisecond.
+    #[must_use]
+    pub fn to_milliseconds(self) -> Self {
+        let floor = TimestampRound::new()
+            .smallest(Unit::Millisecond)
+            .mode(RoundMode::Floor);
+        let floor = |time: Timestamp| time.round(floor).unwrap_or(time);
+        Self {
+            start: floor(self.start),
+            end: floor(self.end),
+        }
+    }
 }
 
 impl From<(Timestamp, Timestamp)> for Window {
@@ -80,7 +91,7 @@ pub struct Evidence {
     pub highest_id: Option<i64>,
     /// Distinct ids staged, up to `highest_id`.
     pub distinct: u64,
-    /// Records whose id is missing or no whole number.
+    /// Records whose id is missing, negative or no whole number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_id: u64,
     /// Slices of a fanned-out resource.
@@ -145,8 +156,28 @@ pub struct SmallerPages {
 }
 
 impl ReadManifest {
-    /// Whether it is a complete full read: it holds all that reads before it held, and what is absent from it is gone.
-    pub fn is_proof(&self) -> bool {
+    /// Of a read that staged nothing.
+    pub fn without_pages(state: State, started_at: Timestamp) -> Self {
+        Self {
+            mode: Mode::Delta,
+            state,
+            pages: 0,
+            rows: 0,
+            bytes: 0,
+            hits: 0,
+            x_total: None,
+            window: None,
+            cursor: None,
+            request_hash: String::new(),
+            evidence: Evidence::default(),
+            smaller_pages: None,
+            started_at,
+            finished_at: started_at,
+        }
+    }
+
+    /// Whether it is a complete full read: it supersedes all reads before it, and proves deletes.
+    pub fn is_complete_full(&self) -> bool {
         self.mode == Mode::Full && self.state == State::Complete
     }
 }
@@ -233,24 +264,9 @@ impl Manifest {
         let (bytes, hits) = (sum(|read| read.bytes), sum(|read| read.hits));
         let worst = all().map(|read| read.state).max()?;
         let own_read = own.is_some();
-        let own = own.unwrap_or(ReadManifest {
-            mode: Mode::Delta,
-            state: worst,
-            pages: 0,
-            rows: 0,
-            bytes: 0,
-            hits: 0,
-            x_total: None,
-            window: None,
-            cursor: None,
-            request_hash: String::new(),
-            evidence: Evidence::default(),
-            smaller_pages: None,
-            started_at,
-            finished_at,
-        });
+        let own = own.unwrap_or_else(|| ReadManifest::without_pages(worst, started_at));
         Some(Self {
-            format: super::FORMAT,
+            format: FORMAT,
             run_id: None,
             resource,
             own_read,
@@ -307,8 +323,8 @@ impl Manifest {
         named.fold(self.state, State::max)
     }
 
-    /// Whether it is a complete full read: it holds all that reads before it held, and what is absent from it is gone.
-    pub fn is_proof(&self) -> bool {
+    /// Whether it is a complete full read: it supersedes all reads before it, and proves deletes.
+    pub fn is_complete_full(&self) -> bool {
         self.mode == Mode::Full && self.state == State::Complete
     }
 }

@@ -11,22 +11,26 @@ use flate2::read::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+use super::error::{EXTRACT_AGAIN, StagingError};
+use super::files;
 use super::gzip::{self, PIECE};
 use super::journal::{self, Journal, Line, PageEntry, PageNumbers, Pages, Text};
-use super::known::KnownPages;
+use super::known_pages::KnownPages;
+use super::lock::LockShare;
 use super::manifest::Manifest;
-use super::{EXTRACT_AGAIN, LockShare, StagingError, files};
 use crate::clock;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 
 const JOURNAL: &str = "pages.jsonl";
+/// Of a line whose parts do not fit together.
+const DISAGREES: &str = "asks for another page by its `request` than by its other fields";
 const IN_USE: &str =
-    "nobody else may write there while a run is open; run the command again to go on";
+    "no other program may write there while a run is open; run the command again to resume";
 
-/// What a journal that is gone on with still holds.
+/// What is kept of a journal that is resumed.
 #[derive(Default)]
-struct Found {
+struct ResumedJournal {
     lines: Vec<Line>,
     keys: Vec<u64>,
     numbers: PageNumbers,
@@ -38,8 +42,8 @@ struct Found {
     is_less: bool,
 }
 
-impl Found {
-    /// Keeps a line whose page is there and whole.
+impl ResumedJournal {
+    /// Keeps a line whose page file is undamaged.
     fn take(
         &mut self,
         directory: &Path,
@@ -53,8 +57,9 @@ impl Found {
             return Ok(());
         }
         let page = match line.page() {
-            Ok(page) => page,
-            Err(problem) => {
+            Ok(page) if page.agrees() => page,
+            page => {
+                let problem = page.err().unwrap_or(DISAGREES);
                 let (path, number) = (path.display(), line.number);
                 tracing::warn!("{path}: line {number} {problem}; its page is asked for again");
                 self.is_less = true;
@@ -71,12 +76,12 @@ impl Found {
                 self.is_less = true;
                 return Ok(());
             }
-            // It may be whole: the system did not let us look.
+            // It may be undamaged: the operating system refused to read it.
             Err(error) => return Err(error),
         }
         self.lines.push(Line::new(&page, line.offset, line.bytes));
         self.keys
-            .push(KnownPages::key(page.slice.as_deref(), &page.request));
+            .push(KnownPages::key(page.slice.as_deref(), &page.page_request));
         self.numbers.insert(page.slice.as_deref(), page.page);
         self.newest = self.newest.max(Some(page.fetched_at));
         self.length += line.bytes.len() as u64;
@@ -111,13 +116,13 @@ pub struct ResourceWriter {
     slices: Mutex<BTreeSet<String>>,
     /// By how much pages seem to be older than those that are there: the clock was set back meanwhile.
     behind: SignedDuration,
-    /// Nobody else writes while a page is being written, also when nobody waits for it any more.
+    /// Held as long as a page is being written, also after its caller is gone.
     _share: LockShare,
 }
 
 impl ResourceWriter {
-    /// Begins a resource, or goes on with one that was not sealed: gives the pages that are there and whole. What
-    /// the journal says of others is taken back; a line that is none is told.
+    /// Begins a resource, or resumes one that was not sealed: gives the undamaged pages. The lines of other pages are removed
+    /// from the journal; an invalid line is reported.
     pub(super) fn open(
         directory: PathBuf,
         share: LockShare,
@@ -128,7 +133,7 @@ impl ResourceWriter {
         files::create_dirs(&directory)?;
         files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
-        let mut found = Found::default();
+        let mut found = ResumedJournal::default();
         if let Some(file) = files::open_bounded(&path)? {
             let mut reader = BufReader::new(file);
             journal::read_lines(&path, &mut reader, |line| {
@@ -179,7 +184,7 @@ impl ResourceWriter {
         unreadable(&self.directory, page, problem)
     }
 
-    /// Makes a page durable, then its journal line. `entry.sha256` and `entry.bytes` are filled in here; its time is
+    /// Makes a page durable, then its journal line. `request`, `sha256` and `bytes` of the entry are filled in here; its time is
     /// after those of the pages that were there before.
     pub fn write(
         &self,
@@ -191,6 +196,7 @@ impl ResourceWriter {
             .unwrap_or(entry.fetched_at);
         files::refuse_link(&self.directory)?;
         entry.bytes = 0;
+        entry.request = entry.page_request.target();
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
         files::write_atomic(&path, &failpoint::PAGE, |file| {
@@ -269,12 +275,12 @@ impl ResourceWriter {
 
     /// Removes pages that no line of the journal names, and halves of pages: of a process that died between a page and its
     /// line, and the page was not asked for again. Nothing may be written meanwhile.
-    pub fn remove_strangers(&self) -> Result<(), StagingError> {
+    pub fn remove_stray_files(&self) -> Result<(), StagingError> {
         let mut known = PageNumbers::default();
         journal::read_unsealed(&self.directory.join(JOURNAL), |page| {
             known.insert(page.slice.as_deref(), page.page);
         })?;
-        for path in strangers(&self.directory, &known)? {
+        for path in stray_files(&self.directory, &known)? {
             std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
         }
         Ok(())
@@ -282,8 +288,8 @@ impl ResourceWriter {
 }
 
 /// Files of a resource that look like pages, or halves of them, and are none of these.
-fn strangers(directory: &Path, known: &PageNumbers) -> Result<Vec<PathBuf>, StagingError> {
-    let mut strangers = Vec::new();
+fn stray_files(directory: &Path, known: &PageNumbers) -> Result<Vec<PathBuf>, StagingError> {
+    let mut stray_files = Vec::new();
     for entry in walkdir::WalkDir::new(directory).min_depth(1).max_depth(3) {
         let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
         let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
@@ -298,11 +304,11 @@ fn strangers(directory: &Path, known: &PageNumbers) -> Result<Vec<PathBuf>, Stag
             Some(known.contains(slice, number) && file == page_file(number))
         };
         if is_like_one && !entry.file_type().is_dir() && is_known() != Some(true) {
-            strangers.push(entry.into_path());
+            stray_files.push(entry.into_path());
         }
     }
-    strangers.sort_unstable();
-    Ok(strangers)
+    stray_files.sort_unstable();
+    Ok(stray_files)
 }
 
 /// The pages of a final resource, each known by its line in the journal: they may be more than memory holds.
@@ -323,7 +329,7 @@ impl StagedResource {
         })
     }
 
-    /// With the pages in the order of their numbers, as they were asked for; slices are not told apart.
+    /// With the pages in the order of their numbers, as they were asked for; slices are mixed.
     #[must_use]
     pub fn by_number(self) -> Self {
         let journal = self.journal.by_number();
@@ -364,13 +370,13 @@ impl StagedResource {
     }
 
     /// Files beside the pages that look like pages, and that no line of the journal names.
-    pub fn strangers(&self) -> Result<Vec<PathBuf>, StagingError> {
+    pub fn stray_files(&self) -> Result<Vec<PathBuf>, StagingError> {
         let mut known = PageNumbers::default();
         for page in self.pages() {
             let page = page?;
             known.insert(page.slice.as_deref(), page.page);
         }
-        strangers(&self.directory, &known)
+        stray_files(&self.directory, &known)
     }
 
     /// The error for a page whose bytes are those received, but no records can be read from them.
@@ -378,11 +384,23 @@ impl StagedResource {
         unreadable(&self.directory, page, problem)
     }
 
+    /// Whether the line of a page says the same to people as to programs; what it says to people is not used.
+    pub fn check_request(&self, page: &PageEntry) -> Result<(), StagingError> {
+        if page.agrees() {
+            return Ok(());
+        }
+        Err(StagingError::Broken {
+            path: self.directory.join(JOURNAL),
+            problem: format!("the line of {} {DISAGREES}", inside(page).display()),
+            advice: EXTRACT_AGAIN,
+        })
+    }
+
     /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
     pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
         let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
-        // The journal may lie: no more memory is taken in advance than pages are known to need. What cannot be read is told
-        // by the reader.
+        // The journal may be wrong: no more memory is allocated in advance than pages are known to need. The reader reports what
+        // cannot be read.
         let whole = |reader: &mut PageReader| read_whole(reader, body, expected.min(64 << 20));
         read_page(&self.directory, page, whole).map(drop)
     }
@@ -428,7 +446,7 @@ fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError>
     Ok(line)
 }
 
-/// The bytes of a page as they are unpacked. An error of it need not be told: `read_page` does.
+/// The bytes of a page as they are unpacked. `read_page` reports its errors.
 #[derive(Debug)]
 pub struct PageReader {
     gunzip: Take<MultiGzDecoder<BufReader<File>>>,

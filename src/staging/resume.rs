@@ -1,43 +1,29 @@
-//! A run that ended before its time, gone on with by whoever asks the same of the same API.
-
-use std::collections::BTreeMap;
+//! An interrupted run, resumed by a command that asks the same of the same API.
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use super::run::{Outcome, Run, RunState, Selection};
-use super::{Staging, StagingError, StagingLock};
-use crate::name::Name;
+use super::directory::Staging;
+use super::error::StagingError;
+use super::lock::StagingLock;
+use super::run::{Outcome, Run, RunState};
+use super::run_spec::{RunSpec, Selection};
 use crate::printable;
-use crate::template::Values;
 
-/// An older run is not gone on with: its first pages would be too far from its last ones.
+/// An older run is not resumed: its first pages would be too far from its last ones.
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a run is asked for, and of whom.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    /// On the command line.
-    pub selection: Selection,
-    /// The API's origin.
-    pub server: String,
-    /// What placeholders stand for.
-    pub scope: Values,
-    /// Each resource's question, as a hash.
-    pub request_hashes: BTreeMap<Name, String>,
-}
-
 impl Staging {
-    /// The newest run, if it ended before its time and was asked for in the same way. That what it holds answers
-    /// another question is told.
-    pub fn unfinished(&self, now: Timestamp, asked: &Asked) -> Result<Option<Run>, StagingError> {
+    /// The newest run, if it ended before its time and was asked for in the same way. A run that asked something
+    /// else is reported.
+    pub fn unfinished(&self, now: Timestamp, spec: &RunSpec) -> Result<Option<Run>, StagingError> {
         let newest = self.runs()?.pop();
-        let Some(run) = newest.filter(|run| run.is_resumable(&asked.selection, now)) else {
+        let Some(run) = newest.filter(|run| run.is_resumable(&spec.selection, now)) else {
             return Ok(None);
         };
-        if let Some(difference) = run.difference(asked)? {
+        if let Some(difference) = run.difference(spec)? {
             warn!(
-                "the run {} is not gone on with, a new one begins: {difference}",
+                "the run {} is not resumed, a new one begins: {difference}",
                 run.id()
             );
             return Ok(None);
@@ -50,9 +36,9 @@ impl Staging {
         &self,
         lock: &StagingLock,
         now: Timestamp,
-        asked: &Asked,
+        spec: &RunSpec,
     ) -> Result<Option<Run>, StagingError> {
-        let Some(mut run) = self.unfinished(now, asked)? else {
+        let Some(mut run) = self.unfinished(now, spec)? else {
             return Ok(None);
         };
         run.update(|record| {
@@ -75,37 +61,36 @@ impl Run {
         )
     }
 
-    /// Whether the same selection goes on with this run: it ended before its time, and not long before `now`.
+    /// Whether the same selection resumes this run: it was interrupted, not long before `now`.
     fn is_resumable(&self, selection: &Selection, now: Timestamp) -> bool {
         let record = self.record();
         let age = now.duration_since(record.started_at);
         self.may_grow() && record.selection == *selection && age.abs() < RESUMED_WITHIN
     }
 
-    /// In what its answers are not those to `asked`. Pages of a resource that is not final are judged by whoever goes
-    /// on with them.
-    fn difference(&self, asked: &Asked) -> Result<Option<String>, StagingError> {
+    /// In what it differs from `spec`. Pages of a resource that is not final are checked when it is resumed.
+    fn difference(&self, spec: &RunSpec) -> Result<Option<String>, StagingError> {
         match &self.record().server {
-            Some(server) if *server == asked.server => {}
+            Some(server) if *server == spec.server => {}
             Some(server) => {
                 return Ok(Some(format!("it asked {}", printable::line(server))));
             }
             None => return Ok(Some("it does not say which API it asked".to_owned())),
         }
-        for (resource, hash) in &asked.request_hashes {
+        for (resource, hash) in &spec.request_hashes {
             match self.manifest(resource) {
                 Ok(Some(manifest)) if manifest.own_read && manifest.request_hash != *hash => {
                     return Ok(Some(format!(
                         "it asked for {resource} in another way (pipeline.toml has changed since)"
                     )));
                 }
-                // A broken one is told where it is looked at.
+                // A damaged one is reported where it is read.
                 Ok(_) | Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         if let Some(scope) = &self.record().scope
-            && *scope != asked.scope
+            && *scope != spec.scope
         {
             return Ok(Some(
                 "it was read for another scope ([scope] of pipeline.toml has changed since)"

@@ -3,21 +3,22 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::{EXTRACT_AGAIN, StagingError};
+use super::files;
 use super::journal::PageEntry;
-use super::known::KnownPages;
-use super::manifest::{Manifest, Mode, State};
+use super::known_pages::KnownPages;
+use super::lock::LockShare;
+use super::manifest::{FORMAT, Manifest, Mode, State};
 use super::page::{ResourceWriter, StagedResource};
-use super::resume::Asked;
-use super::{EXTRACT_AGAIN, FORMAT, LockShare, StagingError, files};
+use super::run_id::RunId;
+use super::run_spec::{RunSpec, Selection};
 use crate::failpoint::{self, Point};
 use crate::hash::{Hash, hex, unhex};
 use crate::name::Name;
@@ -26,80 +27,12 @@ use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
 
 const RECORD: &str = "run.json";
-/// How a run is named by its start.
-const NAMED: &str = "%Y%m%dT%H%M%SZ";
 const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
 
 /// No run has a higher number: one a second would take a century to get there.
 pub(super) const LAST: u64 = u32::MAX as u64;
-
-/// A run's name: its start in UTC, such as `20261123T020000Z`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RunId(String);
-
-impl RunId {
-    fn at(time: Timestamp) -> Self {
-        Self(time.strftime(NAMED).to_string())
-    }
-
-    /// The id of `…/2026-11-23/T020000Z`.
-    pub(super) fn of_directory(path: &Path) -> Option<Self> {
-        let time = path.file_name()?.to_str()?;
-        let day = path.parent()?.file_name()?.to_str()?;
-        let shape = |text: &str, wanted: &str| {
-            text.len() == wanted.len()
-                && text.bytes().zip(wanted.bytes()).all(|(byte, wanted)| {
-                    byte == wanted || (wanted == b'0' && byte.is_ascii_digit())
-                })
-        };
-        (shape(day, "0000-00-00") && shape(time, "T000000Z"))
-            .then(|| Self(format!("{}{time}", day.replace('-', ""))))
-    }
-
-    /// The first second whose name comes after this one.
-    fn next_second(&self) -> Option<Timestamp> {
-        let time = DateTime::strptime(NAMED, &self.0).ok()?;
-        let time = TimeZone::UTC.to_timestamp(time).ok()?;
-        time.checked_add(SignedDuration::from_secs(1)).ok()
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Its day, `2026-11-23`.
-    pub fn day(&self) -> String {
-        let text = &self.0;
-        format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..8])
-    }
-
-    fn directory(&self) -> PathBuf {
-        Path::new(&self.day()).join(&self.0[8..])
-    }
-}
-
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-/// What was asked for on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selection {
-    /// `--select`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub select: Vec<Name>,
-    /// `--exclude`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exclude: Vec<Name>,
-    /// `--full`.
-    #[serde(default)]
-    pub full: bool,
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +42,7 @@ pub enum Outcome {
     Complete,
     /// Some resource is not.
     Partial,
-    /// Its hits were used up before its end.
+    /// The allowed requests were used up before its end.
     Stopped,
     /// An error ended it.
     Failed,
@@ -117,12 +50,48 @@ pub enum Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        })
+        self.serialize(f)
+    }
+}
+
+/// What a run has of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResourceState {
+    /// It is final, and every record is accounted for.
+    Complete,
+    /// It is final, and every page was read.
+    Drifted,
+    /// It is final, and something is missing.
+    Partial,
+    /// It was not due.
+    Skipped,
+    /// An error ended its read.
+    Failed,
+    /// The run ended before its read did.
+    Stopped,
+}
+
+impl ResourceState {
+    /// Whether it has a manifest.
+    fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Drifted | Self::Partial)
+    }
+}
+
+impl From<State> for ResourceState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Complete => Self::Complete,
+            State::Drifted => Self::Drifted,
+            State::Partial => Self::Partial,
+        }
+    }
+}
+
+impl fmt::Display for ResourceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -133,8 +102,8 @@ pub struct ResourceSummary {
     pub name: Name,
     /// Full or delta; none if it was skipped or never began.
     pub mode: Option<Mode>,
-    /// `complete`, `drifted`, `partial`; or `skipped`, `failed`.
-    pub state: String,
+    /// How sure its read is, or why there is none.
+    pub state: ResourceState,
     /// Pages staged.
     pub pages: u64,
     /// Requests.
@@ -180,11 +149,11 @@ pub struct ReadSummary {
 
 impl ResourceSummary {
     /// Of a resource that has no manifest.
-    pub fn without_pages(name: Name, state: &str, note: String) -> Self {
+    pub fn without_pages(name: Name, state: ResourceState, note: String) -> Self {
         Self {
             name,
             mode: None,
-            state: state.to_owned(),
+            state,
             pages: 0,
             hits: 0,
             rows: 0,
@@ -198,7 +167,7 @@ impl ResourceSummary {
 
     /// Whether something is missing, or may be.
     pub fn is_incomplete(&self) -> bool {
-        !matches!(self.state.as_str(), "complete" | "skipped")
+        !matches!(self.state, ResourceState::Complete | ResourceState::Skipped)
     }
 }
 
@@ -207,7 +176,7 @@ impl From<&Manifest> for ResourceSummary {
         Self {
             name: manifest.resource.clone(),
             mode: manifest.own_read.then_some(manifest.mode),
-            state: manifest.worst_state().to_string(),
+            state: manifest.worst_state().into(),
             pages: manifest.pages,
             hits: manifest.hits,
             rows: manifest.rows,
@@ -280,12 +249,8 @@ pub struct RunRecord {
 impl RunRecord {
     /// The resources that have a manifest, as it says.
     fn claimed(&self) -> impl Iterator<Item = &ResourceSummary> {
-        let staged =
-            [State::Complete, State::Drifted, State::Partial].map(|state| state.to_string());
         let resources = self.resources.iter();
-        resources
-            .filter(|_| self.state == RunState::Closed)
-            .filter(move |resource| staged.contains(&resource.state))
+        resources.filter(|resource| self.state == RunState::Closed && resource.state.is_final())
     }
 
     fn claims(&self) -> Arc<[Name]> {
@@ -333,7 +298,7 @@ pub(super) struct Common {
     claims: BTreeSet<Arc<[Name]>>,
 }
 
-/// Whether anything is in a run's directory besides half a record. A directory that has gone meanwhile was removed.
+/// Whether anything is in a run's directory besides half a record. A directory that is missing was removed meanwhile.
 fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
     let half = files::aside(directory, RECORD);
     let entries = match std::fs::read_dir(directory) {
@@ -359,7 +324,7 @@ impl Run {
         newest: Option<&RunId>,
         seq: u64,
         staging_id: String,
-        asked: &Asked,
+        spec: &RunSpec,
     ) -> Result<Self, StagingError> {
         let mut time = newest
             .and_then(RunId::next_second)
@@ -388,11 +353,11 @@ impl Run {
                     run_id: id.clone(),
                     seq,
                     mode: None,
-                    selection: asked.selection.clone(),
+                    selection: spec.selection.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     staging_id: Some(staging_id),
-                    server: Some(asked.server.clone()),
-                    scope: Some(asked.scope.clone()),
+                    server: Some(spec.server.clone()),
+                    scope: Some(spec.scope.clone()),
                     started_at: now,
                     finished_at: None,
                     state: RunState::Open,
@@ -462,7 +427,7 @@ impl Run {
         }))
     }
 
-    /// Takes away a run that was never made; one that holds more than half a record stays.
+    /// Removes a run that was never made; one that holds more than half a record stays.
     pub(super) fn forget(directory: &Path) {
         let _ = std::fs::remove_file(files::aside(directory, RECORD));
         let _ = std::fs::remove_dir(directory);
@@ -514,8 +479,8 @@ impl Run {
         Ok(names)
     }
 
-    /// Whether a page of a final resource is staged. A manifest that cannot be read counts: it is told where it is looked
-    /// at.
+    /// Whether a page of a final resource is staged. A manifest that cannot be read counts: it is reported where it is
+    /// read.
     pub fn has_staged(&self) -> Result<bool, StagingError> {
         for name in self.resources()? {
             match self.manifest(&name) {
@@ -581,11 +546,11 @@ impl Run {
         share: LockShare,
         resource: &Name,
     ) -> Result<(ResourceWriter, KnownPages), StagingError> {
-        self.writer_keeping(share, resource, |_| true)
+        self.writer_with(share, resource, |_| true)
     }
 
     /// The same with those pages alone that are kept.
-    pub fn writer_keeping(
+    pub fn writer_with(
         &self,
         share: LockShare,
         resource: &Name,
@@ -668,7 +633,7 @@ impl Run {
     }
 
     /// Names of the resources that have a directory in this run, or should have one, sorted. A link counts as one, so
-    /// that it is told where it is looked at.
+    /// that it is reported where it is read.
     pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
         let entries = std::fs::read_dir(&self.directory)
             .map_err(|source| files::io_error("list", &self.directory, source))?;

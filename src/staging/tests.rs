@@ -1,6 +1,9 @@
 //! Runs in a directory of the test's own.
 
+use jiff::Timestamp;
+
 use super::*;
+use crate::clock;
 use crate::name::Name;
 
 fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
@@ -8,6 +11,12 @@ fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
         page: number,
         slice: None,
         request: String::new(),
+        page_request: PageRequest {
+            list: "/v2/users".to_owned(),
+            page_size: 100,
+            page_number: number.into(),
+            ..PageRequest::default()
+        },
         status: 200,
         rows: 0,
         bytes: 0,
@@ -25,14 +34,14 @@ fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
 }
 
 #[test]
-fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back() {
+fn pages_and_runs_stay_in_order_when_the_clock_goes_back() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let now = clock::now();
     let day = jiff::SignedDuration::from_hours(24);
     let run = staging
-        .create_run(&lock, now + day, 0, &Asked::default())
+        .create_run(&lock, now + day, 0, &RunSpec::default())
         .unwrap();
     let name = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &name).unwrap();
@@ -44,20 +53,20 @@ fn pages_and_runs_come_later_than_those_before_also_when_the_clock_was_set_back(
     let third = writer.write(&b"[]"[..], page(3, clock::steady())).unwrap();
     assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
     let next = staging
-        .create_run(&lock, now, 0, &Asked::default())
+        .create_run(&lock, now, 0, &RunSpec::default())
         .unwrap();
     assert!(next.id() > run.id());
     assert_eq!(next.record().started_at, now);
 }
 
 #[test]
-fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
+fn page_that_cannot_be_read_stays_in_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let now = clock::now();
     let run = staging
-        .create_run(&lock, now, 0, &Asked::default())
+        .create_run(&lock, now, 0, &RunSpec::default())
         .unwrap();
     let name = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &name).unwrap();
@@ -84,12 +93,12 @@ fn a_page_that_the_system_does_not_let_us_read_is_not_taken_back() {
 }
 
 #[test]
-fn a_file_of_another_format_is_not_read_as_if_it_were_of_this_one() {
+fn file_of_another_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let run = staging
-        .create_run(&lock, clock::now(), 0, &Asked::default())
+        .create_run(&lock, clock::now(), 0, &RunSpec::default())
         .unwrap();
     let users = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &users).unwrap();
@@ -115,7 +124,7 @@ fn a_file_of_another_format_is_not_read_as_if_it_were_of_this_one() {
 }
 
 #[test]
-fn to_look_whether_a_run_is_being_written_keeps_nobody_from_writing_one() {
+fn check_for_a_writer_does_not_block_writers() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     drop(staging.lock("test").unwrap());
@@ -133,7 +142,7 @@ fn to_look_whether_a_run_is_being_written_keeps_nobody_from_writing_one() {
 }
 
 #[test]
-fn a_run_that_was_never_made_leaves_nothing() {
+fn run_that_was_never_made_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
@@ -141,22 +150,23 @@ fn a_run_that_was_never_made_leaves_nothing() {
     files::create_dirs(&died).unwrap();
     std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
     staging
-        .create_run(&lock, clock::now(), 0, &Asked::default())
+        .create_run(&lock, clock::now(), 0, &RunSpec::default())
         .unwrap();
     assert!(!died.exists());
 }
 
 #[test]
-fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it() {
+fn listed_runs_omit_details_and_a_resumed_run_keeps_them() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
-    let (now, asked) = (Timestamp::now(), Asked::default());
+    let (now, asked) = (Timestamp::now(), RunSpec::default());
     for limit in [1_200, 2_400] {
         let mut run = staging.create_run(&lock, now, 0, &asked).unwrap();
         run.update(|record| {
             let name = Name::parse("users").unwrap();
-            let summary = ResourceSummary::without_pages(name, "failed", "a note".to_owned());
+            let summary =
+                ResourceSummary::without_pages(name, ResourceState::Failed, "a note".to_owned());
             record.resources.push(summary);
             record
                 .rate
@@ -179,13 +189,13 @@ fn a_list_of_runs_leaves_out_what_only_matters_of_one_and_a_resumed_run_keeps_it
 }
 
 #[test]
-fn approvals_that_are_given_at_once_are_all_noted() {
+fn concurrent_approvals_are_all_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let now = clock::now();
     let run = staging
-        .create_run(&lock, now, 0, &Asked::default())
+        .create_run(&lock, now, 0, &RunSpec::default())
         .unwrap();
     let approval = |n: u64| Approval {
         schema: None,
@@ -212,7 +222,9 @@ fn approvals_that_are_given_at_once_are_all_noted() {
 /// A closed run with a page, a manifest and an approval.
 fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
     let now = clock::now();
-    let mut run = staging.create_run(lock, now, 0, &Asked::default()).unwrap();
+    let mut run = staging
+        .create_run(lock, now, 0, &RunSpec::default())
+        .unwrap();
     let (writer, _) = run.writer(lock.share(), users).unwrap();
     writer.write(&b"[]"[..], page(1, now)).unwrap();
     let manifest = Manifest {
@@ -261,7 +273,7 @@ fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
 }
 
 #[test]
-fn pages_come_as_they_were_received_and_by_number_and_a_line_that_changes_meanwhile_is_refused() {
+fn pages_come_in_order_and_a_changed_line_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut lines) = (directory.path().join("pages.jsonl"), Vec::new());
     let (now, second) = (clock::now(), jiff::SignedDuration::from_secs(1));
@@ -296,7 +308,7 @@ fn pages_come_as_they_were_received_and_by_number_and_a_line_that_changes_meanwh
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
+fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
@@ -344,7 +356,7 @@ fn a_flipped_bit_anywhere_in_the_files_of_a_run_is_told_or_changes_nothing() {
 }
 
 #[test]
-fn a_run_of_an_earlier_version_which_has_no_digests_is_read_and_gets_them_when_it_changes() {
+fn run_without_digests_is_read_and_gets_them() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
@@ -377,7 +389,7 @@ fn a_run_of_an_earlier_version_which_has_no_digests_is_read_and_gets_them_when_i
 }
 
 #[test]
-fn a_manifest_that_its_record_was_not_closed_with_is_told() {
+fn manifest_other_than_the_recorded_one_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
@@ -404,11 +416,11 @@ fn a_manifest_that_its_record_was_not_closed_with_is_told() {
 }
 
 #[test]
-fn a_run_whose_number_and_name_tell_different_orders_is_told() {
+fn run_whose_number_and_name_disagree_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
-    let asked = Asked::default();
+    let asked = RunSpec::default();
     let mut runs: Vec<Run> = (0..3)
         .map(|_| staging.create_run(&lock, clock::now(), 0, &asked).unwrap())
         .collect();
@@ -421,7 +433,7 @@ fn a_run_whose_number_and_name_tell_different_orders_is_told() {
 }
 
 #[test]
-fn a_page_never_lands_behind_a_link() {
+fn no_page_is_written_behind_a_link() {
     use std::os::unix::fs::symlink;
     let directory = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
@@ -429,7 +441,7 @@ fn a_page_never_lands_behind_a_link() {
     let lock = staging.lock("test").unwrap();
     let now = clock::now();
     let run = staging
-        .create_run(&lock, now, 0, &Asked::default())
+        .create_run(&lock, now, 0, &RunSpec::default())
         .unwrap();
     let name = Name::parse("users").unwrap();
     let slice = |slice: &str| PageEntry {
@@ -465,7 +477,7 @@ fn a_page_never_lands_behind_a_link() {
 }
 
 #[test]
-fn a_lock_file_that_somebody_removes_or_links_elsewhere_lets_nobody_in() {
+fn removed_or_linked_lock_file_lets_no_writer_in() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let path = directory.path().join(files::LOCK);
@@ -492,7 +504,7 @@ fn a_lock_file_that_somebody_removes_or_links_elsewhere_lets_nobody_in() {
 }
 
 #[test]
-fn a_run_that_has_lost_its_record_is_told() {
+fn run_without_its_record_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
@@ -509,13 +521,13 @@ fn a_run_that_has_lost_its_record_is_told() {
             Err(StagingError::Broken { .. })
         ));
     }
-    let made = staging.create_run(&lock, clock::now(), 0, &Asked::default());
+    let made = staging.create_run(&lock, clock::now(), 0, &RunSpec::default());
     assert!(matches!(made, Err(StagingError::Broken { .. })));
     assert!(run.directory().join("users/manifest.json").exists());
 }
 
 #[test]
-fn a_finished_run_shows_nothing_that_is_added_later() {
+fn finished_run_shows_nothing_added_later() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let [users, teams] = ["users", "teams"].map(|name| Name::parse(name).unwrap());
@@ -559,7 +571,7 @@ fn a_finished_run_shows_nothing_that_is_added_later() {
 }
 
 #[test]
-fn what_became_of_the_last_command_is_forgotten_when_a_run_begins() {
+fn new_run_removes_the_record_of_the_last_command() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path().join("staging"));
     let record = CommandRecord::ending_now("run", clock::now());
@@ -571,12 +583,12 @@ fn what_became_of_the_last_command_is_forgotten_when_a_run_begins() {
         assert_eq!(staging.last_command(work).unwrap(), Some(record.clone()));
     }
     let lock = staging.lock("test").unwrap();
-    let run = staging.create_run(&lock, clock::now(), 0, &Asked::default());
+    let run = staging.create_run(&lock, clock::now(), 0, &RunSpec::default());
     assert_eq!(staging.last_command(Work::Run).unwrap(), None);
     assert!(staging.last_command(Work::Load).unwrap().is_some());
     staging.record_command(Work::Run, &record).unwrap();
     drop(run);
-    let resumed = staging.resume(&lock, clock::now(), &Asked::default());
+    let resumed = staging.resume(&lock, clock::now(), &RunSpec::default());
     assert!(resumed.unwrap().is_some());
     assert_eq!(staging.last_command(Work::Run).unwrap(), None);
 }

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Slots, Walker};
+use super::walker::{Slots, Walker};
 
 /// Bytes that are read before the page is cut; most pages are smaller.
 const PIECE: usize = 128 * 1024;
@@ -16,7 +16,7 @@ pub(crate) const LARGEST_RECORD: usize = 8 * 1024 * 1024;
 /// Who reads a record larger than a piece: one at a time.
 static LARGE_RECORD: Mutex<()> = Mutex::new(());
 
-/// Buffers that nobody uses now. Pages come at any rate, and what each takes and gives back leaves holes in memory.
+/// Idle buffers, reused: to allocate one a page fragments memory.
 static IDLE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Where a page stops being an array of records.
@@ -201,7 +201,7 @@ impl Scan {
         self.comma
     }
 
-    /// The text before `cut` has gone.
+    /// The text before `cut` was handed on.
     fn pass(&mut self, cut: usize) {
         self.at -= cut;
         self.comma = None;

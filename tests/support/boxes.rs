@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use cursus::name::Name;
 use cursus::staging::{
-    Asked, Evidence, Manifest, Mode, Outcome, PageEntry, ReadManifest, RunState, Staging, State,
+    Evidence, Manifest, Mode, Outcome, PageEntry, PageRequest, ReadManifest, RunSpec, RunState,
+    Staging, State,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -108,23 +109,23 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
 
 /// As [`stage`], with so many records a page.
 pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
-    stage_asked(workdir, reads, page, 0, &Asked::default())
+    stage_asked(workdir, reads, page, 0, &RunSpec::default())
 }
 
 /// As [`stage`], of that API and scope.
 pub(crate) fn stage_of(workdir: &Workdir, side: (&str, &str), reads: &[Read<'_>]) -> String {
     let (server, place) = side;
-    let asked = Asked {
+    let asked = RunSpec {
         server: server.to_owned(),
         scope: [("place".to_owned(), vec![place.to_owned()])].into(),
-        ..Asked::default()
+        ..RunSpec::default()
     };
     stage_asked(workdir, reads, 7, 0, &asked)
 }
 
 /// As [`stage`], each read received a second after the one before it.
 pub(crate) fn stage_in_order(workdir: &Workdir, reads: &[Read<'_>]) -> String {
-    stage_asked(workdir, reads, 7, 1, &Asked::default())
+    stage_asked(workdir, reads, 7, 1, &RunSpec::default())
 }
 
 fn stage_asked(
@@ -132,7 +133,7 @@ fn stage_asked(
     reads: &[Read<'_>],
     page: usize,
     seconds: i64,
-    asked: &Asked,
+    asked: &RunSpec,
 ) -> String {
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
@@ -151,6 +152,12 @@ fn stage_asked(
                 page: u32::try_from(index + 1).unwrap(),
                 slice: None,
                 request: String::new(),
+                page_request: PageRequest {
+                    list: format!("/v2/{resource}"),
+                    page_size: page as u64,
+                    page_number: index as u64 + 1,
+                    ..PageRequest::default()
+                },
                 status: 200,
                 rows: records.len() as u64,
                 bytes: 0,

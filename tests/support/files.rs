@@ -34,6 +34,25 @@ fn forget_hashes(record: &mut Value) {
     }
 }
 
+/// Changes each line of a journal, with the manifest, if there is one, made to fit.
+pub(crate) fn edit_journal(resource: &Path, change: impl Fn(&mut Value)) {
+    let journal = resource.join("pages.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        change(&mut line);
+        format!("{line}\n")
+    });
+    let text: String = lines.collect();
+    std::fs::write(&journal, &text).unwrap();
+    let manifest = resource.join("manifest.json");
+    if manifest.exists() {
+        edit(&manifest, |manifest| {
+            manifest["journal_sha256"] = sha256(text.as_bytes()).into();
+        });
+    }
+}
+
 /// In lower-case hex, as journals and manifests have it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);

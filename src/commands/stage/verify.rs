@@ -11,7 +11,7 @@ use crate::staging::Run;
 /// Exit 0 if every claim holds, also that something is missing; 1 if one does not.
 pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit, Failure> {
     let verified = extract::verify(run, config)?;
-    let holds = verified.iter().all(extract::Verified::holds);
+    let holds = verified.iter().all(extract::Verification::holds);
     let exit = if holds { Exit::Done } else { Exit::Failed };
     if global.json {
         crate::commands::print_json(&verified);

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Ask, Scanned, by_ids, by_numbers};
-use crate::proof::{Answers, BELOW_LOWEST, PageFacts, Seen};
-use crate::staging::{PageEntry, Window};
+use super::{PageSelector, ScanOutcome, by_ids, by_numbers};
+use crate::proof::{Answers, BELOW_LOWEST, PageFacts, PageObservation};
+use crate::staging::{PageEntry, PageRequest, Window};
 
 const SIZE: u64 = 5;
 
@@ -90,7 +90,7 @@ impl Server {
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Option<Seen>, ()> {
+    async fn ask(&self, ask: PageSelector) -> Result<Option<PageObservation>, ()> {
         let hit = self.hits.get();
         self.hits.set(hit + 1);
         self.pause(hit).await;
@@ -105,14 +105,18 @@ impl Server {
         let skipped = usize::try_from((number - 1) * SIZE).unwrap();
         let size = usize::try_from(SIZE).unwrap();
         let ids: Vec<i64> = rows.iter().copied().skip(skipped).take(size).collect();
-        let range = ask.ids.map_or(String::new(), |(low, high)| {
-            format!("range%5Bid%5D={low}%2C{high}&")
-        });
-        let sort = if self.sorted { "sort=-id&" } else { "" };
         let page = PageEntry {
             page: u32::try_from(hit).unwrap() + 1,
             slice: None,
-            request: format!("/rows?{range}{sort}page%5Bsize%5D={SIZE}&page%5Bnumber%5D={number}"),
+            request: String::new(),
+            page_request: PageRequest {
+                list: "/rows".to_owned(),
+                window: None,
+                sort: self.sorted.then(|| "-id".to_owned()),
+                id_range: ask.ids,
+                page_size: SIZE,
+                page_number: number,
+            },
             status: 200,
             rows: ids.len() as u64,
             bytes: 0,
@@ -134,7 +138,7 @@ impl Server {
             ..PageFacts::default()
         };
         self.answers.borrow_mut().add(&page, &facts);
-        let seen = Seen::new(&page, &facts.ids);
+        let seen = PageObservation::new(&page, &facts.ids);
         self.pause(hit + 1).await;
         Ok(Some(seen))
     }
@@ -161,21 +165,21 @@ impl Server {
     }
 }
 
-fn read(server: &Server, in_flight: usize, ids: bool) -> Scanned {
+fn read(server: &Server, in_flight: usize, ids: bool) -> ScanOutcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let first = server.ask(Ask::page(1)).await.unwrap().unwrap();
+        let first = server.ask(PageSelector::number(1)).await.unwrap().unwrap();
         let ask = async |ask| server.ask(ask).await;
         if ids {
             let scanned = by_ids(first, in_flight, &ask).await.unwrap();
             let (number, ids) = (1, Some(BELOW_LOWEST));
-            ask(Ask { number, ids }).await.unwrap();
+            ask(PageSelector { number, ids }).await.unwrap();
             return scanned;
         }
         by_numbers(vec![first], in_flight, ask).await.unwrap();
-        Scanned::Through
+        ScanOutcome::Done
     })
 }
 
@@ -201,20 +205,20 @@ fn only_going() -> impl Strategy<Value = Option<Change>> {
 
 proptest! {
     #[test]
-    fn read_by_ids_no_row_that_was_there_all_the_time_is_missing(
+    fn by_ids_no_lasting_row_is_missing(
         rows in rows(),
         changes in prop::collection::vec(any_change(), 0..80),
         pauses in prop::collection::vec(0..6_u8, 1..20),
         in_flight in 1..9_usize,
     ) {
         let server = Server::new(&rows, changes, pauses);
-        prop_assert_eq!(read(&server, in_flight, true), Scanned::Through);
+        prop_assert_eq!(read(&server, in_flight, true), ScanOutcome::Done);
         prop_assert_eq!(server.missed(), Vec::<i64>::new());
         prop_assert!(server.is_proven());
     }
 
     #[test]
-    fn a_list_that_does_not_change_costs_its_pages(
+    fn unchanged_list_costs_one_request_a_page(
         rows in rows(),
         pauses in prop::collection::vec(0..6_u8, 1..20),
         in_flight in 1..9_usize,
@@ -229,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn read_by_numbers_what_is_proven_is_whole_if_rows_only_go(
+    fn by_numbers_a_proven_read_is_complete_under_deletes(
         rows in rows(),
         changes in prop::collection::vec(only_going(), 0..80),
         pauses in prop::collection::vec(0..6_u8, 1..20),
@@ -245,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn read_by_numbers_a_row_that_goes_costs_two_requests_at_most_and_the_read_is_proven(
+    fn by_numbers_a_deleted_row_costs_at_most_two_requests(
         rows in prop::collection::btree_set(0..250_i64, 20..140),
         before in 0..25_usize,
         at: u8,
@@ -263,7 +267,7 @@ proptest! {
     }
 
     #[test]
-    fn a_page_that_cannot_be_had_is_a_hole_and_costs_no_other_page(
+    fn failed_page_is_a_hole_and_costs_no_other_page(
         rows in prop::collection::btree_set(0..250_i64, 60..140),
         broken in 1..9_usize,
         in_flight in 1..9_usize,
@@ -279,22 +283,22 @@ proptest! {
 }
 
 #[test]
-fn a_server_that_ignores_the_range_is_found_out() {
+fn ignored_id_range_is_detected() {
     let rows: BTreeSet<i64> = (1..60).collect();
     let server = Server::new(&rows, vec![], vec![0]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let scanned = runtime.block_on(async {
-        let first = server.ask(Ask::page(1)).await.unwrap().unwrap();
-        by_ids(first, 4, async |ask: Ask| {
-            let answer = server.ask(Ask::page(1)).await?;
-            Ok::<_, ()>(answer.map(|seen| Seen {
+        let first = server.ask(PageSelector::number(1)).await.unwrap().unwrap();
+        by_ids(first, 4, async |ask: PageSelector| {
+            let answer = server.ask(PageSelector::number(1)).await?;
+            Ok::<_, ()>(answer.map(|seen| PageObservation {
                 asked: ask.ids,
                 ..seen
             }))
         })
         .await
     });
-    assert_eq!(scanned, Ok(Scanned::NotByIds));
+    assert_eq!(scanned, Ok(ScanOutcome::NotByIds));
 }

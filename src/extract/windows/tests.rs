@@ -3,15 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::super::scan::{Ask, by_numbers};
-use super::{Head, Lists, read, split};
-use crate::proof::{Answers, EARLIEST, LATEST, PageFacts, Seen};
-use crate::staging::{PageEntry, Window};
+use super::super::scan::{PageSelector, by_numbers};
+use super::{FirstPage, Lists, read, split};
+use crate::proof::{Answers, EARLIEST, LATEST, PageFacts, PageObservation};
+use crate::staging::{FieldWindow, PageEntry, PageRequest, Window};
 
 const SIZE: u64 = 4;
 const START: &str = "2026-01-01T00:00:00Z";
@@ -94,7 +93,11 @@ impl Server {
         }
     }
 
-    fn ask(&self, window: Option<Window>, number: u64) -> (PageEntry, Seen, Vec<Timestamp>) {
+    fn ask(
+        &self,
+        window: Option<Window>,
+        number: u64,
+    ) -> (PageEntry, PageObservation, Vec<Timestamp>) {
         for change in self.changes.borrow_mut().pop().unwrap_or_default() {
             self.change(change);
         }
@@ -137,13 +140,17 @@ impl Server {
             self.change(change);
         }
         let end = self.advance(self.pace / 3);
-        let range = window.map_or(String::new(), |Window { start, end }| {
-            format!("range%5Bupdated_at%5D={start:.3}%2C{end:.3}&")
-        });
         let entry = PageEntry {
             page: request,
             slice: None,
-            request: format!("/rows?{range}page%5Bsize%5D={SIZE}&page%5Bnumber%5D={number}"),
+            request: String::new(),
+            page_request: PageRequest {
+                list: "/rows".to_owned(),
+                window: window.map(|window| FieldWindow::new("updated_at", window)),
+                page_size: SIZE,
+                page_number: number,
+                ..PageRequest::default()
+            },
             status: 200,
             rows: facts.rows,
             bytes: 0,
@@ -160,7 +167,7 @@ impl Server {
         };
         self.staged.borrow_mut().extend(&facts.ids);
         self.answers.borrow_mut().add(&entry, &facts);
-        let seen = Seen::new(&entry, &facts.ids);
+        let seen = PageObservation::new(&entry, &facts.ids);
         (entry, seen, facts.times)
     }
 
@@ -185,24 +192,21 @@ impl Server {
 impl Lists for Server {
     type Error = ();
 
-    async fn first(&self, window: Option<Window>) -> Result<Option<Head>, ()> {
+    async fn first(&self, window: Option<Window>) -> Result<Option<FirstPage>, ()> {
         let (entry, seen, times) = self.ask(window, 1);
-        Ok(Some(Head {
+        Ok(Some(FirstPage {
             split: split(&seen, &times),
-            settled: seen.settled,
             seen,
-            date: entry.server_date,
-            took: Duration::ZERO,
             is_rangeless: false,
             entry,
         }))
     }
 
-    async fn rest(&self, window: Option<Window>, head: Head) -> Result<(), ()> {
-        if head.seen.is_whole() {
+    async fn rest(&self, window: Option<Window>, head: FirstPage) -> Result<(), ()> {
+        if head.seen.shows_all() {
             return Ok(());
         }
-        let ask = async |ask: Ask| Ok(Some(self.ask(window, ask.number).1));
+        let ask = async |ask: PageSelector| Ok(Some(self.ask(window, ask.number).1));
         by_numbers(vec![head.seen], 3, ask).await
     }
 

@@ -1,11 +1,11 @@
-//! What reading a resource gave, and how sure it is that it is all.
+//! What a read gave, and what proves that it is complete.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::proof::{self, Answers, Doubt, PageFacts, Seen};
+use crate::proof::{self, Answers, Doubt, PageFacts, PageObservation};
 use crate::staging::{Evidence, PageEntry, SmallerPages, State, Window};
 
 /// Places named in a note; the others are counted.
@@ -13,7 +13,7 @@ const NAMED: usize = 5;
 
 /// What reading a resource gave.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
+pub(super) struct ReadResult {
     pub(super) pages: u64,
     pub(super) rows: u64,
     pub(super) bytes: u64,
@@ -26,16 +26,16 @@ pub(super) struct Answered {
     /// Records from before their window.
     pub(super) outside: u64,
     /// Rows a page, and since when.
-    pub(super) pages_of: Option<SmallerPages>,
+    pub(super) page_size: Option<SmallerPages>,
     pub(super) answers: Answers,
-    /// Places that could not be read, by the reason.
+    /// Places that could not be read, by reason.
     pub(super) failures: BTreeMap<String, Vec<String>>,
     /// The first page of a list is among them: no answer speaks of that list.
     pub(super) lost: bool,
 }
 
-impl Answered {
-    pub(super) fn take(&mut self, entry: &PageEntry, facts: &PageFacts) {
+impl ReadResult {
+    pub(super) fn add(&mut self, entry: &PageEntry, facts: &PageFacts) {
         self.pages += 1;
         self.rows += entry.rows;
         self.bytes += entry.bytes;
@@ -50,11 +50,11 @@ impl Answered {
 
     /// Whether the API ignores windows of time.
     pub(super) fn is_rangeless(&self) -> bool {
-        proof::is_rangeless(self.outside, self.rows)
+        proof::ignores_range(self.outside, self.rows)
     }
 
-    /// What the first page of a slice says of its size.
-    pub(super) fn announce(&mut self, head: &Seen, is_one_of_many: bool) {
+    /// Adds what the first page of a slice announces.
+    pub(super) fn announce(&mut self, head: &PageObservation, is_one_of_many: bool) {
         self.announced = match (self.announced, head.total) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
@@ -64,7 +64,7 @@ impl Answered {
         }
     }
 
-    /// How sure it is that nothing is missing of what `needed` spans. What is missing becomes notes.
+    /// How sure it is that nothing in `needed` is missing. What is missing becomes notes.
     pub(super) fn state(&mut self, needed: Window) -> State {
         let doubts = self.answers.doubts(needed);
         if doubts.is_empty() && !self.lost {

@@ -1,4 +1,4 @@
-//! Pages that an earlier process staged in a run that goes on, found by what they were asked for.
+//! Pages that an earlier process staged in a run that is resumed, found by their request.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::StagingError;
+use super::error::StagingError;
 use super::journal::{PageEntry, PageNumbers, Pages};
+use super::page_request::PageRequest;
 
-/// Whole pages that nobody has asked for again yet. Of each, only its place in the journal is in memory.
+/// Undamaged pages that were not asked for again yet. Of each, only its place in the journal is in memory.
 #[derive(Debug)]
 pub struct KnownPages {
     pages: Arc<Pages>,
@@ -35,7 +36,7 @@ impl KnownPages {
         }
     }
 
-    /// Takes those that `are_wanted`.
+    /// Moves those that `are_wanted` into a set of their own.
     pub fn split_off(
         &mut self,
         are_wanted: impl Fn(&PageEntry) -> bool,
@@ -57,8 +58,8 @@ impl KnownPages {
         })
     }
 
-    /// What finds a page.
-    pub(super) fn key(slice: Option<&str>, request: &str) -> u64 {
+    /// The key of a page.
+    pub(super) fn key(slice: Option<&str>, request: &PageRequest) -> u64 {
         let mut hasher = DefaultHasher::new();
         (slice, request).hash(&mut hasher);
         hasher.finish()
@@ -74,11 +75,11 @@ impl KnownPages {
         self.left.iter().map(|at| self.page(at))
     }
 
-    /// Takes a page that answers `request` already. One that was read again is given again in its order.
+    /// Removes and returns a page that answers `request`. Of several, the first.
     pub fn take(
         &mut self,
         slice: Option<&str>,
-        request: &str,
+        request: &PageRequest,
     ) -> Result<Option<PageEntry>, StagingError> {
         let key = Self::key(slice, request);
         let from = self.keys.partition_point(|(other, _)| *other < key);
@@ -90,7 +91,7 @@ impl KnownPages {
                 continue;
             }
             let page = self.page(*at)?;
-            if page.slice.as_deref() == slice && page.request == request {
+            if page.slice.as_deref() == slice && page.page_request == *request {
                 self.left.remove(*at);
                 return Ok(Some(page));
             }
@@ -98,7 +99,7 @@ impl KnownPages {
         Ok(None)
     }
 
-    /// Takes the next one that is left.
+    /// Removes and returns the next one.
     pub fn take_next(&mut self) -> Option<Result<PageEntry, StagingError>> {
         let at = self.left.min()?;
         self.left.remove(at);

@@ -1,0 +1,62 @@
+//! Why a run ended early, and why a read of a resource failed.
+
+use crate::api::ApiError;
+use crate::staging::StagingError;
+
+/// Why a read of a resource failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// Of pages with the ids to fan out over.
+    #[error(transparent)]
+    Ids(StagingError),
+    #[error(
+        "the API ignores `{parameter}`: it also sends records of others, and would send all of them for every batch of ids; \
+         read this resource without `for_each`"
+    )]
+    FilterIgnored { parameter: String },
+    #[error(
+        "a thread that works on staged pages ended early; this is a fault of cursus, please report it"
+    )]
+    Thread,
+}
+
+impl ReadError {
+    /// Whether it ends the run, and not only this resource.
+    pub(super) fn is_fatal_for_run(&self) -> bool {
+        match self {
+            Self::Api(error) => error.is_fatal_for_run(),
+            Self::FilterIgnored { .. } | Self::Ids(_) => false,
+            Self::Staging(_) | Self::Thread => true,
+        }
+    }
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The API, for good.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The staging directory.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A panic in a thread of ours.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<ReadError> for ExtractError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Api(error) => Self::Api(error),
+            ReadError::Staging(error) | ReadError::Ids(error) => Self::Staging(error),
+            error @ (ReadError::Thread | ReadError::FilterIgnored { .. }) => {
+                Self::Internal(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Which reads are due, in which mode, and why.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::{Config, FullEvery, QueryParameter, Resource};
+use crate::name::{Name, advice};
+use crate::printable::List;
+use crate::staging::{Mode, SmallerPages, Window};
+
+use super::history::{History, Read};
+use super::time::{ServerNow, minus};
+
+/// What to do with a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: the last read is young enough.
+    Skip,
+    /// Read all of it.
+    Full,
+    /// Read what changed in a window that ends now, by the server's time.
+    Delta {
+        /// From, with the lookback.
+        start: Timestamp,
+        /// An end given on the command line.
+        end: Option<Timestamp>,
+    },
+}
+
+/// A step with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub step: Step,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Over which ids of another resource one fans out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanOut {
+    /// Over all ids, not only those that are new or changed.
+    pub is_all: bool,
+    /// Besides the ids of this run, those in reads from this run number on.
+    pub from_seq: Option<u64>,
+    /// The mode of the read.
+    pub mode: Mode,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// `--full`.
+    pub full: bool,
+    /// `--force`: `min_age` is ignored.
+    pub force: bool,
+    /// `--since` and `--window`: from, and to.
+    pub window: Option<(Timestamp, Option<Timestamp>)>,
+    /// Resources that must be read in full, because the database lacks their past.
+    pub must_be_full: BTreeMap<Name, String>,
+}
+
+/// The resources that `--select` and `--exclude` leave, in dependency order. The error names unknown ones, with a
+/// suggestion each.
+pub fn select<'c>(
+    config: &'c Config,
+    select: &[String],
+    exclude: &[String],
+) -> Result<Vec<&'c Resource>, List> {
+    let mut unknown = Vec::new();
+    for name in select.iter().chain(exclude) {
+        if config.resource(name).is_none() {
+            let names = (config.resources.iter()).map(|resource| resource.name.as_str());
+            let advice = advice(name, names, "the resources are");
+            unknown.push(format!("there is no resource `{name}`; {advice}"));
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(List::of(&unknown));
+    }
+    let chosen: Vec<&Resource> = config
+        .resources
+        .iter()
+        .filter(|resource| {
+            let is = |names: &[String]| names.iter().any(|name| name == resource.name.as_str());
+            (select.is_empty() || is(select)) && !is(exclude)
+        })
+        .collect();
+    if chosen.is_empty() {
+        let nothing = "no resource is left to read; see --select and --exclude";
+        return Err(List::of(&[nothing.to_owned()]));
+    }
+    Ok(chosen)
+}
+
+/// What to do with each read of a resource in the `present`, its own first.
+pub fn decide<'r>(
+    config: &Config,
+    resource: &'r Resource,
+    history: &History,
+    request: &ReadOptions,
+    server: ServerNow,
+) -> Vec<(&'r Resource, Decision)> {
+    let own = resource.has_own_read().then(|| {
+        let decision = decide_own(config, resource, history, request, server);
+        (resource, decision)
+    });
+    let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
+    let named = named(config, resource, history, request, server, is_full);
+    own.into_iter().chain(named).collect()
+}
+
+/// What to do with each named read of a resource, whose own read is full in this run, or not.
+pub fn named<'r>(
+    config: &Config,
+    resource: &'r Resource,
+    history: &History,
+    request: &ReadOptions,
+    server: ServerNow,
+    is_full: bool,
+) -> Vec<(&'r Resource, Decision)> {
+    let decide = |read: &'r Resource| {
+        let decision = if is_full && is_part_of(read, resource) {
+            Decision {
+                step: Step::Skip,
+                reason: "the full read of this run has its records".to_owned(),
+            }
+        } else {
+            decide_named(config, read, resource, history, request, server)
+        };
+        (read, decision)
+    };
+    resource.reads.iter().map(decide).collect()
+}
+
+/// A full read that was drifted is tried again after so long.
+const DRIFTED_FULL_EVERY: Duration = Duration::from_hours(24);
+
+/// Whether a full read of the resource shows all records that its named read asks for.
+fn is_part_of(read: &Resource, resource: &Resource) -> bool {
+    let has = |parameter: &QueryParameter| read.query.contains(parameter);
+    read.for_each.is_none() && read.cursor.is_none() && resource.query.iter().all(has)
+}
+
+/// The newest read that showed the records of a named read: one of its own, or a full read of the resource.
+pub fn last_covering_read<'h>(
+    read: &Resource,
+    resource: &Resource,
+    history: &'h History,
+) -> Option<&'h Read> {
+    let last = history.last_cursor_read(read);
+    let full = history.last_complete_full(resource);
+    let full = full.filter(|_| is_part_of(read, resource));
+    last.into_iter().chain(full).max_by_key(|read| read.seq)
+}
+
+fn skip(age: Duration, limit: &str) -> Decision {
+    let reason = format!("read {} ago, which is younger than {limit}", rounded(age));
+    Decision {
+        step: Step::Skip,
+        reason,
+    }
+}
+
+fn full(reason: &str) -> Decision {
+    Decision {
+        step: Step::Full,
+        reason: reason.to_owned(),
+    }
+}
+
+/// How old a read is when it is due again. It is dated some seconds after its run began, and the run that comes `every`
+/// later must find it due.
+pub(crate) fn due_after(every: Duration) -> Duration {
+    every.saturating_sub(every / 20)
+}
+
+fn decide_named(
+    config: &Config,
+    read: &Resource,
+    resource: &Resource,
+    history: &History,
+    request: &ReadOptions,
+    server: ServerNow,
+) -> Decision {
+    let last = history.last_cursor_read(read);
+    let youngest = last_covering_read(read, resource, history);
+    let youngest = youngest.and_then(|read| age(read, server.now));
+    if request.full && !resource.has_own_read() {
+        return full("--full");
+    }
+    let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
+    let affordable = last.map_or(Duration::ZERO, |last| {
+        affordable(config, history, read, last)
+    });
+    if let Some(age) = youngest
+        && age < due_after(every.max(affordable))
+        && !request.force
+    {
+        let limit = format!("every = {}", humantime::format_duration(every));
+        return skip(
+            age,
+            &if affordable > every {
+                format!(
+                    "{} ({limit}, extended by refresh_share)",
+                    rounded(affordable)
+                )
+            } else {
+                limit
+            },
+        );
+    }
+    let reached = history.trusted_cursor(read, server.clock_skew);
+    match (&read.cursor, reached) {
+        (Some(cursor), Some(reached)) if history.last_complete_full(read).is_some() => Decision {
+            step: Step::Delta {
+                start: minus(reached, cursor.lookback),
+                end: None,
+            },
+            reason: format!("known up to {reached}"),
+        },
+        (Some(_), _) => full("no complete read of it in staging was asked for as today"),
+        (None, _) => full(&match youngest {
+            Some(age) => format!("the last one is {} old", rounded(age)),
+            None => "it was never read".to_owned(),
+        }),
+    }
+}
+
+/// Rows to ask for a page: as configured, or as few as the server could give in time; a day later twice as many.
+pub fn page_size(
+    config: &Config,
+    read: &Resource,
+    history: &History,
+    now: Timestamp,
+) -> SmallerPages {
+    const TRIED_AFTER: Duration = Duration::from_hours(24);
+    let configured = read.page_size.unwrap_or(config.api.page_size);
+    let last = history
+        .of(read)
+        .first()
+        .and_then(|last| last.manifest.smaller_pages);
+    let Some(last) = last.filter(|last| last.size < configured) else {
+        return SmallerPages {
+            size: configured,
+            since: now,
+        };
+    };
+    let age = Duration::try_from(now.duration_since(last.since)).unwrap_or_default();
+    if age < TRIED_AFTER {
+        return last;
+    }
+    SmallerPages {
+        size: last.size.saturating_mul(2).min(configured),
+        since: now,
+    }
+}
+
+/// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
+fn affordable(config: &Config, history: &History, read: &Resource, last: &Read) -> Duration {
+    /// What the API allows an application that has no higher limit.
+    const USUAL_LIMIT: u64 = 1_200;
+    let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
+    let configured = read.page_size.unwrap_or(config.api.page_size);
+    let page_size = u64::from(smaller.unwrap_or(configured)).max(1);
+    let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
+    let learnt = history.hour_limit().unwrap_or(USUAL_LIMIT);
+    let limit = (config.api.requests_per_hour).map_or(learnt, |cap| learnt.min(u64::from(cap)));
+    let hour = Duration::from_hours(1);
+    let share = config.api.refresh_share;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests and limits are far below 2^52"
+    )]
+    let hours = rows.div_ceil(page_size) as f64 / (limit.max(1) as f64 * share);
+    Duration::try_from_secs_f64(hours * hour.as_secs_f64()).unwrap_or(Duration::MAX)
+}
+
+/// How old the last full read may become.
+fn full_every(
+    config: &Config,
+    history: &History,
+    resource: &Resource,
+    last: &Read,
+) -> Option<(Duration, String)> {
+    const DAY: Duration = Duration::from_hours(24);
+    let every = match resource.full_every? {
+        FullEvery::Fixed(every) => (every, humantime::format_duration(every).to_string()),
+        FullEvery::Auto => {
+            let every = affordable(config, history, resource, last).clamp(DAY, 30 * DAY);
+            (every, format!("auto, now {}", rounded(every)))
+        }
+    };
+    Some(every)
+}
+
+fn decide_own(
+    config: &Config,
+    resource: &Resource,
+    history: &History,
+    request: &ReadOptions,
+    server: ServerNow,
+) -> Decision {
+    let now = server.now;
+    if let Some(reason) = request.must_be_full.get(&resource.name) {
+        return full(reason);
+    }
+    if request.full {
+        return full("--full");
+    }
+    let whole = history.last_cursor_read(resource);
+    if let Some(read) = whole
+        && !request.force
+        && request.window.is_none()
+        && let Some(age) = age(read, now)
+        && age < resource.min_age
+    {
+        let min_age = humantime::format_duration(resource.min_age);
+        return skip(age, &format!("min_age = {min_age}"));
+    }
+    let Some(cursor) = &resource.cursor else {
+        return full("it has no cursor: every read is full");
+    };
+    if let Some((start, end)) = request.window {
+        return Decision {
+            step: Step::Delta { start, end },
+            reason: "asked for on the command line".to_owned(),
+        };
+    }
+    let reached = history.trusted_cursor(resource, server.clock_skew);
+    let last_full = history.last_complete_full(resource);
+    // One that proved nothing is tried again the next day, and until then its records are known as well.
+    let drifted = history.last_drifted_full(resource).filter(|read| {
+        let newer = last_full.is_none_or(|full| full.seq < read.seq);
+        newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
+    });
+    let (Some(reached), Some(last_full)) = (reached, drifted.or(last_full)) else {
+        return full(if history.of(resource).is_empty() {
+            "it was never read"
+        } else {
+            "no complete full read in staging was asked for as today"
+        });
+    };
+    if let Some((every, written)) = full_every(config, history, resource, last_full)
+        && let Some(age) = age(last_full, now)
+        && age >= every
+    {
+        let age = rounded(age);
+        return full(&format!(
+            "the last full read is {age} old, and full_every = {written}"
+        ));
+    }
+    let said = whole.and_then(|read| read.manifest.cursor);
+    Decision {
+        step: Step::Delta {
+            start: minus(reached, cursor.lookback),
+            end: None,
+        },
+        reason: match said {
+            Some(said) if said > reached => format!(
+                "known up to {reached}; the API's answer said {said}, which was not reached yet"
+            ),
+            _ => format!("known up to {reached}"),
+        },
+    }
+}
+
+/// Over which ids of `parent` a resource fans out, when this run has or has not a complete full read of the parent.
+pub fn fan_out(
+    resource: &Resource,
+    parent: &Resource,
+    history: &History,
+    request: &ReadOptions,
+    parent_is_whole: bool,
+) -> FanOut {
+    let last_whole = history.last_cursor_read(resource);
+    let parent_full = history.last_complete_full(parent).map(|read| read.seq);
+    let is_all = parent_is_whole
+        || history.last_complete_full(resource).is_none()
+        || request.full
+        || request.must_be_full.contains_key(&resource.name);
+    // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
+    // the parent showed since this resource was read last.
+    let from_seq = match (is_all, parent_is_whole) {
+        (true, true) => None,
+        (true, false) => Some(parent_full.unwrap_or(0)),
+        (false, _) => Some(last_whole.map_or(0, |read| read.seq + 1)),
+    };
+    // Without a complete full read of the parent not all ids are known: then absence proves nothing.
+    let knows_all = parent_is_whole || parent_full.is_some();
+    FanOut {
+        is_all,
+        from_seq,
+        mode: if is_all && knows_all {
+            Mode::Full
+        } else {
+            Mode::Delta
+        },
+    }
+}
+
+/// What a database has of a resource: the newest read that it loaded, and the newest complete full one.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadedReads<'a> {
+    /// The run of the newest.
+    pub run_id: &'a str,
+    /// Its number.
+    pub seq: u64,
+    /// The number of the full one's run.
+    pub full_seq: Option<u64>,
+    /// The number of the newest run before which another one is missing.
+    pub gap_seq: Option<u64>,
+}
+
+/// Resources whose past a database does not have and staging cannot give any more, with the reason.
+pub fn must_be_full<'a>(
+    config: &Config,
+    history: &History,
+    loaded: impl Fn(&Name) -> Option<LoadedReads<'a>>,
+) -> BTreeMap<Name, String> {
+    let lacks = |resource: &&Resource| {
+        let full = history.last_complete_full(resource);
+        let feeds_a_table = config.tables_of(&resource.name).next().is_some();
+        // The full read that the next delta would build on is loaded, or still to be loaded.
+        full.filter(|_| feeds_a_table).is_some_and(|full| {
+            loaded(&resource.name).is_some_and(|known| {
+                let has_it = known.full_seq.is_some_and(|seq| seq >= full.seq)
+                    && full.run_id.as_str() <= known.run_id;
+                let has_gap = known.gap_seq > known.full_seq;
+                full.seq <= known.seq && (!has_it || has_gap)
+            })
+        })
+    };
+    let reason = "the database lacks the last full read, or a read after it";
+    (config.resources.iter().filter(lacks))
+        .map(|resource| (resource.name.clone(), reason.to_owned()))
+        .collect()
+}
+
+/// The cursor after a complete read of `window`, when it was `known` before. A window given on the command line moves the
+/// cursor only if it leaves no gap.
+pub fn cursor_after(
+    window: Window,
+    reached: Timestamp,
+    known: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let known = known?;
+    let reached = reached.min(window.end);
+    Some(if window.start <= known {
+        reached.max(known)
+    } else {
+        known
+    })
+}
+
+fn age(read: &Read, now: Timestamp) -> Option<Duration> {
+    let at = read.manifest.cursor.unwrap_or(read.manifest.started_at);
+    // A clock that went back gives no age: then nothing is skipped.
+    Duration::try_from(now.duration_since(at)).ok()
+}
+
+fn rounded(age: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(age.as_secs()))
+}

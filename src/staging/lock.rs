@@ -1,0 +1,166 @@
+//! The lock of a staging directory: one process writes runs, others look.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+use super::error::StagingError;
+use super::files;
+use crate::clock;
+use crate::failpoint::Point;
+use crate::printable;
+
+/// A check whether a run is being written holds the lock for a moment: acquiring it is retried so often, after this delay.
+const ATTEMPTS: u32 = 10;
+const RETRY_DELAY: Duration = Duration::from_millis(5);
+
+/// Held while a run is written; released when this and every share of it are dropped, or when the process dies.
+#[derive(Debug)]
+pub struct StagingLock {
+    locked: Arc<Locks>,
+    shares: watch::Sender<()>,
+}
+
+/// A share of the lock, for work that can outlive its caller, such as a page write on a thread of its own.
+#[derive(Debug)]
+pub struct LockShare {
+    _locked: Arc<Locks>,
+    _share: watch::Receiver<()>,
+}
+
+impl StagingLock {
+    /// One more share: the lock is held until it is dropped, too.
+    pub fn share(&self) -> LockShare {
+        LockShare {
+            _locked: Arc::clone(&self.locked),
+            _share: self.shares.subscribe(),
+        }
+    }
+
+    /// Waits until every share is dropped.
+    pub async fn wait_for_shares(&self) {
+        self.shares.closed().await;
+    }
+}
+
+/// The directory itself, so that it cannot be removed under a run, and the file in it that names the holder.
+#[derive(Debug)]
+struct Locks {
+    directory: File,
+    file: File,
+}
+
+impl Locks {
+    fn try_lock(&self) -> Result<(), TryLockError> {
+        // Where a directory cannot be locked (a network file system), the file is what keeps others out.
+        if let Err(TryLockError::WouldBlock) = self.directory.try_lock() {
+            return Err(TryLockError::WouldBlock);
+        }
+        self.file.try_lock()
+    }
+}
+
+/// The lock holder, as the lock file names it. The name is written a moment after the lock is acquired: the name of a dead
+/// process is read again.
+fn lock_holder(path: &Path) -> String {
+    let read = || {
+        let bytes = files::read(path).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let is_of_dead_process = |text: &str| {
+        let pid = text
+            .strip_prefix("pid ")
+            .and_then(|rest| rest.split_once(','));
+        let pid = pid.and_then(|(pid, _)| pid.parse().ok());
+        pid.is_none_or(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
+    };
+    let mut text = read();
+    for _ in 0..ATTEMPTS {
+        if !is_of_dead_process(&text) {
+            break;
+        }
+        std::thread::sleep(RETRY_DELAY);
+        text = read();
+    }
+    match text.trim() {
+        "" => "its name is unknown".to_owned(),
+        text => printable::line(text).into_owned(),
+    }
+}
+
+/// Acquires the right to write runs, in the name of `holder` (a subcommand).
+pub(super) fn lock(root: &Path, holder: &str) -> Result<StagingLock, StagingError> {
+    files::create_dirs(root)?;
+    let path = root.join(files::LOCK);
+    let mut locks = Locks {
+        directory: open_root(root)?,
+        file: files::open_private(&path)?,
+    };
+    let mut taken = locks.try_lock();
+    for _ in 0..ATTEMPTS {
+        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(RETRY_DELAY);
+        taken = locks.try_lock();
+    }
+    match taken {
+        Ok(()) => {
+            files::replace_content(
+                &mut locks.file,
+                &path,
+                &format!(
+                    "pid {}, `cursus {holder}`, since {:.0}\n",
+                    std::process::id(),
+                    clock::now()
+                ),
+            )?;
+            Point::LockTaken.reach();
+            Ok(StagingLock {
+                locked: Arc::new(locks),
+                shares: watch::Sender::default(),
+            })
+        }
+        Err(TryLockError::WouldBlock) => Err(StagingError::Locked {
+            holder: lock_holder(&path),
+            path: root.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(StagingError::Io {
+            doing: "lock",
+            path,
+            source,
+        }),
+    }
+}
+
+fn open_root(root: &Path) -> Result<File, StagingError> {
+    let folder = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_DIRECTORY.bits())
+        .open(root);
+    folder.map_err(|error| files::io_error("open", root, error))
+}
+
+/// Keeps writers out while the result lives, which must be short: writers retry only for a moment. `None` if there is a
+/// writer.
+pub(super) fn keep_writers_out(root: &Path) -> Result<Option<Vec<File>>, StagingError> {
+    if !root.exists() {
+        return Ok(Some(Vec::new()));
+    }
+    let mut held = vec![open_root(root)?];
+    held.extend(files::open(&root.join(files::LOCK))?);
+    let is_held = |file: &File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    Ok(if held.iter().any(is_held) {
+        None
+    } else {
+        Some(held)
+    })
+}

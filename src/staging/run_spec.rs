@@ -1,0 +1,35 @@
+//! What a run is to read, and from where.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+use crate::template::Values;
+
+/// What a run is to read, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct RunSpec {
+    /// What the command line asks for.
+    pub selection: Selection,
+    /// The API's origin.
+    pub server: String,
+    /// What placeholders stand for.
+    pub scope: Values,
+    /// The request hash of each resource.
+    pub request_hashes: BTreeMap<Name, String>,
+}
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// `--select`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub select: Vec<Name>,
+    /// `--exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Name>,
+    /// `--full`.
+    #[serde(default)]
+    pub full: bool,
+}
