@@ -180,7 +180,7 @@ fn migrate_exit(error: &MigrateError) -> Exit {
 }
 
 /// What a load's error means for the exit code.
-pub fn load_exit(error: &LoadError) -> Exit {
+pub(crate) fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
         LoadError::Locked { .. } => Exit::Locked,

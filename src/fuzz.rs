@@ -20,7 +20,7 @@ use crate::api::{answer, ledger};
 use crate::config::Config;
 use crate::extract::inspect::Inspector;
 use crate::list::MOST_PAGES;
-use crate::load::cell::{CellType, time};
+use crate::load::decode::cell::{CellType, time};
 use crate::pointer::Pointer;
 use crate::proof::{self, Answers, PageFacts, PageObservation, PagesToRead};
 use crate::staging::{Manifest, PageEntry, RunRecord, Window, journal};

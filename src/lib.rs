@@ -25,7 +25,7 @@ mod walk;
 
 pub mod database;
 pub mod diff;
-pub mod load;
+pub(crate) mod load;
 pub mod migrate;
 
 pub mod cli;

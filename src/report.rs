@@ -67,13 +67,13 @@ pub struct RunReport {
     /// One a resource.
     pub resources: Vec<ResourceSummary>,
     /// One a table.
-    pub tables: Vec<TableCounts>,
+    pub(crate) tables: Vec<TableCounts>,
     /// How far the forecast was off; none if the run ended before its time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<forecast::Accuracy>,
     /// What has changed in the shape of the records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub drift: Vec<Drift>,
+    pub(crate) drift: Vec<Drift>,
     /// Figures of the rate limits.
     pub rate: Map<String, Value>,
     /// What will go wrong, a sentence each.
@@ -109,7 +109,7 @@ impl RunReport {
     }
 
     /// Adds counts, table by table.
-    pub fn add_tables(&mut self, tables: &[TableCounts]) {
+    pub(crate) fn add_tables(&mut self, tables: &[TableCounts]) {
         sum_tables(&mut self.tables, tables);
     }
 }
@@ -126,10 +126,10 @@ pub struct LoadReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
     /// Counts of all runs together, one a table.
-    pub tables: Vec<TableCounts>,
+    pub(crate) tables: Vec<TableCounts>,
     /// What has changed in the shape of the records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub drift: Vec<Drift>,
+    pub(crate) drift: Vec<Drift>,
     /// What has changed in the source of the schema, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -139,7 +139,7 @@ pub struct LoadReport {
 }
 
 /// Adds counts to those of the same tables.
-pub fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
+pub(crate) fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
     for table in tables {
         match sums.iter_mut().find(|sum| sum.name == table.name) {
             Some(sum) => sum.add(table),
@@ -208,7 +208,7 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
 type Count = (&'static str, fn(&TableCounts) -> u64);
 
 /// What a load did. That rows are kept is told where some are.
-pub fn tables_table(tables: &[TableCounts]) -> Table {
+pub(crate) fn tables_table(tables: &[TableCounts]) -> Table {
     let mut counts: Vec<Count> = vec![
         ("staged", |table| table.staged),
         ("inserted", |table| table.inserted),
@@ -235,7 +235,7 @@ pub fn tables_table(tables: &[TableCounts]) -> Table {
 
 /// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few records that
 /// do not fit, a line each.
-pub fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
+pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
     let mut lines = Vec::new();
     for table in tables {
         let Some(samples) = &table.samples else {

@@ -303,7 +303,7 @@ impl Settings {
     }
 
     /// What a run would be read with.
-    pub fn side(&self) -> Result<Side, StagingError> {
+    pub(crate) fn side(&self) -> Result<Side, StagingError> {
         Ok(Side {
             staging_id: self.staging.id()?,
             origin: Some(self.api_url.origin()),

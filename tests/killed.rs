@@ -212,9 +212,8 @@ const STEPS: [(&str, &str, usize, &str); 15] = [
         1,
         "its own tests kill the server",
     ),
-    ("load/run.rs", ".commit()", 1, "a savepoint"),
     (
-        "load/scratch.rs",
+        "load/repair/scratch.rs",
         ".commit()",
         2,
         "between `replay.make` and `replay.made`; a comparison's own, which the next one drops",
@@ -225,6 +224,7 @@ const STEPS: [(&str, &str, usize, &str); 15] = [
         1,
         "a savepoint of a dry run",
     ),
+    ("load/transaction.rs", ".commit()", 1, "a savepoint"),
     (
         "staging/command.rs",
         "fs::remove_file(",

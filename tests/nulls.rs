@@ -280,8 +280,8 @@ async fn a_record_without_a_key_protects_only_what_it_may_be() {
 #[tokio::test]
 async fn a_key_that_is_null_in_every_record_stops_its_resource() {
     for (key, told) in [
-        ("parts", "of parts do not fit"),
-        ("kind", "of things do not fit"),
+        ("parts", "of parts were rejected"),
+        ("kind", "of things were rejected"),
     ] {
         let workdir = loaded().await;
         let nulls = things(1..=30);

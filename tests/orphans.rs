@@ -108,7 +108,7 @@ async fn a_row_that_could_not_be_read_again_when_its_parent_came_follows_it_late
     stage(&workdir, &[full("boxes", boxes(1..=9))]);
     let loaded = workdir.cursus(["load"]).await.exits(0);
     assert!(
-        loaded.stderr.contains("the next load tries them again"),
+        loaded.stderr.contains("the next load retries them"),
         "{loaded}"
     );
     assert_eq!(workdir.number(WAITING).await, 1);

@@ -260,7 +260,7 @@ async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
     workdir.use_api(&bad);
     let ran = workdir.cursus(["run", "--full"]).await.exits(4);
     for said in [
-        "30 of 60 rows of projects do not fit, more than may wait in quarantine (20)",
+        "30 of 60 rows of projects were rejected, more than the quarantine may hold (20)",
         "exam: ",
         "such as projects/page-00001.json.gz [",
         "max_fraction",
@@ -291,7 +291,7 @@ async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
         .cursus(["load"])
         .await
         .exits(4)
-        .says("30 of the rows of projects do not fit, more than may wait in quarantine (29)");
+        .says("30 of the rows of projects were rejected, more than the quarantine may hold (29)");
     tables("max_rows = 30, max_fraction = 0.5");
     workdir.cursus(["load"]).await.exits(3);
     let waiting = "SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'projects'";

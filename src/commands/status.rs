@@ -204,7 +204,10 @@ async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
     let schema = settings.config.database.schema.as_str();
     let database = super::load::connect(settings, schema).await?;
     let client = &database.client;
-    if !load::has_books(client).await.map_err(DatabaseError::from)? {
+    if !load::has_ledger(client)
+        .await
+        .map_err(DatabaseError::from)?
+    {
         database.close().await?;
         return Ok(Mirror::Empty);
     }

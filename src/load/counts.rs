@@ -7,70 +7,59 @@ use crate::name::Name;
 
 /// Rows of one table; `staged` is the sum of inserted, updated, unchanged, `out_of_scope` and quarantined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TableCounts {
-    /// The table.
-    pub name: Name,
+pub(crate) struct TableCounts {
+    pub(crate) name: Name,
     /// Distinct rows that were read.
-    pub staged: u64,
-    /// New rows.
-    pub inserted: u64,
+    pub(crate) staged: u64,
+    pub(crate) inserted: u64,
     /// Rows that differed.
-    pub updated: u64,
-    /// Rows that were as they are.
-    pub unchanged: u64,
-    /// Rows taken away.
-    pub deleted: u64,
+    pub(crate) updated: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) deleted: u64,
     /// Rows that a rule keeps out.
-    pub out_of_scope: u64,
-    /// Rows that do not fit, waiting in `pipeline.quarantine`.
-    pub quarantined: u64,
+    pub(crate) out_of_scope: u64,
+    /// Rejected rows, now in `pipeline.quarantine`.
+    pub(crate) quarantined: u64,
     /// Selected rows that referred to nothing.
-    pub unresolved: u64,
-    /// Deletes that the guard refused.
-    pub refused: u64,
+    pub(crate) unresolved: u64,
+    /// Deletes that the prune limit held.
+    pub(crate) refused: u64,
     /// Rows that left the API, in this load or before, and are kept, since others refer to them.
-    pub kept: u64,
+    pub(crate) kept: u64,
     /// Of those: rows that this load has found gone.
     #[serde(skip_serializing_if = "is_none")]
-    pub referred: u64,
-    /// Time spent on the table, in milliseconds.
-    pub duration_ms: u64,
+    pub(crate) referred: u64,
+    pub(crate) duration_ms: u64,
     /// Of a dry run: which rows, for example.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub samples: Option<Samples>,
+    pub(crate) samples: Option<Samples>,
 }
 
 /// Keys of a few rows, and places of a few records; no other values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Samples {
-    /// Of new rows.
-    pub inserted: Vec<Value>,
-    /// Of rows that differed.
-    pub updated: Vec<Value>,
-    /// Of rows taken away.
-    pub deleted: Vec<Value>,
-    /// Of rows that the guard would hold.
+pub(crate) struct Samples {
+    pub(crate) inserted: Vec<Value>,
+    pub(crate) updated: Vec<Value>,
+    pub(crate) deleted: Vec<Value>,
+    /// Of held deletes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub held: Vec<Value>,
-    /// Records that do not fit.
+    pub(crate) held: Vec<Value>,
+    /// Rejected records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unfit: Vec<UnfitSample>,
+    pub(crate) unfit: Vec<UnfitSample>,
 }
 
-/// A record that does not fit: where it is staged and why, without a value.
+/// A rejected record: where it is staged and why, without a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UnfitSample {
+pub(crate) struct UnfitSample {
     /// The page, relative to the run's directory; empty: rows of a SELECT have none.
-    pub file: String,
-    /// Its place in the page.
-    pub record: u64,
+    pub(crate) file: String,
+    pub(crate) record: u64,
     /// Its place in the nested list.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub element: Option<u64>,
-    /// The column at fault.
-    pub column: Option<String>,
-    /// Why.
-    pub reason: String,
+    pub(crate) element: Option<u64>,
+    pub(crate) column: Option<String>,
+    pub(crate) reason: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -78,8 +67,8 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
-/// So many keys make a sample.
-pub(super) const SAMPLE: usize = 5;
+/// Keys in a sample.
+pub(crate) const SAMPLE: usize = 5;
 
 impl Samples {
     fn add(&mut self, other: Self) {
@@ -98,8 +87,7 @@ impl Samples {
 }
 
 impl TableCounts {
-    /// All zero.
-    pub fn new(name: Name) -> Self {
+    pub(crate) fn new(name: Name) -> Self {
         Self {
             name,
             staged: 0,
@@ -119,12 +107,12 @@ impl TableCounts {
     }
 
     /// Rows that are not as they were.
-    pub fn changed(&self) -> u64 {
+    pub(crate) fn changed(&self) -> u64 {
         self.inserted + self.updated + self.deleted
     }
 
     /// Adds the counts of another load of the same table.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.staged += other.staged;
         self.inserted += other.inserted;
         self.updated += other.updated;
@@ -144,7 +132,7 @@ impl TableCounts {
     }
 
     /// Adds keys to the samples.
-    pub(super) fn sample(&mut self, keys: Samples) {
+    pub(crate) fn sample(&mut self, keys: Samples) {
         self.samples.get_or_insert_default().add(keys);
     }
 }

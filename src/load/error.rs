@@ -1,15 +1,14 @@
 //! Why a load, or a part of it, did not happen.
 
 use crate::database::{DatabaseError, describe};
+use crate::load::check::other_source::OtherSource;
 use crate::migrate::MigrateError;
 use crate::printable::List;
 use crate::staging::StagingError;
 
-use super::source::OtherSource;
-
 /// Why something was not loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The staged files cannot be read.
     #[error(transparent)]
     Staging(#[from] StagingError),
@@ -18,7 +17,6 @@ pub enum LoadError {
     Step {
         /// Such as `merge users`.
         doing: String,
-        /// Why.
         source: DatabaseError,
     },
     /// The connection ended under a step.
@@ -29,7 +27,6 @@ pub enum LoadError {
     Lost {
         /// Such as `merge users`.
         doing: String,
-        /// What is known of the reason.
         what: String,
     },
     /// The connection ended where the answer to a commit was awaited.
@@ -37,10 +34,7 @@ pub enum LoadError {
         "the connection to the database was lost ({what}) before it confirmed the commit: that is done or it is not, and the books \
          in the database tell; run the command again, which goes on from there and does nothing twice"
     )]
-    InDoubt {
-        /// What is known of the reason.
-        what: String,
-    },
+    InDoubt { what: String },
     /// The database is not there, or gone.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -60,9 +54,7 @@ pub enum LoadError {
         .pending.join(", ")
     )]
     Unmigrated {
-        /// The schema.
         schema: String,
-        /// What is missing.
         pending: Vec<String>,
     },
     /// Another process loads into this schema.
@@ -70,7 +62,6 @@ pub enum LoadError {
         "another cursus is loading into the schema {schema}{holder}; wait for it to end, or let this one wait: --wait-lock 10m"
     )]
     Locked {
-        /// The schema.
         schema: String,
         /// What is known of the other one.
         holder: String,
@@ -81,11 +72,9 @@ pub enum LoadError {
          newer; to see what it gives: cursus replay --to {run} --into NAME"
     )]
     Older {
-        /// The run that was asked for.
         run: String,
         /// What it is too old for.
         resource: String,
-        /// The newest loaded run.
         newest: String,
     },
     /// The API does not send what is mapped.
@@ -95,26 +84,20 @@ pub enum LoadError {
          {file})",
         .keys.join(", ")
     )]
-    Renamed {
-        /// The pointers.
-        keys: Vec<String>,
-        /// The first page.
-        file: String,
-    },
-    /// More rows do not fit than may wait.
+    Renamed { keys: Vec<String>, file: String },
+    /// More rows were rejected than the quarantine may hold.
     #[error(
-        "{unfit} of {read} rows of {table} do not fit, more than may wait in quarantine ({allowed}), so nothing of it was loaded; \
+        "{unfit} of {read} rows of {table} were rejected, more than the quarantine may hold ({allowed}), so nothing of it was loaded; \
          most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
-         wait, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
+         be quarantined, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
     )]
     Budget {
-        /// The table.
         table: String,
-        /// Rows that do not fit, as far as they were read.
+        /// Rejected rows, as far as they were read.
         unfit: u64,
         /// Rows that were read, as far as is known.
         read: String,
-        /// How many may wait.
+        /// How many the quarantine may hold.
         allowed: u64,
         /// What is wrong with most of them, and an example's place.
         why: String,
@@ -126,9 +109,7 @@ pub enum LoadError {
         intercepted(interceptors)
     )]
     Intercepted {
-        /// The table.
         table: String,
-        /// How many rows it was about.
         rows: u64,
         /// Of how many it was not done.
         missing: u64,
@@ -138,8 +119,8 @@ pub enum LoadError {
         interceptors: Vec<String>,
     },
     /// What it needs was not loaded.
-    #[error("it waits: a resource that its rows refer to was not loaded")]
-    Waits,
+    #[error("skipped: a resource that its rows refer to was not loaded")]
+    Skipped,
     /// The run is of another API or another project.
     #[error("{0}")]
     OtherSource(Box<OtherSource>),
@@ -148,10 +129,7 @@ pub enum LoadError {
         "not loaded: its rows come from another {held}, and only a complete full read takes their place; run `cursus run`, which \
          reads in full what it must"
     )]
-    Unproven {
-        /// What the schema was filled from.
-        held: String,
-    },
+    Unproven { held: String },
     /// The same of rows that it refers to.
     #[error(
         "not loaded: a resource that its rows refer to is no complete full read of this staging directory"
@@ -162,12 +140,7 @@ pub enum LoadError {
         "the run {run} has a lower number than {newest}, which is loaded, but is younger: the staging directory was \
          replaced; `cursus run` numbers on from the database and reads everything once"
     )]
-    Renumbered {
-        /// A staged run.
-        run: String,
-        /// The newest loaded run.
-        newest: String,
-    },
+    Renumbered { run: String, newest: String },
     /// The reading thread ended without an answer.
     #[error(
         "the thread that reads staged pages ended early; this is a fault of cursus, please report it"
@@ -184,7 +157,7 @@ fn intercepted(interceptors: &[String]) -> String {
 
 impl LoadError {
     /// Names the step at which the database gave up.
-    pub(super) fn at(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
+    pub(crate) fn at(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let doing = doing.into();
         move |error| match error.into() {
             DatabaseError::Lost { what } => Self::Lost { doing, what },
@@ -193,7 +166,7 @@ impl LoadError {
     }
 
     /// For the end of a transaction.
-    pub(super) fn at_commit(error: tokio_postgres::Error) -> Self {
+    pub(crate) fn at_commit(error: tokio_postgres::Error) -> Self {
         match Self::at("commit")(error) {
             Self::Lost { what, .. } => Self::InDoubt { what },
             error => error,
@@ -201,7 +174,7 @@ impl LoadError {
     }
 
     /// For a COPY that did not begin: the driver then has its session out of step, which nothing can be done with.
-    pub(super) fn at_copy(doing: String) -> impl FnOnce(tokio_postgres::Error) -> Self {
+    pub(crate) fn at_copy(doing: String) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |error| Self::Lost {
             doing,
             what: describe(&error),
@@ -210,23 +183,25 @@ impl LoadError {
 
     /// Gives the reason why the connection was lost, if it is known and was not.
     #[must_use]
-    pub(super) fn with_reason(self, reason: Option<String>) -> Self {
-        let told = |what| match (DatabaseError::Lost { what }).with_reason(reason) {
+    pub(crate) fn with_reason(self, reason: Option<String>) -> Self {
+        let with_reason = |what| match (DatabaseError::Lost { what }).with_reason(reason) {
             DatabaseError::Lost { what } => what,
             other => other.to_string(),
         };
         match self {
             Self::Lost { doing, what } => Self::Lost {
                 doing,
-                what: told(what),
+                what: with_reason(what),
             },
-            Self::InDoubt { what } => Self::InDoubt { what: told(what) },
+            Self::InDoubt { what } => Self::InDoubt {
+                what: with_reason(what),
+            },
             error => error,
         }
     }
 
     /// Whether the connection is gone, so that nothing else can be tried.
-    pub fn is_connection_lost(&self) -> bool {
+    pub(crate) fn is_connection_lost(&self) -> bool {
         matches!(
             self,
             Self::Lost { .. }

@@ -5,51 +5,48 @@ use std::collections::BTreeSet;
 use crate::config::{Config, Feed, Resource, Source, Table};
 use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
+use crate::load::decode::cell::CellType;
+use crate::load::error::LoadError;
 use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
 use crate::printable;
 use crate::staging::{Manifest, ReadManifest};
 
-use super::cell::CellType;
-use super::error::LoadError;
-
 /// Moves by itself: set when a row is inserted, and when it really changes.
-pub(super) const INGESTED_AT: &str = "ingested_at";
+pub(crate) const INGESTED_AT: &str = "ingested_at";
 
 /// A table ready to be staged and merged.
 #[derive(Clone, Debug)]
-pub struct Mapping {
-    /// Its block.
-    pub(super) table: Table,
-    /// Its shape in the catalogue.
-    pub(super) shape: TableShape,
+pub(crate) struct Mapping {
+    pub(crate) table: Table,
+    pub(crate) shape: TableShape,
     /// The columns that a load fills, in the table's order.
-    pub(super) columns: Vec<MappedColumn>,
+    pub(crate) columns: Vec<MappedColumn>,
     /// The key, as places in `columns`.
-    pub(super) key: Vec<usize>,
+    pub(crate) key: Vec<usize>,
     /// The resource's cursor field, as a place in `columns`.
-    pub(super) cursor: Option<usize>,
+    pub(crate) cursor: Option<usize>,
     /// What the table checks of the columns that a load fills.
-    pub(super) checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
     /// Named reads that prove absence, and which rows `t` each covers; an expression.
-    pub(super) proving_reads: Vec<(Name, String)>,
+    pub(crate) proving_reads: Vec<(Name, String)>,
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
-    pub(super) yields: bool,
+    pub(crate) yields: bool,
 }
 
 /// A column that a load fills.
 #[derive(Clone, Debug)]
-pub(super) struct MappedColumn {
-    pub(super) name: String,
-    pub(super) cell: CellType,
-    pub(super) not_null: bool,
-    pub(super) source: Source,
+pub(crate) struct MappedColumn {
+    pub(crate) name: String,
+    pub(crate) cell: CellType,
+    pub(crate) not_null: bool,
+    pub(crate) source: Source,
 }
 
 impl Mapping {
     /// Joins a table block with the catalogue; every disagreement is a sentence.
-    pub fn resolve(
+    pub(crate) fn resolve(
         config: &Config,
         table: &Table,
         shape: Option<TableShape>,
@@ -107,7 +104,7 @@ impl Mapping {
     }
 
     /// The same table, as another resource feeds it.
-    pub(super) fn fed_by(&self, feed: &Feed) -> Self {
+    pub(crate) fn fed_by(&self, feed: &Feed) -> Self {
         Self {
             table: self.table.fed_by(feed),
             ..self.clone()
@@ -115,18 +112,18 @@ impl Mapping {
     }
 
     /// Whether several resources feed the table, so that what comes later need not be newer.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         !self.table.also_from.is_empty()
     }
 
     /// Whether a read of its resource proves what is gone from the table.
-    pub(super) fn is_proven_by(&self, manifest: &Manifest) -> bool {
+    pub(crate) fn is_proven_by(&self, manifest: &Manifest) -> bool {
         manifest.is_complete_full() && !self.table.is_update_only()
     }
 
     /// Which rows `t` the named reads of a run cover that prove absence; an expression. None, unless all of them are
     /// complete: a row that is absent from one may have moved to the part of another.
-    pub(super) fn covered_by(&self, manifest: &Manifest) -> Option<String> {
+    pub(crate) fn covered_by(&self, manifest: &Manifest) -> Option<String> {
         let is_proof = |name: &Name| {
             manifest
                 .reads
@@ -144,7 +141,7 @@ impl Mapping {
     }
 
     /// References that a load fills. Of columns that come from elsewhere it knows no value.
-    pub(super) fn references(&self) -> impl Iterator<Item = &ForeignKey> {
+    pub(crate) fn references(&self) -> impl Iterator<Item = &ForeignKey> {
         let is_filled = |name: &String| self.columns.iter().any(|column| column.name == *name);
         self.shape.references.iter().filter(move |foreign| {
             foreign.columns.iter().all(is_filled)
@@ -152,13 +149,12 @@ impl Mapping {
         })
     }
 
-    /// The names of the key columns.
-    pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn key_names(&self) -> impl Iterator<Item = &str> {
         self.key.iter().map(|at| self.columns[*at].name.as_str())
     }
 
     /// SQL for the key of a row as a JSON object: `{"id": 12}`.
-    pub(super) fn key_object(&self, alias: &str) -> String {
+    pub(crate) fn key_object(&self, alias: &str) -> String {
         let parts: Vec<String> = self
             .key_names()
             .map(|name| format!("{}, {alias}.{}", Literal(name), Quoted(name)))
@@ -167,7 +163,7 @@ impl Mapping {
     }
 
     /// The tables that its rows refer to.
-    pub(super) fn needs(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn needs(&self) -> impl Iterator<Item = &str> {
         let declared = self.table.within.iter().map(|within| within.table.as_str());
         let after = self.table.after.iter().map(Name::as_str);
         let keys = self
@@ -181,7 +177,7 @@ impl Mapping {
     }
 
     /// Whether its SELECT may lack rows since one of these tables lacks some.
-    pub(super) fn selects_from(&self, incomplete_tables: &BTreeSet<Name>) -> bool {
+    pub(crate) fn selects_from(&self, incomplete_tables: &BTreeSet<Name>) -> bool {
         // Of the owner the rows are staged.
         let owner = self.table.owner.as_ref().map(|owner| owner.table.as_str());
         let mut needed = self.needs().filter(|table| Some(*table) != owner);
@@ -189,18 +185,18 @@ impl Mapping {
     }
 
     /// Whether row-level security hides rows of the table.
-    pub(super) fn hides_rows(&self) -> bool {
+    pub(crate) fn hides_rows(&self) -> bool {
         let mut interceptors = self.shape.interceptors.iter();
         interceptors.any(|interceptor| interceptor == ROW_SECURITY)
     }
 
     /// Whether something of the table may change or drop rows on their way into it.
-    pub(super) fn is_intercepted(&self) -> bool {
+    pub(crate) fn is_intercepted(&self) -> bool {
         !self.shape.interceptors.is_empty()
     }
 
     /// The triggers, rules and policies of the table, in a sentence; none if it has none.
-    pub fn intercepted(&self) -> Option<String> {
+    pub(crate) fn intercepted(&self) -> Option<String> {
         let sentence = format!(
             "the table {} has {}",
             self.table.name,
@@ -211,7 +207,7 @@ impl Mapping {
     }
 
     /// Refuses a statement that has not done to all of these rows what it says.
-    pub(super) fn check_arrived(
+    pub(crate) fn check_arrived(
         &self,
         rows: u64,
         done: u64,
@@ -230,7 +226,7 @@ impl Mapping {
     }
 
     /// Whether the table notes when its rows changed.
-    pub(super) fn has_ingested_at(&self) -> bool {
+    pub(crate) fn has_ingested_at(&self) -> bool {
         self.shape
             .columns
             .iter()

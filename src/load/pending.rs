@@ -1,27 +1,29 @@
-//! Which resources of which runs wait to be loaded. Pure.
+//! Which resources of which runs are not loaded yet. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
+use crate::load::error::LoadError;
+use crate::load::ledger::loads::Loaded;
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
 
-use super::books::Loaded;
-use super::error::LoadError;
-
-/// A run with resources that wait.
+/// A run with resources that are not loaded.
 #[derive(Clone, Debug)]
-pub struct Pending {
-    /// The run.
-    pub run: Run,
+pub(crate) struct Pending {
+    pub(crate) run: Run,
     /// Its resources that are final and not loaded, by name.
-    pub resources: Vec<Name>,
+    pub(crate) resources: Vec<Name>,
 }
 
-/// What waits, oldest run first. A resource that is older than what is loaded of it waits no more: a newer read has
-/// superseded it. So has a run that read in full whatever waits, for all that lies before it. A full read of one
+/// What is not loaded, oldest run first. A resource that is older than what is loaded of it is left out: a newer read
+/// has superseded it. So has a run that read in full all that is not loaded, for all that lies before it. A full read of one
 /// resource does not: the rows that other resources staged before it may need its parents of that time.
-pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, LoadError> {
+pub(crate) fn pending(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<Vec<Pending>, LoadError> {
     let (mut waiting, full) = not_loaded(config, runs, loaded)?;
     let mut so_far: BTreeSet<&Name> = BTreeSet::new();
     let mut first = 0;
@@ -35,8 +37,12 @@ pub fn pending(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pen
 }
 
 /// What a replay loads, oldest run first: every run in turn, also those that a later full read makes up for. The mirror
-/// went through them, and what the guard refused on the way depends on them.
-pub fn history(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<Vec<Pending>, LoadError> {
+/// went through them, and what the prune limit held on the way depends on them.
+pub(crate) fn history(
+    config: &Config,
+    runs: &[Run],
+    loaded: &Loaded,
+) -> Result<Vec<Pending>, LoadError> {
     let (waiting, _) = not_loaded(config, runs, loaded)?;
     Ok(waiting.into_values().collect())
 }
@@ -67,7 +73,7 @@ fn not_loaded<'c>(
                 Ok(Some(manifest)) if manifest.is_complete_full() => {
                     full.insert((seq, &resource.name));
                 }
-                // One that cannot be read waits too, and fails by itself when it is loaded.
+                // One that cannot be read is listed too, and fails by itself when it is loaded.
                 Ok(Some(_)) | Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -92,9 +98,9 @@ fn not_loaded<'c>(
     Ok((waiting, full))
 }
 
-/// Numbers of runs must go on where the loaded ones ended, or new runs would be taken for old ones. A later complete full read makes up
+/// Numbers of runs must continue where the loaded ones ended, or new runs would be taken for old ones. A later complete full read makes up
 /// for them.
-pub(super) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+pub(crate) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
     for (name, known) in loaded {
         // A staging directory that has the loaded run is the one that it was loaded from.
         if runs

@@ -7,28 +7,31 @@ use tokio_postgres::{Row, Transaction};
 use crate::config::Config;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
+use crate::load::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
+use crate::load::error::LoadError;
+use crate::load::loader::Loader;
+use crate::load::mapping::Mapping;
+use crate::load::mappings::dependents;
+use crate::load::options::Options;
+use crate::load::run_loader::LoadedRun;
+use crate::load::run_loader::RunLoader;
+use crate::load::transaction::begin;
 use crate::name::Name;
 use crate::number::unsigned;
 use crate::staging::Run;
 
-use super::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
-use super::error::LoadError;
-use super::mapping::Mapping;
-use super::run::RunLoad;
-use super::{LoadedRun, Loader, Options, dependents};
-
 /// Loads run after run.
-pub struct Session<'l> {
+pub(crate) struct Session<'l> {
     config: &'l Config,
     options: &'l Options,
     mappings: &'l [Mapping],
     /// The schema may be rebound, once.
     may_adopt: bool,
-    on: On<'l>,
+    on: LoadTarget<'l>,
 }
 
 /// Where the loads happen.
-enum On<'l> {
+enum LoadTarget<'l> {
     /// A transaction each.
     Each(&'l mut Database),
     /// A savepoint each, so that a run finds what those before it have done.
@@ -36,12 +39,11 @@ enum On<'l> {
 }
 
 impl Loader<'_> {
-    /// Begins to load.
-    pub async fn session(&mut self) -> Result<Session<'_>, LoadError> {
+    pub(crate) async fn session(&mut self) -> Result<Session<'_>, LoadError> {
         let on = if self.options.dry_run {
-            On::Dry(begin(&mut self.database).await?)
+            LoadTarget::Dry(begin(&mut self.database).await?)
         } else {
-            On::Each(&mut self.database)
+            LoadTarget::Each(&mut self.database)
         };
         Ok(Session {
             config: self.config,
@@ -54,14 +56,14 @@ impl Loader<'_> {
 }
 
 impl Session<'_> {
-    /// These resources and those that must wait with them: their rows refer to theirs.
-    pub fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
+    /// These resources and those that depend on them: their rows refer to theirs.
+    pub(crate) fn with_dependents(&self, failed: BTreeSet<Name>) -> BTreeSet<Name> {
         dependents(self.config, self.mappings, failed)
     }
 
     /// Loads those resources of a run; `runs` is all that is staged. Nothing is deleted because of what resources lack that
     /// are held back.
-    pub async fn load(
+    pub(crate) async fn load(
         &mut self,
         run: &Run,
         resources: &[Name],
@@ -81,20 +83,20 @@ impl Session<'_> {
         held_back: &BTreeSet<Name>,
     ) -> Result<LoadedRun, LoadError> {
         let (config, mappings) = (self.config, self.mappings);
-        let mut load = RunLoad::new(config, self.options, mappings, run, resources, runs);
+        let mut load = RunLoader::new(config, self.options, mappings, run, resources, runs);
         load.may_adopt = self.may_adopt;
         let load = load.without(held_back);
         match &mut self.on {
-            On::Each(database) => match load_in_one(database, load).await {
+            LoadTarget::Each(database) => match load_in_one(database, load).await {
                 Err(error) if error.is_connection_lost() => {
                     Err(error.with_reason(database.last_words().await))
                 }
                 loaded => loaded,
             },
-            On::Dry(transaction) => {
+            LoadTarget::Dry(transaction) => {
                 let savepoint = transaction.savepoint("run").await;
                 let mut savepoint = savepoint.map_err(LoadError::at("set a savepoint"))?;
-                let mut loaded = load.all(&mut savepoint).await?;
+                let mut loaded = load.load(&mut savepoint).await?;
                 let schema = self.options.schema.as_str();
                 for counts in &mut loaded.tables {
                     sample_waiting(&savepoint, schema, run, counts).await?;
@@ -110,7 +112,7 @@ impl Session<'_> {
     }
 
     /// Runs the derived statements again that have failed, when nothing else is loaded; those that fail again.
-    pub async fn derive_again(
+    pub(crate) async fn derive_again(
         &mut self,
         runs: &[Run],
     ) -> Result<Vec<(Name, LoadError)>, LoadError> {
@@ -118,24 +120,24 @@ impl Session<'_> {
             return Ok(Vec::new());
         };
         let (config, mappings) = (self.config, self.mappings);
-        let load = RunLoad::new(config, self.options, mappings, newest, &[], runs);
+        let load = RunLoader::new(config, self.options, mappings, newest, &[], runs);
         match &mut self.on {
-            On::Each(database) => {
+            LoadTarget::Each(database) => {
                 let mut transaction = begin(database).await?;
                 let failed = load.derived(&mut transaction).await?;
                 let done = commit(transaction, Point::DeriveCommit, Point::DeriveCommitted);
                 done.await.map_err(LoadError::at_commit)?;
                 Ok(failed)
             }
-            On::Dry(transaction) => load.derived(transaction).await,
+            LoadTarget::Dry(transaction) => load.derived(transaction).await,
         }
     }
 
     /// Ends it; what was dry is rolled back.
-    pub async fn end(self) -> Result<(), LoadError> {
+    pub(crate) async fn end(self) -> Result<(), LoadError> {
         match self.on {
-            On::Each(_) => Ok(()),
-            On::Dry(transaction) => {
+            LoadTarget::Each(_) => Ok(()),
+            LoadTarget::Dry(transaction) => {
                 let ended = transaction.rollback().await;
                 ended.map_err(LoadError::at("roll back"))
             }
@@ -143,7 +145,7 @@ impl Session<'_> {
     }
 }
 
-/// Adds a few of the deletes that are held and of the records that do not fit to the samples of a table: the books that tell
+/// Adds a few of the deletes that are held and of the rejected records to the samples of a table; the ledger rows that hold
 /// them are rolled back.
 async fn sample_waiting(
     transaction: &Transaction<'_>,
@@ -188,15 +190,10 @@ async fn sample_waiting(
     Ok(())
 }
 
-async fn begin(database: &mut Database) -> Result<Transaction<'_>, LoadError> {
-    let transaction = database.client.transaction().await;
-    transaction.map_err(LoadError::at("begin a transaction"))
-}
-
-async fn load_in_one(database: &mut Database, load: RunLoad<'_>) -> Result<LoadedRun, LoadError> {
+async fn load_in_one(database: &mut Database, load: RunLoader<'_>) -> Result<LoadedRun, LoadError> {
     let mut transaction = begin(database).await?;
     Point::LoadBegin.reach();
-    let loaded = load.all(&mut transaction).await?;
+    let loaded = load.load(&mut transaction).await?;
     let done = commit(transaction, Point::LoadCommit, Point::LoadCommitted);
     done.await.map_err(LoadError::at_commit)?;
     Ok(loaded)

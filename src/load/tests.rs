@@ -1,6 +1,6 @@
 //! The quick ways of a load give what the plain one gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use super::*;
-use crate::database::{Target, testing};
+use crate::config::Config;
+use crate::database::{Database, Target, testing};
+use crate::name::Name;
 use crate::staging::{
     Evidence, FORMAT, Manifest, Mode, PageEntry, PageRequest, Run, RunSpec, Staging, State,
 };
@@ -157,13 +159,13 @@ impl World {
     }
 }
 
-/// Stages boxes 1 to 5 and these things, `page` records a page. Without `told`, pages do not tell their ends.
-fn stage(root: &Path, things: &[String], page: usize, told: bool, mode: Mode) -> Run {
-    stage_reads(root, &[("things", things, mode)], page, told)
+/// Stages boxes 1 to 5 and these things, `page` records a page. Without `with_ids`, pages do not record their first and last id.
+fn stage(root: &Path, things: &[String], page: usize, with_ids: bool, mode: Mode) -> Run {
+    stage_reads(root, &[("things", things, mode)], page, with_ids)
 }
 
 /// Stages boxes 1 to 5 and these resources.
-fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told: bool) -> Run {
+fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, with_ids: bool) -> Run {
     let staging = Staging::new(root);
     let lock = staging.lock("test").unwrap();
     // To the schema all of them are one.
@@ -183,7 +185,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, told
         for (index, records) in records.chunks(page).enumerate() {
             let id = |record: Option<&String>| {
                 let record: serde_json::Value = serde_json::from_str(record?).unwrap();
-                record["id"].as_i64().filter(|_| told)
+                record["id"].as_i64().filter(|_| with_ids)
             };
             let entry = PageEntry {
                 page: u32::try_from(index + 1).unwrap(),
@@ -314,12 +316,12 @@ async fn fills_as_row_by_row(more: &str) {
 }
 
 #[tokio::test]
-async fn an_empty_table_is_filled_as_row_by_row_and_keeps_all_that_belongs_to_it() {
+async fn bulk_fill_gives_the_rows_and_keeps_indexes_and_keys() {
     fills_as_row_by_row("").await;
 }
 
 #[tokio::test]
-async fn a_key_that_something_depends_on_stays_while_the_table_is_filled() {
+async fn bulk_fill_keeps_a_key_that_something_depends_on() {
     fills_as_row_by_row(GROUPED).await;
 }
 
@@ -336,10 +338,10 @@ async fn a_reader_of_the_empty_table_stops_nothing() {
     assert!(counts[1].inserted > 2500, "{counts:?}");
 }
 
-/// The same histories, once with pages that tell their order, so that rows are compared on the way, once with pages
+/// The same histories, once with pages that record their order, so that rows are compared on the way, once with pages
 /// that do not.
 #[tokio::test]
-async fn comparing_on_the_way_gives_the_same_rows_counts_and_quarantine() {
+async fn comparison_gives_the_same_rows_counts_and_quarantine() {
     let world = World::new(TABLES).await;
     for seed in 0..4 {
         let mut rng = Rng::with_seed(seed);
@@ -378,9 +380,9 @@ async fn comparing_on_the_way_gives_the_same_rows_counts_and_quarantine() {
             };
             let page = rng.usize(7..60);
             let mut results = Vec::new();
-            for (schema, told) in schemas.iter().zip([true, false]) {
+            for (schema, with_ids) in schemas.iter().zip([true, false]) {
                 let root = world.staging(&format!("{schema}-{step}"));
-                let run = stage(&root, &things, page, told, mode);
+                let run = stage(&root, &things, page, with_ids, mode);
                 let counts = world.load(schema, &run).await;
                 results.push((counts, world.rows(schema).await));
             }

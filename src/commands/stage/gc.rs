@@ -9,7 +9,7 @@ use crate::cli::{GcArgs, Global};
 use crate::commands::{load, print_json, print_line, print_table};
 use crate::database::{Database, DatabaseError};
 use crate::exit::{Exit, Failure};
-use crate::load::{Loaded, has_books, loaded, pending, quarantined_runs, refused_runs};
+use crate::load::{Loaded, has_ledger, loaded, pending, quarantined_runs, refused_runs};
 use crate::name::Name;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
@@ -147,9 +147,9 @@ async fn collect(
 async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Result<Claims, Failure> {
     let mut claims = Claims::new();
     let client = &database.client;
-    let has_books = has_books(client).await.map_err(DatabaseError::from)?;
+    let has_ledger = has_ledger(client).await.map_err(DatabaseError::from)?;
     let schema = settings.config.database.schema.as_str();
-    let loaded = if has_books {
+    let loaded = if has_ledger {
         loaded(client, schema, &settings.config).await?
     } else {
         Loaded::new()
@@ -162,7 +162,7 @@ async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Resul
             .or_default()
             .push(why);
     }
-    if has_books {
+    if has_ledger {
         // Of every schema, not only this one's.
         for (runs, why) in [
             (

@@ -1,8 +1,8 @@
 //! The statements about tables that several resources feed: what comes later is not always newer there.
 
-use super::super::decode::ELEMENT_BITS;
-use super::super::mapping::Mapping;
-use super::{Statements, same};
+use crate::load::decode::types::ELEMENT_BITS;
+use crate::load::mapping::Mapping;
+use crate::load::sql::statements::{Statements, same};
 
 /// Whether the row `a` is a version before that of the row `b`, by this column; never null. A version without a value is
 /// older than any with one.
@@ -14,7 +14,7 @@ fn is_before(a: &str, b: &str, column: &str) -> String {
 
 impl Statements<'_> {
     /// Whether the staged row `s` differs from the row `t` and is not an older version of it; an expression.
-    pub(super) fn replaces(&self) -> String {
+    pub(crate) fn replaces(&self) -> String {
         let differs = self.differs();
         match self.is_older(self.mapping.yields) {
             Some(older) => format!("{differs} AND NOT {older}"),
@@ -24,7 +24,7 @@ impl Statements<'_> {
 
     /// Whether the staged row `s` is an older version of the row `t`, or one of two of the same moment if that `yields`; an
     /// expression. None: it is newer.
-    pub(super) fn is_older(&self, yields: bool) -> Option<String> {
+    pub(crate) fn is_older(&self, yields: bool) -> Option<String> {
         let cursor = self.mapping.cursor.map(|at| &self.columns[at]);
         match (self.mapping.is_shared(), cursor) {
             (false, _) => None,
@@ -35,12 +35,12 @@ impl Statements<'_> {
     }
 
     /// Takes out staged rows whose key the table does not have.
-    pub(in super::super) fn drop_unknown(&self) -> String {
+    pub(crate) fn drop_unknown(&self) -> String {
         format!("DELETE FROM {} AS s WHERE {}", self.staged(), self.is_new())
     }
 
     /// Takes out staged rows of which the table has a newer version.
-    pub(in super::super) fn drop_older(&self) -> Option<String> {
+    pub(crate) fn drop_older(&self) -> Option<String> {
         let older = self.is_older(self.mapping.yields)?;
         Some(format!(
             "DELETE FROM {} AS s USING {} AS t WHERE {} AND {older}",
@@ -53,7 +53,7 @@ impl Statements<'_> {
     /// Takes out staged rows of which the same run has a newer version by that other resource: by cursor, then by when it was
     /// received. Parameters, by page: the number of the first record, and that of the first of the other's records that were
     /// received later.
-    pub(in super::super) fn drop_superseded(&self, by: &Mapping) -> String {
+    pub(crate) fn drop_superseded(&self, by: &Mapping) -> String {
         let of_other = format!(
             "(o.staged_position >> {ELEMENT_BITS}) >= \
              ($2::bigint[])[width_bucket(s.staged_position >> {ELEMENT_BITS}, $1::bigint[])]"

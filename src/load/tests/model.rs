@@ -160,7 +160,7 @@ impl Source {
 
 /// By every way: into an empty table, compared on the way, and through temporary tables.
 #[tokio::test]
-async fn a_table_is_what_the_model_says_and_unchanged_rows_are_not_touched() {
+async fn a_merge_matches_the_model_and_spares_unchanged_rows() {
     let world = World::new(TABLES).await;
     let mut untouched = 0;
     for seed in 0..6 {
@@ -235,11 +235,11 @@ async fn a_table_is_what_the_model_says_and_unchanged_rows_are_not_touched() {
                     .keys()
                     .filter(|key| !now.contains_key(key))
                     .count();
-                let told = counts.iter().find(|counts| counts.name.as_str() == *name);
-                let told = told.map_or((0, 0, 0), |told| {
-                    (told.inserted, told.updated, told.deleted)
+                let hints = counts.iter().find(|counts| counts.name.as_str() == *name);
+                let hints = hints.map_or((0, 0, 0), |hints| {
+                    (hints.inserted, hints.updated, hints.deleted)
                 });
-                assert_eq!(told, (inserted, updated, deleted as u64), "{at}");
+                assert_eq!(hints, (inserted, updated, deleted as u64), "{at}");
                 before[place] = now;
             }
         }

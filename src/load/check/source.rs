@@ -1,0 +1,772 @@
+//! What a schema is filled from (staging directory, API, scope), and whether a run may be loaded into it. Compares what runs were read
+//! with, never today's configuration, and reads no rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_postgres::GenericClient;
+
+use crate::config::Config;
+use crate::load::check::other_source::OtherSource;
+use crate::load::error::LoadError;
+use crate::name::Name;
+use crate::plan;
+use crate::staging::{Manifest, Run, StagingError};
+use crate::template::Values;
+
+/// Digits of the id of a staging directory that a message shows.
+const SHOWN: usize = 8;
+/// Loads that are looked up in the staging directory, newest first, where ids do not tell whether they came from there.
+const LOOKED_UP: i64 = 100;
+
+/// What a run is read with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Side {
+    /// Id of the staging directory; none: an earlier version made the run.
+    pub(crate) staging_id: Option<String>,
+    /// Scheme, host and port of the API, as far as they are known.
+    pub(crate) origin: Option<String>,
+    /// The values of `[scope]`, as far as they are known.
+    pub(crate) scope: Option<Values>,
+}
+
+/// What the rows of a resource rest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Basis {
+    staging_id: Option<String>,
+    /// Fingerprints of what was asked for, by read; the resource's own read has no name.
+    requests: BTreeMap<String, String>,
+    /// The scope of the last read that settled which rows there are.
+    scope: Option<Values>,
+    /// How the scope came to be that.
+    changed: Option<Changed>,
+}
+
+/// A change of the scope that a run has settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    run: String,
+    from: Values,
+}
+
+/// What a schema is filled from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    side: Side,
+    first_run: String,
+    /// By resource.
+    resources: BTreeMap<String, Basis>,
+}
+
+/// How a run stands to the source of a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// It is of the same staging directory and API; the scope may have changed.
+    Same,
+    /// It is of another staging directory, with the same API, scope and requests.
+    Replacement,
+    /// It is of another API, and the schema was rebound with it before.
+    Adopted,
+    /// It is of another API or another project.
+    Foreign,
+}
+
+/// Fingerprints of what is asked for: resource, read, fingerprint.
+type Requests<'r> = Vec<(&'r Name, String, String)>;
+
+/// Those of a manifest, by read.
+fn requests(manifest: &Manifest) -> impl Iterator<Item = (String, String)> {
+    let own = (String::new(), manifest.request_hash.clone());
+    let own = manifest.own_read.then_some(own);
+    let named = manifest.reads.iter();
+    own.into_iter()
+        .chain(named.map(|(name, read)| (name.to_string(), read.request_hash.clone())))
+}
+
+impl Side {
+    /// What a run was read with. Of a run that an earlier version made, the scope is today's if today's configuration asks for all that
+    /// it holds in the same way.
+    pub(crate) fn of(run: &Run, config: &Config) -> Result<Self, StagingError> {
+        let record = run.record();
+        let scope = match &record.scope {
+            Some(scope) => Some(scope.clone()),
+            None => asks_as_today(run, config)?.then(|| config.scope.clone()),
+        };
+        Ok(Self {
+            staging_id: record.staging_id.clone(),
+            origin: record.server.clone().filter(|origin| !origin.is_empty()),
+            scope,
+        })
+    }
+
+    fn is_of_another_api(&self, other: &Self) -> bool {
+        matches!((&self.origin, &other.origin), (Some(a), Some(b)) if a != b)
+    }
+
+    /// Whether only the staging directory tells them apart.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.origin == other.origin && !has_changed(self.scope.as_ref(), other.scope.as_ref())
+    }
+
+    /// In words, with the staging directory where nothing else tells two sides apart.
+    fn describe(&self, with_staging: bool) -> String {
+        let origin = self.origin.as_deref().unwrap_or("an API that is not known");
+        let scope = match &self.scope {
+            Some(scope) => told_scope(scope, |_| true),
+            None => "a scope that is not known".to_owned(),
+        };
+        let staging = if with_staging {
+            format!(" from {}", told_staging(self.staging_id.as_deref()))
+        } else {
+            String::new()
+        };
+        format!("{origin} with {scope}{staging}")
+    }
+}
+
+fn asks_as_today(run: &Run, config: &Config) -> Result<bool, StagingError> {
+    let mut is_any = false;
+    for resource in &config.resources {
+        let manifest = match run.manifest(&resource.name) {
+            Ok(None) => continue,
+            Ok(Some(manifest)) => manifest,
+            Err(StagingError::Broken { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if manifest.own_read {
+            if manifest.request_hash != plan::request_hash(config, resource) {
+                return Ok(false);
+            }
+            is_any = true;
+        }
+    }
+    Ok(is_any)
+}
+
+/// The values without those that drop their parameter, in no order.
+fn meaning(scope: &Values) -> BTreeMap<&str, BTreeSet<&str>> {
+    let lists = scope.iter().filter(|(_, list)| !list.is_empty());
+    lists
+        .map(|(name, list)| (name.as_str(), list.iter().map(String::as_str).collect()))
+        .collect()
+}
+
+/// Whether two scopes are known and mean something else.
+fn has_changed(from: Option<&Values>, to: Option<&Values>) -> bool {
+    matches!((from, to), (Some(from), Some(to)) if meaning(from) != meaning(to))
+}
+
+fn told_scope(scope: &Values, is_wanted: impl Fn(&str) -> bool) -> String {
+    let values = scope.iter().filter(|(name, _)| is_wanted(name));
+    let values: Vec<String> = values
+        .map(|(name, list)| match list.as_slice() {
+            [] => format!("{name} = []"),
+            list => format!("{name} = {}", list.join(",")),
+        })
+        .collect();
+    if values.is_empty() {
+        "no scope".to_owned()
+    } else {
+        values.join(" and ")
+    }
+}
+
+/// `scope changed from campus_ids = 9 to campus_ids = 1`.
+fn scope_change(from: &Values, to: &Values) -> String {
+    let (before, after) = (meaning(from), meaning(to));
+    let differs = |name: &str| before.get(name) != after.get(name);
+    format!(
+        "scope changed from {} to {}",
+        told_scope(from, differs),
+        told_scope(to, differs)
+    )
+}
+
+fn told_staging(id: Option<&str>) -> String {
+    match id {
+        Some(id) => format!(
+            "staging directory {}",
+            id.chars().take(SHOWN).collect::<String>()
+        ),
+        None => "staging directory without an id".to_owned(),
+    }
+}
+
+impl Source {
+    /// What a schema is filled from; none: nothing was loaded since this is noted.
+    pub(crate) async fn read(
+        client: &impl GenericClient,
+        schema: &str,
+    ) -> Result<Option<Self>, LoadError> {
+        let row = client
+            .query_opt(
+                "SELECT staging_id, origin, scope, first_run, resources FROM pipeline.source WHERE schema_name = $1",
+                &[&schema],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.source"))?;
+        Ok(row.map(|row| Self {
+            side: Side {
+                staging_id: row.get(0),
+                origin: row.get(1),
+                scope: (row.get::<_, Option<Value>>(2))
+                    .and_then(|scope| serde_json::from_value(scope).ok()),
+            },
+            first_run: row.get(3),
+            resources: serde_json::from_value(row.get(4)).unwrap_or_default(),
+        }))
+    }
+
+    /// How a side that makes these requests stands to this source. `is_from_here`: what is loaded came from the side's staging directory,
+    /// which counts where an id is not known.
+    fn relation<'r>(
+        &self,
+        side: &Side,
+        is_from_here: bool,
+        requests: impl FnOnce() -> Requests<'r>,
+    ) -> Relation {
+        let known = &self.side;
+        if known.is_of_another_api(side) {
+            return Relation::Foreign;
+        }
+        if self.is_same_staging(side.staging_id.as_ref(), is_from_here) {
+            return Relation::Same;
+        }
+        // Nobody can say that an unknown scope is the same.
+        let is_same_scope = match (&known.scope, &side.scope) {
+            (Some(known), Some(scope)) => meaning(known) == meaning(scope),
+            _ => false,
+        };
+        if known.origin == side.origin && is_same_scope && self.differing(&requests()).is_none() {
+            Relation::Replacement
+        } else {
+            Relation::Foreign
+        }
+    }
+
+    fn is_same_staging(&self, id: Option<&String>, is_from_here: bool) -> bool {
+        match (&self.side.staging_id, id) {
+            (Some(known), Some(id)) => known == id,
+            _ => is_from_here,
+        }
+    }
+
+    /// A resource that was asked for in another way.
+    fn differing<'r>(&self, requests: &Requests<'r>) -> Option<&'r Name> {
+        let mut requests = requests.iter();
+        let differs = |(name, read, request): &&(&Name, String, String)| {
+            let basis = self.resources.get(name.as_str());
+            let known = basis.and_then(|basis| basis.requests.get(read));
+            known.is_some_and(|known| known != request)
+        };
+        requests.find(differs).map(|(name, ..)| *name)
+    }
+
+    /// Why a side is refused.
+    fn refusal(
+        &self,
+        side: &Side,
+        requests: &Requests<'_>,
+        schema: &str,
+        run: Option<&Run>,
+        is_from_here: bool,
+    ) -> LoadError {
+        let known = &self.side;
+        let is_alike = known.is_alike(side);
+        let differing = self.differing(requests).filter(|_| is_alike);
+        let otherwise = differing.map_or_else(String::new, |name| {
+            format!(", asking for {name} in another way")
+        });
+        LoadError::OtherSource(Box::new(OtherSource {
+            run: run.map(|run| run.id().to_string()),
+            more: 0,
+            schema: schema.to_owned(),
+            reads: side.describe(is_alike) + &otherwise,
+            holds: known.describe(is_alike),
+            is_same_staging: self.is_same_staging(side.staging_id.as_ref(), is_from_here),
+        }))
+    }
+
+    /// Resources of which only a complete full read may take the place of what is loaded: that came from another staging directory. What
+    /// consists of named reads alone has no full read, and none of them deletes what it does not show.
+    fn replaced(&self, side: &Side, relation: Relation, config: &Config) -> BTreeSet<Name> {
+        let is_of_another = |basis: &Basis| match (&basis.staging_id, &side.staging_id) {
+            (Some(known), Some(id)) => known != id,
+            _ => relation == Relation::Replacement,
+        };
+        let resources = config.resources.iter().filter(|it| it.has_own_read());
+        let names = resources.map(|resource| &resource.name);
+        names
+            .filter(|name| self.resources.get(name.as_str()).is_some_and(is_of_another))
+            .cloned()
+            .collect()
+    }
+}
+
+/// What is known of a schema and of the runs that are to go into it.
+#[derive(Debug)]
+pub(crate) struct Judge<'j> {
+    schema: &'j str,
+    config: &'j Config,
+    source: Option<Source>,
+    /// Whether what is loaded came from the staging directory of the runs; where ids tell, it does not matter.
+    is_from_here: bool,
+}
+
+impl<'j> Judge<'j> {
+    /// Looks at the source of a schema. `runs` is all that is staged; `id` is that of the staging directory.
+    pub(crate) async fn look(
+        client: &impl GenericClient,
+        schema: &'j str,
+        config: &'j Config,
+        runs: &[Run],
+    ) -> Result<Self, LoadError> {
+        let source = Source::read(client, schema).await?;
+        let is_unknown = |source: &Source| {
+            source.side.staging_id.is_none()
+                || runs.iter().any(|run| run.record().staging_id.is_none())
+        };
+        let is_from_here = match &source {
+            Some(source) if is_unknown(source) => is_from_here(client, schema, runs).await?,
+            Some(_) => false,
+            None => true,
+        };
+        Ok(Self {
+            schema,
+            config,
+            source,
+            is_from_here,
+        })
+    }
+
+    fn relation_of_run(&self, run: &Run, side: &Side) -> Result<Relation, LoadError> {
+        let Some(source) = &self.source else {
+            return Ok(Relation::Same);
+        };
+        let relation = source.relation(side, self.is_from_here, || self.requests_of(run));
+        if relation == Relation::Foreign && self.is_adopted(source, run, side)? {
+            return Ok(Relation::Adopted);
+        }
+        Ok(relation)
+    }
+
+    /// What a run asked for. A manifest that cannot be read fails by itself when it is loaded.
+    fn requests_of(&self, run: &Run) -> Requests<'j> {
+        let mut all = Requests::new();
+        for name in self.config.resources.iter().map(|resource| &resource.name) {
+            if let Ok(Some(manifest)) = run.manifest(name) {
+                all.extend(requests(&manifest).map(|(read, request)| (name, read, request)));
+            }
+        }
+        all
+    }
+
+    /// What a run would ask for today.
+    fn requests_today(&self) -> Requests<'j> {
+        let reads = (self.config.resources.iter()).flat_map(|resource| {
+            resource.all_reads().map(move |read| {
+                let name = read.read_name().map_or_else(String::new, Name::to_string);
+                (&resource.name, name, read)
+            })
+        });
+        reads
+            .map(|(resource, name, read)| (resource, name, plan::request_hash(self.config, read)))
+            .collect()
+    }
+
+    /// Whether this schema, or the mirror, was rebound with the run before, and the staging directory is still the same.
+    fn is_adopted(&self, source: &Source, run: &Run, side: &Side) -> Result<bool, LoadError> {
+        let Some(from) = &source.side.origin else {
+            return Ok(false);
+        };
+        if !source.is_same_staging(side.staging_id.as_ref(), self.is_from_here) {
+            return Ok(false);
+        }
+        let mirror = &self.config.database.schema;
+        let adoptions = run.adoptions()?;
+        Ok(adoptions.iter().any(|adoption| {
+            let is_here = adoption.schema == *mirror || adoption.schema.as_str() == self.schema;
+            is_here && adoption.from == *from
+        }))
+    }
+
+    fn refusal(&self, source: &Source, run: &Run) -> LoadError {
+        match Side::of(run, self.config) {
+            Ok(side) => source.refusal(
+                &side,
+                &self.requests_of(run),
+                self.schema,
+                Some(run),
+                self.is_from_here,
+            ),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// How a run stands to the source.
+    fn run(&self, run: &Run) -> Result<Relation, LoadError> {
+        self.relation_of_run(run, &Side::of(run, self.config)?)
+    }
+
+    /// Refuses runs of which every one is of another source.
+    pub(crate) fn refuse(&self, runs: &[Run]) -> Result<(), LoadError> {
+        let (Some(source), Some(newest)) = (&self.source, runs.last()) else {
+            return Ok(());
+        };
+        for run in runs.iter().rev() {
+            if self.run(run)? != Relation::Foreign {
+                return Ok(());
+            }
+        }
+        Err(self.refusal(source, newest))
+    }
+
+    /// Refuses a run unless what is loaded came from its own staging directory.
+    pub(crate) fn refuse_other(&self, run: &Run) -> Result<(), LoadError> {
+        let id = run.record().staging_id.as_ref();
+        match &self.source {
+            Some(source) if !source.is_same_staging(id, self.is_from_here) => {
+                Err(self.refusal(source, run))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is loaded came from the staging directory of none of these runs: to rebind the schema is to begin anew.
+    pub(crate) fn begins_anew(&self, runs: &[Run]) -> bool {
+        self.source.as_ref().is_some_and(|source| {
+            let mut ids = runs.iter().map(|run| run.record().staging_id.as_ref());
+            !ids.any(|id| source.is_same_staging(id, self.is_from_here))
+        })
+    }
+
+    /// What a run that is to come must read in full, since its staging directory is not the one that was loaded from; an error where it
+    /// would be refused.
+    pub(crate) fn prospect(
+        &self,
+        side: &Side,
+        may_adopt: bool,
+    ) -> Result<BTreeSet<Name>, LoadError> {
+        let Some(source) = &self.source else {
+            return Ok(BTreeSet::new());
+        };
+        match source.relation(side, self.is_from_here, || self.requests_today()) {
+            Relation::Foreign if may_adopt => Ok(BTreeSet::new()),
+            Relation::Foreign => Err(source.refusal(
+                side,
+                &self.requests_today(),
+                self.schema,
+                None,
+                self.is_from_here,
+            )),
+            relation => Ok(source.replaced(side, relation, self.config)),
+        }
+    }
+}
+
+/// Refuses a run that is to come, as `run` would. `runs` is all that is staged.
+pub(crate) async fn look_ahead(
+    client: &impl GenericClient,
+    schema: &str,
+    config: &Config,
+    runs: &[Run],
+    side: &Side,
+) -> Result<(), LoadError> {
+    let judge = Judge::look(client, schema, config, runs).await?;
+    judge.prospect(side, false).map(drop)
+}
+
+/// Whether one of the newest loads of a schema is of one of these runs, by its name and by the fingerprint of its manifest.
+async fn is_from_here(
+    client: &impl GenericClient,
+    schema: &str,
+    runs: &[Run],
+) -> Result<bool, LoadError> {
+    let loads = client
+        .query(
+            "SELECT run_id, resource, manifest_hash FROM pipeline.load WHERE schema_name = $1 ORDER BY id DESC LIMIT $2",
+            &[&schema, &LOOKED_UP],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.load"))?;
+    for load in loads {
+        let (run_id, resource, hash): (&str, &str, &str) = (load.get(0), load.get(1), load.get(2));
+        let run = runs.iter().find(|run| run.id().as_str() == run_id);
+        if let (Some(run), Ok(resource)) = (run, Name::parse(resource))
+            && run.manifest_hash(&resource)? == hash
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a load of a run has to heed.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    side: Side,
+    /// What the schema is filled from so far; none: this load is the first, or begins anew.
+    source: Option<Source>,
+    /// Resources whose rows come from another staging directory.
+    replaced: BTreeSet<Name>,
+    /// By resource: under which heading deletes are held.
+    pub(crate) headings: BTreeMap<String, String>,
+    /// The change of the scope that this load is the first to see.
+    pub(crate) change: Option<String>,
+    pub(crate) rebinding: Option<Rebinding>,
+}
+
+/// A schema gets another source.
+#[derive(Debug)]
+pub(crate) struct Rebinding {
+    /// What it held before, in words.
+    pub(crate) held: String,
+    /// What it holds from now on.
+    pub(crate) holds: String,
+    /// The API of before; none: the staging directory is another one, so that what is loaded is not known any more.
+    pub(crate) from: Option<String>,
+}
+
+impl Admission {
+    /// Judges a run before anything of it is written. `may_adopt`: the schema may be rebound.
+    pub(crate) fn of(judge: &Judge<'_>, run: &Run, may_adopt: bool) -> Result<Self, LoadError> {
+        let side = Side::of(run, judge.config)?;
+        let relation = judge.relation_of_run(run, &side)?;
+        let Some(source) = judge.source.clone() else {
+            return Ok(Self {
+                side,
+                ..Self::default()
+            });
+        };
+        match relation {
+            Relation::Foreign if !may_adopt => return Err(judge.refusal(&source, run)),
+            Relation::Replacement if !may_adopt => {}
+            Relation::Same => {}
+            Relation::Foreign | Relation::Replacement | Relation::Adopted => {
+                return Ok(Self::rebinding(judge, source, side, run));
+            }
+        }
+        Ok(Self::within(judge, source, side, relation, run))
+    }
+
+    fn rebinding(judge: &Judge<'_>, source: Source, side: Side, run: &Run) -> Self {
+        let begins_anew = !source.is_same_staging(side.staging_id.as_ref(), judge.is_from_here);
+        let is_alike = source.side.is_alike(&side);
+        let rebinding = Some(Rebinding {
+            held: source.side.describe(is_alike),
+            holds: side.describe(is_alike),
+            from: source.side.origin.clone().filter(|_| !begins_anew),
+        });
+        if begins_anew {
+            return Self {
+                side,
+                rebinding,
+                ..Self::default()
+            };
+        }
+        Self {
+            rebinding,
+            ..Self::within(judge, source, side, Relation::Same, run)
+        }
+    }
+
+    fn within(
+        judge: &Judge<'_>,
+        source: Source,
+        side: Side,
+        relation: Relation,
+        run: &Run,
+    ) -> Self {
+        let replaced = source.replaced(&side, relation, judge.config);
+        let mut headings = BTreeMap::new();
+        for (name, basis) in &source.resources {
+            let noted = (basis.changed.as_ref()).filter(|changed| changed.run == run.id().as_str());
+            let from = match (&basis.scope, noted) {
+                (_, Some(changed)) => Some(&changed.from),
+                (from, None) => from.as_ref(),
+            };
+            if let (Some(from), Some(to)) = (from, &side.scope)
+                && has_changed(Some(from), Some(to))
+            {
+                headings.insert(name.clone(), scope_change(from, to));
+            }
+        }
+        let change = match (&source.side.scope, &side.scope) {
+            (Some(from), Some(to)) if has_changed(Some(from), Some(to)) => {
+                Some(scope_change(from, to))
+            }
+            _ => None,
+        };
+        Self {
+            side,
+            source: Some(source),
+            replaced,
+            headings,
+            change,
+            rebinding: None,
+        }
+    }
+
+    /// Those of these resources that are not loaded: they are no complete full reads, and what is loaded came from another staging
+    /// directory.
+    pub(crate) fn unproven(
+        &self,
+        run: &Run,
+        resources: &[Name],
+    ) -> Result<BTreeSet<Name>, LoadError> {
+        let mut unproven = BTreeSet::new();
+        for name in resources {
+            if !self.replaced.contains(name) {
+                continue;
+            }
+            match run.manifest(name) {
+                Ok(Some(manifest)) if manifest.is_complete_full() => {}
+                // It fails by itself.
+                Err(StagingError::Broken { .. }) => {}
+                Ok(_) => drop(unproven.insert(name.clone())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(unproven)
+    }
+
+    /// What the rows came from that this run replaces, in words.
+    pub(crate) fn replaces(&self) -> String {
+        let known = self.source.as_ref();
+        told_staging(known.and_then(|source| source.side.staging_id.as_deref()))
+    }
+
+    /// Notes the source of a schema after a load of these resources. Gives the resources whose rows came from another staging directory
+    /// until now.
+    pub(crate) async fn bind(
+        &self,
+        client: &impl GenericClient,
+        schema: &str,
+        run: &Run,
+        loaded: &[(&Name, &Manifest)],
+    ) -> Result<Vec<Name>, LoadError> {
+        if loaded.is_empty() && self.rebinding.is_none() {
+            return Ok(Vec::new());
+        }
+        let run_id = run.id().as_str();
+        let side = &self.side;
+        let known = self.source.as_ref();
+        let mut resources = known.map_or_else(BTreeMap::new, |source| source.resources.clone());
+        let mut replaced = Vec::new();
+        for (name, manifest) in loaded {
+            let basis = resources.entry(name.to_string()).or_default();
+            let asks_as_before = |(read, request): (String, String)| {
+                let known = basis.requests.get(&read);
+                known.is_none_or(|known| *known == request)
+            };
+            let is_settled = manifest.is_complete_full() || requests(manifest).all(asks_as_before);
+            if let Some(from) = &basis.scope
+                && is_settled
+                && has_changed(Some(from), side.scope.as_ref())
+            {
+                basis.changed = Some(Changed {
+                    run: run_id.to_owned(),
+                    from: from.clone(),
+                });
+            }
+            if is_settled && side.scope.is_some() {
+                basis.scope.clone_from(&side.scope);
+            }
+            basis.requests.extend(requests(manifest));
+            if side.staging_id.is_some() {
+                basis.staging_id.clone_from(&side.staging_id);
+            }
+            if self.replaced.contains(*name) {
+                replaced.push((*name).clone());
+            }
+        }
+        let is_another = !replaced.is_empty() || self.rebinding.is_some();
+        let first_run = match known {
+            Some(source) if !is_another => source.first_run.as_str(),
+            _ => run_id,
+        };
+        // What this run does not say is as before.
+        let before = known.map(|source| &source.side);
+        let staging_id = side.staging_id.as_ref();
+        let staging_id = staging_id.or(before
+            .and_then(|side| side.staging_id.as_ref())
+            .filter(|_| !is_another));
+        let origin = (side.origin.as_ref()).or(before.and_then(|side| side.origin.as_ref()));
+        let scope = (side.scope.as_ref()).or(before.and_then(|side| side.scope.as_ref()));
+        client
+            .execute(
+                "INSERT INTO pipeline.source AS s (schema_name, staging_id, origin, scope, first_run, last_run, adopted_at, resources) \
+                 VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN now() END, $8) \
+                 ON CONFLICT (schema_name) DO UPDATE SET staging_id = excluded.staging_id, origin = excluded.origin, \
+                 scope = excluded.scope, first_run = excluded.first_run, last_run = excluded.last_run, \
+                 adopted_at = coalesce(excluded.adopted_at, s.adopted_at), resources = excluded.resources",
+                &[
+                    &schema,
+                    &staging_id,
+                    &origin,
+                    &scope.map(|scope| json!(scope)),
+                    &first_run,
+                    &run_id,
+                    &is_another,
+                    &json!(resources),
+                ],
+            )
+            .await
+            .map_err(LoadError::at("write pipeline.source"))?;
+        Ok(replaced)
+    }
+}
+
+/// Names the change of the scope in the reasons of deletes that a run has held back.
+pub(crate) async fn head_candidates(
+    client: &impl GenericClient,
+    schema: &str,
+    run: &Run,
+    headings: &BTreeMap<String, String>,
+) -> Result<(), LoadError> {
+    if headings.is_empty() {
+        return Ok(());
+    }
+    client
+        .execute(
+            "UPDATE pipeline.prune_candidate AS c SET reason = h.heading || ': ' || c.reason \
+             FROM jsonb_each_text($3) AS h (resource, heading) \
+             WHERE c.schema_name = $1 AND c.run_id = $2 AND c.resource = h.resource AND c.approved_at IS NULL \
+             AND NOT starts_with(c.reason, h.heading)",
+            &[&schema, &run.id().as_str(), &json!(headings)],
+        )
+        .await
+        .map_err(LoadError::at("write pipeline.prune_candidate"))?;
+    Ok(())
+}
+
+/// The mirror has, of these resources, what the scratch schema was filled from.
+pub(crate) async fn take_over(
+    client: &impl GenericClient,
+    live: &str,
+    scratch: &str,
+) -> Result<(), LoadError> {
+    let failed = || LoadError::at("take over pipeline.source");
+    client
+        .execute(
+            "INSERT INTO pipeline.source AS s (schema_name, staging_id, origin, scope, first_run, last_run, adopted_at, resources) \
+             SELECT $1, staging_id, origin, scope, first_run, last_run, adopted_at, resources FROM pipeline.source \
+             WHERE schema_name = $2 \
+             ON CONFLICT (schema_name) DO UPDATE SET staging_id = excluded.staging_id, origin = excluded.origin, \
+             scope = excluded.scope, first_run = CASE WHEN s.staging_id = excluded.staging_id THEN s.first_run \
+             ELSE excluded.first_run END, last_run = excluded.last_run, resources = s.resources || excluded.resources",
+            &[&live, &scratch],
+        )
+        .await
+        .map_err(failed())?;
+    client
+        .execute(
+            "DELETE FROM pipeline.source WHERE schema_name = $1",
+            &[&scratch],
+        )
+        .await
+        .map_err(failed())?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Where the records of a read are: what is kept of a page is the number of its first record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::staging::{StagedResource, StagingError};
+
+/// The pages that records came from, by the numbers of the records.
+#[derive(Debug)]
+pub(crate) struct RecordLocator {
+    staged: Arc<StagedResource>,
+    /// Of each page.
+    firsts: Vec<u64>,
+}
+
+impl RecordLocator {
+    pub(crate) fn new(staged: Arc<StagedResource>) -> Self {
+        Self {
+            staged,
+            firsts: Vec::new(),
+        }
+    }
+
+    /// Notes the number of the first record of a page. Pages before it that were passed over have no records.
+    pub(crate) fn note(&mut self, page: usize, first: u64) {
+        self.firsts.resize(page + 1, first);
+    }
+
+    /// The file of each record, and its place in there. Those of one page should follow each other: it is looked up once.
+    pub(crate) fn of(
+        &self,
+        records: impl Iterator<Item = u64>,
+    ) -> Result<Vec<(String, u64)>, StagingError> {
+        let mut found: Vec<(String, u64)> = Vec::new();
+        let mut last = None;
+        for record in records {
+            let after = self.firsts.partition_point(|first| *first <= record);
+            // The first page begins with the first record.
+            let at = after.saturating_sub(1);
+            let file = match found.last() {
+                Some((file, _)) if last == Some(at) => file.clone(),
+                _ => file(&self.staged, at)?,
+            };
+            last = Some(at);
+            found.push((file, record - self.firsts[at]));
+        }
+        Ok(found)
+    }
+
+    /// For each page: the number of its first record, and that of the first record of another read that was received after
+    /// it. Both reads have their pages in the order in which they were received.
+    pub(crate) fn beside(&self, other: &Self) -> (Vec<i64>, Vec<i64>) {
+        let number = |first: u64| i64::try_from(first).unwrap_or(i64::MAX);
+        let received = |places: &Self| -> Vec<i64> {
+            let pages = 0..places.firsts.len();
+            pages.map(|at| places.staged.received(at)).collect()
+        };
+        let theirs = received(other);
+        let later = received(self).into_iter().map(|at| {
+            let place = theirs.partition_point(|other| *other <= at);
+            other
+                .firsts
+                .get(place)
+                .map_or(i64::MAX, |first| number(*first))
+        });
+        let firsts = self.firsts.iter().map(|first| number(*first));
+        (firsts.collect(), later.collect())
+    }
+
+    /// The number of the first record of each of these files, if all pages were read.
+    pub(crate) fn firsts_of(
+        &self,
+        files: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, u64>, StagingError> {
+        let mut firsts = BTreeMap::new();
+        for (at, first) in self.firsts.iter().enumerate() {
+            let file = file(&self.staged, at)?;
+            if files.contains(file.as_str()) {
+                firsts.insert(file, *first);
+            }
+        }
+        Ok(firsts)
+    }
+}
+
+fn file(staged: &StagedResource, at: usize) -> Result<String, StagingError> {
+    let page = staged.page(at)?;
+    Ok(staged.file(&page).display().to_string())
+}

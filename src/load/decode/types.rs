@@ -1,0 +1,134 @@
+//! What decoding hands from one step to the next. Imports nothing of the room.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::staging::StagingError;
+use crate::template::Values;
+
+/// A row's place: the record's number, then the element's within the record.
+pub(crate) const ELEMENT_BITS: u32 = 20;
+
+/// Records that must lack a key before it counts as gone.
+pub(crate) const MIN_RECORDS_WITHOUT_KEY: u64 = 20;
+
+/// What a staged row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub(crate) enum RowState {
+    /// To be merged. The lowest, since it is asked for by `<`.
+    InScope = 0,
+    /// Fails `where`: an existing row is deleted.
+    OutOfScope = 1,
+    /// Rejected: an existing row stays as it is.
+    Quarantined = 2,
+}
+
+/// From the decoder to the COPY: rows of one table, and rejected records it.
+pub(crate) struct Chunk {
+    /// The table's place in the resource's list.
+    pub(crate) table: usize,
+    pub(crate) rows: Bytes,
+    pub(crate) unfit: Vec<RejectedRecord>,
+}
+
+/// A rejected record, and where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct RejectedRecord {
+    pub(crate) file: String,
+    pub(crate) record: u64,
+    pub(crate) element: Option<u64>,
+    /// The key, where it could be read, as JSON.
+    pub(crate) key: Option<String>,
+    /// What it has in the column that names its owner, if it has one, as JSON.
+    pub(crate) parent: Option<String>,
+    pub(crate) column: Option<String>,
+    pub(crate) pointer: Option<String>,
+    pub(crate) code: &'static str,
+    pub(crate) reason: String,
+}
+
+/// What was seen of one table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DecodedTable {
+    /// Some key may be there more than once.
+    pub(crate) may_repeat: bool,
+    /// Rows, and lists of rows, without a readable key.
+    pub(crate) keyless: u64,
+    /// What these leave of the proof that a row is gone.
+    pub(crate) keyless_rows: KeylessRows,
+    /// Staged rows, by state.
+    pub(crate) in_scope: u64,
+    pub(crate) out_of_scope: u64,
+    pub(crate) quarantined: u64,
+    /// Rows that were compared on the way and are in the table as they are; they are not staged.
+    pub(crate) unchanged: u64,
+    /// If they were compared: what was seen of the table's rows.
+    pub(crate) compared: Option<TableComparison>,
+}
+
+/// What was seen of a table's rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableComparison {
+    pub(crate) rows: u64,
+    pub(crate) absent: Vec<i64>,
+}
+
+/// Which rows may be among those without a readable key, although they seem to be absent. Later in the list are more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeylessRows {
+    /// None: every row has its key.
+    #[default]
+    None,
+    /// Rows of owners that the quarantine names.
+    OfKnownOwners,
+    /// Rows of owners that no record names.
+    OfUnknownOwner,
+    Any,
+}
+
+/// Some records of some files, by index; the files relative to their run.
+pub(crate) type RecordSelection = BTreeMap<String, BTreeSet<u64>>;
+
+/// Why decoding ended early.
+#[derive(Debug)]
+pub(crate) enum DecodeError {
+    /// A page cannot be read.
+    Staging(StagingError),
+    /// The rows cannot be compared on the way: they are to be staged.
+    Incomparable,
+    /// Nobody takes the chunks any more.
+    Abandoned,
+    /// There is no thread to be had.
+    Thread,
+}
+
+impl From<StagingError> for DecodeError {
+    fn from(error: StagingError) -> Self {
+        Self::Staging(error)
+    }
+}
+
+/// Why rows are not made any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DecodeStop {
+    /// Nobody takes the chunks any more: the load has failed on the other side.
+    Abandoned,
+    /// The rows do not come in an order in which they can be compared.
+    Incomparable,
+}
+
+pub(crate) fn position(record: u64, element: u64) -> i64 {
+    let element = element.min((1 << ELEMENT_BITS) - 1);
+    i64::try_from((record << ELEMENT_BITS) | element).unwrap_or(i64::MAX)
+}
+
+/// The placeholder of a slice such as `coalition_id=12`; batches have no single value.
+pub(crate) fn slice_values(slice: Option<&str>) -> Values {
+    slice
+        .and_then(|slice| slice.split_once('='))
+        .filter(|(_, id)| !id.contains(".."))
+        .map(|(name, id)| Values::from([(name.to_owned(), vec![id.to_owned()])]))
+        .unwrap_or_default()
+}

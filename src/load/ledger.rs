@@ -1,0 +1,12 @@
+//! The tables of `pipeline` in which loads are recorded: one file for each thing that is kept.
+
+pub(crate) mod backlog;
+pub(crate) mod dangling;
+pub(crate) mod derives;
+pub(crate) mod drift;
+pub(crate) mod held_deletes;
+pub(crate) mod kept_rows;
+pub(crate) mod loads;
+pub(crate) mod pre_load_state;
+pub(crate) mod quarantine;
+pub(crate) mod schemas;

@@ -1,0 +1,215 @@
+//! A schema that is open for loading, and what can be done with it.
+
+use std::collections::BTreeSet;
+
+use tracing::info;
+
+use crate::config::Config;
+use crate::database::trust::Access;
+use crate::database::{Database, commit};
+use crate::failpoint::Point;
+use crate::load::check::rights::refuse_lacking;
+use crate::load::check::source::Judge;
+use crate::load::check::trust::check_schema;
+use crate::load::error::LoadError;
+use crate::load::ledger::held_deletes::held;
+use crate::load::ledger::loads::{self, LoadLedger, Loaded};
+use crate::load::ledger::quarantine::{Entry, entries};
+use crate::load::ledger::schemas;
+use crate::load::lock::lock;
+use crate::load::mapping::Mapping;
+use crate::load::mappings::mappings;
+use crate::load::options::Options;
+use crate::load::repair::retry::Retried;
+use crate::load::run_loader::{LoadedRun, RunLoader};
+use crate::migrate;
+use crate::name::Name;
+use crate::staging::{Approval, Run};
+
+/// A schema ready to be loaded into: migrated, compared with the configuration, locked.
+#[derive(Debug)]
+pub(crate) struct Loader<'c> {
+    pub(super) config: &'c Config,
+    pub(super) options: Options,
+    pub(super) database: Database,
+    pub(super) mappings: Vec<Mapping>,
+}
+
+impl<'c> Loader<'c> {
+    /// Migrates the schema, compares it with the configuration, and takes the load lock.
+    pub(crate) async fn open(
+        config: &'c Config,
+        mut database: Database,
+        options: Options,
+    ) -> Result<Self, LoadError> {
+        let schema = options.schema.as_str();
+        check_schema(&database.client, Access::Write, config, schema).await?;
+        lock(&database, schema).await?;
+        refuse_lacking(
+            &mut database.client,
+            config,
+            options.schema.as_str(),
+            options.look,
+        )
+        .await?;
+        let folder = config.migrations();
+        if options.dry_run {
+            let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
+            if !pending.is_empty() {
+                return Err(LoadError::Unmigrated {
+                    schema: schema.to_owned(),
+                    pending,
+                });
+            }
+        }
+        schemas::forget_dropped(&database.client, schema).await?;
+        let lock_wait = database.lock_wait;
+        let migrated =
+            migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
+        for applied in &migrated.applied {
+            info!(schema, "applied migration {applied}");
+        }
+        let mappings = mappings(config, &database.client, schema).await?;
+        Ok(Self {
+            config,
+            options,
+            database,
+            mappings,
+        })
+    }
+
+    /// The newest load of each resource.
+    pub(crate) async fn loaded(&self) -> Result<Loaded, LoadError> {
+        loads::loaded(
+            &self.database.client,
+            self.options.schema.as_str(),
+            self.config,
+        )
+        .await
+    }
+
+    /// Corrects what is recorded of runs that were open when they were loaded and are closed now, whether anything of them
+    /// is left to load or not.
+    pub(crate) async fn correct_open_runs(&self, runs: &[Run]) -> Result<(), LoadError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let client = &self.database.client;
+        let open = loads::open_runs(client).await?;
+        let is_closed = |run: &&Run| !run.is_open() && open.contains(run.id().as_str());
+        for run in runs.iter().filter(is_closed) {
+            LoadLedger::record_run(client, run).await?;
+        }
+        Ok(())
+    }
+
+    /// The resources of a run that were ever loaded.
+    pub(crate) async fn loaded_from(&self, run: &Run) -> Result<BTreeSet<String>, LoadError> {
+        loads::loaded_from(&self.database.client, self.options.schema.as_str(), run).await
+    }
+
+    /// What the schema is filled from, to judge runs by. `runs` is all that is staged.
+    pub(crate) async fn judge(&self, runs: &[Run]) -> Result<Judge<'_>, LoadError> {
+        let schema = self.options.schema.as_str();
+        Judge::look(&self.database.client, schema, self.config, runs).await
+    }
+
+    /// Ends the session, and with it the lock.
+    pub(crate) async fn close(self) -> Result<(), LoadError> {
+        Ok(self.database.close().await?)
+    }
+}
+
+impl Loader<'_> {
+    /// Records the approval of the run's held deletes in its directory, then makes exactly those deletes. `None` if none
+    /// are held.
+    pub(crate) async fn approve(
+        &mut self,
+        run: &Run,
+        resource: Option<&Name>,
+        runs: &[Run],
+    ) -> Result<Option<LoadedRun>, LoadError> {
+        let schema = self.options.schema.as_str();
+        let as_of = loads::newest(&self.database.client, schema).await?;
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        let held = held(&transaction, schema).await?;
+        let chosen: Vec<Approval> = held
+            .iter()
+            .filter(|held| held.run_id == run.id().as_str())
+            .filter(|held| resource.is_none_or(|resource| held.resource == resource.as_str()))
+            .filter_map(|held| held.approve(&self.options.schema, as_of))
+            .collect();
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        // Another project's run may have the same name.
+        let judge = Judge::look(&transaction, schema, self.config, runs).await?;
+        judge.refuse_other(run)?;
+        run.approve(chosen)?;
+        // Deletes that follow are recorded for the newest run, as when a load applies the approval.
+        let newest = runs.iter().find(|run| run.record().seq == as_of);
+        let load = RunLoader::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest.unwrap_or(run),
+            &[],
+            runs,
+        );
+        let approved = load.approved(&mut transaction, as_of).await?;
+        let done = commit(transaction, Point::ApproveCommit, Point::ApproveCommitted);
+        done.await.map_err(LoadError::at_commit)?;
+        Ok(Some(approved))
+    }
+}
+
+impl Loader<'_> {
+    /// The records in quarantine.
+    pub(crate) async fn quarantine(&self) -> Result<Vec<Entry>, LoadError> {
+        entries(&self.database.client, self.options.schema.as_str()).await
+    }
+
+    /// Loads quarantined records again.
+    pub(crate) async fn retry(
+        &mut self,
+        chosen: &BTreeSet<i64>,
+        runs: &[Run],
+    ) -> Result<Retried, LoadError> {
+        let schema = self.options.schema.as_str();
+        let entries = entries(&self.database.client, schema).await?;
+        let Some(newest) = runs.last() else {
+            return Ok(Retried::default());
+        };
+        let mut transaction = self
+            .database
+            .client
+            .transaction()
+            .await
+            .map_err(LoadError::at("begin a transaction"))?;
+        let judge = Judge::look(&transaction, schema, self.config, runs).await?;
+        let is_chosen = |run: &&Run| {
+            let mut entries = entries.iter().filter(|entry| chosen.contains(&entry.id));
+            entries.any(|entry| entry.run_id == run.id().as_str())
+        };
+        for run in runs.iter().filter(is_chosen) {
+            judge.refuse_other(run)?;
+        }
+        let load = RunLoader::new(
+            self.config,
+            &self.options,
+            &self.mappings,
+            newest,
+            &[],
+            runs,
+        );
+        let retried = load.retried(&mut transaction, &entries, chosen).await?;
+        let done = commit(transaction, Point::RetryCommit, Point::RetryCommitted);
+        done.await.map_err(LoadError::at_commit)?;
+        Ok(retried)
+    }
+}

@@ -1,0 +1,308 @@
+//! Deletes of rows that are gone from the API: listed, checked against the prune limit, made or held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+use tracing::warn;
+
+use crate::config::PruneConfig;
+use crate::load::counts::{Samples, TableCounts};
+use crate::load::decode::types::KeylessRows;
+use crate::load::decode::types::TableComparison;
+use crate::load::error::LoadError;
+use crate::load::ledger::loads::LoadLedger;
+use crate::load::ledger::pre_load_state::PreLoadState;
+use crate::load::merge::resource::{MergedResource, MergedTable};
+use crate::load::merge::table::Table;
+use crate::load::sql::deletes::{DeleteReason, DeleteScope};
+use crate::load::sql::statements::Statements;
+use crate::name::Name;
+use crate::number::{millis, unsigned};
+
+impl MergedTable {
+    /// Why rows may be gone from it.
+    fn reasons(
+        &self,
+        is_proof: bool,
+        covered: Option<&str>,
+        incomplete_tables: &BTreeSet<Name>,
+    ) -> Vec<DeleteReason> {
+        let mut reasons = Vec::new();
+        if self.was_empty {
+            return reasons;
+        }
+        if self.counts.out_of_scope > 0 {
+            reasons.push(DeleteReason::OutOfScope);
+        }
+        let table = &self.mapping.table;
+        // Of a SELECT that lacks rows of another table it is not known what it would give.
+        if self.mapping.selects_from(incomplete_tables) {
+            return reasons;
+        }
+        let is_none_absent = (self.compared.as_ref()).is_some_and(|seen| seen.absent.is_empty());
+        match self.keyless_rows {
+            KeylessRows::Any => {}
+            KeylessRows::None | KeylessRows::OfKnownOwners if is_proof => {
+                reasons.extend((!is_none_absent).then_some(DeleteReason::Absent));
+            }
+            KeylessRows::None if covered.is_some() => reasons.push(DeleteReason::AbsentFromRead),
+            _ => reasons.extend(table.owner.as_ref().map(|_| DeleteReason::Orphaned)),
+        }
+        reasons
+    }
+}
+
+/// What decides which rows of a table are deleted.
+#[derive(Clone, Copy)]
+pub(crate) struct Pruning<'p> {
+    pub(crate) reasons: &'p [DeleteReason],
+    /// A complete full read proves it. By itself such a proof empties no table: an empty answer is the likelier reason.
+    pub(crate) is_proof: bool,
+    /// If the rows were compared: what was seen of them.
+    pub(crate) compared: Option<&'p TableComparison>,
+    /// Which rows `t` complete named reads cover; an expression.
+    pub(crate) covered: Option<&'p str>,
+    /// Some rows that were read have no readable key.
+    pub(crate) has_keyless_rows: bool,
+    /// Tables of which rows may be missing.
+    pub(crate) incomplete_tables: &'p BTreeSet<Name>,
+    /// The prune limit; none: any number of rows may go.
+    pub(crate) prune_limit: Option<PruneConfig>,
+    pub(crate) inserted: u64,
+}
+
+/// Whether [`prune`] has anything to do.
+pub(crate) fn is_prune_due(merged: &MergedResource, state: &PreLoadState) -> bool {
+    merged.tables.iter().any(|table| {
+        let is_proof = table.mapping.is_proven_by(&merged.manifest);
+        let covered = table.mapping.covered_by(&merged.manifest);
+        (is_proof && state.refused.contains(&table.mapping.table.name))
+            || !table
+                .reasons(is_proof, covered.as_deref(), &state.incomplete_tables)
+                .is_empty()
+    })
+}
+
+/// Deletes what is gone from the tables of a resource, last table first, within the prune limit. `inserted`: rows that
+/// this load has inserted apart from the merge.
+pub(crate) async fn prune(
+    transaction: &Transaction<'_>,
+    ledger: LoadLedger<'_>,
+    prune_limit: Option<PruneConfig>,
+    merged: &mut MergedResource,
+    state: &PreLoadState,
+    inserted: &BTreeMap<Name, u64>,
+) -> Result<(), LoadError> {
+    let manifest = &merged.manifest;
+    for merged in merged.tables.iter_mut().rev() {
+        let mapping = &merged.mapping;
+        let is_proof = mapping.is_proven_by(manifest);
+        let has_keyless_rows = merged.keyless_rows != KeylessRows::None;
+        let table = Table::new(transaction, ledger, mapping);
+        if is_proof && state.refused.contains(&mapping.table.name) {
+            let keyless_in = has_keyless_rows.then(|| ledger.run.id().as_str());
+            let protected = table.statements.is_protected(keyless_in);
+            // With a record without a readable key it knows what is there, not what is gone.
+            match (&merged.compared, merged.keyless_rows, protected) {
+                (_, KeylessRows::None | KeylessRows::OfKnownOwners, Some(protected)) => {
+                    (ledger.drop_candidates_unless(transaction, mapping, None, &protected)).await?;
+                }
+                (_, KeylessRows::None, None) => {
+                    ledger.drop_candidates(transaction, mapping).await?;
+                }
+                (Some(seen), ..) => {
+                    let absent = &seen.absent;
+                    (ledger.drop_shown_candidates(transaction, mapping, absent)).await?;
+                }
+                (None, ..) => {
+                    let staged = table.statements.staged();
+                    (ledger.drop_seen_candidates(transaction, mapping, &staged)).await?;
+                }
+            }
+        }
+        let name = &mapping.table.name;
+        let covered = mapping.covered_by(manifest);
+        let pruning = Pruning {
+            reasons: &merged.reasons(is_proof, covered.as_deref(), &state.incomplete_tables),
+            is_proof,
+            compared: merged.compared.as_ref(),
+            covered: covered.as_deref(),
+            has_keyless_rows,
+            incomplete_tables: &state.incomplete_tables,
+            prune_limit,
+            inserted: merged.counts.inserted + inserted.get(name).copied().unwrap_or(0),
+        };
+        table.delete(&pruning, &mut merged.counts).await?;
+    }
+    Ok(())
+}
+
+/// Takes those off the list of what is gone that others refer to, and would go with them; gives how many. Rows that refer to
+/// each other go together. They are noted as kept by this run of this resource, if there is one.
+pub(crate) async fn keep_referenced_rows(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    notes: Option<(&str, &Name)>,
+) -> Result<u64, tokio_postgres::Error> {
+    let mut spared = 0;
+    let statements = statements.keep_referenced(notes);
+    loop {
+        let before = spared;
+        for statement in &statements {
+            let row = transaction.query_one(statement, &[]).await?;
+            spared += unsigned(row.get(0));
+        }
+        if spared == before {
+            return Ok(spared);
+        }
+    }
+}
+
+impl Table<'_> {
+    /// Deletes rows, all of them or none.
+    pub(crate) async fn delete(
+        &self,
+        pruning: &Pruning<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<(), LoadError> {
+        let started = Instant::now();
+        let listed = self.list_deletes(pruning).await?;
+        let mut referred = 0;
+        if listed > 0 {
+            let notes = Some((self.ledger.run.id().as_str(), self.ledger.resource));
+            let spared = keep_referenced_rows(self.transaction, &self.statements, notes).await;
+            referred = spared.map_err(self.failed("spare what is referred to"))?;
+        }
+        if referred > 0 {
+            counts.referred += referred;
+            warn!(
+                table = %self.mapping.table.name,
+                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
+            );
+        }
+        let gone = listed - referred.min(listed);
+        if gone > 0 && self.is_too_many(listed, gone, pruning, counts).await? {
+            counts.refused += self
+                .ledger
+                .keep_candidates(
+                    self.transaction,
+                    self.mapping,
+                    &self.statements.delete_keys(),
+                    // That a reference left is so in every run from then on.
+                    pruning.reasons != [DeleteReason::Outside],
+                )
+                .await?;
+        } else if gone > 0 {
+            let mut samples = Samples::default();
+            let (delete, doing) = (self.statements.delete_listed(), "delete what is gone");
+            let deleted = self.change(&delete, doing, &mut samples.deleted).await?;
+            if deleted != gone || self.mapping.is_intercepted() {
+                let left = self.query_count(&self.statements.count_undeleted()).await?;
+                self.mapping
+                    .check_arrived(gone, gone - left.min(gone), "deleted")?;
+            }
+            counts.deleted += deleted;
+            if self.ledger.has_samples {
+                counts.sample(samples);
+            }
+        }
+        counts.duration_ms += millis(started.elapsed());
+        Ok(())
+    }
+
+    /// Lists the keys of what is gone; gives how many.
+    async fn list_deletes(&self, pruning: &Pruning<'_>) -> Result<u64, LoadError> {
+        let ground = DeleteScope {
+            keyless_in: pruning
+                .has_keyless_rows
+                .then(|| self.ledger.run.id().as_str()),
+            covered: pruning.covered,
+            incomplete_tables: pruning.incomplete_tables,
+        };
+        let mut gone = 0;
+        let mut is_listed = false;
+        for reason in pruning.reasons {
+            let known = (pruning.compared)
+                .filter(|_| *reason == DeleteReason::Absent)
+                .map(|compared| compared.absent.as_slice());
+            let statement = match known {
+                Some(_) => Some(self.statements.collect_absent()),
+                None => self.statements.collect_deletes(*reason, ground),
+            };
+            let Some(statement) = statement else {
+                continue;
+            };
+            if !std::mem::replace(&mut is_listed, true) {
+                self.transaction
+                    .batch_execute(&self.statements.create_delete_list())
+                    .await
+                    .map_err(self.failed("list what is gone"))?;
+            }
+            let parameters: &[&(dyn ToSql + Sync)] = match &known {
+                Some(keys) => &[keys],
+                None => &[],
+            };
+            gone += self
+                .transaction
+                .execute(&statement, parameters)
+                .await
+                .map_err(self.failed("find what is gone"))?;
+        }
+        Ok(gone)
+    }
+
+    /// Whether the deletes exceed the prune limit, with those that this load has made already. The limit is a share of the
+    /// rows that the table had before this load. A full read that lacks all of them, `listed` of them, exceeds it.
+    async fn is_too_many(
+        &self,
+        listed: u64,
+        gone: u64,
+        pruning: &Pruning<'_>,
+        counts: &TableCounts,
+    ) -> Result<bool, LoadError> {
+        let Some(prune_limit) = pruning.prune_limit else {
+            return Ok(false);
+        };
+        let all = gone + counts.deleted;
+        let had = async |enough: Option<u64>| match pruning.compared {
+            // It was compared before anything was merged.
+            Some(compared) => {
+                let earlier = pruning.inserted - counts.inserted.min(pruning.inserted);
+                Ok(compared.rows.saturating_sub(earlier))
+            }
+            None => {
+                let enough = enough.map(|enough| enough + pruning.inserted);
+                let rows = self.count_up_to(enough).await? + counts.deleted;
+                Ok::<u64, LoadError>(rows.saturating_sub(pruning.inserted))
+            }
+        };
+        let lacking = listed + counts.deleted;
+        if pruning.is_proof && lacking > 1 && had(Some(lacking + 1)).await? <= lacking {
+            return Ok(true);
+        }
+        if all <= prune_limit.min_rows {
+            return Ok(false);
+        }
+        Ok(all > allowed(prune_limit, had(None).await?))
+    }
+
+    async fn count_up_to(&self, enough: Option<u64>) -> Result<u64, LoadError> {
+        self.query_count(&self.statements.count_target(enough))
+            .await
+    }
+}
+
+/// How many of the rows of a table may be deleted at once.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a fraction of a row count; a row more or less does not matter"
+)]
+pub(crate) fn allowed(prune_limit: PruneConfig, rows: u64) -> u64 {
+    prune_limit
+        .min_rows
+        .max((rows as f64 * prune_limit.max_fraction) as u64)
+}

@@ -1,0 +1,436 @@
+//! One staged table → one table of the mirror.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use tokio_postgres::{SimpleQueryMessage, Transaction};
+
+use crate::config::{Budget, SqlFile};
+use crate::load::counts::{Samples, TableCounts};
+use crate::load::decode::decoder::DecodedResource;
+use crate::load::decode::record_locator::RecordLocator;
+use crate::load::decode::types::{DecodedTable, KeylessRows, RowState};
+use crate::load::error::LoadError;
+use crate::load::ledger::loads::LoadLedger;
+use crate::load::ledger::pre_load_state::PreLoadState;
+use crate::load::mapping::Mapping;
+use crate::load::merge::bulk;
+use crate::load::sql::statements::{REJECT_REASON, Statements};
+use crate::name::Name;
+use crate::number::{signed, unsigned};
+use crate::staging::{Manifest, Mode};
+
+pub(crate) struct Table<'a> {
+    pub(crate) transaction: &'a Transaction<'a>,
+    pub(crate) ledger: LoadLedger<'a>,
+    pub(crate) statements: Statements<'a>,
+    pub(crate) mapping: &'a Mapping,
+}
+
+/// What decides how a table is merged.
+pub(super) struct Situation<'a> {
+    pub(super) was_empty: bool,
+    /// Records of its owner came in several versions.
+    pub(super) parent_repeats: bool,
+    pub(super) parent_leaves: bool,
+    /// Other resources of the run that feed the table, and where their records are.
+    pub(super) beside: Vec<(&'a Mapping, &'a RecordLocator)>,
+    /// How many rows may be rejected; none: any number.
+    pub(super) budget: Option<&'a Budget>,
+    pub(super) state: &'a PreLoadState,
+}
+
+impl Table<'_> {
+    /// Merges staged rows that were chosen from a run that is merged already. Rows of the
+    /// `incomplete_tables` may be missing.
+    pub(crate) async fn merge_again(
+        &self,
+        manifest: &Manifest,
+        decoded: &DecodedResource,
+        incomplete_tables: &BTreeSet<Name>,
+    ) -> Result<TableCounts, LoadError> {
+        // The caller settles the ledger.
+        let situation = Situation {
+            was_empty: false,
+            parent_repeats: false,
+            parent_leaves: false,
+            beside: Vec::new(),
+            budget: None,
+            state: &PreLoadState {
+                incomplete_tables: incomplete_tables.clone(),
+                ..PreLoadState::default()
+            },
+        };
+        let (counts, ..) = self.merge(manifest, decoded, None, &situation).await?;
+        Ok(counts)
+    }
+
+    /// Merges the staged rows; also returns whether keys had more than one version, and what rows are among those that a SELECT
+    /// has rejected.
+    pub(super) async fn merge(
+        &self,
+        manifest: &Manifest,
+        decoded: &DecodedResource,
+        seen: Option<&DecodedTable>,
+        situation: &Situation<'_>,
+    ) -> Result<(TableCounts, bool, KeylessRows), LoadError> {
+        let mut counts = TableCounts::new(self.mapping.table.name.clone());
+        let mut rejected = KeylessRows::None;
+        if let Some(select) = &self.mapping.table.select {
+            rejected = self.select(select, situation, &mut counts).await?;
+        }
+        let (in_scope, repeated) = self
+            .settle_staged(decoded, seen, situation, &mut counts)
+            .await?;
+        if situation
+            .state
+            .quarantined
+            .contains(&self.mapping.table.name)
+        {
+            let staged = self.statements.staged();
+            self.ledger
+                .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
+                .await?;
+        }
+        // A complete full read replaces them all when it knows what is gone.
+        if !self.mapping.is_proven_by(manifest)
+            && situation.state.refused.contains(&self.mapping.table.name)
+        {
+            let staged = self.statements.staged();
+            self.ledger
+                .drop_seen_candidates(self.transaction, self.mapping, &staged)
+                .await?;
+        }
+        let mut samples = Samples::default();
+        let mut unfit = 0;
+        let mut same = 0;
+        let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
+        // With one more the load ends, and nobody reads the rest.
+        let budget = situation.budget;
+        let most = budget.map(|budget| budget.of(read).saturating_add(1));
+        if situation.was_empty {
+            unfit = self.quarantine_violations(decoded, false, most).await?;
+            let rows = in_scope.saturating_sub(unfit);
+            counts.inserted = self
+                .fill(rows, &situation.state.empty, &mut samples.inserted)
+                .await?;
+            self.check_merged(rows, Some(counts.inserted), false)
+                .await?;
+        } else if in_scope > 0 {
+            // Of a delta most rows are new or differ: to list them first would only copy them.
+            let has_diff = manifest.mode == Mode::Full;
+            let differing = if has_diff {
+                let create = self.statements.create_diff();
+                Some(self.run(&create, "find what is new or changed").await?)
+            } else {
+                None
+            };
+            unfit = self.quarantine_violations(decoded, has_diff, most).await?;
+            let insert = self.statements.insert(has_diff);
+            // A row may be changed to refer to a new one.
+            let is_insert_first = self.statements.has_self_reference();
+            if is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
+            }
+            if let Some(update) = self.statements.update(has_diff) {
+                counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
+            }
+            if !is_insert_first {
+                counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
+            }
+            let changed = counts.inserted + counts.updated;
+            match differing {
+                Some(differing) => {
+                    same = in_scope.saturating_sub(differing);
+                    let rows = differing.saturating_sub(unfit);
+                    self.check_merged(rows, Some(changed), true).await?;
+                }
+                None => {
+                    let rows = in_scope.saturating_sub(unfit);
+                    self.check_merged(rows, None, false).await?;
+                    same = rows.saturating_sub(changed);
+                }
+            }
+        }
+        if self.ledger.has_samples {
+            counts.sample(samples);
+        }
+        counts.quarantined += unfit;
+        counts.unchanged += same;
+        Ok((counts, repeated, rejected))
+    }
+
+    /// Refuses a merge of `rows` rows that has not left them in the table as they were read. If each is new or differed, how
+    /// many were `changed` tells it; where something of the table may change or drop rows on the way, they are looked for.
+    async fn check_merged(
+        &self,
+        rows: u64,
+        changed: Option<u64>,
+        has_diff: bool,
+    ) -> Result<(), LoadError> {
+        const DOING: &str = "inserted or updated as they were read";
+        if let Some(changed) = changed {
+            self.mapping.check_arrived(rows, changed, DOING)?;
+        }
+        if !self.mapping.is_intercepted() {
+            return Ok(());
+        }
+        let count = self.statements.count_held(has_diff);
+        let held = self.query_count(&count).await?;
+        self.mapping.check_arrived(rows, held, DOING)
+    }
+
+    /// Runs the SELECT that gives the rows of the table, and puts those that it rejects into quarantine.
+    async fn select(
+        &self,
+        select: &SqlFile,
+        situation: &Situation<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<KeylessRows, LoadError> {
+        let doing = format!("run {}", select.name);
+        let selected = Statements::selected(&select.text);
+        let prepared = self.transaction.prepare(&selected).await;
+        let prepared = prepared.map_err(self.failed(&doing))?;
+        let mut rejected = KeylessRows::None;
+        if (prepared.columns().iter()).any(|column| column.name() == REJECT_REASON) {
+            let statement = self.statements.insert_or_reject_selected(&select.text);
+            // With one more the load ends.
+            let most = situation
+                .budget
+                .map(|budget| signed(budget.max_rows.saturating_add(1)));
+            let (run, resource) = (self.ledger.run.id().as_str(), self.ledger.resource.as_str());
+            let row = (self.transaction)
+                .query_one(&statement, &[&run, &resource, &most])
+                .await
+                .map_err(self.failed(&doing))?;
+            let (rows, owned) = (unsigned(row.get(0)), unsigned(row.get(1)));
+            counts.quarantined += rows;
+            if rows > owned {
+                rejected = KeylessRows::Any;
+            } else if rows > 0 {
+                rejected = KeylessRows::OfKnownOwners;
+            }
+        } else {
+            let statement = self.statements.insert_selected(&select.text);
+            self.run(&statement, &doing).await?;
+        }
+        counts.unresolved = self
+            .run(&self.statements.delete_keyless(), "drop rows without a key")
+            .await?;
+        Ok(rejected)
+    }
+
+    /// Leaves one row of every key, in the state that it is to be merged in, and counts them: how many are in scope, and
+    /// whether keys had more than one version.
+    async fn settle_staged(
+        &self,
+        decoded: &DecodedResource,
+        seen: Option<&DecodedTable>,
+        situation: &Situation<'_>,
+        counts: &mut TableCounts,
+    ) -> Result<(u64, bool), LoadError> {
+        let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
+        if situation.parent_repeats
+            && self.mapping.table.select.is_none()
+            && let Some(statement) = self.statements.drop_rows_of_older_parents()
+        {
+            self.run(&statement, "drop rows of older parents").await?;
+            counted = None;
+        }
+        let mut repeated = false;
+        if seen.is_none_or(|seen| seen.may_repeat) {
+            repeated = self
+                .run(&self.statements.dedupe(), "keep the newest of each key")
+                .await?
+                > 0;
+            counted = counted.filter(|_| !repeated);
+        }
+        let mut unknown = 0;
+        let mut older = 0;
+        if self.mapping.table.is_update_only() {
+            let doing = "find rows that are to be updated";
+            unknown = self.run(&self.statements.drop_unknown(), doing).await?;
+            older = self.drop_older(decoded, situation).await?;
+            counted = None;
+        }
+        for statement in self
+            .statements
+            .mark_outside(&situation.state.incomplete_tables)
+        {
+            self.run(&statement, "find rows out of scope").await?;
+        }
+        if situation.parent_leaves
+            && self.mapping.table.select.is_none()
+            && let Some(statement) = self.statements.mark_of_outside_parents()
+        {
+            self.run(&statement, "find rows of parents out of scope")
+                .await?;
+            counted = None;
+        }
+        let unchanged = seen.map_or(0, |seen| seen.unchanged);
+        counts.unchanged = unchanged;
+        // What a SELECT has rejected is not staged.
+        counts.staged = unchanged + counts.quarantined;
+        if let Some(seen) = counted {
+            counts.staged += seen.in_scope + seen.out_of_scope + seen.quarantined;
+            counts.out_of_scope = seen.out_of_scope;
+            return Ok((seen.in_scope, repeated));
+        }
+        let states = self
+            .transaction
+            .query(&self.statements.count_states(), &[])
+            .await
+            .map_err(self.failed("count the staged rows"))?;
+        let mut in_scope = 0;
+        for row in &states {
+            let count = unsigned(row.get(1));
+            counts.staged += count;
+            match row.get::<_, i16>(0) {
+                state if state == RowState::InScope as i16 => in_scope = count,
+                state if state == RowState::OutOfScope as i16 => counts.out_of_scope = count,
+                _ => {}
+            }
+        }
+        counts.staged += unknown + older;
+        counts.out_of_scope += unknown;
+        counts.unchanged += older;
+        Ok((in_scope, repeated))
+    }
+
+    /// Takes out staged rows of which the table, or another resource of the same run, has a newer version; gives how many.
+    async fn drop_older(
+        &self,
+        decoded: &DecodedResource,
+        situation: &Situation<'_>,
+    ) -> Result<u64, LoadError> {
+        let doing = "drop older versions of rows";
+        let mut dropped = 0;
+        if let Some(statement) = self.statements.drop_older() {
+            dropped += self.run(&statement, doing).await?;
+        }
+        for (other, places) in &situation.beside {
+            let statement = self.statements.drop_superseded(other);
+            let (firsts, later) = decoded.places.beside(places);
+            dropped += self
+                .transaction
+                .execute(&statement, &[&firsts, &later])
+                .await
+                .map_err(self.failed(doing))?;
+        }
+        Ok(dropped)
+    }
+
+    /// Inserts all that is in scope into the empty table.
+    async fn fill(
+        &self,
+        rows: u64,
+        fresh: &BTreeSet<Name>,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
+        let insert = self.statements.insert_all();
+        if rows >= bulk::WORTHWHILE
+            && !self.ledger.has_samples
+            && let Some(rows) = bulk::fill(
+                self.transaction,
+                self.ledger.schema,
+                self.mapping,
+                fresh,
+                &insert,
+            )
+            .await?
+        {
+            return Ok(rows);
+        }
+        self.change(&insert, "insert", sample).await
+    }
+
+    /// Changes rows of the table; gives how many, and keys of a few if they are wanted.
+    pub(crate) async fn change(
+        &self,
+        statement: &str,
+        doing: &str,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
+        if !self.ledger.has_samples {
+            return self.run(statement, doing).await;
+        }
+        let row = self
+            .transaction
+            .query_one(&self.statements.sampled(statement), &[])
+            .await
+            .map_err(self.failed(doing))?;
+        if let Value::Array(keys) = row.get(1) {
+            *sample = keys;
+        }
+        Ok(unsigned(row.get(0)))
+    }
+
+    /// Quarantines rows that violate a constraint, up to `most` of each kind.
+    async fn quarantine_violations(
+        &self,
+        decoded: &DecodedResource,
+        has_diff: bool,
+        most: Option<u64>,
+    ) -> Result<u64, LoadError> {
+        // Rows of a SELECT come from no page.
+        let places = (self.mapping.table.select.is_none()).then_some(&decoded.places);
+        let mut count = 0;
+        for violation in self.statements.violations(has_diff) {
+            loop {
+                let (ledger, mapping) = (&self.ledger, self.mapping);
+                let taken = (ledger.quarantine_violating(
+                    self.transaction,
+                    mapping,
+                    places,
+                    &violation,
+                    most,
+                ))
+                .await?;
+                count += taken;
+                // With a row go those that refer to it.
+                if taken == 0 || !violation.is_of_itself {
+                    break;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Runs a statement without parameters, in one round trip; gives the number of rows.
+    pub(crate) async fn run(&self, statement: &str, doing: &str) -> Result<u64, LoadError> {
+        let messages = self
+            .transaction
+            .simple_query(statement)
+            .await
+            .map_err(self.failed(doing))?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        Ok(rows.sum())
+    }
+
+    pub(crate) async fn query_count(&self, statement: &str) -> Result<u64, LoadError> {
+        let row = self.transaction.query_one(statement, &[]).await;
+        Ok(unsigned(row.map_err(self.failed("count its rows"))?.get(0)))
+    }
+
+    pub(crate) fn failed(&self, doing: &str) -> impl FnOnce(tokio_postgres::Error) -> LoadError {
+        LoadError::at(format!("load {}: {doing}", self.mapping.table.name))
+    }
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(
+        transaction: &'a Transaction<'a>,
+        ledger: LoadLedger<'a>,
+        mapping: &'a Mapping,
+    ) -> Self {
+        Self {
+            transaction,
+            ledger,
+            statements: Statements::new(mapping, ledger.schema),
+            mapping,
+        }
+    }
+}

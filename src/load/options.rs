@@ -1,0 +1,29 @@
+//! What the caller of a load may choose.
+
+use crate::load::check::rights::Look;
+use crate::name::Name;
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) schema: Name,
+    pub(crate) dry_run: bool,
+    /// The prune limit is off.
+    pub(crate) allow_prune: bool,
+    /// A schema that is filled from another API or project is rebound.
+    pub(crate) adopt: bool,
+    pub(crate) look: Look,
+}
+
+impl Options {
+    /// Into this schema, with every check on.
+    pub(crate) fn new(schema: Name) -> Self {
+        Self {
+            schema,
+            dry_run: false,
+            allow_prune: false,
+            adopt: false,
+            look: Look::ToLoad,
+        }
+    }
+}

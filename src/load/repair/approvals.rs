@@ -1,0 +1,94 @@
+//! Held deletes that a person has approved.
+//!
+//! An approval is a file of the run that asked for the deletes, written first. It goes by the hash of the rows' keys,
+//! so every load of the run computes the same set, finds it approved and deletes it; any other set is held.
+
+use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use crate::load::counts::TableCounts;
+use crate::load::error::LoadError;
+use crate::load::ledger::held_deletes::{Held, held};
+use crate::load::mapping::Mapping;
+use crate::load::merge::prune;
+use crate::load::sql::statements::Statements;
+use crate::name::Name;
+use crate::number::unsigned;
+use crate::staging::Run;
+
+/// An approved set that was deleted.
+pub(crate) struct AppliedApproval {
+    pub(crate) run_id: String,
+    /// Of the table: what was deleted, and what stays since others refer to it.
+    pub(crate) counts: TableCounts,
+}
+
+/// Deletes every held set that was approved when this run, or one before it, was the newest; last table first. A row
+/// that another refers to by now stays, and is held on: others would go with it.
+pub(crate) async fn apply_approvals(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mirror: &Name,
+    mappings: &[Mapping],
+    runs: &[Run],
+    as_of: u64,
+) -> Result<Vec<AppliedApproval>, LoadError> {
+    let mut applied = Vec::new();
+    let all = held(transaction, schema).await?;
+    let own = |mapping: &&Mapping| !mapping.table.is_update_only();
+    for mapping in mappings.iter().filter(own).rev() {
+        let name = &mapping.table.name;
+        for held in all.iter().filter(|held| held.table == name.as_str()) {
+            let Some(run) = runs.iter().find(|run| run.id().as_str() == held.run_id) else {
+                continue;
+            };
+            let approvals = run.approvals()?;
+            if !(approvals.iter()).any(|approval| held.is_covered(approval, schema, mirror, as_of))
+            {
+                continue;
+            }
+            let statements = Statements::new(mapping, schema);
+            let deleted = delete_held(transaction, &statements, held, schema, name).await;
+            let (counts, rows) =
+                deleted.map_err(LoadError::at(format!("delete what was approved of {name}")))?;
+            mapping.check_arrived(rows, counts.deleted, "deleted")?;
+            applied.push(AppliedApproval {
+                run_id: held.run_id.clone(),
+                counts,
+            });
+        }
+    }
+    Ok(applied)
+}
+
+/// Deletes a held set, and returns how many rows it should have deleted.
+async fn delete_held(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    held: &Held,
+    schema: &str,
+    table: &Name,
+) -> Result<(TableCounts, u64), tokio_postgres::Error> {
+    let parameters: [&(dyn ToSql + Sync); 4] =
+        [&schema, &table.as_str(), &held.run_id, &held.resource];
+    let mut counts = TableCounts::new(table.clone());
+    transaction
+        .batch_execute(&statements.create_delete_list())
+        .await?;
+    let listed = transaction
+        .execute(&statements.collect_held(), &parameters)
+        .await?;
+    counts.referred = prune::keep_referenced_rows(transaction, statements, None).await?;
+    let gone = listed - counts.referred.min(listed);
+    transaction
+        .execute(&statements.delete_listed(), &[])
+        .await?;
+    let left = transaction
+        .query_one(&statements.count_undeleted(), &[])
+        .await?;
+    counts.deleted = gone - unsigned(left.get(0)).min(gone);
+    transaction
+        .execute(&statements.settle_held(), &parameters)
+        .await?;
+    Ok((counts, gone))
+}

@@ -1,0 +1,144 @@
+//! Where a row of the mirror comes from: the newest loaded record with its key, read again from its staged page.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use tokio_postgres::Client;
+
+use crate::config::{Config, Source};
+use crate::key::Key;
+use crate::load::error::LoadError;
+use crate::load::mapping::{INGESTED_AT, Mapping};
+use crate::load::repair::error::ExplainError;
+use crate::load::repair::origin::{ColumnOrigin, Explained, RowQuery};
+use crate::load::repair::origin_search;
+use crate::load::repair::origin_search::Search;
+use crate::migrate;
+use crate::staging::Run;
+
+/// Explains the row of `table` with this key; `runs` is all that is staged.
+pub(crate) async fn explain(
+    config: &Config,
+    client: &Client,
+    schema: &str,
+    runs: &[Run],
+    table: &str,
+    key: &Key,
+) -> Result<Explained, ExplainError> {
+    let mappings = match crate::load::mappings::mappings(config, client, schema).await {
+        // A table that a migration is about to make needs no other one.
+        Err(LoadError::Mismatch(_)) if is_unmigrated(config, client, schema).await? => {
+            return Err(ExplainError::Unmigrated(schema.to_owned()));
+        }
+        mappings => mappings?,
+    };
+    let find = |name: &str| {
+        let is_it = |mapping: &&Mapping| mapping.table.name.as_str() == name;
+        mappings.iter().find(is_it)
+    };
+    let mapping = find(table)
+        .ok_or_else(|| ExplainError::Key(format!("pipeline.toml has no table {table}")))?;
+    let wanted = RowQuery::of(mapping, key)?;
+    let row = wanted.row(client, schema).await?;
+    let mut explained = Explained {
+        table: table.to_owned(),
+        key: wanted.json(),
+        row,
+        resource: mapping.table.from.to_string(),
+        origin: None,
+        columns: Vec::new(),
+        quarantine: wanted.quarantine(client, schema).await?,
+        held_deletes: wanted.held_deletes(client, schema).await?,
+        notes: Vec::new(),
+    };
+    // The rows of a SELECT have no record of their own, but that of their owner.
+    let owner = match (&mapping.table.select, &mapping.table.owner) {
+        (None, _) => Some(wanted),
+        (Some(select), Some(owner)) => {
+            explained.notes.push(format!(
+                "its rows are made by {} of all records of {}",
+                select.name, mapping.table.from
+            ));
+            let place = mapping
+                .key_names()
+                .position(|name| owner.column.as_str() == name);
+            let parent = find(owner.table.as_str())
+                .filter(|parent| parent.key_names().eq([owner.target.as_str()]));
+            match (place, parent) {
+                (Some(place), Some(parent)) => {
+                    explained.notes.push(format!(
+                        "shown is the record of its owner, {} {}",
+                        owner.table, wanted.typed[place]
+                    ));
+                    let key = Key::parse(&wanted.typed[place]).map_err(ExplainError::Key)?;
+                    Some(RowQuery::of(parent, &key)?)
+                }
+                _ => None,
+            }
+        }
+        (Some(select), None) => {
+            explained.notes.push(format!(
+                "its rows are made by {} of all records of {}, so no single record is its origin",
+                select.name, mapping.table.from
+            ));
+            None
+        }
+    };
+    if let Some(wanted) = &owner {
+        let owner = wanted.mapping.table.owner.as_ref();
+        let owner = owner.and_then(|owner| find(owner.table.as_str()));
+        let name = &wanted.mapping.table.name;
+        let of_table = mappings.iter().filter(|one| one.table.name == *name);
+        let feeds: Vec<RowQuery<'_>> = of_table.map(|mapping| wanted.by(mapping)).collect();
+        let searches = feeds.iter();
+        let searches: Vec<Search<'_>> = searches
+            .map(|wanted| Search::new(wanted, owner, &config.scope))
+            .collect();
+        origin_search::through(&searches, client, schema, runs, &mut explained).await?;
+    }
+    let is_own = mapping.table.select.is_none();
+    explained.columns = columns(mapping, &explained, is_own);
+    Ok(explained)
+}
+
+async fn is_unmigrated(config: &Config, client: &Client, schema: &str) -> Result<bool, LoadError> {
+    let folder = config.migrations();
+    let pending = migrate::pending(client, schema, folder.as_deref()).await?;
+    Ok(!pending.is_empty())
+}
+
+fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<ColumnOrigin> {
+    let origin = explained.origin.as_ref().filter(|_| is_own);
+    let row = explained.row.as_ref();
+    let row: BTreeMap<String, Box<RawValue>> = row
+        .and_then(|row| serde_json::from_str(row.get()).ok())
+        .unwrap_or_default();
+    let of = |column: &crate::database::catalogue::Column| {
+        let name = column.name.as_str();
+        let at = mapping.columns.iter().position(|one| one.name == name);
+        let from = match (at, &mapping.table.select) {
+            (Some(_), Some(select)) => select.name.clone(),
+            (Some(at), None) => from(&mapping.columns[at].source),
+            (None, _) if name == INGESTED_AT => "the load that last changed the row".to_owned(),
+            (None, _) if column.generated => "the database".to_owned(),
+            (None, _) => "not the record: a [[derive]] or a default".to_owned(),
+        };
+        ColumnOrigin {
+            name: name.to_owned(),
+            from,
+            in_record: at.and_then(|at| origin?.values.get(at)?.clone()),
+            in_mirror: row.get(name).cloned(),
+        }
+    };
+    mapping.shape.columns.iter().map(of).collect()
+}
+
+fn from(source: &Source) -> String {
+    match source {
+        Source::Record(pointer) if pointer.tokens().is_empty() => "the record".to_owned(),
+        Source::Record(pointer) => pointer.to_string(),
+        Source::Parent(pointer) => format!("..{pointer}"),
+        Source::Constant(template) => template.to_string(),
+        Source::Elsewhere => "elsewhere".to_owned(),
+    }
+}

@@ -1,0 +1,382 @@
+//! The rows of a scratch schema → the mirror, in one transaction: only what differs is touched, so views, grants and the
+//! times of rows that are the same stay.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::{Client, Transaction};
+use tracing::info;
+
+use crate::config::PruneConfig;
+use crate::database::{Quoted, catalogue, commit};
+use crate::failpoint::Point;
+use crate::load::check::source;
+use crate::load::counts::TableCounts;
+use crate::load::error::LoadError;
+use crate::load::ledger::dangling::{Touched, record_dangling};
+use crate::load::ledger::kept_rows::count_kept;
+use crate::load::ledger::loads::Loaded;
+use crate::load::ledger::schemas::ledger_tables;
+use crate::load::loader::Loader;
+use crate::load::mapping::Mapping;
+use crate::load::merge::prune;
+use crate::load::repair::error::ReplayError;
+use crate::load::sql::statements::Statements;
+use crate::load::transaction::set_up;
+use crate::name::Name;
+use crate::number::unsigned;
+
+/// Rows that a rebuild would have deleted, but rows of another table refer to them.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) table: Name,
+    pub(crate) rows: u64,
+    pub(crate) keys: Vec<String>,
+}
+
+/// What a rebuild did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rebuilt {
+    pub(crate) tables: Vec<TableCounts>,
+    /// What stays although the staged runs do not give it.
+    pub(crate) kept: Vec<Kept>,
+}
+
+/// A table on its way.
+struct TablePair<'m> {
+    statements: Statements<'m>,
+    counts: TableCounts,
+    /// How many rows the mirror had.
+    rows: u64,
+    /// Whether rows of any table could hold its rows.
+    is_referenced: bool,
+    kept: Kept,
+}
+
+impl Loader<'_> {
+    /// Brings these resources of the mirror to what this scratch schema has, takes over its ledger, and drops it: all of it
+    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`.
+    pub(crate) async fn rebuild(
+        &mut self,
+        live: &Name,
+        resources: &BTreeSet<Name>,
+        before: &Loaded,
+        may_go_back: bool,
+    ) -> Result<Rebuilt, ReplayError> {
+        let after = self.loaded().await?;
+        let resources = self.rebuildable(resources, before, &after, may_go_back)?;
+        let scratch = self.options.schema.clone();
+        let prune_limit = (!self.options.allow_prune).then_some(self.config.prune);
+        // The order of the load: rows after those that they refer to.
+        let mut mappings: Vec<Mapping> = (self.config.resources.iter())
+            .filter(|resource| resources.contains(&resource.name))
+            .flat_map(|resource| {
+                self.mappings
+                    .iter()
+                    .filter(|m| m.table.from == resource.name && !m.table.is_update_only())
+            })
+            .cloned()
+            .collect();
+        refer_to_live(&self.database.client, live, &mut mappings).await?;
+        let transaction = (self.database.client.transaction().await)
+            .map_err(LoadError::at("begin a transaction"))?;
+        set_up(&transaction, self.config, live.as_str()).await?;
+        let mut rebuilt = merge(&transaction, &mappings, live, &scratch, prune_limit).await?;
+        Point::RebuildMerge.reach();
+        for derive in &self.config.derives {
+            let doing = format!("run {}", derive.sql.name);
+            run(&transaction, &derive.sql.text, &doing).await?;
+        }
+        take_over_ledger(&transaction, live, &scratch, &resources).await?;
+        source::take_over(&transaction, live.as_str(), scratch.as_str()).await?;
+        record_kept(
+            &transaction,
+            &mappings,
+            live,
+            &scratch,
+            &after,
+            &rebuilt.kept,
+        )
+        .await?;
+        let kept = count_kept(&transaction, live.as_str(), self.mappings.as_slice()).await?;
+        for counts in &mut rebuilt.tables {
+            counts.kept = kept.get(&counts.name).copied().unwrap_or(0);
+        }
+        // The scratch may have lacked the tables at the other end.
+        let rebuilt_tables = mappings.iter().map(|mapping| mapping.table.name.clone());
+        let touched = Touched::all_of(rebuilt_tables.collect());
+        record_dangling(&transaction, live.as_str(), self.mappings.iter(), &touched).await?;
+        Point::RebuildBooks.reach();
+        let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
+        run(&transaction, &drop, "drop the scratch schema").await?;
+        let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);
+        done.await.map_err(LoadError::at_commit)?;
+        Ok(rebuilt)
+    }
+
+    /// The resources of which the replay knows all rows; refuses if it should and does not.
+    fn rebuildable(
+        &self,
+        resources: &BTreeSet<Name>,
+        before: &Loaded,
+        after: &Loaded,
+        may_go_back: bool,
+    ) -> Result<Vec<Name>, ReplayError> {
+        let mut rebuildable = Vec::new();
+        let mut unproven = Vec::new();
+        for resource in (self.config.resources.iter()).filter(|r| resources.contains(&r.name)) {
+            let name = &resource.name;
+            let (had, has) = (before.get(name), after.get(name));
+            if had.is_none() && has.is_none() {
+                continue;
+            }
+            let Some(has) = has.filter(|has| has.full_seq.is_some()) else {
+                unproven.push(name.to_string());
+                continue;
+            };
+            if let Some(had) = had
+                && had.seq > has.seq
+                && !may_go_back
+            {
+                return Err(ReplayError::Behind {
+                    resource: name.to_string(),
+                    run: had.run_id.clone(),
+                });
+            }
+            rebuildable.push(name.clone());
+        }
+        if unproven.is_empty() {
+            Ok(rebuildable)
+        } else {
+            Err(ReplayError::Unproven(unproven))
+        }
+    }
+}
+
+/// The scratch knows only what refers to its own tables; what counts is what refers to those of the mirror.
+async fn refer_to_live(
+    client: &Client,
+    live: &Name,
+    mappings: &mut [Mapping],
+) -> Result<(), LoadError> {
+    let names: Vec<&str> = (mappings.iter())
+        .map(|mapping| mapping.table.name.as_str())
+        .collect();
+    let shapes = (catalogue::tables(client, live.as_str(), &names).await)
+        .map_err(LoadError::at("read the catalogue"))?;
+    for (mapping, shape) in mappings.iter_mut().zip(shapes) {
+        let shape = shape.as_ref();
+        mapping.shape.referenced_by =
+            shape.map_or_else(Vec::new, |shape| shape.referenced_by.clone());
+        mapping.shape.interceptors =
+            shape.map_or_else(Vec::new, |shape| shape.interceptors.clone());
+    }
+    Ok(())
+}
+
+/// Changes, adds and deletes what differs; deletes last table first, and none if some are too many.
+async fn merge(
+    transaction: &Transaction<'_>,
+    mappings: &[Mapping],
+    live: &Name,
+    scratch: &Name,
+    prune_limit: Option<PruneConfig>,
+) -> Result<Rebuilt, ReplayError> {
+    let mut tables = Vec::new();
+    for mapping in mappings {
+        let name = &mapping.table.name;
+        let statements = Statements::new(mapping, live.as_str());
+        let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
+        let (analyze, count) = statements.count_both(scratch.as_str());
+        (transaction.batch_execute(&analyze).await).map_err(failed("look at the scratch"))?;
+        let row = (transaction.query_one(&count, &[]).await).map_err(failed("count"))?;
+        let mut counts = TableCounts::new(name.clone());
+        counts.staged = unsigned(row.get(0));
+        let insert = async || {
+            let insert = statements.insert_from(scratch.as_str());
+            (transaction.execute(&insert, &[]).await).map_err(failed("insert"))
+        };
+        // A row may be changed to refer to a new one.
+        let is_insert_first = statements.has_self_reference();
+        if is_insert_first {
+            counts.inserted = insert().await?;
+        }
+        if let Some(update) = statements.update_from(scratch.as_str()) {
+            counts.updated = (transaction.execute(&update, &[]).await).map_err(failed("update"))?;
+        }
+        if !is_insert_first {
+            counts.inserted = insert().await?;
+        }
+        counts.unchanged = counts
+            .staged
+            .saturating_sub(counts.updated + counts.inserted);
+        if mapping.is_intercepted() {
+            let arrived = statements.count_arrived(scratch.as_str());
+            let row = (transaction.query_one(&arrived, &[]).await).map_err(failed("count"))?;
+            let doing = "inserted or updated as the staged runs give them";
+            mapping.check_arrived(counts.staged, unsigned(row.get(0)), doing)?;
+        }
+        tables.push(TablePair {
+            statements,
+            counts,
+            rows: unsigned(row.get(1)),
+            is_referenced: !mapping.shape.referenced_by.is_empty(),
+            kept: Kept {
+                table: name.clone(),
+                rows: 0,
+                keys: Vec::new(),
+            },
+        });
+    }
+    delete(transaction, mappings, &mut tables, scratch).await?;
+    let is_too_many = |both: &&TablePair<'_>| {
+        let gone = both.counts.deleted;
+        let is_all = gone > 1 && gone == both.rows;
+        prune_limit
+            .is_some_and(|prune_limit| is_all || gone > prune::allowed(prune_limit, both.rows))
+    };
+    let too_many: Vec<String> = (tables.iter().filter(is_too_many))
+        .map(|TablePair { counts, rows, .. }| {
+            format!("{} of {rows} rows of {}", counts.deleted, counts.name)
+        })
+        .collect();
+    if !too_many.is_empty() {
+        return Err(ReplayError::TooMany {
+            tables: too_many,
+            scratch: scratch.to_string(),
+        });
+    }
+    let mut rebuilt = Rebuilt::default();
+    for TablePair { counts, kept, .. } in tables {
+        rebuilt.tables.push(counts);
+        rebuilt.kept.extend((kept.rows > 0).then_some(kept));
+    }
+    let changed: u64 = rebuilt.tables.iter().map(TableCounts::changed).sum();
+    info!(schema = %live, "{changed} rows changed");
+    Ok(rebuilt)
+}
+
+/// Deletes what the scratch does not have and nothing refers to: again, while what went has held other rows.
+async fn delete(
+    transaction: &Transaction<'_>,
+    mappings: &[Mapping],
+    tables: &mut [TablePair<'_>],
+    scratch: &Name,
+) -> Result<(), LoadError> {
+    let mut is_first = true;
+    loop {
+        let mut deleted = 0;
+        for (both, mapping) in tables.iter_mut().zip(mappings).rev() {
+            if !is_first && both.kept.rows == 0 {
+                continue;
+            }
+            let name = &both.counts.name;
+            let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
+            let (gone, left) = (delete_absent(transaction, &both.statements, scratch).await)
+                .map_err(failed("delete what is gone"))?;
+            mapping.check_arrived(gone, gone - left.min(gone), "deleted")?;
+            both.counts.deleted += gone;
+            deleted += gone;
+            if both.is_referenced {
+                let kept = both.statements.count_kept(scratch.as_str());
+                let row = (transaction.query_one(&kept, &[]).await)
+                    .map_err(failed("look for what stays"))?;
+                both.kept.rows = unsigned(row.get(0));
+                both.kept.keys = row.get(1);
+            }
+        }
+        is_first = false;
+        if deleted == 0 || tables.iter().all(|both| both.kept.rows == 0) {
+            return Ok(());
+        }
+    }
+}
+
+/// Deletes what the scratch does not have and nothing refers to: how many rows it was to be, and how many of those stay.
+async fn delete_absent(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    scratch: &Name,
+) -> Result<(u64, u64), tokio_postgres::Error> {
+    let listed = list_absent(transaction, statements, scratch).await?;
+    let gone =
+        listed - (prune::keep_referenced_rows(transaction, statements, None).await?).min(listed);
+    transaction
+        .execute(&statements.delete_listed(), &[])
+        .await?;
+    let left = transaction
+        .query_one(&statements.count_undeleted(), &[])
+        .await?;
+    Ok((gone, unsigned(left.get(0))))
+}
+
+async fn list_absent(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    scratch: &Name,
+) -> Result<u64, tokio_postgres::Error> {
+    transaction
+        .batch_execute(&statements.create_delete_list())
+        .await?;
+    let collect = statements.collect_not_in(scratch.as_str());
+    transaction.execute(&collect, &[]).await
+}
+
+/// Notes the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
+async fn record_kept(
+    transaction: &Transaction<'_>,
+    mappings: &[Mapping],
+    live: &Name,
+    scratch: &Name,
+    loaded: &Loaded,
+    kept: &[Kept],
+) -> Result<(), LoadError> {
+    for mapping in mappings {
+        let (name, resource) = (&mapping.table.name, &mapping.table.from);
+        let Some(loaded) = loaded.get(resource).filter(|_| is_among(kept, name)) else {
+            continue;
+        };
+        let statements = Statements::new(mapping, live.as_str());
+        let failed = || LoadError::at(format!("rebuild {name}: note what stays"));
+        let listed = list_absent(transaction, &statements, scratch).await;
+        listed.map_err(failed())?;
+        let notes = Some((loaded.run_id.as_str(), resource));
+        let noted = prune::keep_referenced_rows(transaction, &statements, notes).await;
+        noted.map_err(failed())?;
+    }
+    Ok(())
+}
+
+fn is_among(kept: &[Kept], table: &Name) -> bool {
+    kept.iter().any(|kept| kept.table == *table)
+}
+
+/// Replaces the ledger of these resources in the mirror by that of the scratch schema.
+async fn take_over_ledger(
+    transaction: &Transaction<'_>,
+    live: &Name,
+    scratch: &Name,
+    resources: &[Name],
+) -> Result<(), LoadError> {
+    let resources: Vec<&str> = resources.iter().map(Name::as_str).collect();
+    for table in ledger_tables(transaction, &["schema_name", "resource"]).await? {
+        let failed = || LoadError::at(format!("take over {table}"));
+        let delete = format!("DELETE FROM {table} WHERE schema_name = $1 AND resource = ANY ($2)");
+        (transaction
+            .execute(&delete, &[&live.as_str(), &resources])
+            .await)
+            .map_err(failed())?;
+        let update = format!(
+            "UPDATE {table} SET schema_name = $1 WHERE schema_name = $2 AND resource = ANY ($3)"
+        );
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&live.as_str(), &scratch.as_str(), &resources];
+        (transaction.execute(&update, &parameters).await).map_err(failed())?;
+        let rest = format!("DELETE FROM {table} WHERE schema_name = $1");
+        (transaction.execute(&rest, &[&scratch.as_str()]).await).map_err(failed())?;
+    }
+    Ok(())
+}
+
+async fn run(transaction: &Transaction<'_>, statement: &str, doing: &str) -> Result<(), LoadError> {
+    (transaction.batch_execute(statement).await).map_err(LoadError::at(doing))
+}

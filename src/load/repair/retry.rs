@@ -1,0 +1,236 @@
+//! Records in quarantine, read again from their staged pages with today's mapping and schema.
+//!
+//! All of the resource is decoded, since a later page of the same run may hold a newer version of the record, and only
+//! the keys in question are merged. A newer run that has shown a key, or the record that it was nested in, has settled
+//! its entry, so what is in the table under a known key is older; a row whose key could not be read then never
+//! overwrites one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::Transaction;
+
+use crate::config::{Config, PruneConfig};
+use crate::load::counts::TableCounts;
+use crate::load::decode::record_locator::RecordLocator;
+use crate::load::decode::types::{RejectedRecord, position};
+use crate::load::error::LoadError;
+use crate::load::ledger::loads::LoadLedger;
+use crate::load::ledger::quarantine::{Entry, drop_entries};
+use crate::load::mapping::Mapping;
+use crate::load::merge::prune::Pruning;
+use crate::load::merge::staged_tables;
+use crate::load::merge::table::Table;
+use crate::load::sql::deletes::DeleteReason;
+use crate::name::Name;
+use crate::staging::{Run, StagingError};
+
+/// What is needed to try again.
+pub(crate) struct Retry<'r> {
+    pub(crate) config: &'r Config,
+    pub(crate) schema: &'r str,
+    pub(crate) prune_limit: Option<PruneConfig>,
+    /// Tables of which rows may be missing.
+    pub(crate) incomplete_tables: &'r BTreeSet<Name>,
+    pub(crate) mapping: &'r Mapping,
+    pub(crate) run: &'r Run,
+}
+
+impl Retry<'_> {
+    /// Tries entries of one run and table again.
+    pub(crate) async fn entries(
+        &self,
+        transaction: &Transaction<'_>,
+        entries: &[&Entry],
+    ) -> Result<TableCounts, LoadError> {
+        let mapping = self.mapping;
+        let name = &mapping.table.name;
+        let staged = match self.run.staged(&mapping.table.from)? {
+            Some(staged) if mapping.table.select.is_none() => staged,
+            _ => return Ok(TableCounts::new(name.clone())),
+        };
+        let doing = || format!("load quarantined records of {name} again");
+        let ledger = LoadLedger {
+            schema: self.schema,
+            run: self.run,
+            resource: &mapping.table.from,
+            has_samples: false,
+        };
+        let table = Table::new(transaction, ledger, mapping);
+        let newest = transaction
+            .query_one("SELECT coalesce(max(id), 0) FROM pipeline.quarantine", &[])
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let newest: i64 = newest.get(0);
+        let manifest = staged.manifest().clone();
+        let places: BTreeSet<(&str, u64, Option<u64>)> = entries
+            .iter()
+            .map(|entry| (entry.file.as_str(), entry.record, entry.element))
+            .collect();
+        // Of others nothing is asked: by the tables of today they may be rejected, although they are loaded.
+        let is_wanted = |unfit: &RejectedRecord| {
+            let place = |element| (unfit.file.as_str(), unfit.record, element);
+            places.contains(&place(unfit.element)) || places.contains(&place(None))
+        };
+        staged_tables::create_staged(transaction, mapping, self.schema).await?;
+        let decoded = staged_tables::fill_all(
+            transaction,
+            staged,
+            mapping,
+            self.schema,
+            &self.run.scope(&self.config.scope),
+            async |mut unfit| {
+                unfit.retain(is_wanted);
+                let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));
+                ledger.quarantine(transaction, unfit).await
+            },
+        )
+        .await?;
+        let wanted = RetryTargets::of(entries, &decoded.places, mapping.table.rows.is_some())?;
+        transaction
+            .execute(
+                &table.statements.keep_wanted(),
+                &[&wanted.rows, &wanted.records],
+            )
+            .await
+            .map_err(LoadError::at(doing()))?;
+        transaction
+            .execute(&table.statements.drop_known(), &[&wanted.unknown])
+            .await
+            .map_err(LoadError::at(doing()))?;
+        let merged = table.merge_again(&manifest, &decoded, self.incomplete_tables);
+        let mut counts = merged.await?;
+        if counts.out_of_scope > 0 {
+            let pruning = Pruning {
+                reasons: &[DeleteReason::OutOfScope],
+                is_proof: false,
+                compared: None,
+                covered: None,
+                has_keyless_rows: false,
+                incomplete_tables: self.incomplete_tables,
+                prune_limit: self.prune_limit,
+                inserted: counts.inserted,
+            };
+            table.delete(&pruning, &mut counts).await?;
+        }
+        counts.quarantined = self.settle(transaction, entries, newest).await?;
+        table
+            .run(&table.statements.drop_temporary(), "clean up")
+            .await?;
+        Ok(counts)
+    }
+
+    /// What was put into quarantine now is told by the entries that were there; those of them that it does not tell
+    /// are settled. Returns how many stay in quarantine.
+    async fn settle(
+        &self,
+        transaction: &Transaction<'_>,
+        entries: &[&Entry],
+        newest: i64,
+    ) -> Result<u64, LoadError> {
+        let table = self.mapping.table.name.as_str();
+        let run = self.run.id().as_str();
+        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+        let failed = || LoadError::at("settle pipeline.quarantine");
+        let same = "q.schema_name = $1 AND q.run_id = $2 AND q.table_name = $3 AND n.schema_name = $1 AND n.run_id = $2 \
+                    AND n.table_name = $3 AND n.file = q.file AND n.record_index = q.record_index \
+                    AND n.element_index IS NOT DISTINCT FROM q.element_index AND n.id > $4 AND q.id <= $4";
+        let waiting = transaction
+            .query(
+                &format!(
+                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, parent = n.parent, code = n.code, \
+                     column_name = n.column_name, pointer = n.pointer, reason = n.reason \
+                     FROM pipeline.quarantine AS n WHERE {same} AND q.id = ANY ($5) RETURNING q.id"
+                ),
+                &[&self.schema, &run, &table, &newest, &ids],
+            )
+            .await
+            .map_err(failed())?;
+        let waiting: BTreeSet<i64> = waiting.iter().map(|row| row.get(0)).collect();
+        transaction
+            .execute(
+                &format!(
+                    "DELETE FROM pipeline.quarantine AS n USING pipeline.quarantine AS q WHERE {same}"
+                ),
+                &[&self.schema, &run, &table, &newest],
+            )
+            .await
+            .map_err(failed())?;
+        let settled: Vec<i64> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();
+        drop_entries(transaction, self.schema, &settled).await?;
+        Ok(waiting.len() as u64)
+    }
+}
+
+/// Which staged rows are meant.
+struct RetryTargets {
+    /// By their places.
+    rows: Vec<i64>,
+    /// By the numbers of their records, of which every element is meant.
+    records: Vec<i64>,
+    /// Positions of those whose key was not known.
+    unknown: Vec<i64>,
+}
+
+impl RetryTargets {
+    fn of(
+        entries: &[&Entry],
+        places: &RecordLocator,
+        exploded: bool,
+    ) -> Result<Self, StagingError> {
+        let files = entries.iter().map(|entry| entry.file.as_str()).collect();
+        let firsts = places.firsts_of(&files)?;
+        let mut wanted = Self {
+            rows: Vec::new(),
+            records: Vec::new(),
+            unknown: Vec::new(),
+        };
+        for entry in entries {
+            let Some(first) = firsts.get(&entry.file) else {
+                continue;
+            };
+            let record = first + entry.record;
+            if exploded && entry.element.is_none() {
+                wanted
+                    .records
+                    .push(i64::try_from(record).unwrap_or(i64::MAX));
+                continue;
+            }
+            let place = position(record, entry.element.unwrap_or(0));
+            wanted.rows.push(place);
+            if !entry.has_key {
+                wanted.unknown.push(place);
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// Entries by run, resource and table.
+pub(crate) fn grouped<'e>(
+    entries: &'e [Entry],
+    chosen: &BTreeSet<i64>,
+) -> BTreeMap<(&'e str, &'e str, &'e str), Vec<&'e Entry>> {
+    let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
+    let is_chosen = |entry: &&Entry| chosen.contains(&entry.id) && !entry.file.is_empty();
+    for entry in entries.iter().filter(is_chosen) {
+        groups
+            .entry((
+                entry.run_id.as_str(),
+                entry.resource.as_str(),
+                entry.table.as_str(),
+            ))
+            .or_default()
+            .push(entry);
+    }
+    groups
+}
+
+/// What became of entries that were tried again.
+#[derive(Debug, Default)]
+pub(crate) struct Retried {
+    /// What it did to the tables.
+    pub(crate) tables: Vec<TableCounts>,
+    /// Tables of which some entries could not be tried, and why.
+    pub(crate) failed: Vec<(Name, LoadError)>,
+    pub(crate) derives_failed: Vec<(Name, LoadError)>,
+}

@@ -1,0 +1,184 @@
+//! Schemas of our own: a comment marks each of them, and one that holds something else is neither written to nor dropped.
+
+use tokio_postgres::Client;
+
+use crate::database::{Database, Quoted};
+use crate::failpoint::Point;
+use crate::load::error::LoadError;
+use crate::load::ledger::backlog::has_ledger;
+use crate::load::ledger::schemas::forget;
+use crate::load::lock::lock;
+use crate::load::repair::error::ReplayError;
+use crate::migrate;
+use crate::name::Name;
+
+/// The comment of the schema that `replay --rebuild` works in.
+pub(crate) const REBUILD: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
+/// The comment of a schema that `diff` loads a run into.
+const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
+/// The step that looks for the load ledger.
+const LOOK: &str = "look for the load ledger";
+
+pub(crate) enum SchemaContents {
+    Empty,
+    /// It is not empty; its comment.
+    NotEmpty(Option<String>),
+}
+
+pub(crate) async fn inspect_schema(
+    client: &Client,
+    schema: &str,
+) -> Result<SchemaContents, LoadError> {
+    if schema == migrate::BOOKS {
+        return Err(migrate::MigrateError::Reserved.into());
+    }
+    let row = client
+        .query_opt(
+            "SELECT obj_description(n.oid, 'pg_namespace') FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $1 \
+             AND EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass \
+             AND d.refobjid = n.oid AND d.deptype = 'n')",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("look at the schema"))?;
+    Ok(row.map_or(SchemaContents::Empty, |row| {
+        SchemaContents::NotEmpty(row.get(0))
+    }))
+}
+
+/// Makes a schema with this comment. Ledger rows of an earlier schema of that name, dropped by hand, are deleted.
+pub(crate) async fn make(
+    client: &mut Client,
+    schema: &str,
+    mark: &str,
+    drop: bool,
+) -> Result<(), LoadError> {
+    let doing = || LoadError::at(format!("make the schema {schema}"));
+    let transaction = client.transaction().await.map_err(doing())?;
+    forget(&transaction, schema).await?;
+    let name = Quoted(schema);
+    let drop = if drop {
+        format!("DROP SCHEMA {name} CASCADE;")
+    } else {
+        String::new()
+    };
+    let make = format!(
+        "SET LOCAL client_min_messages = warning; {drop} CREATE SCHEMA IF NOT EXISTS {name}; \
+         COMMENT ON SCHEMA {name} IS '{mark}'"
+    );
+    transaction.batch_execute(&make).await.map_err(doing())?;
+    Point::ReplayMake.reach();
+    transaction.commit().await.map_err(doing())?;
+    Point::ReplayMade.reach();
+    Ok(())
+}
+
+/// As [`make`]. One that exists is dropped, if it has this very comment.
+pub(crate) async fn make_anew(
+    client: &mut Client,
+    schema: &str,
+    mark: &str,
+) -> Result<(), ReplayError> {
+    let drop = match inspect_schema(client, schema).await? {
+        SchemaContents::Empty => false,
+        SchemaContents::NotEmpty(Some(comment)) if comment == mark => true,
+        SchemaContents::NotEmpty(_) => return Err(ReplayError::Taken(schema.to_owned())),
+    };
+    Ok(make(client, schema, mark, drop).await?)
+}
+
+/// The schemas of one comparison. Whoever has the lock of the name that they begin with has them all.
+#[derive(Debug)]
+pub(crate) struct Scratches {
+    base: String,
+    made: Vec<Name>,
+    /// The runs in the ledger before the comparison.
+    runs_before: Vec<String>,
+}
+
+impl Scratches {
+    /// For the mirror in this schema.
+    pub(crate) fn new(mirror: &Name) -> Self {
+        Self {
+            base: format!("{mirror}_diff"),
+            made: Vec::new(),
+            runs_before: Vec::new(),
+        }
+    }
+
+    /// Makes an empty schema. What a comparison that was killed has left is dropped first.
+    pub(crate) async fn make(&mut self, database: &mut Database) -> Result<Name, ReplayError> {
+        if self.made.is_empty() {
+            lock(database, &self.base).await?;
+            self.drop_left(&mut database.client).await?;
+            self.runs_before = runs(&database.client).await?;
+        }
+        let name = self.name(self.made.len() + 1);
+        let name = Name::parse(&name).map_err(|_| ReplayError::Long(name))?;
+        make_anew(&mut database.client, name.as_str(), DIFF).await?;
+        self.made.push(name.clone());
+        Ok(name)
+    }
+
+    /// Of the first and the second side.
+    fn name(&self, number: usize) -> String {
+        format!("{}_{number}", self.base)
+    }
+
+    async fn drop_left(&self, client: &mut Client) -> Result<(), LoadError> {
+        let left = client
+            .query(
+                "SELECT nspname::text FROM pg_catalog.pg_namespace \
+                 WHERE nspname = ANY ($1::text[]) AND obj_description(oid, 'pg_namespace') = $2",
+                &[&[self.name(1), self.name(2)].as_slice(), &DIFF],
+            )
+            .await
+            .map_err(LoadError::at("look for schemas that a comparison has left"))?;
+        for row in left {
+            remove(client, row.get(0)).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the schemas that were made, and their ledger rows.
+    pub(crate) async fn drop_all(&self, database: &mut Database) -> Result<(), LoadError> {
+        let client = &mut database.client;
+        for schema in &self.made {
+            remove(client, schema.as_str()).await?;
+        }
+        if self.made.is_empty() || !has_ledger(client).await.map_err(LoadError::at(LOOK))? {
+            return Ok(());
+        }
+        client
+            .execute(
+                "DELETE FROM pipeline.run AS r WHERE run_id <> ALL ($1) \
+                 AND NOT EXISTS (SELECT FROM pipeline.load AS l WHERE l.run_id = r.run_id)",
+                &[&self.runs_before],
+            )
+            .await
+            .map_err(LoadError::at("forget the runs of the comparison"))?;
+        Ok(())
+    }
+}
+
+async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
+    let failed = || LoadError::at(format!("drop the schema {schema}"));
+    let transaction = client.transaction().await.map_err(failed())?;
+    forget(&transaction, schema).await?;
+    let drop = format!(
+        "SET LOCAL client_min_messages = warning; DROP SCHEMA {} CASCADE",
+        Quoted(schema)
+    );
+    transaction.batch_execute(&drop).await.map_err(failed())?;
+    transaction.commit().await.map_err(failed())
+}
+
+/// The runs in the ledger.
+async fn runs(client: &Client) -> Result<Vec<String>, LoadError> {
+    if !has_ledger(client).await.map_err(LoadError::at(LOOK))? {
+        return Ok(Vec::new());
+    }
+    let runs = client.query("SELECT run_id FROM pipeline.run", &[]).await;
+    let runs = runs.map_err(LoadError::at("read pipeline.run"))?;
+    Ok(runs.iter().map(|row| row.get(0)).collect())
+}

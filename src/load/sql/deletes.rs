@@ -1,0 +1,292 @@
+//! The statements about rows that are gone.
+
+use std::collections::BTreeSet;
+
+use crate::config::Reference;
+use crate::database::catalogue::ForeignKey;
+use crate::database::{Literal, Quoted};
+use crate::load::decode::types::RowState;
+use crate::load::sql::statements::{Statements, list, of, same, staged_of};
+use crate::name::Name;
+
+/// Which rows a delete is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeleteReason {
+    /// Records that fail `where`, or whose reference left (`within`).
+    OutOfScope,
+    /// Rows whose reference left (`within`).
+    Outside,
+    /// Rows that a complete full read did not show.
+    Absent,
+    /// Rows that pass the filters of a complete named read that did not show them.
+    AbsentFromRead,
+    /// Rows that their parent no longer has.
+    Orphaned,
+}
+
+impl DeleteReason {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::OutOfScope => "out of scope",
+            Self::Outside => "its reference left",
+            Self::Absent => "absent from a complete full read",
+            Self::AbsentFromRead => "absent from a complete read of its part",
+            Self::Orphaned => "absent from its parent",
+        }
+    }
+}
+
+/// What a delete rests on.
+#[derive(Clone, Copy)]
+pub(crate) struct DeleteScope<'g> {
+    /// The run, if rows of it have no readable key: the quarantine names their owners.
+    pub(crate) keyless_in: Option<&'g str>,
+    /// Which rows `t` complete named reads cover; an expression.
+    pub(crate) covered: Option<&'g str>,
+    /// Tables of which rows may be missing: nothing is outside of them.
+    pub(crate) incomplete_tables: &'g BTreeSet<Name>,
+}
+
+/// Whether the owner of the row `t` was read; an expression, `further` a condition on it.
+fn has_owner(owner: &Reference, further: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM {} AS p WHERE p.{} = t.{}{further})",
+        staged_of(&owner.table),
+        Quoted(owner.target.as_str()),
+        Quoted(owner.column.as_str()),
+    )
+}
+
+impl Statements<'_> {
+    pub(crate) fn create_delete_list(&self) -> String {
+        format!(
+            "DROP TABLE IF EXISTS {gone}; \
+             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
+            list(&self.key),
+            self.target,
+            gone = self.delete_list(),
+        )
+    }
+
+    /// Why the row `t` is not known to be gone although it was not read: its owner was rejected, or has rows without a readable
+    /// key; expressions.
+    fn protections(&self, keyless_in: Option<&str>) -> Vec<String> {
+        let Some(owner) = &self.mapping.table.owner else {
+            return Vec::new();
+        };
+        let unfit = format!(" AND p.staged_state = {}", RowState::Quarantined as i16);
+        let mut protections = vec![has_owner(owner, &unfit)];
+        if let Some(run) = keyless_in {
+            protections.push(format!(
+                "EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.run_id = {} \
+                 AND q.table_name = {} AND q.key IS NULL AND q.parent = to_jsonb(t.{}))",
+                Literal(self.schema),
+                Literal(run),
+                Literal(self.mapping.table.name.as_str()),
+                Quoted(owner.column.as_str()),
+            ));
+        }
+        protections
+    }
+
+    /// Whether the row `t` is not known to be gone although it was not read; an expression, if rows have an owner.
+    pub(crate) fn is_protected(&self, keyless_in: Option<&str>) -> Option<String> {
+        let protections = self.protections(keyless_in);
+        (!protections.is_empty()).then(|| protections.join(" OR "))
+    }
+
+    /// Collects keys that are to be deleted.
+    pub(crate) fn collect_deletes(
+        &self,
+        gone: DeleteReason,
+        ground: DeleteScope<'_>,
+    ) -> Option<String> {
+        let staged = self.staged();
+        let there = format!(
+            "(SELECT FROM {staged} AS s WHERE {})",
+            same("s", "t", &self.key)
+        );
+        // Each by itself, so that the planner can join.
+        let protections = self.protections(ground.keyless_in);
+        let is_absent = [format!("EXISTS {there}")]
+            .into_iter()
+            .chain(protections)
+            .map(|unless| format!("NOT {unless}"))
+            .collect::<Vec<_>>()
+            .join(" AND ");
+        let condition = match gone {
+            DeleteReason::Outside => self.is_outside(ground.incomplete_tables)?,
+            DeleteReason::OutOfScope => format!(
+                "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {}{})",
+                RowState::OutOfScope as i16,
+                same("s", "t", &self.key),
+                // Asked for again, of two versions of the same moment that goes which is out of scope.
+                self.is_older(false)
+                    .map_or_else(String::new, |older| format!(" AND NOT {older}")),
+            ),
+            DeleteReason::Absent => is_absent,
+            DeleteReason::AbsentFromRead => format!("({}) AND {is_absent}", ground.covered?),
+            DeleteReason::Orphaned => {
+                let owner = self.mapping.table.owner.as_ref()?;
+                format!("{} AND {is_absent}", has_owner(owner, ""))
+            }
+        };
+        Some(format!(
+            "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({condition}) AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
+            gone.reason(),
+            of("t", &self.key),
+            self.target,
+            same("g", "t", &self.key),
+            table = self.delete_list(),
+        ))
+    }
+
+    /// Collects keys (the parameter) that a comparison has found to be absent.
+    pub(crate) fn collect_absent(&self) -> String {
+        format!(
+            "INSERT INTO {} SELECT '{}', {} FROM {} AS t WHERE t.{} = ANY ($1::bigint[])",
+            self.delete_list(),
+            DeleteReason::Absent.reason(),
+            of("t", &self.key),
+            self.target,
+            self.key[0],
+        )
+    }
+
+    /// Takes keys out again of rows that others still refer to, or may refer to where row-level security hides them: with them
+    /// rows would go that no limit has counted. Of the others those do not count that go too. One for each reference; to be
+    /// repeated while they find any. Each gives the count, and `notes` what it has found as kept by a run of a resource.
+    pub(crate) fn keep_referenced(&self, notes: Option<(&str, &Name)>) -> Vec<String> {
+        let table = self.mapping.table.name.as_str();
+        let statement = |foreign: &ForeignKey| {
+            let matching = foreign
+                .columns
+                .iter()
+                .zip(&foreign.referenced_columns)
+                .map(|(column, target)| format!("r.{} = t.{}", Quoted(column), Quoted(target)))
+                .collect::<Vec<_>>()
+                .join(" AND ");
+            let further = if foreign.is_of_itself() {
+                let gone = same("o", "r", &self.key);
+                format!(
+                    " AND NOT EXISTS (SELECT FROM {} AS o WHERE {gone})",
+                    self.delete_list()
+                )
+            } else {
+                String::new()
+            };
+            let referrer = format!("{}.{}", Quoted(&foreign.schema), Quoted(&foreign.table));
+            let spared = format!(
+                "WITH spared AS (DELETE FROM {} AS g USING {} AS t WHERE {} AND (row_security_active({}) \
+                 OR EXISTS (SELECT FROM {referrer} AS r WHERE {matching}{further})) RETURNING g.*)",
+                self.delete_list(),
+                self.target,
+                same("t", "g", &self.key),
+                Literal(&referrer),
+            );
+            let noted = notes.map_or_else(String::new, |(run, resource)| {
+                format!(
+                    ", noted AS (INSERT INTO pipeline.prune_candidate (schema_name, table_name, run_id, resource, reason, \
+                     key, referred_by) SELECT k.schema_name, k.table_name, {run}, {resource}, k.gone_reason, k.key, \
+                     {referrer} FROM (SELECT {schema} AS schema_name, {table} AS table_name, gone_reason, {key} AS key \
+                     FROM spared) AS k WHERE NOT EXISTS (SELECT FROM pipeline.prune_candidate AS c \
+                     WHERE c.schema_name = k.schema_name AND c.table_name = k.table_name AND c.key = k.key \
+                     AND c.approved_at IS NULL) \
+                     ON CONFLICT (schema_name, table_name, run_id, key) DO UPDATE SET approved_at = NULL, \
+                     reason = excluded.reason, referred_by = excluded.referred_by, created_at = now())",
+                    run = Literal(run),
+                    resource = Literal(resource.as_str()),
+                    referrer = Literal(&foreign.table),
+                    schema = Literal(self.schema),
+                    table = Literal(table),
+                    key = self.mapping.key_object("spared"),
+                )
+            });
+            format!("{spared}{noted} SELECT count(*) FROM spared")
+        };
+        let referrers = self.mapping.shape.referenced_by.iter();
+        referrers.map(statement).collect()
+    }
+
+    /// Forgets kept rows that are not there any more.
+    pub(crate) fn forget_kept(&self) -> String {
+        let key: Vec<String> = (self.mapping.key.iter())
+            .map(|at| {
+                let column = &self.mapping.columns[*at];
+                format!("{} {}", Quoted(&column.name), column.cell.name())
+            })
+            .collect();
+        format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE c.schema_name = {} AND c.table_name = {} \
+             AND c.approved_at IS NULL AND c.referred_by IS NOT NULL \
+             AND NOT EXISTS (SELECT FROM jsonb_to_record(c.key) AS k ({}) JOIN {} AS t ON {})",
+            Literal(self.schema),
+            Literal(self.mapping.table.name.as_str()),
+            list(&key),
+            self.target,
+            same("t", "k", &self.key),
+        )
+    }
+
+    pub(crate) fn delete_listed(&self) -> String {
+        format!(
+            "DELETE FROM {} AS t USING {} AS g WHERE {}",
+            self.target,
+            self.delete_list(),
+            same("t", "g", &self.key)
+        )
+    }
+
+    /// Counts the gone rows that are still there.
+    pub(crate) fn count_undeleted(&self) -> String {
+        format!(
+            "SELECT count(*) FROM {} AS t JOIN {} AS g ON {}",
+            self.target,
+            self.delete_list(),
+            same("t", "g", &self.key)
+        )
+    }
+
+    /// Collects the rows of a run's held candidates. Parameters: schema, table, run, resource.
+    pub(crate) fn collect_held(&self) -> String {
+        format!(
+            "INSERT INTO {} SELECT c.reason, {} FROM {} AS t JOIN pipeline.prune_candidate AS c ON c.key = {} \
+             WHERE c.schema_name = $1 AND c.table_name = $2 AND c.run_id = $3 AND c.resource = $4 AND c.approved_at IS NULL \
+             AND c.referred_by IS NULL",
+            self.delete_list(),
+            of("t", &self.key),
+            self.target,
+            self.mapping.key_object("t"),
+        )
+    }
+
+    /// Settles a run's held candidates whose rows are not there any more. Parameters: schema, table, run, resource.
+    pub(crate) fn settle_held(&self) -> String {
+        format!(
+            "UPDATE pipeline.prune_candidate AS c SET approved_at = now() WHERE c.schema_name = $1 AND c.table_name = $2 \
+             AND c.run_id = $3 AND c.resource = $4 AND c.approved_at IS NULL AND c.referred_by IS NULL AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key)",
+            self.target,
+            self.mapping.key_object("t"),
+        )
+    }
+
+    /// Collects the rows that a scratch schema does not have.
+    pub(crate) fn collect_not_in(&self, scratch: &str) -> String {
+        format!(
+            "INSERT INTO {} SELECT 'absent from the staged runs', {} FROM {} AS t WHERE {}",
+            self.delete_list(),
+            of("t", &self.key),
+            self.target,
+            self.not_in(scratch),
+        )
+    }
+
+    /// Keys and reasons of the gone rows, to be recorded as held.
+    pub(crate) fn delete_keys(&self) -> String {
+        format!(
+            "SELECT gone_reason, {} FROM {} AS g",
+            self.mapping.key_object("g"),
+            self.delete_list()
+        )
+    }
+}
