@@ -418,7 +418,10 @@ fn figures_are_printed_also_when_a_test_fails() {
         machine.has("cargo", &script);
         let ended = machine.runs(&["make", "test"], &variables);
         assert_eq!(ended.code, Some(code), "{}", ended.stderr);
-        assert_eq!(ended.calls_of("cargo"), ["cargo test --no-fail-fast"]);
+        assert_eq!(
+            ended.calls_of("cargo"),
+            ["cargo test --workspace --no-fail-fast"]
+        );
         assert_eq!(ended.calls_of("cc").len(), 1, "it is tried once");
         let (_, seen) = ended.stdout.split_once("seen by these tests:").unwrap();
         assert!(seen.contains(said), "{}", ended.stdout);
