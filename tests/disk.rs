@@ -276,6 +276,12 @@ async fn bereft(simulator: &Simulator, take: impl Fn(&Path)) -> (Workdir, Option
     (workdir, output.status.code(), said)
 }
 
+/// At one stroke: a directory that is being written to cannot be emptied surely.
+fn take_away(directory: &Path) {
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::rename(directory, elsewhere.path().join("away")).unwrap();
+}
+
 #[tokio::test]
 async fn what_is_taken_away_under_an_extract_is_told_and_never_called_complete() {
     type Take = fn(&Path);
@@ -289,11 +295,9 @@ async fn what_is_taken_away_under_an_extract_is_told_and_never_called_complete()
             },
         ),
         ("the resource", 1, "No such file or directory", |run| {
-            std::fs::remove_dir_all(run.join("coalitions_users")).unwrap();
+            take_away(&run.join("coalitions_users"));
         }),
-        ("the run", 1, "No such file or directory", |run| {
-            std::fs::remove_dir_all(run).unwrap();
-        }),
+        ("the run", 1, "No such file or directory", take_away),
         ("run.json", 0, "", |run| {
             std::fs::remove_file(run.join("run.json")).unwrap();
         }),
