@@ -58,7 +58,7 @@ async fn a_program_that_uses_up_the_second_delays_a_run() {
     let workdir = Workdir::with(&simulator).await;
     let other = OtherClient::of(&simulator).await;
     let greedy = async {
-        // More than the second has, at no even pace.
+        // The pace of the other program, no wait for anything: more than the second has, and uneven.
         loop {
             other.ask("/v2/cursus").await;
             tokio::time::sleep(Duration::from_millis(fastrand::u64(50..350))).await;
