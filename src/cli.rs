@@ -1,4 +1,4 @@
-//! The command line, as clap types: exactly what was typed, nothing resolved.
+//! The command line as clap types: what was typed, nothing resolved.
 
 mod look;
 mod repair;
@@ -37,9 +37,9 @@ Mirror your campus:     cursus init; edit .env and pipeline.toml; cursus doctor;
 Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 
 Exit codes:
-  0 done · 1 failed · 2 usage or configuration · 3 finished, but not all is complete or fits
-  4 a guard refused · 5 another run holds the lock · 6 hits used up or throttled, resumable
-  129/130/143 stopped by a signal")
+  0 finished · 1 failed · 2 usage or configuration · 3 finished, with incomplete resources or quarantined rows
+  4 refused or held back by a limit · 5 lock held by another process · 6 requests used up or throttled, resumable
+  129/130/143 interrupted by a signal")
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -48,40 +48,41 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-/// Flags that every command knows.
+/// Options of every command.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The configuration [default: pipeline.toml here or in a directory above, else the built-in one]
+    /// Configuration file [default: the nearest pipeline.toml, here or in a directory above, else the built-in one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where runs are staged
+    /// Directory of staged runs [default: `CURSUS_STAGING_DIR`, else `[staging] dir` of the configuration]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) staging: Option<PathBuf>,
-    /// The mirror's database: postgres://…, or `embedded`; a password in it is seen in the process list
+    /// Database of the mirror: postgres://… or `embedded`; a password in it is visible in the process list [default:
+    /// `CURSUS_DATABASE_URL`, else `[database] url` of the configuration, else `DATABASE_URL`, else `embedded`]
     #[arg(long, global = true, value_name = "URL", value_parser = secret)]
     pub(crate) database_url: Option<SecretString>,
-    /// How log lines look on stderr
+    /// Format of log lines on stderr
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// Say more (-vv: a lot more)
+    /// Log more (-v: debug, -vv: trace) [default: info]
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say only what went wrong
+    /// Log errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// One JSON document on stdout instead of text
+    /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// No colours
+    /// Print without colours [default: colours on a terminal]
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
-    /// Wait so long for another cursus that works on the same thing, instead of ending with exit code 5
+    /// How long to wait for a lock held by another cursus process [default: do not wait, exit 5]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) wait_lock: Option<Duration>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -90,27 +91,27 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Read the API into staging (needs no database)
+    /// Extract the API into staging (needs no database)
     #[command(after_help = "\
 Examples:
-  cursus extract                          what changed since the last run; everything the first time
+  cursus extract                          deltas; full reads the first time and where they are due
   cursus extract --select users --full    all users
-  cursus extract --since 2d --no-wait     the last two days, stopping when this hour's hits are used up")]
+  cursus extract --since 2d --no-wait     the last two days, until this hour's requests are used up")]
     Extract(ExtractArgs),
     /// Load staged runs into the mirror (needs no network)
     #[command(after_help = "\
 Examples:
   cursus load                             every run that is not loaded yet, in order
-  cursus load latest --dry-run            what would change, and nothing changes
-  cursus load 2026-11-23 --into scratch   a past day, in a schema of its own
-RUN is a run's id, a path, or a day or `latest`: the newest run of it that staged something.")]
+  cursus load latest --dry-run            print what would change, then roll back
+  cursus load 2026-11-23 --into scratch   a past day into another schema
+RUN is a run id, a path, a day, or `latest`; the last two mean the newest run that staged something.")]
     Load(LoadArgs),
-    /// Load the staged runs once more, beside the mirror or to rebuild it (needs no network)
+    /// Replay staged runs into another schema, or rebuild the mirror from them (needs no network)
     #[command(after_help = "\
 Examples:
-  cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in a schema of its own
+  cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in another schema
   cursus replay --rebuild                      today's mapping and migrations, applied to all that is staged
-A schema that a replay has made goes on where it ended; any other must be empty. RUN is as for `load`.")]
+A schema that a replay has made continues where it ended; any other must be empty. RUN is as for `load`.")]
     Replay(ReplayArgs),
     /// Extract, then load
     #[command(after_help = "\
@@ -118,69 +119,69 @@ Examples:
   cursus run                              the nightly job: deltas, full reads where they are due
   cursus run --json -q                    the same from cron, with a summary for programs")]
     Run(RunArgs),
-    /// What a run would read and why, how many hits and how long it would take
+    /// Forecast what a run would read and why, its requests (hits) and its duration
     #[command(after_help = "\
 Examples:
-  cursus plan                             asks for one row of each resource, to learn how many there are
-  cursus plan --offline                   from what earlier runs found, without a single hit
-  cursus plan --full --select users       what reading all users would cost
-`cursus run` also reads in full what the database lacks, which is not looked at here.")]
+  cursus plan                             requests one row of each resource to learn its size
+  cursus plan --offline                   from earlier runs, without a request
+  cursus plan --full --select users       the cost of a full read of users
+`plan` does not look at the database; `cursus run` also reads in full what the database lacks.")]
     Plan(PlanArgs),
-    /// `run` again and again, as a service
+    /// Run at an interval, as a service
     #[command(after_help = "\
 Examples:
-  cursus watch --every 15m                a delta every quarter of an hour, until Ctrl-C or SIGTERM
+  cursus watch --every 15m                a delta every 15 minutes, until Ctrl-C or SIGTERM
   cursus watch --every 15m --json -q      the same as a service: one JSON document a round on stdout
-Configuration and .env are read anew each round, and at SIGHUP, which says what has changed. systemd is told of ready, status and
-signs of life. Runs that nobody needs any more are removed after every round that loaded something.")]
+Each round reads the configuration and .env again; SIGHUP does so at once and logs what has changed. systemd is notified of
+readiness, status and liveness. Old runs that are no longer needed are removed after each round that loaded something.")]
     Watch(WatchArgs),
-    /// What became of the last run, what is staged, what is loaded, how old it is
+    /// Show the last run, what is staged, what is loaded, and its age
     #[command(after_help = "\
 Examples:
   cursus status
   cursus status --json | jq '.resources[] | select(.age_s > 86400)'
   cursus status --json | jq -e '.last_run.outcome == \"complete\"'
-The last run is the last `extract`, `run` or round of `watch`, also one that failed before it read anything. Its outcome is
-complete, partial (not all is complete), refused (a limit held something back), stopped (requests used up or throttled), skipped (another
-cursus process was at work), failed, interrupted, running, or unknown (how its load ended is not recorded). Exit code 1: the
-database could not be asked, and what only it knows is unknown.")]
+The last run is the last `extract`, `run` or round of `watch`, even if it failed before it read anything. Its outcome is complete,
+partial (incomplete resources or quarantined rows), refused (held back by a limit), stopped (requests used up or throttled),
+skipped (another cursus process held the lock), failed, interrupted, running, or unknown (the end of its load is not recorded).
+Exit code 1: the database could not be reached, and what only it holds is unknown.")]
     Status,
-    /// Ask the mirror; without a query, open psql on it
+    /// Query the mirror; without a query, open psql
     #[command(after_help = "\
 Examples:
   cursus sql \"SELECT login, wallet FROM users ORDER BY wallet DESC LIMIT 5\"
   cursus sql --csv \"SELECT * FROM coalitions\" > coalitions.csv
   cursus sql
 Nothing changes without --write: each statement runs in a read-only transaction, on the private PostgreSQL as a role that may only
-read. On a server of yours a query has the rights of the URL's role, so name one that only reads where others write the queries;
-psql begins read only, which there is no boundary. --json gives an array for each statement, a line each.")]
+read. On your own server a query has the rights of the role in the URL: name a read-only role if others write the queries. psql
+starts read only, but can switch that off. --json prints one array per statement, one per line.")]
     Sql(SqlArgs),
-    /// What differs between two schemas, or the mirror and a run: rows, columns, samples
+    /// Compare two schemas or runs: rows, columns, samples
     #[command(after_help = "\
 Examples:
-  cursus diff live latest                 where the mirror is not what its staged runs give
+  cursus diff live latest                 where the mirror differs from its staged runs
   cursus diff 2026-11-20 2026-11-23       what changed at the API between two days
   cursus diff live scratch --table users --key 12345 --show-values
-A and B are schemas, `live` (the mirror), or runs: a run's id, a path, or a day or `latest`, the newest run of it that staged
-something. A run is what `cursus replay --to RUN` makes of it and all before it, here in a schema of its own, which is dropped
-at the end. What a load would do, `cursus load --dry-run` tells. Values of columns are shown with --show-values only.")]
+A and B are schemas, `live` (the mirror), or runs as for `load`. A run stands for the state after it and all runs before it, as
+`cursus replay --to RUN` gives it, in a temporary schema that is dropped at the end. `cursus load --dry-run` shows what a load
+would do. Values of columns are printed with --show-values only.")]
     Diff(DiffArgs),
-    /// Where a row comes from: its run, request, page and record, and each column's place in it
+    /// Show where a row comes from: its run, request, page and record, and the field of each column
     #[command(after_help = "\
 Examples:
   cursus explain users 12345
   cursus explain campus_projects campus_id=1,project_id=42 --json")]
     Explain(ExplainArgs),
-    /// Look at staged files
+    /// Inspect and clean up staged files
     #[command(subcommand)]
     Stage(StageCommand),
-    /// Records that do not fit and wait
+    /// Inspect and settle quarantined rows
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
-    /// Deletes that the guard has held back
+    /// Review and approve deletes held by the prune limit
     #[command(subcommand)]
     Prune(PruneCommand),
-    /// Write pipeline.toml and .env to start from
+    /// Create pipeline.toml and .env in this directory
     #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
     Init(InitArgs),
     /// Check configuration, credentials, API and database, and say what to do
@@ -188,53 +189,53 @@ Examples:
         after_help = "Example:\n  cursus doctor --database-url postgres://me@localhost/mirror"
     )]
     Doctor,
-    /// Bring the database's tables up to date (load and run do it by themselves)
+    /// Apply pending migrations to the database (`load` and `run` do so by themselves)
     #[command(after_help = "Example:\n  cursus migrate --into scratch")]
     Migrate(MigrateArgs),
-    /// What is known of the API token (never the token)
+    /// Show or refresh the API token (its value is never printed)
     #[command(subcommand)]
     Token(TokenCommand),
-    /// The whole pipeline on a simulated API and a private PostgreSQL
+    /// Run the whole pipeline on a simulated API and a private PostgreSQL
     #[cfg(feature = "simulator")]
     #[command(after_help = "Example:\n  cursus demo --dir /tmp/cursus-demo")]
     Demo(DemoArgs),
-    /// A local 42 API with synthetic people, for tests and for people without a key
+    /// Serve a simulated 42 API with synthetic people, for tests and for people without a key
     #[cfg(feature = "simulator")]
     #[command(after_help = "\
 Examples:
-  cursus simulate                         prints its address and credentials, runs until Ctrl-C
+  cursus simulate                         print address and credentials, serve until Ctrl-C
   cursus simulate --students 400 --rate 20 --latency 300ms
   cursus simulate --rows cursus=cursus.json --rows projects=projects.json")]
     Simulate(Box<SimulateArgs>),
-    /// Completions for a shell
+    /// Print completions for a shell
     #[command(
         after_help = "Example:\n  cursus completions bash > ~/.local/share/bash-completion/completions/cursus"
     )]
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: clap_complete::Shell,
     },
 }
 
-/// What a run reads.
+/// What to read.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ReadArgs {
-    /// Read everything in full
+    /// Read every resource in full [default: deltas, and full reads where they are due]
     #[arg(long)]
     pub(crate) full: bool,
-    /// Read what changed since: a time (RFC 3339) or an age such as 2d
+    /// Read what changed since a time (RFC 3339) or for an age such as 2d [default: since each resource's cursor]
     #[arg(long, value_name = "T", value_parser = point_in_time, conflicts_with_all = ["full", "window"])]
     pub(crate) since: Option<Timestamp>,
-    /// Read what changed between two times
+    /// Read what changed between two times [default: since each resource's cursor]
     #[arg(long, value_name = "START,END", value_parser = window, conflicts_with = "full")]
     pub(crate) window: Option<(Timestamp, Timestamp)>,
-    /// Only these resources
+    /// Resources to read [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// All but these resources
+    /// Resources to leave out [default: none]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
-    /// Ignore `min_age`
+    /// Read resources younger than their `min_age` as well [default: skip them]
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -243,22 +244,22 @@ pub(crate) struct ReadArgs {
 pub(crate) struct ExtractArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
-    /// Stop after so many requests
+    /// Largest number of requests [default: no limit but the API's]
     #[arg(long, value_name = "N")]
     pub(crate) max_hits: Option<u64>,
-    /// Begin anew instead of going on with an unfinished run
+    /// Start a new run [default: resume an interrupted run at its first missing page]
     #[arg(long)]
     pub(crate) no_resume: bool,
-    /// Stop instead of waiting for the next hour
+    /// Stop when this hour's requests are used up [default: wait for the next hour]
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) extract: ExtractArgs,
-    /// Rebind the schema to this project and API, and say what full reads will delete [default: refuse runs of another one]
+    /// Rebind the schema to this project and API, and list what full reads will delete [default: refuse runs of another one]
     #[arg(long)]
     pub(crate) adopt: bool,
 }
@@ -267,26 +268,26 @@ pub(crate) struct RunArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) read: ReadArgs,
-    /// Ask nothing: forecast from what is staged
+    /// Forecast from staged runs, without a request [default: request one row of each resource]
     #[arg(long)]
     pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// From the start of a round to the start of the next
+    /// Time from the start of a round to the start of the next
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub(crate) every: Duration,
-    /// Each round begins up to so much later, so that many machines do not ask at once [default: a tenth of --every, 1m at most]
+    /// Largest random delay of a round, so that many machines do not send requests at once [default: a tenth of --every, at most 1m]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) jitter: Option<Duration>,
-    /// End after so many rounds
+    /// Number of rounds [default: no end]
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<u64>,
-    /// Only these resources
+    /// Resources to read [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// All but these resources
+    /// Resources to leave out [default: none]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
 }
@@ -294,24 +295,24 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct LoadArgs {
-    /// The run up to which to load [default: every run not loaded yet]
+    /// Last run to load [default: every run that is not loaded]
     pub(crate) run: Option<String>,
-    /// Load the newest loaded run once more (what a delta does not hold, `run --full` repairs)
+    /// Load the newest loaded run once more (`run --full` repairs what a delta does not hold)
     #[arg(long)]
     pub(crate) again: bool,
-    /// Only these resources, and those that their rows refer to
+    /// Resources to load, with those that their rows refer to [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// Do everything, then roll it back
+    /// Roll everything back at the end, after printing what would change
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Into this schema instead of the configured one
+    /// Schema to load into [default: `[database] schema` of the configuration]
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
-    /// Delete without asking the guard
+    /// Delete without the prune limit [default: hold deletes that exceed it]
     #[arg(long)]
     pub(crate) allow_prune: bool,
-    /// Rebind the schema to these runs' project and API, and say what full reads will delete [default: refuse runs of another one]
+    /// Rebind the schema to the project and API of these runs, and list what full reads will delete [default: refuse runs of another one]
     #[arg(long)]
     pub(crate) adopt: bool,
 }
@@ -319,46 +320,46 @@ pub(crate) struct LoadArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true))]
 pub(crate) struct ReplayArgs {
-    /// From this run on [default: the first that is staged]
+    /// First run to replay [default: the first staged one]
     #[arg(long, value_name = "RUN")]
     pub(crate) from: Option<String>,
-    /// Up to this run [default: the last that is staged]
+    /// Last run to replay [default: the last staged one]
     #[arg(long, value_name = "RUN")]
     pub(crate) to: Option<String>,
-    /// Only these resources, and those that their rows refer to
+    /// Resources to load, with those that their rows refer to [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// Into this schema, which is made
+    /// Schema to create and load into
     #[arg(long, value_name = "SCHEMA", group = "target")]
     pub(crate) into: Option<String>,
-    /// Into a scratch schema; what differs is then changed in the mirror, in one transaction
+    /// Rebuild the mirror: replay into a scratch schema, then apply the differences in one transaction
     #[arg(long, group = "target")]
     pub(crate) rebuild: bool,
-    /// Delete without asking the guard
+    /// Delete without the prune limit [default: hold deletes that exceed it]
     #[arg(long)]
     pub(crate) allow_prune: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Overwrite pipeline.toml (.env and .gitignore stay)
+    /// Overwrite pipeline.toml, but not .env and .gitignore [default: keep what exists]
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// This schema instead of the configured one
+    /// Schema to migrate [default: `[database] schema` of the configuration]
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// When it was made, when it ends, when the client secret ends
+    /// Show when the token was issued, when it expires, and when the client secret expires
     #[command(after_help = "Example:\n  cursus token show --json | jq -r .secret_valid_until")]
     Show,
-    /// Ask for a new one
+    /// Request a new token
     #[command(after_help = "Example:\n  cursus token refresh")]
     Refresh,
 }

@@ -1,20 +1,21 @@
-//! The commands: each resolves what it needs, runs, and says how it ended. Only here is stdout written.
+//! The commands: arguments → call → print. Only here is stdout written.
 
 mod completions;
 #[cfg(feature = "simulator")]
 mod demo;
 mod diff;
 mod doctor;
-mod ended;
 mod explain;
 mod extract;
 mod init;
+mod interruption;
 mod load;
 mod logging;
 mod migrate;
 mod plan;
 mod prune;
 mod quarantine;
+mod record;
 mod reload;
 mod replay;
 mod run;
@@ -25,7 +26,6 @@ mod simulate;
 mod sql;
 mod stage;
 mod status;
-mod stopped;
 mod token;
 mod watch;
 
@@ -37,20 +37,20 @@ use clap::Parser as _;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Global};
 use crate::clock;
-use crate::database;
+use crate::context::Context;
 use crate::exit::{Exit, Failure};
-use crate::name::Name;
 use crate::printable;
+use crate::progress::Bars;
 use crate::report::{LoadReport, ReportState, RunReport};
 use crate::settings::{Environment, Settings};
 use crate::staging::Work;
 use signals::{Listener, Signals};
 
-/// After a signal, so long may the database take to let go, and a page to be written.
-const LETTING_GO: Duration = Duration::from_millis(900);
-/// Of a command line of which nothing may be said.
+/// After a signal: time for the database to cancel its statements, and for a page to be written.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(900);
+/// Said where nothing of the command line may be repeated.
 const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus help`";
 
 /// Runs a command line to its end.
@@ -60,7 +60,10 @@ pub fn main(cli: &Cli) -> Exit {
         Command::Watch(_) => Listener::Service,
         _ => Listener::Plain,
     };
-    let begun = logging::start(&cli.global).and_then(|()| {
+    let Global { quiet, json, .. } = cli.global;
+    // Bars of the rounds of a service would pile up.
+    let bars = Bars::new(!quiet && !json && listener != Listener::Service);
+    let begun = logging::start(&cli.global, &bars).and_then(|()| {
         let signals = signals::watch(listener)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -73,39 +76,41 @@ pub fn main(cli: &Cli) -> Exit {
     let (Signals { end, reloads }, runtime) = match begun {
         Ok(begun) => begun,
         Err(failure) => {
-            say_error(cli, &failure, None);
+            print_failure(cli, &failure, None);
             return failure.exit;
         }
     };
+    let context = Context::new(bars);
+    let sessions = context.sessions();
     let started_at = clock::now();
     let exit = runtime.block_on(async {
         let ended = tokio::select! {
-            done = Box::pin(run(cli, &reloads)) => Ok(done),
+            done = Box::pin(sessions.scope(run(cli, &context, &reloads))) => Ok(done),
             Ok(exit) = end => Err(exit),
         };
         match ended {
             Ok(Ok(exit)) => exit,
             Ok(Err(failure)) => {
-                say_error(cli, &failure, None);
+                print_failure(cli, &failure, None);
                 failure.exit
             }
             Err(exit) => {
-                let (left, run) = stopped::left(cli, exit);
-                ended::recorded_apart(cli, started_at, exit, &left, run.as_deref());
-                say_error(cli, &Failure::new(exit, left), run);
-                // Nobody waits any more for the statements that still run.
-                database::cancel_all(LETTING_GO).await;
+                let (left, run) = interruption::describe(cli, &context, exit);
+                record::record_abort(cli, &context, started_at, exit, &left, run.as_deref());
+                print_failure(cli, &Failure::new(exit, left), run);
+                // Statements that still run would hold their locks.
+                sessions.cancel_all(SHUTDOWN_TIMEOUT).await;
                 exit
             }
         }
     });
-    // Blocking work that is under way (a page being written) ends first; nothing new begins.
-    runtime.shutdown_timeout(LETTING_GO);
+    // Blocking work in progress (a page being written) ends first; nothing new begins.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     exit
 }
 
-/// Tells of a fault in the program itself: where, and nothing else. What a panic says can hold what a record says.
-pub fn tell_fault(location: Option<&Location<'_>>) {
+/// Reports a panic by its place only: its message can hold values of a record.
+pub fn report_panic(location: Option<&Location<'_>>) {
     let place = location.map_or_else(String::new, |place| {
         format!(" at {}:{}:{}", place.file(), place.line(), place.column())
     });
@@ -114,39 +119,43 @@ pub fn tell_fault(location: Option<&Location<'_>>) {
     ));
 }
 
-/// The document of a command that a fault has ended; the fault itself is told.
-pub fn tell_end_by_fault(cli: &Cli) {
+/// Records and prints the outcome of a command that has panicked.
+pub fn record_panic(cli: &Cli) {
     let sentence = "a fault in cursus, told on stderr; what is staged and committed is kept";
-    ended::recorded_apart(cli, clock::now(), Exit::Failed, sentence, None);
+    let context = Context::new(Bars::new(false));
+    record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
     print_error(cli, Exit::Failed, sentence, None);
 }
 
-async fn run(cli: &Cli, reloads: &Notify) -> Result<Exit, Failure> {
+async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Failure> {
     refuse_credentials(cli)?;
     let global = &cli.global;
-    let settings = || Settings::resolve(global, cli.command.name(), Environment::of_process());
+    let settings = || {
+        let environment = Environment::of_process();
+        Settings::resolve(global, cli.command.name(), environment, context)
+    };
     match &cli.command {
         Command::Completions { shell } => Ok(completions::run(*shell)),
         #[cfg(feature = "simulator")]
         Command::Simulate(arguments) => simulate::run(global, arguments).await,
         #[cfg(feature = "simulator")]
-        Command::Demo(arguments) => Box::pin(demo::run(global, arguments)).await,
+        Command::Demo(arguments) => Box::pin(demo::run(global, context, arguments)).await,
         Command::Init(arguments) => init::run(global, arguments),
         Command::Extract(arguments) => {
             let settings = settings()?;
             let command = Box::pin(extract::run(global, &settings, arguments));
-            ended::recorded(&settings, Work::Run, command).await
+            record::run_recorded(&settings, Work::Run, command).await
         }
         Command::Load(arguments) => {
             let settings = settings()?;
             let command = Box::pin(load::run(global, &settings, arguments));
-            ended::recorded(&settings, Work::Load, command).await
+            record::run_recorded(&settings, Work::Load, command).await
         }
         Command::Replay(arguments) => Box::pin(replay::run(global, &settings()?, arguments)).await,
         Command::Run(arguments) => {
             let settings = settings()?;
             let command = Box::pin(run::run(global, &settings, arguments));
-            ended::recorded(&settings, Work::Run, command).await
+            record::run_recorded(&settings, Work::Run, command).await
         }
         Command::Plan(arguments) => Box::pin(plan::run(global, &settings()?, arguments)).await,
         Command::Status => Box::pin(status::run(global, &settings()?)).await,
@@ -171,53 +180,30 @@ async fn run(cli: &Cli, reloads: &Notify) -> Result<Exit, Failure> {
     }
 }
 
-/// The schema that is meant: the mirror's, if no other is named.
-fn schema(settings: &Settings, into: Option<&str>) -> Result<Name, Failure> {
-    let Some(into) = into else {
-        return Ok(settings.config.database.schema.clone());
-    };
-    Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
-}
-
-/// Says where the mirror is, as the first line of a command that writes to it.
-fn say_where(settings: &Settings, schema: &Name) -> Result<(), Failure> {
-    tracing::info!("mirror: {}", settings.whereabouts(schema)?);
-    Ok(())
-}
-
-/// What follows a command that a person is told to type, so that it looks where this one did.
-fn into_flag(settings: &Settings, schema: &Name) -> String {
-    if *schema == settings.config.database.schema {
-        String::new()
-    } else {
-        format!(" --into {schema}")
-    }
-}
-
-/// Text on stdout, fit for a terminal. A reader that has gone away is no failure.
+/// Prints text for a terminal. A closed pipe is no failure.
 fn print(text: &str) {
     print_raw(&printable::lines(text));
 }
 
-/// The same for programs, byte for byte.
+/// Prints text byte for byte.
 fn print_raw(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A line on stdout, whatever is in it.
+/// Prints one line, with control characters escaped.
 fn print_line(text: &str) {
     print_raw(&format!("{}\n", printable::line(text)));
 }
 
-/// A table on stdout; its cells have lost their line ends.
+/// Prints a table.
 fn print_table(table: &comfy_table::Table) {
     print(&format!("{table}\n"));
 }
 
-/// A JSON document on stdout.
+/// Prints a JSON document.
 fn print_json(value: &impl Serialize) {
-    // One line for a log of many runs, many lines for a person.
+    // One line for a log, indented for a person.
     let text = if std::io::stdout().is_terminal() {
         serde_json::to_string_pretty(value)
     } else {
@@ -229,24 +215,34 @@ fn print_json(value: &impl Serialize) {
     }
 }
 
-/// A line on stderr, whatever is in it.
+/// Prints one line on stderr, with control characters escaped.
 fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable::line(text));
 }
 
-/// An error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
+/// Prints an error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
 fn eprint_error(sentence: &str) {
     let sentence = printable::without_credentials(sentence);
     let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(&sentence));
 }
 
-/// Says why a command line was not understood, or prints the help that it asks for.
+/// Prints the warnings and errors of a report on stderr.
+fn eprint_sentences(warnings: &[String], errors: &[String]) {
+    for warning in warnings {
+        eprint_line(&format!("warning: {warning}"));
+    }
+    for error in errors {
+        eprint_error(error);
+    }
+}
+
+/// Prints why a command line was not understood, or the help that it asks for.
 pub fn refuse(error: clap::Error) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
     }
-    let error = told(error);
+    let error = without_credentials(error);
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error
             .as_ref()
@@ -257,7 +253,7 @@ pub fn refuse(error: clap::Error) -> Exit {
             .take_while(|line| !line.is_empty())
             .map(str::trim)
             .collect();
-        print_failure(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
+        print_failure_json(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
     }
     match error {
         Some(error) => drop(error.print()),
@@ -266,11 +262,14 @@ pub fn refuse(error: clap::Error) -> Exit {
     Exit::Usage
 }
 
-/// What is said of the command line if what was typed is fit for a terminal and holds nothing that can be a password. None if that
-/// says nothing wrong.
-fn told(error: clap::Error) -> Option<clap::Error> {
+/// The same error for a command line without control characters and without what may be a password; none if that line has no
+/// error.
+fn without_credentials(error: clap::Error) -> Option<clap::Error> {
     let typed = typed();
-    let shown: Vec<String> = typed.iter().map(|argument| fit(argument)).collect();
+    let shown: Vec<String> = typed
+        .iter()
+        .map(|argument| hide_credentials(argument))
+        .collect();
     if shown == typed {
         return Some(error);
     }
@@ -286,7 +285,7 @@ fn typed() -> Vec<String> {
         .collect()
 }
 
-fn fit(argument: &str) -> String {
+fn hide_credentials(argument: &str) -> String {
     const URL: &str = "[a URL]";
     let is_hidden = |text: &str| text.contains("://") || printable::may_hold_credentials(text);
     let option = argument
@@ -301,8 +300,7 @@ fn fit(argument: &str) -> String {
     }
 }
 
-/// Refuses what may be a database URL where none belongs: messages, names of files and of others' locks would repeat it. The
-/// query of `sql` may hold anything but be one.
+/// Refuses a database URL in the place of another argument, because messages, file names and lock names would repeat it.
 fn refuse_credentials(cli: &Cli) -> Result<(), Failure> {
     const FLAG: &str = "--database-url";
     let query = match &cli.command {
@@ -340,7 +338,7 @@ fn state_of(exit: Exit) -> ReportState {
     }
 }
 
-fn print_failure(exit: Exit, sentence: &str) {
+fn print_failure_json(exit: Exit, sentence: &str) {
     print_json(&serde_json::json!({
         "state": state_of(exit),
         "exit_code": exit.code(),
@@ -348,14 +346,14 @@ fn print_failure(exit: Exit, sentence: &str) {
     }));
 }
 
-/// Whatever ends a command that has told nothing yet. Documents keep the form that their readers know.
-fn say_error(cli: &Cli, failure: &Failure, run_id: Option<String>) {
+/// Prints the failure of a command that has printed nothing yet, in the form of its document.
+fn print_failure(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = failure.sentence();
     print_error(cli, failure.exit, &sentence, run_id);
     eprint_error(&sentence);
 }
 
-/// The document of a command that has failed, if documents are wanted.
+/// Prints the JSON document of a failed command, with --json.
 fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
     if !cli.global.json {
         return;
@@ -372,6 +370,6 @@ fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
             errors,
             ..LoadReport::default()
         }),
-        _ => print_failure(exit, sentence),
+        _ => print_failure_json(exit, sentence),
     }
 }

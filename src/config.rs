@@ -23,9 +23,9 @@ pub(crate) use resource::READ;
 pub use resource::{Cursor, ForEach, FullEvery, NamedRead, Paging, QueryParameter, Resource};
 pub use table::{Derive, Feed, Reference, SqlFile, Table};
 
-use crate::assets;
-use crate::chain::{chain, with_causes};
 use crate::database::{DatabaseError, check_url};
+use crate::embedded_files;
+use crate::error_chain::{chain, with_causes};
 use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
@@ -224,7 +224,7 @@ impl Config {
     /// Reads and checks the file at `path`, or the built-in configuration.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else {
-            return Self::parse(assets::PIPELINE, None);
+            return Self::parse(embedded_files::PIPELINE, None);
         };
         let absent = || ConfigError::Read {
             path: path.to_owned(),

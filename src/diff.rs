@@ -9,7 +9,7 @@ use tokio_postgres::{GenericClient, Row};
 
 use crate::database::catalogue::{self, TableShape};
 use crate::database::{DatabaseError, Literal, Quoted};
-use crate::key::Key;
+use crate::key_arg::Key;
 use crate::migrate::HISTORIES;
 use crate::printable;
 

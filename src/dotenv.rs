@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::config::Problem;
 
 /// Names with their values in the order of the file, or everything that is wrong with it.
-pub fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Vec<Problem>> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Vec<Problem>> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut variables = Vec::new();
     let mut lines_by_name = BTreeMap::new();

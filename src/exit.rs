@@ -1,37 +1,37 @@
-//! Exit codes, and what every failure becomes before the program ends.
+//! Exit codes, and the exit code of every error.
 
 use crate::api::ApiError;
-use crate::chain::{chain, with_causes};
 use crate::config::ConfigError;
 use crate::database::DatabaseError;
+use crate::error_chain::{chain, with_causes};
 use crate::extract::ExtractError;
 use crate::load::{LoadError, ReplayError};
 use crate::migrate::MigrateError;
 use crate::printable::List;
 use crate::staging::StagingError;
 
-/// How the program ended. Later in the list is worse where several apply.
+/// How the program ended, worst last: the worst of several counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Done; also when there was nothing to do.
+    /// Finished, or nothing to do.
     Done,
-    /// Finished, but in this run some resource is not complete or some row went to quarantine.
+    /// Finished, with incomplete resources or quarantined rows in this run.
     Incomplete,
-    /// Hits are used up, or the API grants none for longer than is borne; what is staged is kept.
-    HitsUsedUp,
-    /// A guard refused.
+    /// Requests are used up, or throttled for longer than `patience`; the run can be resumed.
+    RequestsUsedUp,
+    /// Refused or held back by a limit.
     Refused,
-    /// Another run holds the lock.
+    /// Another process holds the lock.
     Locked,
     /// Wrong usage or configuration.
     Usage,
     /// Failed.
     Failed,
-    /// Stopped by SIGINT.
+    /// Interrupted by SIGINT.
     Interrupted,
-    /// Stopped by SIGHUP.
+    /// Interrupted by SIGHUP.
     HungUp,
-    /// Stopped by SIGTERM.
+    /// Interrupted by SIGTERM.
     Terminated,
 }
 
@@ -45,7 +45,7 @@ impl Exit {
             Self::Incomplete => 3,
             Self::Refused => 4,
             Self::Locked => 5,
-            Self::HitsUsedUp => 6,
+            Self::RequestsUsedUp => 6,
             Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -54,12 +54,12 @@ impl Exit {
 }
 
 impl Exit {
-    /// What it says of a command, in a word.
+    /// The outcome of a command, in a word.
     pub fn outcome(self) -> &'static str {
         match self {
             Self::Done => "complete",
             Self::Incomplete => "partial",
-            Self::HitsUsedUp => "stopped",
+            Self::RequestsUsedUp => "stopped",
             Self::Refused => "refused",
             Self::Locked => "skipped",
             Self::Usage | Self::Failed => "failed",
@@ -100,7 +100,7 @@ impl Failure {
         }
     }
 
-    /// Whether each line of it was made here.
+    /// Whether each of its lines is ours.
     fn is_list(&self) -> bool {
         let error = &self.error;
         let is_load_list = |error: &LoadError| match error {
@@ -207,7 +207,7 @@ fn replay_exit(error: &ReplayError) -> Exit {
 
 fn api_exit(error: &ApiError) -> Exit {
     if error.is_used_up() {
-        Exit::HitsUsedUp
+        Exit::RequestsUsedUp
     } else {
         Exit::Failed
     }

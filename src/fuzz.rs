@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::api::{answer, ledger};
 use crate::config::Config;
 use crate::extract::inspect::Inspector;
-use crate::list::MOST_PAGES;
+use crate::limits::MOST_PAGES;
 use crate::load::decode::cell::{CellType, time};
 use crate::pointer::Pointer;
 use crate::proof::{self, Answers, PageFacts, PageObservation, PagesToRead};
@@ -248,7 +248,7 @@ mod tests {
             .collect();
         assert!(!inputs.is_empty(), "{target} has a corpus");
         if target == "config" {
-            inputs.push(crate::assets::PIPELINE.into());
+            inputs.push(crate::embedded_files::PIPELINE.into());
         }
         inputs
     }

@@ -1,20 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 // In reading order: what a run is made of, then its two halves, then the command line.
-pub mod assets;
-mod chain;
 mod clock;
 pub mod config;
-pub mod dotenv;
+mod convert;
+mod dotenv;
+mod embedded_files;
+mod error_chain;
 mod hash;
-pub mod key;
-mod list;
+mod key_arg;
+mod limits;
 pub mod name;
-mod number;
 pub mod plan;
-pub mod pointer;
-pub mod template;
-pub mod trusted;
+mod pointer;
+mod template;
+mod trusted;
 
 pub mod api;
 pub mod extract;
@@ -30,12 +30,14 @@ pub mod migrate;
 
 pub mod cli;
 pub mod commands;
+mod context;
 pub mod exit;
 pub mod failpoint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-pub mod printable;
-pub mod progress;
-pub mod project;
+mod pipeline;
+mod printable;
+mod progress;
+mod project;
 pub mod report;
-pub mod settings;
+mod settings;

@@ -66,6 +66,7 @@ pub(crate) use repair::replay::{ReplayScope, with_parents};
 pub(crate) use repair::retry::Retried;
 pub(crate) use repair::scratch::Scratches;
 pub(crate) use run_loader::LoadedRun;
+pub(crate) use session::Session;
 
 #[cfg(test)]
 mod tests;

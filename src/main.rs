@@ -9,10 +9,10 @@ use cursus::commands;
 use cursus::exit::Exit;
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(|fault| commands::tell_fault(fault.location())));
+    panic::set_hook(Box::new(|fault| commands::report_panic(fault.location())));
     let exit = match Cli::try_parse() {
         Ok(cli) => panic::catch_unwind(|| commands::main(&cli)).unwrap_or_else(|_| {
-            commands::tell_end_by_fault(&cli);
+            commands::record_panic(&cli);
             Exit::Failed
         }),
         Err(error) => commands::refuse(error),

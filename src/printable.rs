@@ -5,17 +5,17 @@ use std::fmt::Write as _;
 
 /// One line, whatever is in it: what would command a terminal, end the line or turn its direction around is written as
 /// JSON writes it (`\u001b`), so that a JSON document stays one.
-pub fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_hostile)
 }
 
 /// The same for a text of several lines, which stay.
-pub fn lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && is_hostile(c))
 }
 
 /// The same for JSON as somebody else wrote it: between its parts there may be tabs and ends of lines.
-pub fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     let spaced: String = text
         .chars()
         .map(|c| {
@@ -30,13 +30,13 @@ pub fn json(text: &str) -> String {
 }
 
 /// How a database URL looks, in messages: the only one that they show.
-pub const EXAMPLE_URL: &str = "postgres://USER:PASSWORD@HOST:5432/DATABASE";
+pub(crate) const EXAMPLE_URL: &str = "postgres://USER:PASSWORD@HOST:5432/DATABASE";
 /// What stands for what is not repeated.
 const URL: &str = "[a URL]";
 const HIDDEN: &str = "password=[hidden]";
 
 /// Whether a text can hold credentials: a URL with an `@` or of a database, or `password=`.
-pub fn may_hold_credentials(text: &str) -> bool {
+pub(crate) fn may_hold_credentials(text: &str) -> bool {
     let has_url = text.split_once("://").is_some_and(|(before, behind)| {
         behind.contains('@') || behind.contains("%40") || is_of_database(before)
     });
@@ -53,7 +53,7 @@ fn is_of_database(before: &str) -> bool {
 
 /// The same text without what can hold credentials, for messages: a URL with an `@` up to the end of its last host, wherever its
 /// password ends, and the value after `password=`. Lines stay.
-pub fn without_credentials(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_credentials(text: &str) -> Cow<'_, str> {
     if !may_hold_credentials(text) {
         return Cow::Borrowed(text);
     }
@@ -62,7 +62,7 @@ pub fn without_credentials(text: &str) -> Cow<'_, str> {
 }
 
 /// The same of a line that is a JSON document, whose strings are texts of their own.
-pub fn json_without_credentials(line: &str) -> Cow<'_, str> {
+pub(crate) fn json_without_credentials(line: &str) -> Cow<'_, str> {
     fn hide(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::String(text) => {

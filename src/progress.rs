@@ -1,29 +1,47 @@
-//! What a person sees while it runs: bars on a terminal, lines otherwise. All of it on stderr.
+//! Progress on stderr: bars on a terminal, log lines otherwise.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
 use crate::printable;
 
-/// All bars of the process: log lines go between them, never through them.
-static BARS: LazyLock<MultiProgress> =
-    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+/// The bars of an invocation: log lines go between them, never through them.
+#[derive(Clone, Debug)]
+pub(crate) struct Bars {
+    bars: MultiProgress,
+    /// Log lines otherwise.
+    is_shown: bool,
+}
+
+impl Bars {
+    /// Bars, if they are wanted and stderr is a terminal; log lines otherwise.
+    pub(crate) fn new(is_wanted: bool) -> Self {
+        Self {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            is_shown: is_wanted && io::stderr().is_terminal(),
+        }
+    }
+}
 
 /// Stderr for log lines.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogWriter {
+#[derive(Clone, Debug)]
+pub(crate) struct LogWriter {
+    bars: MultiProgress,
     /// Each line is a JSON document.
     is_json: bool,
 }
 
 impl LogWriter {
-    /// For lines that are JSON documents each.
-    pub fn json() -> Self {
-        Self { is_json: true }
+    /// `is_json`: each line is a JSON document.
+    pub(crate) fn new(bars: &Bars, is_json: bool) -> Self {
+        Self {
+            bars: bars.bars.clone(),
+            is_json,
+        }
     }
 }
 
@@ -33,10 +51,11 @@ impl Write for LogWriter {
             // JSON lets the second set of control characters stand as they are.
             Ok(text) if self.is_json => {
                 let text = printable::json_without_credentials(text);
-                BARS.suspend(|| io::stderr().write_all(printable::lines(&text).as_bytes()))?;
+                (self.bars)
+                    .suspend(|| io::stderr().write_all(printable::lines(&text).as_bytes()))?;
                 Ok(line.len())
             }
-            _ => BARS.suspend(|| io::stderr().write(line)),
+            _ => self.bars.suspend(|| io::stderr().write(line)),
         }
     }
 
@@ -45,19 +64,10 @@ impl Write for LogWriter {
     }
 }
 
-/// How much to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
-    /// Bars, if stderr is a terminal; log lines otherwise.
-    Auto,
-    /// Nothing but log lines.
-    Lines,
-}
-
 /// The progress of one stage.
 #[derive(Debug)]
 pub struct Progress {
-    bars: Option<&'static MultiProgress>,
+    bars: Option<MultiProgress>,
     waiting: Mutex<Option<ProgressBar>>,
 }
 
@@ -71,18 +81,16 @@ pub struct Task {
 }
 
 impl Progress {
-    /// Decides once where to write.
-    pub fn new(show: Show) -> Self {
-        let bars = (show == Show::Auto && io::stderr().is_terminal()).then(|| &*BARS);
+    pub(crate) fn new(bars: &Bars) -> Self {
         Self {
-            bars,
+            bars: bars.is_shown.then(|| bars.bars.clone()),
             waiting: Mutex::default(),
         }
     }
 
-    /// Begins a resource.
+    /// Starts the bar or the log lines of a resource.
     pub fn task(&self, name: &str, note: &str) -> Task {
-        let bar = self.bars.map(|bars| {
+        let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(0));
             bar.set_style(style("{prefix:>20} {bar:30} {pos}/{len} {msg}"));
             bar.set_prefix(name.to_owned());
@@ -100,13 +108,10 @@ impl Progress {
         }
     }
 
-    /// Shows why everybody waits, and for how long; `None` takes it away.
+    /// Shows why requests wait, and for how long; `None` removes the line.
     pub fn waiting(&self, wait: Option<String>) {
-        let mut shown = self
-            .waiting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match (self.bars, wait) {
+        let mut shown = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&self.bars, wait) {
             (Some(bars), Some(wait)) => {
                 let bar = shown.get_or_insert_with(|| {
                     let bar = bars.add(ProgressBar::new_spinner());
@@ -125,16 +130,16 @@ impl Progress {
         }
     }
 
-    /// Takes all bars away.
+    /// Removes all bars.
     pub fn clear(&self) {
-        if let Some(bars) = self.bars {
+        if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
     }
 }
 
 impl Task {
-    /// So many pages there will be, more than was known before.
+    /// Adds pages to the expected total.
     pub fn expect(&self, pages: u64) {
         let total = self.total.fetch_add(pages, Ordering::Relaxed) + pages;
         if let Some(bar) = &self.bar {
@@ -142,7 +147,7 @@ impl Task {
         }
     }
 
-    /// A page is done.
+    /// Counts a page.
     pub fn page(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         match &self.bar {

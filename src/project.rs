@@ -1,5 +1,5 @@
-//! The project that a command works on: its configuration, looked for in the working directory and above it, and all that lies
-//! beside it and commands something. Nothing of it is used before it is known that nobody else can have written it.
+//! The project of a command: its configuration, found in the working directory or above it, and the files beside it. Nothing of it
+//! is used before it is known that no other user can have written it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use crate::dotenv;
 use crate::exit::Failure;
 use crate::trusted::{self, Folder, Owner, Untrusted};
 
-/// The configuration's usual name.
-pub const CONFIG: &str = "pipeline.toml";
+/// The default name of a configuration.
+pub(crate) const CONFIG: &str = "pipeline.toml";
 /// Where a project keeps what is its own: tokens, and the private PostgreSQL.
-pub const STATE: &str = ".cursus";
-/// Variables that the process itself does not set.
-pub const DOTENV: &str = ".env";
+pub(crate) const STATE: &str = ".cursus";
+/// The file of variables.
+pub(crate) const DOTENV: &str = ".env";
 /// Directories beside the configuration whose files run in the database.
 const FOLDERS: [&str; 2] = ["sql", "migrations"];
 
 /// A directory with a configuration, which may be the built-in one.
 #[derive(Debug)]
-pub struct Project {
+pub(crate) struct Project {
     /// The configuration's directory, else the working directory: what relative paths are anchored at.
     pub base: PathBuf,
     /// The configuration; none: the built-in one.
@@ -31,11 +31,11 @@ impl Project {
     /// The project of a configuration that was named, else that of the working directory or of the nearest directory above
     /// it that has one, else the working directory with the built-in configuration. Refuses what somebody else could have
     /// written, with all that is wrong.
-    pub fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(crate) fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
         let current = working_directory()?;
         let config = match named {
             Some(path) => Some(current.join(path)),
-            // Whoever puts a configuration into a directory for everybody stops nobody who works below it.
+            // A configuration that somebody puts into a shared directory must not stop work below it.
             None => current
                 .ancestors()
                 .filter(|folder| *folder == current || !trusted::is_shared(folder))
@@ -69,12 +69,12 @@ impl Project {
         }
     }
 
-    /// All that somebody else could have written.
+    /// What another user could have written.
     fn faults(&self) -> Vec<Untrusted> {
         let name = self.config.as_deref().and_then(Path::file_name);
         let files: Vec<&OsStr> = name.into_iter().chain([OsStr::new(DOTENV)]).collect();
         let mut faults = trusted::faults(&self.base, &files, &FOLDERS);
-        // What is another user's as a whole needs no list.
+        // A directory of another user is one fault, not a list.
         if !matches!(&faults[..], [Untrusted::Owned { path, .. }] if *path == self.base) {
             faults.extend(trusted::fault_of_own(&self.base.join(STATE)));
         }
@@ -82,7 +82,7 @@ impl Project {
     }
 
     /// The configuration, and what `.env` sets; or the faults of both.
-    pub fn read(&self) -> Result<(Config, Vec<(String, String)>), ConfigError> {
+    pub(crate) fn read(&self) -> Result<(Config, Vec<(String, String)>), ConfigError> {
         match (Config::load(self.config.as_deref()), self.read_dotenv()) {
             (Ok(config), Ok(variables)) => Ok((config, variables)),
             (Err(one), Err(other)) => Err(ConfigError::All(vec![one, other])),
@@ -103,7 +103,7 @@ impl Project {
 }
 
 /// Where the command was typed.
-pub fn working_directory() -> Result<PathBuf, Failure> {
+pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
     std::env::current_dir().map_err(|error| {
         Failure::usage(format!(
             "the working directory cannot be used: {error}; `cd` to another one"

@@ -108,9 +108,14 @@ impl RunReport {
         }));
     }
 
-    /// Adds counts, table by table.
-    pub(crate) fn add_tables(&mut self, tables: &[TableCounts]) {
-        sum_tables(&mut self.tables, tables);
+    /// Adds what a load says.
+    pub(crate) fn add_load(&mut self, load: LoadReport) {
+        sum_tables(&mut self.tables, &load.tables);
+        self.errors.extend(load.errors);
+        self.warnings.extend(load.warnings);
+        let drift = load.drift.iter().map(|drift| format!("drift: {drift}"));
+        self.warnings.extend(drift);
+        self.drift = load.drift;
     }
 }
 
@@ -172,7 +177,9 @@ pub fn table(
 /// The resources of a run.
 pub fn resources_table(resources: &[ResourceSummary]) -> Table {
     table(
-        &["resource", "mode", "state", "pages", "hits", "rows", "MB"],
+        &[
+            "resource", "mode", "state", "pages", "requests", "rows", "MB",
+        ],
         resources.iter().flat_map(|resource| {
             let own = vec![
                 resource.name.to_string(),
@@ -207,7 +214,7 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
 /// A column of numbers.
 type Count = (&'static str, fn(&TableCounts) -> u64);
 
-/// What a load did. That rows are kept is told where some are.
+/// What a load did. The column of kept rows is left out where it is empty.
 pub(crate) fn tables_table(tables: &[TableCounts]) -> Table {
     let mut counts: Vec<Count> = vec![
         ("staged", |table| table.staged),
@@ -233,8 +240,8 @@ pub(crate) fn tables_table(tables: &[TableCounts]) -> Table {
     self::table(&header, rows, 1)
 }
 
-/// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few records that
-/// do not fit, a line each.
+/// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few rejected
+/// records, a line each.
 pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
     let mut lines = Vec::new();
     for table in tables {
@@ -261,10 +268,7 @@ pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
         for unfit in &samples.unfit {
             let place = place(&unfit.file, unfit.record, unfit.element);
             let column = unfit.column.as_deref().unwrap_or("the whole row");
-            let line = format!(
-                "{} does not fit {place}, {column}: {}",
-                table.name, unfit.reason
-            );
+            let line = format!("{} rejects {place}, {column}: {}", table.name, unfit.reason);
             lines.push(printable::line(&line).into_owned());
         }
     }
@@ -309,6 +313,12 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number of things: `1 row`, `2 rows`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
 }
 
 fn megabytes(bytes: u64) -> String {

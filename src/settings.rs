@@ -1,22 +1,22 @@
-//! Flags, environment, `.env`, file, default: which value holds, in that order. What a process needs before
-//! any configuration is read (its log, its clock, PostgreSQL's programs) is in no `.env`: others read that from the environment.
+//! Resolves each setting: flag, environment, `.env`, file, default, in that order. What a process needs before it reads a
+//! configuration (log level, clock, PostgreSQL's programs) cannot be set in `.env`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api;
-use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::Config;
+use crate::context::Context;
 use crate::database::embedded::Cluster;
 use crate::database::{Place, Target, holds_password};
+use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::load::Side;
 use crate::name::Name;
@@ -25,29 +25,26 @@ use crate::project::{DOTENV, Project, STATE};
 use crate::staging::{Staging, StagingError, StagingLock};
 use crate::trusted::{self, Folder, Untrusted};
 
-/// How often a lock of files is looked at that another process holds.
+/// How often a lock that another process holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a command that is no run lets the API throttle it.
+/// How long a command other than a run waits while it is throttled.
 const QUESTION_PATIENCE: Duration = Duration::from_mins(1);
-/// The private PostgreSQL, where a URL would stand.
+/// The private PostgreSQL, in the place of a URL.
 const EMBEDDED: &str = "embedded";
 /// The variable that many programs read.
 const GENERIC: &str = "DATABASE_URL";
-/// What is said of a password in the process list is said once.
-static WARNED: Once = Once::new();
 
 /// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     variables: BTreeMap<String, OsString>,
-    /// The names of those that `.env` sets.
     of_dotenv: BTreeSet<String>,
 }
 
 impl Environment {
     /// The process's own variables.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self {
             variables: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -56,8 +53,8 @@ impl Environment {
         }
     }
 
-    /// These and no others.
-    pub fn only(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+    /// Exactly these variables.
+    pub(crate) fn only(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         Self {
             variables: variables
                 .into_iter()
@@ -67,7 +64,7 @@ impl Environment {
         }
     }
 
-    /// Adds what `.env` sets and the process has not.
+    /// Adds variables of `.env` that the process does not set.
     fn add(&mut self, variables: Vec<(String, String)>) {
         for (name, value) in variables {
             if !self.variables.contains_key(&name) {
@@ -78,17 +75,17 @@ impl Environment {
     }
 
     /// A variable that is set and not empty.
-    pub fn get(&self, name: &str) -> Option<String> {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.path(name)?.into_os_string().into_string().ok()
     }
 
-    /// The same as a path, which need not be UTF-8.
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
+    /// A variable that is set and not empty, as a path, which need not be UTF-8.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.variables.get(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)
     }
 
-    /// The same as a path that is shown, which what may be a database URL is not.
+    /// A path that messages repeat: refused if it may be a database URL.
     fn shown_path(&self, name: &str) -> Result<Option<PathBuf>, Failure> {
         let path = self.path(name);
         let text = path.as_deref().map(Path::to_string_lossy);
@@ -100,7 +97,7 @@ impl Environment {
         Ok(path)
     }
 
-    /// Refuses a variable of ours that would be passed over, since it is no text.
+    /// Refuses a variable of cursus that is not UTF-8, which would be ignored.
     fn check(&self) -> Result<(), Failure> {
         let is_text = |name: &str| {
             let is_path = ["CURSUS_CONFIG", "CURSUS_STAGING_DIR", "CURSUS_PG_BIN"].contains(&name);
@@ -117,16 +114,16 @@ impl Environment {
     }
 }
 
-/// What says where the mirror is, first to last.
+/// Where the address of the mirror was set, by precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DatabaseSource {
+pub(crate) enum DatabaseSource {
     /// `--database-url`.
     Flag,
-    /// `CURSUS_DATABASE_URL`, or where the file says nothing `DATABASE_URL`; with the `.env` that sets it.
+    /// `CURSUS_DATABASE_URL`, or `DATABASE_URL` if the file has none; with the `.env` that sets it.
     Variable(&'static str, Option<PathBuf>),
     /// `[database] url`, and its line.
     File(PathBuf, usize),
-    /// Nothing does.
+    /// Not set.
     Default,
 }
 
@@ -143,44 +140,40 @@ impl fmt::Display for DatabaseSource {
 }
 
 /// The configuration with everything that overrides it.
-pub struct Settings {
-    /// The file's content.
+pub(crate) struct Settings {
     pub config: Config,
     /// What relative paths are anchored at.
     pub base: PathBuf,
-    /// Where runs are staged.
     pub staging: Staging,
     /// Where the mirror is.
     pub database: Target,
-    /// What says so.
     pub database_from: DatabaseSource,
     /// `DATABASE_URL` is set, and something else says where the mirror is.
     pub ignores_database_url: bool,
-    /// The API's base URL.
     pub api_url: api::BaseUrl,
-    /// The subcommand, which others see while we hold a lock.
+    /// The subcommand, which other processes see while this one holds a lock.
     pub command: &'static str,
     /// How long to wait for a lock that another process holds.
     pub wait_lock: Option<Duration>,
+    /// What this invocation shares.
+    pub(crate) context: Context,
     environment: Environment,
 }
 
-/// Client id and secret.
 #[derive(Clone)]
-pub struct Credentials {
-    /// `CURSUS_CLIENT_ID`.
+pub(crate) struct Credentials {
     pub id: String,
-    /// `CURSUS_CLIENT_SECRET`.
     pub secret: SecretString,
 }
 
 impl Settings {
-    /// Resolves everything but the credentials, which not every command needs. Nothing is read that somebody else could have
-    /// written, and nothing is used that belongs to somebody else.
-    pub fn resolve(
+    /// Resolves everything but the credentials, which not every command needs. Refuses files that another user could have
+    /// written.
+    pub(crate) fn resolve(
         global: &Global,
         command: &'static str,
         mut environment: Environment,
+        context: &Context,
     ) -> Result<Self, Failure> {
         let named = match &global.config {
             Some(path) => Some(path.clone()),
@@ -189,17 +182,19 @@ impl Settings {
         let project = Project::find(named)?;
         let (config, variables) = project.read()?;
         environment.add(variables);
-        Self::of(global, command, environment, project.base, config)
+        Self::of(global, command, environment, project.base, config, context)
     }
 
     /// The built-in pipeline in a directory of which nothing is read.
-    pub fn built_in(
+    pub(crate) fn built_in(
         global: &Global,
         command: &'static str,
         environment: Environment,
         base: PathBuf,
+        context: &Context,
     ) -> Result<Self, Failure> {
-        Self::of(global, command, environment, base, Config::load(None)?)
+        let config = Config::load(None)?;
+        Self::of(global, command, environment, base, config, context)
     }
 
     fn of(
@@ -208,6 +203,7 @@ impl Settings {
         environment: Environment,
         base: PathBuf,
         mut config: Config,
+        context: &Context,
     ) -> Result<Self, Failure> {
         environment.check()?;
         let of_environment = environment.shown_path("CURSUS_STAGING_DIR")?;
@@ -217,7 +213,7 @@ impl Settings {
             .map(|dir| base_for_flag(&dir))
             .or_else(|| of_environment.map(|dir| base.join(dir)))
             .unwrap_or_else(|| base.join(&config.staging.dir));
-        // What is written there its owner could not use any more.
+        // Files of root in it would be unusable for its owner.
         if let Some(fault) = trusted::fault_of_owner(&staging) {
             return Err(trusted::list(&[fault]).into());
         }
@@ -249,12 +245,12 @@ impl Settings {
             }
         } else {
             if database_from == DatabaseSource::Flag && holds_password(database.expose_secret()) {
-                WARNED.call_once(|| {
-                    tracing::warn!(
+                context.warn_once("password in --database-url", || {
+                    format!(
                         "the password in `--database-url` is in the process list, where everybody on this machine can read it; \
                          put the URL into CURSUS_DATABASE_URL, best in {}",
                         base.join(DOTENV).display()
-                    );
+                    )
                 });
             }
             Target::Url(database)
@@ -275,17 +271,18 @@ impl Settings {
             api_url,
             command,
             wait_lock: global.wait_lock,
+            context: context.clone(),
             environment,
         })
     }
 
     /// Where the mirror is: server, database and role.
-    pub fn place(&self) -> Result<Place, Failure> {
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
         Ok(self.database.place()?)
     }
 
-    /// The same in a sentence, with a schema of it and what says so.
-    pub fn whereabouts(&self, schema: &Name) -> Result<String, Failure> {
+    /// The same as a sentence, with the schema and where the address was set.
+    pub(crate) fn whereabouts(&self, schema: &Name) -> Result<String, Failure> {
         let Place {
             server,
             database,
@@ -297,8 +294,39 @@ impl Settings {
         ))
     }
 
-    /// The right to write runs, waited for as long as was asked for.
-    pub async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
+    /// Logs where the mirror is, as the first line of a command that writes to it.
+    pub(crate) fn announce(&self, schema: &Name) -> Result<(), Failure> {
+        tracing::info!("mirror: {}", self.whereabouts(schema)?);
+        Ok(())
+    }
+
+    /// The schema of `--into`, else the configured one.
+    pub(crate) fn schema(&self, into: Option<&str>) -> Result<Name, Failure> {
+        let Some(into) = into else {
+            return Ok(self.config.database.schema.clone());
+        };
+        Name::parse(into).map_err(|error| Failure::usage(format!("--into {into}: {error}")))
+    }
+
+    /// Refuses where nothing was ever staged.
+    pub(crate) fn require_run(&self) -> Result<(), StagingError> {
+        if self.staging.runs()?.is_empty() {
+            self.staging.find("latest")?;
+        }
+        Ok(())
+    }
+
+    /// ` --into SCHEMA` for a command that a message tells to type, if it is not the configured schema.
+    pub(crate) fn schema_flag(&self, schema: &Name) -> String {
+        if *schema == self.config.database.schema {
+            String::new()
+        } else {
+            format!(" --into {schema}")
+        }
+    }
+
+    /// Locks staging for writing; waits as long as `--wait-lock` says.
+    pub(crate) async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
         lock(&self.staging, self.command, self.wait_lock).await
     }
 
@@ -311,8 +339,8 @@ impl Settings {
         })
     }
 
-    /// Where the private cluster would be, if the mirror is in one that was never made.
-    pub fn unmade_cluster(&self) -> Option<&Path> {
+    /// The directory of the private cluster, if it was not created yet.
+    pub(crate) fn unmade_cluster(&self) -> Option<&Path> {
         match &self.database {
             Target::Embedded { dir } if !Cluster::exists(dir) => Some(dir),
             _ => None,
@@ -320,7 +348,7 @@ impl Settings {
     }
 
     /// Client id and secret, or how to give them.
-    pub fn credentials(&self) -> Result<Credentials, Failure> {
+    pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
         let id = self.environment.get("CURSUS_CLIENT_ID");
         let secret = self.environment.get("CURSUS_CLIENT_SECRET");
         match (id, secret) {
@@ -346,27 +374,26 @@ impl Settings {
     /// Where the requests of a key are counted: in the user's own state directory, together with those of the user's other
     /// projects; in the project where there is no such directory.
     fn ledger_dir(&self) -> PathBuf {
-        static WARNED: Once = Once::new();
         let dir = state_dir(&self.environment).map(|dir| dir.join("hits"));
         let why = match dir.as_deref().map(Folder::make_private) {
             Some(Err(fault @ (Untrusted::Io { .. } | Untrusted::Owned { .. }))) => chain(&fault),
-            // What is wrong with it is told where it is opened.
+            // Any other fault is reported where the directory is opened.
             Some(_) => return dir.unwrap_or_default(),
             None => "there is no home directory".to_owned(),
         };
         let own = self.base.join(STATE);
-        WARNED.call_once(|| {
-            tracing::warn!(
+        self.context.warn_once("requests counted apart", || {
+            format!(
                 "{why}; requests are counted in {}, apart from those of other projects that use the key (XDG_STATE_HOME names \
                  another directory)",
                 own.display()
-            );
+            )
         });
         own
     }
 
     /// A client of the API with these limits of one run.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         max_hits: Option<u64>,
         wait_for_next_hour: bool,
@@ -374,8 +401,8 @@ impl Settings {
         self.patient_client(max_hits, wait_for_next_hour, self.config.api.patience)
     }
 
-    /// A client for a command that asks little while somebody waits for it.
-    pub fn question_client(&self, wait_for_next_hour: bool) -> Result<api::Client, Failure> {
+    /// A client for an interactive command with few requests.
+    pub(crate) fn question_client(&self, wait_for_next_hour: bool) -> Result<api::Client, Failure> {
         let patience = self.config.api.patience.min(QUESTION_PATIENCE);
         self.patient_client(None, wait_for_next_hour, patience)
     }
@@ -394,8 +421,8 @@ impl Settings {
         })
     }
 
-    /// A client that is asked for what it knows, and makes no request.
-    pub fn offline_client(&self) -> Result<api::Client, Failure> {
+    /// A client that makes no request, for what it has stored.
+    pub(crate) fn offline_client(&self) -> Result<api::Client, Failure> {
         self.client_of(None, |_| {})
     }
 
@@ -425,8 +452,8 @@ impl Settings {
     }
 }
 
-/// The right to write to a directory, in the name of a subcommand, waited for as long as was asked for.
-pub async fn lock(
+/// Locks a staging directory in the name of a subcommand; waits for another holder as long as `wait` says.
+pub(crate) async fn lock(
     staging: &Staging,
     command: &str,
     wait: Option<Duration>,
@@ -453,9 +480,9 @@ fn base_for_flag(dir: &Path) -> PathBuf {
     std::env::current_dir().map_or_else(|_| dir.to_owned(), |current| current.join(dir))
 }
 
-/// Where programs of a user keep what outlives a project: `$XDG_STATE_HOME/cursus`, else below the home directory. None where
-/// there is no home, or root is in somebody else's.
-pub fn state_dir(environment: &Environment) -> Option<PathBuf> {
+/// The user's state directory of cursus: `$XDG_STATE_HOME/cursus`, else below the home directory. None without a home, or if root
+/// is in the home of another user.
+pub(crate) fn state_dir(environment: &Environment) -> Option<PathBuf> {
     let state = environment.path("XDG_STATE_HOME");
     let of_home = || {
         let home = environment.path("HOME").or_else(|| {
@@ -464,7 +491,7 @@ pub fn state_dir(environment: &Environment) -> Option<PathBuf> {
         })?;
         let is_root_elsewhere =
             Uid::effective().is_root() && trusted::fault_of_owner(&home).is_some();
-        // No home is made: `/nonexistent` says that there is none.
+        // `/nonexistent` means that there is no home.
         let is_home = home.is_absolute() && home.parent().is_some() && home.is_dir();
         (is_home && !is_root_elsewhere).then(|| home.join(".local/state"))
     };

@@ -19,7 +19,7 @@ enum Part {
 pub struct InvalidTemplate;
 
 /// What placeholders stand for. A list is joined by commas; an empty one drops the parameter.
-pub type Values = BTreeMap<String, Vec<String>>;
+pub(crate) type Values = BTreeMap<String, Vec<String>>;
 
 impl Template {
     /// Parses `text`.

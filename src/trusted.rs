@@ -1,5 +1,5 @@
-//! Files and directories that nobody but their owner can have written. What is judged is what was opened, never its name, which
-//! can lead elsewhere a moment later. Knows nothing of what they hold.
+//! Checks that only its owner can have written a file or directory. Checks what was opened, not its name, which can lead elsewhere
+//! a moment later. Does not look at contents.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
@@ -17,11 +17,11 @@ use nix::unistd::{Uid, User, geteuid};
 
 use crate::printable::List;
 
-/// More than any text that is read as a whole; a file beyond this is none of ours.
+/// The largest file that is read; ours are far smaller.
 const LARGEST: u64 = 64 << 20;
-/// The right to write, of the group and of others.
+/// Write access of the group and of others.
 const WRITABLE: u32 = 0o022;
-/// Only the owner of a file may remove it: a directory for everybody, such as `/tmp`.
+/// Only the owner of a file may remove it: a shared directory such as `/tmp`.
 const STICKY: u32 = 0o1000;
 
 /// Who may own what is opened.
@@ -58,60 +58,38 @@ impl Owner {
     }
 }
 
-/// What somebody else could have written, or what cannot be judged.
+/// What another user could have written, or what cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
     /// It belongs to another user.
     #[error("{} belongs to {}{}", path.display(), name_of(*owner), owned_by_another(path, *owner, *wanted))]
     Owned {
-        /// What.
         path: PathBuf,
-        /// Its owner.
         owner: u32,
-        /// Who should be.
         wanted: Owner,
     },
     /// Its group or others can write it.
     #[error("{} is writable by {}, who could change what cursus does; `chmod go-w {}`", path.display(), writers(*mode), shell(path))]
-    Writable {
-        /// What.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    Writable { path: PathBuf, mode: u32 },
     /// A directory for everybody.
     #[error(
         "{} is a directory for everybody, who could put files of their own there; work in one of yours: `mkdir -m 700 mirror && cd mirror`",
         path.display()
     )]
-    Shared {
-        /// Which.
-        path: PathBuf,
-    },
+    Shared { path: PathBuf },
     /// A link.
     #[error("{} is a symbolic link, which can lead elsewhere at any time; put what it leads to in its place", path.display())]
-    Link {
-        /// Which.
-        path: PathBuf,
-    },
+    Link { path: PathBuf },
     /// Something else than was looked for.
     #[error("{} is {is}, and should be {wanted}; remove it, or move it elsewhere", path.display())]
     Kind {
-        /// What.
         path: PathBuf,
-        /// What it is.
         is: &'static str,
-        /// What it should be.
         wanted: &'static str,
     },
     /// The system refused.
     #[error("cannot open {}", path.display())]
-    Io {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl Untrusted {
@@ -126,11 +104,11 @@ impl Untrusted {
     }
 }
 
-/// All faults as one list. Where several are mended by `chmod`, its last sentence mends them at once.
-pub fn list(faults: &[Untrusted]) -> List {
+/// All faults as one list. Where `chmod` repairs several, the last sentence repairs them at once.
+pub(crate) fn list(faults: &[Untrusted]) -> List {
     let mut sentences: Vec<String> = faults
         .iter()
-        .map(|fault| crate::chain::chain(fault))
+        .map(|fault| crate::error_chain::chain(fault))
         .collect();
     let writable: Vec<String> = faults
         .iter()
@@ -145,8 +123,8 @@ pub fn list(faults: &[Untrusted]) -> List {
     List::of(&sentences)
 }
 
-/// All that somebody else could have written of a directory, and of these files and directories in it.
-pub fn faults(base: &Path, files: &[&OsStr], folders: &[&str]) -> Vec<Untrusted> {
+/// What another user could have written of a directory, and of these files and directories in it.
+pub(crate) fn faults(base: &Path, files: &[&OsStr], folders: &[&str]) -> Vec<Untrusted> {
     let (folder, fault) = match Folder::look(base, Owner::caller_or_root()) {
         Ok(looked) => looked,
         Err(fault) => return vec![fault],
@@ -163,7 +141,7 @@ pub fn faults(base: &Path, files: &[&OsStr], folders: &[&str]) -> Vec<Untrusted>
 }
 
 /// Whether a directory is one for everybody, as `/tmp` is.
-pub fn is_shared(path: &Path) -> bool {
+pub(crate) fn is_shared(path: &Path) -> bool {
     let there = std::fs::metadata(path);
     there.is_ok_and(|there| is_for_everybody(&there))
 }
@@ -173,13 +151,13 @@ fn is_for_everybody(there: &Metadata) -> bool {
 }
 
 /// What is wrong with a directory that the caller writes, if it is there.
-pub fn fault_of_own(path: &Path) -> Option<Untrusted> {
+pub(crate) fn fault_of_own(path: &Path) -> Option<Untrusted> {
     let there = std::fs::symlink_metadata(path).ok()?;
     fault_of(&there, path, Owner::caller(), Kind::Folder)
 }
 
 /// Whether what is at a path, links followed, belongs to another user than the caller.
-pub fn fault_of_owner(path: &Path) -> Option<Untrusted> {
+pub(crate) fn fault_of_owner(path: &Path) -> Option<Untrusted> {
     let owner = std::fs::metadata(path).ok()?.uid();
     let wanted = Owner::caller();
     (!wanted.is(owner)).then(|| Untrusted::Owned {
@@ -190,7 +168,7 @@ pub fn fault_of_owner(path: &Path) -> Option<Untrusted> {
 }
 
 /// Refuses what was opened there, if it belongs to another user than the caller or root.
-pub fn check_owner(there: &Metadata, path: &Path) -> Result<(), Untrusted> {
+pub(crate) fn check_owner(there: &Metadata, path: &Path) -> Result<(), Untrusted> {
     let wanted = Owner::caller_or_root();
     if wanted.is(there.uid()) {
         return Ok(());
@@ -202,9 +180,9 @@ pub fn check_owner(there: &Metadata, path: &Path) -> Result<(), Untrusted> {
     })
 }
 
-/// A directory that was opened and judged. What is in it is opened through it, whatever its name leads to by then.
+/// A directory that was opened and checked. Its content is opened through it, wherever its name leads by then.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     opened: File,
     path: PathBuf,
     owner: Owner,
@@ -219,7 +197,7 @@ enum Kind {
 
 impl Folder {
     /// Opens a directory that this owner has; links on the way to it are followed. Nothing in it need be trusted yet.
-    pub fn open(path: &Path, owner: Owner) -> Result<Self, Untrusted> {
+    pub(crate) fn open(path: &Path, owner: Owner) -> Result<Self, Untrusted> {
         let (folder, fault) = Self::look(path, owner)?;
         fault.map_or(Ok(folder), Err)
     }
@@ -251,7 +229,7 @@ impl Folder {
     }
 
     /// Opens a directory of the caller's alone, made with its parents if it is not there.
-    pub fn make_private(path: &Path) -> Result<Self, Untrusted> {
+    pub(crate) fn make_private(path: &Path) -> Result<Self, Untrusted> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -261,17 +239,17 @@ impl Folder {
     }
 
     /// Its path, as it was opened by.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The open directory.
-    pub fn as_file(&self) -> &File {
+    pub(crate) fn as_file(&self) -> &File {
         &self.opened
     }
 
     /// Opens a directory in it; `None` if it is not there.
-    pub fn folder(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, Untrusted> {
+    pub(crate) fn folder(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>, Untrusted> {
         match self.find(name.as_ref(), OFlag::empty(), Kind::Folder)? {
             Some((_, Some(fault))) => Err(fault),
             Some((opened, None)) => Ok(Some(self.child(name.as_ref(), opened))),
@@ -279,8 +257,8 @@ impl Folder {
         }
     }
 
-    /// Opens a file in it for reading, or one below it, each directory on the way judged; `None` if it is not there.
-    pub fn file(&self, relative: impl AsRef<Path>) -> Result<Option<File>, Untrusted> {
+    /// Opens a file in it for reading, or one below it, each directory on the way checked; `None` if it does not exist.
+    pub(crate) fn file(&self, relative: impl AsRef<Path>) -> Result<Option<File>, Untrusted> {
         let relative = relative.as_ref();
         if let (Some(parent), Some(name)) = (relative.parent(), relative.file_name())
             && !parent.as_os_str().is_empty()
@@ -301,7 +279,7 @@ impl Folder {
     }
 
     /// Opens a file in it with further flags. One that these make is for its owner alone.
-    pub fn open_file(&self, name: &OsStr, flags: OFlag) -> Result<Option<File>, Untrusted> {
+    pub(crate) fn open_file(&self, name: &OsStr, flags: OFlag) -> Result<Option<File>, Untrusted> {
         match self.find(name, flags, Kind::File)? {
             Some((_, Some(fault))) => Err(fault),
             Some((opened, None)) => Ok(Some(opened)),
@@ -309,8 +287,8 @@ impl Folder {
         }
     }
 
-    /// Reads a file in it, or one below it, as a whole; `None` if it is not there.
-    pub fn read(&self, relative: impl AsRef<Path>) -> Result<Option<Vec<u8>>, Untrusted> {
+    /// Reads a file in it, or one below it; `None` if it does not exist.
+    pub(crate) fn read(&self, relative: impl AsRef<Path>) -> Result<Option<Vec<u8>>, Untrusted> {
         let path = self.path.join(&relative);
         let Some(file) = self.file(relative)? else {
             return Ok(None);
@@ -323,7 +301,10 @@ impl Folder {
     }
 
     /// The same as text.
-    pub fn read_text(&self, relative: impl AsRef<Path>) -> Result<Option<String>, Untrusted> {
+    pub(crate) fn read_text(
+        &self,
+        relative: impl AsRef<Path>,
+    ) -> Result<Option<String>, Untrusted> {
         let path = self.path.join(&relative);
         let text = self.read(relative)?.map(String::from_utf8).transpose();
         text.map_err(|_| {
@@ -332,8 +313,8 @@ impl Folder {
         })
     }
 
-    /// Names in it, sorted. Hidden ones are those of editors, and nobody reads them.
-    pub fn names(&self) -> Result<Vec<OsString>, Untrusted> {
+    /// Names in it, sorted, without hidden ones.
+    pub(crate) fn names(&self) -> Result<Vec<OsString>, Untrusted> {
         let entries = std::fs::read_dir(&self.path).map_err(Untrusted::io(&self.path))?;
         let mut names = Vec::new();
         for entry in entries {
@@ -347,7 +328,7 @@ impl Folder {
     }
 
     /// All that is wrong with a directory in it and with what is below that.
-    pub fn faults_below(&self, name: &OsStr) -> Vec<Untrusted> {
+    pub(crate) fn faults_below(&self, name: &OsStr) -> Vec<Untrusted> {
         let mut faults = Vec::new();
         let found = match self.find(name, OFlag::empty(), Kind::Folder) {
             Ok(Some((opened, fault))) => {
@@ -386,7 +367,7 @@ impl Folder {
     }
 
     /// What is wrong with a file in it, if it is there.
-    pub fn fault_of_file(&self, name: impl AsRef<OsStr>) -> Option<Untrusted> {
+    pub(crate) fn fault_of_file(&self, name: impl AsRef<OsStr>) -> Option<Untrusted> {
         self.open_file(name.as_ref(), OFlag::empty()).err()
     }
 
@@ -426,7 +407,7 @@ impl Folder {
     }
 }
 
-/// Judges what was opened. What is only writable by others can still be looked into, for all that is wrong.
+/// Checks what was opened. What is only writable by others is still searched, to find all faults.
 fn judge(
     opened: &File,
     path: &Path,
@@ -534,7 +515,7 @@ fn writers(mode: u32) -> &'static str {
 }
 
 /// A path as a shell reads it.
-pub fn shell(path: &Path) -> String {
+pub(crate) fn shell(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(is_plain) {

@@ -90,10 +90,7 @@ async fn what_does_not_fit_waits_and_all_that_fits_loads() {
     records.push(r#"{"id":3000,"name":"last","tags":null,"flag":null}"#.to_owned());
     stage(&workdir, &[full("items", records)]);
     let ran = workdir.cursus(["load"]).await.exits(3);
-    assert!(
-        ran.stderr.contains("items: 29 rows do not fit and wait"),
-        "{ran}"
-    );
+    assert!(ran.stderr.contains("items: 29 rows quarantined"), "{ran}");
     let good = workdir
         .number("SELECT count(*) FROM items WHERE name IN ('good', 'last')")
         .await;

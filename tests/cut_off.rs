@@ -227,11 +227,11 @@ async fn a_load_that_hears_nothing_more_can_be_stopped_and_made_up_for() {
         ((|message| message.kind == b'd') as Moment, "is rolled back"),
         (
             Message::is_commit,
-            "was being committed: that is done or it is not",
+            "was being committed: the load ledger says whether it was",
         ),
     ] {
         let ran = stopped_in_silence(&mut workdir, &["load"], is_meant).await;
-        ran.says("0 of 3 waiting runs are loaded").says(left);
+        ran.says("0 of 3 pending runs loaded").says(left);
         assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
     }
     workdir.cursus(["load"]).await.exits(0);
@@ -253,7 +253,7 @@ async fn a_rebuild_that_is_stopped_tells_whether_the_mirror_may_be_another() {
     };
     let arguments = ["replay", "--rebuild"];
     let ran = stopped_in_silence(&mut workdir, &arguments, scratch).await;
-    ran.says("the mirror is as it was; the same command begins anew");
+    ran.says("the mirror is as it was; the same command starts again");
     let ran = stopped_in_silence(&mut workdir, &arguments, rebuild).await;
     ran.says("the rebuilt mirror was being committed: that is done, or the mirror is as it was");
     workdir.cursus(arguments).await.exits(0);

@@ -229,7 +229,7 @@ async fn what_of_a_run_cannot_be_loaded_is_told_and_the_rest_is_compared() {
     assert!(errors.contains("no record has /weight"), "{errors}");
     assert_eq!(of(&told, "boxes")["added"], 1, "{told:#}");
     let ran = workdir.cursus(diff).await.exits(4);
-    let line = format!("not loaded of {second}, so that what came before it is compared: things\n");
+    let line = format!("not loaded of {second}, so its previous state is compared: things\n");
     assert!(ran.stdout.contains(&line), "{ran}");
     ran.says("no record has /weight");
     let told = workdir.json(["diff", "live", &first]).await;

@@ -91,11 +91,10 @@ async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_tru
     let ran = workdir.cursus(["load", "--dry-run"]).await.exits(4);
     let ran = ran
         .says(&format!(
-            "{run}, things: 15 rows would go, more than the guard lets go at once; a load keeps them until they \
-             are approved\n"
+            "{run}, things: prune limit exceeded: 15 deletes would be held until they are approved\n"
         ))
         .says(&format!(
-            "{run}, things: 1 rows do not fit; a load puts them into quarantine\n"
+            "{run}, things: 1 row would be quarantined\n"
         ));
     // Nothing is there to be looked at.
     for command in ["cursus prune", "cursus quarantine"] {
@@ -103,7 +102,7 @@ async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_tru
     }
     for line in [
         "\nthings holds {\"id\":6}, {\"id\":7}, {\"id\":8}, {\"id\":9}, {\"id\":10}, …\n",
-        "\nthings does not fit things/page-00001.json.gz [5], weight: ",
+        "\nthings rejects things/page-00001.json.gz [5], weight: ",
     ] {
         assert!(ran.stdout.contains(line), "{ran}");
     }
@@ -118,6 +117,6 @@ async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_tru
     assert_eq!(things["samples"]["held"].as_array().unwrap().len(), 5);
     // Once it is done, both are where the commands find them.
     let ran = workdir.cursus(["load"]).await.exits(4);
-    ran.says("`cursus prune ls` lists them")
-        .says("to see why: cursus quarantine ls things\n");
+    ran.says("review with `cursus prune ls`")
+        .says("list the reasons with `cursus quarantine ls things`\n");
 }

@@ -139,7 +139,7 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         .exits(0);
     let entry = &waiting[0];
     let line = format!(
-        "waits     {} [{}] of the run {}: score: {}; cursus quarantine show {}\n",
+        "rejected  {} [{}] of the run {}: score: {}; cursus quarantine show {}\n",
         entry["file"].as_str().unwrap(),
         entry["record"],
         entry["run_id"].as_str().unwrap(),

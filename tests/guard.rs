@@ -1,4 +1,4 @@
-//! The guard before deletes: a few rows may go, many need a person.
+//! The prune limit: a few deletes pass, many need a person.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ async fn half_of_a_table_does_not_vanish_unasked() {
     assert_eq!(report["state"], "complete", "the read itself is good");
     assert_eq!(of_table(&report, "coalitions_users")["deleted"], 0);
     assert!(
-        report["errors"].to_string().contains("250 rows would go"),
+        report["errors"].to_string().contains("250 deletes held"),
         "{report:#}"
     );
 
@@ -122,7 +122,7 @@ async fn an_empty_answer_empties_no_table_however_small() {
         workdir.json(["load"]).await;
         let empty = stage(&workdir, &[full("things", Vec::new())]);
         workdir.cursus(["load"]).await.exits(4).says(&format!(
-            "things: {rows} rows would go, more than the guard lets go at once"
+            "things: prune limit exceeded: {rows} deletes held"
         ));
         // With their parts, which are compared in another way.
         for table in ["things", "parts"] {
@@ -203,7 +203,9 @@ async fn a_full_read_that_lacks_every_old_row_is_held_whatever_is_new() {
         ];
         let run = stage(&workdir, &reads);
         let ran = workdir.cursus(["load"]).await.exits(4);
-        ran.says(&format!("things: {rows} rows would go"));
+        ran.says(&format!(
+            "things: prune limit exceeded: {rows} deletes held"
+        ));
         let count = "SELECT count(*) FROM things";
         assert_eq!(workdir.number(count).await, rows + 2);
         let parts = format!("SELECT count(*) FROM parts WHERE thing_id <= {rows}");
@@ -225,7 +227,7 @@ async fn rows_that_stay_for_others_are_no_reason_to_empty_a_table() {
         .cursus(["load"])
         .await
         .exits(4)
-        .says("boxes: 2 rows would go");
+        .says("boxes: prune limit exceeded: 2 deletes held");
     assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 5);
 }
 
@@ -241,7 +243,7 @@ async fn the_share_that_may_go_is_that_of_the_rows_of_before() {
         .cursus(["load"])
         .await
         .exits(4)
-        .says("things: 6 rows would go");
+        .says("things: prune limit exceeded: 6 deletes held");
     stage(&workdir, &[full("things", things(6..=450))]);
     workdir.json(["load"]).await;
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 445);

@@ -48,7 +48,7 @@ async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line(
     workdir.use_api(&bad);
     let ran = is_tame(workdir.cursus(["run", "--full", "-vv"]).await);
     let ran = ran.exits(3);
-    assert!(ran.stderr.contains("rows do not fit"), "{ran}");
+    assert!(ran.stderr.contains(" quarantined; "), "{ran}");
     let stored = workdir
         .column(&format!("SELECT name FROM coalitions WHERE id = {id}"))
         .await;

@@ -83,7 +83,7 @@ async fn the_next_hour_is_waited_for_in_sight_and_what_was_staged_stays() {
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
     let announced = async {
         while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("the hits of this hour are used up, until 20") {
+            if line.contains("this hour's requests are used up, until 20") {
                 return;
             }
         }

@@ -182,7 +182,7 @@ async fn after_each_run_its_forecast_is_right_where_nothing_changes() {
         .cursus(["extract", "--full", "--select", "cursus", "-q"])
         .await;
     assert!(
-        ran.stdout.contains("2 hits (forecast 2, 0.0 % off)"),
+        ran.stdout.contains("2 requests (forecast 2, 0.0 % off)"),
         "{ran}"
     );
 }

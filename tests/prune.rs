@@ -1,4 +1,4 @@
-//! Deletes that the guard has held back: a person approves them, once, and whoever loads the runs again honours it.
+//! Held deletes: a person approves them once, and later loads of the run apply the approval.
 
 use crate::support::boxes::{
     self, boxes, delta, directory, full, stage, thing, things, workdir_of,
@@ -40,7 +40,7 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
     let half = without(&whole, 250).await;
     let mut workdir = Workdir::new().await;
     let ran = workdir.cursus(["prune", "ls"]).await.exits(0);
-    assert_eq!(ran.stdout, "no deletes are held back\n");
+    assert_eq!(ran.stdout, "no held deletes\n");
     let (_, run) = refused(&mut workdir, &whole, &half).await;
 
     let held = workdir.json(["prune", "ls"]).await;
@@ -65,7 +65,7 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
         .cursus(["prune", "approve", &run, "--resource", "users"])
         .await
         .exits(0);
-    assert!(ran.stdout.contains("nothing of the run"), "{ran}");
+    assert!(ran.stdout.contains("has no held deletes"), "{ran}");
     workdir
         .cursus(["prune", "approve", &run, "--resource", "user"])
         .await
@@ -86,7 +86,7 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
     assert_eq!(approval["sha256"].as_str().unwrap().len(), 64);
 
     let ran = workdir.cursus(["prune", "approve", &run]).await.exits(0);
-    assert!(ran.stdout.contains("nothing of the run"), "{ran}");
+    assert!(ran.stdout.contains("has no held deletes"), "{ran}");
     assert_eq!(workdir.json(["prune", "ls"]).await, json!([]));
     assert_eq!(approvals(&workdir).as_array().unwrap().len(), 1);
 }
@@ -307,7 +307,7 @@ async fn a_run_of_which_nothing_is_held_is_said_to_be_such_a_run() {
     let run = stage(&workdir, &[full("boxes", boxes(1..=3))]);
     workdir.json(["load"]).await;
     let ran = workdir.cursus(["prune", "ls", &run]).await.exits(0);
-    let told = format!("nothing of the run {run} is held back; ");
+    let told = format!("the run {run} has no held deletes; ");
     assert!(ran.stdout.starts_with(&told), "{ran}");
     assert_eq!(workdir.json(["prune", "ls", &run]).await, json!([]));
 }

@@ -37,8 +37,7 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
     workdir.use_api(&bad);
     let ran = workdir.cursus(["run", "--full"]).await.exits(3);
     assert!(
-        ran.stderr
-            .contains("coalitions: 1 rows do not fit and wait"),
+        ran.stderr.contains("coalitions: 1 row quarantined"),
         "{ran}"
     );
 
@@ -304,7 +303,7 @@ async fn what_waits_is_tried_again_with_todays_tables() {
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
     let ran = workdir.cursus(["quarantine", "ls"]).await.exits(0);
-    assert_eq!(ran.stdout, "nothing waits in quarantine\n");
+    assert_eq!(ran.stdout, "quarantine is empty\n");
     let mut world = World::of(&good);
     let coalition = &mut world.rows("coalitions")[3];
     let id = coalition["id"].clone();
@@ -546,7 +545,7 @@ async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
         .cursus(["load", "--into", "scratch"])
         .await
         .exits(4)
-        .says("`cursus prune ls --into scratch` lists them")
+        .says("`cursus prune ls --into scratch`")
         .says(&format!("cursus prune approve {run} --into scratch"))
         .says("cursus quarantine ls things --into scratch");
     let replay = workdir.cursus(["replay", "--into", "past"]).await.exits(4);
@@ -575,7 +574,7 @@ async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
     let mirror = workdir.cursus(["load"]).await.exits(4);
     assert!(!mirror.stderr.contains("--into"), "{mirror}");
     let rebuild = workdir.cursus(["replay", "--rebuild"]).await.exits(4);
-    let rebuild = rebuild.says("cursus quarantine ls things\n");
+    let rebuild = rebuild.says("cursus quarantine ls things`\n");
     assert!(!rebuild.stderr.contains("--into"), "{rebuild}");
 }
 
@@ -615,7 +614,7 @@ async fn what_waits_for_a_table_that_is_mapped_no_more_is_told_and_can_be_given_
     workdir.write("pipeline.toml", [resource, &table("things")].concat());
 
     let retry = workdir.cursus(["quarantine", "retry"]).await.exits(3);
-    retry.says("warning: sizes: 1 entries are left as they are, because pipeline.toml has no such table any more");
+    retry.says("warning: sizes: 1 row not retried, because pipeline.toml no longer has this table");
     let waiting = workdir.json(["quarantine", "ls", "sizes"]).await;
     assert_eq!(waiting[0]["column"], "size");
     let drop = ["quarantine", "drop", "--table", "sizes"];
@@ -666,7 +665,7 @@ async fn what_a_retry_cannot_bring_in_is_told_once_a_table_with_what_does() {
     assert_eq!(
         told,
         [
-            "warning: heavy: 2 rows that wait were made by a SELECT from other rows, and there is no record to be read again; to \
+            "warning: heavy: 2 rows not retried, because a SELECT makes them from other rows and no record of theirs is staged; to \
              make them anew from staging: cursus replay --rebuild --select things",
             "warning: notes: rows that belong to those of things that came in now may have been left out when they were read; to \
              make them anew from staging: cursus replay --rebuild --select notes",

@@ -233,7 +233,7 @@ async fn a_rebuild_lets_no_row_go_that_others_refer_to_and_names_it() {
         .cursus(["replay", "--rebuild"])
         .await
         .exits(4)
-        .says("boxes: 2 rows are not in what the staged runs give, but stay, because other rows refer to them")
+        .says("boxes: 2 rows missing from the staged runs kept, because other rows refer to them")
         .says(r#"{"id": 70}, {"id": 72};"#);
     let boxes = workdir.column("SELECT id FROM boxes ORDER BY id").await;
     assert_eq!(boxes, ["1", "2", "3", "70", "72"]);

@@ -30,7 +30,7 @@ async fn a_replay_makes_a_schema_of_a_past_day_and_goes_on_from_there() {
     let ran = workdir.cursus(["replay", "--into", "past"]).await.exits(0);
     assert!(
         ran.stdout
-            .contains("nothing to replay: past has every staged run"),
+            .contains("nothing to replay: every staged run is loaded into past"),
         "{ran}"
     );
     // Dropped by hand, it is made anew: the books do not count for more than the rows.
@@ -258,7 +258,10 @@ async fn a_replay_takes_every_run_and_guards_as_a_load_does() {
     let report = workdir.json_exits(4, ["replay", "--into", "past"]).await;
     assert_eq!(report["runs"], json!(runs));
     let errors = report["errors"].to_string();
-    assert!(errors.contains("things: 6 rows would go"), "{errors}");
+    assert!(
+        errors.contains("things: prune limit exceeded: 6 deletes held"),
+        "{errors}"
+    );
     assert_eq!(workdir.number("SELECT count(*) FROM past.things").await, 10);
     workdir
         .json(["replay", "--allow-prune", "--into", "pruned"])

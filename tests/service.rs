@@ -81,7 +81,7 @@ async fn a_manager_hears_of_ready_rounds_reloads_and_the_end() {
         manager.hears("READY=1").await;
         manager.hears("STATUS=round 1: running since ").await;
         let status = manager.hears("STATUS=round 1: ").await;
-        assert!(status.contains(", complete, 1 hits, "), "{status}");
+        assert!(status.contains(", complete, 1 request, "), "{status}");
         assert!(status.contains("; next at "), "{status}");
 
         let before = monotonic();
@@ -262,7 +262,7 @@ async fn sighup_during_a_round_changes_the_next_one() {
     crate::support::running::until("it waits for the answer", stalled).await;
     workdir.pipeline(&[settings[0], ("dir = \"staging\"", "dir = \"elsewhere\"")]);
     running.signal(Signal::SIGHUP);
-    let said = "pipeline.toml changed; the round that runs goes on with the one before";
+    let said = "pipeline.toml changed; the current round keeps the previous one";
     running.until_it_says(said).await;
     running.end().await.exits(0);
     for (round, dir) in ["staging", "elsewhere"].iter().enumerate() {
@@ -302,7 +302,7 @@ async fn a_broken_configuration_is_told_with_all_faults() {
     running.signal(Signal::SIGTERM);
     let ran = running.end().await.exits(143);
     let line = |text: &str| ran.stderr.lines().find(|line| line.contains(text));
-    let faults = line("configuration not reloaded, the one before is used: ").unwrap();
+    let faults = line("configuration not reloaded, the previous one stays in use: ").unwrap();
     for fault in ["page_size", "dirt", ".env:1: not NAME=value", "own.sql"] {
         assert!(faults.contains(fault), "{fault}: {ran}");
     }

@@ -29,7 +29,7 @@ const FANNED_OUT: usize = 1;
 /// It ended by itself, and in this way.
 #[track_caller]
 fn is_stopped(ran: Ran, name: &str, code: i32) -> Ran {
-    let ran = ran.exits(code).says(&format!("stopped by {name}: "));
+    let ran = ran.exits(code).says(&format!("interrupted by {name}: "));
     assert!(!ran.stderr.contains("ended at once"), "{ran}");
     ran
 }
@@ -69,7 +69,8 @@ async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twi
             let document = ran.json();
             assert_eq!(document["state"], "stopped", "{ran}");
             let run = document["run_id"].as_str().unwrap();
-            let left = format!("the run {run} keeps {whole} whole resources and 0 pages of others");
+            let left =
+                format!("the run {run} keeps {whole} finished resources and 0 pages of others");
             assert!(
                 document["errors"][0].as_str().unwrap().contains(&left),
                 "{ran}"
@@ -91,10 +92,10 @@ async fn a_load_breaks_off_its_statement_and_leaves_no_session_behind() {
         boxes::three_runs(&workdir);
         let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
         for (arguments, left) in [
-            (&["load"][..], "0 of 3 waiting runs are loaded, "),
+            (&["load"][..], "0 of 3 pending runs loaded, "),
             (
                 &["replay", "--into", "past"],
-                "0 of 3 waiting runs are loaded, ",
+                "0 of 3 pending runs loaded, ",
             ),
             (&["replay", "--rebuild"], "the mirror is as it was"),
         ] {
@@ -137,7 +138,7 @@ async fn a_run_that_is_stopped_while_it_loads_says_that_the_load_is_left() {
         until_asleep(&workdir, &running).await;
         running.signal(Signal::SIGTERM);
         let ran = is_stopped(running.end().await, "SIGTERM", 143);
-        let left = "`cursus load` goes on with it";
+        let left = "`cursus load` starts with it";
         assert!(ran.stderr.contains(left), "{ran}");
     }
     std::fs::remove_file(workdir.path("sql/users_campus.sql")).unwrap();
@@ -248,7 +249,7 @@ async fn sighup_is_never_the_second_signal() {
         running.signal(Signal::SIGHUP);
         let ran = running.end().await;
         // The system tells a process of several signals in no order.
-        if ran.stderr.contains("stopped by SIGHUP") {
+        if ran.stderr.contains("interrupted by SIGHUP") {
             is_stopped(ran, "SIGHUP", 129);
         } else {
             is_stopped(ran, name, code);

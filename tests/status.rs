@@ -182,7 +182,7 @@ async fn a_run_that_goes_on_or_was_killed_leads_the_status() {
     assert_ended(
         &last_run(&workdir).await,
         "interrupted",
-        "stopped by SIGTERM",
+        "interrupted by SIGTERM",
     );
     simulator.clear_faults();
     workdir.json(arguments).await;
@@ -236,7 +236,7 @@ async fn without_the_database_what_only_it_knows_is_unknown() {
         .await
         .exits(1)
         .says("error: cannot reach the database");
-    assert!(!ran.stdout.contains("waiting to be loaded"), "{ran}");
+    assert!(!ran.stdout.contains("not loaded yet"), "{ran}");
     assert!(ran.stdout.contains("unknown without the database"), "{ran}");
     assert!(
         ran.stdout.lines().next().unwrap().contains("complete"),
@@ -259,8 +259,8 @@ async fn without_the_database_what_only_it_knows_is_unknown() {
 #[tokio::test]
 async fn the_end_of_the_client_secret_is_told_in_time() {
     for (days, text, warned) in [
-        (20, "ends in 19 days 23 h", false),
-        (3, "ends in 2 days 23 h", true),
+        (20, "expires in 19 days 23 h", false),
+        (3, "expires in 2 days 23 h", true),
     ] {
         let simulator = api::start(Options {
             secret_life: Duration::from_hours(24 * days),
@@ -274,7 +274,7 @@ async fn the_end_of_the_client_secret_is_told_in_time() {
         let before = simulator.statistics();
         let ran = workdir.cursus(["status"]).await.exits(0);
         assert!(ran.stdout.contains(&format!("secret    {text}")), "{ran}");
-        assert_eq!(ran.stderr.contains("make a new one"), warned, "{ran}");
+        assert_eq!(ran.stderr.contains("create a new one"), warned, "{ran}");
         let json = workdir.json(["status"]).await;
         assert_eq!(json["secret_days_left"], days - 1, "{json:#}");
         assert!(json["secret_valid_until"].is_string());

@@ -110,7 +110,7 @@ async fn no_page_is_written_after_the_staging_lock_is_released() {
             let held = reached(pipe).await;
             workdir.unset("CURSUS_FAILPOINT");
             first.signal(Signal::SIGTERM);
-            first.until_it_says("stopped by SIGTERM").await;
+            first.until_it_says("interrupted by SIGTERM").await;
             // If it can be taken, the process is gone, and the write with it.
             let lock = File::open(workdir.path("staging/.lock")).unwrap();
             let before = lock.try_lock().is_ok().then(|| journals(&workdir));

@@ -105,11 +105,11 @@ async fn a_round_is_a_line_for_people() {
     assert_eq!(lines.len(), 2, "{ran}");
     assert!(lines[0].starts_with("round 1: "), "{ran}");
     assert!(
-        lines[0].contains(", complete, 1 hits, 12 rows changed, "),
+        lines[0].contains(", complete, 1 request, 12 rows changed, "),
         "{ran}"
     );
     assert!(lines[0].contains("; next at "), "{ran}");
-    assert!(lines[1].contains(", 0 hits, 0 rows changed, "), "{ran}");
+    assert!(lines[1].contains(", 0 requests, 0 rows changed, "), "{ran}");
 }
 
 #[tokio::test]

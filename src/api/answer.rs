@@ -17,7 +17,7 @@ use super::Slot;
 use super::body::{Body, Spool};
 use super::retry::Problem;
 use super::windows::Seen;
-use crate::list::MOST_RECORDS;
+use crate::limits::MOST_RECORDS;
 
 /// As much of an error's body is read as keeps the connection usable.
 const DRAINED: usize = 64 * 1024;

@@ -44,7 +44,7 @@ use self::send::Failure;
 pub use self::send::Inspect;
 use self::token::{Tokens, Want};
 use self::windows::{LEAST_PAUSE, Limits};
-use crate::number::millis;
+use crate::convert::millis;
 
 /// Connections that are kept for later requests: what one needed for its largest body, up to 400 kB, it holds until it is
 /// closed. Requests beyond as many get a connection of their own, which ends with them.

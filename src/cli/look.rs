@@ -1,4 +1,4 @@
-//! The command line of those who look: at the mirror, and at the staged files.
+//! Arguments of the commands that inspect: the mirror and the staged files.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The query
+    /// Query; several statements are separated by `;` [default: open psql]
     pub(crate) query: Option<String>,
-    /// Comma-separated values
+    /// Print comma-separated values [default: a table]
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
-    /// Let the query, or psql, change the database; several statements are one transaction
+    /// Allow changes to the database; several statements are one transaction [default: read only]
     #[arg(long)]
     pub(crate) write: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// What was
+    /// Schema or run before
     pub(crate) a: String,
-    /// What is
+    /// Schema or run after
     pub(crate) b: String,
-    /// Only these tables
+    /// Tables to compare [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) table: Vec<String>,
-    /// Only the row with this key: `12345`, or `campus_id=1,project_id=42`
+    /// Key of the only row to compare: `12345`, or `campus_id=1,project_id=42` [default: all rows]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// So many samples of rows added, removed and changed in each table
+    /// Number of samples of added, removed and changed rows per table
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) limit: u32,
-    /// Show what rows held before and after, which can be personal
+    /// Print the values of changed columns, which can be personal [default: names of columns only]
     #[arg(long)]
     pub(crate) show_values: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The table
+    /// Table of the row
     pub(crate) table: String,
-    /// The row's key: `12345`, or `campus_id=1,project_id=42`
+    /// Key of the row: `12345`, or `campus_id=1,project_id=42`
     pub(crate) key: String,
-    /// In this schema instead of the configured one
+    /// Schema of the row [default: `[database] schema` of the configuration]
     #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
 }
@@ -54,54 +54,54 @@ pub(crate) enum StageCommand {
         after_help = "Examples:\n  cursus stage ls\n  cursus stage ls latest\n  cursus stage ls latest users"
     )]
     Ls {
-        /// The run
+        /// Run to list [default: all runs]
         run: Option<String>,
-        /// The resource
+        /// Resource whose pages to list [default: all resources]
         resource: Option<String>,
     },
-    /// Print staged records, one a line
+    /// Print staged records, one per line
     #[command(after_help = "\
 Examples:
   cursus stage cat latest users | jq .login
-  cursus stage cat latest --id 12345      the record, its file and its request, wherever it is")]
+  cursus stage cat latest --id 12345      the record with its file and its request, of any resource")]
     Cat {
-        /// The run
+        /// Run to print from
         run: String,
-        /// The resource [default: all]
+        /// Resource to print [default: all]
         resource: Option<String>,
-        /// Only the record with this id
+        /// Id of the only record to print [default: all records]
         #[arg(long)]
         id: Option<i64>,
     },
-    /// Prove from its files alone what a run claims: that its pages are those received, and that nothing is missing
+    /// Verify a run by its files alone: that its pages are those received, and that nothing is missing
     #[command(after_help = "\
 Examples:
   cursus stage verify latest
 
-Exits 0 if every claim holds, also one that something is missing; 1 if a page is damaged or a claim is not proven.")]
+Exit code 0: every manifest is proven, even one that says `partial`; 1: a page is damaged or a manifest is not proven.")]
     Verify {
-        /// The run
+        /// Run to verify
         run: String,
     },
-    /// Remove old runs that nobody needs any more
+    /// Remove old runs that are no longer needed
     #[command(after_help = "\
 Examples:
-  cursus stage gc --dry-run               what would go, what stays, and why
+  cursus stage gc --dry-run               what would be removed, what is kept, and why
   cursus stage gc --keep 7d
-Whatever its age, a run stays while it holds the newest complete full read of a resource or something read after it,
-while it is not loaded, while quarantine or a held delete refers to it, and if it is the newest.")]
+Whatever its age, a run is kept while it holds the newest complete full read of a resource or a later read of it, while it is not
+loaded, while a quarantined row or a held delete refers to it, and while it is the newest.")]
     Gc(GcArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Runs younger than this stay [default: `keep` of pipeline.toml]
+    /// Age up to which every run is kept [default: `[staging] keep` of the configuration]
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     pub(crate) keep: Option<Duration>,
-    /// Say what would go, and remove nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask the database what is loaded: for people who only extract
+    /// Do not check in the database what is loaded, for use without a mirror [default: keep what is not loaded]
     #[arg(long)]
     pub(crate) without_database: bool,
 }

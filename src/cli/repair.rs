@@ -1,67 +1,67 @@
-//! The command line of what waits for a person: quarantine, and deletes that are held back.
+//! Arguments of the commands that settle quarantined rows and held deletes.
 
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QuarantineCommand {
-    /// What waits, and why; of a table one by one
+    /// List quarantined rows by reject reason; for one table row by row
     #[command(after_help = "\
 Examples:
   cursus quarantine ls
-  cursus quarantine ls users              one by one, with their numbers and places
-No value of a record is shown.")]
+  cursus quarantine ls users              row by row, with number and origin
+No value of a record is printed.")]
     Ls {
-        /// The table
+        /// Table to list row by row [default: a summary of all tables]
         table: Option<String>,
-        /// Of this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
-    /// Print the staged record, with its personal values
+    /// Print the staged record of a quarantined row, with its personal values
     #[command(after_help = "Example:\n  cursus quarantine show 12 | jq")]
     Show {
-        /// Its number
+        /// Number of the row
         #[arg(value_name = "NUMBER")]
         id: i64,
-        /// Of this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
-    /// Read records again from staging, with today's pipeline.toml and tables
+    /// Load quarantined rows again from staging, with the present configuration and tables
     #[command(after_help = "\
 Examples:
   cursus quarantine retry                 all of them
   cursus quarantine retry --table users
   cursus quarantine retry 12 13
 
-Exits 3 if some of them wait on. Rows that only lack their parent follow by themselves when it comes.")]
+Exit code 3: some rows stay in quarantine. Orphans are retried by the load that brings their parent.")]
     Retry {
-        /// Their numbers [default: all]
+        /// Numbers of the rows [default: all]
         #[arg(value_name = "NUMBER")]
         ids: Vec<i64>,
-        /// Those of this table
+        /// Table whose rows to load again [default: all]
         #[arg(long, conflicts_with = "ids")]
         table: Option<String>,
-        /// In this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
-    /// Give up on records: they stay in staging and wait no more
+    /// Remove rows from quarantine; their records stay in staging
     #[command(after_help = "\
 Examples:
   cursus quarantine drop 12 13
   cursus quarantine drop --table users")]
     Drop {
-        /// Their numbers
+        /// Numbers of the rows
         #[arg(value_name = "NUMBER")]
         ids: Vec<i64>,
-        /// Those of this table
+        /// Table whose rows to drop
         #[arg(long, conflicts_with = "ids")]
         table: Option<String>,
-        /// All of them
+        /// Drop every quarantined row
         #[arg(long, conflicts_with_all = ["ids", "table"])]
         all: bool,
-        /// Of this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
@@ -69,32 +69,33 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PruneCommand {
-    /// List the deletes that are held back and the rows that other rows keep, or the keys of one run's
+    /// List held deletes and rows kept because others refer to them, or the keys held of one run
     #[command(after_help = "\
 Examples:
   cursus prune ls
   cursus prune ls 20261123T020000Z | head")]
     Ls {
-        /// The run
+        /// Run whose keys to list [default: a summary of all runs]
         run: Option<String>,
-        /// Of this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
-    /// Delete exactly the rows that were held back, less those that a later load has seen
+    /// Approve held deletes: delete exactly those rows, except rows that a later load has seen again
     #[command(after_help = "\
 Examples:
   cursus prune approve latest
   cursus prune approve 20261123T020000Z --resource users
 
-The approval is kept in the run's directory, and whoever loads the run again honours it. Approve one resource, and the rest waits.")]
+The approval is stored in the directory of the run and applies to every later load of it. Without --resource it covers all
+resources; with it, the others stay held.")]
     Approve {
-        /// The run
+        /// Run whose deletes to approve
         run: String,
-        /// Only of this resource
+        /// Resource whose deletes to approve [default: all]
         #[arg(long, value_name = "R")]
         resource: Option<String>,
-        /// In this schema instead of the configured one
+        /// Schema of the mirror [default: `[database] schema` of the configuration]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },

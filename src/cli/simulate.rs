@@ -8,41 +8,41 @@ use cursus_simulator::{OddDates, Undated};
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Keep it in this directory [default: cursus/demo in the user's state directory]
+    /// Directory of the demo [default: cursus/demo in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// Port on 127.0.0.1; 0 picks a free one
     #[arg(long, default_value_t = 4242)]
     pub(crate) port: u16,
-    /// The same seed makes the same people
+    /// Seed of the generator; the same seed gives the same people
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Active students of cursus 21; everything about people grows with them [default: the quick start's 47]
+    /// Active students of cursus 21; everything about people scales with them [default: 47]
     #[arg(long, value_name = "N")]
     pub(crate) students: Option<usize>,
-    /// People who must be filtered out
+    /// People outside of the campus, whom filters must exclude [default: by the number of students]
     #[arg(long, value_name = "N")]
     pub(crate) others: Option<usize>,
-    /// Enrolments in projects of cursus 21
+    /// Enrolments in projects of cursus 21 [default: by the number of students]
     #[arg(long, value_name = "N")]
     pub(crate) enrolments: Option<usize>,
-    /// Memberships of coalitions
+    /// Memberships of coalitions [default: by the number of students]
     #[arg(long, value_name = "N")]
     pub(crate) memberships: Option<usize>,
-    /// Achievements earned
+    /// Achievements earned [default: by the number of students]
     #[arg(long, value_name = "N")]
     pub(crate) earned: Option<usize>,
-    /// Rows of a resource from a file: a JSON array
+    /// File with the rows of a resource, a JSON array [default: generated rows]
     #[arg(long, value_name = "RESOURCE=FILE", value_parser = rows)]
     pub(crate) rows: Vec<(String, PathBuf)>,
     /// Rows with null, a day of 1969 and one of 2099 in a date field, in turn: `projects_users.updated_at=3`
     #[arg(long, value_name = "RESOURCE.FIELD=ROWS", value_parser = odd_dates)]
     pub(crate) odd_dates: Vec<OddDates>,
-    /// A parameter that a resource ignores, such as `cursus_users=filter[end]`
+    /// Parameter that a resource ignores, such as `cursus_users=filter[end]`
     #[arg(long, value_name = "RESOURCE=PARAMETER", value_parser = ignored)]
     pub(crate) ignore: Vec<(String, String)>,
     /// Share of the ongoing levels that change in a simulated day without moving a date
@@ -60,31 +60,31 @@ pub(crate) struct SimulateArgs {
     /// Share of the `locations` that are removed in a simulated day
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().removed_locations, value_parser = share)]
     pub(crate) removed_locations: f64,
-    /// Most rows in a page of a resource; larger pages time out with 504 [default: `scale_teams=8`]
+    /// Largest page of a resource in rows; larger pages time out with 504 [default: `scale_teams=8`]
     #[arg(long, value_name = "RESOURCE=ROWS", value_parser = slow_page)]
     pub(crate) slow_page: Vec<(String, u32)>,
-    /// How long such a page takes until then
+    /// Time until such a page times out
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub(crate) slow_for: Duration,
     /// Share of the people who are anonymised in a simulated day
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().anonymised, value_parser = share)]
     pub(crate) anonymised: f64,
-    /// Give the client a staff role, which sees anonymised people and `scale_teams`
+    /// Give the client a staff role, which sees anonymised people and `scale_teams` [default: no role]
     #[arg(long)]
     pub(crate) staff: bool,
-    /// Requests a second
+    /// Allowed requests a second
     #[arg(long, default_value_t = 2)]
     pub(crate) rate: u32,
-    /// Requests an hour
+    /// Allowed requests an hour
     #[arg(long, default_value_t = 1200)]
     pub(crate) hourly: u32,
-    /// How the limits are counted
+    /// Window in which the limits are counted
     #[arg(long, value_enum, default_value = "fixed")]
     pub(crate) window: WindowKind,
-    /// Each answer takes so long: 300ms, or 2s..37s
+    /// Latency of each response: 300ms, or 2s..37s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = latency)]
     pub(crate) latency: (Duration, Duration),
-    /// A token's life
+    /// Lifetime of a token
     #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
     pub(crate) token_life: Duration,
 }

@@ -1,4 +1,4 @@
-//! What is typed as a value, and how a subcommand is called.
+//! Parsers of typed values, and the names of subcommands.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
 
 impl Command {
-    /// As it is typed, without its arguments: what others see of us.
+    /// As it is typed, without its arguments; other processes see it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Extract(_) => "extract",

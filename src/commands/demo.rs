@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::ended::Ended;
 use super::init::write;
-use crate::assets;
-use crate::cli::{DemoArgs, ExtractArgs, Global};
+use super::record::CommandOutcome;
+use crate::cli::{DemoArgs, Global, RunArgs};
+use crate::context::Context;
+use crate::convert::unsigned;
 use crate::database::DatabaseError;
+use crate::embedded_files;
 use crate::exit::{Exit, Failure};
-use crate::number::unsigned;
+use crate::pipeline::{self, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
-use crate::report::{RunReport, grouped, table};
+use crate::report::{RunReport, counted, grouped, table};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::staging::{Staging, Work};
 use crate::trusted::{self, Folder};
@@ -27,9 +29,9 @@ const PER_HOUR: u32 = 100_000;
 /// Marks a directory that a demonstration may clear.
 const MARKER: &str = ".cursus-demo";
 
-/// What a newcomer would ask first, and what is left to them.
+/// The queries to run, and the last one, which the reader is invited to run.
 fn queries() -> (Vec<&'static str>, &'static str) {
-    let mut queries: Vec<&str> = (assets::DEMO.lines())
+    let mut queries: Vec<&str> = (embedded_files::DEMO.lines())
         .filter(|line| !line.starts_with("--"))
         .collect();
     let last = queries.pop().unwrap_or_default();
@@ -49,8 +51,8 @@ impl Answer {
     }
 }
 
-/// All that the last page of the demonstration tells.
-struct Shown<'a> {
+/// What the demo prints at its end.
+struct DemoReport<'a> {
     folder: &'a Path,
     first: &'a RunReport,
     second: &'a RunReport,
@@ -60,10 +62,14 @@ struct Shown<'a> {
 }
 
 /// Runs the command.
-pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    context: &Context,
+    arguments: &DemoArgs,
+) -> Result<Exit, Failure> {
     let started = Instant::now();
     let folder = choose(arguments.dir.as_deref())?;
-    // Until the end: another demonstration there would clear what this one shows.
+    // Held to the end: another demo there would clear this one.
     let place = Staging::new(folder.path());
     let _lock = settings::lock(&place, "demo", global.wait_lock).await?;
     prepare(&folder)?;
@@ -74,7 +80,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         }
     };
     say(
-        "A simulated 42 API (synthetic people), a private PostgreSQL, and the whole pipeline between them.",
+        "a simulated 42 API with synthetic people, a private PostgreSQL, and the whole pipeline between them",
     );
     let simulator = Simulator::start(Options {
         limits: Limits {
@@ -100,14 +106,14 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
     let global = Global {
         config: None,
         staging: None,
-        // What is cleared below is never a database that somebody named.
+        // The database that is cleared below is always the demo's own.
         database_url: Some("embedded".into()),
         ..global.clone()
     };
     // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
-    let settings = Settings::built_in(&global, "demo", environment, folder.clone())?;
+    let settings = Settings::built_in(&global, "demo", environment, folder.clone(), context)?;
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
-    let database = super::load::connect_unchecked(&settings).await?;
+    let database = connect_unchecked(&settings).await?;
     // The cluster of an earlier demo stays, what is in it goes.
     database
         .client
@@ -115,20 +121,18 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         .await
         .map_err(DatabaseError::from)?;
     say(&format!(
-        "Day 1, everything, at {PER_SECOND} requests a second (the real API allows 2):"
+        "day 1: everything, at {PER_SECOND} requests a second (the real API allows 2)"
     ));
-    let (first, first_exit) =
-        super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
+    let first = pipeline::run(&settings, &RunArgs::default()).await?;
     super::sql::path(&database, settings.config.database.schema.as_str()).await?;
     let answers = ask(&database).await?;
-    say(
-        "A day passes: marks are given, memberships change, students come and leave. Day 2, what changed:",
-    );
+    say("day 2: what changed since (marks, memberships, new and leaving students)");
     simulator.advance(Duration::from_hours(24));
     let started_at = crate::clock::now();
-    let (second, second_exit) =
-        super::run::extract_and_load(&global, &settings, &ExtractArgs::default(), false).await?;
-    Ended::of(&second, second_exit).record(&settings, Work::Run, started_at);
+    let second = pipeline::run(&settings, &RunArgs::default()).await?;
+    let exit = first.exit.max(second.exit);
+    CommandOutcome::of(&second.report, second.exit).record(&settings, Work::Run, started_at);
+    let (first, second) = (first.report, second.report);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
     database.close().await?;
@@ -146,7 +150,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
         }));
     } else {
         print(
-            &Shown {
+            &DemoReport {
                 folder: &folder,
                 first: &first,
                 second: &second,
@@ -157,7 +161,7 @@ pub(super) async fn run(global: &Global, arguments: &DemoArgs) -> Result<Exit, F
             started.elapsed(),
         );
     }
-    Ok(first_exit.max(second_exit))
+    Ok(exit)
 }
 
 fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -211,14 +215,14 @@ fn mark(folder: &Folder) -> Result<(), Failure> {
     write(&folder.path().join(MARKER), &mark_of(folder)?, 0o600, true).map(drop)
 }
 
-/// Nothing of an earlier demonstration, and the default configuration for whoever looks at it later. Needs the lock.
+/// Clears an earlier demo and writes the default configuration. Needs the lock.
 fn prepare(folder: &Folder) -> Result<(), Failure> {
     let path = folder.path();
     let marker = folder
         .read(MARKER)
         .map_err(|fault| trusted::list(&[fault]))?;
     let mut cleared = vec!["staging"];
-    // The cluster of an earlier demonstration stays. Of one that was made elsewhere nobody knows what it does.
+    // The cluster of an earlier demo is kept, but not one that was copied from elsewhere: it is not trusted.
     if marker.as_deref() != Some(mark_of(folder)?.as_bytes()) {
         cleared.push(STATE);
     }
@@ -232,7 +236,7 @@ fn prepare(folder: &Folder) -> Result<(), Failure> {
         }
     }
     mark(folder)?;
-    write(&path.join(CONFIG), assets::PIPELINE, 0o644, true).map(drop)
+    write(&path.join(CONFIG), embedded_files::PIPELINE, 0o644, true).map(drop)
 }
 
 async fn count_rows(
@@ -270,15 +274,15 @@ async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failur
     Ok(answers)
 }
 
-fn print(shown: &Shown<'_>, took: Duration) {
-    let Shown {
+fn print(report: &DemoReport<'_>, took: Duration) {
+    let DemoReport {
         folder,
         first,
         second,
         counts,
         answers,
         tomorrow,
-    } = *shown;
+    } = *report;
     let rows = counts.iter().map(|(name, count)| {
         let of = |report: &RunReport| {
             report
@@ -303,16 +307,16 @@ fn print(shown: &Shown<'_>, took: Duration) {
         "rows now",
         "day 1: new",
         "day 2: new",
-        "changed",
-        "gone",
+        "updated",
+        "deleted",
     ];
     super::print_table(&table(&header, rows, 1));
     for (day, report) in [("day 1", first), ("day 2", second)] {
         let pages: u64 = report.resources.iter().map(|resource| resource.pages).sum();
         super::print_line(&format!(
-            "{day}: {} hits for {} pages, {} rejected, {:.1} s, {}",
-            grouped(report.hits),
-            grouped(pages),
+            "{day}: {} for {}, {} throttled, {:.1} s, {}",
+            counted(report.hits, "request"),
+            counted(pages, "page"),
             report.rejected_429,
             Duration::from_millis(report.duration_ms).as_secs_f64(),
             report.state

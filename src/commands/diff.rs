@@ -1,4 +1,4 @@
-//! `cursus diff`: what differs between two schemas, or between a schema and a staged run.
+//! `cursus diff`: compare two schemas or staged runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,27 +6,28 @@ use serde::Serialize;
 use tokio_postgres::IsolationLevel;
 use tracing::warn;
 
-use super::load;
 use crate::cli::{DiffArgs, Global};
 use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
-use crate::key::Key;
+use crate::key_arg::Key;
 use crate::load::{Loaded, Options, Scratches, Waits, check_tables, history};
 use crate::name::{Name, did_you_mean};
-use crate::printable::{self, List};
+use crate::pipeline::connect;
+use crate::pipeline::load::{find, load_runs};
+use crate::printable;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 
 /// Longer values are cut.
 const WIDEST: usize = 60;
 
-/// One of the two sides.
+/// One side of the comparison.
 struct Side {
-    /// As it is shown.
+    /// As it is printed.
     name: String,
     schema: String,
-    /// Resources of the run that were not loaded: of them an older state is compared.
+    /// Resources of the run that were not loaded: their previous state is compared.
     not_loaded: Vec<Name>,
     /// Why, and what else went wrong where the run was loaded.
     errors: Vec<String>,
@@ -71,13 +72,13 @@ pub(super) async fn run(
         limit: arguments.limit,
         show_values: arguments.show_values,
     };
-    load::refuse_unmade(settings)?;
+    connect::refuse_unmade(settings)?;
     // A run is loaded, which needs a session of its own; it is not known yet whether a schema has its name.
     let live = settings.config.database.schema.as_str();
     let mut database = if may_be_run(&arguments.a) || may_be_run(&arguments.b) {
-        load::connect_to_write(settings, live).await?
+        connect::connect_to_write(settings, live).await?
     } else {
-        load::connect(settings, live).await?
+        connect::connect(settings, live).await?
     };
     let mut scratches = Scratches::new(&settings.config.database.schema);
     let compared = both(settings, arguments, &mut database, &mut scratches, &choice).await;
@@ -185,27 +186,22 @@ async fn side(
         )));
     }
     let mut runs = settings.staging.finished_runs()?;
-    let run = load::find(settings, &runs, typed)?;
+    let run = find(settings, &runs, typed)?;
     runs.retain(|one| one.record().seq <= run.record().seq);
     let schema = scratches.make(database).await?;
     let options = Options::new(schema.clone());
-    let mut loader = load::open(settings, &options).await?;
-    // Each run in turn, as in a replay: what the guard holds depends on what was there.
-    let waiting = history(&settings.config, &runs, &Loaded::new())?;
+    let mut loader = connect::open_loader(settings, &options).await?;
+    // Each run in turn, as in a replay: which deletes the prune limit holds depends on the rows before.
+    let pending = history(&settings.config, &runs, &Loaded::new())?;
     let all = BTreeSet::new();
-    let loaded = load::load_waiting(&mut loader, waiting, &runs, &all, &mut Vec::new()).await?;
-    if loaded.is_cut_short {
-        return Err(Failure {
-            exit: loaded.exit,
-            error: List::of(&loaded.errors).into(),
-        });
-    }
+    let loaded = load_runs(&mut loader, &settings.context, pending, &runs, &all).await?;
+    let loaded = loaded.or_cut_short()?;
     for Waits { table, held, unfit } in loader.waits(schema.as_str()).await? {
         if held > 0 {
-            warn!(%table, rows = held, "{} keeps rows that are gone from the API, more than the guard lets go at once", run.id());
+            warn!(%table, rows = held, "prune limit exceeded: {} holds deletes", run.id());
         }
         if unfit > 0 {
-            warn!(%table, rows = unfit, "{} lacks rows that do not fit and wait", run.id());
+            warn!(%table, rows = unfit, "{} lacks quarantined rows", run.id());
         }
     }
     let left = history(&settings.config, &runs, &loader.loaded().await?)?;
@@ -213,7 +209,7 @@ async fn side(
     loader.close().await?;
     Ok(Side {
         not_loaded: left.into_iter().collect(),
-        errors: loaded.errors,
+        errors: loaded.report.errors,
         exit: loaded.exit,
         ..Side::new(run.id().to_string(), schema.to_string())
     })
@@ -253,7 +249,7 @@ fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
     for side in sides.iter().filter(|side| !side.not_loaded.is_empty()) {
         let names: Vec<&str> = side.not_loaded.iter().map(Name::as_str).collect();
         lines.push(format!(
-            "not loaded of {}, so that what came before it is compared: {}",
+            "not loaded of {}, so its previous state is compared: {}",
             side.name,
             names.join(", ")
         ));
@@ -261,7 +257,7 @@ fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
     if diff.tables.iter().all(|table| table.rows() == 0) {
         lines.push("no row differs".to_owned());
     } else if !choice.show_values {
-        lines.push("--show-values shows what rows held before and after".to_owned());
+        lines.push("--show-values prints values before and after".to_owned());
     }
     lines.push(String::new());
     lines.join("\n")
@@ -344,7 +340,7 @@ fn line(sample: &Sample) -> String {
     line
 }
 
-/// A JSON value, cut where it is long, and without what would command the terminal.
+/// A JSON value, cut where it is long, without control characters.
 pub(super) fn shown(value: &str) -> String {
     let text = printable::json(value);
     match text.char_indices().nth(WIDEST) {

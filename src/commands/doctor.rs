@@ -1,4 +1,4 @@
-//! `cursus doctor`: is everything there, and does it fit together? Changes nothing; at most asks for a token.
+//! `cursus doctor`: check configuration, credentials, API and database. Changes nothing; requests a token at most.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -6,18 +6,20 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::chain::chain;
 use crate::cli::Global;
 use crate::database::embedded::Cluster;
 use crate::database::trust::Access;
 use crate::database::{DatabaseError, catalogue};
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::load::{self, LoadError, Look, Mapping};
 use crate::migrate;
+use crate::pipeline::connect;
+use crate::report::counted;
 use crate::settings::Settings;
 use crate::staging::StagingError;
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
@@ -26,7 +28,7 @@ struct Check {
     notes: Vec<String>,
 }
 
-/// Runs the command. (A configuration with faults has already been refused, with all of them.)
+/// Runs the command. A configuration with errors has already been refused.
 pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
     let mut checks = vec![configuration(settings), files(settings)];
     checks.push(api(settings).await);
@@ -123,7 +125,7 @@ fn files(settings: &Settings) -> Check {
     check("files", Err(wrong))
 }
 
-/// What is in a comment is no less readable.
+/// Comments count: they are as readable.
 fn holds_secret(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| {
         text.lines().any(|line| {
@@ -155,7 +157,7 @@ fn assigns_secret(line: &str) -> bool {
     })
 }
 
-/// Whether a URL, without its scheme, goes on with `user:password@`. A password may hold `/` and `@`.
+/// Whether a URL, without its scheme, starts with `user:password@`. A password may hold `/` and `@`.
 fn names_password(url: &str) -> bool {
     let url = url.split(['"', '\'', ' ']).next().unwrap_or(url);
     let user = url
@@ -170,11 +172,11 @@ async fn api(settings: &Settings) -> Check {
         Ok(client) => client,
         Err(failure) => return check("API", Err(vec![failure.sentence()])),
     };
-    // A new one: the token at hand may be older than the secret.
+    // A new one: the stored token may be older than the secret.
     let result = match client.refresh_token().await {
         Ok(token) => {
             let secret = token.secret_valid_until.map_or_else(String::new, |until| {
-                format!("; the client secret ends at {until}")
+                format!("; the client secret expires at {until}")
             });
             Ok(vec![format!("{host} accepts the credentials{secret}")])
         }
@@ -205,16 +207,14 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         let programs = Cluster::programs().map_err(|error| vec![chain(&error)])?;
         return Ok(vec![
             format!(
-                "a private PostgreSQL in {}: made by the first load, with the programs in {}",
+                "a private PostgreSQL in {}: created by the first load, with the programs in {}",
                 dir.display(),
                 programs.display()
             ),
-            "tables are compared with pipeline.toml when they are there".to_owned(),
+            "tables are compared with pipeline.toml once they exist".to_owned(),
         ]);
     }
-    let mut database = super::load::connect_unchecked(settings)
-        .await
-        .map_err(said)?;
+    let mut database = connect::connect_unchecked(settings).await.map_err(said)?;
     match load::check_schema(&database.client, Access::Write, &settings.config, schema).await {
         Ok(_) => {}
         Err(DatabaseError::Untrusted(problems)) => return Err(problems),
@@ -237,10 +237,10 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     if !pending.is_empty() {
         let mut notes = vec![
             format!(
-                "{server}; {} migrations wait (load and run apply them, or `cursus migrate`)",
-                pending.len()
+                "{server}; {} pending (`load` and `run` apply them, or `cursus migrate`)",
+                counted(pending.len() as u64, "migration")
             ),
-            "tables are compared with pipeline.toml when they are there".to_owned(),
+            "tables are compared with pipeline.toml once they exist".to_owned(),
         ];
         notes.extend(limits);
         return Ok(notes);
@@ -252,7 +252,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     };
     look_at_source(settings, &database.client).await?;
     let mut notes = vec![format!(
-        "{server}; every table of pipeline.toml fits the schema {schema}"
+        "{server}; every table of pipeline.toml matches the schema {schema}"
     )];
     // A table that several resources feed has several mappings.
     notes.extend((mappings.iter().filter_map(Mapping::intercepted)).collect::<BTreeSet<_>>());
@@ -280,7 +280,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     Ok(notes)
 }
 
-/// Whether a run would be refused, since the schema is filled from elsewhere.
+/// Whether a run would be refused because the schema is filled from another source.
 async fn look_at_source(
     settings: &Settings,
     client: &tokio_postgres::Client,

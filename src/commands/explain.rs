@@ -1,4 +1,4 @@
-//! `cursus explain`: where a row of the mirror comes from.
+//! `cursus explain`: show where a row of the mirror comes from.
 
 use serde_json::value::RawValue;
 
@@ -6,9 +6,10 @@ use super::diff::shown;
 use super::quarantine::place;
 use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
-use crate::key::Key;
+use crate::key_arg::Key;
 use crate::load::{Entry, ExplainError, Explained, Origin, explain};
 use crate::name::advice;
+use crate::pipeline::connect;
 use crate::printable::{self, line};
 use crate::report::table;
 use crate::settings::Settings;
@@ -30,8 +31,8 @@ pub(super) async fn run(
         )));
     }
     let runs = settings.staging.runs()?;
-    let schema = super::schema(settings, arguments.into.as_deref())?;
-    let database = super::load::connect(settings, schema.as_str()).await?;
+    let schema = settings.schema(arguments.into.as_deref())?;
+    let database = connect::connect(settings, schema.as_str()).await?;
     let explained = explain(
         config,
         &database.client,
@@ -116,9 +117,9 @@ fn text(explained: &Explained, schema: &str) -> String {
     for held in &explained.held_deletes {
         let (run, reason) = (&held.run_id, line(&held.reason));
         lines.push(match &held.referred_by {
-            None => format!("held      its delete by the run {run} waits for approval: {reason}"),
+            None => format!("held      its delete by the run {run} needs approval: {reason}"),
             Some(table) => format!(
-                "kept      gone from the API by the run {run} ({reason}), but rows of {} refer to it",
+                "kept      missing from the API in the run {run} ({reason}), but rows of {} refer to it",
                 line(table)
             ),
         });
@@ -147,14 +148,14 @@ fn text(explained: &Explained, schema: &str) -> String {
 fn waits(entry: &Entry) -> String {
     let column = entry.column.as_ref();
     let column = column.map_or_else(String::new, |column| format!("{column}: "));
-    // Rows of a SELECT have no record that could be shown.
+    // Rows of a SELECT have no record to show.
     let show = if entry.file.is_empty() {
         String::new()
     } else {
         format!("; cursus quarantine show {}", entry.id)
     };
     format!(
-        "waits     {} of the run {}: {column}{}{show}",
+        "rejected  {} of the run {}: {column}{}{show}",
         line(&place(entry)),
         entry.run_id,
         line(&entry.reason)

@@ -1,11 +1,11 @@
-//! `cursus init`: files to start from.
+//! `cursus init`: create the files of a project.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::assets;
 use crate::cli::{Global, InitArgs};
+use crate::embedded_files;
 use crate::exit::{Exit, Failure};
 use crate::project::{CONFIG, working_directory};
 use crate::trusted::{self, Folder, Owner, Untrusted};
@@ -27,7 +27,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     let folder = working_directory()?;
     let is_closed = close(&folder)?;
     let files = [
-        (CONFIG, assets::PIPELINE, 0o644),
+        (CONFIG, embedded_files::PIPELINE, 0o644),
         (".env", DOTENV, 0o600),
         (".gitignore", GITIGNORE, 0o644),
     ];
@@ -53,7 +53,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
         super::print_line(&format!("wrote {name}"));
     }
     for name in &kept {
-        super::print_line(&format!("kept  {name} (it was there)"));
+        super::print_line(&format!("kept  {name} (it exists)"));
     }
     super::print(
         "\nnext:\n  1. put the application's UID and secret into .env\n  2. set campus_ids in pipeline.toml ([scope])\n  \
@@ -62,8 +62,8 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-/// Takes the right to write in the caller's own directory from everybody else, since no command would work there; whether somebody
-/// had it. Refuses a directory of somebody else.
+/// Removes write access of other users from the caller's own directory, because commands refuse such a directory; whether anybody
+/// had it. Refuses a directory of another user.
 fn close(folder: &Path) -> Result<bool, Failure> {
     let refused = |fault| trusted::list(&[fault]);
     match Folder::open(folder, Owner::caller()) {
@@ -78,8 +78,8 @@ fn close(folder: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// Writes a file with its mode from the start, whole or not at all; `false` if it is there and stays. Overwritten is what has the
-/// name: a link is replaced, and what it leads to stays.
+/// Writes a file atomically, with its mode from the start; `false` if it exists and is kept. A link is replaced, its target is not
+/// written to.
 pub(super) fn write(
     path: &Path,
     content: &str,

@@ -1,4 +1,4 @@
-//! Log lines: what is told of the program's own work, one line an event, nothing of other libraries.
+//! Log lines on stderr: one line per event, of cursus only and not of its libraries.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -9,17 +9,17 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::chain::chain;
 use crate::cli::{Global, LogFormat};
+use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::printable;
-use crate::progress::LogWriter;
+use crate::progress::{Bars, LogWriter};
 
 /// The target of events that answer what a person has just asked for, such as a reload: `-q` does not silence them.
 pub(super) const ANSWER: &str = "cursus::answer";
 
 /// Begins to log as the flags and `CURSUS_LOG` say.
-pub(super) fn start(global: &Global) -> Result<(), Failure> {
+pub(super) fn start(global: &Global, bars: &Bars) -> Result<(), Failure> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "info",
@@ -44,22 +44,19 @@ pub(super) fn start(global: &Global) -> Result<(), Failure> {
         && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Told on the same stderr, which has just failed, and a fault if that fails too: of a closed terminal, on a full disk.
+        // They would go to the stderr that has just failed (a closed terminal, a full disk), and panic if that fails again.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(colours);
     // Set by itself, without the bridge for other libraries: they log what they send, values of rows among it.
     // A second start in one process (tests) keeps the first.
-    let _ = match global.log_format {
-        LogFormat::Text => tracing::subscriber::set_global_default(
-            builder
-                .fmt_fields(OneLine)
-                .with_writer(LogWriter::default)
-                .finish(),
-        ),
-        LogFormat::Json => tracing::subscriber::set_global_default(
-            builder.json().with_writer(LogWriter::json).finish(),
-        ),
+    let is_json = global.log_format == LogFormat::Json;
+    let writer = LogWriter::new(bars, is_json);
+    let builder = builder.with_writer(move || writer.clone());
+    let _ = if is_json {
+        tracing::subscriber::set_global_default(builder.json().finish())
+    } else {
+        tracing::subscriber::set_global_default(builder.fmt_fields(OneLine).finish())
     };
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::cli::{Global, MigrateArgs};
 use crate::exit::{Exit, Failure};
 use crate::load::{LoadError, Look, lacking};
+use crate::pipeline::connect;
 use crate::settings::Settings;
 
 /// Runs the command.
@@ -15,7 +16,7 @@ pub(super) async fn run(
     let schema = arguments.into.as_deref().unwrap_or(configured);
     crate::name::Name::parse(schema)
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
-    let mut database = super::load::connect_to_write(settings, schema).await?;
+    let mut database = connect::connect_to_write(settings, schema).await?;
     let look = Look::ToLoad;
     let lacking = lacking(&mut database.client, &settings.config, schema, look).await?;
     if !lacking.is_empty() {

@@ -9,19 +9,20 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::api::{self, Allowance, ApiError};
-use crate::chain::chain;
 use crate::cli::{Global, PlanArgs};
 use crate::config::Resource;
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::extract::{Probe, probe};
 use crate::forecast::{self, ForecastInput, PlannedRead, Totals};
 use crate::name::Name;
+use crate::pipeline;
 use crate::plan::{self, Decision, History, ServerNow, Step};
-use crate::report::{grouped, table};
+use crate::report::{counted, grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
-/// What the API grants where nobody has asked it yet.
+/// The limits of the API before a run has met them.
 const UNASKED: (f64, u64) = (2.0, 1_200);
 
 /// The JSON document of `plan`.
@@ -62,12 +63,12 @@ struct Hour {
     remaining: u64,
 }
 
-/// What the API told, or did not.
-struct Asked<'a> {
+/// What the probes of a plan found.
+struct ProbeResult<'a> {
     /// Of each read of a resource, its own first.
     decisions: BTreeMap<Name, Vec<(&'a Resource, Decision)>>,
     totals: Totals,
-    /// How far the server's clock is ahead of ours, if an answer has told.
+    /// How far the server's clock is ahead of ours, if a response has shown it.
     clock_skew: Option<SignedDuration>,
     warnings: Vec<String>,
 }
@@ -81,9 +82,9 @@ pub(super) async fn run(
     let config = &settings.config;
     let read = &arguments.read;
     let resources = plan::select(config, &read.select, &read.exclude)?;
-    let request = super::extract::request(read, BTreeMap::new());
+    let request = pipeline::extract::read_options(read, BTreeMap::new());
     let mut runs = settings.staging.runs()?;
-    let asked = super::extract::asked(settings, read, &resources);
+    let asked = pipeline::extract::run_spec(settings, read, &resources);
     let unfinished = match request.window {
         Some(_) => None,
         None => settings.staging.unfinished(crate::clock::now(), &asked)?,
@@ -142,11 +143,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Decisions by our own clock.
-    fn undisturbed(&self) -> Asked<'a> {
+    fn undisturbed(&self) -> ProbeResult<'a> {
         let present = ServerNow::local(crate::clock::now());
         let decide =
             |resource: &&'a Resource| (resource.name.clone(), self.decide(resource, present));
-        Asked {
+        ProbeResult {
             decisions: self.resources.iter().map(decide).collect(),
             totals: Totals::new(),
             clock_skew: None,
@@ -155,7 +156,7 @@ impl<'a> Planner<'a> {
     }
 
     /// One hit for each resource that is read, except those that their parent's ids tell.
-    async fn probe(&self, client: &api::Client) -> Result<Asked<'a>, ApiError> {
+    async fn probe(&self, client: &api::Client) -> Result<ProbeResult<'a>, ApiError> {
         let mut asked = self.undisturbed();
         // As in a run, the first answer tells the server's time, by which all others are decided.
         let Some(pilot) = asked.questions(self).first().copied() else {
@@ -202,7 +203,7 @@ impl<'a> Planner<'a> {
     async fn ask(
         &self,
         client: &api::Client,
-        asked: &Asked<'_>,
+        asked: &ProbeResult<'_>,
         resource: &Resource,
     ) -> Result<Probe, ApiError> {
         let step = asked.step(resource).unwrap_or(&Step::Full);
@@ -210,7 +211,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ProbeResult<'a> {
     /// What a read is to do.
     fn step(&self, read: &Resource) -> Option<&Step> {
         let reads = self.decisions.get(&read.name)?;
@@ -303,7 +304,7 @@ fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Rep
     if hits > allowance.left {
         warnings.push(format!(
             "{} hits are needed, but only {} are left of this hour's {}: the run waits for the next hour, or with --no-wait \
-             stops there, to be gone on with",
+             stops there and can be resumed",
             grouped(hits),
             grouped(allowance.left),
             grouped(allowance.per_hour),
@@ -401,16 +402,19 @@ fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allo
             humantime::format_duration(Duration::from_secs(report.seconds)),
         ));
         super::print_line(&format!(
-            "this hour: {} of {} hits are left; {} more are kept free for others",
+            "this hour: {} of {} hits are left; {} more are reserved for others",
             grouped(report.hour.remaining),
             grouped(report.hour.limit),
             settings.config.api.reserve_per_hour,
         ));
         let host = &report.host;
         super::print_line(&if report.offline {
-            format!("from what is staged; {host} was not asked")
+            format!("from staged runs, without a request to {host}")
         } else {
-            format!("asked of {host} with {} hits", report.probing_hits)
+            format!(
+                "probed {host} with {}",
+                counted(report.probing_hits, "request")
+            )
         });
     }
     for warning in &report.warnings {

@@ -1,15 +1,16 @@
-//! `cursus prune`: deletes that the guard has held back, for a person to judge.
+//! `cursus prune`: review and approve deletes held by the prune limit.
 
 use serde_json::json;
 
-use super::{into_flag, load, print, print_json, print_line, print_table, schema};
-use crate::chain::chain;
+use super::{print, print_json, print_line, print_table};
 use crate::cli::{Global, PruneCommand};
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Options, held, held_keys, kept_rows};
 use crate::name::Name;
+use crate::pipeline::connect;
 use crate::plan;
-use crate::report::{grouped, table};
+use crate::report::{counted, grouped, table};
 use crate::settings::Settings;
 
 /// Runs the command.
@@ -20,25 +21,25 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     match command {
         PruneCommand::Ls { run: None, into } => {
-            ls(global, settings, &schema(settings, into.as_deref())?).await
+            ls(global, settings, &settings.schema(into.as_deref())?).await
         }
         PruneCommand::Ls {
             run: Some(run),
             into,
-        } => keys(global, settings, run, &schema(settings, into.as_deref())?).await,
+        } => keys(global, settings, run, &settings.schema(into.as_deref())?).await,
         PruneCommand::Approve {
             run,
             resource,
             into,
         } => {
-            let schema = schema(settings, into.as_deref())?;
+            let schema = settings.schema(into.as_deref())?;
             approve(global, settings, run, resource.as_ref(), schema).await
         }
     }
 }
 
 async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit, Failure> {
-    let database = load::connect(settings, schema.as_str()).await?;
+    let database = connect::connect(settings, schema.as_str()).await?;
     let held = held(&database.client, schema.as_str()).await?;
     let kept = kept_rows(&database.client, schema.as_str()).await?;
     database.close().await?;
@@ -50,7 +51,7 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
         return Ok(Exit::Done);
     }
     if held.is_empty() {
-        print_line("no deletes are held back");
+        print_line("no held deletes");
     } else {
         let rows = held.iter().map(|held| {
             vec![
@@ -66,7 +67,7 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
         print_table(&table(&header, rows, 5));
     }
     if !kept.is_empty() {
-        print_line("kept although gone from the API, because other rows refer to them:");
+        print_line("kept although the API no longer has them, because other rows refer to them:");
         let rows = kept.iter().map(|kept| {
             let referrers = kept.referred_by.join(", ");
             let why = format!("{}; {referrers} refers to them", kept.reasons.join("; "));
@@ -92,8 +93,8 @@ async fn keys(
     schema: &Name,
 ) -> Result<Exit, Failure> {
     let run = settings.staging.find(run)?;
-    let database = load::connect(settings, schema.as_str()).await?;
-    // A database without books has nothing held back.
+    let database = connect::connect(settings, schema.as_str()).await?;
+    // A database without a load ledger has no held deletes.
     let keys = if held(&database.client, schema.as_str()).await?.is_empty() {
         Vec::new()
     } else {
@@ -108,9 +109,9 @@ async fn keys(
         print_json(&keys);
     } else if keys.is_empty() {
         print_line(&format!(
-            "nothing of the run {} is held back; `cursus prune ls{}` lists what is",
+            "the run {} has no held deletes; list all with `cursus prune ls{}`",
             run.id(),
-            into_flag(settings, schema)
+            settings.schema_flag(schema)
         ));
     } else {
         let lines = keys.iter().map(|(table, key)| format!("{table} {key}\n"));
@@ -135,9 +136,9 @@ async fn approve(
     };
     let run = settings.staging.find(run)?;
     let runs = settings.staging.runs()?;
-    let into = into_flag(settings, &schema);
+    let into = settings.schema_flag(&schema);
     let options = Options::new(schema);
-    let mut loader = load::open(settings, &options).await?;
+    let mut loader = connect::open_loader(settings, &options).await?;
     let approved = loader.approve(&run, resource, &runs).await?;
     loader.close().await?;
     let is_held = approved.is_some();
@@ -152,21 +153,22 @@ async fn approve(
             if table.referred > 0 {
                 exit = exit.max(Exit::Refused);
                 let then = if table.deleted > 0 {
-                    "they are held on: when those are gone, approve them again"
+                    "approve them again when those are deleted"
                 } else {
-                    "they go with a load that finds those gone"
+                    "the load that deletes those deletes them as well"
                 };
                 errors.push(format!(
-                    "{}: {} rows stay, since other rows refer to them; {then}",
-                    table.name, table.referred
+                    "{}: {} kept, because other rows refer to them; {then}",
+                    table.name,
+                    counted(table.referred, "row")
                 ));
             }
             if table.refused > 0 {
                 exit = exit.max(Exit::Refused);
                 errors.push(format!(
-                    "{}: {} rows would leave with them, more than the guard lets go at once; they are held in turn, see \
-                     `cursus prune ls{into}`",
-                    table.name, table.refused
+                    "{}: prune limit exceeded: {} that follow from these held; review with `cursus prune ls{into}`",
+                    table.name,
+                    counted(table.refused, "delete")
                 ));
             }
         }
@@ -181,14 +183,14 @@ async fn approve(
     } else if is_held {
         for table in &tables {
             print_line(&format!(
-                "{}: {} rows deleted",
+                "{}: {} deleted",
                 table.name,
-                grouped(table.deleted)
+                counted(table.deleted, "row")
             ));
         }
     } else {
         print_line(&format!(
-            "nothing of the run {} is held back; `cursus prune ls{into}` lists what is",
+            "the run {} has no held deletes; list all with `cursus prune ls{into}`",
             run.id()
         ));
     }

@@ -1,4 +1,4 @@
-//! `cursus quarantine`: records that do not fit and wait, for a person to look at and to settle.
+//! `cursus quarantine`: inspect and settle quarantined rows.
 
 mod retry;
 
@@ -9,15 +9,16 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::stage::cat;
-use super::{eprint_line, into_flag, load, print_json, print_line, print_table};
+use super::{eprint_line, print_json, print_line, print_table};
 use crate::cli::{Global, QuarantineCommand};
 use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
 use crate::load::{Entry, drop_entries, entries};
 use crate::name::advice;
+use crate::pipeline::connect;
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{self, grouped, table};
+use crate::report::{self, counted, grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -31,15 +32,15 @@ pub(super) async fn run(
     | QuarantineCommand::Show { into, .. }
     | QuarantineCommand::Retry { into, .. }
     | QuarantineCommand::Drop { into, .. }) = command;
-    let schema = super::schema(settings, into.as_deref())?;
-    let into = into_flag(settings, &schema);
-    load::refuse_unmade(settings)?;
+    let schema = settings.schema(into.as_deref())?;
+    let into = settings.schema_flag(&schema);
+    connect::refuse_unmade(settings)?;
     let database = match command {
         QuarantineCommand::Ls { .. } | QuarantineCommand::Show { .. } => {
-            load::connect(settings, schema.as_str()).await?
+            connect::connect(settings, schema.as_str()).await?
         }
         QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. } => {
-            load::connect_to_write(settings, schema.as_str()).await?
+            connect::connect_to_write(settings, schema.as_str()).await?
         }
     };
     let all = entries(&database.client, schema.as_str()).await?;
@@ -68,8 +69,7 @@ pub(super) async fn run(
         } => {
             if ids.is_empty() && table.is_none() && !every {
                 return Err(Failure::usage(format!(
-                    "name the entries to drop by their numbers, by --table, or all of them with --all; `cursus quarantine \
-                     ls{into}` lists them"
+                    "no rows to drop are named: give their numbers, --table or --all; list them with `cursus quarantine ls{into}`"
                 )));
             }
             let chosen = choose(settings, &all, ids, table.as_deref(), &into)?;
@@ -82,8 +82,8 @@ pub(super) async fn run(
                 print_json(&json!({ "dropped": dropped }));
             } else {
                 print_line(&format!(
-                    "{} entries dropped; their records stay in staging, and a later read that shows them tries them anew",
-                    grouped(dropped)
+                    "{} dropped from quarantine; their records stay in staging, and a later read of them loads them again",
+                    counted(dropped, "row")
                 ));
             }
             Ok(Exit::Done)
@@ -94,12 +94,12 @@ pub(super) async fn run(
 fn one<'e>(all: &'e [Entry], id: i64, into: &str) -> Result<&'e Entry, Failure> {
     all.iter().find(|entry| entry.id == id).ok_or_else(|| {
         Failure::usage(format!(
-            "nothing waits in quarantine with the number {id}; `cursus quarantine ls TABLE{into}` lists the numbers"
+            "no quarantined row has the number {id}; list the numbers with `cursus quarantine ls TABLE{into}`"
         ))
     })
 }
 
-/// A table that was taken out of `pipeline.toml` is one as long as something waits for it.
+/// A table that was removed from `pipeline.toml` counts while it has quarantined rows.
 fn check_table(settings: &Settings, all: &[Entry], table: &str) -> Result<(), Failure> {
     let names = (settings.config.tables.iter()).map(|table| table.name.as_str());
     if names.clone().any(|name| name == table) || all.iter().any(|entry| entry.table == table) {
@@ -111,7 +111,7 @@ fn check_table(settings: &Settings, all: &[Entry], table: &str) -> Result<(), Fa
     )))
 }
 
-/// The numbers of the entries that are meant; without a choice all of them.
+/// The numbers of the selected rows; all of them if none is selected.
 fn choose(
     settings: &Settings,
     all: &[Entry],
@@ -139,7 +139,7 @@ fn ls(global: &Global, all: &[Entry]) {
         return;
     }
     if all.is_empty() {
-        print_line("nothing waits in quarantine");
+        print_line("quarantine is empty");
         return;
     }
     let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
@@ -177,7 +177,7 @@ fn ls_table(
     if global.json {
         print_json(&of_table);
     } else if of_table.is_empty() {
-        print_line(&format!("nothing waits for {name}"));
+        print_line(&format!("no quarantined rows of {name}"));
     } else {
         let rows = of_table.iter().map(|entry| {
             vec![
@@ -202,7 +202,7 @@ pub(super) fn place(entry: &Entry) -> String {
 
 /// The JSON document of `show`.
 #[derive(Serialize)]
-struct Shown<'s> {
+struct QuarantinedRecord<'s> {
     entry: &'s Entry,
     record: Option<&'s RawValue>,
 }
@@ -229,7 +229,7 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
     if global.json {
         // As it is: a value would round its numbers, and ends at some depth.
         let record = serde_json::from_str(&record).ok();
-        print_json(&Shown { entry, record });
+        print_json(&QuarantinedRecord { entry, record });
         return Ok(Exit::Done);
     }
     let column = entry.column.as_deref().unwrap_or("the whole row");

@@ -1,5 +1,5 @@
 //! The configuration of a service: which files it was read from, what has changed in them since, and how it is read again. One
-//! that is at fault leaves the one before in use.
+//! with errors leaves the previous one in use.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
-use crate::chain::chain;
 use crate::cli::{Global, WatchArgs};
+use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::hash::Hash;
 use crate::migrate;
@@ -38,7 +38,12 @@ impl<'a> Configuration<'a> {
 
     /// Reads it again and says what has changed. All faults of a broken one are the error.
     pub(super) fn read_again(&mut self) -> Result<String, String> {
-        let read = Settings::resolve(self.global, "watch", Environment::of_process());
+        let read = Settings::resolve(
+            self.global,
+            "watch",
+            Environment::of_process(),
+            &self.settings.context,
+        );
         let read = read.and_then(|settings| {
             check(&settings, self.arguments)?;
             Ok(settings)

@@ -1,19 +1,22 @@
-//! `cursus replay`: the staged runs once more, beside the mirror or to rebuild it.
+//! `cursus replay`: staged runs into another schema, or into the mirror to rebuild it.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::stopped;
 use crate::cli::{Global, ReplayArgs};
+use crate::context::Activity;
+use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
     Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, Waits, history,
 };
 use crate::name::Name;
+use crate::pipeline::connect::connect_to_write;
+use crate::pipeline::load::{held_deletes, load_runs, quarantined_rows};
 use crate::plan;
 use crate::printable::List;
-use crate::report::tables_table;
+use crate::report::{counted, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -51,7 +54,7 @@ pub(super) async fn run(
     options.allow_prune = arguments.allow_prune;
     let target = arguments.into.as_deref().map(named).transpose()?;
     let target = target.as_ref().unwrap_or(live).as_str();
-    let database = super::load::connect_to_write(settings, target).await?;
+    let database = connect_to_write(settings, target).await?;
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
         let schema = named(into)?;
         options.schema = schema.clone();
@@ -71,43 +74,38 @@ pub(super) async fn run(
         )
     };
     let loaded = loader.loaded().await?;
-    let mut waiting = history(config, &runs, &loaded)?;
-    for pending in &mut waiting {
-        (pending.resources).retain(|name| scope.resources.contains(name));
+    let mut pending = history(config, &runs, &loaded)?;
+    for run in &mut pending {
+        (run.resources).retain(|name| scope.resources.contains(name));
     }
-    let mut tables = Vec::new();
-    let outcome =
-        super::load::load_waiting(&mut loader, waiting, &runs, &BTreeSet::new(), &mut tables)
-            .await?;
-    if outcome.is_cut_short {
-        return Err(Failure {
-            exit: outcome.exit,
-            error: List::of(&outcome.errors).into(),
-        });
-    }
-    let mut kept = Vec::new();
+    let context = &settings.context;
+    let all = BTreeSet::new();
+    let outcome = load_runs(&mut loader, context, pending, &runs, &all).await?;
+    let outcome = outcome.or_cut_short()?;
+    let loaded = outcome.report;
+    let (mut tables, mut kept) = (loaded.tables, Vec::new());
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {
             let what =
                 "the mirror was not rebuilt, because not all runs could be loaded:".to_owned();
             return Err(Failure {
                 exit: outcome.exit.max(Exit::Failed),
-                error: List::of([&what].into_iter().chain(&outcome.errors)).into(),
+                error: List::of([&what].into_iter().chain(&loaded.errors)).into(),
             });
         }
         let may_go_back = arguments.to.is_some();
-        stopped::rebuilding();
+        context.begin(Activity::Rebuilding);
         let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
         Rebuilt { tables, kept } = rebuilt.await?;
     }
     let mut report = Report {
         schema: schema.to_string(),
-        runs: outcome.runs,
+        runs: loaded.runs,
         tables,
-        errors: outcome.errors,
+        errors: loaded.errors,
     };
-    // What was held on the way and settled later is no news: the end counts.
-    let into = super::into_flag(settings, &schema);
+    // Deletes that a run held and a later run settled do not count: only the end does.
+    let into = settings.schema_flag(&schema);
     let waits = loader.waits(schema.as_str()).await?;
     loader.close().await?;
     let mut exit = outcome.exit;
@@ -115,30 +113,30 @@ pub(super) async fn run(
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(
-                "{table}: {held} rows would go, more than the guard lets go at once; they are kept; \
-                 `cursus prune ls{into}` lists them with their runs; if they are to go: cursus prune approve RUN{into}"
+                "{table}: {}",
+                held_deletes(unsigned(held), "RUN", &into)
             ));
         }
         if unfit > 0 {
             exit = exit.max(Exit::Incomplete);
             report.errors.push(format!(
-                "{table}: {unfit} rows do not fit and wait; to see why: cursus quarantine ls {table}{into}"
+                "{table}: {}",
+                quarantined_rows(unsigned(unfit), &table, &into)
             ));
         }
     }
     for Kept { table, rows, keys } in kept {
         exit = exit.max(Exit::Refused);
         report.errors.push(format!(
-            "{table}: {rows} rows are not in what the staged runs give, but stay, because other rows refer to them: {}{}; \
-             delete those first if they are to go, and rebuild again",
+            "{table}: {} missing from the staged runs kept, because other rows refer to them: {}{}; \
+             to delete them, delete those other rows first and rebuild again",
+            counted(rows, "row"),
             keys.join(", "),
             if rows > keys.len() as u64 { ", …" } else { "" }
         ));
     }
-    tell(global, arguments, &report);
-    for warning in &outcome.warnings {
-        super::eprint_line(&format!("warning: {warning}"));
-    }
+    print(global, arguments, &report);
+    super::eprint_sentences(&loaded.warnings, &report.errors);
     Ok(exit)
 }
 
@@ -149,9 +147,7 @@ fn named(schema: &str) -> Result<Name, Failure> {
 /// The staged runs from `--from` to `--to`.
 fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failure> {
     let staging = &settings.staging;
-    if staging.runs()?.is_empty() {
-        staging.find("latest")?;
-    }
+    settings.require_run()?;
     let mut runs = staging.finished_runs()?;
     let find = |named: &Option<String>| {
         let named = named.as_deref();
@@ -168,7 +164,7 @@ fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failur
     Ok(runs)
 }
 
-/// A schema that goes on must not be further than it is to go.
+/// Refuses a schema that is already past `--to`.
 async fn check_end(
     loader: &Loader<'_>,
     schema: &str,
@@ -188,14 +184,14 @@ async fn check_end(
     }
 }
 
-fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
+fn print(global: &Global, arguments: &ReplayArgs, report: &Report) {
     if global.json {
         super::print_json(report);
     } else if report.runs.is_empty() && !report.errors.is_empty() {
-        // The errors tell it.
+        // The errors say why.
     } else if report.runs.is_empty() {
         super::print_line(&format!(
-            "nothing to replay: {} has every staged run",
+            "nothing to replay: every staged run is loaded into {}",
             report.schema
         ));
     } else {
@@ -206,14 +202,11 @@ fn tell(global: &Global, arguments: &ReplayArgs, report: &Report) {
             "replayed into"
         };
         super::print_line(&format!(
-            "{done} {} from {} runs, {} to {}",
+            "{done} {} from {}, {} to {}",
             report.schema,
-            report.runs.len(),
+            counted(report.runs.len() as u64, "run"),
             report.runs.first().map_or("", String::as_str),
             report.runs.last().map_or("", String::as_str),
         ));
-    }
-    for error in &report.errors {
-        super::eprint_error(error);
     }
 }

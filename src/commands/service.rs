@@ -1,5 +1,5 @@
-//! What a service manager is told over `NOTIFY_SOCKET` (systemd's protocol: a datagram of `NAME=value` lines). Knows nothing of
-//! what the service does.
+//! Notifies a service manager over `NOTIFY_SOCKET` (systemd's protocol: a datagram of `NAME=value` lines). Knows nothing of what
+//! the service does.
 //!
 //! The crates for it send to no abstract socket, or call the C library of systemd.
 
@@ -15,18 +15,18 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-use crate::chain::chain;
+use crate::error_chain::chain;
 use crate::printable;
 
-/// How long a manager that does not read is waited for.
+/// How long to wait for a manager that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest status, in characters: one line for a person.
 const LONGEST_STATUS: usize = 400;
 
-/// The manager of this service, if there is one. It is told of the end when this is dropped.
+/// The manager of this service, if there is one. It is notified of the end when this is dropped.
 pub(super) struct Manager {
     socket: Option<OsString>,
-    /// How soon the manager wants a sign of life after the last one.
+    /// The longest time between two liveness notifications.
     watchdog: Option<Duration>,
     status: Mutex<String>,
 }
@@ -50,13 +50,13 @@ impl Manager {
 
     /// The service can work.
     pub(super) async fn ready(&self) {
-        self.tell("READY=1").await;
+        self.notify("READY=1").await;
     }
 
     /// What the service does, in a line for people.
     pub(super) async fn status(&self, status: &str) {
         status.clone_into(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-        self.tell(&status_line(status)).await;
+        self.notify(&status_line(status)).await;
     }
 
     /// The configuration is about to be read again.
@@ -66,7 +66,7 @@ impl Manager {
             return;
         };
         let usec = Duration::from(now).as_micros();
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))
+        self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))
             .await;
     }
 
@@ -76,10 +76,10 @@ impl Manager {
             let before = self.status.lock().unwrap_or_else(PoisonError::into_inner);
             status_line(&format!("{before}; {result}"))
         };
-        self.tell(&format!("READY=1\n{status}")).await;
+        self.notify(&format!("READY=1\n{status}")).await;
     }
 
-    /// Gives signs of life for as long as the task that awaits this is polled and tasks beside it get their turn, twice as often as
+    /// Sends liveness notifications for as long as the task that awaits this is polled and tasks beside it get their turn, twice as often as
     /// the manager wants them.
     pub(super) async fn stay_alive(&self) -> Infallible {
         let Some(watchdog) = self.watchdog.filter(|_| self.socket.is_some()) else {
@@ -90,12 +90,12 @@ impl Manager {
         loop {
             ticks.tick().await;
             let _ = tokio::spawn(std::future::ready(())).await;
-            self.tell("WATCHDOG=1").await;
+            self.notify("WATCHDOG=1").await;
         }
     }
 
-    /// A manager that is gone, or does not read, is no failure of the service.
-    async fn tell(&self, message: &str) {
+    /// A manager that has ended, or does not read, is no failure of the service.
+    async fn notify(&self, message: &str) {
         let Some(name) = &self.socket else { return };
         let sent = tokio::time::timeout(PATIENCE, async {
             let socket = connect(name)?;
@@ -112,7 +112,7 @@ impl Manager {
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if let Err(error) = sent {
-            debug!("the service manager was not told: {}", chain(&error));
+            debug!("the service manager was not notified: {}", chain(&error));
         }
     }
 }
@@ -125,7 +125,7 @@ impl Drop for Manager {
     }
 }
 
-/// Anew for each message: a manager that was restarted has another socket of the same name.
+/// A new socket for each message: a manager that was restarted has another socket of the same name.
 fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address(name)?)?;

@@ -14,51 +14,51 @@ use crate::exit::Exit;
 /// How long what is under way may take to come to a safe point.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What takes longer is told.
-const MOMENT: Duration = Duration::from_millis(500);
+/// After this time the wait is announced.
+const ANNOUNCED_AFTER: Duration = Duration::from_millis(500);
 
-/// For the last words, if somebody reads them.
+/// Time to print the last line.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Says it on a thread of its own; the receiver knows when that is done.
-fn say(sentence: String) -> mpsc::Receiver<()> {
+/// Prints on a thread of its own; the receiver gets a message when that is done.
+fn print_apart(sentence: String) -> mpsc::Receiver<()> {
     let (done, is_done) = mpsc::channel();
     let saying = move || {
         super::eprint_line(&sentence);
         let _ = done.send(());
     };
-    // Without a thread it stays unsaid; the end comes all the same.
+    // Without a thread it is not printed, and the process exits all the same.
     let _ = thread::Builder::new().spawn(saying);
     is_done
 }
 
-async fn out_of_patience() {
-    tokio::time::sleep(MOMENT).await;
-    say("stopping at the next safe point; a second signal ends it at once".to_owned());
-    tokio::time::sleep(PATIENCE.saturating_sub(MOMENT)).await;
+async fn patience_ends() {
+    tokio::time::sleep(ANNOUNCED_AFTER).await;
+    print_apart("stopping at the next safe point; a second signal ends it at once".to_owned());
+    tokio::time::sleep(PATIENCE.saturating_sub(ANNOUNCED_AFTER)).await;
 }
 
 /// What signals ask for.
 pub(super) struct Signals {
-    /// Told the first signal that ends the command.
+    /// Gets the first signal that ends the command.
     pub(super) end: oneshot::Receiver<Exit>,
-    /// Told of each SIGHUP that asks for the configuration to be read again.
+    /// Notified of each SIGHUP that asks for a reload of the configuration.
     pub(super) reloads: Arc<Notify>,
 }
 
 /// Who listens to signals, besides the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listener {
-    /// Nobody.
+    /// A command without use for signals.
     Plain,
     /// psql, to which Ctrl-C belongs.
     Psql,
-    /// A service: SIGHUP reloads its configuration, unless the terminal that it was started on is gone.
+    /// A service: SIGHUP reloads its configuration, unless its terminal was closed.
     Service,
 }
 
-/// Watches for signals; the first one that ends the command is told. A second one, or patience that comes to its end, ends the
-/// process at once: as a kill would, which loses nothing durable. SIGHUP is neither the second one nor what makes another one the
+/// Watches for signals; the first one ends the command at a safe point. A second one, or the end of [`PATIENCE`], ends the process
+/// at once, as a kill would, which loses nothing durable. SIGHUP is neither the second one nor what makes another one the
 /// second: a terminal that closes sends it twice, and a service manager may send it along with SIGTERM.
 pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
     let (tell, end) = oneshot::channel();
@@ -126,9 +126,9 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
             };
             let why = tokio::select! {
                 _ = impatience => "a second signal came",
-                () = out_of_patience() => "what was under way did not come to a safe point in 2 s",
+                () = patience_ends() => "what was under way did not come to a safe point in 2 s",
             };
-            let said = say(format!(
+            let said = print_apart(format!(
                 "error: ended at once, because {why}; what is staged and committed is kept"
             ));
             let _ = said.recv_timeout(LAST_WORDS);

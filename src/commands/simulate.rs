@@ -7,7 +7,7 @@ use crate::cli::{Global, SimulateArgs, WindowKind};
 use crate::exit::{Exit, Failure};
 use cursus_simulator::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
 
-/// Runs until it is stopped.
+/// Serves until a signal.
 pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {
     let simulator = Simulator::start(options(arguments))
         .await
@@ -29,7 +29,7 @@ pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exi
             simulator.client_id(),
             simulator.client_secret()
         ));
-        super::eprint_line("it runs until Ctrl-C");
+        super::eprint_line("serving until Ctrl-C");
     }
     // The signal that ends the program ends the simulator.
     std::future::pending().await

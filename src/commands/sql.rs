@@ -1,4 +1,4 @@
-//! `cursus sql`: ask the mirror.
+//! `cursus sql`: query the mirror.
 
 mod result;
 mod split;
@@ -17,17 +17,18 @@ use tokio_postgres::error::SqlState;
 use crate::cli::{Global, SqlArgs};
 use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role, trust};
 use crate::exit::{Exit, Failure};
+use crate::pipeline::connect;
 use crate::printable;
 use crate::report::table;
 use crate::settings::Settings;
 
 use result::{Rows, csv_line};
 
-/// Values look the same whatever the server, the database or the role prefers.
+/// Values are printed the same way whatever the settings of server, database or role.
 const SET_UP: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('DateStyle', 'ISO, YMD'), \
     ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'), ('extra_float_digits', '1'), ('lc_monetary', 'C'), \
     ('standard_conforming_strings', 'on')) AS settings (name, value)";
-/// Once a transaction has looked at the database, nothing makes it write any more.
+/// After its first query a transaction cannot become a writing one.
 const READ_ONLY: &str = "BEGIN TRANSACTION READ ONLY; SELECT 1";
 
 /// Runs the command.
@@ -38,9 +39,9 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let schema = settings.config.database.schema.as_str();
     let database = if arguments.write {
-        super::load::connect_or_make(settings, schema).await?
+        connect::connect_or_make(settings, schema).await?
     } else {
-        super::load::connect_to_ask(settings, schema).await?
+        connect::connect_to_ask(settings, schema).await?
     };
     let path = path(&database, schema).await?;
     let Some(query) = &arguments.query else {
@@ -274,7 +275,7 @@ async fn shell(
     }
 }
 
-/// What keeps psql from telling the password where our own session did not: it is encrypted as that is, or no clear text and no MD5
+/// Keeps psql from sending the password where our own session did not: it is encrypted as that is, or no clear text and no MD5
 /// is answered. Versions before 16 do not know the second.
 async fn as_careful(
     database: &Database,

@@ -1,4 +1,4 @@
-//! `cursus stage`: the staged files, for people.
+//! `cursus stage`: inspect and clean up staged files.
 
 pub(super) mod cat;
 pub(super) mod gc;
@@ -65,7 +65,7 @@ pub(super) fn staged(run: &Run, resource: &str) -> Result<StagedResource, Failur
     };
     run.staged(&name)?.ok_or_else(|| {
         Failure::usage(format!(
-            "{name} of the run {} is not final: it was being read when the run ended",
+            "{name} of the run {} has no manifest: its read was interrupted",
             run.id()
         ))
     })

@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::extract::{RENEW_SECRET, SECRET_WARNED};
-use crate::chain::chain;
 use crate::cli::Global;
 use crate::config::Resource;
 use crate::database::{DatabaseError, Place};
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::load::{self, Backlog, KeptRows, Loaded};
 use crate::migrate;
 use crate::name::Name;
+use crate::pipeline::connect;
+use crate::pipeline::extract::{RENEW_SECRET, SECRET_WARNED};
 use crate::plan::{self, History, Read};
-use crate::report::{grouped, span, table};
+use crate::report::{counted, span, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -202,7 +203,7 @@ async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
         return Ok(Mirror::Empty);
     }
     let schema = settings.config.database.schema.as_str();
-    let database = super::load::connect(settings, schema).await?;
+    let database = connect::connect(settings, schema).await?;
     let client = &database.client;
     if !load::has_ledger(client)
         .await
@@ -298,13 +299,13 @@ async fn secret_valid_until(settings: &Settings) -> Option<Timestamp> {
     }
 }
 
-/// When it ends or has ended.
+/// When it expires or has expired.
 fn secret(until: Timestamp, now: Timestamp) -> String {
     let left = until.duration_since(now);
     if left > SignedDuration::ZERO {
-        format!("ends in {} ({until:.0})", span(left))
+        format!("expires in {} ({until:.0})", span(left))
     } else {
-        format!("ended {} ago ({until:.0})", span(left))
+        format!("expired {} ago ({until:.0})", span(left))
     }
 }
 
@@ -319,15 +320,12 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
     {
         super::print_line(&format!("last load {}", load.sentence(now)));
     }
-    let runs = match status.runs {
-        1 => "1 run".to_owned(),
-        runs => format!("{runs} runs"),
-    };
+    let runs = counted(status.runs as u64, "run");
     super::print_line(&format!("staging   {} ({runs})", status.staging));
     super::print_line(&format!("mirror    {place}"));
     super::print_line(&format!("database  {}", status.database));
     let secret = status.secret_valid_until.map_or_else(
-        || format!("{UNKNOWN}: no answer of the API has told when it ends"),
+        || format!("{UNKNOWN}: no response of the API has named its expiry"),
         |until| secret(until, now),
     );
     super::print_line(&format!("secret    {secret}"));
@@ -367,21 +365,14 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
         .collect();
     if !pending.is_empty() {
         super::print_line(&format!(
-            "waiting to be loaded: {} (`cursus load`)",
+            "not loaded yet: {} (`cursus load`)",
             pending.join(", ")
         ));
     }
-    let count = |rows: u64| match rows {
-        1 => "1 row".to_owned(),
-        rows => format!("{} rows", grouped(rows)),
-    };
+    let count = |rows: u64| counted(rows, "row");
     for (what, rows, place) in [
-        ("in quarantine", status.quarantined, "cursus quarantine ls"),
-        (
-            "deletes held by the guard",
-            status.prune_candidates,
-            "cursus prune ls",
-        ),
+        ("quarantined", status.quarantined, "cursus quarantine ls"),
+        ("held deletes", status.prune_candidates, "cursus prune ls"),
     ] {
         let rows = rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0);
         if rows > 0 {
@@ -393,7 +384,7 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
         .collect();
     if !kept.is_empty() {
         super::print_line(&format!(
-            "kept although gone from the API, because other rows refer to them: {} (`cursus prune ls`)",
+            "kept although the API no longer has them, because other rows refer to them: {} (`cursus prune ls`)",
             kept.join(", ")
         ));
     }

@@ -1,4 +1,4 @@
-//! `cursus token`: metadata only, never the token.
+//! `cursus token`: metadata of the token, never its value.
 
 use serde_json::json;
 
@@ -27,15 +27,21 @@ pub(super) async fn run(
         }));
         return Ok(Exit::Done);
     }
-    super::print_line(&format!("host                {}", settings.api_url.host()));
-    super::print_line(&format!("made                {}", token.created));
-    super::print_line(&format!("ends                {}", token.expires));
     super::print_line(&format!(
-        "client secret ends  {}",
+        "host                   {}",
+        settings.api_url.host()
+    ));
+    super::print_line(&format!("issued                 {}", token.created));
+    super::print_line(&format!("expires                {}", token.expires));
+    super::print_line(&format!(
+        "client secret expires  {}",
         token
             .secret_valid_until
-            .map_or_else(|| "not told".to_owned(), |time| time.to_string())
+            .map_or_else(|| "unknown".to_owned(), |time| time.to_string())
     ));
-    super::print_line(&format!("scopes              {}", token.scopes.join(" ")));
+    super::print_line(&format!(
+        "scopes                 {}",
+        token.scopes.join(" ")
+    ));
     Ok(Exit::Done)
 }

@@ -1,8 +1,8 @@
-//! `cursus watch`: `run` again and again, as a service.
+//! `cursus watch`: `run` at an interval, as a service.
 //!
 //! Rounds never overlap: there is one process and one round at a time, and a round that finds another process at work
 //! is skipped. Nothing outlives a round but the configuration and the pace: the client (whose budget of retries is a
-//! round's) and the database sessions are made anew. So whatever a new configuration changes (staging directory, database,
+//! round's) and the database sessions are new in each round. So whatever a new configuration changes (staging directory, database,
 //! credentials), the next round works with it; only flags and the process's own variables need a restart.
 
 use std::pin::pin;
@@ -15,22 +15,23 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::ended::Ended;
 use super::logging::ANSWER;
+use super::record::CommandOutcome;
 use super::reload::{self, Configuration};
 use super::service::Manager;
 use super::stage::gc;
-use crate::cli::{ExtractArgs, Global, ReadArgs, WatchArgs};
+use crate::cli::{Global, RunArgs, WatchArgs};
+use crate::convert::millis;
 use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
-use crate::number::millis;
-use crate::report::{ReportState, RunReport};
+use crate::pipeline::{self, RunOutcome};
+use crate::report::{ReportState, RunReport, counted};
 use crate::settings::Settings;
 use crate::staging::Work;
 
 /// The longest back-off, unless `--every` is longer.
 const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
-/// The widest jitter that nobody asked for.
+/// The largest default jitter.
 const WIDEST_JITTER: Duration = Duration::from_mins(1);
 
 /// One round, for programs: the document of `run`, and what a service adds.
@@ -48,7 +49,7 @@ struct Round {
     next_at: Option<Timestamp>,
 }
 
-/// Runs the command, until a signal or the last round ends it. `reloads`: told when the configuration is to be read again.
+/// Runs the command, until a signal or the last round ends it. `reloads`: notified when the configuration is to be read again.
 pub(super) async fn run(
     global: &Global,
     settings: Settings,
@@ -56,7 +57,7 @@ pub(super) async fn run(
     reloads: &Notify,
 ) -> Result<Exit, Failure> {
     if let Err(failure) = reload::check(&settings, arguments) {
-        Ended::failed(&failure).record(&settings, Work::Run, crate::clock::now());
+        CommandOutcome::failed(&failure).record(&settings, Work::Run, crate::clock::now());
         return Err(failure);
     }
     let manager = Manager::of_environment();
@@ -67,7 +68,7 @@ pub(super) async fn run(
         manager: &manager,
         reloads,
     };
-    // In one task: when the rounds hang, the signs of life end.
+    // In one task: when a round hangs, the liveness notifications end.
     tokio::select! {
         worst = Box::pin(service.rounds()) => Ok(worst),
         never = manager.stay_alive() => match never {},
@@ -85,11 +86,6 @@ struct Service<'a> {
 impl Service<'_> {
     /// Gives the worst exit of all rounds.
     async fn rounds(mut self) -> Exit {
-        // Bars of many rounds would pile up.
-        let lines = Global {
-            quiet: true,
-            ..self.global.clone()
-        };
         let mut pace = Pace::new(self.arguments);
         let mut worst = Exit::Done;
         let mut last = String::new();
@@ -98,20 +94,20 @@ impl Service<'_> {
         loop {
             number += 1;
             let mut notes = Vec::new();
-            // A secret that was renewed is taken up.
+            // A renewed secret takes effect.
             if number > 1
                 && let Err(faults) = self.configuration.read_again()
             {
                 notes.push(format!(
-                    "the configuration was changed and is not used, the round goes on with the one before: {faults}"
+                    "the changed configuration is not used, the round keeps the previous one: {faults}"
                 ));
             }
             let now = crate::clock::now();
             let status = format!("round {number}: running since {now:.0}{last}");
             self.manager.status(&status).await;
             let settings = Arc::clone(&self.configuration.settings);
-            let work = Box::pin(round(&lines, &settings, self.arguments));
-            let under_way = "; the round that runs goes on with the one before";
+            let work = Box::pin(round(&settings, self.arguments));
+            let under_way = "; the current round keeps the previous one";
             let (mut report, exit, removed_runs) = self.beside_reloads(under_way, work).await;
             report.warnings.splice(0..0, notes);
             worst = worst.max(exit);
@@ -124,7 +120,7 @@ impl Service<'_> {
                 removed_runs,
                 next_at: begins.and_then(wall_clock),
             };
-            tell(self.global, &round);
+            print(self.global, &round);
             let said = [&[summary(&round)], &round.report.errors[..]].concat();
             self.manager.status(&said.join("; ")).await;
             last = format!("; round {number}: {}", round.report.state);
@@ -136,7 +132,7 @@ impl Service<'_> {
         }
     }
 
-    /// Does this to its end, and reads the configuration again meanwhile whenever that is asked for. `note`: what is said besides.
+    /// Awaits `work`, and reloads the configuration meanwhile on request. `note` is appended to the answer.
     async fn beside_reloads<T>(&mut self, note: &str, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -157,7 +153,8 @@ impl Service<'_> {
                 said
             }
             Err(faults) => {
-                let said = format!("configuration not reloaded, the one before is used: {faults}");
+                let said =
+                    format!("configuration not reloaded, the previous one stays in use: {faults}");
                 error!("{said}");
                 said
             }
@@ -167,16 +164,12 @@ impl Service<'_> {
 }
 
 /// Extracts, loads, and removes old runs.
-async fn round(
-    global: &Global,
-    settings: &Settings,
-    arguments: &WatchArgs,
-) -> (RunReport, Exit, usize) {
+async fn round(settings: &Settings, arguments: &WatchArgs) -> (RunReport, Exit, usize) {
     let started_at = crate::clock::now();
     let done = async {
         // To the end of the round, so that a private PostgreSQL starts once.
         let _server = hold_server(&settings.database).await?;
-        all(global, settings, arguments).await
+        all(settings, arguments).await
     };
     let (report, exit, removed) = done.await.unwrap_or_else(|failure: Failure| {
         let state = if failure.exit == Exit::Locked {
@@ -191,27 +184,18 @@ async fn round(
         };
         (report, failure.exit, 0)
     });
-    Ended::of(&report, exit).record(settings, Work::Run, started_at);
+    CommandOutcome::of(&report, exit).record(settings, Work::Run, started_at);
     (report, exit, removed)
 }
 
 async fn all(
-    global: &Global,
     settings: &Settings,
     arguments: &WatchArgs,
 ) -> Result<(RunReport, Exit, usize), Failure> {
-    let arguments = ExtractArgs {
-        read: ReadArgs {
-            select: arguments.select.clone(),
-            exclude: arguments.exclude.clone(),
-            ..ReadArgs::default()
-        },
-        ..ExtractArgs::default()
-    };
-    let (mut report, exit) = Box::pin(super::run::extract_and_load(
-        global, settings, &arguments, false,
-    ))
-    .await?;
+    let mut run = RunArgs::default();
+    run.extract.read.select.clone_from(&arguments.select);
+    run.extract.read.exclude.clone_from(&arguments.exclude);
+    let RunOutcome { mut report, exit } = Box::pin(pipeline::run(settings, &run)).await?;
     // A round that has failed may have loaded most of what it read.
     let has_loaded = !report.tables.is_empty();
     let is_done = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
@@ -223,7 +207,7 @@ async fn all(
         };
         match gc::collect_unneeded(settings, choice).await {
             Ok(collected) => removed = collected.removed.len(),
-            // Whoever holds the lock now; the next round will do.
+            // Another process holds the lock; the next round collects.
             Err(failure) if failure.exit == Exit::Locked => {}
             Err(failure) => report
                 .warnings
@@ -234,7 +218,7 @@ async fn all(
 }
 
 /// One line a round.
-fn tell(global: &Global, round: &Round) {
+fn print(global: &Global, round: &Round) {
     let Round { report, .. } = round;
     for warning in &report.warnings {
         warn!(round = round.number, "{warning}");
@@ -267,8 +251,12 @@ fn summary(round: &Round) -> String {
     let took = humantime::format_duration(Duration::from_millis(report.duration_ms));
     let next = (round.next_at).map_or_else(String::new, |at| format!("; next at {at:.0}"));
     format!(
-        "round {}: {run}, {}, {} hits, {changed} rows changed, {} old runs removed, {took}{next}",
-        round.number, report.state, report.hits, round.removed_runs
+        "round {}: {run}, {}, {}, {} changed, {} removed, {took}{next}",
+        round.number,
+        report.state,
+        counted(report.hits, "request"),
+        counted(changed, "row"),
+        counted(round.removed_runs as u64, "old run")
     )
 }
 
@@ -304,7 +292,7 @@ impl Pace {
     fn next(&mut self, exit: Exit, now: Instant) -> Instant {
         match exit {
             Exit::Failed | Exit::Usage => self.failures = self.failures.saturating_add(1),
-            // It was somebody else's turn: that says nothing of the API.
+            // Another process held the lock: that says nothing of the API.
             Exit::Locked => {}
             _ => self.failures = 0,
         }

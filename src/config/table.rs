@@ -10,7 +10,7 @@ use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
 use super::resource::{Resource, read_name};
 use super::{Budget, read_budget};
-use crate::assets;
+use crate::embedded_files;
 use crate::name::Name;
 use crate::pointer::Pointer;
 
@@ -409,7 +409,7 @@ fn read_references(
 
 fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Option<SqlFile> {
     let name = block.text(key)?;
-    match assets::sql(name.value, config) {
+    match embedded_files::sql(name.value, config) {
         Ok(text) => Some(SqlFile {
             name: name.value.to_owned(),
             text,

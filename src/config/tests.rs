@@ -123,7 +123,7 @@ fn patched(patches: &[(&str, &str)]) -> String {
 #[test]
 fn the_golden_model_and_the_shipped_configuration_are_valid() {
     assert_eq!(faults(GOLDEN), "");
-    assert_eq!(faults(assets::PIPELINE), "");
+    assert_eq!(faults(embedded_files::PIPELINE), "");
 }
 
 #[test]
@@ -222,7 +222,7 @@ proptest! {
     fn no_text_makes_the_reader_panic(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..40_usize, 0..6_u8, ".{0,6}"), 1..8),
     ) {
-        let mut lines: Vec<String> = assets::PIPELINE
+        let mut lines: Vec<String> = embedded_files::PIPELINE
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty())
             .map(str::to_owned)

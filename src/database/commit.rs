@@ -1,38 +1,20 @@
-//! The end of a transaction, in one place: whoever is stopped meanwhile must be able to tell what became of it.
-
-use std::sync::{Mutex, PoisonError};
+//! The end of a transaction, in one place: an interruption meanwhile must be able to say what became of it.
 
 use tokio_postgres::{Error, Transaction};
 
+use super::Sessions;
 use crate::failpoint::Point;
 
 /// How far the commit is of what is being done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Commit {
     /// It was not asked for, or was refused: the transaction is rolled back.
+    #[default]
     NotYet,
     /// It was asked for, and the answer is awaited.
     UnderWay,
     /// It was confirmed.
     Done,
-}
-
-static COMMIT: Mutex<Commit> = Mutex::new(Commit::NotYet);
-
-impl Commit {
-    /// How far it is.
-    pub fn now() -> Self {
-        *COMMIT.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is done from here on has a commit of its own.
-    pub fn begin_anew() {
-        Self::NotYet.set();
-    }
-
-    fn set(self) {
-        *COMMIT.lock().unwrap_or_else(PoisonError::into_inner) = self;
-    }
 }
 
 /// Commits, between these two places.
@@ -42,12 +24,13 @@ pub async fn commit(
     after: Point,
 ) -> Result<(), Error> {
     before.reach();
-    Commit::UnderWay.set();
+    let sessions = Sessions::current();
+    sessions.set_commit(Commit::UnderWay);
     let done = transaction.commit().await;
     match &done {
-        Ok(()) => Commit::Done.set(),
+        Ok(()) => sessions.set_commit(Commit::Done),
         // Without the server's word it is in doubt.
-        Err(error) if error.as_db_error().is_some() => Commit::NotYet.set(),
+        Err(error) if error.as_db_error().is_some() => sessions.set_commit(Commit::NotYet),
         Err(_) => {}
     }
     if done.is_ok() {

@@ -12,8 +12,8 @@ use tracing::warn;
 
 use super::embedded::{self, Cluster, EmbeddedError, Options};
 use super::error::{not_connected, place};
-use super::{Database, DatabaseError, Target, auth, pooler, sessions, tls, trust};
-use crate::chain::chain;
+use super::{Database, DatabaseError, Sessions, Target, auth, pooler, tls, trust};
+use crate::error_chain::chain;
 
 /// The oldest server that we use, as `server_version_num`.
 const OLDEST_SERVER: i32 = 140_000;
@@ -201,7 +201,7 @@ where
         .await
         .map_err(|_| silent(&config, limit))?
         .map_err(|error| not_connected(&config, &error))?;
-    let listed = sessions::list(client.cancel_token(), tls);
+    let listed = Sessions::current().list(client.cancel_token(), tls);
     let connection = tokio::spawn(async move {
         let _listed = listed;
         connection.await

@@ -31,7 +31,7 @@ use connect::Use;
 use embedded::Cluster;
 pub use error::{DatabaseError, describe};
 pub use place::{Place, role};
-pub use sessions::{LockKey, cancel_all, holder, holder_is_gone};
+pub use sessions::{LockKey, Sessions, holder, holder_is_gone};
 pub use tls::{check_url, for_libpq, holds_password};
 
 /// How long a lock is waited for.

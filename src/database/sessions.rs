@@ -17,65 +17,110 @@ use tokio_postgres::{CancelToken, Client, Row, Socket};
 
 use crate::printable;
 
-use super::utc;
+use super::{Commit, utc};
 
 /// Asks the server, on a connection of its own, to break off what a session runs.
 type Cancel = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// Sessions that have not ended: open ones, and those that nobody wants any more while the server is still at work.
-static SESSIONS: Mutex<BTreeMap<u64, Cancel>> = Mutex::new(BTreeMap::new());
-static ENDED: Notify = Notify::const_new();
+tokio::task_local! {
+    static CURRENT: Sessions;
+}
 
-fn sessions() -> MutexGuard<'static, BTreeMap<u64, Cancel>> {
-    SESSIONS.lock().unwrap_or_else(PoisonError::into_inner)
+/// The database sessions of one invocation that have not ended: open ones, and those that nobody wants any more while the
+/// server is still at work.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    cancels: Mutex<BTreeMap<u64, Cancel>>,
+    next: AtomicU64,
+    ended: Notify,
+    commit: Mutex<Commit>,
+}
+
+impl Sessions {
+    /// Lists here the sessions that this work opens, and notes the state of its commit.
+    pub async fn scope<T>(&self, work: impl Future<Output = T>) -> T {
+        CURRENT.scope(self.clone(), work).await
+    }
+
+    /// Those of the work that is under way.
+    pub(super) fn current() -> Self {
+        CURRENT.try_with(Self::clone).unwrap_or_default()
+    }
+
+    /// How far the commit is of what is being done.
+    pub fn commit(&self) -> Commit {
+        *lock(&self.0.commit)
+    }
+
+    /// What is done from here on has a commit of its own.
+    pub fn begin_commit(&self) {
+        self.set_commit(Commit::NotYet);
+    }
+
+    pub(super) fn set_commit(&self, commit: Commit) {
+        *lock(&self.0.commit) = commit;
+    }
+
+    /// Puts a session on the list.
+    pub(super) fn list<T>(&self, token: CancelToken, tls: T) -> Listed
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let cancel = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            let (token, tls) = (token.clone(), tls.clone());
+            Box::pin(async move {
+                // A server that cannot be reached lets go by itself.
+                let _ = token.cancel_query(tls).await;
+            })
+        };
+        lock(&self.0.cancels).insert(number, Arc::new(cancel));
+        Listed {
+            sessions: self.clone(),
+            number,
+        }
+    }
+
+    /// Breaks off what the server still does, and waits until the sessions have ended: their clients are dropped. Gives up
+    /// after `patience`.
+    pub async fn cancel_all(&self, patience: Duration) {
+        let cancelling = async {
+            let cancels: Vec<Cancel> = lock(&self.0.cancels).values().cloned().collect();
+            join_all(cancels.iter().map(|cancel| cancel())).await;
+            loop {
+                let ended = self.0.ended.notified();
+                if lock(&self.0.cancels).is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, cancelling).await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session in the list, until it is dropped.
-pub(super) struct Listed(u64);
-
-/// Puts a session on the list.
-pub(super) fn list<T>(token: CancelToken, tls: T) -> Listed
-where
-    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-    T::Stream: Send,
-    T::TlsConnect: Send,
-    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-{
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let cancel = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (token, tls) = (token.clone(), tls.clone());
-        Box::pin(async move {
-            // A server that cannot be reached lets go by itself.
-            let _ = token.cancel_query(tls).await;
-        })
-    };
-    sessions().insert(number, Arc::new(cancel));
-    Listed(number)
+pub(super) struct Listed {
+    sessions: Sessions,
+    number: u64,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        sessions().remove(&self.0);
-        ENDED.notify_waiters();
+        let Sessions(shared) = &self.sessions;
+        lock(&shared.cancels).remove(&self.number);
+        shared.ended.notify_waiters();
     }
-}
-
-/// Breaks off what the server still does for us, and waits until the sessions have ended: their clients are dropped. Gives up
-/// after `patience`.
-pub async fn cancel_all(patience: Duration) {
-    let cancelling = async {
-        let cancels: Vec<Cancel> = sessions().values().cloned().collect();
-        join_all(cancels.iter().map(|cancel| cancel())).await;
-        loop {
-            let ended = ENDED.notified();
-            if sessions().is_empty() {
-                return;
-            }
-            ended.await;
-        }
-    };
-    let _ = tokio::time::timeout(patience, cancelling).await;
 }
 
 /// An advisory lock, by its key.

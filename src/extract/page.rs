@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::{self, ApiError, BodyReader};
-use crate::number::millis;
+use crate::convert::millis;
 use crate::progress::Task;
 use crate::proof::PageFacts;
 use crate::staging::{KnownPages, PageEntry, PageNumbers, ResourceWriter, SmallerPages};

@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
                     None => format!("page {number}"),
                 };
                 let mut result = locked(&self.result);
-                let places = result.failures.entry(crate::chain::chain(&error));
+                let places = result.failures.entry(crate::error_chain::chain(&error));
                 places.or_default().push(place);
                 Ok(None)
             }

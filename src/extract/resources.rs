@@ -8,8 +8,8 @@ use futures_util::stream::FuturesUnordered;
 use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
-use crate::chain::chain;
 use crate::config::Resource;
+use crate::error_chain::chain;
 use crate::name::Name;
 use crate::plan::{self, Decision, History, ServerNow, Step};
 use crate::staging::{

@@ -3,7 +3,7 @@
 use tracing::info;
 
 use crate::api;
-use crate::chain::chain;
+use crate::error_chain::chain;
 use crate::plan::History;
 use crate::staging::{
     Mode, Outcome, ResourceState, ResourceSummary, Run, RunSpec, RunState, Staging, StagingError,

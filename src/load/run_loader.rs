@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
-use crate::chain::chain;
 use crate::config::{Config, Derive, PruneConfig};
 use crate::database::catalogue::ForeignKey;
+use crate::error_chain::chain;
 use crate::failpoint::Point;
 use crate::load::check::source::Admission;
 use crate::load::counts::TableCounts;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::{Row, Transaction};
 
 use crate::config::Config;
+use crate::convert::unsigned;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
 use crate::load::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
@@ -17,7 +18,6 @@ use crate::load::run_loader::LoadedRun;
 use crate::load::run_loader::RunLoader;
 use crate::load::transaction::begin;
 use crate::name::Name;
-use crate::number::unsigned;
 use crate::staging::Run;
 
 /// Loads run after run.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::observation::PageObservation;
-use crate::list::MOST_PAGES;
+use crate::limits::MOST_PAGES;
 
 /// Why ranks prove nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

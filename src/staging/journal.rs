@@ -17,7 +17,7 @@ use super::files;
 use super::page_request::{PageRequest, legacy};
 use crate::failpoint::Point;
 use crate::hash::hex;
-use crate::list::MOST_RECORDS;
+use crate::limits::MOST_RECORDS;
 
 /// No line is longer: what makes it long is the request, and no server takes a longer one.
 const LONGEST: u64 = 1 << 20;

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::super::{eprint_error, eprint_line, into_flag, print_json, print_line, print_table};
-use crate::chain::chain;
+use super::super::{eprint_error, eprint_line, print_json, print_line, print_table};
 use crate::cli::Global;
 use crate::config::Table;
 use crate::database::Database;
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{Entry, Loader, Options, Retried, TableCounts};
 use crate::name::Name;
-use crate::report::{grouped, tables_table};
+use crate::report::{counted, grouped, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(
     chosen: &BTreeSet<i64>,
 ) -> Result<Exit, Failure> {
     let runs = settings.staging.runs()?;
-    let into = into_flag(settings, &schema);
+    let into = settings.schema_flag(&schema);
     let entries = all.iter().filter(|entry| chosen.contains(&entry.id));
     let skipped = Skipped::of(settings, entries, &runs);
     let options = Options::new(schema);
@@ -40,7 +40,7 @@ pub(super) async fn run(
         loader.close().await?;
         (retried, left)
     };
-    let mut warnings = skipped.told(&into);
+    let mut warnings = skipped.warnings(&into);
     warnings.extend(left_out(settings, &retried.tables, &skipped, &into));
     let waiting = left
         .iter()
@@ -59,8 +59,9 @@ pub(super) async fn run(
     for table in retried.tables.iter().filter(|table| table.refused > 0) {
         exit = exit.max(Exit::Refused);
         errors.push(format!(
-            "{}: {} rows are out of scope, more than the guard lets go at once; they are held back, see `cursus prune ls{into}`",
-            table.name, table.refused
+            "{}: prune limit exceeded: {} of rows out of scope held; review with `cursus prune ls{into}`",
+            table.name,
+            counted(table.refused, "delete")
         ));
     }
     let settled = chosen.len().saturating_sub(waiting);
@@ -74,8 +75,8 @@ pub(super) async fn run(
             print_table(&tables_table(&retried.tables));
         }
         print_line(&format!(
-            "{} entries tried again, {} settled, {} wait on",
-            grouped(chosen.len() as u64),
+            "{} retried, {} settled, {} still quarantined",
+            counted(chosen.len() as u64, "row"),
             grouped(settled as u64),
             grouped(waiting as u64)
         ));
@@ -89,14 +90,14 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Entries that cannot be tried, counted.
+/// Quarantined rows that cannot be retried, counted.
 #[derive(Default)]
 struct Skipped<'e> {
-    /// By tables that are not in `pipeline.toml` any more.
-    gone: BTreeMap<&'e str, u64>,
+    /// By tables that `pipeline.toml` no longer has.
+    removed: BTreeMap<&'e str, u64>,
     /// By tables whose rows a SELECT makes, with their resources.
     selected: BTreeMap<&'e str, (&'e str, u64)>,
-    /// By tables and runs that are not in staging any more.
+    /// By tables and runs that are no longer in staging.
     unstaged: BTreeMap<(&'e str, &'e str), u64>,
 }
 
@@ -107,7 +108,7 @@ impl<'e> Skipped<'e> {
             let (table, run) = (entry.table.as_str(), entry.run_id.as_str());
             let mut tables = settings.config.tables.iter();
             if !tables.any(|known| known.name.as_str() == table) {
-                *skipped.gone.entry(table).or_default() += 1;
+                *skipped.removed.entry(table).or_default() += 1;
             } else if entry.file.is_empty() {
                 let (_, count) = skipped
                     .selected
@@ -122,28 +123,28 @@ impl<'e> Skipped<'e> {
     }
 
     /// A sentence for each table.
-    fn told(&self, into: &str) -> Vec<String> {
-        let gone = self.gone.iter().map(|(table, count)| {
+    fn warnings(&self, into: &str) -> Vec<String> {
+        let removed = self.removed.iter().map(|(table, count)| {
             format!(
-                "{table}: {} entries are left as they are, because pipeline.toml has no such table any more; to give them up: \
-                 cursus quarantine drop --table {table}{into}",
-                grouped(*count)
+                "{table}: {} not retried, because pipeline.toml no longer has this table; remove them with \
+                 `cursus quarantine drop --table {table}{into}`",
+                counted(*count, "row")
             )
         });
         let selected = self.selected.iter().map(|(table, (resource, count))| {
             format!(
-                "{table}: {} rows that wait were made by a SELECT from other rows, and there is no record to be read again; {}",
-                grouped(*count),
+                "{table}: {} not retried, because a SELECT makes them from other rows and no record of theirs is staged; {}",
+                counted(*count, "row"),
                 anew(resource, into)
             )
         });
         let unstaged = self.unstaged.iter().map(|((table, run), count)| {
             format!(
-                "{table}: {} entries cannot be read again: their run {run} is not in staging any more",
-                grouped(*count)
+                "{table}: {} not retried, because their run {run} is no longer in staging",
+                counted(*count, "row")
             )
         });
-        gone.chain(selected).chain(unstaged).collect()
+        removed.chain(selected).chain(unstaged).collect()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where a text of several statements is cut, by the rules of psql. Nothing is decided by it: the server takes each piece as one
-//! statement, or refuses it.
+//! Splits a text into statements by the rules of psql. Safety does not depend on it: the server accepts each piece as one statement,
+//! or refuses it.
 
 /// The statements of a text, without the semicolons between them; those that are blank or comments only are left out.
 pub(super) fn split(text: &str) -> Vec<&str> {

@@ -1,4 +1,4 @@
-//! `cursus stage cat`: records, and where each comes from.
+//! `cursus stage cat`: print staged records and their origin.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `cursus stage gc`: old runs that nobody needs any more go.
+//! `cursus stage gc`: remove old runs that are no longer needed.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{GcArgs, Global};
-use crate::commands::{load, print_json, print_line, print_table};
+use crate::commands::{print_json, print_line, print_table};
 use crate::database::{Database, DatabaseError};
 use crate::exit::{Exit, Failure};
 use crate::load::{Loaded, has_ledger, loaded, pending, quarantined_runs, refused_runs};
 use crate::name::Name;
+use crate::pipeline::connect;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
 use crate::staging::{Claims, Keep, Run, RunId, StagingError, Verdict, judge};
@@ -18,19 +19,19 @@ use crate::staging::{Claims, Keep, Run, RunId, StagingError, Verdict, judge};
 /// What to remove.
 #[derive(Clone, Copy)]
 pub(in crate::commands) struct Choice {
-    /// Younger runs stay.
+    /// Younger runs are kept.
     pub(in crate::commands) keep: Duration,
     pub(in crate::commands) dry_run: bool,
 }
 
-/// What became of the runs.
+/// The result for each run.
 #[derive(Serialize)]
 pub(in crate::commands) struct Report {
     dry_run: bool,
     pub(in crate::commands) removed: Vec<Removed>,
     freed_bytes: u64,
     kept: Vec<Kept>,
-    /// Runs that are not old enough.
+    /// Runs that are younger than the limit.
     younger: usize,
 }
 
@@ -73,7 +74,7 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// Removes what may go and what the database does not need, by a session of its own.
+/// Removes old runs that neither staging nor the database needs, in a session of its own.
 pub(in crate::commands) async fn collect_unneeded(
     settings: &Settings,
     choice: Choice,
@@ -86,30 +87,29 @@ pub(in crate::commands) async fn collect_unneeded(
         );
         Failure { exit, error }
     };
-    let database = load::connect(settings, settings.config.database.schema.as_str())
+    let database = connect::connect(settings, settings.config.database.schema.as_str())
         .await
         .map_err(unknown)?;
     let report = collect(settings, Some(&database), choice).await;
-    // It has told what it was asked for.
     let _ = database.close().await;
     report
 }
 
-/// Removes what may go. Without a database, what no database has loaded may go too.
+/// Removes old runs that are not needed; without a database also runs that were not loaded.
 async fn collect(
     settings: &Settings,
     database: Option<&Database>,
     choice: Choice,
 ) -> Result<Report, Failure> {
     let staging = settings.staging.clone();
-    // Whoever writes a run holds it: what is open now, died.
+    // Under the lock of its writer: a run that is open now was abandoned.
     let lock = settings.lock_staging().await?;
     let runs = staging.runs()?;
     let claims = match database {
         Some(database) => claims(settings, database, &runs).await?,
         None => Claims::new(),
     };
-    // Many files; a signal need not wait for them.
+    // Many files: a signal must not wait for them.
     let collected = tokio::task::spawn_blocking(move || {
         let before = SignedDuration::try_from(choice.keep)
             .ok()
@@ -167,12 +167,9 @@ async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Resul
         for (runs, why) in [
             (
                 quarantined_runs(client).await?,
-                "rows of it wait in pipeline.quarantine",
+                "quarantined rows refer to it",
             ),
-            (
-                refused_runs(client).await?,
-                "deletes that it asks for are held in pipeline.prune_candidate",
-            ),
+            (refused_runs(client).await?, "held deletes refer to it"),
         ] {
             for run in runs {
                 claims.entry(run).or_default().push(why.to_owned());
@@ -224,17 +221,17 @@ fn print(report: &Report, keep: Duration) {
         .iter()
         .map(|run| (&run.run_id, removed.to_owned(), grouped(run.bytes)))
         .chain(report.kept.iter().map(|run| {
-            let why = format!("stays: {}", run.reasons.join("; "));
+            let why = format!("kept: {}", run.reasons.join("; "));
             (&run.run_id, why, String::new())
         }))
         .map(|(run, what, bytes)| vec![run.to_string(), what, bytes]);
     let mut rows: Vec<_> = rows.collect();
     rows.sort();
     if !rows.is_empty() {
-        print_table(&table(&["run", "what becomes of it", "bytes"], rows, 2));
+        print_table(&table(&["run", "result", "bytes"], rows, 2));
     }
     print_line(&format!(
-        "{} {removed}, {} bytes{would}; {} older than {} stay, {} younger",
+        "{} {removed}, {} bytes{would}; {} older than {} kept, {} younger",
         runs(report.removed.len()),
         grouped(report.freed_bytes),
         runs(report.kept.len()),

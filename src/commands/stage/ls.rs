@@ -1,4 +1,4 @@
-//! `cursus stage ls`: runs, the resources of a run, the pages of a resource.
+//! `cursus stage ls`: list runs, the resources of a run, or the pages of a resource.
 
 use crate::cli::Global;
 use crate::commands::{print_json, print_line, print_table};
@@ -14,7 +14,7 @@ pub(super) fn runs(global: &Global, runs: &[Run]) -> Exit {
     }
     let rows = runs.iter().map(|run| {
         let record = run.record();
-        // A run that did not come to its end has no summary yet, but manifests.
+        // An interrupted run has manifests, but no summary.
         let resources = if record.resources.is_empty() {
             summaries(run)
         } else {

@@ -1,4 +1,4 @@
-//! `cursus stage verify`: what a run claims, proven once more from its files.
+//! `cursus stage verify`: prove the manifests of a run again from its files.
 
 use crate::cli::Global;
 use crate::config::Config;
@@ -8,7 +8,7 @@ use crate::printable::line;
 use crate::report::{grouped, table};
 use crate::staging::Run;
 
-/// Exit 0 if every claim holds, also that something is missing; 1 if one does not.
+/// Exit code 0 if every manifest is proven, even one that says `partial`; 1 otherwise.
 pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit, Failure> {
     let verified = extract::verify(run, config)?;
     let holds = verified.iter().all(extract::Verification::holds);

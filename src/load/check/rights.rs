@@ -168,7 +168,7 @@ pub(crate) async fn lacking(
             // What is said of its tables is meant for ours.
             Err(error @ MigrateError::OtherProgram { .. }) => return Err(error.into()),
             Err(error) if found.is_empty() => return Err(error.into()),
-            Err(error) => found.push((12, crate::chain::chain(&error))),
+            Err(error) => found.push((12, crate::error_chain::chain(&error))),
         }
     }
     transaction.rollback().await.map_err(doing())?;

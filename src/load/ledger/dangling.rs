@@ -6,11 +6,11 @@ use serde_json::Value;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
+use crate::convert::unsigned;
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::unsigned;
 
 /// Tables whose rows are not what they were.
 #[derive(Clone, Debug, Default)]

@@ -3,13 +3,13 @@
 use serde::Serialize;
 use tokio_postgres::{GenericClient, Transaction};
 
+use crate::convert::unsigned;
 use crate::database::{Quoted, utc};
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::mapping::Mapping;
 use crate::name::Name;
-use crate::number::unsigned;
 use crate::staging::Approval;
 
 /// Rows of one table that one run would have deleted, less those that a later load has seen.

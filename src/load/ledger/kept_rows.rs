@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio_postgres::{GenericClient, Transaction};
 
+use crate::convert::unsigned;
 use crate::database::utc;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::mapping::Mapping;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::unsigned;
 
 /// Rows of one table that one run has found gone, and that are kept.
 #[derive(Clone, Debug, Serialize)]

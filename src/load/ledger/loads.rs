@@ -6,11 +6,11 @@ use serde_json::Value;
 use tokio_postgres::{GenericClient, Statement, Transaction};
 
 use crate::config::{Config, Table};
+use crate::convert::{signed, unsigned};
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::migrate;
 use crate::name::Name;
-use crate::number::{signed, unsigned};
 use crate::staging::{Manifest, Run};
 
 /// The newest load of each resource of a schema.

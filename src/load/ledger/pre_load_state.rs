@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
+use crate::convert::unsigned;
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::unsigned;
 use crate::staging::RunId;
 
 /// The state before the load.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::{GenericClient, Row, Transaction};
 
+use crate::convert::unsigned;
 use crate::database::Quoted;
 use crate::database::utc;
 use crate::load::decode::record_locator::RecordLocator;
@@ -13,7 +14,6 @@ use crate::load::ledger::loads::LoadLedger;
 use crate::load::mapping::Mapping;
 use crate::load::sql::statements::staged_of;
 use crate::load::sql::violations::Violation;
-use crate::number::unsigned;
 use crate::staging::Manifest;
 use serde::Serialize;
 

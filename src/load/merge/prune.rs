@@ -8,6 +8,7 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use crate::config::PruneConfig;
+use crate::convert::{millis, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::types::KeylessRows;
 use crate::load::decode::types::TableComparison;
@@ -19,7 +20,6 @@ use crate::load::merge::table::Table;
 use crate::load::sql::deletes::{DeleteReason, DeleteScope};
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::{millis, unsigned};
 
 impl MergedTable {
     /// Why rows may be gone from it.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio_postgres::Transaction;
 
+use crate::convert::millis;
 use crate::failpoint::Point;
 use crate::load::counts::TableCounts;
 use crate::load::decode::record_locator::RecordLocator;
@@ -19,7 +20,6 @@ use crate::load::merge::staged_tables;
 use crate::load::merge::staged_tables::Reading;
 use crate::load::merge::table::{Situation, Table};
 use crate::name::Name;
-use crate::number::millis;
 use crate::staging::Manifest;
 use crate::template::Values;
 

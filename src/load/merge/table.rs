@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
 use crate::config::{Budget, SqlFile};
+use crate::convert::{signed, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::decoder::DecodedResource;
 use crate::load::decode::record_locator::RecordLocator;
@@ -17,7 +18,6 @@ use crate::load::mapping::Mapping;
 use crate::load::merge::bulk;
 use crate::load::sql::statements::{REJECT_REASON, Statements};
 use crate::name::Name;
-use crate::number::{signed, unsigned};
 use crate::staging::{Manifest, Mode};
 
 pub(crate) struct Table<'a> {

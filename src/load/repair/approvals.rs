@@ -6,6 +6,7 @@
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
+use crate::convert::unsigned;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::held_deletes::{Held, held};
@@ -13,7 +14,6 @@ use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::unsigned;
 use crate::staging::Run;
 
 /// An approved set that was deleted.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::Client;
 
 use crate::config::{Config, Source};
-use crate::key::Key;
+use crate::key_arg::Key;
 use crate::load::error::LoadError;
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::repair::error::ExplainError;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::{Quoted, utc};
-use crate::key::Key;
+use crate::key_arg::Key;
 use crate::load::decode::cell::CellType;
 use crate::load::error::LoadError;
 use crate::load::ledger::quarantine::Entry;

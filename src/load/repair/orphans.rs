@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use tokio_postgres::Transaction;
 use tracing::warn;
 
+use crate::convert::unsigned;
 use crate::load::decode::types::RecordSelection;
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::load::merge::staged_tables;
 use crate::load::sql::statements::Statements;
-use crate::number::unsigned;
 use crate::staging::Run;
 use crate::template::Values;
 

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::PruneConfig;
+use crate::convert::unsigned;
 use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::load::check::source;
@@ -23,7 +24,6 @@ use crate::load::repair::error::ReplayError;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::set_up;
 use crate::name::Name;
-use crate::number::unsigned;
 
 /// Rows that a rebuild would have deleted, but rows of another table refer to them.
 #[derive(Clone, Debug)]

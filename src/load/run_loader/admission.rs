@@ -4,6 +4,7 @@ use tokio_postgres::Transaction;
 use tracing::info;
 
 use crate::clock;
+use crate::convert::unsigned;
 use crate::load::check::source;
 use crate::load::check::source::{Admission, Judge, Rebinding};
 use crate::load::error::LoadError;
@@ -12,7 +13,6 @@ use crate::load::mappings::dependents;
 use crate::load::run_loader::RunLoader;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::number::unsigned;
 use crate::staging::{Adoption, Manifest};
 
 impl RunLoader<'_> {

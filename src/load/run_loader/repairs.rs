@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
-use crate::chain::chain;
+use crate::error_chain::chain;
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
 use crate::load::ledger::pre_load_state::PreLoadState;

@@ -1,27 +1,28 @@
-//! What became of the last run and of the last load, kept for `status`: also of a command that failed before it read
-//! anything.
+//! Records the outcome of the last run and the last load for `status`, even if the command failed before it read anything.
 
 use jiff::Timestamp;
 use tracing::debug;
 
-use crate::chain::chain;
 use crate::cli::{Cli, Command};
 use crate::clock;
+use crate::context::Context;
+use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
+use crate::pipeline::RunOutcome;
+use crate::pipeline::load::LoadOutcome;
 use crate::report::RunReport;
 use crate::settings::{Environment, Settings};
 use crate::staging::{CommandRecord, Work};
 
-/// How a command ended, with what it said.
-pub(super) struct Ended {
+/// How a command ended, with its errors.
+pub(super) struct CommandOutcome {
     pub(super) exit: Exit,
     /// The run that it wrote, or the last that it loaded.
     pub(super) run_id: Option<String>,
     pub(super) errors: Vec<String>,
 }
 
-impl Ended {
-    /// Of an extraction, with or without a load.
+impl CommandOutcome {
     pub(super) fn of(report: &RunReport, exit: Exit) -> Self {
         Self {
             exit,
@@ -30,7 +31,6 @@ impl Ended {
         }
     }
 
-    /// With a sentence.
     pub(super) fn failed(failure: &Failure) -> Self {
         Self {
             exit: failure.exit,
@@ -39,10 +39,10 @@ impl Ended {
         }
     }
 
-    /// Remembers it. That it cannot be remembered is no failure of the command: `status` then goes by the newest run.
+    /// Records it. If that fails, the command does not: `status` then shows the newest run.
     pub(super) fn record(&self, settings: &Settings, work: Work, started_at: Timestamp) {
         let staging = &settings.staging;
-        // Who was refused because somebody else is at work says nothing of that work.
+        // A command that another process has locked out says nothing of that process's run.
         if self.exit == Exit::Locked && staging.is_being_written().unwrap_or(true) {
             return;
         }
@@ -54,29 +54,53 @@ impl Ended {
             ..CommandRecord::ending_now(settings.command, started_at)
         };
         if let Err(error) = staging.record_command(work, &record) {
-            debug!("how the command ended was not kept: {}", chain(&error));
+            debug!(
+                "the outcome of the command was not recorded: {}",
+                chain(&error)
+            );
         }
     }
 }
 
-/// Runs a command to its end and remembers how it ended.
-pub(super) async fn recorded(
+impl From<RunOutcome> for CommandOutcome {
+    fn from(outcome: RunOutcome) -> Self {
+        Self {
+            exit: outcome.exit,
+            run_id: outcome.report.run_id,
+            errors: outcome.report.errors,
+        }
+    }
+}
+
+impl From<LoadOutcome> for CommandOutcome {
+    fn from(outcome: LoadOutcome) -> Self {
+        Self {
+            exit: outcome.exit,
+            run_id: outcome.report.runs.last().cloned(),
+            errors: outcome.report.errors,
+        }
+    }
+}
+
+/// Runs a command and records its outcome.
+pub(super) async fn run_recorded(
     settings: &Settings,
     work: Work,
-    command: impl Future<Output = Result<Ended, Failure>>,
+    command: impl Future<Output = Result<CommandOutcome, Failure>>,
 ) -> Result<Exit, Failure> {
     let started_at = clock::now();
     let ended = command.await;
     match &ended {
         Ok(ended) => ended.record(settings, work, started_at),
-        Err(failure) => Ended::failed(failure).record(settings, work, started_at),
+        Err(failure) => CommandOutcome::failed(failure).record(settings, work, started_at),
     }
     ended.map(|ended| ended.exit)
 }
 
-/// Remembers how a command ended that cannot say so itself, because of a signal or a fault, and the run that it leaves.
-pub(super) fn recorded_apart(
+/// Records the outcome of a command that a signal or a panic has ended, with the run that it leaves.
+pub(super) fn record_abort(
     cli: &Cli,
+    context: &Context,
     started_at: Timestamp,
     exit: Exit,
     sentence: &str,
@@ -90,8 +114,9 @@ pub(super) fn recorded_apart(
         _ => return,
     };
     let environment = Environment::of_process();
-    if let Ok(settings) = Settings::resolve(&cli.global, cli.command.name(), environment) {
-        let ended = Ended {
+    let settings = Settings::resolve(&cli.global, cli.command.name(), environment, context);
+    if let Ok(settings) = settings {
+        let ended = CommandOutcome {
             exit,
             run_id: run_id.map(str::to_owned),
             errors: vec![sentence.to_owned()],

@@ -1,17 +1,17 @@
-//! What is to be loaded: what waits, or what was asked for.
+//! What is to be loaded: every run that is not loaded yet, or what was asked for.
 
-use super::Choice;
+use super::load::LoadSelection;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::load::{LoadError, Loaded, LoadedResource, Loader, Pending, pending};
+use crate::load::{self, LoadError, Loaded, LoadedResource, Loader, Pending};
 use crate::name::Name;
 use crate::staging::Run;
 
 /// What is to be loaded, and what becomes of the wanted run.
 #[derive(Default)]
-pub(super) struct Due {
+pub(super) struct PendingRuns {
     /// Oldest run first.
-    pub(super) waiting: Vec<Pending>,
+    pub(super) pending: Vec<Pending>,
     /// What of it is refused because it is older than what is loaded.
     pub(super) refused: Vec<LoadError>,
     /// The run itself, if nothing of it is left to load.
@@ -19,49 +19,49 @@ pub(super) struct Due {
 }
 
 /// What of these runs is to be loaded, up to the wanted one. `loaded` is what counts as loaded.
-pub(super) async fn due(
+pub(super) async fn pending_runs(
     config: &Config,
     runs: &[Run],
     loader: &Loader<'_>,
     loaded: &Loaded,
-    choice: &Choice,
+    selection: &LoadSelection,
     wanted: Option<&Run>,
-) -> Result<Due, Failure> {
+) -> Result<PendingRuns, Failure> {
     // Runs after the wanted one do not exist for this load.
     let until = wanted.map_or(u64::MAX, |wanted| wanted.record().seq);
     let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
-    let mut waiting = pending(config, past, loaded)?;
-    if choice.again {
-        let mut again = again(config, runs, loaded, choice, wanted)?;
-        // What waits of the same run is loaded with it.
-        for pending in waiting.extract_if(.., |pending| pending.run.id() == again.run.id()) {
-            let waits = pending.resources.into_iter();
-            let more: Vec<Name> = waits
-                .filter(|name| !again.resources.contains(name))
-                .collect();
-            again.resources.extend(more);
+    let mut pending = load::pending(config, past, loaded)?;
+    if selection.again {
+        let mut again = again(config, runs, loaded, selection, wanted)?;
+        // What is pending of the same run is loaded with it.
+        for more in pending.extract_if(.., |pending| pending.run.id() == again.run.id()) {
+            for resource in more.resources {
+                if !again.resources.contains(&resource) {
+                    again.resources.push(resource);
+                }
+            }
         }
-        waiting.push(again);
-        waiting.sort_by_key(|pending| pending.run.record().seq);
-        return Ok(Due {
-            waiting,
-            ..Due::default()
+        pending.push(again);
+        pending.sort_by_key(|pending| pending.run.record().seq);
+        return Ok(PendingRuns {
+            pending,
+            ..PendingRuns::default()
         });
     }
     let Some(wanted) = wanted else {
-        return Ok(Due {
-            waiting,
-            ..Due::default()
+        return Ok(PendingRuns {
+            pending,
+            ..PendingRuns::default()
         });
     };
-    let waits = |resource: &Name| {
-        let of_run = waiting.iter().find(|it| it.run.id() == wanted.id());
+    let is_pending = |resource: &Name| {
+        let of_run = pending.iter().find(|it| it.run.id() == wanted.id());
         of_run.is_some_and(|pending| pending.resources.contains(resource))
     };
     let mut refused = Vec::new();
-    let resources = resources_of(config, wanted, choice);
+    let resources = resources_of(config, wanted, selection);
     let was_loaded = loader.loaded_from(wanted).await?;
-    for resource in resources.iter().filter(|resource| !waits(resource)) {
+    for resource in resources.iter().filter(|resource| !is_pending(resource)) {
         if let Some(known) = loaded.get(resource)
             && known.seq > wanted.record().seq
             && !was_loaded.contains(resource.as_str())
@@ -69,20 +69,20 @@ pub(super) async fn due(
             refused.push(older(wanted, resource, known));
         }
     }
-    let is_skipped = refused.is_empty() && !resources.iter().any(waits);
-    Ok(Due {
+    let is_skipped = refused.is_empty() && !resources.iter().any(is_pending);
+    Ok(PendingRuns {
         skipped: is_skipped.then(|| wanted.id().to_string()),
         refused,
-        waiting,
+        pending,
     })
 }
 
 /// The chosen resources that a run has and that feed a table. One whose manifest cannot be read counts: it fails by
 /// itself when it is loaded.
-fn resources_of(config: &Config, run: &Run, choice: &Choice) -> Vec<Name> {
+fn resources_of(config: &Config, run: &Run, selection: &LoadSelection) -> Vec<Name> {
     let names = config.resources.iter().map(|resource| &resource.name);
     names
-        .filter(|name| choice.select.is_empty() || choice.select.contains(name))
+        .filter(|name| selection.resources.is_empty() || selection.resources.contains(name))
         .filter(|name| config.tables_of(name).next().is_some())
         .filter(|name| !matches!(run.manifest(name), Ok(None)))
         .cloned()
@@ -95,12 +95,12 @@ fn again(
     config: &Config,
     runs: &[Run],
     loaded: &Loaded,
-    choice: &Choice,
+    selection: &LoadSelection,
     wanted: Option<&Run>,
 ) -> Result<Pending, Failure> {
     let newest = loaded
         .iter()
-        .filter(|(name, _)| choice.select.is_empty() || choice.select.contains(name))
+        .filter(|(name, _)| selection.resources.is_empty() || selection.resources.contains(name))
         .max_by_key(|(_, known)| known.seq);
     let again = match (wanted, newest) {
         (Some(wanted), _) => wanted,
@@ -114,7 +114,7 @@ fn again(
             })?,
         (None, None) => return Err(Failure::usage("there is no loaded run to load again")),
     };
-    let resources = resources_of(config, again, choice);
+    let resources = resources_of(config, again, selection);
     for resource in &resources {
         if let Some(known) = loaded.get(resource)
             && known.seq > again.record().seq

@@ -5,19 +5,19 @@ use std::path::{Component, Path};
 
 use include_dir::{Dir, include_dir};
 
-use crate::chain::chain;
+use crate::error_chain::chain;
 use crate::trusted::{Folder, Owner, Untrusted};
 
 /// The default configuration, which is also its own manual.
-pub const PIPELINE: &str = include_str!("../pipeline.toml");
+pub(crate) const PIPELINE: &str = include_str!("../pipeline.toml");
 
 /// The queries of `cursus demo`.
-pub const DEMO: &str = include_str!("../sql/demo.sql");
+pub(crate) const DEMO: &str = include_str!("../sql/demo.sql");
 
 static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");
 
 /// The text of `sql/x.sql`: beside the configuration in use, else the built-in one.
-pub fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
+pub(crate) fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
     let inside = name.strip_prefix("sql/").filter(|file| {
         Path::new(file)
             .components()

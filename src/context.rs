@@ -1,0 +1,80 @@
+//! What one invocation of the pipeline shares: its progress display, its database sessions, and what it is doing. Nothing of it is process-global, so
+//! that two pipelines can run in one process.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::database::Sessions;
+use crate::progress::{Bars, Progress};
+
+/// Shared by all parts of an invocation; a clone is the same context.
+#[derive(Clone)]
+pub(crate) struct Context(Arc<Shared>);
+
+struct Shared {
+    bars: Bars,
+    sessions: Sessions,
+    activity: Mutex<Activity>,
+    warned: Mutex<BTreeSet<&'static str>>,
+}
+
+/// What is being done. Whoever is interrupted has no time to ask the database.
+#[derive(Clone)]
+pub(crate) enum Activity {
+    /// Nothing that could be left half done.
+    Idle,
+    /// The staging directory is ours, and with it its open run.
+    Extracting,
+    /// A run is being loaded, after `done` of `all`.
+    Loading {
+        done: usize,
+        all: usize,
+        run: String,
+    },
+    /// The mirror is being replaced by what was replayed.
+    Rebuilding,
+}
+
+impl Context {
+    pub(crate) fn new(bars: Bars) -> Self {
+        Self(Arc::new(Shared {
+            bars,
+            sessions: Sessions::default(),
+            activity: Mutex::new(Activity::Idle),
+            warned: Mutex::default(),
+        }))
+    }
+
+    /// The database sessions of the work in [`Sessions::scope`].
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// The display of one extraction.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(&self.0.bars)
+    }
+
+    /// Notes what is done from here on, for [`Self::activity`].
+    pub(crate) fn begin(&self, activity: Activity) {
+        // It has a commit of its own.
+        self.0.sessions.begin_commit();
+        *lock(&self.0.activity) = activity;
+    }
+
+    /// What was begun last.
+    pub(crate) fn activity(&self) -> Activity {
+        lock(&self.0.activity).clone()
+    }
+
+    /// Logs a warning, unless one of this topic was logged before.
+    pub(crate) fn warn_once(&self, topic: &'static str, sentence: impl FnOnce() -> String) {
+        if lock(&self.0.warned).insert(topic) {
+            tracing::warn!("{}", sentence());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

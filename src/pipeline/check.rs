@@ -1,0 +1,64 @@
+//! What the database says before the first request: a database that is not there, or does not fit, would make them all for
+//! nothing.
+
+use std::collections::BTreeMap;
+
+use super::connect::open_loader;
+use crate::exit::Failure;
+use crate::load::{Look, Options};
+use crate::name::Name;
+use crate::plan::{self, History};
+use crate::settings::Settings;
+
+/// What an extraction has to know of the database.
+#[derive(Default)]
+pub(crate) struct DatabaseState {
+    /// Resources whose past the database does not have and staging cannot give any more, with the reason to read them in full.
+    pub(crate) must_be_full: BTreeMap<Name, String>,
+    /// The highest run number that was loaded.
+    pub(crate) floor: u64,
+}
+
+/// Checks credentials and database. `adopt`: the schema may be rebound to another project.
+pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseState, Failure> {
+    let config = &settings.config;
+    settings.announce(&config.database.schema)?;
+    settings.credentials()?;
+    let mut options = Options::new(config.database.schema.clone());
+    options.look = Look::ToRun;
+    let loader = open_loader(settings, &options).await?;
+    let loaded = loader.loaded().await?;
+    let runs = settings.staging.runs()?;
+    let judge = loader.judge(&runs).await?;
+    let replaced = judge.prospect(&settings.side()?, adopt)?;
+    let begins_anew = adopt && judge.begins_anew(&runs);
+    loader.close().await?;
+    let history = History::read(config, &runs)?;
+    let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
+    // What another project has loaded is not ours.
+    let known = |resource: &Name| loaded.get(resource).filter(|_| !begins_anew);
+    let mut must_be_full = plan::must_be_full(config, &history, |resource| {
+        let known = known(resource)?;
+        Some(plan::LoadedReads {
+            run_id: &known.run_id,
+            seq: known.seq,
+            full_seq: known.full_seq,
+            gap_seq: known.gap_seq,
+        })
+    });
+    for resource in &config.resources {
+        let name = &resource.name;
+        let full = history.last_complete_full(resource);
+        // A complete full read that is still to be loaded takes the place of those rows.
+        let is_staged =
+            full.is_some_and(|full| known(name).is_none_or(|known| full.seq > known.seq));
+        if replaced.contains(name) && !begins_anew && !is_staged {
+            let reason = "the mirror was filled from another staging directory".to_owned();
+            must_be_full.insert(name.clone(), reason);
+        }
+    }
+    Ok(DatabaseState {
+        must_be_full,
+        floor,
+    })
+}

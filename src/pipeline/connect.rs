@@ -1,0 +1,102 @@
+//! Connections to the mirror, each with the rights that its use needs.
+
+use tracing::warn;
+
+use crate::database::Database;
+use crate::database::trust::Access;
+use crate::error_chain::chain;
+use crate::exit::{Exit, Failure};
+use crate::load::{Loader, Options, check_schema};
+use crate::settings::Settings;
+
+/// How often a connection is made that is lost before anything was loaded.
+const TRIES: u32 = 3;
+
+/// Refuses where nothing was ever loaded: whoever only looks makes no private PostgreSQL.
+pub(crate) fn refuse_unmade(settings: &Settings) -> Result<(), Failure> {
+    let Some(dir) = settings.unmade_cluster() else {
+        return Ok(());
+    };
+    let project = match settings.config.path {
+        Some(_) => "",
+        None => {
+            "; or go to your project, which no directory from here on upwards is (`cursus init` begins one, `--config FILE` names one)"
+        }
+    };
+    Err(Failure::new(
+        Exit::Failed,
+        format!(
+            "nothing has been loaded here: there is no private PostgreSQL in {} yet; `cursus run` makes and fills it{project}",
+            dir.display()
+        ),
+    ))
+}
+
+/// Connects to the mirror in this schema, in the name of the subcommand, to read it and the load ledger.
+pub(crate) async fn connect(settings: &Settings, schema: &str) -> Result<Database, Failure> {
+    refuse_unmade(settings)?;
+    connect_or_make(settings, schema).await
+}
+
+/// Connects to the mirror as [`connect`] does, also where the private PostgreSQL has to be made first.
+pub(crate) async fn connect_or_make(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Database, Failure> {
+    let database = Database::connect(&settings.database, &session(settings)).await?;
+    check_schema(&database.client, Access::Read, &settings.config, schema).await?;
+    Ok(patient(database, settings))
+}
+
+/// As [`connect`], for questions that others have written: to the private one as a role that may only read.
+pub(crate) async fn connect_to_ask(settings: &Settings, schema: &str) -> Result<Database, Failure> {
+    refuse_unmade(settings)?;
+    let database = Database::connect_to_ask(&settings.database, &session(settings)).await?;
+    check_schema(&database.client, Access::Read, &settings.config, schema).await?;
+    Ok(patient(database, settings))
+}
+
+/// As [`connect`], to write.
+pub(crate) async fn connect_to_write(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Database, Failure> {
+    let database = connect_unchecked(settings).await?;
+    check_schema(&database.client, Access::Write, &settings.config, schema).await?;
+    Ok(database)
+}
+
+/// Connects to write, for whoever checks the schema next: nothing in it is looked at yet.
+pub(crate) async fn connect_unchecked(settings: &Settings) -> Result<Database, Failure> {
+    let database = Database::connect_to_write(&settings.database, &session(settings)).await?;
+    Ok(patient(database, settings))
+}
+
+/// What others read of this process when they wait for its locks.
+fn session(settings: &Settings) -> String {
+    format!("cursus {} pid={}", settings.command, std::process::id())
+}
+
+fn patient(mut database: Database, settings: &Settings) -> Database {
+    database.lock_wait = settings.wait_lock;
+    database
+}
+
+/// Connects to the mirror and makes it ready to be loaded into. Nothing of a run is written by that, and a migration is whole or
+/// not there: where the connection is lost on the way it is made again.
+pub(crate) async fn open_loader<'c>(
+    settings: &'c Settings,
+    options: &Options,
+) -> Result<Loader<'c>, Failure> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let database = connect_unchecked(settings).await?;
+        match Loader::open(&settings.config, database, options.clone()).await {
+            Err(error) if tries > 0 && error.is_connection_lost() => {
+                warn!("{}; connecting again", chain(&error));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}

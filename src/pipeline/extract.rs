@@ -1,0 +1,212 @@
+//! The first half of a run: the API into staging.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+use tracing::warn;
+
+use super::RunOutcome;
+use super::check::DatabaseState;
+use crate::api::{self, Waiting, WaitingFor};
+use crate::cli::{ExtractArgs, ReadArgs};
+use crate::config::Resource;
+use crate::context::Activity;
+use crate::error_chain::chain;
+use crate::exit::{Exit, Failure, extract_exit};
+use crate::extract::{self, Extracted, Extraction};
+use crate::forecast::{self, ForecastInput};
+use crate::name::Name;
+use crate::plan;
+use crate::progress::Progress;
+use crate::report::{RunReport, span};
+use crate::settings::Settings;
+use crate::staging::{ResourceSummary, RunSpec, Selection};
+
+/// How long before the client secret expires a warning is given.
+pub(crate) const SECRET_WARNED: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// What to do then.
+pub(crate) const RENEW_SECRET: &str =
+    "create a new one on the intranet and set CURSUS_CLIENT_SECRET";
+
+/// Extracts into a new run, or resumes an interrupted one.
+pub(super) async fn extract(
+    settings: &Settings,
+    arguments: &ExtractArgs,
+    database: DatabaseState,
+) -> Result<RunOutcome, Failure> {
+    let config = &settings.config;
+    let read = &arguments.read;
+    let resources = plan::select(config, &read.select, &read.exclude)?;
+    let client = settings.client(arguments.max_hits, !arguments.no_wait)?;
+    let lock = settings.lock_staging().await?;
+    // A damaged id is an error before the first request.
+    settings.staging.identify(&lock)?;
+    settings.context.begin(Activity::Extracting);
+    let runs = settings.staging.runs()?;
+    let progress = settings.context.progress();
+    let spec = run_spec(settings, read, &resources);
+    let options = read_options(read, database.must_be_full);
+    let extraction = Extraction {
+        config,
+        client: client.clone(),
+        resources,
+        resume: !arguments.no_resume && options.window.is_none(),
+        request: options.clone(),
+        runs: runs.clone(),
+        floor: database.floor,
+        progress: &progress,
+    };
+    let extracted = tokio::select! {
+        extracted = extract::extract(&settings.staging, &lock, extraction, &spec) => extracted?,
+        never = show_waits(&client, &progress) => match never {},
+    };
+    let Extracted {
+        run,
+        stopped,
+        history,
+    } = extracted;
+    let mut report = RunReport::default();
+    report.warnings.extend(secret_warning(&client).await);
+    report.add_run(run.record(), client.statistics().rejected_429);
+    if let Some(error) = stopped {
+        // The reason comes before what else it left incomplete.
+        report.errors.insert(0, chain(&error));
+        let exit = extract_exit(&error);
+        return Ok(RunOutcome { report, exit });
+    }
+    let past = ForecastInput {
+        config,
+        runs: &runs,
+        history: &history,
+        request: &options,
+        unfinished: None,
+    };
+    report.forecast = Some(forecast::outcome(&past, &run)?);
+    let exit = if report.resources.iter().any(ResourceSummary::is_incomplete) {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    };
+    Ok(RunOutcome { report, exit })
+}
+
+/// What a run records of what it was asked for.
+pub(crate) fn run_spec(settings: &Settings, read: &ReadArgs, resources: &[&Resource]) -> RunSpec {
+    let hash = |resource: &&Resource| {
+        let hash = plan::request_hash(&settings.config, resource);
+        (resource.name.clone(), hash)
+    };
+    RunSpec {
+        selection: selection(read),
+        server: settings.api_url.origin(),
+        scope: settings.config.scope.clone(),
+        request_hashes: resources.iter().map(hash).collect(),
+    }
+}
+
+fn selection(read: &ReadArgs) -> Selection {
+    let names = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect()
+    };
+    Selection {
+        select: names(&read.select),
+        exclude: names(&read.exclude),
+        full: read.full,
+    }
+}
+
+/// What the flags ask for.
+pub(crate) fn read_options(
+    read: &ReadArgs,
+    must_be_full: BTreeMap<Name, String>,
+) -> plan::ReadOptions {
+    plan::ReadOptions {
+        full: read.full,
+        force: read.force,
+        window: match (read.since, read.window) {
+            (Some(since), _) => Some((since, None)),
+            (None, Some((start, end))) => Some((start, Some(end))),
+            (None, None) => None,
+        },
+        must_be_full,
+    }
+}
+
+/// After this time a wait that continues is logged again.
+const LOGGED_AGAIN: Duration = Duration::from_mins(1);
+
+/// Shows a wait for the next hour, or for the end of a throttling, while it lasts.
+async fn show_waits(client: &api::Client, progress: &Progress) -> std::convert::Infallible {
+    let mut waiting = client.waiting();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut logged: Option<(WaitingFor, Instant)> = None;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            changed = waiting.changed() => {
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                if let Some(wait) = waiting.borrow().as_ref() {
+                    let is_news = logged.is_none_or(|(reason, at)| {
+                        reason != wait.reason || at.elapsed() >= LOGGED_AGAIN
+                    });
+                    if is_news {
+                        logged = Some((wait.reason, Instant::now()));
+                        tracing::info!("{}", announcement(wait));
+                    }
+                }
+            }
+        }
+        let wait = waiting.borrow().as_ref().map(shown);
+        progress.waiting(wait);
+    }
+}
+
+/// A wait as a log line.
+fn announcement(wait: &Waiting) -> String {
+    match wait.reason {
+        WaitingFor::NextHour => format!("{}, until {}", reason(wait), wait.until),
+        WaitingFor::Throttled => shown(wait),
+    }
+}
+
+/// A wait as a line that counts down.
+fn shown(wait: &Waiting) -> String {
+    let left = span(
+        wait.until
+            .duration_since(crate::clock::now())
+            .max(SignedDuration::ZERO),
+    );
+    match wait.reason {
+        WaitingFor::NextHour => format!("{}; resuming in {left}", reason(wait)),
+        WaitingFor::Throttled => format!("{}, next probe in {left}", reason(wait)),
+    }
+}
+
+fn reason(wait: &Waiting) -> String {
+    match (wait.reason, wait.quiet_since) {
+        (WaitingFor::NextHour, _) => "this hour's requests are used up".to_owned(),
+        (WaitingFor::Throttled, None) => "throttled by the API (429)".to_owned(),
+        (WaitingFor::Throttled, Some(since)) => {
+            let quiet = crate::clock::now().duration_since(since);
+            let quiet = span(quiet.max(SignedDuration::ZERO));
+            format!("throttled by the API (429) for {quiet}")
+        }
+    }
+}
+
+/// The client secret expires without notice: the warning comes a week ahead.
+async fn secret_warning(client: &api::Client) -> Option<String> {
+    let until = client.known_token().await?.secret_valid_until?;
+    if until.duration_since(crate::clock::now()) >= SECRET_WARNED {
+        return None;
+    }
+    let sentence = format!("the client secret expires at {until}; {RENEW_SECRET}");
+    warn!("{sentence}");
+    Some(sentence)
+}
