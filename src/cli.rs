@@ -9,7 +9,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -46,6 +46,19 @@ pub struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Parses the command line of this process; `--version` prints `version`.
+    ///
+    /// # Errors
+    ///
+    /// What clap says of a command line that is not understood, or the help or version that it asks for.
+    pub fn of_process(version: &'static str) -> Result<Self, clap::Error> {
+        let mut command = Self::command().version(version);
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// Options of every command.
@@ -366,8 +379,6 @@ pub(crate) enum TokenCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

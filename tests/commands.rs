@@ -1,7 +1,7 @@
 //! What people read: each command once, as it is meant to be seen.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +10,35 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use crate::support::snapshot::assert_said;
 use crate::support::workdir::PIPELINE;
 use crate::support::{OtherClient, Workdir, simulator};
+
+#[test]
+fn version_names_the_commit_of_a_checkout() {
+    let printed = |arguments: &[&str]| {
+        let cursus = Command::new(env!("CARGO_BIN_EXE_cursus"))
+            .args(arguments)
+            .output();
+        String::from_utf8(cursus.unwrap().stdout).unwrap()
+    };
+    let git = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let version = printed(&["--version"]);
+    let of_package = concat!("cursus ", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(of_package), "{version}");
+    if let Ok(git) = git.map(|git| String::from_utf8(git.stdout).unwrap())
+        && !git.is_empty()
+    {
+        assert!(
+            version.contains(&format!(" ({} 20", &git[..9])),
+            "{version}"
+        );
+    }
+    assert_eq!(
+        printed(&["run", "-V"]).replace("cursus-run", "cursus"),
+        version
+    );
+}
 
 #[tokio::test]
 async fn stage_ls_shows_runs_resources_and_pages() {
