@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo dist test test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
+.PHONY: help demo dist test test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,11 +14,15 @@ demo: ## the whole pipeline against a local simulator, in a minute
 
 dist: ## the binary that is shipped, in target/dist
 	$(WITH_TOOLS) cargo build --locked --profile dist
+	sh scripts/check-failpoints.sh --profile dist
 
 test: ## every test, against a private PostgreSQL, and what they counted, also when one fails
 	@rm -rf $(FIGURES)
 	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; echo; echo "seen by these tests:"; \
 	cat $(FIGURES)/* 2>/dev/null || echo "  nothing"; exit $$status
+
+test-release: ## every test, on the release profile
+	$(WITH_TOOLS) cargo test --workspace --release --features failpoints --no-fail-fast
 
 test-versions: ## every test against other versions of PostgreSQL (VERSIONS="17 18"; needs npm)
 	@for version in $(VERSIONS); do bin=$$(sh scripts/fetch-postgres.sh $$version) || exit 1; \
@@ -52,6 +56,7 @@ lint: ## format, clippy, documentation
 	cargo fmt --all --check
 	$(WITH_TOOLS) cargo clippy --workspace --all-targets -- -D warnings
 	$(WITH_TOOLS) cargo clippy --no-default-features -- -D warnings
+	$(WITH_TOOLS) sh scripts/check-failpoints.sh
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 
 deny: ## licences, sources, duplicates and known advisories of what cursus stands on (needs cargo-deny)

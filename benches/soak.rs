@@ -82,13 +82,9 @@ impl Soak {
             ..small()
         })
         .await;
-        let mut workdir = Workdir::with(&simulator).await;
+        let workdir = Workdir::with(&simulator).await;
         let in_flight = format!("max_in_flight = {IN_FLIGHT} ");
         workdir.pipeline(&[("max_in_flight = 256 ", &in_flight)]);
-        // A build with failpoints is not what people run.
-        if !cfg!(debug_assertions) {
-            workdir.set("CURSUS_FAILPOINT", "run.write=kill");
-        }
         workdir.json(["run"]).await;
         Self {
             simulator,

@@ -7,7 +7,7 @@ use crate::error_chain::{chain, with_causes};
 use crate::extract::ExtractError;
 use crate::load::{LoadError, ReplayError};
 use crate::migrate::MigrateError;
-use crate::printable::List;
+use crate::printable::Messages;
 use crate::staging::StagingError;
 
 /// How the program ended, worst last: the worst of several counts.
@@ -110,7 +110,7 @@ impl Failure {
             }
             _ => false,
         };
-        error.is::<List>()
+        error.is::<Messages>()
             || error.downcast_ref().is_some_and(DatabaseError::is_list)
             || matches!(error.downcast_ref(), Some(MigrateError::Database(error)) if error.is_list())
             || error.downcast_ref().is_some_and(ConfigError::is_list)
@@ -131,7 +131,7 @@ macro_rules! failure_from {
 }
 
 failure_from! {
-    List => |_| Exit::Usage;
+    Messages => |_| Exit::Usage;
     ConfigError => |_| Exit::Usage;
     StagingError => staging_exit;
     DatabaseError => database_exit;

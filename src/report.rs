@@ -4,10 +4,10 @@ use std::fmt;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
-use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub(crate) use crate::convert::span;
 use crate::forecast;
 use crate::load::{Drift, TableCounts};
 use crate::printable;
@@ -284,24 +284,6 @@ pub fn place(file: &str, record: u64, element: Option<u64>) -> String {
     format!("{file} [{record}]{element}")
 }
 
-/// A duration, whatever its sign, in at most two units: `16 h 55 min`.
-pub fn span(duration: SignedDuration) -> String {
-    let seconds = duration.unsigned_abs().as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    let (first, rest, unit) = match (days, hours, minutes) {
-        (0, 0, 0) => return format!("{seconds} s"),
-        (0, 0, _) => return format!("{minutes} min"),
-        (0, ..) => (format!("{hours} h"), minutes % 60, "min"),
-        (1, ..) => ("1 day".to_owned(), hours % 24, "h"),
-        _ => (format!("{days} days"), hours % 24, "h"),
-    };
-    if rest == 0 {
-        first
-    } else {
-        format!("{first} {rest} {unit}")
-    }
-}
-
 /// A number with its thousands apart: `92,768`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -330,25 +312,6 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_has_at_most_two_units() {
-        let spans =
-            [0, 59, 60, 3_599, 3_600, 60_900, 86_400, -270_000].map(SignedDuration::from_secs);
-        assert_eq!(
-            spans.map(span),
-            [
-                "0 s",
-                "59 s",
-                "1 min",
-                "59 min",
-                "1 h",
-                "16 h 55 min",
-                "1 day",
-                "3 days 3 h"
-            ]
-        );
-    }
 
     #[test]
     fn thousands_stand_apart() {

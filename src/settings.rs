@@ -433,20 +433,18 @@ impl Settings {
     ) -> Result<api::Client, Failure> {
         let credentials = self.credentials()?;
         let api = &self.config.api;
-        let mut options = api::Options {
-            timeout: api.timeout,
-            max_in_flight: api.max_in_flight,
-            reserve_per_hour: api.reserve_per_hour,
-            requests_per_second: api.requests_per_second,
-            requests_per_hour: api.requests_per_hour,
-            ledger_dir,
-            ..api::Options::new(
-                self.api_url.clone(),
-                credentials.id,
-                credentials.secret,
-                self.base.join(STATE),
-            )
-        };
+        let mut options = api::Options::new(
+            self.api_url.clone(),
+            credentials.id,
+            credentials.secret,
+            self.base.join(STATE),
+        );
+        options.timeout = api.timeout;
+        options.max_in_flight = api.max_in_flight;
+        options.reserve_per_hour = api.reserve_per_hour;
+        options.requests_per_second = api.requests_per_second;
+        options.requests_per_hour = api.requests_per_hour;
+        options.ledger_dir = ledger_dir;
         adjust(&mut options);
         Ok(api::Client::new(options)?)
     }

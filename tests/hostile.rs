@@ -448,7 +448,7 @@ async fn a_list_that_is_said_to_be_endless_takes_no_memory() {
     let ran = workdir.cursus_within(512 << 20, arguments).await.exits(6);
     assert!(
         ran.stderr
-            .contains("hits that this run may use are used up"),
+            .contains("requests that this run may use are used up"),
         "{ran}"
     );
     // The last pages first, of those that a list can have.

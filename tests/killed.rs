@@ -3,6 +3,7 @@
 //! `CURSUS_SEED` draws other pairs of kills.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use cursus::failpoint::Point;
 use cursus_simulator::Simulator;
@@ -181,18 +182,24 @@ fn no_durable_step_is_left_out() {
 }
 
 /// Where files are renamed or removed, or a transaction is committed, and how often; and where a kill there is tried.
-const STEPS: [(&str, &str, usize, &str); 15] = [
-    (
-        "api/token.rs",
-        "fs::remove_file(",
-        2,
-        "a token that is gone is asked for anew",
-    ),
+const STEPS: [(&str, &str, usize, &str); 16] = [
     (
         "commands/demo.rs",
         "fs::remove_dir_all(",
         1,
         "the demonstration begins anew",
+    ),
+    (
+        "crates/api/src/token.rs",
+        "fs::remove_file(",
+        1,
+        "a token that is gone is asked for anew",
+    ),
+    (
+        "crates/api/src/token/file.rs",
+        "fs::remove_file(",
+        1,
+        "what a dead process has left beside the token",
     ),
     (
         "database/commit.rs",
@@ -272,13 +279,16 @@ const STEPS: [(&str, &str, usize, &str); 15] = [
 #[test]
 fn no_file_is_renamed_or_removed_and_nothing_committed_without_a_place() {
     let mut found = Vec::new();
-    for entry in walkdir::WalkDir::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src", "crates/api/src", "crates/base/src"].map(|folder| root.join(folder));
+    for entry in folders.iter().flat_map(walkdir::WalkDir::new) {
         let path = entry.unwrap().into_path();
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
-        let name = path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"));
-        let name = name.unwrap().to_str().unwrap().to_owned();
+        let name = path.strip_prefix(root.join("src"));
+        let name = name.or_else(|_| path.strip_prefix(root)).unwrap();
+        let name = name.to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
         for step in [
@@ -304,7 +314,7 @@ fn no_file_is_renamed_or_removed_and_nothing_committed_without_a_place() {
         .collect();
     assert_eq!(
         found, known,
-        "a new step wants a place in src/failpoint.rs, and a kill"
+        "a new step wants a place in crates/base/src/failpoint.rs, and a kill"
     );
 }
 

@@ -52,15 +52,12 @@ mod watch;
 mod service;
 
 /// Killed anywhere, and run again.
-#[cfg(debug_assertions)]
 mod killed;
 
 /// Disks that are full or closed, and files that go.
-#[cfg(debug_assertions)]
 mod disk;
 
 /// Clocks that are set.
-#[cfg(debug_assertions)]
 mod clocks;
 
 /// What differs between two schemas, or the mirror and a run.

@@ -30,7 +30,7 @@ async fn a_fault_tells_where_it_is_and_nothing_of_a_record() {
             let ran = workdir.cursus([command, flags].concat()).await.exits(code);
             let said = ran.to_string();
             assert!(!said.contains(CANARY), "{place}: {said}");
-            let places = said.matches("a fault in cursus at src/failpoint.rs:");
+            let places = said.matches("a fault in cursus at crates/base/src/failpoint.rs:");
             assert_eq!(places.count(), 1, "{place}: {said}");
             if code == 1 && !flags.is_empty() {
                 let document = ran.json();

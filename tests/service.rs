@@ -173,7 +173,6 @@ async fn signs_of_life_go_on_through_waits() {
 }
 
 /// A loop that blocks its thread stands for any that comes to no end.
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn signs_of_life_end_with_a_loop_that_hangs() {
     let simulator = simulator().await;

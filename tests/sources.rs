@@ -379,7 +379,6 @@ async fn only_complete_full_reads_replace_a_lost_directory() {
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
 }
 
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_lost_directory_that_was_extracted_anew_is_loaded() {
     let simulator = simulator().await;

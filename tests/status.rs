@@ -189,7 +189,6 @@ async fn a_run_that_goes_on_or_was_killed_leads_the_status() {
     assert_eq!(last_run(&workdir).await.1["outcome"], "complete");
 }
 
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_run_that_ended_in_its_load_is_not_called_complete() {
     let simulator = simulator().await;

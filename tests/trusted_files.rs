@@ -601,7 +601,8 @@ async fn a_ledger_that_another_could_write_is_refused() {
     let seen = hits(&simulator);
     let refused = async |what: &str| {
         let ran = workdir.cursus(extract).await.exits(1);
-        ran.says("the ledger of API hits is not used").says(what);
+        ran.says("the ledger of API requests is not used")
+            .says(what);
     };
     for mode in [0o620, 0o602, 0o666] {
         chmod(&ledger, mode);

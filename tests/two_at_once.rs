@@ -327,7 +327,6 @@ async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
 }
 
 /// A run of an extraction that is being written, with its list closed by a load that waits: what the load does then.
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
     let simulator = simulator().await;
@@ -361,7 +360,6 @@ async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
     assert!(ran.stdout.contains("nothing to load"), "{ran}");
 }
 
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_run_that_was_loaded_while_open_is_corrected_by_the_next_load() {
     let simulator = simulator().await;

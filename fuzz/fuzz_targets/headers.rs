@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| cursus::fuzz::headers(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| cursus_api::fuzz::headers(input));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| cursus::fuzz::ledger(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| cursus_api::fuzz::ledger(input));

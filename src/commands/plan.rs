@@ -107,7 +107,7 @@ pub(super) async fn run(
     } else {
         let client = settings.question_client(false)?;
         let asked = planner.probe(&client).await?;
-        let hits = client.statistics().hits;
+        let hits = client.statistics().requests;
         (asked, client.allowance().await?, hits)
     };
     let now = asked.now();

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
 use crate::pipeline::load::{held_deletes, load_runs, quarantined_rows};
 use crate::plan;
-use crate::printable::List;
+use crate::printable::Messages;
 use crate::report::{counted, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -90,7 +90,7 @@ pub(super) async fn run(
                 "the mirror was not rebuilt, because not all runs could be loaded:".to_owned();
             return Err(Failure {
                 exit: outcome.exit.max(Exit::Failed),
-                error: List::of([&what].into_iter().chain(&loaded.errors)).into(),
+                error: Messages::of([&what].into_iter().chain(&loaded.errors)).into(),
             });
         }
         let may_go_back = arguments.to.is_some();

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::auth::Broken;
 use super::embedded::EmbeddedError;
 use super::sqlstate;
-use crate::printable::{EXAMPLE_URL, List};
+use crate::printable::{EXAMPLE_URL, Messages};
 
 /// How the driver says that the connection is gone, without a reason.
 const CLOSED: &str = "connection closed";
@@ -172,7 +172,7 @@ pub enum DatabaseError {
         place: String,
     },
     /// Objects or rights of roles that the session does not trust; a sentence each.
-    #[error("other roles could have cursus run their code:\n  {}", List::of(.0))]
+    #[error("other roles could have cursus run their code:\n  {}", Messages::of(.0))]
     Untrusted(Vec<String>),
     /// The connection ended under our feet.
     #[error(

@@ -85,7 +85,7 @@ pub async fn extract(
         record.error = error;
         record.finished_at = Some(crate::clock::now());
         record.mode = mode_of(&summaries);
-        record.hits += statistics.hits;
+        record.hits += statistics.requests;
         record.resources = summaries;
         record.rate = rate(&statistics);
     })?;
@@ -111,7 +111,7 @@ fn mode_of(summaries: &[ResourceSummary]) -> Option<Mode> {
 
 /// Rate-limit figures for `run.json` and the summary.
 fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Value> {
-    let seen = statistics.rate;
+    let rate = statistics.rate;
     let figures = [
         ("token_requests", Some(statistics.token_requests)),
         ("rejected_429", Some(statistics.rejected_429)),
@@ -120,9 +120,9 @@ fn rate(statistics: &api::Statistics) -> serde_json::Map<String, serde_json::Val
             "waited_ms",
             u64::try_from(statistics.waited.as_millis()).ok(),
         ),
-        ("limit_per_second", seen.second_limit),
-        ("limit_per_hour", seen.hour_limit),
-        ("remaining_this_hour", seen.hour_remaining),
+        ("limit_per_second", rate.second_limit),
+        ("limit_per_hour", rate.hour_limit),
+        ("remaining_this_hour", rate.hour_remaining),
     ];
     figures
         .into_iter()

@@ -3,7 +3,7 @@
 use crate::database::{DatabaseError, describe};
 use crate::load::check::other_source::OtherSource;
 use crate::migrate::MigrateError;
-use crate::printable::List;
+use crate::printable::Messages;
 use crate::staging::StagingError;
 
 /// Why something was not loaded.
@@ -42,10 +42,10 @@ pub(crate) enum LoadError {
     #[error(transparent)]
     Migrate(#[from] MigrateError),
     /// `pipeline.toml` and the database disagree.
-    #[error("pipeline.toml and the database disagree:\n  {}", List::of(.0))]
+    #[error("pipeline.toml and the database disagree:\n  {}", Messages::of(.0))]
     Mismatch(Vec<String>),
     /// What the session lacks.
-    #[error("the database is not ready for this:\n  {}", List::of(.0))]
+    #[error("the database is not ready for this:\n  {}", Messages::of(.0))]
     Lacking(Vec<String>),
     /// A dry run would have to migrate.
     #[error(

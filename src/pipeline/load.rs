@@ -17,7 +17,7 @@ use crate::load::{
 };
 use crate::name::Name;
 use crate::plan;
-use crate::printable::List;
+use crate::printable::Messages;
 use crate::report::{LoadReport, counted, sum_tables};
 use crate::settings::Settings;
 use crate::staging::{Run, StagingError};
@@ -257,7 +257,7 @@ impl LoadOutcome {
         }
         Err(Failure {
             exit: self.exit,
-            error: List::of(&self.report.errors).into(),
+            error: Messages::of(&self.report.errors).into(),
         })
     }
 

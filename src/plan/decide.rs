@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::{Config, FullEvery, QueryParameter, Resource};
 use crate::name::{Name, advice};
-use crate::printable::List;
+use crate::printable::Messages;
 use crate::staging::{Mode, SmallerPages, Window};
 
 use super::history::{History, Read};
@@ -68,7 +68,7 @@ pub fn select<'c>(
     config: &'c Config,
     select: &[String],
     exclude: &[String],
-) -> Result<Vec<&'c Resource>, List> {
+) -> Result<Vec<&'c Resource>, Messages> {
     let mut unknown = Vec::new();
     for name in select.iter().chain(exclude) {
         if config.resource(name).is_none() {
@@ -78,7 +78,7 @@ pub fn select<'c>(
         }
     }
     if !unknown.is_empty() {
-        return Err(List::of(&unknown));
+        return Err(Messages::of(&unknown));
     }
     let chosen: Vec<&Resource> = config
         .resources
@@ -90,7 +90,7 @@ pub fn select<'c>(
         .collect();
     if chosen.is_empty() {
         let nothing = "no resource is left to read; see --select and --exclude";
-        return Err(List::of(&[nothing.to_owned()]));
+        return Err(Messages::of(&[nothing.to_owned()]));
     }
     Ok(chosen)
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Take, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use flate2::read::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
@@ -114,8 +114,10 @@ pub struct ResourceWriter {
     directory: PathBuf,
     journal: Mutex<Journal>,
     slices: Mutex<BTreeSet<String>>,
-    /// By how much pages seem to be older than those that are there: the clock was set back meanwhile.
-    behind: SignedDuration,
+    /// When the newest page that was there before was fetched.
+    newest_before: Option<Timestamp>,
+    /// By how much the first page seems to be older than that: the clock was set back meanwhile.
+    behind: OnceLock<SignedDuration>,
     /// Held as long as a page is being written, also after its caller is gone.
     _share: LockShare,
 }
@@ -149,14 +151,12 @@ impl ResourceWriter {
         if let Some(run) = directory.parent() {
             files::sync_dir(run)?;
         }
-        let behind = found.newest.map_or(SignedDuration::ZERO, |newest| {
-            clock::next(newest).duration_since(clock::steady())
-        });
         let writer = Self {
             directory,
             journal: Mutex::new(journal),
             slices: Mutex::default(),
-            behind: behind.max(SignedDuration::ZERO),
+            newest_before: found.newest,
+            behind: OnceLock::new(),
             _share: share,
         };
         let pages = Pages::of_lines(path, found.lines)?;
@@ -191,9 +191,16 @@ impl ResourceWriter {
         mut body: impl Read,
         mut entry: PageEntry,
     ) -> Result<PageEntry, StagingError> {
-        entry.fetched_at = (entry.fetched_at)
-            .saturating_add(self.behind)
-            .unwrap_or(entry.fetched_at);
+        if let Some(first) = self.newest_before.map(clock::next) {
+            let behind = || {
+                first
+                    .duration_since(entry.fetched_at)
+                    .max(SignedDuration::ZERO)
+            };
+            let behind = *self.behind.get_or_init(behind);
+            let time = entry.fetched_at.saturating_add(behind);
+            entry.fetched_at = time.unwrap_or(first).max(first);
+        }
         files::refuse_link(&self.directory)?;
         entry.bytes = 0;
         entry.request = entry.page_request.target();

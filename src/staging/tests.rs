@@ -49,8 +49,8 @@ fn pages_and_runs_stay_in_order_when_the_clock_goes_back() {
     drop(writer);
     let (writer, known) = run.writer(lock.share(), &name).unwrap();
     assert_eq!(known.iter().next().unwrap().unwrap(), first);
-    let second = writer.write(&b"[]"[..], page(2, clock::steady())).unwrap();
-    let third = writer.write(&b"[]"[..], page(3, clock::steady())).unwrap();
+    let second = writer.write(&b"[]"[..], page(2, clock::now())).unwrap();
+    let third = writer.write(&b"[]"[..], page(3, clock::now())).unwrap();
     assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
     let next = staging
         .create_run(&lock, now, 0, &RunSpec::default())

@@ -1,0 +1,412 @@
+//! A client of the 42 API: one page per call, at the rate that the API allows, judged before it counts.
+//! It knows nothing of resources, staging or the database.
+//!
+//! `request` → `token` → `limiter` (whose turn; `log`, `ledger`, `windows`, `throttle`) → `send` →
+//! `answer` (judged, `body` kept) → `retry`, or `refusals` where the token was refused.
+
+mod answer;
+mod body;
+mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod ledger;
+mod limiter;
+mod log;
+mod refusals;
+mod request;
+mod retry;
+mod send;
+mod throttle;
+mod token;
+mod windows;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cursus_base::clock::OrderedClock;
+use cursus_base::convert::millis;
+use secrecy::SecretString;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+
+pub use self::answer::Answer;
+pub use self::body::{Body, BodyReader};
+pub use self::error::ApiError;
+pub use self::ledger::LedgerError;
+pub use self::limiter::{Allowance, Waiting};
+pub use self::request::{BaseUrl, BaseUrlError, Request};
+pub use self::retry::{InspectError, Problem};
+pub use self::token::TokenMetadata;
+pub use self::windows::{RateHeaders, WaitingFor};
+
+use self::ledger::Ledger;
+use self::limiter::Limiter;
+use self::refusals::Refusals;
+use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
+use self::send::Failure;
+pub use self::send::Inspect;
+use self::token::{TokenRequest, Tokens};
+use self::windows::{LEAST_PAUSE, Limits};
+
+/// The name of all events in the log: that of the module by which `cursus` has this crate.
+const LOG: &str = "cursus::api";
+
+/// Connections that are kept for later requests: what one needed for its largest body, up to 400 kB, it holds until it is
+/// closed. Requests beyond as many get a connection of their own, which ends with them.
+const CONNECTIONS: usize = 16;
+
+/// Bodies that are received at the same time: a connection whose body nobody reads holds a few kilobytes, one that is read up
+/// to 400.
+const RECEIVERS: usize = 8;
+
+/// Answers that are inspected and written at the same time: enough for the disk to be busy, few enough for their memory.
+const WORKERS: usize = 8;
+
+/// How the client behaves. [`Options::new`] gives the usual.
+#[derive(Clone)]
+pub struct Options {
+    /// The server.
+    pub base_url: BaseUrl,
+    /// The application's id.
+    pub client_id: String,
+    /// The application's secret.
+    pub client_secret: SecretString,
+    /// Where the token is kept between commands; made if missing.
+    pub token_dir: PathBuf,
+    /// Where processes that share a key count their requests together; None: this process counts alone.
+    pub ledger_dir: Option<PathBuf>,
+    /// Where large bodies wait, without a name; None: the system's directory for temporary files.
+    pub(crate) spool_dir: Option<PathBuf>,
+    /// How long one answer may take, to its last byte.
+    pub timeout: Duration,
+    /// Requests under way at once, until their answers are dropped.
+    pub max_in_flight: usize,
+    /// Requests of each hour that stay free for others.
+    pub reserve_per_hour: u32,
+    /// A cap; None: as the server says, 2 until it has said so.
+    pub requests_per_second: Option<f64>,
+    /// A cap; None: as the server says, 1,200 until it has said so.
+    pub requests_per_hour: Option<u32>,
+    /// The client stops after this many requests for pages.
+    pub max_hits: Option<u64>,
+    /// Wait when the hour's requests are used up, instead of stopping.
+    pub wait_for_next_hour: bool,
+    /// The client stops when it is throttled (429) for so long without a success.
+    pub patience: Duration,
+    /// The first retry waits up to this long, each further one up to twice as long as the one before.
+    pub(crate) backoff_base: Duration,
+    /// A pause after a 429 is no shorter.
+    pub(crate) least_pause: Duration,
+}
+
+impl Options {
+    /// The usual: 120 s, 256 requests at once, limits as the server says, waiting for the next hour, half an hour of patience.
+    pub fn new(
+        base_url: BaseUrl,
+        client_id: String,
+        client_secret: SecretString,
+        token_dir: PathBuf,
+    ) -> Self {
+        Self {
+            base_url,
+            client_id,
+            client_secret,
+            token_dir,
+            ledger_dir: None,
+            spool_dir: None,
+            timeout: Duration::from_mins(2),
+            max_in_flight: 256,
+            reserve_per_hour: 0,
+            requests_per_second: None,
+            requests_per_hour: None,
+            max_hits: None,
+            wait_for_next_hour: true,
+            patience: Duration::from_mins(30),
+            backoff_base: Duration::from_millis(500),
+            least_pause: LEAST_PAUSE,
+        }
+    }
+}
+
+/// The client's figures so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Statistics {
+    /// Requests for pages that reached the server, or may have.
+    pub requests: u64,
+    /// Requests for tokens, likewise.
+    pub token_requests: u64,
+    /// Answers of 429.
+    pub rejected_429: u64,
+    /// Attempts beyond the first ones, without those after a 429 or a 401, which are no faults.
+    pub retries: u64,
+    /// What the server last said about its limits.
+    pub rate: RateHeaders,
+    /// How long everybody waited for the next hour, or because the key was throttled.
+    pub waited: Duration,
+}
+
+/// The client; clones share everything.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+/// Keeps the secret and the token out of logs.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("base_url", &self.0.options.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    options: Options,
+    http: reqwest::Client,
+    /// For requests that get none of the kept connections.
+    unpooled: OnceCell<reqwest::Client>,
+    connections: Semaphore,
+    limiter: Limiter,
+    tokens: Tokens,
+    /// The server has refused the id and secret: it would again.
+    client_refused: AtomicBool,
+    slots: Arc<Semaphore>,
+    /// Bodies that are received.
+    receivers: Semaphore,
+    /// Bodies that are read back: to be inspected, and until the caller has written them.
+    workers: Arc<Semaphore>,
+    room: body::Room,
+    budget: Budget,
+    backoff: Backoff,
+    clock: OrderedClock,
+}
+
+impl Client {
+    /// Sets up the client. Nothing is sent yet.
+    pub fn new(options: Options) -> Result<Self, ApiError> {
+        check(&options)?;
+        let ledger = match &options.ledger_dir {
+            Some(directory) => {
+                Ledger::shared(directory, &options.base_url.origin(), &options.client_id)?
+            }
+            None => Ledger::in_memory(),
+        };
+        let limits = Limits {
+            requests_per_second: options.requests_per_second,
+            requests_per_hour: options.requests_per_hour,
+            reserve_per_hour: options.reserve_per_hour,
+            max_hits: options.max_hits,
+            wait_for_next_hour: options.wait_for_next_hour,
+            patience: options.patience,
+            least_pause: options.least_pause,
+        };
+        Ok(Self(Arc::new(Inner {
+            http: send::http_client(&options.base_url, CONNECTIONS)?,
+            unpooled: OnceCell::new(),
+            connections: Semaphore::new(CONNECTIONS),
+            limiter: Limiter::new(limits, ledger),
+            tokens: Tokens::new(
+                &options.base_url,
+                &options.client_id,
+                &options.client_secret,
+                &options.token_dir,
+            ),
+            client_refused: AtomicBool::new(false),
+            slots: Arc::new(Semaphore::new(
+                options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            receivers: Semaphore::new(RECEIVERS),
+            workers: Arc::new(Semaphore::new(WORKERS)),
+            room: body::Room::default(),
+            budget: Budget::default(),
+            backoff: Backoff {
+                base: options.backoff_base,
+            },
+            clock: OrderedClock::default(),
+            options,
+        })))
+    }
+
+    /// One page. Waits for its turn, sends, receives the body, judges it, and lets `inspect` judge it on a thread
+    /// for blocking work; what `inspect` refuses is asked for again like any broken answer. To drop the future gives
+    /// the request up.
+    pub async fn page<T: Send + 'static>(
+        &self,
+        request: &Request,
+        inspect: impl Inspect<T> + Clone,
+    ) -> Result<Answer<T>, ApiError> {
+        let inner = &*self.0;
+        let target = request.target();
+        let mut effort = Effort::default();
+        let mut refusals = Refusals::default();
+        let mut slow = 0;
+        inner.budget.request();
+        loop {
+            effort.attempts += 1;
+            let problem = match inner.attempt(request.clone(), inspect.clone()).await {
+                Ok(answer) => {
+                    return Ok(Answer {
+                        attempts: effort.attempts,
+                        ..answer
+                    });
+                }
+                Err(Failure::Unauthorized { bearer, trial }) => {
+                    inner.renew(&bearer, &target, &mut refusals).await?;
+                    drop(trial);
+                    continue;
+                }
+                Err(Failure::Problem(problem)) => problem,
+                Err(Failure::Final(error)) => return Err(error),
+            };
+            slow += u32::from(problem.is_too_slow());
+            if request.can_be_smaller && slow >= SLOW_ATTEMPTS {
+                return Err(ApiError::TooSlow {
+                    target,
+                    attempts: effort.attempts,
+                    source: problem,
+                });
+            }
+            inner.back_off(problem, &target, &mut effort).await?;
+        }
+    }
+
+    /// A place among the answers that are worked on, for a page that was answered before. Held until dropped.
+    pub async fn worker(&self) -> Slot {
+        let worker = Arc::clone(&self.0.workers).acquire_owned().await.ok();
+        Slot {
+            _in_flight: None,
+            _worker: worker,
+        }
+    }
+
+    /// The client's figures so far.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            retries: self.0.budget.retries(),
+            ..self.0.limiter.figures()
+        }
+    }
+
+    /// What may still be sent this hour, and how fast, as far as is known. Sends nothing.
+    pub async fn allowance(&self) -> Result<Allowance, ApiError> {
+        self.0.limiter.allowance().await
+    }
+
+    /// Why everybody waits and until when, for a countdown; None while requests flow.
+    pub fn waiting(&self) -> watch::Receiver<Option<Waiting>> {
+        self.0.limiter.waiting()
+    }
+
+    /// What is known of the token in use; asks for one if there is none.
+    pub async fn token_info(&self) -> Result<TokenMetadata, ApiError> {
+        self.0
+            .token(TokenRequest::Fresh)
+            .await
+            .map(|(_, metadata)| metadata)
+    }
+
+    /// What is known of the last token. Asks for none.
+    pub async fn known_token(&self) -> Option<TokenMetadata> {
+        self.0.tokens.known().await
+    }
+
+    /// Asks for a new token whatever there is.
+    pub async fn refresh_token(&self) -> Result<TokenMetadata, ApiError> {
+        self.0.client_refused.store(false, Ordering::Relaxed);
+        self.0
+            .token(TokenRequest::ForceNew)
+            .await
+            .map(|(_, metadata)| metadata)
+    }
+}
+
+/// A page is given up in favour of smaller ones after so many attempts that took too long: one can be a passing fault.
+const SLOW_ATTEMPTS: u32 = 2;
+
+/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no
+/// more than `WORKERS` are worked on.
+#[derive(Debug)]
+pub struct Slot {
+    _in_flight: Option<OwnedSemaphorePermit>,
+    _worker: Option<OwnedSemaphorePermit>,
+}
+
+/// How hard one page was tried.
+#[derive(Debug, Default)]
+struct Effort {
+    attempts: u32,
+    retries: u32,
+}
+
+impl Inner {
+    /// Waits before the next attempt, or says why there is none.
+    async fn back_off(
+        &self,
+        problem: Problem,
+        target: &str,
+        effort: &mut Effort,
+    ) -> Result<(), ApiError> {
+        let host = self.options.base_url.host();
+        let target = target.to_owned();
+        match problem.verdict() {
+            Verdict::Fatal => return Err(ApiError::of_fatal(problem, target, host)),
+            Verdict::Wait => return Ok(()),
+            Verdict::Retry => {}
+        }
+        let attempts = effort.attempts;
+        if effort.retries >= RETRIES_PER_PAGE {
+            return Err(if problem.never_reached() {
+                ApiError::Unreachable {
+                    host: host.to_owned(),
+                    attempts,
+                    last: problem,
+                }
+            } else {
+                ApiError::GaveUp {
+                    target,
+                    attempts,
+                    last: problem,
+                }
+            });
+        }
+        if !self.budget.retry() {
+            return Err(ApiError::BudgetSpent {
+                target,
+                retries: self.budget.retries(),
+                last: problem,
+            });
+        }
+        self.budget.request();
+        let delay = self.backoff.delay(effort.retries);
+        tracing::debug!(
+            target: crate::LOG,
+            target_url = target,
+            attempts,
+            delay_ms = millis(delay),
+            problem = &problem as &dyn std::error::Error,
+            "trying again"
+        );
+        effort.retries += 1;
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+fn check(options: &Options) -> Result<(), ApiError> {
+    let complaint = if options.client_id.is_empty() {
+        "there is no client id; set CURSUS_CLIENT_ID to the application's UID"
+    } else if options
+        .requests_per_second
+        .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
+    {
+        "requests_per_second must be a number above 0"
+    } else if options.requests_per_hour == Some(0) {
+        "requests_per_hour must be above 0"
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::Options(complaint.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The hour of a key that others use as well, fixed or rolling: what can be known of it is never overdrawn.
+
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// An hour as the server counts it, fixed or rolling, others on the same key: the reserve stays free but for what
+    /// others take between the answer that a turn was granted upon and the arrival of its request, which nobody can
+    /// know. Requests overtake each other on their way. While requests are under way that answer is at most a minute old. When it says that the reserve is
+    /// reached, a single request in an hour asks how things stand; it costs itself. Everything is sent in the end.
+    #[test]
+    fn no_hour_of_either_kind_is_ever_over(
+        rolling: bool,
+        phase in 0_u64..3_600_000,
+        limit in 40_u64..120,
+        gaps in proptest::collection::vec(1_000_u64..400_000, 0..80),
+        latency in prop_oneof![0_u64..5_000, 5_000_u64..120_000],
+        delays in proptest::collection::vec(0_u64..300, 1..250),
+    ) {
+        const RESERVE: u64 = 10;
+        let others: Vec<u64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+        let hours = Hours { rolling, phase, limit, others: others.clone(), ours: Vec::new() };
+        let hits = on_paused_clock(async {
+            let limiter = limiter(Limits { reserve_per_hour: 10, ..limits() });
+            let hours = Arc::new(Mutex::new(hours));
+            let start = Instant::now();
+            // As a run does, one asks first how things stand.
+            let turn = limiter.turn(Purpose::Page).await.unwrap();
+            let left = u64::try_from(hours.lock().unwrap().arrive(0)).unwrap();
+            let newest = Heard { number: 1, arrived: 0, told: left };
+            let known = Arc::new(Mutex::new(Known { granted: 1, answered: 1, newest }));
+            turn.answered(rate(20, limit, left));
+            let mut tasks = JoinSet::new();
+            for &delay in &delays {
+                let (limiter, hours, known) = (limiter.clone(), Arc::clone(&hours), Arc::clone(&known));
+                tasks.spawn(async move {
+                    let turn = limiter.turn(Purpose::Page).await.unwrap();
+                    let (number, newest, alone) = known.lock().unwrap().grant();
+                    let granted = since(start);
+                    tokio::time::sleep(Duration::from_millis(delay)).await;
+                    let arrived = since(start);
+                    let remaining = hours.lock().unwrap().arrive(arrived);
+                    tokio::time::sleep(Duration::from_millis(latency)).await;
+                    let told_remaining = u64::try_from(remaining).unwrap_or(0);
+                    known.lock().unwrap().answer(Heard { number, arrived, told: told_remaining });
+                    if remaining < 0 {
+                        turn.rejected(rate(20, limit, 0), None);
+                    } else {
+                        turn.answered(rate(20, limit, told_remaining));
+                    }
+                    Sent { number, granted, arrived, remaining, newest, alone }
+                });
+            }
+            tasks.join_all().await
+        });
+        prop_assert_eq!(hits.len(), delays.len());
+        let known_at = |hit: &Sent| hit.newest.arrived;
+        let mut asked_into_the_reserve = Vec::new();
+        for hit in &hits {
+            let told = hit.newest.told;
+            // A later request may overtake it, and was granted upon an answer of its own.
+            let overtaking = hits.iter().filter(|later| later.number >= hit.number && later.granted <= hit.arrived);
+            let since = overtaking.map(known_at).min().unwrap();
+            let unknown = others.iter().filter(|at| (since..=hit.arrived).contains(at)).count();
+            // Told of nothing left, it may have been any number beyond.
+            let due = match told {
+                0 => i64::MIN,
+                1..=RESERVE => i64::try_from(told).unwrap() - 1,
+                _ => i64::try_from(RESERVE).unwrap(),
+            };
+            prop_assert!(hit.remaining >= due.saturating_sub(i64::try_from(unknown).unwrap()), "{:?} {}", hit, unknown);
+            if told <= RESERVE {
+                prop_assert!(hit.alone, "{:?}", hit);
+                asked_into_the_reserve.push(hit.arrived);
+            } else if !hit.alone {
+                prop_assert!(hit.granted - known_at(hit) <= 60_000 + latency + 1, "{:?}", hit);
+            }
+        }
+        asked_into_the_reserve.sort_unstable();
+        let apart = |pair: &[u64]| pair[1] - pair[0] >= 3_600_000;
+        prop_assert!(asked_into_the_reserve.windows(2).all(apart), "{:?}", asked_into_the_reserve);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_overtake_each_other_do_not_make_the_hour_longer() {
+    let limiter = taught(
+        Limits {
+            reserve_per_hour: 10,
+            ..limits()
+        },
+        20,
+    )
+    .await;
+    limiter
+        .turn(Purpose::Page)
+        .await
+        .unwrap()
+        .answered(rate(20, 100, 14));
+    let one = limiter.turn(Purpose::Page).await.unwrap();
+    let two = limiter.turn(Purpose::Page).await.unwrap();
+    // The second came to the server first, and is heard last.
+    one.answered(rate(20, 100, 12));
+    two.answered(rate(20, 100, 13));
+    for left in [11, 10] {
+        limiter
+            .turn(Purpose::Page)
+            .await
+            .unwrap()
+            .answered(rate(20, 100, left));
+    }
+    let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Page));
+    assert!(next.await.is_err(), "the reserve is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_are_under_way_the_reserve_is_kept_also_when_their_answers_overtake_each_other()
+{
+    let limiter = taught(
+        Limits {
+            reserve_per_hour: 10,
+            ..limits()
+        },
+        20,
+    )
+    .await;
+    limiter
+        .turn(Purpose::Page)
+        .await
+        .unwrap()
+        .answered(rate(20, 100, 13));
+    let one = limiter.turn(Purpose::Page).await.unwrap();
+    let two = limiter.turn(Purpose::Page).await.unwrap();
+    one.answered(rate(20, 100, 11));
+    two.answered(rate(20, 100, 12));
+    let last = limiter.turn(Purpose::Page).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Page));
+    assert!(next.await.is_err(), "one was left");
+    drop(last);
+}
+
+/// What became of one request, and what was known when its turn was granted.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    number: u64,
+    granted: u64,
+    arrived: u64,
+    /// After it; below zero: rejected.
+    remaining: i64,
+    newest: Heard,
+    /// No other request was under way.
+    alone: bool,
+}
+
+/// What the server told one request.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    number: u64,
+    arrived: u64,
+    told: u64,
+}
+
+/// What the limiter can know.
+#[derive(Debug)]
+struct Known {
+    granted: u64,
+    answered: u64,
+    newest: Heard,
+}
+
+impl Known {
+    fn grant(&mut self) -> (u64, Heard, bool) {
+        let alone = self.granted == self.answered;
+        self.granted += 1;
+        (self.granted, self.newest, alone)
+    }
+
+    fn answer(&mut self, heard: Heard) {
+        self.answered += 1;
+        if self.newest.number < heard.number {
+            self.newest = heard;
+        }
+    }
+}
+
+/// The server's count of an hour.
+struct Hours {
+    rolling: bool,
+    phase: u64,
+    limit: u64,
+    others: Vec<u64>,
+    ours: Vec<u64>,
+}
+
+impl Hours {
+    /// What remains after a request that arrives now; below zero: it is rejected.
+    fn arrive(&mut self, now: u64) -> i64 {
+        self.ours.push(now);
+        // Shifted by a day, so that a window that began before us is no special case.
+        let shifted = |at: u64| at + 86_400_000 - self.phase;
+        let begin = if self.rolling {
+            shifted(now) - 3_599_999
+        } else {
+            shifted(now) / 3_600_000 * 3_600_000
+        };
+        let counted = |times: &[u64]| {
+            times
+                .iter()
+                .filter(|at| **at <= now && shifted(**at) >= begin)
+                .count()
+        };
+        let used = counted(&self.ours) + counted(&self.others);
+        i64::try_from(self.limit).unwrap() - i64::try_from(used).unwrap()
+    }
+}

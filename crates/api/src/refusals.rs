@@ -1,0 +1,60 @@
+//! What a page does after a 401: another token, or the conclusion that tokens are not at fault. It sends no page.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Inner;
+use super::error::ApiError;
+use super::token::{Bearer, TokenRequest};
+
+/// From this refusal on a page first sees whether its token serves others.
+const DOUBTED: u32 = 3;
+const LONGEST_DOUBT: Duration = Duration::from_secs(5);
+
+/// The times that one page was answered with 401.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    count: u32,
+    /// The generation of the token that was refused last, and when that was heard.
+    last: Option<(u64, Instant)>,
+}
+
+impl Inner {
+    /// After a 401: returns when the page is to be asked for again.
+    ///
+    /// A token that has worked was revoked, and that can happen as often as the server likes. A page that no token serves is
+    /// recognised by this: a token that was refused to it serves a page that was sent after that; or, when no page is there that could
+    /// show it, the server says that the token is good.
+    pub(crate) async fn renew(
+        &self,
+        bearer: &Bearer,
+        target: &str,
+        refusals: &mut Refusals,
+    ) -> Result<(), ApiError> {
+        let generation = bearer.generation;
+        let refused_here = || ApiError::RefusedHere {
+            target: target.to_owned(),
+        };
+        let again = refusals.last.filter(|(refused, _)| *refused == generation);
+        let worked = self.tokens.last_worked(generation);
+        if again.is_some_and(|(_, heard)| worked > Some(heard)) {
+            return Err(refused_here());
+        }
+        refusals.count += 1;
+        refusals.last = Some((generation, Instant::now()));
+        if refusals.count >= DOUBTED && again.is_none() && worked.is_some() {
+            // Meanwhile others show whether it is revoked.
+            let delay = self.backoff.base.max(self.backoff.delay(refusals.count));
+            tokio::time::sleep(delay.min(LONGEST_DOUBT)).await;
+            return Ok(());
+        }
+        if self.tokens.needs_voucher(generation) && self.vouches_for(bearer).await {
+            self.tokens.vouched();
+            return Err(refused_here());
+        }
+        self.token(TokenRequest::Replace(generation))
+            .await
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,367 @@
+//! The access token: asked for, renewed in time, kept between commands in a file that only its owner can read.
+//! It knows nothing of pages; the token leaves it only as the header of a request.
+
+mod exchange;
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cursus_base::{clock, hash};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+
+use self::exchange::OAuthClient;
+use super::request::BaseUrl;
+use super::retry::Problem;
+
+/// A token is renewed this long before its end, or after half of a shorter life.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// After so many tokens in a row of which none has served a request, no further one is asked for.
+pub(crate) const MOST_UNWORKED: u32 = 3;
+
+/// What may be known and shown of a token; never the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMetadata {
+    /// When the server made it.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// When the client secret itself ends, if the server says so.
+    pub secret_valid_until: Option<Timestamp>,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+}
+
+/// A token and what is known of it. The secret type keeps it out of `Debug`.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    access: SecretString,
+    /// Our time when it was asked for: lives are counted from here, whatever the server's clock says.
+    asked: Timestamp,
+    metadata: TokenMetadata,
+}
+
+impl Token {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let life = self.metadata.expires.duration_since(self.asked);
+        let margin = MARGIN.min(life / 2);
+        // A token from the future was written before the clock was set back: of unknown age.
+        self.asked <= now && self.metadata.expires.duration_since(now) > margin
+    }
+}
+
+/// The header that carries a token, and which token it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Bearer {
+    pub(crate) header: HeaderValue,
+    pub(crate) generation: u64,
+}
+
+/// The one token of a client. The first request that finds it stale renews it; the others wait for that.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    oauth: OAuthClient,
+    path: PathBuf,
+    current: tokio::sync::Mutex<Current>,
+    standing: Mutex<Standing>,
+    trial: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The right to try a token that follows one which never worked. One request has it, the others wait.
+pub(crate) type Trial = OwnedMutexGuard<()>;
+
+/// How tokens have done: known also while one is renewed.
+#[derive(Debug, Default)]
+struct Standing {
+    generation: u64,
+    /// When the newest request that the token in use has served was sent.
+    worked: Option<Instant>,
+    /// Tokens in a row before it that were refused before they had served any.
+    unworked: u32,
+    /// How often the server may still be asked whether a refused token is good.
+    vouchers: u32,
+}
+
+/// So many requests are refused alone, with good tokens, before that counts as the fault of all.
+const VOUCHERS: u32 = 5;
+
+#[derive(Debug, Default)]
+struct Current {
+    token: Option<Token>,
+    /// Counts the tokens: 401s of requests that carried an older one renew nothing.
+    generation: u64,
+    file_was_read: bool,
+}
+
+/// Why a token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenRequest {
+    /// A fresh one will do.
+    Fresh,
+    /// The server refused the one of this generation.
+    Replace(u64),
+    /// A new one, whatever there is.
+    ForceNew,
+}
+
+impl Tokens {
+    pub(crate) fn new(
+        base_url: &BaseUrl,
+        client_id: &str,
+        client_secret: &SecretString,
+        directory: &Path,
+    ) -> Self {
+        // A token got with another secret says nothing of this one.
+        let secret = client_secret.expose_secret();
+        let name = hash::short_of(&[&base_url.origin(), client_id, secret]);
+        let oauth = exchange::oauth_client(base_url, client_id, secret);
+        Self {
+            oauth,
+            path: directory.join(format!("token-{name}.json")),
+            current: tokio::sync::Mutex::default(),
+            standing: Mutex::default(),
+            trial: Arc::default(),
+        }
+    }
+
+    /// A token as wanted: the one at hand, else the one in the file, else a new one through `fetch`.
+    pub(crate) async fn get<E>(
+        &self,
+        want: TokenRequest,
+        fetch: impl Future<Output = Result<Token, E>> + Send,
+    ) -> Result<(Bearer, TokenMetadata), E>
+    where
+        E: From<Problem>,
+    {
+        let mut current = self.current.lock().await;
+        let now = clock::now();
+        let refused = match want {
+            TokenRequest::Replace(generation) if generation == current.generation => {
+                current.token.take()
+            }
+            TokenRequest::ForceNew => current.token.take(),
+            TokenRequest::Replace(_) | TokenRequest::Fresh => None,
+        };
+        {
+            let mut standing = self.standing();
+            if want == TokenRequest::ForceNew || standing.worked.is_some() {
+                standing.unworked = 0;
+            } else if refused.is_some() {
+                standing.unworked += 1;
+            }
+        }
+        // Another command may have renewed it since; and on a 401 it usually has.
+        let look_into_file = want != TokenRequest::ForceNew
+            && (!current.file_was_read || refused.is_some())
+            && current
+                .token
+                .as_ref()
+                .is_none_or(|token| !token.is_fresh(now));
+        if look_into_file {
+            current.file_was_read = true;
+            let kept = file::read(self.path.clone()).await;
+            let is_refused = |kept: &Token| {
+                refused.as_ref().is_some_and(|refused| {
+                    refused.access.expose_secret() == kept.access.expose_secret()
+                })
+            };
+            match kept {
+                // If no other token can be had, the next command must not try this one on all its requests.
+                Some(kept) if is_refused(&kept) => {
+                    let _ = tokio::fs::remove_file(&self.path).await;
+                }
+                Some(kept) => self.take_up(&mut current, kept),
+                None => {}
+            }
+        }
+        if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
+            return Ok((bearer(token, current.generation)?, token.metadata.clone()));
+        }
+        if self.standing().unworked >= MOST_UNWORKED {
+            return Err(Problem::Unauthorized.into());
+        }
+        let token = fetch.await?;
+        if let Err(error) = file::write(self.path.clone(), token.clone()).await {
+            // Without the file the next command asks for a token of its own: one request, no harm.
+            tracing::warn!(
+                target: crate::LOG,
+                path = %self.path.display(),
+                error = &error as &dyn std::error::Error,
+                "the token could not be kept for the next command"
+            );
+        }
+        let answer = (
+            bearer(&token, current.generation + 1)?,
+            token.metadata.clone(),
+        );
+        self.take_up(&mut current, token);
+        Ok(answer)
+    }
+
+    fn take_up(&self, current: &mut Current, token: Token) {
+        current.token = Some(token);
+        current.generation += 1;
+        let mut standing = self.standing();
+        standing.generation = current.generation;
+        standing.worked = None;
+    }
+
+    /// The server has served a request with the token of this generation.
+    pub(crate) fn worked(&self, generation: u64, sent: Instant) {
+        let mut standing = self.standing();
+        standing.vouchers = VOUCHERS;
+        if standing.generation == generation {
+            standing.worked = standing.worked.max(Some(sent));
+        }
+    }
+
+    /// Whether the refusal of this token would be the last that is borne, although others worked: then the server says once
+    /// more whether it is good.
+    pub(crate) fn needs_voucher(&self, generation: u64) -> bool {
+        let mut standing = self.standing();
+        let is_last = standing.generation == generation
+            && standing.worked.is_none()
+            && standing.unworked + 1 >= MOST_UNWORKED;
+        if !is_last || standing.vouchers == 0 {
+            return false;
+        }
+        standing.vouchers -= 1;
+        true
+    }
+
+    /// The server says that its tokens are good.
+    pub(crate) fn vouched(&self) {
+        self.standing().unworked = 0;
+    }
+
+    /// When the newest request that the token of this generation has served was sent, if it is still in use.
+    pub(crate) fn last_worked(&self, generation: u64) -> Option<Instant> {
+        let standing = self.standing();
+        standing
+            .worked
+            .filter(|_| standing.generation == generation)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the last token, without asking for one.
+    pub(crate) async fn known(&self) -> Option<TokenMetadata> {
+        let current = self.current.lock().await;
+        match &current.token {
+            Some(token) => Some(token.metadata.clone()),
+            None => file::read(self.path.clone())
+                .await
+                .map(|token| token.metadata),
+        }
+    }
+
+    /// Waits until the token of this generation may be sent; false: it is not known any more whether it is the one to use.
+    ///
+    /// What revokes tokens as fast as they are made may count requests: a single one then shows whether a token works.
+    pub(crate) async fn trial(&self, generation: u64) -> (Option<Trial>, bool) {
+        let is_doubted = || {
+            let standing = self.standing();
+            standing.generation == generation && standing.unworked > 0 && standing.worked.is_none()
+        };
+        if !is_doubted() {
+            return (None, true);
+        }
+        let trial = Arc::clone(&self.trial).lock_owned().await;
+        if is_doubted() {
+            (Some(trial), true)
+        } else {
+            (None, false)
+        }
+    }
+
+    /// Whether the token of this generation is still the one to use; one that is being renewed is not. The caller holds a turn,
+    /// which the renewal may be waiting for: so this never waits.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        let Ok(current) = self.current.try_lock() else {
+            return false;
+        };
+        let now = clock::now();
+        current.generation == generation
+            && current
+                .token
+                .as_ref()
+                .is_some_and(|token| token.is_fresh(now))
+    }
+
+    /// Asks the server for a token; `sender` carries the request and judges the status.
+    pub(crate) async fn exchange<'c>(
+        &'c self,
+        sender: &'c impl oauth2::AsyncHttpClient<'c, Error = Problem>,
+    ) -> Result<Token, Problem> {
+        exchange::exchange(&self.oauth, sender).await
+    }
+}
+
+fn bearer(token: &Token, generation: u64) -> Result<Bearer, Problem> {
+    let text = format!("Bearer {}", token.access.expose_secret());
+    let mut header = HeaderValue::from_str(&text).map_err(|_| Problem::NoToken)?;
+    header.set_sensitive(true);
+    Ok(Bearer { header, generation })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    pub(super) fn token(asked: i64, life: i64) -> Token {
+        let asked = Timestamp::from_second(asked).unwrap();
+        Token {
+            access: SecretString::from("canary"),
+            asked,
+            metadata: TokenMetadata {
+                created: asked,
+                expires: asked + SignedDuration::from_secs(life),
+                secret_valid_until: None,
+                scopes: vec!["public".to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn a_token_is_renewed_five_minutes_early_or_at_half_its_life() {
+        let fresh = |token: &Token, at| token.is_fresh(Timestamp::from_second(at).unwrap());
+        let long = token(1_000, 7_200);
+        assert!(fresh(&long, 1_000 + 6_899));
+        assert!(!fresh(&long, 1_000 + 6_900));
+        assert!(!fresh(&long, 999), "from the future");
+        let short = token(1_000, 4);
+        assert!(fresh(&short, 1_001));
+        assert!(!fresh(&short, 1_002));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_renewed_is_not_current_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = BaseUrl::parse("https://api.example.org").unwrap();
+        let tokens = Tokens::new(&url, "id", &SecretString::from("secret"), directory.path());
+        // The renewal waits for its turn, which the caller may be holding.
+        let renewal = tokens.get::<Problem>(TokenRequest::Fresh, std::future::pending());
+        let mut renewal = std::pin::pin!(renewal);
+        while tokens.current.try_lock().is_ok() {
+            assert!(renewal.as_mut().now_or_never().is_none());
+        }
+        assert!(!tokens.is_current(0));
+    }
+
+    #[test]
+    fn debug_output_holds_no_token() {
+        let token = token(1_000, 7_200);
+        let header = bearer(&token, 1).unwrap();
+        assert!(!format!("{token:?} {header:?}").contains("canary"));
+    }
+}

@@ -1,7 +1,0 @@
-//! How large a list of the API can be. What says more of itself is not believed, whoever wrote it down.
-
-/// Records: at 100 a page and 1,200 pages an hour, a month of reading.
-pub(crate) const MOST_RECORDS: u64 = 100_000_000;
-
-/// Pages, each of which is a request: as many as so many records need.
-pub(crate) const MOST_PAGES: u64 = 1_000_000;
