@@ -129,9 +129,9 @@ async fn measure(config: &Config, case: Case, length: Duration) -> Result<Measur
     );
     options.timeout = config.api.timeout;
     options.max_in_flight = config.api.max_in_flight;
-    options.reserve_per_hour = config.api.reserve_per_hour;
-    options.requests_per_second = config.api.requests_per_second;
-    options.requests_per_hour = config.api.requests_per_hour;
+    options.limits.reserve_per_hour = config.api.reserve_per_hour;
+    options.limits.requests_per_second = config.api.requests_per_second;
+    options.limits.requests_per_hour = config.api.requests_per_hour;
     options.ledger_dir = Some(folder.path().join("hits"));
     let client = Client::new(options)?;
     ask(&client).await?;

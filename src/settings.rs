@@ -415,9 +415,9 @@ impl Settings {
     ) -> Result<api::Client, Failure> {
         self.credentials()?;
         self.client_of(Some(self.ledger_dir()), |options| {
-            options.max_hits = max_hits;
-            options.wait_for_next_hour = wait_for_next_hour;
-            options.patience = patience;
+            options.limits.max_hits = max_hits;
+            options.limits.wait_for_next_hour = wait_for_next_hour;
+            options.limits.patience = patience;
         })
     }
 
@@ -441,9 +441,9 @@ impl Settings {
         );
         options.timeout = api.timeout;
         options.max_in_flight = api.max_in_flight;
-        options.reserve_per_hour = api.reserve_per_hour;
-        options.requests_per_second = api.requests_per_second;
-        options.requests_per_hour = api.requests_per_hour;
+        options.limits.reserve_per_hour = api.reserve_per_hour;
+        options.limits.requests_per_second = api.requests_per_second;
+        options.limits.requests_per_hour = api.requests_per_hour;
         options.ledger_dir = ledger_dir;
         adjust(&mut options);
         Ok(api::Client::new(options)?)

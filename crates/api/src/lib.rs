@@ -38,7 +38,7 @@ pub use self::limiter::{Allowance, Waiting};
 pub use self::request::{BaseUrl, BaseUrlError, Request};
 pub use self::retry::{InspectError, Problem};
 pub use self::token::TokenMetadata;
-pub use self::windows::{RateHeaders, WaitingFor};
+pub use self::windows::{Limits, RateHeaders, WaitingFor};
 
 use self::ledger::Ledger;
 use self::limiter::Limiter;
@@ -47,7 +47,6 @@ use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
 use self::send::Failure;
 pub use self::send::Inspect;
 use self::token::{TokenRequest, Tokens};
-use self::windows::{LEAST_PAUSE, Limits};
 
 /// The name of all events in the log: that of the module by which `cursus` has this crate.
 const LOG: &str = "cursus::api";
@@ -82,26 +81,14 @@ pub struct Options {
     pub timeout: Duration,
     /// Requests under way at once, until their answers are dropped.
     pub max_in_flight: usize,
-    /// Requests of each hour that stay free for others.
-    pub reserve_per_hour: u32,
-    /// A cap; None: as the server says, 2 until it has said so.
-    pub requests_per_second: Option<f64>,
-    /// A cap; None: as the server says, 1,200 until it has said so.
-    pub requests_per_hour: Option<u32>,
-    /// The client stops after this many requests for pages.
-    pub max_hits: Option<u64>,
-    /// Wait when the hour's requests are used up, instead of stopping.
-    pub wait_for_next_hour: bool,
-    /// The client stops when it is throttled (429) for so long without a success.
-    pub patience: Duration,
+    /// How much is sent, and how long the client waits for it.
+    pub limits: Limits,
     /// The first retry waits up to this long, each further one up to twice as long as the one before.
     pub(crate) backoff_base: Duration,
-    /// A pause after a 429 is no shorter.
-    pub(crate) least_pause: Duration,
 }
 
 impl Options {
-    /// The usual: 120 s, 256 requests at once, limits as the server says, waiting for the next hour, half an hour of patience.
+    /// The usual: 120 s, 256 requests at once, the limits of [`Limits::default`].
     pub fn new(
         base_url: BaseUrl,
         client_id: String,
@@ -117,14 +104,8 @@ impl Options {
             spool_dir: None,
             timeout: Duration::from_mins(2),
             max_in_flight: 256,
-            reserve_per_hour: 0,
-            requests_per_second: None,
-            requests_per_hour: None,
-            max_hits: None,
-            wait_for_next_hour: true,
-            patience: Duration::from_mins(30),
+            limits: Limits::default(),
             backoff_base: Duration::from_millis(500),
-            least_pause: LEAST_PAUSE,
         }
     }
 }
@@ -191,20 +172,11 @@ impl Client {
             }
             None => Ledger::in_memory(),
         };
-        let limits = Limits {
-            requests_per_second: options.requests_per_second,
-            requests_per_hour: options.requests_per_hour,
-            reserve_per_hour: options.reserve_per_hour,
-            max_hits: options.max_hits,
-            wait_for_next_hour: options.wait_for_next_hour,
-            patience: options.patience,
-            least_pause: options.least_pause,
-        };
         Ok(Self(Arc::new(Inner {
             http: send::http_client(&options.base_url, CONNECTIONS)?,
             unpooled: OnceCell::new(),
             connections: Semaphore::new(CONNECTIONS),
-            limiter: Limiter::new(limits, ledger),
+            limiter: Limiter::new(options.limits, ledger),
             tokens: Tokens::new(
                 &options.base_url,
                 &options.client_id,
@@ -395,12 +367,11 @@ impl Inner {
 fn check(options: &Options) -> Result<(), ApiError> {
     let complaint = if options.client_id.is_empty() {
         "there is no client id; set CURSUS_CLIENT_ID to the application's UID"
-    } else if options
-        .requests_per_second
+    } else if (options.limits.requests_per_second)
         .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
     {
         "requests_per_second must be a number above 0"
-    } else if options.requests_per_hour == Some(0) {
+    } else if options.limits.requests_per_hour == Some(0) {
         "requests_per_hour must be above 0"
     } else {
         return Ok(());

@@ -437,7 +437,10 @@ async fn hits_end_the_run_exactly_where_they_should() {
     let server = Server::with_token(|_| json(200, PAGE)).await;
     let directory = tempfile::tempdir().unwrap();
     let client = Client::new(Options {
-        max_hits: Some(3),
+        limits: Limits {
+            max_hits: Some(3),
+            ..Limits::default()
+        },
         ..options(&server, &directory)
     })
     .unwrap();
@@ -463,8 +466,11 @@ async fn hits_end_the_run_exactly_where_they_should() {
     .await;
     let directory = tempfile::tempdir().unwrap();
     let client = Client::new(Options {
-        reserve_per_hour: 5,
-        wait_for_next_hour: false,
+        limits: Limits {
+            reserve_per_hour: 5,
+            wait_for_next_hour: false,
+            ..Limits::default()
+        },
         ..options(&server, &directory)
     })
     .unwrap();
@@ -481,7 +487,10 @@ async fn a_new_client_starts_from_the_limits_in_the_ledger() {
     let next = || {
         let options = Options {
             ledger_dir: Some(directory.path().join("hits")),
-            wait_for_next_hour: false,
+            limits: Limits {
+                wait_for_next_hour: false,
+                ..Limits::default()
+            },
             ..options(&server, &directory)
         };
         Client::new(options).unwrap()

@@ -10,15 +10,7 @@ use super::*;
 use crate::windows::RateHeaders;
 
 fn limits() -> Limits {
-    Limits {
-        requests_per_second: None,
-        requests_per_hour: None,
-        reserve_per_hour: 0,
-        max_hits: None,
-        wait_for_next_hour: true,
-        patience: Duration::from_mins(30),
-        least_pause: crate::windows::LEAST_PAUSE,
-    }
+    Limits::default()
 }
 
 fn limiter(limits: Limits) -> Limiter {

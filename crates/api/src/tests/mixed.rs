@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::server::{Reply, Server, http, json, token};
 use super::{JSON, options, records, users};
-use crate::{Client, Options, Request};
+use crate::{Client, Limits, Options, Request};
 
 /// What comes in place of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +91,10 @@ proptest! {
             let server = faulty(faults.clone()).await;
             let directory = tempfile::tempdir().unwrap();
             let client = Client::new(Options {
-                least_pause: std::time::Duration::from_millis(1),
+                limits: Limits {
+                    least_pause: std::time::Duration::from_millis(1),
+                    ..Limits::default()
+                },
                 ..options(&server, &directory)
             })
             .unwrap();
