@@ -40,7 +40,7 @@ pub enum ApiError {
     },
     #[error(
         "{host} accepts none of its own tokens (401 to {} in a row); check the application on the intranet, then run again",
-        super::token::MOST_UNWORKED
+        super::token::MOST_UNSERVED_TOKENS
     )]
     Unauthorized { host: String },
     #[error(

@@ -37,20 +37,20 @@ impl Inner {
             target: target.to_owned(),
         };
         let again = refusals.last.filter(|(refused, _)| *refused == generation);
-        let worked = self.tokens.last_worked(generation);
-        if again.is_some_and(|(_, heard)| worked > Some(heard)) {
+        let last_served = self.tokens.last_served(generation);
+        if again.is_some_and(|(_, heard)| last_served > Some(heard)) {
             return Err(refused_here());
         }
         refusals.count += 1;
         refusals.last = Some((generation, Instant::now()));
-        if refusals.count >= DOUBTED && again.is_none() && worked.is_some() {
+        if refusals.count >= DOUBTED && again.is_none() && last_served.is_some() {
             // Meanwhile others show whether it is revoked.
             let delay = self.backoff.base.max(self.backoff.delay(refusals.count));
             tokio::time::sleep(delay.min(LONGEST_DOUBT)).await;
             return Ok(());
         }
-        if self.tokens.needs_voucher(generation) && self.vouches_for(bearer).await {
-            self.tokens.vouched();
+        if self.tokens.needs_check(generation) && self.confirms(bearer).await {
+            self.tokens.confirmed();
             return Err(refused_here());
         }
         self.token(TokenRequest::Replace(generation))

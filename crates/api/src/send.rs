@@ -126,7 +126,7 @@ impl Inner {
             }
             judged => judged?,
         };
-        self.tokens.worked(bearer.generation, started);
+        self.tokens.record_served(bearer.generation, started);
         drop(trial);
         let headers = response.headers();
         let total = answer::total(headers);
@@ -237,7 +237,7 @@ impl Inner {
     }
 
     /// Whether the server says that a token is good.
-    pub(crate) async fn vouches_for(&self, bearer: &Bearer) -> bool {
+    pub(crate) async fn confirms(&self, bearer: &Bearer) -> bool {
         let Ok(turn) = self.limiter.turn(Purpose::Token).await else {
             return false;
         };

@@ -23,7 +23,7 @@ use super::retry::Problem;
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// After so many tokens in a row of which none has served a request, no further one is asked for.
-pub(crate) const MOST_UNWORKED: u32 = 3;
+pub(crate) const MOST_UNSERVED_TOKENS: u32 = 3;
 
 /// What may be known and shown of a token; never the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,15 +81,15 @@ pub(crate) type Trial = OwnedMutexGuard<()>;
 struct Standing {
     generation: u64,
     /// When the newest request that the token in use has served was sent.
-    worked: Option<Instant>,
+    served_at: Option<Instant>,
     /// Tokens in a row before it that were refused before they had served any.
-    unworked: u32,
+    unserved: u32,
     /// How often the server may still be asked whether a refused token is good.
-    vouchers: u32,
+    checks_left: u32,
 }
 
 /// So many requests are refused alone, with good tokens, before that counts as the fault of all.
-const VOUCHERS: u32 = 5;
+const CHECKS: u32 = 5;
 
 #[derive(Debug, Default)]
 struct Current {
@@ -150,10 +150,10 @@ impl Tokens {
         };
         {
             let mut standing = self.standing();
-            if want == TokenRequest::ForceNew || standing.worked.is_some() {
-                standing.unworked = 0;
+            if want == TokenRequest::ForceNew || standing.served_at.is_some() {
+                standing.unserved = 0;
             } else if refused.is_some() {
-                standing.unworked += 1;
+                standing.unserved += 1;
             }
         }
         // Another command may have renewed it since; and on a 401 it usually has.
@@ -176,14 +176,14 @@ impl Tokens {
                 Some(kept) if is_refused(&kept) => {
                     let _ = tokio::fs::remove_file(&self.path).await;
                 }
-                Some(kept) => self.take_up(&mut current, kept),
+                Some(kept) => self.adopt(&mut current, kept),
                 None => {}
             }
         }
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok((bearer(token, current.generation)?, token.metadata.clone()));
         }
-        if self.standing().unworked >= MOST_UNWORKED {
+        if self.standing().unserved >= MOST_UNSERVED_TOKENS {
             return Err(Problem::Unauthorized.into());
         }
         let token = fetch.await?;
@@ -200,51 +200,51 @@ impl Tokens {
             bearer(&token, current.generation + 1)?,
             token.metadata.clone(),
         );
-        self.take_up(&mut current, token);
+        self.adopt(&mut current, token);
         Ok(answer)
     }
 
-    fn take_up(&self, current: &mut Current, token: Token) {
+    fn adopt(&self, current: &mut Current, token: Token) {
         current.token = Some(token);
         current.generation += 1;
         let mut standing = self.standing();
         standing.generation = current.generation;
-        standing.worked = None;
+        standing.served_at = None;
     }
 
     /// The server has served a request with the token of this generation.
-    pub(crate) fn worked(&self, generation: u64, sent: Instant) {
+    pub(crate) fn record_served(&self, generation: u64, sent: Instant) {
         let mut standing = self.standing();
-        standing.vouchers = VOUCHERS;
+        standing.checks_left = CHECKS;
         if standing.generation == generation {
-            standing.worked = standing.worked.max(Some(sent));
+            standing.served_at = standing.served_at.max(Some(sent));
         }
     }
 
     /// Whether the refusal of this token would be the last that is borne, although others worked: then the server says once
     /// more whether it is good.
-    pub(crate) fn needs_voucher(&self, generation: u64) -> bool {
+    pub(crate) fn needs_check(&self, generation: u64) -> bool {
         let mut standing = self.standing();
         let is_last = standing.generation == generation
-            && standing.worked.is_none()
-            && standing.unworked + 1 >= MOST_UNWORKED;
-        if !is_last || standing.vouchers == 0 {
+            && standing.served_at.is_none()
+            && standing.unserved + 1 >= MOST_UNSERVED_TOKENS;
+        if !is_last || standing.checks_left == 0 {
             return false;
         }
-        standing.vouchers -= 1;
+        standing.checks_left -= 1;
         true
     }
 
     /// The server says that its tokens are good.
-    pub(crate) fn vouched(&self) {
-        self.standing().unworked = 0;
+    pub(crate) fn confirmed(&self) {
+        self.standing().unserved = 0;
     }
 
     /// When the newest request that the token of this generation has served was sent, if it is still in use.
-    pub(crate) fn last_worked(&self, generation: u64) -> Option<Instant> {
+    pub(crate) fn last_served(&self, generation: u64) -> Option<Instant> {
         let standing = self.standing();
         standing
-            .worked
+            .served_at
             .filter(|_| standing.generation == generation)
     }
 
@@ -269,7 +269,9 @@ impl Tokens {
     pub(crate) async fn trial(&self, generation: u64) -> (Option<Trial>, bool) {
         let is_doubted = || {
             let standing = self.standing();
-            standing.generation == generation && standing.unworked > 0 && standing.worked.is_none()
+            standing.generation == generation
+                && standing.unserved > 0
+                && standing.served_at.is_none()
         };
         if !is_doubted() {
             return (None, true);
