@@ -130,7 +130,7 @@ async fn an_hourly_429_that_does_not_say_how_long_keeps_what_there_is_for_the_ne
         .json_exits(6, [&EXTRACT[..], &["--no-wait"]].concat())
         .await;
     assert!(
-        sentence(&report).contains("go on with the same command after"),
+        sentence(&report).contains("run the same command again after"),
         "{report:#}"
     );
     let hits = simulator.statistics().hits;

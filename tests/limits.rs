@@ -58,7 +58,7 @@ async fn what_others_use_of_the_hour_is_noticed_and_the_reserve_left() {
     let report = workdir.json_exits(6, ["extract", "--no-wait"]).await;
     let errors = report["errors"].to_string();
     assert!(
-        errors.contains("this hour are used up; go on with the same command after"),
+        errors.contains("API requests are used up; run the same command again after"),
         "{errors}"
     );
     // Two tokens, the others' and ours, are hits of the hour as well.

@@ -1,4 +1,4 @@
-//! The OAuth2 exchange of client credentials for a token. In the answer only the token itself must be there: what else is odd
+//! The `OAuth2` exchange of client credentials for a token. In the answer only the token itself must be there: what else is odd
 //! counts as absent.
 
 use std::collections::BTreeMap;
