@@ -12,15 +12,17 @@
 //! | admit: refuse a run of another source | `run_loader::admission`, `check::source` |
 //! | decode staged pages into rows of COPY | `decode` |
 //! | merge: fill temporary tables, reject rows, insert, update | `merge::staged_tables`, `merge::resource`, `merge::table` |
-//! | retry orphans whose parents have come | `repair::orphans` |
+//! | retry orphans whose parents have come | `repair::retry` |
 //! | prune: delete what a complete read lacks, within the prune limit | `merge::prune`, `merge::out_of_scope` |
 //! | apply approvals of held deletes | `repair::approvals` |
 //! | run the derived statements, record the load | `run_loader`, `run_loader::record_load`, `ledger` |
 //!
 //! The rooms: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
-//! schema `pipeline`), `repair` (what is done after a load or instead of one). They stand on `sql` (the text of all
-//! statements) and `check` (what is checked before anything is written).
+//! schema `pipeline`), `repair` (retry, approvals, explain), `replay` (staged runs into another schema, and into the mirror).
+//! They stand on `cell` (JSON values as COPY fields), `sql` (the text of all statements) and `check` (what is checked before
+//! anything is written).
 
+pub(crate) mod cell;
 mod check;
 mod counts;
 pub(crate) mod decode;
@@ -32,14 +34,15 @@ mod mapping;
 mod mappings;
 mod merge;
 mod options;
+mod other_source;
 mod pending;
 mod repair;
+mod replay;
 mod run_loader;
 mod session;
 mod sql;
 mod transaction;
 
-pub(crate) use check::other_source::OtherSource;
 pub(crate) use check::rights::{Look, lacking, limits};
 pub(crate) use check::source::{Side, look_ahead};
 pub(crate) use check::trust::{check_schema, check_tables};
@@ -57,14 +60,15 @@ pub(crate) use loader::Loader;
 pub(crate) use mapping::Mapping;
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
+pub(crate) use other_source::OtherSource;
 pub(crate) use pending::{Pending, history, pending};
-pub(crate) use repair::error::{ExplainError, ReplayError};
-pub(crate) use repair::explain::explain;
+pub(crate) use repair::explain::{ExplainError, explain};
 pub(crate) use repair::origin::{Explained, Origin};
-pub(crate) use repair::rebuild::{Kept, Rebuilt};
-pub(crate) use repair::replay::{ReplayScope, with_parents};
 pub(crate) use repair::retry::Retried;
-pub(crate) use repair::scratch::Scratches;
+pub(crate) use replay::error::ReplayError;
+pub(crate) use replay::open::{ReplayScope, with_parents};
+pub(crate) use replay::rebuild::{Kept, Rebuilt};
+pub(crate) use replay::scratch::Scratches;
 pub(crate) use run_loader::LoadedRun;
 pub(crate) use session::Session;
 

@@ -132,7 +132,7 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
         "the same names for the same"
     );
     let notes = explained["notes"].to_string();
-    assert!(notes.contains("waits in quarantine"), "{notes}");
+    assert!(notes.contains("is in quarantine"), "{notes}");
     let ran = workdir
         .cursus(["explain", "coalitions", &id])
         .await
@@ -184,7 +184,7 @@ async fn a_record_that_does_not_fit_is_no_origin_although_its_entry_was_dropped(
     assert_eq!(column(&explained, "weight")["in_record"], 1.5);
     let note = |index| {
         format!(
-            "a newer record, in things/page-00001.json.gz [{index}] of the run {second}, does not fit and made no row \
+            "a newer record, in things/page-00001.json.gz [{index}] of the run {second}, was rejected and made no row \
              (weight: a number is wanted, not a text)"
         )
     };

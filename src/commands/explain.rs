@@ -32,10 +32,10 @@ pub(super) async fn run(
     }
     let runs = settings.staging.runs()?;
     let schema = settings.schema(arguments.into.as_deref())?;
-    let database = connect::connect(settings, schema.as_str()).await?;
+    let mut database = connect::connect(settings, schema.as_str()).await?;
     let explained = explain(
         config,
-        &database.client,
+        &mut database.client,
         schema.as_str(),
         &runs,
         &arguments.table,

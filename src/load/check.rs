@@ -1,6 +1,5 @@
 //! What is checked before anything is written: rights, the source of the runs, who else can change the schema.
 
-pub(crate) mod other_source;
 pub(crate) mod rights;
 pub(crate) mod source;
 pub(crate) mod trust;

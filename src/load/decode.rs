@@ -1,6 +1,5 @@
 //! Staged pages → rows of binary COPY, on threads of their own. Knows no SQL.
 
-pub(crate) mod cell;
 pub(crate) mod decoder;
 pub(crate) mod field_search;
 pub(crate) mod missing_keys;

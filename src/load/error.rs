@@ -1,7 +1,7 @@
 //! Why a load, or a part of it, did not happen.
 
 use crate::database::{DatabaseError, describe};
-use crate::load::check::other_source::OtherSource;
+use crate::load::other_source::OtherSource;
 use crate::migrate::MigrateError;
 use crate::printable::Messages;
 use crate::staging::StagingError;

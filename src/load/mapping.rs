@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::config::{Config, Feed, Resource, Source, Table};
 use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
-use crate::load::decode::cell::CellType;
+use crate::load::cell::CellType;
 use crate::load::error::LoadError;
 use crate::name::{Name, did_you_mean};
 use crate::pointer::Pointer;
@@ -33,6 +33,8 @@ pub(crate) struct Mapping {
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
     pub(crate) yields: bool,
+    /// The fields of the only key whose rows are staged, as COPY has them; none: all rows are.
+    pub(crate) only_key: Option<Vec<u8>>,
 }
 
 /// A column that a load fills.
@@ -97,6 +99,7 @@ impl Mapping {
                 checks,
                 proving_reads,
                 yields: false,
+                only_key: None,
             })
         } else {
             Err(problems)

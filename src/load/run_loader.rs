@@ -11,8 +11,6 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
-use crate::database::catalogue::ForeignKey;
-use crate::error_chain::chain;
 use crate::failpoint::Point;
 use crate::load::check::source::Admission;
 use crate::load::counts::TableCounts;
@@ -31,8 +29,6 @@ use crate::load::merge::resource::MergedResource;
 use crate::load::merge::staged_tables;
 use crate::load::merge::staged_tables::{Reading, TableHints};
 use crate::load::options::Options;
-use crate::load::repair::orphans;
-use crate::load::repair::orphans::RetriedOrphans;
 use crate::load::transaction::set_up;
 use crate::load::transaction::{savepoint, settle};
 use crate::name::Name;
@@ -294,68 +290,6 @@ impl<'l> RunLoader<'l> {
         Ok(())
     }
 
-    /// Retries the orphans of a table if new parents were inserted. A retry that fails does not stop the load.
-    async fn retry_orphans(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        mapping: &Mapping,
-    ) -> Result<(), LoadError> {
-        let name = &mapping.table.name;
-        let mut parents = mapping.shape.references.iter();
-        let due = (name.clone(), mapping.table.from.clone());
-        let is_due = self.state.due.contains(&due);
-        let has_grown =
-            |foreign: &ForeignKey| self.grown.contains(foreign.referenced_table.as_str());
-        if !self.state.orphaned.contains(name) || !(is_due || parents.any(has_grown)) {
-            return Ok(());
-        }
-        let savepoint = savepoint(transaction, "heal").await?;
-        let scope = &self.config.scope;
-        let retried =
-            orphans::retry_orphans(&savepoint, self.schema, scope, mapping, self.runs).await;
-        Point::LoadHeal.reach();
-        let retried = settle(savepoint, retried).await?;
-        if retried.is_err() || is_due {
-            orphans::record_due(transaction, self.schema, mapping, retried.is_err()).await?;
-        }
-        self.state.due.remove(&due);
-        match retried {
-            Ok(RetriedOrphans {
-                inserted: 0,
-                updated: 0,
-            }) => {}
-            Ok(RetriedOrphans { inserted, updated }) => {
-                self.changed_apart.insert(name.clone());
-                if inserted > 0 {
-                    self.grown.insert(name.clone());
-                }
-                let mut counts = TableCounts::new(name.clone());
-                counts.staged = inserted + updated;
-                info!(table = %counts.name, "orphans loaded, since their parents have arrived: {}", counts.staged);
-                counts.inserted = inserted;
-                counts.updated = updated;
-                self.loaded.tables.push(counts);
-            }
-            Err(error) => {
-                warn!(table = %name, "the orphans stay in quarantine, and the next load retries them: {}", chain(&error));
-            }
-        }
-        Ok(())
-    }
-
-    /// Retries the orphans whose parents are in the same table.
-    async fn retry_self_references(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-    ) -> Result<(), LoadError> {
-        for mapping in self.mappings {
-            if mapping.references().any(ForeignKey::is_of_itself) {
-                self.retry_orphans(transaction, mapping).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Deletes what is gone. A resource of which that fails deletes nothing, and neither do those that depend on it: all is
     /// taken back, and done again without them.
     async fn prune(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
@@ -515,7 +449,7 @@ impl<'l> RunLoader<'l> {
                 &mut counts,
             )
             .await;
-            Point::LoadLeave.reach();
+            Point::LoadPruneOutOfScope.reach();
             if let Err(error) = settle(savepoint, left).await? {
                 self.fail(name, error);
                 continue;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio_postgres::GenericClient;
 
 use crate::config::Config;
-use crate::load::check::other_source::OtherSource;
 use crate::load::error::LoadError;
+use crate::load::other_source::OtherSource;
 use crate::name::Name;
 use crate::plan;
 use crate::staging::{Manifest, Run, StagingError};

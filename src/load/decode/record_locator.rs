@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::staging::{StagedResource, StagingError};
+use crate::staging::{PageEntry, StagedResource, StagingError};
 
 /// The pages that records came from, by the numbers of the records.
 #[derive(Debug)]
@@ -26,6 +26,22 @@ impl RecordLocator {
         self.firsts.resize(page + 1, first);
     }
 
+    pub(crate) fn staged(&self) -> &StagedResource {
+        &self.staged
+    }
+
+    /// The page of a record, and its place in there.
+    pub(crate) fn page_of(&self, record: u64) -> Result<(PageEntry, u64), StagingError> {
+        let at = self.place_of(record);
+        Ok((self.staged.page(at)?, record - self.firsts[at]))
+    }
+
+    /// The first page begins with the first record.
+    fn place_of(&self, record: u64) -> usize {
+        let after = self.firsts.partition_point(|first| *first <= record);
+        after.saturating_sub(1)
+    }
+
     /// The file of each record, and its place in there. Those of one page should follow each other: it is looked up once.
     pub(crate) fn of(
         &self,
@@ -34,9 +50,7 @@ impl RecordLocator {
         let mut found: Vec<(String, u64)> = Vec::new();
         let mut last = None;
         for record in records {
-            let after = self.firsts.partition_point(|first| *first <= record);
-            // The first page begins with the first record.
-            let at = after.saturating_sub(1);
+            let at = self.place_of(record);
             let file = match found.last() {
                 Some((file, _)) if last == Some(at) => file.clone(),
                 _ => file(&self.staged, at)?,

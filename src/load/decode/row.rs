@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::config::{Source, Where};
-use crate::load::decode::cell::{CellType, Misfit, RejectReason, accepts};
+use crate::load::cell::{CellType, Misfit, RejectReason, accepts};
 use crate::load::decode::missing_keys::{MissingKey, MissingKeys, watch};
 use crate::load::decode::table_stream::{RowMatch, TableStream};
 use crate::load::decode::types::DecodeStop;
@@ -29,6 +29,7 @@ const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 pub(crate) struct TableDecoder {
     columns: Vec<Column>,
     key: Vec<usize>,
+    only_key: Option<Vec<u8>>,
     /// The column that names the owner.
     owner: Option<usize>,
     conditions: Vec<Condition>,
@@ -177,6 +178,7 @@ impl TableDecoder {
             }),
             columns,
             key: mapping.key.clone(),
+            only_key: mapping.only_key.clone(),
             conditions,
             explode: exploded.map(|pointer| Explode {
                 slot: root.add(pointer),
@@ -301,6 +303,9 @@ impl TableDecoder {
         parent: &Slots<'_>,
         place: &RecordPlace<'_>,
     ) -> Result<(), DecodeStop> {
+        if !self.is_wanted(slots, parent) {
+            return Ok(());
+        }
         let key = self.single_key(slots, parent);
         self.order.see(key);
         let start = self.data.len();
@@ -440,6 +445,19 @@ impl TableDecoder {
             return Err((at, code, misfit));
         }
         Ok(())
+    }
+
+    fn is_wanted(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> bool {
+        let Some(wanted) = &self.only_key else {
+            return true;
+        };
+        let mut key = Vec::new();
+        let is_encoded = self.key.iter().all(|at| {
+            let column = &self.columns[*at];
+            let raw = column.from.raw(slots, parent);
+            column.cell.encode(raw, &mut key).is_ok()
+        });
+        is_encoded && key == *wanted
     }
 
     fn single_key(&self, slots: &Slots<'_>, parent: &Slots<'_>) -> Option<i64> {

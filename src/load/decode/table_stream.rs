@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::load::decode::cell::CellType;
-use crate::load::decode::cell::document::is_same_document;
+use crate::load::cell::CellType;
+use crate::load::cell::document::is_same_document;
 use crate::load::decode::types::DecodeStop;
 use crate::load::decode::types::TableComparison;
 use crate::load::mapping::Mapping;

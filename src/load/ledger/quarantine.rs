@@ -1,6 +1,7 @@
 //! `pipeline.quarantine`: rejected records, where they are staged and why.
 
 use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::convert::unsigned;
@@ -16,6 +17,9 @@ use crate::load::sql::statements::staged_of;
 use crate::load::sql::violations::Violation;
 use crate::staging::Manifest;
 use serde::Serialize;
+
+/// The reject code of a row whose parent is missing.
+pub(crate) const ORPHAN: &str = "orphan";
 
 /// Records put into quarantine at once.
 const BATCH: i32 = 1000;
@@ -190,7 +194,7 @@ impl LoadLedger<'_> {
                 Quoted(owner.target.as_str()),
             ));
         }
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [
+        let parameters: [&(dyn ToSql + Sync); 3] = [
             &self.schema,
             &mapping.table.name.as_str(),
             &self.run.id().as_str(),
@@ -257,7 +261,7 @@ impl LoadLedger<'_> {
             mapping.key_object("s"),
             RowState::Quarantined as i16,
         );
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [
+        let parameters: [&(dyn ToSql + Sync); 4] = [
             &self.schema,
             &self.run.id().as_str(),
             &mapping.table.name.as_str(),
@@ -319,23 +323,73 @@ pub(crate) async fn entries(
     client: &impl GenericClient,
     schema: &str,
 ) -> Result<Vec<Entry>, LoadError> {
-    let doing = "read pipeline.quarantine";
-    if !has_ledger(client).await.map_err(LoadError::at(doing))? {
+    let has_ledger = has_ledger(client).await;
+    if !has_ledger.map_err(LoadError::at("read pipeline.quarantine"))? {
         return Ok(Vec::new());
     }
-    let rows = client
-        .query(
-            &format!(
-                "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
-                 reason, {}, attempts, key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 \
-                 ORDER BY table_name, id",
-                utc("created_at")
-            ),
-            &[&schema],
+    read(client, "true", &[&schema]).await
+}
+
+/// The orphans of a table that its resource brought.
+pub(crate) async fn orphans(
+    client: &impl GenericClient,
+    schema: &str,
+    mapping: &Mapping,
+) -> Result<Vec<Entry>, LoadError> {
+    let wanted = "table_name = $2 AND resource = $3 AND code = $4 AND file <> ''";
+    let (table, resource) = (mapping.table.name.as_str(), mapping.table.from.as_str());
+    read(client, wanted, &[&schema, &table, &resource, &ORPHAN]).await
+}
+
+/// The entries of a key.
+pub(crate) async fn entries_of_key(
+    client: &impl GenericClient,
+    schema: &str,
+    table: &str,
+    key: &Value,
+) -> Result<Vec<Entry>, LoadError> {
+    read(
+        client,
+        "table_name = $2 AND key = $3",
+        &[&schema, &table, key],
+    )
+    .await
+}
+
+/// The entries of a schema (the first parameter) for which this holds.
+async fn read(
+    client: &impl GenericClient,
+    wanted: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Entry>, LoadError> {
+    let select = format!(
+        "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
+         reason, {}, attempts, key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 AND {wanted} \
+         ORDER BY table_name, id",
+        utc("created_at")
+    );
+    let rows = client.query(&select, parameters).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.quarantine"))?;
+    Ok(rows.iter().map(Entry::of).collect())
+}
+
+/// Records whether the next load, of any resource, retries the orphans of a table.
+pub(crate) async fn record_due(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mapping: &Mapping,
+    is_due: bool,
+) -> Result<(), LoadError> {
+    let (table, resource) = (mapping.table.name.as_str(), mapping.table.from.as_str());
+    transaction
+        .execute(
+            "UPDATE pipeline.quarantine SET due = $3 WHERE schema_name = $1 AND table_name = $2 AND resource = $4 \
+             AND code = 'orphan' AND due <> $3",
+            &[&schema, &table, &is_due, &resource],
         )
         .await
-        .map_err(LoadError::at(doing))?;
-    Ok(rows.iter().map(Entry::of).collect())
+        .map_err(LoadError::at("record in pipeline.quarantine what is to be retried"))?;
+    Ok(())
 }
 
 /// Takes entries out of quarantine; gives how many.

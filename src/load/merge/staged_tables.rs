@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
 use crate::failpoint::Point;
-use crate::load::decode::cell::CellType;
+use crate::load::cell::CellType;
 use crate::load::decode::decoder::{DecodedResource, Decoder};
 use crate::load::decode::missing_keys::MissingKey;
 use crate::load::decode::table_stream::TableStream;
@@ -152,42 +152,19 @@ pub(crate) async fn fill(
     refuse_renamed_keys(transaction, decoded, mappings, schema).await
 }
 
-/// As [`fill`], with these records only, of which none goes to quarantine.
-pub(crate) async fn fill_chosen(
+/// Fills staged tables that are made, without a comparison; with the chosen records only, if there are some. Not all rows are to be
+/// merged, so what all of them lack is not judged.
+pub(crate) async fn fill_again(
     transaction: &Transaction<'_>,
     staged: StagedResource,
-    chosen: RecordSelection,
-    mapping: &Mapping,
+    chosen: Option<RecordSelection>,
+    mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
-) -> Result<(), LoadError> {
-    let decoding = Decoding::start(&Arc::new(staged), Some(chosen), &[mapping], scope);
-    finish(transaction, decoding, &[mapping], schema, async |_, _| {
-        Ok(())
-    })
-    .await?;
-    Ok(())
-}
-
-/// As [`fill`], into a table that is made, of one mapping and without a comparison. Only some of the rows are to be merged, so
-/// what all of them lack is not judged.
-pub(crate) async fn fill_all(
-    transaction: &Transaction<'_>,
-    staged: StagedResource,
-    mapping: &Mapping,
-    schema: &str,
-    scope: &Values,
-    mut quarantine: impl AsyncFnMut(Vec<RejectedRecord>) -> Result<(), LoadError>,
+    quarantine: impl AsyncFnMut(usize, Vec<RejectedRecord>) -> Result<(), LoadError>,
 ) -> Result<DecodedResource, LoadError> {
-    let decoding = Decoding::start(&Arc::new(staged), None, &[mapping], scope);
-    finish(
-        transaction,
-        decoding,
-        &[mapping],
-        schema,
-        async |_, unfit| quarantine(unfit).await,
-    )
-    .await
+    let decoding = Decoding::start(&Arc::new(staged), chosen, mappings, scope);
+    finish(transaction, decoding, mappings, schema, quarantine).await
 }
 
 async fn finish(

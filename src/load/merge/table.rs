@@ -230,27 +230,18 @@ impl Table<'_> {
         counts: &mut TableCounts,
     ) -> Result<(u64, bool), LoadError> {
         let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
-        if situation.parent_repeats
-            && self.mapping.table.select.is_none()
-            && let Some(statement) = self.statements.drop_rows_of_older_parents()
-        {
-            self.run(&statement, "drop rows of older parents").await?;
+        let may_repeat = seen.is_none_or(|seen| seen.may_repeat);
+        let parent_repeats = situation.parent_repeats && self.mapping.table.select.is_none();
+        let repeated = self.keep_newest(parent_repeats, may_repeat).await?;
+        if repeated || parent_repeats {
             counted = None;
-        }
-        let mut repeated = false;
-        if seen.is_none_or(|seen| seen.may_repeat) {
-            repeated = self
-                .run(&self.statements.dedupe(), "keep the newest of each key")
-                .await?
-                > 0;
-            counted = counted.filter(|_| !repeated);
         }
         let mut unknown = 0;
         let mut older = 0;
         if self.mapping.table.is_update_only() {
             let doing = "find rows that are to be updated";
             unknown = self.run(&self.statements.drop_unknown(), doing).await?;
-            older = self.drop_older(decoded, situation).await?;
+            older = self.drop_older(decoded, &situation.beside).await?;
             counted = None;
         }
         for statement in self
@@ -297,18 +288,33 @@ impl Table<'_> {
         Ok((in_scope, repeated))
     }
 
-    /// Takes out staged rows of which the table, or another resource of the same run, has a newer version; gives how many.
-    async fn drop_older(
+    /// Leaves the newest staged row of every key; where records of the owner came in several versions (`parent_repeats`), of its
+    /// newest version only. Returns whether keys had more than one row.
+    pub(crate) async fn keep_newest(
+        &self,
+        parent_repeats: bool,
+        may_repeat: bool,
+    ) -> Result<bool, LoadError> {
+        if parent_repeats && let Some(statement) = self.statements.drop_rows_of_older_parents() {
+            self.run(&statement, "drop rows of older parents").await?;
+        }
+        let dedupe = self.statements.dedupe();
+        Ok(may_repeat && self.run(&dedupe, "keep the newest of each key").await? > 0)
+    }
+
+    /// Takes out staged rows of which the table, or another resource of the same run (`beside`), has a newer version; returns how
+    /// many.
+    pub(crate) async fn drop_older(
         &self,
         decoded: &DecodedResource,
-        situation: &Situation<'_>,
+        beside: &[(&Mapping, &RecordLocator)],
     ) -> Result<u64, LoadError> {
         let doing = "drop older versions of rows";
         let mut dropped = 0;
         if let Some(statement) = self.statements.drop_older() {
             dropped += self.run(&statement, doing).await?;
         }
-        for (other, places) in &situation.beside {
+        for (other, places) in beside {
             let statement = self.statements.drop_superseded(other);
             let (firsts, later) = decoded.places.beside(places);
             dropped += self

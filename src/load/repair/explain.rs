@@ -8,18 +8,34 @@ use tokio_postgres::Client;
 use crate::config::{Config, Source};
 use crate::key_arg::Key;
 use crate::load::error::LoadError;
+use crate::load::ledger::quarantine::entries_of_key;
 use crate::load::mapping::{INGESTED_AT, Mapping};
-use crate::load::repair::error::ExplainError;
 use crate::load::repair::origin::{ColumnOrigin, Explained, RowQuery};
-use crate::load::repair::origin_search;
-use crate::load::repair::origin_search::Search;
+use crate::load::repair::origin_search::OriginSearch;
 use crate::migrate;
 use crate::staging::Run;
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExplainError {
+    /// The key does not fit the table.
+    #[error("{0}")]
+    Key(String),
+    /// The tables are not there yet.
+    #[error(
+        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
+         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
+    )]
+    Unmigrated(String),
+    /// The database or the staged files cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
 
 /// Explains the row of `table` with this key; `runs` is all that is staged.
 pub(crate) async fn explain(
     config: &Config,
-    client: &Client,
+    client: &mut Client,
     schema: &str,
     runs: &[Run],
     table: &str,
@@ -39,16 +55,19 @@ pub(crate) async fn explain(
     let mapping = find(table)
         .ok_or_else(|| ExplainError::Key(format!("pipeline.toml has no table {table}")))?;
     let wanted = RowQuery::of(mapping, key)?;
-    let row = wanted.row(client, schema).await?;
+    let begun = client.build_transaction().read_only(false).start().await;
+    let mut transaction = begun.map_err(LoadError::at("begin a transaction"))?;
+    let row = wanted.row(&transaction, schema).await?;
+    let json = wanted.json();
     let mut explained = Explained {
         table: table.to_owned(),
-        key: wanted.json(),
+        key: json.clone(),
         row,
         resource: mapping.table.from.to_string(),
         origin: None,
         columns: Vec::new(),
-        quarantine: wanted.quarantine(client, schema).await?,
-        held_deletes: wanted.held_deletes(client, schema).await?,
+        quarantine: entries_of_key(&transaction, schema, table, &json).await?,
+        held_deletes: wanted.held_deletes(&transaction, schema).await?,
         notes: Vec::new(),
     };
     // The rows of a SELECT have no record of their own, but that of their owner.
@@ -85,20 +104,49 @@ pub(crate) async fn explain(
         }
     };
     if let Some(wanted) = &owner {
-        let owner = wanted.mapping.table.owner.as_ref();
-        let owner = owner.and_then(|owner| find(owner.table.as_str()));
         let name = &wanted.mapping.table.name;
-        let of_table = mappings.iter().filter(|one| one.table.name == *name);
-        let feeds: Vec<RowQuery<'_>> = of_table.map(|mapping| wanted.by(mapping)).collect();
-        let searches = feeds.iter();
-        let searches: Vec<Search<'_>> = searches
-            .map(|wanted| Search::new(wanted, owner, &config.scope))
-            .collect();
-        origin_search::through(&searches, client, schema, runs, &mut explained).await?;
+        let feeds = mappings.iter().filter(|one| one.table.name == *name);
+        let search = OriginSearch {
+            schema,
+            scope: &config.scope,
+            runs,
+            quarantine: entries_of_key(&transaction, schema, name.as_str(), &wanted.json()).await?,
+            feeds: feeds.map(|feed| of_key(feed, wanted, &mappings)).collect(),
+        };
+        search.explain(&mut transaction, &mut explained).await?;
     }
+    (transaction.rollback().await).map_err(LoadError::at("roll back"))?;
     let is_own = mapping.table.select.is_none();
     explained.columns = columns(mapping, &explained, is_own);
     Ok(explained)
+}
+
+/// A mapping that stages the rows of the key alone, and that of the table that they belong to: the row of their owner, or all rows if
+/// the key does not say whose they are.
+fn of_key(feed: &Mapping, key: &RowQuery<'_>, mappings: &[Mapping]) -> (Mapping, Option<Mapping>) {
+    let owner = feed.table.owner.as_ref();
+    let owner = owner.and_then(|owner| {
+        let is_it = |one: &&Mapping| {
+            one.table.name == owner.table
+                && one.table.from == feed.table.from
+                && one.table.select.is_none()
+        };
+        let mut mapping = mappings.iter().find(is_it)?.clone();
+        mapping.only_key = key.owner_place().and_then(|place| {
+            let [column] = mapping.key.as_slice() else {
+                return None;
+            };
+            let column = &mapping.columns[*column];
+            let mut encoded = Vec::new();
+            let is_it = column.name == owner.target.as_str();
+            let done = column.cell.encode(Some(&key.raw[place]), &mut encoded);
+            (is_it && done.is_ok()).then_some(encoded)
+        });
+        Some(mapping)
+    });
+    let mut feed = feed.clone();
+    feed.only_key = Some(key.encoded.clone());
+    (feed, owner)
 }
 
 async fn is_unmigrated(config: &Config, client: &Client, schema: &str) -> Result<bool, LoadError> {

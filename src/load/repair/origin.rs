@@ -1,23 +1,20 @@
 //! Where a row comes from: the record, its page, its run.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio_postgres::GenericClient;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::{Quoted, utc};
 use crate::key_arg::Key;
-use crate::load::decode::cell::CellType;
+use crate::load::cell::CellType;
 use crate::load::error::LoadError;
 use crate::load::ledger::quarantine::Entry;
-use crate::load::ledger::quarantine::entries;
 use crate::load::mapping::Mapping;
-use crate::load::repair::error::ExplainError;
+use crate::load::repair::explain::ExplainError;
 use crate::printable;
-use tokio_postgres::Client;
 
 /// All that is known of one row.
 #[derive(Debug, Serialize)]
@@ -81,19 +78,6 @@ pub(crate) struct Origin {
     pub(super) values: Vec<Option<Box<RawValue>>>,
 }
 
-impl Origin {
-    /// Whether both say the same of the row.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        let values = |origin: &Self| -> Vec<Option<String>> {
-            let values = origin.values.iter();
-            values
-                .map(|value| Some(value.as_ref()?.get().to_owned()))
-                .collect()
-        };
-        values(self) == values(other)
-    }
-}
-
 impl Explained {
     /// Notes the record that the row comes from, or that keeps it out.
     pub(super) fn found(&mut self, origin: Origin, mapping: &Mapping) {
@@ -130,8 +114,8 @@ pub(super) struct RowQuery<'m> {
     pub(super) typed: Vec<String>,
     /// As JSON text.
     pub(super) raw: Vec<String>,
-    /// As PostgreSQL takes it: the same value has the same bytes.
-    pub(super) encoded: Vec<Vec<u8>>,
+    /// As [`Mapping::only_key`] has it: the same value has the same bytes.
+    pub(super) encoded: Vec<u8>,
 }
 
 impl<'m> RowQuery<'m> {
@@ -166,25 +150,11 @@ impl<'m> RowQuery<'m> {
                     _ => "it is not a number as JSON writes one",
                 }));
             }
-            let mut bytes = Vec::new();
-            column
-                .cell
-                .encode(Some(&raw), &mut bytes)
-                .map_err(|error| misfit(&error.0))?;
+            let encoded = column.cell.encode(Some(&raw), &mut wanted.encoded);
+            encoded.map_err(|error| misfit(&error.0))?;
             wanted.raw.push(raw);
-            wanted.encoded.push(bytes);
         }
         Ok(wanted)
-    }
-
-    /// The same key, as another mapping of the table has it.
-    pub(super) fn by(&self, mapping: &'m Mapping) -> Self {
-        Self {
-            mapping,
-            typed: self.typed.clone(),
-            raw: self.raw.clone(),
-            encoded: self.encoded.clone(),
-        }
     }
 
     /// As the load ledger writes it.
@@ -197,18 +167,16 @@ impl<'m> RowQuery<'m> {
         entries.into()
     }
 
-    /// Whether the key says whose row it is: the rows of several owners do not compete.
-    pub(super) fn is_of_one_owner(&self) -> bool {
-        let owner = self.mapping.table.owner.as_ref();
-        owner.is_some_and(|owner| {
-            let mut names = self.mapping.key_names();
-            names.any(|name| name == owner.column.as_str())
-        })
+    /// Its place among the key's columns, if the key says whose row it is: the rows of several owners do not compete.
+    pub(super) fn owner_place(&self) -> Option<usize> {
+        let owner = self.mapping.table.owner.as_ref()?;
+        let mut names = self.mapping.key_names();
+        names.position(|name| name == owner.column.as_str())
     }
 
     pub(super) async fn row(
         &self,
-        client: &Client,
+        client: &impl GenericClient,
         schema: &str,
     ) -> Result<Option<Box<RawValue>>, LoadError> {
         let mut conditions = Vec::new();
@@ -239,30 +207,9 @@ impl<'m> RowQuery<'m> {
         Ok(row.and_then(|row| raw(row.get(0))))
     }
 
-    pub(super) async fn quarantine(
-        &self,
-        client: &Client,
-        schema: &str,
-    ) -> Result<Vec<Entry>, LoadError> {
-        let mut waiting = entries(client, schema).await?;
-        if waiting.is_empty() {
-            return Ok(waiting);
-        }
-        let ids = client
-            .query(
-                "SELECT id FROM pipeline.quarantine WHERE schema_name = $1 AND table_name = $2 AND key = $3",
-                &[&schema, &self.mapping.table.name.as_str(), &self.json()],
-            )
-            .await
-            .map_err(LoadError::at("read pipeline.quarantine"))?;
-        let ids: BTreeSet<i64> = ids.iter().map(|row| row.get(0)).collect();
-        waiting.retain(|entry| ids.contains(&entry.id));
-        Ok(waiting)
-    }
-
     pub(super) async fn held_deletes(
         &self,
-        client: &Client,
+        client: &impl GenericClient,
         schema: &str,
     ) -> Result<Vec<HeldDelete>, LoadError> {
         let rows = client

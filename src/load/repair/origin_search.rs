@@ -1,401 +1,355 @@
-//! The newest record of a key among staged pages.
+//! The record that a load takes for a key: staged, deduplicated and compared as a load does it, then read again from its page.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
-use tokio_postgres::Client;
+use serde_json::value::to_raw_value;
+use tokio_postgres::{Row, Transaction};
 
 use crate::config::Source;
-use crate::load::decode::cell::{CellType, RejectReason, accepts};
-use crate::load::decode::decoder::Decoder;
-use crate::load::decode::types::{DecodeError, RecordSelection, slice_values};
+use crate::convert::unsigned;
+use crate::load::cell::accepts;
+use crate::load::decode::decoder::DecodedResource;
+use crate::load::decode::record_locator::RecordLocator;
+use crate::load::decode::types::{ELEMENT_BITS, RejectedRecord, RowState, slice_values};
 use crate::load::error::LoadError;
-use crate::load::mapping::Mapping;
-use crate::load::repair::origin::{Explained, Origin, RowQuery, raw};
+use crate::load::ledger::loads::LoadLedger;
+use crate::load::ledger::quarantine::Entry;
+use crate::load::mapping::{MappedColumn, Mapping};
+use crate::load::merge::staged_tables::{create_staged, fill_again};
+use crate::load::merge::table::Table;
+use crate::load::repair::origin::{Explained, Origin, raw};
 use crate::pointer::Pointer;
-use crate::staging::{PageEntry, Run, StagedResource};
+use crate::staging::Run;
 use crate::template::Values;
 use crate::walk::{Slots, Walker};
 
-/// Finds the record of a key in staged pages.
-pub(super) struct Search<'s> {
-    wanted: &'s RowQuery<'s>,
-    scope: &'s Values,
-    root: Walker,
-    element: Walker,
-    /// The slots of the whole record and of the whole element.
-    whole: (usize, usize),
-    rows: Option<usize>,
-    /// For each column: whether it is of the record that holds the array, and its slot.
-    columns: Vec<Option<(bool, usize)>>,
-    conditions: Vec<usize>,
-    /// The cursor of the owner's row.
-    owner_cursor: Option<(CellType, usize)>,
+/// Where a key is looked for.
+pub(super) struct OriginSearch<'s> {
+    pub(super) schema: &'s str,
+    pub(super) scope: &'s Values,
+    /// All that is staged.
+    pub(super) runs: &'s [Run],
+    /// The entries of the key.
+    pub(super) quarantine: Vec<Entry>,
+    /// What feeds the table, its own resource first: its mapping, and that of the table that its rows belong to. Only rows of the
+    /// key are staged.
+    pub(super) feeds: Vec<(Mapping, Option<Mapping>)>,
 }
 
-/// How the merge ranks the records of a key, the newest last: it takes that of the newest version of the owner, then by the
-/// row's own cursor, then by place. Without a cursor a record is older than any with one.
-type Rank = (Option<Vec<u8>>, u64, Option<Vec<u8>>, (u64, Option<u64>));
-
-/// The cursor of a record, as bytes that sort, and the record.
-type Dated = (Option<Vec<u8>>, Origin);
-
-impl<'s> Search<'s> {
-    /// `owner`: the mapping of the table that the rows belong to.
-    pub(super) fn new(
-        wanted: &'s RowQuery<'s>,
-        owner: Option<&Mapping>,
-        scope: &'s Values,
-    ) -> Self {
-        let (mut root, mut element) = (Walker::default(), Walker::default());
-        let whole = (root.add(&Pointer::whole()), element.add(&Pointer::whole()));
-        let table = &wanted.mapping.table;
-        let rows = table.rows.as_ref().map(|pointer| root.add(pointer));
-        let own = if rows.is_some() {
-            &mut element
-        } else {
-            &mut root
-        };
-        let conditions = (table.conditions.iter())
-            .map(|condition| own.add(&condition.pointer))
-            .collect();
-        let columns = (wanted.mapping.columns.iter())
-            .map(|column| match &column.source {
-                Source::Record(pointer) if rows.is_some() => Some((false, element.add(pointer))),
-                Source::Record(pointer) => Some((false, root.add(pointer))),
-                Source::Parent(pointer) => Some((true, root.add(pointer))),
-                Source::Constant(_) | Source::Elsewhere => None,
-            })
-            .collect();
-        let owner_cursor = owner.and_then(|owner| {
-            let cursor = &owner.columns[owner.cursor?];
-            match &cursor.source {
-                Source::Record(pointer) => Some((cursor.cell, root.add(pointer))),
-                _ => None,
-            }
-        });
-        Self {
-            wanted,
-            scope,
-            root,
-            element,
-            whole,
-            rows,
-            columns,
-            conditions,
-            owner_cursor,
-        }
-    }
-
-    /// The record of the key in a run, if it was loaded from there, and its cursor.
-    fn in_run(&self, run: &Run, resources: &[&str]) -> Result<Option<Dated>, LoadError> {
-        let from = &self.wanted.mapping.table.from;
-        if !resources.contains(&from.as_str()) {
-            return Ok(None);
-        }
-        let Some(staged) = run.staged(from)? else {
-            return Ok(None);
-        };
-        let found = self.newest(run, &staged)?;
-        Ok(found.map(|((_, _, cursor, _), origin)| (cursor, origin)))
-    }
-
-    /// Whether the row is newer than a record with this cursor.
-    fn is_older(&self, cursor: Option<&Vec<u8>>, row: Option<&RawValue>) -> bool {
-        let mapping = self.wanted.mapping;
-        let row: Option<BTreeMap<String, Box<RawValue>>> =
-            row.and_then(|row| serde_json::from_str(row.get()).ok());
-        let Some(at) = mapping.cursor.filter(|_| mapping.is_shared()) else {
-            return false;
-        };
-        let column = &mapping.columns[at];
-        let of_row = row.as_ref().and_then(|row| row.get(&column.name));
-        cursor
-            < of_row
-                .and_then(|of_row| sorted(column.cell, Some(of_row.get())))
-                .as_ref()
-    }
-
-    /// Why a load makes no row of a record, as it decodes it today.
-    async fn misfit(&self, run: &Run, origin: &Origin) -> Result<Option<String>, LoadError> {
-        let Some(staged) = run.staged(&self.wanted.mapping.table.from)? else {
-            return Ok(None);
-        };
-        let chosen = RecordSelection::from([(origin.file.clone(), BTreeSet::from([origin.index]))]);
-        let (sender, mut chunks) = mpsc::channel(1);
-        let decoder = Decoder::new(&[self.wanted.mapping], self.scope, sender, None);
-        let decoding =
-            tokio::task::spawn_blocking(move || decoder.run(&Arc::new(staged), Some(&chosen)));
-        let mut found = None;
-        while let Some(chunk) = chunks.recv().await {
-            let mut unfit = chunk.unfit.into_iter();
-            found = found.or(unfit.find(|unfit| unfit.element == origin.element));
-        }
-        match decoding.await {
-            Ok(Ok(_)) => Ok(found.map(|unfit| {
-                let column = unfit.column.map(|column| format!("{column}: "));
-                let column = column.unwrap_or_default();
-                format!("does not fit and made no row ({column}{})", unfit.reason)
-            })),
-            Ok(Err(DecodeError::Staging(error))) => Err(error.into()),
-            _ => Err(LoadError::Thread),
-        }
-    }
-
-    /// The record of the key that the merge takes.
-    fn newest(
-        &self,
-        run: &Run,
-        staged: &StagedResource,
-    ) -> Result<Option<(Rank, Origin)>, LoadError> {
-        let mut found: Option<(Rank, Origin)> = None;
-        let mut body = Vec::new();
-        let mut first = 0;
-        for page in staged.pages() {
-            let page = page?;
-            staged.read(&page, &mut body)?;
-            let text = std::str::from_utf8(&body)
-                .map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
-            let mut values = run.scope(self.scope);
-            values.extend(slice_values(page.slice.as_deref()));
-            let mut see = |index, element, own: &Slots<'_>, parent: &Slots<'_>| {
-                let whole = match self.rows {
-                    Some(_) => own[self.whole.1],
-                    None => own[self.whole.0],
-                };
-                if let Some(values) = self.matching(own, parent, &values)
-                    && let Some(record) = whole.and_then(raw)
-                {
-                    let rank = self.rank(own, parent, (first + index, element));
-                    if found.as_ref().is_none_or(|(newest, _)| *newest <= rank) {
-                        let place = (index, element);
-                        let origin = self.origin(run, staged, &page, place, own, (record, values));
-                        found = Some((rank, origin));
-                    }
-                }
-            };
-            let mut count = 0;
-            self.root
-                .page(text, |index, slots| {
-                    count = index + 1;
-                    match self.rows {
-                        None => see(index, None, slots, slots),
-                        Some(rows) => {
-                            let text = slots[rows].unwrap_or("[]");
-                            let each =
-                                |element, own: &Slots<'_>| see(index, Some(element), own, slots);
-                            // A list that cannot be walked is in quarantine as a whole.
-                            let _ = if self.wanted.mapping.table.is_update_only() {
-                                self.element.nested(text, each)
-                            } else {
-                                self.element.page(text, each)
-                            };
-                        }
-                    }
-                })
-                .map_err(|error| {
-                    let problem = format!(
-                        "it is not a JSON array of records (line {}, column {})",
-                        error.line(),
-                        error.column()
-                    );
-                    staged.unreadable(&page, &problem)
-                })?;
-            first += count;
-        }
-        Ok(found)
-    }
-
-    fn rank(
-        &self,
-        own: &Slots<'_>,
-        parent: &Slots<'_>,
-        (record, element): (u64, Option<u64>),
-    ) -> Rank {
-        let mapping = self.wanted.mapping;
-        let cursor = mapping.cursor.and_then(|at| {
-            let (_, slot) = self.columns[at]?;
-            sorted(mapping.columns[at].cell, own[slot])
-        });
-        let of_owner = (self.owner_cursor).and_then(|(cell, slot)| sorted(cell, parent[slot]));
-        let (of_owner, owner) = if self.wanted.is_of_one_owner() {
-            (of_owner, record)
-        } else {
-            (None, 0)
-        };
-        (of_owner, owner, cursor, (record, element))
-    }
-
-    /// The values of all columns, if the record has the key.
-    fn matching(
-        &self,
-        own: &Slots<'_>,
-        parent: &Slots<'_>,
-        constants: &Values,
-    ) -> Option<Vec<Option<Box<RawValue>>>> {
-        let mapping = self.wanted.mapping;
-        let constant = |at: usize| match &mapping.columns[at].source {
-            Source::Constant(template) => template.fill(constants),
-            _ => None,
-        };
-        for (at, wanted) in mapping.key.iter().zip(&self.wanted.encoded) {
-            let cell = mapping.columns[*at].cell;
-            let filled = constant(*at).map(|text| cell.json_of(text));
-            let raw = match self.columns[*at] {
-                Some((true, slot)) => parent[slot],
-                Some((false, slot)) => own[slot],
-                None => filled.as_deref(),
-            };
-            let mut bytes = Vec::new();
-            if cell.encode(raw, &mut bytes).is_err() || bytes != *wanted {
-                return None;
-            }
-        }
-        let value = |at: usize| match self.columns[at] {
-            Some((is_parent, slot)) => {
-                let found = if is_parent { parent[slot] } else { own[slot] };
-                raw(found?)
-            }
-            None => to_raw_value(&constant(at)?).ok(),
-        };
-        Some((0..mapping.columns.len()).map(value).collect())
-    }
-
-    fn origin(
-        &self,
-        run: &Run,
-        staged: &StagedResource,
-        page: &PageEntry,
-        (index, element): (u64, Option<u64>),
-        own: &Slots<'_>,
-        (record, values): (Box<RawValue>, Vec<Option<Box<RawValue>>>),
-    ) -> Origin {
-        let table = &self.wanted.mapping.table;
-        let conditions = table.conditions.iter().zip(&self.conditions);
-        let judged: Result<Vec<_>, _> = conditions
-            .map(|(condition, slot)| Ok((condition, accepts(own[*slot], &condition.accepted)?)))
-            .collect();
-        // What cannot be judged is in quarantine, not out of scope.
-        let judged = judged.unwrap_or_else(|_: RejectReason| Vec::new());
-        let failed = judged.into_iter().find(|(_, is_accepted)| !is_accepted);
-        Origin {
-            run_id: run.id().to_string(),
-            resource: table.from.to_string(),
-            file: staged.file(page).display().to_string(),
-            index,
-            element,
-            request: page.request.clone(),
-            fetched_at: page.fetched_at,
-            out_of_scope: failed.map(|(condition, _)| condition.pointer.to_string()),
-            record,
-            values,
-        }
-    }
+/// A record that a load leaves in its staged table.
+struct Candidate<'m> {
+    mapping: &'m Mapping,
+    origin: Origin,
+    /// Why a load rejects it, as it decodes it today.
+    rejected: Option<String>,
 }
 
-/// Newest loaded run first; a rejected record did not make the row. Of several resources that feed the table
-/// (`searches`, its own first) the newest record of a run counts.
-pub(super) async fn through(
-    searches: &[Search<'_>],
-    client: &Client,
-    schema: &str,
-    runs: &[Run],
-    explained: &mut Explained,
-) -> Result<(), LoadError> {
-    let Some(own) = searches.first() else {
-        return Ok(());
-    };
-    let (table, own_resource) = {
-        let table = &own.wanted.mapping.table;
-        (table.name.as_str(), table.from.as_str())
-    };
-    let loaded = client
-        .query(
-            "SELECT run_id, array_agg(DISTINCT resource) FROM pipeline.load WHERE schema_name = $1 AND table_name = $2 \
-             GROUP BY run_id ORDER BY max(seq) DESC",
-            &[&schema, &table],
-        )
-        .await
-        .map_err(LoadError::at("read pipeline.load"))?;
-    let waiting = own.wanted.quarantine(client, schema).await?;
-    let mut gone = BTreeSet::new();
-    for row in &loaded {
-        let id: &str = row.get(0);
-        let resources: Vec<&str> = row.get(1);
-        let Some(run) = runs.iter().find(|run| run.id().as_str() == id) else {
-            gone.insert(id.to_owned());
-            continue;
+/// What a load stages of the key, of one resource.
+struct StagedKey<'m> {
+    table: Table<'m>,
+    decoded: DecodedResource,
+    rejected: Vec<RejectedRecord>,
+}
+
+impl OriginSearch<'_> {
+    /// Notes the record that made the row, of the newest loaded run that has one: a rejected record made none.
+    pub(super) async fn explain(
+        &self,
+        transaction: &mut Transaction<'_>,
+        explained: &mut Explained,
+    ) -> Result<(), LoadError> {
+        let Some((own, _)) = self.feeds.first() else {
+            return Ok(());
         };
-        let mut found = Vec::new();
-        for search in searches {
-            if let Some((cursor, origin)) = search.in_run(run, &resources)? {
-                found.push((cursor, origin, search));
-            }
-        }
-        // Newest first, the last of the searches first among those of one moment.
-        found.reverse();
-        found.sort_by(|(a, of_a, _), (b, of_b, _)| (b, of_b.fetched_at).cmp(&(a, of_a.fetched_at)));
-        // What says the same is of the table's own resource.
-        let own = found
-            .iter()
-            .position(|(_, origin, _)| origin.resource == own_resource);
-        if let (Some(at), Some((cursor, newest, _))) = (own, found.first())
-            && (cursor == &found[at].0 && newest.is_same(&found[at].1))
-        {
-            found.swap(0, at);
-        }
-        for (cursor, origin, search) in found {
-            if search.is_older(cursor.as_ref(), explained.row.as_deref()) {
+        let loaded = transaction
+            .query(
+                "SELECT run_id, array_agg(DISTINCT resource) FROM pipeline.load WHERE schema_name = $1 AND table_name = $2 \
+                 GROUP BY run_id ORDER BY max(seq) DESC",
+                &[&self.schema, &own.table.name.as_str()],
+            )
+            .await
+            .map_err(LoadError::at("read pipeline.load"))?;
+        let mut missing = BTreeSet::new();
+        for row in &loaded {
+            let id: &str = row.get(0);
+            let Some(run) = self.runs.iter().find(|run| run.id().as_str() == id) else {
+                missing.insert(id);
                 continue;
-            }
-            let is_waiting = waiting.iter().any(|entry| {
-                entry.run_id == id
-                    && entry.file == origin.file
-                    && entry.record == origin.index
-                    && entry.element == origin.element
-            });
-            // What was dropped from quarantine has no entry, and made no row all the same.
-            let why = if is_waiting {
-                Some("waits in quarantine".to_owned())
-            } else {
-                search.misfit(run, &origin).await?
             };
-            let Some(why) = why else {
-                explained.found(origin, search.wanted.mapping);
-                return Ok(());
-            };
-            explained.notes.push(format!(
-                "a newer record, in {} [{}] of the run {id}, {why}",
-                origin.file, origin.index
-            ));
-            // Of a row that is not there, the record that made none is what there is to see.
-            if explained.origin.is_none() && explained.row.is_none() {
-                explained.origin = Some(origin);
+            for candidate in self
+                .candidates(transaction, run, &row.get::<_, Vec<&str>>(1))
+                .await?
+            {
+                let Candidate {
+                    mapping,
+                    origin,
+                    rejected,
+                } = candidate;
+                // What was dropped from quarantine has no entry, and made no row all the same.
+                let Some(why) = self.quarantined(&origin).or(rejected) else {
+                    explained.found(origin, mapping);
+                    return Ok(());
+                };
+                explained.notes.push(format!(
+                    "a newer record, in {} [{}] of the run {id}, {why}",
+                    origin.file, origin.index
+                ));
+                // Of a row that is not there, the record that made none is what there is to see.
+                if explained.origin.is_none() && explained.row.is_none() {
+                    explained.origin = Some(origin);
+                }
             }
         }
+        if !missing.is_empty() {
+            let missing: Vec<&str> = missing.into_iter().collect();
+            explained.notes.push(format!(
+                "no staged record has made it; it may come from a run that was loaded and is not in staging any more: {}",
+                missing.join(", ")
+            ));
+        }
+        Ok(())
     }
-    if !gone.is_empty() {
-        let gone: Vec<String> = gone.into_iter().collect();
-        explained.notes.push(format!(
-            "no staged record has made it; it may come from a run that was loaded and is not in staging any more: {}",
-            gone.join(", ")
-        ));
+
+    /// What is said of a record that is in quarantine.
+    fn quarantined(&self, origin: &Origin) -> Option<String> {
+        let is_it = |entry: &Entry| {
+            entry.run_id == origin.run_id
+                && entry.file == origin.file
+                && (entry.record, entry.element) == (origin.index, origin.element)
+        };
+        let mut entries = self.quarantine.iter();
+        entries.any(is_it).then(|| "is in quarantine".to_owned())
     }
-    Ok(())
+
+    /// The records of the key in a run, that which a load takes first.
+    async fn candidates<'m>(
+        &'m self,
+        transaction: &mut Transaction<'_>,
+        run: &Run,
+        resources: &[&str],
+    ) -> Result<Vec<Candidate<'m>>, LoadError> {
+        let savepoint =
+            (transaction.savepoint("explain").await).map_err(LoadError::at("set a savepoint"))?;
+        let mut staged: Vec<StagedKey<'_>> = Vec::new();
+        let loaded =
+            |(mapping, _): &&(Mapping, _)| resources.contains(&mapping.table.from.as_str());
+        for (mapping, owner) in self.feeds.iter().filter(loaded) {
+            let beside: Vec<(&Mapping, &RecordLocator)> = (staged.iter())
+                .map(|key| (key.table.mapping, &key.decoded.places))
+                .collect();
+            let key = self
+                .stage(&savepoint, run, mapping, owner.as_ref(), &beside)
+                .await?;
+            staged.extend(key);
+        }
+        let mut candidates = Vec::new();
+        // What is merged last counts.
+        for key in staged.iter().rev() {
+            let rows = savepoint
+                .query(&key.table.statements.staged_rows(), &[])
+                .await;
+            for row in rows.map_err(LoadError::at("read what is staged"))? {
+                let mapping = self.feeds.iter().map(|(mapping, _)| mapping);
+                let mapping = mapping.filter(|one| one.table.from == key.table.mapping.table.from);
+                candidates.extend(mapping.map(|mapping| self.candidate(run, key, mapping, &row)));
+            }
+        }
+        drop(staged);
+        (savepoint.rollback().await).map_err(LoadError::at("roll back to a savepoint"))?;
+        candidates.into_iter().collect()
+    }
+
+    /// Stages the rows of the key and leaves what a load would leave; none if the run has no such resource. `beside`: the resources
+    /// of the run that are merged before this one.
+    async fn stage<'t>(
+        &'t self,
+        transaction: &'t Transaction<'t>,
+        run: &'t Run,
+        mapping: &'t Mapping,
+        owner: Option<&Mapping>,
+        beside: &[(&Mapping, &RecordLocator)],
+    ) -> Result<Option<StagedKey<'t>>, LoadError> {
+        let Some(staged) = run.staged(&mapping.table.from)? else {
+            return Ok(None);
+        };
+        let mappings: Vec<&Mapping> = owner.into_iter().chain([mapping]).collect();
+        for mapping in &mappings {
+            create_staged(transaction, mapping, self.schema).await?;
+        }
+        let mut rejected = Vec::new();
+        let scope = run.scope(self.scope);
+        let quarantine = async |at: usize, more: Vec<RejectedRecord>| {
+            if at + 1 == mappings.len() {
+                rejected.extend(more.into_iter().filter(|record| record.key.is_some()));
+            }
+            Ok(())
+        };
+        let decoded = fill_again(
+            transaction,
+            staged,
+            None,
+            &mappings,
+            self.schema,
+            &scope,
+            quarantine,
+        )
+        .await?;
+        let ledger = LoadLedger {
+            schema: self.schema,
+            run,
+            resource: &mapping.table.from,
+            has_samples: false,
+        };
+        let parent_repeats = match owner {
+            Some(owner) => {
+                Table::new(transaction, ledger, owner)
+                    .keep_newest(false, true)
+                    .await?
+            }
+            None => false,
+        };
+        let table = Table::new(transaction, ledger, mapping);
+        table.keep_newest(parent_repeats, true).await?;
+        table.drop_older(&decoded, beside).await?;
+        // What says the same is of the resource that was merged first.
+        for (other, _) in beside {
+            let doing = "drop what others say too";
+            table.run(&table.statements.drop_same(other), doing).await?;
+        }
+        Ok(Some(StagedKey {
+            table,
+            decoded,
+            rejected,
+        }))
+    }
+
+    /// The record of a staged row.
+    fn candidate<'m>(
+        &self,
+        run: &Run,
+        key: &StagedKey<'_>,
+        mapping: &'m Mapping,
+        row: &Row,
+    ) -> Result<Candidate<'m>, LoadError> {
+        let place = unsigned(row.get(0));
+        let is_nested = mapping.table.rows.is_some();
+        let element = is_nested.then_some(place & ((1 << ELEMENT_BITS) - 1));
+        let origin = read_record(
+            run,
+            &key.decoded.places,
+            mapping,
+            self.scope,
+            (place >> ELEMENT_BITS, element),
+        )?;
+        let is_rejected = row.get::<_, i16>(1) == RowState::Quarantined as i16;
+        let reason = key.rejected.iter().find(|record| {
+            (record.record, record.element) == (origin.index, element) && record.file == origin.file
+        });
+        let rejected = is_rejected.then(|| {
+            let reason = reason.map_or_else(String::new, |record| match &record.column {
+                Some(column) => format!(" ({column}: {})", record.reason),
+                None => format!(" ({})", record.reason),
+            });
+            format!("was rejected and made no row{reason}")
+        });
+        Ok(Candidate {
+            mapping,
+            origin,
+            rejected,
+        })
+    }
 }
 
-/// A cursor as bytes that sort as PostgreSQL sorts the value; none if the merge sees none.
-fn sorted(cell: CellType, raw: Option<&str>) -> Option<Vec<u8>> {
-    let raw = raw.filter(|raw| *raw != "null")?;
-    let mut bytes = Vec::new();
-    cell.encode(Some(raw), &mut bytes).ok()?;
-    // Its length comes first.
-    let mut bytes = bytes.split_off(4);
-    if let (false, Some(first)) = (cell == CellType::Text, bytes.first_mut()) {
-        // Negative numbers, and times of before 2000, come first.
-        *first ^= 0x80;
-    }
-    Some(bytes)
+/// Reads a record, or an element of its nested list, from its page: itself, and the value of each column.
+fn read_record(
+    run: &Run,
+    places: &RecordLocator,
+    mapping: &Mapping,
+    scope: &Values,
+    (record, element): (u64, Option<u64>),
+) -> Result<Origin, LoadError> {
+    let table = &mapping.table;
+    let (mut root, mut nested) = (Walker::default(), Walker::default());
+    let rows = table.rows.as_ref().map(|pointer| root.add(pointer));
+    let mut own = |pointer: &Pointer, root: &mut Walker| match rows {
+        Some(_) => nested.add(pointer),
+        None => root.add(pointer),
+    };
+    let whole = own(&Pointer::whole(), &mut root);
+    let conditions: Vec<usize> = (table.conditions.iter())
+        .map(|condition| own(&condition.pointer, &mut root))
+        .collect();
+    let slots: Vec<Option<(bool, usize)>> = (mapping.columns.iter())
+        .map(|column| match &column.source {
+            Source::Record(pointer) => Some((false, own(pointer, &mut root))),
+            Source::Parent(pointer) => Some((true, root.add(pointer))),
+            Source::Constant(_) | Source::Elsewhere => None,
+        })
+        .collect();
+    let staged = places.staged();
+    let (page, index) = places.page_of(record)?;
+    let mut body = Vec::new();
+    staged.read(&page, &mut body)?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
+    let mut constants = run.scope(scope);
+    constants.extend(slice_values(page.slice.as_deref()));
+    let mut found = None;
+    let mut see = |own: &Slots<'_>, parent: &Slots<'_>| {
+        let value = |(column, slot): (&MappedColumn, &Option<(bool, usize)>)| match (
+            slot,
+            &column.source,
+        ) {
+            (Some((true, slot)), _) => raw(parent[*slot]?),
+            (Some((false, slot)), _) => raw(own[*slot]?),
+            (None, Source::Constant(template)) => to_raw_value(&template.fill(&constants)?).ok(),
+            (None, _) => None,
+        };
+        let values = mapping.columns.iter().zip(&slots).map(value).collect();
+        let mut judged = table.conditions.iter().zip(&conditions);
+        let failed = judged.find(|(condition, slot)| {
+            matches!(accepts(own[**slot], &condition.accepted), Ok(false))
+        });
+        found = own[whole].and_then(raw).map(|record| {
+            let failed = failed.map(|(condition, _)| condition.pointer.to_string());
+            (record, values, failed)
+        });
+    };
+    let walked = root.page(text, |at, slots| {
+        if at != index {
+            return;
+        }
+        match (rows.and_then(|rows| slots[rows]), element) {
+            (Some(list), Some(element)) => {
+                let each = |at, own: &Slots<'_>| {
+                    if at == element {
+                        see(own, slots)
+                    }
+                };
+                // A list that cannot be walked was rejected as a whole.
+                let _ = if table.is_update_only() {
+                    nested.nested(list, each)
+                } else {
+                    nested.page(list, each)
+                };
+            }
+            _ => see(slots, slots),
+        }
+    });
+    let unreadable =
+        || staged.unreadable(&page, "it does not hold the record that was staged from it");
+    walked.map_err(|_| unreadable())?;
+    let (record, values, out_of_scope) = found.ok_or_else(unreadable)?;
+    Ok(Origin {
+        run_id: run.id().to_string(),
+        resource: table.from.to_string(),
+        file: staged.file(&page).display().to_string(),
+        index,
+        element,
+        request: page.request.clone(),
+        fetched_at: page.fetched_at,
+        out_of_scope,
+        record,
+        values,
+    })
 }

@@ -1,21 +1,21 @@
-//! Records in quarantine, read again from their staged pages with today's mapping and schema.
+//! Records in quarantine, read again from their staged pages with today's mapping and schema: orphans whose parents have come, and
+//! what `quarantine retry` names.
 //!
-//! All of the resource is decoded, since a later page of the same run may hold a newer version of the record, and only
-//! the keys in question are merged. A newer run that has shown a key, or the record that it was nested in, has settled
-//! its entry, so what is in the table under a known key is older; a row whose key could not be read then never
-//! overwrites one.
+//! Only the keys in question are merged. All of the resource is decoded, since a later page of the same run may hold a newer version
+//! of the record; of orphans the newest one is known. A newer run that has shown a key, or the record that it was nested in, has
+//! settled its entry, so what the table has under a known key is older; a row whose key could not be read then never overwrites one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tokio_postgres::Transaction;
 
 use crate::config::{Config, PruneConfig};
 use crate::load::counts::TableCounts;
 use crate::load::decode::record_locator::RecordLocator;
-use crate::load::decode::types::{RejectedRecord, position};
+use crate::load::decode::types::{RecordSelection, RejectedRecord, position};
 use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
-use crate::load::ledger::quarantine::{Entry, drop_entries};
+use crate::load::ledger::quarantine::{Entry, ORPHAN, drop_entries};
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune::Pruning;
 use crate::load::merge::staged_tables;
@@ -24,7 +24,6 @@ use crate::load::sql::deletes::DeleteReason;
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
 
-/// What is needed to try again.
 pub(crate) struct Retry<'r> {
     pub(crate) config: &'r Config,
     pub(crate) schema: &'r str,
@@ -36,7 +35,7 @@ pub(crate) struct Retry<'r> {
 }
 
 impl Retry<'_> {
-    /// Tries entries of one run and table again.
+    /// Loads entries of one run and table again; `quarantined` of the counts are those that stay.
     pub(crate) async fn entries(
         &self,
         transaction: &Transaction<'_>,
@@ -72,13 +71,14 @@ impl Retry<'_> {
             places.contains(&place(unfit.element)) || places.contains(&place(None))
         };
         staged_tables::create_staged(transaction, mapping, self.schema).await?;
-        let decoded = staged_tables::fill_all(
+        let decoded = staged_tables::fill_again(
             transaction,
             staged,
-            mapping,
+            orphans(entries),
+            &[mapping],
             self.schema,
             &self.run.scope(&self.config.scope),
-            async |mut unfit| {
+            async |_, mut unfit| {
                 unfit.retain(is_wanted);
                 let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));
                 ledger.quarantine(transaction, unfit).await
@@ -161,6 +161,19 @@ impl Retry<'_> {
     }
 }
 
+/// The records of the entries, if all of them are orphans.
+fn orphans(entries: &[&Entry]) -> Option<RecordSelection> {
+    let mut selection = RecordSelection::new();
+    for entry in entries {
+        if entry.code != ORPHAN {
+            return None;
+        }
+        let records = selection.entry(entry.file.clone()).or_default();
+        records.insert(entry.record);
+    }
+    Some(selection)
+}
+
 /// Which staged rows are meant.
 struct RetryTargets {
     /// By their places.
@@ -203,26 +216,6 @@ impl RetryTargets {
         }
         Ok(wanted)
     }
-}
-
-/// Entries by run, resource and table.
-pub(crate) fn grouped<'e>(
-    entries: &'e [Entry],
-    chosen: &BTreeSet<i64>,
-) -> BTreeMap<(&'e str, &'e str, &'e str), Vec<&'e Entry>> {
-    let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
-    let is_chosen = |entry: &&Entry| chosen.contains(&entry.id) && !entry.file.is_empty();
-    for entry in entries.iter().filter(is_chosen) {
-        groups
-            .entry((
-                entry.run_id.as_str(),
-                entry.resource.as_str(),
-                entry.table.as_str(),
-            ))
-            .or_default()
-            .push(entry);
-    }
-    groups
 }
 
 /// What became of entries that were tried again.

@@ -35,7 +35,7 @@ impl RunLoader<'_> {
             ledger
                 .record_load(transaction, &note, &resource.manifest, &hash, &tables)
                 .await?;
-            Point::LoadBooks.reach();
+            Point::LoadRecord.reach();
             let counts = tables.into_iter().map(|(counts, _)| counts);
             self.loaded.tables.extend(counts);
         }

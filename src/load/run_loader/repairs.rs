@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
+use crate::database::catalogue::ForeignKey;
 use crate::error_chain::chain;
 use crate::failpoint::Point;
+use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::ledger::quarantine::Entry;
-use crate::load::ledger::{dangling, derives};
+use crate::load::ledger::{dangling, derives, quarantine};
+use crate::load::mapping::Mapping;
 use crate::load::repair::approvals;
 use crate::load::repair::approvals::AppliedApproval;
-use crate::load::repair::retry;
 use crate::load::repair::retry::{Retried, Retry};
 use crate::load::run_loader::LoadedRun;
 use crate::load::run_loader::RunLoader;
@@ -51,7 +53,7 @@ impl RunLoader<'_> {
         Ok(self.loaded.derives_failed)
     }
 
-    /// Tries entries of quarantine again; the caller commits.
+    /// Loads the chosen entries of quarantine again; the caller commits.
     pub(crate) async fn retried(
         mut self,
         transaction: &mut Transaction<'_>,
@@ -61,40 +63,21 @@ impl RunLoader<'_> {
         set_up(transaction, self.config, self.schema).await?;
         self.state =
             PreLoadState::read(transaction, self.schema, self.run.id(), self.mappings).await?;
-        let groups = retry::grouped(entries, chosen);
         let mut retried = Retried::default();
         for mapping in self.mappings {
-            let name = &mapping.table.name;
-            // Oldest run first: what a newer one holds comes on top.
-            for run in self.runs {
-                let group = (
-                    run.id().as_str(),
-                    mapping.table.from.as_str(),
-                    name.as_str(),
-                );
-                let Some(entries) = groups.get(&group) else {
-                    continue;
-                };
-                let again = Retry {
-                    config: self.config,
-                    schema: self.schema,
-                    prune_limit: self.prune_limit,
-                    incomplete_tables: &self.state.incomplete_tables,
-                    mapping,
-                    run,
-                };
-                let savepoint = savepoint(transaction, "retry").await?;
-                let done = again.entries(&savepoint, entries).await;
-                match settle(savepoint, done).await? {
-                    Ok(counts) => {
-                        if counts.inserted > 0 {
-                            self.grown.insert(name.clone());
-                        }
-                        self.changed_apart.insert(name.clone());
-                        self.counts_of(name).add(&counts);
-                    }
-                    Err(error) => retried.failed.push((name.clone(), error)),
-                }
+            let (name, resource) = (&mapping.table.name, mapping.table.from.as_str());
+            let is_meant = |entry: &&Entry| {
+                chosen.contains(&entry.id)
+                    && (entry.table == name.as_str() && entry.resource == resource)
+                    && !entry.file.is_empty()
+            };
+            let entries: Vec<&Entry> = entries.iter().filter(is_meant).collect();
+            if !entries.is_empty() {
+                let (counts, failed) = self.retry(transaction, mapping, &entries).await?;
+                self.counts_of(name).add(&counts);
+                retried
+                    .failed
+                    .extend(failed.map(|error| (name.clone(), error)));
             }
             self.retry_orphans(transaction, mapping).await?;
         }
@@ -105,6 +88,108 @@ impl RunLoader<'_> {
         retried.tables = self.loaded.tables;
         retried.derives_failed = self.loaded.derives_failed;
         Ok(retried)
+    }
+
+    /// Loads entries of a table again, oldest run first: what a newer one holds comes on top. A run that fails does not stop the
+    /// others; returns the last error.
+    async fn retry(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        mapping: &Mapping,
+        entries: &[&Entry],
+    ) -> Result<(TableCounts, Option<LoadError>), LoadError> {
+        let name = &mapping.table.name;
+        let mut counts = TableCounts::new(name.clone());
+        let mut failed = None;
+        for run in self.runs {
+            let of_run = entries
+                .iter()
+                .filter(|entry| entry.run_id == run.id().as_str());
+            let of_run: Vec<&Entry> = of_run.copied().collect();
+            if of_run.is_empty() {
+                continue;
+            }
+            let retry = Retry {
+                config: self.config,
+                schema: self.schema,
+                prune_limit: self.prune_limit,
+                incomplete_tables: &self.state.incomplete_tables,
+                mapping,
+                run,
+            };
+            let savepoint = savepoint(transaction, "retry").await?;
+            let retried = retry.entries(&savepoint, &of_run).await;
+            match settle(savepoint, retried).await? {
+                Ok(of_run) => counts.add(&of_run),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if counts.inserted > 0 {
+            self.grown.insert(name.clone());
+        }
+        if counts.changed() > 0 {
+            self.changed_apart.insert(name.clone());
+        }
+        Ok((counts, failed))
+    }
+
+    /// Retries the orphans of a table if new parents were inserted. A retry that fails does not stop the load.
+    pub(crate) async fn retry_orphans(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        mapping: &Mapping,
+    ) -> Result<(), LoadError> {
+        let name = &mapping.table.name;
+        let mut parents = mapping.shape.references.iter();
+        let due = (name.clone(), mapping.table.from.clone());
+        let is_due = self.state.due.contains(&due);
+        let has_grown =
+            |foreign: &ForeignKey| self.grown.contains(foreign.referenced_table.as_str());
+        if !self.state.orphaned.contains(name) || !(is_due || parents.any(has_grown)) {
+            return Ok(());
+        }
+        let orphans = quarantine::orphans(transaction, self.schema, mapping).await?;
+        let entries: Vec<&Entry> = orphans.iter().collect();
+        let (mut counts, failed) = self.retry(transaction, mapping, &entries).await?;
+        Point::LoadRetryOrphans.reach();
+        if failed.is_some() || is_due {
+            quarantine::record_due(transaction, self.schema, mapping, failed.is_some()).await?;
+        }
+        self.state.due.remove(&due);
+        if let Some(error) = failed {
+            warn!(table = %name, "the orphans stay in quarantine, and the next load retries them: {}", chain(&error));
+        }
+        let is_staged = |entry: &Entry| {
+            let mut runs = self.runs.iter();
+            runs.any(|run| run.id().as_str() == entry.run_id)
+        };
+        for run in (orphans.iter().filter(|entry| !is_staged(entry)))
+            .map(|entry| &entry.run_id)
+            .collect::<BTreeSet<_>>()
+        {
+            warn!(table = %name, "orphans of the run {run} stay in quarantine: it is not in staging any more");
+        }
+        if counts.changed() > 0 {
+            // Those that stay were counted by the load that found them.
+            counts.quarantined = 0;
+            counts.staged = counts.inserted + counts.updated;
+            info!(table = %name, "orphans loaded, since their parents have arrived: {}", counts.staged);
+            self.loaded.tables.push(counts);
+        }
+        Ok(())
+    }
+
+    /// Retries the orphans whose parents are in the same table.
+    pub(crate) async fn retry_self_references(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        for mapping in self.mappings {
+            if mapping.references().any(ForeignKey::is_of_itself) {
+                self.retry_orphans(transaction, mapping).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the held deletes that were approved.

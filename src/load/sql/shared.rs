@@ -72,4 +72,15 @@ impl Statements<'_> {
             same("o", "s", &self.key),
         )
     }
+
+    /// Takes out staged rows that say the same as those of this other resource.
+    pub(crate) fn drop_same(&self, as_of: &Mapping) -> String {
+        format!(
+            "DELETE FROM {} AS s USING {} AS t WHERE {} AND s.staged_state = t.staged_state AND NOT ({})",
+            self.staged(),
+            Statements::new(as_of, self.schema).staged(),
+            same("t", "s", &self.key),
+            self.differs(),
+        )
+    }
 }

@@ -211,6 +211,14 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// The places and the states of the staged rows.
+    pub(crate) fn staged_rows(&self) -> String {
+        format!(
+            "SELECT staged_position, staged_state FROM {}",
+            self.staged()
+        )
+    }
+
     /// Keeps only rows with a key of those at these places (first parameter) or of these records (second).
     pub(crate) fn keep_wanted(&self) -> String {
         format!(
@@ -401,32 +409,6 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// As [`Self::create_diff`], of the orphans of this run only: they bring no neighbour of their
-    /// record with them.
-    pub(crate) fn create_diff_of_orphans(&self, run: &str) -> String {
-        format!(
-            "{} AND EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} \
-             AND q.resource = {} AND q.run_id = {} AND q.code = 'orphan' AND q.key = {})",
-            self.create_diff(),
-            Literal(self.schema),
-            Literal(self.mapping.table.name.as_str()),
-            Literal(self.mapping.table.from.as_str()),
-            Literal(run),
-            self.mapping.key_object("s"),
-        )
-    }
-
-    /// Settles the orphans of a run that were merged. Parameters: schema, table, run, resource.
-    pub(crate) fn settle_orphans(&self) -> String {
-        format!(
-            "DELETE FROM pipeline.quarantine AS q WHERE schema_name = $1 AND table_name = $2 AND run_id = $3 AND resource = $4 \
-             AND code = 'orphan' AND EXISTS (SELECT FROM {} AS s WHERE {} AND {} = q.key)",
-            self.staged(),
-            in_scope("s"),
-            self.mapping.key_object("s"),
-        )
-    }
-
     pub(crate) fn has_self_reference(&self) -> bool {
         self.mapping.references().any(ForeignKey::is_of_itself)
     }
@@ -443,7 +425,7 @@ impl<'m> Statements<'m> {
                 .iter()
                 .zip(&self.mapping.columns)
                 .map(|(column, mapped)| {
-                    let cast = if mapped.cell == crate::load::decode::cell::CellType::Json {
+                    let cast = if mapped.cell == crate::load::cell::CellType::Json {
                         "::text"
                     } else {
                         ""

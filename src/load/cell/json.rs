@@ -1,6 +1,6 @@
 //! JSON strings as text, and JSON documents that PostgreSQL will take.
 
-use crate::load::decode::cell::{Misfit, mismatch};
+use crate::load::cell::{Misfit, mismatch};
 
 /// Nesting beyond this is refused: PostgreSQL's own limit depends on its stack.
 const MAX_DEPTH: usize = 512;

@@ -11,11 +11,11 @@ pub(crate) struct OtherSource {
     pub(crate) more: u64,
     pub(crate) schema: String,
     /// What the run is read with.
-    pub(super) reads: String,
+    pub(crate) reads: String,
     /// What the schema is filled from.
-    pub(super) holds: String,
+    pub(crate) holds: String,
     /// Their staging directory is the one that the schema is filled from.
-    pub(super) is_same_staging: bool,
+    pub(crate) is_same_staging: bool,
 }
 
 impl OtherSource {

@@ -8,7 +8,7 @@ use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::ledger::schemas::forget;
 use crate::load::lock::lock;
-use crate::load::repair::error::ReplayError;
+use crate::load::replay::error::ReplayError;
 use crate::migrate;
 use crate::name::Name;
 

@@ -68,20 +68,3 @@ pub(crate) enum ReplayError {
     #[error(transparent)]
     Load(#[from] LoadError),
 }
-
-/// Why there is nothing to explain.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExplainError {
-    /// The key does not fit the table.
-    #[error("{0}")]
-    Key(String),
-    /// The tables are not there yet.
-    #[error(
-        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
-         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
-    )]
-    Unmigrated(String),
-    /// The database or the staged files cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}

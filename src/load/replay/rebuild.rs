@@ -20,7 +20,7 @@ use crate::load::ledger::schemas::ledger_tables;
 use crate::load::loader::Loader;
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
-use crate::load::repair::error::ReplayError;
+use crate::load::replay::error::ReplayError;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::set_up;
 use crate::name::Name;
@@ -105,7 +105,7 @@ impl Loader<'_> {
         let rebuilt_tables = mappings.iter().map(|mapping| mapping.table.name.clone());
         let touched = Touched::all_of(rebuilt_tables.collect());
         record_dangling(&transaction, live.as_str(), self.mappings.iter(), &touched).await?;
-        Point::RebuildBooks.reach();
+        Point::RebuildRecord.reach();
         let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
         run(&transaction, &drop, "drop the scratch schema").await?;
         let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);

@@ -16,8 +16,8 @@ use crate::load::ledger::loads;
 use crate::load::loader::Loader;
 use crate::load::lock::lock;
 use crate::load::options::Options;
-use crate::load::repair::error::ReplayError;
-use crate::load::repair::scratch::{REBUILD, SchemaContents, inspect_schema, make, make_anew};
+use crate::load::replay::error::ReplayError;
+use crate::load::replay::scratch::{REBUILD, SchemaContents, inspect_schema, make, make_anew};
 use crate::migrate;
 use crate::name::Name;
 

@@ -1,0 +1,6 @@
+//! Staged runs → another schema, and from there into the mirror.
+
+pub(crate) mod error;
+pub(crate) mod open;
+pub(crate) mod rebuild;
+pub(crate) mod scratch;
