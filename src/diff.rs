@@ -13,7 +13,7 @@ use crate::key_arg::Key;
 use crate::migrate::HISTORIES;
 use crate::printable;
 
-/// The column that tells when a row was loaded, which differs from load to load.
+/// The column that says when a row was loaded, which differs from load to load.
 const INGESTED_AT: &str = "ingested_at";
 
 /// Which rows, and how much of them.
@@ -38,7 +38,7 @@ pub struct Diff {
     pub only_in_a: Vec<String>,
     /// Tables that only the second has.
     pub only_in_b: Vec<String>,
-    /// Tables without a key by which rows could be told apart, or without the columns of `--key`.
+    /// Tables without a key that identifies rows, or without the columns of `--key`.
     pub not_compared: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct Diff {
 pub struct TableDiff {
     /// The table.
     pub table: String,
-    /// The columns that tell its rows apart.
+    /// The columns that identify its rows.
     pub key: Vec<String>,
     /// Rows that only the second has.
     pub added: u64,
@@ -115,7 +115,7 @@ pub async fn tables(
     Ok(names.into_iter().filter(is_data).collect())
 }
 
-/// Compares two schemas; `keys` has the columns that tell rows apart where that is not the primary key.
+/// Compares two schemas; `keys` has the columns that identify rows where that is not the primary key.
 pub async fn compare(
     client: &impl GenericClient,
     schemas: (&str, &str),

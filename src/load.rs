@@ -9,9 +9,9 @@
 //! | open the schema: trust, lock, rights, migrations, tables joined with the catalogue | `loader`, `lock`, `check`, `mappings` |
 //! | load run after run, each in its transaction (`--dry-run`: all in one that is rolled back) | `session`, `transaction` |
 //! | load one run: call all of the following | `run_loader` |
-//! | admit: refuse a run of another source | `run_loader::admission`, `check::source` |
+//! | admit: refuse a run of another source | `run_loader::admission`, `check::admission`, `check::source` |
 //! | decode staged pages into rows of COPY | `decode` |
-//! | merge: fill temporary tables, reject rows, insert, update | `merge::staged_tables`, `merge::resource`, `merge::table` |
+//! | merge: fill temporary tables, reject rows, insert, update | `merge::staged_tables`, `merge::compare`, `merge::resource`, `merge::table` |
 //! | retry orphans whose parents have come | `repair::retry` |
 //! | prune: delete what a complete read lacks, within the prune limit | `merge::prune`, `merge::out_of_scope` |
 //! | apply approvals of held deletes | `repair::approvals` |
@@ -49,11 +49,10 @@ pub(crate) use check::trust::{check_schema, check_tables};
 pub(crate) use counts::TableCounts;
 pub(crate) use error::LoadError;
 pub(crate) use ledger::backlog::{
-    Backlog, Waits, backlog, has_ledger, quarantined_runs, refused_runs,
+    Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,
 };
 pub(crate) use ledger::drift::Drift;
-pub(crate) use ledger::held_deletes::{held, held_keys};
-pub(crate) use ledger::kept_rows::{KeptRows, kept_rows};
+pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
 pub(crate) use ledger::quarantine::{Entry, drop_entries, entries};
 pub(crate) use loader::Loader;

@@ -27,10 +27,10 @@ pub use effects::Effects;
 pub use error::MigrateError;
 use files::{local, shipped};
 
-/// The schema of the books.
-pub const BOOKS: &str = "pipeline";
+/// The schema of the load ledger.
+pub const LEDGER_SCHEMA: &str = "pipeline";
 
-static SHIPPED_BOOKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/books");
+static SHIPPED_LEDGER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/books");
 static SHIPPED_MIRROR: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mirror");
 
 /// Where applied migrations of ours are recorded.
@@ -76,7 +76,7 @@ impl Applied {
     }
 }
 
-/// Applies what is missing: the books, then the mirror in `schema` (both made if absent), then the user's own from `extra`, the folder
+/// Applies what is missing: the load ledger, then the mirror in `schema` (both made if absent), then the user's own from `extra`, the folder
 /// `migrations/mirror` beside a configuration. Two round trips if nothing is. Another process that migrates is waited for as long as
 /// `lock_wait` says. Leaves the session's settings as they were.
 pub async fn migrate(
@@ -159,7 +159,7 @@ pub async fn outlook(
 
 /// The names of what the migrations of the load ledger make, tables among them.
 pub fn ledger_names() -> Result<Vec<String>, MigrateError> {
-    let files = shipped(&SHIPPED_BOOKS)?;
+    let files = shipped(&SHIPPED_LEDGER)?;
     let effects = Effects::of(files.iter().filter_map(Migration::sql));
     Ok(effects.makes.into_iter().collect())
 }
@@ -181,7 +181,7 @@ async fn apply(
         // Whoever was faster may have made it.
         let schema = set_of.schema.as_str();
         let uses = Uses {
-            whole: &[BOOKS],
+            whole: &[LEDGER_SCHEMA],
             path: &[schema],
             names: &names(set_of),
         };
@@ -361,7 +361,7 @@ fn compare(set: &Set, applied: &[Applied]) -> Result<Vec<String>, MigrateError> 
 }
 
 fn sets(schema: &str, extra: Option<&Path>) -> Result<Vec<Set>, MigrateError> {
-    if schema == BOOKS {
+    if schema == LEDGER_SCHEMA {
         return Err(MigrateError::Reserved);
     }
     let mirror = shipped(&SHIPPED_MIRROR)?;
@@ -375,7 +375,7 @@ fn sets(schema: &str, extra: Option<&Path>) -> Result<Vec<Set>, MigrateError> {
         migrations,
     };
     Ok(vec![
-        set(BOOKS, HISTORY, shipped(&SHIPPED_BOOKS)?),
+        set(LEDGER_SCHEMA, HISTORY, shipped(&SHIPPED_LEDGER)?),
         set(schema, HISTORY, mirror),
         set(schema, LOCAL_HISTORY, local),
     ])

@@ -11,7 +11,7 @@ use crate::database::{Database, DatabaseError};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key_arg::Key;
-use crate::load::{Loaded, Options, Scratches, Waits, check_tables, history};
+use crate::load::{Loaded, Options, Scratches, TableBacklog, check_tables, history};
 use crate::name::{Name, did_you_mean};
 use crate::pipeline::connect;
 use crate::pipeline::load::{find, load_runs};
@@ -196,12 +196,17 @@ async fn side(
     let all = BTreeSet::new();
     let loaded = load_runs(&mut loader, &settings.context, pending, &runs, &all).await?;
     let loaded = loaded.or_cut_short()?;
-    for Waits { table, held, unfit } in loader.waits(schema.as_str()).await? {
+    for TableBacklog {
+        table,
+        held,
+        quarantined,
+    } in loader.backlog_by_table(schema.as_str()).await?
+    {
         if held > 0 {
             warn!(%table, rows = held, "prune limit exceeded: {} holds deletes", run.id());
         }
-        if unfit > 0 {
-            warn!(%table, rows = unfit, "{} lacks quarantined rows", run.id());
+        if quarantined > 0 {
+            warn!(%table, rows = quarantined, "{} lacks quarantined rows", run.id());
         }
     }
     let left = history(&settings.config, &runs, &loader.loaded().await?)?;

@@ -9,7 +9,7 @@ use crate::context::Activity;
 use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
-    Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableCounts, Waits, history,
+    Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableBacklog, TableCounts, history,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -106,10 +106,15 @@ pub(super) async fn run(
     };
     // Deletes that a run held and a later run settled do not count: only the end does.
     let into = settings.schema_flag(&schema);
-    let waits = loader.waits(schema.as_str()).await?;
+    let waits = loader.backlog_by_table(schema.as_str()).await?;
     loader.close().await?;
     let mut exit = outcome.exit;
-    for Waits { table, held, unfit } in waits {
+    for TableBacklog {
+        table,
+        held,
+        quarantined,
+    } in waits
+    {
         if held > 0 {
             exit = exit.max(Exit::Refused);
             report.errors.push(format!(
@@ -117,11 +122,11 @@ pub(super) async fn run(
                 held_deletes(unsigned(held), "RUN", &into)
             ));
         }
-        if unfit > 0 {
+        if quarantined > 0 {
             exit = exit.max(Exit::Incomplete);
             report.errors.push(format!(
                 "{table}: {}",
-                quarantined_rows(unsigned(unfit), &table, &into)
+                quarantined_rows(unsigned(quarantined), &table, &into)
             ));
         }
     }

@@ -12,7 +12,7 @@ use crate::config::Resource;
 use crate::database::{DatabaseError, Place};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
-use crate::load::{self, Backlog, KeptRows, Loaded};
+use crate::load::{self, Backlog, HeldDeletes, Loaded};
 use crate::migrate;
 use crate::name::Name;
 use crate::pipeline::connect;
@@ -90,7 +90,7 @@ enum Mirror {
     Known {
         loaded: Loaded,
         backlog: Backlog,
-        kept: Vec<KeptRows>,
+        kept: Vec<HeldDeletes>,
     },
     Empty,
     Unknown(Failure),

@@ -5,7 +5,6 @@
 use postgres_types::Type;
 use serde_json::Value;
 
-pub(crate) mod document;
 mod json;
 pub(crate) mod time;
 
@@ -349,4 +348,4 @@ fn array(raw: &str, element: CellType, kind: &Type, out: &mut Vec<u8>) -> Result
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,5 +7,4 @@ pub(crate) mod pages;
 pub(crate) mod record_locator;
 pub(crate) mod row;
 pub(crate) mod shape;
-pub(crate) mod table_stream;
 pub(crate) mod types;

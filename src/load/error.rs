@@ -31,11 +31,11 @@ pub(crate) enum LoadError {
     },
     /// The connection ended where the answer to a commit was awaited.
     #[error(
-        "the connection to the database was lost ({what}) before it confirmed the commit: that is done or it is not, and the books \
-         in the database tell; run the command again, which goes on from there and does nothing twice"
+        "the connection to the database was lost ({what}) before it confirmed the commit: it is done or not, as the load ledger shows; run \
+         the command again, which resumes from there and loads nothing twice"
     )]
     InDoubt { what: String },
-    /// The database is not there, or gone.
+    /// The database cannot be reached, or the connection is lost.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The schema cannot be brought up to date.
@@ -87,14 +87,14 @@ pub(crate) enum LoadError {
     Renamed { keys: Vec<String>, file: String },
     /// More rows were rejected than the quarantine may hold.
     #[error(
-        "{unfit} of {read} rows of {table} were rejected, more than the quarantine may hold ({allowed}), so nothing of it was loaded; \
+        "{rejected} of {read} rows of {table} were rejected, more than the quarantine may hold ({allowed}), so nothing of it was loaded; \
          most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
          be quarantined, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
     )]
     Budget {
         table: String,
         /// Rejected rows, as far as they were read.
-        unfit: u64,
+        rejected: u64,
         /// Rows that were read, as far as is known.
         read: String,
         /// How many the quarantine may hold.
@@ -181,7 +181,7 @@ impl LoadError {
         }
     }
 
-    /// Gives the reason why the connection was lost, if it is known and was not.
+    /// Returns the reason why the connection was lost, if it is known and was not.
     #[must_use]
     pub(crate) fn with_reason(self, reason: Option<String>) -> Self {
         let with_reason = |what| match (DatabaseError::Lost { what }).with_reason(reason) {
@@ -200,7 +200,7 @@ impl LoadError {
         }
     }
 
-    /// Whether the connection is gone, so that nothing else can be tried.
+    /// Whether the connection is lost, so that nothing else can be tried.
     pub(crate) fn is_connection_lost(&self) -> bool {
         matches!(
             self,

@@ -5,7 +5,6 @@ pub(crate) mod dangling;
 pub(crate) mod derives;
 pub(crate) mod drift;
 pub(crate) mod held_deletes;
-pub(crate) mod kept_rows;
 pub(crate) mod loads;
 pub(crate) mod pre_load_state;
 pub(crate) mod quarantine;

@@ -14,7 +14,7 @@ use crate::load::error::LoadError;
 const LOAD_LOCK: LockKey = LockKey::Pair("hashtext('cursus load')", "hashtext($1)");
 
 /// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock, if nothing
-/// else is asked for: a session that has just ended lets go a little later than its client, and that of a client which was
+/// else is asked for: a session that has just ended releases it a little later than its client, and that of a client which was
 /// killed when the server looks after it.
 pub(crate) async fn lock(database: &Database, schema: &str) -> Result<(), LoadError> {
     let client = &database.client;

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Derive, PruneConfig};
 use crate::failpoint::Point;
-use crate::load::check::source::Admission;
+use crate::load::check::admission::Admission;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::derives;
@@ -143,7 +143,7 @@ impl<'l> RunLoader<'l> {
         self.derive(transaction).await?;
         self.bind(transaction).await?;
         self.record(transaction).await?;
-        // Last, since a load of the same run into another schema waits for it from then on.
+        // Last, since a load of the same run into another schema waits for the lock of this row from then on.
         LoadLedger::record_run(transaction, self.run).await?;
         Ok(self.loaded)
     }
@@ -226,7 +226,8 @@ impl<'l> RunLoader<'l> {
         };
         let hints = TableHints {
             is_empty: is_among(&self.state.empty),
-            is_awaited: is_among(&self.state.quarantined) || is_among(&self.state.refused),
+            is_awaited: is_among(&self.state.quarantined)
+                || is_among(&self.state.with_held_deletes),
             is_shared: mappings.iter().any(|mapping| {
                 let mut sources = mapping.table.sources();
                 sources.any(|source| source != resource && self.resources.contains(source))
@@ -280,7 +281,7 @@ impl<'l> RunLoader<'l> {
             }
             Err(error) => {
                 if let LoadError::Renamed { keys, file } = &error {
-                    let drifts = drift::gone(name, keys, file);
+                    let drifts = drift::missing_keys(name, keys, file);
                     drift::write(transaction, ledger, &drifts).await?;
                     self.loaded.drift.extend(drifts);
                 }
@@ -290,8 +291,8 @@ impl<'l> RunLoader<'l> {
         Ok(())
     }
 
-    /// Deletes what is gone. A resource of which that fails deletes nothing, and neither do those that depend on it: all is
-    /// taken back, and done again without them.
+    /// Prunes. A resource that fails deletes nothing, and neither do those that depend on it: all is rolled back, and done again
+    /// without them.
     async fn prune(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
         loop {
             let tables = self.merged.values().flat_map(|resource| &resource.tables);
@@ -310,12 +311,12 @@ impl<'l> RunLoader<'l> {
             for (table, counts) in tables.zip(before) {
                 table.counts = counts;
             }
-            warn!(resource = %name, "what is gone was not deleted; the resource counts as not loaded");
+            warn!(resource = %name, "nothing was pruned; the resource counts as not loaded");
             self.fail(&name, error);
         }
     }
 
-    /// Deletes what is gone, last resource first: rows go before those that they refer to. Tells which one has `failed`.
+    /// Prunes last resource first: rows are deleted before those that they refer to. `failed` is the resource that did not work.
     async fn prune_each(
         &mut self,
         transaction: &Transaction<'_>,
@@ -410,8 +411,8 @@ impl<'l> RunLoader<'l> {
             .collect()
     }
 
-    /// What is within another table follows it, whether its own resource was read or not; first table first, since
-    /// a deleted row can be the reference of the next.
+    /// Deletes rows whose reference left the table that they are within, whether their own resource was read or not; first table
+    /// first, since a deleted row can be the reference of the next.
     async fn prune_out_of_scope(
         &mut self,
         transaction: &mut Transaction<'_>,
@@ -435,10 +436,10 @@ impl<'l> RunLoader<'l> {
             let of_table = merged.filter(|table| table.mapping.table.name == mapping.table.name);
             let already = of_table.map(|table| table.counts.deleted).sum();
             let mut counts = TableCounts::new(mapping.table.name.clone());
-            // After an approval the prune limit judges as it did then: by what is deleted with the rows, not by the whole load.
+            // After an approval the prune limit counts what is deleted with the rows, not all that the load deletes.
             counts.deleted = if is_first { already } else { 0 };
             let so_far = counts.deleted;
-            let savepoint = savepoint(transaction, "leave").await?;
+            let savepoint = savepoint(transaction, "prune").await?;
             let left = out_of_scope::prune_out_of_scope(
                 &savepoint,
                 ledger,

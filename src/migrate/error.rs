@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BOOKS, FIRST_LOCAL, HISTORY};
+use super::{FIRST_LOCAL, HISTORY, LEDGER_SCHEMA};
 use crate::database::DatabaseError;
 use crate::trusted::Untrusted;
 
 /// Why a database was not migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// The mirror cannot share the schema of the books.
-    #[error("the schema {BOOKS} holds the books of cursus; choose another schema for the mirror")]
+    /// The mirror cannot share the schema of the load ledger.
+    #[error(
+        "the schema {LEDGER_SCHEMA} holds the load ledger of cursus; choose another schema for the mirror"
+    )]
     Reserved,
     /// The folder or a file of it cannot be read, or somebody else could have written it.
     #[error(transparent)]

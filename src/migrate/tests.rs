@@ -18,7 +18,7 @@ async fn shapes(client: &Client, schema: &str) -> Vec<TableShape> {
 async fn every_table_and_column_tells_what_it_is() {
     let mut client = testing::database().await;
     migrate(&mut client, "public", None, None).await.unwrap();
-    for schema in ["public", BOOKS] {
+    for schema in ["public", LEDGER_SCHEMA] {
         for table in shapes(&client, schema).await {
             assert!(table.comment.is_some(), "{schema}.{}", table.name);
             for column in &table.columns {
@@ -60,7 +60,7 @@ async fn migrating_twice_changes_nothing_and_a_scratch_schema_is_one_call() {
         .unwrap();
     assert_eq!(
         scratch.applied.len(),
-        first.applied.len() - SHIPPED_BOOKS.files().count()
+        first.applied.len() - SHIPPED_LEDGER.files().count()
     );
 
     let bare = |mut shape: TableShape, schema: &str| {
@@ -331,7 +331,7 @@ async fn a_migration_that_fails_leaves_nothing_and_names_itself() {
 #[test]
 fn the_program_carries_the_files_of_the_repository() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (dir, shipped) in [("books", &SHIPPED_BOOKS), ("mirror", &SHIPPED_MIRROR)] {
+    for (dir, shipped) in [("books", &SHIPPED_LEDGER), ("mirror", &SHIPPED_MIRROR)] {
         let there = fs::read_dir(root.join("migrations").join(dir)).unwrap();
         assert_eq!(there.count(), shipped.files().count(), "build again: {dir}");
     }

@@ -9,7 +9,7 @@ use crate::cli::{GcArgs, Global};
 use crate::commands::{print_json, print_line, print_table};
 use crate::database::{Database, DatabaseError};
 use crate::exit::{Exit, Failure};
-use crate::load::{Loaded, has_ledger, loaded, pending, quarantined_runs, refused_runs};
+use crate::load::{Loaded, has_ledger, held_runs, loaded, pending, quarantined_runs};
 use crate::name::Name;
 use crate::pipeline::connect;
 use crate::report::{grouped, table};
@@ -169,7 +169,7 @@ async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Resul
                 quarantined_runs(client).await?,
                 "quarantined rows refer to it",
             ),
-            (refused_runs(client).await?, "held deletes refer to it"),
+            (held_runs(client).await?, "held deletes refer to it"),
         ] {
             for run in runs {
                 claims.entry(run).or_default().push(why.to_owned());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::GenericClient;
 
 use crate::config::Config;
@@ -34,35 +34,35 @@ pub(crate) struct Side {
 /// What the rows of a resource rest on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Basis {
-    staging_id: Option<String>,
+pub(super) struct Basis {
+    pub(super) staging_id: Option<String>,
     /// Fingerprints of what was asked for, by read; the resource's own read has no name.
-    requests: BTreeMap<String, String>,
+    pub(super) requests: BTreeMap<String, String>,
     /// The scope of the last read that settled which rows there are.
-    scope: Option<Values>,
+    pub(super) scope: Option<Values>,
     /// How the scope came to be that.
-    changed: Option<Changed>,
+    pub(super) changed: Option<Changed>,
 }
 
 /// A change of the scope that a run has settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Changed {
-    run: String,
-    from: Values,
+pub(super) struct Changed {
+    pub(super) run: String,
+    pub(super) from: Values,
 }
 
 /// What a schema is filled from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
-    side: Side,
-    first_run: String,
+    pub(super) side: Side,
+    pub(super) first_run: String,
     /// By resource.
-    resources: BTreeMap<String, Basis>,
+    pub(super) resources: BTreeMap<String, Basis>,
 }
 
 /// How a run stands to the source of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Relation {
+pub(super) enum Relation {
     /// It is of the same staging directory and API; the scope may have changed.
     Same,
     /// It is of another staging directory, with the same API, scope and requests.
@@ -77,7 +77,7 @@ enum Relation {
 type Requests<'r> = Vec<(&'r Name, String, String)>;
 
 /// Those of a manifest, by read.
-fn requests(manifest: &Manifest) -> impl Iterator<Item = (String, String)> {
+pub(super) fn requests(manifest: &Manifest) -> impl Iterator<Item = (String, String)> {
     let own = (String::new(), manifest.request_hash.clone());
     let own = manifest.own_read.then_some(own);
     let named = manifest.reads.iter();
@@ -106,19 +106,19 @@ impl Side {
     }
 
     /// Whether only the staging directory tells them apart.
-    fn is_alike(&self, other: &Self) -> bool {
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
         self.origin == other.origin && !has_changed(self.scope.as_ref(), other.scope.as_ref())
     }
 
     /// In words, with the staging directory where nothing else tells two sides apart.
-    fn describe(&self, with_staging: bool) -> String {
+    pub(super) fn describe(&self, with_staging: bool) -> String {
         let origin = self.origin.as_deref().unwrap_or("an API that is not known");
         let scope = match &self.scope {
-            Some(scope) => told_scope(scope, |_| true),
+            Some(scope) => describe_scope(scope, |_| true),
             None => "a scope that is not known".to_owned(),
         };
         let staging = if with_staging {
-            format!(" from {}", told_staging(self.staging_id.as_deref()))
+            format!(" from {}", describe_staging(self.staging_id.as_deref()))
         } else {
             String::new()
         };
@@ -154,11 +154,11 @@ fn meaning(scope: &Values) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 /// Whether two scopes are known and mean something else.
-fn has_changed(from: Option<&Values>, to: Option<&Values>) -> bool {
+pub(super) fn has_changed(from: Option<&Values>, to: Option<&Values>) -> bool {
     matches!((from, to), (Some(from), Some(to)) if meaning(from) != meaning(to))
 }
 
-fn told_scope(scope: &Values, is_wanted: impl Fn(&str) -> bool) -> String {
+fn describe_scope(scope: &Values, is_wanted: impl Fn(&str) -> bool) -> String {
     let values = scope.iter().filter(|(name, _)| is_wanted(name));
     let values: Vec<String> = values
         .map(|(name, list)| match list.as_slice() {
@@ -174,17 +174,17 @@ fn told_scope(scope: &Values, is_wanted: impl Fn(&str) -> bool) -> String {
 }
 
 /// `scope changed from campus_ids = 9 to campus_ids = 1`.
-fn scope_change(from: &Values, to: &Values) -> String {
+pub(super) fn scope_change(from: &Values, to: &Values) -> String {
     let (before, after) = (meaning(from), meaning(to));
     let differs = |name: &str| before.get(name) != after.get(name);
     format!(
         "scope changed from {} to {}",
-        told_scope(from, differs),
-        told_scope(to, differs)
+        describe_scope(from, differs),
+        describe_scope(to, differs)
     )
 }
 
-fn told_staging(id: Option<&str>) -> String {
+pub(super) fn describe_staging(id: Option<&str>) -> String {
     match id {
         Some(id) => format!(
             "staging directory {}",
@@ -246,7 +246,7 @@ impl Source {
         }
     }
 
-    fn is_same_staging(&self, id: Option<&String>, is_from_here: bool) -> bool {
+    pub(super) fn is_same_staging(&self, id: Option<&String>, is_from_here: bool) -> bool {
         match (&self.side.staging_id, id) {
             (Some(known), Some(id)) => known == id,
             _ => is_from_here,
@@ -291,7 +291,12 @@ impl Source {
 
     /// Resources of which only a complete full read may take the place of what is loaded: that came from another staging directory. What
     /// consists of named reads alone has no full read, and none of them deletes what it does not show.
-    fn replaced(&self, side: &Side, relation: Relation, config: &Config) -> BTreeSet<Name> {
+    pub(super) fn replaced(
+        &self,
+        side: &Side,
+        relation: Relation,
+        config: &Config,
+    ) -> BTreeSet<Name> {
         let is_of_another = |basis: &Basis| match (&basis.staging_id, &side.staging_id) {
             (Some(known), Some(id)) => known != id,
             _ => relation == Relation::Replacement,
@@ -309,10 +314,10 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Judge<'j> {
     schema: &'j str,
-    config: &'j Config,
-    source: Option<Source>,
+    pub(super) config: &'j Config,
+    pub(super) source: Option<Source>,
     /// Whether what is loaded came from the staging directory of the runs; where ids tell, it does not matter.
-    is_from_here: bool,
+    pub(super) is_from_here: bool,
 }
 
 impl<'j> Judge<'j> {
@@ -341,7 +346,7 @@ impl<'j> Judge<'j> {
         })
     }
 
-    fn relation_of_run(&self, run: &Run, side: &Side) -> Result<Relation, LoadError> {
+    pub(super) fn relation_of_run(&self, run: &Run, side: &Side) -> Result<Relation, LoadError> {
         let Some(source) = &self.source else {
             return Ok(Relation::Same);
         };
@@ -392,7 +397,7 @@ impl<'j> Judge<'j> {
         }))
     }
 
-    fn refusal(&self, source: &Source, run: &Run) -> LoadError {
+    pub(super) fn refusal(&self, source: &Source, run: &Run) -> LoadError {
         match Side::of(run, self.config) {
             Ok(side) => source.refusal(
                 &side,
@@ -501,245 +506,6 @@ async fn is_from_here(
         }
     }
     Ok(false)
-}
-
-/// What a load of a run has to heed.
-#[derive(Debug, Default)]
-pub(crate) struct Admission {
-    side: Side,
-    /// What the schema is filled from so far; none: this load is the first, or begins anew.
-    source: Option<Source>,
-    /// Resources whose rows come from another staging directory.
-    replaced: BTreeSet<Name>,
-    /// By resource: under which heading deletes are held.
-    pub(crate) headings: BTreeMap<String, String>,
-    /// The change of the scope that this load is the first to see.
-    pub(crate) change: Option<String>,
-    pub(crate) rebinding: Option<Rebinding>,
-}
-
-/// A schema gets another source.
-#[derive(Debug)]
-pub(crate) struct Rebinding {
-    /// What it held before, in words.
-    pub(crate) held: String,
-    /// What it holds from now on.
-    pub(crate) holds: String,
-    /// The API of before; none: the staging directory is another one, so that what is loaded is not known any more.
-    pub(crate) from: Option<String>,
-}
-
-impl Admission {
-    /// Judges a run before anything of it is written. `may_adopt`: the schema may be rebound.
-    pub(crate) fn of(judge: &Judge<'_>, run: &Run, may_adopt: bool) -> Result<Self, LoadError> {
-        let side = Side::of(run, judge.config)?;
-        let relation = judge.relation_of_run(run, &side)?;
-        let Some(source) = judge.source.clone() else {
-            return Ok(Self {
-                side,
-                ..Self::default()
-            });
-        };
-        match relation {
-            Relation::Foreign if !may_adopt => return Err(judge.refusal(&source, run)),
-            Relation::Replacement if !may_adopt => {}
-            Relation::Same => {}
-            Relation::Foreign | Relation::Replacement | Relation::Adopted => {
-                return Ok(Self::rebinding(judge, source, side, run));
-            }
-        }
-        Ok(Self::within(judge, source, side, relation, run))
-    }
-
-    fn rebinding(judge: &Judge<'_>, source: Source, side: Side, run: &Run) -> Self {
-        let begins_anew = !source.is_same_staging(side.staging_id.as_ref(), judge.is_from_here);
-        let is_alike = source.side.is_alike(&side);
-        let rebinding = Some(Rebinding {
-            held: source.side.describe(is_alike),
-            holds: side.describe(is_alike),
-            from: source.side.origin.clone().filter(|_| !begins_anew),
-        });
-        if begins_anew {
-            return Self {
-                side,
-                rebinding,
-                ..Self::default()
-            };
-        }
-        Self {
-            rebinding,
-            ..Self::within(judge, source, side, Relation::Same, run)
-        }
-    }
-
-    fn within(
-        judge: &Judge<'_>,
-        source: Source,
-        side: Side,
-        relation: Relation,
-        run: &Run,
-    ) -> Self {
-        let replaced = source.replaced(&side, relation, judge.config);
-        let mut headings = BTreeMap::new();
-        for (name, basis) in &source.resources {
-            let noted = (basis.changed.as_ref()).filter(|changed| changed.run == run.id().as_str());
-            let from = match (&basis.scope, noted) {
-                (_, Some(changed)) => Some(&changed.from),
-                (from, None) => from.as_ref(),
-            };
-            if let (Some(from), Some(to)) = (from, &side.scope)
-                && has_changed(Some(from), Some(to))
-            {
-                headings.insert(name.clone(), scope_change(from, to));
-            }
-        }
-        let change = match (&source.side.scope, &side.scope) {
-            (Some(from), Some(to)) if has_changed(Some(from), Some(to)) => {
-                Some(scope_change(from, to))
-            }
-            _ => None,
-        };
-        Self {
-            side,
-            source: Some(source),
-            replaced,
-            headings,
-            change,
-            rebinding: None,
-        }
-    }
-
-    /// Those of these resources that are not loaded: they are no complete full reads, and what is loaded came from another staging
-    /// directory.
-    pub(crate) fn unproven(
-        &self,
-        run: &Run,
-        resources: &[Name],
-    ) -> Result<BTreeSet<Name>, LoadError> {
-        let mut unproven = BTreeSet::new();
-        for name in resources {
-            if !self.replaced.contains(name) {
-                continue;
-            }
-            match run.manifest(name) {
-                Ok(Some(manifest)) if manifest.is_complete_full() => {}
-                // It fails by itself.
-                Err(StagingError::Broken { .. }) => {}
-                Ok(_) => drop(unproven.insert(name.clone())),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(unproven)
-    }
-
-    /// What the rows came from that this run replaces, in words.
-    pub(crate) fn replaces(&self) -> String {
-        let known = self.source.as_ref();
-        told_staging(known.and_then(|source| source.side.staging_id.as_deref()))
-    }
-
-    /// Notes the source of a schema after a load of these resources. Gives the resources whose rows came from another staging directory
-    /// until now.
-    pub(crate) async fn bind(
-        &self,
-        client: &impl GenericClient,
-        schema: &str,
-        run: &Run,
-        loaded: &[(&Name, &Manifest)],
-    ) -> Result<Vec<Name>, LoadError> {
-        if loaded.is_empty() && self.rebinding.is_none() {
-            return Ok(Vec::new());
-        }
-        let run_id = run.id().as_str();
-        let side = &self.side;
-        let known = self.source.as_ref();
-        let mut resources = known.map_or_else(BTreeMap::new, |source| source.resources.clone());
-        let mut replaced = Vec::new();
-        for (name, manifest) in loaded {
-            let basis = resources.entry(name.to_string()).or_default();
-            let asks_as_before = |(read, request): (String, String)| {
-                let known = basis.requests.get(&read);
-                known.is_none_or(|known| *known == request)
-            };
-            let is_settled = manifest.is_complete_full() || requests(manifest).all(asks_as_before);
-            if let Some(from) = &basis.scope
-                && is_settled
-                && has_changed(Some(from), side.scope.as_ref())
-            {
-                basis.changed = Some(Changed {
-                    run: run_id.to_owned(),
-                    from: from.clone(),
-                });
-            }
-            if is_settled && side.scope.is_some() {
-                basis.scope.clone_from(&side.scope);
-            }
-            basis.requests.extend(requests(manifest));
-            if side.staging_id.is_some() {
-                basis.staging_id.clone_from(&side.staging_id);
-            }
-            if self.replaced.contains(*name) {
-                replaced.push((*name).clone());
-            }
-        }
-        let is_another = !replaced.is_empty() || self.rebinding.is_some();
-        let first_run = match known {
-            Some(source) if !is_another => source.first_run.as_str(),
-            _ => run_id,
-        };
-        // What this run does not say is as before.
-        let before = known.map(|source| &source.side);
-        let staging_id = side.staging_id.as_ref();
-        let staging_id = staging_id.or(before
-            .and_then(|side| side.staging_id.as_ref())
-            .filter(|_| !is_another));
-        let origin = (side.origin.as_ref()).or(before.and_then(|side| side.origin.as_ref()));
-        let scope = (side.scope.as_ref()).or(before.and_then(|side| side.scope.as_ref()));
-        client
-            .execute(
-                "INSERT INTO pipeline.source AS s (schema_name, staging_id, origin, scope, first_run, last_run, adopted_at, resources) \
-                 VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN now() END, $8) \
-                 ON CONFLICT (schema_name) DO UPDATE SET staging_id = excluded.staging_id, origin = excluded.origin, \
-                 scope = excluded.scope, first_run = excluded.first_run, last_run = excluded.last_run, \
-                 adopted_at = coalesce(excluded.adopted_at, s.adopted_at), resources = excluded.resources",
-                &[
-                    &schema,
-                    &staging_id,
-                    &origin,
-                    &scope.map(|scope| json!(scope)),
-                    &first_run,
-                    &run_id,
-                    &is_another,
-                    &json!(resources),
-                ],
-            )
-            .await
-            .map_err(LoadError::at("write pipeline.source"))?;
-        Ok(replaced)
-    }
-}
-
-/// Names the change of the scope in the reasons of deletes that a run has held back.
-pub(crate) async fn head_candidates(
-    client: &impl GenericClient,
-    schema: &str,
-    run: &Run,
-    headings: &BTreeMap<String, String>,
-) -> Result<(), LoadError> {
-    if headings.is_empty() {
-        return Ok(());
-    }
-    client
-        .execute(
-            "UPDATE pipeline.prune_candidate AS c SET reason = h.heading || ': ' || c.reason \
-             FROM jsonb_each_text($3) AS h (resource, heading) \
-             WHERE c.schema_name = $1 AND c.run_id = $2 AND c.resource = h.resource AND c.approved_at IS NULL \
-             AND NOT starts_with(c.reason, h.heading)",
-            &[&schema, &run.id().as_str(), &json!(headings)],
-        )
-        .await
-        .map_err(LoadError::at("write pipeline.prune_candidate"))?;
-    Ok(())
 }
 
 /// The mirror has, of these resources, what the scratch schema was filled from.

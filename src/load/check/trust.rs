@@ -7,9 +7,9 @@ use tokio_postgres::GenericClient;
 use crate::config::Config;
 use crate::database::DatabaseError;
 use crate::database::trust::{self, Access, Uses};
-use crate::migrate::{BOOKS, HISTORIES};
+use crate::migrate::{HISTORIES, LEDGER_SCHEMA};
 
-/// Refuses a mirror and a load ledger that would run code of roles whom the session does not trust. Gives the tables that other
+/// Refuses a mirror and a load ledger that would run code of roles whom the session does not trust. Returns the tables that other
 /// roles may add triggers or foreign keys to.
 pub(crate) async fn check_schema(
     client: &impl GenericClient,
@@ -30,7 +30,7 @@ pub(crate) async fn check_schema(
     }
     let names: Vec<String> = names.into_iter().collect();
     let uses = Uses {
-        whole: &[BOOKS],
+        whole: &[LEDGER_SCHEMA],
         path: &[schema],
         names: &names,
     };

@@ -13,9 +13,9 @@ use crate::load::decode::pages::{Page, Pages};
 use crate::load::decode::record_locator::RecordLocator;
 use crate::load::decode::row::{RecordPlace, TableDecoder};
 use crate::load::decode::shape::Shape;
-use crate::load::decode::table_stream::TableStream;
 use crate::load::decode::types::{
-    Chunk, DecodeError, DecodeStop, DecodedTable, RecordSelection, position, slice_values,
+    Chunk, DecodeError, DecodeStop, DecodedTable, RecordSelection, RowFilter, position,
+    slice_values,
 };
 use crate::load::mapping::Mapping;
 use crate::staging::StagedResource;
@@ -51,19 +51,19 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Compiles the mappings; the chunks' table numbers are places in `mappings`. With `known`, which is of the only
-    /// table, rows that are there already are left out.
+    /// Compiles the mappings; the chunks' table numbers are places in `mappings`. The filter is for the
+    /// only table.
     pub(crate) fn new(
         mappings: &[&Mapping],
         scope: &Values,
         chunks: mpsc::Sender<Chunk>,
-        mut known: Option<TableStream>,
+        mut filter: Option<Box<dyn RowFilter>>,
     ) -> Self {
         let mut walker = Walker::default();
         let mut absent = MissingKeys::default();
         let tables = mappings
             .iter()
-            .map(|mapping| TableDecoder::new(mapping, &mut walker, &mut absent, known.take()))
+            .map(|mapping| TableDecoder::new(mapping, &mut walker, &mut absent, filter.take()))
             .collect();
         Self {
             scope: scope.clone(),
@@ -156,7 +156,7 @@ impl Decoder {
         })
     }
 
-    /// Makes rows of one page, whose first record has this number; gives the count of its records.
+    /// Makes rows of one page, whose first record has this number; returns the count of its records.
     fn page(
         &mut self,
         text: &str,

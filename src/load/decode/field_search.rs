@@ -1,4 +1,4 @@
-//! Fields that a sample has not shown, looked for in all records: a second reading, once for a field that seems to be gone.
+//! Fields that a sample has not shown, looked for in all records: a second reading, once for a field that no sampled record has.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ impl RecordLocator {
         }
     }
 
-    /// Notes the number of the first record of a page. Pages before it that were passed over have no records.
+    /// Records the number of the first record of a page. Pages before it that were passed over have no records.
     pub(crate) fn note(&mut self, page: usize, first: u64) {
         self.firsts.resize(page + 1, first);
     }

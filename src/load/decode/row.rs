@@ -9,10 +9,9 @@ use tokio::sync::mpsc;
 use crate::config::{Source, Where};
 use crate::load::cell::{CellType, Misfit, RejectReason, accepts};
 use crate::load::decode::missing_keys::{MissingKey, MissingKeys, watch};
-use crate::load::decode::table_stream::{RowMatch, TableStream};
 use crate::load::decode::types::DecodeStop;
 use crate::load::decode::types::{
-    Chunk, DecodedTable, KeylessRows, RejectedRecord, RowState, position,
+    Chunk, DecodedTable, KeylessRows, RejectedRecord, RowFilter, RowState, position,
 };
 use crate::load::mapping::Mapping;
 use crate::template::{Template, Values};
@@ -21,7 +20,7 @@ use crate::walk::{Slots, Walker};
 /// COPY data is handed on in pieces of about this size.
 const CHUNK: usize = 256 << 10;
 /// Rejected records are sent on when there are this many.
-const MANY_UNFIT: usize = 1000;
+const MAX_REJECTED: usize = 1000;
 /// What a staged row has before its columns: the count of fields, its position, its state.
 const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 
@@ -35,10 +34,9 @@ pub(crate) struct TableDecoder {
     conditions: Vec<Condition>,
     explode: Option<Explode>,
     data: Vec<u8>,
-    unfit: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
     order: KeyOrder,
-    /// The rows that the table has, if they are compared on the way.
-    known: Option<TableStream>,
+    filter: Option<Box<dyn RowFilter>>,
     pub(crate) seen: DecodedTable,
 }
 
@@ -109,13 +107,12 @@ pub(crate) struct RecordPlace<'p> {
 }
 
 impl TableDecoder {
-    /// With `known`, rows that are there already are left out.
     /// Keys of the records that are mapped go to `absent`.
     pub(crate) fn new(
         mapping: &Mapping,
         root: &mut Walker,
         absent: &mut MissingKeys,
-        known: Option<TableStream>,
+        filter: Option<Box<dyn RowFilter>>,
     ) -> Self {
         let mut element = Walker::default();
         let mut absent_in_element = MissingKeys::default();
@@ -136,7 +133,7 @@ impl TableDecoder {
                 accepted: accepted.clone(),
             })
             .collect();
-        // By these it is decided which rows go: of a null nothing can be said.
+        // By these it is decided which rows are deleted: a null decides nothing.
         let decisive = mapping.table.owner.iter().chain(&mapping.table.within);
         let decisive: Vec<&str> = decisive.map(|it| it.column.as_str()).collect();
         let mut columns = Vec::new();
@@ -188,9 +185,9 @@ impl TableDecoder {
                 absent: absent_in_element,
             }),
             data: Vec::with_capacity(CHUNK * 5 / 4),
-            unfit: Vec::new(),
+            rejected: Vec::new(),
             order: KeyOrder::default(),
-            known,
+            filter,
             seen: DecodedTable::default(),
         }
     }
@@ -224,7 +221,7 @@ impl TableDecoder {
         } else {
             self.row(slots, slots, place)?;
         }
-        if self.data.len() >= CHUNK || self.unfit.len() >= MANY_UNFIT {
+        if self.data.len() >= CHUNK || self.rejected.len() >= MAX_REJECTED {
             self.flush(number, chunks)?;
         }
         Ok(())
@@ -272,7 +269,7 @@ impl TableDecoder {
     ) {
         let parent = self.parent_json(None, slots);
         self.count_keyless(parent.as_ref());
-        self.unfit.push(RejectedRecord {
+        self.rejected.push(RejectedRecord {
             file: place.file.to_owned(),
             record: place.record,
             element: None,
@@ -332,7 +329,7 @@ impl TableDecoder {
         if !key_is_known {
             self.count_keyless(parent_json.as_ref());
         }
-        self.unfit.push(RejectedRecord {
+        self.rejected.push(RejectedRecord {
             file: place.file.to_owned(),
             record: place.record,
             element: place.element,
@@ -350,22 +347,13 @@ impl TableDecoder {
         }
     }
 
-    /// Counts a row, and takes it back if the table has it as it is.
+    /// Counts a row, unless the filter leaves it out.
     fn keep(&mut self, state: RowState, key: Option<i64>, start: usize) -> Result<(), DecodeStop> {
-        if let Some(known) = &mut self.known {
-            let key = key.ok_or(DecodeStop::Incomparable)?;
-            let row = (state == RowState::InScope).then(|| &self.data[start + HEAD..]);
-            match known.judge(key, row)? {
-                RowMatch::Different => {}
-                RowMatch::Same => {
-                    self.data.truncate(start);
-                    self.seen.unchanged += 1;
-                    return Ok(());
-                }
-                RowMatch::Duplicate => {
-                    self.data.truncate(start);
-                    return Ok(());
-                }
+        if let Some(filter) = &mut self.filter {
+            let fields = (state == RowState::InScope).then(|| &self.data[start + HEAD..]);
+            if !filter.is_staged(key, fields)? {
+                self.data.truncate(start);
+                return Ok(());
             }
         }
         match state {
@@ -382,10 +370,10 @@ impl TableDecoder {
         number: usize,
         chunks: &mpsc::Sender<Chunk>,
     ) -> Result<DecodedTable, DecodeStop> {
-        if !self.data.is_empty() || !self.unfit.is_empty() {
+        if !self.data.is_empty() || !self.rejected.is_empty() {
             self.flush(number, chunks)?;
         }
-        self.seen.compared = self.known.map(TableStream::finish).transpose()?;
+        self.seen.compared = self.filter.map(RowFilter::finish).transpose()?;
         // What was compared came in order: what came twice was left out.
         self.seen.may_repeat = self.order.broken && self.seen.compared.is_none();
         Ok(self.seen)
@@ -497,7 +485,7 @@ impl TableDecoder {
         let chunk = Chunk {
             table: number,
             rows: Bytes::from(data),
-            unfit: std::mem::take(&mut self.unfit),
+            rejected: std::mem::take(&mut self.rejected),
         };
         chunks
             .blocking_send(chunk)

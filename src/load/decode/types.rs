@@ -30,7 +30,7 @@ pub(crate) struct Chunk {
     /// The table's place in the resource's list.
     pub(crate) table: usize,
     pub(crate) rows: Bytes,
-    pub(crate) unfit: Vec<RejectedRecord>,
+    pub(crate) rejected: Vec<RejectedRecord>,
 }
 
 /// A rejected record, and where it is.
@@ -62,16 +62,26 @@ pub(crate) struct DecodedTable {
     pub(crate) in_scope: u64,
     pub(crate) out_of_scope: u64,
     pub(crate) quarantined: u64,
-    /// Rows that were compared on the way and are in the table as they are; they are not staged.
-    pub(crate) unchanged: u64,
-    /// If they were compared: what was seen of the table's rows.
+    /// If rows were compared on the way: what is known of the table's rows.
     pub(crate) compared: Option<TableComparison>,
 }
 
-/// What was seen of a table's rows.
+/// Leaves rows out on their way to the COPY: those that the table has as they are.
+pub(crate) trait RowFilter: Send {
+    /// Whether a row is staged. The fields are those of a row in scope.
+    fn is_staged(&mut self, key: Option<i64>, fields: Option<&[u8]>) -> Result<bool, DecodeStop>;
+
+    /// Ends after the last row.
+    fn finish(self: Box<Self>) -> Result<TableComparison, DecodeStop>;
+}
+
+/// What is known of a table's rows after a comparison.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableComparison {
     pub(crate) rows: u64,
+    /// Rows that the table has as they are; they are not staged.
+    pub(crate) unchanged: u64,
+    /// Keys that no record has.
     pub(crate) absent: Vec<i64>,
 }
 

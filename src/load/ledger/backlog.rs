@@ -44,33 +44,33 @@ pub(crate) async fn backlog(
 
 /// What is quarantined and held in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Waits {
+pub(crate) struct TableBacklog {
     pub(crate) table: String,
     pub(crate) held: i64,
-    pub(crate) unfit: i64,
+    pub(crate) quarantined: i64,
 }
 
 /// What is quarantined and held in a schema, by table.
-pub(crate) async fn waits(
+pub(crate) async fn backlog_by_table(
     client: &impl GenericClient,
     schema: &str,
-) -> Result<Vec<Waits>, LoadError> {
+) -> Result<Vec<TableBacklog>, LoadError> {
     let rows = client
         .query(
             "SELECT table_name, count(*) FILTER (WHERE held), count(*) FILTER (WHERE NOT held) FROM (\
              SELECT table_name, true AS held FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL \
              AND referred_by IS NULL UNION ALL \
-             SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS waits GROUP BY 1 ORDER BY 1",
+             SELECT table_name, false FROM pipeline.quarantine WHERE schema_name = $1) AS backlog GROUP BY 1 ORDER BY 1",
             &[&schema],
         )
         .await
         .map_err(LoadError::at("read the load ledger"))?;
-    let waits = rows.iter().map(|row| Waits {
+    let backlog = rows.iter().map(|row| TableBacklog {
         table: row.get(0),
         held: row.get(1),
-        unfit: row.get(2),
+        quarantined: row.get(2),
     });
-    Ok(waits.collect())
+    Ok(backlog.collect())
 }
 
 /// The runs with rows in quarantine, of any schema.
@@ -83,9 +83,7 @@ pub(crate) async fn quarantined_runs(
 }
 
 /// The runs with held deletes, of any schema.
-pub(crate) async fn refused_runs(
-    client: &impl GenericClient,
-) -> Result<Vec<String>, DatabaseError> {
+pub(crate) async fn held_runs(client: &impl GenericClient) -> Result<Vec<String>, DatabaseError> {
     let runs = "SELECT DISTINCT run_id FROM pipeline.prune_candidate WHERE approved_at IS NULL AND referred_by IS NULL";
     let rows = client.query(runs, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -1,4 +1,4 @@
-//! References that lead nowhere: no fault, but counted.
+//! Dangling references: counted, not rejected.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ pub(crate) async fn record_dangling<'m>(
                 &[&schema, &resource, &table, &dangling],
             )
             .await
-            .map_err(LoadError::at("note what is dangling in pipeline.load"))?;
+            .map_err(LoadError::at("record dangling references in pipeline.load"))?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ pub(crate) async fn failed_derives(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Notes how a derived statement went.
+/// Records whether a derived statement succeeded.
 pub(crate) async fn record_derive(
     transaction: &Transaction<'_>,
     schema: &str,

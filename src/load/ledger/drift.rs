@@ -1,4 +1,4 @@
-//! The shape of the API's records, and how it drifts: a field that is new, gone, or of another type.
+//! The shape of the API's records, and how it drifts: a new field, a missing field, a field of another type.
 //!
 //! Fields and types are noticed in a sample of the records. Whether a mapped key is absent is known of every record; before
 //! any other field is said to be in none, all records are looked at.
@@ -257,7 +257,7 @@ pub(crate) async fn record(
         known.clone_from(&before);
         drifts = learn(&mut known, &shape, ledger.resource);
     }
-    for drift in gone(ledger.resource, &shape.absent, &shape.first_file) {
+    for drift in missing_keys(ledger.resource, &shape.absent, &shape.first_file) {
         if !drifts.contains(&drift) {
             drifts.push(drift);
         }
@@ -278,18 +278,18 @@ pub(crate) async fn record(
 }
 
 /// Mapped keys that no record has.
-pub(crate) fn gone<'k>(
+pub(crate) fn missing_keys<'k>(
     resource: &Name,
     keys: impl IntoIterator<Item = &'k String>,
     first_file: &str,
 ) -> Vec<Drift> {
-    let gone = |path: &String| Drift {
+    let missing = |path: &String| Drift {
         resource: resource.clone(),
         path: path.clone(),
         kind: DriftKind::Gone,
         first_file: first_file.to_owned(),
     };
-    keys.into_iter().map(gone).collect()
+    keys.into_iter().map(missing).collect()
 }
 
 /// Records drifts, each once a run.

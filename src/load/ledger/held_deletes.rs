@@ -1,32 +1,41 @@
-//! `pipeline.prune_candidate`: deletes that the prune limit held, and rows that are kept since others refer to them.
+//! `pipeline.prune_candidate`: deletes that the prune limit held, and rows that are gone from the API and kept, since others refer to
+//! them.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Transaction};
+use serde_json::Value;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::convert::unsigned;
-use crate::database::{Quoted, utc};
+use crate::database::utc;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::mapping::Mapping;
+use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::Approval;
 
-/// Rows of one table that one run would have deleted, less those that a later load has seen.
+/// Rows of one table that one run lacks and that were not deleted, less those that a later load has seen.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Held {
+pub(crate) struct HeldDeletes {
     pub(crate) run_id: String,
     pub(crate) resource: String,
     pub(crate) table: String,
     pub(crate) rows: u64,
     pub(crate) reasons: Vec<String>,
+    /// The tables whose rows refer to them, so that they are kept; empty: the prune limit holds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) referred_by: Vec<String>,
     pub(crate) since: String,
     /// Hash of their keys.
     #[serde(skip)]
     sha256: String,
 }
 
-impl Held {
+impl HeldDeletes {
     /// Whether the approval is of this very set: of the mirror, then it counts wherever the runs are loaded, or of
     /// this schema. What is tried out beside the mirror deletes nothing in it.
     pub(crate) fn is_covered(
@@ -44,7 +53,7 @@ impl Held {
             && approval.as_of <= as_of
     }
 
-    /// Says that exactly these rows of this schema may go.
+    /// An approval of exactly these rows of this schema.
     pub(crate) fn approve(&self, schema: &Name, as_of: u64) -> Option<Approval> {
         Some(Approval {
             schema: Some(schema.clone()),
@@ -58,38 +67,55 @@ impl Held {
     }
 }
 
-/// The held deletes of a schema, oldest first. The text of a jsonb value is the same for the same key.
+/// The deletes of a schema that the prune limit holds, oldest first.
 pub(crate) async fn held(
     client: &impl GenericClient,
     schema: &str,
-) -> Result<Vec<Held>, LoadError> {
-    let doing = "read pipeline.prune_candidate";
-    if !has_ledger(client).await.map_err(LoadError::at(doing))? {
+) -> Result<Vec<HeldDeletes>, LoadError> {
+    candidates(client, schema, "referred_by IS NULL").await
+}
+
+/// The rows of a schema that are gone from the API and kept, oldest first.
+pub(crate) async fn kept_rows(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<Vec<HeldDeletes>, LoadError> {
+    candidates(client, schema, "referred_by IS NOT NULL").await
+}
+
+/// The text of a jsonb value is the same for the same key.
+async fn candidates(
+    client: &impl GenericClient,
+    schema: &str,
+    wanted: &str,
+) -> Result<Vec<HeldDeletes>, LoadError> {
+    if !has_ledger(client).await.map_err(failed())? {
         return Ok(Vec::new());
     }
-    let rows = client
-        .query(
-            &format!(
-                "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), {}, \
-                 encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
-                 FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND referred_by IS NULL \
-                 GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
-                utc("min(created_at)")
-            ),
-            &[&schema],
-        )
-        .await
-        .map_err(LoadError::at(doing))?;
-    let held = rows.iter().map(|row| Held {
+    let select = format!(
+        "SELECT run_id, resource, table_name, count(*), array_agg(DISTINCT reason ORDER BY reason), \
+         coalesce(array_agg(DISTINCT referred_by ORDER BY referred_by) FILTER (WHERE referred_by IS NOT NULL), '{{}}'), {}, \
+         encode(sha256(convert_to(string_agg(key::text, E'\\n' ORDER BY key::text COLLATE \"C\"), 'UTF8')), 'hex') \
+         FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND {wanted} \
+         GROUP BY run_id, resource, table_name ORDER BY min(created_at), run_id, table_name",
+        utc("min(created_at)")
+    );
+    let rows = client.query(&select, &[&schema]).await.map_err(failed())?;
+    let held = |row: &Row| HeldDeletes {
         run_id: row.get(0),
         resource: row.get(1),
         table: row.get(2),
         rows: unsigned(row.get(3)),
         reasons: row.get(4),
-        since: row.get(5),
-        sha256: row.get(6),
-    });
-    Ok(held.collect())
+        referred_by: row.get(5),
+        since: row.get(6),
+        sha256: row.get(7),
+    };
+    Ok(rows.iter().map(held).collect())
+}
+
+fn failed() -> impl FnOnce(tokio_postgres::Error) -> LoadError {
+    LoadError::at("read pipeline.prune_candidate")
 }
 
 /// The keys of the rows that a run would have deleted, by table.
@@ -97,7 +123,7 @@ pub(crate) async fn held_keys(
     client: &impl GenericClient,
     schema: &str,
     run: &str,
-) -> Result<Vec<(String, serde_json::Value)>, LoadError> {
+) -> Result<Vec<(String, Value)>, LoadError> {
     let rows = client
         .query(
             "SELECT table_name, key FROM pipeline.prune_candidate \
@@ -106,11 +132,60 @@ pub(crate) async fn held_keys(
             &[&schema, &run],
         )
         .await
-        .map_err(LoadError::at("read pipeline.prune_candidate"))?;
+        .map_err(failed())?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Forgets kept rows that are not there any more, and counts the others, by table.
+pub(crate) async fn count_kept(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    mappings: &[Mapping],
+) -> Result<BTreeMap<Name, u64>, LoadError> {
+    let mut counts = BTreeMap::new();
+    for kept in kept_rows(transaction, schema).await? {
+        if let Ok(table) = Name::parse(&kept.table) {
+            *counts.entry(table).or_default() += kept.rows;
+        }
+    }
+    for mapping in mappings {
+        if let Some(count) = counts.get_mut(&mapping.table.name) {
+            let forget = Statements::new(mapping, schema).forget_kept();
+            let forgotten = transaction.execute(&forget, &[]).await;
+            *count -= forgotten
+                .map_err(LoadError::at(
+                    "settle kept rows in pipeline.prune_candidate",
+                ))?
+                .min(*count);
+        }
+    }
+    Ok(counts)
+}
+
 impl LoadLedger<'_> {
+    /// Deletes candidates of a table, those for which this holds. Parameters: schema, table, run, resource, and these.
+    async fn settle(
+        &self,
+        transaction: &Transaction<'_>,
+        mapping: &Mapping,
+        wanted: &str,
+        further: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), LoadError> {
+        let statement = format!(
+            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
+             AND ($3::text, $4::text) IS NOT NULL AND {wanted}"
+        );
+        let (table, run) = (mapping.table.name.as_str(), self.run.id().as_str());
+        let resource = self.resource.as_str();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.schema, &table, &run, &resource];
+        parameters.extend(further);
+        let settled = transaction.execute(&statement, &parameters).await;
+        settled.map_err(LoadError::at(
+            "settle candidates in pipeline.prune_candidate",
+        ))?;
+        Ok(())
+    }
+
     /// Drops the candidates of a table: a complete full read knows better. Those of other resources in the same run were
     /// judged a moment ago.
     pub(crate) async fn drop_candidates(
@@ -118,22 +193,8 @@ impl LoadLedger<'_> {
         transaction: &Transaction<'_>,
         mapping: &Mapping,
     ) -> Result<(), LoadError> {
-        transaction
-            .execute(
-                "DELETE FROM pipeline.prune_candidate WHERE schema_name = $1 AND table_name = $2 \
-                 AND (run_id <> $3 OR resource = $4)",
-                &[
-                    &self.schema,
-                    &mapping.table.name.as_str(),
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                ],
-            )
+        self.settle(transaction, mapping, "(run_id <> $3 OR resource = $4)", &[])
             .await
-            .map_err(LoadError::at(
-                "replace old candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
     }
 
     /// Drops the candidates of a table that a complete full read has shown: all but these, which it lacks.
@@ -144,26 +205,11 @@ impl LoadLedger<'_> {
         absent: &[i64],
     ) -> Result<(), LoadError> {
         let key = mapping.key_names().next().unwrap_or_default();
-        transaction
-            .execute(
-                "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
-                 AND approved_at IS NULL AND (run_id <> $3 OR resource = $6) \
-                 AND (run_id = $3 OR NOT EXISTS (SELECT FROM unnest($4::bigint[]) AS a (id) \
-                 WHERE jsonb_build_object($5::text, a.id) = c.key))",
-                &[
-                    &self.schema,
-                    &mapping.table.name.as_str(),
-                    &self.run.id().as_str(),
-                    &absent,
-                    &key,
-                    &self.resource.as_str(),
-                ],
-            )
+        let wanted = "approved_at IS NULL AND (run_id <> $3 OR resource = $4) \
+                      AND (run_id = $3 OR NOT EXISTS (SELECT FROM unnest($5::bigint[]) AS a (id) \
+                      WHERE jsonb_build_object($6::text, a.id) = c.key))";
+        self.settle(transaction, mapping, wanted, &[&absent, &key])
             .await
-            .map_err(LoadError::at(
-                "settle candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
     }
 
     /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
@@ -180,26 +226,11 @@ impl LoadLedger<'_> {
         } else {
             "run_id <> $3 OR "
         };
-        let statement = format!(
-            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 \
-             AND approved_at IS NULL AND ({by_others}resource = $4) \
+        let wanted = format!(
+            "approved_at IS NULL AND ({by_others}resource = $4) \
              AND (run_id = $3 OR EXISTS (SELECT FROM {staged} AS s WHERE {key} = c.key))"
         );
-        transaction
-            .execute(
-                &statement,
-                &[
-                    &self.schema,
-                    &mapping.table.name.as_str(),
-                    &self.run.id().as_str(),
-                    &self.resource.as_str(),
-                ],
-            )
-            .await
-            .map_err(LoadError::at(
-                "settle candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
+        self.settle(transaction, mapping, &wanted, &[]).await
     }
 
     /// Drops the candidates of a table, those for this reason if there is one (whatever its heading), unless the table has a row
@@ -211,23 +242,13 @@ impl LoadLedger<'_> {
         reason: Option<&str>,
         holds: &str,
     ) -> Result<(), LoadError> {
-        let statement = format!(
-            "DELETE FROM pipeline.prune_candidate AS c WHERE schema_name = $1 AND table_name = $2 AND approved_at IS NULL \
-             AND coalesce(reason = $3 OR reason LIKE '%: ' || $3, true) AND NOT EXISTS (SELECT FROM {}.{} AS t WHERE {} = c.key AND ({holds}))",
-            Quoted(self.schema),
-            Quoted(mapping.table.name.as_str()),
+        let wanted = format!(
+            "approved_at IS NULL AND coalesce(reason = $5 OR reason LIKE '%: ' || $5, true) \
+             AND NOT EXISTS (SELECT FROM {} AS t WHERE {} = c.key AND ({holds}))",
+            Statements::new(mapping, self.schema).target,
             mapping.key_object("t"),
         );
-        transaction
-            .execute(
-                &statement,
-                &[&self.schema, &mapping.table.name.as_str(), &reason],
-            )
-            .await
-            .map_err(LoadError::at(
-                "settle candidates in pipeline.prune_candidate",
-            ))?;
-        Ok(())
+        self.settle(transaction, mapping, &wanted, &[&reason]).await
     }
 
     /// Records held deletes; returns how many were not recorded already. What this run has `found` gone is

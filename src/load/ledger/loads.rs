@@ -136,7 +136,7 @@ pub(crate) async fn open_runs(client: &impl GenericClient) -> Result<BTreeSet<St
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-const NOTE_LOAD: &str = "
+const RECORD_LOAD: &str = "
     INSERT INTO pipeline.load (schema_name, run_id, seq, resource, mode, state, manifest_hash, window_start, window_end,
         cursor, table_name, staged, inserted, updated, unchanged, deleted, out_of_scope, quarantined, unresolved, refused,
         dangling, duration_ms, kept, own_read, reads)
@@ -151,7 +151,7 @@ const NOTE_LOAD: &str = "
 /// The statement of [`LoadLedger::record_load`].
 pub(crate) async fn prepare_record(transaction: &Transaction<'_>) -> Result<Statement, LoadError> {
     transaction
-        .prepare(NOTE_LOAD)
+        .prepare(RECORD_LOAD)
         .await
         .map_err(LoadError::at("prepare to write pipeline.load"))
 }
@@ -210,7 +210,7 @@ impl LoadLedger<'_> {
                 ],
             )
             .await
-            .map_err(LoadError::at("note the run in pipeline.run"))?;
+            .map_err(LoadError::at("record the run in pipeline.run"))?;
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl LoadLedger<'_> {
                     ],
                 )
                 .await
-                .map_err(LoadError::at("note the load in pipeline.load"))?;
+                .map_err(LoadError::at("record the load in pipeline.load"))?;
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(crate) struct PreLoadState {
     /// them.
     pub(crate) due: BTreeSet<(Name, Name)>,
     /// Tables with held deletes or kept rows.
-    pub(crate) refused: BTreeSet<Name>,
+    pub(crate) with_held_deletes: BTreeSet<Name>,
     /// Tables of which rows may be missing, though others go by what they have: no complete full read was ever loaded, or
     /// row-level security hides some.
     pub(crate) incomplete_tables: BTreeSet<Name>,
@@ -35,14 +35,14 @@ pub(crate) struct PreLoadState {
     pub(crate) fed: Vec<(String, String, u64)>,
 }
 
-const BOOKS: &str = "
+const LEDGER: &str = "
     SELECT DISTINCT CASE WHEN run_id = $2 THEN 'again' ELSE 'quarantined' END,
         CASE WHEN run_id = $2 THEN resource ELSE table_name END, NULL
     FROM pipeline.quarantine WHERE schema_name = $1
     UNION ALL SELECT DISTINCT 'orphaned', table_name, NULL FROM pipeline.quarantine
     WHERE schema_name = $1 AND code = 'orphan' AND file <> ''
     UNION ALL SELECT DISTINCT 'due', table_name, resource FROM pipeline.quarantine WHERE schema_name = $1 AND due
-    UNION ALL SELECT DISTINCT 'refused', table_name, NULL FROM pipeline.prune_candidate
+    UNION ALL SELECT DISTINCT 'held', table_name, NULL FROM pipeline.prune_candidate
     WHERE schema_name = $1 AND approved_at IS NULL";
 
 impl PreLoadState {
@@ -85,7 +85,7 @@ impl PreLoadState {
         }
         let run = run.as_str();
         let rows = transaction
-            .query_typed(BOOKS, &[(&schema, Type::TEXT), (&run, Type::TEXT)])
+            .query_typed(LEDGER, &[(&schema, Type::TEXT), (&run, Type::TEXT)])
             .await
             .map_err(LoadError::at("read the load ledger"))?;
         for row in rows {
@@ -98,7 +98,7 @@ impl PreLoadState {
                     state.due.extend(names.zip(Name::parse(row.get(2)).ok()));
                     continue;
                 }
-                _ => &mut state.refused,
+                _ => &mut state.with_held_deletes,
             };
             names.extend(Name::parse(row.get(1)).ok());
         }

@@ -33,18 +33,18 @@ impl LoadLedger<'_> {
     ) -> Result<(), LoadError> {
         let entries: Vec<Value> = rows
             .into_iter()
-            .map(|(mapping, unfit)| {
+            .map(|(mapping, rejected)| {
                 json!({
                     "table_name": mapping.table.name,
-                    "file": unfit.file,
-                    "record_index": unfit.record,
-                    "element_index": unfit.element,
-                    "key": unfit.key,
-                    "parent": unfit.parent,
-                    "column_name": unfit.column,
-                    "pointer": unfit.pointer,
-                    "code": unfit.code,
-                    "reason": unfit.reason,
+                    "file": rejected.file,
+                    "record_index": rejected.record,
+                    "element_index": rejected.element,
+                    "key": rejected.key,
+                    "parent": rejected.parent,
+                    "column_name": rejected.column,
+                    "pointer": rejected.pointer,
+                    "code": rejected.code,
+                    "reason": rejected.reason,
                 })
             })
             .collect();
@@ -109,8 +109,8 @@ impl LoadLedger<'_> {
                 None => records.map(|_| Default::default()).collect(),
             };
             let is_nested = mapping.table.rows.is_some();
-            let unfit = rows.iter().zip(records).map(|(row, (file, record))| {
-                let unfit = RejectedRecord {
+            let rejected = rows.iter().zip(records).map(|(row, (file, record))| {
+                let rejected = RejectedRecord {
                     file,
                     record,
                     element: is_nested.then_some(place(row) & ((1 << ELEMENT_BITS) - 1)),
@@ -121,9 +121,9 @@ impl LoadLedger<'_> {
                     code: violation.code,
                     reason: violation.reason.clone(),
                 };
-                (mapping, unfit)
+                (mapping, rejected)
             });
-            self.quarantine(transaction, unfit).await?;
+            self.quarantine(transaction, rejected).await?;
             if rows.len() < BATCH as usize {
                 return Ok(count);
             }
@@ -135,7 +135,7 @@ impl LoadLedger<'_> {
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
-        unfit: u64,
+        rejected: u64,
         read: Option<u64>,
     ) -> LoadError {
         let table = &mapping.table;
@@ -160,7 +160,7 @@ impl LoadLedger<'_> {
         };
         LoadError::Budget {
             table: table.name.to_string(),
-            unfit,
+            rejected,
             read: read.map_or_else(|| "the".to_owned(), |read| read.to_string()),
             allowed: read.map_or(table.quarantine.max_rows, |read| table.quarantine.of(read)),
             why,
@@ -209,7 +209,7 @@ impl LoadLedger<'_> {
     }
 
     /// Takes rejected records out of quarantine again whose rows the table does not have, and that would not bring
-    /// any; gives how many.
+    /// any; returns how many.
     pub(crate) async fn forget_unknown(
         &self,
         transaction: &Transaction<'_>,
@@ -245,7 +245,7 @@ impl LoadLedger<'_> {
     }
 
     /// Takes out of quarantine the older versions of records that the staged pages show several times: each is kept once, and
-    /// not at all if its newest version fits. Gives how many.
+    /// not at all if its newest version is accepted. Returns how many.
     pub(crate) async fn forget_repeated(
         &self,
         transaction: &Transaction<'_>,
@@ -392,7 +392,7 @@ pub(crate) async fn record_due(
     Ok(())
 }
 
-/// Takes entries out of quarantine; gives how many.
+/// Takes entries out of quarantine; returns how many.
 pub(crate) async fn drop_entries(
     client: &impl GenericClient,
     schema: &str,

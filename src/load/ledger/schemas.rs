@@ -47,7 +47,7 @@ pub(crate) async fn ledger_tables(
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relkind = 'r' AND $2 <@ ARRAY(SELECT a.attname::text \
              FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) ORDER BY 1",
-            &[&migrate::BOOKS, &columns],
+            &[&migrate::LEDGER_SCHEMA, &columns],
         )
         .await
         .map_err(LoadError::at("read the catalogue of the load ledger"))?;

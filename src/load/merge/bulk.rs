@@ -66,7 +66,7 @@ struct DetachedPart {
     on: String,
 }
 
-/// Runs `insert` while the indexes of the empty table are off; gives the number of rows, or none if they could not be taken
+/// Runs `insert` while the indexes of the empty table are off; returns the number of rows, or none if they could not be taken
 /// off: then nothing has happened. A key to one of the `fresh` tables, which were empty before this transaction, comes
 /// off too: no reader waits for those.
 pub(crate) async fn fill(

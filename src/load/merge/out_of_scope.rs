@@ -39,7 +39,7 @@ pub(crate) async fn prune_out_of_scope(
     };
     table.delete(&pruning, counts).await?;
     let mut within = mapping.table.within.iter();
-    if state.refused.contains(&mapping.table.name)
+    if state.with_held_deletes.contains(&mapping.table.name)
         && !within.any(|within| incomplete_tables.contains(&within.table))
         && let Some(outside) = table.statements.is_outside(incomplete_tables)
     {

@@ -1,4 +1,4 @@
-//! Deletes of rows that are gone from the API: listed, checked against the prune limit, made or held.
+//! Prunes: lists delete candidates, checks them against the prune limit, deletes or holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -22,7 +22,7 @@ use crate::load::sql::statements::Statements;
 use crate::name::Name;
 
 impl MergedTable {
-    /// Why rows may be gone from it.
+    /// Why rows may be delete candidates.
     fn reasons(
         &self,
         is_proof: bool,
@@ -68,7 +68,7 @@ pub(crate) struct Pruning<'p> {
     pub(crate) has_keyless_rows: bool,
     /// Tables of which rows may be missing.
     pub(crate) incomplete_tables: &'p BTreeSet<Name>,
-    /// The prune limit; none: any number of rows may go.
+    /// The prune limit; none: any number of rows may be deleted.
     pub(crate) prune_limit: Option<PruneConfig>,
     pub(crate) inserted: u64,
 }
@@ -78,14 +78,14 @@ pub(crate) fn is_prune_due(merged: &MergedResource, state: &PreLoadState) -> boo
     merged.tables.iter().any(|table| {
         let is_proof = table.mapping.is_proven_by(&merged.manifest);
         let covered = table.mapping.covered_by(&merged.manifest);
-        (is_proof && state.refused.contains(&table.mapping.table.name))
+        (is_proof && state.with_held_deletes.contains(&table.mapping.table.name))
             || !table
                 .reasons(is_proof, covered.as_deref(), &state.incomplete_tables)
                 .is_empty()
     })
 }
 
-/// Deletes what is gone from the tables of a resource, last table first, within the prune limit. `inserted`: rows that
+/// Prunes the tables of a resource, last table first, within the prune limit. `inserted`: rows that
 /// this load has inserted apart from the merge.
 pub(crate) async fn prune(
     transaction: &Transaction<'_>,
@@ -101,10 +101,10 @@ pub(crate) async fn prune(
         let is_proof = mapping.is_proven_by(manifest);
         let has_keyless_rows = merged.keyless_rows != KeylessRows::None;
         let table = Table::new(transaction, ledger, mapping);
-        if is_proof && state.refused.contains(&mapping.table.name) {
+        if is_proof && state.with_held_deletes.contains(&mapping.table.name) {
             let keyless_in = has_keyless_rows.then(|| ledger.run.id().as_str());
             let protected = table.statements.is_protected(keyless_in);
-            // With a record without a readable key it knows what is there, not what is gone.
+            // With a record without a readable key it shows what the API has, not what it lacks.
             match (&merged.compared, merged.keyless_rows, protected) {
                 (_, KeylessRows::None | KeylessRows::OfKnownOwners, Some(protected)) => {
                     (ledger.drop_candidates_unless(transaction, mapping, None, &protected)).await?;
@@ -139,8 +139,8 @@ pub(crate) async fn prune(
     Ok(())
 }
 
-/// Takes those off the list of what is gone that others refer to, and would go with them; gives how many. Rows that refer to
-/// each other go together. They are noted as kept by this run of this resource, if there is one.
+/// Takes delete candidates off the list that other rows refer to; returns how many. Rows that refer to each other are deleted
+/// together. They are recorded as kept by this run of this resource, if there is one.
 pub(crate) async fn keep_referenced_rows(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
@@ -182,8 +182,8 @@ impl Table<'_> {
                 "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
             );
         }
-        let gone = listed - referred.min(listed);
-        if gone > 0 && self.is_too_many(listed, gone, pruning, counts).await? {
+        let deletable = listed - referred.min(listed);
+        if deletable > 0 && self.is_too_many(listed, deletable, pruning, counts).await? {
             counts.refused += self
                 .ledger
                 .keep_candidates(
@@ -194,14 +194,17 @@ impl Table<'_> {
                     pruning.reasons != [DeleteReason::Outside],
                 )
                 .await?;
-        } else if gone > 0 {
+        } else if deletable > 0 {
             let mut samples = Samples::default();
-            let (delete, doing) = (self.statements.delete_listed(), "delete what is gone");
+            let (delete, doing) = (self.statements.delete_listed(), "delete rows");
             let deleted = self.change(&delete, doing, &mut samples.deleted).await?;
-            if deleted != gone || self.mapping.is_intercepted() {
+            if deleted != deletable || self.mapping.is_intercepted() {
                 let left = self.query_count(&self.statements.count_undeleted()).await?;
-                self.mapping
-                    .check_arrived(gone, gone - left.min(gone), "deleted")?;
+                self.mapping.check_arrived(
+                    deletable,
+                    deletable - left.min(deletable),
+                    "deleted",
+                )?;
             }
             counts.deleted += deleted;
             if self.ledger.has_samples {
@@ -212,7 +215,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// Lists the keys of what is gone; gives how many.
+    /// Lists the keys of what is deletable; returns how many.
     async fn list_deletes(&self, pruning: &Pruning<'_>) -> Result<u64, LoadError> {
         let ground = DeleteScope {
             keyless_in: pruning
@@ -221,7 +224,7 @@ impl Table<'_> {
             covered: pruning.covered,
             incomplete_tables: pruning.incomplete_tables,
         };
-        let mut gone = 0;
+        let mut deletable = 0;
         let mut is_listed = false;
         for reason in pruning.reasons {
             let known = (pruning.compared)
@@ -238,19 +241,19 @@ impl Table<'_> {
                 self.transaction
                     .batch_execute(&self.statements.create_delete_list())
                     .await
-                    .map_err(self.failed("list what is gone"))?;
+                    .map_err(self.failed("list deletes"))?;
             }
             let parameters: &[&(dyn ToSql + Sync)] = match &known {
                 Some(keys) => &[keys],
                 None => &[],
             };
-            gone += self
+            deletable += self
                 .transaction
                 .execute(&statement, parameters)
                 .await
-                .map_err(self.failed("find what is gone"))?;
+                .map_err(self.failed("find deletes"))?;
         }
-        Ok(gone)
+        Ok(deletable)
     }
 
     /// Whether the deletes exceed the prune limit, with those that this load has made already. The limit is a share of the
@@ -258,14 +261,14 @@ impl Table<'_> {
     async fn is_too_many(
         &self,
         listed: u64,
-        gone: u64,
+        deletable: u64,
         pruning: &Pruning<'_>,
         counts: &TableCounts,
     ) -> Result<bool, LoadError> {
         let Some(prune_limit) = pruning.prune_limit else {
             return Ok(false);
         };
-        let all = gone + counts.deleted;
+        let all = deletable + counts.deleted;
         let had = async |enough: Option<u64>| match pruning.compared {
             // It was compared before anything was merged.
             Some(compared) => {

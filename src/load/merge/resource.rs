@@ -35,7 +35,7 @@ pub(crate) struct MergedResource {
 pub(crate) struct MergedTable {
     pub(crate) mapping: Mapping,
     pub(crate) counts: TableCounts,
-    /// It was empty before, so nothing is gone from it.
+    /// It was empty before, so nothing is pruned.
     pub(crate) was_empty: bool,
     /// Rows that may be among those without a readable key.
     pub(crate) keyless_rows: KeylessRows,
@@ -68,12 +68,12 @@ pub(crate) async fn merge(
     }
     let fed = staged_tables::fed(&mappings);
     let started = Instant::now();
-    let mut unfit: BTreeMap<Name, u64> = BTreeMap::new();
+    let mut quarantined: BTreeMap<Name, u64> = BTreeMap::new();
     let quarantine = async |table: usize, rows: Vec<RejectedRecord>| {
         let mapping = fed[table];
-        *unfit.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
-        let count = unfit.get(&mapping.table.name).copied().unwrap_or(0);
-        let rows = rows.into_iter().map(|unfit| (mapping, unfit));
+        *quarantined.entry(mapping.table.name.clone()).or_default() += rows.len() as u64;
+        let count = quarantined.get(&mapping.table.name).copied().unwrap_or(0);
+        let rows = rows.into_iter().map(|quarantined| (mapping, quarantined));
         ledger.quarantine(transaction, rows).await?;
         // How many are read is not known yet, but of no number may more be quarantined.
         if count > mapping.table.quarantine.max_rows {
@@ -135,23 +135,25 @@ pub(crate) async fn merge(
         if counts.out_of_scope > 0 {
             with_rows_outside.push(name.clone());
         }
-        let mut unfit = unfit.get(&name).copied().unwrap_or(0);
-        if unfit > 0 && mapping.table.is_update_only() {
+        let mut quarantined = quarantined.get(&name).copied().unwrap_or(0);
+        if quarantined > 0 && mapping.table.is_update_only() {
             let unknown = ledger.forget_unknown(transaction, &mapping).await?;
-            unfit -= unknown.min(unfit);
+            quarantined -= unknown.min(quarantined);
         }
-        if unfit > 0 && repeated {
+        if quarantined > 0 && repeated {
             let staged = table.statements.staged();
             let forgotten = ledger.forget_repeated(transaction, &mapping, &staged);
             let forgotten = forgotten.await?;
-            unfit -= forgotten.min(unfit);
+            quarantined -= forgotten.min(quarantined);
         }
-        counts.quarantined += unfit;
+        counts.quarantined += quarantined;
         // RejectedRecord rows with a key are staged by their key; those without are not.
         counts.staged += seen.as_ref().map_or(0, |seen| seen.keyless);
         if counts.quarantined > mapping.table.quarantine.of(counts.staged) {
-            let (unfit, read) = (counts.quarantined, Some(counts.staged));
-            return Err(ledger.over_budget(transaction, &mapping, unfit, read).await);
+            let (quarantined, read) = (counts.quarantined, Some(counts.staged));
+            return Err(ledger
+                .over_budget(transaction, &mapping, quarantined, read)
+                .await);
         }
         counts.duration_ms += millis(started.elapsed()) + if seen.is_some() { copy_ms } else { 0 };
         tables.push(MergedTable {

@@ -1,38 +1,31 @@
 //! Decoded rows → temporary tables: the reading thread runs ahead of the COPY through a bounded channel.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
 
 use crate::failpoint::Point;
-use crate::load::cell::CellType;
 use crate::load::decode::decoder::{DecodedResource, Decoder};
 use crate::load::decode::missing_keys::MissingKey;
-use crate::load::decode::table_stream::TableStream;
 use crate::load::decode::types::{Chunk, DecodeError, RecordSelection, RejectedRecord};
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
+use crate::load::merge::compare::{self, Compared};
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
-use crate::staging::{Mode, PageEntry, Run, StagedResource, StagingError};
+use crate::staging::{Run, StagedResource, StagingError};
 use crate::template::Values;
-use std::collections::BTreeSet;
 
 /// Chunks that the reader may be ahead.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 /// Rejected records that are written to the quarantine at once.
 const QUARANTINE_BATCH: usize = 1000;
-/// Rows of the table that are handed to the comparison at once, and how many such batches may be queued.
-const KNOWN_BATCH: usize = 512;
-const KNOWN_AHEAD: usize = 2;
-/// Bytes of rows that differ, and rejected records, that a comparison keeps in memory until it has ended.
-const MAX_DIFFERING: usize = 8 << 20;
-
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
@@ -94,13 +87,7 @@ pub(crate) fn read_ahead(
             ))),
         });
         let staged = Arc::new(opening.await.map_err(|_| LoadError::Thread)??);
-        // A full read shows most of the rows that the table has: they need not be sent to be found unchanged.
-        let manifest = staged.manifest();
-        let is_compared = manifest.mode == Mode::Full
-            && !hints.is_empty
-            && !hints.is_shared
-            && (manifest.is_complete_full() || !hints.is_awaited)
-            && is_comparable(&mappings);
+        let is_compared = compare::is_possible(staged.manifest(), &mappings, hints);
         let decoding =
             (!is_compared).then(|| Decoding::start(&staged, None, &fed(&mappings), &scope));
         Ok(Reading { staged, decoding })
@@ -122,27 +109,24 @@ pub(crate) async fn fill(
     mappings: &[&Mapping],
     schema: &str,
     scope: &Values,
-    mut quarantine: impl AsyncFnMut(usize, Vec<RejectedRecord>) -> Result<(), LoadError>,
+    quarantine: impl AsyncFnMut(usize, Vec<RejectedRecord>) -> Result<(), LoadError>,
 ) -> Result<DecodedResource, LoadError> {
     let Reading {
         mut staged,
         decoding,
     } = reading;
     if let (None, [mapping]) = (&decoding, mappings) {
-        // As they were asked for: those of the same moment are received in any order.
-        staged = Arc::new(Arc::unwrap_or_clone(staged).by_number());
-        let compared = compare(
-            transaction,
-            &staged,
-            mapping,
-            schema,
-            scope,
-            &mut quarantine,
-        );
-        if let Some(decoded) = compared.await? {
-            return Ok(decoded);
+        match compare::compare(transaction, staged, mapping, schema, scope).await? {
+            Compared::Done(decoded, chunks) => {
+                let decoded = refuse_renamed_keys(transaction, decoded, mappings, schema).await?;
+                if let Some(chunks) = chunks {
+                    create_staged(transaction, mapping, schema).await?;
+                    copy(transaction, chunks, mappings, schema, quarantine).await?;
+                }
+                return Ok(decoded);
+            }
+            Compared::Impossible(all) => staged = all,
         }
-        staged = Arc::new(Arc::unwrap_or_clone(staged).by_time());
     }
     for mapping in mappings {
         create_staged(transaction, mapping, schema).await?;
@@ -222,141 +206,32 @@ async fn copy(
         sink.feed(Bytes::from_static(COPY_HEADER))
             .await
             .map_err(LoadError::at(doing()))?;
-        let mut unfit = Vec::new();
+        let mut rejected = Vec::new();
         let mut chunk = Some(first);
         while let Some(Chunk {
-            rows, unfit: more, ..
+            rows,
+            rejected: more,
+            ..
         }) = chunk.take()
         {
             Point::LoadCopy.reach();
             if !rows.is_empty() {
                 sink.send(rows).await.map_err(LoadError::at(doing()))?;
             }
-            unfit.extend(more);
+            rejected.extend(more);
             next = chunks.recv().await;
-            chunk = next.take_if(|next| next.table == table && unfit.len() < QUARANTINE_BATCH);
+            chunk = next.take_if(|next| next.table == table && rejected.len() < QUARANTINE_BATCH);
         }
         sink.send(Bytes::from_static(COPY_TRAILER))
             .await
             .map_err(LoadError::at(doing()))?;
         sink.finish().await.map_err(LoadError::at(doing()))?;
         Point::LoadCopied.reach();
-        if !unfit.is_empty() {
-            quarantine(table, unfit).await?;
+        if !rejected.is_empty() {
+            quarantine(table, rejected).await?;
         }
     }
     Ok(())
-}
-
-/// Whether a full read of this table can be compared on the way: its staged rows are needed by nobody else, and its key
-/// is a whole number.
-fn is_comparable(mappings: &[Mapping]) -> bool {
-    let [mapping] = mappings else {
-        return false;
-    };
-    let table = &mapping.table;
-    let is_plain = table.select.is_none()
-        && table.rows.is_none()
-        && table.owner.is_none()
-        && table.within.is_empty();
-    let is_whole = |at: &usize| {
-        matches!(
-            mapping.columns[*at].cell,
-            CellType::Int2 | CellType::Int4 | CellType::Int8
-        )
-    };
-    is_plain && mapping.key.len() == 1 && mapping.key.iter().all(is_whole)
-}
-
-/// The order of the records, as far as a page shows. Slices have an order of their own each.
-fn is_descending(page: &PageEntry) -> Option<bool> {
-    if page.slice.is_some() {
-        return None;
-    }
-    let (first, last) = page.first_id.zip(page.last_id)?;
-    (first != last).then_some(last < first)
-}
-
-/// Fills the staged table of `mapping` with the rows that the table does not have as they are: both are read in the
-/// order of the key and compared on the way. None if that cannot be done: then nothing was staged. The staged table is
-/// made only if there is something to stage.
-async fn compare(
-    transaction: &Transaction<'_>,
-    staged: &Arc<StagedResource>,
-    mapping: &Mapping,
-    schema: &str,
-    scope: &Values,
-    quarantine: impl AsyncFnMut(usize, Vec<RejectedRecord>) -> Result<(), LoadError>,
-) -> Result<Option<DecodedResource>, LoadError> {
-    let first = staged.pages().next().transpose()?;
-    let Some(descending) = first.as_ref().and_then(is_descending) else {
-        return Ok(None);
-    };
-    let doing = || format!("read the rows of {}", mapping.table.name);
-    let statement = Statements::new(mapping, schema).copy_out(descending);
-    let known_rows = transaction
-        .copy_out(&statement)
-        .await
-        .map_err(LoadError::at(doing()))?;
-    let known_rows = Box::pin(known_rows);
-    let (known, batches) = mpsc::channel(KNOWN_AHEAD);
-    let (sender, mut chunks) = mpsc::channel(AHEAD);
-    let decoder = Decoder::new(
-        &[mapping],
-        scope,
-        sender,
-        Some(TableStream::new(mapping, descending, batches)),
-    );
-    let staged = Arc::clone(staged);
-    let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, None));
-    // A task of its own runs beside the connection's, without waking another thread for every few rows.
-    let hand_over = tokio::spawn(async move {
-        let mut known_rows = known_rows.chunks(KNOWN_BATCH);
-        while let Some(batch) = known_rows.next().await {
-            let batch: Vec<Bytes> = batch.into_iter().collect::<Result<_, _>>()?;
-            if known.send(batch).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    });
-    // The session is busy with the rows of the table: what differs is kept in memory.
-    let mut gathered = Some(Vec::new());
-    let mut bytes = 0;
-    while let Some(chunk) = chunks.recv().await {
-        bytes += chunk.rows.len() + chunk.unfit.len() * size_of::<RejectedRecord>();
-        if bytes > MAX_DIFFERING {
-            chunks.close();
-            gathered = None;
-        }
-        if let Some(gathered) = &mut gathered {
-            gathered.push(chunk);
-        }
-    }
-    let handed_over = hand_over.await.map_err(|_| LoadError::Thread)?;
-    handed_over.map_err(LoadError::at(doing()))?;
-    let decoded = match reader.await.map_err(|_| LoadError::Thread)? {
-        Ok(decoded) => decoded,
-        Err(DecodeError::Staging(error)) => return Err(error.into()),
-        Err(DecodeError::Incomparable) => return Ok(None),
-        Err(DecodeError::Abandoned | DecodeError::Thread) => return Err(LoadError::Thread),
-    };
-    Point::LoadCompare.reach();
-    let Some(gathered) = gathered else {
-        return Ok(None);
-    };
-    let decoded = refuse_renamed_keys(transaction, decoded, &[mapping], schema).await?;
-    if gathered.is_empty() {
-        return Ok(Some(decoded));
-    }
-    create_staged(transaction, mapping, schema).await?;
-    let (sender, chunks) = mpsc::channel(gathered.len());
-    for chunk in gathered {
-        sender.try_send(chunk).map_err(|_| LoadError::Thread)?;
-    }
-    drop(sender);
-    copy(transaction, chunks, &[mapping], schema, quarantine).await?;
-    Ok(Some(decoded))
 }
 
 /// Refuses records without a mapped key where that would overwrite data with nothing: the table holds some in the column,

@@ -92,9 +92,12 @@ impl Table<'_> {
                 .settle_quarantine(self.transaction, self.mapping, &staged, manifest)
                 .await?;
         }
-        // A complete full read replaces them all when it knows what is gone.
+        // A complete full read replaces all candidates.
         if !self.mapping.is_proven_by(manifest)
-            && situation.state.refused.contains(&self.mapping.table.name)
+            && situation
+                .state
+                .with_held_deletes
+                .contains(&self.mapping.table.name)
         {
             let staged = self.statements.staged();
             self.ledger
@@ -102,15 +105,15 @@ impl Table<'_> {
                 .await?;
         }
         let mut samples = Samples::default();
-        let mut unfit = 0;
+        let mut quarantined = 0;
         let mut same = 0;
         let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
         // With one more the load ends, and nobody reads the rest.
         let budget = situation.budget;
         let most = budget.map(|budget| budget.of(read).saturating_add(1));
         if situation.was_empty {
-            unfit = self.quarantine_violations(decoded, false, most).await?;
-            let rows = in_scope.saturating_sub(unfit);
+            quarantined = self.quarantine_violations(decoded, false, most).await?;
+            let rows = in_scope.saturating_sub(quarantined);
             counts.inserted = self
                 .fill(rows, &situation.state.empty, &mut samples.inserted)
                 .await?;
@@ -125,7 +128,7 @@ impl Table<'_> {
             } else {
                 None
             };
-            unfit = self.quarantine_violations(decoded, has_diff, most).await?;
+            quarantined = self.quarantine_violations(decoded, has_diff, most).await?;
             let insert = self.statements.insert(has_diff);
             // A row may be changed to refer to a new one.
             let is_insert_first = self.statements.has_self_reference();
@@ -142,11 +145,11 @@ impl Table<'_> {
             match differing {
                 Some(differing) => {
                     same = in_scope.saturating_sub(differing);
-                    let rows = differing.saturating_sub(unfit);
+                    let rows = differing.saturating_sub(quarantined);
                     self.check_merged(rows, Some(changed), true).await?;
                 }
                 None => {
-                    let rows = in_scope.saturating_sub(unfit);
+                    let rows = in_scope.saturating_sub(quarantined);
                     self.check_merged(rows, None, false).await?;
                     same = rows.saturating_sub(changed);
                 }
@@ -155,7 +158,7 @@ impl Table<'_> {
         if self.ledger.has_samples {
             counts.sample(samples);
         }
-        counts.quarantined += unfit;
+        counts.quarantined += quarantined;
         counts.unchanged += same;
         Ok((counts, repeated, rejected))
     }
@@ -258,7 +261,8 @@ impl Table<'_> {
                 .await?;
             counted = None;
         }
-        let unchanged = seen.map_or(0, |seen| seen.unchanged);
+        let compared = seen.and_then(|seen| seen.compared.as_ref());
+        let unchanged = compared.map_or(0, |compared| compared.unchanged);
         counts.unchanged = unchanged;
         // What a SELECT has rejected is not staged.
         counts.staged = unchanged + counts.quarantined;
@@ -350,7 +354,7 @@ impl Table<'_> {
         self.change(&insert, "insert", sample).await
     }
 
-    /// Changes rows of the table; gives how many, and keys of a few if they are wanted.
+    /// Changes rows of the table; returns how many, and keys of a few if they are wanted.
     pub(crate) async fn change(
         &self,
         statement: &str,
@@ -393,7 +397,7 @@ impl Table<'_> {
                 ))
                 .await?;
                 count += taken;
-                // With a row go those that refer to it.
+                // Rows that refer to a rejected one are rejected too.
                 if taken == 0 || !violation.is_of_itself {
                     break;
                 }
@@ -402,7 +406,7 @@ impl Table<'_> {
         Ok(count)
     }
 
-    /// Runs a statement without parameters, in one round trip; gives the number of rows.
+    /// Runs a statement without parameters, in one round trip; returns the number of rows.
     pub(crate) async fn run(&self, statement: &str, doing: &str) -> Result<u64, LoadError> {
         let messages = self
             .transaction

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use crate::convert::unsigned;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
-use crate::load::ledger::held_deletes::{Held, held};
+use crate::load::ledger::held_deletes::{HeldDeletes, held};
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
 use crate::load::sql::statements::Statements;
@@ -24,7 +24,7 @@ pub(crate) struct AppliedApproval {
 }
 
 /// Deletes every held set that was approved when this run, or one before it, was the newest; last table first. A row
-/// that another refers to by now stays, and is held on: others would go with it.
+/// that another refers to by now stays, and is held on: the reference would break.
 pub(crate) async fn apply_approvals(
     transaction: &Transaction<'_>,
     schema: &str,
@@ -65,7 +65,7 @@ pub(crate) async fn apply_approvals(
 async fn delete_held(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
-    held: &Held,
+    held: &HeldDeletes,
     schema: &str,
     table: &Name,
 ) -> Result<(TableCounts, u64), tokio_postgres::Error> {
@@ -79,16 +79,16 @@ async fn delete_held(
         .execute(&statements.collect_held(), &parameters)
         .await?;
     counts.referred = prune::keep_referenced_rows(transaction, statements, None).await?;
-    let gone = listed - counts.referred.min(listed);
+    let deletable = listed - counts.referred.min(listed);
     transaction
         .execute(&statements.delete_listed(), &[])
         .await?;
     let left = transaction
         .query_one(&statements.count_undeleted(), &[])
         .await?;
-    counts.deleted = gone - unsigned(left.get(0)).min(gone);
+    counts.deleted = deletable - unsigned(left.get(0)).min(deletable);
     transaction
         .execute(&statements.settle_held(), &parameters)
         .await?;
-    Ok((counts, gone))
+    Ok((counts, deletable))
 }

@@ -79,7 +79,7 @@ pub(crate) struct Origin {
 }
 
 impl Explained {
-    /// Notes the record that the row comes from, or that keeps it out.
+    /// Records the record that the row comes from, or that keeps it out.
     pub(super) fn found(&mut self, origin: Origin, mapping: &Mapping) {
         if mapping.table.is_update_only() && self.row.is_none() && origin.out_of_scope.is_none() {
             self.notes.push(format!(

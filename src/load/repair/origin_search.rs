@@ -52,7 +52,7 @@ struct StagedKey<'m> {
 }
 
 impl OriginSearch<'_> {
-    /// Notes the record that made the row, of the newest loaded run that has one: a rejected record made none.
+    /// Records the record that made the row, of the newest loaded run that has one: a rejected record made none.
     pub(super) async fn explain(
         &self,
         transaction: &mut Transaction<'_>,

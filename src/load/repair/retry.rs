@@ -66,9 +66,9 @@ impl Retry<'_> {
             .map(|entry| (entry.file.as_str(), entry.record, entry.element))
             .collect();
         // Of others nothing is asked: by the tables of today they may be rejected, although they are loaded.
-        let is_wanted = |unfit: &RejectedRecord| {
-            let place = |element| (unfit.file.as_str(), unfit.record, element);
-            places.contains(&place(unfit.element)) || places.contains(&place(None))
+        let is_wanted = |rejected: &RejectedRecord| {
+            let place = |element| (rejected.file.as_str(), rejected.record, element);
+            places.contains(&place(rejected.element)) || places.contains(&place(None))
         };
         staged_tables::create_staged(transaction, mapping, self.schema).await?;
         let decoded = staged_tables::fill_again(
@@ -78,10 +78,10 @@ impl Retry<'_> {
             &[mapping],
             self.schema,
             &self.run.scope(&self.config.scope),
-            async |_, mut unfit| {
-                unfit.retain(is_wanted);
-                let unfit = unfit.into_iter().map(|unfit| (mapping, unfit));
-                ledger.quarantine(transaction, unfit).await
+            async |_, mut rejected| {
+                rejected.retain(is_wanted);
+                let rejected = rejected.into_iter().map(|rejected| (mapping, rejected));
+                ledger.quarantine(transaction, rejected).await
             },
         )
         .await?;
@@ -119,8 +119,7 @@ impl Retry<'_> {
         Ok(counts)
     }
 
-    /// What was put into quarantine now is told by the entries that were there; those of them that it does not tell
-    /// are settled. Returns how many stay in quarantine.
+    /// Entries that were rejected again are updated, the others are deleted; returns how many stay.
     async fn settle(
         &self,
         transaction: &Transaction<'_>,

@@ -11,7 +11,7 @@ use crate::hash::hex;
 use crate::load::check::rights::refuse_lacking;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog;
-use crate::load::ledger::backlog::Waits;
+use crate::load::ledger::backlog::TableBacklog;
 use crate::load::ledger::loads;
 use crate::load::loader::Loader;
 use crate::load::lock::lock;
@@ -200,8 +200,11 @@ impl<'c> Loader<'c> {
 
 impl Loader<'_> {
     /// What is quarantined and held in a schema, by table.
-    pub(crate) async fn waits(&self, schema: &str) -> Result<Vec<Waits>, LoadError> {
-        backlog::waits(&self.database.client, schema).await
+    pub(crate) async fn backlog_by_table(
+        &self,
+        schema: &str,
+    ) -> Result<Vec<TableBacklog>, LoadError> {
+        backlog::backlog_by_table(&self.database.client, schema).await
     }
 }
 

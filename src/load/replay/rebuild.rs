@@ -14,7 +14,7 @@ use crate::load::check::source;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::dangling::{Touched, record_dangling};
-use crate::load::ledger::kept_rows::count_kept;
+use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::loader::Loader;
@@ -229,10 +229,10 @@ async fn merge(
     }
     delete(transaction, mappings, &mut tables, scratch).await?;
     let is_too_many = |both: &&TablePair<'_>| {
-        let gone = both.counts.deleted;
-        let is_all = gone > 1 && gone == both.rows;
+        let deletable = both.counts.deleted;
+        let is_all = deletable > 1 && deletable == both.rows;
         prune_limit
-            .is_some_and(|prune_limit| is_all || gone > prune::allowed(prune_limit, both.rows))
+            .is_some_and(|prune_limit| is_all || deletable > prune::allowed(prune_limit, both.rows))
     };
     let too_many: Vec<String> = (tables.iter().filter(is_too_many))
         .map(|TablePair { counts, rows, .. }| {
@@ -271,11 +271,11 @@ async fn delete(
             }
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-            let (gone, left) = (delete_absent(transaction, &both.statements, scratch).await)
-                .map_err(failed("delete what is gone"))?;
-            mapping.check_arrived(gone, gone - left.min(gone), "deleted")?;
-            both.counts.deleted += gone;
-            deleted += gone;
+            let (deletable, left) = (delete_absent(transaction, &both.statements, scratch).await)
+                .map_err(failed("delete rows"))?;
+            mapping.check_arrived(deletable, deletable - left.min(deletable), "deleted")?;
+            both.counts.deleted += deletable;
+            deleted += deletable;
             if both.is_referenced {
                 let kept = both.statements.count_kept(scratch.as_str());
                 let row = (transaction.query_one(&kept, &[]).await)
@@ -298,7 +298,7 @@ async fn delete_absent(
     scratch: &Name,
 ) -> Result<(u64, u64), tokio_postgres::Error> {
     let listed = list_absent(transaction, statements, scratch).await?;
-    let gone =
+    let deletable =
         listed - (prune::keep_referenced_rows(transaction, statements, None).await?).min(listed);
     transaction
         .execute(&statements.delete_listed(), &[])
@@ -306,7 +306,7 @@ async fn delete_absent(
     let left = transaction
         .query_one(&statements.count_undeleted(), &[])
         .await?;
-    Ok((gone, unsigned(left.get(0))))
+    Ok((deletable, unsigned(left.get(0))))
 }
 
 async fn list_absent(
@@ -321,7 +321,7 @@ async fn list_absent(
     transaction.execute(&collect, &[]).await
 }
 
-/// Notes the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
+/// Records the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
 async fn record_kept(
     transaction: &Transaction<'_>,
     mappings: &[Mapping],

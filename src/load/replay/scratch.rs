@@ -29,7 +29,7 @@ pub(crate) async fn inspect_schema(
     client: &Client,
     schema: &str,
 ) -> Result<SchemaContents, LoadError> {
-    if schema == migrate::BOOKS {
+    if schema == migrate::LEDGER_SCHEMA {
         return Err(migrate::MigrateError::Reserved.into());
     }
     let row = client

@@ -5,8 +5,8 @@ use tracing::info;
 
 use crate::clock;
 use crate::convert::unsigned;
-use crate::load::check::source;
-use crate::load::check::source::{Admission, Judge, Rebinding};
+use crate::load::check::admission::{Admission, Rebinding, head_candidates};
+use crate::load::check::source::Judge;
 use crate::load::error::LoadError;
 use crate::load::ledger::schemas;
 use crate::load::mappings::dependents;
@@ -96,7 +96,7 @@ impl RunLoader<'_> {
     pub(crate) async fn bind(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
         let (schema, run) = (self.schema, self.run);
         let admission = &self.admission;
-        source::head_candidates(transaction, schema, run, &admission.headings).await?;
+        head_candidates(transaction, schema, run, &admission.headings).await?;
         let loaded: Vec<(&Name, &Manifest)> = (self.merged.iter())
             .map(|(name, merged)| (name, &merged.manifest))
             .collect();

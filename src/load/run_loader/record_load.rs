@@ -9,7 +9,7 @@ use crate::failpoint::Point;
 use crate::load::error::LoadError;
 use crate::load::ledger::dangling::Touched;
 use crate::load::ledger::loads;
-use crate::load::ledger::{dangling, kept_rows};
+use crate::load::ledger::{dangling, held_deletes};
 use crate::load::mapping::Mapping;
 use crate::load::run_loader::RunLoader;
 
@@ -56,10 +56,12 @@ impl RunLoader<'_> {
         let merged = merged.flat_map(|resource| &mut resource.tables);
         let counts = merged.map(|table| &mut table.counts);
         let mut counts: Vec<_> = counts.chain(&mut self.loaded.tables).collect();
-        if self.state.refused.is_empty() && counts.iter().all(|counts| counts.referred == 0) {
+        if self.state.with_held_deletes.is_empty()
+            && counts.iter().all(|counts| counts.referred == 0)
+        {
             return Ok(());
         }
-        let kept = kept_rows::count_kept(transaction, self.schema, self.mappings).await?;
+        let kept = held_deletes::count_kept(transaction, self.schema, self.mappings).await?;
         for counts in &mut counts {
             counts.kept = kept.get(&counts.name).copied().unwrap_or(0);
         }

@@ -199,7 +199,7 @@ impl RunLoader<'_> {
     ) -> Result<(), LoadError> {
         let merged = self.merged.values().flat_map(|resource| &resource.tables);
         let mut counts = merged.map(|table| &table.counts).chain(&self.loaded.tables);
-        if self.state.refused.is_empty() && !counts.any(|counts| counts.refused > 0) {
+        if self.state.with_held_deletes.is_empty() && !counts.any(|counts| counts.refused > 0) {
             return Ok(());
         }
         let savepoint = savepoint(transaction, "approve").await?;

@@ -1,4 +1,4 @@
-//! The statements about rows that are gone.
+//! The statements of deletes: which rows are candidates, which are kept, which are deleted.
 
 use std::collections::BTreeSet;
 
@@ -60,11 +60,11 @@ fn has_owner(owner: &Reference, further: &str) -> String {
 impl Statements<'_> {
     pub(crate) fn create_delete_list(&self) -> String {
         format!(
-            "DROP TABLE IF EXISTS {gone}; \
-             CREATE TEMPORARY TABLE {gone} ON COMMIT DROP AS SELECT NULL::text AS gone_reason, {} FROM {} WITH NO DATA",
+            "DROP TABLE IF EXISTS {deletes}; \
+             CREATE TEMPORARY TABLE {deletes} ON COMMIT DROP AS SELECT NULL::text AS delete_reason, {} FROM {} WITH NO DATA",
             list(&self.key),
             self.target,
-            gone = self.delete_list(),
+            deletes = self.delete_list(),
         )
     }
 
@@ -98,7 +98,7 @@ impl Statements<'_> {
     /// Collects keys that are to be deleted.
     pub(crate) fn collect_deletes(
         &self,
-        gone: DeleteReason,
+        reason: DeleteReason,
         ground: DeleteScope<'_>,
     ) -> Option<String> {
         let staged = self.staged();
@@ -114,13 +114,13 @@ impl Statements<'_> {
             .map(|unless| format!("NOT {unless}"))
             .collect::<Vec<_>>()
             .join(" AND ");
-        let condition = match gone {
+        let condition = match reason {
             DeleteReason::Outside => self.is_outside(ground.incomplete_tables)?,
             DeleteReason::OutOfScope => format!(
                 "EXISTS (SELECT FROM {staged} AS s WHERE s.staged_state = {} AND {}{})",
                 RowState::OutOfScope as i16,
                 same("s", "t", &self.key),
-                // Asked for again, of two versions of the same moment that goes which is out of scope.
+                // Of two versions with the same cursor the one that is out of scope is deleted.
                 self.is_older(false)
                     .map_or_else(String::new, |older| format!(" AND NOT {older}")),
             ),
@@ -133,7 +133,7 @@ impl Statements<'_> {
         };
         Some(format!(
             "INSERT INTO {table} SELECT '{}', {} FROM {} AS t WHERE ({condition}) AND NOT EXISTS (SELECT FROM {table} AS g WHERE {})",
-            gone.reason(),
+            reason.reason(),
             of("t", &self.key),
             self.target,
             same("g", "t", &self.key),
@@ -187,8 +187,8 @@ impl Statements<'_> {
             let noted = notes.map_or_else(String::new, |(run, resource)| {
                 format!(
                     ", noted AS (INSERT INTO pipeline.prune_candidate (schema_name, table_name, run_id, resource, reason, \
-                     key, referred_by) SELECT k.schema_name, k.table_name, {run}, {resource}, k.gone_reason, k.key, \
-                     {referrer} FROM (SELECT {schema} AS schema_name, {table} AS table_name, gone_reason, {key} AS key \
+                     key, referred_by) SELECT k.schema_name, k.table_name, {run}, {resource}, k.delete_reason, k.key, \
+                     {referrer} FROM (SELECT {schema} AS schema_name, {table} AS table_name, delete_reason, {key} AS key \
                      FROM spared) AS k WHERE NOT EXISTS (SELECT FROM pipeline.prune_candidate AS c \
                      WHERE c.schema_name = k.schema_name AND c.table_name = k.table_name AND c.key = k.key \
                      AND c.approved_at IS NULL) \
@@ -237,7 +237,7 @@ impl Statements<'_> {
         )
     }
 
-    /// Counts the gone rows that are still there.
+    /// Counts the listed rows that are still there.
     pub(crate) fn count_undeleted(&self) -> String {
         format!(
             "SELECT count(*) FROM {} AS t JOIN {} AS g ON {}",
@@ -281,10 +281,10 @@ impl Statements<'_> {
         )
     }
 
-    /// Keys and reasons of the gone rows, to be recorded as held.
+    /// Keys and reasons of the listed rows, to be recorded as held.
     pub(crate) fn delete_keys(&self) -> String {
         format!(
-            "SELECT gone_reason, {} FROM {} AS g",
+            "SELECT delete_reason, {} FROM {} AS g",
             self.mapping.key_object("g"),
             self.delete_list()
         )

@@ -1,7 +1,7 @@
 //! The statements of a load: names in, text out.
 //!
 //! `target` is a table of the mirror, `staged` the temporary table of the rows that were read (all of
-//! them, with their state), `diff` those that are new or differ, `gone` the keys that are to be deleted.
+//! them, with their state), `diff` those that are new or differ, `deletes` the keys of delete candidates.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(crate) struct Statements<'m> {
     pub(super) mapping: &'m Mapping,
     pub(super) schema: &'m str,
     /// `"schema"."table"`.
-    pub(super) target: String,
+    pub(crate) target: String,
     pub(super) columns: Vec<String>,
     pub(super) key: Vec<String>,
 }
@@ -93,7 +93,7 @@ impl<'m> Statements<'m> {
     }
 
     pub(super) fn delete_list(&self) -> String {
-        self.temporary("gone")
+        self.temporary("deletes")
     }
 
     /// A temporary table's name. Each resource that feeds a table has its own; no name of ours has an `@`.
@@ -134,7 +134,7 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// Gives the target's rows in the order of the key, as they would be staged.
+    /// Returns the target's rows in the order of the key, as they would be staged.
     pub(crate) fn copy_out(&self, descending: bool) -> String {
         format!(
             "COPY (SELECT {} FROM {} ORDER BY {}{}) TO STDOUT (FORMAT binary)",
@@ -159,7 +159,7 @@ impl<'m> Statements<'m> {
     }
 
     /// As [`Self::insert_selected`], without the rows that have a reject reason: those are quarantined, up to a limit.
-    /// Parameters: run, resource, how many. Gives how many there are.
+    /// Parameters: run, resource, how many. Returns how many there are.
     pub(crate) fn insert_or_reject_selected(&self, query: &str) -> String {
         let table = &self.mapping.table;
         let parent = table.owner.as_ref().map_or_else(
@@ -310,7 +310,7 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// For each reference that no foreign key guards: its column, and the count of those that lead nowhere.
+    /// For each soft reference: its column, and the count of dangling ones.
     pub(crate) fn count_dangling(&self) -> Vec<(&'m str, String)> {
         self.mapping
             .table
@@ -490,7 +490,7 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// Runs a statement that changes the target; gives the count of rows, and keys of a few.
+    /// Runs a statement that changes the target; returns the count of rows, and keys of a few.
     pub(crate) fn sampled(&self, statement: &str) -> String {
         format!(
             "WITH done AS ({statement} RETURNING {} AS key) SELECT count(*), \

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::load::cell::CellType;
-use crate::load::cell::document::is_same_document;
-use crate::load::decode::types::DecodeStop;
-use crate::load::decode::types::TableComparison;
+use crate::load::decode::types::{DecodeStop, RowFilter, TableComparison};
 use crate::load::mapping::Mapping;
+use crate::load::merge::compare::document::is_same_document;
 
 /// Rows that stay at hand: a page whose rows moved while the API was read begins with some of the page before.
 const RECENT: usize = 256;
@@ -24,7 +23,7 @@ const COPY_HEADER: usize = 11 + 4 + 4;
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RowMatch {
+enum RowMatch {
     /// It is new, or not the same byte for byte.
     Different,
     /// The table has it as it is.
@@ -34,7 +33,7 @@ pub(crate) enum RowMatch {
 }
 
 /// A stream of rows in the order of their key.
-pub(crate) struct TableStream {
+pub(super) struct TableStream {
     batches: mpsc::Receiver<Vec<Bytes>>,
     batch: std::vec::IntoIter<Bytes>,
     is_first: bool,
@@ -49,6 +48,24 @@ pub(crate) struct TableStream {
     seen: TableComparison,
 }
 
+impl RowFilter for TableStream {
+    fn is_staged(&mut self, key: Option<i64>, fields: Option<&[u8]>) -> Result<bool, DecodeStop> {
+        let row = self.judge(key.ok_or(DecodeStop::Incomparable)?, fields)?;
+        self.seen.unchanged += u64::from(row == RowMatch::Same);
+        Ok(row == RowMatch::Different)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<TableComparison, DecodeStop> {
+        while let Some(row) = match self.next.take() {
+            None => self.receive()?,
+            row => row,
+        } {
+            self.note_absent(row.key)?;
+        }
+        Ok(self.seen)
+    }
+}
+
 struct Row {
     key: i64,
     /// The fields, each with its length.
@@ -56,8 +73,8 @@ struct Row {
 }
 
 impl TableStream {
-    /// Of a table with a single whole-numbered key, whose rows come as binary COPY.
-    pub(crate) fn new(
+    /// Of a table with a single integer key, whose rows come as binary COPY.
+    pub(super) fn new(
         mapping: &Mapping,
         descending: bool,
         batches: mpsc::Receiver<Vec<Bytes>>,
@@ -94,11 +111,7 @@ impl TableStream {
     }
 
     /// Judges the next record's row; without fields it only passes by.
-    pub(crate) fn judge(
-        &mut self,
-        key: i64,
-        fields: Option<&[u8]>,
-    ) -> Result<RowMatch, DecodeStop> {
+    fn judge(&mut self, key: i64, fields: Option<&[u8]>) -> Result<RowMatch, DecodeStop> {
         if self.last.is_some_and(|last| !self.is_before(last, key)) {
             return self.judge_again(key, fields);
         }
@@ -138,17 +151,6 @@ impl TableStream {
             }
             _ => Err(DecodeStop::Incomparable),
         }
-    }
-
-    /// Passes by what is left.
-    pub(crate) fn finish(mut self) -> Result<TableComparison, DecodeStop> {
-        while let Some(row) = match self.next.take() {
-            None => self.receive()?,
-            row => row,
-        } {
-            self.note_absent(row.key)?;
-        }
-        Ok(self.seen)
     }
 
     fn note_absent(&mut self, key: i64) -> Result<(), DecodeStop> {
@@ -304,7 +306,7 @@ mod tests {
                 let wanted = if wanted == RowMatch::Same { Ok(RowMatch::Duplicate) } else { Err(DecodeStop::Incomparable) };
                 prop_assert_eq!(again, wanted);
             }
-            let seen = known.finish().unwrap();
+            let seen = Box::new(known).finish().unwrap();
             let absent: BTreeSet<i64> = seen.absent.into_iter().collect();
             let wanted: BTreeSet<i64> = table.keys().filter(|key| !records.contains_key(key)).copied().collect();
             prop_assert_eq!(absent, wanted);
@@ -322,6 +324,6 @@ mod tests {
         drop(sender);
         let mut known = TableStream::of(1, vec![false, false], false, batches);
         assert_eq!(known.judge(1, Some(&fields(1, 1))), Ok(RowMatch::Same));
-        assert_eq!(known.finish().unwrap_err(), DecodeStop::Abandoned);
+        assert_eq!(Box::new(known).finish().unwrap_err(), DecodeStop::Abandoned);
     }
 }
