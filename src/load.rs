@@ -44,7 +44,8 @@ mod sql;
 mod transaction;
 
 pub(crate) use check::rights::{Look, lacking, limits};
-pub(crate) use check::source::{Side, look_ahead};
+pub(crate) use check::side::Side;
+pub(crate) use check::source::look_ahead;
 pub(crate) use check::trust::{check_schema, check_tables};
 pub(crate) use counts::TableCounts;
 pub(crate) use error::LoadError;

@@ -88,7 +88,7 @@ async fn a_replay_touches_no_schema_but_its_own() {
         .cursus(["replay", "--into", "pipeline"])
         .await
         .exits(1)
-        .says("holds the books");
+        .says("holds the load ledger");
     workdir
         .cursus(["replay", "--into", "no such"])
         .await

@@ -2,5 +2,6 @@
 
 pub(crate) mod admission;
 pub(crate) mod rights;
+pub(crate) mod side;
 pub(crate) mod source;
 pub(crate) mod trust;

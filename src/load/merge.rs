@@ -1,7 +1,7 @@
 //! Rows of COPY → temporary tables → the mirror: insert, update, delete.
 
 pub(crate) mod bulk;
-mod compare;
+pub(crate) mod compare;
 pub(crate) mod out_of_scope;
 pub(crate) mod prune;
 pub(crate) mod resource;

@@ -1,6 +1,7 @@
 //! The load of one run, phase by phase, in one transaction.
 
 mod admission;
+mod derive;
 mod record_load;
 mod repairs;
 
@@ -8,26 +9,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::Transaction;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::config::{Config, Derive, PruneConfig};
+use crate::config::{Config, PruneConfig};
 use crate::failpoint::Point;
 use crate::load::check::admission::Admission;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
-use crate::load::ledger::derives;
 use crate::load::ledger::drift;
 use crate::load::ledger::drift::Drift;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::mapping::Mapping;
 use crate::load::mappings::dependents;
+use crate::load::merge::compare::TableHints;
 use crate::load::merge::out_of_scope;
 use crate::load::merge::prune;
 use crate::load::merge::resource;
 use crate::load::merge::resource::MergedResource;
 use crate::load::merge::staged_tables;
-use crate::load::merge::staged_tables::{Reading, TableHints};
+use crate::load::merge::staged_tables::Reading;
 use crate::load::options::Options;
 use crate::load::transaction::set_up;
 use crate::load::transaction::{savepoint, settle};
@@ -483,42 +484,5 @@ impl<'l> RunLoader<'l> {
             tables.len() - 1
         });
         &mut tables[at]
-    }
-
-    async fn derive(&mut self, transaction: &mut Transaction<'_>) -> Result<(), LoadError> {
-        let tables = self.merged.values().flat_map(|resource| &resource.tables);
-        let merged = tables.map(|table| &table.mapping.table.name);
-        let touched: BTreeSet<&Name> = merged.chain(&self.changed_apart).collect();
-        let had_failed = derives::failed_derives(transaction, self.schema).await?;
-        let is_due = |derive: &&Derive| {
-            derive.after.is_empty()
-                || derive.after.iter().any(|table| touched.contains(table))
-                || had_failed.contains(derive.name.as_str())
-        };
-        for derive in self.config.derives.iter().filter(is_due) {
-            let savepoint = savepoint(transaction, "derive").await?;
-            let derived = savepoint
-                .batch_execute(&derive.sql.text)
-                .await
-                .map_err(LoadError::at(format!("run {}", derive.sql.name)));
-            Point::LoadDerive.reach();
-            let derived = settle(savepoint, derived).await?;
-            if derived.is_err() || had_failed.contains(derive.name.as_str()) {
-                let (run, name) = (self.run, &derive.name);
-                derives::record_derive(transaction, self.schema, run, name, derived.is_ok())
-                    .await?;
-            }
-            match derived {
-                Ok(()) if had_failed.contains(derive.name.as_str()) => {
-                    info!(derive = %derive.name, "the statement, which had failed before, is done");
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    let failed = &mut self.loaded.derives_failed;
-                    failed.push((derive.name.clone(), error));
-                }
-            }
-        }
-        Ok(())
     }
 }

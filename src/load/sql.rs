@@ -2,6 +2,7 @@
 
 pub(crate) mod deletes;
 pub(crate) mod rebuild;
+pub(crate) mod selected;
 pub(crate) mod shared;
 pub(crate) mod statements;
 pub(crate) mod violations;

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use tokio_postgres::GenericClient;
 
-use crate::load::check::source::{
-    Changed, Judge, Relation, Side, Source, describe_staging, has_changed, requests, scope_change,
-};
+use crate::load::check::side::{Side, describe_staging, has_changed, scope_change};
+use crate::load::check::source::{Changed, Judge, Relation, Source, requests};
 use crate::load::error::LoadError;
 use crate::name::Name;
 use crate::staging::{Manifest, Run, StagingError};

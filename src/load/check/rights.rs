@@ -13,8 +13,8 @@ use crate::migrate::{self, HISTORIES, MigrateError, Outlook};
 pub(crate) enum Look {
     /// All without which a load fails.
     ToLoad,
-    /// Also policies that hide rows of the mirror: a load tells of them and deletes nothing that they may hide, but whoever is about to
-    /// spend requests should know before.
+    /// Also policies that hide rows of the mirror: a load reports them and deletes nothing that they may hide, but a run should
+    /// know before it makes requests.
     ToRun,
 }
 

@@ -39,7 +39,8 @@ struct Reader<'s> {
     done: Receiver<Vec<Vec<u8>>>,
     /// Batches that are not back yet.
     out: usize,
-    keep_referenced_rows: Vec<Vec<u8>>,
+    /// Memory that is reused.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Pages {
@@ -57,7 +58,7 @@ impl Pages {
             batches: give,
             done: back,
             out: 0,
-            keep_referenced_rows: Vec::new(),
+            spare: Vec::new(),
         };
         Builder::new()
             .name("pages".to_owned())
@@ -117,7 +118,7 @@ impl Reader<'_> {
     }
 
     fn page(&mut self, at: usize, entry: PageEntry, file: String) -> Result<Page, StagingError> {
-        let mut body = self.keep_referenced_rows.pop().unwrap_or_default();
+        let mut body = self.spare.pop().unwrap_or_default();
         self.staged.read(&entry, &mut body)?;
         Ok(Page {
             at,
@@ -148,12 +149,12 @@ impl Reader<'_> {
             self.take_back(back);
         }
         // The memory of large pages is not kept for small ones.
-        self.keep_referenced_rows.truncate(1);
+        self.spare.truncate(1);
         true
     }
 
     fn take_back(&mut self, bodies: Vec<Vec<u8>>) {
         self.out -= 1;
-        self.keep_referenced_rows.extend(bodies);
+        self.spare.extend(bodies);
     }
 }

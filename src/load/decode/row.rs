@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use crate::config::{Source, Where};
 use crate::load::cell::{CellType, Misfit, RejectReason, accepts};
 use crate::load::decode::missing_keys::{MissingKey, MissingKeys, watch};
-use crate::load::decode::types::DecodeStop;
 use crate::load::decode::types::{
-    Chunk, DecodedTable, KeylessRows, RejectedRecord, RowFilter, RowState, position,
+    Chunk, DecodeStop, DecodedTable, KeyOrder, KeylessRows, RejectedRecord, RowFilter, RowState,
+    position,
 };
 use crate::load::mapping::Mapping;
 use crate::template::{Template, Values};
@@ -71,31 +71,6 @@ struct Explode {
     walker: Walker,
     /// Keys of the elements.
     absent: MissingKeys,
-}
-
-/// Whether keys come strictly ascending or descending: then none repeats, and no dedupe is needed.
-#[derive(Default)]
-struct KeyOrder {
-    last: Option<i64>,
-    descending: Option<bool>,
-    broken: bool,
-}
-
-impl KeyOrder {
-    fn see(&mut self, key: Option<i64>) {
-        let Some(key) = key else {
-            self.broken = true;
-            return;
-        };
-        if let Some(last) = self.last {
-            let descending = key < last;
-            if key == last || self.descending.is_some_and(|known| known != descending) {
-                self.broken = true;
-            }
-            self.descending = Some(descending);
-        }
-        self.last = Some(key);
-    }
 }
 
 /// One row on its way: where it comes from.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Records looked at from the first pages; of every later page it is one.
 const FIRST: u64 = 25;
@@ -25,6 +26,19 @@ pub(crate) enum Kind {
     String,
     Array,
     Object,
+}
+
+impl Kind {
+    fn of(raw: &str) -> Self {
+        match raw.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't' | b'f') => Self::Boolean,
+            Some(b'"') => Self::String,
+            Some(b'[') => Self::Array,
+            Some(b'{') => Self::Object,
+            _ => Self::Number,
+        }
+    }
 }
 
 /// What a sample of records showed, and which fields are known to be in others.
@@ -95,141 +109,54 @@ impl<'de> Visitor<'de> for Sample<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let mut path = String::new();
         for _ in 0..self.take {
-            path.clear();
-            let look = ValueVisitor {
-                shape: &mut *self.shape,
-                file: self.file,
-                path: &mut path,
-                depth: 0,
-            };
-            if list.next_element_seed(look)?.is_none() {
+            let Some(record) = list.next_element::<&RawValue>()? else {
                 break;
-            }
+            };
+            self.shape.see(record, &mut String::new(), 0, self.file);
             self.shape.records += 1;
         }
         Ok(())
     }
 }
 
-/// Looks at one value.
-struct ValueVisitor<'s> {
-    shape: &'s mut Shape,
-    file: &'s str,
-    path: &'s mut String,
-    depth: usize,
-}
-
-impl ValueVisitor<'_> {
-    fn note(self, kind: Kind) {
-        if self.depth == 0 {
+impl Shape {
+    /// Notes a value and what is in it. Only its keys are copied.
+    fn see(&mut self, value: &RawValue, path: &mut String, depth: usize, file: &str) {
+        let kind = Kind::of(value.get());
+        if depth > 0 {
+            self.note(kind, path, file);
+        }
+        if kind != Kind::Object || depth >= DEPTH {
             return;
         }
-        let fields = &mut self.shape.fields;
-        if let Some(field) = fields.get_mut(self.path.as_str()) {
-            field.present += 1;
-            let first = || self.file.to_owned();
-            field.kinds.entry(kind).or_insert_with(first);
-        } else if fields.len() < FIELDS {
-            let field = Field {
-                present: 1,
-                kinds: [(kind, self.file.to_owned())].into(),
-            };
-            fields.insert(self.path.clone(), field);
+        if depth == 0 || self.fields.contains_key(path.as_str()) {
+            *self.objects.entry(path.clone()).or_default() += 1;
         }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ValueVisitor<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self {
-            shape,
-            file,
-            path,
-            depth,
-        } = self;
-        let look = ValueVisitor {
-            shape: &mut *shape,
-            file,
-            path: &mut *path,
-            depth,
-        };
-        look.note(Kind::Object);
-        if depth >= DEPTH {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(());
-        }
-        if depth == 0 || shape.fields.contains_key(path.as_str()) {
-            *shape.objects.entry(path.clone()).or_default() += 1;
-        }
-        let length = path.len();
-        while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+        let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get());
+        for (key, value) in fields.unwrap_or_default() {
             // No name of a field, and nothing that PostgreSQL could keep.
             if key.len() > LONGEST || key.contains('\0') {
-                map.next_value::<IgnoredAny>()?;
                 continue;
             }
+            let length = path.len();
             path.push('/');
             path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            map.next_value_seed(ValueVisitor {
-                shape: &mut *shape,
-                file,
-                path: &mut *path,
-                depth: depth + 1,
-            })?;
+            self.see(value, path, depth + 1, file);
             path.truncate(length);
         }
-        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        self.note(Kind::Array);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.note(Kind::Boolean);
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.note(Kind::Number);
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.note(Kind::String);
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.note(Kind::Null);
-        Ok(())
+    fn note(&mut self, kind: Kind, path: &str, file: &str) {
+        if let Some(field) = self.fields.get_mut(path) {
+            field.present += 1;
+            field.kinds.entry(kind).or_insert_with(|| file.to_owned());
+        } else if self.fields.len() < FIELDS {
+            let field = Field {
+                present: 1,
+                kinds: [(kind, file.to_owned())].into(),
+            };
+            self.fields.insert(path.to_owned(), field);
+        }
     }
 }

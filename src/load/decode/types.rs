@@ -10,7 +10,10 @@ use crate::template::Values;
 /// A row's place: the record's number, then the element's within the record.
 pub(crate) const ELEMENT_BITS: u32 = 20;
 
-/// Records that must lack a key before it counts as gone.
+/// Chunks that the reader may be ahead.
+pub(crate) const AHEAD: usize = 4;
+
+/// Records that must lack a key before it counts as missing.
 pub(crate) const MIN_RECORDS_WITHOUT_KEY: u64 = 20;
 
 /// What a staged row is.
@@ -56,7 +59,7 @@ pub(crate) struct DecodedTable {
     pub(crate) may_repeat: bool,
     /// Rows, and lists of rows, without a readable key.
     pub(crate) keyless: u64,
-    /// What these leave of the proof that a row is gone.
+    /// Which rows these may be: of those the read proves no absence.
     pub(crate) keyless_rows: KeylessRows,
     /// Staged rows, by state.
     pub(crate) in_scope: u64,
@@ -83,6 +86,31 @@ pub(crate) struct TableComparison {
     pub(crate) unchanged: u64,
     /// Keys that no record has.
     pub(crate) absent: Vec<i64>,
+}
+
+/// Whether keys come strictly ascending or descending: then none repeats, and no dedupe is needed.
+#[derive(Default)]
+pub(super) struct KeyOrder {
+    last: Option<i64>,
+    descending: Option<bool>,
+    pub(super) broken: bool,
+}
+
+impl KeyOrder {
+    pub(super) fn see(&mut self, key: Option<i64>) {
+        let Some(key) = key else {
+            self.broken = true;
+            return;
+        };
+        if let Some(last) = self.last {
+            let descending = key < last;
+            if key == last || self.descending.is_some_and(|known| known != descending) {
+                self.broken = true;
+            }
+            self.descending = Some(descending);
+        }
+        self.last = Some(key);
+    }
 }
 
 /// Which rows may be among those without a readable key, although they seem to be absent. Later in the list are more.

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_gone_or_of_another_type_is_told_once() {
+    fn new_missing_and_retyped_fields_are_reported_once() {
         let mut known = KnownShape::new();
         let first = r#"{"id": 1, "a": null, "b": {"c": 1}, "d": null, "e~/": 1}"#;
         assert_eq!(learnt(&mut known, first, 3), []);
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_data_are_told_as_one_and_not_kept() {
+    fn keys_that_are_data_are_reported_as_one_and_not_kept() {
         let mut known = KnownShape::new();
         let mut reported = Vec::new();
         for run in 0..9 {

@@ -17,11 +17,10 @@ use tokio_postgres::Transaction;
 use crate::failpoint::Point;
 use crate::load::cell::CellType;
 use crate::load::decode::decoder::{DecodedResource, Decoder};
-use crate::load::decode::types::{Chunk, DecodeError, RejectedRecord};
+use crate::load::decode::types::{AHEAD, Chunk, DecodeError, RejectedRecord};
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::load::merge::compare::table_stream::TableStream;
-use crate::load::merge::staged_tables::{AHEAD, TableHints};
 use crate::load::sql::statements::Statements;
 use crate::staging::{Manifest, Mode, PageEntry, StagedResource};
 use crate::template::Values;
@@ -31,6 +30,16 @@ const ROWS: usize = 512;
 const BATCHES: usize = 2;
 /// Bytes of rows that differ, and rejected records, that are kept in memory until the comparison has ended.
 const MAX_DIFFERING: usize = 8 << 20;
+
+/// What is known of the tables of a resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableHints {
+    pub(crate) is_empty: bool,
+    /// Some table has records in quarantine or held deletes, which the keys of this read may settle.
+    pub(crate) is_awaited: bool,
+    /// Another resource of the run feeds some table too, and its rows are compared with those of this read.
+    pub(crate) is_shared: bool,
+}
 
 /// What a comparison gives.
 pub(super) enum Compared {

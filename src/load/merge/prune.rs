@@ -179,7 +179,7 @@ impl Table<'_> {
             counts.referred += referred;
             warn!(
                 table = %self.mapping.table.name,
-                "{referred} rows are gone from the API and stay, since rows of other tables refer to them"
+                "rows that are gone from the API, kept because rows of other tables refer to them: {referred}"
             );
         }
         let deletable = listed - referred.min(listed);

@@ -13,17 +13,15 @@ use tokio_postgres::Transaction;
 use crate::failpoint::Point;
 use crate::load::decode::decoder::{DecodedResource, Decoder};
 use crate::load::decode::missing_keys::MissingKey;
-use crate::load::decode::types::{Chunk, DecodeError, RecordSelection, RejectedRecord};
+use crate::load::decode::types::{AHEAD, Chunk, DecodeError, RecordSelection, RejectedRecord};
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
-use crate::load::merge::compare::{self, Compared};
+use crate::load::merge::compare::{self, Compared, TableHints};
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Run, StagedResource, StagingError};
 use crate::template::Values;
 
-/// Chunks that the reader may be ahead.
-pub(super) const AHEAD: usize = 4;
 /// Rejected records that are written to the quarantine at once.
 const QUARANTINE_BATCH: usize = 1000;
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -55,16 +53,6 @@ impl Decoding {
         let reader = tokio::task::spawn_blocking(move || decoder.run(&staged, chosen.as_ref()));
         Self { chunks, reader }
     }
-}
-
-/// What is known of the tables of a resource.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TableHints {
-    pub(crate) is_empty: bool,
-    /// Some table has records in quarantine or held deletes, which the keys of this read may settle.
-    pub(crate) is_awaited: bool,
-    /// Another resource of the run feeds some table too, and its rows are compared with those of this read.
-    pub(crate) is_shared: bool,
 }
 
 /// Begins to read a resource: opens it, and decodes as far ahead as the channel holds, unless its rows are to be

@@ -16,7 +16,8 @@ use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::mapping::Mapping;
 use crate::load::merge::bulk;
-use crate::load::sql::statements::{REJECT_REASON, Statements};
+use crate::load::sql::selected::REJECT_REASON;
+use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 

@@ -1,6 +1,6 @@
 //! Held deletes that a person has approved.
 //!
-//! An approval is a file of the run that asked for the deletes, written first. It goes by the hash of the rows' keys,
+//! An approval is a file of the run that asked for the deletes, written first. It holds the hash of the rows' keys,
 //! so every load of the run computes the same set, finds it approved and deletes it; any other set is held.
 
 use tokio_postgres::Transaction;

@@ -1,4 +1,4 @@
-//! What changes tables apart from a merge: deletes that were approved, and records of quarantine that are tried again.
+//! What changes tables apart from a merge: approved deletes, and retries of quarantine.
 
 use std::collections::BTreeSet;
 
@@ -209,7 +209,10 @@ impl RunLoader<'_> {
             .await;
         Point::LoadApprove.reach();
         if let Err(error) = settle(inner, applied).await? {
-            warn!("deletes that were approved are held on: {}", chain(&error));
+            warn!(
+                "approved deletes failed and are still held: {}",
+                chain(&error)
+            );
         }
         Ok(())
     }
@@ -232,7 +235,7 @@ impl RunLoader<'_> {
             return Ok(());
         }
         for AppliedApproval { run_id, counts } in applied {
-            info!(table = %counts.name, run = run_id, "{} rows went, as approved", counts.deleted);
+            info!(table = %counts.name, run = run_id, "approved deletes made: {}", counts.deleted);
             self.changed_apart.insert(counts.name.clone());
             let is_of_this = run_id == self.run.id().as_str();
             let known = self.counts_of(&counts.name);

@@ -68,7 +68,7 @@ impl Statements<'_> {
         )
     }
 
-    /// Why the row `t` is not known to be gone although it was not read: its owner was rejected, or has rows without a readable
+    /// Why the row `t` is no delete candidate although it was not read: its owner was rejected, or has rows without a readable
     /// key; expressions.
     fn protections(&self, keyless_in: Option<&str>) -> Vec<String> {
         let Some(owner) = &self.mapping.table.owner else {
@@ -89,7 +89,7 @@ impl Statements<'_> {
         protections
     }
 
-    /// Whether the row `t` is not known to be gone although it was not read; an expression, if rows have an owner.
+    /// Whether the row `t` is no delete candidate although it was not read; an expression, if rows have an owner.
     pub(crate) fn is_protected(&self, keyless_in: Option<&str>) -> Option<String> {
         let protections = self.protections(keyless_in);
         (!protections.is_empty()).then(|| protections.join(" OR "))
@@ -153,9 +153,9 @@ impl Statements<'_> {
         )
     }
 
-    /// Takes keys out again of rows that others still refer to, or may refer to where row-level security hides them: with them
-    /// rows would go that no limit has counted. Of the others those do not count that go too. One for each reference; to be
-    /// repeated while they find any. Each gives the count, and `notes` what it has found as kept by a run of a resource.
+    /// Takes rows off the list that other rows refer to, or may refer to where row-level security hides them: a cascade would
+    /// delete rows that no limit has counted. Rows that are deleted themselves do not count. One statement for each reference, to
+    /// be repeated while they find any. Each returns the count, and records what it has found as kept by a run of a resource.
     pub(crate) fn keep_referenced(&self, notes: Option<(&str, &Name)>) -> Vec<String> {
         let table = self.mapping.table.name.as_str();
         let statement = |foreign: &ForeignKey| {

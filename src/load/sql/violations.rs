@@ -11,7 +11,7 @@ pub(crate) struct Violation {
     pub(crate) code: &'static str,
     pub(crate) column: Option<String>,
     pub(crate) reason: String,
-    /// It is about references of the table to itself: what is taken may leave others without a parent.
+    /// Of a reference of the table to itself: a rejected row may be the parent of others.
     pub(crate) is_of_itself: bool,
     /// Removes the rows; returns their positions, keys and owners.
     pub(crate) statement: String,

@@ -1,4 +1,4 @@
-//! What a merge does to a table, told in a few lines of Rust: after every load the table is what these say.
+//! A model of the merge in a few lines of Rust: after every load the table is what the model says.
 
 use super::*;
 
