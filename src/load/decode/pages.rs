@@ -140,7 +140,7 @@ impl Reader<'_> {
         self.batches.send(std::mem::take(batch)).is_ok()
     }
 
-    /// TableBacklog until every batch is done with.
+    /// Waits until every batch is done with.
     fn wait(&mut self) -> bool {
         while self.out > 0 {
             let Ok(back) = self.done.recv() else {

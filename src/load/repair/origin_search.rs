@@ -323,7 +323,7 @@ fn read_record(
             (Some(list), Some(element)) => {
                 let each = |at, own: &Slots<'_>| {
                     if at == element {
-                        see(own, slots)
+                        see(own, slots);
                     }
                 };
                 // A list that cannot be walked was rejected as a whole.
