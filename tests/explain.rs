@@ -319,3 +319,41 @@ async fn the_record_and_the_row_are_shown_as_they_are() {
     let ran = workdir.cursus(["explain", "things", "9"]).await.exits(0);
     assert!(ran.stdout.contains(&format!("\n{record}\n")), "{ran}");
 }
+
+/// Rows of several owners can have one key: an element of an older version of its owner does not compete.
+#[tokio::test]
+async fn an_element_of_an_older_owner_is_no_origin() {
+    let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\ncursor = { field = \"seen_at\", lookback = \"1m\" }\n\
+                    [[table]]\nname = \"things\"\nfrom = \"things\"\n\
+                    [[table]]\nname = \"parts\"\nfrom = \"things\"\nrows = \"/parts\"\nafter = [\"things\"]\n\
+                    owner = { thing_id = \"things.id\" }\n[table.columns]\nthing_id = \"../id\"\n";
+    let tables = "CREATE TABLE things (id bigint PRIMARY KEY, seen_at timestamptz); \
+                  CREATE TABLE parts (id bigint PRIMARY KEY, thing_id bigint, size bigint)";
+    let workdir = workdir_of(pipeline, tables).await;
+    let thing = |id: i64, seen_at: &str, size: i64| {
+        json!({"id": id, "seen_at": seen_at, "parts": [{"id": 7, "size": size}]}).to_string()
+    };
+    let things = vec![
+        thing(1, "2026-01-02T00:00:00Z", 1),
+        thing(1, "2026-01-01T00:00:00Z", 2),
+    ];
+    stage(&workdir, &[full("things", things)]);
+    workdir.json(["load"]).await;
+    let explained = workdir.json(["explain", "parts", "7"]).await;
+    assert_eq!(explained["row"]["size"], 1, "{explained:#}");
+    assert_eq!(explained["origin"]["index"], 0, "{explained:#}");
+    assert_eq!(column(&explained, "size")["in_record"], 1);
+}
+
+#[tokio::test]
+async fn explain_runs_where_transactions_are_read_only() {
+    let mut workdir = workdir().await;
+    stage(&workdir, &[full("boxes", boxes(1..=3))]);
+    workdir.json(["load"]).await;
+    let before = workdir.json(["explain", "boxes", "2"]).await;
+    let url = workdir.variable("CURSUS_DATABASE_URL").to_owned();
+    let read_only = format!("{url} options='-c default_transaction_read_only=on'");
+    workdir.set("CURSUS_DATABASE_URL", read_only);
+    assert_eq!(workdir.json(["explain", "boxes", "2"]).await, before);
+    assert_eq!(before["origin"]["record"]["id"], 2);
+}
