@@ -57,6 +57,11 @@ pub(crate) async fn explain(
     let wanted = RowQuery::of(mapping, key)?;
     let begun = client.build_transaction().read_only(false).start().await;
     let mut transaction = begun.map_err(LoadError::at("begin a transaction"))?;
+    // Pages are decoded meanwhile.
+    let patient = transaction
+        .batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        .await;
+    patient.map_err(LoadError::at("set up the transaction"))?;
     let row = wanted.row(&transaction, schema).await?;
     let json = wanted.json();
     let mut explained = Explained {
