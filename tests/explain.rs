@@ -347,13 +347,13 @@ async fn an_element_of_an_older_owner_is_no_origin() {
 
 #[tokio::test]
 async fn explain_runs_where_transactions_are_read_only() {
-    let mut workdir = workdir().await;
+    let workdir = workdir().await;
     stage(&workdir, &[full("boxes", boxes(1..=3))]);
     workdir.json(["load"]).await;
     let before = workdir.json(["explain", "boxes", "2"]).await;
-    let url = workdir.variable("CURSUS_DATABASE_URL").to_owned();
-    let read_only = format!("{url} options='-c default_transaction_read_only=on'");
-    workdir.set("CURSUS_DATABASE_URL", read_only);
+    let database = workdir.column("SELECT current_database()").await.remove(0);
+    let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
+    workdir.query(&read_only).await;
     assert_eq!(workdir.json(["explain", "boxes", "2"]).await, before);
     assert_eq!(before["origin"]["record"]["id"], 2);
 }
