@@ -64,7 +64,7 @@ impl Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub(crate) struct Global {
     /// Configuration file [default: the nearest pipeline.toml, here or in a directory above, else the built-in one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -124,7 +124,7 @@ RUN is a run id, a path, a day, or `latest`; the last two mean the newest run th
 Examples:
   cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in another schema
   cursus replay --rebuild                      today's mapping and migrations, applied to all that is staged
-A schema that a replay has made continues where it ended; any other must be empty. RUN is as for `load`.")]
+A schema of an earlier replay continues after its last run; any other must be empty. RUN is as for `load`.")]
     Replay(ReplayArgs),
     /// Extract, then load
     #[command(after_help = "\
@@ -208,7 +208,7 @@ Examples:
     /// Show or refresh the API token (its value is never printed)
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Run the whole pipeline on a simulated API and a private PostgreSQL
+    /// Run the full pipeline on a simulated API and a private PostgreSQL
     #[cfg(feature = "simulator")]
     #[command(after_help = "Example:\n  cursus demo --dir /tmp/cursus-demo")]
     Demo(DemoArgs),
@@ -228,6 +228,39 @@ Examples:
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// As it is typed, without its arguments; other processes see it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Extract(_) => "extract",
+            Self::Load(_) => "load",
+            Self::Replay(_) => "replay",
+            Self::Run(_) => "run",
+            Self::Plan(_) => "plan",
+            Self::Watch(_) => "watch",
+            Self::Status => "status",
+            Self::Sql(_) => "sql",
+            Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
+            Self::Stage(StageCommand::Gc(_)) => "stage gc",
+            Self::Stage(_) => "stage",
+            Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
+            Self::Quarantine(_) => "quarantine",
+            Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
+            Self::Prune(_) => "prune",
+            Self::Init(_) => "init",
+            Self::Doctor => "doctor",
+            Self::Migrate(_) => "migrate",
+            Self::Token(_) => "token",
+            #[cfg(feature = "simulator")]
+            Self::Demo(_) => "demo",
+            #[cfg(feature = "simulator")]
+            Self::Simulate(_) => "simulate",
+            Self::Completions { .. } => "completions",
+        }
+    }
 }
 
 /// What to read.

@@ -50,7 +50,7 @@ use signals::{Listener, Signals};
 
 /// After a signal: time for the database to cancel its statements, and for a page to be written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(900);
-/// Said where nothing of the command line may be repeated.
+/// Printed where nothing of the command line may be repeated.
 const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus help`";
 
 /// Runs a command line to its end.
@@ -84,11 +84,11 @@ pub fn main(cli: &Cli) -> Exit {
     let sessions = context.sessions();
     let started_at = clock::now();
     let exit = runtime.block_on(async {
-        let ended = tokio::select! {
+        let result = tokio::select! {
             done = Box::pin(sessions.scope(run(cli, &context, &reloads))) => Ok(done),
             Ok(exit) = end => Err(exit),
         };
-        match ended {
+        match result {
             Ok(Ok(exit)) => exit,
             Ok(Err(failure)) => {
                 print_failure(cli, &failure, None);
@@ -121,7 +121,7 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 
 /// Records and prints the outcome of a command that has panicked.
 pub fn record_panic(cli: &Cli) {
-    let sentence = "a fault in cursus, told on stderr; what is staged and committed is kept";
+    let sentence = "a fault in cursus, reported on stderr; what is staged and committed is kept";
     let context = Context::new(Bars::new(false));
     record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
     print_error(cli, Exit::Failed, sentence, None);
@@ -185,7 +185,6 @@ fn print(text: &str) {
     print_raw(&printable::lines(text));
 }
 
-/// Prints text byte for byte.
 fn print_raw(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -196,12 +195,10 @@ fn print_line(text: &str) {
     print_raw(&format!("{}\n", printable::line(text)));
 }
 
-/// Prints a table.
 fn print_table(table: &comfy_table::Table) {
     print(&format!("{table}\n"));
 }
 
-/// Prints a JSON document.
 fn print_json(value: &impl Serialize) {
     // One line for a log, indented for a person.
     let text = if std::io::stdout().is_terminal() {
@@ -278,7 +275,6 @@ fn without_credentials(error: clap::Error) -> Option<clap::Error> {
         .filter(clap::Error::use_stderr)
 }
 
-/// The command line, as text.
 fn typed() -> Vec<String> {
     std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())

@@ -3,8 +3,11 @@
 //! Every fault of the file is found in one go. Types of columns are not here: they are written once,
 //! in `migrations/`, and known from the database's catalogue.
 
+mod named_read;
 mod names;
 mod order;
+mod read_keys;
+mod read_resource;
 mod reader;
 mod record;
 mod resource;
@@ -17,11 +20,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 
-pub use reader::Problem;
-pub use record::{Source, Where};
-pub(crate) use resource::READ;
-pub use resource::{Cursor, ForEach, FullEvery, NamedRead, Paging, QueryParameter, Resource};
-pub use table::{Derive, Feed, Reference, SqlFile, Table};
+pub(crate) use reader::Problem;
+pub(crate) use record::{Source, Where};
+pub use resource::Resource;
+pub(crate) use resource::{ForEach, FullEvery, Paging, QueryParameter, READ};
+pub(crate) use table::{Derive, Feed, Reference, SqlFile, Table};
 
 use crate::database::{DatabaseError, check_url};
 use crate::embedded_files;
@@ -38,24 +41,19 @@ use reader::{ANY, At, Problems, Section, decimal, kind};
 pub struct Config {
     /// How to reach the API and how hard to use it.
     pub api: ApiConfig,
-    /// What `{placeholders}` stand for.
-    pub scope: Values,
-    /// Where runs are staged.
-    pub staging: StagingConfig,
-    /// Where the mirror is.
-    pub database: DatabaseConfig,
+    pub(crate) scope: Values,
+    pub(crate) staging: StagingConfig,
+    pub(crate) database: DatabaseConfig,
     /// How many rows a load may delete.
-    pub prune: PruneConfig,
-    /// How many rows of a table a load may put into quarantine, where the table does not say.
-    pub quarantine: Budget,
+    pub(crate) prune: PruneConfig,
     /// The endpoints, each after those that it needs.
     pub resources: Vec<Resource>,
     /// The tables, each after those that it needs.
     pub tables: Vec<Table>,
     /// Statements at the end of a load, in order.
-    pub derives: Vec<Derive>,
+    pub(crate) derives: Vec<Derive>,
     /// The file, or `None` for the built-in one.
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// `[api]`.
@@ -77,67 +75,59 @@ pub struct ApiConfig {
     pub requests_per_hour: Option<u32>,
     /// Part of the hourly limit, 0 to 1, that reading unchanged rows again may take.
     pub refresh_share: f64,
-    /// A run ends when the API has throttled it (429) for so long without a success.
+    /// A run stops after being throttled (429) for this long without a success.
     pub patience: Duration,
 }
 
-/// `[staging]`.
 #[derive(Clone, Debug)]
-pub struct StagingConfig {
+pub(crate) struct StagingConfig {
     /// The directory of the runs; relative to the base directory.
-    pub dir: PathBuf,
-    /// How long runs are kept.
-    pub keep: Duration,
+    pub(crate) dir: PathBuf,
+    pub(crate) keep: Duration,
 }
 
-/// `[database]`.
 #[derive(Clone, Debug)]
-pub struct DatabaseConfig {
-    /// Where the file says that the mirror is, if it says so.
-    pub url: Option<DatabaseUrl>,
-    /// The schema of the mirror's tables.
-    pub schema: Name,
+pub(crate) struct DatabaseConfig {
+    pub(crate) url: Option<DatabaseUrl>,
+    pub(crate) schema: Name,
 }
 
-/// `url` of `[database]`.
 #[derive(Clone, Debug)]
-pub struct DatabaseUrl {
-    /// `embedded`, or a PostgreSQL URL.
-    pub value: SecretString,
-    /// The line that it stands in.
-    pub line: usize,
+pub(crate) struct DatabaseUrl {
+    pub(crate) value: SecretString,
+    pub(crate) line: usize,
 }
 
 /// `[prune]`: a load deletes at most `max(min_rows, max_fraction × table)` rows of a table.
 #[derive(Clone, Copy, Debug)]
-pub struct PruneConfig {
+pub(crate) struct PruneConfig {
     /// Part of the table's rows, 0 to 1.
-    pub max_fraction: f64,
-    /// So many may always go.
-    pub min_rows: u64,
+    pub(crate) max_fraction: f64,
+    /// This many may always be deleted.
+    pub(crate) min_rows: u64,
 }
 
-/// `[quarantine]`: a load that would put more rows of a table into quarantine stops.
+/// `[quarantine]`: a load that would quarantine more rows of a table fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// So many at most.
-    pub max_rows: u64,
+pub(crate) struct Budget {
+    /// The largest number.
+    pub(crate) max_rows: u64,
     /// Part of the rows that were read, 0 to 1.
-    pub max_fraction: f64,
+    pub(crate) max_fraction: f64,
 }
 
 impl Budget {
-    /// So few are no sign that something is wrong, whatever part they are.
+    /// A number too small to mean that something is wrong, whatever part of the rows it is.
     const ALWAYS: u64 = 20;
 
-    /// How many of so many rows may wait.
+    /// How many of `rows` may be quarantined.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a fraction of a row count; a row more or less does not matter"
     )]
-    pub fn of(&self, rows: u64) -> u64 {
+    pub(crate) fn of(&self, rows: u64) -> u64 {
         let part = (rows as f64 * self.max_fraction) as u64;
         self.max_rows.min(part.max(Self::ALWAYS))
     }
@@ -145,27 +135,20 @@ impl Budget {
 
 /// All that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
-    /// The file is not there or cannot be read.
     #[error("cannot read the configuration {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// Faults, sorted by line.
     #[error("{}", Listed { file, problems })]
     Faults {
-        /// The file's name for messages.
         file: String,
-        /// At least one.
         problems: Vec<Problem>,
     },
-    /// Somebody else could have written it.
     #[error(transparent)]
     Untrusted(Untrusted),
-    /// Those of several files.
     #[error("{}", list(.0))]
     All(Vec<ConfigError>),
 }
@@ -181,7 +164,7 @@ impl From<Untrusted> for ConfigError {
 
 impl ConfigError {
     /// Whether each of its lines was made here.
-    pub fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(self, Self::Faults { .. } | Self::All(_))
     }
 }
@@ -269,22 +252,21 @@ impl Config {
         }
     }
 
-    /// The resource of that name.
-    pub fn resource(&self, name: &str) -> Option<&Resource> {
+    pub(crate) fn resource(&self, name: &str) -> Option<&Resource> {
         self.resources
             .iter()
             .find(|resource| resource.name.as_str() == name)
     }
 
     /// The user's own migrations of the mirror, beside the file, if there are any.
-    pub fn migrations(&self) -> Option<PathBuf> {
+    pub(crate) fn migrations(&self) -> Option<PathBuf> {
         let folder = self.path.as_deref()?.parent()?.join("migrations/mirror");
         // What is there and is no directory is refused when it is read.
         (std::fs::symlink_metadata(&folder).is_ok()).then_some(folder)
     }
 
     /// The tables that a resource feeds, alone or beside another, in order.
-    pub fn tables_of<'a>(&'a self, resource: &'a Name) -> impl Iterator<Item = &'a Table> {
+    pub(crate) fn tables_of<'a>(&'a self, resource: &'a Name) -> impl Iterator<Item = &'a Table> {
         self.tables
             .iter()
             .filter(move |table| table.sources().any(|source| source == resource))
@@ -323,7 +305,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
     }
     let tables = root.blocks("table");
     let table_names = Names::of("table", &tables, root.has_like("table"));
-    let resources = resource::read(resources, &resource_names, &scope);
+    let resources = read_resource::read(resources, &resource_names, &scope);
     let tables = table::read(
         tables,
         &table_names,
@@ -345,7 +327,6 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         staging: staging?,
         database: database?,
         prune,
-        quarantine,
         resources,
         tables,
         derives,
@@ -456,7 +437,7 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
             "embedded" => Ok(()),
             "" => Err(DatabaseError::Url),
             text => match check_url(text) {
-                // Told when it is used. Until then `doctor` has worse to say: that a password is in a file which others get.
+                // Reported when it is used: `doctor` first reports that a password is in a file which others can read.
                 Err(DatabaseError::Unencoded) => Ok(()),
                 checked => checked,
             },

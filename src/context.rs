@@ -18,7 +18,7 @@ struct Shared {
     warned: Mutex<BTreeSet<&'static str>>,
 }
 
-/// What is being done. Whoever is interrupted has no time to ask the database.
+/// What is being done, noted here because an interrupted process has no time to query the database.
 #[derive(Clone)]
 pub(crate) enum Activity {
     /// Nothing that could be left half done.

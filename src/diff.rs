@@ -18,57 +18,57 @@ const INGESTED_AT: &str = "ingested_at";
 
 /// Which rows, and how much of them.
 #[derive(Clone, Debug, Default)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Only these tables; empty means all.
-    pub tables: Vec<String>,
+    pub(crate) tables: Vec<String>,
     /// Only the row with this key, in tables whose key has these columns.
-    pub key: Option<Key>,
+    pub(crate) key: Option<Key>,
     /// Samples of each kind and table.
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// Samples show values, not only the names of columns.
-    pub show_values: bool,
+    pub(crate) show_values: bool,
 }
 
 /// Two schemas compared.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Diff {
+pub(crate) struct Diff {
     /// Tables that both have.
-    pub tables: Vec<TableDiff>,
+    pub(crate) tables: Vec<TableDiff>,
     /// Tables that only the first has.
-    pub only_in_a: Vec<String>,
+    pub(crate) only_in_a: Vec<String>,
     /// Tables that only the second has.
-    pub only_in_b: Vec<String>,
+    pub(crate) only_in_b: Vec<String>,
     /// Tables without a key that identifies rows, or without the columns of `--key`.
-    pub not_compared: Vec<String>,
+    pub(crate) not_compared: Vec<String>,
 }
 
 /// A table compared.
 #[derive(Clone, Debug, Serialize)]
-pub struct TableDiff {
+pub(crate) struct TableDiff {
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// The columns that identify its rows.
-    pub key: Vec<String>,
+    pub(crate) key: Vec<String>,
     /// Rows that only the second has.
-    pub added: u64,
+    pub(crate) added: u64,
     /// Rows that only the first has.
-    pub removed: u64,
+    pub(crate) removed: u64,
     /// Rows that both have, and that differ.
-    pub changed: u64,
+    pub(crate) changed: u64,
     /// In how many of them each column differs, if in any.
-    pub columns: BTreeMap<String, u64>,
+    pub(crate) columns: BTreeMap<String, u64>,
     /// Columns that only the first has: not compared.
-    pub columns_only_in_a: Vec<String>,
+    pub(crate) columns_only_in_a: Vec<String>,
     /// Columns that only the second has: not compared.
-    pub columns_only_in_b: Vec<String>,
+    pub(crate) columns_only_in_b: Vec<String>,
     /// Some of those rows, by key.
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Only the second schema has it.
     Added,
     /// Only the first schema has it.
@@ -78,35 +78,35 @@ pub enum Kind {
 }
 
 /// Columns and what they hold, as the server writes it: no number is rounded, and nothing is too deep.
-pub type Values = BTreeMap<String, Box<RawValue>>;
+pub(crate) type Values = BTreeMap<String, Box<RawValue>>;
 
 /// A row that differs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// What became of it.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Its key.
-    pub key: Values,
+    pub(crate) key: Values,
     /// The columns that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// What they held, or the whole row; only if values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Values>,
+    pub(crate) before: Option<Values>,
     /// What they hold now, or the whole row; only if values were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Values>,
+    pub(crate) after: Option<Values>,
 }
 
 impl TableDiff {
     /// Rows that differ in any way.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.added + self.removed + self.changed
     }
 }
 
 /// The tables of a schema that hold data.
-pub async fn tables(
+pub(crate) async fn tables(
     client: &impl GenericClient,
     schema: &str,
 ) -> Result<BTreeSet<String>, DatabaseError> {
@@ -116,7 +116,7 @@ pub async fn tables(
 }
 
 /// Compares two schemas; `keys` has the columns that identify rows where that is not the primary key.
-pub async fn compare(
+pub(crate) async fn compare(
     client: &impl GenericClient,
     schemas: (&str, &str),
     keys: &BTreeMap<String, Vec<String>>,

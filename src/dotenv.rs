@@ -2,7 +2,7 @@
 //!
 //! A line is blank, a comment (`# …`), or `NAME=value`, with `export ` before it if you like. A value in single quotes is what is
 //! between them. In double quotes `\n`, `\"`, `\\` and `\$` stand for a line end, a quote, a backslash and a dollar. Without
-//! quotes it goes to the end of the line or to a `#` after a blank, without the blanks at its end. A value is on one line.
+//! quotes it extends to the end of the line or to a `#` after a blank, without the blanks at its end. A value is on one line.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ fn variable(line: &[u8]) -> Result<Option<(String, String)>, &'static str> {
     let after = rest.trim_start_matches(is_blank);
     if !after.is_empty() && (after.len() == rest.len() || !after.starts_with('#')) {
         return Err(
-            "goes on after the closing quote; write a quote within a value as `\\\"` in double quotes",
+            "continues after the closing quote; write a quote within a value as `\\\"` in double quotes",
         );
     }
     Ok(Some((name.to_owned(), value)))

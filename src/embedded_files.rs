@@ -11,7 +11,6 @@ use crate::trusted::{Folder, Owner, Untrusted};
 /// The default configuration, which is also its own manual.
 pub(crate) const PIPELINE: &str = include_str!("../pipeline.toml");
 
-/// The queries of `cursus demo`.
 pub(crate) const DEMO: &str = include_str!("../sql/demo.sql");
 
 static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");

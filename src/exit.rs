@@ -10,7 +10,7 @@ use crate::migrate::MigrateError;
 use crate::printable::Messages;
 use crate::staging::StagingError;
 
-/// How the program ended, worst last: the worst of several counts.
+/// The exit of the program, worst last: the worst of several counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Finished, or nothing to do.
@@ -55,7 +55,7 @@ impl Exit {
 
 impl Exit {
     /// The outcome of a command, in a word.
-    pub fn outcome(self) -> &'static str {
+    pub(crate) fn outcome(self) -> &'static str {
         match self {
             Self::Done => "complete",
             Self::Incomplete => "partial",
@@ -68,31 +68,28 @@ impl Exit {
     }
 }
 
-/// A failure on its way to the user.
 #[derive(Debug)]
-pub struct Failure {
-    /// The exit code that it means.
-    pub exit: Exit,
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
     /// What happened, with its causes.
-    pub error: anyhow::Error,
+    pub(crate) error: anyhow::Error,
 }
 
 impl Failure {
     /// A failure with a sentence of its own.
-    pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         Self {
             exit,
             error: anyhow::Error::msg(sentence.into()),
         }
     }
 
-    /// Wrong usage.
-    pub fn usage(sentence: impl Into<String>) -> Self {
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
         Self::new(Exit::Usage, sentence)
     }
 
     /// What happened and why, as one line; as several, if it is a list of our own.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         if self.is_list() {
             with_causes(self.error.as_ref())
         } else {
@@ -214,7 +211,7 @@ fn api_exit(error: &ApiError) -> Exit {
 }
 
 /// What an extraction's error means for the exit code.
-pub fn extract_exit(error: &ExtractError) -> Exit {
+pub(crate) fn extract_exit(error: &ExtractError) -> Exit {
     match error {
         ExtractError::Api(error) => api_exit(error),
         ExtractError::Staging(error) => staging_exit(error),

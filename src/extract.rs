@@ -1,7 +1,7 @@
 //! The API → staged pages. Knows nothing of PostgreSQL.
 //!
 //! Resources are read at the same time: the client's limiter decides who is next. One that fans out over
-//! another's ids waits for it.
+//! the ids of another starts after it.
 
 mod clock;
 mod error;
@@ -22,8 +22,8 @@ mod slices;
 mod verify;
 pub(crate) mod windows;
 
-pub use error::ExtractError;
-pub use extraction::Extraction;
-pub use probe::{Probe, probe};
-pub use run::{Extracted, extract};
+pub(crate) use error::ExtractError;
+pub(crate) use extraction::Extraction;
+pub(crate) use probe::{Probe, probe};
+pub(crate) use run::{Extracted, extract};
 pub use verify::{Verification, verify};

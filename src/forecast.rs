@@ -13,45 +13,35 @@ use crate::name::Name;
 use crate::plan::{self, Decision, History, Read, Step};
 use crate::staging::{Mode, ReadManifest, ResourceState, Run, StagingError};
 
-/// Rows by resource and named read.
-pub type Totals = BTreeMap<(Name, Option<Name>), u64>;
+pub(crate) type Totals = BTreeMap<(Name, Option<Name>), u64>;
 
-/// What a forecast rests on.
-pub struct ForecastInput<'a> {
-    /// The configuration.
-    pub config: &'a Config,
+pub(crate) struct ForecastInput<'a> {
+    pub(crate) config: &'a Config,
     /// The staged runs that the forecast rests on, in order.
-    pub runs: &'a [Run],
-    /// Their manifests.
-    pub history: &'a History,
-    /// What the command line asks for.
-    pub request: &'a plan::ReadOptions,
+    pub(crate) runs: &'a [Run],
+    pub(crate) history: &'a History,
+    pub(crate) request: &'a plan::ReadOptions,
     /// A run that is resumed; no part of the history.
-    pub unfinished: Option<&'a Run>,
+    pub(crate) unfinished: Option<&'a Run>,
 }
 
-/// A resource in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedRead {
-    /// The resource.
-    pub name: Name,
-    /// The named read of it.
-    pub read: Option<Name>,
+pub(crate) struct PlannedRead {
+    pub(crate) name: Name,
+    pub(crate) read: Option<Name>,
     /// `None` if it is skipped.
-    pub mode: Option<Mode>,
-    /// Why.
-    pub reason: String,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) reason: String,
     /// What it is expected to give and to cost.
-    pub expected: Expected,
+    pub(crate) expected: Expected,
 }
 
 /// Rows and requests, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// Rows.
-    pub rows: Option<u64>,
+pub(crate) struct Expected {
+    pub(crate) rows: Option<u64>,
     /// Requests, each for a page; without rows: at least.
-    pub hits: Option<u64>,
+    pub(crate) hits: Option<u64>,
 }
 
 impl Expected {
@@ -61,27 +51,24 @@ impl Expected {
     };
 }
 
-/// How far a forecast was off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Accuracy {
-    /// Requests that were expected.
-    pub hits: u64,
-    /// Requests that were sent.
-    pub actual: u64,
+pub(crate) struct Accuracy {
+    pub(crate) hits: u64,
+    pub(crate) actual: u64,
     /// The difference in percent of the requests sent; above 0: fewer were sent.
-    pub error_percent: f64,
+    pub(crate) error_percent: f64,
 }
 
 /// The requests of a plan, and whether more are possible because something is unknown.
-pub fn hits(planned: &[PlannedRead]) -> (u64, bool) {
+pub(crate) fn hits(planned: &[PlannedRead]) -> (u64, bool) {
     let sum = planned.iter().filter_map(|one| one.expected.hits).sum();
     let at_least = planned.iter().any(|one| one.expected.rows.is_none());
     (sum, at_least)
 }
 
-/// Compares the forecast of a run that has ended with what it spent. The forecast takes from the run what was decided
-/// and, where nothing had been read before, what the first answer announced.
-pub fn outcome(past: &ForecastInput<'_>, run: &Run) -> Result<Accuracy, StagingError> {
+/// Compares the forecast of a finished run with its requests. The forecast uses the decisions of the run and, for resources
+/// that were never read before, the totals of its first answers.
+pub(crate) fn outcome(past: &ForecastInput<'_>, run: &Run) -> Result<Accuracy, StagingError> {
     let mut decided = Vec::new();
     let mut announced = Totals::new();
     for resource in &past.config.resources {
@@ -137,7 +124,7 @@ impl Accuracy {
 impl ForecastInput<'_> {
     /// What comes of decisions (in dependency order) at `now`. `probed` are rows that a probe has shown; `fallback` those
     /// for resources of which staging knows nothing.
-    pub fn forecast(
+    pub(crate) fn forecast(
         &self,
         decided: Vec<(&Resource, Decision)>,
         now: Timestamp,
@@ -195,7 +182,7 @@ impl ForecastInput<'_> {
     }
 
     /// Of a resource that the unfinished run has read.
-    pub fn is_final(&self, resource: &Name) -> Option<PlannedRead> {
+    pub(crate) fn is_final(&self, resource: &Name) -> Option<PlannedRead> {
         let run = self.unfinished?;
         let manifest = run.manifest(resource).ok().flatten()?;
         Some(PlannedRead {
@@ -256,8 +243,8 @@ impl ForecastInput<'_> {
             Step::Skip => Expected::NOTHING,
             // A named read that was never read has no more rows than its resource.
             Step::Full if full.is_none() && resource.read.is_some() => {
-                let whole = self.config.resource(resource.name.as_str());
-                let full = whole.and_then(|whole| self.history.last_complete_full(whole));
+                let parent = self.config.resource(resource.name.as_str());
+                let full = parent.and_then(|parent| self.history.last_complete_full(parent));
                 full.map_or_else(Expected::default, |full| {
                     self.paged(resource, step, announced(&full.manifest))
                 })
@@ -317,7 +304,7 @@ impl ForecastInput<'_> {
         Ok(shown.len() - shown.rank(highest))
     }
 
-    /// Rows that change in so much time, at the rate of earlier deltas.
+    /// Rows that change in `span`, at the rate of earlier deltas.
     fn changing_in(&self, resource: &Resource, span: SignedDuration) -> Option<u64> {
         let (mut rows, mut asked) = (0, 0);
         let deltas = self.history.of_request(resource).filter_map(|read| {
@@ -352,7 +339,11 @@ impl ForecastInput<'_> {
         let Some(parent) = self.config.resource(for_each.ids_of.as_str()) else {
             return next;
         };
-        if let Some(read) = resource.read.as_ref().filter(|_| for_each.is_of(resource)) {
+        if let Some(read) = resource
+            .read
+            .as_ref()
+            .filter(|_| for_each.is_of(&resource.name))
+        {
             let full = self.history.last_complete_full(parent);
             let from = full.map_or(0, |full| full.seq);
             let shown = self.earlier_ids(parent, from);
@@ -367,8 +358,8 @@ impl ForecastInput<'_> {
             return next;
         }
         let in_this_run = planned.iter().find(|one| one.name == parent.name);
-        let is_whole = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
-        let fan_out = plan::fan_out(resource, parent, self.history, self.request, is_whole);
+        let is_full = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
+        let fan_out = plan::fan_out(resource, parent, self.history, self.request, is_full);
         next.mode = Some(fan_out.mode);
         let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
         let earlier = fan_out.from_seq.map_or(0, |from_seq| {
@@ -390,7 +381,7 @@ impl ForecastInput<'_> {
         next
     }
 
-    /// What a fan-out over so many ids gives: as many rows and pages for each slice as it did last.
+    /// Rows and requests of a fan-out over `ids`: for each slice as many as last time.
     fn sliced(
         &self,
         resource: &Resource,

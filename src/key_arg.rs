@@ -2,11 +2,10 @@
 
 /// A row's key as it is typed: `12`, `1,42` in the order of the key's columns, or `campus_id=1,project_id=42`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(Vec<(Option<String>, String)>);
+pub(crate) struct Key(Vec<(Option<String>, String)>);
 
 impl Key {
-    /// Parses what was typed.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(|part| match part.split_once('=') {
             Some((column, value)) => (Some(column.trim().to_owned()), value.trim().to_owned()),
             None => (None, part.trim().to_owned()),
@@ -25,7 +24,7 @@ impl Key {
     }
 
     /// A value for each of these columns; none if it is a key of other columns.
-    pub fn of<'k>(&'k self, columns: &[impl AsRef<str>]) -> Option<Vec<&'k str>> {
+    pub(crate) fn of<'k>(&'k self, columns: &[impl AsRef<str>]) -> Option<Vec<&'k str>> {
         let found = columns.iter().enumerate().map(|(at, column)| {
             let (_, value) = match self.0.first()?.0 {
                 None => self.0.get(at)?,

@@ -10,20 +10,20 @@ mod dotenv;
 mod embedded_files;
 mod key_arg;
 pub mod name;
-pub mod plan;
+mod plan;
 mod pointer;
 mod template;
 
 pub mod extract;
-pub mod forecast;
-pub mod proof;
+mod forecast;
+mod proof;
 pub mod staging;
 mod walk;
 
 pub mod database;
-pub mod diff;
+mod diff;
 pub(crate) mod load;
-pub mod migrate;
+mod migrate;
 
 pub mod cli;
 pub mod commands;

@@ -8,6 +8,7 @@
 mod effects;
 mod error;
 mod files;
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,24 +24,15 @@ use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
 use crate::printable;
-pub use effects::Effects;
-pub use error::MigrateError;
+pub(crate) use effects::Effects;
+pub(crate) use error::MigrateError;
 use files::{local, shipped};
-
-/// The schema of the load ledger.
-pub const LEDGER_SCHEMA: &str = "pipeline";
+pub(crate) use names::{HISTORIES, LEDGER_SCHEMA};
+use names::{HISTORY, LOCAL_HISTORY};
 
 static SHIPPED_LEDGER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/books");
 static SHIPPED_MIRROR: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mirror");
 
-/// Where applied migrations of ours are recorded.
-const HISTORY: &str = "refinery_schema_history";
-/// Where a user's own are.
-const LOCAL_HISTORY: &str = "refinery_schema_history_local";
-/// The tables of a mirror's schema that are not mirrored data.
-pub const HISTORIES: [&str; 2] = [HISTORY, LOCAL_HISTORY];
-/// The first number that is a user's.
-const FIRST_LOCAL: i32 = 1000;
 /// The SQLSTATE with which a migration of ours refuses a schema, in a sentence for people.
 const REFUSED: &str = "CU001";
 /// Held while a database is migrated: the letters of `cursus` as a number.
@@ -49,11 +41,10 @@ const LOCK_KEY: LockKey = LockKey::Number(LOCK);
 /// How long to wait for another process that migrates, if nothing else is asked for.
 const LOCK_WAIT: Duration = Duration::from_mins(1);
 
-/// What [`migrate`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migrated {
+pub(crate) struct Migrated {
     /// Each migration applied by this call, as `schema/V1__name`, in order.
-    pub applied: Vec<String>,
+    pub(crate) applied: Vec<String>,
 }
 
 /// Migrations that share a schema and a history.
@@ -63,7 +54,6 @@ struct Set {
     migrations: Vec<Migration>,
 }
 
-/// An entry of a history.
 struct Applied {
     version: i32,
     name: String,
@@ -76,10 +66,10 @@ impl Applied {
     }
 }
 
-/// Applies what is missing: the load ledger, then the mirror in `schema` (both made if absent), then the user's own from `extra`, the folder
-/// `migrations/mirror` beside a configuration. Two round trips if nothing is. Another process that migrates is waited for as long as
-/// `lock_wait` says. Leaves the session's settings as they were.
-pub async fn migrate(
+/// Applies pending migrations: of the load ledger, of the mirror in `schema` (both are created if absent), then the user's own from
+/// `extra`, the folder `migrations/mirror` beside a configuration. Two round trips if none is pending. Waits `lock_wait` for another
+/// process that migrates. Restores the session's settings.
+pub(crate) async fn migrate(
     client: &mut Client,
     schema: &str,
     extra: Option<&Path>,
@@ -120,7 +110,7 @@ pub(crate) fn check_files(folder: &Path) -> Result<(), MigrateError> {
 }
 
 /// What [`migrate`] would apply, as `schema/V1__name`, and the same errors; changes nothing.
-pub async fn pending(
+pub(crate) async fn pending(
     client: &impl GenericClient,
     schema: &str,
     extra: Option<&Path>,
@@ -130,15 +120,14 @@ pub async fn pending(
 
 /// What the migrations of a schema that wait would make and change there.
 #[derive(Debug)]
-pub struct Outlook {
-    /// The schema.
-    pub schema: String,
+pub(crate) struct Outlook {
+    pub(crate) schema: String,
     /// What they name.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
 }
 
 /// The same of every schema in which some wait, with the same errors; changes nothing.
-pub async fn outlook(
+pub(crate) async fn outlook(
     client: &impl GenericClient,
     schema: &str,
     extra: Option<&Path>,
@@ -146,8 +135,8 @@ pub async fn outlook(
     let sets = sets(schema, extra)?;
     let pending = missing(client, &sets).await?;
     let of_set = |set: &Set| {
-        let waits = |file: &&Migration| pending.contains(&format!("{}/{file}", set.schema));
-        let texts = set.migrations.iter().filter(waits);
+        let is_pending = |file: &&Migration| pending.contains(&format!("{}/{file}", set.schema));
+        let texts = set.migrations.iter().filter(is_pending);
         let texts: Vec<&str> = texts.filter_map(Migration::sql).collect();
         (!texts.is_empty()).then(|| Outlook {
             schema: set.schema.clone(),
@@ -158,7 +147,7 @@ pub async fn outlook(
 }
 
 /// The names of what the migrations of the load ledger make, tables among them.
-pub fn ledger_names() -> Result<Vec<String>, MigrateError> {
+pub(crate) fn ledger_names() -> Result<Vec<String>, MigrateError> {
     let files = shipped(&SHIPPED_LEDGER)?;
     let effects = Effects::of(files.iter().filter_map(Migration::sql));
     Ok(effects.makes.into_iter().collect())
@@ -178,10 +167,10 @@ async fn apply(
             client.batch_execute(&create).await?;
             Point::MigrateSchema.reach();
         }
-        // Whoever was faster may have made it.
+        // Another process may have created it.
         let schema = set_of.schema.as_str();
         let uses = Uses {
-            whole: &[LEDGER_SCHEMA],
+            schemas: &[LEDGER_SCHEMA],
             path: &[schema],
             names: &names(set_of),
         };

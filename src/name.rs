@@ -17,7 +17,7 @@ pub struct InvalidName;
 
 impl Name {
     /// PostgreSQL keeps 63 bytes of an identifier; `staged_` and the like go before a name.
-    pub const MAX_LENGTH: usize = 48;
+    pub(crate) const MAX_LENGTH: usize = 48;
 
     /// Checks and keeps `text`.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
@@ -65,7 +65,10 @@ impl<'de> serde::Deserialize<'de> for Name {
 }
 
 /// The candidate that `text` was probably meant to be, for "did you mean".
-pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
@@ -75,7 +78,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Asks whether the near candidate was meant, if there is one.
-pub fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
@@ -83,7 +86,7 @@ pub fn did_you_mean<'a>(
 }
 
 /// What to say of a name that is none of the candidates: the near one, else all of them after `there_are`.
-pub fn advice<'a>(
+pub(crate) fn advice<'a>(
     text: &str,
     candidates: impl Iterator<Item = &'a str> + Clone,
     there_are: &str,

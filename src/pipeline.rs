@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod extract;
 pub(crate) mod load;
 mod pending;
+mod selection;
 
 use std::time::Instant;
 
@@ -15,7 +16,8 @@ use crate::exit::{Exit, Failure};
 use crate::report::RunReport;
 use crate::settings::Settings;
 use check::DatabaseState;
-use load::{LoadOutcome, LoadSelection};
+use load::LoadOutcome;
+pub(crate) use selection::LoadSelection;
 
 /// What became of an extraction, with or without its load.
 pub(crate) struct RunOutcome {

@@ -5,12 +5,10 @@ mod history;
 mod request_hash;
 mod time;
 
-pub(crate) use decide::due_after;
-pub use decide::{
-    Decision, FanOut, LoadedReads, ReadOptions, Step, cursor_after, decide, fan_out,
+pub(crate) use decide::{
+    Decision, LoadedReads, ReadOptions, Step, cursor_after, decide, due_after, fan_out,
     last_covering_read, must_be_full, named, page_size, select,
 };
-pub use history::{DELTAS, History, Read};
-pub use request_hash::request_hash;
-pub use time::ServerNow;
-pub(crate) use time::minus;
+pub(crate) use history::{DELTAS, History, Read};
+pub(crate) use request_hash::request_hash;
+pub(crate) use time::{ServerNow, minus};

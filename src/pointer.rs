@@ -2,24 +2,21 @@
 
 use std::fmt;
 
-/// A parsed pointer; empty means the whole record.
+/// A parsed pointer; empty means the record itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pointer(Vec<String>);
+pub(crate) struct Pointer(Vec<String>);
 
-/// Why a text is no pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPointer {
-    /// RFC 6901 wants every part led by a slash.
+pub(crate) enum InvalidPointer {
     #[error("a JSON pointer starts with `/`, such as \"/id\"")]
     NoSlash,
-    /// `~` only stands in `~0` and `~1`.
     #[error("in a JSON pointer `~` is written `~0`, and `/` inside a key `~1`")]
     BadEscape,
 }
 
 impl Pointer {
     /// Parses `/a/b/0`, with `~1` for a slash and `~0` for a tilde inside a key.
-    pub fn parse(text: &str) -> Result<Self, InvalidPointer> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPointer> {
         if text.is_empty() {
             return Ok(Self(Vec::new()));
         }
@@ -30,23 +27,23 @@ impl Pointer {
             .map(Self)
     }
 
-    /// The pointer to the whole record.
-    pub fn whole() -> Self {
+    pub(crate) fn to_record() -> Self {
         Self(Vec::new())
     }
 
     /// The pointer to the value of one key of the record.
-    pub fn key(name: &str) -> Self {
+    pub(crate) fn key(name: &str) -> Self {
         Self(vec![name.to_owned()])
     }
 
     /// Its keys and array indexes, outermost first.
-    pub fn tokens(&self) -> &[String] {
+    pub(crate) fn tokens(&self) -> &[String] {
         &self.0
     }
 
     /// The value that it points at, if there is one.
-    pub fn find<'v>(&self, value: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn find<'v>(&self, value: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
         self.0.iter().try_fold(value, |value, token| match value {
             serde_json::Value::Object(map) => map.get(token),
             serde_json::Value::Array(list) => list.get(index(token)?),

@@ -27,7 +27,6 @@ impl Bars {
     }
 }
 
-/// Stderr for log lines.
 #[derive(Clone, Debug)]
 pub(crate) struct LogWriter {
     bars: MultiProgress,
@@ -48,7 +47,7 @@ impl LogWriter {
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
-            // JSON lets the second set of control characters stand as they are.
+            // JSON does not escape the second set of control characters.
             Ok(text) if self.is_json => {
                 let text = printable::json_without_credentials(text);
                 (self.bars)
@@ -64,16 +63,14 @@ impl Write for LogWriter {
     }
 }
 
-/// The progress of one stage.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     waiting: Mutex<Option<ProgressBar>>,
 }
 
-/// The progress of one resource.
 #[derive(Debug)]
-pub struct Task {
+pub(crate) struct Task {
     name: String,
     bar: Option<ProgressBar>,
     done: AtomicU64,
@@ -89,7 +86,7 @@ impl Progress {
     }
 
     /// Starts the bar or the log lines of a resource.
-    pub fn task(&self, name: &str, note: &str) -> Task {
+    pub(crate) fn task(&self, name: &str, note: &str) -> Task {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(0));
             bar.set_style(style("{prefix:>20} {bar:30} {pos}/{len} {msg}"));
@@ -109,7 +106,7 @@ impl Progress {
     }
 
     /// Shows why requests wait, and for how long; `None` removes the line.
-    pub fn waiting(&self, wait: Option<String>) {
+    pub(crate) fn waiting(&self, wait: Option<String>) {
         let mut shown = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match (&self.bars, wait) {
             (Some(bars), Some(wait)) => {
@@ -130,8 +127,7 @@ impl Progress {
         }
     }
 
-    /// Removes all bars.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
@@ -139,16 +135,14 @@ impl Progress {
 }
 
 impl Task {
-    /// Adds pages to the expected total.
-    pub fn expect(&self, pages: u64) {
+    pub(crate) fn expect(&self, pages: u64) {
         let total = self.total.fetch_add(pages, Ordering::Relaxed) + pages;
         if let Some(bar) = &self.bar {
             bar.set_length(total);
         }
     }
 
-    /// Counts a page.
-    pub fn page(&self) {
+    pub(crate) fn page(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         match &self.bar {
             Some(bar) => bar.set_position(done),
@@ -160,8 +154,7 @@ impl Task {
         }
     }
 
-    /// The resource is done.
-    pub fn finish(self, note: &str) {
+    pub(crate) fn finish(self, note: &str) {
         match &self.bar {
             Some(bar) => bar.finish_with_message(note.to_owned()),
             None => info!("{}: {note}", self.name),

@@ -9,11 +9,9 @@ use crate::dotenv;
 use crate::exit::Failure;
 use crate::trusted::{self, Folder, Owner, Untrusted};
 
-/// The default name of a configuration.
 pub(crate) const CONFIG: &str = "pipeline.toml";
 /// Where a project keeps what is its own: tokens, and the private PostgreSQL.
 pub(crate) const STATE: &str = ".cursus";
-/// The file of variables.
 pub(crate) const DOTENV: &str = ".env";
 /// Directories beside the configuration whose files run in the database.
 const FOLDERS: [&str; 2] = ["sql", "migrations"];
@@ -22,20 +20,20 @@ const FOLDERS: [&str; 2] = ["sql", "migrations"];
 #[derive(Debug)]
 pub(crate) struct Project {
     /// The configuration's directory, else the working directory: what relative paths are anchored at.
-    pub base: PathBuf,
+    pub(crate) base: PathBuf,
     /// The configuration; none: the built-in one.
     config: Option<PathBuf>,
 }
 
 impl Project {
     /// The project of a configuration that was named, else that of the working directory or of the nearest directory above
-    /// it that has one, else the working directory with the built-in configuration. Refuses what somebody else could have
-    /// written, with all that is wrong.
+    /// it that has one, else the working directory with the built-in configuration. Refuses files that another user could have
+    /// written, with all faults.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Self, Failure> {
         let current = working_directory()?;
         let config = match named {
             Some(path) => Some(current.join(path)),
-            // A configuration that somebody puts into a shared directory must not stop work below it.
+            // A configuration that another user puts into a shared directory must not stop work below it.
             None => current
                 .ancestors()
                 .filter(|folder| *folder == current || !trusted::is_shared(folder))
@@ -69,7 +67,6 @@ impl Project {
         }
     }
 
-    /// What another user could have written.
     fn faults(&self) -> Vec<Untrusted> {
         let name = self.config.as_deref().and_then(Path::file_name);
         let files: Vec<&OsStr> = name.into_iter().chain([OsStr::new(DOTENV)]).collect();
@@ -102,7 +99,6 @@ impl Project {
     }
 }
 
-/// Where the command was typed.
 pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
     std::env::current_dir().map_err(|error| {
         Failure::usage(format!(

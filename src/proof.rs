@@ -13,7 +13,7 @@
 //! shrink, and what changed after it is asked for by itself. No window shows a record without a time, so a full read
 //! is complete only if the windows account for every row of the list as it is without a range.
 //!
-//! What these arguments assume of the data is checked here: that ids are whole numbers, that none is below
+//! What these arguments assume of the data is checked here: that ids are integers, that none is below
 //! [`LOWEST`], that every record has a time, and that the server keeps to order, range and page size.
 
 mod answers;
@@ -26,12 +26,12 @@ mod ranks;
 mod tests;
 mod windows;
 
-pub use answers::Answers;
-pub use facts::PageFacts;
-pub(crate) use facts::only_ids;
-pub use ids::{BELOW_LOWEST, Gap, LOWEST};
-pub use list::{Doubt, ignores_range};
-pub use observation::PageObservation;
-pub use ranks::{PagesToRead, RankError, pages_to_read};
-pub use windows::{EARLIEST, LATEST};
-pub(crate) use windows::{future, just_after};
+pub(crate) use answers::Answers;
+pub(crate) use facts::{PageFacts, only_ids};
+pub(crate) use ids::{BELOW_LOWEST, LOWEST};
+pub(crate) use list::{Doubt, ignores_range};
+pub(crate) use observation::PageObservation;
+#[cfg(test)]
+use ranks::RankError;
+pub(crate) use ranks::{PagesToRead, pages_to_read};
+pub(crate) use windows::{EARLIEST, LATEST, future, just_after};

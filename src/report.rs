@@ -13,22 +13,18 @@ use crate::load::{Drift, TableCounts};
 use crate::printable;
 use crate::staging::{Mode, Outcome, ResourceState, ResourceSummary, RunRecord};
 
-/// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReportState {
-    /// It is open.
+pub(crate) enum ReportState {
     #[default]
     Open,
-    /// Every resource is complete.
     Complete,
     /// Some resource is not.
     Partial,
-    /// It ended before its time, and can be resumed.
+    /// It was stopped, and can be resumed.
     Stopped,
-    /// An error ended it.
     Failed,
-    /// Another process is at work.
+    /// Another process holds the lock.
     Skipped,
 }
 
@@ -51,42 +47,32 @@ impl fmt::Display for ReportState {
 
 /// The JSON document of `extract` and `run`.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The run; none if it did not begin.
-    pub run_id: Option<String>,
+    pub(crate) run_id: Option<String>,
     /// Full if every resource was read in full.
-    pub mode: Option<Mode>,
-    /// How far it has come.
-    pub state: ReportState,
-    /// Requests.
-    pub hits: u64,
-    /// Requests that the API rejected for their rate.
-    pub rejected_429: u64,
-    /// From start to end.
-    pub duration_ms: u64,
-    /// One a resource.
-    pub resources: Vec<ResourceSummary>,
-    /// One a table.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) state: ReportState,
+    pub(crate) hits: u64,
+    pub(crate) rejected_429: u64,
+    pub(crate) duration_ms: u64,
+    pub(crate) resources: Vec<ResourceSummary>,
     pub(crate) tables: Vec<TableCounts>,
-    /// How far the forecast was off; none if the run ended before its time.
+    /// How far the forecast was off; `None` if the run was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub forecast: Option<forecast::Accuracy>,
-    /// What has changed in the shape of the records.
+    pub(crate) forecast: Option<forecast::Accuracy>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) drift: Vec<Drift>,
-    /// Figures of the rate limits.
-    pub rate: Map<String, Value>,
+    pub(crate) rate: Map<String, Value>,
     /// What will go wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-    /// What went wrong, a sentence each.
+    pub(crate) warnings: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
 }
 
 impl RunReport {
-    /// Takes over what a run's record says.
-    pub fn add_run(&mut self, record: &RunRecord, rejected_429: u64) {
+    pub(crate) fn add_run(&mut self, record: &RunRecord, rejected_429: u64) {
         self.run_id = Some(record.run_id.to_string());
         self.mode = record.mode;
         self.state = record.outcome.map(Into::into).unwrap_or_default();
@@ -94,7 +80,7 @@ impl RunReport {
         self.rejected_429 = rejected_429;
         self.resources.clone_from(&record.resources);
         self.rate.clone_from(&record.rate);
-        // Why a run was stopped is told once, not for each resource that it left.
+        // Why a run was stopped is reported once, not for each of its unread resources.
         let incomplete = (record.resources.iter()).filter(|resource| {
             resource.is_incomplete() && resource.state != ResourceState::Stopped
         });
@@ -108,7 +94,6 @@ impl RunReport {
         }));
     }
 
-    /// Adds what a load says.
     pub(crate) fn add_load(&mut self, load: LoadReport) {
         sum_tables(&mut self.tables, &load.tables);
         self.errors.extend(load.errors);
@@ -119,31 +104,26 @@ impl RunReport {
     }
 }
 
-/// The JSON document of `load`.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct LoadReport {
+pub(crate) struct LoadReport {
     /// Nothing of it was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub dry_run: bool,
-    /// The runs that were loaded, in order.
-    pub runs: Vec<String>,
+    pub(crate) dry_run: bool,
+    pub(crate) runs: Vec<String>,
     /// Runs that were asked for and are loaded already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub skipped: Vec<String>,
+    pub(crate) skipped: Vec<String>,
     /// Counts of all runs together, one a table.
     pub(crate) tables: Vec<TableCounts>,
-    /// What has changed in the shape of the records.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) drift: Vec<Drift>,
     /// What has changed in the source of the schema, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-    /// What went wrong, a sentence each.
+    pub(crate) warnings: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
 }
 
-/// Adds counts to those of the same tables.
 pub(crate) fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
     for table in tables {
         match sums.iter_mut().find(|sum| sum.name == table.name) {
@@ -174,8 +154,7 @@ pub fn table(
     table
 }
 
-/// The resources of a run.
-pub fn resources_table(resources: &[ResourceSummary]) -> Table {
+pub(crate) fn resources_table(resources: &[ResourceSummary]) -> Table {
     table(
         &[
             "resource", "mode", "state", "pages", "requests", "rows", "MB",
@@ -211,7 +190,6 @@ pub fn resources_table(resources: &[ResourceSummary]) -> Table {
     )
 }
 
-/// A column of numbers.
 type Count = (&'static str, fn(&TableCounts) -> u64);
 
 /// What a load did. The column of kept rows is left out where it is empty.
@@ -276,7 +254,7 @@ pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
 }
 
 /// Where a record is staged: `users/page-00001.json.gz [12]`, and the place in the nested list. Rows of a SELECT have no file.
-pub fn place(file: &str, record: u64, element: Option<u64>) -> String {
+pub(crate) fn place(file: &str, record: u64, element: Option<u64>) -> String {
     if file.is_empty() {
         return "made by a SELECT".to_owned();
     }
@@ -284,7 +262,7 @@ pub fn place(file: &str, record: u64, element: Option<u64>) -> String {
     format!("{file} [{record}]{element}")
 }
 
-/// A number with its thousands apart: `92,768`.
+/// A number with separated thousands: `92,768`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

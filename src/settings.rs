@@ -1,13 +1,12 @@
 //! Resolves each setting: flag, environment, `.env`, file, default, in that order. What a process needs before it reads a
 //! configuration (log level, clock, PostgreSQL's programs) cannot be set in `.env`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+mod environment;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::unistd::Uid;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api;
@@ -20,104 +19,23 @@ use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::load::Side;
 use crate::name::Name;
-use crate::printable::may_hold_credentials;
 use crate::project::{DOTENV, Project, STATE};
 use crate::staging::{Staging, StagingError, StagingLock};
 use crate::trusted::{self, Folder, Untrusted};
+use environment::GENERIC;
+pub(crate) use environment::{Environment, state_dir};
 
 /// How often a lock that another process holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a command other than a run waits while it is throttled.
+/// How long a command other than a run waits while throttled.
 const QUESTION_PATIENCE: Duration = Duration::from_mins(1);
 /// The private PostgreSQL, in the place of a URL.
 const EMBEDDED: &str = "embedded";
-/// The variable that many programs read.
-const GENERIC: &str = "DATABASE_URL";
-
-/// Variables by name: the process's own, and below them those of `.env`.
-#[derive(Clone, Default)]
-pub(crate) struct Environment {
-    variables: BTreeMap<String, OsString>,
-    of_dotenv: BTreeSet<String>,
-}
-
-impl Environment {
-    /// The process's own variables.
-    pub(crate) fn of_process() -> Self {
-        Self {
-            variables: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-                .collect(),
-            of_dotenv: BTreeSet::new(),
-        }
-    }
-
-    /// Exactly these variables.
-    pub(crate) fn only(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
-        Self {
-            variables: variables
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-            of_dotenv: BTreeSet::new(),
-        }
-    }
-
-    /// Adds variables of `.env` that the process does not set.
-    fn add(&mut self, variables: Vec<(String, String)>) {
-        for (name, value) in variables {
-            if !self.variables.contains_key(&name) {
-                self.of_dotenv.insert(name.clone());
-                self.variables.insert(name, value.into());
-            }
-        }
-    }
-
-    /// A variable that is set and not empty.
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.path(name)?.into_os_string().into_string().ok()
-    }
-
-    /// A variable that is set and not empty, as a path, which need not be UTF-8.
-    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
-        let value = self.variables.get(name).filter(|value| !value.is_empty());
-        value.map(PathBuf::from)
-    }
-
-    /// A path that messages repeat: refused if it may be a database URL.
-    fn shown_path(&self, name: &str) -> Result<Option<PathBuf>, Failure> {
-        let path = self.path(name);
-        let text = path.as_deref().map(Path::to_string_lossy);
-        if text.as_deref().is_some_and(may_hold_credentials) {
-            return Err(Failure::usage(format!(
-                "{name} looks like a database URL with a password, where a path belongs, and is not repeated; correct it"
-            )));
-        }
-        Ok(path)
-    }
-
-    /// Refuses a variable of cursus that is not UTF-8, which would be ignored.
-    fn check(&self) -> Result<(), Failure> {
-        let is_text = |name: &str| {
-            let is_path = ["CURSUS_CONFIG", "CURSUS_STAGING_DIR", "CURSUS_PG_BIN"].contains(&name);
-            !is_path && (name.starts_with("CURSUS_") || name == GENERIC)
-        };
-        for (name, value) in &self.variables {
-            if is_text(name) && value.to_str().is_none() {
-                return Err(Failure::usage(format!(
-                    "the variable {name} is not UTF-8; set it anew"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Where the address of the mirror was set, by precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DatabaseSource {
-    /// `--database-url`.
     Flag,
     /// `CURSUS_DATABASE_URL`, or `DATABASE_URL` if the file has none; with the `.env` that sets it.
     Variable(&'static str, Option<PathBuf>),
@@ -141,20 +59,19 @@ impl fmt::Display for DatabaseSource {
 
 /// The configuration with everything that overrides it.
 pub(crate) struct Settings {
-    pub config: Config,
+    pub(crate) config: Config,
     /// What relative paths are anchored at.
-    pub base: PathBuf,
-    pub staging: Staging,
-    /// Where the mirror is.
-    pub database: Target,
-    pub database_from: DatabaseSource,
-    /// `DATABASE_URL` is set, and something else says where the mirror is.
-    pub ignores_database_url: bool,
-    pub api_url: api::BaseUrl,
+    pub(crate) base: PathBuf,
+    pub(crate) staging: Staging,
+    pub(crate) database: Target,
+    pub(crate) database_from: DatabaseSource,
+    /// `DATABASE_URL` is set, and another setting has precedence.
+    pub(crate) ignores_database_url: bool,
+    pub(crate) api_url: api::BaseUrl,
     /// The subcommand, which other processes see while this one holds a lock.
-    pub command: &'static str,
+    pub(crate) command: &'static str,
     /// How long to wait for a lock that another process holds.
-    pub wait_lock: Option<Duration>,
+    pub(crate) wait_lock: Option<Duration>,
     /// What this invocation shares.
     pub(crate) context: Context,
     environment: Environment,
@@ -162,8 +79,8 @@ pub(crate) struct Settings {
 
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    pub id: String,
-    pub secret: SecretString,
+    pub(crate) id: String,
+    pub(crate) secret: SecretString,
 }
 
 impl Settings {
@@ -247,7 +164,7 @@ impl Settings {
             if database_from == DatabaseSource::Flag && holds_password(database.expose_secret()) {
                 context.warn_once("password in --database-url", || {
                     format!(
-                        "the password in `--database-url` is in the process list, where everybody on this machine can read it; \
+                        "the password in `--database-url` is in the process list, where all users of this machine can read it; \
                          put the URL into CURSUS_DATABASE_URL, best in {}",
                         base.join(DOTENV).display()
                     )
@@ -316,7 +233,7 @@ impl Settings {
         Ok(())
     }
 
-    /// ` --into SCHEMA` for a command that a message tells to type, if it is not the configured schema.
+    /// ` --into SCHEMA` for the command in a message, if it is not the configured schema.
     pub(crate) fn schema_flag(&self, schema: &Name) -> String {
         if *schema == self.config.database.schema {
             String::new()
@@ -325,7 +242,7 @@ impl Settings {
         }
     }
 
-    /// Locks staging for writing; waits as long as `--wait-lock` says.
+    /// Locks staging for writing; waits for the lock up to `--wait-lock`.
     pub(crate) async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
         lock(&self.staging, self.command, self.wait_lock).await
     }
@@ -382,9 +299,9 @@ impl Settings {
             None => "there is no home directory".to_owned(),
         };
         let own = self.base.join(STATE);
-        self.context.warn_once("requests counted apart", || {
+        self.context.warn_once("requests counted separately", || {
             format!(
-                "{why}; requests are counted in {}, apart from those of other projects that use the key (XDG_STATE_HOME names \
+                "{why}; requests are counted in {}, separately from those of other projects that use the key (XDG_STATE_HOME names \
                  another directory)",
                 own.display()
             )
@@ -450,25 +367,35 @@ impl Settings {
     }
 }
 
-/// Locks a staging directory in the name of a subcommand; waits for another holder as long as `wait` says.
+/// Locks a staging directory in the name of a subcommand; waits up to `wait` for another lock holder.
 pub(crate) async fn lock(
     staging: &Staging,
     command: &str,
     wait: Option<Duration>,
 ) -> Result<StagingLock, StagingError> {
     let began = Instant::now();
-    let mut is_told = false;
+    let mut is_announced = false;
     loop {
-        match staging.lock(command) {
+        // Locking retries with short sleeps, which must not block a worker of the runtime.
+        let (directory, holder) = (staging.clone(), command.to_owned());
+        let locking = tokio::task::spawn_blocking(move || directory.lock(&holder)).await;
+        let locked = locking.unwrap_or_else(|error| {
+            Err(StagingError::Io {
+                doing: "lock",
+                path: staging.root().to_owned(),
+                source: std::io::Error::other(error),
+            })
+        });
+        match locked {
             Err(StagingError::Locked { holder, .. })
                 if wait.is_some_and(|wait| began.elapsed() < wait) =>
             {
-                if !std::mem::replace(&mut is_told, true) {
+                if !std::mem::replace(&mut is_announced, true) {
                     tracing::info!("waiting for {holder}");
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            taken => return taken,
+            locked => return locked,
         }
     }
 }
@@ -476,25 +403,4 @@ pub(crate) async fn lock(
 /// Flags are relative to where the command was typed, not to the file.
 fn base_for_flag(dir: &Path) -> PathBuf {
     std::env::current_dir().map_or_else(|_| dir.to_owned(), |current| current.join(dir))
-}
-
-/// The user's state directory of cursus: `$XDG_STATE_HOME/cursus`, else below the home directory. None without a home, or if root
-/// is in the home of another user.
-pub(crate) fn state_dir(environment: &Environment) -> Option<PathBuf> {
-    let state = environment.path("XDG_STATE_HOME");
-    let of_home = || {
-        let home = environment.path("HOME").or_else(|| {
-            let user = nix::unistd::User::from_uid(Uid::effective()).ok().flatten();
-            user.map(|user| user.dir)
-        })?;
-        let is_root_elsewhere =
-            Uid::effective().is_root() && trusted::fault_of_owner(&home).is_some();
-        // `/nonexistent` means that there is no home.
-        let is_home = home.is_absolute() && home.parent().is_some() && home.is_dir();
-        (is_home && !is_root_elsewhere).then(|| home.join(".local/state"))
-    };
-    state
-        .filter(|path| path.is_absolute())
-        .or_else(of_home)
-        .map(|state| state.join("cursus"))
 }

@@ -19,26 +19,36 @@ mod lock;
 mod manifest;
 mod page;
 mod page_request;
+mod resource_writer;
 mod resume;
 mod run;
 mod run_id;
+mod run_record;
 mod run_spec;
 #[cfg(test)]
 mod tests;
 
-pub use adoption::Adoption;
-pub use approval::Approval;
-pub use command::{CommandRecord, Work};
+pub(crate) use adoption::Adoption;
+pub(crate) use approval::Approval;
+pub(crate) use command::{CommandRecord, Work};
 pub use directory::Staging;
 pub use error::StagingError;
-pub use gc::{Claims, Keep, Verdict, judge};
+pub(crate) use gc::{Claims, GcDecision, Keep, judge};
 pub use journal::PageEntry;
 pub(crate) use journal::PageNumbers;
-pub use known_pages::KnownPages;
-pub use lock::{LockShare, StagingLock};
-pub use manifest::{Evidence, FORMAT, Manifest, Mode, ReadManifest, SmallerPages, State, Window};
-pub use page::{PageReader, ResourceWriter, StagedResource};
+pub(crate) use known_pages::KnownPages;
+pub use lock::StagingLock;
+
+pub(crate) use manifest::SmallerPages;
+pub use manifest::{Evidence, FORMAT, Manifest, Mode, ReadManifest, State, Window};
+pub(crate) use page::StagedResource;
+pub(crate) use resource_writer::ResourceWriter;
+
 pub use page_request::{FieldWindow, PageRequest};
-pub use run::{Outcome, ReadSummary, ResourceState, ResourceSummary, Run, RunRecord, RunState};
-pub use run_id::RunId;
-pub use run_spec::{RunSpec, Selection};
+pub use run::Run;
+pub use run_record::{Outcome, RunState};
+pub(crate) use run_record::{ResourceState, ResourceSummary, RunRecord};
+
+pub(crate) use run_id::RunId;
+pub use run_spec::RunSpec;
+pub(crate) use run_spec::Selection;

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A text whose `{name}` parts are filled from the scope or from a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub(crate) struct Template(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -13,17 +13,15 @@ enum Part {
     Placeholder(String),
 }
 
-/// Why a text is no template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a placeholder is written `{{name}}`; this text has a brace without its partner")]
-pub struct InvalidTemplate;
+pub(crate) struct InvalidTemplate;
 
 /// What placeholders stand for. A list is joined by commas; an empty one drops the parameter.
 pub(crate) type Values = BTreeMap<String, Vec<String>>;
 
 impl Template {
-    /// Parses `text`.
-    pub fn parse(text: &str) -> Result<Self, InvalidTemplate> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidTemplate> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {
@@ -45,13 +43,11 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Whether it is the empty text.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names between braces.
-    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {
             Part::Placeholder(name) => Some(name.as_str()),
             Part::Literal(_) => None,
@@ -59,7 +55,7 @@ impl Template {
     }
 
     /// The text with its placeholders filled; `None` where one of them is unknown or an empty list.
-    pub fn fill(&self, values: &Values) -> Option<String> {
+    pub(crate) fn fill(&self, values: &Values) -> Option<String> {
         let mut text = String::new();
         for part in &self.0 {
             match part {

@@ -666,9 +666,9 @@ async fn what_a_retry_cannot_bring_in_is_told_once_a_table_with_what_does() {
         told,
         [
             "warning: heavy: 2 rows not retried, because a SELECT makes them from other rows and no record of theirs is staged; to \
-             make them anew from staging: cursus replay --rebuild --select things",
-            "warning: notes: rows that belong to those of things that came in now may have been left out when they were read; to \
-             make them anew from staging: cursus replay --rebuild --select notes",
+             load them again from staging: `cursus replay --rebuild --select things`",
+            "warning: notes: rows that refer to the rows of things loaded now may have been left out before; to load them again \
+             from staging: `cursus replay --rebuild --select notes`",
         ]
     );
     assert_eq!(workdir.number(rows).await, 431);

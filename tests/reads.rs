@@ -281,7 +281,7 @@ async fn faults_of_named_reads_are_found_at_once() {
         "`name` is missing",
         "nothing is called `{nobody}`",
         "it asks what cursus_users (same) asks",
-        "it asks what the resource's full read asks",
+        "it is the same as the resource's full read",
         "which proves absence too",
         "unknown key `evry`",
     ] {

@@ -233,7 +233,7 @@ async fn sighup_reloads_between_rounds_and_says_what_changed() {
         .await;
     std::fs::remove_file(workdir.path("sql/own.sql")).unwrap();
     running.signal(Signal::SIGHUP);
-    let gone = "configuration reloaded: sql/own.sql is gone";
+    let gone = "configuration reloaded: sql/own.sql was removed";
     running.until_it_says(gone).await;
     running.signal(Signal::SIGTERM);
     let ran = running.end().await.exits(143);

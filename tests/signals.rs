@@ -30,7 +30,7 @@ const FANNED_OUT: usize = 1;
 #[track_caller]
 fn is_stopped(ran: Ran, name: &str, code: i32) -> Ran {
     let ran = ran.exits(code).says(&format!("interrupted by {name}: "));
-    assert!(!ran.stderr.contains("ended at once"), "{ran}");
+    assert!(!ran.stderr.contains("stopped at once"), "{ran}");
     ran
 }
 
@@ -165,13 +165,13 @@ async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
             tokio::task::spawn_blocking(move || File::options().write(true).open(opening).unwrap());
         let held = opened.await.unwrap();
         running.signal(Signal::SIGTERM);
-        running.until_it_says("a second signal ends it").await;
+        running.until_it_says("a second signal stops it").await;
         let why = match second {
             Some(second) => {
                 running.signal(second);
-                "because a second signal came"
+                "because a second signal was received"
             }
-            None => "did not come to a safe point",
+            None => "no safe point was reached",
         };
         running.end().await.exits(143).says(why);
         drop(held);

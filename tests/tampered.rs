@@ -282,8 +282,8 @@ async fn a_run_that_lacks_a_resource_is_not_whole() {
     let staged = Staged::new().await;
     let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
     let damages: [(&str, &str, Damage<'_>); 3] = [
-        ("lacks_all", "run.json says that", &away),
-        ("lacks_manifest", "run.json says that", &|resource| {
+        ("lacks_all", "run.json lists this resource", &away),
+        ("lacks_manifest", "run.json lists this resource", &|resource| {
             std::fs::remove_file(resource.join("manifest.json")).unwrap();
         }),
         ("lacks_its_place", "it is a symbolic link", &|resource| {
@@ -465,7 +465,7 @@ async fn a_journal_that_tells_of_more_than_a_list_can_have_is_told_and_takes_no_
         let ran = staged
             .is_refused(&copy, &resource.join("pages.jsonl"))
             .await;
-        let problem = "line 1 tells of more records than a list can have";
+        let problem = "line 1 has more records than a list can have";
         assert!(ran.stderr.contains(problem), "{ran}");
         staged.only_lacks_memberships(&copy).await;
     }
@@ -501,7 +501,7 @@ async fn an_unfinished_journal_that_tells_of_an_endless_list_is_told_and_mended(
     std::fs::write(&journal, text.replace(total, &endless)).unwrap();
     let ran = workdir.cursus_within(1 << 30, extract).await.exits(0);
     let told = format!(
-        "{}: line 1 tells of more records than a list can have; its page is asked for again",
+        "{}: line 1 has more records than a list can have; its page is asked for again",
         journal.strip_prefix(workdir.path("")).unwrap().display()
     );
     assert!(ran.stderr.contains(&told), "{ran}");

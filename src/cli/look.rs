@@ -78,7 +78,7 @@ Examples:
 Examples:
   cursus stage verify latest
 
-Exit code 0: every manifest is proven, even one that says `partial`; 1: a page is damaged or a manifest is not proven.")]
+Exit code 0: every manifest is proven, even a `partial` one; 1: a page is damaged or a manifest is not proven.")]
     Verify {
         /// Run to verify
         run: String,

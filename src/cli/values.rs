@@ -1,55 +1,20 @@
-//! Parsers of typed values, and the names of subcommands.
+//! Parsers of typed values.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use super::{Command, PruneCommand, QuarantineCommand, StageCommand};
-
-impl Command {
-    /// As it is typed, without its arguments; other processes see it.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Extract(_) => "extract",
-            Self::Load(_) => "load",
-            Self::Replay(_) => "replay",
-            Self::Run(_) => "run",
-            Self::Plan(_) => "plan",
-            Self::Watch(_) => "watch",
-            Self::Status => "status",
-            Self::Sql(_) => "sql",
-            Self::Diff(_) => "diff",
-            Self::Explain(_) => "explain",
-            Self::Stage(StageCommand::Gc(_)) => "stage gc",
-            Self::Stage(_) => "stage",
-            Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
-            Self::Quarantine(_) => "quarantine",
-            Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
-            Self::Prune(_) => "prune",
-            Self::Init(_) => "init",
-            Self::Doctor => "doctor",
-            Self::Migrate(_) => "migrate",
-            Self::Token(_) => "token",
-            #[cfg(feature = "simulator")]
-            Self::Demo(_) => "demo",
-            #[cfg(feature = "simulator")]
-            Self::Simulate(_) => "simulate",
-            Self::Completions { .. } => "completions",
-        }
-    }
-}
-
 pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
-    // Whole seconds: the API cuts what is finer, and a record in between would seem to be outside the window.
-    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    // Full seconds: the API truncates to them, and a record in between would seem to be outside the window.
+    let to_seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
     if let Ok(time) = text.parse() {
-        return Ok(whole(time));
+        return Ok(to_seconds(time));
     }
     humantime::parse_duration(text)
         .ok()
         .and_then(|age| SignedDuration::try_from(age).ok())
-        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(whole))
+        .and_then(|age| Timestamp::now().checked_sub(age).ok().map(to_seconds))
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 

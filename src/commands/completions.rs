@@ -5,7 +5,6 @@ use clap::CommandFactory;
 use crate::cli::Cli;
 use crate::exit::Exit;
 
-/// Prints completions for a shell.
 pub(super) fn run(shell: clap_complete::Shell) -> Exit {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cursus", &mut text);

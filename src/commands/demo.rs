@@ -38,7 +38,6 @@ fn queries() -> (Vec<&'static str>, &'static str) {
     (queries, last.trim_end_matches(';'))
 }
 
-/// A query with its answer.
 struct Answer {
     query: &'static str,
     header: Vec<String>,
@@ -61,7 +60,6 @@ struct DemoReport<'a> {
     tomorrow: &'a [Answer],
 }
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     context: &Context,
@@ -80,7 +78,7 @@ pub(super) async fn run(
         }
     };
     say(
-        "a simulated 42 API with synthetic people, a private PostgreSQL, and the whole pipeline between them",
+        "a simulated 42 API with synthetic people, a private PostgreSQL, and the full pipeline between them",
     );
     let simulator = Simulator::start(Options {
         limits: Limits {
@@ -114,7 +112,7 @@ pub(super) async fn run(
     let settings = Settings::built_in(&global, "demo", environment, folder.clone(), context)?;
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
     let database = connect_unchecked(&settings).await?;
-    // The cluster of an earlier demo stays, what is in it goes.
+    // The cluster of an earlier demo is reused, its databases are dropped.
     database
         .client
         .batch_execute("DROP SCHEMA IF EXISTS public, pipeline CASCADE; CREATE SCHEMA public")

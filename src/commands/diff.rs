@@ -22,9 +22,7 @@ use crate::settings::Settings;
 /// Longer values are cut.
 const WIDEST: usize = 60;
 
-/// One side of the comparison.
 struct Side {
-    /// As it is printed.
     name: String,
     schema: String,
     /// Resources of the run that were not loaded: their previous state is compared.
@@ -46,7 +44,6 @@ impl Side {
     }
 }
 
-/// The JSON document.
 #[derive(Serialize)]
 struct Document<'d> {
     a: &'d str,
@@ -59,7 +56,6 @@ struct Document<'d> {
     errors: Vec<&'d String>,
 }
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -19,7 +19,6 @@ use crate::report::counted;
 use crate::settings::Settings;
 use crate::staging::StagingError;
 
-/// One check.
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
@@ -193,7 +192,7 @@ async fn database(settings: &Settings) -> Check {
     }
     if settings.ignores_database_url {
         notes.push(format!(
-            "DATABASE_URL is set and not used: {} says where the mirror is",
+            "DATABASE_URL is set and not used: {} names the database",
             settings.database_from
         ));
     }
@@ -201,7 +200,7 @@ async fn database(settings: &Settings) -> Check {
 }
 
 async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String>> {
-    let said = |failure: Failure| vec![failure.sentence()];
+    let sentences = |failure: Failure| vec![failure.sentence()];
     let schema = settings.config.database.schema.as_str();
     if let Some(dir) = settings.unmade_cluster() {
         let programs = Cluster::programs().map_err(|error| vec![chain(&error)])?;
@@ -214,7 +213,9 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
             "tables are compared with pipeline.toml once they exist".to_owned(),
         ]);
     }
-    let mut database = connect::connect_unchecked(settings).await.map_err(said)?;
+    let mut database = connect::connect_unchecked(settings)
+        .await
+        .map_err(sentences)?;
     match load::check_schema(&database.client, Access::Write, &settings.config, schema).await {
         Ok(_) => {}
         Err(DatabaseError::Untrusted(problems)) => return Err(problems),

@@ -14,7 +14,6 @@ use crate::printable::{self, line};
 use crate::report::table;
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -113,7 +112,7 @@ fn text(explained: &Explained, schema: &str) -> String {
             .iter()
             .map(|note| format!("note      {}", line(note))),
     );
-    lines.extend(explained.quarantine.iter().map(waits));
+    lines.extend(explained.quarantine.iter().map(quarantine_line));
     for held in &explained.held_deletes {
         let (run, reason) = (&held.run_id, line(&held.reason));
         lines.push(match &held.referred_by {
@@ -145,7 +144,7 @@ fn text(explained: &Explained, schema: &str) -> String {
     lines.join("\n")
 }
 
-fn waits(entry: &Entry) -> String {
+fn quarantine_line(entry: &Entry) -> String {
     let column = entry.column.as_ref();
     let column = column.map_or_else(String::new, |column| format!("{column}: "));
     // Rows of a SELECT have no record to show.

@@ -9,7 +9,6 @@ use crate::pipeline;
 use crate::report::{RunReport, counted, grouped, resources_table};
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -20,14 +19,15 @@ pub(super) async fn run(
     Ok(outcome.into())
 }
 
-/// Prints what was extracted, and what went wrong.
 pub(super) fn print(global: &Global, report: &RunReport) {
     if global.json {
         super::print_json(report);
     } else if let Some(run) = &report.run_id {
         super::print_table(&resources_table(&report.resources));
         let duration = Duration::from_millis(report.duration_ms);
-        let forecast = report.forecast.map_or_else(String::new, |forecast| {
+        // Nothing to say of a run that had nothing to read.
+        let forecast = report.forecast.filter(|it| it.hits + it.actual > 0);
+        let forecast = forecast.map_or_else(String::new, |forecast| {
             format!(
                 " (forecast {}, {:.1} % off)",
                 grouped(forecast.hits),

@@ -22,7 +22,6 @@ const DOTENV: &str = "\
 
 const GITIGNORE: &str = "/.env\n/.cursus/\n/staging/\n";
 
-/// Runs the command.
 pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure> {
     let folder = working_directory()?;
     let is_closed = close(&folder)?;
@@ -62,8 +61,8 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-/// Removes write access of other users from the caller's own directory, because commands refuse such a directory; whether anybody
-/// had it. Refuses a directory of another user.
+/// Removes write access of other users from the caller's own directory, because commands refuse such a directory; returns whether
+/// any was removed. Refuses a directory of another user.
 fn close(folder: &Path) -> Result<bool, Failure> {
     let refused = |fault| trusted::list(&[fault]);
     match Folder::open(folder, Owner::caller()) {

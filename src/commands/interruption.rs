@@ -53,7 +53,6 @@ pub(super) fn describe(cli: &Cli, context: &Context, exit: Exit) -> (String, Opt
     (format!("interrupted by {signal}: {left}"), run)
 }
 
-/// What an interrupted load keeps.
 fn of_load(commit: Commit, done: usize, all: usize, run: &str, again: &str) -> String {
     let pending = |done: usize| format!("{done} of {} loaded", counted(all as u64, "pending run"));
     match commit {
@@ -73,7 +72,6 @@ fn of_load(commit: Commit, done: usize, all: usize, run: &str, again: &str) -> S
     }
 }
 
-/// What an interrupted rebuild keeps.
 fn of_rebuild(commit: Commit) -> &'static str {
     match commit {
         Commit::NotYet => "the mirror is as it was; the same command starts again",
@@ -84,7 +82,6 @@ fn of_rebuild(commit: Commit) -> &'static str {
     }
 }
 
-/// What an interrupted extraction keeps.
 fn of_extraction(cli: &Cli, context: &Context) -> (String, Option<String>) {
     let settings = Settings::resolve(
         &cli.global,

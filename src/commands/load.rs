@@ -4,11 +4,10 @@ use super::record::CommandOutcome;
 use crate::cli::{Global, LoadArgs};
 use crate::exit::Failure;
 use crate::pipeline;
-use crate::pipeline::load::LoadSelection;
+use crate::pipeline::LoadSelection;
 use crate::report::{LoadReport, sample_lines, tables_table};
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -80,7 +80,7 @@ fn directives(asked: &str) -> Option<String> {
     Some(directives.join(","))
 }
 
-/// Fields as `message name=value`, none of which leaves its line.
+/// Fields as `message name=value`, each on one line.
 struct OneLine;
 
 impl<'w> FormatFields<'w> for OneLine {

@@ -6,7 +6,6 @@ use crate::load::{LoadError, Look, lacking};
 use crate::pipeline::connect;
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

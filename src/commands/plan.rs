@@ -25,9 +25,8 @@ use crate::staging::Run;
 /// The limits of the API before a run has met them.
 const UNASKED: (f64, u64) = (2.0, 1_200);
 
-/// The JSON document of `plan`.
 #[derive(Serialize)]
-struct Report {
+struct PlanReport {
     host: String,
     offline: bool,
     resources: Vec<Line>,
@@ -49,14 +48,11 @@ struct Line {
     mode: String,
     reason: String,
     rows: Option<u64>,
-    /// Of all its reads.
     hits: Option<u64>,
-    /// Its named reads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reads: Vec<Line>,
 }
 
-/// Without what is kept free for others.
 #[derive(Serialize)]
 struct Hour {
     limit: u64,
@@ -73,7 +69,6 @@ struct ProbeResult<'a> {
     warnings: Vec<String>,
 }
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -84,10 +79,10 @@ pub(super) async fn run(
     let resources = plan::select(config, &read.select, &read.exclude)?;
     let request = pipeline::extract::read_options(read, BTreeMap::new());
     let mut runs = settings.staging.runs()?;
-    let asked = pipeline::extract::run_spec(settings, read, &resources);
+    let spec = pipeline::extract::run_spec(settings, read, &resources);
     let unfinished = match request.window {
         Some(_) => None,
-        None => settings.staging.unfinished(crate::clock::now(), &asked)?,
+        None => settings.staging.unfinished(crate::clock::now(), &spec)?,
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
     let history = History::read(config, &runs)?;
@@ -102,26 +97,26 @@ pub(super) async fn run(
         past: &past,
         resources: &resources,
     };
-    let (asked, allowance, probing_hits) = if arguments.offline {
+    let (found, allowance, probing_hits) = if arguments.offline {
         (planner.undisturbed(), unasked(settings, &runs).await?, 0)
     } else {
         let client = settings.question_client(false)?;
-        let asked = planner.probe(&client).await?;
+        let found = planner.probe(&client).await?;
         let hits = client.statistics().requests;
-        (asked, client.allowance().await?, hits)
+        (found, client.allowance().await?, hits)
     };
-    let now = asked.now();
-    let mut decisions = asked.decisions;
+    let now = found.now();
+    let mut decisions = found.decisions;
     let decided = (resources.iter())
         .filter_map(|resource| decisions.remove(&resource.name))
         .flatten()
         .collect();
-    let planned = past.forecast(decided, now, &asked.totals, &Totals::new());
+    let planned = past.forecast(decided, now, &found.totals, &Totals::new());
     let mut report = report(&planned, &allowance, now);
     settings.api_url.host().clone_into(&mut report.host);
     report.offline = arguments.offline;
     report.probing_hits = probing_hits;
-    report.warnings.splice(0..0, asked.warnings);
+    report.warnings.splice(0..0, found.warnings);
     print(global, settings, &report, &allowance);
     Ok(Exit::Done)
 }
@@ -155,22 +150,22 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// One hit for each resource that is read, except those that their parent's ids tell.
+    /// One request for each resource that is read, except fan-outs, whose parents' ids are enough.
     async fn probe(&self, client: &api::Client) -> Result<ProbeResult<'a>, ApiError> {
-        let mut asked = self.undisturbed();
-        // As in a run, the first answer tells the server's time, by which all others are decided.
-        let Some(pilot) = asked.questions(self).first().copied() else {
-            return Ok(asked);
+        let mut found = self.undisturbed();
+        // As in a run, the first answer has the server's time, by which all other reads are decided.
+        let Some(pilot) = found.questions(self).first().copied() else {
+            return Ok(found);
         };
-        let answer = self.ask(client, &asked, pilot).await;
-        asked.take(pilot, answer)?;
+        let answer = self.ask(client, &found, pilot).await;
+        found.record_probe(pilot, answer)?;
         let present = ServerNow {
-            now: asked.now(),
-            clock_skew: asked.clock_skew,
+            now: found.now(),
+            clock_skew: found.clock_skew,
         };
         for resource in self.resources {
             let mut decisions = self.decide(resource, present);
-            if let Some(decided) = asked.decisions.get_mut(&resource.name) {
+            if let Some(decided) = found.decisions.get_mut(&resource.name) {
                 // What the pilot does was decided without the server's time.
                 let is_pilot = |(read, _): &&(&Resource, Decision)| read.label() == pilot.label();
                 let (was, now) = (
@@ -183,11 +178,11 @@ impl<'a> Planner<'a> {
                 *decided = decisions;
             }
         }
-        let questions = asked.questions(self);
+        let questions = found.questions(self);
         let mut probes: FuturesUnordered<_> = questions
             .into_iter()
             .filter(|read| read.label() != pilot.label())
-            .map(async |resource| (resource, self.ask(client, &asked, resource).await))
+            .map(async |resource| (resource, self.ask(client, &found, resource).await))
             .collect();
         let mut answers = Vec::new();
         while let Some(answer) = probes.next().await {
@@ -195,31 +190,30 @@ impl<'a> Planner<'a> {
         }
         drop(probes);
         for (resource, answer) in answers {
-            asked.take(resource, answer)?;
+            found.record_probe(resource, answer)?;
         }
-        Ok(asked)
+        Ok(found)
     }
 
     async fn ask(
         &self,
         client: &api::Client,
-        asked: &ProbeResult<'_>,
+        found: &ProbeResult<'_>,
         resource: &Resource,
     ) -> Result<Probe, ApiError> {
-        let step = asked.step(resource).unwrap_or(&Step::Full);
+        let step = found.step(resource).unwrap_or(&Step::Full);
         probe(client, self.past.config, resource, step).await
     }
 }
 
 impl<'a> ProbeResult<'a> {
-    /// What a read is to do.
     fn step(&self, read: &Resource) -> Option<&Step> {
         let reads = self.decisions.get(&read.name)?;
         let is_it = |(other, _): &&(&Resource, Decision)| other.read_name() == read.read_name();
         reads.iter().find(is_it).map(|(_, decision)| &decision.step)
     }
 
-    /// Reads that a hit tells more about: the resources' own, and named ones that were never read.
+    /// Reads whose size a request shows: the resources' own, and named ones that were never read.
     fn questions(&self, planner: &Planner<'a>) -> Vec<&'a Resource> {
         let past = planner.past;
         let resources = planner.resources.iter();
@@ -233,14 +227,13 @@ impl<'a> ProbeResult<'a> {
             .collect()
     }
 
-    /// The server's time.
     fn now(&self) -> Timestamp {
         crate::clock::now()
             .saturating_add(self.clock_skew.unwrap_or_default())
             .unwrap_or(Timestamp::MAX)
     }
 
-    fn take(
+    fn record_probe(
         &mut self,
         resource: &Resource,
         answer: Result<Probe, ApiError>,
@@ -297,20 +290,20 @@ async fn unasked(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure
     Ok(allowance)
 }
 
-fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Report {
+fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> PlanReport {
     let (hits, at_least) = forecast::hits(planned);
     let time = allowance.time_for(hits);
     let mut warnings = Vec::new();
     if hits > allowance.left {
         warnings.push(format!(
-            "{} hits are needed, but only {} are left of this hour's {}: the run waits for the next hour, or with --no-wait \
+            "{} needed, but only {} are left of this hour's {}: the run waits for the next hour, or with --no-wait \
              stops there and can be resumed",
-            grouped(hits),
+            if hits == 1 { "1 hit is".to_owned() } else { format!("{} hits are", grouped(hits)) },
             grouped(allowance.left),
             grouped(allowance.per_hour),
         ));
     }
-    Report {
+    PlanReport {
         host: String::new(),
         offline: false,
         resources: lines(planned),
@@ -365,7 +358,7 @@ fn lines(planned: &[PlannedRead]) -> Vec<Line> {
     lines
 }
 
-fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allowance) {
+fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &Allowance) {
     if global.json {
         super::print_json(report);
     } else {
@@ -396,8 +389,8 @@ fn print(global: &Global, settings: &Settings, report: &Report, allowance: &Allo
             format!("; done at {done} by {clock} clock")
         });
         super::print_line(&format!(
-            "{at_least}{} hits, {:.1} a second: {at_least}{}{done}",
-            grouped(report.hits),
+            "{at_least}{}, {:.1} a second: {at_least}{}{done}",
+            counted(report.hits, "hit"),
             allowance.per_second,
             humantime::format_duration(Duration::from_secs(report.seconds)),
         ));

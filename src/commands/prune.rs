@@ -13,7 +13,6 @@ use crate::plan;
 use crate::report::{counted, grouped, table};
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -22,7 +22,6 @@ use crate::report::{self, counted, grouped, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -200,7 +199,6 @@ pub(super) fn place(entry: &Entry) -> String {
     report::place(&entry.file, entry.record, entry.element)
 }
 
-/// The JSON document of `show`.
 #[derive(Serialize)]
 struct QuarantinedRecord<'s> {
     entry: &'s Entry,
@@ -250,7 +248,6 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// The text of the staged record.
 fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
     let staged = super::stage::staged(run, &entry.resource)?;
     let mut found = None;
@@ -259,7 +256,7 @@ fn record(run: &Run, entry: &Entry) -> Result<Option<String>, Failure> {
         if staged.file(&page).as_os_str() != entry.file.as_str() {
             continue;
         }
-        cat::records(&staged, &page, &Pointer::whole(), |index, text, _| {
+        cat::records(&staged, &page, &Pointer::to_record(), |index, text, _| {
             if index == entry.record {
                 found = Some(text.to_owned());
             }

@@ -14,7 +14,7 @@ use crate::report::RunReport;
 use crate::settings::{Environment, Settings};
 use crate::staging::{CommandRecord, Work};
 
-/// How a command ended, with its errors.
+/// The outcome of a command, with its errors.
 pub(super) struct CommandOutcome {
     pub(super) exit: Exit,
     /// The run that it wrote, or the last that it loaded.
@@ -42,7 +42,7 @@ impl CommandOutcome {
     /// Records it. If that fails, the command does not: `status` then shows the newest run.
     pub(super) fn record(&self, settings: &Settings, work: Work, started_at: Timestamp) {
         let staging = &settings.staging;
-        // A command that another process has locked out says nothing of that process's run.
+        // A command that found the lock held has nothing to record about the lock holder's run.
         if self.exit == Exit::Locked && staging.is_being_written().unwrap_or(true) {
             return;
         }
@@ -89,15 +89,15 @@ pub(super) async fn run_recorded(
     command: impl Future<Output = Result<CommandOutcome, Failure>>,
 ) -> Result<Exit, Failure> {
     let started_at = clock::now();
-    let ended = command.await;
-    match &ended {
-        Ok(ended) => ended.record(settings, work, started_at),
+    let result = command.await;
+    match &result {
+        Ok(outcome) => outcome.record(settings, work, started_at),
         Err(failure) => CommandOutcome::failed(failure).record(settings, work, started_at),
     }
-    ended.map(|ended| ended.exit)
+    result.map(|outcome| outcome.exit)
 }
 
-/// Records the outcome of a command that a signal or a panic has ended, with the run that it leaves.
+/// Records the outcome of a command that was cut short by a signal or a panic, with its open run.
 pub(super) fn record_abort(
     cli: &Cli,
     context: &Context,
@@ -116,11 +116,11 @@ pub(super) fn record_abort(
     let environment = Environment::of_process();
     let settings = Settings::resolve(&cli.global, cli.command.name(), environment, context);
     if let Ok(settings) = settings {
-        let ended = CommandOutcome {
+        let outcome = CommandOutcome {
             exit,
             run_id: run_id.map(str::to_owned),
             errors: vec![sentence.to_owned()],
         };
-        ended.record(&settings, work, started_at);
+        outcome.record(&settings, work, started_at);
     }
 }

@@ -26,7 +26,6 @@ pub(super) struct Configuration<'a> {
 }
 
 impl<'a> Configuration<'a> {
-    /// What was read at the start.
     pub(super) fn new(settings: Settings, global: &'a Global, arguments: &'a WatchArgs) -> Self {
         Self {
             files: Files::of(&settings),
@@ -36,7 +35,7 @@ impl<'a> Configuration<'a> {
         }
     }
 
-    /// Reads it again and says what has changed. All faults of a broken one are the error.
+    /// Reads it again and returns its changes. The error has all faults of a broken one.
     pub(super) fn read_again(&mut self) -> Result<String, String> {
         let read = Settings::resolve(
             self.global,
@@ -97,7 +96,6 @@ impl Files {
         Self(files.collect())
     }
 
-    /// Names what is not the same.
     fn changes_to(&self, new: &Self) -> String {
         let changed = new.0.iter().filter_map(|(path, hash)| {
             let change = match self.0.get(path) {
@@ -108,7 +106,7 @@ impl Files {
             Some((path, change))
         });
         let removed = self.0.keys().filter(|path| !new.0.contains_key(*path));
-        let removed = removed.map(|path| (path, "is gone"));
+        let removed = removed.map(|path| (path, "was removed"));
         let changes: Vec<String> = changed
             .chain(removed)
             .map(|(path, change)| format!("{} {change}", path.display()))

@@ -20,11 +20,9 @@ use crate::report::{counted, tables_table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
-/// The JSON document.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ReplayReport {
     schema: String,
-    /// The runs that were loaded, in order.
     runs: Vec<String>,
     /// Counts of all runs together, or what the rebuild changed; one a table.
     tables: Vec<TableCounts>,
@@ -32,7 +30,6 @@ struct Report {
     errors: Vec<String>,
 }
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -98,7 +95,7 @@ pub(super) async fn run(
         let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
         Rebuilt { tables, kept } = rebuilt.await?;
     }
-    let mut report = Report {
+    let mut report = ReplayReport {
         schema: schema.to_string(),
         runs: loaded.runs,
         tables,
@@ -189,7 +186,7 @@ async fn check_end(
     }
 }
 
-fn print(global: &Global, arguments: &ReplayArgs, report: &Report) {
+fn print(global: &Global, arguments: &ReplayArgs, report: &ReplayReport) {
     if global.json {
         super::print_json(report);
     } else if report.runs.is_empty() && !report.errors.is_empty() {

@@ -7,7 +7,6 @@ use crate::pipeline;
 use crate::report::tables_table;
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -48,7 +48,6 @@ impl Manager {
         }
     }
 
-    /// The service can work.
     pub(super) async fn ready(&self) {
         self.notify("READY=1").await;
     }
@@ -94,7 +93,7 @@ impl Manager {
         }
     }
 
-    /// A manager that has ended, or does not read, is no failure of the service.
+    /// A manager that was stopped, or does not read, is no failure of the service.
     async fn notify(&self, message: &str) {
         let Some(name) = &self.socket else { return };
         let sent = tokio::time::timeout(PATIENCE, async {

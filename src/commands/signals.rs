@@ -21,20 +21,22 @@ const ANNOUNCED_AFTER: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Prints on a thread of its own; the receiver gets a message when that is done.
-fn print_apart(sentence: String) -> mpsc::Receiver<()> {
+fn print_from_thread(sentence: String) -> mpsc::Receiver<()> {
     let (done, is_done) = mpsc::channel();
-    let saying = move || {
+    let print = move || {
         super::eprint_line(&sentence);
         let _ = done.send(());
     };
     // Without a thread it is not printed, and the process exits all the same.
-    let _ = thread::Builder::new().spawn(saying);
+    let _ = thread::Builder::new().spawn(print);
     is_done
 }
 
 async fn patience_ends() {
     tokio::time::sleep(ANNOUNCED_AFTER).await;
-    print_apart("stopping at the next safe point; a second signal ends it at once".to_owned());
+    print_from_thread(
+        "stopping at the next safe point; a second signal stops it at once".to_owned(),
+    );
     tokio::time::sleep(PATIENCE.saturating_sub(ANNOUNCED_AFTER)).await;
 }
 
@@ -61,7 +63,7 @@ pub(super) enum Listener {
 /// at once, as a kill would, which loses nothing durable. SIGHUP is neither the second one nor what makes another one the
 /// second: a terminal that closes sends it twice, and a service manager may send it along with SIGTERM.
 pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
-    let (tell, end) = oneshot::channel();
+    let (first_exit, end) = oneshot::channel();
     let (ready, is_ready) = mpsc::channel();
     let reloads = Arc::new(Notify::new());
     let asks = Arc::clone(&reloads);
@@ -103,7 +105,7 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
                 };
                 loop {
                     hangup.recv().await;
-                    // A terminal that was closed is one no more.
+                    // A closed terminal is no terminal any more.
                     let is_closed = began_on_terminal && !is_on_terminal();
                     if listener != Listener::Service || is_closed {
                         return Exit::HungUp;
@@ -116,7 +118,7 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
                 exit = stop() => exit,
                 exit = hung_up => exit,
             };
-            let _ = tell.send(first);
+            let _ = first_exit.send(first);
             let impatience = async {
                 // It may have come before the signal that it was sent along with.
                 if first == Exit::HungUp {
@@ -125,13 +127,13 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
                 stop().await
             };
             let why = tokio::select! {
-                _ = impatience => "a second signal came",
-                () = patience_ends() => "what was under way did not come to a safe point in 2 s",
+                _ = impatience => "a second signal was received",
+                () = patience_ends() => "no safe point was reached within 2 s",
             };
-            let said = print_apart(format!(
-                "error: ended at once, because {why}; what is staged and committed is kept"
+            let printed = print_from_thread(format!(
+                "error: stopped at once, because {why}; what is staged and committed is kept"
             ));
-            let _ = said.recv_timeout(LAST_WORDS);
+            let _ = printed.recv_timeout(LAST_WORDS);
             #[expect(clippy::exit, reason = "the point of it: nothing else is waited for")]
             std::process::exit(first.code().into());
         });
@@ -143,7 +145,7 @@ pub(super) fn watch(listener: Listener) -> io::Result<Signals> {
     Ok(Signals { end, reloads })
 }
 
-/// Whether the process was started with the signal ignored. Systems without `/proc` are asked in vain: it counts as not ignored.
+/// Whether the process was started with the signal ignored. Without `/proc` it counts as not ignored.
 fn is_ignored_at_start(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
@@ -154,7 +156,6 @@ fn is_ignored_at_start(kind: SignalKind) -> bool {
     ignored & (1 << (kind.as_raw_value() - 1)) != 0
 }
 
-/// Whether a person may sit before it.
 fn is_on_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }

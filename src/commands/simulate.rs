@@ -7,7 +7,6 @@ use crate::cli::{Global, SimulateArgs, WindowKind};
 use crate::exit::{Exit, Failure};
 use cursus_simulator::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
 
-/// Serves until a signal.
 pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {
     let simulator = Simulator::start(options(arguments))
         .await

@@ -31,7 +31,6 @@ const SET_UP: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VAL
 /// After its first query a transaction cannot become a writing one.
 const READ_ONLY: &str = "BEGIN TRANSACTION READ ONLY; SELECT 1";
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
@@ -118,7 +117,7 @@ async fn results(
     })
 }
 
-/// The failure of a statement whose data comes and goes by the side.
+/// The failure of a `COPY` statement, whose data is no query result.
 fn copied(statement: &str, error: &tokio_postgres::Error) -> Option<Failure> {
     let is_copy = statement.get(..4)?.eq_ignore_ascii_case("copy") && error.as_db_error().is_none();
     is_copy.then(|| {
@@ -149,22 +148,21 @@ pub(super) async fn path(database: &Database, schema: &str) -> Result<String, Fa
 
 /// The query is the user's own, and so are its errors: the server's message is shown here, and only here.
 fn refused(error: tokio_postgres::Error, may_write: bool) -> Failure {
-    let Some(said) = error.as_db_error() else {
+    let Some(server) = error.as_db_error() else {
         return DatabaseError::from(error).into();
     };
-    let hint = said
+    let hint = server
         .hint()
         .map_or_else(String::new, |hint| format!(" ({hint})"));
-    let advice = if *said.code() == SqlState::READ_ONLY_SQL_TRANSACTION && !may_write {
+    let advice = if *server.code() == SqlState::READ_ONLY_SQL_TRANSACTION && !may_write {
         "; `--write` lets a query change the database"
     } else {
         ""
     };
-    let said = format!("the query was refused: {}{hint}{advice}", said.message());
-    Failure::new(Exit::Failed, said)
+    let sentence = format!("the query was refused: {}{hint}{advice}", server.message());
+    Failure::new(Exit::Failed, sentence)
 }
 
-/// Header and rows of a query.
 #[cfg(feature = "simulator")]
 pub(super) async fn ask(
     database: &Database,
@@ -176,7 +174,6 @@ pub(super) async fn ask(
     Ok((names, rows.rows))
 }
 
-/// Results one after the other.
 fn print(all: &[Rows], is_csv: bool) {
     for (number, result) in all.iter().enumerate() {
         if number > 0 {
@@ -205,7 +202,6 @@ fn print(all: &[Rows], is_csv: bool) {
     }
 }
 
-/// A row as texts.
 pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
     row.iter()
         .map(|cell| cell.clone().unwrap_or_default())
@@ -298,7 +294,7 @@ async fn as_careful(
     })
 }
 
-/// Connection parameters as variables: an argument list is readable for everybody on the machine.
+/// Connection parameters as variables: other users can read an argument list.
 fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(host) => OsString::from(host),
@@ -347,10 +343,10 @@ fn connection_environment(config: &Config) -> Vec<(&'static str, OsString)> {
         ("PGSSLNEGOTIATION", negotiation.map(OsString::from)),
         ("PGTARGETSESSIONATTRS", attributes.map(OsString::from)),
     ];
-    let said = |(name, value): (_, Option<OsString>)| {
+    let set = |(name, value): (_, Option<OsString>)| {
         Some((name, value.filter(|value| !value.is_empty())?))
     };
-    all.into_iter().filter_map(said).collect()
+    all.into_iter().filter_map(set).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::name::{Name, advice};
 use crate::settings::Settings;
 use crate::staging::{Run, StagedResource};
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -22,10 +22,7 @@ use crate::report::{counted, span, table};
 use crate::settings::Settings;
 use crate::staging::Run;
 
-use last::LastRun;
-
-/// Instead of what only the database knows.
-const UNKNOWN: &str = "unknown";
+use last::{LastRun, UNKNOWN};
 
 /// Of a directory in which nothing was ever done.
 const NO_PROJECT: &str = "no pipeline.toml is here or in a directory above, so this is not your project's directory, or the project has \
@@ -43,19 +40,18 @@ struct Status {
     pending: Option<Vec<PendingRun>>,
     quarantined: Option<i64>,
     prune_candidates: Option<i64>,
-    /// Rows that are gone from the API and kept, because others refer to them, by table.
+    /// Rows that were deleted at the API and are kept, because others refer to them, by table.
     kept_rows: Option<BTreeMap<String, u64>>,
     database: String,
-    /// Where that is.
     mirror: Whereabouts,
     secret_valid_until: Option<Timestamp>,
-    /// Whole days; negative: it has ended.
+    /// Full days; negative: it has expired.
     secret_days_left: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
-/// Where the mirror is, and what says so.
+/// Where the mirror is, and the setting that names it.
 #[derive(Serialize)]
 struct Whereabouts {
     /// None: the URL cannot be read.
@@ -85,7 +81,7 @@ struct PendingRun {
     resources: Vec<Name>,
 }
 
-/// What the database says.
+/// The state of the mirror, by the database.
 enum Mirror {
     Known {
         loaded: Loaded,
@@ -288,7 +284,7 @@ fn pending(
     Ok(Some(pending.collect()))
 }
 
-/// What the API said with the token that is kept. Nothing is asked.
+/// The expiry that the API sent with the stored token, without a request.
 async fn secret_valid_until(settings: &Settings) -> Option<Timestamp> {
     match settings.offline_client() {
         Ok(client) => client.known_token().await?.secret_valid_until,

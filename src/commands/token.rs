@@ -6,7 +6,6 @@ use crate::cli::{Global, TokenCommand};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,

@@ -1,6 +1,6 @@
 //! `cursus watch`: `run` at an interval, as a service.
 //!
-//! Rounds never overlap: there is one process and one round at a time, and a round that finds another process at work
+//! Rounds never overlap: there is one process and one round at a time, and a round that finds the lock held by another process
 //! is skipped. Nothing outlives a round but the configuration and the pace: the client (whose budget of retries is a
 //! round's) and the database sessions are new in each round. So whatever a new configuration changes (staging directory, database,
 //! credentials), the next round works with it; only flags and the process's own variables need a restart.
@@ -29,9 +29,7 @@ use crate::report::{ReportState, RunReport, counted};
 use crate::settings::Settings;
 use crate::staging::Work;
 
-/// The longest back-off, unless `--every` is longer.
 const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
-/// The largest default jitter.
 const WIDEST_JITTER: Duration = Duration::from_mins(1);
 
 /// One round, for programs: the document of `run`, and what a service adds.
@@ -42,9 +40,7 @@ struct Round {
     exit_code: u8,
     #[serde(flatten)]
     report: RunReport,
-    /// Old runs that were removed.
     removed_runs: usize,
-    /// When the next round begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<Timestamp>,
 }
@@ -121,8 +117,8 @@ impl Service<'_> {
                 next_at: begins.and_then(wall_clock),
             };
             print(self.global, &round);
-            let said = [&[summary(&round)], &round.report.errors[..]].concat();
-            self.manager.status(&said.join("; ")).await;
+            let text = [&[summary(&round)], &round.report.errors[..]].concat();
+            self.manager.status(&text.join("; ")).await;
             last = format!("; round {number}: {}", round.report.state);
             let Some(begins) = begins else {
                 return worst;
@@ -146,24 +142,23 @@ impl Service<'_> {
 
     async fn reload(&mut self, note: &str) {
         self.manager.reloading().await;
-        let said = match self.configuration.read_again() {
+        let text = match self.configuration.read_again() {
             Ok(changes) => {
-                let said = format!("configuration reloaded: {changes}{note}");
-                info!(target: ANSWER, "{said}");
-                said
+                let text = format!("configuration reloaded: {changes}{note}");
+                info!(target: ANSWER, "{text}");
+                text
             }
             Err(faults) => {
-                let said =
+                let text =
                     format!("configuration not reloaded, the previous one stays in use: {faults}");
-                error!("{said}");
-                said
+                error!("{text}");
+                text
             }
         };
-        self.manager.reloaded(&said).await;
+        self.manager.reloaded(&text).await;
     }
 }
 
-/// Extracts, loads, and removes old runs.
 async fn round(settings: &Settings, arguments: &WatchArgs) -> (RunReport, Exit, usize) {
     let started_at = crate::clock::now();
     let done = async {
@@ -201,7 +196,7 @@ async fn all(
     let is_done = matches!(exit, Exit::Done | Exit::Incomplete | Exit::Refused);
     let mut removed = 0;
     if has_loaded || is_done {
-        let choice = gc::Choice {
+        let choice = gc::GcSelection {
             keep: settings.config.staging.keep,
             dry_run: false,
         };
@@ -217,7 +212,6 @@ async fn all(
     Ok((report, exit, removed))
 }
 
-/// One line a round.
 fn print(global: &Global, round: &Round) {
     let Round { report, .. } = round;
     for warning in &report.warnings {
@@ -241,7 +235,6 @@ fn print(global: &Global, round: &Round) {
     super::print_line(&summary(round));
 }
 
-/// A round in one line for people.
 fn summary(round: &Round) -> String {
     let Round { report, .. } = round;
     let changed: u64 = (report.tables.iter())
@@ -271,7 +264,6 @@ struct Pace {
     jitter: Duration,
     /// When the present round was to begin, without its jitter.
     due: Instant,
-    /// Rounds in a row that failed.
     failures: u32,
 }
 
@@ -288,11 +280,11 @@ impl Pace {
         }
     }
 
-    /// When the next round begins after one that ended like this.
+    /// When the next round begins after one with this exit.
     fn next(&mut self, exit: Exit, now: Instant) -> Instant {
         match exit {
             Exit::Failed | Exit::Usage => self.failures = self.failures.saturating_add(1),
-            // Another process held the lock: that says nothing of the API.
+            // Another process held the lock, which is no failure of the API.
             Exit::Locked => {}
             _ => self.failures = 0,
         }
@@ -345,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn failures_double_the_wait_up_to_an_hour_and_a_success_ends_it() {
         let (mut pace, start) = pace(15 * MINUTE, Duration::ZERO);
-        let mut waits = Vec::new();
+        let mut delays = Vec::new();
         for exit in [
             Exit::Failed,
             Exit::Failed,
@@ -354,9 +346,9 @@ mod tests {
             Exit::Incomplete,
             Exit::Failed,
         ] {
-            waits.push((pace.next(exit, start) - start).as_secs() / 60);
+            delays.push((pace.next(exit, start) - start).as_secs() / 60);
         }
-        assert_eq!(waits, [30, 60, 60, 60, 75, 30]);
+        assert_eq!(delays, [30, 60, 60, 60, 75, 30]);
         let (mut rare, start) = self::pace(120 * MINUTE, Duration::ZERO);
         rare.next(Exit::Failed, start);
         assert_eq!(rare.next(Exit::Failed, start) - start, 120 * MINUTE);

@@ -1,7 +1,7 @@
 //! What the names and `{placeholders}` of one file may refer to.
 //!
-//! A name that nothing defines is a fault. Where the place that would define it is itself at fault, nothing
-//! is said: one mistake, one message.
+//! A name that nothing defines is a fault. Where the place that would define it is itself at fault, it
+//! is not reported: one mistake, one message.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,6 @@ impl Names {
         names
     }
 
-    /// The name, if a block has it.
     pub(super) fn find(&self, section: &Section<'_>, key: &str, name: &At<&str>) -> Option<Name> {
         if self.known.contains(name.value) {
             // One that is refused as a name is reported at its block.
@@ -82,10 +81,8 @@ impl Names {
     }
 }
 
-/// `[scope]`.
 pub(super) struct Scope {
     pub(super) values: Values,
-    /// The section could not be read.
     pub(super) unsure: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Dependency order of resources and tables. Every cycle is told, with its members and why they wait.
+//! Dependency order of resources and tables. Every cycle is reported, with its members and their reasons.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use super::resource::Resource;
 use super::table::Table;
 use crate::name::Name;
 
-/// Something that is waited for, and what says so.
+/// A prerequisite, and the key that names it.
 type Need = (Name, String);
 
 /// Each table after those that it names; `None` where some form a cycle.
@@ -109,7 +109,7 @@ pub(super) fn resources(
     )
 }
 
-/// Stable topological order: among those that are ready, the one written first goes first.
+/// Stable topological order: of those that are ready, the one written first comes first.
 fn sort<T>(
     mut waiting: Vec<T>,
     name: impl Fn(&T) -> &Name,
@@ -130,7 +130,7 @@ fn sort<T>(
             sorted.push(waiting.remove(ready));
             continue;
         }
-        // Nobody is ready, so whoever is followed from the first comes round to somebody a second time.
+        // None is ready, so following prerequisites from the first one ends in a cycle.
         has_cycle = true;
         let mut path: Vec<(usize, String)> = Vec::new();
         let mut at = 0;
@@ -144,7 +144,7 @@ fn sort<T>(
             .into_iter()
             .skip_while(|(seen, _)| *seen != at)
             .collect();
-        // Told from the member that is written first, whoever led there.
+        // Reported from the member that is written first.
         let first = cycle.iter().map(|(at, _)| *at).min();
         let turn = cycle
             .iter()

@@ -1,7 +1,7 @@
 //! Reading TOML so that every fault is found in one go, each with its line.
 //!
 //! Knows nothing of what the sections mean: [`Section`] hands out typed values, remembers which keys
-//! were asked for, and reports those nobody asked for.
+//! were read, and reports the others.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -20,11 +20,9 @@ pub(super) const ANY: u64 = u64::MAX >> 1;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// 1-based line of the fault.
-    pub line: usize,
-    /// The block it is in, such as `[[resource]] users`.
-    pub place: String,
-    /// What is wrong, and what to write instead.
-    pub message: String,
+    pub(crate) line: usize,
+    pub(crate) place: String,
+    pub(crate) message: String,
 }
 
 /// The problems of one file, in the making.
@@ -56,7 +54,6 @@ impl<'t> Problems<'t> {
         });
     }
 
-    /// All of them by line.
     pub(super) fn into_sorted(self) -> Vec<Problem> {
         let mut found = self.found.into_inner();
         found.sort();
@@ -105,12 +102,11 @@ impl<'a> Section<'a> {
         self.at
     }
 
-    /// From here on faults are told to be in `place`.
+    /// Faults from here on are reported in `place`.
     pub(super) fn rename(&mut self, place: String) {
         self.place = place;
     }
 
-    /// The line of byte `at`.
     pub(super) fn line(&self, at: usize) -> usize {
         self.problems.line(at)
     }
@@ -150,7 +146,6 @@ impl<'a> Section<'a> {
         );
     }
 
-    /// A text.
     pub(super) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
         let value = self.get(key)?;
         match value.get_ref() {
@@ -165,7 +160,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A text that must be there.
     pub(super) fn required_text(&self, key: &'static str) -> Option<At<&'a str>> {
         if !self.has(key) {
             self.missing.borrow_mut().push(key);
@@ -208,7 +202,6 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
-    /// A duration of at most `longest`.
     pub(super) fn duration_up_to(&self, key: &'static str, longest: Duration) -> Option<Duration> {
         let At { value, at } = self.duration_at(key)?;
         if value > longest {
@@ -240,7 +233,6 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A whole number within `range`.
     pub(super) fn integer(
         &self,
         key: &'static str,
@@ -267,13 +259,11 @@ impl<'a> Section<'a> {
         number
     }
 
-    /// Whether the key has this text.
     pub(super) fn is_text(&self, key: &'static str, text: &str) -> bool {
         let value = self.get(key).map(Spanned::get_ref);
         matches!(value, Some(DeValue::String(is)) if is == text)
     }
 
-    /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
         let DeValue::Boolean(flag) = value.get_ref() else {
@@ -283,7 +273,6 @@ impl<'a> Section<'a> {
         Some(*flag)
     }
 
-    /// A number within `range`.
     pub(super) fn number(
         &self,
         key: &'static str,
@@ -312,7 +301,6 @@ impl<'a> Section<'a> {
         number
     }
 
-    /// A list of texts.
     pub(super) fn texts(&self, key: &'static str) -> Vec<At<&'a str>> {
         let Some(value) = self.get(key) else {
             return Vec::new();
@@ -341,7 +329,6 @@ impl<'a> Section<'a> {
             .is_some_and(|value| value.get_ref().is_array())
     }
 
-    /// A table inside this one.
     pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let value = self.get(key)?;
         match value.get_ref() {
@@ -406,7 +393,6 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Reports the keys that nobody asked for.
     pub(super) fn finish(self) {
         if self.finished.get() {
             return;

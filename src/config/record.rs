@@ -11,10 +11,8 @@ use crate::name::Name;
 use crate::pointer::Pointer;
 use crate::template::Template;
 
-/// Where a column's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A value of the record.
+pub(crate) enum Source {
     Record(Pointer),
     /// A value of the record that an exploded element came from.
     Parent(Pointer),
@@ -26,14 +24,13 @@ pub enum Source {
 
 /// A condition on a record: the value at `pointer` is one of `accepted`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Where {
+pub(crate) struct Where {
     /// Into the record.
-    pub pointer: Pointer,
+    pub(crate) pointer: Pointer,
     /// Texts, numbers or booleans.
-    pub accepted: Vec<Value>,
+    pub(crate) accepted: Vec<Value>,
 }
 
-/// Reads `where`.
 pub(super) fn read_where(section: &Section<'_>) -> Vec<Where> {
     let mut conditions = Vec::new();
     for (key, value) in section.entries() {
@@ -86,7 +83,6 @@ pub(super) struct Records<'a> {
     pub(super) slice: Slice<'a>,
 }
 
-/// Reads `[table.columns]`.
 pub(super) fn read_columns(section: &Section<'_>, records: &Records<'_>) -> BTreeMap<Name, Source> {
     let mut columns = BTreeMap::new();
     for (key, value) in section.entries() {

@@ -6,9 +6,10 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::names::{Arity, Names, Scope, Slice, check_placeholders};
+use super::read_keys::read_name;
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
-use super::resource::{Resource, read_name};
+use super::resource::Resource;
 use super::{Budget, read_budget};
 use crate::embedded_files;
 use crate::name::Name;
@@ -23,48 +24,45 @@ pub struct Table {
     pub from: Name,
     /// Other resources whose records hold records of this table. These update its rows, or delete them by `where`, but
     /// insert none, and prove no absence.
-    pub also_from: Vec<Feed>,
+    pub(crate) also_from: Vec<Feed>,
     /// A nested array whose elements are the records (exploded), instead of the record itself.
-    pub rows: Option<Pointer>,
+    pub(crate) rows: Option<Pointer>,
     /// A query over staged tables and the mirror that gives the rows, instead of records.
-    pub select: Option<SqlFile>,
+    pub(crate) select: Option<SqlFile>,
     /// A record that fails it has no row; it takes an existing one away.
-    pub conditions: Vec<Where>,
+    pub(crate) conditions: Vec<Where>,
     /// Sources of columns that are not simply the record's key of the same name.
-    pub columns: BTreeMap<Name, Source>,
-    /// The key columns; empty means the table's primary key.
-    pub key: Vec<Name>,
+    pub(crate) columns: BTreeMap<Name, Source>,
+    pub(crate) key: Vec<Name>,
     /// Tables that are merged before.
-    pub after: Vec<Name>,
+    pub(crate) after: Vec<Name>,
     /// The parent whose records define these rows: rows absent from a parent that was read go.
-    pub owner: Option<Reference>,
+    pub(crate) owner: Option<Reference>,
     /// Rows whose reference is not in that table are out of scope.
-    pub within: Vec<Reference>,
+    pub(crate) within: Vec<Reference>,
     /// References that may lead nowhere: those that do are counted.
-    pub references: Vec<Reference>,
+    pub(crate) references: Vec<Reference>,
     /// How many rows may wait in quarantine.
-    pub quarantine: Budget,
+    pub(crate) quarantine: Budget,
     pub(super) at: usize,
 }
 
 /// A resource that feeds a table beside its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
-    /// The resource.
-    pub from: Name,
+pub(crate) struct Feed {
+    pub(crate) from: Name,
     /// Where its records hold one of the table, or an array of them.
-    pub rows: Pointer,
+    pub(crate) rows: Pointer,
 }
 
 impl Table {
     /// All resources that feed the table of a block, its own first.
-    pub fn sources(&self) -> impl Iterator<Item = &Name> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Name> {
         std::iter::once(&self.from).chain(self.also_from.iter().map(|feed| &feed.from))
     }
 
-    /// The table as this other resource feeds it.
     #[must_use]
-    pub fn fed_by(&self, feed: &Feed) -> Self {
+    pub(crate) fn fed_by(&self, feed: &Feed) -> Self {
         Self {
             from: feed.from.clone(),
             rows: Some(feed.rows.clone()),
@@ -73,40 +71,33 @@ impl Table {
     }
 
     /// Whether it is as [`Self::fed_by`] makes it: its rows are updated and deleted, and none is inserted.
-    pub fn is_update_only(&self) -> bool {
+    pub(crate) fn is_update_only(&self) -> bool {
         self.also_from.iter().any(|feed| feed.from == self.from)
     }
 }
 
-/// `column = "table.column"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The column of this table.
-    pub column: Name,
-    /// The table that it refers to.
-    pub table: Name,
-    /// The column there.
-    pub target: Name,
+pub(crate) struct Reference {
+    pub(crate) column: Name,
+    pub(crate) table: Name,
+    pub(crate) target: Name,
 }
 
-/// A file of `sql/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlFile {
+pub(crate) struct SqlFile {
     /// As written in the configuration.
-    pub name: String,
-    /// Its statement.
-    pub text: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
 /// `[[derive]]`: a statement at the end of a load.
 #[derive(Clone, Debug)]
-pub struct Derive {
+pub(crate) struct Derive {
     /// For messages.
-    pub name: Name,
-    /// The statement.
-    pub sql: SqlFile,
+    pub(crate) name: Name,
+    pub(crate) sql: SqlFile,
     /// It runs when one of these was loaded; empty means always.
-    pub after: Vec<Name>,
+    pub(crate) after: Vec<Name>,
 }
 
 /// What a table block may refer to.
@@ -121,7 +112,6 @@ struct Context<'a> {
     config: Option<&'a Path>,
 }
 
-/// Reads all `[[table]]` blocks.
 pub(super) fn read(
     blocks: Vec<Section<'_>>,
     names: &Names,
@@ -421,7 +411,6 @@ fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Op
     }
 }
 
-/// Reads all `[[derive]]` blocks.
 pub(super) fn read_derives(
     blocks: Vec<Section<'_>>,
     tables: &Names,

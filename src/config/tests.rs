@@ -1,4 +1,4 @@
-//! A small golden model, one fault at a time, and what is said of it.
+//! A small golden model, one fault at a time, and its message.
 
 mod faults;
 

@@ -21,7 +21,6 @@ const HEAD: usize = 9;
 pub(super) enum Method {
     /// The server asks for nothing.
     None,
-    /// The password in clear text.
     Password,
     /// A hash of it from which it can be had, or which is as good.
     Md5,
@@ -43,7 +42,6 @@ impl Method {
         Self::Oauth,
     ];
 
-    /// As `require_auth` calls it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -62,7 +60,6 @@ impl Method {
     }
 }
 
-/// What `require_auth` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Allowed {
     /// These and no others.
@@ -117,8 +114,8 @@ pub(super) enum Broken {
     Network(#[source] io::Error),
 }
 
-/// Negotiates encryption, and watches the stream that comes of it. The driver is told to leave both to this
-/// (`sslmode=require`, `sslnegotiation=direct`), or it would hand out an unencrypted stream that nobody watches.
+/// Negotiates encryption, and watches the stream that comes of it. The driver leaves both to this
+/// (`sslmode=require`, `sslnegotiation=direct`), or it would hand out an unencrypted stream that is not watched.
 #[derive(Clone)]
 pub(super) struct Connector<T> {
     pub(super) inner: T,
@@ -282,7 +279,7 @@ where
     }
 }
 
-/// Where in the server's messages we are, until it lets us in.
+/// The position in the server's messages, until authentication is done.
 #[derive(Debug)]
 struct Watch {
     allowed: Allowed,
@@ -373,7 +370,6 @@ mod tests {
 
     use super::*;
 
-    /// An authentication message.
     fn asked(code: u32, more: &[u8]) -> Vec<u8> {
         let mut bytes = vec![b'R'];
         bytes.extend(u32::try_from(8 + more.len()).unwrap().to_be_bytes());

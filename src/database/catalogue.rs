@@ -1,4 +1,4 @@
-//! What the database's catalogue says of a table. Reads only; knows nothing of configuration.
+//! Tables as the database's catalogue describes them. Reads only; knows nothing of configuration.
 
 use futures_util::future::try_join_all;
 use tokio_postgres::types::{Kind, ToSql, Type};
@@ -8,77 +8,61 @@ use super::Quoted;
 
 /// A table as it is in the database.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TableShape {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// Its comment.
-    pub comment: Option<String>,
-    /// Its columns, in their order.
-    pub columns: Vec<Column>,
+pub(crate) struct TableShape {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) comment: Option<String>,
+    pub(crate) columns: Vec<Column>,
     /// The columns of the primary key, in the key's order; empty if there is none.
-    pub primary_key: Vec<String>,
+    pub(crate) primary_key: Vec<String>,
     /// The column lists of every unique index on plain columns and all rows, the primary key's among them.
-    pub unique: Vec<Vec<String>>,
-    /// The references that this table makes.
-    pub references: Vec<ForeignKey>,
+    pub(crate) unique: Vec<Vec<String>>,
+    pub(crate) references: Vec<ForeignKey>,
     /// The references that tables make to this one (itself included).
-    pub referenced_by: Vec<ForeignKey>,
+    pub(crate) referenced_by: Vec<ForeignKey>,
     /// What may change, drop or hide rows of it without a word: `the trigger x`, `the rule x`, [`ROW_SECURITY`].
-    pub interceptors: Vec<String>,
+    pub(crate) interceptors: Vec<String>,
 }
 
-/// A column.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     /// Its type; the base type where it is a domain.
-    pub r#type: Type,
+    pub(crate) r#type: Type,
     /// The type in SQL under its domain; `None` if it has none.
-    pub under_domain: Option<String>,
+    pub(crate) under_domain: Option<String>,
     /// Whether NULL is refused, by the column or by its domain.
-    pub not_null: bool,
+    pub(crate) not_null: bool,
     /// Whether it has a default of its own or of its domain.
-    pub has_default: bool,
+    pub(crate) has_default: bool,
     /// Whether the database gives the value: `GENERATED ALWAYS AS (…)` or an identity.
-    pub generated: bool,
-    /// Its comment.
-    pub comment: Option<String>,
+    pub(crate) generated: bool,
+    pub(crate) comment: Option<String>,
 }
 
 /// A foreign key, seen from either side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignKey {
-    /// The constraint's name.
-    pub name: String,
-    /// The schema of the table that refers.
-    pub schema: String,
-    /// The table that refers.
-    pub table: String,
-    /// Its columns.
-    pub columns: Vec<String>,
-    /// The schema of the table referred to.
-    pub referenced_schema: String,
-    /// The table referred to.
-    pub referenced_table: String,
-    /// Its columns, in the order of `columns`.
-    pub referenced_columns: Vec<String>,
+pub(crate) struct ForeignKey {
+    pub(crate) name: String,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) referenced_schema: String,
+    pub(crate) referenced_table: String,
+    pub(crate) referenced_columns: Vec<String>,
     /// What becomes of the rows that refer when their parent is deleted.
-    pub on_delete: OnDelete,
+    pub(crate) on_delete: OnDelete,
 }
 
 impl ForeignKey {
     /// Whether it leads to the table that it is of.
-    pub fn is_of_itself(&self) -> bool {
+    pub(crate) fn is_of_itself(&self) -> bool {
         (&self.referenced_schema, &self.referenced_table) == (&self.schema, &self.table)
     }
 }
 
-/// The action of a foreign key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDelete {
+pub(crate) enum OnDelete {
     /// The delete is refused, at the statement's or the transaction's end.
     Refuse,
     /// The rows go too.
@@ -89,27 +73,24 @@ pub enum OnDelete {
 
 /// A CHECK constraint of a table, or of the domain of one of its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// The table.
-    pub table: String,
-    /// The constraint's name.
-    pub name: String,
+pub(crate) struct Check {
+    pub(crate) table: String,
+    pub(crate) name: String,
     /// The columns that it looks at.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// The column whose domain checks it; its value is then called `VALUE` in the expression.
-    pub of_column: Option<String>,
+    pub(crate) of_column: Option<String>,
     /// What must not be false, with all names qualified.
-    pub expression: String,
+    pub(crate) expression: String,
 }
 
 impl TableShape {
-    /// The column of a name.
-    pub fn column(&self, name: &str) -> Option<&Column> {
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
     /// Whether a unique index covers exactly these columns, in any order.
-    pub fn is_unique(&self, columns: &[&str]) -> bool {
+    pub(crate) fn is_unique(&self, columns: &[&str]) -> bool {
         self.unique.iter().any(|unique| {
             unique.len() == columns.len()
                 && unique.iter().all(|name| columns.contains(&name.as_str()))
@@ -176,7 +157,7 @@ const REFERENCES: &str = "
     ORDER BY f.conname, f.oid";
 
 /// That a policy hides rows from us.
-pub const ROW_SECURITY: &str = "row-level security";
+pub(crate) const ROW_SECURITY: &str = "row-level security";
 
 // Of a table, and of those that are parts of it or inherit from it.
 const INTERCEPTORS: &str = "
@@ -218,7 +199,11 @@ const CHECKS: &str = "
     ORDER BY 1, 2";
 
 /// The CHECK constraints of tables. Not for use in a transaction: it changes its search path.
-pub async fn checks(client: &Client, schema: &str, names: &[&str]) -> Result<Vec<Check>, Error> {
+pub(crate) async fn checks(
+    client: &Client,
+    schema: &str,
+    names: &[&str],
+) -> Result<Vec<Check>, Error> {
     let rows = client
         .query_typed(CHECKS, &[(&schema, Type::TEXT), (&names, Type::NAME_ARRAY)])
         .await?;
@@ -233,7 +218,8 @@ pub async fn checks(client: &Client, schema: &str, names: &[&str]) -> Result<Vec
 }
 
 /// The shape of a table; `None` if there is no such table.
-pub async fn table(
+#[cfg(test)]
+pub(crate) async fn table(
     client: &impl GenericClient,
     schema: &str,
     name: &str,
@@ -242,7 +228,7 @@ pub async fn table(
 }
 
 /// The shapes of tables, in a few questions for all of them; `None` where there is no such table.
-pub async fn tables(
+pub(crate) async fn tables(
     client: &impl GenericClient,
     schema: &str,
     names: &[&str],
@@ -301,8 +287,10 @@ pub async fn tables(
     Ok(names.iter().map(|name| shape(name)).collect())
 }
 
-/// The names of a schema's tables, sorted.
-pub async fn table_names(client: &impl GenericClient, schema: &str) -> Result<Vec<String>, Error> {
+pub(crate) async fn table_names(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<Vec<String>, Error> {
     let names = "
         SELECT c.relname::text
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -353,8 +341,8 @@ mod tests {
                 CREATE DOMAIN mark AS grade;
                 CREATE SCHEMA "odd ""name""";
                 SET search_path = "odd ""name""", public;
-                CREATE TABLE "Parent" (a bigint, gone text, b text, UNIQUE (b, a), PRIMARY KEY (a, b));
-                ALTER TABLE "Parent" DROP COLUMN gone;
+                CREATE TABLE "Parent" (a bigint, dropped text, b text, UNIQUE (b, a), PRIMARY KEY (a, b));
+                ALTER TABLE "Parent" DROP COLUMN dropped;
                 CREATE TABLE child (
                     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, m mark, x jsonb DEFAULT '{}',
                     twice bigint GENERATED ALWAYS AS (pa * 2) STORED, pa bigint, pb text,

@@ -10,22 +10,25 @@ use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
+use super::client::{Database, Target};
 use super::embedded::{self, Cluster, EmbeddedError, Options};
+use super::error::DatabaseError;
 use super::error::{not_connected, place};
-use super::{Database, DatabaseError, Sessions, Target, auth, pooler, tls, trust};
+use super::sessions::Sessions;
+use super::{auth, pooler, tls, trust};
 use crate::error_chain::chain;
 
 /// The oldest server that we use, as `server_version_num`.
 const OLDEST_SERVER: i32 = 140_000;
 /// How long to try a server that does not answer, where the URL does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for a server that says that it starts: recovery after a crash takes its time.
+/// How long to wait for a server that is starting: recovery after a crash takes its time.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// The first and the longest wait between two tries.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What the driver takes for "not said": the system's two hours.
+/// The driver's value for "unset": the system's two hours.
 const SYSTEM_KEEPALIVE: Duration = Duration::from_hours(2);
 /// A peer that is cut off is noticed after a minute, by either side.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -38,11 +41,11 @@ const VERSION: &str = "SELECT pg_catalog.current_setting('server_version_num'), 
 /// Times in UTC, 5 s of patience for locks, and the server's half of the keepalive.
 const SETTINGS: &str = "SET TimeZone = 'UTC'; SET lock_timeout = '5s'; SET tcp_keepalives_idle = 30; \
     SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
-/// What is looked at under a lock is what is there then.
+/// Statements under a lock see what was committed before it.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
-/// Not every system can watch its connections; the server then refuses the setting. As often as [`super::WATCHED_EVERY`] says.
+/// Not every system can watch its connections; the server then refuses the setting. The same as [`super::client::WATCHED_EVERY`].
 const WATCH: &str = "SET client_connection_check_interval = '10s'";
-/// Of sessions that read tables only: one that was looked at cannot become a view of somebody else meanwhile. Older servers do
+/// For sessions that read tables only: a checked table cannot become another role's view meanwhile. Older servers do
 /// not know it (14.13, 15.8 and 16.4 are the first).
 const ONLY_TABLES: &str = "SET restrict_nonsystem_relation_kind = 'view, foreign-table'";
 const ANY_RELATION: &str = "SET restrict_nonsystem_relation_kind = ''";
@@ -52,9 +55,8 @@ const ANY_RELATION: &str = "SET restrict_nonsystem_relation_kind = ''";
 const UNHURRIED: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE source <> 'client' AND setting <> '0' \
     AND name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
 
-/// How a session is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+enum Use {
     Read,
     /// For the questions of others.
     Ask,
@@ -70,12 +72,48 @@ enum Session {
     Lent,
 }
 
-/// Connects, and tries again where that may help.
-pub(super) async fn connect(
-    target: &Target,
-    name: &str,
-    purpose: Use,
-) -> Result<Database, DatabaseError> {
+impl Database {
+    /// Connects, checks the server's version, and sets up the session: a search path that holds nothing of others, times in UTC, 5 s of patience for locks, and a server that
+    /// notices within [`super::client::WATCHED_EVERY`] that we have died, where it can. A server that is away, or starts, is tried again for a while.
+    pub(crate) async fn connect(
+        target: &Target,
+        application_name: &str,
+    ) -> Result<Self, DatabaseError> {
+        connect(target, application_name, Use::Read).await
+    }
+
+    /// As [`Self::connect`], for commands that write: they need a session that is theirs from its beginning to its end.
+    pub(crate) async fn connect_to_write(
+        target: &Target,
+        application_name: &str,
+    ) -> Result<Self, DatabaseError> {
+        connect(target, application_name, Use::Write).await
+    }
+
+    /// As [`Self::connect`], for questions that others have written: to the private cluster as a role that may only read, and
+    /// that is no superuser.
+    pub(crate) async fn connect_to_ask(
+        target: &Target,
+        application_name: &str,
+    ) -> Result<Self, DatabaseError> {
+        connect(target, application_name, Use::Ask).await
+    }
+
+    /// Lets a session read views as well. The caller knows that no view is of another role.
+    pub(crate) async fn read_views(&self) -> Result<(), DatabaseError> {
+        read_views(&self.client).await
+    }
+}
+
+/// A hold on the private server, so that it starts once for sessions that come and go; none if the mirror is on another one.
+pub(crate) async fn hold_server(target: &Target) -> Result<Option<Cluster>, DatabaseError> {
+    Ok(match target {
+        Target::Embedded { dir } => Some(open_cluster(dir).await?),
+        Target::Url(_) => None,
+    })
+}
+
+async fn connect(target: &Target, name: &str, purpose: Use) -> Result<Database, DatabaseError> {
     let way = Way::to(target, name)?;
     let mut patience = Patience::new(way.limit());
     loop {
@@ -92,7 +130,7 @@ pub(super) async fn connect(
 }
 
 /// Attaches to the private server, which may have to be started.
-pub(super) async fn open_cluster(dir: &std::path::Path) -> Result<Cluster, EmbeddedError> {
+async fn open_cluster(dir: &std::path::Path) -> Result<Cluster, EmbeddedError> {
     Cluster::open(dir, &Options { fsync: true }).await
 }
 
@@ -133,7 +171,6 @@ impl Way {
         })
     }
 
-    /// `connect_timeout` of the URL.
     fn limit(&self) -> Option<Duration> {
         match self {
             Self::Embedded { .. } => None,
@@ -179,8 +216,8 @@ impl Way {
     }
 }
 
-/// Connects once, and checks the server's version. A server that takes the connection and says nothing is left after the time that
-/// is given to connecting.
+/// Connects once, and checks the server's version. A server that accepts the connection and does not answer is given up after the
+/// connect timeout.
 async fn open<T>(
     config: &Config,
     tls: T,
@@ -227,7 +264,7 @@ where
     }
 }
 
-/// Of a server that takes the connection and says nothing.
+/// For a server that accepts the connection and does not answer.
 fn silent(config: &Config, limit: Duration) -> DatabaseError {
     DatabaseError::Unreachable {
         place: place(config),
@@ -291,7 +328,7 @@ async fn optional(client: &Client, statement: &str) -> Result<(), tokio_postgres
 }
 
 /// Takes back [`ONLY_TABLES`], where the server knows it.
-pub(super) async fn read_views(client: &Client) -> Result<(), DatabaseError> {
+async fn read_views(client: &Client) -> Result<(), DatabaseError> {
     Ok(optional(client, ANY_RELATION).await?)
 }
 
@@ -331,7 +368,7 @@ fn passes(source: Option<&io::Error>) -> bool {
     source.is_none_or(|source| {
         matches!(
             source.kind(),
-            // A unix socket goes and comes with its server.
+            // A unix socket is removed and created with its server.
             io::ErrorKind::NotFound
                 | io::ErrorKind::ConnectionRefused
                 | io::ErrorKind::ConnectionReset

@@ -1,11 +1,11 @@
-//! A private `PostgreSQL` cluster in a directory: found, made, started, shared, and stopped by the last one out.
+//! A private `PostgreSQL` cluster in a directory: found, created, started, shared, and stopped by its last user.
 //! Knows nothing of what the database holds.
 //!
-//! Everyone who uses a cluster holds a named pipe of it open for writing. Beside the server a small shell reads that pipe: when the
-//! kernel has closed the last writer, however it died, the shell reads the end of the file and stops the server. A newcomer
-//! makes sure of his place by an errand (remove this file), which only a watcher that still reads can do. The server, each of
-//! its children and the programs that make a cluster have a locked file open, so that the lock is free when the last of them
-//! has gone.
+//! Each user of a cluster holds a named pipe of it open for writing. Beside the server a small shell, the watcher, reads that
+//! pipe: when the kernel has closed the last writer, however it died, the shell reads the end of the file and stops the server. A
+//! new user verifies its hold by an errand (remove this file), which only a watcher that still reads can do. The server, each of
+//! its children and the programs that create a cluster have a locked file open, so that the lock is free when the last of them
+//! has exited.
 
 mod binaries;
 mod error;
@@ -24,17 +24,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use error::EmbeddedError;
-use error::doing;
+use error::{PATIENCE, doing, last_line};
 use home::Home;
 
-/// The user, a superuser of the private cluster.
-pub const USER: &str = "cursus";
+pub(crate) const USER: &str = "cursus";
 /// Who may only read, and is no superuser.
-pub const READER: &str = "cursus_read";
+pub(crate) const READER: &str = "cursus_read";
 /// The database made with every cluster.
 pub const DATABASE: &str = "cursus";
 
-/// Serialises everybody who attaches or starts.
+/// Serialises the processes that attach or start.
 const DOOR: &str = "lock";
 /// Locked by the server and its children, and by what makes a cluster, for as long as one of them lives.
 const RUNNING: &str = "running";
@@ -43,13 +42,10 @@ const HELD: &str = "held";
 
 /// How the files begin that a watcher is asked to remove.
 const ERRAND: &str = "errand.";
-/// What a server says of itself.
 const PID_FILE: &str = "data/postmaster.pid";
 /// The major version of a cluster; there from its first moment on.
 const VERSION_FILE: &str = "data/PG_VERSION";
 
-/// How long to wait for another process, the end of an old server or the recovery of a killed one.
-const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a living server may take for its first byte.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -57,7 +53,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// Runs in the cluster's directory, its standard output the pipe. `$$` is the shell, then the server. The watcher is orphaned on
-/// purpose: the server expects no child that it did not make. It lets go of its own end of the pipe once it reads, so that it
+/// purpose: the server expects no child that it did not make. It closes its own writing end of the pipe once it reads, so that it
 /// never waits for a starter that has died, and signals only the server that it was started with, more than once, because a server
 /// that has just begun can miss it.
 const SERVER: &str = r#"
@@ -75,14 +71,14 @@ echo $$ >server || exit 1
 exec "$@" >postgres.log 2>&1
 "#;
 
-/// Runs a program that makes the cluster. It and all that it starts hold the locked file, handed over as standard output: who comes
-/// after a maker that was killed waits for what the maker has left at work, before the files are taken away under its hands.
+/// Runs a program that makes the cluster. It and all that it starts hold the locked file, handed over as standard output: a process
+/// that follows a killed one waits for the programs that it left running, before their files are removed.
 const MAKER: &str = r#"exec "$@" 3>&1 >/dev/null"#;
 
 /// How a cluster is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Whether a commit waits for the disk. `false` is for tests: a killed server keeps its data, a power cut may not.
+    /// Whether a commit is flushed to disk. `false` is for tests: a killed server keeps its data, a power cut may not.
     pub fsync: bool,
 }
 
@@ -107,12 +103,12 @@ impl Cluster {
     }
 
     /// Whether a cluster was made in a directory.
-    pub fn exists(dir: &Path) -> bool {
+    pub(crate) fn exists(dir: &Path) -> bool {
         fs::symlink_metadata(dir.join(VERSION_FILE)).is_ok()
     }
 
     /// The directory of the programs that would make a cluster.
-    pub fn programs() -> Result<PathBuf, EmbeddedError> {
+    pub(crate) fn programs() -> Result<PathBuf, EmbeddedError> {
         binaries::find(None)
     }
 
@@ -122,7 +118,7 @@ impl Cluster {
     }
 
     /// The same as a user.
-    pub fn config_as(&self, user: &str, database: &str) -> tokio_postgres::Config {
+    pub(crate) fn config_as(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host_path(&self.socket_dir)
@@ -133,7 +129,7 @@ impl Cluster {
     }
 
     /// How a person connects while a command keeps the server running.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!(
             "psql 'host={} user={USER} dbname={DATABASE}'",
             self.socket_dir.display()
@@ -175,7 +171,7 @@ fn open(dir: &Path, options: Options) -> Result<Cluster, EmbeddedError> {
     start(&home, options, until)
 }
 
-/// Takes hold of a running server's pipe; `None` if nobody watches it.
+/// Opens a running server's pipe; `None` if no watcher reads it.
 fn attach(home: &Home, until: Instant) -> Result<Option<File>, EmbeddedError> {
     let Some(held) = home.open_pipe(HELD, true)? else {
         return Ok(None);
@@ -216,8 +212,8 @@ fn listening(home: &Home, pid: Option<u32>) -> Result<Option<PathBuf>, EmbeddedE
         .map(|()| socket_dir))
 }
 
-/// A killed server leaves its files behind, and its socket takes connections until it is quite dead: only an answer proves it
-/// alive. The shortest question is `SSLRequest`, which leaves no line in the server's log.
+/// A killed server's files remain, and its socket accepts connections until the process is dead: only an answer proves it
+/// alive. The shortest request is `SSLRequest`, which writes no line into the server's log.
 fn answers(socket: &Path) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER))?;
@@ -242,7 +238,7 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
         let _ = home.take_away(&errand);
     }
 
-    // A reader of our own lets us hold the pipe before the watcher reads it.
+    // With a reader in this process the pipe can be opened before the watcher reads it.
     let reader = home.make_pipe(HELD)?;
     let Some(held) = home.open_pipe(HELD, true)? else {
         return Err(EmbeddedError::Refused {
@@ -277,7 +273,7 @@ fn start(home: &Home, options: Options, until: Instant) -> Result<Cluster, Embed
     })
 }
 
-/// Makes the cluster aside and renames it, so that a kill leaves nothing half made.
+/// Creates the cluster in a temporary directory and renames it, so that a kill leaves no partial cluster.
 fn create(
     home: &Home,
     bin_dir: &Path,
@@ -342,7 +338,7 @@ fn run(
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that has stopped reading tells why by its status.
+        // A program that no longer reads reports why by its exit status.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child
@@ -425,22 +421,6 @@ fn pause(home: &Home, until: Instant, what: &'static str) -> Result<(), Embedded
     }
     thread::sleep(Duration::from_millis(2));
     Ok(())
-}
-
-fn last_line(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let mut lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines.sort_by_key(|line| line.contains("FATAL") || line.contains("error:"));
-    lines
-        .pop()
-        .unwrap_or("it said nothing")
-        .trim()
-        .chars()
-        .flat_map(char::escape_debug)
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What `PostgreSQL`'s errors mean to a person, and what may be said of them. Never passes on the server's own text.
+//! Database errors as sentences. Never passes on the server's own text, which may hold personal values.
 
 use std::io;
 
@@ -8,28 +8,23 @@ use tokio_postgres::error::SqlState;
 
 use super::auth::Broken;
 use super::embedded::EmbeddedError;
-use super::sqlstate;
 use crate::printable::{EXAMPLE_URL, Messages};
 
-/// How the driver says that the connection is gone, without a reason.
+/// The driver's text for a lost connection without a reason.
 const CLOSED: &str = "connection closed";
 
-/// Why there is no usable connection.
 #[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// The private cluster cannot be had.
+pub(crate) enum DatabaseError {
     #[error("the embedded database is not available")]
     Embedded(#[from] EmbeddedError),
     /// The URL is malformed; it is not repeated, since it may hold a password.
     #[error("the database URL is malformed; it should look like {EXAMPLE_URL}, or be `embedded`")]
     Url,
-    /// Where the password ends cannot be told.
     #[error(
         "the database URL cannot be read: a password (or user) in it seems to hold `/`, `?`, `#` or `@` as they are; write \
-         them as %2F, %3F, %23 and %40, or the whole as `key=value` pairs"
+         them as %2F, %3F, %23 and %40, or the URL as `key=value` pairs"
     )]
     Unencoded,
-    /// What the URL says beyond the address.
     #[error(
         "the database URL has a parameter `{name}`, which cursus does not know; correct its name, or take it out"
     )]
@@ -37,163 +32,97 @@ pub enum DatabaseError {
         /// Without its value.
         name: String,
     },
-    /// `sslcert` and `sslkey`.
     #[error(
-        "the database URL asks by `{name}` for a certificate of the client, which cursus does not support; take it out, and let the \
-         user in by a password"
+        "the database URL asks by `{name}` for a certificate of the client, which cursus does not support; take it out, and use a \
+         password"
     )]
-    ClientCertificate {
-        /// The parameter.
-        name: String,
-    },
-    /// Nobody answers.
+    ClientCertificate { name: String },
     #[error(
         "cannot reach the database at {place}; check that the server runs, and the host and port of the database URL"
     )]
     Unreachable {
-        /// Host and port.
         place: String,
         /// The system's answer, if it was the network.
         source: Option<io::Error>,
     },
-    /// SQLSTATE 28P01 or 28000.
     #[error(
-        "the database at {place} does not let {user} in; check user, password and sslmode in the database URL, and the server's \
+        "the database at {place} refuses {user}; check user, password and sslmode in the database URL, and the server's \
          pg_hba.conf"
     )]
-    Refused {
-        /// Host and port.
-        place: String,
-        /// The user's name.
-        user: String,
-    },
-    /// SQLSTATE 3D000.
+    Refused { place: String, user: String },
     #[error(
         "there is no database {database} at {place}; create it with `createdb {database}`, or correct the database URL"
     )]
-    NoDatabase {
-        /// Host and port.
-        place: String,
-        /// The name that was asked for.
-        database: String,
-    },
-    /// SQLSTATE 42501.
+    NoDatabase { place: String, database: String },
     #[error(
         "the database refuses this for lack of rights; grant CREATE on the database and on its schema to the user, or use their owner"
     )]
     Rights,
-    /// SQLSTATE 53300.
     #[error(
         "the database at {place} has no connection left; close other programs, or raise max_connections"
     )]
-    TooMany {
-        /// Host and port.
-        place: String,
-    },
-    /// SQLSTATE 57P03.
+    TooMany { place: String },
     #[error("the database at {place} is starting up or shutting down; try again in a minute")]
-    NotReady {
-        /// Host and port.
-        place: String,
-    },
-    /// Encryption did not come about.
+    NotReady { place: String },
     #[error(
         "no encrypted connection to the database: {what}; check `sslmode` and `sslrootcert` of its URL"
     )]
-    Tls {
-        /// Why.
-        what: String,
-    },
-    /// An unknown `sslmode`.
+    Tls { what: String },
     #[error(
         "the database URL has an unknown sslmode; it is disable, prefer, require, verify-ca or verify-full"
     )]
     SslMode,
-    /// A malformed `require_auth`.
     #[error(
         "the database URL has a `require_auth` that is not understood; write methods with commas between them, of password, md5, \
          scram-sha-256 and none, or each of them with a `!` before it"
     )]
     RequireAuth,
-    /// Where nobody can watch over it.
     #[error(
         "the database URL asks by `require_auth` how the server may ask for a password, which cursus cannot watch over on a \
          unix socket; take it out, or name the server by its host"
     )]
     SocketAuth,
-    /// They are connected to differently.
     #[error("the database URL names hosts and unix sockets at once; name one kind of them")]
     MixedHosts,
-    /// The server asks for the password so that others could learn it, and nobody has said that it may.
     #[error(
         "the database at {place} asks for the password {}, on a connection that is not encrypted: it was not sent; let the \
          connection be encrypted (`sslmode=require`), or the server ask by scram-sha-256, or say that you want this with \
          `require_auth={method}` in the database URL",
         if *method == "md5" { "as an MD5 hash" } else { "in clear text" }
     )]
-    InTheOpen {
-        /// Host and port.
-        place: String,
-        /// As `require_auth` calls it.
-        method: &'static str,
-    },
-    /// The server asks for something else than `require_auth` says.
+    InTheOpen { place: String, method: &'static str },
     #[error(
         "the database at {place} asks for `{method}`, which `require_auth` in the database URL does not allow: no password was \
          sent; correct `require_auth`, or the server's pg_hba.conf"
     )]
-    OtherAuth {
-        /// Host and port.
-        place: String,
-        /// As `require_auth` calls it.
-        method: &'static str,
-    },
-    /// The file of root certificates.
+    OtherAuth { place: String, method: &'static str },
     #[error("the root certificate {} cannot be used: {what}", path.display())]
     RootCertificate {
-        /// `sslrootcert`.
         path: std::path::PathBuf,
-        /// Why.
         what: String,
     },
-    /// The server is too old.
     #[error("the server is PostgreSQL {major}; cursus needs 14 or newer")]
-    TooOld {
-        /// Its major version.
-        major: i32,
-    },
-    /// Locks and temporary tables would be somebody else's.
+    TooOld { major: i32 },
     #[error(
-        "a pooler at {place} gives every transaction another session of the server, and the locks of a load with it to somebody \
-         else; name the server itself in the database URL, or let the pooler keep sessions (PgBouncer: pool_mode = session)"
+        "a pooler at {place} gives every transaction another session of the server, so that another client would hold the locks of \
+         a load; name the server itself in the database URL, or let the pooler keep sessions (PgBouncer: pool_mode = session)"
     )]
-    Pooler {
-        /// Host and port.
-        place: String,
-    },
-    /// Objects or rights of roles that the session does not trust; a sentence each.
+    Pooler { place: String },
     #[error("other roles could have cursus run their code:\n  {}", Messages::of(.0))]
     Untrusted(Vec<String>),
-    /// The connection ended under our feet.
     #[error(
         "the connection to the database was lost ({what}); what was committed is kept, run the command again"
     )]
-    Lost {
-        /// What is known of the reason.
-        what: String,
-    },
-    /// SQLSTATE 55P03.
+    Lost { what: String },
     #[error(
-        "another session holds a lock that this needs, and did not let go of it within 5 s; let it finish or end it \
+        "another session holds a lock that this needs, and did not release it within 5 s; let it finish or end it \
          (pg_locks and pg_stat_activity show it), then run the command again"
     )]
     Busy,
-    /// SQLSTATE 53100.
     #[error(
         "the disk of the database server is full; make room on it, then run the command again: what was committed is kept"
     )]
     Full,
-    /// Anything else.
     #[error("the database reports an error: {what}")]
     Other {
         /// Code, condition and names, never the server's text.
@@ -224,7 +153,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 }
             }
             None if io_cause(&error).is_some() => Self::Lost { what },
-            // What comes after an answer that nobody asked for belongs to nobody.
+            // After an unexpected message, answers cannot be assigned to statements.
             None if what.starts_with("unexpected message") => Self::Lost { what },
             _ => Self::Other { what },
         }
@@ -239,7 +168,7 @@ impl DatabaseError {
 
     /// Gives the reason why a connection was lost, if it is known and was not.
     #[must_use]
-    pub fn with_reason(self, reason: Option<String>) -> Self {
+    pub(crate) fn with_reason(self, reason: Option<String>) -> Self {
         match (self, reason) {
             (Self::Lost { what }, Some(reason)) if what == CLOSED => Self::Lost { what: reason },
             (error, _) => error,
@@ -352,9 +281,9 @@ fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {
     None
 }
 
-/// What may be said of an error: SQLSTATE, its name, and the names of schema, table, column and constraint. The server's text,
+/// The safe part of an error: SQLSTATE, and the names of schema, table, column and constraint. The server's text,
 /// DETAIL and CONTEXT can hold people's data and are left out.
-pub fn describe(error: &tokio_postgres::Error) -> String {
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     let Some(server) = error.as_db_error() else {
         return match io_cause(error) {
             Some(io) => format!("{error} ({})", io.kind()),
@@ -363,9 +292,6 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     };
     let code = server.code().code();
     let mut text = format!("SQLSTATE {code}");
-    if let Some(name) = sqlstate::condition(code) {
-        text = format!("{text} ({name})");
-    }
     for (what, name) in [
         ("schema", server.schema()),
         ("table", server.table()),

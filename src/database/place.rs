@@ -6,20 +6,16 @@ use tokio_postgres::Config;
 
 use super::{DatabaseError, Target, embedded, error, tls};
 
-/// Where the mirror is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// `host:port`, the path of a socket, or the private PostgreSQL and its directory.
-    pub server: String,
-    /// The database.
-    pub database: String,
-    /// Who connects.
-    pub role: String,
+    pub(crate) server: String,
+    pub(crate) database: String,
+    pub(crate) role: String,
 }
 
 impl Target {
-    /// Where it leads; connects to nobody. An error if the URL cannot be read.
-    pub fn place(&self) -> Result<Place, DatabaseError> {
+    pub(crate) fn place(&self) -> Result<Place, DatabaseError> {
         Ok(match self {
             Self::Embedded { dir } => Place {
                 server: format!("the private PostgreSQL in {}", dir.display()),
@@ -40,7 +36,7 @@ impl Target {
 }
 
 /// Who connects: who is not named is the user of the system.
-pub fn role(config: &Config) -> Option<String> {
+pub(crate) fn role(config: &Config) -> Option<String> {
     let of_system = || Some(User::from_uid(geteuid()).ok()??.name);
     config.get_user().map(str::to_owned).or_else(of_system)
 }

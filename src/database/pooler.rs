@@ -1,5 +1,5 @@
-//! Recognises a pooler that gives each transaction another session of the server: locks and settings of ours would stay with
-//! somebody else.
+//! Recognises a pooler that gives each transaction another session of the server: locks and settings would stay with
+//! another client.
 
 use std::time::Duration;
 
@@ -25,7 +25,6 @@ const PROCESS: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_backend_pi
 pub(super) struct Other(Option<Client>);
 
 impl Other {
-    /// Opens it, with the mark.
     pub(super) async fn open<T>(config: &Config, tls: T) -> Self
     where
         T: MakeTlsConnect<Socket>,

@@ -17,7 +17,7 @@ use tokio_postgres::{CancelToken, Client, Row, Socket};
 
 use crate::printable;
 
-use super::{Commit, utc};
+use super::quote::utc;
 
 /// Asks the server, on a connection of its own, to break off what a session runs.
 type Cancel = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -26,37 +26,47 @@ tokio::task_local! {
     static CURRENT: Sessions;
 }
 
-/// The database sessions of one invocation that have not ended: open ones, and those that nobody wants any more while the
-/// server is still at work.
+/// The state of the commit of the current work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It was not asked for, or was refused: the transaction is rolled back.
+    #[default]
+    NotYet,
+    /// It was asked for, and the answer is awaited.
+    UnderWay,
+    Done,
+}
+
+/// The open database sessions of one invocation, dropped ones included while the server still works for them.
 #[derive(Clone, Default)]
-pub struct Sessions(Arc<Shared>);
+pub(crate) struct Sessions(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     cancels: Mutex<BTreeMap<u64, Cancel>>,
     next: AtomicU64,
-    ended: Notify,
+    closed: Notify,
     commit: Mutex<Commit>,
 }
 
 impl Sessions {
     /// Lists here the sessions that this work opens, and notes the state of its commit.
-    pub async fn scope<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn scope<T>(&self, work: impl Future<Output = T>) -> T {
         CURRENT.scope(self.clone(), work).await
     }
 
-    /// Those of the work that is under way.
+    /// The sessions of the surrounding [`Self::scope`].
     pub(super) fn current() -> Self {
         CURRENT.try_with(Self::clone).unwrap_or_default()
     }
 
-    /// How far the commit is of what is being done.
-    pub fn commit(&self) -> Commit {
+    /// The state of the commit of the current work.
+    pub(crate) fn commit(&self) -> Commit {
         *lock(&self.0.commit)
     }
 
-    /// What is done from here on has a commit of its own.
-    pub fn begin_commit(&self) {
+    /// Begins work with a commit of its own.
+    pub(crate) fn begin_commit(&self) {
         self.set_commit(Commit::NotYet);
     }
 
@@ -64,7 +74,6 @@ impl Sessions {
         *lock(&self.0.commit) = commit;
     }
 
-    /// Puts a session on the list.
     pub(super) fn list<T>(&self, token: CancelToken, tls: T) -> Listed
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -76,7 +85,7 @@ impl Sessions {
         let cancel = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
             let (token, tls) = (token.clone(), tls.clone());
             Box::pin(async move {
-                // A server that cannot be reached lets go by itself.
+                // A server that cannot be reached ends the session by itself.
                 let _ = token.cancel_query(tls).await;
             })
         };
@@ -87,18 +96,17 @@ impl Sessions {
         }
     }
 
-    /// Breaks off what the server still does, and waits until the sessions have ended: their clients are dropped. Gives up
-    /// after `patience`.
-    pub async fn cancel_all(&self, patience: Duration) {
+    /// Cancels the statements of all sessions, and waits at most `patience` until the sessions are closed.
+    pub(crate) async fn cancel_all(&self, patience: Duration) {
         let cancelling = async {
             let cancels: Vec<Cancel> = lock(&self.0.cancels).values().cloned().collect();
             join_all(cancels.iter().map(|cancel| cancel())).await;
             loop {
-                let ended = self.0.ended.notified();
+                let closed = self.0.closed.notified();
                 if lock(&self.0.cancels).is_empty() {
                     return;
                 }
-                ended.await;
+                closed.await;
             }
         };
         let _ = tokio::time::timeout(patience, cancelling).await;
@@ -119,14 +127,12 @@ impl Drop for Listed {
     fn drop(&mut self) {
         let Sessions(shared) = &self.sessions;
         lock(&shared.cancels).remove(&self.number);
-        shared.ended.notify_waiters();
+        shared.closed.notify_waiters();
     }
 }
 
-/// An advisory lock, by its key.
 #[derive(Clone, Copy, Debug)]
-pub enum LockKey {
-    /// One number.
+pub(crate) enum LockKey {
     Number(i64),
     /// Two of half the size, as SQL in which `$1` is a text.
     Pair(&'static str, &'static str),
@@ -134,7 +140,7 @@ pub enum LockKey {
 
 impl LockKey {
     /// The statement that takes it for the session.
-    pub fn take(self) -> String {
+    pub(crate) fn take(self) -> String {
         match self {
             Self::Number(number) => format!("SELECT pg_advisory_lock({number}::bigint)"),
             Self::Pair(first, second) => format!("SELECT pg_advisory_lock({first}, {second})"),
@@ -171,41 +177,40 @@ async fn session_with(client: &Client, key: LockKey, object: &str) -> Option<Row
         .flatten()
 }
 
-/// Whether a lock is held in the name of a process of this machine that has died: the server lets go of it when it notices.
-pub async fn holder_is_gone(client: &Client, key: LockKey, object: &str) -> bool {
+/// Whether the lock holder is a dead process of this machine: the server releases the lock when it notices.
+pub(crate) async fn holder_is_gone(client: &Client, key: LockKey, object: &str) -> bool {
     let Some(row) = session_with(client, key, object).await else {
         return false;
     };
     let name: Option<String> = row.get(1);
-    let pid = name.as_deref().and_then(ours).map(|(_, pid)| pid);
-    // By way of a pooler it may be another machine's; then the only harm is that we wait.
+    let pid = name.as_deref().and_then(cursus_session).map(|(_, pid)| pid);
+    // Behind a pooler it may be a process of another machine; then the only harm is a wait.
     row.get(3) && pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH))
 }
 
-/// Who holds a lock of this database: its process, its subcommand, and since when it is connected. Empty: nobody known.
-pub async fn holder(client: &Client, key: LockKey, object: &str) -> String {
+/// The lock holder in words: its process, its subcommand, and since when it is connected. Empty if unknown.
+pub(crate) async fn holder(client: &Client, key: LockKey, object: &str) -> String {
     let row = session_with(client, key, object).await;
     row.map_or_else(String::new, |row| {
         let name: Option<String> = row.get(1);
-        // Times of other users' sessions are not shown to everybody.
+        // The server hides the times of other users' sessions.
         let since = row
             .get::<_, Option<String>>(2)
             .map_or_else(String::new, |since| format!(", since {since}"));
-        let who = told(name.as_deref().unwrap_or_default(), row.get(0));
+        let who = describe_session(name.as_deref().unwrap_or_default(), row.get(0));
         format!(" ({who}{since})")
     })
 }
 
-/// The subcommand and the process of a session of ours.
-fn ours(application: &str) -> Option<(&str, i32)> {
+/// The subcommand and the process of a cursus session.
+fn cursus_session(application: &str) -> Option<(&str, i32)> {
     let (name, pid) = application.rsplit_once(" pid=")?;
     let pid = pid.parse().ok().filter(|pid| *pid > 0)?;
     name.starts_with("cursus ").then_some((name, pid))
 }
 
-/// What a session says of itself.
-fn told(application: &str, backend: i32) -> String {
-    match ours(application) {
+fn describe_session(application: &str, backend: i32) -> String {
+    match cursus_session(application) {
         Some((name, pid)) => format!("pid {pid}, `{}`", printable::line(name)),
         None => format!(
             "`{}`, server process {backend}",

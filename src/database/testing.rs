@@ -49,7 +49,7 @@ pub(crate) async fn database() -> Client {
         .await
         .unwrap();
     let client = connect(cluster, &name).await;
-    // PostgreSQL 14 lets everybody create there, also the roles of tests that run at the same time.
+    // PostgreSQL 14 allows every role to create there, also the roles of tests that run at the same time.
     client
         .batch_execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         .await
@@ -72,7 +72,7 @@ async fn connect(cluster: &Cluster, database: &str) -> Client {
     client
 }
 
-/// Drops the databases of test processes that have ended.
+/// Drops the databases of dead test processes.
 async fn forget_the_dead(cluster: &Cluster) {
     let client = connect(cluster, DATABASE).await;
     let left = "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'";

@@ -27,8 +27,8 @@ const SYSTEM: &str = "system";
 /// How far the server must prove who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// Not at all: what is sent is encrypted, to whoever answers.
-    Anybody,
+    /// Not at all: the connection is encrypted, to any server.
+    AnyServer,
     /// A certificate of a root that we trust, whatever the name in it.
     Root,
     /// Such a certificate in the server's name.
@@ -43,7 +43,6 @@ pub(super) struct Parsed {
     allowed: Option<Allowed>,
 }
 
-/// Reads a URL or `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
     let Split {
         rest,
@@ -59,13 +58,13 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
         .map(|text| Allowed::parse(&text).ok_or(DatabaseError::RequireAuth))
         .transpose()?;
     let (ssl_mode, trust) = match mode.as_deref() {
-        // As libpq does: who trusts so many roots wants the name looked at.
+        // As libpq does: with that many trusted roots the name must be checked.
         None if root.as_deref() == Some(SYSTEM) => (SslMode::Require, Trust::Name),
-        None | Some("prefer" | "allow") => (SslMode::Prefer, Trust::Anybody),
-        Some("disable") => (SslMode::Disable, Trust::Anybody),
+        None | Some("prefer" | "allow") => (SslMode::Prefer, Trust::AnyServer),
+        Some("disable") => (SslMode::Disable, Trust::AnyServer),
         // And who names a root wants it looked at.
         Some("require") if root.is_some() => (SslMode::Require, Trust::Root),
-        Some("require") => (SslMode::Require, Trust::Anybody),
+        Some("require") => (SslMode::Require, Trust::AnyServer),
         Some("verify-ca") => (SslMode::Require, Trust::Root),
         Some("verify-full") => (SslMode::Require, Trust::Name),
         Some(_) => return Err(DatabaseError::SslMode),
@@ -91,21 +90,20 @@ fn is_plain(config: &Config) -> bool {
     config.get_hosts().iter().all(is_host) && names.into_iter().flatten().all(is_name)
 }
 
-/// Whether a URL or `key=value` pairs can be read; connects to nobody, and opens no file.
-pub fn check_url(text: &str) -> Result<(), DatabaseError> {
+/// Whether a URL or `key=value` pairs can be read; connects to no server, and opens no file.
+pub(crate) fn check_url(text: &str) -> Result<(), DatabaseError> {
     parse(text).map(drop)
 }
 
-/// Whether a password stands in a URL or in `key=value` pairs; true if nobody can tell.
-pub fn holds_password(text: &str) -> bool {
+/// Whether a password stands in a URL or in `key=value` pairs; true if it cannot be read.
+pub(crate) fn holds_password(text: &str) -> bool {
     parse(text).map_or(true, |parsed| parsed.config.get_password().is_some())
 }
 
-/// Names and values of environment variables.
 type Variables = Vec<(&'static str, String)>;
 
 /// The same for programs that use libpq: what the driver knows, and the variables that say the rest.
-pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
+pub(crate) fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
     let Split {
         mode,
         root,
@@ -125,7 +123,7 @@ pub fn for_libpq(text: &str) -> Result<(Config, Variables), DatabaseError> {
 }
 
 impl Parsed {
-    /// How to connect: what the driver is told, and what negotiates encryption and watches how the password is asked for.
+    /// How to connect: the configuration of the driver, and the connector that negotiates encryption and watches the authentication.
     pub(super) fn way(self) -> Result<(Config, Connector<MakeRustlsConnect>), DatabaseError> {
         let inner = self.connector()?;
         let mut config = self.config;
@@ -162,7 +160,7 @@ impl Parsed {
     fn connector(&self) -> Result<MakeRustlsConnect, DatabaseError> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match self.trust {
-            Trust::Anybody => Arc::new(Unnamed {
+            Trust::AnyServer => Arc::new(Unnamed {
                 root: None,
                 provider: Arc::clone(&provider),
             }),
@@ -300,11 +298,11 @@ mod tests {
         let file = || Some(PathBuf::from("/etc/root 1.crt"));
         let (prefer, require) = (SslMode::Prefer, SslMode::Require);
         for (url, pairs, expected) in [
-            ("", "", (prefer, Trust::Anybody, None, me())),
+            ("", "", (prefer, Trust::AnyServer, None, me())),
             (
                 "?sslmode=require",
                 "sslmode=require",
-                (require, Trust::Anybody, None, me()),
+                (require, Trust::AnyServer, None, me()),
             ),
             (
                 "?connect_timeout=3&sslmode=verify-full&sslrootcert=system",

@@ -1,16 +1,17 @@
 //! Whom a session trusts with its rights, and what of other roles it would run. Knows nothing of what tables mean.
 //!
 //! A name without a schema finds what others have made in a schema of the search path, and a table runs the triggers, rules,
-//! policies and types of others. What is said here of a role is true of everything that it owns.
+//! policies and types of others. A role stands for everything that it owns.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, GenericClient, Row};
 
-use super::{DatabaseError, Quoted};
+use super::error::DatabaseError;
+use super::quote::Quoted;
 use crate::printable;
 
-/// Begins every session, before a name is looked up: nobody can create anything in these.
-pub const SET_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+/// First in every session, before a name is looked up: no role can create anything in these.
+pub(crate) const SET_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 
 const ROLES: &str = include_str!("trust/roles.sql");
 const FINDINGS: &str = include_str!("trust/findings.sql");
@@ -20,40 +21,39 @@ const NAMED: usize = 5;
 
 /// What a session does with the relations that it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It reads them. Whose they are does not matter, if reading runs nothing of others.
     Read,
     /// It writes to them, and finds objects of the path by their names.
     Write,
 }
 
-/// What a session uses.
 #[derive(Clone, Copy, Debug)]
-pub struct Uses<'a> {
+pub(crate) struct Uses<'a> {
     /// Schemas of which every relation is in use.
-    pub whole: &'a [&'a str],
+    pub(crate) schemas: &'a [&'a str],
     /// Schemas that are, or will be, in the search path.
-    pub path: &'a [&'a str],
+    pub(crate) path: &'a [&'a str],
     /// What statements name, or may name, in schemas of the path: relations, functions and types.
-    pub names: &'a [String],
+    pub(crate) names: &'a [String],
 }
 
 /// The path of the statements in `sql/`, whose tables have no schema: the rows that are staged, then the mirror. Nothing is
 /// created in the first schema of it.
-pub fn path_of_load(schema: &str) -> String {
+pub(crate) fn path_of_load(schema: &str) -> String {
     format!("pg_catalog, pg_temp, {}", Quoted(schema))
 }
 
-/// The path of migrations, and of whoever asks: what they create, they create in the schema. `pg_catalog` comes before it, as
+/// The path of migrations and of queries: what they create, they create in the schema. `pg_catalog` comes before it, as
 /// it does wherever it is not named.
-pub fn path_of(schemas: &[&str]) -> String {
+pub(crate) fn path_of(schemas: &[&str]) -> String {
     let schemas = schemas.iter().map(|schema| Quoted(schema).to_string());
     let path: Vec<String> = schemas.chain(["pg_temp".to_owned()]).collect();
     path.join(", ")
 }
 
 /// What may be names in statements: every word, in lower case and as it is.
-pub fn words(sql: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(sql: &str) -> impl Iterator<Item = String> {
     let is_between = |c: char| !(c.is_alphanumeric() || c == '_' || c == '$');
     let words = sql.split(is_between);
     // The server refuses longer names.
@@ -62,9 +62,9 @@ pub fn words(sql: &str) -> impl Iterator<Item = String> {
 }
 
 /// Refuses what would run code of a role that the session does not trust. The search path must be that of [`SET_PATH`]. Gives the
-/// tables, as SQL names them, that other roles may add triggers or foreign keys to: what was found of them is true until somebody
+/// tables, as SQL names them, that other roles may add triggers or foreign keys to: what was found of them holds until one
 /// does.
-pub async fn check(
+pub(crate) async fn check(
     client: &impl GenericClient,
     access: Access,
     uses: Uses<'_>,
@@ -85,7 +85,7 @@ pub async fn check(
 }
 
 /// Refuses a session that is lent by the transaction and whose own search path holds a schema of others: ours cannot be set, since
-/// it would stay with whoever has the session next.
+/// it would stay with the next client of the session.
 pub(super) async fn check_lent(client: &mut Client) -> Result<(), DatabaseError> {
     let path = "SELECT pg_catalog.current_schemas(true)";
     let path = client.query_typed_one(path, &[]).await?;
@@ -107,12 +107,12 @@ pub(super) async fn check_lent(client: &mut Client) -> Result<(), DatabaseError>
 }
 
 /// Which of these schemas can be in the search path, and why the others cannot.
-pub async fn safe_path<'s>(
+pub(crate) async fn safe_path<'s>(
     client: &impl GenericClient,
     schemas: &[&'s str],
 ) -> Result<(Vec<&'s str>, Vec<String>), DatabaseError> {
     let uses = Uses {
-        whole: &[],
+        schemas: &[],
         path: schemas,
         names: &[],
     };
@@ -132,7 +132,7 @@ pub async fn safe_path<'s>(
 }
 
 async fn findings(client: &impl GenericClient, uses: Uses<'_>) -> Result<Vec<Finding>, Error> {
-    // Where there is nobody else, as in the private PostgreSQL, nothing is anybody else's.
+    // Without another role, as in the private PostgreSQL, nothing belongs to another role.
     let others = format!(
         "{ROLES} SELECT EXISTS (SELECT FROM pg_catalog.pg_roles \
          WHERE rolname !~ '^pg_' AND oid NOT IN (SELECT oid FROM trusted))"
@@ -143,7 +143,7 @@ async fn findings(client: &impl GenericClient, uses: Uses<'_>) -> Result<Vec<Fin
     }
     let statement = format!("{ROLES}{FINDINGS}");
     let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
-        (&uses.whole, Type::TEXT_ARRAY),
+        (&uses.schemas, Type::TEXT_ARRAY),
         (&uses.path, Type::TEXT_ARRAY),
         (&uses.names, Type::NAME_ARRAY),
     ];
@@ -170,7 +170,6 @@ struct Finding {
     grantees: Vec<String>,
     /// What runs it, such as `trigger`.
     by: Option<(String, String)>,
-    /// The role of the session.
     me: String,
 }
 
@@ -191,7 +190,6 @@ impl Finding {
         }
     }
 
-    /// Whether it matters to a session that reads.
     fn is_read(&self) -> bool {
         self.kind == "reading"
     }

@@ -12,11 +12,8 @@ use super::DatabaseError;
 pub(super) struct Split {
     /// For the driver.
     pub(super) rest: String,
-    /// `sslmode`.
     pub(super) mode: Option<String>,
-    /// `sslrootcert`.
     pub(super) root: Option<String>,
-    /// `require_auth`.
     pub(super) require_auth: Option<String>,
 }
 
@@ -80,7 +77,6 @@ const OF_LIBPQ: [&str; 24] = [
 /// How many letters a slip changes, adds, drops or swaps.
 const SLIP: usize = 2;
 
-/// Takes a URL or `key=value` pairs apart.
 pub(super) fn split(text: &str) -> Result<Split, DatabaseError> {
     let (mut rest, parameters, separator) = parameters(text)?;
     let (mut mode, mut root, mut require_auth, mut kept) = (None, None, None, Vec::new());
@@ -137,8 +133,8 @@ fn parameters(text: &str) -> Result<(String, Vec<Parameter>, &'static str), Data
 /// What stands before the parameters of a URL without its scheme, and these.
 ///
 /// The authority ends at the first `/`, `?` or `#`, and its last `@` ends the credentials. An `@` behind it, but in the value of a
-/// parameter, says that a password holds one of these three as it is: where such a password ends, nobody can tell, and no part of it
-/// may be taken for a host.
+/// parameter, means that a password holds one of these three unencoded: its end is unknown, and no part of it may be
+/// taken for a host.
 fn of_url(text: &str) -> Result<(String, Vec<Parameter>), DatabaseError> {
     let (authority, behind) = text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()));
     let (path, query) = match behind.split_once('?') {
@@ -265,9 +261,9 @@ mod tests {
                 format!("host=host {name} = hunter2 sslmode=require"),
                 format!("postgres://me@host/mirror?{name}=hunter2&sslmode=require"),
             ] {
-                let said = split(&text).unwrap_err().to_string();
-                assert!(said.contains(expected), "{said}");
-                assert!(!said.contains("hunter2"), "{said}");
+                let message = split(&text).unwrap_err().to_string();
+                assert!(message.contains(expected), "{message}");
+                assert!(!message.contains("hunter2"), "{message}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The server's time. Windows and ages are measured by its clock: ours may be set while a run reads.
+//! The server's time. Windows and ages are measured by its clock: the local one may be set while a run reads.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,21 +13,21 @@ use crate::staging::{Run, StagingError};
 /// The server's clock as far as it is known.
 #[derive(Clone, Debug)]
 pub(super) struct ServerClock {
-    known: Arc<watch::Sender<Known>>,
-    /// By how much it is ahead of ours, by the first answer.
+    known: Arc<watch::Sender<ClockState>>,
+    /// How far it is ahead of the local one, by the first answer.
     clock_skew: Arc<OnceLock<SignedDuration>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Known {
+enum ClockState {
     Nothing,
-    /// No answer will come: our own clock is used.
-    Ours,
+    /// No answer will come: the local clock is used.
+    Local,
     /// The time in an answer, and when the answer came.
     Server(Timestamp, Instant),
 }
 
-impl Known {
+impl ClockState {
     fn is_something(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
@@ -36,7 +36,7 @@ impl Known {
 impl ServerClock {
     fn new() -> Self {
         Self {
-            known: Arc::new(watch::Sender::new(Known::Nothing)),
+            known: Arc::new(watch::Sender::new(ClockState::Nothing)),
             clock_skew: Arc::default(),
         }
     }
@@ -47,8 +47,8 @@ impl ServerClock {
         for resource in &config.resources {
             match run.manifest(&resource.name) {
                 Ok(manifest) => {
-                    if let Some(reached) = manifest.and_then(|manifest| manifest.cursor) {
-                        clock.advance_to(reached);
+                    if let Some(cursor) = manifest.and_then(|manifest| manifest.cursor) {
+                        clock.advance_to(cursor);
                     }
                 }
                 // It is reported where it is read.
@@ -66,7 +66,7 @@ impl ServerClock {
         self.advance_to(server_now);
     }
 
-    /// By how much it is ahead of ours; `None` before the first answer.
+    /// How far it is ahead of the local one; `None` before the first answer.
     pub(super) fn clock_skew(&self) -> Option<SignedDuration> {
         self.clock_skew.get().copied()
     }
@@ -75,8 +75,8 @@ impl ServerClock {
     fn advance_to(&self, server_now: Timestamp) {
         self.known.send_if_modified(|known| {
             let is_news = !known.is_something();
-            if !matches!(*known, Known::Server(time, at) if later(time, at) >= server_now) {
-                *known = Known::Server(server_now, Instant::now());
+            if !matches!(*known, ClockState::Server(time, at) if later(time, at) >= server_now) {
+                *known = ClockState::Server(server_now, Instant::now());
             }
             is_news
         });
@@ -87,7 +87,7 @@ impl ServerClock {
         self.known.send_if_modified(|known| {
             let is_news = !known.is_something();
             if is_news {
-                *known = Known::Ours;
+                *known = ClockState::Local;
             }
             is_news
         });
@@ -95,7 +95,7 @@ impl ServerClock {
 
     /// The server's time to the second; `None` before the first answer.
     pub(super) fn known_now(&self) -> Option<Timestamp> {
-        let Known::Server(time, at) = *self.known.borrow() else {
+        let ClockState::Server(time, at) = *self.known.borrow() else {
             return None;
         };
         Timestamp::from_second(later(time, at).as_second()).ok()
@@ -103,9 +103,9 @@ impl ServerClock {
 
     pub(super) async fn now(&self) -> Timestamp {
         let mut known = self.known.subscribe();
-        let known = known.wait_for(Known::is_something).await;
+        let known = known.wait_for(ClockState::is_something).await;
         match known.map(|known| *known) {
-            Ok(Known::Server(time, at)) => later(time, at),
+            Ok(ClockState::Server(time, at)) => later(time, at),
             _ => clock::now(),
         }
     }

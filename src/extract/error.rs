@@ -1,4 +1,4 @@
-//! Why a run ended early, and why a read of a resource failed.
+//! Errors of a run and of the read of a resource.
 
 use crate::api::ApiError;
 use crate::staging::StagingError;
@@ -10,7 +10,6 @@ pub(super) enum ReadError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Staging(#[from] StagingError),
-    /// Of pages with the ids to fan out over.
     #[error(transparent)]
     Ids(StagingError),
     #[error(
@@ -35,16 +34,12 @@ impl ReadError {
     }
 }
 
-/// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum ExtractError {
-    /// The API, for good.
+pub(crate) enum ExtractError {
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The staging directory.
     #[error(transparent)]
     Staging(#[from] StagingError),
-    /// A panic in a thread of ours.
     #[error("{0}")]
     Internal(String),
 }

@@ -6,22 +6,16 @@ use crate::plan;
 use crate::progress::Progress;
 use crate::staging::Run;
 
-/// What a run is to read.
-pub struct Extraction<'a> {
-    /// The configuration.
-    pub config: &'a Config,
-    /// The API.
-    pub client: api::Client,
+pub(crate) struct Extraction<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) client: api::Client,
     /// The resources, in dependency order.
-    pub resources: Vec<&'a Resource>,
-    /// What the command line asks for.
-    pub request: plan::ReadOptions,
-    /// The staged runs, in order.
-    pub runs: Vec<Run>,
+    pub(crate) resources: Vec<&'a Resource>,
+    pub(crate) request: plan::ReadOptions,
+    pub(crate) runs: Vec<Run>,
     /// The new run's number is above this.
-    pub floor: u64,
+    pub(crate) floor: u64,
     /// Resume the newest run, if it was interrupted.
-    pub resume: bool,
-    /// Where progress is shown.
-    pub progress: &'a Progress,
+    pub(crate) resume: bool,
+    pub(crate) progress: &'a Progress,
 }

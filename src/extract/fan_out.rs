@@ -40,7 +40,10 @@ impl RunReader<'_> {
         };
         let full = self.history.last_complete_full(parent);
         let mut step = Step::Full;
-        let own = resource.read.as_ref().filter(|_| for_each.is_of(resource));
+        let own = resource
+            .read
+            .as_ref()
+            .filter(|_| for_each.is_of(&resource.name));
         let mode = if let Some(read) = own {
             let now = self.clock.known_now().unwrap_or_else(crate::clock::now);
             let since = plan::minus(now, plan::due_after(read.every));
@@ -95,7 +98,6 @@ impl RunReader<'_> {
         })
     }
 
-    /// Ids that earlier runs showed.
     async fn earlier_ids(
         &self,
         parent: &Resource,
@@ -128,7 +130,7 @@ impl RunReader<'_> {
         let without = now.max(full).unwrap_or(0);
         let of = &for_each.ids_of;
         Ok((without > 0).then(|| {
-            format!("{without} records of {of} have an id that is missing, negative or no whole number; they were not asked for")
+            format!("{without} records of {of} have an id that is missing, negative or not an integer; they were not requested")
         }))
     }
 
@@ -139,7 +141,6 @@ impl RunReader<'_> {
     }
 }
 
-/// Looks at staged pages.
 async fn blocking(
     look: impl FnOnce() -> Result<RoaringTreemap, StagingError> + Send + 'static,
 ) -> Result<RoaringTreemap, ReadError> {

@@ -59,14 +59,11 @@ fn each_page(
     Ok(())
 }
 
-/// The ids of a resource in earlier runs.
 #[derive(Clone, Copy)]
 pub(crate) struct EarlierIds<'a> {
     /// All runs, in the order of their numbers.
     pub(crate) runs: &'a [Run],
-    /// Their history.
     pub(crate) history: &'a History,
-    /// The resource.
     pub(crate) resource: &'a Resource,
     /// The first run that counts.
     pub(crate) from_seq: u64,
@@ -94,14 +91,14 @@ impl EarlierIds<'_> {
     }
 
     fn each(self, mut each: impl FnMut(&PageEntry, RoaringTreemap)) -> Result<(), StagingError> {
-        let whole = self.history.last_complete_full(self.resource);
+        let last_full = self.history.last_complete_full(self.resource);
         let from = (self.runs).partition_point(|run| run.record().seq < self.from_seq);
         let runs = self.runs[from..].iter();
         for run in runs.filter(|run| self.history.covers(run)) {
             match each_page(run, self.resource, &mut each) {
                 Ok(()) => {}
                 Err(error @ StagingError::Broken { .. })
-                    if whole.is_some_and(|whole| whole.seq > run.record().seq) =>
+                    if last_full.is_some_and(|last_full| last_full.seq > run.record().seq) =>
                 {
                     tracing::warn!("{error}");
                 }

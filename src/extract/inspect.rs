@@ -16,7 +16,6 @@ use super::slices::Filter;
 /// No page holds more records: what is noted of each is in memory until the page is staged.
 const MOST_RECORDS: u64 = 50_000;
 
-/// Reads page facts from bodies of one resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Inspector {
     walker: Walker,
@@ -152,7 +151,7 @@ mod tests {
     #[test]
     fn only_an_array_of_objects_is_a_page() {
         let inspector = inspector(None);
-        let said: Vec<String> = [
+        let lines: Vec<String> = [
             "",
             " \n",
             "<html>",
@@ -166,7 +165,7 @@ mod tests {
         .map(|body| inspector.inspect(body.as_bytes()).unwrap_err())
         .map(|error| format!("the body {error}"))
         .collect();
-        insta::assert_snapshot!(said.join("\n"), @r#"
+        insta::assert_snapshot!(lines.join("\n"), @r#"
     the body is empty
     the body is empty
     the body is HTML, not JSON

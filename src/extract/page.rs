@@ -30,7 +30,7 @@ pub(super) struct PageSource<'a> {
     page_size: Mutex<PageSize>,
 }
 
-/// Rows a page, as few as the server has needed so far.
+/// Rows a page, reduced when the server takes too long.
 #[derive(Clone, Debug)]
 pub(super) struct PageSize {
     pub(super) current: SmallerPages,
@@ -65,12 +65,10 @@ impl<'a> PageSource<'a> {
         }
     }
 
-    /// Adds pages to the progress bar.
     pub(super) fn expect(&self, pages: u64) {
         self.task.expect(pages);
     }
 
-    /// The current page size.
     pub(super) fn rows_a_page(&self) -> u64 {
         locked(&self.page_size).current.size.into()
     }
@@ -80,7 +78,6 @@ impl<'a> PageSource<'a> {
         locked(&self.page_size).clone()
     }
 
-    /// Whether no known page is left.
     pub(super) fn is_exhausted(&self) -> bool {
         locked(&self.known).is_empty()
     }
@@ -98,7 +95,6 @@ impl<'a> PageSource<'a> {
         }
     }
 
-    /// A page of a list.
     pub(super) async fn page(
         &self,
         list: List<'_>,

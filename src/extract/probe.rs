@@ -12,17 +12,15 @@ use super::read_plan::{self, List};
 use super::scan::PageSelector;
 use super::slices;
 
-/// What a probe shows.
 #[derive(Clone, Copy, Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// `X-Total`: the rows that the read would give.
-    pub total: Option<u64>,
-    /// The server's time.
-    pub date: Option<Timestamp>,
+    pub(crate) total: Option<u64>,
+    pub(crate) date: Option<Timestamp>,
 }
 
 /// Asks what a read would ask, for one row. A resource that fans out is not probed: it asks for many lists.
-pub async fn probe(
+pub(crate) async fn probe(
     client: &api::Client,
     config: &Config,
     resource: &Resource,

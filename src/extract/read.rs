@@ -24,7 +24,6 @@ const FASTEST: u64 = 20;
 /// Requests in flight beyond those that the rate needs.
 const SPARE: u64 = 12;
 
-/// Reads all pages of one resource.
 pub(super) struct Reader<'a> {
     plan: &'a ReadPlan<'a>,
     pages: PageSource<'a>,
@@ -77,7 +76,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads all slices. A failure leaves a hole with a note; an error ends the run.
+    /// Reads all slices. A failed request is recorded as a gap; an error fails the run.
     pub(super) async fn read(self) -> Result<ReadResult, ReadError> {
         // The first slice shows whether the API ignores the ids of a fan-out.
         let (pilot, others) = match self.plan.slices.split_first() {
@@ -136,7 +135,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Page 1 of a list.
     async fn first(&self, list: List<'_>) -> Result<Option<FirstPage>, ReadError> {
         self.pages.expect(1);
         let fetched = self.pages.page(list, PageSelector::number(1)).await;
@@ -165,7 +163,6 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// Everything after page 1.
     async fn rest(&self, list: List<'_>, head: FirstPage) -> Result<(), ReadError> {
         let pages = head.pages();
         let FirstPage {
@@ -274,7 +271,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Asks for ids below [`proof::LOWEST`]. An API that refuses the request leaves no hole, but proves nothing either.
+    /// Asks for ids below [`proof::LOWEST`]. A refused request is no gap, but proves nothing either.
     async fn below(&self, list: List<'_>, number: u64) -> Result<(), ReadError> {
         let ids = Some(BELOW_LOWEST);
         let fetched = match self.pages.page(list, PageSelector { number, ids }).await {

@@ -18,7 +18,7 @@ pub(super) struct ReadPlan<'a> {
     pub(super) slices: Vec<Slice>,
     /// What a delta ranges over.
     pub(super) window: Option<Window>,
-    /// Rows a page, until the server takes too long for so many.
+    /// Rows a page, until the server takes too long for them.
     pub(super) page_size: SmallerPages,
     /// The server's time; `None` before the first answer.
     pub(super) now: Option<Timestamp>,

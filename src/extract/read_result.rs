@@ -11,7 +11,6 @@ use crate::staging::{Evidence, PageEntry, SmallerPages, State, Window};
 /// Places named in a note; the others are counted.
 const NAMED: usize = 5;
 
-/// What reading a resource gave.
 #[derive(Debug, Default)]
 pub(super) struct ReadResult {
     pub(super) pages: u64,

@@ -34,7 +34,6 @@ fn is_due((_, decision): &(&Resource, Decision)) -> bool {
     decision.step != Step::Skip
 }
 
-/// Reads the resources of a run.
 pub(super) struct RunReader<'a> {
     pub(super) extraction: &'a Extraction<'a>,
     pub(super) history: &'a History,
@@ -68,22 +67,22 @@ impl RunReader<'_> {
                 .iter()
                 .map(|resource| self.resource(resource, pilot == Some(&resource.name)))
                 .collect();
-            let mut stopped = None;
+            let mut failure = None;
             while let Some(read) = reads.next().await {
                 match read {
                     Ok(summary) => summaries.push(summary),
                     // Requests in flight are staged; no other is allowed.
                     Err(ExtractError::Api(error)) if error.is_used_up() => {
-                        stopped.get_or_insert(ExtractError::Api(error));
+                        failure.get_or_insert(ExtractError::Api(error));
                     }
                     Err(error) => {
-                        stopped = Some(error);
+                        failure = Some(error);
                         break;
                     }
                 }
             }
             drop(reads);
-            if let Some(stopped) = stopped {
+            if let Some(failure) = failure {
                 for resource in &self.extraction.resources {
                     if !summaries
                         .iter()
@@ -92,11 +91,11 @@ impl RunReader<'_> {
                         summaries.push(ResourceSummary::without_pages(
                             resource.name.clone(),
                             ResourceState::Stopped,
-                            "the run ended before its read did".to_owned(),
+                            "the run was stopped before its read was finished".to_owned(),
                         ));
                     }
                 }
-                return (summaries, Some(stopped));
+                return (summaries, Some(failure));
             }
             waiting = later;
         }

@@ -16,19 +16,17 @@ use super::extraction::Extraction;
 use super::ids::StagedIds;
 use super::resources::RunReader;
 
-/// A run that has ended.
+/// A finished or interrupted run.
 #[derive(Debug)]
-pub struct Extracted {
+pub(crate) struct Extracted {
     /// The run, closed.
-    pub run: Run,
-    /// Why it ended early.
-    pub stopped: Option<ExtractError>,
-    /// The history before it.
-    pub history: History,
+    pub(crate) run: Run,
+    pub(crate) failure: Option<ExtractError>,
+    pub(crate) history: History,
 }
 
 /// Reads all resources into a new run and closes it. Dropping the future leaves the run open.
-pub async fn extract(
+pub(crate) async fn extract(
     staging: &Staging,
     lock: &StagingLock,
     mut extraction: Extraction<'_>,
@@ -61,7 +59,7 @@ pub async fn extract(
         ids: StagedIds::default(),
         clock,
     };
-    let (mut summaries, stopped) = reader.all().await;
+    let (mut summaries, failure) = reader.all().await;
     // Threads may still write pages of abandoned reads: the run is closed after the last one.
     lock.wait_for_shares().await;
     extraction.progress.clear();
@@ -71,14 +69,14 @@ pub async fn extract(
             .iter()
             .position(|resource| resource.name == summary.name)
     });
-    let outcome = match &stopped {
+    let outcome = match &failure {
         Some(ExtractError::Api(error)) if error.is_used_up() => Outcome::Stopped,
         Some(_) => Outcome::Failed,
         None if summaries.iter().any(ResourceSummary::is_incomplete) => Outcome::Partial,
         None => Outcome::Complete,
     };
     let statistics = extraction.client.statistics();
-    let error = stopped.as_ref().map(|error| chain(error));
+    let error = failure.as_ref().map(|error| chain(error));
     run.update(|record| {
         record.state = RunState::Closed;
         record.outcome = Some(outcome);
@@ -91,7 +89,7 @@ pub async fn extract(
     })?;
     Ok(Extracted {
         run,
-        stopped,
+        failure,
         history,
     })
 }

@@ -29,7 +29,6 @@ impl PageSelector {
     }
 }
 
-/// How reading by ids ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScanOutcome {
     /// All pages were asked for; a failed one is a hole.
@@ -43,7 +42,7 @@ const PAGES_A_SECTION: u64 = 4;
 /// Pages asked for by number at the same time, while nothing moves. Then one after the other: those that overtake one
 /// another would have to be read again.
 const AT_ONCE: usize = 8;
-/// An empty answer that speaks of rows is asked for again so many times.
+/// Retries of an empty answer that announces rows.
 const EMPTY_AGAIN: u32 = 2;
 /// Most requests for pages that rows slipped out of, besides one for each 20 pages of the list.
 const SETTLING: usize = 4;

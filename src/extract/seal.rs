@@ -12,7 +12,7 @@ use super::read_result::ReadResult;
 use super::resources::RunReader;
 
 impl RunReader<'_> {
-    /// The manifest of a read that has ended, with its mode and cursor.
+    /// The manifest of a finished read, with its mode and cursor.
     pub(super) fn manifest(
         &self,
         read: &ReadPlan<'_>,
@@ -49,18 +49,18 @@ impl RunReader<'_> {
                 ));
             }
         }
-        let reached = result.first_date;
+        let read_at = result.first_date;
         let window = read.window.map(|Window { start, end }| Window {
             start,
-            end: reached.map_or(end, |reached| reached.min(end)),
+            end: read_at.map_or(end, |read_at| read_at.min(end)),
         });
         let known = (self.history).trusted_cursor(resource, self.clock.clock_skew());
-        let cursor = match (state.moves_cursor(), reached, &window) {
+        let cursor = match (state.moves_cursor(), read_at, &window) {
             (false, ..) | (_, None, _) => None,
-            (true, Some(reached), Some(window)) if mode == Mode::Delta => {
-                plan::cursor_after(*window, reached, known)
+            (true, Some(read_at), Some(window)) if mode == Mode::Delta => {
+                plan::cursor_after(*window, read_at, known)
             }
-            (true, reached, _) => reached,
+            (true, read_at, _) => read_at,
         };
         // A fan-out over no ids asks for nothing and is complete.
         let cursor = cursor.or_else(|| {
@@ -110,7 +110,6 @@ impl RunReader<'_> {
         })
     }
 
-    /// The manifest of a named read that failed.
     pub(super) fn failed_read(
         &self,
         read: &Resource,

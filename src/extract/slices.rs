@@ -12,7 +12,6 @@ use crate::template::Values;
 pub(super) struct Slice {
     /// Its directory, such as `user_id=1..99`, `read=ongoing` or `read=swept/id=1..99`; `None` for the only slice.
     pub(super) name: Option<String>,
-    /// The filled path.
     pub(super) path: String,
     /// The filled parameters, without paging.
     pub(super) query: Vec<(String, String)>,
@@ -27,7 +26,6 @@ pub(crate) struct Filter {
     pub(super) parameter: String,
     /// Its field, such as `user_id`.
     pub(super) field: String,
-    /// The ids.
     pub(super) ids: Arc<[u64]>,
 }
 

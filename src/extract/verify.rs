@@ -15,26 +15,21 @@ use super::{read_plan, slices};
 /// What the files of a resource prove, against what its manifest claims.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Verification {
-    /// The resource.
-    pub resource: Name,
-    /// Full or delta.
-    pub mode: Mode,
-    /// What the manifest claims.
-    pub claimed: State,
-    /// Whether a file differs from what was staged.
-    pub damaged: bool,
+    pub(crate) resource: Name,
+    pub(crate) mode: Mode,
+    pub(crate) claimed: State,
+    pub(crate) damaged: bool,
     /// Whether there are page files without a journal line. No load reads them, but other programs may.
     #[serde(rename = "strangers")]
-    pub stray_files: bool,
+    pub(crate) stray_files: bool,
     /// What the files prove; `None` where they are damaged, and where the resource is not in `pipeline.toml` any more:
     /// then it is unknown where its records have their ids.
-    pub proven: Option<State>,
+    pub(crate) proven: Option<State>,
     /// Pages whose bytes are those received.
-    pub pages: u64,
-    /// Their records.
-    pub rows: u64,
+    pub(crate) pages: u64,
+    pub(crate) rows: u64,
     /// Why the claim does not hold, or the read is not complete, a sentence each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Verification {
@@ -259,7 +254,7 @@ fn check(
 
 /// The time that must be proven where a read was in windows: that of a delta; or all, until the last answer came.
 fn needed(manifest: &ReadManifest, last: Option<Timestamp>) -> Window {
-    // It tells the time to the second. A window that ended when the read began is not enough.
+    // The server's time is in seconds. A window that ended when the read began is not enough.
     let end = last.map(|last| {
         let second = jiff::SignedDuration::from_secs(1);
         last.saturating_add(second).unwrap_or(last)

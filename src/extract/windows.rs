@@ -14,16 +14,14 @@ use crate::staging::{PageEntry, Window};
 /// The list is asked for anew from the time of the last answer, so many times: more rows than a page holds would have
 /// to change between two answers for it not to end.
 const WINDOWS: usize = 6;
-/// A full read is asked so many times whether its windows account for every row.
+/// How often a full read is checked for rows that its windows do not account for.
 const ACCOUNTS: usize = 10;
-/// So often in a row must the same number be missing before all pages are searched for the rows.
+/// Equal counts in a row before all pages are searched for the missing rows.
 const SAME_ACCOUNTS: usize = 3;
 
-/// Page 1 of a list.
 pub(super) struct FirstPage {
     pub(super) entry: PageEntry,
     pub(super) seen: PageObservation,
-    /// The API ignores the window.
     pub(super) is_rangeless: bool,
     /// A time since which about as many rows have changed as fit a page.
     pub(super) split: Option<Timestamp>,
@@ -39,12 +37,12 @@ fn pages_before(total: u64, size: u64) -> u64 {
     total.saturating_sub(closing_rows(size)).div_ceil(size)
 }
 
-/// Requests of a full read of so many rows, more than a page takes, while nothing changes.
+/// Requests of a full read of `rows`, more than a page, while nothing changes.
 pub(crate) fn full_requests(total: u64, size: u64) -> u64 {
     total.div_ceil(size.max(1)) + 2
 }
 
-/// Requests of a delta of so many rows, more than a page takes, while nothing changes.
+/// Requests of a delta of `rows`, more than a page, while nothing changes.
 pub(crate) fn delta_requests(total: u64, size: u64) -> u64 {
     pages_before(total, size.max(1)) + 2
 }
@@ -71,7 +69,6 @@ pub(super) fn split(seen: &PageObservation, times: &[Timestamp]) -> Option<Times
 }
 
 impl FirstPage {
-    /// Pages of the list.
     pub(super) fn pages(&self) -> u64 {
         let pages = |total: u64| total.div_ceil(self.seen.size.max(1));
         self.seen.total.map_or(1, pages)
@@ -85,7 +82,6 @@ pub(super) trait Lists {
     /// Reads page 1; `None` if it failed, which is recorded.
     async fn first(&self, window: Option<Window>) -> Result<Option<FirstPage>, Self::Error>;
 
-    /// Reads everything after page 1.
     async fn rest(&self, window: Option<Window>, head: FirstPage) -> Result<(), Self::Error>;
 
     /// Rows that the windows so far do not account for; `None` if unknown.
@@ -156,7 +152,6 @@ pub(super) async fn read<L: Lists>(lists: &L, asked: Option<Window>) -> Result<(
     }
 }
 
-/// Page 1 of a window.
 async fn first<L: Lists>(
     lists: &L,
     start: Timestamp,
@@ -165,7 +160,6 @@ async fn first<L: Lists>(
     lists.first(Some(Window { start, end })).await
 }
 
-/// All pages of a window.
 async fn read_window<L: Lists>(
     lists: &L,
     start: Timestamp,

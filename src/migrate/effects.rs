@@ -1,17 +1,17 @@
-//! What a migration that waits would make and change, by its text: enough to say before it runs what it will lack. What it does in
-//! a `DO` block or by a function is not seen; the server refuses that when it comes to it.
+//! The relations that pending migrations create and change, by their text, so that missing rights are reported before one runs.
+//! Effects of a `DO` block or a function are not seen; the server refuses those when they run.
 
 use std::collections::BTreeSet;
 
 /// The bare names of relations that a migration names.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Effects {
+pub(crate) struct Effects {
     /// Those that must not be there yet.
-    pub makes: BTreeSet<String>,
+    pub(crate) makes: BTreeSet<String>,
     /// Those that only their owner may change.
-    pub changes: BTreeSet<String>,
+    pub(crate) changes: BTreeSet<String>,
     /// It changes the schema itself, which only its owner may.
-    pub changes_schema: bool,
+    pub(crate) changes_schema: bool,
 }
 
 impl Effects {
@@ -78,7 +78,7 @@ impl Effects {
     }
 }
 
-/// The part of a dotted name that is so many from its end.
+/// The part of a dotted name at `from_end`, counted from its end.
 fn bare(name: &str, from_end: usize) -> String {
     name.rsplit('.')
         .nth(from_end)

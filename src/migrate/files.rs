@@ -6,7 +6,8 @@ use std::path::Path;
 use include_dir::Dir;
 use refinery::Migration;
 
-use super::{FIRST_LOCAL, MigrateError};
+use super::error::MigrateError;
+use super::names::FIRST_LOCAL;
 use crate::trusted::{Folder, Owner, Untrusted};
 
 /// The migrations that this program carries.

@@ -273,7 +273,7 @@ async fn a_users_own_migrations_are_applied_after_ours_and_guarded() {
             .contains("V1000__locations was applied")
     );
     fs::remove_file(folder.path().join("V1000__locations.sql")).unwrap();
-    assert!(message(&client).await.contains("its file is gone"));
+    assert!(message(&client).await.contains("its file is missing"));
     for (name, expected) in [
         ("V1__other.sql", "has the number of V1__cursus"),
         ("V999__mine.sql", "kept for cursus"),

@@ -1,5 +1,4 @@
-//! What the database says before the first request: a database that is not there, or does not fit, would make them all for
-//! nothing.
+//! Checks the database before the first request: with a missing or wrong database, all requests would be wasted.
 
 use std::collections::BTreeMap;
 

@@ -9,10 +9,10 @@ use crate::exit::{Exit, Failure};
 use crate::load::{Loader, Options, check_schema};
 use crate::settings::Settings;
 
-/// How often a connection is made that is lost before anything was loaded.
+/// Attempts to connect, if the connection is lost before anything was loaded.
 const TRIES: u32 = 3;
 
-/// Refuses where nothing was ever loaded: whoever only looks makes no private PostgreSQL.
+/// Refuses where nothing was ever loaded: a command that only reads creates no private PostgreSQL.
 pub(crate) fn refuse_unmade(settings: &Settings) -> Result<(), Failure> {
     let Some(dir) = settings.unmade_cluster() else {
         return Ok(());
@@ -56,7 +56,6 @@ pub(crate) async fn connect_to_ask(settings: &Settings, schema: &str) -> Result<
     Ok(patient(database, settings))
 }
 
-/// As [`connect`], to write.
 pub(crate) async fn connect_to_write(
     settings: &Settings,
     schema: &str,
@@ -66,7 +65,7 @@ pub(crate) async fn connect_to_write(
     Ok(database)
 }
 
-/// Connects to write, for whoever checks the schema next: nothing in it is looked at yet.
+/// Connects to write. The caller checks the schema.
 pub(crate) async fn connect_unchecked(settings: &Settings) -> Result<Database, Failure> {
     let database = Database::connect_to_write(&settings.database, &session(settings)).await?;
     Ok(patient(database, settings))
@@ -82,8 +81,8 @@ fn patient(mut database: Database, settings: &Settings) -> Database {
     database
 }
 
-/// Connects to the mirror and makes it ready to be loaded into. Nothing of a run is written by that, and a migration is whole or
-/// not there: where the connection is lost on the way it is made again.
+/// Connects to the mirror and prepares it for a load. This can be repeated after a lost connection: nothing of a run is written,
+/// and a migration is one transaction.
 pub(crate) async fn open_loader<'c>(
     settings: &'c Settings,
     options: &Options,

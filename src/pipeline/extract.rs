@@ -63,13 +63,13 @@ pub(super) async fn extract(
     };
     let Extracted {
         run,
-        stopped,
+        failure,
         history,
     } = extracted;
     let mut report = RunReport::default();
     report.warnings.extend(secret_warning(&client).await);
     report.add_run(run.record(), client.statistics().rejected_429);
-    if let Some(error) = stopped {
+    if let Some(error) = failure {
         // The reason comes before what else it left incomplete.
         report.errors.insert(0, chain(&error));
         let exit = extract_exit(&error);
@@ -167,7 +167,6 @@ async fn show_waits(client: &api::Client, progress: &Progress) -> std::convert::
     }
 }
 
-/// A wait as a log line.
 fn announcement(wait: &Waiting) -> String {
     match wait.reason {
         WaitingFor::NextHour => format!("{}, until {}", reason(wait), wait.until),

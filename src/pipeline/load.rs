@@ -6,84 +6,32 @@ use tracing::info;
 
 use super::connect::open_loader;
 use super::pending::{PendingRuns, pending_runs};
-use crate::cli::LoadArgs;
-use crate::config::Config;
+use super::selection::LoadSelection;
 use crate::context::{Activity, Context};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    LoadError, Loaded, LoadedRun, Loader, Options, OtherSource, Pending, Session, TableCounts,
-    with_parents,
+    LoadError, Loaded, LoadedRun, Loader, OtherSource, Pending, Session, TableCounts,
 };
 use crate::name::Name;
-use crate::plan;
 use crate::printable::Messages;
 use crate::report::{LoadReport, counted, sum_tables};
 use crate::settings::Settings;
 use crate::staging::{Run, StagingError};
 
-/// What is said where a schema is to be rebound and nothing is there to rebind it with.
 const NOTHING_TO_ADOPT: &str =
     "the schema was not rebound: no staged run is to be loaded; read one with `cursus run --adopt`";
 
-/// What to load, and how.
-pub(crate) struct LoadSelection {
-    pub(crate) options: Options,
-    /// The last run to load.
-    pub(super) run: Option<String>,
-    /// Load the newest loaded run once more.
-    pub(super) again: bool,
-    pub(super) resources: Vec<Name>,
-}
-
-/// How a load went.
 pub(crate) struct LoadOutcome {
     pub(crate) exit: Exit,
     pub(crate) report: LoadReport,
-    /// It ended early, with the last of the errors, and what is left was not tried.
+    /// The last error stopped the load, and the other runs were not tried.
     is_cut_short: bool,
-    /// Resources whose last load failed.
     pub(crate) failed: BTreeSet<Name>,
     /// Tables with held deletes or quarantined rows: the run, and its counts.
     held: Vec<(String, TableCounts)>,
     /// Runs of another source, those alike in one.
     refused: Vec<OtherSource>,
-}
-
-impl LoadSelection {
-    /// Every run that is not loaded, into the configured schema. `adopt`: it may be rebound to another project.
-    pub(crate) fn all(settings: &Settings, adopt: bool) -> Self {
-        let mut options = Options::new(settings.config.database.schema.clone());
-        options.adopt = adopt;
-        Self {
-            options,
-            run: None,
-            again: false,
-            resources: Vec::new(),
-        }
-    }
-
-    /// What was typed.
-    pub(crate) fn of(settings: &Settings, arguments: &LoadArgs) -> Result<Self, Failure> {
-        let mut selection = Self::all(settings, arguments.adopt);
-        selection.options.schema = settings.schema(arguments.into.as_deref())?;
-        selection.options.dry_run = arguments.dry_run;
-        selection.options.allow_prune = arguments.allow_prune;
-        selection.run.clone_from(&arguments.run);
-        selection.again = arguments.again;
-        if !arguments.select.is_empty() {
-            let resources = plan::select(&settings.config, &arguments.select, &[])?;
-            let names = resources.into_iter().map(|resource| resource.name.clone());
-            selection.resources = names.collect();
-        }
-        Ok(selection)
-    }
-
-    /// What is selected, and all that its rows refer to: rows that came before their parents would be taken to be out of
-    /// scope. Empty: everything.
-    fn with_parents(&self, config: &Config) -> BTreeSet<Name> {
-        with_parents(config, self.resources.iter().cloned())
-    }
 }
 
 /// The run that was typed; it is one of these finished ones.
@@ -250,7 +198,7 @@ impl LoadOutcome {
         }
     }
 
-    /// Fails if the load ended early.
+    /// Fails if the load was cut short.
     pub(crate) fn or_cut_short(self) -> Result<Self, Failure> {
         if !self.is_cut_short {
             return Ok(self);
@@ -261,7 +209,6 @@ impl LoadOutcome {
         })
     }
 
-    /// Nothing was loaded, and nothing failed.
     fn is_empty(&self) -> bool {
         self.report.runs.is_empty() && self.report.errors.is_empty()
     }

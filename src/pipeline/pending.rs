@@ -1,6 +1,6 @@
 //! What is to be loaded: every run that is not loaded yet, or what was asked for.
 
-use super::load::LoadSelection;
+use super::selection::LoadSelection;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::load::{self, LoadError, Loaded, LoadedResource, Loader, Pending};

@@ -13,12 +13,10 @@ use crate::staging::{Mode, SmallerPages, Window};
 use super::history::{History, Read};
 use super::time::{ServerNow, minus};
 
-/// What to do with a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing: the last read is young enough.
     Skip,
-    /// Read all of it.
     Full,
     /// Read what changed in a window that ends now, by the server's time.
     Delta {
@@ -29,42 +27,36 @@ pub enum Step {
     },
 }
 
-/// A step with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// What to do.
-    pub step: Step,
-    /// Why, for people.
-    pub reason: String,
+pub(crate) struct Decision {
+    pub(crate) step: Step,
+    pub(crate) reason: String,
 }
 
 /// Over which ids of another resource one fans out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FanOut {
+pub(crate) struct FanOut {
     /// Over all ids, not only those that are new or changed.
-    pub is_all: bool,
+    pub(crate) is_all: bool,
     /// Besides the ids of this run, those in reads from this run number on.
-    pub from_seq: Option<u64>,
-    /// The mode of the read.
-    pub mode: Mode,
+    pub(crate) from_seq: Option<u64>,
+    pub(crate) mode: Mode,
 }
 
-/// What the command line asks for.
 #[derive(Clone, Debug, Default)]
-pub struct ReadOptions {
-    /// `--full`.
-    pub full: bool,
+pub(crate) struct ReadOptions {
+    pub(crate) full: bool,
     /// `--force`: `min_age` is ignored.
-    pub force: bool,
+    pub(crate) force: bool,
     /// `--since` and `--window`: from, and to.
-    pub window: Option<(Timestamp, Option<Timestamp>)>,
+    pub(crate) window: Option<(Timestamp, Option<Timestamp>)>,
     /// Resources that must be read in full, because the database lacks their past.
-    pub must_be_full: BTreeMap<Name, String>,
+    pub(crate) must_be_full: BTreeMap<Name, String>,
 }
 
-/// The resources that `--select` and `--exclude` leave, in dependency order. The error names unknown ones, with a
+/// The resources selected by `--select` and `--exclude`, in dependency order. The error names unknown ones, with a
 /// suggestion each.
-pub fn select<'c>(
+pub(crate) fn select<'c>(
     config: &'c Config,
     select: &[String],
     exclude: &[String],
@@ -96,7 +88,7 @@ pub fn select<'c>(
 }
 
 /// What to do with each read of a resource in the `present`, its own first.
-pub fn decide<'r>(
+pub(crate) fn decide<'r>(
     config: &Config,
     resource: &'r Resource,
     history: &History,
@@ -113,7 +105,7 @@ pub fn decide<'r>(
 }
 
 /// What to do with each named read of a resource, whose own read is full in this run, or not.
-pub fn named<'r>(
+pub(crate) fn named<'r>(
     config: &Config,
     resource: &'r Resource,
     history: &History,
@@ -135,7 +127,7 @@ pub fn named<'r>(
     resource.reads.iter().map(decide).collect()
 }
 
-/// A full read that was drifted is tried again after so long.
+/// A full read that was drifted is retried after this time.
 const DRIFTED_FULL_EVERY: Duration = Duration::from_hours(24);
 
 /// Whether a full read of the resource shows all records that its named read asks for.
@@ -145,7 +137,7 @@ fn is_part_of(read: &Resource, resource: &Resource) -> bool {
 }
 
 /// The newest read that showed the records of a named read: one of its own, or a full read of the resource.
-pub fn last_covering_read<'h>(
+pub(crate) fn last_covering_read<'h>(
     read: &Resource,
     resource: &Resource,
     history: &'h History,
@@ -212,14 +204,14 @@ fn decide_named(
             },
         );
     }
-    let reached = history.trusted_cursor(read, server.clock_skew);
-    match (&read.cursor, reached) {
-        (Some(cursor), Some(reached)) if history.last_complete_full(read).is_some() => Decision {
+    let cursor_at = history.trusted_cursor(read, server.clock_skew);
+    match (&read.cursor, cursor_at) {
+        (Some(cursor), Some(cursor_at)) if history.last_complete_full(read).is_some() => Decision {
             step: Step::Delta {
-                start: minus(reached, cursor.lookback),
+                start: minus(cursor_at, cursor.lookback),
                 end: None,
             },
-            reason: format!("known up to {reached}"),
+            reason: format!("known up to {cursor_at}"),
         },
         (Some(_), _) => full("no complete read of it in staging was asked for as today"),
         (None, _) => full(&match youngest {
@@ -230,7 +222,7 @@ fn decide_named(
 }
 
 /// Rows to ask for a page: as configured, or as few as the server could give in time; a day later twice as many.
-pub fn page_size(
+pub(crate) fn page_size(
     config: &Config,
     read: &Resource,
     history: &History,
@@ -310,8 +302,8 @@ fn decide_own(
     if request.full {
         return full("--full");
     }
-    let whole = history.last_cursor_read(resource);
-    if let Some(read) = whole
+    let last_read = history.last_cursor_read(resource);
+    if let Some(read) = last_read
         && !request.force
         && request.window.is_none()
         && let Some(age) = age(read, now)
@@ -329,14 +321,14 @@ fn decide_own(
             reason: "asked for on the command line".to_owned(),
         };
     }
-    let reached = history.trusted_cursor(resource, server.clock_skew);
+    let cursor_at = history.trusted_cursor(resource, server.clock_skew);
     let last_full = history.last_complete_full(resource);
     // One that proved nothing is tried again the next day, and until then its records are known as well.
     let drifted = history.last_drifted_full(resource).filter(|read| {
         let newer = last_full.is_none_or(|full| full.seq < read.seq);
         newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
     });
-    let (Some(reached), Some(last_full)) = (reached, drifted.or(last_full)) else {
+    let (Some(cursor_at), Some(last_full)) = (cursor_at, drifted.or(last_full)) else {
         return full(if history.of(resource).is_empty() {
             "it was never read"
         } else {
@@ -352,44 +344,44 @@ fn decide_own(
             "the last full read is {age} old, and full_every = {written}"
         ));
     }
-    let said = whole.and_then(|read| read.manifest.cursor);
+    let announced = last_read.and_then(|read| read.manifest.cursor);
     Decision {
         step: Step::Delta {
-            start: minus(reached, cursor.lookback),
+            start: minus(cursor_at, cursor.lookback),
             end: None,
         },
-        reason: match said {
-            Some(said) if said > reached => format!(
-                "known up to {reached}; the API's answer said {said}, which was not reached yet"
+        reason: match announced {
+            Some(announced) if announced > cursor_at => format!(
+                "known up to {cursor_at}; the API's answer gave {announced}, which is in the future"
             ),
-            _ => format!("known up to {reached}"),
+            _ => format!("known up to {cursor_at}"),
         },
     }
 }
 
 /// Over which ids of `parent` a resource fans out, when this run has or has not a complete full read of the parent.
-pub fn fan_out(
+pub(crate) fn fan_out(
     resource: &Resource,
     parent: &Resource,
     history: &History,
     request: &ReadOptions,
-    parent_is_whole: bool,
+    parent_is_full: bool,
 ) -> FanOut {
     let last_whole = history.last_cursor_read(resource);
     let parent_full = history.last_complete_full(parent).map(|read| read.seq);
-    let is_all = parent_is_whole
+    let is_all = parent_is_full
         || history.last_complete_full(resource).is_none()
         || request.full
         || request.must_be_full.contains_key(&resource.name);
     // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
     // the parent showed since this resource was read last.
-    let from_seq = match (is_all, parent_is_whole) {
+    let from_seq = match (is_all, parent_is_full) {
         (true, true) => None,
         (true, false) => Some(parent_full.unwrap_or(0)),
         (false, _) => Some(last_whole.map_or(0, |read| read.seq + 1)),
     };
     // Without a complete full read of the parent not all ids are known: then absence proves nothing.
-    let knows_all = parent_is_whole || parent_full.is_some();
+    let knows_all = parent_is_full || parent_full.is_some();
     FanOut {
         is_all,
         from_seq,
@@ -403,19 +395,18 @@ pub fn fan_out(
 
 /// What a database has of a resource: the newest read that it loaded, and the newest complete full one.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadedReads<'a> {
+pub(crate) struct LoadedReads<'a> {
     /// The run of the newest.
-    pub run_id: &'a str,
-    /// Its number.
-    pub seq: u64,
+    pub(crate) run_id: &'a str,
+    pub(crate) seq: u64,
     /// The number of the full one's run.
-    pub full_seq: Option<u64>,
+    pub(crate) full_seq: Option<u64>,
     /// The number of the newest run before which another one is missing.
-    pub gap_seq: Option<u64>,
+    pub(crate) gap_seq: Option<u64>,
 }
 
 /// Resources whose past a database does not have and staging cannot give any more, with the reason.
-pub fn must_be_full<'a>(
+pub(crate) fn must_be_full<'a>(
     config: &Config,
     history: &History,
     loaded: impl Fn(&Name) -> Option<LoadedReads<'a>>,
@@ -440,16 +431,16 @@ pub fn must_be_full<'a>(
 }
 
 /// The cursor after a complete read of `window`, when it was `known` before. A window given on the command line moves the
-/// cursor only if it leaves no gap.
-pub fn cursor_after(
+/// cursor only if no gap remains.
+pub(crate) fn cursor_after(
     window: Window,
-    reached: Timestamp,
+    cursor_at: Timestamp,
     known: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let known = known?;
-    let reached = reached.min(window.end);
+    let cursor_at = cursor_at.min(window.end);
     Some(if window.start <= known {
-        reached.max(known)
+        cursor_at.max(known)
     } else {
         known
     })

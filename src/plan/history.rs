@@ -12,12 +12,12 @@ use crate::name::Name;
 use crate::staging::{Mode, ReadManifest, Run, RunId, StagingError, State};
 
 /// As many of the newest deltas show how fast rows change.
-pub const DELTAS: usize = 20;
+pub(crate) const DELTAS: usize = 20;
 
 /// What staging knows of earlier reads, newest first, for each read of each resource: those that decide something, or
 /// that a forecast rests on. It does not grow with the number of runs.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     reads: BTreeMap<Key, Vec<Read>>,
     /// Of today's requests.
     request_hashes: BTreeMap<Key, String>,
@@ -34,21 +34,17 @@ fn key(resource: &Resource) -> Key {
     (resource.name.clone(), resource.read_name().cloned())
 }
 
-/// An earlier read that is final.
 #[derive(Clone, Debug)]
-pub struct Read {
-    /// The run that it belongs to.
-    pub run_id: RunId,
-    /// Its number.
-    pub seq: u64,
-    /// Its manifest.
-    pub manifest: ReadManifest,
+pub(crate) struct Read {
+    pub(crate) run_id: RunId,
+    pub(crate) seq: u64,
+    pub(crate) manifest: ReadManifest,
 }
 
 impl History {
     /// Reads the manifests of `runs` (in the order of their numbers), newest first, as far as they are needed. One that
     /// cannot be read is reported, and counts as a read that failed.
-    pub fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
+    pub(crate) fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
         let mut history = Self {
             reads: BTreeMap::new(),
             request_hashes: BTreeMap::new(),
@@ -71,7 +67,7 @@ impl History {
                 }
                 let manifest = run.manifest(&resource.name);
                 match manifest.map(|manifest| manifest?.read(resource.read_name())) {
-                    Ok(Some(manifest)) if wanted.take(&manifest) => reads.push(Read {
+                    Ok(Some(manifest)) if wanted.claim(&manifest) => reads.push(Read {
                         run_id: run.id().clone(),
                         seq: run.record().seq,
                         manifest,
@@ -89,55 +85,55 @@ impl History {
     }
 
     /// Whether this run was read for it.
-    pub fn covers(&self, run: &Run) -> bool {
+    pub(crate) fn covers(&self, run: &Run) -> bool {
         self.runs.contains(run.record().seq)
     }
 
     /// Final ones of a read, newest first: the newest, and those that are needed of the others.
-    pub fn of(&self, resource: &Resource) -> &[Read] {
+    pub(crate) fn of(&self, resource: &Resource) -> &[Read] {
         self.reads.get(&key(resource)).map_or(&[], Vec::as_slice)
     }
 
     /// The hourly limit in the newest answer that had one.
-    pub fn hour_limit(&self) -> Option<u64> {
+    pub(crate) fn hour_limit(&self) -> Option<u64> {
         self.hour_limit
     }
 
     /// Those of today's request, newest first.
-    pub fn of_request(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
+    pub(crate) fn of_request(&self, resource: &Resource) -> impl Iterator<Item = &Read> {
         let hash = self.request_hashes.get(&key(resource));
         let reads = self.of(resource).iter();
         reads.take_while(move |read| Some(&read.manifest.request_hash) == hash)
     }
 
     /// The newest read of today's request that moved the cursor.
-    pub fn last_cursor_read(&self, resource: &Resource) -> Option<&Read> {
+    pub(crate) fn last_cursor_read(&self, resource: &Resource) -> Option<&Read> {
         self.of_request(resource)
             .find(|read| read.manifest.state.moves_cursor() && read.manifest.cursor.is_some())
     }
 
-    /// How far a resource with a cursor is known, when the server's clock is ahead of ours by `clock_skew`. A cursor is a
-    /// single answer's word: one that our clock and today's answers agree not to have been reached then, by more than
-    /// the lookback makes good, came from a wrong clock, and what changed before it was never asked for.
-    pub fn trusted_cursor(
+    /// How far a resource with a cursor is known; `clock_skew` is how far the server's clock is ahead. A cursor is taken
+    /// from one answer: if it was in the future at that time, by more than the lookback, it came from a wrong clock, and
+    /// changes before it were never requested.
+    pub(crate) fn trusted_cursor(
         &self,
         resource: &Resource,
         clock_skew: Option<SignedDuration>,
     ) -> Option<Timestamp> {
         let lookback = resource.cursor.as_ref()?.lookback;
-        let reached = |read: &Read| {
-            let said = read.manifest.cursor?;
+        let trusted = |read: &Read| {
+            let cursor = read.manifest.cursor?;
             let at_most = clock_skew
                 .and_then(|clock_skew| read.manifest.finished_at.checked_add(clock_skew).ok());
             Some(match at_most {
-                Some(at_most) if minus(said, lookback) > at_most => (at_most, false),
-                _ => (said, true),
+                Some(at_most) if minus(cursor, lookback) > at_most => (at_most, false),
+                _ => (cursor, true),
             })
         };
         let mut reads = self
             .of_request(resource)
             .filter(|read| read.manifest.state.moves_cursor())
-            .filter_map(reached);
+            .filter_map(trusted);
         match reads.next()? {
             (newest, true) => Some(newest),
             (newest, false) => Some(reads.fold(newest, |most, (other, _)| most.max(other))),
@@ -145,14 +141,13 @@ impl History {
     }
 
     /// The newest full read of today's request, if it is drifted.
-    pub fn last_drifted_full(&self, resource: &Resource) -> Option<&Read> {
+    pub(crate) fn last_drifted_full(&self, resource: &Resource) -> Option<&Read> {
         self.of_request(resource)
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none())
             .filter(|read| read.manifest.state == State::Drifted)
     }
 
-    /// The newest complete full read of today's request.
-    pub fn last_complete_full(&self, resource: &Resource) -> Option<&Read> {
+    pub(crate) fn last_complete_full(&self, resource: &Resource) -> Option<&Read> {
         self.of_request(resource)
             .find(|read| read.manifest.is_complete_full())
     }
@@ -165,8 +160,9 @@ struct HistoryFilter {
     hash: Option<String>,
     newest: bool,
     cursor: bool,
-    whole: bool,
-    proof: bool,
+    /// One of today's request.
+    own_cursor: bool,
+    complete_full: bool,
     /// A full read, whatever its state.
     full: bool,
     slices: bool,
@@ -179,8 +175,8 @@ impl HistoryFilter {
             hash: Some(request_hash),
             newest: true,
             cursor: true,
-            whole: true,
-            proof: true,
+            own_cursor: true,
+            complete_full: true,
             full: true,
             slices: fans_out,
             deltas: if has_deltas { DELTAS } else { 0 },
@@ -189,12 +185,13 @@ impl HistoryFilter {
 
     /// Whether older runs are of no use.
     fn is_done(&self) -> bool {
-        let of_today = self.whole || self.proof || self.full || self.slices || self.deltas > 0;
+        let of_today =
+            self.own_cursor || self.complete_full || self.full || self.slices || self.deltas > 0;
         !(self.newest || self.cursor || self.hash.is_some() && of_today)
     }
 
     /// Whether a read is one of those searched for; it is then found.
-    fn take(&mut self, manifest: &ReadManifest) -> bool {
+    fn claim(&mut self, manifest: &ReadManifest) -> bool {
         let found = |wanted: &mut bool, is: bool| is && std::mem::take(wanted);
         let mut taken = found(&mut self.newest, true);
         taken |= found(&mut self.cursor, manifest.cursor.is_some());
@@ -206,14 +203,17 @@ impl HistoryFilter {
             // The first of them is kept: it parts today's reads from older ones.
             return taken | self.hash.take().is_some();
         }
-        let is_whole = manifest.state.moves_cursor();
-        taken |= found(&mut self.whole, is_whole && manifest.cursor.is_some());
-        taken |= found(&mut self.proof, manifest.is_complete_full());
+        let moves_cursor = manifest.state.moves_cursor();
+        taken |= found(
+            &mut self.own_cursor,
+            moves_cursor && manifest.cursor.is_some(),
+        );
+        taken |= found(&mut self.complete_full, manifest.is_complete_full());
         let is_full = manifest.mode == Mode::Full && manifest.window.is_none();
         taken |= found(&mut self.full, is_full);
         let slices = manifest.evidence.slices.is_some_and(|slices| slices > 0);
         taken |= found(&mut self.slices, slices);
-        if self.deltas > 0 && is_whole && manifest.window.is_some() {
+        if self.deltas > 0 && moves_cursor && manifest.window.is_some() {
             self.deltas -= 1;
             taken = true;
         }
@@ -324,7 +324,7 @@ mod tests {
                 if wanted.is_done() {
                     break;
                 }
-                if wanted.take(manifest) {
+                if wanted.claim(manifest) {
                     kept.push((*seq, manifest.clone()));
                 }
             }

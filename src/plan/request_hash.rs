@@ -6,7 +6,7 @@ use crate::config::{Config, QueryParameter, Resource};
 use crate::hash::hex;
 
 /// SHA-256 of server, path, queries, scope and the resource whose ids it fans out over. Another hash voids the cursor.
-pub fn request_hash(config: &Config, resource: &Resource) -> String {
+pub(crate) fn request_hash(config: &Config, resource: &Resource) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_be_bytes());

@@ -6,16 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The server's time, as well as it is known.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerNow {
-    /// The server's time.
-    pub now: Timestamp,
-    /// By how much the server's clock is ahead of ours; `None` before the first answer.
-    pub clock_skew: Option<SignedDuration>,
+pub(crate) struct ServerNow {
+    pub(crate) now: Timestamp,
+    /// How far the server's clock is ahead of the local one; `None` before the first answer.
+    pub(crate) clock_skew: Option<SignedDuration>,
 }
 
 impl ServerNow {
     /// Before any answer: the time of our clock.
-    pub fn local(now: Timestamp) -> Self {
+    pub(crate) fn local(now: Timestamp) -> Self {
         Self {
             now,
             clock_skew: None,

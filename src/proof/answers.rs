@@ -12,22 +12,22 @@ use crate::staging::{PageEntry, Window};
 
 /// The answers of a resource, as they come.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     cursor: Option<String>,
     slices: BTreeMap<Option<String>, Slice>,
 }
 
 impl Answers {
     /// None yet, of a resource whose windows are of the field `cursor`.
-    pub fn new(cursor: Option<&str>) -> Self {
+    pub(crate) fn new(cursor: Option<&str>) -> Self {
         Self {
             cursor: cursor.map(str::to_owned),
             slices: BTreeMap::new(),
         }
     }
 
-    /// One more, in the order in which they came: its journal line, and what its body says.
-    pub fn add(&mut self, page: &PageEntry, facts: &PageFacts) {
+    /// Adds an answer, in the order of arrival: its journal line, and the facts of its body.
+    pub(crate) fn add(&mut self, page: &PageEntry, facts: &PageFacts) {
         let asked = &page.page_request;
         let window = (self.cursor.as_deref()).and_then(|cursor| asked.window_of(cursor));
         let mut seen = PageObservation::new(page, &facts.ids);
@@ -50,21 +50,20 @@ impl Answers {
         list.ids.extend(facts.identities());
     }
 
-    /// Identities of all records.
-    pub fn ids(&self) -> RoaringTreemap {
+    pub(crate) fn ids(&self) -> RoaringTreemap {
         let lists = self.slices.values().flat_map(|slice| &slice.lists);
         lists.fold(RoaringTreemap::new(), |all, list| all | &list.ids)
     }
 
-    /// Records whose id is missing or no whole number: no other resource can fan out over them.
-    pub fn without_whole_id(&self) -> u64 {
+    /// Records whose id is missing or not an integer: no other resource can fan out over them.
+    pub(crate) fn without_whole_id(&self) -> u64 {
         let lists = self.slices.values().flat_map(|slice| &slice.lists);
         lists
             .map(|list| list.without_id + list.ids.len() - list.ids.rank(u64::MAX >> 1))
             .sum()
     }
 
-    /// Rows of a slice that its windows do not account for; none, where no answer tells.
+    /// Rows of a slice that its windows do not account for; `None` if unknown.
     pub(crate) fn unaccounted(&self, slice: Option<&str>) -> Option<u64> {
         let slice = self.slices.get(&slice.map(str::to_owned))?;
         windows::unaccounted(slice)
@@ -79,18 +78,18 @@ impl Answers {
     }
 
     /// Slices that answered.
-    pub fn slices(&self) -> u64 {
+    pub(crate) fn slices(&self) -> u64 {
         self.slices.len() as u64
     }
 
     /// Whether this is the first answer of its slice.
-    pub fn is_new(&self, page: &PageEntry) -> bool {
+    pub(crate) fn is_new(&self, page: &PageEntry) -> bool {
         !self.slices.contains_key(&page.slice)
     }
 
     /// What is not proven; nothing, if no record is missing. `needed` is of interest where windows of time were
     /// asked for.
-    pub fn doubts(&self, needed: Window) -> Vec<Doubt> {
+    pub(crate) fn doubts(&self, needed: Window) -> Vec<Doubt> {
         self.slices
             .iter()
             .filter_map(|(name, slice)| {

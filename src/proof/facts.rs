@@ -1,28 +1,26 @@
-//! What the body of a page says of its records, and what tells one record from another.
+//! Facts of the body of a page, and the identities of its records.
 
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
-/// What the body of a page says of its records.
+/// Facts of the body of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PageFacts {
-    /// Records.
-    pub rows: u64,
-    /// Ids that are whole numbers, in the order of their records.
-    pub ids: Vec<i64>,
+pub(crate) struct PageFacts {
+    pub(crate) rows: u64,
+    /// Integer ids, in the order of their records.
+    pub(crate) ids: Vec<i64>,
     /// Fingerprints of all other ids, such as texts.
-    pub other_ids: Vec<u64>,
-    /// Records without an id.
-    pub without_id: u64,
+    pub(crate) other_ids: Vec<u64>,
+    pub(crate) without_id: u64,
     /// Records that changed before the window: the server ignores the range.
-    pub outside: u64,
+    pub(crate) outside: u64,
     /// Times of the records, where lists are read in windows of time.
-    pub times: Vec<Timestamp>,
+    pub(crate) times: Vec<Timestamp>,
     /// Identities of records whose cursor is no time, so that no window of time shows them.
-    pub undated: Vec<u64>,
+    pub(crate) undated: Vec<u64>,
     /// Records of ids that were not asked for: the server ignores the filter.
-    pub unrequested_ids: u64,
+    pub(crate) unrequested_ids: u64,
 }
 
 impl PageFacts {
@@ -48,7 +46,7 @@ impl PageFacts {
     }
 }
 
-/// What tells a record apart in a set: its id, or a fingerprint above all ids where it is negative.
+/// The identity of a record in a set: its id, or a fingerprint above all ids where it is negative.
 fn identity(id: i64) -> u64 {
     u64::try_from(id).unwrap_or_else(|_| fingerprint(&id.to_be_bytes()))
 }
@@ -59,7 +57,7 @@ fn fingerprint(id: &[u8]) -> u64 {
     u64::from_be_bytes(bytes) | 1 << 63
 }
 
-/// The whole-number ids of a set of identities.
+/// The integer ids of a set of identities.
 pub(crate) fn only_ids(mut identities: RoaringTreemap) -> RoaringTreemap {
     identities.remove_range(1 << 63..);
     identities

@@ -5,18 +5,16 @@ use std::fmt;
 use super::observation::PageObservation;
 
 /// The lowest id that is asked for. Whether a list has lower ones is checked by its size.
-pub const LOWEST: i64 = 0;
+pub(crate) const LOWEST: i64 = 0;
 
 /// Ids below [`LOWEST`], as far as a column of 32 bits has them.
-pub const BELOW_LOWEST: (i64, i64) = (i32::MIN as i64, LOWEST - 1);
+pub(crate) const BELOW_LOWEST: (i64, i64) = (i32::MIN as i64, LOWEST - 1);
 
 /// Ids from `low` to `high` that no answer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The lowest.
-    pub low: i64,
-    /// The highest.
-    pub high: i64,
+pub(crate) struct Gap {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
 }
 
 impl fmt::Display for Gap {
@@ -30,7 +28,7 @@ impl PageObservation {
     ///
     /// Only an answer in descending order can say so: a page holds the records that follow one another, and the
     /// first of a range holds its highest ones.
-    pub fn covers(&self) -> Option<(i64, i64)> {
+    pub(crate) fn covers(&self) -> Option<(i64, i64)> {
         if !self.descending || self.strays() {
             return None;
         }
@@ -44,10 +42,10 @@ impl PageObservation {
             ),
         };
         let is_end = match (self.rows, self.total) {
-            // Of the whole list it must be said that there is nothing; a range is below rows that were shown.
+            // An empty list must be announced as empty; a range is below rows that were shown.
             (0, None) => self.asked.is_some(),
             (0, total) => total == Some(0),
-            // A server that gives smaller pages than asked for, and does not say so, has not shown so many before.
+            // A server that gives smaller pages than asked for, and does not announce it, has not shown that many before.
             (rows, total) => {
                 (before == 0 || self.has_per_page) && total == Some(before.saturating_add(rows))
             }

@@ -14,7 +14,7 @@ use crate::staging::{PageRequest, Window};
 
 /// Why it is not proven that all was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub(crate) enum Doubt {
     /// Part of it was not read.
     Hole(String),
     /// All was asked for, but rows moved in a way that proves nothing.
@@ -36,7 +36,6 @@ pub(super) struct Slice {
     pub(super) lists: Vec<List>,
     /// Records whose cursor is no time, in answers without a range, by when these came.
     pub(super) undated: Vec<(Timestamp, u64)>,
-    /// When its last answer came.
     pub(super) last: Option<Timestamp>,
 }
 
@@ -48,16 +47,14 @@ pub(super) struct List {
     pub(super) window: Option<Window>,
     pub(super) sorted: bool,
     pub(super) seen: Vec<PageObservation>,
-    /// Identities of its records.
     pub(super) ids: RoaringTreemap,
     pub(super) without_id: u64,
-    /// Records, and those of them from before the window.
     pub(super) rows: u64,
     pub(super) outside: u64,
 }
 
-/// Whether so many records from before a window, of so many, mean that the API ignores it. A few are strays.
-pub fn ignores_range(outside: u64, rows: u64) -> bool {
+/// Whether `outside` of `rows` records from before a window mean that the API ignores it. A few are stragglers.
+pub(crate) fn ignores_range(outside: u64, rows: u64) -> bool {
     outside.saturating_mul(2) > rows
 }
 

@@ -6,41 +6,35 @@ use crate::staging::PageEntry;
 
 /// What one answer shows of its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageObservation {
-    /// `page[number]`.
-    pub number: u64,
-    /// Rows of a full page, as the server said or else as it was asked.
-    pub size: u64,
-    /// Whether the server said so.
-    pub has_per_page: bool,
+pub(crate) struct PageObservation {
+    pub(crate) number: u64,
+    /// Rows of a full page, as announced by the server, else as requested.
+    pub(crate) size: u64,
+    pub(crate) has_per_page: bool,
     /// `range[id]`, both ends inclusive.
-    pub asked: Option<(i64, i64)>,
-    /// Records.
-    pub rows: u64,
-    /// The first id.
-    pub first: Option<i64>,
-    /// The last id.
-    pub last: Option<i64>,
+    pub(crate) asked: Option<(i64, i64)>,
+    pub(crate) rows: u64,
+    pub(crate) first: Option<i64>,
+    pub(crate) last: Option<i64>,
     /// Falling ids were asked for, and every record has an id lower than the one before.
-    pub descending: bool,
+    pub(crate) descending: bool,
     /// `X-Total`: rows of what was asked for, at that moment.
-    pub total: Option<u64>,
+    pub(crate) total: Option<u64>,
     /// When the answer came, by our clock.
-    pub at: Timestamp,
-    /// The server's time at the answer, to the second.
-    pub date: Option<Timestamp>,
-    /// What changed up to then is counted in `total`: the server may tell its time when the answer ends, and counts before.
-    pub settled: Option<Timestamp>,
+    pub(crate) at: Timestamp,
+    pub(crate) date: Option<Timestamp>,
+    /// What changed up to then is counted in `total`: the server may take the time at the end of the answer, and the count before.
+    pub(crate) settled: Option<Timestamp>,
     /// Distinct records of the first page of a window that the answers of the slice had shown which came before it;
     /// 0, if they were not added in their order.
-    pub known: u64,
+    pub(crate) known: u64,
     /// When the answer before it came.
-    pub previous: Option<Timestamp>,
+    pub(crate) previous: Option<Timestamp>,
 }
 
 impl PageObservation {
     /// Reads a journal line and the ids of its page.
-    pub fn new(page: &PageEntry, ids: &[i64]) -> Self {
+    pub(crate) fn new(page: &PageEntry, ids: &[i64]) -> Self {
         let asked = &page.page_request;
         Self {
             at: page.fetched_at,
@@ -67,18 +61,18 @@ impl PageObservation {
         }
     }
 
-    /// Whether it is a page of the whole list, not of a range of ids.
-    pub fn is_numbered(&self) -> bool {
+    /// Whether it is a page of the list, not of a range of ids.
+    pub(crate) fn is_numbered(&self) -> bool {
         self.asked.is_none()
     }
 
     /// Whether it shows all there is of what was asked for.
-    pub fn shows_all(&self) -> bool {
+    pub(crate) fn shows_all(&self) -> bool {
         self.number == 1 && self.total == Some(self.rows)
     }
 
     /// Whether records came that were not asked for: the server ignores `range[id]`.
-    pub fn strays(&self) -> bool {
+    pub(crate) fn strays(&self) -> bool {
         self.asked.is_some_and(|(low, high)| {
             [self.first, self.last]
                 .into_iter()

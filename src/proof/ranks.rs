@@ -5,22 +5,14 @@ use std::ops::RangeInclusive;
 use super::observation::PageObservation;
 use crate::limits::MOST_PAGES;
 
-/// Why ranks prove nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RankError {
-    /// No answer, or one without `X-Total`.
+pub(crate) enum RankError {
     #[error(
         "the API does not say how many rows there are (no X-Total), so nothing proves that these are all"
     )]
     NoTotal,
-    /// The list grew: rows that came may have pushed others past a page border.
     #[error("rows came in while they were read: {before} at first, {after} later")]
-    Grew {
-        /// Rows at the first answer.
-        before: u64,
-        /// Rows at a later one.
-        after: u64,
-    },
+    Grew { before: u64, after: u64 },
 }
 
 /// Ranks from 1, inclusive, at which a record may stand unread after all answers; empty if there is none.
@@ -69,7 +61,7 @@ pub(super) fn unread(seen: &[PageObservation]) -> Result<Vec<(u64, u64)>, RankEr
 
 /// Pages that are still to be asked for, in rising order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PagesToRead {
+pub(crate) enum PagesToRead {
     /// They were not asked for yet. How many there are is the server's word: they are never held one by one.
     Unread(Vec<RangeInclusive<u64>>),
     /// Rows may have slipped out of them; empty if all is settled, or nothing can settle it.
@@ -77,7 +69,7 @@ pub enum PagesToRead {
 }
 
 /// What is still to be asked for of a list whose page 1 and others were `seen`.
-pub fn pages_to_read(seen: &[PageObservation]) -> PagesToRead {
+pub(crate) fn pages_to_read(seen: &[PageObservation]) -> PagesToRead {
     let pages: Vec<&PageObservation> = seen.iter().filter(|seen| seen.is_numbered()).collect();
     let size = size(&pages).max(1);
     let last_of = |total: u64| total.div_ceil(size).min(MOST_PAGES);
@@ -140,7 +132,6 @@ fn between(numbers: &[u64], first: u64, last: u64) -> Vec<RangeInclusive<u64>> {
         .collect()
 }
 
-/// Rows at the last answer.
 pub(super) fn last_total(seen: &[PageObservation]) -> u64 {
     let pages = seen.iter().filter(|seen| seen.is_numbered());
     pages.filter_map(|page| page.total).min().unwrap_or(0)

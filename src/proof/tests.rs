@@ -91,7 +91,7 @@ fn answers_cover_ids_until_no_gap_is_left() {
     assert_eq!(gaps(&[head, middle, end]), [""; 0]);
     assert_eq!(gaps(&[head, end]), ["ids 11 to 19"]);
     assert_eq!(gaps(&[head, middle]), ["ids 0 to 10"]);
-    // A page by number says nothing of what stands above its first record.
+    // A page by number proves nothing about what is above its first record.
     let numbered = seen(2, None, &[18, 12, 11], Some(7));
     assert_eq!(gaps(&[head, numbered, end]), ["ids 19 to 19"]);
     // An empty answer that speaks of rows is not the end.
@@ -99,7 +99,7 @@ fn answers_cover_ids_until_no_gap_is_left() {
     assert_eq!(gaps(&[head, middle, empty]), ["ids 0 to 10"]);
     assert_eq!(gaps(&[seen(1, None, &[], Some(0))]), [""; 0]);
     assert!(ids::gaps(&[middle, end]).is_none(), "without page 1");
-    // Nobody says that nothing was to come.
+    // Nothing proves that the list was empty.
     assert_eq!(gaps(&[seen(1, None, &[], None)]), ["ids 0 to 0"]);
 }
 

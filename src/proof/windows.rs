@@ -9,9 +9,9 @@ use super::observation::PageObservation;
 use crate::staging::Window;
 
 /// The earliest time that is asked for: 0001-01-01T00:00:00Z.
-pub const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+pub(crate) const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 /// The latest time that is asked for: 9999-01-01T00:00:00Z.
-pub const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
+pub(crate) const LATEST: Timestamp = Timestamp::constant(253_370_764_800, 0);
 
 /// What of the time `needed` no proven list answers for.
 pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
@@ -33,13 +33,13 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
     }
     let mut windows: Vec<Window> = proven.into_iter().flatten().collect();
     windows.sort_by_key(|window| window.start);
-    let mut reached = needed.start;
+    let mut covered_to = needed.start;
     for window in &windows {
-        if window.start <= reached {
-            reached = reached.max(window.end);
+        if window.start <= covered_to {
+            covered_to = covered_to.max(window.end);
         }
     }
-    if reached >= needed.end {
+    if covered_to >= needed.end {
         if needed.start > EARLIEST {
             return None;
         }
@@ -48,7 +48,7 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
             left => Some(Doubt::Unsettled(rows_in_no_window(left))),
         };
     }
-    // Every window is all of the list, and the best of them counts. When it was read, no window tells.
+    // Every window is all of the list, and the best of them counts. No window shows when it was read.
     let is_read = !windows.is_empty()
         || doubts
             .iter()
@@ -62,10 +62,9 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
     // A hole is worse than a question.
     doubts.sort_by_key(|doubt| matches!(doubt, Doubt::Unsettled(_)));
     Some(
-        doubts
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| Doubt::Hole(format!("what changed from {reached} on was not read"))),
+        doubts.into_iter().next().unwrap_or_else(|| {
+            Doubt::Hole(format!("what changed from {covered_to} on was not read"))
+        }),
     )
 }
 
@@ -81,7 +80,7 @@ fn rows_in_no_window(left: Option<u64>) -> String {
 }
 
 /// Whether rows may have changed places while the pages of a list without an order were read. Not if one answer shows
-/// it whole, or if its window was in the past or in the future all the time.
+/// it completely, or if its window was in the past or in the future all the time.
 fn may_have_moved(list: &List, slice: &Slice) -> bool {
     if list.sorted || list.seen.iter().any(PageObservation::shows_all) {
         return false;
@@ -91,7 +90,7 @@ fn may_have_moved(list: &List, slice: &Slice) -> bool {
         return slice.lists.len() > 1;
     };
     let dates = || list.seen.iter().filter_map(|seen| seen.date);
-    // Without the server's time a window cannot be said to be open.
+    // Without the server's time it is unknown whether a window is open.
     let (Some(first), Some(last)) = (dates().min(), dates().max()) else {
         return false;
     };
@@ -111,13 +110,13 @@ fn of_windows(
         .filter(|(_, seen)| seen.number == 1)
 }
 
-/// Rows of the list without a range that the windows do not account for; none, where no answer tells.
+/// Rows of the list without a range that the windows do not account for; `None` if unknown.
 ///
 /// Rows without a time are in no window, and may be read in pages without a range. Then they must be as many as are
 /// missing by the count before these pages, and by the one after them.
 pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
-    let whole = slice.lists.iter().filter(|list| list.window.is_none());
-    let heads = whole
+    let unranged = slice.lists.iter().filter(|list| list.window.is_none());
+    let heads = unranged
         .flat_map(|list| &list.seen)
         .filter(|seen| seen.is_numbered() && seen.number == 1);
     let counts: Vec<(Timestamp, u64)> = heads
@@ -137,7 +136,7 @@ pub(super) fn unaccounted(slice: &Slice) -> Option<u64> {
     })
 }
 
-/// How many rows of the list, as large as one answer without a range says at a moment `t`, are in no window.
+/// How many rows of the list are in no window, by the total of one answer without a range at a moment `t`.
 ///
 /// A row that has a time has one up to `t`, and is in the window up to `t` for as long as it does not change. So the
 /// rows without a time are at most as many as that window, asked for after `t`, lacks: what comes after `t` is not in
@@ -175,7 +174,7 @@ pub(crate) fn just_after(date: Timestamp) -> Timestamp {
         .unwrap_or(date)
 }
 
-/// A time at the server that is not reached while a list is read that is read at `date`.
+/// A server time after the end of a read of a list that began at `date`.
 pub(crate) fn future(date: Timestamp) -> Timestamp {
     date.saturating_add(SignedDuration::from_hours(48))
         .unwrap_or(date)

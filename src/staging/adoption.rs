@@ -19,18 +19,15 @@ const ADOPT_AGAIN: &str = "restore the file; without it the run is refused by sc
 /// That a schema may hold what another API shows from this run on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Adoption {
-    /// The schema that was rebound.
-    pub schema: Name,
+pub(crate) struct Adoption {
+    pub(crate) schema: Name,
     /// The origin of the API that it held before.
-    pub from: String,
-    /// When.
-    pub adopted_at: Timestamp,
+    pub(crate) from: String,
+    pub(crate) adopted_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Adoptions {
-    /// Of this file: 1.
     format: u32,
     adoptions: Vec<Adoption>,
 }
@@ -40,14 +37,13 @@ impl Run {
         self.directory().join(FILE)
     }
 
-    /// Schemas that were rebound with it.
-    pub fn adoptions(&self) -> Result<Vec<Adoption>, StagingError> {
+    pub(crate) fn adoptions(&self) -> Result<Vec<Adoption>, StagingError> {
         let file: Option<Adoptions> = files::read_json(&self.adoption_file(), ADOPT_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.adoptions))
     }
 
     /// Records that a schema was rebound with it, durably.
-    pub fn adopt(&self, adoption: Adoption) -> Result<(), StagingError> {
+    pub(crate) fn adopt(&self, adoption: Adoption) -> Result<(), StagingError> {
         let _locked = self.lock_approvals()?;
         let mut adoptions = self.adoptions()?;
         // Recorded before, by a process that was interrupted before the rows were loaded.

@@ -19,27 +19,22 @@ const APPROVE_AGAIN: &str = "restore the file; without it deletes of this run ar
 /// An approved set of deletes of one table, bound to its size and hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Approval {
+pub(crate) struct Approval {
     /// The schema; absent in those of earlier versions, which are of the mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Name>,
-    /// The resource.
-    pub resource: Name,
-    /// The table.
-    pub table: Name,
-    /// How many rows.
-    pub rows: u64,
+    pub(crate) schema: Option<Name>,
+    pub(crate) resource: Name,
+    pub(crate) table: Name,
+    pub(crate) rows: u64,
     /// SHA-256 of their keys, in hex.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Number of the newest run that was loaded at that time: a replay deletes when it is as far.
-    pub as_of: u64,
-    /// When.
-    pub approved_at: Timestamp,
+    pub(crate) as_of: u64,
+    pub(crate) approved_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Approvals {
-    /// Of this file: 1.
     format: u32,
     approvals: Vec<Approval>,
 }
@@ -49,8 +44,7 @@ impl Run {
         self.directory().join(FILE)
     }
 
-    /// Its approvals, in order.
-    pub fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
+    pub(crate) fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
         let file: Option<Approvals> = files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }
@@ -65,8 +59,10 @@ impl Run {
         Ok(directory)
     }
 
-    /// Records approvals, durably.
-    pub fn approve(&self, more: impl IntoIterator<Item = Approval>) -> Result<(), StagingError> {
+    pub(crate) fn approve(
+        &self,
+        more: impl IntoIterator<Item = Approval>,
+    ) -> Result<(), StagingError> {
         let _locked = self.lock_approvals()?;
         let mut approvals = self.approvals()?;
         for approval in more {

@@ -15,10 +15,9 @@ const REMOVE: &str = "remove it; the next command makes a new one";
 
 /// A kind of command whose last outcome is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     /// `extract`, `run`, or a round of `watch`.
     Run,
-    /// `load`.
     Load,
 }
 
@@ -31,30 +30,22 @@ impl Work {
     }
 }
 
-/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandRecord {
-    /// Of this file: 1.
-    pub format: u32,
-    /// The subcommand.
-    pub command: String,
+pub(crate) struct CommandRecord {
+    pub(crate) format: u32,
+    pub(crate) command: String,
     /// The run that it wrote, or the last that it loaded; `None` if it came to none.
-    pub run_id: Option<String>,
-    /// Start.
-    pub started_at: Timestamp,
-    /// End.
-    pub finished_at: Timestamp,
-    /// How it ended, in a word.
-    pub outcome: String,
-    /// With which exit code.
-    pub exit_code: u8,
+    pub(crate) run_id: Option<String>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) outcome: String,
+    pub(crate) exit_code: u8,
     /// What went wrong, the sentences that it printed; they hold no secret and no personal value.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl CommandRecord {
-    /// Of a command that ends now.
-    pub fn ending_now(command: &str, started_at: Timestamp) -> Self {
+    pub(crate) fn ending_now(command: &str, started_at: Timestamp) -> Self {
         Self {
             format: FORMAT,
             command: command.to_owned(),
@@ -70,7 +61,11 @@ impl CommandRecord {
 
 impl Staging {
     /// Records the outcome of a command; of a run also where no staging directory is yet.
-    pub fn record_command(&self, work: Work, record: &CommandRecord) -> Result<(), StagingError> {
+    pub(crate) fn record_command(
+        &self,
+        work: Work,
+        record: &CommandRecord,
+    ) -> Result<(), StagingError> {
         match work {
             Work::Run => files::create_dirs(self.root())?,
             Work::Load if !self.root().is_dir() => return Ok(()),
@@ -80,7 +75,7 @@ impl Staging {
     }
 
     /// The outcome of the last command of a kind; `None` if a run has begun since, or none is recorded.
-    pub fn last_command(&self, work: Work) -> Result<Option<CommandRecord>, StagingError> {
+    pub(crate) fn last_command(&self, work: Work) -> Result<Option<CommandRecord>, StagingError> {
         files::read_json(&self.root().join(work.file()), REMOVE)
     }
 

@@ -39,7 +39,7 @@ impl Staging {
     }
 
     /// Whether a process is writing a run now.
-    pub fn is_being_written(&self) -> Result<bool, StagingError> {
+    pub(crate) fn is_being_written(&self) -> Result<bool, StagingError> {
         Ok(lock::keep_writers_out(&self.root)?.is_none())
     }
 
@@ -71,10 +71,10 @@ impl Staging {
         Ok(run)
     }
 
-    /// The runs to which nothing is added while they are loaded, by number. A run that is being written is left out: half
-    /// of it would be loaded in the wrong order, what refers to rows before the rows themselves. Of a run that ended before
-    /// its time, only what is final now is visible, also if another process resumes it meanwhile.
-    pub fn finished_runs(&self) -> Result<Vec<Run>, StagingError> {
+    /// The runs to which nothing is added while they are loaded, by number. A run that is being written is left out: a part
+    /// of it would be loaded in the wrong order, references before their targets. Of an interrupted run only the resources
+    /// that are final now are visible, also if another process resumes it meanwhile.
+    pub(crate) fn finished_runs(&self) -> Result<Vec<Run>, StagingError> {
         let mut runs = self.runs()?;
         Point::RunsListed.reach();
         let no_writer = lock::keep_writers_out(&self.root)?;
@@ -108,7 +108,7 @@ impl Staging {
     }
 
     /// All runs by number, with all that their records hold.
-    pub fn runs_in_full(&self) -> Result<Vec<Run>, StagingError> {
+    pub(crate) fn runs_in_full(&self) -> Result<Vec<Run>, StagingError> {
         let mut runs = Vec::new();
         for (directory, id) in self.run_directories()? {
             runs.extend(Run::open(&directory, &id)?);
@@ -126,7 +126,6 @@ impl Staging {
         Ok(())
     }
 
-    /// Where runs are, by name.
     fn run_directories(&self) -> Result<Vec<(PathBuf, RunId)>, StagingError> {
         if !self.root.exists() {
             return Ok(Vec::new());
@@ -215,7 +214,7 @@ impl Staging {
         Err(StagingError::NoRun(match (is_latest, has_any) {
             (true, false) => format!("there is no run in {root}; `cursus extract` makes one"),
             (true, true) => format!(
-                "no run in {root} has staged anything; `cursus status` says what became of the last one"
+                "no run in {root} has staged anything; `cursus status` shows the outcome of the last one"
             ),
             (false, true) => format!(
                 "no run of {text} has staged anything; `cursus stage ls` lists them, and a run is named by its id, too"

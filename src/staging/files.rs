@@ -25,18 +25,17 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Stagin
 
 const RESTORE: &str =
     "put the file back, or move this run's directory out of the staging directory";
-/// Of a journal, of a page before gzip, of anything that is read as a whole.
+/// Bytes of the largest file that is read into memory, and of a page before gzip.
 pub(super) const LARGEST: u64 = 256 << 20;
 
-/// Held by whoever writes runs.
+/// Held by the process that writes runs.
 pub(super) const LOCK: &str = ".lock";
-/// With this it begins.
+/// The first bytes of the lock file.
 pub(super) const LOCK_START: &[u8; 4] = b"pid ";
 
-/// A link leads out of the tree, to what nobody has checked.
+/// A link points out of the tree, to files that were not checked.
 const IS_LINK: &str = "it is a symbolic link, and staged files are none";
-const NO_LINKS: &str =
-    "put what it leads to in its place; the staging directory as a whole may be a link";
+const NO_LINKS: &str = "replace it by its target; only the staging directory itself may be a link";
 
 fn link(path: &Path) -> StagingError {
     StagingError::Broken {
@@ -54,7 +53,7 @@ pub(super) fn refuse_link(path: &Path) -> Result<(), StagingError> {
     }
 }
 
-/// What the system says of a file that is not opened if it is a link, or of one that another user has made.
+/// The error of an open that refuses links and files of other users.
 fn opened(doing: &'static str, path: &Path, error: std::io::Error) -> StagingError {
     if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) {
         return link(path);
@@ -158,7 +157,6 @@ fn no_other_files_name(file: File, path: &Path) -> Result<File, StagingError> {
     })
 }
 
-/// Opens a private file for appending.
 pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
     OpenOptions::new()
         .append(true)
@@ -170,7 +168,6 @@ pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
         .and_then(|file| only_file(file, path))
 }
 
-/// Replaces what a file holds, in place.
 pub(super) fn replace_content(
     file: &mut File,
     path: &Path,
@@ -190,7 +187,7 @@ pub(super) fn aside(folder: &Path, name: impl AsRef<std::ffi::OsStr>) -> PathBuf
     folder.join(aside)
 }
 
-/// Writes `path` so that it is there whole or not at all, also after a power cut.
+/// Writes `path` completely or not at all, also across a power cut.
 pub(super) fn write_atomic(
     path: &Path,
     points: &FilePoints,
@@ -200,7 +197,7 @@ pub(super) fn write_atomic(
         return Err(io("write", path)(std::io::ErrorKind::InvalidInput.into()));
     };
     let temporary = aside(folder, name);
-    // Of a process that died, or somebody's trap: what we write goes into a file that we made.
+    // Left by a process that died, or planted: only a file that this process created is written to.
     let _ = std::fs::remove_file(&temporary);
     let mut file = OpenOptions::new()
         .write(true)
@@ -208,8 +205,8 @@ pub(super) fn write_atomic(
         .mode(0o600)
         .open(&temporary)
         .map_err(io("write", &temporary))?;
-    // On a full disk the half that was written would be in the way.
-    let given_up = |doing, path: &Path, error| {
+    // A partial file would take space on a full disk.
+    let cleaned_up = |doing, path: &Path, error| {
         let _ = std::fs::remove_file(&temporary);
         io(doing, path)(error)
     };
@@ -217,10 +214,10 @@ pub(super) fn write_atomic(
         .and_then(|()| write(&mut file))
         .and_then(|()| points.sync.io())
         .and_then(|()| file.sync_all())
-        .map_err(|error| given_up("write", &temporary, error))?;
+        .map_err(|error| cleaned_up("write", &temporary, error))?;
     (points.rename.io())
         .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| given_up("rename to", path, error))?;
+        .map_err(|error| cleaned_up("rename to", path, error))?;
     points.named.io().map_err(io("sync", folder))?;
     sync_dir(folder)?;
     points.done.reach();
@@ -234,8 +231,8 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StagingError> {
         .map_err(io("sync", path))
 }
 
-/// Opens a file that is read into memory as a whole; `None` if it is not there. One that is larger than any that cursus
-/// writes is refused, before the memory for it is gone.
+/// Opens a file that is read into memory; `None` if it is not there. A file larger than any that cursus writes is refused
+/// before memory is allocated for it.
 pub(super) fn open_bounded(path: &Path) -> Result<Option<Take<File>>, StagingError> {
     let Some(file) = open(path)? else {
         return Ok(None);
@@ -251,7 +248,7 @@ pub(super) fn open_bounded(path: &Path) -> Result<Option<Take<File>>, StagingErr
     Ok(Some(file.take(LARGEST)))
 }
 
-/// Reads a whole small file; `None` if it is not there.
+/// Reads a small file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
     let Some(mut file) = open_bounded(path)? else {
         return Ok(None);
@@ -261,9 +258,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, StagingError> {
     Ok(Some(bytes))
 }
 
-/// What every JSON file says of itself.
+/// The members that every JSON file has.
 #[derive(serde::Deserialize)]
-struct Said {
+struct Header {
     format: u32,
     /// SHA-256 of what stands before this last member, in hex; absent in files of earlier versions.
     sha256: Option<String>,
@@ -289,7 +286,7 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     let Some(bytes) = read(path)? else {
         return Ok(None);
     };
-    if let Ok(Said { format, sha256 }) = serde_json::from_slice(&bytes) {
+    if let Ok(Header { format, sha256 }) = serde_json::from_slice(&bytes) {
         if format != FORMAT {
             return Err(StagingError::Broken {
                 path: path.to_owned(),

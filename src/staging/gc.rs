@@ -21,11 +21,10 @@ use crate::failpoint::Point;
 use crate::name::Name;
 
 /// Why the caller needs runs, a sentence each, by run id.
-pub type Claims = BTreeMap<String, Vec<String>>;
+pub(crate) type Claims = BTreeMap<String, Vec<String>>;
 
-/// Why a run stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub(crate) enum Keep {
     /// It is not old enough.
     Young,
     /// The newest run gives the next one its number, and may be resumed.
@@ -58,13 +57,11 @@ impl fmt::Display for Keep {
     }
 }
 
-/// Whether a run may be removed.
 #[derive(Clone, Debug)]
-pub struct Verdict {
-    /// The run.
-    pub run: Run,
+pub(crate) struct GcDecision {
+    pub(crate) run: Run,
     /// Why it stays; empty if it may be removed.
-    pub keep: Vec<Keep>,
+    pub(crate) keep: Vec<Keep>,
 }
 
 /// What a run holds of its resources.
@@ -74,23 +71,22 @@ struct Holds {
     unreadable: Vec<Name>,
 }
 
-/// How much of a resource a read settles.
+/// How much of a resource a read covers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// Only with what came before.
+    /// Useful only after an earlier read.
     Part,
-    /// A full read that is not proven: a beginning where there is no better one.
-    Whole,
-    /// A complete full read.
-    Proof,
+    /// A beginning where there is no complete full read.
+    UnprovenFull,
+    CompleteFull,
 }
 
 /// Decides which runs may be removed, of all runs by number: those that began before `before`, unless they are needed.
-pub fn judge(
+pub(crate) fn judge(
     runs: &[Run],
     before: Timestamp,
     claims: &Claims,
-) -> Result<Vec<Verdict>, StagingError> {
+) -> Result<Vec<GcDecision>, StagingError> {
     let is_young = |run: &Run| run.record().started_at >= before;
     // Nothing to read of thousands of manifests then.
     if runs.iter().all(is_young) {
@@ -131,7 +127,7 @@ pub fn judge(
         }
         let claims = claims.get(run.id().as_str()).into_iter().flatten();
         keep.extend(claims.map(|why| Keep::Claimed(why.clone())));
-        Verdict {
+        GcDecision {
             run: run.clone(),
             keep,
         }
@@ -139,8 +135,8 @@ pub fn judge(
     Ok(verdicts.collect())
 }
 
-fn stays(run: &Run, why: Keep) -> Verdict {
-    Verdict {
+fn stays(run: &Run, why: Keep) -> GcDecision {
+    GcDecision {
         run: run.clone(),
         keep: vec![why],
     }
@@ -155,9 +151,9 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
             Ok(Some(manifest)) if manifest.pages == 0 => {}
             Ok(Some(manifest)) => {
                 let worth = if manifest.is_complete_full() {
-                    Worth::Proof
+                    Worth::CompleteFull
                 } else if manifest.mode == Mode::Full && manifest.state.moves_cursor() {
-                    Worth::Whole
+                    Worth::UnprovenFull
                 } else {
                     Worth::Part
                 };
@@ -172,7 +168,7 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
 
 impl Staging {
     /// Removes a run. Needs the lock: who holds it is the only one to write runs.
-    pub fn remove(&self, _lock: &StagingLock, run: &Run) -> Result<(), StagingError> {
+    pub(crate) fn remove(&self, _lock: &StagingLock, run: &Run) -> Result<(), StagingError> {
         let directory = run.directory();
         let away = self.root().join(format!("{REMOVED}{}", run.id()));
         (Point::GcRename.io())
@@ -191,7 +187,7 @@ impl Staging {
     }
 
     /// Finishes interrupted removals. A file with such a name is reported, and stays.
-    pub fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
+    pub(crate) fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
         let failed = |error| files::io_error("list", self.root(), error);
         for entry in std::fs::read_dir(self.root()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -217,7 +213,7 @@ fn remove_all(directory: &Path) -> Result<(), StagingError> {
 
 impl Run {
     /// Bytes of its files on disk.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         walkdir::WalkDir::new(self.directory())
             .into_iter()
             .filter_map(|entry| entry.ok()?.metadata().ok())

@@ -1,5 +1,4 @@
-//! gzip of pages in memory that is used again: to give a third of a megabyte back after each page, and to take it anew for the
-//! next, leaves holes that add up to more than all the rest.
+//! gzip with reused buffers: a third of a megabyte allocated and freed for each page fragments memory.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +17,8 @@ struct Packer {
     piece: Vec<u8>,
 }
 
-/// Idle packers: never more than pages were written at the same time.
+/// Idle packers, at most as many as pages were written at the same time. Process-wide, because the heap is: they carry nothing from
+/// one page to the next.
 static IDLE: Mutex<Vec<Packer>> = Mutex::new(Vec::new());
 
 /// Packs `plain` into `packed`; `each` gets the plain bytes as they pass.

@@ -14,19 +14,17 @@ use crate::hash::hex;
 const FILE: &str = ".staging.json";
 const RESTORE: &str = "put the file back; if there is no copy of it, remove it, and the next `cursus extract` or `cursus run` \
                        writes it again with the id that the newest run has";
-/// Hexadecimal digits of an id.
 const DIGITS: usize = 32;
 
 #[derive(Serialize, Deserialize)]
 struct Identity {
-    /// Of this file: 1.
     format: u32,
     id: String,
 }
 
 impl Staging {
     /// The id of the directory; `None` before the first run that records one.
-    pub fn id(&self) -> Result<Option<String>, StagingError> {
+    pub(crate) fn id(&self) -> Result<Option<String>, StagingError> {
         let path = self.root().join(FILE);
         let Some(Identity { id, .. }) = files::read_json(&path, RESTORE)? else {
             return Ok(None);
@@ -43,7 +41,7 @@ impl Staging {
 
     /// The id of the directory, made if there is none. Where the file was removed, the newest run still has the id: with another one
     /// its runs would be taken for those of another directory.
-    pub fn identify(&self, _lock: &StagingLock) -> Result<String, StagingError> {
+    pub(crate) fn identify(&self, _lock: &StagingLock) -> Result<String, StagingError> {
         if let Some(id) = self.id()? {
             return Ok(id);
         }

@@ -70,8 +70,8 @@ pub struct PageEntry {
 }
 
 impl PageEntry {
-    /// Whether `request` says the same as `page_request`, which alone counts.
-    pub fn agrees(&self) -> bool {
+    /// Whether `request` matches `page_request`, the one that is used.
+    pub(crate) fn agrees(&self) -> bool {
         self.request == self.page_request.target()
             || legacy::parse(&self.request) == self.page_request
     }
@@ -86,7 +86,6 @@ fn is_one(attempts: &u32) -> bool {
     *attempts == 1
 }
 
-/// A line of a journal.
 pub(crate) struct Text<'a> {
     /// With its end, if it has one: without, it was being written when the power went. Of one that is too long, its beginning.
     pub(crate) bytes: &'a [u8],
@@ -161,7 +160,6 @@ pub(super) fn read_unsealed(
     })
 }
 
-/// Numbers of pages, by their slices.
 #[derive(Debug, Default)]
 pub(crate) struct PageNumbers(BTreeMap<String, RoaringBitmap>);
 
@@ -175,13 +173,11 @@ impl PageNumbers {
         self.0.entry(slice.to_owned()).or_default().insert(number)
     }
 
-    /// Whether it is there.
     pub(crate) fn contains(&self, slice: Option<&str>, number: u32) -> bool {
         let numbers = self.0.get(slice.unwrap_or_default());
         numbers.is_some_and(|numbers| numbers.contains(number))
     }
 
-    /// The highest of a slice.
     pub(crate) fn last(&self, slice: Option<&str>) -> Option<u32> {
         self.0.get(slice.unwrap_or_default())?.max()
     }
@@ -268,13 +264,11 @@ impl Pages {
         self
     }
 
-    /// By their numbers.
     pub(super) fn by_number(mut self) -> Self {
         (self.lines).sort_unstable_by_key(|line| (line.page, line.offset));
         self
     }
 
-    /// How many pages it has.
     pub(super) fn len(&self) -> usize {
         self.lines.len()
     }
@@ -284,7 +278,6 @@ impl Pages {
         self.lines.get(at).map_or(i64::MAX, |line| line.received)
     }
 
-    /// The page at a place.
     pub(super) fn page(&self, at: usize) -> Result<PageEntry, StagingError> {
         let changed = || {
             broken(
@@ -364,7 +357,7 @@ pub(crate) fn page_of(line: &[u8]) -> Result<PageEntry, &'static str> {
     // Ranks and page numbers are counted up to these.
     let counts = [Some(page.rows), page.x_total, page.per_page];
     if counts.into_iter().flatten().max() > Some(MOST_RECORDS) {
-        return Err("tells of more records than a list can have");
+        return Err("has more records than a list can have");
     }
     Ok(page)
 }
@@ -402,7 +395,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// One that holds so many bytes, of this hash.
+    /// A journal of `length` bytes with this hash.
     pub(super) fn new(file: File, length: u64, hash: Sha256) -> Self {
         Self {
             file,
@@ -417,7 +410,7 @@ impl Journal {
         hex(&self.hash.clone().finalize())
     }
 
-    /// A line is there whole and durable, or not at all.
+    /// After an error nothing of the line is kept.
     pub(super) fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
         if self.is_torn {
             return Err(std::io::Error::other("its last line could not be written"));
@@ -438,7 +431,7 @@ impl Journal {
             self.file.write_all(&line[..line.len() / 2])?;
         }
         Point::LineTorn.io()?;
-        // One write call, so that a line is there whole or cut at its end.
+        // One write call, so that a line is complete or cut at its end.
         self.file.write_all(line)?;
         Point::LineSync.io()?;
         self.file.sync_data()

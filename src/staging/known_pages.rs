@@ -18,7 +18,6 @@ pub struct KnownPages {
     keys: Arc<[(u64, u32)]>,
     /// Places of those that are left.
     left: RoaringBitmap,
-    /// Their numbers.
     pub(crate) numbers: PageNumbers,
 }
 
@@ -37,7 +36,7 @@ impl KnownPages {
     }
 
     /// Moves those that `are_wanted` into a set of their own.
-    pub fn split_off(
+    pub(crate) fn split_off(
         &mut self,
         are_wanted: impl Fn(&PageEntry) -> bool,
     ) -> Result<Self, StagingError> {
@@ -58,25 +57,23 @@ impl KnownPages {
         })
     }
 
-    /// The key of a page.
     pub(super) fn key(slice: Option<&str>, request: &PageRequest) -> u64 {
         let mut hasher = DefaultHasher::new();
         (slice, request).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.left.is_empty()
     }
 
     /// Those that are left, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Result<PageEntry, StagingError>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<PageEntry, StagingError>> {
         self.left.iter().map(|at| self.page(at))
     }
 
     /// Removes and returns a page that answers `request`. Of several, the first.
-    pub fn take(
+    pub(crate) fn take(
         &mut self,
         slice: Option<&str>,
         request: &PageRequest,
@@ -99,8 +96,7 @@ impl KnownPages {
         Ok(None)
     }
 
-    /// Removes and returns the next one.
-    pub fn take_next(&mut self) -> Option<Result<PageEntry, StagingError>> {
+    pub(crate) fn take_next(&mut self) -> Option<Result<PageEntry, StagingError>> {
         let at = self.left.min()?;
         self.left.remove(at);
         Some(self.page(at))

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::failpoint::Point;
 use crate::printable;
 
-/// A check whether a run is being written holds the lock for a moment: acquiring it is retried so often, after this delay.
+/// A check whether a run is being written holds the lock for a moment: acquiring it is retried this many times, after this delay.
 const ATTEMPTS: u32 = 10;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 
@@ -45,8 +45,7 @@ impl StagingLock {
         }
     }
 
-    /// Waits until every share is dropped.
-    pub async fn wait_for_shares(&self) {
+    pub(crate) async fn wait_for_shares(&self) {
         self.shares.closed().await;
     }
 }

@@ -37,7 +37,7 @@ pub enum State {
 
 impl State {
     /// Complete and drifted reads move the cursor.
-    pub fn moves_cursor(self) -> bool {
+    pub(crate) fn moves_cursor(self) -> bool {
         self != Self::Partial
     }
 }
@@ -66,7 +66,7 @@ pub struct Window {
 impl Window {
     /// The same, as far as a request can say it: to the millisecond.
     #[must_use]
-    pub fn to_milliseconds(self) -> Self {
+    pub(crate) fn to_milliseconds(self) -> Self {
         let floor = TimestampRound::new()
             .smallest(Unit::Millisecond)
             .mode(RoundMode::Floor);
@@ -91,7 +91,7 @@ pub struct Evidence {
     pub highest_id: Option<i64>,
     /// Distinct ids staged, up to `highest_id`.
     pub distinct: u64,
-    /// Records whose id is missing, negative or no whole number.
+    /// Records whose id is missing, negative or not an integer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub without_id: u64,
     /// Slices of a fanned-out resource.
@@ -104,7 +104,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// How many of these ids count as distinct.
-    pub fn distinct_of(&self, ids: &RoaringTreemap) -> u64 {
+    pub(crate) fn distinct_of(&self, ids: &RoaringTreemap) -> u64 {
         match self.highest_id {
             Some(highest) => ids.rank(u64::try_from(highest).unwrap_or(0)),
             None => ids.len(),
@@ -114,16 +114,13 @@ impl Evidence {
 
 /// One read of a resource: its own delta or full read, or a named one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct ReadManifest {
     /// Full or delta; of a named read: whether all records that pass its filters were asked for.
     pub mode: Mode,
-    /// How sure.
     pub state: State,
-    /// Pages staged.
     pub pages: u64,
-    /// Records staged, repeated ones included.
     pub rows: u64,
-    /// Bytes received.
     pub bytes: u64,
     /// Requests that it took, failed ones included.
     pub hits: u64,
@@ -135,14 +132,11 @@ pub struct ReadManifest {
     pub cursor: Option<Timestamp>,
     /// Of path, query and scope: another hash voids the cursor.
     pub request_hash: String,
-    /// What the state rests on.
     pub evidence: Evidence,
     /// Rows a page that the server could give in time, if fewer than the configuration asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smaller_pages: Option<SmallerPages>,
-    /// First request.
     pub started_at: Timestamp,
-    /// Last answer.
     pub finished_at: Timestamp,
 }
 
@@ -157,7 +151,7 @@ pub struct SmallerPages {
 
 impl ReadManifest {
     /// Of a read that staged nothing.
-    pub fn without_pages(state: State, started_at: Timestamp) -> Self {
+    pub(crate) fn without_pages(state: State, started_at: Timestamp) -> Self {
         Self {
             mode: Mode::Delta,
             state,
@@ -177,7 +171,7 @@ impl ReadManifest {
     }
 
     /// Whether it is a complete full read: it supersedes all reads before it, and proves deletes.
-    pub fn is_complete_full(&self) -> bool {
+    pub(crate) fn is_complete_full(&self) -> bool {
         self.mode == Mode::Full && self.state == State::Complete
     }
 }
@@ -318,13 +312,13 @@ impl Manifest {
     }
 
     /// The state of its least sure read.
-    pub fn worst_state(&self) -> State {
+    pub(crate) fn worst_state(&self) -> State {
         let named = self.reads.values().map(|read| read.state);
         named.fold(self.state, State::max)
     }
 
     /// Whether it is a complete full read: it supersedes all reads before it, and proves deletes.
-    pub fn is_complete_full(&self) -> bool {
+    pub(crate) fn is_complete_full(&self) -> bool {
         self.mode == Mode::Full && self.state == State::Complete
     }
 }

@@ -43,7 +43,7 @@ pub struct FieldWindow {
 
 impl FieldWindow {
     /// The window of a field, as far as a request can say it.
-    pub fn new(field: &str, window: Window) -> Self {
+    pub(crate) fn new(field: &str, window: Window) -> Self {
         let Window { start, end } = window.to_milliseconds();
         Self {
             field: field.to_owned(),
@@ -62,8 +62,7 @@ impl PageRequest {
             && counts.contains(&self.page_number)
     }
 
-    /// The window, if it is one of this field.
-    pub fn window_of(&self, field: &str) -> Option<Window> {
+    pub(crate) fn window_of(&self, field: &str) -> Option<Window> {
         let window = self
             .window
             .as_ref()
@@ -74,13 +73,12 @@ impl PageRequest {
         })
     }
 
-    /// Whether falling ids are asked for.
-    pub fn is_descending(&self) -> bool {
+    pub(crate) fn is_descending(&self) -> bool {
         self.sort.as_deref() == Some("-id")
     }
 
     /// The parameters that are not in `list`, not encoded, in their order.
-    pub fn parameters(&self) -> Vec<(String, String)> {
+    pub(crate) fn parameters(&self) -> Vec<(String, String)> {
         let mut parameters = Vec::new();
         if let Some(FieldWindow { field, start, end }) = &self.window {
             let window = format!("{start:.3},{end:.3}");
@@ -99,7 +97,7 @@ impl PageRequest {
     }
 
     /// Path and query, percent-encoded: what goes to the server. Never a token.
-    pub fn target(&self) -> String {
+    pub(crate) fn target(&self) -> String {
         let Ok(mut url) = Url::parse("http://localhost") else {
             return self.list.clone();
         };

@@ -6,7 +6,8 @@ use tracing::warn;
 use super::directory::Staging;
 use super::error::StagingError;
 use super::lock::StagingLock;
-use super::run::{Outcome, Run, RunState};
+use super::run::Run;
+use super::run_record::{Outcome, RunState};
 use super::run_spec::{RunSpec, Selection};
 use crate::printable;
 
@@ -14,9 +15,13 @@ use crate::printable;
 const RESUMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 impl Staging {
-    /// The newest run, if it ended before its time and was asked for in the same way. A run that asked something
-    /// else is reported.
-    pub fn unfinished(&self, now: Timestamp, spec: &RunSpec) -> Result<Option<Run>, StagingError> {
+    /// The newest run, if it was interrupted and has the same specification. A run with another one is
+    /// reported.
+    pub(crate) fn unfinished(
+        &self,
+        now: Timestamp,
+        spec: &RunSpec,
+    ) -> Result<Option<Run>, StagingError> {
         let newest = self.runs()?.pop();
         let Some(run) = newest.filter(|run| run.is_resumable(&spec.selection, now)) else {
             return Ok(None);
@@ -32,7 +37,7 @@ impl Staging {
     }
 
     /// The unfinished run, open again. Needs the lock.
-    pub fn resume(
+    pub(crate) fn resume(
         &self,
         lock: &StagingLock,
         now: Timestamp,
@@ -53,7 +58,7 @@ impl Staging {
 }
 
 impl Run {
-    /// Whether it ended before its time, or has not ended: it is being written, or may be resumed.
+    /// Whether it is open or was interrupted: it is being written, or may be resumed.
     pub(super) fn may_grow(&self) -> bool {
         matches!(
             self.record().outcome,

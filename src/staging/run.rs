@@ -1,13 +1,11 @@
 //! One run: its directory, its `run.json`, and the resources in it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::{EXTRACT_AGAIN, StagingError};
@@ -15,12 +13,14 @@ use super::files;
 use super::journal::PageEntry;
 use super::known_pages::KnownPages;
 use super::lock::LockShare;
-use super::manifest::{FORMAT, Manifest, Mode, State};
-use super::page::{ResourceWriter, StagedResource};
+use super::manifest::{FORMAT, Manifest};
+use super::page::StagedResource;
+use super::resource_writer::ResourceWriter;
 use super::run_id::RunId;
-use super::run_spec::{RunSpec, Selection};
+use super::run_record::{RunRecord, RunState};
+use super::run_spec::RunSpec;
 use crate::failpoint::{self, Point};
-use crate::hash::{Hash, hex, unhex};
+use crate::hash::{Hash, hex};
 use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
@@ -34,255 +34,12 @@ const PUT_AWAY: &str =
 /// No run has a higher number: one a second would take a century to get there.
 pub(super) const LAST: u64 = u32::MAX as u64;
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Every resource is complete.
-    Complete,
-    /// Some resource is not.
-    Partial,
-    /// The allowed requests were used up before its end.
-    Stopped,
-    /// An error ended it.
-    Failed,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// What a run has of a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResourceState {
-    /// It is final, and every record is accounted for.
-    Complete,
-    /// It is final, and every page was read.
-    Drifted,
-    /// It is final, and something is missing.
-    Partial,
-    /// It was not due.
-    Skipped,
-    /// An error ended its read.
-    Failed,
-    /// The run ended before its read did.
-    Stopped,
-}
-
-impl ResourceState {
-    /// Whether it has a manifest.
-    fn is_final(self) -> bool {
-        matches!(self, Self::Complete | Self::Drifted | Self::Partial)
-    }
-}
-
-impl From<State> for ResourceState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Complete => Self::Complete,
-            State::Drifted => Self::Drifted,
-            State::Partial => Self::Partial,
-        }
-    }
-}
-
-impl fmt::Display for ResourceState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// One resource in the summary of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ResourceSummary {
-    /// The resource.
-    pub name: Name,
-    /// Full or delta; none if it was skipped or never began.
-    pub mode: Option<Mode>,
-    /// How sure its read is, or why there is none.
-    pub state: ResourceState,
-    /// Pages staged.
-    pub pages: u64,
-    /// Requests.
-    pub hits: u64,
-    /// Records staged.
-    pub rows: u64,
-    /// Bytes received.
-    pub bytes: u64,
-    /// Announced by the server.
-    pub x_total: Option<u64>,
-    /// Why this mode, and what went wrong.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// Its named reads, each of which is in the figures above.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reads: Vec<ReadSummary>,
-    /// SHA-256 of its manifest, in hex; noted when the run is closed, and absent in those of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_sha256: Option<String>,
-}
-
-/// One named read in the summary of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReadSummary {
-    /// Its name.
-    pub name: Name,
-    /// Full or delta.
-    pub mode: Mode,
-    /// How sure.
-    pub state: State,
-    /// Pages staged.
-    pub pages: u64,
-    /// Requests.
-    pub hits: u64,
-    /// Records staged.
-    pub rows: u64,
-    /// Announced by the server.
-    pub x_total: Option<u64>,
-    /// Why it was read, and what went wrong.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-impl ResourceSummary {
-    /// Of a resource that has no manifest.
-    pub fn without_pages(name: Name, state: ResourceState, note: String) -> Self {
-        Self {
-            name,
-            mode: None,
-            state,
-            pages: 0,
-            hits: 0,
-            rows: 0,
-            bytes: 0,
-            x_total: None,
-            notes: vec![note],
-            reads: Vec::new(),
-            manifest_sha256: None,
-        }
-    }
-
-    /// Whether something is missing, or may be.
-    pub fn is_incomplete(&self) -> bool {
-        !matches!(self.state, ResourceState::Complete | ResourceState::Skipped)
-    }
-}
-
-impl From<&Manifest> for ResourceSummary {
-    fn from(manifest: &Manifest) -> Self {
-        Self {
-            name: manifest.resource.clone(),
-            mode: manifest.own_read.then_some(manifest.mode),
-            state: manifest.worst_state().into(),
-            pages: manifest.pages,
-            hits: manifest.hits,
-            rows: manifest.rows,
-            bytes: manifest.bytes,
-            x_total: manifest.x_total,
-            notes: manifest.evidence.notes.clone(),
-            reads: (manifest.reads.iter())
-                .map(|(name, read)| ReadSummary {
-                    name: name.clone(),
-                    mode: read.mode,
-                    state: read.state,
-                    pages: read.pages,
-                    hits: read.hits,
-                    rows: read.rows,
-                    x_total: read.x_total,
-                    notes: read.evidence.notes.clone(),
-                })
-                .collect(),
-            manifest_sha256: None,
-        }
-    }
-}
-
-/// `run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// Of this file: 1.
-    pub format: u32,
-    /// The run's id.
-    pub run_id: RunId,
-    /// The order of runs: later is higher.
-    pub seq: u64,
-    /// Full if all that was read was read in full and nothing failed, else delta; none while it is open, and if it read
-    /// nothing.
-    pub mode: Option<Mode>,
-    /// What was asked for.
-    pub selection: Selection,
-    /// The program's version.
-    pub version: String,
-    /// The staging directory that it was made in; absent in those of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staging_id: Option<String>,
-    /// Origin of the API; absent in those of earlier versions.
-    #[serde(default)]
-    pub server: Option<String>,
-    /// What the scope was; absent in those of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Values>,
-    /// Start, by this machine's clock.
-    pub started_at: Timestamp,
-    /// End.
-    pub finished_at: Option<Timestamp>,
-    /// `open` until the run has ended, then `closed`.
-    pub state: RunState,
-    /// How it ended.
-    pub outcome: Option<Outcome>,
-    /// Why it ended before its time, a sentence without a secret or a personal value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Requests, failed ones included.
-    pub hits: u64,
-    /// Rate-limit figures.
-    #[serde(default)]
-    pub rate: serde_json::Map<String, serde_json::Value>,
-    /// One a resource.
-    #[serde(default)]
-    pub resources: Vec<ResourceSummary>,
-}
-
-impl RunRecord {
-    /// The resources that have a manifest, as it says.
-    fn claimed(&self) -> impl Iterator<Item = &ResourceSummary> {
-        let resources = self.resources.iter();
-        resources.filter(|resource| self.state == RunState::Closed && resource.state.is_final())
-    }
-
-    fn claims(&self) -> Arc<[Name]> {
-        self.claimed()
-            .map(|resource| resource.name.clone())
-            .collect()
-    }
-
-    /// The hashes of their manifests, in the same order.
-    fn noted(&self) -> Arc<[Option<Hash>]> {
-        self.claimed()
-            .map(|resource| unhex(resource.manifest_sha256.as_deref()?))
-            .collect()
-    }
-}
-
-/// Whether a run may still grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunState {
-    /// It is being written, or its process died.
-    Open,
-    /// Nothing will be added.
-    Closed,
-}
-
 /// A run on disk; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Run {
     directory: Arc<Path>,
     record: Arc<RunRecord>,
-    /// What its record says is staged, once it is closed.
+    /// The resources that its record lists as final, once it is closed.
     claimed: Arc<[Name]>,
     /// By which manifests, in the same order.
     noted: Arc<[Option<Hash>]>,
@@ -457,7 +214,7 @@ impl Run {
     }
 
     /// What placeholders stood for when it was read; what its record does not say is as in `today`.
-    pub fn scope(&self, today: &Values) -> Values {
+    pub(crate) fn scope(&self, today: &Values) -> Values {
         let mut scope = today.clone();
         scope.extend(self.record.scope.clone().unwrap_or_default());
         scope
@@ -481,7 +238,7 @@ impl Run {
 
     /// Whether a page of a final resource is staged. A manifest that cannot be read counts: it is reported where it is
     /// read.
-    pub fn has_staged(&self) -> Result<bool, StagingError> {
+    pub(crate) fn has_staged(&self) -> Result<bool, StagingError> {
         for name in self.resources()? {
             match self.manifest(&name) {
                 Ok(Some(manifest)) if manifest.pages > 0 => return Ok(true),
@@ -508,8 +265,7 @@ impl Run {
         &self.record
     }
 
-    /// Whether it may still grow.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.record.state == RunState::Open
     }
 
@@ -539,7 +295,7 @@ impl Run {
         files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
     }
 
-    /// Begins to stage a resource, or resumes one that is not final: gives the whole pages that are there. The writer keeps
+    /// Begins to stage a resource, or resumes one that is not final: returns the complete pages that are staged. The writer keeps
     /// its share of the lock.
     pub fn writer(
         &self,
@@ -560,7 +316,7 @@ impl Run {
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.
-    pub fn pages_so_far(&self, resource: &Name) -> Result<u64, StagingError> {
+    pub(crate) fn pages_so_far(&self, resource: &Name) -> Result<u64, StagingError> {
         ResourceWriter::pages_in(&self.directory.join(resource.as_str()))
     }
 
@@ -593,9 +349,8 @@ impl Run {
             }
             return Err(StagingError::Broken {
                 path,
-                problem:
-                    "run.json says that this resource is staged, but its manifest is not there"
-                        .to_owned(),
+                problem: "run.json lists this resource as staged, but its manifest is not there"
+                    .to_owned(),
                 advice: EXTRACT_AGAIN,
             });
         };
@@ -627,7 +382,7 @@ impl Run {
     }
 
     /// SHA-256 of a resource's manifest, in hex; empty if it has none.
-    pub fn manifest_hash(&self, resource: &Name) -> Result<String, StagingError> {
+    pub(crate) fn manifest_hash(&self, resource: &Name) -> Result<String, StagingError> {
         let path = self.directory.join(resource.as_str()).join(MANIFEST);
         Ok(files::read(&path)?.map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
     }

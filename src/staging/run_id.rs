@@ -40,13 +40,11 @@ impl RunId {
         time.checked_add(SignedDuration::from_secs(1)).ok()
     }
 
-    /// As text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its day, `2026-11-23`.
-    pub fn day(&self) -> String {
+    pub(crate) fn day(&self) -> String {
         let text = &self.0;
         format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..8])
     }

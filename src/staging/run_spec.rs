@@ -23,13 +23,10 @@ pub struct RunSpec {
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
-    /// `--select`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub select: Vec<Name>,
-    /// `--exclude`.
+    pub(crate) select: Vec<Name>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exclude: Vec<Name>,
-    /// `--full`.
+    pub(crate) exclude: Vec<Name>,
     #[serde(default)]
-    pub full: bool,
+    pub(crate) full: bool,
 }

@@ -111,9 +111,9 @@ fn file_of_another_format_is_refused() {
             "approvals.json" => run.approvals().unwrap_err(),
             _ => run.manifest(&users).unwrap_err(),
         };
-        let told = error.to_string();
-        assert!(told.starts_with(&path.display().to_string()), "{told}");
-        assert!(told.contains("its format is 2"), "{told}");
+        let text = error.to_string();
+        assert!(text.starts_with(&path.display().to_string()), "{text}");
+        assert!(text.contains("its format is 2"), "{text}");
     };
     refused("approvals.json", r#"{"format": 2, "approvals": []}"#);
     // Also if it has nothing else that is known.
@@ -183,9 +183,9 @@ fn listed_runs_omit_details_and_a_resumed_run_keeps_them() {
     assert_eq!(limits, [None, Some(2_400)]);
     let resumed = staging.resume(&lock, now, &asked).unwrap().unwrap();
     assert_eq!(resumed.record().resources.len(), 1);
-    let whole = staging.runs_in_full().unwrap();
-    assert_eq!(whole[1].record(), resumed.record());
-    assert_eq!(whole[0].record().rate["limit_per_hour"], 1_200);
+    let full = staging.runs_in_full().unwrap();
+    assert_eq!(full[1].record(), resumed.record());
+    assert_eq!(full[0].record().rate["limit_per_hour"], 1_200);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn concurrent_approvals_are_all_recorded() {
 }
 
 /// A closed run with a page, a manifest and an approval.
-fn whole_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
+fn closed_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
     let now = clock::now();
     let mut run = staging
         .create_run(lock, now, 0, &RunSpec::default())
@@ -313,7 +313,7 @@ fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let users = Name::parse("users").unwrap();
-    let run = whole_run(&staging, &lock, &users);
+    let run = closed_run(&staging, &lock, &users);
     let read = || {
         let run = staging.runs_in_full()?.remove(0);
         let staged = run.staged(&users)?;
@@ -322,8 +322,8 @@ fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
             Ok::<_, StagingError>((staged.manifest().clone(), pages))
         });
         let staged = staged.transpose()?;
-        let told = format!("{:?} {staged:?} {:?}", run.record(), run.approvals()?);
-        Ok::<_, StagingError>(told)
+        let text = format!("{:?} {staged:?} {:?}", run.record(), run.approvals()?);
+        Ok::<_, StagingError>(text)
     };
     let sound = read().unwrap();
     for name in [
@@ -340,10 +340,10 @@ fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
             flipped[at] ^= 1 << (at % 8);
             std::fs::write(&path, flipped).unwrap();
             match read() {
-                Ok(told) => assert_eq!(told, sound, "byte {at} of {name}"),
+                Ok(text) => assert_eq!(text, sound, "byte {at} of {name}"),
                 Err(error) => {
-                    let told = error.to_string();
-                    assert!(told.contains(name), "byte {at} of {name}: {told}");
+                    let text = error.to_string();
+                    assert!(text.contains(name), "byte {at} of {name}: {text}");
                     found += 1;
                 }
             }
@@ -361,7 +361,7 @@ fn run_without_digests_is_read_and_gets_them() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let users = Name::parse("users").unwrap();
-    let run = whole_run(&staging, &lock, &users);
+    let run = closed_run(&staging, &lock, &users);
     for name in ["run.json", "approvals.json", "users/manifest.json"] {
         let path = run.directory().join(name);
         let mut document: serde_json::Value =
@@ -394,22 +394,22 @@ fn manifest_other_than_the_recorded_one_is_refused() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let users = Name::parse("users").unwrap();
-    let run = whole_run(&staging, &lock, &users);
+    let run = closed_run(&staging, &lock, &users);
     let other = Manifest {
         mode: Mode::Delta,
         ..run.manifest(&users).unwrap().unwrap()
     };
-    // As whole as any, its own digest included.
+    // Complete, its own digest included.
     run.seal(&other).unwrap();
     let listed = staging.runs().unwrap().remove(0);
     for run in [&run, &listed] {
-        let told = run.manifest(&users).unwrap_err().to_string();
+        let text = run.manifest(&users).unwrap_err().to_string();
         assert!(
-            told.contains("not the one that run.json was closed with"),
-            "{told}"
+            text.contains("not the one that run.json was closed with"),
+            "{text}"
         );
     }
-    // Who goes on with the run has it as it is.
+    // A process that resumes the run reads it as it is.
     let mut open = run.clone();
     open.update(|record| record.state = RunState::Open).unwrap();
     assert_eq!(open.manifest(&users).unwrap().unwrap().mode, Mode::Delta);
@@ -425,11 +425,11 @@ fn run_whose_number_and_name_disagree_is_refused() {
         .map(|_| staging.create_run(&lock, clock::now(), 0, &asked).unwrap())
         .collect();
     runs[0].update(|record| record.seq = 5).unwrap();
-    let told = staging.runs().unwrap_err().to_string();
+    let text = staging.runs().unwrap_err().to_string();
     let named = runs[0].directory().display().to_string();
-    assert!(told.starts_with(&named), "{told}");
+    assert!(text.starts_with(&named), "{text}");
     let younger = format!("above that of the younger run {} (3)", runs[2].id());
-    assert!(told.contains(&younger), "{told}");
+    assert!(text.contains(&younger), "{text}");
 }
 
 #[test]
@@ -456,19 +456,19 @@ fn no_page_is_written_behind_a_link() {
     symlink(outside.path(), users.join("id=2")).unwrap();
     symlink(outside.path().join("new"), users.join("id=3")).unwrap();
     for at in ["id=1", "id=2", "id=3"] {
-        let told = writer.write(&b"[]"[..], slice(at)).unwrap_err().to_string();
-        assert!(told.contains("it is a symbolic link"), "{told}");
+        let text = writer.write(&b"[]"[..], slice(at)).unwrap_err().to_string();
+        assert!(text.contains("it is a symbolic link"), "{text}");
         assert!(
-            told.starts_with(&users.join(at).display().to_string()),
-            "{told}"
+            text.starts_with(&users.join(at).display().to_string()),
+            "{text}"
         );
     }
     drop(writer);
-    // Who goes on with the run meets them, too.
+    // A process that resumes the run meets the links, too.
     let (writer, known) = run.writer(lock.share(), &name).unwrap();
     assert!(known.is_empty());
     writer.write(&b"[]"[..], slice("id=1")).unwrap_err();
-    // And so it is with the resource as a whole.
+    // The same holds for the directory of the resource.
     std::fs::rename(&users, directory.path().join("aside")).unwrap();
     symlink(outside.path(), &users).unwrap();
     writer.write(&b"[]"[..], page(1, now)).unwrap_err();
@@ -498,8 +498,8 @@ fn removed_or_linked_lock_file_lets_no_writer_in() {
     std::fs::write(&other, "precious").unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::hard_link(&other, &path).unwrap();
-    let told = staging.lock("test").unwrap_err().to_string();
-    assert!(told.contains("it is a hard link"), "{told}");
+    let text = staging.lock("test").unwrap_err().to_string();
+    assert!(text.contains("it is a hard link"), "{text}");
     assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
 }
 
@@ -509,11 +509,11 @@ fn run_without_its_record_is_refused() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let users = Name::parse("users").unwrap();
-    let run = whole_run(&staging, &lock, &users);
+    let run = closed_run(&staging, &lock, &users);
     let record = run.directory().join("run.json");
     std::fs::remove_file(&record).unwrap();
-    let told = staging.runs().unwrap_err().to_string();
-    assert!(told.starts_with(&record.display().to_string()), "{told}");
+    let text = staging.runs().unwrap_err().to_string();
+    assert!(text.starts_with(&record.display().to_string()), "{text}");
     let path = run.directory().display().to_string();
     for text in ["latest", &path] {
         assert!(matches!(
@@ -532,13 +532,13 @@ fn finished_run_shows_nothing_added_later() {
     let staging = Staging::new(directory.path());
     let [users, teams] = ["users", "teams"].map(|name| Name::parse(name).unwrap());
     let lock = staging.lock("test").unwrap();
-    let mut run = whole_run(&staging, &lock, &users);
+    let mut run = closed_run(&staging, &lock, &users);
     let others = || {
         let finished = staging.finished_runs().unwrap();
         let shows = |run: &Run| [&users, &teams].map(|name| run.manifest(name).unwrap().is_some());
         finished.iter().map(shows).collect::<Vec<_>>()
     };
-    // An open one is being written, as long as anybody writes.
+    // An open run counts as being written while a process holds the lock.
     run.update(|record| (record.state, record.outcome) = (RunState::Open, None))
         .unwrap();
     assert_eq!(others(), [[false; 2]; 0]);
@@ -552,7 +552,7 @@ fn finished_run_shows_nothing_added_later() {
     let lock = staging.lock("test").unwrap();
     let failed = staging.finished_runs().unwrap();
     assert!(!failed[0].is_open());
-    // Somebody resumes it.
+    // Another process resumes it.
     drop(run.writer(lock.share(), &teams).unwrap());
     let manifest = run.manifest(&users).unwrap().unwrap();
     run.seal(&Manifest {

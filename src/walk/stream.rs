@@ -13,18 +13,16 @@ const PIECE: usize = 128 * 1024;
 /// No record is larger, in bytes.
 pub(crate) const LARGEST_RECORD: usize = 8 * 1024 * 1024;
 
-/// Who reads a record larger than a piece: one at a time.
+/// Held while a record larger than a piece is read: one at a time. Process-wide, because it bounds the memory of the process.
 static LARGE_RECORD: Mutex<()> = Mutex::new(());
 
-/// Idle buffers, reused: to allocate one a page fragments memory.
+/// Idle buffers, emptied: allocating one per page fragments memory. Process-wide, because the heap is.
 static IDLE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Where a page stops being an array of records.
 #[derive(Debug)]
 pub(crate) enum StreamError {
-    /// It cannot be read.
     Read(io::Error),
-    /// It is not text.
     Text,
     /// It is not JSON: what stands there first, and where it breaks off.
     Json {
@@ -32,7 +30,6 @@ pub(crate) enum StreamError {
         line: usize,
         column: usize,
     },
-    /// A record is larger than [`LARGEST_RECORD`].
     LargeRecord,
 }
 
@@ -70,10 +67,10 @@ impl Walker {
         mut each: impl FnMut(u64, &Slots<'_>),
     ) -> Result<(), StreamError> {
         let mut scan = Scan::default();
-        let mut place = Place::default();
+        let mut place = PiecePosition::default();
         let mut records = 0;
         let mut large = None;
-        let mut walk = |text: &[u8], records: &mut u64, place: &Place| {
+        let mut walk = |text: &[u8], records: &mut u64, place: &PiecePosition| {
             let before = *records;
             let walked = self.page(std::str::from_utf8(text).map_err(|_| StreamError::Text)?, {
                 |index, slots| {
@@ -121,14 +118,14 @@ impl Walker {
 }
 
 /// Where a piece begins in its page.
-struct Place {
+struct PiecePosition {
     line: usize,
     column: usize,
     first: Option<u8>,
     is_first: bool,
 }
 
-impl Default for Place {
+impl Default for PiecePosition {
     fn default() -> Self {
         Self {
             line: 0,
@@ -139,8 +136,7 @@ impl Default for Place {
     }
 }
 
-impl Place {
-    /// After so much text.
+impl PiecePosition {
     fn pass(&mut self, text: &[u8]) {
         self.first = self.first.or_else(|| first(text));
         self.is_first = false;
@@ -223,7 +219,7 @@ mod tests {
         (walker, slot)
     }
 
-    fn whole(text: &str) -> Walked {
+    fn unpieced(text: &str) -> Walked {
         let (walker, slot) = walker();
         let mut ids = Vec::new();
         let walked = walker.page(text, |index, slots| {
@@ -265,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_page_in_pieces_is_the_same_page(text in page(), piece in 1_usize..40) {
-            let expected = whole(&text);
+            let expected = unpieced(&text);
             prop_assert_eq!(&expected.1, &None);
             prop_assert_eq!(in_pieces(piece, &text), expected);
         }
@@ -277,7 +273,7 @@ mod tests {
             let mut text = text;
             let at = at.index(text.len());
             text.replace_range(at..=at, &new);
-            let (ids, error) = whole(&text);
+            let (ids, error) = unpieced(&text);
             let found = in_pieces(piece, &text);
             prop_assert_eq!(found.1.is_some(), error.is_some(), "{}", text);
             if error.is_none() {
@@ -289,7 +285,7 @@ mod tests {
     #[test]
     fn an_error_is_placed_in_the_whole_page() {
         let text = "[{\"id\":1},\n{\"id\":2}, {\"id\":3},\n {\"id\":x}]";
-        assert_eq!(whole(text).1, Some((3, 8)));
+        assert_eq!(unpieced(text).1, Some((3, 8)));
         for piece in 1..text.len() {
             assert_eq!(in_pieces(piece, text).1, Some((3, 8)), "{piece}");
         }

@@ -97,7 +97,7 @@ impl Answer {
         Self::new(status, HTML, page_of(&status.to_string()))
     }
 
-    /// What a gateway in front of the API says in its stead; `None` for faults that leave the answer to the API.
+    /// The answer of a gateway in front of the API; `None` for faults that leave the answer to the API.
     pub(crate) fn instead(fault: &FaultKind) -> Option<Self> {
         Some(match fault {
             FaultKind::Status { status } => {
@@ -165,7 +165,7 @@ impl Answer {
         }
     }
 
-    /// What every answer of the API says about the limits.
+    /// The limits in the headers of every answer.
     pub(crate) fn limits(&mut self, limits: &Limits, admission: &Admission) {
         for (name, value) in [
             ("x-hourly-ratelimit-limit", limits.per_hour),

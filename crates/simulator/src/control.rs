@@ -1,5 +1,5 @@
 //! The endpoints under `/_simulator`: faults, time, statistics and rows, for tests in any language. No limit, and no token but
-//! for rows, which may be people's. A browser is the one program of this machine that strangers make send requests: nothing
+//! for rows, which may be people's. A browser is the one program of this machine that foreign pages can make send requests: nothing
 //! is answered that a page in one could send.
 
 use std::future::{Ready, ready};
@@ -58,8 +58,8 @@ async fn of_no_page(request: Request, next: Next) -> Response {
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Why a request is not answered. A browser says what sends it in headers that no page can leave out or change; an old one that
-/// says nothing sends no JSON, and no method but GET and POST, without having asked before, which nobody answers.
+/// Why a request is refused. A browser names the origin in headers that no page can remove or change; an old browser without
+/// them sends no JSON, and no method but GET and POST, without a preflight request, which is not answered.
 fn refusal(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     let host = headers.get(header::HOST);
     let is_safe = matches!(*method, Method::GET | Method::HEAD);
@@ -162,7 +162,7 @@ struct SetField {
     value: Option<Value>,
 }
 
-/// Tells null from nothing.
+/// Distinguishes null from an absent value.
 fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
@@ -218,7 +218,7 @@ fn statistics(State(server): Shared) -> Ready<Json<Statistics>> {
     ready(Json(server.statistics()))
 }
 
-/// Whoever knows the client's secret, or has a token.
+/// Allows callers with the client's secret or a token.
 struct Authorized;
 
 impl FromRequestParts<Arc<Server>> for Authorized {

@@ -16,7 +16,7 @@ pub struct Fault {
     /// From the nth request that matches, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nth: Option<u32>,
-    /// So many times; always if absent.
+    /// How many times; always if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// With this probability, drawn from the seed; 1 if absent.
@@ -57,7 +57,7 @@ impl Fault {
         }
     }
 
-    /// So many times, then no more.
+    /// How many times.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self {
@@ -102,12 +102,12 @@ pub enum FaultKind {
     ResetBefore,
     /// The connection is reset inside the body.
     ResetInside,
-    /// Nothing comes for so long, then the answer.
+    /// A pause before the answer.
     Stall {
         /// How long, in seconds.
         seconds: f64,
     },
-    /// The body is compressed though nobody asked for it.
+    /// The body is compressed without being requested.
     Gzip,
     /// The body comes in small chunks, without a length.
     SlowChunks {
@@ -118,17 +118,17 @@ pub enum FaultKind {
     NoTotal,
     /// `X-Total` is off.
     WrongTotal {
-        /// By so much.
+        /// The offset.
         by: i64,
     },
     /// The `Date` of the answer is off: the clock of one of many servers.
     WrongDate {
-        /// By so many seconds.
+        /// In seconds.
         by: i64,
     },
     /// The page lacks its last rows.
     ShortPage {
-        /// So many.
+        /// How many.
         by: usize,
     },
     /// Some parameters are ignored, as if they had not been sent: the answer is right but for that.

@@ -43,7 +43,7 @@ use self::wire::Loopback;
 /// Why a simulator could not start.
 #[derive(Debug, Error)]
 pub enum SimulateError {
-    /// The address can be reached from other machines.
+    /// The address is open to other machines.
     #[error("the simulator listens on loopback only, not on {address}: use 127.0.0.1 or [::1]")]
     NotLoopback {
         /// The address asked for.
@@ -54,7 +54,7 @@ pub enum SimulateError {
     Listen {
         /// The address asked for.
         address: std::net::SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// An option names something that the API does not have.
@@ -71,7 +71,7 @@ pub enum SimulateError {
     ReadRows {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file of rows holds something else.
@@ -176,7 +176,7 @@ impl Simulator {
         self.server.oauth.client_secret()
     }
 
-    /// Lets simulated time pass at once; the world changes over it.
+    /// Advances simulated time at once; the world changes meanwhile.
     pub fn advance(&self, by: Duration) {
         self.server.advance(by);
     }
@@ -198,7 +198,7 @@ impl Simulator {
         self.server.set_field(resource, id, field, None)
     }
 
-    /// From now on, pages of a resource with more than so many rows time out with 504; `None` ends that. `false` for an unknown name.
+    /// From now on, pages of a resource with more rows than this time out with 504; `None` ends that. `false` for an unknown name.
     pub fn slow_page(&self, resource: &str, rows: Option<u32>) -> bool {
         self.server.slow_page(resource, rows)
     }
@@ -220,7 +220,7 @@ impl Simulator {
         self.server.anonymise(user)
     }
 
-    /// From now on, requests that the rule matches fail as it says.
+    /// From now on, requests that match the rule fail as it describes.
     pub fn inject(&self, fault: Fault) {
         self.server.faults.add(fault);
     }

@@ -17,7 +17,7 @@ pub struct Limits {
     pub hour: Duration,
     /// Requests that were rejected count as well.
     pub rejected_count: bool,
-    /// A 429 says when to come back.
+    /// A 429 announces when to retry.
     pub retry_after: bool,
 }
 
@@ -118,7 +118,7 @@ impl Counters {
         self.take_at(self.phase + self.begun.elapsed())
     }
 
-    /// Counts a request against the hour only, and lets it pass whatever is left.
+    /// Counts a request against the hour only, and always accepts it.
     pub(crate) fn take_hourly(&self) {
         let now = self.phase + self.begun.elapsed();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

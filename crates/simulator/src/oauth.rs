@@ -105,7 +105,7 @@ impl Oauth {
         &self.client_secret
     }
 
-    /// A token for whoever knows the secret.
+    /// A token for a caller with the secret.
     pub(crate) fn grant(
         &self,
         parameters: &[(String, String)],
@@ -205,7 +205,7 @@ impl Oauth {
         }
     }
 
-    /// What `/oauth/token/info` says about a good token.
+    /// The answer of `/oauth/token/info` for a valid token.
     pub(crate) fn info(&self, token: Option<&str>) -> Option<Info> {
         let tokens = self.tokens();
         let token = tokens.get(token?)?;

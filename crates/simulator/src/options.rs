@@ -37,15 +37,15 @@ pub struct Options {
     pub page_cap: u32,
     /// Resources with another cap, by name.
     pub page_caps: BTreeMap<String, u32>,
-    /// Resources whose pages of more than so many rows time out, by name: 504.
+    /// Largest page of a resource, by name; larger ones time out with 504.
     pub slow_pages: BTreeMap<String, u32>,
     /// How long such a page takes until then.
     pub slow_for: Duration,
-    /// What the real API does, but nobody has settled.
+    /// Behaviour of the real API that is not documented.
     pub unknowns: Unknowns,
     /// Memberships and enrolments that vanish outright in a simulated day; deltas cannot see those.
     pub deletions_per_day: f64,
-    /// What changes, comes or goes and moves no date, as time advances.
+    /// Changes over time that move no date.
     pub undated: Undated,
     /// Changes while lists are read.
     pub churn: Option<Churn>,
@@ -151,7 +151,7 @@ pub struct Unknowns {
     pub open_range: OpenRange,
     /// What a page size above the cap does.
     pub overlong: Overlong,
-    /// Ranges compare whole milliseconds, as shown; else the microseconds behind them, so that the row shown as
+    /// Ranges compare milliseconds, as shown; else the microseconds behind them, so that the row shown as
     /// `….123Z` may lie outside a range that ends there.
     pub whole_milliseconds: bool,
     /// `projects_users` can be sorted.
@@ -217,7 +217,7 @@ pub enum OpenRange {
 /// What a page size above the cap does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlong {
-    /// The cap holds; `X-Per-Page` says so.
+    /// The cap holds, and `X-Per-Page` announces it.
     Clamped,
     /// 400.
     BadRequest,
@@ -232,7 +232,7 @@ pub struct Undated {
     pub levels: f64,
     /// `projects_users` that are deleted and replaced by a row of the same person and project with a higher id.
     pub replaced: f64,
-    /// `projects_users` whose current team is given up: it goes from `teams`, and `current_team_id` and `status` change.
+    /// `projects_users` whose current team is given up: it is deleted from `teams`, and `current_team_id` and `status` change.
     pub given_up: f64,
     /// Of the `locations` that begin, those whose `end_at` stays null for ever.
     pub endless_locations: f64,

@@ -34,7 +34,7 @@ const LISTS: usize = 64;
 impl Server {
     pub(super) fn show(&self, request: &ListRequest<'_>, fault: Option<&FaultKind>) -> Answer {
         if request.path == "/v2/me" {
-            // A token without a user is nobody.
+            // A token of an application has no user.
             return Answer::forbidden();
         }
         let described = self.options.unknowns.described_errors;
@@ -139,7 +139,7 @@ impl Server {
         Arc::clone(list)
     }
 
-    /// Changes rows before every so many pages of a resource, if wanted.
+    /// Changes rows before every n-th page of a resource, if configured.
     fn churn(&self, resource: Resource) {
         let Some(churn) = self.options.churn.as_ref().filter(|_| !self.is_calm()) else {
             return;

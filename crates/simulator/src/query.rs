@@ -101,7 +101,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Takes whole-number bounds of ids out of the query: what they leave of its list is a part of it, in its order.
+    /// Removes integer bounds of ids from the query: they select a slice of the list, in its order.
     pub(crate) fn take_ids(&mut self) -> Option<RangeInclusive<i64>> {
         let is_ids = |range: &Range| {
             range.field == "id"

@@ -1,4 +1,4 @@
-//! Puts an answer on the wire, complete or torn as a fault says. Knows nothing of what the answer means.
+//! Puts an answer on the wire, complete, or cut off by a fault. Knows nothing of what the answer means.
 
 use std::convert::Infallible;
 use std::io;

@@ -40,7 +40,7 @@ pub struct Statistics {
     pub by_status: BTreeMap<u16, u64>,
     /// Requests by path, without the query.
     pub by_path: BTreeMap<String, u64>,
-    /// 429 answers because a limit was overstepped, not because a fault rule said so.
+    /// 429 answers because a limit was exceeded, not because of a fault rule.
     pub rejected_429: u64,
     /// Answers that a fault rule spoiled.
     pub faults: u64,

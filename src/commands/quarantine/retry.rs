@@ -122,7 +122,6 @@ impl<'e> Skipped<'e> {
         skipped
     }
 
-    /// A sentence for each table.
     fn warnings(&self, into: &str) -> Vec<String> {
         let removed = self.removed.iter().map(|(table, count)| {
             format!(
@@ -135,7 +134,7 @@ impl<'e> Skipped<'e> {
             format!(
                 "{table}: {} not retried, because a SELECT makes them from other rows and no record of theirs is staged; {}",
                 counted(*count, "row"),
-                anew(resource, into)
+                reload_command(resource, into)
             )
         });
         let unstaged = self.unstaged.iter().map(|((table, run), count)| {
@@ -148,34 +147,34 @@ impl<'e> Skipped<'e> {
     }
 }
 
-/// Names the tables that may lack rows which belong to those that came in now: when they were read, there was nothing
-/// that they belong to.
+/// Warns of tables that may lack rows which refer to the rows loaded now: those were left out, because their parents were
+/// missing.
 fn left_out(
     settings: &Settings,
     tables: &[TableCounts],
     skipped: &Skipped<'_>,
     into: &str,
 ) -> Vec<String> {
-    let mut told = Vec::new();
-    // What makes rows anew that wait makes these as well.
-    let is_told = |table: &&Table| skipped.selected.contains_key(table.name.as_str());
+    let mut warnings = Vec::new();
+    // The same replay also restores these rows.
+    let is_named = |table: &&Table| skipped.selected.contains_key(table.name.as_str());
     for table in settings
         .config
         .tables
         .iter()
-        .filter(|table| !is_told(table))
+        .filter(|table| !is_named(table))
     {
         let is_of = |came: &&TableCounts| came.name != table.name && depends(table, came);
         if let Some(came) = tables.iter().find(is_of) {
-            told.push(format!(
-                "{}: rows that belong to those of {} that came in now may have been left out when they were read; {}",
+            warnings.push(format!(
+                "{}: rows that refer to the rows of {} loaded now may have been left out before; {}",
                 table.name,
                 came.name,
-                anew(table.from.as_str(), into)
+                reload_command(table.from.as_str(), into)
             ));
         }
     }
-    told
+    warnings
 }
 
 fn depends(table: &Table, came: &TableCounts) -> bool {
@@ -185,11 +184,11 @@ fn depends(table: &Table, came: &TableCounts) -> bool {
     (is_within && came.inserted > 0) || (is_made_of && came.inserted + came.updated > 0)
 }
 
-/// How rows are made anew of what is staged.
-fn anew(resource: &str, into: &str) -> String {
+/// The command that loads the rows of a resource from staging again.
+fn reload_command(resource: &str, into: &str) -> String {
     if into.is_empty() {
-        format!("to make them anew from staging: cursus replay --rebuild --select {resource}")
+        format!("to load them again from staging: `cursus replay --rebuild --select {resource}`")
     } else {
-        "to make them anew from staging, drop the schema and fill it once more".to_owned()
+        "to load them again from staging, drop the schema and replay into it".to_owned()
     }
 }

@@ -45,7 +45,6 @@ impl Rows {
         Ok(result)
     }
 
-    /// The names of the columns.
     pub(super) fn names(&self) -> Vec<&str> {
         let columns = self.columns.iter().flatten();
         columns.map(|(name, _)| name.as_str()).collect()

@@ -22,7 +22,6 @@ pub(super) fn split(text: &str) -> Vec<&str> {
 struct Scanner<'t> {
     text: &'t str,
     at: usize,
-    /// Where the statement begins.
     start: usize,
     /// Nothing of it has come yet.
     is_blank: bool,
@@ -40,7 +39,7 @@ impl<'t> Scanner<'t> {
         &self.text[self.at..]
     }
 
-    /// Goes behind the next token; false at the end.
+    /// Moves past the next token; false at the end.
     fn token(&mut self) -> bool {
         let rest = self.rest();
         let Some(first) = rest.chars().next() else {
@@ -139,7 +138,7 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     text.len()
 }
 
-/// The length of a string with escapes, which goes on after an end of line.
+/// The length of a string with escapes, which may span lines.
 fn escaped(text: &str) -> usize {
     let mut length = quoted(text, '\'', true);
     loop {

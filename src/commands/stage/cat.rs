@@ -24,7 +24,7 @@ pub(in crate::commands) fn records(
     mut each: impl FnMut(u64, &str, Option<i64>),
 ) -> Result<(), Failure> {
     let mut walker = Walker::default();
-    let whole = walker.add(&Pointer::whole());
+    let record_slot = walker.add(&Pointer::to_record());
     let id = walker.add(id);
     let mut body = Vec::new();
     staged.read(page, &mut body)?;
@@ -33,7 +33,7 @@ pub(in crate::commands) fn records(
     walker
         .page(text, |index, slots| {
             let id = slots[id].and_then(|raw| raw.parse().ok());
-            each(index, slots[whole].unwrap_or_default(), id);
+            each(index, slots[record_slot].unwrap_or_default(), id);
         })
         .map_err(|error| {
             staged.unreadable(
@@ -49,7 +49,7 @@ pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failur
         for page in staged.pages() {
             let page = page?;
             let mut lines = String::new();
-            records(staged, &page, &Pointer::whole(), |_, text, _| {
+            records(staged, &page, &Pointer::to_record(), |_, text, _| {
                 lines.push_str(&printable::json(text));
                 lines.push('\n');
             })?;
@@ -61,7 +61,7 @@ pub(super) fn print_records(resources: &[StagedResource]) -> Result<Exit, Failur
 
 /// A record of the JSON document of `--id`, as it is: a value would round its numbers, and ends at some depth.
 #[derive(Serialize)]
-struct Found<'f> {
+struct RecordMatch<'f> {
     resource: &'f Name,
     file: PathBuf,
     index: u64,
@@ -110,7 +110,7 @@ pub(super) fn find(
     if global.json {
         let found: Vec<_> = found
             .iter()
-            .map(|(resource, file, page, index, text)| Found {
+            .map(|(resource, file, page, index, text)| RecordMatch {
                 resource,
                 file: run.directory().join(file),
                 index: *index,

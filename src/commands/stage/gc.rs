@@ -14,24 +14,20 @@ use crate::name::Name;
 use crate::pipeline::connect;
 use crate::report::{grouped, table};
 use crate::settings::Settings;
-use crate::staging::{Claims, Keep, Run, RunId, StagingError, Verdict, judge};
+use crate::staging::{Claims, GcDecision, Keep, Run, RunId, StagingError, judge};
 
-/// What to remove.
 #[derive(Clone, Copy)]
-pub(in crate::commands) struct Choice {
-    /// Younger runs are kept.
+pub(in crate::commands) struct GcSelection {
     pub(in crate::commands) keep: Duration,
     pub(in crate::commands) dry_run: bool,
 }
 
-/// The result for each run.
 #[derive(Serialize)]
-pub(in crate::commands) struct Report {
+pub(in crate::commands) struct GcReport {
     dry_run: bool,
     pub(in crate::commands) removed: Vec<Removed>,
     freed_bytes: u64,
-    kept: Vec<Kept>,
-    /// Runs that are younger than the limit.
+    kept: Vec<KeptRun>,
     younger: usize,
 }
 
@@ -42,19 +38,18 @@ pub(in crate::commands) struct Removed {
 }
 
 #[derive(Serialize)]
-struct Kept {
+struct KeptRun {
     run_id: RunId,
     reasons: Vec<String>,
 }
 
-/// Runs the command.
 pub(super) async fn run(
     global: &Global,
     settings: &Settings,
     arguments: &GcArgs,
 ) -> Result<Exit, Failure> {
     let keep = arguments.keep.unwrap_or(settings.config.staging.keep);
-    let choice = Choice {
+    let choice = GcSelection {
         keep,
         dry_run: arguments.dry_run,
     };
@@ -77,12 +72,12 @@ pub(super) async fn run(
 /// Removes old runs that neither staging nor the database needs, in a session of its own.
 pub(in crate::commands) async fn collect_unneeded(
     settings: &Settings,
-    choice: Choice,
-) -> Result<Report, Failure> {
+    choice: GcSelection,
+) -> Result<GcReport, Failure> {
     let unknown = |failure: Failure| {
         let exit = failure.exit;
         let error = failure.error.context(
-            "nothing was removed, because only the database knows what is loaded (without one, --without-database goes by the \
+            "nothing was removed, because only the database knows what is loaded (without one, --without-database uses the \
              staging directory alone)",
         );
         Failure { exit, error }
@@ -99,8 +94,8 @@ pub(in crate::commands) async fn collect_unneeded(
 async fn collect(
     settings: &Settings,
     database: Option<&Database>,
-    choice: Choice,
-) -> Result<Report, Failure> {
+    choice: GcSelection,
+) -> Result<GcReport, Failure> {
     let staging = settings.staging.clone();
     // Under the lock of its writer: a run that is open now was abandoned.
     let lock = settings.lock_staging().await?;
@@ -116,7 +111,7 @@ async fn collect(
             .and_then(|keep| crate::clock::now().checked_sub(keep).ok())
             .unwrap_or(Timestamp::MIN);
         let verdicts = judge(&runs, before, &claims)?;
-        let mut report = Report::new(choice.dry_run);
+        let mut report = GcReport::new(choice.dry_run);
         if !choice.dry_run {
             staging.finish_removals(&lock)?;
         }
@@ -179,7 +174,7 @@ async fn claims(settings: &Settings, database: &Database, runs: &[Run]) -> Resul
     Ok(claims)
 }
 
-impl Report {
+impl GcReport {
     fn new(dry_run: bool) -> Self {
         Self {
             dry_run,
@@ -190,7 +185,7 @@ impl Report {
         }
     }
 
-    fn add(&mut self, verdict: &Verdict, bytes: u64) {
+    fn add(&mut self, verdict: &GcDecision, bytes: u64) {
         let run_id = verdict.run.id().clone();
         match verdict.keep.as_slice() {
             [] => {
@@ -198,7 +193,7 @@ impl Report {
                 self.removed.push(Removed { run_id, bytes });
             }
             [Keep::Young] => self.younger += 1,
-            reasons => self.kept.push(Kept {
+            reasons => self.kept.push(KeptRun {
                 run_id,
                 reasons: reasons.iter().map(ToString::to_string).collect(),
             }),
@@ -206,7 +201,7 @@ impl Report {
     }
 }
 
-fn print(report: &Report, keep: Duration) {
+fn print(report: &GcReport, keep: Duration) {
     let runs = |count: usize| match count {
         1 => "1 run".to_owned(),
         count => format!("{} runs", grouped(count as u64)),

@@ -8,7 +8,7 @@ use crate::printable::line;
 use crate::report::{grouped, table};
 use crate::staging::Run;
 
-/// Exit code 0 if every manifest is proven, even one that says `partial`; 1 otherwise.
+/// Exit code 0 if every manifest is proven, even a `partial` one; 1 otherwise.
 pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit, Failure> {
     let verified = extract::verify(run, config)?;
     let holds = verified.iter().all(extract::Verification::holds);

@@ -1,38 +1,38 @@
-//! What became of the last run: by what its command left, else by the run itself.
+//! The outcome of the last run: as its command recorded it, else of the run itself.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::UNKNOWN;
 use crate::exit::Exit;
 use crate::report::span;
 use crate::staging::{CommandRecord, Outcome, Run, Staging, StagingError, Work};
 
-const NOT_RECORDED: &str = "everything was read, but how its load ended is not recorded: it goes on, or its process was \
+pub(super) const UNKNOWN: &str = "unknown";
+
+const NOT_RECORDED: &str = "everything was read, but how its load ended is not recorded: it is running, or its process was \
     killed, or an earlier version of cursus made the run";
 
-/// The last run, whatever became of it.
 #[derive(Serialize)]
 pub(super) struct LastRun {
-    /// None: it came to none.
+    /// `None` if no run was created.
     run_id: Option<String>,
-    /// The subcommand; none if only the run is there to tell.
+    /// The subcommand; `None` if it is not recorded.
     command: Option<String>,
     outcome: String,
     exit_code: Option<u8>,
     started_at: Timestamp,
-    /// None: it goes on, or nobody knows.
+    /// `None` if it is running, or unknown.
     finished_at: Option<Timestamp>,
     error: Option<String>,
 }
 
-/// All runs, and what became of the last one.
+/// All runs, and the outcome of the last one.
 pub(super) fn runs(staging: &Staging) -> Result<(Vec<Run>, Option<LastRun>), StagingError> {
     let mut runs = staging.runs()?;
     let is_open = |runs: &[Run]| runs.last().is_some_and(Run::is_open);
     let is_written = is_open(&runs) && staging.is_being_written()?;
     if is_open(&runs) && !is_written {
-        // It may have ended since it was listed.
+        // It may have been closed since it was listed.
         runs = staging.runs()?;
     }
     let newest = runs.last().map(|run| LastRun::of(run, is_written));
@@ -43,12 +43,11 @@ pub(super) fn runs(staging: &Staging) -> Result<(Vec<Run>, Option<LastRun>), Sta
     Ok((runs, last))
 }
 
-/// What became of the last load.
 pub(super) fn load(staging: &Staging) -> Option<LastRun> {
     record(staging, Work::Load).map(LastRun::from)
 }
 
-/// What the last command of a kind left; a record that cannot be read is told.
+/// The record of the last command of a kind; one that cannot be read is logged.
 fn record(staging: &Staging, work: Work) -> Option<CommandRecord> {
     staging.last_command(work).unwrap_or_else(|error| {
         tracing::warn!("{error}");
@@ -60,14 +59,14 @@ impl LastRun {
     fn of(run: &Run, is_written: bool) -> Self {
         let record = run.record();
         let (outcome, error) = match record.outcome {
-            // A command that comes to its end says how.
+            // A finished command leaves a record.
             Some(Outcome::Complete) => (UNKNOWN.to_owned(), Some(NOT_RECORDED.to_owned())),
             Some(outcome) => (outcome.to_string(), record.error.clone()),
             None if is_written => ("running".to_owned(), None),
             None => (
                 Exit::Interrupted.outcome().to_owned(),
                 Some(
-                    "its process ended without a word; the same command resumes it within 24 hours"
+                    "its process was killed; the same command resumes it within 24 hours"
                         .to_owned(),
                 ),
             ),
@@ -87,7 +86,6 @@ impl LastRun {
         self.finished_at
     }
 
-    /// Its run, how it ended and when, and why.
     pub(super) fn sentence(&self, now: Timestamp) -> String {
         let mut words: Vec<String> = self.run_id.iter().cloned().collect();
         words.push(self.outcome.clone());

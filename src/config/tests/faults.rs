@@ -1,10 +1,10 @@
-//! One fault at a time in the golden model, and what is said of it.
+//! One fault at a time in the golden model, and its message.
 
 use std::fmt::Write as _;
 
 use super::{faults, patched};
 
-/// Fault by fault: what was written instead, and what is said of it.
+/// Fault by fault: what was written instead, and what is text of it.
 fn said_of(faulty: &[(&str, &str)]) -> String {
     let mut all = String::new();
     for (old, new) in faulty {
@@ -14,13 +14,13 @@ fn said_of(faulty: &[(&str, &str)]) -> String {
             new.trim().to_owned()
         };
         let shown = shown.lines().collect::<Vec<_>>().join(" ⏎ ");
-        let said = faults(&patched(&[(old, new)]));
-        let said = if said.is_empty() {
+        let text = faults(&patched(&[(old, new)]));
+        let text = if text.is_empty() {
             "  (valid)\n".to_owned()
         } else {
-            said
+            text
         };
-        write!(all, "{shown}\n{said}\n").unwrap();
+        write!(all, "{shown}\n{text}\n").unwrap();
     }
     all
 }

@@ -14,14 +14,14 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, User, geteuid, mkfifoat, unlinkat};
 
-use super::{EmbeddedError, doing};
+use super::error::{EmbeddedError, doing, last_line};
 use crate::trusted::{Folder, Owner};
 
 /// The longest path of a unix socket that every system takes.
 const LONGEST_SOCKET: usize = 100;
 
-/// What somebody else must have done.
-pub(super) const REPLACED: &str = "was replaced while we opened it; try again";
+/// The directory was swapped by another process.
+pub(super) const REPLACED: &str = "was replaced while it was being opened; try again";
 
 /// More than any file of the server's that is read has at its end; its log may be larger.
 const LARGEST: u64 = 64 << 10;
@@ -114,7 +114,7 @@ impl Home {
             None => away
                 .into_iter()
                 .find(|path| path.parent().is_some_and(Path::is_dir))
-                .ok_or_else(|| refused(dir, "cannot be reached by the user of the server"))?,
+                .ok_or_else(|| refused(dir, "is not accessible to the user of the server"))?,
         };
         make_shared(&path, uid, gid)?;
         if linked.is_none() {
@@ -176,8 +176,8 @@ impl Home {
         check_shared(dir, self.uid)
     }
 
-    /// A command that runs in the directory as the server's user. Of our environment it has what a program needs and nothing else:
-    /// that user can read it, and so can whoever asks the database.
+    /// A command that runs in the directory as the server's user. Its environment holds only what a program needs, because
+    /// that user can read it, and so can users of the database.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(program);
@@ -211,7 +211,7 @@ impl Home {
         if there.uid() != self.uid.as_raw() && (there.nlink() != 1 || there.len() != 0) {
             return Err(refused(
                 &path,
-                "has another name elsewhere, or holds something, and may be somebody else's; remove it",
+                "has another hard link, or is not empty, and may belong to another user; remove it",
             ));
         }
         self.give(&file, &there, &path)?;
@@ -231,7 +231,7 @@ impl Home {
         Ok(reader)
     }
 
-    /// Opens one end of a named pipe without waiting; `None` if there is no pipe or nobody reads it.
+    /// Opens one end of a named pipe without waiting; `None` if there is no pipe or it has no reader.
     pub(super) fn open_pipe(&self, name: &str, write: bool) -> Result<Option<File>, EmbeddedError> {
         Ok(self.open_end(name, write)?.map(|(pipe, _)| pipe))
     }
@@ -350,7 +350,7 @@ impl Home {
         Err(EmbeddedError::Failed {
             program: "rm",
             path,
-            reason: super::last_line(&done.stderr),
+            reason: last_line(&done.stderr),
         })
     }
 }
@@ -399,7 +399,7 @@ fn check_shared(dir: &Path, uid: Uid) -> Result<(), EmbeddedError> {
     if !there.is_dir() || there.uid() != uid.as_raw() || there.mode() & 0o777 != 0o700 {
         return Err(refused(
             dir,
-            "is not a directory of ours with mode 0700; remove it if nobody uses it",
+            "is not a directory of yours with mode 0700; remove it if it is not used",
         ));
     }
     Ok(())
@@ -446,7 +446,7 @@ fn reachable(path: &Path, uid: Uid, gid: Gid) -> bool {
     })
 }
 
-/// Where a cluster lies that cannot lie in `dir`. Cleaners of temporary files leave `/var/lib` alone, so it comes first.
+/// Places for a cluster that cannot be in `dir`. Cleaners of temporary files skip `/var/lib`, so it comes first.
 fn away(dir: &Path) -> Vec<PathBuf> {
     let name = format!("cursus-pg-{}", digest(dir));
     ["/var/lib", "/var/tmp"]
@@ -476,112 +476,4 @@ fn refused(path: &Path, why: &'static str) -> EmbeddedError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shared_directory_that_is_not_surely_ours_is_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let (uid, gid) = (geteuid(), nix::unistd::getegid());
-        let open = root.path().join("open");
-        fs::create_dir(&open).unwrap();
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-        let link = root.path().join("link");
-        symlink(root.path(), &link).unwrap();
-        for dir in [&open, &link] {
-            let error = make_shared(dir, uid, gid).unwrap_err();
-            assert!(matches!(error, EmbeddedError::Refused { .. }), "{error}");
-        }
-        make_shared(&root.path().join("new"), uid, gid).unwrap();
-    }
-
-    /// Only root gives anything away.
-    #[test]
-    fn nothing_is_given_away_that_is_not_the_clusters() {
-        if !geteuid().is_root() {
-            return;
-        }
-        let root = tempfile::tempdir().unwrap();
-        let (uid, gid) = server_user().unwrap();
-        let path = root.path().join("pg");
-        make_private(&path).unwrap();
-        own(&path, uid, gid).unwrap();
-        let home = Home::of(path, uid, gid).unwrap();
-        let secret = root.path().join("secret");
-        fs::write(&secret, "").unwrap();
-        fs::hard_link(&secret, home.path.join("same")).unwrap();
-        symlink(&secret, home.path.join("link")).unwrap();
-        symlink(root.path(), home.path.join("folder")).unwrap();
-        // As one that the server's user has moved there.
-        fs::write(home.path.join("full"), "secret").unwrap();
-        mkfifoat(home.folder.as_file(), "pipe", Mode::S_IRWXU).unwrap();
-        for name in ["same", "link", "full", "pipe"] {
-            home.lock_file(name).unwrap_err();
-        }
-        own(&home.path.join("folder"), uid, gid).unwrap_err();
-        for path in [secret, root.path().to_owned(), home.path.join("full")] {
-            assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "{}", path.display());
-        }
-
-        home.lock_file("lock").unwrap();
-        home.make_pipe("held").unwrap();
-        for name in [".", "lock", "held"] {
-            let there = fs::symlink_metadata(home.path.join(name)).unwrap();
-            assert_eq!(there.uid(), uid.as_raw(), "{name}");
-        }
-    }
-
-    /// What root would follow or wait for.
-    #[test]
-    fn what_is_planted_in_the_cluster_is_told_at_once() {
-        let root = crate::trusted::test_directory();
-        let home = Home::prepare(&root.path().join("pg")).unwrap();
-        let secret = root.path().join("secret");
-        fs::write(&secret, "secret").unwrap();
-        let data = home.path.join("data");
-        fs::create_dir(&data).unwrap();
-        own(&data, home.uid, home.gid).unwrap();
-        let refused = |name: &str| {
-            let error = home.read(name).unwrap_err();
-            assert!(matches!(error, EmbeddedError::Untrusted(_)), "{error}");
-        };
-        for name in ["data/postmaster.pid", "data/PG_VERSION", "postgres.log"] {
-            let path = home.path.join(name);
-            assert_eq!(home.read(name).unwrap(), None);
-            symlink(&secret, &path).unwrap();
-            refused(name);
-            fs::remove_file(&path).unwrap();
-            nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-            refused(name);
-            fs::remove_file(&path).unwrap();
-        }
-        fs::rename(&data, root.path().join("data")).unwrap();
-        symlink(root.path().join("data"), &data).unwrap();
-        refused("data/PG_VERSION");
-        home.remove_data("postmaster.pid").unwrap_err();
-        // A log is read from its end.
-        fs::remove_file(&data).unwrap();
-        fs::write(home.path.join("postgres.log"), "x".repeat(100_000) + "end").unwrap();
-        let log = home.path.join("postgres.log");
-        fchown(File::open(log).unwrap(), Some(home.uid.as_raw()), None).unwrap();
-        let read = home.read("postgres.log").unwrap().unwrap();
-        assert!(read.len() as u64 == LARGEST && read.ends_with(b"end"));
-    }
-
-    #[test]
-    fn a_deep_or_odd_directory_has_a_short_plain_socket() {
-        use std::os::unix::ffi::OsStrExt;
-        let root = tempfile::tempdir().unwrap();
-        let long = "d".repeat(120);
-        for name in [long.as_bytes(), b"a,b", b"a\nb", b"\xff", b"it's", b"\""] {
-            let dir = root.path().join(OsStr::from_bytes(name));
-            let home = Home::prepare(&dir).unwrap();
-            let socket = home.socket_dir().unwrap();
-            assert!(is_fit_for_socket(&socket), "{}", socket.display());
-            assert_ne!(socket, home.path);
-            fs::remove_dir(&socket).unwrap();
-        }
-        let plain = Home::prepare(&root.path().join("two words é")).unwrap();
-        assert_eq!(plain.socket_dir().unwrap(), plain.path);
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ impl Cluster {
         if client.query_opt(IS_THERE, &[&READER]).await?.is_some() {
             return Ok(());
         }
-        // One of two at once waits for the other.
+        // Serialises two processes that create the role at the same time.
         let make = format!(
             "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('{READER}')); \
              DO $$ BEGIN CREATE ROLE {READER}; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \

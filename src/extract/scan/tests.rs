@@ -19,7 +19,7 @@ enum Change {
     Insert,
     /// A row that comes back with an id that was free.
     Return(u8),
-    /// A row that goes.
+    /// A row that is deleted.
     Remove(u8),
 }
 
@@ -31,7 +31,7 @@ struct Server {
     changes: RefCell<Vec<Option<Change>>>,
     /// How often an answer yields to others, before and after it is made.
     pauses: Vec<u8>,
-    hits: Cell<usize>,
+    requests: Cell<usize>,
     /// Whether the order is that of falling ids, or another one.
     sorted: bool,
     answers: RefCell<Answers>,
@@ -47,7 +47,7 @@ impl Server {
             lasting: RefCell::new(rows.clone()),
             changes: RefCell::new(changes),
             pauses,
-            hits: Cell::new(0),
+            requests: Cell::new(0),
             sorted: true,
             answers: RefCell::new(Answers::new(None)),
             staged: RefCell::default(),
@@ -91,11 +91,11 @@ impl Server {
     }
 
     async fn ask(&self, ask: PageSelector) -> Result<Option<PageObservation>, ()> {
-        let hit = self.hits.get();
-        self.hits.set(hit + 1);
-        self.pause(hit).await;
+        let request = self.requests.get();
+        self.requests.set(request + 1);
+        self.pause(request).await;
         self.change();
-        if self.broken.contains(&hit) {
+        if self.broken.contains(&request) {
             return Ok(None);
         }
         let mut rows = self.rows.borrow().clone();
@@ -106,7 +106,7 @@ impl Server {
         let size = usize::try_from(SIZE).unwrap();
         let ids: Vec<i64> = rows.iter().copied().skip(skipped).take(size).collect();
         let page = PageEntry {
-            page: u32::try_from(hit).unwrap() + 1,
+            page: u32::try_from(request).unwrap() + 1,
             slice: None,
             request: String::new(),
             page_request: PageRequest {
@@ -139,7 +139,7 @@ impl Server {
         };
         self.answers.borrow_mut().add(&page, &facts);
         let seen = PageObservation::new(&page, &facts.ids);
-        self.pause(hit + 1).await;
+        self.pause(request + 1).await;
         Ok(Some(seen))
     }
 
@@ -229,7 +229,7 @@ proptest! {
         prop_assert!(server.is_proven());
         prop_assert_eq!(server.staged.borrow().len(), rows.len());
         let closing = usize::from(ids);
-        prop_assert_eq!(server.hits.get(), server.pages().max(1) + closing);
+        prop_assert_eq!(server.requests.get(), server.pages().max(1) + closing);
     }
 
     #[test]
@@ -263,7 +263,7 @@ proptest! {
         read(&server, 1, false);
         prop_assert!(server.is_proven());
         prop_assert_eq!(server.missed(), Vec::<i64>::new());
-        prop_assert!(server.hits.get() <= pages + 2);
+        prop_assert!(server.requests.get() <= pages + 2);
     }
 
     #[test]

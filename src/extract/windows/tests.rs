@@ -83,7 +83,7 @@ impl Server {
                 }
             }
             Change::Remove(place) => {
-                // Of rows without a time it is not proven if some come while others go (docs/hits.md).
+                // Of rows without a time it is not proven if some are added while others are deleted (docs/hits.md).
                 let Some(id) = at(place, &rows).filter(|id| rows[id].is_some()) else {
                     return;
                 };
@@ -135,7 +135,7 @@ impl Server {
         let total = listed.len() as u64;
         drop(listed);
         drop(rows);
-        // The server has counted, and tells its time when the answer is done.
+        // The server takes its time after it has counted.
         for change in self.changes.borrow_mut().pop().unwrap_or_default() {
             self.change(change);
         }

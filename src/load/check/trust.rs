@@ -30,7 +30,7 @@ pub(crate) async fn check_schema(
     }
     let names: Vec<String> = names.into_iter().collect();
     let uses = Uses {
-        whole: &[LEDGER_SCHEMA],
+        schemas: &[LEDGER_SCHEMA],
         path: &[schema],
         names: &names,
     };
@@ -44,7 +44,7 @@ pub(crate) async fn check_tables(
     tables: &[String],
 ) -> Result<(), DatabaseError> {
     let uses = Uses {
-        whole: &[],
+        schemas: &[],
         path: schemas,
         names: tables,
     };

@@ -275,7 +275,7 @@ fn read_record(
         Some(_) => nested.add(pointer),
         None => root.add(pointer),
     };
-    let whole = own(&Pointer::whole(), &mut root);
+    let whole = own(&Pointer::to_record(), &mut root);
     let conditions: Vec<usize> = (table.conditions.iter())
         .map(|condition| own(&condition.pointer, &mut root))
         .collect();

@@ -142,7 +142,7 @@ async fn faults_come_as_ordered() {
     let api = Api::start(small()).await;
     let inject = |kind| api.simulator.inject(Fault::new("users", kind).times(1));
     let path = "/v2/users?per_page=100";
-    let whole = api.get(path).await.text().await.unwrap();
+    let full = api.get(path).await.text().await.unwrap();
 
     inject(FaultKind::Status { status: 502 });
     let answer = api.get(path).await;
@@ -175,7 +175,7 @@ async fn faults_come_as_ordered() {
     assert_eq!(api.status(path).await, 200);
     inject(FaultKind::BrokenJson);
     let broken = api.get(path).await.text().await.unwrap();
-    assert!(whole.starts_with(&broken) && broken.len() < whole.len());
+    assert!(full.starts_with(&broken) && broken.len() < full.len());
     for kind in [FaultKind::FewerBytes, FaultKind::ResetInside] {
         inject(kind);
         let answer = api.try_get(path).await;
@@ -195,9 +195,9 @@ async fn faults_come_as_ordered() {
     inject(FaultKind::SlowChunks { seconds: 0.01 });
     let slow = api.get(path).await;
     assert!(!slow.headers().contains_key("content-length"));
-    assert_eq!(slow.text().await.unwrap(), whole);
+    assert_eq!(slow.text().await.unwrap(), full);
     inject(FaultKind::Stall { seconds: 0.01 });
-    assert_eq!(api.get(path).await.text().await.unwrap(), whole);
+    assert_eq!(api.get(path).await.text().await.unwrap(), full);
     inject(FaultKind::NoTotal);
     assert!(!api.get(path).await.headers().contains_key("x-total"));
     inject(FaultKind::WrongTotal { by: -3 });
@@ -208,7 +208,7 @@ async fn faults_come_as_ordered() {
         .inject(Fault::new("/oauth/token", FaultKind::InvalidClient).times(1));
     let refused = api.token(&api.form("client_credentials")).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(api.get(path).await.text().await.unwrap(), whole);
+    assert_eq!(api.get(path).await.text().await.unwrap(), full);
     inject(FaultKind::RevokedToken);
     assert_eq!(api.status(path).await, 401);
 }
@@ -243,8 +243,8 @@ async fn control_endpoints_cost_no_request_and_rows_need_the_secret() {
         assert_eq!(rows.as_array().unwrap().len(), 6);
     }
     assert_eq!(rows("guessed").await.status(), StatusCode::UNAUTHORIZED);
-    let nobody = api.client.get(format!("{url}/rows/cursus")).send().await;
-    assert_eq!(nobody.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let anonymous = api.client.get(format!("{url}/rows/cursus")).send().await;
+    assert_eq!(anonymous.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(get("faults").await.as_array().unwrap().len(), 1);
     let statistics = get("statistics").await;
     assert_eq!(statistics["hits"], 1);

@@ -23,7 +23,7 @@ async fn a_day_passes_and_every_change_lies_in_its_window() {
     assert!(date.starts_with("Tue, 03 Mar 2026 06:0"), "{date}");
     for (name, old) in names.iter().zip(old) {
         let new = api.simulator.rows(name);
-        assert!(new.len() >= old.len(), "{name}: what goes is replaced");
+        assert!(new.len() >= old.len(), "{name}: deleted rows are replaced");
         let changed = new.iter().filter(|row| {
             let known = old.iter().find(|known| known["id"] == row["id"]);
             // A nested person may have changed without the row that nests them.
@@ -160,7 +160,7 @@ async fn given_rows_are_served_as_they_are_and_joins_refer_to_them() {
     let error = Simulator::start(options).await.unwrap_err();
     assert!(matches!(error, SimulateError::Row { index: 1, .. }));
     let row = "row 0 of people.json has not the shape of its resource:";
-    for (rows, told) in [
+    for (rows, expected) in [
         (
             r#"[{"id": "Lovelace"}]"#,
             format!("{row} its id must be a whole number"),
@@ -185,9 +185,9 @@ async fn given_rows_are_served_as_they_are_and_joins_refer_to_them() {
         let folder = people.parent().unwrap().display().to_string();
         options.rows.insert("cursus_users".to_owned(), people);
         let error = Simulator::start(options).await.unwrap_err();
-        // A row is a person's: where it is wrong is told, and not what it holds.
-        let said = error.to_string();
-        assert_eq!(said.replace(&format!("{folder}/"), ""), told);
+        // A row is a person's: the place of the fault is reported, not the value.
+        let message = error.to_string();
+        assert_eq!(message.replace(&format!("{folder}/"), ""), expected);
     }
     let mut options = small();
     options.rows.insert("campuses".to_owned(), PathBuf::new());
@@ -353,12 +353,12 @@ async fn enrolments_are_replaced_under_a_higher_id() {
         let is_same = |row: &&Value| row.pointer(key) == value.pointer(key);
         rows.iter().filter(is_same).cloned().collect::<Vec<_>>()
     };
-    let gone = before
+    let deleted = before
         .iter()
         .filter(|row| has(&after, "/id", row).is_empty());
-    let gone: Vec<&Value> = gone.collect();
-    assert!(!gone.is_empty());
-    for old in gone {
+    let deleted: Vec<&Value> = deleted.collect();
+    assert!(!deleted.is_empty());
+    for old in deleted {
         let theirs = has(&after, "/user/id", old);
         let new = has(&theirs, "/project/id", old);
         assert!(new.iter().any(|row| row["id"].as_i64().unwrap() > highest));

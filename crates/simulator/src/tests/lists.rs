@@ -262,7 +262,7 @@ async fn the_filters_of_a_refresh_give_what_they_name() {
         let path = format!("/v2/cursus/21/cursus_users?filter[campus_id]={campus}");
         by_campus += api.total(&path).await;
     }
-    assert_eq!(by_campus, enrolled, "everybody has one primary campus");
+    assert_eq!(by_campus, enrolled, "each person has one primary campus");
 
     let rows = api.simulator.rows("campus_users");
     let at = rows[5]["updated_at"].as_str().unwrap();

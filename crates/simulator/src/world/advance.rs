@@ -20,7 +20,7 @@ enum Change {
 }
 
 impl World {
-    /// Lets time pass from one instant to another. The same seed and the same steps give the same world.
+    /// Advances the time from one instant to another. The same seed and the same steps give the same world.
     pub(crate) fn advance(&mut self, from: Stamp, by: Duration, deletions_per_day: f64) {
         self.steps += 1;
         let mut random = self.random(1_000_000 + self.steps);
@@ -98,7 +98,7 @@ pub(super) fn count(rows: usize) -> f64 {
     rows as f64
 }
 
-/// A whole number of changes that is the wanted one on average, over many short steps too.
+/// A random integer with the wanted average, over many short steps too.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! Single changes of the world: a row that comes, moves or goes. The caller says when; none decides how often.
+//! Single changes of the world: a row that is added, moved or deleted. The caller decides when.
 
 use std::collections::HashSet;
 
@@ -190,7 +190,7 @@ impl World {
         row.touch(at);
     }
 
-    /// A row that vanishes outright. A person goes with the rows that nest them; cursus 21 stays.
+    /// Deletes a row. A person is deleted with the rows that nest them; cursus 21 is kept.
     pub(super) fn remove_any(&mut self, resource: Resource, random: &mut fastrand::Rng) {
         let id = self.table(resource).any(random);
         let id = id.filter(|id| resource != Resource::Cursus || *id != CURSUS);
@@ -261,7 +261,7 @@ impl World {
         user.touch(at);
     }
 
-    /// A student leaves with honours: out of every list of active students.
+    /// A student becomes an alumnus: out of every list of active students.
     pub(super) fn graduate(&mut self, at: Stamp, random: &mut fastrand::Rng) {
         let id = self.any_student(random);
         if let Some(user) = id.and_then(|id| self.table_mut(Resource::Users).get_mut(id)) {

@@ -125,7 +125,7 @@ pub(super) fn has_open_team(row: &Row) -> bool {
     row.int("final_mark").is_none() && row.int("current_team_id").is_some()
 }
 
-/// The current team goes; no date moves.
+/// The current team is deleted; no date moves.
 pub(super) fn give_up(row: &mut Row) {
     row.set("is_team_given_up", true);
     row.set("current_team_id", Cell::Null);

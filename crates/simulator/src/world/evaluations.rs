@@ -45,10 +45,10 @@ fn feedback(row: &Row, world: &World) -> Cell {
 /// An evaluation of a fourth of the works that have a mark or wait for one.
 pub(super) fn fill(world: &mut World) {
     let mut random = world.random(13);
-    let waits = |status: &str| status == "waiting_for_correction";
+    let is_waiting = |status: &str| status == "waiting_for_correction";
     let works = world.table(Resource::ProjectsUsers).rows();
     let works = works
-        .filter(|row| row.time("marked_at").is_some() || waits(row.text("status")))
+        .filter(|row| row.time("marked_at").is_some() || is_waiting(row.text("status")))
         .filter(|_| random.u8(..4) == 0);
     let works: Vec<_> = works.map(|row| (row.id, row.time("marked_at"))).collect();
     world.table_mut(Resource::ScaleTeams).last = 7_000_000;

@@ -270,8 +270,8 @@ fn read(path: &Path) -> Result<Vec<Object>, SimulateError> {
 /// What is wrong with a row: which field it lacks, else where. The message of a JSON error can quote what a person wrote.
 fn problem(error: &serde_json::Error) -> String {
     let column = error.column();
-    let said = error.to_string();
-    let lacking = said.strip_prefix("missing field `");
+    let message = error.to_string();
+    let lacking = message.strip_prefix("missing field `");
     match lacking.and_then(|rest| rest.split_once('`')) {
         Some((name, _)) => format!("it lacks `{name}`"),
         None => {

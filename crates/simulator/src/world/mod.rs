@@ -306,7 +306,7 @@ impl World {
         found.map(|row| row.id)
     }
 
-    /// The random source of one part of the world, so that a change in one part leaves the others as they are.
+    /// The random source of one part of the world, so that a change in one part does not change the others.
     fn random(&self, part: u64) -> fastrand::Rng {
         let mixed = self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ part.wrapping_mul(0xD1B5);
         fastrand::Rng::with_seed(mixed)
@@ -334,7 +334,7 @@ impl World {
         students.map(|user| user.id).collect()
     }
 
-    /// To be called after every change of a join row that says who belongs where, and after every other change too.
+    /// Must be called after every change.
     fn reindex(&mut self) {
         let people = self.table(Resource::Users).ids();
         let mut places: HashMap<i64, Places> = people.map(|id| (id, Places::default())).collect();

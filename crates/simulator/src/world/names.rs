@@ -1,4 +1,4 @@
-//! Word lists, and the names that break careless programs. Data only; nobody in it exists.
+//! Word lists, and the names that break careless programs. Data only; all invented.
 
 /// Where the links inside rows point; nothing answers there.
 pub(super) const HOST: &str = "https://api.intra.example";

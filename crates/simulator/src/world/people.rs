@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-/// Makes the people, or takes those that were given. Tells what each is to the cursus.
+/// Creates the people, or takes those that were given, with the role of each in the cursus.
 pub(super) fn fill(
     world: &mut World,
     scale: &Scale,

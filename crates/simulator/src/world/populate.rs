@@ -77,7 +77,7 @@ impl World {
             } else {
                 between(random, born, self.now)
             };
-            let ended = piscine || role == Role::Alumni;
+            let has_ended = piscine || role == Role::Alumni;
             let grade = match random.u8(..12) {
                 0 => None,
                 _ if piscine => Some("Pisciner"),
@@ -88,13 +88,13 @@ impl World {
             let shown = object! {
                 "id": self.table_mut(Resource::CursusUsers).next_id(),
                 "begin_at": begin_at,
-                "end_at": ended.then(|| begin_at.plus_micros(26 * DAY)),
+                "end_at": has_ended.then(|| begin_at.plus_micros(26 * DAY)),
                 "grade": grade,
                 "level": level(random),
                 "skills": skills(random),
                 "cursus_id": cursus_id,
                 "has_coalition": random.u8(..5) > 0,
-                "blackholed_at": (!ended && random.bool())
+                "blackholed_at": (!has_ended && random.bool())
                     .then(|| self.now.plus_micros(random.i64(-300..300) * DAY)),
                 "created_at": begin_at,
                 "updated_at": between(random, begin_at, self.now),
@@ -339,7 +339,7 @@ fn earned(world: &mut World, count: usize) {
     }
 }
 
-/// Two decimals; whole numbers stay fractions.
+/// Two decimals; integers keep a fraction.
 pub(super) fn level(random: &mut fastrand::Rng) -> f64 {
     let hundredths = if random.u8(..5) == 0 {
         random.u16(..12) * 100

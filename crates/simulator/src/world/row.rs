@@ -107,7 +107,7 @@ impl Row {
         Self { id, shown, hidden }
     }
 
-    /// The value of a field; what is not shown goes before what is, for it is more exact.
+    /// The value of a field; a hidden value has precedence over a shown one, because it is more exact.
     pub(super) fn cell(&self, field: &str) -> Option<&Cell> {
         self.hidden.cell(field).or_else(|| self.shown.cell(field))
     }

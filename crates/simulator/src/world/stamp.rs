@@ -25,7 +25,7 @@ impl Stamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// As a client sees it: whole milliseconds.
+    /// As a client sees it: in milliseconds.
     pub(crate) const fn shown(self) -> Self {
         Self(self.0 - self.0.rem_euclid(1_000))
     }

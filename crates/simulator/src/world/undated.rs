@@ -117,7 +117,7 @@ impl World {
         true
     }
 
-    /// The server counts somebody's experience anew: an ongoing level rises, and so does a skill.
+    /// The server recomputes a person's experience: an ongoing level rises, and so does a skill.
     fn recompute_level(&mut self, random: &mut fastrand::Rng) {
         let table = self.table_mut(Resource::CursusUsers);
         let id = table.any_that(random, is_ongoing);

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::names::{Names, Scope, Slice};
-use super::super::reader::Section;
-use super::{
-    NamedRead, Paging, QueryParameter, Resource, check_fan_out, read_cursor, read_for_each,
-    read_name, read_query,
-};
+use super::names::{Names, Scope, Slice};
+use super::read_keys::{check_fan_out, read_cursor, read_for_each, read_name, read_query};
+use super::reader::Section;
+use super::resource::{NamedRead, Paging, QueryParameter, Resource};
 use crate::name::Name;
 use crate::template::Template;
 
-/// Reads all blocks of a resource.
 pub(super) fn read(
     blocks: Vec<Section<'_>>,
     resource: &Resource,
@@ -158,7 +155,7 @@ fn check_overlap(block: &Section<'_>, read: &Resource, others: &[Resource], reso
         && !fans_out(read)
         && sorted(&read.query) == sorted(&resource.query)
     {
-        let message = "without a `query`, `cursor` or `for_each` it asks what the resource's full read asks; `full_every` says how often";
+        let message = "without a `query`, `cursor` or `for_each` it is the same as the resource's full read; `full_every` sets how often";
         block.problem(block.at(), message);
     }
     let proves = |read: &Resource| read.read.as_ref().is_some_and(|read| read.proves_absence);

@@ -1,0 +1,293 @@
+//! Writes the pages of one resource: each file once and durably, then its journal line.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::error::StagingError;
+use super::files;
+use super::gzip::{self, PIECE};
+use super::journal::{self, Journal, Line, PageEntry, PageNumbers, Pages, Text};
+use super::known_pages::KnownPages;
+use super::lock::LockShare;
+use super::page::{
+    DISAGREES, JOURNAL, PageReader, journal_line, page_file, read_page, refuse_links, stray_files,
+    unreadable,
+};
+use crate::clock;
+use crate::failpoint::{self, Point};
+use crate::hash::hex;
+
+const IN_USE: &str =
+    "no other program may write there while a run is open; run the command again to resume";
+
+/// What is kept of a journal that is resumed.
+#[derive(Default)]
+struct ResumedJournal {
+    lines: Vec<Line>,
+    keys: Vec<u64>,
+    numbers: PageNumbers,
+    /// Of the lines above.
+    length: u64,
+    hash: Sha256,
+    newest: Option<Timestamp>,
+    /// The journal holds more than these lines.
+    is_less: bool,
+}
+
+impl ResumedJournal {
+    /// Keeps a line whose page file is undamaged.
+    fn take(
+        &mut self,
+        directory: &Path,
+        path: &Path,
+        line: &Text<'_>,
+        is_kept: impl Fn(&PageEntry) -> bool,
+    ) -> Result<(), StagingError> {
+        // It was being written when the power went.
+        if !line.is_whole() {
+            self.is_less = true;
+            return Ok(());
+        }
+        let page = match line.page() {
+            Ok(page) if page.agrees() => page,
+            page => {
+                let problem = page.err().unwrap_or(DISAGREES);
+                let (path, number) = (path.display(), line.number);
+                tracing::warn!("{path}: line {number} {problem}; its page is asked for again");
+                self.is_less = true;
+                return Ok(());
+            }
+        };
+        if !is_kept(&page) {
+            self.is_less = true;
+            return Ok(());
+        }
+        match read_page(directory, &page, |_| ()) {
+            Ok(()) => {}
+            Err(StagingError::Broken { .. }) => {
+                self.is_less = true;
+                return Ok(());
+            }
+            // It may be undamaged: the operating system refused to read it.
+            Err(error) => return Err(error),
+        }
+        self.lines.push(Line::new(&page, line.offset, line.bytes));
+        self.keys
+            .push(KnownPages::key(page.slice.as_deref(), &page.page_request));
+        self.numbers.insert(page.slice.as_deref(), page.page);
+        self.newest = self.newest.max(Some(page.fetched_at));
+        self.length += line.bytes.len() as u64;
+        self.hash.update(line.bytes);
+        Ok(())
+    }
+
+    /// Writes the journal anew, with these lines alone.
+    fn rewrite(&mut self, path: &Path, before: &File) -> Result<(), StagingError> {
+        let lines = &mut self.lines;
+        files::write_atomic(path, &failpoint::JOURNAL, |file| {
+            let (mut file, mut at) = (BufWriter::new(file), 0);
+            let mut bytes = Vec::new();
+            for line in lines {
+                let (offset, length) = line.place();
+                bytes.resize(length, 0);
+                before.read_exact_at(&mut bytes, offset)?;
+                file.write_all(&bytes)?;
+                *line = line.moved_to(at);
+                at += length as u64;
+            }
+            file.flush()
+        })
+    }
+}
+
+/// Stages the pages of one resource of one run. All methods block.
+#[derive(Debug)]
+pub struct ResourceWriter {
+    directory: PathBuf,
+    journal: Mutex<Journal>,
+    slices: Mutex<BTreeSet<String>>,
+    /// When the newest page of an earlier process was fetched.
+    newest_before: Option<Timestamp>,
+    /// How far the first page seems to be older than that: the clock was set back meanwhile.
+    behind: OnceLock<SignedDuration>,
+    /// Held while a page is being written, also after its caller was dropped.
+    _share: LockShare,
+}
+
+impl ResourceWriter {
+    /// Begins a resource, or resumes one that was not sealed: gives the undamaged pages. The lines of other pages are removed
+    /// from the journal; an invalid line is reported.
+    pub(super) fn open(
+        directory: PathBuf,
+        share: LockShare,
+        is_kept: impl Fn(&PageEntry) -> bool,
+    ) -> Result<(Self, KnownPages), StagingError> {
+        (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
+        files::refuse_link(&directory)?;
+        files::create_dirs(&directory)?;
+        files::refuse_link(&directory)?;
+        let path = directory.join(JOURNAL);
+        let mut found = ResumedJournal::default();
+        if let Some(file) = files::open_bounded(&path)? {
+            let mut reader = BufReader::new(file);
+            journal::read_lines(&path, &mut reader, |line| {
+                found.take(&directory, &path, &line, &is_kept)
+            })?;
+            if found.is_less {
+                found.rewrite(&path, reader.get_ref().get_ref())?;
+            }
+        }
+        let journal = Journal::new(files::open_append(&path)?, found.length, found.hash);
+        Point::ResourceMade.reach();
+        files::sync_dir(&directory)?;
+        if let Some(run) = directory.parent() {
+            files::sync_dir(run)?;
+        }
+        let writer = Self {
+            directory,
+            journal: Mutex::new(journal),
+            slices: Mutex::default(),
+            newest_before: found.newest,
+            behind: OnceLock::new(),
+            _share: share,
+        };
+        let pages = Pages::of_lines(path, found.lines)?;
+        Ok((writer, KnownPages::new(pages, found.keys, found.numbers)))
+    }
+
+    pub(super) fn pages_in(directory: &Path) -> Result<u64, StagingError> {
+        let mut pages = 0;
+        journal::read_unsealed(&directory.join(JOURNAL), |_| pages += 1)?;
+        Ok(pages)
+    }
+
+    /// Reads a page back: what `take` makes of it counts only if it is what was received.
+    pub(crate) fn read_back<T>(
+        &self,
+        page: &PageEntry,
+        take: impl FnOnce(&mut PageReader) -> T,
+    ) -> Result<T, StagingError> {
+        read_page(&self.directory, page, take)
+    }
+
+    /// The error for a page whose bytes are those received, but no records can be read from them.
+    pub(crate) fn unreadable(&self, page: &PageEntry, problem: &str) -> StagingError {
+        unreadable(&self.directory, page, problem)
+    }
+
+    /// Makes a page durable, then its journal line. `request`, `sha256` and `bytes` of the entry are filled in here; its time is
+    /// after those of the pages that were there before.
+    pub fn write(
+        &self,
+        mut body: impl Read,
+        mut entry: PageEntry,
+    ) -> Result<PageEntry, StagingError> {
+        if let Some(first) = self.newest_before.map(clock::next) {
+            let behind = || {
+                first
+                    .duration_since(entry.fetched_at)
+                    .max(SignedDuration::ZERO)
+            };
+            let behind = *self.behind.get_or_init(behind);
+            let time = entry.fetched_at.saturating_add(behind);
+            entry.fetched_at = time.unwrap_or(first).max(first);
+        }
+        files::refuse_link(&self.directory)?;
+        entry.bytes = 0;
+        entry.request = entry.page_request.target();
+        let folder = self.slice_folder(entry.slice.as_deref())?;
+        let path = folder.join(page_file(entry.page));
+        files::write_atomic(&path, &failpoint::PAGE, |file| {
+            let mut hash = Sha256::new();
+            gzip::pack(&mut body, file, |plain| {
+                hash.update(plain);
+                entry.bytes += plain.len() as u64;
+            })?;
+            entry.sha256 = hex(&hash.finalize());
+            Ok(())
+        })?;
+        let line = journal_line(&entry, &path)?;
+        let mut journal = self
+            .journal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        (journal.append(&line))
+            .map_err(|error| files::io_error("write", &self.directory.join(JOURNAL), error))?;
+        Point::LineDone.reach();
+        Ok(entry)
+    }
+
+    fn slice_folder(&self, slice: Option<&str>) -> Result<PathBuf, StagingError> {
+        let Some(slice) = slice else {
+            return Ok(self.directory.clone());
+        };
+        let folder = self.directory.join(slice);
+        // What is written there must not land elsewhere, neither now nor when a link takes the place of what we made.
+        refuse_links(&self.directory, slice)?;
+        let mut made = self
+            .slices
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if made.insert(slice.to_owned()) {
+            files::create_dirs(&folder)?;
+            refuse_links(&self.directory, slice)?;
+            for made in folder.ancestors().skip(1) {
+                files::sync_dir(made)?;
+                if made == self.directory {
+                    break;
+                }
+            }
+        }
+        Ok(folder)
+    }
+
+    /// SHA-256 of the journal, in hex: what a manifest seals. It must be on the disk as it was written here, or a
+    /// manifest would call complete what is not there.
+    pub fn journal_sha256(&self) -> Result<String, StagingError> {
+        let path = self.directory.join(JOURNAL);
+        let journal = self
+            .journal
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let written = journal.sha256();
+        let mut found = Sha256::new();
+        if let Some(mut file) = files::open_bounded(&path)? {
+            let mut piece = vec![0; PIECE];
+            loop {
+                let read = file.read(&mut piece);
+                match read.map_err(|error| files::io_error("read", &path, error))? {
+                    0 => break,
+                    length => found.update(&piece[..length]),
+                }
+            }
+        }
+        if hex(&found.finalize()) == written {
+            return Ok(written);
+        }
+        Err(StagingError::Broken {
+            path,
+            problem: "it was changed or removed while the resource was being read".to_owned(),
+            advice: IN_USE,
+        })
+    }
+
+    /// Removes pages that no line of the journal names, and halves of pages: of a process that died between a page and its
+    /// line, and the page was not asked for again. Nothing may be written meanwhile.
+    pub(crate) fn remove_stray_files(&self) -> Result<(), StagingError> {
+        let mut known = PageNumbers::default();
+        journal::read_unsealed(&self.directory.join(JOURNAL), |page| {
+            known.insert(page.slice.as_deref(), page.page);
+        })?;
+        for path in stray_files(&self.directory, &known)? {
+            std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
+        }
+        Ok(())
+    }
+}
