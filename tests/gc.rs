@@ -129,8 +129,8 @@ async fn a_run_that_quarantine_or_a_held_delete_refers_to_stays() {
         .await;
     let report = workdir.json(GC).await;
     assert_eq!(removed(&report), Vec::<&str>::new());
-    assert!(reasons(&report, &first)[0].contains("pipeline.quarantine"));
-    assert!(reasons(&report, &second)[0].contains("pipeline.prune_candidate"));
+    assert!(reasons(&report, &first)[0].contains("quarantined rows refer to it"));
+    assert!(reasons(&report, &second)[0].contains("held deletes refer to it"));
     workdir
         .query("DELETE FROM pipeline.quarantine; DELETE FROM pipeline.prune_candidate")
         .await;
@@ -291,7 +291,7 @@ async fn it_tells_people_what_goes_and_what_stays_and_why() {
     };
     assert!(says(["to be removed", "Z"]), "{ran}");
     assert!(
-        says(["stays", "no newer run has a complete full read of users"]),
+        says(["kept", "no newer run has a complete full read of users"]),
         "{ran}"
     );
     assert!(

@@ -724,7 +724,7 @@ async fn what_others_have_and_nobody_names_disturbs_nothing() {
     workdir.json(["load"]).await;
     let ran = workdir.cursus(["doctor"]).await;
     assert!(
-        ran.stdout.contains("every table of pipeline.toml fits"),
+        ran.stdout.contains("every table of pipeline.toml matches"),
         "{ran}"
     );
     let count = "SELECT count(*) FROM things";
