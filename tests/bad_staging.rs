@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::bad_input::refusal;
 use crate::support::files::{edit, sha256};
 use crate::support::snapshot::assert_text;
-use crate::support::{Workdir, simulator};
+use crate::support::{SCALE, Workdir, simulator};
 
 #[tokio::test]
 async fn two_runs_at_once_are_one_and_a_sentence_that_names_it() {
@@ -323,6 +323,6 @@ async fn a_full_disk_is_told_and_what_was_staged_is_kept() {
     assert_eq!(left, 0, "half a page does not fill the disk further");
     let (code, document, said) = run("unlimited", "run --select projects --json -q").await;
     assert_eq!(code, Some(0), "{document}{said}");
-    assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
-    assert_eq!(workdir.number("SELECT count(*) FROM projects").await, 60);
+    assert_eq!(workdir.count("cursus").await, SCALE.cursus);
+    assert_eq!(workdir.count("projects").await, SCALE.projects);
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::support::snapshot::assert_said;
 use crate::support::workdir::PIPELINE;
-use crate::support::{OtherClient, Workdir, simulator};
+use crate::support::{OtherClient, SCALE, Workdir, simulator};
 
 #[test]
 fn version_names_the_commit_of_a_checkout() {
@@ -65,7 +65,7 @@ async fn stage_cat_finds_a_record_its_file_and_its_request() {
         .cursus(["stage", "cat", "latest", "coalitions_users"])
         .await
         .exits(0);
-    assert_eq!(all.stdout.lines().count(), 500);
+    assert_eq!(all.stdout.lines().count(), SCALE.memberships);
     let wanted = simulator.rows("cursus")[0].clone();
     let id = wanted["id"].to_string();
     let found = workdir
@@ -103,7 +103,7 @@ async fn sql_answers_as_table_csv_and_json() {
             .await,
     );
     let json = workdir.cursus(["sql", "--json", count]).await.exits(0);
-    assert_eq!(json.json(), serde_json::json!([{"count": 30}]));
+    assert_eq!(json.json(), serde_json::json!([{"count": SCALE.students}]));
     assert_said(
         "sql_wrong",
         &workdir,
@@ -296,7 +296,7 @@ async fn a_query_changes_nothing_unless_it_may() {
     let deletes = "DELETE FROM cursus";
     workdir.cursus(["sql", deletes]).await.exits(1);
     workdir.cursus(["sql", "--json", deletes]).await.exits(1);
-    assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
+    assert_eq!(workdir.count("cursus").await, SCALE.cursus);
     workdir.cursus(["sql", "--write", deletes]).await.exits(0);
     assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 0);
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Workdir, oracle, simulator};
+use crate::support::{SCALE, Workdir, oracle, simulator};
 
 /// The shipped block of memberships, and one that reads them one coalition at a time.
 pub(crate) const FLAT: &str =
@@ -52,7 +52,7 @@ async fn one_id_a_path_reads_all_and_gives_the_id_as_a_constant() {
         (read["state"].as_str(), read["mode"].as_str()),
         (Some("complete"), Some("full"))
     );
-    assert_eq!(read["rows"], 500);
+    assert_eq!(read["rows"], SCALE.memberships);
     oracle::assert_mirrors(&workdir, &simulator).await;
     let wanted: BTreeSet<String> = (simulator.rows("coalitions").iter())
         .map(|coalition| format!("coalition_id={}", coalition["id"]))
@@ -133,7 +133,7 @@ async fn a_delta_fans_out_over_what_the_delta_of_its_parent_showed() {
     simulator.advance(std::time::Duration::from_hours(13));
     let report = workdir.json(["run"]).await;
     let shown = resource(&report, "users")["rows"].as_u64().unwrap();
-    assert!(shown > 0 && shown < 30, "{report:#}");
+    assert!(shown > 0 && shown < SCALE.students as u64, "{report:#}");
     let read = resource(&report, "campus_users");
     assert_eq!(read["mode"], "delta");
     let asked = format!("for {shown} ids of users");

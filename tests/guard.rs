@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::boxes::{PIPELINE, boxes, delta, full, stage, thing, things, workdir};
-use crate::support::{Workdir, World, oracle, simulator};
+use crate::support::{SCALE, Workdir, World, oracle, simulator};
 
 /// A world without so many of its memberships, the oldest.
 fn without(mut world: World, gone: usize) -> World {
@@ -32,12 +32,7 @@ async fn half_of_a_table_does_not_vanish_unasked() {
     );
 
     // Nothing is deleted, and everything else was loaded.
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM coalitions_users")
-            .await,
-        500
-    );
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     let candidates = "SELECT key->>'id' FROM pipeline.prune_candidate WHERE table_name = 'coalitions_users' ORDER BY (key->>'id')::bigint";
     let gone: Vec<String> = whole.rows("coalitions_users")[..250]
         .iter()

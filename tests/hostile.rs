@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::files::{edit, sha256};
-use crate::support::{Ran, Workdir, World, simulator};
+use crate::support::{Ran, SCALE, Workdir, World, simulator};
 
 /// Commands of terminals of both sets, a reversal, and the end of a line with what would be the next one, also indented as a
 /// list of ours is.
@@ -312,7 +312,7 @@ async fn names_are_quoted_wherever_they_reach_the_database() {
             "{ran}"
         );
     }
-    assert_eq!(workdir.number("SELECT count(*) FROM cursus").await, 12);
+    assert_eq!(workdir.count("cursus").await, SCALE.cursus);
 }
 
 /// A server that answers as a test says, and keeps what it was asked.

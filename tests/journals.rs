@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::files::{edit_journal, files};
-use crate::support::{Workdir, hits, oracle, simulator};
+use crate::support::{SCALE, Workdir, hits, oracle, simulator};
 
 /// What format 2 has beside `request`.
 const FIELDS: [&str; 6] = [
@@ -192,6 +192,6 @@ async fn line_that_disagrees_is_asked_for_again_on_resume() {
     });
     let ran = workdir.cursus(extract).await.exits(0);
     assert!(ran.stderr.contains("its page is asked for again"), "{ran}");
-    assert_eq!(workdir.staged("coalitions").await.len(), 20);
+    assert_eq!(workdir.staged("coalitions").await.len(), SCALE.coalitions);
     workdir.json(["stage", "verify", "latest"]).await;
 }

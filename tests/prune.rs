@@ -4,12 +4,13 @@ use crate::support::boxes::{
     self, boxes, delta, directory, full, stage, thing, things, workdir_of,
 };
 use crate::support::files::edit;
-use crate::support::{Workdir, World, oracle, simulator};
+use crate::support::{SCALE, Workdir, World, oracle, simulator};
 use cursus_simulator::Simulator;
 use serde_json::{Value, json};
 
-const COUNT: &str = "SELECT count(*) FROM coalitions_users";
-const WAITING: &str = "SELECT count(*) FROM pipeline.prune_candidate WHERE approved_at IS NULL";
+/// How many memberships a run lacks that is held.
+const HELD: usize = SCALE.memberships / 2;
+const WAITING: &str = "pipeline.prune_candidate WHERE approved_at IS NULL";
 
 /// A simulator without so many of the oldest memberships.
 async fn without(simulator: &Simulator, gone: usize) -> Simulator {
@@ -18,7 +19,7 @@ async fn without(simulator: &Simulator, gone: usize) -> Simulator {
     world.serve().await
 }
 
-/// A mirror of the whole, and a run that missed 250 of 500 memberships: its id.
+/// A mirror of the whole, and a run that missed half of the memberships: its id.
 async fn refused(workdir: &mut Workdir, whole: &Simulator, half: &Simulator) -> (String, String) {
     workdir.use_api(whole);
     let first = workdir.json(["run"]).await;
@@ -37,7 +38,7 @@ fn approvals(workdir: &Workdir) -> Value {
 #[tokio::test]
 async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
     let whole = simulator().await;
-    let half = without(&whole, 250).await;
+    let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
     let ran = workdir.cursus(["prune", "ls"]).await.exits(0);
     assert_eq!(ran.stdout, "no held deletes\n");
@@ -46,14 +47,14 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
     let held = workdir.json(["prune", "ls"]).await;
     assert_eq!(held[0]["run_id"], run.as_str());
     assert_eq!(held[0]["table"], "coalitions_users");
-    assert_eq!(held[0]["rows"], 250);
+    assert_eq!(held[0]["rows"], HELD);
     assert_eq!(
         held[0]["reasons"],
         json!(["absent from a complete full read"])
     );
     let ran = workdir.cursus(["prune", "ls", "latest"]).await.exits(0);
     let id = whole.rows("coalitions_users")[0]["id"].clone();
-    assert_eq!(ran.stdout.lines().count(), 250);
+    assert_eq!(ran.stdout.lines().count(), HELD);
     assert!(
         ran.stdout
             .contains(&format!("coalitions_users {{\"id\":{id}}}\n")),
@@ -71,17 +72,17 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
         .await
         .exits(2)
         .says("did you mean `users`?");
-    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     assert!(!workdir.run_directory().join("approvals.json").exists());
 
     let done = workdir.json(["prune", "approve", &run]).await;
     assert_eq!(
         done["tables"],
-        json!([{ "name": "coalitions_users", "deleted": 250, "referred": 0 }])
+        json!([{ "name": "coalitions_users", "deleted": HELD, "referred": 0 }])
     );
     oracle::assert_mirrors(&workdir, &half).await;
     let approval = &approvals(&workdir)[0];
-    assert_eq!(approval["rows"], 250);
+    assert_eq!(approval["rows"], HELD);
     assert_eq!(approval["table"], "coalitions_users");
     assert_eq!(approval["sha256"].as_str().unwrap().len(), 64);
 
@@ -94,23 +95,23 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
 #[tokio::test]
 async fn whoever_loads_the_runs_again_honours_the_approval() {
     let whole = simulator().await;
-    let half = without(&whole, 250).await;
+    let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
     let (first, second) = refused(&mut workdir, &whole, &half).await;
     workdir.json(["prune", "approve", "latest"]).await;
     workdir.without_api();
     workdir.new_database().await;
     workdir.json(["load", &first]).await;
-    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     let report = workdir.json(["load", &second]).await;
     let tables = report["tables"].as_array().unwrap();
     let table = tables
         .iter()
         .find(|table| table["name"] == "coalitions_users");
-    assert_eq!(table.unwrap()["deleted"], 250);
+    assert_eq!(table.unwrap()["deleted"], HELD);
     let noted = "SELECT deleted || ' ' || refused FROM pipeline.load WHERE table_name = 'coalitions_users' \
                  ORDER BY id DESC LIMIT 1";
-    assert_eq!(workdir.column(noted).await, ["250 0"]);
+    assert_eq!(workdir.column(noted).await, [format!("{HELD} 0")]);
     oracle::assert_mirrors(&workdir, &half).await;
 
     // Another set than the approved one is held.
@@ -125,23 +126,23 @@ async fn whoever_loads_the_runs_again_honours_the_approval() {
         .await
         .exits(4)
         .says("cursus prune approve");
-    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     // A file that is no approval approves nothing, and says so.
     std::fs::write(&path, "{").unwrap();
     let ran = workdir.cursus(["load", "--again"]).await.exits(4);
     assert!(ran.stderr.contains("approvals.json"), "{ran}");
-    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
 }
 
 #[tokio::test]
 async fn what_a_later_load_has_seen_stays() {
     let whole = simulator().await;
-    let half = without(&whole, 250).await;
+    let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
     let (first, second) = refused(&mut workdir, &whole, &half).await;
     // Fifty of them show up again in a read that proves nothing about the rest; one of them does not fit.
     let mut world = World::of(&whole);
-    world.rows("coalitions_users").drain(..200);
+    world.rows("coalitions_users").drain(..HELD - 50);
     world.rows("coalitions_users")[0]["coalition_id"] = json!(987_654);
     let third = world.serve().await;
     workdir.use_api(&third);
@@ -154,10 +155,13 @@ async fn what_a_later_load_has_seen_stays() {
     ];
     let report = workdir.json_exits(3, since).await;
     assert_eq!(report["resources"][0]["mode"], "delta");
-    assert_eq!(workdir.number(WAITING).await, 200);
+    assert_eq!(workdir.count(WAITING).await, HELD - 50);
     let done = workdir.json(["prune", "approve", &second]).await;
-    assert_eq!(done["tables"][0]["deleted"], 200);
-    assert_eq!(workdir.number(COUNT).await, 300);
+    assert_eq!(done["tables"][0]["deleted"], HELD - 50);
+    assert_eq!(
+        workdir.count("coalitions_users").await,
+        SCALE.memberships - HELD + 50
+    );
     let rows = "SELECT id, coalition_id, score FROM coalitions_users ORDER BY id";
     let live = workdir.query(rows).await;
 
@@ -166,16 +170,16 @@ async fn what_a_later_load_has_seen_stays() {
     workdir.new_database().await;
     workdir.json(["load", &first]).await;
     workdir.cursus(["load", &second]).await.exits(4);
-    assert_eq!(workdir.number(COUNT).await, 500);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     workdir.cursus(["load"]).await.exits(3);
     assert_eq!(workdir.query(rows).await, live);
-    assert_eq!(workdir.number(WAITING).await, 0);
+    assert_eq!(workdir.count(WAITING).await, 0);
 }
 
 #[tokio::test]
 async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
     let whole = simulator().await;
-    let half = without(&whole, 250).await;
+    let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
     let (_, run) = refused(&mut workdir, &whole, &half).await;
     workdir
@@ -185,8 +189,8 @@ async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
         )
         .await;
     workdir.cursus(["prune", "approve", &run]).await.exits(1);
-    assert_eq!(workdir.number(COUNT).await, 500);
-    assert_eq!(workdir.number(WAITING).await, 250);
+    assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
+    assert_eq!(workdir.count(WAITING).await, HELD);
     workdir
         .query("DROP TRIGGER refuse ON coalitions_users")
         .await;
@@ -199,7 +203,7 @@ async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
 async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
     let whole = simulator().await;
     let mut workdir = Workdir::new().await;
-    let half = without(&whole, 250).await;
+    let half = without(&whole, HELD).await;
     let (_, run) = refused(&mut workdir, &whole, &half).await;
     let id = whole.rows("coalitions_users")[7]["id"].clone();
     workdir
@@ -209,7 +213,7 @@ async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
         ))
         .await;
     let done = workdir.json_exits(4, ["prune", "approve", &run]).await;
-    assert_eq!(done["tables"][0]["deleted"], 249);
+    assert_eq!(done["tables"][0]["deleted"], HELD - 1);
     assert_eq!(done["tables"][0]["referred"], 1);
     assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 1);
     // It is held on, and goes when it may.
@@ -272,7 +276,7 @@ async fn what_left_with_its_reference_is_held_by_the_run_that_was_refused_it_wha
     // What comes after it holds nothing anew; of one thing that is back the notes are not held any more.
     stage(&workdir, &[full("boxes", boxes(1..=4))]);
     workdir.cursus(["load"]).await.exits(0);
-    assert_eq!(workdir.number(WAITING).await, 20);
+    assert_eq!(workdir.count(WAITING).await, 20);
     stage(&workdir, &[delta("things", vec![thing(1, 1.0)])]);
     workdir.cursus(["load"]).await.exits(0);
     let held = workdir.json(["prune", "ls"]).await;
@@ -365,14 +369,14 @@ async fn a_read_with_a_record_that_has_no_key_forgets_no_held_delete_but_those_i
         workdir.cursus(["load"]).await.exits(0);
         let run = stage(&workdir, &[full("things", things(1..=100))]);
         workdir.cursus(["load"]).await.exits(4);
-        assert_eq!(workdir.number(WAITING).await, 100);
+        assert_eq!(workdir.count(WAITING).await, 100);
         let keyless = vec![json!({"id": null, "x": 1}).to_string()];
         stage(
             &workdir,
             &[full("things", [things(1..=120), keyless].concat())],
         );
         workdir.cursus(["load"]).await.exits(3);
-        assert_eq!(workdir.number(WAITING).await, 80);
+        assert_eq!(workdir.count(WAITING).await, 80);
         workdir.cursus(["prune", "approve", &run]).await.exits(0);
         assert_eq!(workdir.number("SELECT count(*) FROM things").await, 120);
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::boxes::{self, boxes, delta, full, stage, things, workdir_of};
-use crate::support::{Workdir, World, oracle, simulator};
+use crate::support::{SCALE, Workdir, World, oracle, simulator};
 
 /// What waits: table, file, index, index inside the record, column, code.
 const WAITING: &str = "SELECT table_name, file, record_index, element_index, column_name, code FROM pipeline.quarantine \
@@ -12,6 +12,18 @@ const WAITING: &str = "SELECT table_name, file, record_index, element_index, col
 fn cells(rows: &[[&str; 6]]) -> Vec<Vec<Option<String>>> {
     let cell = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     rows.iter().map(|row| row.map(cell).to_vec()).collect()
+}
+
+/// The file of the last answer of the newest run that shows this record, and its index there.
+async fn place(workdir: &Workdir, resource: &str, id: &Value) -> (String, String) {
+    let id = id.to_string();
+    let found = workdir
+        .json(["stage", "cat", "latest", resource, "--id", &id])
+        .await;
+    let found = found.as_array().unwrap().last().unwrap();
+    let file = found["file"].as_str().unwrap();
+    let start = file.find(&format!("{resource}/")).unwrap();
+    (file[start..].to_owned(), found["index"].to_string())
 }
 
 #[tokio::test]
@@ -30,6 +42,7 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
     project["name"] = json!("Project with one bad session");
     project["project_sessions"][0]["solo"] = json!("perhaps");
     project["campus"][0]["id"] = Value::Null;
+    let project = project["id"].clone();
     let enrolment = world.rows("projects_users").last_mut().unwrap();
     enrolment["project"] = json!({"name": "Project without an id"});
     let enrolment = enrolment["id"].clone();
@@ -41,54 +54,42 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
         "{ran}"
     );
 
-    let found = workdir
-        .json([
-            "stage",
-            "cat",
-            "latest",
-            "projects_users",
-            "--id",
-            &enrolment.to_string(),
-        ])
-        .await;
-    // Of several answers that show it the last one counts.
-    let found = found.as_array().unwrap().last().unwrap();
-    let file = found["file"].as_str().unwrap();
-    let enrolment = file[file.find("projects_users/").unwrap()..].to_owned();
-    let place = found["index"].to_string();
-
-    // Full reads come by descending id: the third of 60 by ascending id is the 58th from the top.
+    let [project, coalition, enrolment] = [
+        place(&workdir, "projects", &project).await,
+        place(&workdir, "coalitions", &id).await,
+        place(&workdir, "projects_users", &enrolment).await,
+    ];
     assert_eq!(
         workdir.query(WAITING).await,
         cells(&[
             [
                 "campus_projects",
-                "projects/page-00001.json.gz",
-                "57",
+                &project.0,
+                &project.1,
                 "0",
                 "campus_id",
                 "key"
             ],
             [
                 "coalitions",
-                "coalitions/page-00001.json.gz",
-                "16",
+                &coalition.0,
+                &coalition.1,
                 "",
                 "score",
                 "type"
             ],
             [
                 "project_sessions",
-                "projects/page-00001.json.gz",
-                "57",
+                &project.0,
+                &project.1,
                 "0",
                 "solo",
                 "type"
             ],
             [
                 "projects_users",
-                &enrolment,
-                &place,
+                &enrolment.0,
+                &enrolment.1,
                 "",
                 "project_id",
                 "null"
@@ -259,7 +260,10 @@ async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
     workdir.use_api(&bad);
     let ran = workdir.cursus(["run", "--full"]).await.exits(4);
     for said in [
-        "30 of 60 rows of projects were rejected, more than the quarantine may hold (20)",
+        &format!(
+            "30 of {} rows of projects were rejected, more than the quarantine may hold (20)",
+            SCALE.projects
+        ),
         "exam: ",
         "such as projects/page-00001.json.gz [",
         "max_fraction",

@@ -10,7 +10,7 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::support::files::{edit, sha256};
-use crate::support::{OtherClient, Workdir, oracle, simulator};
+use crate::support::{OtherClient, SCALE, Workdir, oracle, simulator};
 
 fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -75,8 +75,11 @@ async fn a_runs_directory_is_laid_out_as_promised() {
         .collect();
     assert_eq!(files, wanted, "nothing more, no temporary file among them");
     assert!(
-        files.contains("coalitions_users/page-00005.json.gz"),
-        "500 rows at 100 a page"
+        files.contains(&format!(
+            "coalitions_users/page-{:05}.json.gz",
+            SCALE.memberships.div_ceil(100)
+        )),
+        "100 rows a page"
     );
 }
 
@@ -156,8 +159,8 @@ async fn the_manifest_seals_what_is_known_of_a_resource() {
         let journal = fs::read(run.join("users/pages.jsonl")).unwrap();
         assert_eq!(manifest["journal_sha256"], sha256(&journal));
     }
-    assert_eq!(full["x_total"], 30);
-    assert_eq!(full["evidence"]["distinct"], 30);
+    assert_eq!(full["x_total"], SCALE.students);
+    assert_eq!(full["evidence"]["distinct"], SCALE.students);
     assert!(full["window"].is_null());
     assert_eq!(full["request_hash"], delta["request_hash"]);
     let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
@@ -224,13 +227,12 @@ async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
     workdir.json(["extract", "--select", "users"]).await;
     let manifest = workdir.run_directory().join("users/manifest.json");
     edit(&manifest, |manifest| {
-        manifest["evidence"]["distinct"] = 31.into();
+        manifest["evidence"]["distinct"] = (SCALE.students + 1).into();
     });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
-    assert!(
-        ran.stdout.contains("31 distinct records, there are 30"),
-        "{ran}"
-    );
+    let found = SCALE.students;
+    let says = format!("{} distinct records, there are {found}", found + 1);
+    assert!(ran.stdout.contains(&says), "{ran}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::running::until;
 use crate::support::workdir::{NO_DATABASE, NOBODY};
-use crate::support::{Running, Workdir, api, boxes, simulator, small};
+use crate::support::{Running, SCALE, Workdir, api, boxes, simulator, small};
 
 /// The first line of `status`, and `last_run` of its document; both are told with exit code 0.
 async fn last_run(workdir: &Workdir) -> (String, Value) {
@@ -331,7 +331,7 @@ async fn latest_and_a_day_name_the_newest_run_that_staged_something() {
             .cursus(["stage", "cat", named, "users"])
             .await
             .exits(0);
-        assert_eq!(cat.stdout.lines().count(), 30);
+        assert_eq!(cat.stdout.lines().count(), SCALE.students);
         let ran = workdir.cursus(["load", named]).await.exits(0);
         assert!(
             ran.stdout

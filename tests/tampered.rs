@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
 use crate::support::files::{edit, edit_journal, files, sha256};
-use crate::support::{Ran, Workdir, simulator};
+use crate::support::{Ran, SCALE, Workdir, simulator};
 
 const PAGE: &str = "page-00001.json.gz";
 
@@ -76,16 +76,15 @@ impl Staged {
         ran
     }
 
-    async fn rows(&self, schema: &str, table: &str) -> i64 {
-        let count = format!("SELECT count(*) FROM {schema}.{table}");
-        self.workdir.number(&count).await
+    async fn rows(&self, schema: &str, table: &str) -> usize {
+        self.workdir.count(&format!("{schema}.{table}")).await
     }
 
     /// What is sound is loaded, what is not has no row.
     async fn only_lacks_memberships(&self, schema: &str) {
-        assert_eq!(self.rows(schema, "cursus").await, 12);
-        assert_eq!(self.rows(schema, "campuses").await, 8);
-        assert_eq!(self.rows(schema, "coalitions").await, 20);
+        assert_eq!(self.rows(schema, "cursus").await, SCALE.cursus);
+        assert_eq!(self.rows(schema, "campuses").await, SCALE.campuses);
+        assert_eq!(self.rows(schema, "coalitions").await, SCALE.coalitions);
         assert_eq!(self.rows(schema, "coalitions_users").await, 0);
     }
 }
@@ -505,7 +504,7 @@ async fn an_unfinished_journal_that_tells_of_an_endless_list_is_told_and_mended(
         journal.strip_prefix(workdir.path("")).unwrap().display()
     );
     assert!(ran.stderr.contains(&told), "{ran}");
-    assert_eq!(workdir.staged("coalitions").await.len(), 20);
+    assert_eq!(workdir.staged("coalitions").await.len(), SCALE.coalitions);
     workdir.json(["stage", "verify", "latest"]).await;
 }
 

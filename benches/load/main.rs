@@ -11,6 +11,9 @@ mod decode;
 mod floor;
 mod pages;
 mod records;
+// The builder of the tests.
+#[path = "../../tests/support/staged.rs"]
+mod staged;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use cursus::name::Name;
-use cursus::staging::{
-    Evidence, FORMAT, Manifest, Mode, Outcome, PageEntry, PageRequest, Run, RunSpec, RunState,
-    Staging, StagingLock, State, Window,
-};
+use cursus::staging::{Mode, Run, RunSpec, Staging, StagingLock, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Error;
 use super::records;
+use super::staged::{StagedPage, StagedRead, close, stage_read};
 
 /// What is measured: the records of one resource.
 #[derive(Clone, Copy)]
@@ -111,11 +108,7 @@ impl Set {
             mode,
             self.record,
         )?;
-        run.update(|record| {
-            record.state = RunState::Closed;
-            record.outcome = Some(Outcome::Complete);
-        })?;
-        Ok(())
+        close(&mut run)
     }
 }
 
@@ -128,72 +121,24 @@ fn pages(
     mode: Mode,
     record: fn(u64, bool) -> String,
 ) -> Result<(), Error> {
-    let name = Name::parse(resource)?;
-    let (writer, _) = run.writer(lock.share(), &name)?;
-    let now = Timestamp::now();
-    let total = Some(ids.len() as u64);
-    let id_of = |at: Option<&(u64, bool)>| at.and_then(|(id, _)| i64::try_from(*id).ok());
-    let mut bytes = 0;
-    for (index, ids) in ids.chunks(page).enumerate() {
-        let records: Vec<String> = ids
-            .iter()
-            .map(|(id, changed)| record(*id, *changed))
-            .collect();
-        let number = u32::try_from(index + 1)?;
-        let entry = PageEntry {
-            page: number,
-            slice: None,
-            request: String::new(),
-            page_request: PageRequest {
-                list: format!("/v2/{resource}"),
-                page_size: page as u64,
-                page_number: number.into(),
-                ..PageRequest::default()
-            },
-            status: 200,
-            rows: ids.len() as u64,
-            bytes: 0,
-            sha256: String::new(),
-            x_total: total,
-            first_id: id_of(ids.first()),
-            last_id: id_of(ids.last()),
-            fetched_at: now,
-            server_date: None,
-            duration_ms: 1,
-            per_page: None,
-            attempts: 1,
-            replaces: None,
-        };
-        bytes += writer
-            .write(format!("[{}]", records.join(",")).as_bytes(), entry)?
-            .bytes;
-    }
-    let count = ids.len().div_ceil(page) as u64;
+    let read = StagedRead::complete(resource, mode, page);
+    let at = read.received_at;
     let window = (mode == Mode::Delta).then(|| Window {
-        start: now - SignedDuration::from_hours(24),
-        end: now,
+        start: at - SignedDuration::from_hours(24),
+        end: at,
     });
-    run.seal(&Manifest {
-        format: FORMAT,
-        run_id: None,
-        resource: name,
-        mode,
-        state: State::Complete,
-        pages: count,
-        rows: ids.len() as u64,
-        bytes,
-        hits: count,
-        x_total: total,
+    let read = StagedRead {
+        total: Some(ids.len() as u64),
         window,
-        cursor: Some(now),
-        request_hash: String::new(),
-        journal_sha256: writer.journal_sha256()?,
-        own_read: true,
-        smaller_pages: None,
-        reads: std::collections::BTreeMap::new(),
-        evidence: Evidence::default(),
-        started_at: now,
-        finished_at: now,
-    })?;
-    Ok(())
+        cursor: Some(at),
+        ..read
+    };
+    let id_of = |at: Option<&(u64, bool)>| at.and_then(|(id, _)| i64::try_from(*id).ok());
+    let pages = ids.chunks(page).map(|ids| StagedPage {
+        records: (ids.iter())
+            .map(|(id, changed)| record(*id, *changed))
+            .collect(),
+        ids: (id_of(ids.first()), id_of(ids.last())),
+    });
+    stage_read(lock, run, &read, pages)
 }

@@ -3,21 +3,24 @@
 use cursus_simulator::{Limits, Options, Scale, Simulator, Undated};
 use serde_json::Value;
 
-/// A world that is read in a moment, behind limits that no test waits for.
+/// How large a world is that is read in a moment: what tests count is written in these names, not in numbers.
+pub(crate) const SCALE: Scale = Scale {
+    cursus: 12,
+    campuses: 8,
+    projects: 60,
+    achievements: 120,
+    coalitions: 20,
+    students: 30,
+    others: 20,
+    enrolments: 200,
+    memberships: 500,
+    earned: 150,
+};
+
+/// A small world, behind limits that no test waits for.
 pub(crate) fn small() -> Options {
     Options {
-        scale: Scale {
-            cursus: 12,
-            campuses: 8,
-            projects: 60,
-            achievements: 120,
-            coalitions: 20,
-            students: 30,
-            others: 20,
-            enrolments: 200,
-            memberships: 500,
-            earned: 150,
-        },
+        scale: SCALE,
         limits: Limits {
             per_second: 10_000,
             per_hour: 1_000_000,

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use cursus::name::Name;
-use cursus::staging::{
-    Evidence, Manifest, Mode, Outcome, PageEntry, PageRequest, ReadManifest, RunSpec, RunState,
-    Staging, State,
-};
+use cursus::staging::{Mode, RunSpec, Staging, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Workdir;
+use super::staged::{StagedPage, StagedRead, close, stage_read};
 
 /// Boxes, things with parts, and notes within things.
 pub(crate) const PIPELINE: &str = r#"version = 1
@@ -141,72 +138,26 @@ fn stage_asked(
     let mut run = (staging.create_run(&lock, now, 0, asked)).unwrap();
     for (place, (resource, mode, state, records)) in reads.iter().enumerate() {
         let apart = SignedDuration::from_secs(seconds * i64::try_from(place).unwrap());
-        let name = Name::parse(resource).unwrap();
-        let (writer, _) = run.writer(lock.share(), &name).unwrap();
-        for (index, records) in records.chunks(page).enumerate() {
-            let id = |record: Option<&String>| {
-                let record: serde_json::Value = serde_json::from_str(record?).ok()?;
-                record["id"].as_i64()
-            };
-            let entry = PageEntry {
-                page: u32::try_from(index + 1).unwrap(),
-                slice: None,
-                request: String::new(),
-                page_request: PageRequest {
-                    list: format!("/v2/{resource}"),
-                    page_size: page as u64,
-                    page_number: index as u64 + 1,
-                    ..PageRequest::default()
-                },
-                status: 200,
-                rows: records.len() as u64,
-                bytes: 0,
-                sha256: String::new(),
-                x_total: None,
-                first_id: id(records.first()),
-                last_id: id(records.last()),
-                fetched_at: now + apart,
-                server_date: None,
-                duration_ms: 1,
-                per_page: None,
-                attempts: 1,
-                replaces: None,
-            };
-            let body = format!("[{}]", records.join(","));
-            writer.write(body.as_bytes(), entry).unwrap();
-        }
-        let read = ReadManifest {
-            mode: *mode,
+        let read = StagedRead {
+            // A delta may be that of a named read as well: it is loaded in the same way.
+            name: (*mode == Mode::Delta && records.len() % 3 == 2).then_some("part"),
             state: *state,
-            pages: 1,
-            rows: records.len() as u64,
-            bytes: 0,
-            hits: 1,
-            x_total: None,
-            window: None,
-            cursor: None,
-            request_hash: String::new(),
-            evidence: Evidence::default(),
-            smaller_pages: None,
-            started_at: now,
-            finished_at: now,
+            received_at: now + apart,
+            ..StagedRead::complete(resource, *mode, page)
         };
-        // A delta may be that of a named read as well: it is loaded in the same way.
-        let is_named = *mode == Mode::Delta && records.len() % 3 == 2;
-        let (own, named) = if is_named {
-            (None, BTreeMap::from([(Name::parse("part").unwrap(), read)]))
-        } else {
-            (Some(read), BTreeMap::new())
+        let id = |record: Option<&String>| {
+            let record: serde_json::Value = serde_json::from_str(record?).ok()?;
+            record["id"].as_i64()
         };
-        let journal = writer.journal_sha256().unwrap();
-        run.seal(&Manifest::of(name, own, named, journal).unwrap())
-            .unwrap();
+        // A list without records is a page without records.
+        let none = records.is_empty().then_some(&records[..]);
+        let pages = (records.chunks(page).chain(none)).map(|records| StagedPage {
+            ids: (id(records.first()), id(records.last())),
+            records: records.to_vec(),
+        });
+        stage_read(&lock, &run, &read, pages).unwrap();
     }
-    run.update(|record| {
-        record.state = RunState::Closed;
-        record.outcome = Some(Outcome::Complete);
-    })
-    .unwrap();
+    close(&mut run).unwrap();
     run.id().to_string()
 }
 

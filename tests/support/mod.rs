@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod running;
 pub(crate) mod server;
 pub(crate) mod snapshot;
+pub(crate) mod staged;
 pub(crate) mod state;
 pub(crate) mod workdir;
 pub(crate) mod world;
@@ -21,7 +22,7 @@ use cursus::database::embedded;
 #[path = "../../src/database/testing.rs"]
 pub(crate) mod testing;
 
-pub(crate) use api::{OtherClient, hits, simulator, small};
+pub(crate) use api::{OtherClient, SCALE, hits, simulator, small};
 pub(crate) use other_user::OtherUser;
 pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Template, Workdir};

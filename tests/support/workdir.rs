@@ -295,6 +295,12 @@ impl Workdir {
             .collect()
     }
 
+    /// How many rows a table has.
+    pub(crate) async fn count(&self, table: &str) -> usize {
+        let count = self.number(&format!("SELECT count(*) FROM {table}")).await;
+        usize::try_from(count).unwrap()
+    }
+
     /// The number that a query gives.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let column = self.column(sql).await;
