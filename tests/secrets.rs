@@ -160,7 +160,31 @@ async fn world_of_a_canary() -> Simulator {
 }
 
 #[tokio::test]
-async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
+async fn no_command_prints_or_keeps_a_secret_or_a_person() {
+    every_command_is_silent(Ways::Few).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn no_command_prints_or_keeps_a_secret_however_it_ends() {
+    let commands = every_command_is_silent(Ways::All).await;
+    figures::note(
+        "commands that were run with canaries in every secret",
+        commands,
+    );
+}
+
+/// In how many ways each command is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ways {
+    /// In success as text, and with a configuration that cannot be read.
+    Few,
+    /// As text and as documents, in success, without API and database, and with two broken configurations.
+    All,
+}
+
+/// Runs every command, then looks into all that could have been kept; how many there are.
+async fn every_command_is_silent(ways: Ways) -> usize {
     let simulator = world_of_a_canary().await;
     let mut canaries = Canaries::of(&simulator);
     let mut workdir = Workdir::with(&simulator).await;
@@ -184,10 +208,7 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
     leaves(&Cli::command(), "", &mut found);
     // What drops the record that others show comes last.
     found.sort_by_key(|leaf| leaf == "quarantine drop");
-    figures::note(
-        "commands that were run with canaries in every secret",
-        found.len(),
-    );
+    let is_full = ways == Ways::All;
     for leaf in &found {
         let number = workdir.number(waiting).await.to_string();
         let arguments = arguments(leaf, &user, &number);
@@ -197,7 +218,10 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
         }
         // In success, as text and as documents.
         let documents = [&arguments[..], &["--json", "-vv", "--log-format", "json"]].concat();
-        for all in [&arguments, &documents] {
+        for all in [&arguments, &documents]
+            .into_iter()
+            .take(1 + usize::from(is_full))
+        {
             if leaf == "demo" && all.len() > arguments.len() {
                 continue;
             }
@@ -213,7 +237,7 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
         // Where nothing is let in, and nobody is there.
         workdir.set("CURSUS_DATABASE_URL", &away);
         workdir.set("CURSUS_CLIENT_SECRET", WRONG_SECRET);
-        for all in [&arguments, &documents] {
+        for all in [&arguments, &documents].into_iter().filter(|_| is_full) {
             let ran = run(&workdir, all).await;
             canaries.none_said(leaf, &ran);
         }
@@ -224,7 +248,8 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
         );
         workdir.write("broken.toml", &broken);
         workdir.write("faulty.toml", broken.replace("5 5", "5"));
-        for config in ["broken.toml", "faulty.toml"] {
+        let configs = ["broken.toml", "faulty.toml"].into_iter();
+        for config in configs.take(1 + usize::from(is_full)) {
             let ran = run(&workdir, &[&arguments[..], &["--config", config]].concat()).await;
             canaries.none_said(leaf, &ran);
             let is_refused = ran.code == Some(2) || STAND_ALONE.contains(&leaf.as_str());
@@ -249,13 +274,14 @@ async fn no_command_tells_or_keeps_a_secret_or_a_person_however_it_ends() {
     let ran = run(&workdir, &["migrate"]).await.exits(1);
     canaries.none_said("migrate", &ran);
 
-    assert!(canaries.tokens.len() >= 3, "tokens were renewed");
+    assert!(canaries.tokens.len() >= 2, "tokens were renewed");
     nothing_is_kept(&workdir, &canaries).await;
     is_private(&workdir, 50);
     for file in [".env", "demonstration/.cursus"] {
         let mode = workdir.path(file).metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode & 0o066, 0, "{mode:o} {file}");
     }
+    found.len()
 }
 
 /// The simulator's secret is for those who start it.

@@ -1,5 +1,6 @@
 //! A cluster for this test binary, and a database for each test that asks.
 
+use std::fs::File;
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ pub(crate) async fn cluster() -> &'static Cluster {
             let version = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join(format!("target/test-postgres{version}"));
+            forget_the_idle(&dir);
             let cluster = Cluster::open(&dir, &Options { fsync: false })
                 .await
                 .unwrap();
@@ -70,6 +72,19 @@ async fn connect(cluster: &Cluster, database: &str) -> Client {
     let (client, connection) = cluster.config(database).connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// Removes the data of a cluster that nobody runs: a new one is made faster than its databases are dropped.
+fn forget_the_idle(dir: &Path) {
+    let lock = |name| File::open(dir.join(name)).ok();
+    // The locks of a cluster: that of everybody who starts it, and that of its server.
+    let (Some(door), Some(running)) = (lock("lock"), lock("running")) else {
+        return;
+    };
+    door.lock().unwrap();
+    if running.try_lock().is_ok() {
+        let _ = std::fs::remove_dir_all(dir.join("data"));
+    }
 }
 
 /// Drops the databases of dead test processes.
