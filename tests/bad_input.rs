@@ -57,7 +57,7 @@ fn secrets(workdir: &Workdir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn without_credentials_it_says_which_are_missing_and_where_to_put_them() {
+async fn missing_credentials_are_named_with_where_to_put_them() {
     let mut workdir = Workdir::new().await;
     let said = refusal(&workdir, &["extract"], 2).await;
     assert_text("no_credentials", &workdir, &said);
@@ -67,7 +67,7 @@ async fn without_credentials_it_says_which_are_missing_and_where_to_put_them() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_told_apart_from_an_api_that_is_away() {
+async fn wrong_credentials_differ_from_an_unreachable_api() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     workdir.set("CURSUS_CLIENT_SECRET", PASSWORD);
@@ -86,7 +86,7 @@ async fn wrong_credentials_are_told_apart_from_an_api_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_token_travels_over_https_or_not_at_all() {
+async fn tokens_travel_over_https_or_not_at_all() {
     let mut workdir = Workdir::new().await;
     workdir.set("CURSUS_CLIENT_ID", "an-id");
     workdir.set("CURSUS_CLIENT_SECRET", PASSWORD);
@@ -114,7 +114,7 @@ async fn a_broken_line_of_dotenv_is_not_shown() {
 
 /// One command a way in which there is no database; none of them may cost a request.
 #[tokio::test]
-async fn a_database_that_cannot_be_used_is_told_before_the_first_request() {
+async fn unusable_database_is_reported_before_the_first_request() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let socket = testing::cluster().await.socket_dir();
@@ -170,7 +170,7 @@ async fn outsiders(workdir: &Workdir) {
 }
 
 #[tokio::test]
-async fn a_schema_newer_than_the_program_is_left_alone() {
+async fn schema_newer_than_the_program_is_not_touched() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.cursus(["migrate"]).await.exits(0);
@@ -185,7 +185,7 @@ async fn a_schema_newer_than_the_program_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_configuration_with_ten_faults_tells_all_ten_and_asks_nothing() {
+async fn all_ten_configuration_faults_are_reported_at_once() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let faults = [
@@ -230,7 +230,7 @@ async fn a_configuration_with_ten_faults_tells_all_ten_and_asks_nothing() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_does_not_fit_the_database_asks_nothing() {
+async fn configuration_without_its_table_sends_no_request() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.write(
@@ -258,7 +258,7 @@ async fn a_configuration_that_does_not_fit_the_database_asks_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_there_comes_with_those_that_are() {
+async fn unknown_name_is_reported_with_the_known_ones() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let mut all = String::new();

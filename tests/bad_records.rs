@@ -43,7 +43,7 @@ fn nested(levels: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_waits_and_all_that_fits_loads() {
+async fn rejected_records_are_quarantined_and_the_rest_loads() {
     let workdir = workdir().await;
     let unfit = [
         (r#""name":"a\u0000b""#, "NUL in a text"),
@@ -114,11 +114,11 @@ async fn what_does_not_fit_waits_and_all_that_fits_loads() {
     }
     let mut lines: Vec<&str> = told.lines().collect();
     lines.sort_unstable();
-    assert_text("records_unfit", &workdir, &lines.join("\n"));
+    assert_text("records_rejected", &workdir, &lines.join("\n"));
 }
 
 #[tokio::test]
-async fn junk_beside_the_columns_is_passed_over() {
+async fn unmapped_junk_is_ignored() {
     let workdir = workdir().await;
     let junk: Vec<String> = (0..10_000)
         .map(|n| format!(r#""junk_{n}":{{"a":[{n},"b"]}}"#))
@@ -178,7 +178,7 @@ async fn junk_beside_the_columns_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_value_nested_without_end_waits_and_can_be_looked_at() {
+async fn endlessly_nested_value_is_quarantined_and_shown() {
     let workdir = workdir().await;
     let deep = nested(200_000);
     let mut records = vec![format!(
@@ -269,7 +269,7 @@ async fn a_page_of_a_million_records_is_a_page() {
 }
 
 #[tokio::test]
-async fn a_check_of_the_table_or_of_a_domain_refuses_the_row_alone() {
+async fn table_and_domain_checks_reject_single_rows() {
     let workdir = workdir().await;
     workdir.write(
         "migrations/mirror/V1001__checks.sql",

@@ -42,7 +42,7 @@ async fn the_next_load_completes(workdir: &Workdir) {
 }
 
 #[tokio::test]
-async fn a_table_that_somebody_locks_is_waited_for_a_while() {
+async fn locked_table_is_waited_for_until_a_timeout() {
     let workdir = staged().await;
     workdir.cursus(["migrate"]).await.exits(0);
     let other = testing::same_database(&workdir.client).await;
@@ -208,7 +208,7 @@ async fn a_server_that_restarts_midway_costs_this_load_and_no_row() {
 }
 
 #[tokio::test]
-async fn a_full_disk_of_the_server_is_told_and_the_next_load_completes() {
+async fn full_disk_of_the_server_costs_one_load() {
     let mut workdir = workdir().await;
     let server = Server::new().await;
     server.serve(&mut workdir).await;

@@ -16,7 +16,7 @@ use crate::support::snapshot::assert_text;
 use crate::support::{SCALE, Workdir, simulator};
 
 #[tokio::test]
-async fn two_runs_at_once_are_one_and_a_sentence_that_names_it() {
+async fn second_run_at_once_names_the_first() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let lock = Staging::new(workdir.path("staging")).lock("run").unwrap();
@@ -136,7 +136,7 @@ type Damage = fn(&Path);
 
 /// Each way to damage a page, a journal or a manifest; the resources beside it load.
 #[tokio::test]
-async fn a_damaged_resource_is_named_and_the_others_load() {
+async fn damaged_resource_is_named_and_the_others_load() {
     let staged = Staged::new().await;
     let workdir = &staged.workdir;
     let damages: [(&str, Damage); 13] = [
@@ -211,7 +211,7 @@ async fn a_damaged_resource_is_named_and_the_others_load() {
 
 /// Without its `run.json` nobody knows a run's place in the order: nothing is done before somebody decides.
 #[tokio::test]
-async fn a_run_whose_record_is_damaged_stops_everything_with_advice_that_helps() {
+async fn damaged_run_record_stops_every_load_with_advice() {
     let staged = Staged::new().await;
     let campus = staged.copy("damaged");
     let record = campus.parent().unwrap().join("run.json");
@@ -271,7 +271,7 @@ async fn after_the_advice_of_the_error_everything_loads() {
 
 /// The limit of a file's size stands for a full disk: it binds root too, and needs no rights.
 #[tokio::test]
-async fn a_full_disk_is_told_and_what_was_staged_is_kept() {
+async fn full_disk_is_reported_and_staged_pages_stay() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let run = async |blocks: &str, arguments: &str| {

@@ -55,7 +55,7 @@ fn mode<'r>(report: &'r Value, name: &str) -> &'r Value {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_between_runs_moves_no_cursor_back_and_costs_no_full_read() {
+async fn clock_set_between_runs_moves_no_cursor_back() {
     // Further ahead a full read seems due, and one resource is read before the server tells the time.
     for jump in JUMPS.into_iter().filter(|jump| *jump < 7 * 24) {
         let simulator = simulator_at(NOW).await;
@@ -83,7 +83,7 @@ async fn a_clock_that_is_set_between_runs_moves_no_cursor_back_and_costs_no_full
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_during_a_run_changes_nothing_of_what_is_read() {
+async fn clock_set_during_a_run_changes_no_read() {
     for jump in JUMPS {
         let simulator = simulator_at(NOW).await;
         let mut workdir = Workdir::with(&simulator).await;
@@ -102,7 +102,7 @@ async fn a_clock_that_is_set_during_a_run_changes_nothing_of_what_is_read() {
 
 /// The clock of one of the API's servers is ahead, for one answer.
 #[tokio::test]
-async fn what_changes_after_an_answer_with_a_wrong_date_is_read_all_the_same() {
+async fn changes_after_a_wrong_server_date_are_read() {
     let read = [
         "--select",
         "cursus,coalitions,achievements,users,cursus_users,projects_users,achievements_users,coalitions_users",
@@ -144,7 +144,7 @@ async fn what_changes_after_an_answer_with_a_wrong_date_is_read_all_the_same() {
 }
 
 #[tokio::test]
-async fn servers_whose_clocks_differ_by_less_than_the_lookback_cost_no_hit() {
+async fn clock_skew_within_the_lookback_costs_no_request() {
     let mut spent = Vec::new();
     for by in [0, 300, -300] {
         let simulator = simulator_at(NOW).await;
@@ -166,7 +166,7 @@ async fn servers_whose_clocks_differ_by_less_than_the_lookback_cost_no_hit() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_gone_on_with_after_the_clock_was_set_keeps_its_pages_in_order() {
+async fn resume_after_a_clock_change_keeps_pages_in_order() {
     for jump in [-1, -23, 23] {
         let simulator = simulator_at(NOW).await;
         let mut workdir = Workdir::with(&simulator).await;

@@ -112,7 +112,7 @@ async fn sql_answers_as_table_csv_and_json() {
 }
 
 #[tokio::test]
-async fn psql_opens_the_mirror_wherever_variables_of_other_programs_lead() {
+async fn psql_opens_the_mirror_whatever_pg_variables_say() {
     let mut workdir = Workdir::new().await;
     for (name, value) in [
         ("PGHOST", "elsewhere.invalid"),
@@ -143,7 +143,7 @@ async fn psql_opens_the_mirror_wherever_variables_of_other_programs_lead() {
 }
 
 #[tokio::test]
-async fn a_run_is_told_in_two_tables_and_a_line() {
+async fn run_prints_two_tables_and_a_line() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let ran = workdir
@@ -153,7 +153,7 @@ async fn a_run_is_told_in_two_tables_and_a_line() {
 }
 
 #[tokio::test]
-async fn status_tells_what_is_staged_and_what_waits() {
+async fn status_shows_staged_and_quarantined_data() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     assert_said("status_before", &workdir, &workdir.cursus(["status"]).await);
@@ -199,7 +199,7 @@ async fn doctor_checks_everything_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn token_show_tells_when_and_never_what() {
+async fn token_show_prints_times_and_no_token() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     assert_said(

@@ -86,7 +86,7 @@ async fn reads_all(resource: &str, every: u32) -> (Value, u64) {
 }
 
 #[tokio::test]
-async fn what_was_there_all_the_time_is_staged_at_a_twentieth_more_hits_at_most() {
+async fn lasting_rows_are_staged_for_5_percent_more_requests() {
     for resource in [
         "users",
         "cursus_users",
@@ -115,13 +115,13 @@ async fn a_list_without_an_order_is_read_in_windows_of_time() {
 }
 
 #[tokio::test]
-async fn a_list_that_cannot_be_asked_for_by_ids_never_claims_to_be_whole_when_it_may_not_be() {
+async fn list_without_id_ranges_claims_no_unproven_completeness() {
     let (read, _) = reads_all("coalitions", 2).await;
     assert_ne!(read["state"], "complete", "{read:#}");
 }
 
 #[tokio::test]
-async fn an_empty_answer_that_does_not_say_that_there_is_nothing_proves_nothing() {
+async fn empty_answer_without_a_total_proves_nothing() {
     let simulator = start(Options {
         scale: Scale {
             earned: 0,

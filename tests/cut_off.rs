@@ -70,7 +70,7 @@ async fn assert_whole(workdir: &Workdir, schema: &str) {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten() {
+async fn commit_with_a_lost_answer_is_counted_once() {
     let mut workdir = staged().await;
     workdir.json(["migrate"]).await;
     let (_proxy, direct) = cut(&mut workdir, nth(2, Cut::After, Message::is_commit)).await;
@@ -93,7 +93,7 @@ async fn a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten() {
 }
 
 #[tokio::test]
-async fn a_commit_that_did_not_arrive_is_made_up_for() {
+async fn commit_that_did_not_arrive_is_repeated() {
     let mut workdir = staged().await;
     workdir.json(["migrate"]).await;
     let (_proxy, direct) = cut(&mut workdir, nth(2, Cut::Before, Message::is_commit)).await;
@@ -195,7 +195,7 @@ async fn a_server_that_is_away_for_a_moment_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_left_in_time() {
+async fn silent_server_times_out() {
     let mut workdir = staged().await;
     let (_proxy, _) = cut(&mut workdir, |_| Some(Cut::Silence)).await;
     let url = format!("{}?connect_timeout=1", workdir.variable(URL));
@@ -232,7 +232,7 @@ async fn stopped_in_silence(
 }
 
 #[tokio::test]
-async fn a_load_that_hears_nothing_more_can_be_stopped_and_made_up_for() {
+async fn load_of_a_silent_server_can_be_stopped_and_repeated() {
     let mut workdir = staged().await;
     workdir.json(["migrate"]).await;
     for (is_meant, left) in [
@@ -251,7 +251,7 @@ async fn a_load_that_hears_nothing_more_can_be_stopped_and_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_is_stopped_tells_whether_the_mirror_may_be_another() {
+async fn stopped_rebuild_says_whether_the_mirror_changed() {
     let mut workdir = staged().await;
     workdir.json(["load"]).await;
     let (mut commits, mut is_last) = (0, false);
@@ -273,7 +273,7 @@ async fn a_rebuild_that_is_stopped_tells_whether_the_mirror_may_be_another() {
 }
 
 #[tokio::test]
-async fn a_copy_that_the_server_does_not_begin_is_told_with_the_reason() {
+async fn copy_that_does_not_start_is_reported_with_its_reason() {
     let mut workdir = staged().await;
     let mut is_copy = false;
     let judge = move |message: &Message| {

@@ -84,7 +84,7 @@ async fn after_half_a_year_away_a_delta_of_many_pages_catches_up() {
 }
 
 #[tokio::test]
-async fn a_delta_whose_hits_are_used_up_goes_on_where_it_stopped() {
+async fn delta_without_requests_left_resumes_where_it_stopped() {
     let cost = {
         let (simulator, workdir) = mirror().await;
         simulator.advance(DAY * 30);
@@ -118,7 +118,7 @@ async fn a_delta_whose_hits_are_used_up_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_window_of_ones_own_moves_the_cursor_only_if_it_leaves_no_gap() {
+async fn requested_window_moves_the_cursor_without_a_gap_only() {
     let (simulator, workdir) = mirror().await;
     let known = cursor(&workdir, "users");
     simulator.advance(DAY * 2);
@@ -198,8 +198,7 @@ async fn rangeless(sort: &str) -> (Simulator, Workdir) {
 }
 
 #[tokio::test]
-async fn where_the_api_ignores_the_range_a_list_is_read_once_and_no_more_is_claimed_than_is_proven()
-{
+async fn ignored_range_costs_one_reading_and_claims_only_proofs() {
     // A list without an order asks for the time first, and is closed by a window of its own.
     for (sort, more) in [("-id", 0), ("", 2)] {
         let (simulator, workdir) = rangeless(sort).await;

@@ -3,7 +3,7 @@
 use crate::support::Workdir;
 
 #[tokio::test]
-async fn a_demonstration_clears_no_database_and_no_staging_that_a_dotenv_beside_it_names() {
+async fn demo_clears_nothing_that_a_dotenv_beside_it_names() {
     let workdir = Workdir::new().await;
     workdir
         .query("CREATE TABLE mine (id bigint); INSERT INTO mine VALUES (1)")

@@ -27,7 +27,7 @@ async fn loaded() -> Workdir {
 }
 
 #[tokio::test]
-async fn a_resource_that_fails_takes_no_row_that_is_within_it() {
+async fn failed_resource_deletes_no_row_within_it() {
     let workdir = loaded().await;
     // Somebody has deleted some, and their notes would follow.
     workdir.query("DELETE FROM things WHERE id <= 3").await;
@@ -56,7 +56,7 @@ async fn a_resource_that_fails_takes_no_row_that_is_within_it() {
 }
 
 #[tokio::test]
-async fn a_table_that_was_never_read_whole_lets_no_row_leave() {
+async fn table_without_a_full_read_deletes_no_dependent_row() {
     let pipeline = r#"
 [[resource]]
 name = "people"
@@ -101,7 +101,7 @@ within = { person_id = "people.id" }
 }
 
 #[tokio::test]
-async fn what_is_read_for_each_of_its_ids_waits_with_it() {
+async fn fan_out_of_a_failed_resource_is_held_with_it() {
     let pipeline = r#"
 [[resource]]
 name = "people"

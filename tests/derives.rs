@@ -54,7 +54,7 @@ async fn doubles(workdir: &Workdir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_statement_that_failed_runs_again_even_if_nothing_new_is_staged() {
+async fn failed_derive_runs_again_without_new_pages() {
     let workdir = workdir().await;
     workdir.cursus(["migrate"]).await.exits(0);
     let refuse = "ALTER TABLE children ADD CONSTRAINT none CHECK (double IS NULL)";
@@ -84,7 +84,7 @@ async fn a_statement_that_failed_runs_again_even_if_nothing_new_is_staged() {
 }
 
 #[tokio::test]
-async fn a_statement_runs_for_rows_that_had_waited_for_their_parent() {
+async fn derive_runs_for_retried_orphans() {
     let workdir = workdir().await;
     let reads = [
         full("parents", vec![parent(1)]),
@@ -99,7 +99,7 @@ async fn a_statement_runs_for_rows_that_had_waited_for_their_parent() {
 }
 
 #[tokio::test]
-async fn a_statement_runs_for_rows_that_left_with_others() {
+async fn derive_runs_for_cascaded_deletes() {
     let pipeline = PIPELINE.replace(
         "after = [\"parents\"]",
         "after = [\"parents\"]\nwithin = { parent_id = \"parents.id\" }",

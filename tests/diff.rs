@@ -140,7 +140,7 @@ async fn one_row_and_fewer_samples_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
+async fn diff_of_a_run_compares_its_load_and_leaves_no_schema() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let first = workdir.json(["run"]).await["run_id"].clone();
@@ -188,7 +188,7 @@ async fn a_run_is_compared_as_it_would_be_loaded_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_has_loaded_everything_does_not_differ_from_its_newest_run() {
+async fn fully_loaded_mirror_equals_its_newest_run() {
     let workdir = workdir().await;
     let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
     stage(&workdir, &read(things(1..=40)));
@@ -213,7 +213,7 @@ async fn a_mirror_that_has_loaded_everything_does_not_differ_from_its_newest_run
 }
 
 #[tokio::test]
-async fn what_of_a_run_cannot_be_loaded_is_told_and_the_rest_is_compared() {
+async fn diff_names_what_cannot_be_loaded_and_compares_the_rest() {
     let workdir = workdir().await;
     let read = |boxes, things| [full("boxes", boxes), full("things", things)];
     let first = stage(&workdir, &read(boxes(1..=3), things(1..=40)));

@@ -183,7 +183,7 @@ fn skipped(why: &str) {
 }
 
 #[tokio::test]
-async fn a_small_file_system_that_fills_up_is_told_and_a_larger_one_goes_on() {
+async fn small_file_system_fills_up_and_a_larger_one_resumes() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let Some(mount) = Mount::of(workdir.path("staging"), "size=64k") else {
@@ -221,7 +221,7 @@ async fn as_nobody(workdir: &Workdir, arguments: &[&str]) -> (Option<i32>, Strin
 }
 
 #[tokio::test]
-async fn directories_that_may_not_be_written_are_named_and_cost_no_hit() {
+async fn unwritable_directories_are_named_and_cost_no_request() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let mode = |path: &Path, mode| {
@@ -302,7 +302,7 @@ fn take_away(directory: &Path) {
 }
 
 #[tokio::test]
-async fn what_is_taken_away_under_an_extract_is_told_and_never_called_complete() {
+async fn files_removed_during_an_extract_are_never_complete() {
     type Take = fn(&Path);
     let cases: [(&str, i32, &str, Take); 5] = [
         (
@@ -340,7 +340,7 @@ async fn what_is_taken_away_under_an_extract_is_told_and_never_called_complete()
 }
 
 #[tokio::test]
-async fn a_page_that_goes_under_a_load_is_named_and_the_rest_loads() {
+async fn page_removed_during_a_load_is_named_and_the_rest_loads() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract"]).await;

@@ -45,7 +45,7 @@ async fn loaded() -> Workdir {
 }
 
 #[tokio::test]
-async fn what_is_new_gone_or_of_another_type_is_told_and_noted_once() {
+async fn new_missing_or_retyped_keys_are_reported_once() {
     let workdir = loaded().await;
     let other = changed(&things(1..=30), |thing| {
         thing["colour"] = json!(["red", "green"]);
@@ -89,7 +89,7 @@ async fn what_is_new_gone_or_of_another_type_is_told_and_noted_once() {
 }
 
 #[tokio::test]
-async fn a_mapped_key_that_no_record_has_stops_its_resource_before_nulls_overwrite_data() {
+async fn missing_mapped_key_stops_its_resource() {
     let workdir = loaded().await;
     let before = content(&workdir, "public").await;
     let renamed = |records: &[String]| {
@@ -173,7 +173,7 @@ async fn nulls_few_records_and_one_that_has_the_key_are_no_drift() {
 }
 
 #[tokio::test]
-async fn what_only_some_records_of_a_page_have_is_neither_gone_nor_new() {
+async fn keys_of_some_records_are_neither_missing_nor_new() {
     let workdir = workdir().await;
     let without = |keys: &'static [&str], until: i64| {
         changed(&things(1..=100), move |thing| {
@@ -241,7 +241,7 @@ async fn a_comparison_that_gives_up_says_nothing_of_what_is_absent() {
 }
 
 #[tokio::test]
-async fn a_key_that_no_record_has_is_only_told_where_nothing_can_be_lost() {
+async fn missing_key_without_data_is_a_warning() {
     let workdir = workdir().await;
     // The API has no such key yet, or the mapping is wrong: the table has nothing in that column.
     let without = changed(&things(1..=30), |thing| {
@@ -270,7 +270,7 @@ async fn a_key_that_no_record_has_is_only_told_where_nothing_can_be_lost() {
 }
 
 #[tokio::test]
-async fn keys_that_are_data_are_neither_told_nor_kept() {
+async fn keys_that_are_data_are_neither_reported_nor_kept() {
     let workdir = workdir().await;
     for run in 0..3 {
         let voted = (1..=30).map(|id| {

@@ -24,7 +24,7 @@ async fn it_neither_makes_nor_migrates_a_schema() {
 }
 
 #[tokio::test]
-async fn each_run_finds_what_those_before_it_would_have_done_and_a_few_keys_are_told() {
+async fn dry_run_builds_on_earlier_runs_and_samples_keys() {
     let workdir = workdir().await;
     workdir.cursus(["migrate"]).await.exits(0);
     stage(&workdir, &[full("boxes", boxes(1..=9))]);
@@ -78,7 +78,7 @@ async fn each_run_finds_what_those_before_it_would_have_done_and_a_few_keys_are_
 }
 
 #[tokio::test]
-async fn what_it_would_hold_and_what_does_not_fit_is_shown_in_words_that_are_true_of_it() {
+async fn dry_run_reports_held_and_rejected_rows_as_conditional() {
     let workdir = workdir().await;
     stage(
         &workdir,

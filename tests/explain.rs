@@ -109,7 +109,7 @@ async fn exploded_and_selected_rows_name_the_record_that_holds_them() {
 }
 
 #[tokio::test]
-async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
+async fn explain_shows_quarantine_and_scope() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     let first = workdir.json(["run"]).await["run_id"].clone();
@@ -150,7 +150,7 @@ async fn what_waits_in_quarantine_and_what_is_out_of_scope_is_told() {
 }
 
 #[tokio::test]
-async fn a_time_as_a_key_finds_what_waits_of_it_however_it_is_written() {
+async fn explain_finds_quarantine_by_any_spelling_of_a_time() {
     let workdir = workdir_of(
         "[[resource]]\nname = \"visits\"\npath = \"/visits\"\n[[table]]\nname = \"visits\"\nfrom = \"visits\"\n",
         "CREATE TABLE visits (at timestamptz PRIMARY KEY, size bigint)",
@@ -168,7 +168,7 @@ async fn a_time_as_a_key_finds_what_waits_of_it_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_fit_is_no_origin_although_its_entry_was_dropped() {
+async fn rejected_record_is_no_origin_after_its_entry_was_dropped() {
     let workdir = workdir().await;
     let unfit = |id: i64| thing(id, 1.5).replace("1.5", r#""heavy""#);
     let first = stage(
@@ -200,7 +200,7 @@ async fn a_record_that_does_not_fit_is_no_origin_although_its_entry_was_dropped(
 }
 
 #[tokio::test]
-async fn before_the_first_load_it_is_told_what_makes_the_tables() {
+async fn explain_before_the_first_load_says_what_makes_tables() {
     let workdir = workdir().await;
     stage(&workdir, &[full("boxes", boxes(1..=3))]);
     let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
@@ -216,7 +216,7 @@ async fn before_the_first_load_it_is_told_what_makes_the_tables() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
+async fn missing_or_invalid_key_is_reported() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
@@ -244,7 +244,7 @@ async fn a_key_that_is_not_there_or_does_not_fit_is_told() {
 }
 
 #[tokio::test]
-async fn of_a_key_that_comes_twice_in_a_run_the_record_that_the_merge_took_is_named() {
+async fn explain_names_the_record_that_the_merge_took() {
     let workdir = workdir().await;
     // The newest by its cursor comes first; what has none is older than all, wherever it comes.
     let thing = |weight: f64, seen_at: Value| {

@@ -20,7 +20,7 @@ async fn family(workdir: &Workdir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_row_may_come_with_its_parent_in_the_same_table_or_waits_for_it() {
+async fn row_with_a_parent_in_its_table_loads_with_it_or_waits() {
     let workdir = workdir_of(PIPELINE, TABLE).await;
     let mut first: Vec<String> = (0..29).map(|id| thing(id, None)).collect();
     first.push(thing(29, Some(31)));
@@ -53,7 +53,7 @@ async fn a_row_may_come_with_its_parent_in_the_same_table_or_waits_for_it() {
 }
 
 #[tokio::test]
-async fn rows_that_refer_to_each_other_go_together_and_it_is_told_which_stay() {
+async fn rows_that_refer_to_each_other_are_deleted_together() {
     let workdir = workdir_of(PIPELINE, TABLE).await;
     let parent = |id: i64| match id {
         7 => Some(7),
@@ -86,7 +86,7 @@ async fn rows_that_refer_to_each_other_go_together_and_it_is_told_which_stay() {
 }
 
 #[tokio::test]
-async fn rows_that_refer_to_each_other_go_together_when_they_were_approved() {
+async fn approved_rows_that_refer_to_each_other_are_deleted() {
     let workdir = workdir_of(PIPELINE, TABLE).await;
     // Of the last thirty each refers to the one before, and two to each other.
     let parent = |id: i64| (id >= 20).then(|| if id == 20 { 21 } else { id - 1 });
@@ -106,8 +106,7 @@ async fn rows_that_refer_to_each_other_go_together_when_they_were_approved() {
 }
 
 #[tokio::test]
-async fn a_rebuild_changes_rows_that_refer_to_new_ones_and_lets_those_go_that_refer_to_each_other()
-{
+async fn rebuild_replaces_rows_that_refer_to_each_other() {
     let workdir = workdir_of(PIPELINE, TABLE).await;
     let first = (0..30).map(|id| thing(id, (id == 2).then_some(1)));
     stage(&workdir, &[full("things", first.collect())]);
@@ -124,7 +123,7 @@ async fn a_rebuild_changes_rows_that_refer_to_new_ones_and_lets_those_go_that_re
 }
 
 #[tokio::test]
-async fn what_is_nested_in_a_record_leaves_with_it() {
+async fn nested_rows_are_deleted_with_their_record() {
     let pipeline = r#"
 [[resource]]
 name = "things"

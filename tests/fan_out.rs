@@ -117,7 +117,7 @@ async fn many_ids_a_filter_read_all_in_few_requests() {
 }
 
 #[tokio::test]
-async fn a_slice_of_more_than_one_page_is_read_whole() {
+async fn slice_of_several_pages_is_read_in_full() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[(FLAT, &format!("{ONE_BY_ONE}page_size = 7\n"))]);
@@ -141,7 +141,7 @@ async fn a_delta_fans_out_over_what_the_delta_of_its_parent_showed() {
 }
 
 #[tokio::test]
-async fn without_all_ids_of_its_parent_nothing_is_read_until_the_advice_is_followed() {
+async fn fan_out_without_all_parent_ids_reads_nothing() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract"]).await;

@@ -121,7 +121,7 @@ async fn an_hourly_429_is_waited_for_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn an_hourly_429_that_does_not_say_how_long_keeps_what_there_is_for_the_next_hour() {
+async fn hourly_429_without_retry_after_waits_for_the_next_hour() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let fault = FaultKind::HourlyLimit { retry_after: None };
@@ -200,7 +200,7 @@ async fn gzip_that_nobody_asked_for_is_unpacked() {
 }
 
 #[tokio::test]
-async fn chunks_that_come_slowly_make_a_whole_page() {
+async fn slow_chunks_make_a_complete_page() {
     heals(FaultKind::SlowChunks { seconds: 0.5 }, 0).await;
 }
 
@@ -252,12 +252,12 @@ async fn reads_whole_or_tells(fault: Fault) {
 }
 
 #[tokio::test]
-async fn without_a_total_every_row_is_there_or_the_doubt_is_told() {
+async fn missing_total_loses_no_row_unreported() {
     whole_or_told([FaultKind::NoTotal]).await;
 }
 
 #[tokio::test]
-async fn with_a_wrong_total_every_row_is_there_or_the_doubt_is_told() {
+async fn wrong_total_loses_no_row_unreported() {
     whole_or_told([-450, -150, -3, 3, 250].map(|by| FaultKind::WrongTotal { by })).await;
 }
 
@@ -292,7 +292,7 @@ async fn one_slice_that_is_not_found_is_named_and_the_others_are_read() {
 }
 
 #[tokio::test]
-async fn a_resource_that_needs_a_role_is_named_and_all_others_are_read() {
+async fn forbidden_resource_is_named_and_the_others_are_read() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("achievements_users", FaultKind::Forbidden));
@@ -355,7 +355,7 @@ async fn stops_and_goes_on(simulator: &Simulator, workdir: &Workdir, says: &str)
 }
 
 #[tokio::test]
-async fn cloudflares_page_stops_the_run_at_once_and_what_was_staged_stays() {
+async fn cloudflare_block_stops_the_run_and_keeps_staged_pages() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/", FaultKind::Cloudflare).nth(8));
@@ -363,7 +363,7 @@ async fn cloudflares_page_stops_the_run_at_once_and_what_was_staged_stays() {
 }
 
 #[tokio::test]
-async fn a_client_secret_that_ends_midway_stops_the_run_at_once_and_what_was_staged_stays() {
+async fn expired_secret_stops_the_run_and_keeps_staged_pages() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/v2", FaultKind::RevokedToken).nth(8));
@@ -377,7 +377,7 @@ async fn a_client_secret_that_ends_midway_stops_the_run_at_once_and_what_was_sta
 }
 
 #[tokio::test]
-async fn a_dead_api_is_given_up_when_the_retries_are_spent_and_what_was_staged_stays() {
+async fn dead_api_ends_the_run_when_retries_are_spent() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/", FaultKind::Status { status: 503 }).nth(9));
@@ -413,7 +413,7 @@ async fn a_token_that_hardly_lives_is_renewed_in_time() {
 }
 
 #[tokio::test]
-async fn a_secret_that_ends_within_a_week_is_told_in_every_summary() {
+async fn secret_that_expires_soon_is_in_every_summary() {
     const DAY: Duration = Duration::from_hours(24);
     join_all([(6 * DAY, 1), (8 * DAY, 0)].map(async |(life, told)| {
         let simulator = api::start(Options {

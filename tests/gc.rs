@@ -43,7 +43,7 @@ fn reasons<'r>(report: &'r Value, run: &str) -> Vec<&'r str> {
 }
 
 #[tokio::test]
-async fn what_a_newer_full_read_supersedes_goes_and_the_rest_still_makes_the_mirror() {
+async fn gc_removes_superseded_runs_and_keeps_the_mirror() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let first = run(&workdir, &["run"]).await;
@@ -69,7 +69,7 @@ async fn what_a_newer_full_read_supersedes_goes_and_the_rest_still_makes_the_mir
 }
 
 #[tokio::test]
-async fn the_newest_complete_full_read_of_a_resource_stays_and_all_after_it() {
+async fn gc_keeps_the_last_full_read_and_all_after_it() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let first = run(&workdir, &["run", "--select", "users,cursus"]).await;
@@ -93,7 +93,7 @@ async fn the_newest_complete_full_read_of_a_resource_stays_and_all_after_it() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_not_loaded_stays() {
+async fn gc_keeps_runs_that_are_not_loaded() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let both = "users,coalitions";
@@ -112,7 +112,7 @@ async fn a_run_that_is_not_loaded_stays() {
 }
 
 #[tokio::test]
-async fn a_run_that_quarantine_or_a_held_delete_refers_to_stays() {
+async fn gc_keeps_runs_of_quarantine_and_held_deletes() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let full = ["run", "--select", "cursus", "--full"];
@@ -197,7 +197,7 @@ async fn a_run_that_is_being_written_is_never_touched() {
 }
 
 #[tokio::test]
-async fn a_run_that_died_open_goes_when_others_came_after_it() {
+async fn gc_removes_open_runs_that_others_followed() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let died = run(&workdir, &["extract", "--select", "users"]).await;
@@ -215,7 +215,7 @@ async fn a_run_that_died_open_goes_when_others_came_after_it() {
 }
 
 #[tokio::test]
-async fn a_removal_that_was_killed_midway_troubles_nobody_and_is_ended_the_next_time() {
+async fn killed_removal_is_finished_by_the_next_gc() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let full = ["run", "--select", "cursus,campus", "--full"];
@@ -236,7 +236,7 @@ async fn a_removal_that_was_killed_midway_troubles_nobody_and_is_ended_the_next_
 }
 
 #[tokio::test]
-async fn a_file_that_is_only_named_like_a_removed_run_is_told_and_stops_nothing() {
+async fn file_named_like_a_removed_run_is_reported_and_kept() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let full = ["run", "--select", "cursus", "--full"];
@@ -273,7 +273,7 @@ async fn a_run_with_a_manifest_that_cannot_be_read_stays() {
 }
 
 #[tokio::test]
-async fn it_tells_people_what_goes_and_what_stays_and_why() {
+async fn gc_prints_what_it_removes_and_keeps_and_why() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     run(&workdir, &["run", "--select", "cursus"]).await;

@@ -32,7 +32,7 @@ fn is_tame(ran: Ran) -> Ran {
 }
 
 #[tokio::test]
-async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line() {
+async fn api_text_controls_no_terminal_and_forges_no_line() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -106,7 +106,7 @@ async fn what_people_write_into_the_api_commands_no_terminal_and_forges_no_line(
 }
 
 #[tokio::test]
-async fn what_a_server_says_of_a_token_forges_no_line() {
+async fn token_errors_of_a_server_forge_no_line() {
     let scope = json!(HOSTILE).to_string();
     let token = TOKEN.replace("\"public\"", &scope);
     let api = Server::start(move |_| http("200 OK", "", &token)).await;
@@ -123,7 +123,7 @@ async fn what_a_server_says_of_a_token_forges_no_line() {
 }
 
 #[tokio::test]
-async fn a_command_line_that_is_not_understood_is_told_without_its_commands_and_passwords() {
+async fn usage_errors_repeat_no_escape_and_no_password() {
     let workdir = Workdir::new().await;
     let url = "postgres://me:canary-password@host/mirror";
     let option = format!("--wait-lock={url}");
@@ -154,7 +154,7 @@ async fn a_command_line_that_is_not_understood_is_told_without_its_commands_and_
 }
 
 #[tokio::test]
-async fn files_of_others_command_no_terminal_either() {
+async fn foreign_files_control_no_terminal() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "cursus"]).await;
@@ -364,7 +364,7 @@ const TOKEN: &str = r#"{"access_token":"a-token-for-this-host-only","token_type"
     "scope":"public","created_at":1700000000}"#;
 
 #[tokio::test]
-async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
+async fn token_is_sent_to_its_own_server_alone() {
     let elsewhere = Server::start(|_| http("200 OK", "X-Total: 0\r\n", "[]")).await;
     let redirects = [
         "301 Moved",
@@ -429,7 +429,7 @@ async fn a_token_goes_to_its_server_alone_whatever_that_one_answers() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_said_to_be_endless_takes_no_memory() {
+async fn endless_list_takes_bounded_memory() {
     // One record a page, and so many of them: as many pages as no list has.
     let api = Server::start(|request| {
         if request.starts_with("POST /oauth/token") {

@@ -119,7 +119,7 @@ async fn changes_that_a_trigger_or_a_rule_drops_are_not_unchanged() {
 }
 
 #[tokio::test]
-async fn triggers_that_leave_the_rows_as_they_are_disturb_nothing() {
+async fn triggers_that_change_no_row_are_accepted() {
     let workdir = loaded().await;
     let audit = "CREATE TABLE audit (id bigint); \
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (NEW.id); RETURN NULL; END $$; \
@@ -141,7 +141,7 @@ async fn triggers_that_leave_the_rows_as_they_are_disturb_nothing() {
 }
 
 #[tokio::test]
-async fn rows_that_a_trigger_does_not_let_go_are_told() {
+async fn rows_that_a_trigger_keeps_are_reported() {
     let workdir = loaded().await;
     workdir.query(&trigger("DELETE", "RETURN NULL;")).await;
     let run = stage(&workdir, &[full("things", things(1..=19))]);
@@ -180,7 +180,7 @@ async fn rows_that_a_trigger_does_not_let_go_are_told() {
 }
 
 #[tokio::test]
-async fn a_row_that_waited_and_that_a_trigger_drops_waits_on() {
+async fn retried_row_that_a_trigger_drops_stays_quarantined() {
     let workdir = loaded().await;
     let orphan = thing(22, 1.0).replace("\"box_id\":1", "\"box_id\":9");
     stage(&workdir, &[delta("things", vec![orphan])]);
@@ -202,7 +202,7 @@ async fn a_row_that_waited_and_that_a_trigger_drops_waits_on() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_a_trigger_holds_up_is_none() {
+async fn rebuild_blocked_by_a_trigger_changes_nothing() {
     let workdir = loaded().await;
     workdir
         .query("UPDATE things SET weight = 3 WHERE id = 2")

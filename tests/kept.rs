@@ -33,7 +33,7 @@ async fn load_without(workdir: &Workdir) -> Value {
 }
 
 #[tokio::test]
-async fn what_stays_is_told_everywhere_until_it_goes() {
+async fn kept_rows_are_reported_until_they_are_deleted() {
     let workdir = loaded().await;
     let ran = workdir.cursus(["prune", "ls"]).await.exits(0);
     assert_eq!(ran.stdout, "no held deletes\n");
@@ -104,7 +104,7 @@ async fn rows_that_somebody_deletes_are_kept_no_longer() {
 }
 
 #[tokio::test]
-async fn a_replay_and_a_rebuild_tell_what_stays_as_a_load_does() {
+async fn replay_and_rebuild_report_kept_rows() {
     let workdir = loaded().await;
     load_without(&workdir).await;
     workdir.json(["replay", "--into", "past"]).await;

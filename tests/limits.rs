@@ -47,7 +47,7 @@ async fn two_commands_on_one_key_count_together() {
 }
 
 #[tokio::test]
-async fn what_others_use_of_the_hour_is_noticed_and_the_reserve_left() {
+async fn requests_of_others_are_noticed_and_the_reserve_kept() {
     const PER_HOUR: u32 = 100;
     const OTHERS: u32 = 80;
     const RESERVE: u64 = 10;
@@ -71,7 +71,7 @@ async fn what_others_use_of_the_hour_is_noticed_and_the_reserve_left() {
 }
 
 #[tokio::test]
-async fn the_next_hour_is_waited_for_in_sight_and_what_was_staged_stays() {
+async fn wait_for_the_next_hour_is_shown_and_keeps_pages() {
     let simulator = limited(1_000, 20).await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[("reserve_per_hour = 100", "reserve_per_hour = 10")]);

@@ -85,7 +85,7 @@ async fn a_second_load_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_load_that_changes_nothing_leaves_no_trace_in_the_log_of_the_server() {
+async fn load_without_changes_writes_almost_no_wal() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     // A server of its own: others write too. It may run as another user.
@@ -120,7 +120,7 @@ async fn a_load_that_changes_nothing_leaves_no_trace_in_the_log_of_the_server() 
 }
 
 #[tokio::test]
-async fn a_run_that_is_loaded_is_named_and_nothing_happens() {
+async fn loaded_run_is_named_and_skipped() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let run = run_id(&workdir.json(["run"]).await);
@@ -243,7 +243,7 @@ async fn older_data_never_overwrite_newer() {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_the_counts_and_changes_nothing() {
+async fn dry_run_shows_counts_and_changes_nothing() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
@@ -318,7 +318,7 @@ async fn a_new_database_is_filled_from_staging_or_by_a_full_read() {
 }
 
 #[tokio::test]
-async fn a_delta_that_was_lost_before_it_was_loaded_is_made_good_by_a_full_read() {
+async fn lost_delta_is_replaced_by_a_full_read() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
@@ -339,7 +339,7 @@ async fn a_delta_that_was_lost_before_it_was_loaded_is_made_good_by_a_full_read(
 }
 
 #[tokio::test]
-async fn the_books_tell_what_was_loaded() {
+async fn load_ledger_records_what_was_loaded() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let report = workdir.json(["run"]).await;
@@ -380,7 +380,7 @@ async fn the_books_tell_what_was_loaded() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_counted_anew_whichever_end_changes_and_however() {
+async fn dangling_references_are_recounted_on_every_change() {
     let pipeline = r#"
 [prune]
 min_rows = 1
@@ -441,7 +441,7 @@ references = { person_id = "people.id" }
 }
 
 #[tokio::test]
-async fn a_resource_that_cannot_be_loaded_holds_back_itself_alone_until_a_full_read() {
+async fn unloadable_resource_waits_alone_for_a_full_read() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract"]).await;

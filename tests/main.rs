@@ -90,8 +90,8 @@ mod families;
 /// Loads that are tried out.
 mod dry_run;
 
-/// The guard before deletes.
-mod guard;
+/// The prune limit.
+mod prune_limit;
 
 /// Deletes that a person approves.
 mod prune;

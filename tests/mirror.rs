@@ -180,7 +180,7 @@ async fn a_run_right_after_a_run_asks_little_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn who_becomes_alumni_leaves_with_the_next_delta() {
+async fn alumni_are_deleted_by_the_next_delta() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
@@ -215,7 +215,7 @@ async fn who_becomes_alumni_leaves_with_the_next_delta() {
 }
 
 #[tokio::test]
-async fn what_a_project_loses_goes_with_the_next_delta() {
+async fn removed_project_parts_are_deleted_by_the_next_delta() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
@@ -258,7 +258,7 @@ async fn what_a_project_loses_goes_with_the_next_delta() {
 }
 
 #[tokio::test]
-async fn what_vanished_from_the_api_goes_with_the_next_full_run() {
+async fn missing_rows_are_deleted_by_the_next_full_run() {
     let options = Options {
         deletions_per_day: 12.0,
         ..small()

@@ -200,7 +200,7 @@ async fn one_condition_that_cannot_be_judged_is_enough_in_any_order() {
 }
 
 #[tokio::test]
-async fn a_row_without_its_owner_or_its_reference_waits() {
+async fn row_without_its_owner_or_reference_is_quarantined() {
     let pipeline = r#"
 [[resource]]
 name = "stays"
@@ -307,7 +307,7 @@ async fn a_key_that_is_null_in_every_record_stops_its_resource() {
 
 /// The shipped pipeline: sessions, campuses, people, and achievements, which name their campuses.
 #[tokio::test]
-async fn nulls_of_the_real_api_take_nothing_from_the_mirror() {
+async fn nulls_of_the_real_api_delete_nothing() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -390,7 +390,7 @@ async fn nulls_wait(workdir: &Workdir, names: usize) {
 }
 
 #[tokio::test]
-async fn a_record_that_is_shown_twice_waits_once_by_its_last() {
+async fn repeated_record_is_quarantined_once_by_its_last() {
     let workdir = loaded().await;
     let odd = |id| with(&things(id..=id)[0], "kind", Some(&Value::Null));
     // Of the first both do not fit, of the second the last one does, of the third the first one.

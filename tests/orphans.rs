@@ -18,7 +18,7 @@ fn thing(id: i64, box_id: i64, weight: i64, parts: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
+async fn newer_orphan_replaces_the_older_row_when_retried() {
     let workdir = workdir().await;
     let first = vec![
         thing(1, 1, 1, &json!([])),
@@ -74,7 +74,7 @@ async fn a_newer_version_that_waited_for_its_parent_replaces_the_older_one() {
 }
 
 #[tokio::test]
-async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
+async fn retried_orphans_bring_their_own_orphans() {
     let workdir = workdir().await;
     workdir.write(
         "migrations/mirror/V1001__parts.sql",
@@ -97,7 +97,7 @@ async fn rows_that_follow_their_parent_bring_those_that_wait_for_them() {
 }
 
 #[tokio::test]
-async fn a_row_that_could_not_be_read_again_when_its_parent_came_follows_it_later() {
+async fn orphan_that_could_not_be_read_is_retried_later() {
     let workdir = workdir().await;
     let waits = full("things", vec![thing(1, 9, 1, &json!([]))]);
     let run = stage(&workdir, &[full("boxes", boxes(1..=3)), waits]);
@@ -153,7 +153,7 @@ async fn a_table_that_would_be_loaded_before_its_parents_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
+async fn nested_orphans_are_retried_with_their_record() {
     let workdir = workdir().await;
     let bad = || json!([{"id": 1, "size": "large"}, {"id": "x", "size": 1}, {"id": 3, "size": 3}]);
     let first = vec![thing(1, 1, 1, &bad()), thing(2, 1, 1, &bad())];
@@ -196,7 +196,7 @@ async fn what_was_nested_in_a_record_waits_no_longer_than_that_record() {
 }
 
 #[tokio::test]
-async fn what_is_chosen_is_not_loaded_before_what_it_is_within() {
+async fn selected_resource_is_not_loaded_before_its_parents() {
     let workdir = workdir().await;
     let notes = (1..=30).map(|id| json!({"id": id, "thing_id": id, "text": "t"}).to_string());
     let first = [full("boxes", boxes(1..=3)), full("things", things(1..=20))];
@@ -226,7 +226,7 @@ async fn what_is_chosen_is_not_loaded_before_what_it_is_within() {
 }
 
 #[tokio::test]
-async fn any_number_of_them_takes_no_more_memory() {
+async fn any_number_of_orphans_takes_bounded_memory() {
     let workdir = workdir().await;
     let count = 60_000;
     let records = |box_id| {
@@ -273,7 +273,7 @@ async fn any_number_of_them_takes_no_more_memory() {
 }
 
 #[tokio::test]
-async fn each_of_thousands_waits_with_the_place_that_its_record_has() {
+async fn each_of_thousands_of_orphans_knows_its_record() {
     let workdir = workdir().await;
     let of = |id: i64| thing(id, if id % 12 == 0 { 9 } else { 1 }, 1, &json!([]));
     let records = (1..=30_000).map(of).collect();

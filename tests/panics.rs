@@ -6,7 +6,7 @@ use crate::support::{Workdir, boxes, simulator};
 const CANARY: &str = "Lovelace";
 
 #[tokio::test]
-async fn a_fault_tells_where_it_is_and_nothing_of_a_record() {
+async fn panic_names_its_place_and_no_record() {
     let simulator = simulator().await;
     for (command, place, code) in [
         (&["load"][..], "load.begin", 1),

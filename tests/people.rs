@@ -201,7 +201,7 @@ async fn a_nested_person_is_judged_as_one_of_the_list() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_tell_its_kind_deletes_nobody() {
+async fn record_without_its_kind_deletes_nobody() {
     let workdir = three_people().await;
     let mut lacking = person(1, "ann", 6);
     lacking.as_object_mut().unwrap().remove("alumni?");

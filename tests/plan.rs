@@ -77,7 +77,7 @@ async fn what_a_probing_plan_forecasts_is_what_the_run_spends() {
 }
 
 #[tokio::test]
-async fn a_plan_stages_nothing_and_costs_a_hit_for_each_resource_that_is_read() {
+async fn plan_stages_nothing_and_costs_one_request_a_resource() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     // It needs no database either.
@@ -211,7 +211,7 @@ async fn what_an_unfinished_run_has_staged_costs_nothing_more() {
 }
 
 #[tokio::test]
-async fn retries_are_told_as_the_error_of_the_forecast() {
+async fn retries_appear_as_the_error_of_the_forecast() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("cursus", FaultKind::Status { status: 502 }).times(1));
@@ -227,7 +227,7 @@ async fn retries_are_told_as_the_error_of_the_forecast() {
 }
 
 #[tokio::test]
-async fn a_plan_warns_of_more_hits_than_the_hour_has_left() {
+async fn plan_warns_when_the_hour_has_too_few_requests_left() {
     let per_hour = 40;
     let simulator = api::start(Options {
         limits: Limits {
@@ -256,7 +256,7 @@ async fn a_plan_warns_of_more_hits_than_the_hour_has_left() {
 }
 
 #[tokio::test]
-async fn a_resource_that_cannot_be_read_is_named_and_the_rest_is_planned() {
+async fn forbidden_resource_is_named_and_the_rest_is_planned() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("coalitions", FaultKind::Forbidden));
@@ -266,7 +266,7 @@ async fn a_resource_that_cannot_be_read_is_named_and_the_rest_is_planned() {
 }
 
 #[tokio::test]
-async fn a_plan_is_told_in_a_table() {
+async fn plan_prints_a_table() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     assert_said(

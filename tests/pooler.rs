@@ -22,7 +22,7 @@ async fn database(workdir: &Workdir) -> String {
 }
 
 #[tokio::test]
-async fn a_pooler_that_lends_sessions_by_the_transaction_is_refused_by_whoever_writes() {
+async fn transaction_pooler_is_refused_by_commands_that_write() {
     let mut workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     let server = testing::cluster().await.socket_dir();
@@ -78,7 +78,7 @@ fn age(message: &mut Message) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_too_old_is_named_and_left_alone() {
+async fn too_old_server_is_named_and_not_touched() {
     let mut workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     let old = Proxy::editing(testing::cluster().await.socket_dir(), |_| None, age);

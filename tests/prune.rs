@@ -36,7 +36,7 @@ fn approvals(workdir: &Workdir) -> Value {
 }
 
 #[tokio::test]
-async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
+async fn approved_deletes_are_applied_once() {
     let whole = simulator().await;
     let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
@@ -93,7 +93,7 @@ async fn what_was_held_back_goes_when_a_person_says_so_and_only_once() {
 }
 
 #[tokio::test]
-async fn whoever_loads_the_runs_again_honours_the_approval() {
+async fn later_loads_of_the_runs_apply_the_approval() {
     let whole = simulator().await;
     let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
@@ -177,7 +177,7 @@ async fn what_a_later_load_has_seen_stays() {
 }
 
 #[tokio::test]
-async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
+async fn interrupted_approval_is_repeated_and_applied_once() {
     let whole = simulator().await;
     let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
@@ -200,7 +200,7 @@ async fn an_approval_that_was_stopped_is_said_again_and_happens_once() {
 }
 
 #[tokio::test]
-async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
+async fn approved_row_that_others_refer_to_is_kept() {
     let whole = simulator().await;
     let mut workdir = Workdir::new().await;
     let half = without(&whole, HELD).await;
@@ -226,7 +226,7 @@ async fn a_row_that_others_refer_to_stays_although_it_was_approved() {
 }
 
 #[tokio::test]
-async fn what_is_within_another_table_leaves_with_what_was_approved() {
+async fn rows_within_an_approved_one_are_deleted_with_it() {
     let whole = simulator().await;
     let mut world = World::of(&whole);
     for user in world.rows("users").iter_mut().skip(5) {
@@ -256,8 +256,7 @@ async fn what_is_within_another_table_leaves_with_what_was_approved() {
 }
 
 #[tokio::test]
-async fn what_left_with_its_reference_is_held_by_the_run_that_was_refused_it_whatever_is_loaded_after_it()
- {
+async fn delete_is_held_by_the_run_that_proposed_it() {
     let workdir = boxes::workdir().await;
     let note = |id: i64| json!({"id": id, "thing_id": id % 40 / 10 + 1, "text": "n"}).to_string();
     let reads = [
@@ -306,7 +305,7 @@ async fn refused_twice(workdir: &Workdir) -> String {
 }
 
 #[tokio::test]
-async fn a_run_of_which_nothing_is_held_is_said_to_be_such_a_run() {
+async fn run_without_held_deletes_is_reported_as_such() {
     let workdir = boxes::workdir().await;
     let run = stage(&workdir, &[full("boxes", boxes(1..=3))]);
     workdir.json(["load"]).await;
@@ -355,7 +354,7 @@ async fn what_is_approved_beside_the_mirror_stays_in_the_mirror() {
 }
 
 #[tokio::test]
-async fn a_read_with_a_record_that_has_no_key_forgets_no_held_delete_but_those_it_shows() {
+async fn record_without_a_key_releases_no_held_delete() {
     for is_compared in [true, false] {
         let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
         let key = if is_compared { "id" } else { "id, x" };

@@ -27,7 +27,7 @@ async fn place(workdir: &Workdir, resource: &str, id: &Value) -> (String, String
 }
 
 #[tokio::test]
-async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
+async fn rejected_row_is_quarantined_and_the_rest_loads() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -144,7 +144,7 @@ async fn a_row_that_does_not_fit_waits_and_everything_else_loads() {
 }
 
 #[tokio::test]
-async fn a_row_without_its_parent_waits_for_it() {
+async fn orphan_is_quarantined_until_its_parent_is_loaded() {
     let good = simulator().await;
     let mut world = World::of(&good);
     let orphaned = world.rows("coalitions_users")[0]["coalition_id"].clone();
@@ -189,7 +189,7 @@ async fn a_row_without_its_parent_waits_for_it() {
 }
 
 #[tokio::test]
-async fn references_that_lead_nowhere_and_names_without_a_campus_are_no_fault() {
+async fn dangling_references_are_no_fault() {
     let good = simulator().await;
     let mut world = World::of(&good);
     world.rows("projects")[0]["project_sessions"][0]["campus_id"] = json!(987_654);
@@ -244,7 +244,7 @@ async fn dirt_loads_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
+async fn load_with_too_many_rejects_is_rolled_back() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -302,7 +302,7 @@ async fn a_load_that_is_going_wrong_stops_before_it_is_kept() {
 }
 
 #[tokio::test]
-async fn what_waits_is_tried_again_with_todays_tables() {
+async fn retry_uses_the_current_tables() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -396,7 +396,7 @@ async fn what_waits_is_tried_again_with_todays_tables() {
 }
 
 #[tokio::test]
-async fn what_is_tried_again_never_overwrites_what_is_newer() {
+async fn retry_never_overwrites_newer_rows() {
     let good = simulator().await;
     let mut workdir = Workdir::with(&good).await;
     workdir.json(["run"]).await;
@@ -437,7 +437,7 @@ async fn what_is_tried_again_never_overwrites_what_is_newer() {
 }
 
 #[tokio::test]
-async fn parents_that_are_tried_again_bring_their_orphans() {
+async fn retried_parents_bring_their_orphans() {
     let good = simulator().await;
     let mut world = World::of(&good);
     let coalition = &mut world.rows("coalitions")[0];
@@ -468,7 +468,7 @@ async fn parents_that_are_tried_again_bring_their_orphans() {
 
 /// Moments in the key, as the API spells them.
 #[tokio::test]
-async fn what_waits_is_settled_by_what_is_newer_whatever_its_key_is_spelled_like() {
+async fn newer_rows_settle_entries_whatever_their_key_spelling() {
     let pipeline = r#"
 [[resource]]
 name = "stays"
@@ -536,7 +536,7 @@ begin_at = "../begin_at"
 }
 
 #[tokio::test]
-async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
+async fn entries_of_another_schema_name_their_commands() {
     let workdir = boxes::workdir().await;
     let with_a_bad_one = |last: i64| {
         let mut records = things(1..=last);
@@ -583,7 +583,7 @@ async fn what_waits_beside_the_mirror_is_told_with_the_commands_that_find_it() {
 }
 
 #[tokio::test]
-async fn what_waits_of_a_run_before_the_api_had_a_key_comes_in_without_it() {
+async fn retry_of_older_runs_lacks_newer_keys() {
     let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
     let tables = "CREATE TABLE things (id bigint PRIMARY KEY, colour text, size integer)";
     let workdir = workdir_of(pipeline, tables).await;
@@ -605,7 +605,7 @@ async fn what_waits_of_a_run_before_the_api_had_a_key_comes_in_without_it() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_table_that_is_mapped_no_more_is_told_and_can_be_given_up() {
+async fn entries_of_an_unmapped_table_can_be_dropped() {
     let resource = "version = 1\n[api]\nurl = \"https://api.example.org\"\n[[resource]]\nname = \"things\"\npath = \"/things\"\n";
     let table = |name: &str| format!("[[table]]\nname = \"{name}\"\nfrom = \"things\"\n");
     let tables = "CREATE TABLE things (id bigint PRIMARY KEY); CREATE TABLE sizes (id bigint PRIMARY KEY, size integer)";
@@ -627,7 +627,7 @@ async fn what_waits_for_a_table_that_is_mapped_no_more_is_told_and_can_be_given_
 }
 
 #[tokio::test]
-async fn what_a_retry_cannot_bring_in_is_told_once_a_table_with_what_does() {
+async fn retry_names_what_it_cannot_load_and_the_command_that_can() {
     let workdir = boxes::workdir().await;
     let selected = "[[table]]\nname = \"heavy\"\nfrom = \"things\"\nselect = \"sql/heavy.sql\"\nafter = [\"things\"]\n";
     let pipeline = boxes::PIPELINE.replace("[[derive]]", &format!("{selected}[[derive]]"));

@@ -57,7 +57,7 @@ fn manifest(workdir: &Workdir, resource: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_level_without_a_date_is_right_within_an_hour() {
+async fn level_without_a_date_is_right_within_an_hour() {
     let simulator = levels().await;
     let workdir = mirror(&simulator).await;
     simulator.advance(HOUR / 4);
@@ -195,7 +195,7 @@ async fn a_read_that_fails_leaves_the_delta() {
 }
 
 #[tokio::test]
-async fn enrolments_that_nothing_shows_are_swept_once_a_day() {
+async fn enrolments_that_no_answer_shows_are_swept_daily() {
     let simulator = levels().await;
     let workdir = mirror(&simulator).await;
     let run = || workdir.json([&["run"][..], &ENROLMENTS].concat());

@@ -8,7 +8,7 @@ use crate::support::boxes::{
 };
 
 #[tokio::test]
-async fn a_rebuild_mends_the_mirror_and_leaves_alone_what_is_right() {
+async fn rebuild_corrects_wrong_rows_alone() {
     let workdir = workdir().await;
     let runs = three_runs(&workdir);
     workdir.json(["load"]).await;
@@ -62,7 +62,7 @@ async fn a_rebuild_mends_the_mirror_and_leaves_alone_what_is_right() {
 }
 
 #[tokio::test]
-async fn a_rebuild_deletes_no_more_than_the_guard_lets_go() {
+async fn rebuild_keeps_the_prune_limit() {
     let workdir = workdir().await;
     three_runs(&workdir);
     workdir.json(["load"]).await;
@@ -106,7 +106,7 @@ async fn a_rebuild_deletes_no_more_than_the_guard_lets_go() {
 }
 
 #[tokio::test]
-async fn a_rebuild_goes_back_only_on_purpose_and_never_without_a_full_read() {
+async fn rebuild_goes_back_on_request_and_from_a_full_read() {
     let workdir = workdir().await;
     let runs = three_runs(&workdir);
     workdir.json(["load"]).await;
@@ -160,7 +160,7 @@ async fn a_rebuild_goes_back_only_on_purpose_and_never_without_a_full_read() {
 }
 
 #[tokio::test]
-async fn a_new_column_is_filled_from_staging_without_a_hit() {
+async fn new_column_is_filled_from_staging_without_a_request() {
     let workdir = workdir().await;
     three_runs(&workdir);
     workdir.json(["load"]).await;
@@ -208,7 +208,7 @@ async fn a_new_column_is_filled_where_older_runs_lack_its_key() {
 }
 
 #[tokio::test]
-async fn a_rebuild_lets_no_row_go_that_others_refer_to_and_names_it() {
+async fn rebuild_keeps_and_names_rows_that_others_refer_to() {
     let workdir = workdir().await;
     three_runs(&workdir);
     workdir.json(["load"]).await;
@@ -246,7 +246,7 @@ async fn a_rebuild_lets_no_row_go_that_others_refer_to_and_names_it() {
 }
 
 #[tokio::test]
-async fn a_rebuild_of_some_takes_along_what_follows_them() {
+async fn rebuild_of_some_resources_includes_their_dependents() {
     let workdir = workdir().await;
     let others = [thing(11, 1.0).replace(r#""kind":"thing""#, r#""kind":"other""#)];
     let notes = (1..=11).map(|id| json!({"id": id, "thing_id": id, "text": "t"}).to_string());
@@ -272,7 +272,7 @@ async fn a_rebuild_of_some_takes_along_what_follows_them() {
 }
 
 #[tokio::test]
-async fn a_rebuild_empties_no_table_unasked() {
+async fn rebuild_empties_no_table_without_approval() {
     let workdir = workdir().await;
     three_runs(&workdir);
     workdir.json(["load"]).await;

@@ -8,7 +8,7 @@ use crate::support::boxes::{
 };
 
 #[tokio::test]
-async fn a_replay_makes_a_schema_of_a_past_day_and_goes_on_from_there() {
+async fn replay_makes_a_schema_of_a_past_day_and_resumes() {
     let workdir = workdir().await;
     let runs = three_runs(&workdir);
     let weight = "SELECT weight FROM past.things WHERE id = 1";
@@ -155,7 +155,7 @@ async fn a_replay_touches_no_schema_but_its_own() {
 }
 
 #[tokio::test]
-async fn nothing_older_than_what_is_loaded_of_a_resource_is_loaded() {
+async fn nothing_older_than_the_loaded_run_is_loaded() {
     let workdir = workdir().await;
     let first = stage(
         &workdir,
@@ -240,7 +240,7 @@ async fn the_newest_run_of_a_resource_repairs_it_once_more() {
 }
 
 #[tokio::test]
-async fn a_replay_takes_every_run_and_guards_as_a_load_does() {
+async fn replay_loads_every_run_within_the_prune_limit() {
     let workdir = workdir().await;
     let all = |count| {
         [
@@ -273,7 +273,7 @@ async fn a_replay_takes_every_run_and_guards_as_a_load_does() {
 }
 
 #[tokio::test]
-async fn a_replay_of_which_every_run_failed_does_not_say_that_there_is_nothing_to_do() {
+async fn replay_of_failed_runs_does_not_say_nothing_to_replay() {
     let workdir = workdir().await;
     let bad = things(1..=30)
         .into_iter()
@@ -284,7 +284,7 @@ async fn a_replay_of_which_every_run_failed_does_not_say_that_there_is_nothing_t
 }
 
 #[tokio::test]
-async fn a_replay_with_another_cursor_does_not_go_on_in_the_schema() {
+async fn replay_with_another_cursor_starts_again() {
     let workdir = workdir().await;
     three_runs(&workdir);
     workdir.cursus(["replay", "--into", "past"]).await.exits(0);

@@ -21,7 +21,7 @@ async fn runs(workdir: &Workdir) -> usize {
 }
 
 #[tokio::test]
-async fn a_run_whose_hits_are_used_up_goes_on_where_it_stopped() {
+async fn run_without_requests_left_resumes_where_it_stopped() {
     let cost = cost().await;
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
@@ -106,7 +106,7 @@ async fn a_page_that_was_damaged_meanwhile_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn no_resume_and_another_selection_begin_anew() {
+async fn no_resume_and_another_selection_start_a_new_run() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir
@@ -127,7 +127,7 @@ async fn no_resume_and_another_selection_begin_anew() {
 }
 
 #[tokio::test]
-async fn a_run_that_asked_another_server_is_not_gone_on_with() {
+async fn run_of_another_server_is_not_resumed() {
     let cost = cost().await;
     let first = simulator().await;
     let mut workdir = Workdir::with(&first).await;
@@ -155,7 +155,7 @@ async fn a_run_that_asked_another_server_is_not_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_run_with_a_final_answer_to_another_question_is_not_gone_on_with() {
+async fn run_with_a_final_answer_to_another_read_is_not_resumed() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let read = ["--select", "users,coalitions_users"];

@@ -96,7 +96,7 @@ fn findings(said: &str) -> impl Iterator<Item = &str> {
 const SMALL: [&str; 4] = ["run", "--select", "cursus,coalitions", "-q"];
 
 #[tokio::test]
-async fn a_role_without_rights_hears_of_all_of_them_at_once() {
+async fn missing_rights_of_a_role_are_reported_at_once() {
     let case = Case::new().await;
     case.workdir
         .query(&format!(
@@ -241,7 +241,7 @@ async fn what_is_in_the_way_of_a_migration_is_named() {
 }
 
 #[tokio::test]
-async fn migrations_of_another_program_are_told_from_ours() {
+async fn migrations_of_another_program_are_recognised() {
     let case = Case::new().await;
     case.grant("GRANT ALL ON DATABASE [DB] TO [ROLE]; GRANT ALL ON SCHEMA public TO [ROLE]")
         .await;

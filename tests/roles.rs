@@ -258,7 +258,7 @@ async fn no_setting_puts_overloads_into_the_path() {
 }
 
 #[tokio::test]
-async fn a_whole_run_calls_no_overload() {
+async fn complete_run_calls_no_overload() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[("schema = \"public\"", "schema = \"mirror\"")]);

@@ -620,7 +620,7 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
 }
 
 #[tokio::test]
-async fn a_level_of_logging_that_is_not_understood_is_told_and_nothing_is_done() {
+async fn invalid_log_level_is_reported_and_nothing_is_done() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     for wrong in [
@@ -735,7 +735,7 @@ async fn a_url_in_the_place_of_any_argument_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_password_that_cannot_be_read_is_neither_shown_nor_looked_up() {
+async fn unreadable_password_is_neither_shown_nor_resolved() {
     let mut workdir = Workdir::new().await;
     workdir.set("CURSUS_DATABASE_URL", "embedded");
     let url =

@@ -72,7 +72,7 @@ fn monotonic() -> u128 {
 }
 
 #[tokio::test]
-async fn a_manager_hears_of_ready_rounds_reloads_and_the_end() {
+async fn systemd_is_notified_of_ready_rounds_reloads_and_stop() {
     for make in [Manager::at_path, Manager::without_file] {
         let simulator = simulator().await;
         let mut workdir = Workdir::with(&simulator).await;
@@ -101,7 +101,7 @@ async fn a_manager_hears_of_ready_rounds_reloads_and_the_end() {
 }
 
 #[tokio::test]
-async fn a_manager_hears_of_failures_and_of_the_last_round() {
+async fn systemd_is_notified_of_failures_and_the_last_round() {
     let simulator = simulator().await;
     simulator.inject(Fault::new("/oauth/token", FaultKind::InvalidClient));
     let mut workdir = Workdir::with(&simulator).await;
@@ -127,7 +127,7 @@ async fn what_no_round_could_work_with_is_never_ready() {
 }
 
 #[tokio::test]
-async fn a_manager_that_is_gone_is_no_failure() {
+async fn missing_service_manager_is_no_failure() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let arguments = [&ONE_ROUND[..], &["--rounds", "1"]].concat();
@@ -152,7 +152,7 @@ async fn a_manager_that_is_gone_is_no_failure() {
 }
 
 #[tokio::test]
-async fn signs_of_life_go_on_through_waits() {
+async fn watchdog_pings_continue_through_waits() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let manager = Manager::at_path(&mut workdir);
@@ -174,7 +174,7 @@ async fn signs_of_life_go_on_through_waits() {
 
 /// A loop that blocks its thread stands for any that comes to no end.
 #[tokio::test]
-async fn signs_of_life_end_with_a_loop_that_hangs() {
+async fn watchdog_pings_end_with_a_hanging_loop() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let manager = Manager::at_path(&mut workdir);
@@ -197,7 +197,7 @@ async fn signs_of_life_end_with_a_loop_that_hangs() {
 }
 
 #[tokio::test]
-async fn nobody_who_is_not_watched_gives_signs_of_life() {
+async fn unwatched_processes_send_no_watchdog_ping() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let manager = Manager::at_path(&mut workdir);
@@ -271,7 +271,7 @@ async fn sighup_during_a_round_changes_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_broken_configuration_is_told_with_all_faults() {
+async fn broken_configuration_is_reported_with_all_faults() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let manager = Manager::at_path(&mut workdir);

@@ -35,7 +35,7 @@ fn is_stopped(ran: Ran, name: &str, code: i32) -> Ran {
 }
 
 #[tokio::test]
-async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twice() {
+async fn stopped_extract_resumes_without_asking_twice() {
     let cost = {
         let simulator = simulator().await;
         let workdir = Workdir::with(&simulator).await;
@@ -86,7 +86,7 @@ async fn an_extraction_gives_up_what_is_in_flight_and_goes_on_without_asking_twi
 }
 
 #[tokio::test]
-async fn a_load_breaks_off_its_statement_and_leaves_no_session_behind() {
+async fn stopped_load_cancels_its_statement_and_session() {
     for (signal, name, code) in SIGNALS {
         let workdir = boxes::workdir().await;
         boxes::three_runs(&workdir);
@@ -117,7 +117,7 @@ async fn a_load_breaks_off_its_statement_and_leaves_no_session_behind() {
 }
 
 #[tokio::test]
-async fn a_query_is_broken_off_too() {
+async fn stopped_query_is_cancelled() {
     let workdir = Workdir::new().await;
     let running = Running::start(&workdir, &["sql", "SELECT pg_sleep(3600)"]);
     until_asleep(&workdir, &running).await;
@@ -128,7 +128,7 @@ async fn a_query_is_broken_off_too() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_while_it_loads_says_that_the_load_is_left() {
+async fn run_stopped_during_its_load_says_what_is_left() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.write("pipeline.toml", PIPELINE);
@@ -148,7 +148,7 @@ async fn a_run_that_is_stopped_while_it_loads_says_that_the_load_is_left() {
 
 /// Reading a pipe that nobody writes to stands for whatever does not come to an end.
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once_and_so_does_the_end_of_all_patience() {
+async fn second_signal_or_timeout_ends_a_command_at_once() {
     let mut workdir = Workdir::new().await;
     let pipe = workdir.path("root.pem");
     nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -203,7 +203,7 @@ fn catches_sigterm(pid: i32) -> bool {
 }
 
 #[tokio::test]
-async fn a_command_whose_stderr_nobody_reads_ends_in_time_all_the_same() {
+async fn command_with_unread_stderr_ends_in_time() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let kind = FaultKind::Stall { seconds: 3600.0 };

@@ -228,7 +228,7 @@ async fn adopt_rebinds_once_and_says_what_may_be_deleted() {
 }
 
 #[tokio::test]
-async fn deletes_of_a_changed_scope_are_told_and_held_under_its_name() {
+async fn deletes_of_a_changed_scope_are_held_under_its_name() {
     let simulator = simulator().await;
     let [here, there] = campuses(&simulator);
     let workdir = Workdir::with(&simulator).await;
@@ -380,7 +380,7 @@ async fn only_complete_full_reads_replace_a_lost_directory() {
 }
 
 #[tokio::test]
-async fn a_lost_directory_that_was_extracted_anew_is_loaded() {
+async fn lost_directory_that_was_extracted_again_is_loaded() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     workdir.set("CURSUS_FAILPOINT", "lock.taken=jump-3600");
@@ -478,7 +478,7 @@ async fn a_run_of_another_api_between_holds_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_copied_staging_directory_goes_on_on_another_machine() {
+async fn copied_staging_directory_works_on_another_machine() {
     let simulator = simulator().await;
     let first = Workdir::with(&simulator).await;
     first.json(["run"]).await;
@@ -493,7 +493,7 @@ async fn a_copied_staging_directory_goes_on_on_another_machine() {
 }
 
 #[tokio::test]
-async fn a_damaged_id_of_a_staging_directory_is_told() {
+async fn damaged_staging_identity_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;

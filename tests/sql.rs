@@ -132,7 +132,7 @@ async fn psql_reads_unless_it_may_write_and_knows_no_secret() {
 }
 
 #[tokio::test]
-async fn whatever_gives_rows_is_a_document() {
+async fn every_statement_with_rows_is_a_document() {
     let workdir = workdir().await;
     for (query, expected) in [
         ("SHOW server_encoding", json!([{"server_encoding": "UTF8"}])),

@@ -221,7 +221,7 @@ async fn a_claim_that_the_files_do_not_prove_is_refuted() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
+async fn manifest_with_wrong_record_counts_is_refuted() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "users"]).await;
@@ -236,7 +236,7 @@ async fn a_manifest_that_counts_other_records_than_there_are_is_refuted() {
 }
 
 #[tokio::test]
-async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are() {
+async fn resource_removed_from_the_pipeline_is_not_damaged() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "cursus"]).await;
@@ -255,7 +255,7 @@ async fn a_resource_that_left_the_pipeline_is_not_damaged_unless_its_bytes_are()
 }
 
 #[tokio::test]
-async fn a_read_that_saw_the_new_year_come_is_proven_up_to_its_last_answer() {
+async fn read_across_a_new_year_is_proven_to_its_last_answer() {
     let start = "2027-12-31T23:50:00Z";
     let simulator = crate::support::api::start(cursus_simulator::Options {
         start: start.parse().unwrap(),
@@ -276,7 +276,7 @@ async fn a_read_that_saw_the_new_year_come_is_proven_up_to_its_last_answer() {
 }
 
 #[tokio::test]
-async fn run_json_tells_what_the_run_was() {
+async fn run_json_says_what_the_run_was() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let report = workdir

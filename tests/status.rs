@@ -156,7 +156,7 @@ async fn a_load_that_failed_leads_or_follows_its_run() {
 }
 
 #[tokio::test]
-async fn a_run_that_goes_on_or_was_killed_leads_the_status() {
+async fn running_or_killed_run_leads_the_status() {
     let simulator = simulator().await;
     let workdir = whole(&simulator).await;
     simulator.inject(Fault::new("/v2", FaultKind::Stall { seconds: 3600.0 }));
@@ -207,7 +207,7 @@ async fn a_run_that_ended_in_its_load_is_not_called_complete() {
 }
 
 #[tokio::test]
-async fn a_run_whose_hits_are_used_up_is_told_as_stopped() {
+async fn run_without_requests_left_is_shown_as_stopped() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir
@@ -256,7 +256,7 @@ async fn without_the_database_what_only_it_knows_is_unknown() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_client_secret_is_told_in_time() {
+async fn expiry_of_the_client_secret_is_announced() {
     for (days, text, warned) in [
         (20, "expires in 19 days 23 h", false),
         (3, "expires in 2 days 23 h", true),
@@ -386,7 +386,7 @@ async fn where_nothing_was_staged_there_is_no_latest_run() {
 }
 
 #[tokio::test]
-async fn runs_that_failed_without_a_page_go_like_others() {
+async fn gc_removes_failed_runs_without_pages() {
     let (_simulator, workdir, whole) = failed_after_whole().await;
     workdir.json(["run", "--select", "cursus", "--force"]).await;
     let report = workdir.json(["stage", "gc", "--keep", "0s"]).await;
@@ -489,7 +489,7 @@ async fn a_refused_run_does_not_hide_the_last_one() {
 }
 
 #[tokio::test]
-async fn rows_that_are_kept_are_told_by_table() {
+async fn kept_rows_are_counted_by_table() {
     let workdir = boxes::workdir().await;
     let first = [
         boxes::full("boxes", boxes::boxes(1..=2)),

@@ -191,7 +191,7 @@ async fn swapped_pages_and_files_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn a_journal_that_was_edited_leads_nowhere() {
+async fn edited_journal_changes_no_request() {
     let staged = Staged::new().await;
     let journal = Path::new("coalitions_users/pages.jsonl");
     let damages: [(&str, &str, Edit); 5] = [
@@ -228,7 +228,7 @@ async fn a_journal_that_was_edited_leads_nowhere() {
 
 /// A run that is gone on with trusts its journal no more than a load does, and writes nowhere else.
 #[tokio::test]
-async fn what_is_gone_on_with_leads_nowhere_either() {
+async fn edited_unfinished_run_changes_no_request() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let arguments = ["extract", "--select", "coalitions_users", "--max-hits", "2"];
@@ -277,7 +277,7 @@ async fn what_is_gone_on_with_leads_nowhere_either() {
 type Damage<'d> = &'d dyn Fn(&Path);
 
 #[tokio::test]
-async fn a_run_that_lacks_a_resource_is_not_whole() {
+async fn run_without_one_of_its_resources_is_incomplete() {
     let staged = Staged::new().await;
     let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
     let damages: [(&str, &str, Damage<'_>); 3] = [
@@ -308,7 +308,7 @@ async fn a_run_that_lacks_a_resource_is_not_whole() {
 
 /// Somebody waits at each name: no command waits with them, and none does as if nothing were there.
 #[tokio::test]
-async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
+async fn pipe_or_link_at_any_name_is_reported_at_once() {
     let staged = Staged::new().await;
     staged.workdir.write("outside", "precious");
     let outside = staged.workdir.path("outside");
@@ -370,7 +370,7 @@ async fn a_pipe_or_a_link_at_any_name_is_told_and_nobody_waits() {
 }
 
 #[tokio::test]
-async fn pages_that_no_journal_names_are_told_and_gone_when_a_resource_is_final() {
+async fn pages_without_a_journal_line_are_reported_and_removed() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let extract = ["extract", "--select", "coalitions_users"];
@@ -453,7 +453,7 @@ async fn a_run_with_a_number_that_none_can_have_is_refused() {
 }
 
 #[tokio::test]
-async fn a_journal_that_tells_of_more_than_a_list_can_have_is_told_and_takes_no_memory() {
+async fn journal_of_an_impossible_list_takes_bounded_memory() {
     let staged = Staged::new().await;
     for (at, field) in ["x_total", "rows", "per_page"].into_iter().enumerate() {
         let copy = format!("endless_{at}");
@@ -484,7 +484,7 @@ async fn a_journal_that_tells_of_more_than_a_list_can_have_is_told_and_takes_no_
 }
 
 #[tokio::test]
-async fn an_unfinished_journal_that_tells_of_an_endless_list_is_told_and_mended() {
+async fn unfinished_journal_of_an_endless_list_is_repaired() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[("page_size = 100 ", "page_size = 5 ")]);

@@ -171,7 +171,7 @@ async fn key_value_pairs_are_read_as_libpq_reads_them() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_good_enough_only_where_the_url_says_so() {
+async fn server_without_tls_is_accepted_only_if_the_url_allows() {
     let mut workdir = Workdir::new().await;
     let server = Server::start(PASSWORD, None).await.unwrap();
     for mode in ["disable", "prefer"] {
@@ -238,7 +238,7 @@ const CLEAR_TEXT: u32 = 3;
 const MD5: u32 = 5;
 
 #[tokio::test]
-async fn a_password_is_not_told_in_the_open() {
+async fn password_is_not_sent_in_clear_text() {
     let mut workdir = Workdir::new().await;
     let in_the_open = "it was not sent; let the connection be encrypted";
     for (code, query, expected) in [

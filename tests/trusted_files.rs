@@ -139,7 +139,7 @@ async fn every_command_refuses_what_others_can_write() {
 }
 
 #[tokio::test]
-async fn all_that_others_can_write_is_told_at_once() {
+async fn all_files_that_others_can_write_are_reported_at_once() {
     let simulator = simulator().await;
     let workdir = project(&simulator).await;
     let mut modes = Vec::new();
@@ -408,7 +408,7 @@ async fn no_variable_is_put_into_dotenv() {
 }
 
 #[tokio::test]
-async fn faults_of_dotenv_and_configuration_are_told_at_once() {
+async fn faults_of_dotenv_and_configuration_come_at_once() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let canary = "s-s4t2ud-canary";

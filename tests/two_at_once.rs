@@ -37,7 +37,7 @@ async fn is_refused(workdir: &Workdir, arguments: &[&str], holder: &Running, com
 }
 
 #[tokio::test]
-async fn of_two_extractions_one_reads_and_the_other_is_told_of_it_or_waits() {
+async fn second_extract_is_refused_or_waits() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     stall(&simulator);
@@ -152,7 +152,7 @@ async fn a_failed_extraction_ends_after_its_last_page_write() {
 }
 
 #[tokio::test]
-async fn of_two_loads_into_a_schema_one_works_and_the_other_is_told_of_it_or_waits() {
+async fn second_load_into_a_schema_is_refused_or_waits() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     workdir.write("sql/count.sql", FOR_EVER);
@@ -217,7 +217,7 @@ async fn of_two_loads_into_a_schema_one_works_and_the_other_is_told_of_it_or_wai
 }
 
 #[tokio::test]
-async fn who_waits_for_a_load_goes_on_when_it_has_ended_well() {
+async fn waiters_for_a_load_start_when_it_has_finished() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     workdir.query("CREATE TABLE public.go (now boolean)").await;
@@ -235,7 +235,7 @@ async fn who_waits_for_a_load_goes_on_when_it_has_ended_well() {
 }
 
 #[tokio::test]
-async fn a_load_beside_the_load_of_a_watch_is_told_of_it() {
+async fn load_during_the_load_of_a_watch_names_it() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.write("pipeline.toml", PIPELINE);
@@ -253,7 +253,7 @@ async fn a_load_beside_the_load_of_a_watch_is_told_of_it() {
 }
 
 #[tokio::test]
-async fn loads_of_the_same_runs_into_two_schemas_do_not_wait_for_each_other() {
+async fn loads_into_two_schemas_do_not_wait_for_each_other() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     workdir.cursus(["load"]).await.exits(0);
@@ -266,7 +266,7 @@ async fn loads_of_the_same_runs_into_two_schemas_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
+async fn extract_without_its_lock_file_is_still_the_only_one() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     stall(&simulator);
@@ -282,7 +282,7 @@ async fn an_extraction_whose_lock_file_was_removed_is_still_the_only_one() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_killed_is_waited_for_until_its_server_notices() {
+async fn killed_load_is_waited_for_until_its_server_notices() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     workdir.write("sql/count.sql", FOR_EVER);
@@ -314,7 +314,7 @@ async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
 }
 
 #[tokio::test]
-async fn of_two_demonstrations_in_a_directory_one_is_told_of_the_other() {
+async fn second_demo_in_a_directory_is_refused() {
     let workdir = Workdir::new().await;
     let arguments = ["demo", "--dir", "demonstration"];
     let first = Running::start(&workdir, &arguments);
@@ -361,7 +361,7 @@ async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_loaded_while_open_is_corrected_by_the_next_load() {
+async fn run_loaded_while_open_is_corrected_by_the_next_load() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     let select = ["extract", "--select", "cursus"];

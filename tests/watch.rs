@@ -111,7 +111,7 @@ async fn a_round_is_a_line_for_people() {
 }
 
 #[tokio::test]
-async fn a_round_that_finds_another_at_work_is_skipped_and_the_next_one_is_not() {
+async fn round_beside_another_command_is_skipped_once() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let lock = Staging::new(workdir.path("staging")).lock("run").unwrap();
@@ -140,7 +140,7 @@ async fn a_signal_between_rounds_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_signal_during_a_round_keeps_what_is_staged_and_the_next_run_goes_on() {
+async fn signal_during_a_round_keeps_pages_for_the_next_run() {
     const PER_SECOND: u32 = 20;
     let cost = {
         let simulator = simulator().await;
@@ -176,7 +176,7 @@ async fn a_signal_during_a_round_keeps_what_is_staged_and_the_next_run_goes_on()
 }
 
 #[tokio::test]
-async fn a_renewed_secret_is_taken_up_and_a_broken_configuration_is_not() {
+async fn renewed_secret_is_used_and_broken_configuration_is_not() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
     workdir.unset("CURSUS_CLIENT_SECRET");
@@ -212,7 +212,7 @@ async fn a_renewed_secret_is_taken_up_and_a_broken_configuration_is_not() {
 }
 
 #[tokio::test]
-async fn what_fails_is_told_and_tried_again() {
+async fn failed_rounds_are_reported_and_tried_again() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let target = "/oauth/token";
@@ -228,7 +228,7 @@ async fn what_fails_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn runs_that_nobody_needs_go_after_each_load() {
+async fn unneeded_runs_are_removed_after_each_load() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     every_round_in_full(&workdir);
@@ -270,7 +270,7 @@ fn every_round_in_full(workdir: &Workdir) {
 }
 
 #[tokio::test]
-async fn old_runs_go_although_idle_sessions_are_ended() {
+async fn old_runs_are_removed_although_idle_sessions_end() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     every_round_in_full(&workdir);
@@ -300,7 +300,7 @@ async fn old_runs_go_although_idle_sessions_are_ended() {
 }
 
 #[tokio::test]
-async fn old_runs_go_after_a_round_that_loaded_and_failed() {
+async fn old_runs_are_removed_after_a_round_that_failed() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     every_round_in_full(&workdir);

@@ -17,7 +17,7 @@ fn of_table<'r>(report: &'r Value, table: &str) -> &'r Value {
 }
 
 #[tokio::test]
-async fn half_of_a_table_does_not_vanish_unasked() {
+async fn delete_of_half_a_table_needs_approval() {
     let whole = simulator().await;
     let mut workdir = Workdir::with(&whole).await;
     workdir.json(["run"]).await;
@@ -55,7 +55,7 @@ async fn half_of_a_table_does_not_vanish_unasked() {
 }
 
 #[tokio::test]
-async fn what_came_back_is_no_candidate_any_more() {
+async fn returned_row_is_no_delete_candidate() {
     let whole = simulator().await;
     let mut workdir = Workdir::with(&whole).await;
     workdir.json(["run"]).await;
@@ -76,7 +76,7 @@ async fn what_came_back_is_no_candidate_any_more() {
 }
 
 #[tokio::test]
-async fn a_few_rows_go_unasked() {
+async fn few_deletes_need_no_approval() {
     let whole = simulator().await;
     let mut workdir = Workdir::with(&whole).await;
     workdir.json(["run"]).await;
@@ -88,7 +88,7 @@ async fn a_few_rows_go_unasked() {
 }
 
 #[tokio::test]
-async fn the_guard_is_as_wide_as_the_configuration_says() {
+async fn prune_limit_follows_the_configuration() {
     let whole = simulator().await;
     let mut workdir = Workdir::with(&whole).await;
     workdir.pipeline(&[("max_fraction = 0.02", "max_fraction = 0.5")]);
@@ -141,7 +141,7 @@ async fn an_empty_answer_empties_no_table_however_small() {
 }
 
 #[tokio::test]
-async fn the_last_row_of_a_table_goes_and_so_do_all_but_one() {
+async fn last_row_can_be_deleted() {
     let workdir = workdir().await;
     let reads = [
         full("boxes", boxes(1..=3)),
@@ -173,7 +173,7 @@ async fn the_last_row_of_a_table_goes_and_so_do_all_but_one() {
 }
 
 #[tokio::test]
-async fn a_full_read_that_lacks_every_old_row_is_held_whatever_is_new() {
+async fn full_read_without_any_old_row_is_held() {
     // What is inserted by the same read, what had waited, and what stays for others do not count.
     for rows in [2, 3, 20] {
         let workdir = workdir().await;
@@ -211,7 +211,7 @@ async fn a_full_read_that_lacks_every_old_row_is_held_whatever_is_new() {
 }
 
 #[tokio::test]
-async fn rows_that_stay_for_others_are_no_reason_to_empty_a_table() {
+async fn kept_rows_do_not_allow_emptying_a_table() {
     let workdir = workdir().await;
     let reads = [full("boxes", boxes(1..=3)), full("things", things(1..=5))];
     stage(&workdir, &reads);
@@ -227,7 +227,7 @@ async fn rows_that_stay_for_others_are_no_reason_to_empty_a_table() {
 }
 
 #[tokio::test]
-async fn the_share_that_may_go_is_that_of_the_rows_of_before() {
+async fn prune_limit_is_a_share_of_the_previous_rows() {
     let workdir = workdir().await;
     let reads = [full("boxes", boxes(1..=1)), full("things", things(1..=50))];
     stage(&workdir, &reads);
