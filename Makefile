@@ -40,7 +40,7 @@ bench-extract: ## measure how many pages a second are staged
 bench-limiter: ## measure the share of the allowed rate, in five minutes
 	$(WITH_TOOLS) cargo bench --bench limiter
 
-bench-hits: ## count the hits of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
+bench-hits: ## count the requests of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
 	$(WITH_TOOLS) cargo bench --bench hits -- $(ROWS)
 
 fuzz: ## feed every reader with made-up bytes, a minute each (SECONDS=60; needs cargo-fuzz)

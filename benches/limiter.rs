@@ -4,7 +4,7 @@
 //! `cargo bench --bench limiter`; the seconds of a case and how many cases run at once may follow: `-- 120 9`. It fails if the
 //! server rejects one request, or if a case stays below 97 %.
 //!
-//! The share is that of the server's count, from hit to hit: the hits after the first measured one, divided by the limit times
+//! The share is that of the server's count: the requests after the first measured one, divided by the limit times
 //! the time from it to the last. One request goes before, alone, since its answer tells the limit: its time is not measured.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -43,7 +43,7 @@ struct Case {
 struct Measured {
     case: Case,
     seconds: f64,
-    hits: u64,
+    requests: u64,
     share: f64,
     rejected: u64,
 }
@@ -158,20 +158,20 @@ async fn measure(config: &Config, case: Case, length: Duration) -> Result<Measur
     let last = simulator.statistics();
     drop(asking);
     simulator.stop().await;
-    let hits = last.hits - first.hits;
+    let requests = last.hits - first.hits;
     let seconds = Duration::from_millis(last.span_ms - first.span_ms).as_secs_f64();
     Ok(Measured {
         case,
         seconds,
-        hits,
-        share: precise(hits) / (f64::from(case.limit) * seconds),
+        requests,
+        share: precise(requests) / (f64::from(case.limit) * seconds),
         rejected: last.rejected_429,
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "hits are far below 2^52")]
-fn precise(hits: u64) -> f64 {
-    hits as f64
+#[expect(clippy::cast_precision_loss, reason = "requests are far below 2^52")]
+fn precise(requests: u64) -> f64 {
+    requests as f64
 }
 
 async fn ask(client: &Client) -> Result<(), cursus::api::ApiError> {

@@ -1,7 +1,7 @@
 //! Killed at random instants, hundreds of times: after each kill the same command again, and the mirror is what the API shows,
-//! every staged page is whole, and no more hits were lost than requests were under way. Fails at the first thing that is not so.
+//! every staged page is whole, and no more requests were lost than were under way. Fails at the first thing that is not so.
 //!
-//! `cargo bench --bench soak -- [KILLS] [SEED]`; 200 kills by default, and a seed of its own, which is told.
+//! `cargo bench --bench soak -- [KILLS] [SEED]`; 200 kills by default, and a seed of its own, which is printed.
 
 #![allow(
     clippy::unwrap_used,
@@ -101,7 +101,7 @@ impl Soak {
         while killed < kills {
             let (name, arguments) = self.choose();
             self.prepare(name).await;
-            let (hits, pages) = self.cost();
+            let (requests, pages) = self.cost();
             let was_killed = self.kill(name, arguments).await;
             killed += u64::from(was_killed);
             if was_killed && killed.is_multiple_of(50) {
@@ -110,9 +110,9 @@ impl Soak {
             let again = Instant::now();
             self.workdir.json(arguments).await;
             let took = again.elapsed();
-            let (hits_now, pages_now) = self.cost();
-            let extra = (hits_now - hits).saturating_sub(pages_now.saturating_sub(pages));
-            assert!(extra <= IN_FLIGHT, "{name}: {extra} hits were lost");
+            let (requests_now, pages_now) = self.cost();
+            let extra = (requests_now - requests).saturating_sub(pages_now.saturating_sub(pages));
+            assert!(extra <= IN_FLIGHT, "{name}: {extra} requests were lost");
             self.check(name).await;
             let figures = self.figures.entry(name).or_default();
             figures.kills += u32::from(was_killed);
@@ -126,7 +126,7 @@ impl Soak {
         }
         println!(
             "{:<18} {:>6} {:>7} {:>16} {:>9}",
-            "command", "killed", "missed", "most hits lost", "takes ms"
+            "command", "killed", "missed", "most requests lost", "takes ms"
         );
         for (name, figures) in &self.figures {
             println!(
@@ -138,7 +138,7 @@ impl Soak {
             );
         }
         println!(
-            "{killed} kills survived in {:.0} s; at most {} hits lost by one, {IN_FLIGHT} requests under way; after each the mirror \
+            "{killed} kills survived in {:.0} s; at most {} requests lost by one, {IN_FLIGHT} under way; after each the mirror \
              held what the API showed, and every staged page was whole",
             began.elapsed().as_secs_f64(),
             self.figures
@@ -212,19 +212,19 @@ impl Soak {
         }
     }
 
-    /// Hits so far, and those whose pages are staged, also if their runs went since.
+    /// Requests so far, and those whose pages are staged, also if their runs went since.
     fn cost(&self) -> (u64, u64) {
         let staging = Staging::new(self.workdir.path("staging"));
-        let mut hits = 0;
+        let mut requests = 0;
         for run in staging.runs().unwrap() {
             for resource in run.resources().unwrap() {
                 if let Some(staged) = run.staged(&resource).unwrap() {
                     let attempts = staged.pages().map(|page| u64::from(page.unwrap().attempts));
-                    hits += attempts.sum::<u64>();
+                    requests += attempts.sum::<u64>();
                 }
             }
         }
-        (self.simulator.statistics().hits, hits)
+        (self.simulator.statistics().hits, requests)
     }
 
     /// Nothing is said that the files do not prove, of any run.

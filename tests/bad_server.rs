@@ -108,10 +108,10 @@ async fn a_schema_that_was_dropped_is_filled_again() {
                 .await,
             10
         );
-        let books = format!(
+        let ledger = format!(
             "SELECT count(*) FROM pipeline.load WHERE schema_name = '{schema}' AND table_name = 'boxes'"
         );
-        assert_eq!(workdir.number(&books).await, 1);
+        assert_eq!(workdir.number(&ledger).await, 1);
         assert_eq!(workdir.json(load).await["runs"], serde_json::json!([]));
     }
 }

@@ -1,4 +1,4 @@
-//! Staging that is locked, damaged or full: a clear sentence, the rest goes on, and nothing is lost.
+//! Staging that is locked, damaged or full: a clear sentence, the rest loads, and nothing is lost.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -170,7 +170,7 @@ async fn damaged_resource_is_named_and_the_others_load() {
             let text = std::fs::read_to_string(&path).unwrap();
             std::fs::write(&path, text.replace("\"page\":1", "\"page\":2")).unwrap();
         }),
-        ("journal_gone", |campus| {
+        ("no_journal", |campus| {
             std::fs::remove_file(campus.join("pages.jsonl")).unwrap();
         }),
         ("journal_of_nonsense", |campus| {
@@ -241,7 +241,7 @@ async fn damaged_run_record_stops_every_load_with_advice() {
     }
 }
 
-/// What is damaged is healed by what the error advises.
+/// The advice of the error repairs what is damaged.
 #[tokio::test]
 async fn after_the_advice_of_the_error_everything_loads() {
     let simulator = simulator().await;

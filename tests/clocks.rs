@@ -162,7 +162,10 @@ async fn clock_skew_within_the_lookback_costs_no_request() {
         }
         spent.push(simulator.statistics().hits);
     }
-    assert!(spent.iter().all(|hits| *hits == spent[0]), "{spent:?}");
+    assert!(
+        spent.iter().all(|requests| *requests == spent[0]),
+        "{spent:?}"
+    );
 }
 
 #[tokio::test]

@@ -97,10 +97,10 @@ async fn lasting_rows_are_staged_for_5_percent_more_requests() {
     ] {
         let (read, pages) = reads_all(resource, 3).await;
         assert_eq!(read["state"], "complete", "{resource}: {read:#}");
-        let hits = read["hits"].as_u64().unwrap();
+        let requests = read["hits"].as_u64().unwrap();
         assert!(
-            hits <= pages + pages.div_ceil(20),
-            "{resource}: {hits} hits for {pages} pages"
+            requests <= pages + pages.div_ceil(20),
+            "{resource}: {requests} requests for {pages} pages"
         );
     }
 }
@@ -110,8 +110,11 @@ async fn a_list_without_an_order_is_read_in_windows_of_time() {
     let (read, pages) = reads_all("projects_users", 12).await;
     assert_eq!(read["state"], "complete", "{read:#}");
     // The window that closes the read (two, if more than a page changed meanwhile), and pages that rows slipped out of.
-    let hits = read["hits"].as_u64().unwrap();
-    assert!(hits <= pages + 9, "{hits} hits for {pages} pages");
+    let requests = read["hits"].as_u64().unwrap();
+    assert!(
+        requests <= pages + 9,
+        "{requests} requests for {pages} pages"
+    );
 }
 
 #[tokio::test]

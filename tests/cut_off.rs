@@ -1,4 +1,4 @@
-//! PostgreSQL restarted, killed and cut off while cursus is at work: nothing is lost, nothing is loaded twice, and the next step
+//! PostgreSQL restarted, killed and cut off during a command: nothing is lost, nothing is loaded twice, and the next step
 //! is named.
 
 use std::os::unix::fs::PermissionsExt;
@@ -61,12 +61,12 @@ fn is_first(message: &Message) -> bool {
     message.kind == 0
 }
 
-/// The schema holds what the staged runs give, and its books tell of each once.
+/// The schema holds what the staged runs give, and the load ledger has each once.
 async fn assert_whole(workdir: &Workdir, schema: &str) {
     let whole = boxes::content(workdir, "whole").await;
     assert_eq!(boxes::content(workdir, schema).await, whole, "{schema}");
-    let books = boxes::loads(workdir, "whole").await;
-    assert_eq!(boxes::loads(workdir, schema).await, books, "{schema}");
+    let recorded = boxes::loads(workdir, "whole").await;
+    assert_eq!(boxes::loads(workdir, schema).await, recorded, "{schema}");
 }
 
 #[tokio::test]
@@ -125,19 +125,19 @@ async fn load_after_any_cut_completes_the_mirror() {
     );
 }
 
-/// Cuts a load off at every so many messages, and loads again; at how many places.
+/// Cuts a load off at every `stride`th message, and loads again; at how many places.
 async fn loads_after_cuts(stride: usize) -> usize {
     let mut workdir = staged().await;
     let mut places = 0;
-    let mut goes_on = 0;
+    let mut finished = 0;
     for (step, n) in (1..).step_by(stride).enumerate() {
         let how = [Cut::Before, Cut::After][step % 2];
         let is_cut = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&is_cut);
+        let output = Arc::clone(&is_cut);
         let mut judge = nth(n, how, |_| true);
         let judge = move |message: &Message| {
             let cut = judge(message)?;
-            told.store(true, Ordering::SeqCst);
+            output.store(true, Ordering::SeqCst);
             Some(cut)
         };
         let (proxy, direct) = cut(&mut workdir, judge).await;
@@ -153,14 +153,14 @@ async fn loads_after_cuts(stride: usize) -> usize {
         places += 1;
         if ran.code == Some(0) {
             // Before anything was written, or after all was.
-            goes_on += 1;
+            finished += 1;
         } else {
             ran.exits(1).says("again");
         }
         workdir.cursus(load).await.exits(0);
         assert_whole(&workdir, &schema).await;
     }
-    assert!(goes_on > 0 && goes_on < places, "{places} {goes_on}");
+    assert!(finished > 0 && finished < places, "{places} {finished}");
     places
 }
 
@@ -214,10 +214,10 @@ async fn stopped_in_silence(
     mut is_meant: impl FnMut(&Message) -> bool + Send + 'static,
 ) -> Ran {
     let is_silent = Arc::new(Notify::new());
-    let told = Arc::clone(&is_silent);
+    let output = Arc::clone(&is_silent);
     let judge = move |message: &Message| {
         is_meant(message).then(|| {
-            told.notify_one();
+            output.notify_one();
             Cut::Silence
         })
     };
@@ -314,10 +314,10 @@ impl Own {
     /// Once more, when the one before takes no connections: until it has heard of its end it would be attached to.
     async fn start_again(&mut self) {
         let socket = self.cluster.socket_dir().join(".s.PGSQL.5432");
-        let is_gone = async || std::os::unix::net::UnixStream::connect(&socket).is_err();
+        let has_ended = async || std::os::unix::net::UnixStream::connect(&socket).is_err();
         until(
-            "the server that was told to end takes no connections",
-            is_gone,
+            "the server that was stopped takes no connections",
+            has_ended,
         )
         .await;
         self.cluster = open(self.dir.path()).await;

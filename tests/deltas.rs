@@ -110,7 +110,7 @@ async fn delta_without_requests_left_resumes_where_it_stopped() {
     assert!(rounds > 3, "{rounds} rounds");
     // The other world's windows end at other moments.
     let spent = simulator.statistics().hits - before;
-    assert!(spent <= cost + 3, "{spent} hits instead of {cost}");
+    assert!(spent <= cost + 3, "{spent} requests instead of {cost}");
     // Also with pages that nobody had to ask for again.
     workdir.json(["stage", "verify", "latest"]).await;
     workdir.json(["load", "--allow-prune"]).await;
@@ -152,7 +152,7 @@ async fn requested_window_moves_the_cursor_without_a_gap_only() {
 async fn what_is_young_enough_is_skipped_unless_it_is_forced() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    let hits = async |flags: &[&str]| {
+    let requests = async |flags: &[&str]| {
         let before = simulator.statistics().hits;
         let report = workdir
             .json([&["extract", "--select", "cursus"][..], flags].concat())
@@ -160,15 +160,15 @@ async fn what_is_young_enough_is_skipped_unless_it_is_forced() {
         let state = report["resources"][0]["state"].as_str().unwrap().to_owned();
         (simulator.statistics().hits - before, state)
     };
-    assert_eq!(hits(&[]).await, (1, "complete".to_owned()));
-    assert_eq!(hits(&[]).await, (0, "skipped".to_owned()));
-    assert_eq!(hits(&["--force"]).await, (1, "complete".to_owned()));
-    assert_eq!(hits(&["--full"]).await, (1, "complete".to_owned()));
+    assert_eq!(requests(&[]).await, (1, "complete".to_owned()));
+    assert_eq!(requests(&[]).await, (0, "skipped".to_owned()));
+    assert_eq!(requests(&["--force"]).await, (1, "complete".to_owned()));
+    assert_eq!(requests(&["--full"]).await, (1, "complete".to_owned()));
     simulator.advance(DAY);
     assert_eq!(
-        hits(&[]).await.1,
+        requests(&[]).await.1,
         "skipped",
-        "nothing told the server's time"
+        "nothing showed the server's time"
     );
 }
 

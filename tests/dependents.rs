@@ -131,7 +131,7 @@ from = "places"
     };
     stage(&workdir, &reads(1..=30, &json!(1)));
     workdir.json(["load"]).await;
-    // None of them fits, so it is not known who is gone.
+    // All are rejected, so it is not known which are missing.
     stage(&workdir, &reads(3..=30, &json!("large")));
     workdir.cursus(["load"]).await.exits(1);
     assert_eq!(workdir.number("SELECT count(*) FROM places").await, 30);

@@ -66,7 +66,7 @@ async fn failed_derive_runs_again_without_new_pages() {
     stage(&workdir, &reads);
     workdir.cursus(["load"]).await.exits(1);
     assert_eq!(doubles(&workdir).await, ["1 none"]);
-    // It is told until it is done.
+    // It is reported until it is done.
     workdir.cursus(["load"]).await.exits(1).says("double");
     workdir
         .query("ALTER TABLE children DROP CONSTRAINT none")

@@ -1,4 +1,4 @@
-//! What differs is told row by row and column by column, and nobody's data with it unless they are asked for.
+//! What differs is shown row by row and column by column, and nobody's data with it unless they are asked for.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ async fn one_row_and_fewer_samples_can_be_asked_for() {
     let coalitions = of(&document, "coalitions");
     assert_eq!(coalitions["columns"], json!({"color": 1}));
     assert_eq!(coalitions["changed"], 1);
-    // Tables whose keys have other columns are told.
+    // Tables whose keys have other columns are reported.
     let document = workdir
         .json(["diff", "live", "other", "--key", "campus_id=1,project_id=2"])
         .await;
@@ -159,16 +159,16 @@ async fn diff_of_a_run_compares_its_load_and_leaves_no_schema() {
              COMMENT ON SCHEMA public_diff_2 IS 'Made by `cursus diff`; nobody needs it afterwards.'",
         )
         .await;
-    let told = workdir.json(["diff", "live", "latest"]).await;
+    let answer = workdir.json(["diff", "live", "latest"]).await;
     assert_eq!(workdir.query(traces).await, before);
     let between = workdir.json(["diff", first, "latest"]).await;
-    assert_eq!(told["tables"], between["tables"]);
+    assert_eq!(answer["tables"], between["tables"]);
     assert_eq!(workdir.query(traces).await, before);
     // The load then does just that.
     let loaded = workdir.json(["load"]).await;
     let mut rows = 0;
     for table in loaded["tables"].as_array().unwrap() {
-        let diff = of(&told, table["name"].as_str().unwrap());
+        let diff = of(&answer, table["name"].as_str().unwrap());
         assert_eq!(diff["added"], table["inserted"], "{diff}");
         assert_eq!(diff["removed"], table["deleted"], "{diff}");
         rows += diff["changed"].as_u64().unwrap();
@@ -193,23 +193,23 @@ async fn fully_loaded_mirror_equals_its_newest_run() {
     let read = |things| [full("boxes", boxes(1..=3)), full("things", things)];
     stage(&workdir, &read(things(1..=40)));
     workdir.json(["load"]).await;
-    // Half of it is gone, more than the guard lets go, and one thing does not fit.
+    // Half of it is missing, more than the prune limit, and one thing is rejected.
     let mut half = things(2..=20);
     half.push(thing(1, 1.5).replace("1.5", r#""heavy""#));
     stage(&workdir, &read(half));
     let before = workdir.json(["diff", "live", "latest"]).await;
     workdir.json_exits(4, ["load"]).await;
     let after = workdir.json(["diff", "live", "latest"]).await;
-    for told in [before, after] {
-        for table in told["tables"].as_array().unwrap() {
+    for answer in [before, after] {
+        for table in answer["tables"].as_array().unwrap() {
             let rows = ["added", "removed", "changed"].map(|kind| table[kind].as_u64());
-            assert_eq!(rows, [Some(0); 3], "{told:#}");
+            assert_eq!(rows, [Some(0); 3], "{answer:#}");
         }
     }
-    // What the mirror lacks is told.
+    // What the mirror lacks is reported.
     workdir.query("DELETE FROM things WHERE id = 30").await;
-    let told = workdir.json(["diff", "live", "latest"]).await;
-    assert_eq!(of(&told, "things")["added"], 1, "{told:#}");
+    let answer = workdir.json(["diff", "live", "latest"]).await;
+    assert_eq!(of(&answer, "things")["added"], 1, "{answer:#}");
 }
 
 #[tokio::test]
@@ -223,17 +223,17 @@ async fn diff_names_what_cannot_be_loaded_and_compares_the_rest() {
     let renamed = renamed.iter().map(|thing| thing.replace("weight", "mass"));
     let second = stage(&workdir, &read(boxes(1..=4), renamed.collect()));
     let diff = ["diff", "live", "latest"];
-    let told = workdir.json_exits(4, diff).await;
-    assert_eq!(told["not_loaded"], json!({second.as_str(): ["things"]}));
-    let errors = told["errors"].to_string();
+    let answer = workdir.json_exits(4, diff).await;
+    assert_eq!(answer["not_loaded"], json!({second.as_str(): ["things"]}));
+    let errors = answer["errors"].to_string();
     assert!(errors.contains("no record has /weight"), "{errors}");
-    assert_eq!(of(&told, "boxes")["added"], 1, "{told:#}");
+    assert_eq!(of(&answer, "boxes")["added"], 1, "{answer:#}");
     let ran = workdir.cursus(diff).await.exits(4);
     let line = format!("not loaded of {second}, so its previous state is compared: things\n");
     assert!(ran.stdout.contains(&line), "{ran}");
     ran.says("no record has /weight");
-    let told = workdir.json(["diff", "live", &first]).await;
-    assert_eq!(told["not_loaded"], json!({}));
+    let answer = workdir.json(["diff", "live", &first]).await;
+    assert_eq!(answer["not_loaded"], json!({}));
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn values_are_shown_as_they_are_however_deep() {
         )
         .await;
     let removed = ["diff", "one", "two", "--show-values"];
-    let told = workdir.json(removed).await;
-    let sample = &of(&told, "documents")["samples"][0];
+    let answer = workdir.json(removed).await;
+    let sample = &of(&answer, "documents")["samples"][0];
     assert_eq!(sample["before"], json!({"id": 1, "document": [1, 1.1]}));
 }

@@ -131,7 +131,7 @@ async fn full_disk_at(first: &[(Point, u32, i32)], again: &[(Point, u32, i32)]) 
             workdir.json(["extract"]).await;
         }
         let found = state::of_staging(&workdir.path("staging"));
-        // What could not be told any more is in the log: a second run.
+        // The first run was complete, which its record could not say any more: a second run.
         if found.len() > staged.len() {
             assert_eq!(point, Point::RunNamed, "{when}: a run too much");
         } else {
@@ -177,7 +177,7 @@ async fn a_repair_on_a_full_disk_changes_nothing() {
 }
 
 /// Says that a test has not tried what it is for.
-#[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+#[expect(clippy::print_stderr, reason = "for readers of the tests' output")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
@@ -198,7 +198,7 @@ async fn small_file_system_fills_up_and_a_larger_one_resumes() {
     mount.again("rw");
     workdir.json(["run"]).await;
     let runs = workdir.json(["stage", "ls"]).await;
-    assert_eq!(runs.as_array().unwrap().len(), 1, "it began anew");
+    assert_eq!(runs.as_array().unwrap().len(), 1, "it started again");
     oracle::assert_mirrors(&workdir, &simulator).await;
     assert_eq!(state::left_over(&workdir.path("staging")), [""; 0]);
     drop(mount);
@@ -357,10 +357,10 @@ async fn page_removed_during_a_load_is_named_and_the_rest_loads() {
     let waits =
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'public.cursus'::regclass";
     until(async || workdir.number(waits).await > 0).await;
-    let gone = workdir
+    let removed = workdir
         .run_directory()
         .join("coalitions_users/page-00002.json.gz");
-    std::fs::remove_file(gone).unwrap();
+    std::fs::remove_file(removed).unwrap();
     workdir.query("COMMIT").await;
     let output = loading.wait_with_output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! When the API changes the shape of its records, it is told, and good data are not overwritten with nothing.
+//! When the API changes the shape of its records, it is reported, and good data are not overwritten with nothing.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn new_missing_or_retyped_keys_are_reported_once() {
     let run = stage(&workdir, &[full("things", other.clone())]);
     let loaded = workdir.cursus(["load"]).await.exits(0);
     let first = "things/page-00001.json.gz";
-    let told = [
+    let answer = [
         format!("drift: things: /colour has values of another type ({first})"),
         format!("drift: things: /document/\\u{{1b}}[2Jnew is new in its records ({first})"),
         format!("drift: things: /price is new in its records ({first})"),
@@ -73,7 +73,7 @@ async fn new_missing_or_retyped_keys_are_reported_once() {
             .lines()
             .filter(|line| line.starts_with("drift"))
             .collect::<Vec<_>>(),
-        told
+        answer
     );
     let noted = [
         format!("{run} things /colour type {first}"),
@@ -84,7 +84,7 @@ async fn new_missing_or_retyped_keys_are_reported_once() {
     assert_eq!(workdir.column(DRIFT).await, noted);
     stage(&workdir, &[full("things", other)]);
     let report = workdir.json(["load"]).await;
-    assert_eq!(report.get("drift"), None, "it is told once");
+    assert_eq!(report.get("drift"), None, "it is reported once");
     assert_eq!(workdir.column(DRIFT).await, noted);
 }
 
@@ -255,8 +255,8 @@ async fn missing_key_without_data_is_a_warning() {
         .exits(0)
         .says("drift: things: /weight is in none of its records");
     let first = "things/page-00001.json.gz";
-    let told = [format!("{run} things /weight gone {first}")];
-    assert_eq!(workdir.column(DRIFT).await, told);
+    let answer = [format!("{run} things /weight gone {first}")];
+    assert_eq!(workdir.column(DRIFT).await, answer);
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
 
     // As soon as one row has a value there is something to lose.
@@ -280,8 +280,8 @@ async fn keys_that_are_data_are_neither_reported_nor_kept() {
         let ran = workdir.cursus(["load"]).await.exits(0);
         assert!(!ran.stderr.contains("login"), "{ran}");
     }
-    let books = "SELECT count(*) FROM pipeline.drift WHERE path LIKE '%login%'";
-    assert_eq!(workdir.number(books).await, 0);
+    let ledger = "SELECT count(*) FROM pipeline.drift WHERE path LIKE '%login%'";
+    assert_eq!(workdir.number(ledger).await, 0);
     let kept = "SELECT count(*) FROM pipeline.shape WHERE fields::text LIKE '%login%'";
     assert_eq!(workdir.number(kept).await, 0);
 }

@@ -50,17 +50,18 @@ async fn dry_run_builds_on_earlier_runs_and_samples_keys() {
     assert_eq!(samples("things")["inserted"].as_array().unwrap().len(), 5);
     assert_eq!(samples("things")["updated"], json!([{"id": 1}]));
     assert_eq!(samples("boxes")["deleted"], json!([{"id": 9}]));
-    let told = workdir.cursus(["load", "--dry-run"]).await.exits(0);
+    let answer = workdir.cursus(["load", "--dry-run"]).await.exits(0);
     assert!(
-        told.stdout.contains("\nthings updates {\"id\":1}\n"),
-        "{told}"
+        answer.stdout.contains("\nthings updates {\"id\":1}\n"),
+        "{answer}"
     );
     assert!(
-        told.stdout
+        answer
+            .stdout
             .contains("\nboxes inserts {\"id\":1}, {\"id\":2}, "),
-        "{told}"
+        "{answer}"
     );
-    assert!(!told.stdout.contains("box 1"), "{told}");
+    assert!(!answer.stdout.contains("box 1"), "{answer}");
     let nothing = "SELECT (SELECT count(*) FROM boxes) + (SELECT count(*) FROM pipeline.run)";
     assert_eq!(workdir.number(nothing).await, 0);
     let real = workdir.json(["load"]).await;
@@ -110,8 +111,8 @@ async fn dry_run_reports_held_and_rejected_rows_as_conditional() {
     let dry = workdir.json_exits(4, ["load", "--dry-run"]).await;
     let mut tables = dry["tables"].as_array().unwrap().iter();
     let things = tables.find(|table| table["name"] == "things").unwrap();
-    let unfit = &things["samples"]["unfit"][0];
-    let place = ["file", "record", "column"].map(|key| unfit[key].clone());
+    let rejected = &things["samples"]["unfit"][0];
+    let place = ["file", "record", "column"].map(|key| rejected[key].clone());
     let file = "things/page-00001.json.gz";
     assert_eq!(place, [json!(file), json!(5), json!("weight")]);
     assert_eq!(things["samples"]["held"].as_array().unwrap().len(), 5);

@@ -170,13 +170,16 @@ async fn explain_finds_quarantine_by_any_spelling_of_a_time() {
 #[tokio::test]
 async fn rejected_record_is_no_origin_after_its_entry_was_dropped() {
     let workdir = workdir().await;
-    let unfit = |id: i64| thing(id, 1.5).replace("1.5", r#""heavy""#);
+    let bad_ones = |id: i64| thing(id, 1.5).replace("1.5", r#""heavy""#);
     let first = stage(
         &workdir,
         &[full("boxes", boxes(1..=3)), full("things", things(1..=10))],
     );
     workdir.json(["load"]).await;
-    let second = stage(&workdir, &[delta("things", vec![unfit(9), unfit(11)])]);
+    let second = stage(
+        &workdir,
+        &[delta("things", vec![bad_ones(9), bad_ones(11)])],
+    );
     workdir.json_exits(3, ["load"]).await;
     workdir.json(["quarantine", "drop", "--all"]).await;
     let explained = workdir.json(["explain", "things", "9"]).await;

@@ -73,9 +73,9 @@ async fn rows_that_refer_to_each_other_are_deleted_together() {
             "CREATE TABLE notes (thing_id bigint REFERENCES things); INSERT INTO notes VALUES (9)",
         )
         .await;
-    let gone = [2, 3, 4, 5, 7, 9];
+    let removed = [2, 3, 4, 5, 7, 9];
     let rest = (0..30)
-        .filter(|id| !gone.contains(id))
+        .filter(|id| !removed.contains(id))
         .map(|id| thing(id, None));
     stage(&workdir, &[full("things", rest.collect())]);
     let report = workdir.json(["load"]).await;

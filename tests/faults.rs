@@ -64,12 +64,12 @@ fn sentence(report: &Value) -> &str {
 }
 
 /// One answer fails so: nothing is missing, after one more attempt if the answer was of no use. After a 429 that is no retry.
-async fn heals(kind: FaultKind, retries: u64) -> Value {
-    heals_with(&[], kind, retries).await
+async fn recovers(kind: FaultKind, retries: u64) -> Value {
+    recovers_with(&[], kind, retries).await
 }
 
 /// The same with these texts of the shipped configuration replaced.
-async fn heals_with(replacements: &[(&str, &str)], kind: FaultKind, retries: u64) -> Value {
+async fn recovers_with(replacements: &[(&str, &str)], kind: FaultKind, retries: u64) -> Value {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(replacements);
@@ -88,7 +88,7 @@ async fn heals_with(replacements: &[(&str, &str)], kind: FaultKind, retries: u64
 
 #[tokio::test]
 async fn a_429_is_waited_for_as_long_as_it_says() {
-    let report = heals(
+    let report = recovers(
         FaultKind::TooManyRequests {
             retry_after: Some(1),
         },
@@ -104,13 +104,13 @@ async fn a_429_is_waited_for_as_long_as_it_says() {
 
 #[tokio::test]
 async fn a_429_that_does_not_say_how_long_is_waited_for_too() {
-    let report = heals(FaultKind::TooManyRequests { retry_after: None }, 0).await;
+    let report = recovers(FaultKind::TooManyRequests { retry_after: None }, 0).await;
     assert_eq!(report["rejected_429"], 1);
 }
 
 #[tokio::test]
 async fn an_hourly_429_is_waited_for_as_long_as_it_says() {
-    let report = heals(
+    let report = recovers(
         FaultKind::HourlyLimit {
             retry_after: Some(1),
         },
@@ -133,14 +133,14 @@ async fn hourly_429_without_retry_after_waits_for_the_next_hour() {
         sentence(&report).contains("run the same command again after"),
         "{report:#}"
     );
-    let hits = simulator.statistics().hits;
+    let requests = simulator.statistics().hits;
     assert!(!pages(&workdir).is_empty());
     // Another command does not ask before that, whatever the server would say.
     workdir
         .json_exits(6, [&EXTRACT[..], &["--no-wait"]].concat())
         .await;
-    assert_eq!(simulator.statistics().hits, hits);
-    // An hour later the ledger of hits says nothing any more.
+    assert_eq!(simulator.statistics().hits, requests);
+    // An hour later the ledger of requests says nothing any more.
     workdir.set("XDG_STATE_HOME", workdir.path(".later"));
     let report = workdir.json(EXTRACT).await;
     assert_eq!(report["state"], "complete", "{report:#}");
@@ -150,58 +150,58 @@ async fn hourly_429_without_retry_after_waits_for_the_next_hour() {
 #[tokio::test]
 async fn gateway_errors_as_web_pages_are_asked_again() {
     let kinds = [500, 502, 503, 504].map(|status| FaultKind::Status { status });
-    join_all(kinds.map(|kind| heals(kind, 1))).await;
+    join_all(kinds.map(|kind| recovers(kind, 1))).await;
 }
 
 #[tokio::test]
 async fn a_web_page_with_200_is_no_page() {
-    heals(FaultKind::Html, 1).await;
+    recovers(FaultKind::Html, 1).await;
 }
 
 #[tokio::test]
 async fn an_object_is_no_page() {
-    heals(FaultKind::Object, 1).await;
+    recovers(FaultKind::Object, 1).await;
 }
 
 #[tokio::test]
 async fn an_empty_body_is_no_page() {
-    heals(FaultKind::Empty, 1).await;
+    recovers(FaultKind::Empty, 1).await;
 }
 
 #[tokio::test]
 async fn broken_json_is_no_page() {
-    heals(FaultKind::BrokenJson, 1).await;
+    recovers(FaultKind::BrokenJson, 1).await;
 }
 
 #[tokio::test]
 async fn fewer_bytes_than_announced_are_no_page() {
-    heals(FaultKind::FewerBytes, 1).await;
+    recovers(FaultKind::FewerBytes, 1).await;
 }
 
 #[tokio::test]
 async fn a_reset_before_the_answer_is_asked_again() {
-    heals(FaultKind::ResetBefore, 1).await;
+    recovers(FaultKind::ResetBefore, 1).await;
 }
 
 #[tokio::test]
 async fn a_reset_inside_the_body_is_asked_again() {
-    heals(FaultKind::ResetInside, 1).await;
+    recovers(FaultKind::ResetInside, 1).await;
 }
 
 #[tokio::test]
 async fn a_server_that_stalls_is_left_and_asked_again() {
     let impatient = [("timeout = \"120s\"", "timeout = \"1s\"")];
-    heals_with(&impatient, FaultKind::Stall { seconds: 60.0 }, 1).await;
+    recovers_with(&impatient, FaultKind::Stall { seconds: 60.0 }, 1).await;
 }
 
 #[tokio::test]
 async fn gzip_that_nobody_asked_for_is_unpacked() {
-    heals(FaultKind::Gzip, 0).await;
+    recovers(FaultKind::Gzip, 0).await;
 }
 
 #[tokio::test]
 async fn slow_chunks_make_a_complete_page() {
-    heals(FaultKind::SlowChunks { seconds: 0.5 }, 0).await;
+    recovers(FaultKind::SlowChunks { seconds: 0.5 }, 0).await;
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn a_token_revoked_midway_is_renewed_once() {
 }
 
 /// The first answer, the second, or every one is wrong so: every row is there, or the report says what is not.
-async fn whole_or_told(kinds: impl IntoIterator<Item = FaultKind>) {
+async fn full_or_reported(kinds: impl IntoIterator<Item = FaultKind>) {
     let faults = kinds.into_iter().flat_map(|kind| {
         let fault = Fault::new(READ, kind);
         [fault.clone().times(1), fault.clone().nth(2).times(1), fault]
@@ -253,17 +253,17 @@ async fn reads_whole_or_tells(fault: Fault) {
 
 #[tokio::test]
 async fn missing_total_loses_no_row_unreported() {
-    whole_or_told([FaultKind::NoTotal]).await;
+    full_or_reported([FaultKind::NoTotal]).await;
 }
 
 #[tokio::test]
 async fn wrong_total_loses_no_row_unreported() {
-    whole_or_told([-450, -150, -3, 3, 250].map(|by| FaultKind::WrongTotal { by })).await;
+    full_or_reported([-450, -150, -3, 3, 250].map(|by| FaultKind::WrongTotal { by })).await;
 }
 
 #[tokio::test]
 async fn a_page_shorter_than_asked_loses_no_row_unseen() {
-    whole_or_told([1, 60, 100].map(|by| FaultKind::ShortPage { by })).await;
+    full_or_reported([1, 60, 100].map(|by| FaultKind::ShortPage { by })).await;
 }
 
 #[tokio::test]
@@ -281,10 +281,10 @@ async fn one_slice_that_is_not_found_is_named_and_the_others_are_read() {
         .json_exits(3, ["extract", "--select", "coalitions,coalitions_users"])
         .await;
     assert_eq!(resource(&report, READ)["state"], "partial");
-    let told = sentence(&report);
+    let output = sentence(&report);
     assert!(
-        told.contains(&format!("coalition_id={lost} ")) && told.contains("404"),
-        "{told}"
+        output.contains(&format!("coalition_id={lost} ")) && output.contains("404"),
+        "{output}"
     );
     let mut others = truth;
     others.retain(|_, row| row["coalition_id"] != lost);
@@ -298,10 +298,10 @@ async fn forbidden_resource_is_named_and_the_others_are_read() {
     simulator.inject(Fault::new("achievements_users", FaultKind::Forbidden));
     let report = workdir.json_exits(3, ["extract"]).await;
     assert_eq!(report["state"], "partial", "{report:#}");
-    let told = sentence(&report);
+    let output = sentence(&report);
     assert!(
-        told.contains("achievements_users") && told.contains("lacks a role"),
-        "{told}"
+        output.contains("achievements_users") && output.contains("lacks a role"),
+        "{output}"
     );
     for read in report["resources"].as_array().unwrap() {
         let refused = read["name"] == "achievements_users";
@@ -318,31 +318,31 @@ async fn forbidden_resource_is_named_and_the_others_are_read() {
     }
 }
 
-/// The run ends early with a sentence that says this. What was staged stays, and when the fault is gone the same command
+/// The run ends early with a sentence that says this. What was staged stays, and without the fault the same command
 /// asks for nothing twice.
-async fn stops_and_goes_on(simulator: &Simulator, workdir: &Workdir, says: &str) -> u64 {
+async fn stops_and_resumes(simulator: &Simulator, workdir: &Workdir, says: &str) -> u64 {
     let report = workdir.json_exits(1, ["extract"]).await;
     assert_eq!(report["state"], "failed", "{report:#}");
-    // A page may have been given up before the whole run was.
+    // A page may have failed before the run did.
     let errors = report["errors"].as_array().unwrap();
-    let told = errors
+    let output = errors
         .iter()
         .any(|error| error.as_str().unwrap().contains(says));
-    assert!(told, "{report:#}");
-    let hits = simulator.statistics().hits;
+    assert!(output, "{report:#}");
+    let requests = simulator.statistics().hits;
     let good = pages(workdir).len() as u64;
     assert!(good > 0, "what was good is staged");
     simulator.clear_faults();
     let resources = report["resources"].as_array().unwrap();
     if resources.iter().any(|read| read["state"] == "partial") {
-        // A page was given up before the whole run was: what it belongs to is final, and the next run reads it again.
+        // A page failed before the run did: what it belongs to is final, and the next run reads it again.
         workdir.json_exits(3, ["extract"]).await;
         workdir.json(["extract", "--full", "--force"]).await;
     } else {
         let report = workdir.json(["extract"]).await;
         assert_eq!(report["state"], "complete", "{report:#}");
         let all = pages(workdir).len() as u64;
-        assert_eq!(simulator.statistics().hits - hits, all - good);
+        assert_eq!(simulator.statistics().hits - requests, all - good);
     }
     for read in ["cursus", "campus", "coalitions", READ] {
         assert_eq!(
@@ -351,7 +351,7 @@ async fn stops_and_goes_on(simulator: &Simulator, workdir: &Workdir, says: &str)
             "{read}"
         );
     }
-    hits
+    requests
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn cloudflare_block_stops_the_run_and_keeps_staged_pages() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/", FaultKind::Cloudflare).nth(8));
-    stops_and_goes_on(&simulator, &workdir, "Cloudflare").await;
+    stops_and_resumes(&simulator, &workdir, "Cloudflare").await;
 }
 
 #[tokio::test]
@@ -368,7 +368,7 @@ async fn expired_secret_stops_the_run_and_keeps_staged_pages() {
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/v2", FaultKind::RevokedToken).nth(8));
     simulator.inject(Fault::new("/oauth/token", FaultKind::InvalidClient).nth(2));
-    stops_and_goes_on(&simulator, &workdir, "every 28 days").await;
+    stops_and_resumes(&simulator, &workdir, "every 28 days").await;
     let tokens = simulator.statistics().by_path["/oauth/token"];
     assert_eq!(
         tokens, 3,
@@ -381,9 +381,9 @@ async fn dead_api_ends_the_run_when_retries_are_spent() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new("/", FaultKind::Status { status: 503 }).nth(9));
-    let hits = stops_and_goes_on(&simulator, &workdir, "run again later").await;
+    let requests = stops_and_resumes(&simulator, &workdir, "run again later").await;
     // Twenty retries and a fifth of the requests, and as many first attempts as there are resources.
-    assert!(hits <= 60, "{hits} hits on a dead API");
+    assert!(requests <= 60, "{requests} requests to a dead API");
 }
 
 #[tokio::test]
@@ -415,7 +415,7 @@ async fn a_token_that_hardly_lives_is_renewed_in_time() {
 #[tokio::test]
 async fn secret_that_expires_soon_is_in_every_summary() {
     const DAY: Duration = Duration::from_hours(24);
-    join_all([(6 * DAY, 1), (8 * DAY, 0)].map(async |(life, told)| {
+    join_all([(6 * DAY, 1), (8 * DAY, 0)].map(async |(life, output)| {
         let simulator = api::start(Options {
             secret_life: life,
             ..small()
@@ -428,10 +428,10 @@ async fn secret_that_expires_soon_is_in_every_summary() {
             let lines = text.stderr.lines();
             let warnings =
                 lines.filter(|line| line.starts_with("warning: the client secret expires at"));
-            assert_eq!(warnings.count(), told, "{text}");
+            assert_eq!(warnings.count(), output, "{text}");
             let report = workdir.json(summary).await;
             let warnings = report["warnings"].as_array().map_or(0, Vec::len);
-            assert_eq!(warnings, told, "{report:#}");
+            assert_eq!(warnings, output, "{report:#}");
         }
     }))
     .await;

@@ -59,7 +59,7 @@ async fn gc_removes_superseded_runs_and_keeps_the_mirror() {
     assert_eq!(done["freed_bytes"], dry["freed_bytes"]);
     assert_ne!(done["freed_bytes"], 0);
     assert_eq!(runs(&workdir).await, [third, fourth]);
-    // What is left makes the same mirror from nothing, and the next delta goes on from it.
+    // What is left makes the same mirror from nothing, and the next delta continues from it.
     workdir.new_database().await;
     workdir.json(["load"]).await;
     let moved = BTreeSet::new();

@@ -15,7 +15,7 @@ struct World {
     boxes: BTreeMap<i64, String>,
     things: BTreeMap<i64, String>,
     notes: BTreeMap<i64, String>,
-    /// Things as notes show them, also those that are gone.
+    /// Things as notes show them, also deleted ones.
     nested: BTreeMap<i64, Value>,
 }
 

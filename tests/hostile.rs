@@ -41,9 +41,9 @@ async fn api_text_controls_no_terminal_and_forges_no_line() {
     let hostile = &mut world.rows("coalitions")[3];
     hostile["name"] = json!(HOSTILE);
     let id = hostile["id"].to_string();
-    let unfit = &mut world.rows("coalitions")[4];
-    unfit["score"] = json!(HOSTILE);
-    unfit["slug"] = json!(HOSTILE);
+    let rejected = &mut world.rows("coalitions")[4];
+    rejected["score"] = json!(HOSTILE);
+    rejected["slug"] = json!(HOSTILE);
     let bad = world.serve().await;
     workdir.use_api(&bad);
     let ran = is_tame(workdir.cursus(["run", "--full", "-vv"]).await);
@@ -430,7 +430,7 @@ async fn token_is_sent_to_its_own_server_alone() {
 
 #[tokio::test]
 async fn endless_list_takes_bounded_memory() {
-    // One record a page, and so many of them: as many pages as no list has.
+    // One record a page: more pages than any list has.
     let api = Server::start(|request| {
         if request.starts_with("POST /oauth/token") {
             return http("200 OK", "", TOKEN);

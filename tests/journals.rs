@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::files::{edit_journal, files};
-use crate::support::{SCALE, Workdir, hits, oracle, simulator};
+use crate::support::{SCALE, Workdir, oracle, page_requests, simulator};
 
 /// What format 2 has beside `request`.
 const FIELDS: [&str; 6] = [
@@ -50,7 +50,7 @@ async fn cost(pages: &str) -> u64 {
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[("page_size = 100 ", pages)]);
     workdir.json(["extract"]).await;
-    hits(&simulator)
+    page_requests(&simulator)
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn run_of_format_1_resumes_verifies_and_loads() {
         assert!(rounds < cost, "it does not get on");
     }
     assert!(rounds > 1);
-    assert_eq!(hits(&simulator), cost);
+    assert_eq!(page_requests(&simulator), cost);
     downgrade(&workdir);
     let verified = workdir.json(["stage", "verify", "latest"]).await;
     for resource in verified.as_array().unwrap() {
@@ -167,9 +167,9 @@ async fn line_whose_fields_and_request_differ_is_refuted() {
         edit_journal(&users, |line| line[field] = value.clone());
         for command in [&verify[..], &["load"]] {
             let ran = workdir.cursus(command).await.exits(1);
-            let told = format!("{}{}", ran.stdout, ran.stderr);
+            let answer = format!("{}{}", ran.stdout, ran.stderr);
             assert!(
-                told.contains("line 1 is not a journal line"),
+                answer.contains("line 1 is not a journal line"),
                 "{field}: {ran}"
             );
         }

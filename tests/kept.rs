@@ -1,4 +1,4 @@
-//! Rows that left the API and stay, because others refer to them: told as long as they stay.
+//! Rows that left the API and stay, because others refer to them: reported as long as they stay.
 
 use serde_json::{Value, json};
 
@@ -46,15 +46,15 @@ async fn kept_rows_are_reported_until_they_are_deleted() {
     let noted =
         format!("SELECT kept FROM pipeline.load WHERE run_id = '{run}' AND table_name = 'boxes'");
     assert_eq!(workdir.number(&noted).await, 2);
-    let told = workdir.json(["prune", "ls"]).await;
-    assert_eq!(told.as_array().unwrap().len(), 1, "{told:#}");
-    assert_eq!(told[0]["table"], "boxes");
-    assert_eq!(told[0]["rows"], 2);
+    let output = workdir.json(["prune", "ls"]).await;
+    assert_eq!(output.as_array().unwrap().len(), 1, "{output:#}");
+    assert_eq!(output[0]["table"], "boxes");
+    assert_eq!(output[0]["rows"], 2);
     assert_eq!(
-        told[0]["reasons"],
+        output[0]["reasons"],
         json!(["absent from a complete full read"])
     );
-    assert_eq!(told[0]["referred_by"], json!(["things"]));
+    assert_eq!(output[0]["referred_by"], json!(["things"]));
     let ran = workdir.cursus(["prune", "ls"]).await.exits(0);
     assert!(
         ran.stdout.starts_with("no held deletes\nkept although"),
@@ -122,11 +122,15 @@ async fn replay_and_rebuild_report_kept_rows() {
         workdir.column(kept).await,
         ["past boxes 2", "public boxes 3"]
     );
-    let told = workdir.json(["prune", "ls"]).await;
-    let referrers: Vec<&Value> = (told.as_array().unwrap().iter())
+    let output = workdir.json(["prune", "ls"]).await;
+    let referrers: Vec<&Value> = (output.as_array().unwrap().iter())
         .flat_map(|kept| kept["referred_by"].as_array().unwrap())
         .collect();
-    assert_eq!(referrers, [&json!("labels"), &json!("things")], "{told:#}");
+    assert_eq!(
+        referrers,
+        [&json!("labels"), &json!("things")],
+        "{output:#}"
+    );
 }
 
 #[tokio::test]
@@ -142,9 +146,9 @@ async fn what_is_held_and_nothing_refers_to_is_held_and_not_kept() {
     stage(&workdir, &[full("boxes", Vec::new())]);
     workdir.cursus(["load"]).await.exits(4);
     assert_eq!(workdir.column(KEPT).await, Vec::<String>::new());
-    let told = workdir.json(["prune", "ls"]).await;
-    let boxes = told.as_array().unwrap();
+    let output = workdir.json(["prune", "ls"]).await;
+    let boxes = output.as_array().unwrap();
     let boxes = boxes.iter().find(|held| held["table"] == "boxes").unwrap();
-    assert_eq!(boxes["rows"], 6, "{told:#}");
+    assert_eq!(boxes["rows"], 6, "{output:#}");
     assert_eq!(boxes.get("referred_by"), None);
 }

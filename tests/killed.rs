@@ -249,27 +249,27 @@ async fn few_at_once(simulator: &Simulator) -> Template {
 
 /// An extract that is killed at each of these places and run again, then loaded; what it costs more.
 async fn extract_survives(simulator: &Simulator, template: &Template, places: &[At]) {
-    let hits = || simulator.statistics().hits;
+    let requests = || simulator.statistics().hits;
     let workdir = template.workdir().await;
-    let before = hits();
+    let before = requests();
     workdir.json(["extract"]).await;
-    let cost = hits() - before;
+    let cost = requests() - before;
     workdir.json(["load"]).await;
     let [staged, rows] = state(&workdir).await;
     for (index, at) in places.iter().enumerate() {
         let when = when(*at);
         let mut workdir = template.workdir().await;
-        let before = hits();
+        let before = requests();
         let is_killed = killed(&mut workdir, &["extract"], *at).await;
         assert!(is_killed, "{when}: it is not reached");
         let mut found = state::of_staging(&workdir.path("staging"));
         if found == staged {
             // The run had ended: another one would come after it.
-            assert_eq!(hits() - before, cost, "{when}");
+            assert_eq!(requests() - before, cost, "{when}");
         } else {
             again(&workdir, &["extract"], 0, &when).await;
-            let extra = hits() - before - cost;
-            assert!(extra <= IN_FLIGHT, "{when}: {extra} hits too many");
+            let extra = requests() - before - cost;
+            assert!(extra <= IN_FLIGHT, "{when}: {extra} requests too many");
             found = state::of_staging(&workdir.path("staging"));
         }
         assert_same(&found, &staged, &when);
@@ -354,7 +354,7 @@ async fn syncs_killed_twice_equal_unkilled_ones() {
     figures::note("pairs of such places", PAIRS.iter().sum());
 }
 
-/// A sync that is killed at so many pairs of places.
+/// Syncs that are killed at `pairs` pairs of places.
 async fn sync_survives(pairs: usize) {
     let (seed, mut random) = random();
     let simulator = simulator().await;
@@ -386,7 +386,7 @@ async fn loads_and_rebuilds_killed_twice_equal_unkilled_ones() {
     load_and_rebuild_survive([PAIRS[1], PAIRS[2]]).await;
 }
 
-/// A load and a rebuild that are killed at so many pairs of places.
+/// Loads and rebuilds that are killed at `pairs` pairs of places.
 async fn load_and_rebuild_survive(pairs: [usize; 2]) {
     let (seed, mut random) = random();
     let (workdir, _) = two_runs().await;
@@ -411,14 +411,14 @@ async fn load_and_rebuild_survive(pairs: [usize; 2]) {
     }
 }
 
-/// The rows of the mirror. The books tell of one run more if a run was killed after its end.
+/// The rows of the mirror. The load ledger has one run more if a run was killed after its end.
 async fn tables(workdir: &Workdir) -> Lines {
     let mut lines = state::of_database(workdir).await;
     lines.retain(|name, _| name.starts_with("public."));
     lines
 }
 
-/// So many that indexes are taken off while they come in.
+/// Enough for a load to drop the indexes meanwhile.
 const NOTES: i64 = 2100;
 
 fn notes(ids: impl Iterator<Item = i64>) -> Vec<String> {
@@ -445,7 +445,7 @@ async fn one_run() -> Workdir {
     workdir
 }
 
-/// Loaded, and a second run: its box comes, a thing goes, one does not fit, and too many notes are gone.
+/// Loaded, and a second run: its box comes, a thing is deleted, one is rejected, and too many notes are missing.
 async fn two_runs() -> (Workdir, String) {
     let workdir = one_run().await;
     workdir.cursus(["load"]).await.exits(3);

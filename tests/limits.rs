@@ -22,10 +22,10 @@ async fn limited(per_second: u32, per_hour: u32) -> Simulator {
     .await
 }
 
-/// Hits that some other program on the key uses.
-async fn used_by_others(simulator: &Simulator, hits: u32) {
+/// Requests of another program on the key.
+async fn used_by_others(simulator: &Simulator, requests: u32) {
     let other = OtherClient::of(simulator).await;
-    for _ in 0..hits {
+    for _ in 0..requests {
         other.get("/v2/cursus").await;
     }
 }
@@ -61,7 +61,7 @@ async fn requests_of_others_are_noticed_and_the_reserve_kept() {
         errors.contains("API requests are used up; run the same command again after"),
         "{errors}"
     );
-    // Two tokens, the others' and ours, are hits of the hour as well.
+    // Two tokens, the others' and ours, are requests of the hour as well.
     let ours = u64::from(PER_HOUR - OTHERS) - 2 - RESERVE;
     assert_eq!(
         report["hits"], ours,

@@ -80,7 +80,7 @@ async fn a_second_load_changes_nothing() {
         again["tables"].as_array().unwrap().len(),
         oracle::TABLES.len()
     );
-    assert!(places(&workdir).await == before, "a row was written anew");
+    assert!(places(&workdir).await == before, "a row was written again");
     assert!(workdir.query(locked).await == locks, "a row was locked");
 }
 
@@ -133,8 +133,8 @@ async fn loaded_run_is_named_and_skipped() {
     // Newer runs wait on.
     workdir.json(["extract", "--full"]).await;
     let ran = workdir.cursus(["load", &run, "-q"]).await.exits(0);
-    let told = format!("nothing to load: the run {run} is loaded already; ");
-    assert!(ran.stdout.starts_with(&told), "{ran}");
+    let answer = format!("nothing to load: the run {run} is loaded already; ");
+    assert!(ran.stdout.starts_with(&answer), "{ran}");
     let report = workdir.json(["load", &run]).await;
     assert_eq!(report["runs"], Value::Array(Vec::new()));
     assert_eq!(report["skipped"], serde_json::json!([run]));
@@ -173,7 +173,7 @@ async fn all_runs_into_an_empty_schema_give_the_live_mirror() {
     let report = workdir.json(["load", "--into", "scratch"]).await;
     assert_eq!(report["runs"], serde_json::json!(runs));
     assert!(content(&workdir, "scratch").await == content(&workdir, "public").await);
-    // The books keep the schemas apart: the mirror itself has nothing to load.
+    // The load ledger keeps the schemas apart: the mirror itself has nothing to load.
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"], serde_json::json!([]));
 }
@@ -250,17 +250,17 @@ async fn dry_run_shows_counts_and_changes_nothing() {
     simulator.advance(Duration::from_hours(13));
     workdir.json(["extract"]).await;
     let before = places(&workdir).await;
-    let books = workdir.column("SELECT count(*) FROM pipeline.load").await;
+    let ledger = workdir.column("SELECT count(*) FROM pipeline.load").await;
     let dry = workdir.json(["load", "--dry-run"]).await;
     assert!(sum(&dry, "updated") > 0, "{dry:#}");
     assert!(places(&workdir).await == before);
     assert_eq!(
         workdir.column("SELECT count(*) FROM pipeline.load").await,
-        books
+        ledger
     );
     let ran = workdir.cursus(["load", "--dry-run"]).await.exits(0);
     assert!(ran.stdout.contains("(dry run: rolled back)"), "{ran}");
-    // The real one then does what was told.
+    // The real one then does what was shown.
     let real = workdir.json(["load"]).await;
     for count in [
         "inserted",
@@ -298,7 +298,7 @@ async fn a_new_database_is_filled_from_staging_or_by_a_full_read() {
     let mut workdir = Workdir::with(&simulator).await;
     workdir.json(["run"]).await;
     simulator.advance(Duration::from_hours(13));
-    // A new database, and the run that it would need is gone from staging.
+    // A new database, and the run that it would need is not staged any more.
     workdir.new_database().await;
     let staging = workdir.path("staging");
     std::fs::remove_dir_all(&staging).unwrap();
@@ -344,10 +344,10 @@ async fn load_ledger_records_what_was_loaded() {
     let workdir = Workdir::with(&simulator).await;
     let report = workdir.json(["run"]).await;
     let run = run_id(&report);
-    let books = workdir
+    let ledger = workdir
         .query(&format!("SELECT table_name, sum(staged), sum(inserted), sum(updated), sum(unchanged), sum(deleted), sum(out_of_scope), sum(quarantined) FROM pipeline.load WHERE run_id = '{run}' AND schema_name = 'public' GROUP BY table_name ORDER BY min(id)"))
         .await;
-    let told: Vec<Vec<Option<String>>> = report["tables"]
+    let answer: Vec<Vec<Option<String>>> = report["tables"]
         .as_array()
         .unwrap()
         .iter()
@@ -366,13 +366,13 @@ async fn load_ledger_records_what_was_loaded() {
             row
         })
         .collect();
-    assert_eq!(books, told);
+    assert_eq!(ledger, answer);
     let runs = workdir
         .query("SELECT run_id, seq, mode, state, hits FROM pipeline.run")
         .await;
-    let hits = report["hits"].to_string();
-    let told = [run.as_str(), "1", "full", "complete", hits.as_str()];
-    assert_eq!(runs, [told.map(|value| Some(value.to_owned()))]);
+    let requests = report["hits"].to_string();
+    let answer = [run.as_str(), "1", "full", "complete", requests.as_str()];
+    assert_eq!(runs, [answer.map(|value| Some(value.to_owned()))]);
     let fresh = workdir
         .query("SELECT resource, state, mode FROM pipeline.freshness WHERE read IS NULL")
         .await;
@@ -411,9 +411,9 @@ references = { person_id = "people.id" }
         full("links", ids.map(link).collect())
     };
     let counted = async |wanted: i64| {
-        let told = "SELECT dangling FROM pipeline.freshness WHERE resource = 'links'";
+        let answer = "SELECT dangling FROM pipeline.freshness WHERE resource = 'links'";
         let truth = "SELECT count(*) FROM links WHERE person_id NOT IN (SELECT id FROM people)";
-        let found = (workdir.number(told).await, workdir.number(truth).await);
+        let found = (workdir.number(answer).await, workdir.number(truth).await);
         assert_eq!(found, (wanted, wanted));
     };
     stage(&workdir, &[people(1..=10), links(1..=15)]);

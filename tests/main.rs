@@ -48,7 +48,7 @@ mod throttled;
 /// `run` as a service.
 mod watch;
 
-/// What a service is told, and what it tells.
+/// What a service reads again, and what it notifies.
 mod service;
 
 /// Killed anywhere, and run again.
@@ -75,10 +75,10 @@ mod gc;
 /// Resources that are read once for each id of another.
 mod fan_out;
 
-/// Rows that do not fit.
+/// Rejected rows.
 mod quarantine;
 
-/// Rows that wait for what they belong to.
+/// Rows whose parents are missing, and their retry.
 mod orphans;
 
 /// Statements that derive columns.
@@ -120,7 +120,7 @@ mod memory;
 /// The rate limits, among all programs that use a key.
 mod limits;
 
-/// Whatever is wrong is told, and nothing is lost.
+/// Bad input: each a sentence, and nothing is lost.
 mod bad_input;
 
 /// A database that goes away.
@@ -150,10 +150,10 @@ mod bad_server;
 /// A command line that is not understood.
 mod usage;
 
-/// Two at once: one works, the other is told of it or waits.
+/// Two at once: one works, the other is refused or waits.
 mod two_at_once;
 
-/// Signals: the end in time, and how to go on.
+/// Signals: the end in time, and how to resume.
 mod signals;
 
 /// Staged files that somebody has changed.
@@ -165,7 +165,7 @@ mod journals;
 /// What others write commands nothing here.
 mod hostile;
 
-/// What must not be told is told nowhere.
+/// Secrets and people are printed and kept nowhere.
 mod secrets;
 
 /// What a role may do, and where the mirror is.

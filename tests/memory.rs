@@ -79,7 +79,7 @@ struct Api {
     barrier: Option<Barrier>,
     /// How many pages were asked for, if each is answered only when [`AT_ONCE`] wait.
     queue: Option<watch::Sender<usize>>,
-    hits: AtomicUsize,
+    requests: AtomicUsize,
 }
 
 impl Api {
@@ -90,7 +90,7 @@ impl Api {
             headers: "",
             barrier: None,
             queue: None,
-            hits: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         }
     }
 
@@ -143,7 +143,7 @@ impl Api {
             let token = r#"{"access_token":"a-token","token_type":"bearer","expires_in":7200}"#;
             return ("", 0, token.into());
         }
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let number = |name: &str, end: &str| {
             let (_, rest) = request.split_once(name)?;
             rest.split_once(end)?.0.parse::<usize>().ok()
@@ -207,7 +207,7 @@ async fn large_pages_that_come_at_once_take_bounded_room() {
     let most = MOST_ON_DISK + MOST_ON_DISK / 4;
     assert!(ran.disk < most, "{} bytes in files", ran.disk);
     // Three pages of people, and none was asked for twice.
-    assert_eq!(api.hits.load(Ordering::Relaxed), 3 + AT_ONCE + 1);
+    assert_eq!(api.requests.load(Ordering::Relaxed), 3 + AT_ONCE + 1);
     let verify = taken(&workdir, &["stage", "verify", "latest"]).await;
     assert_eq!(verify.code, Some(0));
     assert!(verify.memory < MOST, "{} kB to verify", verify.memory);
@@ -269,6 +269,6 @@ async fn a_record_or_a_page_that_no_memory_holds_is_a_hole() {
         assert_eq!(ran.code, Some(3));
         assert!(ran.memory < MOST, "{} kB", ran.memory);
         // The next answer would be as large.
-        assert_eq!(api.hits.load(Ordering::Relaxed), 2);
+        assert_eq!(api.requests.load(Ordering::Relaxed), 2);
     }
 }

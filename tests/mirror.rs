@@ -94,7 +94,7 @@ async fn the_quick_starts_size_and_its_three_queries_work() {
     assert_eq!(workdir.query(join).await.len(), 5);
 }
 
-/// People whose campuses changed while nothing told so: their own row has not moved, and `campus_users` has no dates to ask by.
+/// People whose campuses changed without a sign: their own row has not moved, and `campus_users` has no dates to ask by.
 /// Only the next full read of the users sees it.
 fn moved_unseen(simulator: &Simulator, before: &[Value], users_before: &[Value]) -> BTreeSet<i64> {
     let changed = |now: Vec<Value>, before: &[Value], id: &str| -> BTreeSet<i64> {
@@ -117,7 +117,7 @@ async fn a_delta_run_after_a_while_equals_again() {
         let (campuses, users) = (simulator.rows("campus_users"), simulator.rows("users"));
         simulator.advance(HOUR * hours);
         unseen.extend(moved_unseen(&simulator, &campuses, &users));
-        let hits_before = simulator.statistics().hits;
+        let requests_before = simulator.statistics().hits;
         let report = workdir.json(["run"]).await;
         oracle::assert_mirrors_but(&workdir, &simulator, &unseen).await;
         let modes = by_name(&report, "resources", "mode");
@@ -144,10 +144,10 @@ async fn a_delta_run_after_a_while_equals_again() {
             assert_eq!(modes[resource], "full", "{resource} after {hours} h");
         }
         // One page of each, and what the closing checks ask.
-        let hits = simulator.statistics().hits - hits_before;
-        assert!(hits <= 16, "{hits} hits: {report:#}");
+        let requests = simulator.statistics().hits - requests_before;
+        assert!(requests <= 16, "{requests} requests: {report:#}");
         assert_eq!(
-            report["hits"], hits,
+            report["hits"], requests,
             "the report counts what the API counts"
         );
     }
@@ -276,12 +276,12 @@ async fn missing_rows_are_deleted_by_the_next_full_run() {
             .map(|row| row["id"].to_string())
             .collect();
         let held = workdir.column(&format!("SELECT id FROM {table}")).await;
-        let gone = held.iter().filter(|id| !shown.contains(*id)).count();
-        surplus.insert(table, gone);
+        let removed = held.iter().filter(|id| !shown.contains(*id)).count();
+        surplus.insert(table, removed);
     }
     assert!(
         surplus.values().all(|rows| (1..=20).contains(rows)),
-        "a delta sees no deletes, and the guard allows 20: {surplus:?}"
+        "a delta sees no deletes, and the prune limit allows 20: {surplus:?}"
     );
     let report = workdir.json(["run", "--full"]).await;
     let deleted = by_name(&report, "tables", "deleted");

@@ -62,7 +62,7 @@ async fn a_list_that_is_no_list_deletes_no_row_of_its_record() {
         "SELECT concat_ws(' ', thing_id, id) FROM parts WHERE thing_id IN (1, 2) ORDER BY 1";
     for read in [delta as Reader, full] {
         for (value, code) in unusual(&json!([])) {
-            // Of the other record it is known that its part is gone.
+            // Of the other record it is known that its part is missing.
             let mut records = things(1..=30);
             records[0] = with(&records[0], "parts", value.as_ref());
             records[1] = with(&records[1], "parts", Some(&json!([])));
@@ -266,7 +266,7 @@ within = { stay_id = "stays.id" }
 async fn a_record_without_a_key_protects_only_what_it_may_be() {
     let workdir = loaded().await;
     let mut records = vec![with(&things(5..=5)[0], "id", Some(&Value::Null))];
-    // Of this one it is known that the part is gone.
+    // Of this one it is known that the part is missing.
     records.push(with(&things(2..=2)[0], "parts", Some(&json!([]))));
     for read in [delta as Reader, full] {
         stage(&workdir, &[read("things", records.clone())]);
@@ -279,7 +279,7 @@ async fn a_record_without_a_key_protects_only_what_it_may_be() {
 
 #[tokio::test]
 async fn a_key_that_is_null_in_every_record_stops_its_resource() {
-    for (key, told) in [
+    for (key, answer) in [
         ("parts", "of parts were rejected"),
         ("kind", "of things were rejected"),
     ] {
@@ -289,18 +289,18 @@ async fn a_key_that_is_null_in_every_record_stops_its_resource() {
             .iter()
             .map(|record| with(record, key, Some(&Value::Null)));
         stage(&workdir, &[full("things", nulls.collect())]);
-        workdir.cursus(["load"]).await.exits(4).says(told);
+        workdir.cursus(["load"]).await.exits(4).says(answer);
         assert_eq!(workdir.number(WAITING).await, 0);
         for table in ["things", "parts"] {
             let count = format!("SELECT count(*) FROM {table}");
             assert_eq!(workdir.number(&count).await, 30);
         }
-        // A key that is in none has gone.
+        // A key that is in none is missing.
         let without = things(1..=30);
         let without = without.iter().map(|record| with(record, key, None));
         stage(&workdir, &[full("things", without.collect())]);
-        let told = format!("no record has /{key}: the API has renamed or dropped it");
-        workdir.cursus(["load"]).await.exits(4).says(&told);
+        let answer = format!("no record has /{key}: the API has renamed or dropped it");
+        workdir.cursus(["load"]).await.exits(4).says(&answer);
         assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 30);
     }
 }
@@ -393,7 +393,7 @@ async fn nulls_wait(workdir: &Workdir, names: usize) {
 async fn repeated_record_is_quarantined_once_by_its_last() {
     let workdir = loaded().await;
     let odd = |id| with(&things(id..=id)[0], "kind", Some(&Value::Null));
-    // Of the first both do not fit, of the second the last one does, of the third the first one.
+    // Of the first both are rejected, of the second the last one does, of the third the first one.
     let mut records = vec![odd(1), odd(2), things(3..=3).remove(0)];
     records.extend(things(4..=30));
     records.extend([odd(1), things(2..=2).remove(0), odd(3)]);

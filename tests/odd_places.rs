@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::support::other_user::open_to_all;
-use crate::support::{OtherUser, Ran, SCALE, Workdir, hits, simulator};
+use crate::support::{OtherUser, Ran, SCALE, Workdir, page_requests, simulator};
 
 const COUNTED: &str = "requests are counted in ";
 
@@ -80,7 +80,7 @@ async fn a_system_user_without_a_home_works() {
     }
 }
 
-/// `sudo` that keeps the home of whoever types it.
+/// `sudo` that keeps the home of its caller.
 #[tokio::test]
 async fn root_leaves_nothing_in_the_home_of_another_user() {
     let Some(other) = OtherUser::find(2) else {
@@ -219,12 +219,12 @@ async fn a_project_is_found_from_the_directories_below_it() {
         "nothing is written below"
     );
     // What was found is judged like any other.
-    let seen = hits(&simulator);
+    let seen = page_requests(&simulator);
     let path = workdir.path("pipeline.toml");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
     let ran = below(&["extract", "--force"]).await.exits(2);
     ran.says(&format!("`chmod go-w {}`", path.display()));
-    assert_eq!(hits(&simulator), seen);
+    assert_eq!(page_requests(&simulator), seen);
     // Nobody is stopped by what somebody puts into a directory for everybody.
     let everybody = std::fs::Permissions::from_mode(0o1777);
     std::fs::set_permissions(workdir.path(""), everybody).unwrap();

@@ -70,14 +70,14 @@ async fn rows_in_no_window_stay_in_the_mirror() {
     );
     assert_eq!(mirrored(&workdir).await, before);
     workdir.json(["stage", "verify", "latest"]).await;
-    // What is gone goes all the same.
-    let gone = enrolments(&simulator)[3];
-    let new = simulator.replace_enrolment(gone).unwrap();
+    // Missing rows are deleted.
+    let removed = enrolments(&simulator)[3];
+    let new = simulator.replace_enrolment(removed).unwrap();
     workdir
         .json([&["run", "--full"][..], &ENROLMENTS].concat())
         .await;
     let mut expected = before;
-    expected.remove(&gone);
+    expected.remove(&removed);
     expected.insert(new);
     assert_eq!(mirrored(&workdir).await, expected);
 }
@@ -170,8 +170,8 @@ async fn ids_that_are_texts_or_missing_cost_a_list_once() {
                 "{odd:?} {read:#}"
             );
             assert_eq!(read["state"], "complete", "{odd:?} {read:#}");
-            let hits = read["hits"].as_u64().unwrap();
-            assert!(hits <= 2 * rows.div_ceil(7) + 1, "{odd:?} {read:#}");
+            let requests = read["hits"].as_u64().unwrap();
+            assert!(requests <= 2 * rows.div_ceil(7) + 1, "{odd:?} {read:#}");
             workdir.json(["stage", "verify", "latest"]).await;
         }
     }

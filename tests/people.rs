@@ -110,12 +110,12 @@ async fn an_anonymised_person_is_taken_from_the_enrolment() {
     assert_eq!(explained["resource"], "cursus_users");
     assert_eq!(explained["origin"]["run_id"], *run);
     assert_eq!(explained["origin"]["record"]["login"], "3b3-2");
-    let told = workdir.cursus(["explain", "users", "2"]).await.exits(0);
+    let output = workdir.cursus(["explain", "users", "2"]).await.exits(0);
     assert!(
-        told.stdout.contains("cursus_users/page-00001.json.gz"),
-        "{told}"
+        output.stdout.contains("cursus_users/page-00001.json.gz"),
+        "{output}"
     );
-    // Others are told by the list of users, which shows the same.
+    // Others come from the list of users, which shows the same.
     let explained = workdir.json(["explain", "users", "1"]).await;
     assert_eq!(explained["resource"], "users");
 
@@ -179,7 +179,7 @@ async fn a_nested_person_is_judged_as_one_of_the_list() {
     ] {
         let workdir = three_people().await;
         stage(&workdir, &[delta("cursus_users", vec![enrolment(&nested)])]);
-        // Without a person the enrolment itself does not fit; without the value nobody is judged.
+        // Without a person the enrolment itself is rejected; without the value nobody is judged.
         let waiting: &[&str] = match &nested {
             Value::Null => &["cursus_users"],
             nested if nested["alumni?"].is_null() => &["users"],
@@ -205,11 +205,11 @@ async fn record_without_its_kind_deletes_nobody() {
     let workdir = three_people().await;
     let mut lacking = person(1, "ann", 6);
     lacking.as_object_mut().unwrap().remove("alumni?");
-    let mut stranger = person(77, "dov", 6);
-    stranger.as_object_mut().unwrap().remove("kind");
+    let mut unknown_kind = person(77, "dov", 6);
+    unknown_kind.as_object_mut().unwrap().remove("kind");
     stage(
         &workdir,
-        &[delta("cursus_users", enrolments(&[lacking, stranger]))],
+        &[delta("cursus_users", enrolments(&[lacking, unknown_kind]))],
     );
     workdir.cursus(["load", "-q"]).await.exits(3);
     assert_eq!(workdir.column(LOGINS).await, ["ann", "bob", "cem"]);
@@ -341,7 +341,7 @@ async fn what_feeds_a_table_is_loaded_together() {
 #[tokio::test]
 async fn an_answer_loaded_late_is_no_news() {
     let workdir = three_people().await;
-    // Its enrolments cannot be loaded: so many do not fit.
+    // Its enrolments cannot be loaded: too many are rejected.
     let broken: Vec<String> = (100..140)
         .map(|id| enrolment(&person(id, "x", 5)).replace("1.5", "\"high\""))
         .chain([enrolment(&person(2, "stale", 5))])

@@ -6,12 +6,12 @@ use cursus_simulator::{Fault, FaultKind, Limits, Options};
 use serde_json::Value;
 
 use crate::support::snapshot::assert_said;
-use crate::support::{Workdir, api, hits, simulator, small};
+use crate::support::{Workdir, api, page_requests, simulator, small};
 
 /// Resources of the shipped pipeline that do not fan out.
 const PROBED: u64 = 10;
 
-/// Name, mode, rows and hits of each resource that is not skipped.
+/// Name, mode, rows and requests of each resource that is not skipped.
 fn reads(document: &Value) -> Vec<(String, String, u64, u64)> {
     let resources = document["resources"].as_array().unwrap();
     resources
@@ -62,17 +62,17 @@ async fn what_a_probing_plan_forecasts_is_what_the_run_spends() {
     small_pages(&workdir);
     for (flags, wait) in [(&[][..], 0), (&[], 13), (&[], 2), (&["--full"], 0)] {
         simulator.advance(Duration::from_hours(wait));
-        let before = hits(&simulator);
+        let before = page_requests(&simulator);
         let plan = workdir.json([&["plan"], flags].concat()).await;
-        let probing = hits(&simulator) - before;
+        let probing = page_requests(&simulator) - before;
         assert_eq!(plan["probing_hits"], probing);
         assert!(probing <= PROBED);
         assert_eq!(plan["at_least"], false, "{plan:#}");
-        let before = hits(&simulator);
+        let before = page_requests(&simulator);
         let report = workdir.json([&["run"], flags].concat()).await;
         assert_eq!(reads(&plan), reads(&report), "{flags:?} after {wait} h");
         assert_eq!(plan["hits"], report["hits"]);
-        assert_eq!(plan["hits"], hits(&simulator) - before);
+        assert_eq!(plan["hits"], page_requests(&simulator) - before);
     }
 }
 
@@ -85,14 +85,14 @@ async fn plan_stages_nothing_and_costs_one_request_a_resource() {
     let plan = workdir.json(["plan"]).await;
     assert_eq!(plan["host"], "127.0.0.1");
     assert_eq!(plan["probing_hits"], PROBED);
-    assert_eq!(hits(&simulator), PROBED);
+    assert_eq!(page_requests(&simulator), PROBED);
     assert!(!workdir.path("staging").exists());
     workdir.json(["extract"]).await;
-    let before = hits(&simulator);
+    let before = page_requests(&simulator);
     let plan = workdir.json(["plan"]).await;
     let asked = reads(&plan).len() as u64 - 1;
     assert_eq!(
-        hits(&simulator) - before,
+        page_requests(&simulator) - before,
         asked,
         "what is skipped and what fans out is not asked"
     );
@@ -204,9 +204,9 @@ async fn what_an_unfinished_run_has_staged_costs_nothing_more() {
         assert!(staged.count() > 1, "{plan:#}");
         assert!(flags.len() > 1 || plan["hits"] == cost - 60, "{plan:#}");
     }
-    let before = hits(&simulator);
+    let before = page_requests(&simulator);
     let report = workdir.json(["extract"]).await;
-    assert_eq!(hits(&simulator) - before, cost - 60);
+    assert_eq!(page_requests(&simulator) - before, cost - 60);
     assert_forecast(&report);
 }
 
@@ -244,7 +244,7 @@ async fn plan_warns_when_the_hour_has_too_few_requests_left() {
     ]);
     let ran = workdir.cursus(["plan", "--json"]).await.exits(0);
     let plan = ran.json();
-    // The probing hits and the token count as well; on a busy machine one may have been asked for twice.
+    // The probing requests and the token count as well; on a busy machine one may have been asked for twice.
     let left = u64::from(per_hour) - 4 - PROBED - 1;
     assert_eq!(plan["hour"]["limit"], per_hour - 4);
     let remaining = plan["hour"]["remaining"].as_u64().unwrap();

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 const HELD: usize = SCALE.memberships / 2;
 const WAITING: &str = "pipeline.prune_candidate WHERE approved_at IS NULL";
 
-/// A simulator without so many of the oldest memberships.
-async fn without(simulator: &Simulator, gone: usize) -> Simulator {
+/// A simulator without this many of the oldest memberships.
+async fn without(simulator: &Simulator, removed: usize) -> Simulator {
     let mut world = World::of(simulator);
-    world.rows("coalitions_users").drain(..gone);
+    world.rows("coalitions_users").drain(..removed);
     world.serve().await
 }
 
@@ -140,7 +140,7 @@ async fn what_a_later_load_has_seen_stays() {
     let half = without(&whole, HELD).await;
     let mut workdir = Workdir::new().await;
     let (first, second) = refused(&mut workdir, &whole, &half).await;
-    // Fifty of them show up again in a read that proves nothing about the rest; one of them does not fit.
+    // Fifty of them show up again in a read that proves nothing about the rest; one of them is rejected.
     let mut world = World::of(&whole);
     world.rows("coalitions_users").drain(..HELD - 50);
     world.rows("coalitions_users")[0]["coalition_id"] = json!(987_654);
@@ -272,7 +272,7 @@ async fn delete_is_held_by_the_run_that_proposed_it() {
     let tables = refused["tables"].as_array().unwrap();
     let notes = tables.iter().find(|table| table["name"] == "notes");
     assert_eq!(notes.unwrap()["refused"], json!(20));
-    // What comes after it holds nothing anew; of one thing that is back the notes are not held any more.
+    // Later loads hold nothing more; of one thing that is back the notes are not held any more.
     stage(&workdir, &[full("boxes", boxes(1..=4))]);
     workdir.cursus(["load"]).await.exits(0);
     assert_eq!(workdir.count(WAITING).await, 20);
@@ -310,8 +310,8 @@ async fn run_without_held_deletes_is_reported_as_such() {
     let run = stage(&workdir, &[full("boxes", boxes(1..=3))]);
     workdir.json(["load"]).await;
     let ran = workdir.cursus(["prune", "ls", &run]).await.exits(0);
-    let told = format!("the run {run} has no held deletes; ");
-    assert!(ran.stdout.starts_with(&told), "{ran}");
+    let answer = format!("the run {run} has no held deletes; ");
+    assert!(ran.stdout.starts_with(&answer), "{ran}");
     assert_eq!(workdir.json(["prune", "ls", &run]).await, json!([]));
 }
 

@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::support::boxes::{PIPELINE, boxes, delta, full, stage, thing, things, workdir};
 use crate::support::{SCALE, Workdir, World, oracle, simulator};
 
-/// A world without so many of its memberships, the oldest.
-fn without(mut world: World, gone: usize) -> World {
-    world.rows("coalitions_users").drain(..gone);
+/// A world without this many of its memberships, the oldest.
+fn without(mut world: World, removed: usize) -> World {
+    world.rows("coalitions_users").drain(..removed);
     world
 }
 
@@ -34,11 +34,11 @@ async fn delete_of_half_a_table_needs_approval() {
     // Nothing is deleted, and everything else was loaded.
     assert_eq!(workdir.count("coalitions_users").await, SCALE.memberships);
     let candidates = "SELECT key->>'id' FROM pipeline.prune_candidate WHERE table_name = 'coalitions_users' ORDER BY (key->>'id')::bigint";
-    let gone: Vec<String> = whole.rows("coalitions_users")[..250]
+    let removed: Vec<String> = whole.rows("coalitions_users")[..250]
         .iter()
         .map(|row| row["id"].to_string())
         .collect();
-    assert_eq!(workdir.column(candidates).await, gone);
+    assert_eq!(workdir.column(candidates).await, removed);
     let refused = "SELECT refused FROM pipeline.load WHERE table_name = 'coalitions_users' ORDER BY id DESC LIMIT 1";
     assert_eq!(workdir.number(refused).await, 250);
 

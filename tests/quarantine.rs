@@ -1,4 +1,4 @@
-//! Rows that do not fit: they wait with their reason and origin, and everything else goes on.
+//! Rejected rows: they wait with their reason and origin, and everything else loads.
 
 use serde_json::{Value, json};
 
@@ -271,7 +271,7 @@ async fn load_with_too_many_rejects_is_rolled_back() {
         assert!(ran.stderr.contains(said), "{ran}");
     }
     assert!(!ran.stderr.contains("perhaps"), "{ran}");
-    // Nothing of it is kept, and everything else goes on.
+    // Nothing of it is kept, and everything else loads.
     assert_eq!(workdir.query(rows).await, before);
     assert_eq!(
         workdir
@@ -372,7 +372,7 @@ async fn retry_uses_the_current_tables() {
              ALTER TABLE coalitions ALTER score TYPE text; ALTER TABLE project_sessions ALTER solo TYPE text"
         ))
         .await;
-    // Whatever else of these pages does not fit any more is not asked.
+    // Other rows of these pages that would be rejected now are not read.
     let report = workdir.json(["quarantine", "retry", &score]).await;
     assert_eq!(
         (&report["settled"], &report["waiting"]),
@@ -388,7 +388,7 @@ async fn retry_uses_the_current_tables() {
     let solo = format!("SELECT solo FROM project_sessions WHERE id = {session}");
     assert_eq!(workdir.column(&solo).await, ["perhaps"]);
 
-    // The last one is given up.
+    // The last one is dropped.
     workdir.cursus(["quarantine", "drop"]).await.exits(2);
     let report = workdir.json(["quarantine", "drop", &leader]).await;
     assert_eq!(report["dropped"], 1);
@@ -416,7 +416,7 @@ async fn retry_never_overwrites_newer_rows() {
     let waiting = "SELECT count(*) FROM pipeline.quarantine";
     assert_eq!(workdir.number(waiting).await, 1);
 
-    // A later run shows it in a newer version, which does not fit either.
+    // A later run shows it in a newer version, which is rejected too.
     let mut world = World::of(&good);
     newer["score"] = json!("more");
     world.rows("coalitions")[3] = newer;
@@ -663,11 +663,11 @@ async fn retry_names_what_it_cannot_load_and_the_command_that_can() {
         "ALTER TABLE things DROP CONSTRAINT light; ALTER TABLE heavy DROP CONSTRAINT small",
     );
     let ran = workdir.cursus(["quarantine", "retry"]).await.exits(3);
-    let told: Vec<&str> = (ran.stderr.lines())
+    let output: Vec<&str> = (ran.stderr.lines())
         .filter(|line| line.starts_with("warning"))
         .collect();
     assert_eq!(
-        told,
+        output,
         [
             "warning: heavy: 2 rows not retried, because a SELECT makes them from other rows and no record of theirs is staged; to \
              load them again from staging: `cursus replay --rebuild --select things`",

@@ -5,12 +5,12 @@ use std::time::Duration;
 use cursus_simulator::{Fault, FaultKind, Options, Simulator, Undated};
 use serde_json::{Value, json};
 
-use crate::support::{Workdir, api::start, hits, small};
+use crate::support::{Workdir, api::start, page_requests, small};
 
 const HOUR: Duration = Duration::from_hours(1);
 const ENROLMENTS: [&str; 2] = ["--select", "cursus,cursus_users"];
 
-/// Levels that the server computes anew all the time.
+/// Levels that the server computes for each answer.
 async fn levels() -> Simulator {
     start(Options {
         undated: Undated {
@@ -214,10 +214,10 @@ async fn enrolments_that_no_answer_shows_are_swept_daily() {
     }
     let grade = format!("SELECT grade FROM cursus_users WHERE id = {ended}");
     assert_eq!(workdir.column(&grade).await, ["Alumnus"]);
-    let asked = hits(&simulator);
+    let asked = page_requests(&simulator);
     simulator.advance(HOUR / 4);
     run().await;
-    assert_eq!(hits(&simulator) - asked, 1);
+    assert_eq!(page_requests(&simulator) - asked, 1);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn an_interrupted_run_resumes_its_named_reads() {
     workdir.pipeline(&[("page_size = 100 ", "page_size = 5 ")]);
     workdir.json([&["run"][..], &ENROLMENTS].concat()).await;
     simulator.advance(2 * HOUR);
-    let before = hits(&simulator);
+    let before = page_requests(&simulator);
     workdir
         .json_exits(
             6,
@@ -238,7 +238,7 @@ async fn an_interrupted_run_resumes_its_named_reads() {
     let pages = u64::try_from(true_levels(&simulator).len())
         .unwrap()
         .div_ceil(5);
-    assert_eq!(hits(&simulator) - before, pages + 1);
+    assert_eq!(page_requests(&simulator) - before, pages + 1);
     assert_eq!(mirrored_levels(&workdir).await, true_levels(&simulator));
     workdir.json(["stage", "verify", "latest"]).await;
 }
@@ -287,7 +287,7 @@ async fn faults_of_named_reads_are_found_at_once() {
     ] {
         assert!(ran.stderr.contains(fault), "{fault}: {ran}");
     }
-    assert_eq!(hits(&simulator), 0);
+    assert_eq!(page_requests(&simulator), 0);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn rebuild_corrects_wrong_rows_alone() {
     workdir
         .query("CREATE VIEW heavy AS SELECT * FROM things WHERE weight > 2; GRANT SELECT ON things TO PUBLIC")
         .await;
-    let (rows, books) = (
+    let (rows, ledger) = (
         content(&workdir, "public").await,
         loads(&workdir, "public").await,
     );
@@ -38,15 +38,15 @@ async fn rebuild_corrects_wrong_rows_alone() {
             )
         })
         .collect();
-    let told = [
+    let answer = [
         "\"boxes\" 0 0 1",
         "\"things\" 1 1 0",
         "\"parts\" 1 0 0",
         "\"notes\" 0 0 0",
     ];
-    assert_eq!(changes, told);
+    assert_eq!(changes, answer);
     assert_eq!(content(&workdir, "public").await, rows);
-    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(loads(&workdir, "public").await, ledger);
     assert_eq!(
         workdir.query(places).await,
         right,
@@ -70,7 +70,7 @@ async fn rebuild_keeps_the_prune_limit() {
         .query("INSERT INTO things (id) SELECT generate_series(100, 110); UPDATE things SET weight = 9 WHERE id = 2")
         .await;
     let before = content(&workdir, "public").await;
-    let books = loads(&workdir, "public").await;
+    let ledger = loads(&workdir, "public").await;
     workdir
         .cursus(["replay", "--rebuild"])
         .await
@@ -78,7 +78,7 @@ async fn rebuild_keeps_the_prune_limit() {
         .says("11 of 23 rows of things are not in what the staged runs give")
         .says("--allow-prune");
     assert_eq!(content(&workdir, "public").await, before);
-    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(loads(&workdir, "public").await, ledger);
     assert_eq!(
         workdir
             .number("SELECT count(*) FROM public_rebuild.things")
@@ -111,14 +111,14 @@ async fn rebuild_goes_back_on_request_and_from_a_full_read() {
     let runs = three_runs(&workdir);
     workdir.json(["load"]).await;
     let newest = content(&workdir, "public").await;
-    let books = loads(&workdir, "public").await;
-    // Without the full read of the things nobody knows which are gone.
+    let ledger = loads(&workdir, "public").await;
+    // Without the full read of the things it is not known which are missing.
     workdir
         .cursus(["replay", "--rebuild", "--from", &runs[1]])
         .await
         .exits(4)
         .says("no complete full read of boxes, things, notes");
-    // With the last run gone from staging the mirror would go back unasked.
+    // Without the last run in staging the mirror would go back without approval.
     let last = directory(&workdir, &runs[2]);
     let away = workdir.path("away");
     std::fs::rename(&last, &away).unwrap();
@@ -127,7 +127,7 @@ async fn rebuild_goes_back_on_request_and_from_a_full_read() {
         .await
         .exits(4)
         .says(&format!("things is loaded up to the run {}", runs[2]));
-    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(loads(&workdir, "public").await, ledger);
     std::fs::rename(&away, &last).unwrap();
 
     // A run that cannot be read stops it: the mirror is more than what is left.
@@ -152,11 +152,11 @@ async fn rebuild_goes_back_on_request_and_from_a_full_read() {
         ["2"]
     );
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
-    // The books are that far too: the rest loads again.
+    // The load ledger is that far too: the rest loads again.
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"], json!(runs[2..]));
     assert_eq!(content(&workdir, "public").await, newest);
-    assert_eq!(loads(&workdir, "public").await, books);
+    assert_eq!(loads(&workdir, "public").await, ledger);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn replay_makes_a_schema_of_a_past_day_and_resumes() {
             .contains("nothing to replay: every staged run is loaded into past"),
         "{ran}"
     );
-    // Dropped by hand, it is made anew: the books do not count for more than the rows.
+    // Dropped by hand, it is made again: the load ledger does not count for more than the rows.
     workdir
         .query("DROP SCHEMA past CASCADE; CREATE SCHEMA past")
         .await;
@@ -70,7 +70,7 @@ async fn a_replay_touches_no_schema_but_its_own() {
         .query("CREATE SCHEMA mine CREATE TABLE precious (id int)")
         .await;
     workdir.json(["load", "--into", "other"]).await;
-    let books = workdir
+    let ledger = workdir
         .column("SELECT id FROM pipeline.load ORDER BY 1")
         .await;
     for (schema, why) in [
@@ -110,7 +110,7 @@ async fn a_replay_touches_no_schema_but_its_own() {
         workdir
             .column("SELECT id FROM pipeline.load ORDER BY 1")
             .await,
-        books
+        ledger
     );
     let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'past'";
     assert_eq!(workdir.number(made).await, 0);
@@ -162,7 +162,7 @@ async fn nothing_older_than_the_loaded_run_is_loaded() {
         &[full("boxes", boxes(1..=3)), full("things", things(1..=5))],
     );
     workdir.json(["load", "--select", "boxes"]).await;
-    // The full reads make up for the things that were never loaded.
+    // The full reads replace the things that were never loaded.
     let second = stage(
         &workdir,
         &[full("boxes", boxes(1..=3)), full("things", things(1..=6))],
@@ -253,7 +253,7 @@ async fn replay_loads_every_run_within_the_prune_limit() {
     assert_eq!(
         report["runs"],
         json!(runs[1..]),
-        "the second makes up for the first"
+        "the second replaces the first"
     );
     let report = workdir.json_exits(4, ["replay", "--into", "past"]).await;
     assert_eq!(report["runs"], json!(runs));

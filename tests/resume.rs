@@ -1,18 +1,18 @@
-//! A run that ended before its time goes on where it stopped, at no more hits than were under way.
+//! An interrupted run resumes where it stopped, and repeats at most the requests that were under way.
 
 use std::time::Duration;
 
 use cursus_simulator::Limits;
 
 use crate::support::files::edit;
-use crate::support::{Workdir, api, hits, oracle, simulator, small};
+use crate::support::{Workdir, api, oracle, page_requests, simulator, small};
 
 /// What an uninterrupted first run costs.
 async fn cost() -> u64 {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract"]).await;
-    hits(&simulator)
+    page_requests(&simulator)
 }
 
 async fn runs(workdir: &Workdir) -> usize {
@@ -36,7 +36,7 @@ async fn run_without_requests_left_resumes_where_it_stopped() {
         assert!(rounds < cost, "it does not get on");
     }
     assert!(rounds > 1);
-    assert_eq!(hits(&simulator), cost);
+    assert_eq!(page_requests(&simulator), cost);
     assert_eq!(runs(&workdir).await, 1);
     workdir.json(["load"]).await;
     oracle::assert_mirrors(&workdir, &simulator).await;
@@ -59,7 +59,7 @@ async fn a_killed_run_costs_only_what_was_under_way() {
     let workdir = Workdir::with(&simulator).await;
     let mut child = workdir.command(["extract"]).spawn().unwrap();
     let mut tick = tokio::time::interval(Duration::from_millis(5));
-    while hits(&simulator) < cost / 2 {
+    while page_requests(&simulator) < cost / 2 {
         tick.tick().await;
         assert!(
             child.try_wait().unwrap().is_none(),
@@ -69,10 +69,10 @@ async fn a_killed_run_costs_only_what_was_under_way() {
     child.kill().await.unwrap();
     let under_way = u64::from(PER_SECOND);
     workdir.json(["extract"]).await;
-    let extra = hits(&simulator) - cost;
+    let extra = page_requests(&simulator) - cost;
     assert!(
         extra <= under_way,
-        "{extra} hits more than an uninterrupted run"
+        "{extra} requests more than an uninterrupted run"
     );
     assert_eq!(runs(&workdir).await, 1);
     workdir.json(["load"]).await;
@@ -140,7 +140,7 @@ async fn run_of_another_server_is_not_resumed() {
     assert!(!plan.to_string().contains("staged by"), "{plan:#}");
     let ran = workdir.cursus(["extract"]).await.exits(0);
     ran.says(&format!("a new one begins: it asked {}", first.url()));
-    assert_eq!(hits(&second), cost);
+    assert_eq!(page_requests(&second), cost);
     assert_eq!(runs(&workdir).await, 2);
     // And not one that says nothing of it.
     let stopped = [&stopped[..], &["--full"]].concat();

@@ -684,7 +684,7 @@ async fn a_lent_session_with_an_open_path_is_not_read_in() {
         workdir.set("CURSUS_DATABASE_URL", pooler.url(&database));
         let ran = workdir.cursus(["prune", "ls"]).await.exits(code);
         assert_eq!(ran.stderr.contains(&mallory.role), code == 4, "{ran}");
-        // A session of its own is safe all the same.
+        // A session of its own is still safe.
         workdir.set("CURSUS_DATABASE_URL", direct.clone());
         workdir.cursus(["prune", "ls"]).await.exits(0);
     }

@@ -25,7 +25,7 @@ fn server(version: &str) -> String {
     format!("echo 'postgres (PostgreSQL) {version} (Debian {version}-1)'")
 }
 
-/// Installs into the machine what it is told to, as apt-get would.
+/// Installs into the machine what its arguments name, as apt-get would.
 const APT: &str = r#"
 case "$*" in *install*) ;; *) exit 0 ;; esac
 for package; do case "$package" in
@@ -204,7 +204,7 @@ impl Ended {
 }
 
 /// Says how many machines were not tried.
-#[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+#[expect(clippy::print_stderr, reason = "for readers of the tests' output")]
 fn machine(uid: &str) -> Option<Machine> {
     let machine = Machine::new(uid);
     if machine.is_none() {

@@ -1,4 +1,4 @@
-//! What must not be told is told nowhere: every command, in success and in failure, at the most verbose level, and then every
+//! Secrets and people are printed nowhere: every command, in success and in failure, at the most verbose level, and then every
 //! place where something could be kept.
 
 use std::collections::BTreeSet;
@@ -119,11 +119,11 @@ impl Canaries {
     fn none_said(&self, leaf: &str, ran: &Ran) {
         self.none_in(leaf, &ran.stdout);
         self.none_in(leaf, &ran.stderr);
-        assert!(!ran.stderr.contains(LOGIN), "a person is told of:{ran}");
+        assert!(!ran.stderr.contains(LOGIN), "a person is named:{ran}");
         let shows = SHOW_RECORDS.contains(&leaf);
         assert!(
             shows || !ran.stdout.contains(LOGIN),
-            "a person is told of:{ran}"
+            "a person is named:{ran}"
         );
         assert!(!ran.stderr.contains("a fault in cursus"), "{ran}");
     }
@@ -140,7 +140,7 @@ async fn run(workdir: &Workdir, arguments: &[&str]) -> Ran {
     workdir.cursus_after("umask 000", arguments).await
 }
 
-/// The simulator's world with the canary person in it, one record of whom does not fit.
+/// The simulator's world with the canary person in it, one record of whom is rejected.
 async fn world_of_a_canary() -> Simulator {
     let plain = simulator().await;
     let mut world = World::of(&plain);
@@ -294,8 +294,8 @@ async fn simulate_tells_its_secret_on_stdout_alone(workdir: &Workdir) {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next_line().await.unwrap().unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let port = told["url"]
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        let port = answer["url"]
             .as_str()
             .unwrap()
             .rsplit(':')
@@ -309,7 +309,7 @@ async fn simulate_tells_its_secret_on_stdout_alone(workdir: &Workdir) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         let output = child.wait_with_output().await.unwrap();
         assert_eq!(output.status.code(), Some(143));
-        let secret = told["client_secret"].as_str().unwrap().to_owned();
+        let secret = answer["client_secret"].as_str().unwrap().to_owned();
         assert!(!String::from_utf8_lossy(&output.stderr).contains(&secret));
         assert!(secret.len() > 30);
         secrets.insert(secret);
@@ -355,8 +355,8 @@ async fn the_private_server_knows_no_secret() {
         canaries.none_in(program, environment);
     }
     running.signal(Signal::SIGKILL);
-    let is_gone = async || environments_under(&dir).is_empty();
-    crate::support::running::until("the server stops", is_gone).await;
+    let has_ended = async || environments_under(&dir).is_empty();
+    crate::support::running::until("the server stops", has_ended).await;
 }
 
 /// Name and environment of the processes that work in a directory or below it.
@@ -427,7 +427,7 @@ async fn nothing_is_kept(workdir: &Workdir, canaries: &Canaries) {
         }
         canaries.none_in(&shown, &text);
     }
-    assert!(pages_with_a_person > 0, "the person was looked for in vain");
+    assert!(pages_with_a_person > 0, "the person was not found at all");
 
     let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
         WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
@@ -443,7 +443,7 @@ async fn nothing_is_kept(workdir: &Workdir, canaries: &Canaries) {
             );
         }
     }
-    assert!(rows_with_a_person > 0, "the person was looked for in vain");
+    assert!(rows_with_a_person > 0, "the person was not found at all");
     let settings = "SELECT concat_ws(' ', application_name, query) FROM pg_stat_activity UNION ALL \
         SELECT setting FROM pg_settings UNION ALL SELECT description FROM pg_description";
     for text in workdir.column(settings).await {
@@ -471,15 +471,15 @@ async fn a_token_of_another_user_is_not_used() {
         return;
     }
     let ran = workdir.cursus(extract).await.exits(0);
-    let told = "the token belongs to another user and is not used; a new one is asked for";
-    assert!(ran.stderr.contains(told), "{ran}");
+    let answer = "the token belongs to another user and is not used; a new one is asked for";
+    assert!(ran.stderr.contains(answer), "{ran}");
     assert_eq!(std::fs::metadata(&path).unwrap().uid(), ours);
     assert_ne!(std::fs::read(&path).unwrap(), kept, "it is a new one");
     let ran = workdir.cursus(extract).await.exits(0);
-    assert!(!ran.stderr.contains(told), "{ran}");
+    assert!(!ran.stderr.contains(answer), "{ran}");
 }
 
-/// At least so many files and directories that hold tokens or people's data are there, all for their owner alone.
+/// At least `least` files and directories that hold tokens or people's data are there, all for their owner alone.
 #[track_caller]
 fn is_private(workdir: &Workdir, least: usize) {
     let mut seen = 0;
@@ -611,10 +611,10 @@ async fn doctor_warns_of_secrets_that_others_can_read() {
         for mode in [0o755, 0o744, passable, 0o700] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let ran = workdir.cursus(["doctor"]).await;
-            let is_told = (ran.stdout).contains(&format!("{folder} is open to others; chmod "));
+            let is_reported = (ran.stdout).contains(&format!("{folder} is open to others; chmod "));
             let is_open = mode & 0o066 != 0;
-            assert_eq!(is_told, is_open, "{mode:o} {folder}: {ran}");
-            assert_eq!(ran.code, Some(i32::from(is_told)), "{ran}");
+            assert_eq!(is_reported, is_open, "{mode:o} {folder}: {ran}");
+            assert_eq!(ran.code, Some(i32::from(is_reported)), "{ran}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps a service: SIGHUP reads the configuration again, and a service manager is told over its socket.
+//! What keeps a service: SIGHUP reads the configuration again, and a service manager is notified over its socket.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
@@ -87,8 +87,8 @@ async fn systemd_is_notified_of_ready_rounds_reloads_and_stop() {
         let before = monotonic();
         running.signal(Signal::SIGHUP);
         let reloading = manager.hears("RELOADING=1\nMONOTONIC_USEC=").await;
-        let told = reloading.rsplit_once('=').unwrap().1.parse().unwrap();
-        assert!((before..=monotonic()).contains(&told), "{reloading}");
+        let output = reloading.rsplit_once('=').unwrap().1.parse().unwrap();
+        assert!((before..=monotonic()).contains(&output), "{reloading}");
         let ready = manager.hears("READY=1\nSTATUS=round 1: ").await;
         assert!(ready.contains("; configuration reloaded: "), "{ready}");
 
@@ -233,8 +233,8 @@ async fn sighup_reloads_between_rounds_and_says_what_changed() {
         .await;
     std::fs::remove_file(workdir.path("sql/own.sql")).unwrap();
     running.signal(Signal::SIGHUP);
-    let gone = "configuration reloaded: sql/own.sql was removed";
-    running.until_it_says(gone).await;
+    let removed = "configuration reloaded: sql/own.sql was removed";
+    running.until_it_says(removed).await;
     running.signal(Signal::SIGTERM);
     let ran = running.end().await.exits(143);
     for change in [
@@ -289,8 +289,8 @@ async fn broken_configuration_is_reported_with_all_faults() {
         .until_it_says("own.sql is not named like a migration")
         .await;
     manager.hears("RELOADING=1").await;
-    let told = manager.hears("READY=1\nSTATUS=round 1: ").await;
-    assert!(told.contains("configuration not reloaded"), "{told}");
+    let output = manager.hears("READY=1\nSTATUS=round 1: ").await;
+    assert!(output.contains("configuration not reloaded"), "{output}");
     // Mended, it is taken.
     workdir.pipeline(&[]);
     for file in [".env", "migrations/mirror/own.sql"] {

@@ -1,5 +1,5 @@
 //! SIGINT, SIGTERM and SIGHUP: the end at the next safe point, 130, 143 or 129, and a sentence that says what is left and how to
-//! go on. What SIGHUP is to `watch`, `service` has.
+//! resume. What SIGHUP is to `watch`, `service` has.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write as _};
@@ -77,8 +77,8 @@ async fn stopped_extract_resumes_without_asking_twice() {
             );
 
             simulator.clear_faults();
-            let gone_on = workdir.json(["run"]).await;
-            assert_eq!(gone_on["run_id"], run);
+            let resumed = workdir.json(["run"]).await;
+            assert_eq!(resumed["run_id"], run);
             assert_eq!(simulator.statistics().hits, cost + 1, "{command}");
             oracle::assert_mirrors(&workdir, &simulator).await;
         }
@@ -111,7 +111,7 @@ async fn stopped_load_cancels_its_statement_and_session() {
             workdir.write("sql/count.sql", &count);
             workdir.cursus(["load"]).await.exits(0);
             let rows = workdir.number("SELECT count(*) FROM things").await;
-            assert_eq!(rows, 12, "it goes on");
+            assert_eq!(rows, 12, "it resumes");
         }
     }
 }
@@ -242,8 +242,8 @@ async fn sighup_is_never_the_second_signal() {
     simulator.inject(Fault::new("/v2", kind));
     for (first, name, code) in SIGNALS {
         let running = Running::start(&workdir, &["extract", "--no-resume"]);
-        let hits = simulator.statistics().hits;
-        let asks = async || simulator.statistics().hits > hits;
+        let requests = simulator.statistics().hits;
+        let asks = async || simulator.statistics().hits > requests;
         until("it waits for an answer", asks).await;
         running.signal(first);
         running.signal(Signal::SIGHUP);
@@ -316,7 +316,7 @@ async fn a_terminal_that_is_closed_ends_what_runs_on_it() {
     assert_eq!(last["outcome"], "interrupted", "{last:#}");
 }
 
-/// A full disk under a log, a terminal that is gone under `nohup`: what cannot be written is lost, and nothing else.
+/// A full disk under a log, a closed terminal under `nohup`: what cannot be written is lost, and nothing else.
 #[tokio::test]
 async fn a_stderr_that_takes_nothing_stops_nothing() {
     let simulator = simulator().await;

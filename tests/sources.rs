@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::boxes::{self, boxes, content, delta, full, stage, stage_of, thing, things};
 use crate::support::workdir::copy_all;
-use crate::support::{Workdir, hits, oracle, simulator};
+use crate::support::{Workdir, oracle, page_requests, simulator};
 
 const IDENTITY: &str = "staging/.staging.json";
 const HOUR: Duration = Duration::from_hours(1);
@@ -93,7 +93,7 @@ async fn two_projects_of_two_scopes_do_not_share_a_schema() {
     scope(&second, &there);
 
     // Not one request is spent.
-    let spent = hits(&simulator);
+    let spent = page_requests(&simulator);
     for command in [
         &["run"][..],
         &["run", "--full"],
@@ -110,7 +110,7 @@ async fn two_projects_of_two_scopes_do_not_share_a_schema() {
         ))
         .says("`cursus run --adopt`");
     }
-    assert_eq!(hits(&simulator), spent);
+    assert_eq!(page_requests(&simulator), spent);
 
     let looked = second.cursus(["doctor"]).await;
     assert!(looked.stdout.contains("`cursus run --adopt`"), "{looked}");
@@ -140,7 +140,7 @@ async fn two_projects_of_two_scopes_do_not_share_a_schema() {
     let runs = "SELECT count(DISTINCT run_id) FROM pipeline.load WHERE schema_name = 'public'";
     assert_eq!(first.number(runs).await, 1);
 
-    // Beside the mirror it goes where it likes; and the first one goes on.
+    // Beside the mirror it goes where it likes; and the first one continues.
     second.json(["load", "--into", "mine"]).await;
     second.json(["replay", "--into", "past"]).await;
     second.cursus(["diff", "mine", "latest"]).await.exits(0);
@@ -158,10 +158,10 @@ async fn a_scope_that_is_written_into_the_queries_counts_as_one() {
     let before = people(&first).await;
     let second = beside(&first, &simulator).await;
     second.pipeline(&[("\"{campus_ids}\"", &format!("\"{there}\""))]);
-    let spent = hits(&simulator);
+    let spent = page_requests(&simulator);
     let ran = second.cursus(["run"]).await.exits(4);
     ran.says("asking for users in another way");
-    assert_eq!(hits(&simulator), spent);
+    assert_eq!(page_requests(&simulator), spent);
     second.json(["extract"]).await;
     second
         .cursus(["load"])
@@ -176,7 +176,7 @@ async fn adopt_rebinds_once_and_says_what_may_be_deleted() {
     let simulator = simulator().await;
     let [here, there] = campuses(&simulator);
     let first = Workdir::with(&simulator).await;
-    // Not all rows of a table would go, which is held whatever the limit is.
+    // Not all rows of a table are to be deleted, which is held whatever the limit is.
     let both = format!("{here}, {there}");
     unlimited(&first, &both);
     first.json(["run"]).await;
@@ -192,14 +192,14 @@ async fn adopt_rebinds_once_and_says_what_may_be_deleted() {
     second.cursus(["load"]).await.exits(4);
 
     let report = second.json(["load", "--adopt"]).await;
-    let told = warnings(&report);
+    let answer = warnings(&report);
     for part in [
         format!("campus_ids = {here},{there}"),
         format!("campus_ids = {there}"),
         format!("users {users}"),
         "at most".to_owned(),
     ] {
-        assert!(told.contains(&part), "{part}: {told}");
+        assert!(answer.contains(&part), "{part}: {answer}");
     }
     let apart = Workdir::with(&simulator).await;
     scope(&apart, &there);
@@ -208,8 +208,8 @@ async fn adopt_rebinds_once_and_says_what_may_be_deleted() {
     let adopted = "SELECT count(*) FROM pipeline.source WHERE adopted_at IS NOT NULL AND first_run = last_run";
     assert_eq!(first.number(adopted).await, 1);
 
-    // The other one is the stranger now, until it says the same.
-    let spent = hits(&simulator);
+    // The other one is refused now, until it says the same.
+    let spent = page_requests(&simulator);
     first
         .cursus(["run"])
         .await
@@ -217,7 +217,7 @@ async fn adopt_rebinds_once_and_says_what_may_be_deleted() {
         .says(&here)
         .says(&there);
     first.cursus(["load"]).await.exits(4);
-    assert_eq!(hits(&simulator), spent);
+    assert_eq!(page_requests(&simulator), spent);
     second.json(["run"]).await;
     let back = first.cursus(["run", "--full", "--adopt"]).await;
     back.exits(0)
@@ -276,7 +276,7 @@ async fn deletes_of_a_changed_scope_are_held_under_its_name() {
     let ids = workdir.column("SELECT id FROM users").await;
     assert!(!ids.is_empty());
 
-    // A few go at once, and are told all the same.
+    // A few are deleted at once, and reported.
     limited(&both, "0");
     let ran = workdir.cursus(["run"]).await.exits(0);
     ran.says("scope changed from").says("rows deleted: none");
@@ -413,7 +413,7 @@ async fn another_api_is_refused_until_it_is_adopted() {
     }
     let ran = workdir.cursus(["run"]).await.exits(4);
     ran.says(&one.url()).says(&other.url());
-    assert_eq!(hits(&other), 0);
+    assert_eq!(page_requests(&other), 0);
     workdir.json(["extract"]).await;
     workdir.cursus(["load"]).await.exits(4).says(&other.url());
     workdir
@@ -431,7 +431,7 @@ async fn another_api_is_refused_until_it_is_adopted() {
     let report = workdir.json(["load", "--adopt"]).await;
     assert!(warnings(&report).contains(&other.url()), "{report:#}");
     oracle::assert_mirrors(&workdir, &other).await;
-    // The runs of both are there, and whoever loads them again knows what was decided.
+    // The runs of both are there, and later loads of them know what was decided.
     workdir.json(["replay", "--into", "whole"]).await;
     workdir.json(["replay", "--rebuild"]).await;
     workdir.json(["run"]).await;
@@ -470,7 +470,7 @@ async fn a_run_of_another_api_between_holds_nothing_back() {
     // What the mirror was refused, a rebuild does not bring in.
     workdir.cursus(["replay", "--rebuild"]).await.exits(4);
     assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
-    // Until it is out of the way, it is told.
+    // Until it is out of the way, it is reported.
     let ran = workdir.cursus(["load"]).await.exits(4);
     ran.says("move what is not to be loaded out of the staging directory");
     std::fs::remove_dir_all(boxes::directory(&workdir, &first)).unwrap();
@@ -497,7 +497,7 @@ async fn damaged_staging_identity_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    // Whoever only looks makes none.
+    // A command that only reads makes none.
     for command in [&["status"][..], &["stage", "ls"], &["plan", "--offline"]] {
         workdir.cursus(command).await;
         assert!(!workdir.path(IDENTITY).exists(), "{command:?}");
@@ -514,13 +514,13 @@ async fn damaged_staging_identity_is_reported() {
     let short = r#"{"format": 1, "id": "12"}"#;
     for damaged in [&whole[..20], "", "[]", &flipped, short] {
         workdir.write(IDENTITY, damaged);
-        let spent = hits(&simulator);
+        let spent = page_requests(&simulator);
         for command in [&["extract", "--full"][..], &["run", "--full"], &["load"]] {
             let ran = workdir.cursus(command).await.exits(1);
             let ran = ran.says(IDENTITY);
             ran.says("put the file back");
         }
-        assert_eq!(hits(&simulator), spent);
+        assert_eq!(page_requests(&simulator), spent);
         workdir.cursus(["stage", "ls"]).await.exits(0);
         workdir.cursus(["status"]).await.exits(0);
         assert_eq!(

@@ -38,7 +38,7 @@ const WRITES: [&str; 14] = [
     "SELECT set_config('transaction_read_only', 'off', false), set_config('transaction_read_only', 'off', true); DELETE FROM kept",
     "DO $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM kept; END $$",
     "DO $$ BEGIN COMMIT; SET TRANSACTION READ WRITE; DELETE FROM kept; END $$",
-    "WITH gone AS (DELETE FROM kept RETURNING id) SELECT count(*) FROM gone",
+    "WITH deleted AS (DELETE FROM kept RETURNING id) SELECT count(*) FROM deleted",
     "EXPLAIN ANALYZE DELETE FROM kept",
     "PREPARE go AS DELETE FROM kept; EXECUTE go",
 ];
@@ -62,8 +62,8 @@ async fn no_question_changes_the_database() {
             );
         }
     }
-    let told = workdir.cursus(["sql", "DELETE FROM kept"]).await.exits(1);
-    told.says("read-only transaction; `--write` lets a query");
+    let answer = workdir.cursus(["sql", "DELETE FROM kept"]).await.exits(1);
+    answer.says("read-only transaction; `--write` lets a query");
 }
 
 #[tokio::test]

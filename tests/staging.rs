@@ -241,15 +241,15 @@ async fn resource_removed_from_the_pipeline_is_not_damaged() {
     let workdir = Workdir::with(&simulator).await;
     workdir.json(["extract", "--select", "cursus"]).await;
     let run = workdir.run_directory();
-    fs::rename(run.join("cursus"), run.join("gone")).unwrap();
-    let manifest = run.join("gone/manifest.json");
-    edit(&manifest, |manifest| manifest["resource"] = "gone".into());
+    fs::rename(run.join("cursus"), run.join("former")).unwrap();
+    let manifest = run.join("former/manifest.json");
+    edit(&manifest, |manifest| manifest["resource"] = "former".into());
     edit(&run.join("run.json"), |record| {
-        record["resources"][0]["name"] = "gone".into();
+        record["resources"][0]["name"] = "former".into();
     });
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(0);
     assert!(ran.stdout.contains("not checked"), "{ran}");
-    fs::write(run.join("gone/page-00001.json.gz"), "").unwrap();
+    fs::write(run.join("former/page-00001.json.gz"), "").unwrap();
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
     assert!(ran.stdout.contains("damaged"), "{ran}");
 }

@@ -11,7 +11,7 @@ use crate::support::running::until;
 use crate::support::workdir::{NO_DATABASE, NOBODY};
 use crate::support::{Running, SCALE, Workdir, api, boxes, simulator, small};
 
-/// The first line of `status`, and `last_run` of its document; both are told with exit code 0.
+/// The first line of `status`, and `last_run` of its document; both with exit code 0.
 async fn last_run(workdir: &Workdir) -> (String, Value) {
     let text = workdir.cursus(["status"]).await.exits(0).stdout;
     let line = text.lines().next().unwrap().to_owned();
@@ -160,10 +160,10 @@ async fn running_or_killed_run_leads_the_status() {
     let simulator = simulator().await;
     let workdir = whole(&simulator).await;
     simulator.inject(Fault::new("/v2", FaultKind::Stall { seconds: 3600.0 }));
-    let hits = simulator.statistics().hits;
+    let requests = simulator.statistics().hits;
     let arguments = ["extract", "--select", "users", "--full"];
     let running = Running::start(&workdir, &arguments);
-    until("it reads", async || simulator.statistics().hits > hits).await;
+    until("it reads", async || simulator.statistics().hits > requests).await;
     let (line, json) = last_run(&workdir).await;
     assert!(line.contains("running (begun "), "{line}");
     assert_eq!(json["outcome"], "running");
@@ -175,8 +175,8 @@ async fn running_or_killed_run_leads_the_status() {
     running.end().await;
     assert_ended(&last_run(&workdir).await, "interrupted", "resumes it");
     let running = Running::start(&workdir, &arguments);
-    let hits = simulator.statistics().hits;
-    until("it reads", async || simulator.statistics().hits > hits).await;
+    let requests = simulator.statistics().hits;
+    until("it reads", async || simulator.statistics().hits > requests).await;
     running.signal(Signal::SIGTERM);
     running.end().await.exits(143);
     assert_ended(
@@ -345,7 +345,7 @@ async fn latest_and_a_day_name_the_newest_run_that_staged_something() {
         let replayed = workdir.json(replay).await;
         assert_eq!(replayed["runs"], json!([whole]), "{replayed:#}");
     }
-    // What failed does not keep the next one from going on.
+    // A failure does not keep the next one from resuming.
     simulator.advance(Duration::from_hours(2));
     let report = workdir.json(["run"]).await;
     assert_eq!(
@@ -483,7 +483,7 @@ async fn a_refused_run_does_not_hide_the_last_one() {
     let workdir = whole(&simulator).await;
     let lock = Staging::new(workdir.path("staging")).lock("stage").unwrap();
     workdir.cursus(["run"]).await.exits(5);
-    // Nothing of it is recorded while the other is at work.
+    // Nothing of it is recorded while the other is running.
     assert_eq!(last_run(&workdir).await.1["outcome"], "complete");
     drop(lock);
 }
@@ -499,8 +499,8 @@ async fn kept_rows_are_counted_by_table() {
     boxes::stage(&workdir, &[boxes::full("boxes", boxes::boxes(2..=2))]);
     workdir.cursus(["load"]).await;
     let ran = workdir.cursus(["status"]).await.exits(0);
-    let told = "other rows refer to them: boxes 1 row (`cursus prune ls`)";
-    assert!(ran.stdout.contains(told), "{ran}");
+    let answer = "other rows refer to them: boxes 1 row (`cursus prune ls`)";
+    assert!(ran.stdout.contains(answer), "{ran}");
     let json = workdir.json(["status"]).await;
     assert_eq!(json["kept_rows"], json!({"boxes": 1}), "{json:#}");
     // As an earlier version has left the database.

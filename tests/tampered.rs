@@ -226,7 +226,7 @@ async fn edited_journal_changes_no_request() {
     }
 }
 
-/// A run that is gone on with trusts its journal no more than a load does, and writes nowhere else.
+/// A run that is resumed trusts its journal no more than a load does, and writes nowhere else.
 #[tokio::test]
 async fn edited_unfinished_run_changes_no_request() {
     let simulator = simulator().await;
@@ -374,28 +374,28 @@ async fn pages_without_a_journal_line_are_reported_and_removed() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let extract = ["extract", "--select", "coalitions_users"];
-    let hits = ["--max-hits", "2"];
+    let requests = ["--max-hits", "2"];
     workdir
-        .cursus([&extract[..], &hits].concat())
+        .cursus([&extract[..], &requests].concat())
         .await
         .exits(6);
     let resource = workdir.run_directory().join("coalitions_users");
     // As a process leaves them that is killed before their lines, where the list is shorter then.
-    let strangers = ["page-00099.json.gz", ".page-00098.json.gz.tmp"];
+    let stray_files = ["page-00099.json.gz", ".page-00098.json.gz.tmp"];
     let plant = || {
-        for name in strangers {
+        for name in stray_files {
             std::fs::copy(resource.join(PAGE), resource.join(name)).unwrap();
         }
     };
     plant();
     workdir.cursus(extract).await.exits(0);
-    for name in strangers {
+    for name in stray_files {
         assert!(!resource.join(name).exists(), "{name}");
     }
     workdir.json(["stage", "verify", "latest"]).await;
     plant();
     let ran = workdir.cursus(["stage", "verify", "latest"]).await.exits(1);
-    for name in strangers {
+    for name in stray_files {
         assert!(ran.stdout.contains(name), "{ran}");
     }
 }
@@ -444,8 +444,8 @@ async fn a_run_with_a_number_that_none_can_have_is_refused() {
     for command in [&["load"][..], &["extract"], &["stage", "ls"]] {
         let all = [command, &["--staging", "last"]].concat();
         let ran = staged.workdir.cursus(&all).await.exits(1);
-        let told = "run.json: its number (seq) is 18446744073709551615, and no run has one above";
-        assert!(ran.stderr.contains(told), "{ran}");
+        let answer = "run.json: its number (seq) is 18446744073709551615, and no run has one above";
+        assert!(ran.stderr.contains(answer), "{ran}");
     }
     let runs = files(&staged.workdir.path("last"));
     let runs = runs.iter().filter(|path| path.ends_with("run.json"));
@@ -489,8 +489,8 @@ async fn unfinished_journal_of_an_endless_list_is_repaired() {
     let workdir = Workdir::with(&simulator).await;
     workdir.pipeline(&[("page_size = 100 ", "page_size = 5 ")]);
     let extract = ["extract", "--select", "coalitions"];
-    let hits = ["--max-hits", "2"];
-    let ran = workdir.cursus([&extract[..], &hits].concat()).await;
+    let requests = ["--max-hits", "2"];
+    let ran = workdir.cursus([&extract[..], &requests].concat()).await;
     ran.exits(6);
     let journal = workdir.run_directory().join("coalitions/pages.jsonl");
     let text = std::fs::read_to_string(&journal).unwrap();
@@ -499,11 +499,11 @@ async fn unfinished_journal_of_an_endless_list_is_repaired() {
     let endless = format!("\"x_total\":{}", u64::MAX);
     std::fs::write(&journal, text.replace(total, &endless)).unwrap();
     let ran = workdir.cursus_within(1 << 30, extract).await.exits(0);
-    let told = format!(
+    let answer = format!(
         "{}: line 1 has more records than a list can have; its page is asked for again",
         journal.strip_prefix(workdir.path("")).unwrap().display()
     );
-    assert!(ran.stderr.contains(&told), "{ran}");
+    assert!(ran.stderr.contains(&answer), "{ran}");
     assert_eq!(workdir.staged("coalitions").await.len(), SCALE.coalitions);
     workdir.json(["stage", "verify", "latest"]).await;
 }

@@ -33,8 +33,8 @@ async fn more_429s_than_a_page_has_retries_cost_none() {
     let workdir = Workdir::with(&simulator).await;
     simulator.inject(Fault::new(READ, too_many(Some(1))).nth(2).times(9));
     let ran = workdir.cursus(EXTRACT).await.exits(0);
-    let told = "throttled by the API (429)";
-    let lines = ran.stderr.lines().filter(|line| line.contains(told));
+    let output = "throttled by the API (429)";
+    let lines = ran.stderr.lines().filter(|line| line.contains(output));
     assert_eq!(lines.count(), 1, "one sentence, not one an answer: {ran}");
     is_whole(&simulator, &workdir).await;
     let statistics = simulator.statistics();
@@ -84,11 +84,11 @@ async fn patience_ends_with_exit_6_and_the_same_command_resumes() {
         let report = workdir.json_exits(6, EXTRACT).await;
         assert!(began.elapsed() >= Duration::from_secs(3));
         assert_eq!(report["state"], "stopped", "{report:#}");
-        let told = report["errors"][0].as_str().unwrap();
+        let output = report["errors"][0].as_str().unwrap();
         let says = "answered every request with 429 (too many requests) for 3 s";
         assert!(
-            told.contains(says) && told.contains("same command"),
-            "{told}"
+            output.contains(says) && output.contains("same command"),
+            "{output}"
         );
         let statistics = simulator.statistics();
         assert_eq!(report["hits"], statistics.hits);
@@ -174,10 +174,10 @@ async fn a_resource_that_refuses_good_tokens_stops_no_other() {
         simulator.inject(Fault::new(resource, FaultKind::RefusedToken));
     }
     let report = workdir.json_exits(3, ["extract"]).await;
-    let told = report["errors"].to_string();
+    let output = report["errors"].to_string();
     assert!(
-        told.contains("with a token that it accepts for others"),
-        "{told}"
+        output.contains("with a token that it accepts for others"),
+        "{output}"
     );
     is_whole(&simulator, &workdir).await;
     let tokens = simulator.statistics().by_path["/oauth/token"];

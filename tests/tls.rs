@@ -201,14 +201,14 @@ async fn server_without_tls_is_accepted_only_if_the_url_allows() {
     assert_text("tls_missing", &workdir, &all);
 }
 
-/// A server that takes no encryption and asks for the password in its own way; gives what it was told, as long as nobody hangs up.
+/// A server that takes no encryption and asks for the password in its own way; gives what it received, as long as nobody hangs up.
 async fn asks_for(code: u32) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Message>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (told, heard) = tokio::sync::mpsc::unbounded_channel();
+    let (output, heard) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let told = told.clone();
+            let output = output.clone();
             tokio::spawn(async move {
                 let first = Message::first(&mut client).await?;
                 if first.asks_for_tls() {
@@ -224,7 +224,7 @@ async fn asks_for(code: u32) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Messa
                     client.write_all(&[byte]).await.ok()?;
                     client.flush().await.ok()?;
                 }
-                told.send(Message::read(&mut client).await?).ok()?;
+                output.send(Message::read(&mut client).await?).ok()?;
                 let refusal = Message::refusal("28P01");
                 client.write_all(&refusal.bytes).await.ok()
             });

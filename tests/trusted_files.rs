@@ -11,7 +11,7 @@ use nix::unistd::mkfifo;
 use crate::support::other_user::open_to_all;
 use crate::support::running::until;
 use crate::support::workdir::PIPELINE;
-use crate::support::{OtherUser, Ran, Workdir, boxes, figures, hits, simulator};
+use crate::support::{OtherUser, Ran, Workdir, boxes, figures, page_requests, simulator};
 
 /// What commands cursus, relative to a project.
 const COMMANDING: [&str; 9] = [
@@ -73,8 +73,8 @@ fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The path as it is told: without the slash at the end.
-fn told(workdir: &Workdir, name: &str) -> String {
+/// The path as it is printed: without the slash at the end.
+fn answer(workdir: &Workdir, name: &str) -> String {
     let path = if name.is_empty() {
         workdir.path("x").parent().unwrap().to_owned()
     } else {
@@ -104,7 +104,7 @@ async fn what_others_can_write_is_refused_with_its_chmod() {
         let before = std::fs::metadata(&path).unwrap().mode() & 0o7777;
         for more in [0o020, 0o002, 0o022] {
             chmod(&path, before | more);
-            let path = told(&workdir, name);
+            let path = answer(&workdir, name);
             for command in [&["extract"][..], &["status"], &["stage", "ls"]] {
                 let ran = workdir.cursus(command).await.exits(2);
                 let sentence = format!("{path} is writable by ");
@@ -150,7 +150,7 @@ async fn all_files_that_others_can_write_are_reported_at_once() {
     }
     let ran = workdir.cursus(["load"]).await.exits(2);
     for name in COMMANDING {
-        let sentence = format!("{} is writable by its group", told(&workdir, name));
+        let sentence = format!("{} is writable by its group", answer(&workdir, name));
         assert!(ran.stderr.contains(&sentence), "{name}: {ran}");
     }
     // The last line mends all of it.
@@ -214,7 +214,7 @@ async fn what_another_user_owns_commands_nothing() {
         let path = workdir.path(name);
         other.give(&path);
         let ran = workdir.cursus(["run"]).await.exits(2);
-        let sentence = format!("{} belongs to {}: ", told(&workdir, name), other.name());
+        let sentence = format!("{} belongs to {}: ", answer(&workdir, name), other.name());
         let ran = ran.says(&sentence);
         assert!(
             ran.stderr
@@ -598,7 +598,7 @@ async fn a_ledger_that_another_could_write_is_refused() {
     let folder = workdir.path(".state/cursus/hits");
     let entry = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
     let ledger = entry.path();
-    let seen = hits(&simulator);
+    let seen = page_requests(&simulator);
     let refused = async |what: &str| {
         let ran = workdir.cursus(extract).await.exits(1);
         ran.says("the ledger of API requests is not used")
@@ -622,6 +622,6 @@ async fn a_ledger_that_another_could_write_is_refused() {
     mkfifo(&ledger, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     refused("is a pipe").await;
     std::fs::remove_file(&ledger).unwrap();
-    assert_eq!(hits(&simulator), seen);
+    assert_eq!(page_requests(&simulator), seen);
     workdir.cursus(extract).await.exits(0);
 }

@@ -32,7 +32,7 @@ async fn is_refused(workdir: &Workdir, arguments: &[&str], holder: &Running, com
     assert!(ran.stderr.contains(&named), "{named}: {ran}");
     assert!(
         !ran.stderr.contains("--select"),
-        "its arguments are told: {ran}"
+        "its arguments are printed: {ran}"
     );
 }
 
@@ -61,7 +61,7 @@ async fn second_extract_is_refused_or_waits() {
         let skipped = workdir.cursus(rounds).await.exits(5);
         assert_eq!(skipped.json()["state"], "skipped", "{skipped}");
         assert!(skipped.stdout.contains(&format!("pid {},", first.pid())));
-        // Whoever only looks is let.
+        // Commands that only read are let.
         workdir.cursus(["stage", "ls"]).await.exits(0);
         workdir.cursus(["status"]).await.exits(0);
 
@@ -76,7 +76,7 @@ async fn second_extract_is_refused_or_waits() {
     }
 }
 
-/// A named pipe at which a process waits until whoever opened it for writing closes it.
+/// A named pipe at which a process waits until its writer closes it.
 fn pipe(workdir: &Workdir, name: &str) -> PathBuf {
     let pipe = workdir.path(name);
     nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -111,7 +111,7 @@ async fn no_page_is_written_after_the_staging_lock_is_released() {
             workdir.unset("CURSUS_FAILPOINT");
             first.signal(Signal::SIGTERM);
             first.until_it_says("interrupted by SIGTERM").await;
-            // If it can be taken, the process is gone, and the write with it.
+            // If it can be taken, the process has ended, and the write with it.
             let lock = File::open(workdir.path("staging/.lock")).unwrap();
             let before = lock.try_lock().is_ok().then(|| journals(&workdir));
             drop(held);
@@ -191,7 +191,7 @@ async fn second_load_into_a_schema_is_refused_or_waits() {
             let at_once = [*other, &["--wait-lock", "0s"]].concat();
             is_refused(&workdir, &at_once, &first, command).await;
         }
-        // Whoever only looks is let.
+        // Commands that only read are let.
         workdir.cursus(["status"]).await.exits(0);
         workdir.write("sql/count.sql", COUNT);
 
@@ -221,8 +221,8 @@ async fn waiters_for_a_load_start_when_it_has_finished() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
     workdir.query("CREATE TABLE public.go (now boolean)").await;
-    let until_told = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM public.go) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
-    workdir.write("sql/count.sql", until_told);
+    let until_allowed = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM public.go) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$";
+    workdir.write("sql/count.sql", until_allowed);
     let first = Running::start(&workdir, &["load"]);
     until_asleep(&workdir, &first).await;
     let second = Running::start(&workdir, &["load", "--wait-lock", "60s"]);
@@ -273,10 +273,10 @@ async fn extract_without_its_lock_file_is_still_the_only_one() {
     let first = Running::start(&workdir, &["extract", "--select", "cursus"]);
     until("it reads", async || simulator.statistics().hits > 0).await;
     std::fs::remove_file(workdir.path("staging/.lock")).unwrap();
-    let hits = simulator.statistics().hits;
+    let requests = simulator.statistics().hits;
     let ran = workdir.cursus(["extract", "--force"]).await.exits(5);
     ran.says("another cursus is writing");
-    assert_eq!(simulator.statistics().hits, hits);
+    assert_eq!(simulator.statistics().hits, requests);
     first.signal(Signal::SIGKILL);
     first.end().await;
 }
@@ -346,7 +346,7 @@ async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
     let load = Running::start(&workdir, &["load"]);
     until("it has listed the runs", async || load.is_stopped()).await;
     workdir.unset("CURSUS_FAILPOINT");
-    // The page that is waited for is given up; the next attempt gets it, and the run ends.
+    // The page that is waited for is dropped; the next attempt gets it, and the run ends.
     extract.signal(Signal::SIGKILL);
     extract.end().await;
     simulator.clear_faults();

@@ -15,7 +15,7 @@ use crate::support::running::until;
 use crate::support::workdir::PATIENCE;
 use crate::support::{SCALE, Workdir, api, oracle, simulator, small};
 
-/// A `watch` that is at work.
+/// A running `watch`.
 struct Watch {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -169,7 +169,7 @@ async fn signal_during_a_round_keeps_pages_for_the_next_run() {
     let extra = simulator.statistics().hits - cost;
     assert!(
         extra <= u64::from(PER_SECOND),
-        "{extra} hits more than an uninterrupted run"
+        "{extra} requests more than an uninterrupted run"
     );
     assert_eq!(runs(&workdir).await, 1);
     oracle::assert_mirrors(&workdir, &simulator).await;
@@ -186,15 +186,15 @@ async fn renewed_secret_is_used_and_broken_configuration_is_not() {
     let mut watch = Watch::start(&workdir, &["--every", "20ms", "--select", "cursus"]);
     assert_eq!(watch.round().await["state"], "complete");
     workdir.write(".env", "no such line\n");
-    let told = |round: &Value| round["warnings"][0].is_string();
-    let round = watch.until(told).await;
+    let answer = |round: &Value| round["warnings"][0].is_string();
+    let round = watch.until(answer).await;
     assert_eq!(round["state"], "complete", "{round:#}");
     let warning = round["warnings"][0].as_str().unwrap();
     assert!(warning.contains("is not used"), "{warning}");
     assert!(!warning.contains("such"), "what may be a secret is shown");
     // The secret dies, and with it the token that was kept.
     secret("expired");
-    watch.until(|round| !told(round)).await;
+    watch.until(|round| !answer(round)).await;
     simulator.revoke_tokens();
     let round = watch.until(is("failed")).await;
     assert!(
@@ -278,7 +278,7 @@ async fn old_runs_are_removed_although_idle_sessions_end() {
     // It reads, and whatever session it has is idle.
     let kind = FaultKind::Stall { seconds: 3600.0 };
     simulator.inject(Fault::new("/v2", kind).times(1));
-    let hits = simulator.statistics().hits;
+    let requests = simulator.statistics().hits;
     workdir.pipeline(&[
         ("keep = \"30d\"", "keep = \"0s\""),
         ("min_age = \"20h\"", "min_age = \"0s\""),
@@ -286,7 +286,7 @@ async fn old_runs_are_removed_although_idle_sessions_end() {
     ]);
     let arguments = ["--every", "1h", "--rounds", "1", "--select", "cursus"];
     let mut watch = Watch::start(&workdir, &arguments);
-    until("it reads", async || simulator.statistics().hits > hits).await;
+    until("it reads", async || simulator.statistics().hits > requests).await;
     let pid = watch.child.id().unwrap();
     let end = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '% pid={pid}'"

@@ -38,7 +38,7 @@ const CASES: [&str; 4] = [
     "first, empty table",
     "first, other rows there",
     "reload, nothing changed",
-    "1 % changed, 0.5 % new, 0.2 % gone",
+    "1 % changed, 0.5 % new, 0.2 % deleted",
 ];
 const EMPTY: usize = 0;
 const OTHERS: usize = 1;

@@ -61,7 +61,7 @@ pub(crate) const SETS: [Set; 6] = [
 ];
 
 impl Set {
-    /// Ids of one day and whether the record changed: on the second day 1 % has, 0.5 % are new, 0.2 % are gone.
+    /// Ids of one day and whether the record changed: on the second day 1 % has, 0.5 % are new, 0.2 % are deleted.
     fn ids(&self, day: u8) -> Vec<(u64, bool)> {
         let mut ids: Vec<(u64, bool)> = if day == 1 {
             (1..=self.rows).map(|id| (id, false)).collect()

@@ -53,7 +53,7 @@ pub(crate) async fn start(options: Options) -> Simulator {
 }
 
 /// Requests for pages that it has answered.
-pub(crate) fn hits(simulator: &Simulator) -> u64 {
+pub(crate) fn page_requests(simulator: &Simulator) -> u64 {
     simulator.statistics().hits
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
     stage_pages(workdir, reads, 7)
 }
 
-/// As [`stage`], with so many records a page.
+/// As [`stage`], with `page` records a page.
 pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
     stage_asked(workdir, reads, page, 0, &RunSpec::default())
 }
@@ -177,7 +177,7 @@ pub(crate) fn things(ids: std::ops::RangeInclusive<i64>) -> Vec<String> {
     ids.map(|id| thing(id, 1.5)).collect()
 }
 
-/// Every row of a schema, and what waits there.
+/// Every row of a schema, its quarantine and its held deletes.
 pub(crate) async fn content(
     workdir: &Workdir,
     schema: &str,
@@ -189,7 +189,7 @@ pub(crate) async fn content(
         );
         content.insert(table, workdir.column(&rows).await);
     }
-    for (books, columns) in [
+    for (ledger, columns) in [
         (
             "quarantine",
             "run_id, table_name, file, record_index, element_index, key, code",
@@ -200,14 +200,14 @@ pub(crate) async fn content(
         ),
     ] {
         let rows = format!(
-            "SELECT concat_ws(' ', {columns}) FROM pipeline.{books} WHERE schema_name = '{schema}' ORDER BY 1"
+            "SELECT concat_ws(' ', {columns}) FROM pipeline.{ledger} WHERE schema_name = '{schema}' ORDER BY 1"
         );
-        content.insert(books, workdir.column(&rows).await);
+        content.insert(ledger, workdir.column(&rows).await);
     }
     content
 }
 
-/// What the books say: run, resource and table of each load.
+/// The load ledger: run, resource and table of each load.
 pub(crate) async fn loads(workdir: &Workdir, schema: &str) -> Vec<String> {
     let loads = format!(
         "SELECT concat_ws(' ', run_id, seq, resource, table_name, manifest_hash) FROM pipeline.load \

@@ -69,7 +69,7 @@ impl Mount {
         mount(&["-t", "tmpfs", "-o", options, "tmpfs"], &path).then_some(Self(path))
     }
 
-    /// Mounts it anew, with what is in it.
+    /// Mounts it again, with what is in it.
     pub(crate) fn again(&self, options: &str) {
         assert!(mount(&["-o", &format!("remount,{options}")], &self.0));
     }

@@ -22,7 +22,7 @@ use cursus::database::embedded;
 #[path = "../../src/database/testing.rs"]
 pub(crate) mod testing;
 
-pub(crate) use api::{OtherClient, SCALE, hits, simulator, small};
+pub(crate) use api::{OtherClient, SCALE, page_requests, simulator, small};
 pub(crate) use other_user::OtherUser;
 pub(crate) use running::Running;
 pub(crate) use workdir::{Ran, Template, Workdir};

@@ -315,7 +315,7 @@ pub(crate) async fn assert_mirrors_but(
 }
 
 #[allow(dead_code, reason = "a benchmark uses it")]
-/// Fails unless all that the simulator shows now is in the mirror as it is; what is gone may be there still.
+/// Fails unless all that the simulator shows now is in the mirror as it is; deleted rows may be there still.
 pub(crate) async fn assert_lacks_nothing_but(
     workdir: &Workdir,
     simulator: &Simulator,

@@ -12,7 +12,7 @@ use super::{Ran, Workdir};
 /// Without rights, and on every system.
 const UID: u32 = 65_534;
 
-/// A user who is neither root nor whoever runs the tests.
+/// A user who is neither root nor the one that runs the tests.
 pub(crate) struct OtherUser {
     uid: u32,
     caller: u32,
@@ -22,7 +22,7 @@ pub(crate) struct OtherUser {
 
 impl OtherUser {
     /// None where only one user can be had: the test says how many checks it did not make.
-    #[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+    #[expect(clippy::print_stderr, reason = "for readers of the tests' output")]
     pub(crate) fn find(checks: usize) -> Option<Self> {
         if !Uid::effective().is_root() {
             eprintln!("skipped: {checks} checks need another user, whom only root can be");

@@ -149,7 +149,7 @@ async fn serve(client: UnixStream, server: PathBuf, judge: Arc<Mutex<Judge>>, ed
         }
         next = Message::read(&mut from_client).await;
     }
-    // Whoever has left or is cut off is owed nothing.
+    // A client that has left or is cut off is owed nothing.
     if let Some(answering) = answering {
         answering.abort();
     }

@@ -1,4 +1,4 @@
-//! A command that is at work while a test does something else. Knows no promise.
+//! A command that runs while a test does something else. Knows no promise.
 
 use std::time::Duration;
 

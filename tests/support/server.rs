@@ -23,7 +23,7 @@ pub(crate) struct Identity {
     key: String,
 }
 
-/// Whoever signs certificates.
+/// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {

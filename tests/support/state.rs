@@ -1,4 +1,4 @@
-//! What must be the same however often a command was stopped: rows, books and staged records; no times, no serial numbers,
+//! What must be the same however often a command was stopped: rows, load ledger and staged records; no times, no serial numbers,
 //! no names of runs. Knows no promise.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::Workdir;
 
-/// What differs from run to run in the books; in tables of data only the second.
-const OF_BOOKS: &str = "id, run_id, manifest_hash, window_start, window_end, cursor, loaded_at, created_at, approved_at, \
+/// What differs from run to run in the load ledger; in tables of data only the second.
+const OF_LEDGER: &str = "id, run_id, manifest_hash, window_start, window_end, cursor, loaded_at, created_at, approved_at, \
     started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources, reads";
 const OF_TABLES: &str = "ingested_at, applied_on";
-/// The same in what the books say of named reads.
+/// The same in what the load ledger says of named reads.
 const OF_READS: &str = r#""(cursor|window_end|finished_at)": "[^"]*""#;
 
 /// Lines by where they are from.
@@ -29,7 +29,7 @@ pub(crate) async fn of_database(workdir: &Workdir) -> Lines {
             panic!("a table without a name");
         };
         let varying = if schema == "pipeline" {
-            OF_BOOKS
+            OF_LEDGER
         } else {
             OF_TABLES
         };

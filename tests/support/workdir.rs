@@ -48,7 +48,7 @@ impl Workdir {
         workdir
     }
 
-    /// A directory with a new database, without an API: its address leads nowhere, there are no credentials.
+    /// A directory with a new database, without an API: nobody listens at its address, there are no credentials.
     pub(crate) async fn new() -> Self {
         // What the tests write is their user's alone, whatever that user's habits are.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
@@ -218,7 +218,7 @@ impl Workdir {
         Ran::of(self.command(&arguments), &arguments).await
     }
 
-    /// The same with no more memory than so many bytes.
+    /// The same with at most this many bytes of memory.
     pub(crate) async fn cursus_within<S: AsRef<str>>(
         &self,
         bytes: u64,
