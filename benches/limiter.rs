@@ -95,7 +95,7 @@ fn shown(measured: &[Measured]) -> comfy_table::Table {
                 humantime::format_duration(case.latency).to_string(),
                 format!("{:?}", case.window).to_lowercase(),
                 format!("{:.1}", measured.seconds),
-                grouped(measured.hits),
+                grouped(measured.requests),
                 format!("{:.1} %", measured.share * 100.0),
                 grouped(measured.rejected),
             ]

@@ -37,8 +37,8 @@ async fn nothing_is_loaded(workdir: &Workdir) {
 async fn the_next_load_completes(workdir: &Workdir) {
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"].as_array().unwrap().len(), 1);
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 3);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 10);
+    assert_eq!(workdir.count("boxes").await, 3);
+    assert_eq!(workdir.count("things").await, 10);
 }
 
 #[tokio::test]
@@ -255,16 +255,14 @@ async fn full_disk_of_the_server_costs_one_load() {
         said.contains("boxes") && said.contains("the disk of the database server is full"),
         "{said}"
     );
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 0);
+    assert_eq!(workdir.count("boxes").await, 0);
     match &disk {
         Some(disk) => disk.again("size=256m"),
         None => drop(workdir.query("DROP TRIGGER full_disk ON boxes").await),
     }
     workdir.json(["load"]).await;
     assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM boxes WHERE length(name) = 100000")
-            .await,
+        workdir.count("boxes WHERE length(name) = 100000").await,
         300
     );
 }

@@ -265,7 +265,7 @@ async fn after_the_advice_of_the_error_everything_loads() {
             .await
             .exits(0);
         workdir.cursus(["load"]).await.exits(0);
-        assert_eq!(workdir.number("SELECT count(*) FROM campuses").await, 8);
+        assert_eq!(workdir.count("campuses").await, 8);
     }
 }
 

@@ -104,7 +104,7 @@ async fn commit_that_did_not_arrive_is_repeated() {
     assert_ne!(report["tables"].as_array().unwrap().len(), 0, "{report}");
     assert_eq!(report["errors"].as_array().unwrap().len(), 1, "{report}");
     workdir.set(URL, direct);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 10);
+    assert_eq!(workdir.count("things").await, 10);
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"].as_array().unwrap().len(), 2, "{report}");
     assert_whole(&workdir, "public").await;
@@ -244,7 +244,7 @@ async fn load_of_a_silent_server_can_be_stopped_and_repeated() {
     ] {
         let ran = stopped_in_silence(&mut workdir, &["load"], is_meant).await;
         ran.says("0 of 3 pending runs loaded").says(left);
-        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
+        assert_eq!(workdir.count("things").await, 0);
     }
     workdir.cursus(["load"]).await.exits(0);
     assert_whole(&workdir, "public").await;

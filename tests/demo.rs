@@ -14,7 +14,7 @@ async fn demo_clears_nothing_that_a_dotenv_beside_it_names() {
     let dotenv = format!("CURSUS_DATABASE_URL={database}\nCURSUS_STAGING_DIR=../elsewhere\n");
     workdir.write("demonstration/.env", dotenv);
     let ran = workdir.cursus(["demo", "--dir", "demonstration"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM mine").await, 1);
+    assert_eq!(workdir.count("mine").await, 1);
     ran.exits(0);
     assert!(!workdir.path("elsewhere").exists());
     assert!(workdir.path("demonstration/staging").exists());

@@ -48,7 +48,7 @@ async fn failed_resource_deletes_no_row_within_it() {
     );
     workdir.cursus(["load"]).await.exits(4);
     assert_eq!(workdir.number(NOTES).await, 20);
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 4);
+    assert_eq!(workdir.count("boxes").await, 4);
     // When it is whole again, so are they.
     stage(&workdir, &[full("things", things(1..=19))]);
     workdir.cursus(["load"]).await.exits(4);
@@ -134,8 +134,8 @@ from = "places"
     // All are rejected, so it is not known which are missing.
     stage(&workdir, &reads(3..=30, &json!("large")));
     workdir.cursus(["load"]).await.exits(1);
-    assert_eq!(workdir.number("SELECT count(*) FROM places").await, 30);
+    assert_eq!(workdir.count("places").await, 30);
     stage(&workdir, &reads(3..=30, &json!(2)));
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM places").await, 28);
+    assert_eq!(workdir.count("places").await, 28);
 }

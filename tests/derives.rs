@@ -75,12 +75,7 @@ async fn failed_derive_runs_again_without_new_pages() {
     assert_eq!(doubles(&workdir).await, ["1 none"]);
     workdir.cursus(["load"]).await.exits(0);
     assert_eq!(doubles(&workdir).await, ["1 2"]);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.derive_failed")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.derive_failed").await, 0);
 }
 
 #[tokio::test]
@@ -122,6 +117,6 @@ async fn derive_runs_for_cascaded_deletes() {
     workdir.cursus(["load"]).await.exits(0);
     stage(&workdir, &[full("parents", (1..=2).map(parent).collect())]);
     workdir.cursus(["load"]).await.exits(0);
-    assert_eq!(workdir.number("SELECT count(*) FROM children").await, 2);
+    assert_eq!(workdir.count("children").await, 2);
     assert_eq!(workdir.number("SELECT children FROM counted").await, 2);
 }

@@ -20,7 +20,7 @@ async fn it_neither_makes_nor_migrates_a_schema() {
     assert_eq!(workdir.number(made).await, 1);
     let dry = workdir.json(["load", "--dry-run"]).await;
     assert_eq!(dry["tables"][0]["inserted"], json!(3));
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 0);
+    assert_eq!(workdir.count("boxes").await, 0);
 }
 
 #[tokio::test]

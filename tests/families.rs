@@ -3,9 +3,8 @@
 use serde_json::json;
 
 use crate::support::Workdir;
-use crate::support::boxes::{delta, full, stage, workdir_of};
+use crate::support::boxes::{THINGS_ALONE, delta, full, stage, workdir_of};
 
-const PIPELINE: &str = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
 const TABLE: &str =
     "CREATE TABLE things (id bigint PRIMARY KEY, parent_id bigint REFERENCES things)";
 
@@ -21,12 +20,12 @@ async fn family(workdir: &Workdir) -> Vec<String> {
 
 #[tokio::test]
 async fn row_with_a_parent_in_its_table_loads_with_it_or_waits() {
-    let workdir = workdir_of(PIPELINE, TABLE).await;
+    let workdir = workdir_of(THINGS_ALONE, TABLE).await;
     let mut first: Vec<String> = (0..29).map(|id| thing(id, None)).collect();
     first.push(thing(29, Some(31)));
     stage(&workdir, &[full("things", first)]);
     workdir.cursus(["load"]).await.exits(3);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 29);
+    assert_eq!(workdir.count("things").await, 29);
     // Changed and new rows with a new parent; one that waits has one that waits.
     let next = [
         thing(1, Some(30)),
@@ -44,17 +43,12 @@ async fn row_with_a_parent_in_its_table_loads_with_it_or_waits() {
     workdir.cursus(["load"]).await.exits(0);
     let all = ["1 30", "29 31", "30", "31", "32 33", "33 34", "34"];
     assert_eq!(family(&workdir).await, all);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 0);
 }
 
 #[tokio::test]
 async fn rows_that_refer_to_each_other_are_deleted_together() {
-    let workdir = workdir_of(PIPELINE, TABLE).await;
+    let workdir = workdir_of(THINGS_ALONE, TABLE).await;
     let parent = |id: i64| match id {
         7 => Some(7),
         3..=5 => Some(id - 1),
@@ -87,7 +81,7 @@ async fn rows_that_refer_to_each_other_are_deleted_together() {
 
 #[tokio::test]
 async fn approved_rows_that_refer_to_each_other_are_deleted() {
-    let workdir = workdir_of(PIPELINE, TABLE).await;
+    let workdir = workdir_of(THINGS_ALONE, TABLE).await;
     // Of the last thirty each refers to the one before, and two to each other.
     let parent = |id: i64| (id >= 20).then(|| if id == 20 { 21 } else { id - 1 });
     let all = |ids: std::ops::Range<i64>| ids.map(|id| thing(id, parent(id))).collect();
@@ -107,7 +101,7 @@ async fn approved_rows_that_refer_to_each_other_are_deleted() {
 
 #[tokio::test]
 async fn rebuild_replaces_rows_that_refer_to_each_other() {
-    let workdir = workdir_of(PIPELINE, TABLE).await;
+    let workdir = workdir_of(THINGS_ALONE, TABLE).await;
     let first = (0..30).map(|id| thing(id, (id == 2).then_some(1)));
     stage(&workdir, &[full("things", first.collect())]);
     workdir.cursus(["load"]).await.exits(0);
@@ -161,7 +155,7 @@ thing_id = "../id"
         let read = if is_full { full } else { delta };
         stage(&workdir, &[read("things", next.collect())]);
         workdir.cursus(["load"]).await.exits(0);
-        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 37);
-        assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 74);
+        assert_eq!(workdir.count("things").await, 37);
+        assert_eq!(workdir.count("parts").await, 74);
     }
 }

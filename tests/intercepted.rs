@@ -108,12 +108,7 @@ async fn changes_that_a_trigger_or_a_rule_drops_are_not_unchanged() {
                 .await;
             let report = workdir.json(["load"]).await;
             assert_eq!(of_table(&report, "things")["updated"], 20, "{number}");
-            assert_eq!(
-                workdir
-                    .number("SELECT count(*) FROM things WHERE weight = 9.5")
-                    .await,
-                21
-            );
+            assert_eq!(workdir.count("things WHERE weight = 9.5").await, 21);
         }
     }
 }
@@ -137,7 +132,7 @@ async fn triggers_that_change_no_row_are_accepted() {
     let things = of_table(&report, "things");
     let counts = ["inserted", "updated", "unchanged"].map(|name| things[name].as_i64().unwrap());
     assert_eq!(counts, [1, 1, 1], "{things:#}");
-    assert_eq!(workdir.number("SELECT count(*) FROM audit").await, 2);
+    assert_eq!(workdir.count("audit").await, 2);
 }
 
 #[tokio::test]
@@ -160,7 +155,7 @@ async fn rows_that_a_trigger_keeps_are_reported() {
     assert_eq!(workdir.number(&loaded).await, 0);
     workdir.query("DROP TRIGGER meddler ON things").await;
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 19);
+    assert_eq!(workdir.count("notes").await, 19);
 
     // Nor is an approval done that they do not let happen.
     let run = stage(&workdir, &[full("things", things(1..=5))]);
@@ -198,7 +193,7 @@ async fn retried_row_that_a_trigger_drops_stays_quarantined() {
     stage(&workdir, &[full("boxes", boxes(1..=9))]);
     workdir.json(["load"]).await;
     assert_eq!(workdir.number(waiting).await, 0);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 21);
+    assert_eq!(workdir.count("things").await, 21);
 }
 
 #[tokio::test]
@@ -216,12 +211,7 @@ async fn rebuild_blocked_by_a_trigger_changes_nothing() {
         .says("the trigger meddler");
     workdir.query("DROP TRIGGER meddler ON things").await;
     workdir.cursus(rebuild).await.exits(0);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM things WHERE weight = 1.5")
-            .await,
-        20
-    );
+    assert_eq!(workdir.count("things WHERE weight = 1.5").await, 20);
     workdir.query("INSERT INTO things (id) VALUES (50)").await;
     workdir
         .query("CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \

@@ -286,7 +286,7 @@ async fn only_the_selected_resources_are_loaded_and_the_rest_follows() {
         .map(|table| table["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["cursus", "campuses"]);
-    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
+    assert_eq!(workdir.count("users").await, 0);
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"], serde_json::json!([run]));
     oracle::assert_mirrors(&workdir, &simulator).await;
@@ -453,13 +453,8 @@ async fn unloadable_resource_waits_alone_for_a_full_read() {
         .await
         .exits(1)
         .says("users/page-00001.json.gz: the file is cut off");
-    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM coalitions_users")
-            .await,
-        500
-    );
+    assert_eq!(workdir.count("users").await, 0);
+    assert_eq!(workdir.count("coalitions_users").await, 500);
 
     // A delta on top of what is missing must not be loaded either.
     simulator.advance(Duration::from_hours(13));
@@ -469,7 +464,7 @@ async fn unloadable_resource_waits_alone_for_a_full_read() {
         !report["tables"].to_string().contains("\"users\""),
         "{report:#}"
     );
-    assert_eq!(workdir.number("SELECT count(*) FROM users").await, 0);
+    assert_eq!(workdir.count("users").await, 0);
 
     workdir.json(["extract", "--full"]).await;
     workdir.json(["load"]).await;

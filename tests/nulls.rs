@@ -190,7 +190,7 @@ async fn one_condition_that_cannot_be_judged_is_enough_in_any_order() {
         ];
         stage(&workdir, &[full("people", odd)]);
         workdir.json_exits(3, ["load"]).await;
-        assert_eq!(workdir.number("SELECT count(*) FROM people").await, 3);
+        assert_eq!(workdir.count("people").await, 3);
         let explained = workdir.json(["explain", "people", "1"]).await;
         assert!(
             !explained.to_string().contains("out of scope"),
@@ -273,7 +273,7 @@ async fn a_record_without_a_key_protects_only_what_it_may_be() {
         workdir.json_exits(3, ["load"]).await;
         let parts = "SELECT count(*) FROM parts";
         assert_eq!(workdir.number(parts).await, 29);
-        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
+        assert_eq!(workdir.count("things").await, 30);
     }
 }
 
@@ -301,7 +301,7 @@ async fn a_key_that_is_null_in_every_record_stops_its_resource() {
         stage(&workdir, &[full("things", without.collect())]);
         let answer = format!("no record has /{key}: the API has renamed or dropped it");
         workdir.cursus(["load"]).await.exits(4).says(&answer);
-        assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 30);
+        assert_eq!(workdir.count("parts").await, 30);
     }
 }
 
@@ -407,6 +407,6 @@ async fn repeated_record_is_quarantined_once_by_its_last() {
                        FROM pipeline.quarantine ORDER BY 1";
         let pages = ["1 page-00005.json.gz 2", "3 page-00005.json.gz 4"];
         assert_eq!(workdir.column(waiting).await, pages);
-        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 30);
+        assert_eq!(workdir.count("things").await, 30);
     }
 }

@@ -189,12 +189,7 @@ async fn a_nested_person_is_judged_as_one_of_the_list() {
         workdir.cursus(["load", "-q"]).await.exits(code);
         let login = workdir.column("SELECT login FROM users WHERE id = 1").await;
         assert_eq!(login, Vec::from_iter(wanted), "{nested}");
-        assert_eq!(
-            workdir
-                .number("SELECT count(*) FROM users WHERE id > 1")
-                .await,
-            2
-        );
+        assert_eq!(workdir.count("users WHERE id > 1").await, 2);
         let waits = "SELECT table_name FROM pipeline.quarantine";
         assert_eq!(workdir.column(waits).await, waiting, "{nested}");
     }
@@ -228,12 +223,7 @@ async fn record_without_its_kind_deletes_nobody() {
     );
     workdir.cursus(["load", "-q"]).await.exits(0);
     assert_eq!(workdir.column(LOGINS).await, ["eva", "bob", "cem"]);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 0);
 }
 
 #[tokio::test]
@@ -660,10 +650,5 @@ async fn what_people_have_made_is_not_broken_by_a_migration() {
     workdir.cursus(["migrate"]).await.exits(0);
     assert_eq!(workdir.number(columns).await, 0);
     assert_eq!(workdir.number("SELECT mine FROM my_enrolments").await, 1);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM current_enrolments")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("current_enrolments").await, 0);
 }

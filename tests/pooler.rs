@@ -63,7 +63,7 @@ async fn a_pooler_that_keeps_sessions_is_welcome() {
     let url = pooler.url(&database(&workdir).await);
     workdir.set("CURSUS_DATABASE_URL", url);
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
 }
 
 /// Makes a version number, such as 150018 at the head of a row, that of PostgreSQL 13.

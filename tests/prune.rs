@@ -1,7 +1,7 @@
 //! Held deletes: a person approves them once, and later loads of the run apply the approval.
 
 use crate::support::boxes::{
-    self, boxes, delta, directory, full, stage, thing, things, workdir_of,
+    self, THINGS_ALONE, boxes, delta, directory, full, stage, thing, things, workdir_of,
 };
 use crate::support::files::edit;
 use crate::support::{SCALE, Workdir, World, oracle, simulator};
@@ -215,7 +215,7 @@ async fn approved_row_that_others_refer_to_is_kept() {
     let done = workdir.json_exits(4, ["prune", "approve", &run]).await;
     assert_eq!(done["tables"][0]["deleted"], HELD - 1);
     assert_eq!(done["tables"][0]["referred"], 1);
-    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 1);
+    assert_eq!(workdir.count("notes").await, 1);
     // It is held on, and goes when it may.
     assert_eq!(workdir.json(["prune", "ls"]).await[0]["rows"], 1);
     workdir.query("DELETE FROM notes").await;
@@ -356,10 +356,9 @@ async fn what_is_approved_beside_the_mirror_stays_in_the_mirror() {
 #[tokio::test]
 async fn record_without_a_key_releases_no_held_delete() {
     for is_compared in [true, false] {
-        let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
         let key = if is_compared { "id" } else { "id, x" };
         let tables = format!("CREATE TABLE things (id bigint, x bigint, PRIMARY KEY ({key}))");
-        let workdir = workdir_of(pipeline, &tables).await;
+        let workdir = workdir_of(THINGS_ALONE, &tables).await;
         let things = |ids: std::ops::RangeInclusive<i64>| -> Vec<String> {
             ids.map(|id| json!({"id": id, "x": 1}).to_string())
                 .collect()
@@ -377,6 +376,6 @@ async fn record_without_a_key_releases_no_held_delete() {
         workdir.cursus(["load"]).await.exits(3);
         assert_eq!(workdir.count(WAITING).await, 80);
         workdir.cursus(["prune", "approve", &run]).await.exits(0);
-        assert_eq!(workdir.number("SELECT count(*) FROM things").await, 120);
+        assert_eq!(workdir.count("things").await, 120);
     }
 }

@@ -45,12 +45,7 @@ async fn delete_of_half_a_table_needs_approval() {
     // Once a person has said so, they go.
     let report = workdir.json(["load", "--again", "--allow-prune"]).await;
     assert_eq!(of_table(&report, "coalitions_users")["deleted"], 250);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.prune_candidate")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.prune_candidate").await, 0);
     oracle::assert_mirrors(&workdir, &half).await;
 }
 
@@ -66,12 +61,7 @@ async fn returned_row_is_no_delete_candidate() {
         .await;
     workdir.use_api(&whole);
     workdir.json(["run", "--full"]).await;
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.prune_candidate")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.prune_candidate").await, 0);
     oracle::assert_mirrors(&workdir, &whole).await;
 }
 
@@ -155,8 +145,8 @@ async fn last_row_can_be_deleted() {
         &[full("boxes", boxes(1..=1)), full("things", Vec::new())],
     );
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 1);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
+    assert_eq!(workdir.count("boxes").await, 1);
+    assert_eq!(workdir.count("things").await, 0);
 
     // A record without parts says so of itself.
     stage(&workdir, &[delta("things", vec![thing(1, 1.0)])]);
@@ -166,10 +156,10 @@ async fn last_row_can_be_deleted() {
     let two = thing(1, 1.0).replace(r#""parts":[{"id":1,"size":1}]"#, parts);
     stage(&workdir, &[delta("things", vec![two])]);
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 2);
+    assert_eq!(workdir.count("parts").await, 2);
     stage(&workdir, &[delta("things", vec![bare])]);
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM parts").await, 0);
+    assert_eq!(workdir.count("parts").await, 0);
 }
 
 #[tokio::test]
@@ -223,7 +213,7 @@ async fn kept_rows_do_not_allow_emptying_a_table() {
         .await
         .exits(4)
         .says("boxes: prune limit exceeded: 2 deletes held");
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 5);
+    assert_eq!(workdir.count("boxes").await, 5);
 }
 
 #[tokio::test]
@@ -241,5 +231,5 @@ async fn prune_limit_is_a_share_of_the_previous_rows() {
         .says("things: prune limit exceeded: 6 deletes held");
     stage(&workdir, &[full("things", things(6..=450))]);
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 445);
+    assert_eq!(workdir.count("things").await, 445);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{self, boxes, delta, full, stage, things, workdir_of};
+use crate::support::boxes::{self, THINGS_ALONE, boxes, delta, full, stage, things, workdir_of};
 use crate::support::{SCALE, Workdir, World, oracle, simulator};
 
 /// What waits: table, file, index, index inside the record, column, code.
@@ -122,19 +122,14 @@ async fn rejected_row_is_quarantined_and_the_rest_loads() {
     );
     assert_eq!(
         workdir
-            .number("SELECT count(*) FROM projects WHERE name = 'Project with one bad session'")
+            .count("projects WHERE name = 'Project with one bad session'")
             .await,
         1
     );
 
     // Loading it once more quarantines nothing twice.
     workdir.cursus(["load", "--again"]).await.exits(3);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        4
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 4);
 
     // The next good read settles it.
     workdir.use_api(&good);
@@ -179,12 +174,7 @@ async fn orphan_is_quarantined_until_its_parent_is_loaded() {
     workdir.use_api(&good);
     let report = workdir.json(["run", "--select", "coalitions"]).await;
     assert_eq!(report["resources"][0]["state"], "complete");
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 0);
     oracle::assert_mirrors(&workdir, &good).await;
 }
 
@@ -201,7 +191,7 @@ async fn dangling_references_are_no_fault() {
     assert_eq!(report["state"], "complete");
     assert_eq!(
         workdir
-            .number("SELECT count(*) FROM campus_projects WHERE campus_id = 987654")
+            .count("campus_projects WHERE campus_id = 987654")
             .await,
         1
     );
@@ -273,12 +263,7 @@ async fn load_with_too_many_rejects_is_rolled_back() {
     assert!(!ran.stderr.contains("perhaps"), "{ran}");
     // Nothing of it is kept, and everything else loads.
     assert_eq!(workdir.query(rows).await, before);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 0);
     let renamed = "SELECT count(*) FROM coalitions WHERE name = 'Renamed'";
     assert_eq!(workdir.number(renamed).await, 1);
 
@@ -509,24 +494,14 @@ begin_at = "../begin_at"
         &[delta("stays", [bad.to_vec(), vec![nested]].concat())],
     );
     workdir.cursus(["load"]).await.exits(3);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        3
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 3);
     let spelled = "SELECT q.key FROM pipeline.quarantine AS q JOIN stays ON key = jsonb_build_object('begin_at', begin_at) \
                    UNION ALL SELECT parent FROM pipeline.quarantine JOIN stays ON parent = to_jsonb(begin_at)";
     assert_eq!(workdir.column(spelled).await.len(), 3);
     let newer = [4, 5, 6].map(|day| stay(day, &json!(3), &json!(2)));
     stage(&workdir, &[delta("stays", newer.to_vec())]);
     workdir.cursus(["load"]).await.exits(0);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM pipeline.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("pipeline.quarantine").await, 0);
     workdir
         .query("ALTER TABLE stays ALTER hours TYPE bigint")
         .await;
@@ -584,9 +559,8 @@ async fn entries_of_another_schema_name_their_commands() {
 
 #[tokio::test]
 async fn retry_of_older_runs_lacks_newer_keys() {
-    let pipeline = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
     let tables = "CREATE TABLE things (id bigint PRIMARY KEY, colour text, size integer)";
-    let workdir = workdir_of(pipeline, tables).await;
+    let workdir = workdir_of(THINGS_ALONE, tables).await;
     let mut records: Vec<String> = (1..=30)
         .map(|id| json!({"id": id, "size": id}).to_string())
         .collect();

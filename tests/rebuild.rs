@@ -79,18 +79,13 @@ async fn rebuild_keeps_the_prune_limit() {
         .says("--allow-prune");
     assert_eq!(content(&workdir, "public").await, before);
     assert_eq!(loads(&workdir, "public").await, ledger);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM public_rebuild.things")
-            .await,
-        12
-    );
+    assert_eq!(workdir.count("public_rebuild.things").await, 12);
     // What the refused one has left is replaced, and goes.
     workdir.json(["replay", "--rebuild", "--allow-prune"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
     assert_eq!(
         workdir
-            .number("SELECT count(*) FROM pg_namespace WHERE nspname ~ 'rebuild'")
+            .count("pg_namespace WHERE nspname ~ 'rebuild'")
             .await,
         0
     );
@@ -151,7 +146,7 @@ async fn rebuild_goes_back_on_request_and_from_a_full_read() {
             .await,
         ["2"]
     );
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
+    assert_eq!(workdir.count("things").await, 11);
     // The load ledger is that far too: the rest loads again.
     let report = workdir.json(["load"]).await;
     assert_eq!(report["runs"], json!(runs[2..]));
@@ -238,11 +233,11 @@ async fn rebuild_keeps_and_names_rows_that_others_refer_to() {
     let boxes = workdir.column("SELECT id FROM boxes ORDER BY id").await;
     assert_eq!(boxes, ["1", "2", "3", "70", "72"]);
     assert_eq!(workdir.number("SELECT count(*) FROM remarks").await, 5_000);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
     // Without what held them they go.
     workdir.query("DELETE FROM remarks").await;
     workdir.json(["replay", "--rebuild"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 3);
+    assert_eq!(workdir.count("boxes").await, 3);
 }
 
 #[tokio::test]
@@ -284,7 +279,7 @@ async fn rebuild_empties_no_table_without_approval() {
         .await
         .exits(4)
         .says("2 of 2 rows of notes are not in what the staged runs give");
-    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 2);
+    assert_eq!(workdir.count("notes").await, 2);
     workdir.json(["replay", "--rebuild", "--allow-prune"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM notes").await, 0);
+    assert_eq!(workdir.count("notes").await, 0);
 }

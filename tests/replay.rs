@@ -20,7 +20,7 @@ async fn replay_makes_a_schema_of_a_past_day_and_resumes() {
     assert_eq!(workdir.column(weight).await, ["2"]);
     assert_eq!(
         workdir
-            .number("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+            .count("pg_class WHERE relnamespace = 'public'::regnamespace")
             .await,
         0
     );
@@ -54,11 +54,8 @@ async fn replay_makes_a_schema_of_a_past_day_and_resumes() {
     workdir
         .json(["replay", "--into", "chosen", "--select", "things"])
         .await;
-    assert_eq!(
-        workdir.number("SELECT count(*) FROM chosen.things").await,
-        12
-    );
-    assert_eq!(workdir.number("SELECT count(*) FROM chosen.boxes").await, 3);
+    assert_eq!(workdir.count("chosen.things").await, 12);
+    assert_eq!(workdir.count("chosen.boxes").await, 3);
 }
 
 #[tokio::test]
@@ -151,7 +148,7 @@ async fn a_replay_touches_no_schema_but_its_own() {
         .await
         .exits(4)
         .says("migration");
-    assert_eq!(workdir.number("SELECT count(*) FROM past.things").await, 12);
+    assert_eq!(workdir.count("past.things").await, 12);
 }
 
 #[tokio::test]
@@ -199,7 +196,7 @@ async fn nothing_older_than_the_loaded_run_is_loaded() {
         .cursus(["replay", "--to", &first, "--into", "past"])
         .await
         .exits(0);
-    assert_eq!(workdir.number("SELECT count(*) FROM past.things").await, 5);
+    assert_eq!(workdir.count("past.things").await, 5);
 }
 
 #[tokio::test]
@@ -262,14 +259,11 @@ async fn replay_loads_every_run_within_the_prune_limit() {
         errors.contains("things: prune limit exceeded: 6 deletes held"),
         "{errors}"
     );
-    assert_eq!(workdir.number("SELECT count(*) FROM past.things").await, 10);
+    assert_eq!(workdir.count("past.things").await, 10);
     workdir
         .json(["replay", "--allow-prune", "--into", "pruned"])
         .await;
-    assert_eq!(
-        workdir.number("SELECT count(*) FROM pruned.things").await,
-        4
-    );
+    assert_eq!(workdir.count("pruned.things").await, 4);
 }
 
 #[tokio::test]

@@ -194,10 +194,7 @@ async fn every_command(workdir: &Workdir, mallory: &Mallory, what: &str) {
             .got_nothing(workdir, &format!("{what}: {}", command.join(" ")))
             .await;
     }
-    assert_eq!(
-        workdir.number("SELECT count(*) FROM mirror.things").await,
-        12
-    );
+    assert_eq!(workdir.count("mirror.things").await, 12);
 }
 
 #[tokio::test]
@@ -362,7 +359,7 @@ async fn a_mirror_in_which_others_can_create_is_not_loaded() {
         .query(&format!("DROP OWNED BY {role} CASCADE"))
         .await;
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
     workdir.query(&format!("DROP ROLE {role}")).await;
 }
 
@@ -531,7 +528,7 @@ async fn what_others_hang_on_the_mirror_is_refused() {
         workdir.query(undone).await;
     }
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
+    assert_eq!(workdir.count("things").await, 11);
     mallory.got_nothing(&workdir, "the load").await;
     // Triggers of our own are named.
     workdir
@@ -583,11 +580,11 @@ async fn a_trigger_that_is_added_during_a_load_does_not_run() {
     assert_eq!(ended.status.code(), Some(4), "{said}");
     assert!(said.contains("evil on public.things"), "{said}");
     mallory.got_nothing(&workdir, "the load").await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 0);
+    assert_eq!(workdir.count("things").await, 0);
     // Rights alone disturb nothing.
     workdir.query("DROP TRIGGER evil ON things").await;
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
 }
 
 #[tokio::test]
@@ -648,7 +645,7 @@ async fn who_may_only_read_reads_the_mirror_of_another() {
     workdir.query(&format!("GRANT {role} TO cursus")).await;
     stage(&workdir, &[delta("things", vec![thing(30, 1.0)])]);
     workdir.json(["load"]).await;
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 13);
+    assert_eq!(workdir.count("things").await, 13);
     workdir.query(&format!("REVOKE {role} FROM cursus")).await;
     // Nor is what reading runs: a policy, an index.
     mallory

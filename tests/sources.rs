@@ -357,7 +357,7 @@ async fn only_complete_full_reads_replace_a_lost_directory() {
     let report = second.json(["load"]).await;
     assert!(warnings(&report).contains("things"), "{report:#}");
     assert!(!warnings(&report).contains("boxes"), "{report:#}");
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
+    assert_eq!(workdir.count("things").await, 11);
     stage_of(
         &second,
         HERE,
@@ -371,12 +371,12 @@ async fn only_complete_full_reads_replace_a_lost_directory() {
         .await
         .exits(4)
         .says("boxes: not loaded");
-    assert_eq!(workdir.number("SELECT count(*) FROM boxes").await, 3);
+    assert_eq!(workdir.count("boxes").await, 3);
     stage_of(&second, HERE, &all(12));
     second.json(["load"]).await;
     let report = second.json(["load"]).await;
     assert_eq!(warnings(&report), "null");
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 12);
+    assert_eq!(workdir.count("things").await, 12);
 }
 
 #[tokio::test]
@@ -460,16 +460,11 @@ async fn a_run_of_another_api_between_holds_nothing_back() {
     ran.says(&format!(
         "the run {first} and 1 run after it read http://127.0.0.1:4242"
     ));
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM things WHERE weight = 7")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("things").await, 11);
+    assert_eq!(workdir.count("things WHERE weight = 7").await, 0);
     // What the mirror was refused, a rebuild does not bring in.
     workdir.cursus(["replay", "--rebuild"]).await.exits(4);
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 11);
+    assert_eq!(workdir.count("things").await, 11);
     // Until it is out of the way, it is reported.
     let ran = workdir.cursus(["load"]).await.exits(4);
     ran.says("move what is not to be loaded out of the staging directory");
@@ -672,12 +667,7 @@ async fn a_run_is_loaded_with_the_scope_it_was_read_with() {
             .await
             > 0
     );
-    assert_eq!(
-        workdir
-            .number("SELECT count(*) FROM users WHERE cursus_id <> 21")
-            .await,
-        0
-    );
+    assert_eq!(workdir.count("users WHERE cursus_id <> 21").await, 0);
     assert!(bound_to(&workdir).await.contains("21"));
 }
 
@@ -710,5 +700,5 @@ async fn runs_that_say_nothing_of_their_source_load_as_before() {
     stage(&workdir, &[delta("things", vec![thing(6, 1.0)])]);
     let report = workdir.json(["load"]).await;
     assert_eq!(warnings(&report), "null");
-    assert_eq!(workdir.number("SELECT count(*) FROM things").await, 6);
+    assert_eq!(workdir.count("things").await, 6);
 }

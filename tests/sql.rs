@@ -55,11 +55,7 @@ async fn no_question_changes_the_database() {
         for how in [&[][..], &["--json"], &["--csv"]] {
             let ran = workdir.cursus([&["sql", write][..], how].concat()).await;
             assert_eq!(ran.code, Some(1), "{ran}");
-            assert_eq!(
-                workdir.number("SELECT count(*) FROM kept").await,
-                1,
-                "{ran}"
-            );
+            assert_eq!(workdir.count("kept").await, 1, "{ran}");
         }
     }
     let answer = workdir.cursus(["sql", "DELETE FROM kept"]).await.exits(1);
@@ -220,7 +216,7 @@ async fn a_document_may_write_where_it_is_allowed_to() {
     // All or nothing, as in one message.
     let both = "DELETE FROM kept; SELECT 1/0";
     workdir.cursus(["sql", "--write", both]).await.exits(1);
-    assert_eq!(workdir.number("SELECT count(*) FROM kept").await, 2);
+    assert_eq!(workdir.count("kept").await, 2);
     workdir
         .cursus(["sql", "--write", "VACUUM kept"])
         .await

@@ -405,10 +405,7 @@ async fn a_run_that_reads_nothing_is_no_full_read() {
     assert_eq!(report["mode"], Value::Null, "{report:#}");
     let runs = workdir.json(["stage", "ls"]).await;
     assert_eq!(runs[1]["mode"], Value::Null, "{runs:#}");
-    assert_eq!(
-        workdir.number("SELECT count(*) FROM pipeline.load").await,
-        1
-    );
+    assert_eq!(workdir.count("pipeline.load").await, 1);
 }
 
 /// The read of a resource, as a report tells it.

@@ -355,7 +355,7 @@ async fn a_run_that_ends_while_it_is_listed_is_loaded_as_it_ended() {
     load.end().await.exits(0);
     let state = "SELECT state FROM pipeline.run";
     assert_eq!(workdir.column(state).await, ["complete"]);
-    assert_eq!(workdir.number("SELECT count(*) FROM campuses").await, 8);
+    assert_eq!(workdir.count("campuses").await, 8);
     let ran = workdir.cursus(["load"]).await.exits(0);
     assert!(ran.stdout.contains("nothing to load"), "{ran}");
 }

@@ -54,6 +54,9 @@ name = "count"
 sql = "sql/count.sql"
 "#;
 
+/// A resource and a table of things and nothing else, for [`workdir_of`].
+pub(crate) const THINGS_ALONE: &str = "[[resource]]\nname = \"things\"\npath = \"/things\"\n[[table]]\nname = \"things\"\nfrom = \"things\"\n";
+
 /// The derive of the pipeline.
 pub(crate) const COUNT: &str = "UPDATE boxes SET things = c.things, ingested_at = now() \
     FROM (SELECT b.id, count(t.id) AS things FROM boxes AS b LEFT JOIN things AS t ON t.box_id = b.id GROUP BY b.id) AS c \
