@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::support::other_user::open_to_all;
 use crate::support::{OtherUser, Ran, SCALE, Workdir, page_requests, simulator};
@@ -130,11 +131,14 @@ async fn directories_with_odd_names_work() {
             workdir.set("TMPDIR", path);
         }
         within(&workdir, name, &["init"]).await.exits(0);
-        for command in [
-            &["run", "--select", "cursus"][..],
-            &["status"],
-            &["stage", "ls"],
-        ] {
+        let run = ["run", "--select", "cursus"];
+        within(&workdir, name, &run).await.exits(0);
+        // Until then the server would be started for each command.
+        let mut sleep = workdir.command(["sql", "SELECT pg_sleep(3600)"]);
+        sleep.current_dir(&folder).stderr(Stdio::null());
+        sleep.env_remove("CURSUS_DATABASE_URL");
+        let _held = sleep.spawn().unwrap();
+        for command in [&run[..], &["status"], &["stage", "ls"]] {
             within(&workdir, name, command).await.exits(0);
             let json = [command, &["--json"]].concat();
             within(&workdir, name, &json).await.exits(0).json();

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Ran, Workdir};
+use crate::support::{Ran, Running, Workdir};
 
 /// A table with a row, which nothing below may change.
 async fn workdir() -> Workdir {
@@ -16,13 +16,14 @@ async fn workdir() -> Workdir {
     workdir
 }
 
-/// The same on a private PostgreSQL.
-async fn private() -> Workdir {
+/// The same on a private PostgreSQL, which runs until the second is dropped: started for each command it would take a minute.
+async fn private() -> (Workdir, Running) {
     let mut workdir = Workdir::new().await;
     workdir.set("CURSUS_DATABASE_URL", "embedded");
     let make = "CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)";
     workdir.cursus(["sql", "--write", make]).await.exits(0);
-    workdir
+    let held = Running::start(&workdir, &["sql", "SELECT pg_sleep(3600)"]);
+    (workdir, held)
 }
 
 /// Statements that write, or begin to be able to.
@@ -64,7 +65,7 @@ async fn no_question_changes_the_database() {
 
 #[tokio::test]
 async fn a_question_to_the_private_server_is_no_superusers() {
-    let workdir = private().await;
+    let (workdir, _held) = private().await;
     let who =
         "SELECT rolsuper OR rolcreaterole AS is_super FROM pg_roles WHERE rolname = current_user";
     for _ in 0..2 {
@@ -111,7 +112,7 @@ async fn psql(workdir: &Workdir, more: &[&str], script: &str) -> String {
 
 #[tokio::test]
 async fn psql_reads_unless_it_may_write_and_knows_no_secret() {
-    let mut workdir = private().await;
+    let (mut workdir, _held) = private().await;
     workdir.set("CURSUS_CLIENT_SECRET", "canary-of-the-api");
     workdir.set("DATABASE_URL", "postgres://me:canary-of-another@host/db");
     let environment = psql(&workdir, &[], "\\! env\n").await;
