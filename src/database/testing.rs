@@ -27,6 +27,14 @@ pub(crate) async fn cluster() -> &'static Cluster {
                 .await
                 .unwrap();
             forget_the_dead(&cluster).await;
+            let client = connect(&cluster, DATABASE).await;
+            // With hundreds of databases its workers would start all the time.
+            for statement in [
+                "ALTER SYSTEM SET autovacuum = off",
+                "SELECT pg_reload_conf()",
+            ] {
+                client.batch_execute(statement).await.unwrap();
+            }
             cluster
         })
         .await
