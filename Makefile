@@ -16,6 +16,9 @@ dist: ## the binary that is shipped, in target/dist
 	$(WITH_TOOLS) cargo build --locked --profile dist
 	sh scripts/check-failpoints.sh --profile dist
 
+# Tests wait for servers and clocks: twice as many as processors keep these busy.
+test test-matrix: export RUST_TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2)))
+
 test: ## every promise, against a private PostgreSQL, and what the tests counted, also when one fails
 	@rm -rf $(FIGURES)
 	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
