@@ -4,7 +4,7 @@ set -eu
 cd "${1:-$(dirname "$0")/../..}"
 
 # Folders with names that are still too long: only counted.
-pending=${PENDING-src}
+pending=${PENDING-src crates}
 
 find src tests crates -name '*.rs' | sort | awk -v pending="$pending" '
 function look(path,  line, name, module, is_test, folder) {
@@ -20,7 +20,7 @@ function look(path,  line, name, module, is_test, folder) {
 		name = substr(line, RSTART + 3, RLENGTH - 3)
 		tests[name] = tests[module] = 1
 		if (length(name) <= 60) continue
-		if (folder == pending) { long++; continue }
+		if (index(" " pending " ", " " folder " ")) { long++; continue }
 		printf "%s: %d characters, at most 60: %s\n", path, length(name), name
 		failed = 1
 	}
