@@ -282,9 +282,13 @@ async fn run_without_one_of_its_resources_is_incomplete() {
     let away = |path: &Path| std::fs::remove_dir_all(path).unwrap();
     let damages: [(&str, &str, Damage<'_>); 3] = [
         ("lacks_all", "run.json lists this resource", &away),
-        ("lacks_manifest", "run.json lists this resource", &|resource| {
-            std::fs::remove_file(resource.join("manifest.json")).unwrap();
-        }),
+        (
+            "lacks_manifest",
+            "run.json lists this resource",
+            &|resource| {
+                std::fs::remove_file(resource.join("manifest.json")).unwrap();
+            },
+        ),
         ("lacks_its_place", "it is a symbolic link", &|resource| {
             let aside = resource.with_extension("aside");
             std::fs::rename(resource, &aside).unwrap();
