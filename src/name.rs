@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A resource, table or column name: `[a-z_][a-z0-9_]*`, at most [`Name::MAX_LENGTH`] bytes,
+/// A resource, table or column name: `[a-z_][a-z0-9_]*`, at most 48 bytes,
 /// so that it is a plain directory name, and a PostgreSQL identifier even behind a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
