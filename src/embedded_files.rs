@@ -11,6 +11,7 @@ use crate::trusted::{Folder, Owner, Untrusted};
 /// The default configuration, which is also its own manual.
 pub(crate) const PIPELINE: &str = include_str!("../pipeline.toml");
 
+#[cfg(feature = "simulator")]
 pub(crate) const DEMO: &str = include_str!("../sql/demo.sql");
 
 static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");

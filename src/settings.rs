@@ -102,6 +102,7 @@ impl Settings {
         Self::of(global, command, environment, project.base, config, context)
     }
 
+    #[cfg(feature = "simulator")]
     /// The built-in pipeline in a directory of which nothing is read.
     pub(crate) fn built_in(
         global: &Global,

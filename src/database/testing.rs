@@ -82,11 +82,11 @@ async fn connect(cluster: &Cluster, database: &str) -> Client {
     client
 }
 
-/// Takes away the data of a cluster that nobody runs: dropping the databases of ended test processes one by one takes minutes.
-/// They are hundreds of thousands of files, which go while the tests run.
+/// Removes the data of a cluster that is not running: dropping the databases of dead test processes one by one takes minutes.
+/// They are hundreds of thousands of files, which are removed while the tests run.
 fn forget_the_idle(dir: &Path) {
     let lock = |name| File::open(dir.join(name)).ok();
-    // The locks of a cluster: that of everybody who starts it, and that of its server.
+    // The locks of a cluster: that of the processes that start it, and that of its server.
     let (Some(door), Some(running)) = (lock("lock"), lock("running")) else {
         return;
     };
