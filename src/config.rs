@@ -67,7 +67,7 @@ pub struct ApiConfig {
     pub timeout: Duration,
     /// Requests under way at once.
     pub max_in_flight: usize,
-    /// Hits left for other programs on the key.
+    /// Requests left for other programs on the key.
     pub reserve_per_hour: u32,
     /// A cap; without one the limit is learnt from the answers.
     pub requests_per_second: Option<f64>,

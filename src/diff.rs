@@ -374,7 +374,7 @@ impl<'t> Pair<'t> {
     }
 }
 
-/// The values of a row; a column of type json has its spaces and line ends from whoever wrote it.
+/// The values of a row; a column of type json has the spaces and line ends of its writer.
 fn parsed(text: Option<&str>) -> Option<Values> {
     serde_json::from_str(&printable::json(text?)).ok()
 }

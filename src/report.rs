@@ -243,10 +243,13 @@ pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
                 lines.push(printable::line(&line).into_owned());
             }
         }
-        for unfit in &samples.unfit {
-            let place = place(&unfit.file, unfit.record, unfit.element);
-            let column = unfit.column.as_deref().unwrap_or("the whole row");
-            let line = format!("{} rejects {place}, {column}: {}", table.name, unfit.reason);
+        for rejected in &samples.unfit {
+            let place = place(&rejected.file, rejected.record, rejected.element);
+            let column = rejected.column.as_deref().unwrap_or("the whole row");
+            let line = format!(
+                "{} rejects {place}, {column}: {}",
+                table.name, rejected.reason
+            );
             lines.push(printable::line(&line).into_owned());
         }
     }

@@ -51,7 +51,7 @@ pub(crate) struct SimulateArgs {
     /// Share of the `projects_users` that are replaced under a new id in a simulated day
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().replaced, value_parser = share)]
     pub(crate) replaced: f64,
-    /// Share of the `projects_users` whose team is given up in a simulated day without moving a date
+    /// Share of the `projects_users` whose team is abandoned in a simulated day without moving a date
     #[arg(long, value_name = "SHARE", default_value_t = Undated::default().given_up, value_parser = share)]
     pub(crate) given_up: f64,
     /// Share of the new `locations` that never end

@@ -44,7 +44,7 @@ pub(super) fn start(global: &Global, bars: &Bars) -> Result<(), Failure> {
         && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // They would go to the stderr that has just failed (a closed terminal, a full disk), and panic if that fails again.
+        // They would be written to the stderr that has just failed (a closed terminal, a full disk), and panic if that fails again.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(colours);

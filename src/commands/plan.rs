@@ -23,7 +23,7 @@ use crate::settings::Settings;
 use crate::staging::Run;
 
 /// The limits of the API before a run has met them.
-const UNASKED: (f64, u64) = (2.0, 1_200);
+const DEFAULT_LIMITS: (f64, u64) = (2.0, 1_200);
 
 #[derive(Serialize)]
 struct PlanReport {
@@ -98,7 +98,11 @@ pub(super) async fn run(
         resources: &resources,
     };
     let (found, allowance, probing_hits) = if arguments.offline {
-        (planner.undisturbed(), unasked(settings, &runs).await?, 0)
+        (
+            planner.undisturbed(),
+            offline_allowance(settings, &runs).await?,
+            0,
+        )
     } else {
         let client = settings.question_client(false)?;
         let found = planner.probe(&client).await?;
@@ -260,11 +264,11 @@ impl<'a> ProbeResult<'a> {
 }
 
 /// Limits as the newest run met them; what is left of the hour, as the ledger has it.
-async fn unasked(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure> {
+async fn offline_allowance(settings: &Settings, runs: &[Run]) -> Result<Allowance, Failure> {
     let api = &settings.config.api;
     let figure =
         |name: &str| (runs.iter().rev()).find_map(|run| run.record().rate.get(name)?.as_u64());
-    let (per_second, per_hour) = UNASKED;
+    let (per_second, per_hour) = DEFAULT_LIMITS;
     #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^52")]
     let per_second = figure("limit_per_second").map_or(per_second, |rate| rate as f64);
     let per_hour = figure("limit_per_hour")

@@ -27,7 +27,7 @@ fn print_from_thread(sentence: String) -> mpsc::Receiver<()> {
         super::eprint_line(&sentence);
         let _ = done.send(());
     };
-    // Without a thread it is not printed, and the process exits all the same.
+    // Without a thread it is not printed, and the process still exits.
     let _ = thread::Builder::new().spawn(print);
     is_done
 }

@@ -289,7 +289,7 @@ impl Pace {
             _ => self.failures = 0,
         }
         self.due = if self.failures == 0 {
-            // A round that took longer than its time is followed at once, those that it missed are not made up for.
+            // A round that took longer than its time is followed at once, missed rounds are not repeated.
             now.max(self.due + self.every)
         } else {
             now + self.back_off()

@@ -40,7 +40,7 @@ pub struct Table {
     pub(crate) owner: Option<Reference>,
     /// Rows whose reference is not in that table are out of scope.
     pub(crate) within: Vec<Reference>,
-    /// References that may lead nowhere: those that do are counted.
+    /// Soft references: dangling ones are counted.
     pub(crate) references: Vec<Reference>,
     /// How many rows may wait in quarantine.
     pub(crate) quarantine: Budget,

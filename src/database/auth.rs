@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_told_in_the_open_only_if_asked_for() {
+    fn password_is_sent_in_the_open_only_if_allowed() {
         for (require, is_encrypted, code, expected) in [
             (None, false, 3, "the server asks for password"),
             (None, false, 5, "the server asks for md5"),

@@ -216,7 +216,7 @@ impl Way {
     }
 }
 
-/// Connects once, and checks the server's version. A server that accepts the connection and does not answer is given up after the
+/// Connects once, and checks the server's version. A server that accepts the connection and does not answer is dropped after the
 /// connect timeout.
 async fn open<T>(
     config: &Config,

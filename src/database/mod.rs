@@ -25,7 +25,7 @@ pub(crate) use connect::hold_server;
 pub(crate) use error::{DatabaseError, describe};
 pub(crate) use place::{Place, role};
 pub(crate) use quote::{Literal, Quoted, lock_timeout_of, utc};
-pub(crate) use sessions::{Commit, LockKey, Sessions, holder, holder_is_gone};
+pub(crate) use sessions::{Commit, LockKey, Sessions, holder, holder_is_dead};
 pub(crate) use tls::{check_url, for_libpq, holds_password};
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_reason_of_a_lost_connection_is_told() {
+    async fn reason_of_a_lost_connection_is_reported() {
         let cluster = testing::cluster().await;
         let url = format!(
             "host={} user=cursus dbname=cursus",

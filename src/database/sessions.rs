@@ -178,7 +178,7 @@ async fn session_with(client: &Client, key: LockKey, object: &str) -> Option<Row
 }
 
 /// Whether the lock holder is a dead process of this machine: the server releases the lock when it notices.
-pub(crate) async fn holder_is_gone(client: &Client, key: LockKey, object: &str) -> bool {
+pub(crate) async fn holder_is_dead(client: &Client, key: LockKey, object: &str) -> bool {
     let Some(row) = session_with(client, key, object).await else {
         return false;
     };

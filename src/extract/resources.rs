@@ -132,7 +132,7 @@ impl RunReader<'_> {
         })
     }
 
-    /// The decision anew, if the answers show that a delta began too late.
+    /// A new decision, if the answers show that a delta began too late.
     fn earlier(&self, resource: &Resource, asked: &Decision) -> Option<Decision> {
         let start_of = |decision: &Decision| match decision.step {
             Step::Delta { start, end: None } => Some(start),
@@ -158,7 +158,7 @@ impl RunReader<'_> {
         let name = &resource.name;
         match done {
             Ok(summary) => Ok(summary),
-            // Others can be read all the same.
+            // Others can still be read.
             Err(error) if !error.is_fatal_for_run() => {
                 error!(resource = %name, "not read: {}", chain(&error));
                 Ok(ResourceSummary::without_pages(
@@ -338,8 +338,8 @@ impl RunReader<'_> {
         let result = reader.read().await?;
         // The decision was made before any answer showed the server's time.
         if let Some(decision) = self.earlier(resource, decision) {
-            let (anew, known) = self.writer(resource, |_| true).await?;
-            *writer = anew;
+            let (fresh, known) = self.writer(resource, |_| true).await?;
+            *writer = fresh;
             let asked = ReadTask {
                 decision,
                 ids: ids.clone(),
@@ -382,8 +382,8 @@ impl RunReader<'_> {
         let of_others = move |page: &PageEntry| {
             slices::read_of(page.slice.as_deref()) != read.as_ref().map(Name::as_str)
         };
-        let (anew, known) = self.writer(resource, of_others).await?;
-        *writer = anew;
+        let (fresh, known) = self.writer(resource, of_others).await?;
+        *writer = fresh;
         Ok(PagesByRead(known).take(resource)?)
     }
 }

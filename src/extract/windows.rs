@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::proof::{EARLIEST, LATEST, PageObservation, future, just_after};
 use crate::staging::{PageEntry, Window};
 
-/// The list is asked for anew from the time of the last answer, so many times: more rows than a page holds would have
-/// to change between two answers for it not to end.
+/// How often the list is read again from the time of the last answer. A longer loop would need more changed rows than a page
+/// between two answers.
 const WINDOWS: usize = 6;
 /// How often a full read is checked for rows that its windows do not account for.
 const ACCOUNTS: usize = 10;

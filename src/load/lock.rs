@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use tracing::info;
 
 use crate::database::{
-    Database, LOCK_WAIT, LockKey, WATCHED_EVERY, holder, holder_is_gone, lock_timeout_of,
+    Database, LOCK_WAIT, LockKey, WATCHED_EVERY, holder, holder_is_dead, lock_timeout_of,
 };
 use crate::load::error::LoadError;
 
@@ -33,7 +33,7 @@ pub(crate) async fn lock(database: &Database, schema: &str) -> Result<(), LoadEr
     };
     let mut taken = client.execute(&take, &[&schema]).await;
     let is_default = database.lock_wait.is_none();
-    if is_held(&taken) && is_default && holder_is_gone(client, LOAD_LOCK, schema).await {
+    if is_held(&taken) && is_default && holder_is_dead(client, LOAD_LOCK, schema).await {
         info!(
             schema,
             "waiting for the server to notice that another cursus{} has died",

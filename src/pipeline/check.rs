@@ -30,12 +30,12 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
     let runs = settings.staging.runs()?;
     let judge = loader.judge(&runs).await?;
     let replaced = judge.prospect(&settings.side()?, adopt)?;
-    let begins_anew = adopt && judge.begins_anew(&runs);
+    let starts_over = adopt && judge.starts_over(&runs);
     loader.close().await?;
     let history = History::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
     // What another project has loaded is not ours.
-    let known = |resource: &Name| loaded.get(resource).filter(|_| !begins_anew);
+    let known = |resource: &Name| loaded.get(resource).filter(|_| !starts_over);
     let mut must_be_full = plan::must_be_full(config, &history, |resource| {
         let known = known(resource)?;
         Some(plan::LoadedReads {
@@ -51,7 +51,7 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
         // A complete full read that is still to be loaded takes the place of those rows.
         let is_staged =
             full.is_some_and(|full| known(name).is_none_or(|known| full.seq > known.seq));
-        if replaced.contains(name) && !begins_anew && !is_staged {
+        if replaced.contains(name) && !starts_over && !is_staged {
             let reason = "the mirror was filled from another staging directory".to_owned();
             must_be_full.insert(name.clone(), reason);
         }

@@ -83,14 +83,14 @@ pub(crate) async fn load(
     // Under its lock: its last holder may have loaded, and others may have removed runs meanwhile.
     let (runs, wanted) = list()?;
     let judge = loader.judge(&runs).await?;
-    let begins_anew = selection.options.adopt && judge.begins_anew(&runs);
+    let starts_over = selection.options.adopt && judge.starts_over(&runs);
     if !selection.options.adopt {
         let until = wanted.as_ref().map_or(u64::MAX, |run| run.record().seq);
         let past = runs.partition_point(|run| run.record().seq <= until);
         judge.refuse(&runs[..past])?;
     }
     // What another project has loaded is not ours.
-    let loaded = if begins_anew {
+    let loaded = if starts_over {
         Loaded::new()
     } else {
         loader.loaded().await?
@@ -106,7 +106,7 @@ pub(crate) async fn load(
     let mut outcome = load_runs(&mut loader, context, pending, &runs, &resources).await?;
     outcome.report.dry_run = selection.options.dry_run;
     outcome.report.skipped.extend(skipped);
-    if begins_anew && outcome.is_empty() {
+    if starts_over && outcome.is_empty() {
         outcome.fail(Exit::Refused, NOTHING_TO_ADOPT.to_owned());
     }
     let into = settings.schema_flag(&selection.options.schema);
@@ -226,7 +226,7 @@ impl LoadOutcome {
         runs: &[Run],
         select: &BTreeSet<Name>,
     ) -> Result<(), LoadError> {
-        // A complete full read makes up for what failed before; whatever refers to a failed resource is held back with it.
+        // A complete full read replaces what failed before; a resource that refers to a failed one is held back with it.
         let still_failed = (self.failed.iter())
             .filter(|name| !resources.contains(*name) || !is_superseding(&run, name));
         let held = session.with_dependents(still_failed.cloned().collect());

@@ -82,7 +82,7 @@ impl PageObservation {
     }
 }
 
-/// A time that was past when the server began with an answer of this date, which took so many milliseconds.
+/// A time that was past when the server began with an answer of this date that took `duration_ms`.
 fn settled(date: Timestamp, duration_ms: u64) -> Option<Timestamp> {
     let took = i64::try_from(duration_ms.saturating_add(1_000)).ok()?;
     date.checked_sub(jiff::SignedDuration::from_millis(took))

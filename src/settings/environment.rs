@@ -83,7 +83,7 @@ impl Environment {
         for (name, value) in &self.variables {
             if is_text(name) && value.to_str().is_none() {
                 return Err(Failure::usage(format!(
-                    "the variable {name} is not UTF-8; set it anew"
+                    "the variable {name} is not UTF-8; set it again"
                 )));
             }
         }

@@ -62,7 +62,7 @@ impl Staging {
             return Err(StagingError::Broken {
                 path: self.root.clone(),
                 problem: format!("no run can come after number {}", seq - 1),
-                advice: "begin a staging directory and a database anew",
+                advice: "begin a new staging directory and a new database",
             });
         }
         let newest = runs.iter().map(Run::id).max();

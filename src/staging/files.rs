@@ -45,7 +45,7 @@ fn link(path: &Path) -> StagingError {
     }
 }
 
-/// Refuses a link, also one that leads nowhere. What is not there is no link.
+/// Refuses a link, also a dangling one. A missing file is no link.
 pub(super) fn refuse_link(path: &Path) -> Result<(), StagingError> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_symlink() => Err(link(path)),

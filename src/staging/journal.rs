@@ -210,7 +210,7 @@ impl Line {
     }
 
     pub(super) fn new(page: &PageEntry, offset: u64, line: &[u8]) -> Self {
-        // Times of other centuries are all the same: then it is by their places.
+        // Times of other centuries count as equal: then their places decide.
         let received = page.fetched_at.as_nanosecond();
         let at_an_end = if received < 0 { i64::MIN } else { i64::MAX };
         Self {

@@ -15,7 +15,7 @@ use super::manifest::Manifest;
 use crate::hash::hex;
 
 pub(super) const JOURNAL: &str = "pages.jsonl";
-/// Of a line whose parts do not fit together.
+/// The problem of a line whose parts contradict each other.
 pub(super) const DISAGREES: &str =
     "asks for another page by its `request` than by its other fields";
 

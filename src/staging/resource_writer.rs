@@ -88,7 +88,7 @@ impl ResumedJournal {
         Ok(())
     }
 
-    /// Writes the journal anew, with these lines alone.
+    /// Rewrites the journal with these lines alone.
     fn rewrite(&mut self, path: &Path, before: &File) -> Result<(), StagingError> {
         let lines = &mut self.lines;
         files::write_atomic(path, &failpoint::JOURNAL, |file| {

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_fires_at_the_nth_matching_request_and_so_many_times() {
+    fn rule_fires_from_the_nth_match_for_its_number_of_times() {
         let rule = Fault::new("users", FaultKind::Html).page(2).nth(2).times(1);
         let faults = Faults::new(vec![rule], 1);
         let fire = |page| faults.fire("/v2/users", Some("users"), page).is_some();

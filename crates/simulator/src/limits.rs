@@ -34,7 +34,7 @@ impl Default for Limits {
     }
 }
 
-/// When a limit starts anew.
+/// When a limit is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// At every full second and hour of the real clock.

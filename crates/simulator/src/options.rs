@@ -232,7 +232,7 @@ pub struct Undated {
     pub levels: f64,
     /// `projects_users` that are deleted and replaced by a row of the same person and project with a higher id.
     pub replaced: f64,
-    /// `projects_users` whose current team is given up: it is deleted from `teams`, and `current_team_id` and `status` change.
+    /// `projects_users` whose current team is abandoned: it is deleted from `teams`, and `current_team_id` and `status` change.
     pub given_up: f64,
     /// Of the `locations` that begin, those whose `end_at` stays null for ever.
     pub endless_locations: f64,

@@ -44,7 +44,7 @@ pub struct Statistics {
     pub rejected_429: u64,
     /// Answers that a fault rule spoiled.
     pub faults: u64,
-    /// From the first hit to the last, in milliseconds.
+    /// From the first request to the last, in milliseconds.
     pub span_ms: u64,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Server {
 #[derive(Default)]
 pub(super) struct Tally {
     statistics: Statistics,
-    first_hit: Option<Instant>,
+    first_request: Option<Instant>,
     pub(super) pages: BTreeMap<Resource, u32>,
 }
 
@@ -247,10 +247,10 @@ impl Server {
         count(&mut self.tally().statistics);
     }
 
-    fn count_hit(&self) {
+    fn count_request(&self) {
         let now = Instant::now();
         let mut tally = self.tally();
-        let first = *tally.first_hit.get_or_insert(now);
+        let first = *tally.first_request.get_or_insert(now);
         tally.statistics.hits += 1;
         let span = now.duration_since(first).as_millis();
         tally.statistics.span_ms = u64::try_from(span).unwrap_or(u64::MAX);
@@ -296,7 +296,7 @@ impl Server {
             let token = oauth::bearer(request.headers(), &pairs);
             return (self.elsewhere(path, request.method(), token), None);
         }
-        self.count_hit();
+        self.count_request();
         let admission = self.counters.take();
         let limits = self.counters.limits();
         if let Some(rejected) = admission.rejected {

@@ -270,7 +270,7 @@ fn pointers_templates_and_paths_are_checked_where_they_stand() {
 }
 
 #[test]
-fn what_does_not_go_together_is_told() {
+fn incompatible_keys_are_reported() {
     insta::assert_snapshot!(said_of(&[
         ("name = \"users\"\npath", "name = \"projects\"\npath"),
         ("name = \"sessions\"", "name = \"users\""),
@@ -327,7 +327,7 @@ fn what_does_not_go_together_is_told() {
 }
 
 #[test]
-fn a_cycle_is_told_once_with_its_members_and_why() {
+fn cycle_is_reported_once_with_members_and_reasons() {
     let table = "after = [\"projects\"]\n[table";
     insta::assert_snapshot!(said_of(&[
         (table, "after = [\"sessions\"]\n[table"),

@@ -7,7 +7,7 @@
             ELSE n.nspowner END AS owner
     FROM pg_catalog.pg_namespace AS n WHERE n.nspname = ANY ($1 || $2)
 ),
--- Whoever owns a schema by membership is trusted as its owner is.
+-- A role that owns a schema by membership is trusted as its owner is.
 creators AS (
     SELECT s.oid, array_agg(quote_ident(r.rolname) ORDER BY r.rolname) AS roles
     FROM spaces AS s CROSS JOIN pg_catalog.pg_roles AS r

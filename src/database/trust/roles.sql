@@ -1,4 +1,4 @@
--- Roles that this session trusts: those whose rights it has by membership, superusers, and whoever can become one of them or its
+-- Roles that this session trusts: those whose rights it has by membership, superusers, and roles that can become one of them or its
 -- own. Not by pg_has_role: a superuser would be a member of everything. Since 16 a membership can be one that gives no rights.
 WITH RECURSIVE
 me AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user),

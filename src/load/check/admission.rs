@@ -60,14 +60,14 @@ impl Admission {
     }
 
     fn rebinding(judge: &Judge<'_>, source: Source, side: Side, run: &Run) -> Self {
-        let begins_anew = !source.is_same_staging(side.staging_id.as_ref(), judge.is_from_here);
+        let starts_over = !source.is_same_staging(side.staging_id.as_ref(), judge.is_from_here);
         let is_alike = source.side.is_alike(&side);
         let rebinding = Some(Rebinding {
             held: source.side.describe(is_alike),
             holds: side.describe(is_alike),
-            from: source.side.origin.clone().filter(|_| !begins_anew),
+            from: source.side.origin.clone().filter(|_| !starts_over),
         });
-        if begins_anew {
+        if starts_over {
             return Self {
                 side,
                 rebinding,

@@ -319,7 +319,7 @@ impl<'j> Judge<'j> {
     }
 
     /// Whether what is loaded came from the staging directory of none of these runs: to rebind the schema is to begin anew.
-    pub(crate) fn begins_anew(&self, runs: &[Run]) -> bool {
+    pub(crate) fn starts_over(&self, runs: &[Run]) -> bool {
         self.source.as_ref().is_some_and(|source| {
             let mut ids = runs.iter().map(|run| run.record().staging_id.as_ref());
             !ids.any(|id| source.is_same_staging(id, self.is_from_here))

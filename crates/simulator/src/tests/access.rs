@@ -97,7 +97,7 @@ async fn a_token_expires_in_real_time() {
 }
 
 #[tokio::test]
-async fn limits_are_told_in_every_answer_and_kept_with_a_plain_429() {
+async fn every_answer_announces_the_limits_and_a_429_enforces_them() {
     let limits = Limits {
         per_second: 1_000,
         per_hour: 4,

@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// A mark is given, or given anew; the person's level moves with it.
+    /// A mark is given or changed; the person's level moves with it.
     pub(super) fn mark(&mut self, id: i64, at: Stamp, random: &mut fastrand::Rng) {
         let row = self.table_mut(Resource::ProjectsUsers).get_mut(id);
         let Some(row) = row.filter(|row| row.time("created_at") <= Some(at)) else {

@@ -14,7 +14,7 @@ pub(super) fn hidden(user_id: i64, project: &Object, mate: Option<i64>) -> Objec
         "user_id": user_id,
         "project_id": project.get::<i64>("id").unwrap_or_default(),
         "mate": mate,
-        // The current team was given up, and no longer exists.
+        // The current team was abandoned, and no longer exists.
         "is_team_given_up": false,
     }
 }
@@ -104,8 +104,8 @@ pub(super) fn mark(row: &mut Row, at: Stamp, random: &mut fastrand::Rng) {
     row.touch(at);
 }
 
-/// Begins the same person's work on the same project anew.
-pub(super) fn begin_anew(row: &mut Row, id: i64, at: Stamp) {
+/// Restarts the person's work on the project.
+pub(super) fn restart(row: &mut Row, id: i64, at: Stamp) {
     row.id = id;
     row.set("id", id);
     for field in ["final_mark", "validated?", "marked_at", "retriable_at"] {

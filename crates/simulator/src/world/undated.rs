@@ -2,7 +2,7 @@
 //! are evaluations: both draw from the random source of these.
 
 use super::advance::count;
-use super::enrolments::{begin_anew, give_up, has_open_team};
+use super::enrolments::{give_up, has_open_team, restart};
 use super::locations::SESSIONS_A_DAY;
 use super::people::anonymise;
 use super::populate::skill;
@@ -82,7 +82,7 @@ impl World {
         let works = self.table_mut(Resource::ProjectsUsers);
         let mut row = works.remove(id)?;
         let id = works.next_id();
-        begin_anew(&mut row, id, at);
+        restart(&mut row, id, at);
         works.insert(row);
         self.version += 1;
         Some(id)

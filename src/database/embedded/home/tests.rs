@@ -56,7 +56,7 @@ fn nothing_is_given_away_that_is_not_the_clusters() {
 
 /// What root would follow or wait for.
 #[test]
-fn what_is_planted_in_the_cluster_is_told_at_once() {
+fn planted_files_in_the_cluster_are_reported_at_once() {
     let root = crate::trusted::test_directory();
     let home = Home::prepare(&root.path().join("pg")).unwrap();
     let secret = root.path().join("secret");
