@@ -50,7 +50,7 @@ mod tests {
         for (url, expected) in [
             (no_server, "cannot reach the database at 127.0.0.1:1"),
             (no_database, "createdb absent"),
-            (no_user, "does not let nobody_here in"),
+            (no_user, "refuses nobody_here"),
             (malformed, "the database URL is malformed"),
         ] {
             let target = Target::Url(SecretString::from(url));
@@ -77,10 +77,7 @@ mod tests {
             "SQLSTATE 23505, schema public, table people, constraint one_each"
         );
         let error = client.query("SELECT 'jdoe'::int", &[]).await.unwrap_err();
-        assert_eq!(
-            describe(&error),
-            "SQLSTATE 22P02 (invalid_text_representation)"
-        );
+        assert_eq!(describe(&error), "SQLSTATE 22P02");
     }
 
     #[tokio::test]
