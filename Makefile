@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo dist test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
+.PHONY: help check-deploy demo dist test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint try-units
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ lint: ## format, clippy, documentation, and the checks in scripts/lint
 	$(WITH_TOOLS) sh scripts/check-failpoints.sh
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 	@status=0; for check in scripts/lint/*.sh; do sh $$check || status=1; done; exit $$status
+
+check-deploy: ## alert rules, dashboard, units and logrotate file of deploy/, by promtool, jq, systemd-analyze and logrotate where they are
+	@sh scripts/check-deploy.sh
+
+try-units: ## run the units with their restrictions, under a systemd that is booted for it (root)
+	$(WITH_TOOLS) cargo build
+	sh scripts/try-units.sh
 
 deny: ## licences, sources, duplicates and known advisories of what cursus stands on (needs cargo-deny)
 	cargo fetch --quiet --locked

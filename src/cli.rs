@@ -18,7 +18,7 @@ pub(crate) use repair::{PruneCommand, QuarantineCommand};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
-use values::{interval, point_in_time, secret, window};
+use values::{interval, point_in_time, secret, unit_name, window};
 
 #[cfg(feature = "simulator")]
 const WITHOUT_A_KEY: &str = "Try it without a key:   cursus demo\n";
@@ -195,7 +195,10 @@ Examples:
     #[command(subcommand)]
     Prune(PruneCommand),
     /// Create pipeline.toml and .env in this directory
-    #[command(after_help = "Example:\n  mkdir mirror && cd mirror && cursus init")]
+    #[command(after_help = "\
+Examples:
+  mkdir mirror && cd mirror && cursus init
+  cursus init --systemd units             the same, and systemd units for this directory and user")]
     Init(InitArgs),
     /// Check configuration, credentials, API and database, and say what to do
     #[command(
@@ -388,9 +391,25 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Overwrite pipeline.toml, but not .env and .gitignore [default: keep what exists]
+    /// Overwrite pipeline.toml, but not .env, .gitignore and units [default: keep what exists]
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) units: UnitArgs,
+}
+
+/// Which systemd units to write.
+#[derive(Debug, Args)]
+pub(crate) struct UnitArgs {
+    /// Directory for systemd units that run this binary in this directory as this user [default: none are written]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) systemd: Option<PathBuf>,
+    /// Write the units for the user's own service manager, `systemctl --user` [default: for the system's]
+    #[arg(long, requires = "systemd")]
+    pub(crate) user: bool,
+    /// Name of this project in the names of the units, where a machine has several: cursus-NAME-run.service [default: none]
+    #[arg(long, value_name = "NAME", value_parser = unit_name, requires = "systemd")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -67,6 +67,11 @@ impl Project {
         }
     }
 
+    /// A directory that has no configuration yet, with the built-in one.
+    pub(crate) fn new_in(base: PathBuf) -> Self {
+        Self { base, config: None }
+    }
+
     fn faults(&self) -> Vec<Untrusted> {
         let name = self.config.as_deref().and_then(Path::file_name);
         let files: Vec<&OsStr> = name.into_iter().chain([OsStr::new(DOTENV)]).collect();

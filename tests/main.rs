@@ -203,5 +203,8 @@ mod deltas;
 /// Fresh machines, and what the scripts bring.
 mod scripts;
 
+/// What an operator does, as the manual says it.
+mod operations;
+
 /// What `make lint` finds.
 mod lints;

@@ -5,6 +5,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
+/// A part of a unit's name that stands for itself in a file name, in a unit and in a shell.
+pub(super) fn unit_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !text.is_empty() && text.len() <= 64 && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("letters, digits and `_`, at most 64, such as `lyon`".to_owned())
+    }
+}
+
 pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
     // Full seconds: the API truncates to them, and a record in between would seem to be outside the window.
     let to_seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);

@@ -1,8 +1,10 @@
 //! `cursus init`: create the files of a project.
 
+mod units;
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, InitArgs};
 use crate::embedded_files;
@@ -25,24 +27,45 @@ const GITIGNORE: &str = "/.env\n/.cursus/\n/staging/\n";
 pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure> {
     let folder = working_directory()?;
     let is_closed = close(&folder)?;
-    let files = [
-        (CONFIG, embedded_files::PIPELINE, 0o644),
-        (".env", DOTENV, 0o600),
-        (".gitignore", GITIGNORE, 0o644),
+    let units = match &arguments.units.systemd {
+        Some(dir) => units::of(&folder, dir, &arguments.units)?,
+        None => Vec::new(),
+    };
+    let mut files = vec![
+        (PathBuf::from(CONFIG), embedded_files::PIPELINE, 0o644),
+        (".env".into(), DOTENV, 0o600),
+        (".gitignore".into(), GITIGNORE, 0o644),
     ];
+    files.extend(
+        units
+            .iter()
+            .map(|(path, unit)| (path.clone(), unit.as_str(), 0o644)),
+    );
     let mut written = Vec::new();
     let mut kept = Vec::new();
+    // Units that exist, with another text.
+    let mut differing = Vec::new();
     for (name, content, mode) in files {
         // Credentials are never overwritten.
-        let overwrite = arguments.force && name == CONFIG;
-        if write(&folder.join(name), content, mode, overwrite)? {
-            written.push(name);
-        } else {
-            kept.push(name);
+        let overwrite = arguments.force && name == Path::new(CONFIG);
+        let path = folder.join(&name);
+        let shown = name.display().to_string();
+        if write(&path, content, mode, overwrite)? {
+            written.push(shown);
+            continue;
         }
+        let is_unit = units.iter().any(|(unit, _)| *unit == name);
+        if is_unit && std::fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
+            differing.push(shown.clone());
+        }
+        kept.push(shown);
     }
     if global.json {
-        super::print_json(&serde_json::json!({ "written": written, "kept": kept }));
+        let mut document = serde_json::json!({ "written": written, "kept": kept });
+        if !units.is_empty() {
+            document["differing"] = differing.into();
+        }
+        super::print_json(&document);
         return Ok(Exit::Done);
     }
     if is_closed {
@@ -52,12 +75,23 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
         super::print_line(&format!("wrote {name}"));
     }
     for name in &kept {
-        super::print_line(&format!("kept  {name} (it exists)"));
+        let why = if differing.contains(name) {
+            "it exists and differs; remove it, and the same command writes it anew"
+        } else {
+            "it exists"
+        };
+        super::print_line(&format!("kept  {name} ({why})"));
     }
     super::print(
         "\nnext:\n  1. put the application's UID and secret into .env\n  2. set campus_ids in pipeline.toml ([scope])\n  \
          3. cursus doctor\n  4. cursus run\n",
     );
+    if let Some(dir) = &arguments.units.systemd {
+        super::print_line(&format!(
+            "  5. {}",
+            units::start(&folder.join(dir), &arguments.units)
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -101,9 +135,13 @@ pub(super) fn write(
     match write() {
         Ok(()) => Ok(true),
         Err(error) if !overwrite && error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Failure::new(
-            Exit::Failed,
-            format!("cannot write {}: {error}", path.display()),
-        )),
+        Err(error) => Err(cannot_write(path, &error)),
     }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("cannot write {}: {error}", path.display()),
+    )
 }

@@ -107,6 +107,11 @@ impl Cluster {
         fs::symlink_metadata(dir.join(VERSION_FILE)).is_ok()
     }
 
+    /// Whether the cluster of a directory has its socket there, not in a directory for temporary files.
+    pub(crate) fn has_own_socket(dir: &Path) -> bool {
+        home::is_fit_for_socket(dir)
+    }
+
     /// The directory of the programs that would make a cluster.
     pub(crate) fn programs() -> Result<PathBuf, EmbeddedError> {
         binaries::find(None)

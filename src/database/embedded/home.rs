@@ -406,7 +406,7 @@ fn check_shared(dir: &Path, uid: Uid) -> Result<(), EmbeddedError> {
 }
 
 /// Whether a socket there has a path that is short enough, and that the server writes on one line and takes for one.
-fn is_fit_for_socket(dir: &Path) -> bool {
+pub(super) fn is_fit_for_socket(dir: &Path) -> bool {
     let is_plain =
         |text: &str| !text.contains([',', '"', '\'']) && !text.contains(char::is_control);
     dir.to_str().is_some_and(is_plain)
