@@ -362,14 +362,49 @@ fn the_manual_names_every_variable() {
     );
 }
 
-/// The blocks of SQL below a heading of the manual.
-fn sql_of(heading: &str) -> Vec<&'static str> {
+/// What commands leave in a project and in the user's state directory.
+#[tokio::test]
+async fn the_manual_names_every_file() {
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    open_to_all(&workdir.path(""));
+    workdir.cursus(["init"]).await.exits(0);
+    workdir.set(URL, "embedded");
+    workdir.json(["run"]).await;
+    workdir.json(["load"]).await;
+    let (_, rows) = MANUAL.split_once("\n## Every file\n").unwrap();
+    let rows = rows.split("\n## ").next().unwrap();
+    let mut named = BTreeSet::new();
+    for path in files::files(&workdir.path("")) {
+        let path = path.strip_prefix(workdir.path("")).unwrap().to_owned();
+        if path.starts_with(".cursus/pg") || path.ends_with(".gitignore") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let name = match name.split_once('-') {
+            Some(("page", _)) => "page-*.json.gz",
+            Some(("token", _)) => "token-*.json",
+            Some(("hits", _)) => "cursus/hits/",
+            _ => name,
+        };
+        assert!(
+            rows.contains(&format!("{name}`")),
+            "docs/operations.md has no row for {}",
+            path.display()
+        );
+        named.insert(name.to_owned());
+    }
+    assert!(named.len() >= 9, "{named:?}");
+}
+
+/// The blocks of a language below a heading of the manual.
+fn blocks_of(heading: &str, language: &str) -> Vec<&'static str> {
     let (_, section) = MANUAL.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split("```sql\n").skip(1);
-    blocks
-        .map(|block| block.split("```").next().unwrap())
-        .collect()
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    blocks.collect()
 }
 
 async fn connect(role: &str, database: &str) -> Client {
@@ -444,8 +479,8 @@ impl Manual {
 #[tokio::test]
 async fn the_manuals_roles_have_what_they_need_and_no_more() {
     let simulator = simulator().await;
-    let server = sql_of("A server of your own");
-    let readers = sql_of("Who reads the mirror");
+    let server = blocks_of("A server of your own", "sql");
+    let readers = blocks_of("Who reads the mirror", "sql");
     let (&[server], &[before, later]) = (&server[..], &readers[..]) else {
         panic!("the manual has other blocks: {server:?} {readers:?}");
     };
@@ -581,6 +616,61 @@ async fn the_private_server_lives_while_a_command_runs() {
     drop(client);
     let _ = session.await;
     until("the server is down", async || connect().await.is_err()).await;
+}
+
+/// Types the manual's own commands, in the project of a database with another name.
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+async fn the_manuals_backup_and_restore_work() {
+    let commands = blocks_of("Backup and restore", "sh");
+    let &[backup, restore] = &commands[..] else {
+        panic!("the manual has other blocks: {commands:?}");
+    };
+    let cluster = testing::cluster().await;
+    if !cluster.bin_dir().join("pg_dump").exists() {
+        eprintln!("skipped: 1 check needs pg_dump");
+        return;
+    }
+    let simulator = simulator().await;
+    let mut workdir = Workdir::with(&simulator).await;
+    workdir.cursus(["init"]).await.exits(0);
+    workdir.json(["run"]).await;
+    let binary = Path::new(env!("CARGO_BIN_EXE_cursus")).parent().unwrap();
+    let path = [cluster.bin_dir(), binary].map(|dir| dir.display().to_string());
+    let path = format!("{}:{}", path.join(":"), workdir.variable("PATH"));
+    workdir.set("PATH", path);
+    workdir.set("PGHOST", cluster.socket_dir());
+    workdir.set("PGUSER", "cursus");
+    let types = async |workdir: &Workdir, commands: &str| {
+        let mut shell = workdir.program("sh");
+        shell.args(["-euc", commands]);
+        Ran::of(shell, &[commands]).await.exits(0)
+    };
+    assert!(backup.contains(" sql migrations"), "{backup}");
+    types(&workdir, &backup.replace(" sql migrations", "")).await;
+
+    simulator.advance(DAY);
+    let database = format!("test_{}_restored", std::process::id());
+    std::fs::remove_dir_all(workdir.path("staging")).unwrap();
+    std::fs::remove_file(workdir.path("pipeline.toml")).unwrap();
+    workdir.set(URL, url_at(cluster.socket_dir(), "cursus", &database));
+    let restore = restore
+        .replace(
+            "--owner=mirror mirror",
+            &format!("--owner=cursus {database}"),
+        )
+        .replace("--dbname=mirror ", &format!("--dbname={database} "));
+    let ran = types(&workdir, &restore).await;
+    assert!(ran.stdout.contains("no row differs"), "{ran}");
+    let restored = connect("cursus", &database).await;
+    let row = restored
+        .query_one("SELECT count(*) FROM users", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 30);
+    drop(restored);
+    let drop = format!("DROP DATABASE {database} WITH (FORCE)");
+    workdir.client.batch_execute(&drop).await.unwrap();
 }
 
 /// A project and its database as they were at a backup and as they are now.

@@ -195,17 +195,8 @@ impl Place {
         let Some(name) = &self.name else {
             return text.to_owned();
         };
-        let stems = SHIPPED.files().filter_map(|file| {
-            let stem = file.path().file_stem()?.to_str()?;
-            Some(stem.trim_end_matches('@'))
-        });
-        let mut stems: Vec<&str> = stems.collect();
-        stems.sort_unstable();
-        stems.dedup();
-        let text = stems.iter().fold(text.to_owned(), |text, stem| {
-            let kind = stem.trim_start_matches(PREFIX);
-            text.replace(stem, &format!("{PREFIX}{name}-{kind}"))
-        });
+        let prefix = format!("{PREFIX}{name}-");
+        let text = text.replace(PREFIX, &prefix);
         text.replace(METRICS, &format!("/{PREFIX}{name}.prom"))
     }
 
@@ -239,8 +230,11 @@ impl Place {
         match key {
             // Of the package.
             "Documentation" | "StateDirectoryMode" => Vec::new(),
-            "User" if !is_of_user => instead(format!("User={}", self.user)),
-            "User" => Vec::new(),
+            // What a user's own manager has not.
+            "User" | "StateDirectory" | "ReadWritePaths" | "Wants" | "After" if is_of_user => {
+                Vec::new()
+            }
+            "User" => instead(format!("User={}", self.user)),
             "WorkingDirectory" => {
                 // A line that ends in a backslash goes on, and white space at its end is not read.
                 let end = if self
@@ -259,7 +253,6 @@ impl Place {
                     .chain(variables)
                     .collect()
             }
-            "StateDirectory" | "ReadWritePaths" if is_of_user => Vec::new(),
             "StateDirectory" => {
                 let mut paths: Vec<String> =
                     self.writable.iter().map(|path| argument(path)).collect();
@@ -269,7 +262,6 @@ impl Place {
                 instead(format!("ReadWritePaths={}", paths.join(" ")))
             }
             "ExecStart" | "ExecStopPost" => instead(format!("{key}={}", self.command(value))),
-            "Wants" | "After" if is_of_user => Vec::new(),
             "WantedBy" if is_of_user => {
                 instead(line.replace("multi-user.target", "default.target"))
             }
