@@ -61,7 +61,7 @@ pub(crate) use mapping::Mapping;
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;
-pub(crate) use pending::{Pending, history, pending};
+pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered};
 pub(crate) use repair::explain::{ExplainError, explain};
 pub(crate) use repair::origin::{Explained, Origin};
 pub(crate) use repair::retry::Retried;

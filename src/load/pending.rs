@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::load::error::LoadError;
-use crate::load::ledger::loads::Loaded;
+use crate::load::ledger::loads::{Loaded, LoadedResource};
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
 
@@ -55,7 +55,7 @@ fn not_loaded<'c>(
     runs: &[Run],
     loaded: &Loaded,
 ) -> Result<Waiting<'c>, LoadError> {
-    check_numbers(runs, loaded)?;
+    check_numbers(config, runs, loaded)?;
     let mut waiting: BTreeMap<u64, Pending> = BTreeMap::new();
     let mut full: BTreeSet<(u64, &Name)> = BTreeSet::new();
     for resource in &config.resources {
@@ -98,32 +98,51 @@ fn not_loaded<'c>(
     Ok((waiting, full))
 }
 
-/// Numbers of runs must continue where the loaded ones ended, or new runs would be taken for old ones. A later complete full read makes up
-/// for them.
-pub(crate) fn check_numbers(runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
-    for (name, known) in loaded {
+/// A resource of which a staged run has a lower number than the loaded one, but is younger.
+#[derive(Clone, Debug)]
+pub(crate) struct Renumbered {
+    pub(crate) resource: Name,
+    /// The staged run.
+    pub(crate) run: String,
+    /// The loaded one.
+    pub(crate) newest: String,
+}
+
+/// Numbers of runs must continue where the loaded ones ended, or new runs would be taken for old ones. They do not after an extraction into
+/// an older copy of the staging directory. A later complete full read makes up for it.
+pub(crate) fn renumbered(config: &Config, runs: &[Run], loaded: &Loaded) -> Vec<Renumbered> {
+    let find = |(name, known): (&Name, &LoadedResource)| {
         // A staging directory that has the loaded run is the one that it was loaded from.
-        if runs
-            .iter()
-            .any(|run| run.id().as_str() == known.run_id && run.record().seq == known.seq)
-        {
-            continue;
-        }
-        let younger = runs
-            .iter()
-            .find(|run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str());
+        let is_loaded =
+            |run: &Run| run.id().as_str() == known.run_id && run.record().seq == known.seq;
+        let is_younger =
+            |run: &&Run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str();
         let makes_up = |run: &Run| {
             run.record().seq > known.seq
                 && matches!(run.manifest(name), Ok(Some(manifest)) if manifest.is_complete_full())
         };
-        if let Some(run) = younger
-            && !runs.iter().any(makes_up)
-        {
-            return Err(LoadError::Renumbered {
-                run: run.id().to_string(),
-                newest: known.run_id.clone(),
-            });
-        }
+        let run = runs.iter().find(is_younger)?;
+        let is_open = !runs.iter().any(is_loaded) && !runs.iter().any(makes_up);
+        is_open.then(|| Renumbered {
+            resource: name.clone(),
+            run: run.id().to_string(),
+            newest: known.run_id.clone(),
+        })
+    };
+    let is_read = |name: &Name| {
+        config
+            .resources
+            .iter()
+            .any(|resource| resource.name == *name)
+    };
+    let loaded = loaded.iter().filter(|(name, _)| is_read(name));
+    loaded.filter_map(find).collect()
+}
+
+/// Refuses runs that were numbered anew.
+fn check_numbers(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
+    match renumbered(config, runs, loaded).pop() {
+        None => Ok(()),
+        Some(Renumbered { run, newest, .. }) => Err(LoadError::Renumbered { run, newest }),
     }
-    Ok(())
 }

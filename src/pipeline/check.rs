@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::connect::open_loader;
 use crate::exit::Failure;
-use crate::load::{Look, Options};
+use crate::load::{self, Look, Options, Renumbered};
 use crate::name::Name;
 use crate::plan::{self, History};
 use crate::settings::Settings;
@@ -45,6 +45,13 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
             gap_seq: known.gap_seq,
         })
     });
+    if !begins_anew {
+        // What was extracted before the numbers continued is not loaded any more.
+        for Renumbered { resource, .. } in load::renumbered(config, &runs, &loaded) {
+            let reason = "the database has later runs than the staging directory".to_owned();
+            must_be_full.insert(resource, reason);
+        }
+    }
     for resource in &config.resources {
         let name = &resource.name;
         let full = history.last_complete_full(resource);
