@@ -95,6 +95,7 @@ pub(super) fn of(directory: &Path, dir: &Path, arguments: &UnitArgs) -> Result<V
             format!("the path of this program is not known: {error}"),
         )
     })?;
+    let binary_text = text(&binary)?;
     let mut writable = vec![text(directory)?];
     let staging = staging(directory)?;
     text(&staging)?;
@@ -122,7 +123,7 @@ pub(super) fn of(directory: &Path, dir: &Path, arguments: &UnitArgs) -> Result<V
         manager,
         user: user.unwrap_or_else(|| uid.to_string()),
         directory: text(directory)?,
-        binary: text(&binary)?,
+        binary: binary_text,
         writable,
         environment: handed_on.collect::<Result<_, _>>()?,
         shares_tmp: !Cluster::has_own_socket(&directory.join(STATE).join("pg"))
