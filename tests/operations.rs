@@ -412,12 +412,14 @@ fn blocks_of(heading: &str, language: &str) -> Vec<&'static str> {
 }
 
 async fn connect(role: &str, database: &str) -> Client {
-    let cluster = testing::cluster().await;
-    let (client, connection) = cluster
-        .config_as(role, database)
-        .connect(NoTls)
-        .await
-        .unwrap();
+    let mut config = tokio_postgres::Config::new();
+    let socket = testing::cluster().await.socket_dir();
+    config
+        .host_path(socket)
+        .port(5432)
+        .user(role)
+        .dbname(database);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
