@@ -104,6 +104,7 @@ impl Settings {
 
     #[cfg(feature = "simulator")]
     /// The built-in pipeline in a directory of which nothing is read.
+    #[cfg(feature = "simulator")]
     pub(crate) fn built_in(
         global: &Global,
         command: &'static str,
