@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the units of deploy/systemd, and those that `cursus init --systemd` writes, under a systemd of their own with all their
-# restrictions and the private PostgreSQL: try-units.sh [BINARY]. It boots in namespaces over a copy of this file system that is gone
+# restrictions and the private PostgreSQL: try-units.sh [BINARY]. It boots in namespaces over a copy of this file system that is removed
 # afterwards; nothing outside changes but a control group, which it removes. Needs root, systemd, util-linux, PostgreSQL's programs, and a
 # binary with the simulator (the default is target/debug/cursus).
 set -eu
@@ -42,15 +42,15 @@ CURSUS_CLIENT_SECRET=$(of client_secret)"
     if pgrep -u cursus postgres; then exit 1; fi
 
     # A broken secret is a failed unit, which starts the notification, which starts the program.
-    printf '#!/bin/sh\n{ echo "$1 $MONITOR_SERVICE_RESULT $MONITOR_EXIT_STATUS"; cat; } >told\n' >notify
+    printf '#!/bin/sh\n{ echo "$1 $MONITOR_SERVICE_RESULT $MONITOR_EXIT_STATUS"; cat; } >said\n' >notify
     chown cursus notify
     chmod 700 notify
     echo "$good" | sed 's/SECRET=.*/SECRET=s-s4t2ud-wrong/' >.env
     rm .cursus/token-*
     if systemctl start cursus-run.service; then exit 1; fi
-    while ! grep -q 'has failed' told; do sleep 0.1; done
-    cat told
-    grep '^cursus-run.service exit-code 1$' told
+    while ! grep -q 'has failed' said; do sleep 0.1; done
+    cat said
+    grep '^cursus-run.service exit-code 1$' said
     journalctl -p err -u 'cursus-notify@*' | grep 'cursus-run.service has failed'
     echo "$good" >.env
 

@@ -508,7 +508,7 @@ async fn the_manuals_roles_have_what_they_need_and_no_more() {
             manual.types(before).await;
             manual.types(later).await;
         }
-        // A load that makes tables anew, with readers there.
+        // A full load, with readers there.
         workdir.cursus(["run", "--full", "-q"]).await.exits(0);
 
         let reader = connect(&manual.metabase, &manual.mirror).await;
@@ -626,7 +626,7 @@ async fn the_private_server_lives_while_a_command_runs() {
 
 /// Types the manual's own commands, in the project of a database with another name.
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "for whoever reads the tests' output")]
+#[expect(clippy::print_stderr, reason = "for the reader of the tests' output")]
 async fn the_manuals_backup_and_restore_work() {
     let commands = blocks_of("Backup and restore", "sh");
     let &[backup, restore] = &commands[..] else {
@@ -747,7 +747,7 @@ impl Halves {
 }
 
 #[tokio::test]
-async fn any_two_halves_of_backups_go_on_together() {
+async fn any_two_halves_of_backups_continue_together() {
     let halves = Halves::new().await;
     let Halves {
         old,

@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs) -> Result<Exit, Failure
     }
     for name in &kept {
         let why = if differing.contains(name) {
-            "it exists and differs; remove it, and the same command writes it anew"
+            "it exists and differs; remove it, and the same command writes it again"
         } else {
             "it exists"
         };

@@ -109,7 +109,7 @@ pub(crate) struct Renumbered {
 }
 
 /// Numbers of runs must continue where the loaded ones ended, or new runs would be taken for old ones. They do not after an extraction into
-/// an older copy of the staging directory. A later complete full read makes up for it.
+/// an older copy of the staging directory. A later complete full read replaces what they hold.
 pub(crate) fn renumbered(config: &Config, runs: &[Run], loaded: &Loaded) -> Vec<Renumbered> {
     let find = |(name, known): (&Name, &LoadedResource)| {
         // A staging directory that has the loaded run is the one that it was loaded from.
@@ -139,7 +139,7 @@ pub(crate) fn renumbered(config: &Config, runs: &[Run], loaded: &Loaded) -> Vec<
     loaded.filter_map(find).collect()
 }
 
-/// Refuses runs that were numbered anew.
+/// Refuses runs with such numbers.
 fn check_numbers(config: &Config, runs: &[Run], loaded: &Loaded) -> Result<(), LoadError> {
     match renumbered(config, runs, loaded).pop() {
         None => Ok(()),

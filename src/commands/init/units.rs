@@ -237,7 +237,7 @@ impl Place {
             }
             "User" => instead(format!("User={}", self.user)),
             "WorkingDirectory" => {
-                // A line that ends in a backslash goes on, and white space at its end is not read.
+                // A line that ends in a backslash continues, and white space at its end is not read.
                 let end = if self
                     .directory
                     .ends_with(|c: char| c == '\\' || c.is_whitespace())
