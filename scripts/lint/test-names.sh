@@ -6,7 +6,7 @@ cd "${1:-$(dirname "$0")/../..}"
 # Folders with names that are still too long: only counted.
 pending=${PENDING-src crates}
 
-find src tests crates -name '*.rs' | sort | awk -v pending="$pending" '
+find src tests crates scripts -name '*.rs' 2>/dev/null | sort | awk -v pending="$pending" '
 function look(path,  line, name, module, is_test, folder) {
 	module = path
 	sub(/.*\//, "", module)
