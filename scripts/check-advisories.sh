@@ -4,7 +4,7 @@
 set -eu
 
 folder=${CARGO_HOME:-$HOME/.cargo}/advisory-dbs
-if fetched=$(cargo deny fetch db 2>&1); then
+if cargo deny fetch db >/dev/null 2>&1; then
     :
 elif ls -d "$folder"/*/.git >/dev/null 2>&1; then
     echo "The advisory database could not be renewed; known advisories are those of $(date -r "$(ls -d "$folder"/*/.git | head -n 1)" +%F)." >&2
