@@ -4,10 +4,10 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help check-deploy demo dist test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint try-units
+.PHONY: help demo dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the whole pipeline against a local simulator, in a minute
 	$(WITH_TOOLS) cargo run --release -- demo
@@ -15,6 +15,22 @@ demo: ## the whole pipeline against a local simulator, in a minute
 dist: ## the binary that is shipped, in target/dist
 	$(WITH_TOOLS) cargo build --locked --profile dist
 	sh scripts/check-failpoints.sh --profile dist
+
+deb: ## the Debian package of this machine's binary (needs cargo-deb)
+	$(WITH_TOOLS) sh scripts/build-deb.sh
+
+archive: ## the binary for every Linux since 2020, built in a Debian 11 (needs root and debootstrap)
+	sh scripts/build-archive.sh
+
+release: ## all files of a release, from its tag (VERSION=0.2.0; needs root, debootstrap, cargo-deb, jq)
+	sh scripts/release.sh $(VERSION)
+
+check-packaging: ## lint scripts, Containerfile, compose.yaml and the packages that are built, with the tools that are here
+	sh scripts/check-packaging.sh $(wildcard target/debian/*.deb)
+
+test-packages: ## install, use, upgrade and purge the packages that are built in fresh Debian roots (needs root and debootstrap)
+	for package in target/debian/*.deb; do sh scripts/test-deb.sh $$package || exit 1; done
+	for archive in target/archive/*.tar.gz; do sh scripts/test-archive.sh $$archive || exit 1; done
 
 # Tests wait for servers and clocks: twice as many as processors keep these busy.
 test test-matrix: export RUST_TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2)))

@@ -208,3 +208,6 @@ mod operations;
 
 /// What `make lint` finds.
 mod lints;
+
+/// What is shipped.
+mod packaging;
