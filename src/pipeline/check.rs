@@ -45,7 +45,7 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
             gap_seq: known.gap_seq,
         })
     });
-    if !begins_anew {
+    if !starts_over {
         // What was extracted before the numbers continued is not loaded any more.
         for Renumbered { resource, .. } in load::renumbered(config, &runs, &loaded) {
             let reason = "the database has later runs than the staging directory".to_owned();

@@ -70,6 +70,10 @@ impl Retry<'_> {
             let place = |element| (rejected.file.as_str(), rejected.record, element);
             places.contains(&place(rejected.element)) || places.contains(&place(None))
         };
+        // This load may have merged the table already.
+        table
+            .run(&table.statements.drop_temporary(), "clean up")
+            .await?;
         staged_tables::create_staged(transaction, mapping, self.schema).await?;
         let decoded = staged_tables::fill_again(
             transaction,
