@@ -59,11 +59,12 @@ pub(crate) struct Accuracy {
     pub(crate) error_percent: f64,
 }
 
-/// The requests of a plan, and whether more are possible because something is unknown.
-pub(crate) fn hits(planned: &[PlannedRead]) -> (u64, bool) {
+/// The requests of a plan, and whether more are possible because something is unknown. `None` where nothing that would cost a request
+/// is known: a zero would be read as "nothing to do".
+pub(crate) fn hits(planned: &[PlannedRead]) -> (Option<u64>, bool) {
     let sum = planned.iter().filter_map(|one| one.expected.hits).sum();
     let at_least = planned.iter().any(|one| one.expected.rows.is_none());
-    (sum, at_least)
+    (Some(sum).filter(|sum| *sum > 0 || !at_least), at_least)
 }
 
 /// Compares the forecast of a finished run with its requests. The forecast uses the decisions of the run and, for resources
@@ -103,7 +104,7 @@ pub(crate) fn outcome(past: &ForecastInput<'_>, run: &Run) -> Result<Accuracy, S
     }
     let now = run.record().started_at;
     let (hits, _) = hits(&past.forecast(decided, now, &Totals::new(), &announced));
-    Ok(Accuracy::new(hits, run.record().hits))
+    Ok(Accuracy::new(hits.unwrap_or(0), run.record().hits))
 }
 
 impl Accuracy {

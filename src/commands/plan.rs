@@ -30,11 +30,11 @@ struct PlanReport {
     host: String,
     offline: bool,
     resources: Vec<Line>,
-    /// All of them; more if `at_least`.
-    hits: u64,
+    /// All of them, more if `at_least`; `None` if unknown, as are then `seconds` and `done_at`.
+    hits: Option<u64>,
     at_least: bool,
     probing_hits: u64,
-    seconds: u64,
+    seconds: Option<u64>,
     /// Server time; without an answer our own.
     done_at: Option<Timestamp>,
     hour: Hour,
@@ -296,9 +296,9 @@ async fn offline_allowance(settings: &Settings, runs: &[Run]) -> Result<Allowanc
 
 fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> PlanReport {
     let (hits, at_least) = forecast::hits(planned);
-    let time = allowance.time_for(hits);
+    let time = hits.map(|hits| allowance.time_for(hits));
     let mut warnings = Vec::new();
-    if hits > allowance.left {
+    if let Some(hits) = hits.filter(|hits| *hits > allowance.left) {
         warnings.push(format!(
             "{} needed, but only {} are left of this hour's {}: the run waits for the next hour, or with --no-wait \
              stops there and can be resumed",
@@ -314,9 +314,9 @@ fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Pla
         hits,
         at_least,
         probing_hits: 0,
-        seconds: time.as_secs() + u64::from(time.subsec_nanos() > 0),
-        done_at: SignedDuration::try_from(time)
-            .ok()
+        seconds: time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        done_at: time
+            .and_then(|time| SignedDuration::try_from(time).ok())
             .and_then(|time| now.checked_add(time).ok())
             .and_then(|done| Timestamp::from_second(done.as_second()).ok()),
         hour: Hour {
@@ -324,6 +324,15 @@ fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Pla
             remaining: allowance.left,
         },
         warnings,
+    }
+}
+
+/// Why a forecast is missing, and what to do.
+fn unknown(report: &PlanReport) -> &'static str {
+    if report.offline {
+        "no earlier run shows it; `cursus plan` without --offline asks the API with one request a resource"
+    } else {
+        "the API does not show it; see the warnings"
     }
 }
 
@@ -392,12 +401,18 @@ fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &
         let done = report.done_at.map_or_else(String::new, |done| {
             format!("; done at {done} by {clock} clock")
         });
-        super::print_line(&format!(
-            "{at_least}{}, {:.1} a second: {at_least}{}{done}",
-            counted(report.hits, "hit"),
-            allowance.per_second,
-            humantime::format_duration(Duration::from_secs(report.seconds)),
-        ));
+        super::print_line(&match report.hits.zip(report.seconds) {
+            Some((hits, seconds)) => format!(
+                "{at_least}{}, {:.1} a second: {at_least}{}{done}",
+                counted(hits, "hit"),
+                allowance.per_second,
+                humantime::format_duration(Duration::from_secs(seconds)),
+            ),
+            None => format!(
+                "how many hits and how long is not known: {}",
+                unknown(report)
+            ),
+        });
         super::print_line(&format!(
             "this hour: {} of {} hits are left; {} more are reserved for others",
             grouped(report.hour.remaining),
