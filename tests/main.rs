@@ -36,6 +36,9 @@ mod histories;
 /// Faults of the program itself.
 mod panics;
 
+/// Connections that do not come about.
+mod connections;
+
 /// What a run will cost.
 mod plan;
 

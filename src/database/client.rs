@@ -35,6 +35,8 @@ pub(crate) struct Database {
     /// Until it was waited for.
     pub(super) connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
     pub(super) version: String,
+    /// Host and port, or the socket, for messages.
+    pub(super) place: String,
     // After the client: the server must outlive the session.
     pub(super) cluster: Option<Cluster>,
 }
@@ -56,7 +58,7 @@ impl Database {
         } else {
             None
         };
-        DatabaseError::from(error).with_reason(words)
+        (DatabaseError::from(error).with_reason(words)).at(&self.place)
     }
 
     /// The message of the server or the system when the connection was lost; `None` if unknown.
@@ -75,9 +77,10 @@ impl Database {
             return Ok(());
         };
         match connection.await {
-            Ok(Err(error)) => Err(DatabaseError::Lost {
-                what: describe(&error),
-            }),
+            Ok(Err(error)) => {
+                let what = describe(&error);
+                Err(DatabaseError::Lost { what }.at(&self.place))
+            }
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }

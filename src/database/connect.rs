@@ -248,12 +248,14 @@ where
         lock_wait: None,
         connection: Some(connection),
         version: String::new(),
+        place: place(&config),
         cluster,
     };
     let version = timeout(limit, version(&database.client));
     let version = version.await.map_err(|_| silent(&config, limit))?;
     match version {
         Ok((number, _)) if number < OLDEST_SERVER => Err(DatabaseError::TooOld {
+            place: place(&config),
             major: number / 10_000,
         }),
         Ok((_, version)) => {

@@ -1,6 +1,7 @@
 //! Database errors as sentences. Never passes on the server's own text, which may hold personal values.
 
 use std::io;
+use std::net::SocketAddr;
 
 use rustls::CertificateError;
 use tokio_postgres::config::{Config, Host};
@@ -62,12 +63,27 @@ pub(crate) enum DatabaseError {
         "the database at {place} has no connection left; close other programs, or raise max_connections"
     )]
     TooMany { place: String },
+    #[error("the database at {place} does not let us connect: {what}; see the server's log")]
+    NoSession {
+        place: String,
+        /// As of [`Self::Other`].
+        what: String,
+    },
     #[error("the database at {place} is starting up or shutting down; try again in a minute")]
     NotReady { place: String },
     #[error(
-        "no encrypted connection to the database: {what}; check `sslmode` and `sslrootcert` of its URL"
+        "no encrypted connection to the database at {place}: {what}; check `sslmode` and `sslrootcert` of its URL"
     )]
-    Tls { what: String },
+    Tls { place: String, what: String },
+    #[error(
+        "the database {database} at {place} does not let {user} connect: the role lacks the right; grant CONNECT on the database to \
+         it, or use another role"
+    )]
+    ConnectRight {
+        place: String,
+        database: String,
+        user: String,
+    },
     #[error(
         "the database URL has an unknown sslmode; it is disable, prefer, require, verify-ca or verify-full"
     )]
@@ -101,8 +117,8 @@ pub(crate) enum DatabaseError {
         path: std::path::PathBuf,
         what: String,
     },
-    #[error("the server is PostgreSQL {major}; cursus needs 14 or newer")]
-    TooOld { major: i32 },
+    #[error("the server at {place} is PostgreSQL {major}; cursus needs 14 or newer")]
+    TooOld { place: String, major: i32 },
     #[error(
         "a pooler at {place} gives every transaction another session of the server, so that another client would hold the locks of \
          a load; name the server itself in the database URL, or let the pooler keep sessions (PgBouncer: pool_mode = session)"
@@ -166,6 +182,17 @@ impl DatabaseError {
         matches!(self, Self::Untrusted(_))
     }
 
+    /// Gives a lost connection the place that it was to.
+    #[must_use]
+    pub(super) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Lost { what } => Self::Lost {
+                what: format!("{what}, at {place}"),
+            },
+            error => error,
+        }
+    }
+
     /// Gives the reason why a connection was lost, if it is known and was not.
     #[must_use]
     pub(crate) fn with_reason(self, reason: Option<String>) -> Self {
@@ -188,10 +215,15 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
             DatabaseError::Refused { place, user }
         }
         Some(&SqlState::INVALID_CATALOG_NAME) => DatabaseError::NoDatabase { place, database },
-        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => DatabaseError::Rights,
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => DatabaseError::ConnectRight {
+            place,
+            database,
+            user,
+        },
         Some(&SqlState::TOO_MANY_CONNECTIONS) => DatabaseError::TooMany { place },
         Some(&SqlState::CANNOT_CONNECT_NOW) => DatabaseError::NotReady { place },
-        Some(_) => DatabaseError::Other {
+        Some(_) => DatabaseError::NoSession {
+            place,
             what: describe(error),
         },
         None => {
@@ -213,6 +245,7 @@ pub(super) fn not_connected(config: &Config, error: &tokio_postgres::Error) -> D
             } else if text.contains("TLS") {
                 let cause = std::error::Error::source(error);
                 DatabaseError::Tls {
+                    place,
                     what: cause.map_or(text, |cause| untrusted(cause).unwrap_or(cause.to_string())),
                 }
             } else if text.contains("configuration") || text.contains("authentication") {
@@ -241,12 +274,14 @@ pub(super) fn place(config: &Config) -> String {
     if config.get_hosts().is_empty() {
         let port = ports.first().copied().unwrap_or(5432);
         let addresses = config.get_hostaddrs().iter();
-        let addresses = addresses.map(|address| format!("{address}:{port}"));
+        let addresses = addresses.map(|address| SocketAddr::new(*address, port).to_string());
         return addresses.collect::<Vec<_>>().join(", ");
     }
     let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
         match host {
+            // Of an IPv6 address, where the port begins would be lost.
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
             Host::Tcp(name) => format!("{name}:{port}"),
             Host::Unix(dir) => dir.join(format!(".s.PGSQL.{port}")).display().to_string(),
         }

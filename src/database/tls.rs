@@ -170,6 +170,7 @@ impl Parsed {
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                         .build()
                         .map_err(|error| DatabaseError::Tls {
+                            place: super::error::place(&self.config),
                             what: error.to_string(),
                         })?;
                 if trust == Trust::Name {
@@ -185,6 +186,7 @@ impl Parsed {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| DatabaseError::Tls {
+                place: super::error::place(&self.config),
                 what: error.to_string(),
             })?
             .dangerous()

@@ -8,16 +8,18 @@ use jiff::Timestamp;
 use super::ledger::LedgerError;
 use super::retry::Problem;
 
-/// Why there is no page. `target` is path and query, never the token.
+/// Why there is no page. `target` is path and query, never the token; `host` is host and port of the server, and of the proxy on
+/// the way to it.
 #[derive(Debug, thiserror::Error)]
 #[expect(
     missing_docs,
-    reason = "the messages say it; `target` is path and query"
+    reason = "the messages say it; `target` and `host` are explained above"
 )]
 pub enum ApiError {
-    #[error("{target}: the server took too long, {attempts} times")]
+    #[error("{target}: {host} took too long, {attempts} times")]
     TooSlow {
         target: String,
+        host: String,
         attempts: u32,
         source: Problem,
     },
@@ -67,10 +69,11 @@ pub enum ApiError {
     #[error("{target}: {source}")]
     Fatal { target: String, source: Problem },
     #[error(
-        "{target}: given up after {attempts} attempts; run again later to fetch what is missing"
+        "{target}: given up after {attempts} attempts at {host}; run again later to fetch what is missing"
     )]
     GaveUp {
         target: String,
+        host: String,
         attempts: u32,
         #[source]
         last: Problem,
@@ -85,10 +88,11 @@ pub enum ApiError {
         last: Problem,
     },
     #[error(
-        "{target}: the API fails too often, {retries} retries are spent; run again later, what was fetched is kept"
+        "{target}: {host} fails too often, {retries} retries are spent; run again later, what was fetched is kept"
     )]
     BudgetSpent {
         target: String,
+        host: String,
         retries: u64,
         #[source]
         last: Problem,

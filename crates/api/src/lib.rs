@@ -234,6 +234,7 @@ impl Client {
             if request.can_be_smaller && slow >= SLOW_ATTEMPTS {
                 return Err(ApiError::TooSlow {
                     target,
+                    host: inner.options.base_url.address(),
                     attempts: effort.attempts,
                     source: problem,
                 });
@@ -318,10 +319,10 @@ impl Inner {
         target: &str,
         effort: &mut Effort,
     ) -> Result<(), ApiError> {
-        let host = self.options.base_url.host();
+        let host = self.options.base_url.address();
         let target = target.to_owned();
         match problem.verdict() {
-            Verdict::Fatal => return Err(ApiError::of_fatal(problem, target, host)),
+            Verdict::Fatal => return Err(ApiError::of_fatal(problem, target, &host)),
             Verdict::Wait => return Ok(()),
             Verdict::Retry => {}
         }
@@ -329,13 +330,14 @@ impl Inner {
         if effort.retries >= RETRIES_PER_PAGE {
             return Err(if problem.never_reached() {
                 ApiError::Unreachable {
-                    host: host.to_owned(),
+                    host,
                     attempts,
                     last: problem,
                 }
             } else {
                 ApiError::GaveUp {
                     target,
+                    host,
                     attempts,
                     last: problem,
                 }
@@ -344,6 +346,7 @@ impl Inner {
         if !self.budget.retry() {
             return Err(ApiError::BudgetSpent {
                 target,
+                host,
                 retries: self.budget.retries(),
                 last: problem,
             });

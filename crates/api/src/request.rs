@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
 /// The server of the API: `https`, or `http` on this machine only; scheme, host and port, nothing more.
@@ -56,6 +57,38 @@ impl BaseUrl {
     /// The host, for messages.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
+    }
+
+    /// `host:port`, and the proxy by which the environment has requests travel; never a user or a password. For errors.
+    pub fn address(&self) -> String {
+        let of = |host: &str, port: Option<u16>| match port {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let server = of(self.host(), self.0.port_or_known_default());
+        match self.proxy() {
+            Some(proxy) => format!("{server} (through the proxy {proxy})"),
+            None => server,
+        }
+    }
+
+    /// Host and port of the proxy that the HTTP client takes, by the same rules.
+    fn proxy(&self) -> Option<String> {
+        if self.is_loopback() {
+            return None;
+        }
+        let server = self.0.as_str().parse().ok()?;
+        let proxy = Matcher::from_system().intercept(&server)?;
+        let host = proxy.uri().host()?;
+        let usual = match proxy.uri().scheme_str() {
+            Some("https") => 443,
+            Some("http") | None => 80,
+            Some(_) => 1080,
+        };
+        Some(format!(
+            "{host}:{}",
+            proxy.uri().port_u16().unwrap_or(usual)
+        ))
     }
 
     /// Scheme, host and port.

@@ -189,20 +189,18 @@ impl Inner {
         want: TokenRequest,
     ) -> Boxed<'_, Result<(Bearer, TokenMetadata), ApiError>> {
         Box::pin(async move {
-            let host = self.options.base_url.host();
+            let address = || self.options.base_url.address();
             let token = self.tokens.get(want, self.new_token()).await;
             token.map_err(|failure| match failure {
                 Failure::Final(error) => error,
-                Failure::Problem(Problem::InvalidClient) => ApiError::InvalidClient {
-                    host: host.to_owned(),
-                },
+                Failure::Problem(Problem::InvalidClient) => {
+                    ApiError::InvalidClient { host: address() }
+                }
                 Failure::Problem(Problem::Unauthorized) | Failure::Unauthorized { .. } => {
-                    ApiError::Unauthorized {
-                        host: host.to_owned(),
-                    }
+                    ApiError::Unauthorized { host: address() }
                 }
                 Failure::Problem(source) => ApiError::TokenRefused {
-                    host: host.to_owned(),
+                    host: address(),
                     source,
                 },
             })
