@@ -30,7 +30,6 @@ impl Environment {
         }
     }
 
-    #[cfg(feature = "simulator")]
     pub(crate) fn only(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         Self {
             variables: variables
