@@ -18,7 +18,7 @@ pub(crate) use repair::{PruneCommand, QuarantineCommand};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
-use values::{interval, point_in_time, secret, unit_name, window};
+use values::{interval, point_in_time, scope, secret, unit_name, window};
 
 #[cfg(feature = "simulator")]
 const WITHOUT_A_KEY: &str = "Try it without a key:   cursus demo\n";
@@ -195,9 +195,13 @@ Examples:
     #[command(subcommand)]
     Prune(PruneCommand),
     /// Create pipeline.toml and .env in this directory
+    ///
+    /// At a terminal it asks for the keys, the ids of the scope and the database, tries each answer (one request for a token, one
+    /// for each variable of the scope), and writes the files after the last one. Without a terminal it asks nothing.
     #[command(after_help = "\
 Examples:
   mkdir mirror && cd mirror && cursus init
+  cursus init --yes --scope campus_ids=9,12
   cursus init --systemd units             the same, and systemd units for this directory and user")]
     Init(InitArgs),
     /// Check configuration, credentials, API and database, and say what to do
@@ -394,6 +398,12 @@ pub(crate) struct InitArgs {
     /// Overwrite pipeline.toml, but not .env, .gitignore and units [default: keep what exists]
     #[arg(long)]
     pub(crate) force: bool,
+    /// Ask nothing, as without a terminal [default: ask for keys, scope and database at a terminal]
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Ids for a variable of [scope], with commas between; repeatable [default: as shipped]
+    #[arg(long, value_name = "VARIABLE=IDS", value_parser = scope)]
+    pub(crate) scope: Vec<(String, Vec<String>)>,
     #[command(flatten)]
     pub(crate) units: UnitArgs,
 }

@@ -140,7 +140,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         Command::Simulate(arguments) => simulate::run(global, arguments).await,
         #[cfg(feature = "simulator")]
         Command::Demo(arguments) => Box::pin(demo::run(global, context, arguments)).await,
-        Command::Init(arguments) => init::run(global, arguments),
+        Command::Init(arguments) => Box::pin(init::run(global, context, arguments)).await,
         Command::Extract(arguments) => {
             let settings = settings()?;
             let command = Box::pin(extract::run(global, &settings, arguments));

@@ -11,6 +11,7 @@ mod read_resource;
 mod reader;
 mod record;
 mod resource;
+mod scope;
 mod table;
 
 use std::fmt;
@@ -18,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
 pub(crate) use resource::{ForEach, FullEvery, Paging, QueryParameter, READ};
+pub(crate) use scope::{ScopeLookup, ScopeLookups};
 pub(crate) use table::{Derive, Feed, Reference, SqlFile, Table};
 
 use crate::database::{DatabaseError, check_url};
@@ -33,8 +35,8 @@ use crate::name::Name;
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
-use names::{Names, Scope};
-use reader::{ANY, At, Problems, Section, decimal, kind};
+use names::Names;
+use reader::{ANY, At, Problems, Section};
 
 /// A checked `pipeline.toml`.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Config {
     /// How to reach the API and how hard to use it.
     pub api: ApiConfig,
     pub(crate) scope: Values,
+    /// Where the API shows what the ids of the scope mean.
+    pub(crate) scope_lookups: ScopeLookups,
     pub(crate) staging: StagingConfig,
     pub(crate) database: DatabaseConfig,
     /// How many rows a load may delete.
@@ -285,7 +289,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
             .unwrap_or_else(|| Section::new(problems, &empty, 0, format!("[{key}]")))
     };
     let api = read_api(section("api"));
-    let scope = read_scope(&root);
+    let (scope, scope_lookups) = scope::read(&root);
     let staging = read_staging(section("staging"));
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
@@ -324,6 +328,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
     Some(Config {
         api,
         scope: scope.values,
+        scope_lookups,
         staging: staging?,
         database: database?,
         prune,
@@ -368,50 +373,6 @@ fn small(value: Option<u64>, default: u32) -> u32 {
     value
         .and_then(|value| u32::try_from(value).ok())
         .unwrap_or(default)
-}
-
-fn read_scope(root: &Section<'_>) -> Scope {
-    let mut values = Values::new();
-    let Some(section) = root.section("scope") else {
-        let unsure = root.has("scope") || root.is_misspelt("scope");
-        return Scope { values, unsure };
-    };
-    let mut unsure = false;
-    for (key, value) in section.entries() {
-        let items: Vec<(usize, &DeValue<'_>)> = match value.value {
-            DeValue::Array(list) => list
-                .iter()
-                .map(|item| (item.span().start, item.get_ref()))
-                .collect(),
-            one => vec![(value.at, one)],
-        };
-        let mut list = Vec::new();
-        for (at, item) in items {
-            let text = scalar(item);
-            if text.is_none() {
-                unsure = true;
-                section.problem(
-                    at,
-                    format_args!(
-                        "`{}` is a whole number, a text, or a list of these, not {}",
-                        key.value,
-                        kind(item)
-                    ),
-                );
-            }
-            list.extend(text);
-        }
-        values.insert(key.value.to_owned(), list);
-    }
-    Scope { values, unsure }
-}
-
-fn scalar(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => decimal(number).map(|number| number.to_string()),
-        _ => None,
-    }
 }
 
 fn read_staging(section: Section<'_>) -> Option<StagingConfig> {

@@ -35,4 +35,5 @@ mod pipeline;
 mod progress;
 mod project;
 pub mod report;
+mod scope_lookup;
 mod settings;

@@ -116,7 +116,8 @@ impl Settings {
         Self::of(global, command, environment, base, config, context)
     }
 
-    fn of(
+    /// As [`Self::resolve`], with a configuration that was read, and anchored at another directory.
+    pub(crate) fn of(
         global: &Global,
         command: &'static str,
         environment: Environment,

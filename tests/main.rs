@@ -36,6 +36,9 @@ mod histories;
 /// Faults of the program itself.
 mod panics;
 
+/// From nothing to a directory that works.
+mod setup;
+
 /// Connections that do not come about.
 mod connections;
 

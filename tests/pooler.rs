@@ -84,7 +84,7 @@ async fn too_old_server_is_named_and_not_touched() {
     let old = Proxy::editing(testing::cluster().await.socket_dir(), |_| None, age);
     let url = old.url(&database(&workdir).await);
     workdir.set("CURSUS_DATABASE_URL", url);
-    let sentence = "the server is PostgreSQL 13; cursus needs 14 or newer";
+    let sentence = "is PostgreSQL 13; cursus needs 14 or newer";
     for command in [&["load"][..], &["migrate"], &["sql", "SELECT 1"]] {
         let said = refusal(&workdir, command, 1).await;
         assert!(said.contains(sentence), "{said}");

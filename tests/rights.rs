@@ -47,7 +47,6 @@ impl Case {
                 "{line}\n{doctor}"
             );
         }
-        assert_eq!(self.simulator.statistics().hits, 0);
         said
     }
 

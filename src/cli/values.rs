@@ -28,6 +28,22 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 
+pub(super) fn scope(text: &str) -> Result<(String, Vec<String>), String> {
+    let is_id = |id: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        !id.is_empty() && id.chars().all(is_part)
+    };
+    let (variable, ids) = text
+        .split_once('=')
+        .ok_or("write a variable of [scope] and its ids, such as campus_ids=9,12")?;
+    let ids: Vec<String> = ids.split(',').map(|id| id.trim().to_owned()).collect();
+    if ids.iter().all(|id| is_id(id)) {
+        Ok((variable.trim().to_owned(), ids))
+    } else {
+        Err("an id is letters, digits, `-` and `_`, with commas between several".to_owned())
+    }
+}
+
 pub(super) fn window(text: &str) -> Result<(Timestamp, Timestamp), String> {
     let (start, end) = text
         .split_once(',')

@@ -1,4 +1,7 @@
-//! `cursus doctor`: check configuration, credentials, API and database. Changes nothing; requests a token at most.
+//! `cursus doctor`: check configuration, files, disk, API, scope and database. Changes nothing; requests a token, and what the ids of the
+//! scope stand for.
+
+mod disk;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -6,6 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::api::Client;
 use crate::cli::Global;
 use crate::database::embedded::Cluster;
 use crate::database::trust::Access;
@@ -16,45 +20,130 @@ use crate::load::{self, LoadError, Look, Mapping};
 use crate::migrate;
 use crate::pipeline::connect;
 use crate::report::counted;
+use crate::scope_lookup;
 use crate::settings::Settings;
 use crate::staging::StagingError;
+
+/// The check of what the scope's ids stand for.
+const SCOPE: &str = "scope";
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum CheckState {
+    Ok,
+    /// It works, and something should be done.
+    Warning,
+    Failed,
+}
+
+impl CheckState {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
+    /// Not failed.
     ok: bool,
+    state: CheckState,
     /// What was found, or what is wrong and what to do.
     notes: Vec<String>,
 }
 
+/// Requests that were sent.
+#[derive(Default, Serialize)]
+struct Requests {
+    pages: u64,
+    tokens: u64,
+}
+
 /// Runs the command. A configuration with errors has already been refused.
 pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
-    let mut checks = vec![configuration(settings), files(settings)];
-    checks.push(api(settings).await);
+    let mut checks = vec![
+        configuration(settings),
+        files(settings),
+        disk::check(settings),
+    ];
+    let (of_api, client) = api(settings).await;
+    let works = client.as_ref().filter(|_| of_api.ok);
+    checks.push(of_api);
+    checks.push(scope(settings, works).await);
     checks.push(database(settings).await);
-    let healthy = checks.iter().all(|check| check.ok);
-    if global.json {
-        super::print_json(&serde_json::json!({ "ok": healthy, "checks": checks }));
-    } else {
-        for check in &checks {
-            let mark = if check.ok { "ok  " } else { "FAIL" };
-            let (first, rest) = check
-                .notes
-                .split_first()
-                .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-            super::print_line(&format!("{mark}  {:<14} {first}", check.name));
-            for note in rest {
-                super::print_line(&format!("{:21}{note}", ""));
+    let requests = client.map_or_else(Requests::default, |client| {
+        let sent = client.statistics();
+        Requests {
+            pages: sent.requests,
+            tokens: sent.token_requests,
+        }
+    });
+    let exit = (checks.iter().filter(|check| !check.ok))
+        // An id that does not exist is a fault of the configuration.
+        .map(|check| {
+            if check.name == SCOPE {
+                Exit::Usage
+            } else {
+                Exit::Failed
             }
+        })
+        .max()
+        .unwrap_or(Exit::Done);
+    if global.json {
+        super::print_json(&serde_json::json!({
+            "ok": exit == Exit::Done, "checks": checks, "requests": requests,
+        }));
+        return Ok(exit);
+    }
+    for check in &checks {
+        let (first, rest) = check
+            .notes
+            .split_first()
+            .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        super::print_line(&format!(
+            "{:<7}  {:<14} {first}",
+            check.state.word(),
+            check.name
+        ));
+        for note in rest {
+            super::print_line(&format!("{:24}{note}", ""));
         }
     }
-    Ok(if healthy { Exit::Done } else { Exit::Failed })
+    let count = |state| checks.iter().filter(|check| check.state == state).count();
+    super::print_line(&format!(
+        "{} ok, {}, {} failed; {}: {} for a token, {} to look ids up",
+        count(CheckState::Ok),
+        counted(count(CheckState::Warning) as u64, "warning"),
+        count(CheckState::Failed),
+        counted(requests.pages + requests.tokens, "request"),
+        requests.tokens,
+        requests.pages,
+    ));
+    Ok(exit)
 }
 
 fn check(name: &'static str, result: Result<Vec<String>, Vec<String>>) -> Check {
-    let ok = result.is_ok();
-    let (Ok(notes) | Err(notes)) = result;
-    Check { name, ok, notes }
+    let (state, notes) = match result {
+        Ok(notes) => (CheckState::Ok, notes),
+        Err(notes) => (CheckState::Failed, notes),
+    };
+    Check::new(name, state, notes)
+}
+
+impl Check {
+    fn new(name: &'static str, state: CheckState, notes: Vec<String>) -> Self {
+        Self {
+            name,
+            ok: state != CheckState::Failed,
+            state,
+            notes,
+        }
+    }
 }
 
 fn configuration(settings: &Settings) -> Check {
@@ -63,20 +152,12 @@ fn configuration(settings: &Settings) -> Check {
         || "built in (`cursus init` writes it out)".to_owned(),
         |path| path.display().to_string(),
     );
-    let mut notes = vec![format!(
-        "{source}: {} resources, {} tables",
-        config.resources.len(),
-        config.tables.len()
-    )];
-    for (name, values) in &config.scope {
-        let values = if values.is_empty() {
-            "all".to_owned()
-        } else {
-            values.join(", ")
-        };
-        notes.push(format!("scope {name}: {values}"));
-    }
-    check("configuration", Ok(notes))
+    let note = format!(
+        "{source}: {}, {}",
+        counted(config.resources.len() as u64, "resource"),
+        counted(config.tables.len() as u64, "table")
+    );
+    check("configuration", Ok(vec![note]))
 }
 
 fn files(settings: &Settings) -> Check {
@@ -115,7 +196,11 @@ fn files(settings: &Settings) -> Check {
         Ok(runs) if wrong.is_empty() => {
             return check(
                 "files",
-                Ok(vec![format!("{}: {} runs", root.display(), runs.len())]),
+                Ok(vec![format!(
+                    "{}: {}",
+                    root.display(),
+                    counted(runs.len() as u64, "run")
+                )]),
             );
         }
         Ok(_) => {}
@@ -165,23 +250,84 @@ fn names_password(url: &str) -> bool {
     user.is_some_and(|(user, _)| !user.contains('/'))
 }
 
-async fn api(settings: &Settings) -> Check {
+/// The check, and the client, whose credentials work if the check does not fail.
+async fn api(settings: &Settings) -> (Check, Option<Client>) {
+    const NAME: &str = "API";
     let host = settings.api_url.host();
     let client = match settings.question_client(false) {
         Ok(client) => client,
-        Err(failure) => return check("API", Err(vec![failure.sentence()])),
+        Err(failure) => return (check(NAME, Err(vec![failure.sentence()])), None),
     };
     // A new one: the stored token may be older than the secret.
-    let result = match client.refresh_token().await {
+    match client.refresh_token().await {
         Ok(token) => {
             let secret = token.secret_valid_until.map_or_else(String::new, |until| {
                 format!("; the client secret expires at {until}")
             });
-            Ok(vec![format!("{host} accepts the credentials{secret}")])
+            let note = format!("{host} accepts the credentials{secret}");
+            (check(NAME, Ok(vec![note])), Some(client))
         }
-        Err(error) => Err(vec![chain(&error)]),
-    };
-    check("API", result)
+        Err(error) => (check(NAME, Err(vec![chain(&error)])), Some(client)),
+    }
+}
+
+/// Looks the ids of the scope up, with at most one request a variable.
+async fn scope(settings: &Settings, client: Option<&Client>) -> Check {
+    let config = &settings.config;
+    let mut notes: Vec<(CheckState, String)> = Vec::new();
+    for (variable, ids) in &config.scope {
+        let is = ids.join(", ");
+        let lookup = config.scope_lookups.get(variable);
+        let note = match (lookup, client) {
+            _ if ids.is_empty() => (CheckState::Ok, format!("{variable} is empty: all")),
+            (None, _) => (
+                CheckState::Ok,
+                format!("{variable} = {is} (no [scope.lookup] says where the API shows it)"),
+            ),
+            (Some(_), None) => (
+                CheckState::Warning,
+                format!(
+                    "{variable} = {is} was not looked up: first correct what the check of the API says"
+                ),
+            ),
+            (Some(lookup), Some(client)) => match scope_lookup::list(client, lookup).await {
+                Ok(listing) => {
+                    let ids: BTreeSet<&String> = ids.iter().collect();
+                    notes.extend(ids.into_iter().map(|id| match listing.find(id) {
+                        Some(entry) => (CheckState::Ok, entry.sentence(lookup)),
+                        None if listing.denies(id) => (
+                            CheckState::Failed,
+                            format!(
+                                "{}; correct {variable} in [scope] of {}",
+                                listing.refusal(id, lookup),
+                                file(settings)
+                            ),
+                        ),
+                        None => (CheckState::Warning, listing.refusal(id, lookup)),
+                    }));
+                    continue;
+                }
+                Err(error) => (
+                    CheckState::Warning,
+                    format!("{variable} = {is} was not looked up: {}", chain(&error)),
+                ),
+            },
+        };
+        notes.push(note);
+    }
+    let state = notes.iter().map(|(state, _)| *state).max();
+    // What is wrong comes first.
+    notes.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
+    let notes = notes.into_iter().map(|(_, note)| note).collect();
+    Check::new(SCOPE, state.unwrap_or(CheckState::Ok), notes)
+}
+
+fn file(settings: &Settings) -> String {
+    let path = settings.config.path.as_ref();
+    path.map_or_else(
+        || "pipeline.toml (`cursus init` writes it)".to_owned(),
+        |path| path.display().to_string(),
+    )
 }
 
 async fn database(settings: &Settings) -> Check {

@@ -393,6 +393,19 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The table that is the value of a free key, if it is one.
+    pub(super) fn entry(
+        &self,
+        key: &At<&'a str>,
+        value: &At<&'a DeValue<'a>>,
+    ) -> Option<Section<'a>> {
+        let DeValue::Table(table) = value.value else {
+            return None;
+        };
+        let place = format!("{}, {}", self.place, key.value);
+        Some(Section::new(self.problems, table, value.at, place))
+    }
+
     pub(super) fn finish(self) {
         if self.finished.get() {
             return;

@@ -41,13 +41,18 @@ impl Environment {
     }
 
     /// Adds variables of `.env` that the process does not set.
-    pub(super) fn add(&mut self, variables: Vec<(String, String)>) {
+    pub(crate) fn add(&mut self, variables: Vec<(String, String)>) {
         for (name, value) in variables {
             if !self.variables.contains_key(&name) {
                 self.of_dotenv.insert(name.clone());
                 self.variables.insert(name, value.into());
             }
         }
+    }
+
+    /// Sets a variable, whatever it was.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.into());
     }
 
     /// A variable that is set and not empty.
