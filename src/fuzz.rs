@@ -1,4 +1,4 @@
-//! What strangers can hand to cursus, each read from any bytes: the targets of `make fuzz`. Its tests run them on their
+//! What others can hand to cursus, each read from any bytes: the targets of `make fuzz`. Its tests run them on their
 //! corpora and on bytes of their own.
 //!
 //! A target must neither panic nor disagree with a slower reader of the same bytes.

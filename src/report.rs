@@ -243,7 +243,7 @@ pub(crate) fn sample_lines(tables: &[TableCounts]) -> Vec<String> {
                 lines.push(printable::line(&line).into_owned());
             }
         }
-        for rejected in &samples.unfit {
+        for rejected in &samples.rejected {
             let place = place(&rejected.file, rejected.record, rejected.element);
             let column = rejected.column.as_deref().unwrap_or("the whole row");
             let line = format!(

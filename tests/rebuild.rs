@@ -113,7 +113,7 @@ async fn rebuild_goes_back_on_request_and_from_a_full_read() {
         .await
         .exits(4)
         .says("no complete full read of boxes, things, notes");
-    // Without the last run in staging the mirror would go back without approval.
+    // Without the last run in staging the mirror would return to the state before it without approval.
     let last = directory(&workdir, &runs[2]);
     let away = workdir.path("away");
     std::fs::rename(&last, &away).unwrap();

@@ -36,7 +36,7 @@ COMMENT ON COLUMN pipeline.load.out_of_scope IS 'Rows that `where` or `within` o
 COMMENT ON COLUMN pipeline.load.quarantined IS 'Rows rejected and put into quarantine.';
 COMMENT ON COLUMN pipeline.load.unresolved IS 'Rows of a SELECT without a complete key, such as a campus name without a campus.';
 COMMENT ON COLUMN pipeline.load.refused IS 'Deletes that the prune limit held.';
-COMMENT ON COLUMN pipeline.load.kept IS 'Rows that are gone from the API and kept, because other rows refer to them.';
+COMMENT ON COLUMN pipeline.load.kept IS 'Rows that are absent from the API and kept, because other rows refer to them.';
 COMMENT ON COLUMN pipeline.load.dangling IS 'Dangling references: column name to count.';
 COMMENT ON COLUMN pipeline.load.duration_ms IS 'Duration in milliseconds.';
 
@@ -106,7 +106,7 @@ COMMENT ON COLUMN pipeline.freshness.cursor IS 'Cursor from which the next delta
 COMMENT ON COLUMN pipeline.freshness.staged IS 'Rows that the last load of each of its tables staged.';
 COMMENT ON COLUMN pipeline.freshness.quarantined IS 'Rows in quarantine.';
 COMMENT ON COLUMN pipeline.freshness.dangling IS 'Dangling references.';
-COMMENT ON COLUMN pipeline.freshness.kept IS 'Rows that are gone from the API and kept, because other rows refer to them.';
+COMMENT ON COLUMN pipeline.freshness.kept IS 'Rows that are absent from the API and kept, because other rows refer to them.';
 COMMENT ON COLUMN pipeline.freshness.read IS 'Named read; NULL for the resource''s own delta or full read, with the figures of the whole resource.';
 
 COMMENT ON TABLE pipeline.refinery_schema_history IS 'Applied migrations of the load ledger; written by cursus.';

@@ -1,11 +1,8 @@
 #!/bin/sh
-# Fails on words of words.txt in names, comments, messages and papers, and prints how many there are by folder.
+# Fails on words of words.txt in names, comments, messages and papers.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "${1:-$here/../..}"
-
-# Folders that are not clean yet: their words are counted and fail nothing.
-pending=${PENDING-$(cat "$here/pending.txt")}
 
 # Applied migrations never change: those up to these numbers are passed over.
 applied="books=8 mirror=3"
@@ -13,12 +10,7 @@ applied="books=8 mirror=3"
 find src crates sql migrations docs tests benches fuzz scripts .ci README.md CONTRIBUTING.md CHANGELOG.md Makefile pipeline.toml \
 	-path '*/target' -prune -o -path scripts/lint -prune -o -type f \
 	\( -name '*.rs' -o -name '*.sql' -o -name '*.md' -o -name '*.sh' -o -name '*.toml' -o -name '*.snap' -o -name Makefile -o -path '.ci/*' \) \
-	-print 2>/dev/null | sort | awk -v words="$here/words.txt" -v allowed="$here/allowed.txt" -v pending="$pending" -v applied="$applied" '
-function folder(path) {
-	if (match(path, /^(src|crates)\/[^\/.]+/)) return substr(path, 1, RLENGTH)
-	sub(/\/.*/, "", path)
-	return path
-}
+	-print 2>/dev/null | sort | awk -v words="$here/words.txt" -v allowed="$here/allowed.txt" -v applied="$applied" '
 function is_applied(path,  part, set, n) {
 	if (split(path, part, "/") != 3 || part[1] != "migrations") return 0
 	n = split(applied, sets, " ")
@@ -36,8 +28,6 @@ function look(path, place, line,  text, i) {
 	gsub(/[_\t]/, " ", text)
 	if (text !~ any) return
 	for (i = 1; i <= count; i++) if (text ~ regex[i]) {
-		found[folder(path)]++
-		if (is_pending) continue
 		failed = 1
 		sub(/^[ \t]+/, "", line)
 		printf "%s: write %s: %s\n", place, instead[i], substr(line, 1, 120)
@@ -56,21 +46,13 @@ BEGIN {
 		where[++exceptions] = part[1]
 		excepted[exceptions] = part[2]
 	}
-	folders = split(pending, list, /[ \n]+/)
-	for (i = 1; i <= folders; i++) waits[list[i]] = 1
 }
 {
 	path = $0
 	if (is_applied(path)) next
-	is_pending = folder(path) in waits
 	look(path, path, path)
 	number = 0
 	while ((getline line < path) > 0) look(path, path ":" (++number), line)
 	close(path)
 }
-END {
-	for (name in found) printf "%s: words to replace: %d%s\n", name, found[name], (name in waits) ? " (pending)" : "" | "sort"
-	close("sort")
-	for (name in waits) if (name && !(name in found)) printf "%s is clean: take it out of scripts/lint/pending.txt\n", name
-	exit failed
-}'
+END { exit failed }'

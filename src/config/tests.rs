@@ -198,7 +198,7 @@ fn dependencies_go_first_and_the_rest_keeps_its_order() {
 }
 
 #[test]
-fn a_file_in_sql_beside_the_configuration_comes_before_the_built_in_one() {
+fn an_sql_file_beside_the_configuration_replaces_the_built_in() {
     let folder = crate::trusted::test_directory();
     let path = folder.path().join("pipeline.toml");
     std::fs::create_dir(folder.path().join("sql")).unwrap();
@@ -277,7 +277,7 @@ fn every_url_that_is_connected_to_may_stand_in_the_file() {
 }
 
 #[test]
-fn a_few_rows_may_always_wait_and_never_more_than_the_largest_number() {
+fn a_budget_has_a_lowest_and_a_largest_number_of_rows() {
     let budget = Budget {
         max_rows: 100,
         max_fraction: 0.1,

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_literal_is_its_text_whatever_a_backslash_means_to_the_session() {
+    async fn a_literal_is_its_text_whatever_a_backslash_means() {
         let client = testing::database().await;
         let texts = prop_oneof![r"[a'\\ ]{0,9}", "[^\0]{0,20}"];
         let mut runner = TestRunner::deterministic();

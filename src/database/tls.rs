@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_modes_of_libpq_are_read_in_both_forms_and_the_rest_is_kept() {
+    fn tls_modes_are_read_in_both_forms_and_the_rest_is_kept() {
         let read = |text: &str| {
             let parsed = parse(text).unwrap();
             let user = parsed.config.get_user().map(str::to_owned);

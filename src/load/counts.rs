@@ -26,7 +26,7 @@ pub(crate) struct TableCounts {
     pub(crate) refused: u64,
     /// Rows that left the API, in this load or before, and are kept, since others refer to them.
     pub(crate) kept: u64,
-    /// Of those: rows that this load has found gone.
+    /// Of those: rows that this load has found absent.
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) referred: u64,
     pub(crate) duration_ms: u64,
@@ -45,13 +45,13 @@ pub(crate) struct Samples {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) held: Vec<Value>,
     /// Rejected records.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) unfit: Vec<UnfitSample>,
+    #[serde(rename = "unfit", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rejected: Vec<RejectSample>,
 }
 
 /// A rejected record: where it is staged and why, without a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct UnfitSample {
+pub(crate) struct RejectSample {
     /// The page, relative to the run's directory; empty: rows of a SELECT have none.
     pub(crate) file: String,
     pub(crate) record: u64,
@@ -81,8 +81,8 @@ impl Samples {
             keys.extend(more);
             keys.truncate(SAMPLE);
         }
-        self.unfit.extend(other.unfit);
-        self.unfit.truncate(SAMPLE);
+        self.rejected.extend(other.rejected);
+        self.rejected.truncate(SAMPLE);
     }
 }
 

@@ -119,7 +119,7 @@ impl Mapping {
         !self.table.also_from.is_empty()
     }
 
-    /// Whether a read of its resource proves which rows of the table are gone from the API.
+    /// Whether a read of its resource proves which rows of the table are absent from the API.
     pub(crate) fn is_proven_by(&self, manifest: &Manifest) -> bool {
         manifest.is_complete_full() && !self.table.is_update_only()
     }

@@ -36,7 +36,7 @@ pub(crate) fn pending(
     Ok(waiting.split_off(&first).into_values().collect())
 }
 
-/// What a replay loads, oldest run first: every run in turn, also those that a later full read makes up for. The mirror
+/// What a replay loads, oldest run first: every run in turn, also those that a later full read replaces. The mirror
 /// went through them, and what the prune limit held on the way depends on them.
 pub(crate) fn history(
     config: &Config,

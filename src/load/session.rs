@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::convert::unsigned;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
-use crate::load::counts::{SAMPLE, Samples, TableCounts, UnfitSample};
+use crate::load::counts::{RejectSample, SAMPLE, Samples, TableCounts};
 use crate::load::error::LoadError;
 use crate::load::loader::Loader;
 use crate::load::mapping::Mapping;
@@ -175,14 +175,14 @@ async fn sample_waiting(
             .query(&statement, &[&schema, &run, &table])
             .await;
         let rows = rows.map_err(LoadError::at("read pipeline.quarantine"))?;
-        let sample = |row: &Row| UnfitSample {
+        let sample = |row: &Row| RejectSample {
             file: row.get(0),
             record: unsigned(row.get(1)),
             element: row.get::<_, Option<i64>>(2).map(unsigned),
             column: row.get(3),
             reason: row.get(4),
         };
-        samples.unfit = rows.iter().map(sample).collect();
+        samples.rejected = rows.iter().map(sample).collect();
     }
     if samples != Samples::default() {
         counts.sample(samples);

@@ -51,7 +51,7 @@ where = { "/kind" = "thing" }
 const TABLES: &str = r#"
 CREATE TABLE boxes (id bigint PRIMARY KEY, name text);
 CREATE TABLE things (
-    id bigint CONSTRAINT told_apart PRIMARY KEY, label text, box_id bigint CONSTRAINT in_a_box REFERENCES boxes ON DELETE CASCADE,
+    id bigint CONSTRAINT thing_key PRIMARY KEY, label text, box_id bigint CONSTRAINT in_a_box REFERENCES boxes ON DELETE CASCADE,
     weight double precision, document jsonb, seen_at timestamptz, ingested_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT one_each UNIQUE (box_id, id) DEFERRABLE);
 CREATE TABLE pairs (
@@ -299,7 +299,7 @@ async fn fills_as_row_by_row(more: &str) {
         index,
         "not the quick way"
     );
-    // What is out of scope or gone is only there in the plain table.
+    // What is out of scope or deleted is only there in the plain table.
     for (quick, plain) in quick.iter_mut().zip(&plain) {
         assert!(plain.deleted <= 1, "{plain:?}");
         quick.deleted = plain.deleted;

@@ -47,7 +47,7 @@ async fn who_migrates_is_known_to_those_who_wait() {
 }
 
 #[tokio::test]
-async fn migrating_twice_changes_nothing_and_a_scratch_schema_is_one_call() {
+async fn a_second_migrate_changes_nothing_and_a_scratch_is_one_call() {
     let mut client = testing::database().await;
     let waiting = pending(&client, "public", None).await.unwrap();
     let first = migrate(&mut client, "public", None, None).await.unwrap();
@@ -134,7 +134,7 @@ async fn foreign_keys_are_those_of_complete_sets_only() {
 }
 
 #[tokio::test]
-async fn the_queries_of_the_quick_start_and_the_view_of_freshness_work() {
+async fn quick_start_queries_and_the_view_of_freshness_work() {
     let mut client = testing::database().await;
     migrate(&mut client, "public", None, None).await.unwrap();
     client

@@ -91,7 +91,7 @@ enum Store {
     File(File, FileShare),
 }
 
-/// The body of an answer, byte for byte as the server sent it (unpacked, if the server packed it unasked).
+/// The body of an answer, byte for byte as the server sent it (unpacked, if the server packed it without being asked).
 pub struct Body {
     store: Store,
     length: u64,
@@ -211,7 +211,7 @@ impl<'a> Spool<'a> {
     }
 }
 
-/// Whether the memory of a body can hold so many bytes more. It grows by what is asked of the bound, never by itself.
+/// Whether the memory of a body can hold this many bytes more. It grows by what is asked of the bound, never by itself.
 fn fits(room: &Room, bytes: &mut Vec<u8>, share: &mut Share, added: usize) -> bool {
     let needed = bytes.len() + added;
     if needed <= bytes.capacity() {

@@ -59,7 +59,7 @@ pub enum ApiError {
     #[error("this hour's API requests are used up; run the same command again after {resume_at}")]
     HourUsedUp { resume_at: Timestamp },
     #[error(
-        "the {max_hits} API requests that this run may use are used up; run the same command again to go on"
+        "the {max_hits} API requests that this run may use are used up; run the same command again to resume"
     )]
     MaxHits { max_hits: u64 },
     #[error(
@@ -69,7 +69,7 @@ pub enum ApiError {
     #[error("{target}: {source}")]
     Fatal { target: String, source: Problem },
     #[error(
-        "{target}: given up after {attempts} attempts at {host}; run again later to fetch what is missing"
+        "{target}: failed after {attempts} attempts at {host}; run again later to fetch what is missing"
     )]
     GaveUp {
         target: String,
@@ -142,7 +142,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the run may go on later where it stopped, because only requests are lacking, or the API grants none.
+    /// Whether the run may resume later where it stopped, because only requests are lacking, or the API grants none.
     pub fn is_used_up(&self) -> bool {
         matches!(
             self,

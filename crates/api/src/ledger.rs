@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_file_is_made_anew() {
+    fn a_removed_file_is_made_again() {
         let directory = cursus_base::trusted::test_directory();
         let mut one = Ledger::shared(directory.path(), API, "key").unwrap();
         let file = directory.path().join(file_name(API, "key"));

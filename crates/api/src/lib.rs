@@ -293,7 +293,7 @@ impl Client {
     }
 }
 
-/// A page is given up in favour of smaller ones after so many attempts that took too long: one can be a passing fault.
+/// Attempts that may take too long before a page is replaced by smaller ones: one can be a passing fault.
 const SLOW_ATTEMPTS: u32 = 2;
 
 /// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no

@@ -173,7 +173,7 @@ impl Shared {
 
     fn announce(&self, waiting: Option<Waiting>) {
         self.waiting.send_if_modified(|current| {
-            // The deadline is computed anew each time: a few milliseconds are no news.
+            // The deadline is computed each time: a few milliseconds are no news.
             let same = match (&current, &waiting) {
                 (Some(one), Some(two)) => {
                     one.reason == two.reason

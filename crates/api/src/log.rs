@@ -140,7 +140,7 @@ impl Log {
         now
     }
 
-    /// How many requests `rule` lets go together at `now`.
+    /// How many requests `rule` admits together at `now`.
     pub(crate) fn room(&self, rule: Rule, now: Millis) -> u64 {
         let used: u64 = self
             .entries

@@ -66,7 +66,7 @@ impl From<Problem> for Failure {
     }
 }
 
-/// One that keeps so many connections for later requests.
+/// One that keeps this many connections for later requests.
 pub(crate) fn http_client(
     base_url: &BaseUrl,
     connections: usize,

@@ -73,7 +73,7 @@ async fn page(client: &Client) -> Result<Answer<usize>, ApiError> {
 }
 
 /// Everything that a person or a log would see of an error.
-fn told(error: &ApiError) -> String {
+fn message_of(error: &ApiError) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -318,7 +318,7 @@ async fn what_cannot_pass_is_named_at_once() {
         let server = Server::with_token(move |_| Reply::Bytes(reply.clone())).await;
         let (client, _directory) = client(&server);
         let error = page(&client).await.unwrap_err();
-        let text = told(&error);
+        let text = message_of(&error);
         assert!(
             text.contains(expected) && text.contains("/v2/users?page%5Bnumber%5D=1"),
             "{text}"
@@ -337,7 +337,7 @@ async fn a_page_has_five_retries_and_a_run_a_budget() {
     let server = Server::with_token(|_| json(500, "{\"canary-body\":1}")).await;
     let (client, _directory) = client(&server);
     let error = page(&client).await.unwrap_err();
-    let text = told(&error);
+    let text = message_of(&error);
     assert!(
         matches!(error, ApiError::GaveUp { attempts: 6, .. }) && text.contains("500"),
         "{text}"
@@ -351,7 +351,7 @@ async fn a_page_has_five_retries_and_a_run_a_budget() {
             break error;
         }
     };
-    told(&error);
+    message_of(&error);
     assert!(matches!(error, ApiError::BudgetSpent { .. }));
     assert!(
         server.pages().len() < 35,
@@ -361,19 +361,19 @@ async fn a_page_has_five_retries_and_a_run_a_budget() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unreachable_and_costs_no_hits() {
+async fn a_server_that_is_not_there_is_unreachable_and_costs_nothing() {
     let server = Server::with_token(|_| json(200, PAGE)).await;
     let (client, _directory) = client(&server);
     client.token_info().await.unwrap();
     drop(server);
-    // The connection of the token request may still be open in the pool; the server behind it is gone.
+    // The connection of the token request may still be open in the pool; the server behind it has stopped.
     let error = loop {
         match page(&client).await {
             Err(error) => break error,
             Ok(_) => tokio::task::yield_now().await,
         }
     };
-    let text = told(&error);
+    let text = message_of(&error);
     assert!(
         matches!(error, ApiError::Unreachable { attempts: 6, .. }) && error.is_fatal_for_run(),
         "{text}"
@@ -427,13 +427,13 @@ async fn in_flight_is_bounded_and_dropped_requests_make_room() {
             () = tokio::task::yield_now() => {}
         }
     }
-    // The three that were given up may still be on the server.
+    // The three that were abandoned may still be on the server.
     assert!(server.most_under_way() <= 6);
     assert_eq!(client.statistics().requests, 13);
 }
 
 #[tokio::test]
-async fn hits_end_the_run_exactly_where_they_should() {
+async fn max_hits_end_the_run_exactly_where_they_should() {
     let server = Server::with_token(|_| json(200, PAGE)).await;
     let directory = tempfile::tempdir().unwrap();
     let client = Client::new(Options {

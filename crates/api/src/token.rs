@@ -22,7 +22,7 @@ use super::retry::Problem;
 /// A token is renewed this long before its end, or after half of a shorter life.
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// After so many tokens in a row of which none has served a request, no further one is asked for.
+/// Tokens in a row, none of which has served a request, after which no further one is asked for.
 pub(crate) const MOST_UNSERVED_TOKENS: u32 = 3;
 
 /// What may be known and shown of a token; never the token.
@@ -88,7 +88,7 @@ struct Standing {
     checks_left: u32,
 }
 
-/// So many requests are refused alone, with good tokens, before that counts as the fault of all.
+/// Requests that are refused alone, with good tokens, before that counts as the fault of all.
 const CHECKS: u32 = 5;
 
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ const DEFAULT_PER_HOUR: u64 = 1_200;
 const LEAST_SLACK: u64 = 24;
 const MOST_SLACK: u64 = 250;
 
-/// After so many answers without a 429 the slack shrinks by a quarter, and a further 429 counts as a single one.
+/// After this many answers without a 429 the slack shrinks by a quarter, and a further 429 counts as a single one.
 const QUIET: u32 = 500;
 
 /// The hourly window is widened by this: clocks and delays.

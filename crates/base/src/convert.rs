@@ -1,4 +1,4 @@
-//! Numbers of one kind as another, or as text. What does not fit becomes the nearest that does.
+//! Numbers of one kind as another, or as text. A number out of range becomes the nearest in range.
 
 use std::time::Duration;
 

@@ -199,7 +199,7 @@ mod armed {
         /// Until somebody continues it.
         Stop,
         Fail(Errno),
-        /// The clock jumps by so many seconds.
+        /// The clock jumps by this many seconds.
         Jump(i64),
         /// A fault, which says what a record says.
         Panic,
@@ -257,7 +257,7 @@ mod armed {
                 Action::Kill => loop {
                     let _ = kill(Pid::this(), Signal::SIGKILL);
                 },
-                // The thread itself: nothing of it goes on meanwhile.
+                // The thread itself: nothing of it continues meanwhile.
                 Action::Stop => raise(Signal::SIGSTOP)?,
                 Action::Fail(errno) => return Err((*errno).into()),
                 Action::Jump(seconds) => crate::clock::set::jump(*seconds),

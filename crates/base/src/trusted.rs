@@ -13,110 +13,20 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
-use nix::unistd::{Uid, User, geteuid};
 
-use crate::printable::Messages;
+use crate::trusted::untrusted::WRITABLE;
+pub use crate::trusted::{
+    shell::shell,
+    untrusted::{Owner, Untrusted, list},
+};
+
+mod shell;
+mod untrusted;
 
 /// The largest file that is read; ours are far smaller.
 const LARGEST: u64 = 64 << 20;
-/// Write access of the group and of others.
-const WRITABLE: u32 = 0o022;
 /// Only the owner of a file may remove it: a shared directory such as `/tmp`.
 const STICKY: u32 = 0o1000;
-
-/// Who may own what is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    uid: Uid,
-    or_root: bool,
-}
-
-impl Owner {
-    /// The caller or root: for what is only read.
-    pub fn caller_or_root() -> Self {
-        Self {
-            uid: geteuid(),
-            or_root: true,
-        }
-    }
-
-    /// The caller alone: for what is written.
-    pub fn caller() -> Self {
-        Self::only(geteuid())
-    }
-
-    /// One user.
-    pub fn only(uid: Uid) -> Self {
-        Self {
-            uid,
-            or_root: false,
-        }
-    }
-
-    fn is(self, uid: u32) -> bool {
-        uid == self.uid.as_raw() || (self.or_root && uid == 0)
-    }
-}
-
-/// What another user could have written, or what cannot be checked.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum Untrusted {
-    #[error("{} belongs to {}{}", path.display(), name_of(*owner), owned_by_another(path, *owner, *wanted))]
-    Owned {
-        path: PathBuf,
-        owner: u32,
-        wanted: Owner,
-    },
-    #[error("{} is writable by {}, who could change what cursus does; `chmod go-w {}`", path.display(), writers(*mode), shell(path))]
-    Writable { path: PathBuf, mode: u32 },
-    #[error(
-        "{} is a directory for everybody, who could put files of their own there; work in one of yours: `mkdir -m 700 mirror && cd mirror`",
-        path.display()
-    )]
-    Shared { path: PathBuf },
-    #[error("{} is a symbolic link, which can lead elsewhere at any time; put what it leads to in its place", path.display())]
-    Link { path: PathBuf },
-    #[error("{} is {is}, and should be {wanted}; remove it, or move it elsewhere", path.display())]
-    Kind {
-        path: PathBuf,
-        is: &'static str,
-        wanted: &'static str,
-    },
-    #[error("cannot open {}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-}
-
-impl Untrusted {
-    /// Where a directory or file cannot be opened or made.
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, source }
-    }
-
-    fn is_writable(&self) -> bool {
-        matches!(self, Self::Writable { .. })
-    }
-}
-
-/// All faults as one list. Where `chmod` repairs several, the last sentence repairs them at once.
-pub fn list(faults: &[Untrusted]) -> Messages {
-    let mut sentences: Vec<String> = faults
-        .iter()
-        .map(|fault| crate::error_chain::chain(fault))
-        .collect();
-    let writable: Vec<String> = faults
-        .iter()
-        .filter_map(|fault| match fault {
-            Untrusted::Writable { path, .. } => Some(shell(path)),
-            _ => None,
-        })
-        .collect();
-    if writable.len() > 1 {
-        sentences.push(format!("all at once: `chmod go-w {}`", writable.join(" ")));
-    }
-    Messages::of(&sentences)
-}
 
 /// What another user could have written of a directory, and of these files and directories in it.
 pub fn faults(base: &Path, files: &[&OsStr], folders: &[&str]) -> Vec<Untrusted> {
@@ -467,70 +377,6 @@ fn name_of_kind(there: &Metadata) -> &'static str {
     }
 }
 
-/// A user as people and `sudo -u` know it.
-fn name_of(uid: u32) -> String {
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(|| format!("#{uid}"), |user| user.name)
-}
-
-/// Why that is wrong, and what to do.
-fn owned_by_another(path: &Path, owner: u32, wanted: Owner) -> String {
-    let name = |uid| shell(Path::new(&name_of(uid)));
-    // Of a server's files: nobody works as their owner.
-    if wanted.uid != geteuid() {
-        let wanted = name_of(wanted.uid.as_raw());
-        return format!(", not to {wanted}, who runs the private PostgreSQL; move it elsewhere");
-    }
-    let (alien, ours) = (name_of(owner), name_of(wanted.uid.as_raw()));
-    let take = format!("chown -R {} {}", name(wanted.uid.as_raw()), shell(path));
-    let run = format!("run it as {alien}: `sudo -u {} cursus …`", name(owner));
-    if wanted.uid.is_root() {
-        return format!(
-            ": what root writes there {alien} could not use, and what {alien} writes there would command root; {run}, or, if all of \
-             it is root's work, `{take}`"
-        );
-    }
-    if owner == 0 {
-        return format!(": {ours} could not write there; make it yours: `sudo {take}`");
-    }
-    format!(
-        ": {alien} could change what cursus does; {run}, or, if all of it is your work, `sudo {take}`"
-    )
-}
-
-fn writers(mode: u32) -> &'static str {
-    match mode & WRITABLE {
-        0o020 => "its group",
-        0o002 => "others",
-        _ => "its group and others",
-    }
-}
-
-/// A path as a shell reads it.
-pub fn shell(path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%".contains(byte);
-    if !bytes.is_empty() && bytes.iter().all(is_plain) {
-        return path.display().to_string();
-    }
-    match path.to_str() {
-        Some(text) if !text.contains(char::is_control) => {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-        _ => {
-            let escaped: String = bytes
-                .iter()
-                .map(|byte| match byte {
-                    b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
-                    0x20..=0x7e => char::from(*byte).to_string(),
-                    byte => format!("\\x{byte:02x}"),
-                })
-                .collect();
-            format!("$'{escaped}'")
-        }
-    }
-}
-
 /// A directory for a test, whose files are its user's alone, whatever that user's habits are.
 #[cfg(any(test, feature = "failpoints"))]
 #[expect(
@@ -541,40 +387,4 @@ pub fn shell(path: &Path) -> String {
 pub fn test_directory() -> tempfile::TempDir {
     nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
     tempfile::tempdir().unwrap()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_to_a_shell() {
-        for (path, wanted) in [
-            ("/srv/mirror", "/srv/mirror"),
-            ("", "''"),
-            ("two words", "'two words'"),
-            ("it's", r"'it'\''s'"),
-            ("a\nb", r"$'a\x0ab'"),
-        ] {
-            assert_eq!(shell(Path::new(path)), wanted);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn a_shell_reads_any_path_back(bytes in proptest::collection::vec(1_u8.., 1..20)) {
-            let path = Path::new(OsStr::from_bytes(&bytes));
-            let script = format!("printf %s {}", shell(path));
-            let Ok(read) = Command::new("bash").args(["-c", &script]).output() else {
-                return Ok(());
-            };
-            prop_assert_eq!(OsStr::from_bytes(&read.stdout), path.as_os_str());
-        }
-    }
 }

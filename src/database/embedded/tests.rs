@@ -88,7 +88,7 @@ async fn a_killed_server_is_started_again_with_its_data() {
 }
 
 #[tokio::test]
-async fn opening_and_leaving_in_a_hurry_never_meets_a_server_that_stops() {
+async fn quick_open_and_close_never_meets_a_stopping_server() {
     let root = directory();
     let dir = root.path().join("pg");
     let mut users = tokio::task::JoinSet::new();

@@ -15,7 +15,7 @@ use crate::staging::{Manifest, Run, StagingError};
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     side: Side,
-    /// What the schema is filled from so far; none: this load is the first, or begins anew.
+    /// What the schema is filled from so far; none: this load is the first, or starts over.
     source: Option<Source>,
     /// Resources whose rows come from another staging directory.
     replaced: BTreeSet<Name>,

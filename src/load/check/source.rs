@@ -318,7 +318,7 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Whether what is loaded came from the staging directory of none of these runs: to rebind the schema is to begin anew.
+    /// Whether what is loaded came from the staging directory of none of these runs: to rebind the schema is to start over.
     pub(crate) fn starts_over(&self, runs: &[Run]) -> bool {
         self.source.as_ref().is_some_and(|source| {
             let mut ids = runs.iter().map(|run| run.record().staging_id.as_ref());

@@ -42,7 +42,7 @@ fn read(
         let text = std::str::from_utf8(&body)
             .map_err(|_| staged.unreadable(&page, "it is not UTF-8 text"))?;
         let file = staged.file(&page).display().to_string();
-        // Whoever loaded the page has read it to its end.
+        // The load of the page has read it to its end.
         let _ = walker.page(text, |_, slots| {
             let is_there = |(slot, _): &mut (usize, String)| slots[*slot].is_some();
             for (_, path) in unseen.extract_if(.., is_there) {

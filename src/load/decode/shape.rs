@@ -13,7 +13,7 @@ const FIRST: u64 = 25;
 const DEPTH: usize = 3;
 /// Longer keys are passed over.
 const LONGEST: usize = 200;
-/// So many fields are remembered, whatever the API sends.
+/// Fields that are remembered, whatever the API sends.
 pub(crate) const FIELDS: usize = 1000;
 
 /// JSON's types.

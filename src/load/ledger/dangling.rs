@@ -38,7 +38,7 @@ impl Touched {
     }
 }
 
-/// How many references of a table lead nowhere, by column.
+/// How many references of a table are dangling, by column.
 pub(crate) async fn count_dangling(
     transaction: &Transaction<'_>,
     schema: &str,
@@ -82,7 +82,7 @@ pub(crate) async fn last_dangling(
     Ok(row.map(|row| row.get(0)))
 }
 
-/// Counts anew for the tables concerned, and puts that into their last line of `pipeline.load`.
+/// Counts again for the tables concerned, and puts that into their last line of `pipeline.load`.
 pub(crate) async fn record_dangling<'m>(
     transaction: &Transaction<'_>,
     schema: &str,

@@ -36,7 +36,7 @@ pub(crate) enum DriftKind {
     /// No record that was looked at had it before.
     New,
     /// No record has it: every one had it before, or it is mapped.
-    Gone,
+    Absent,
     /// Its values are of another type.
     Type,
 }
@@ -45,7 +45,7 @@ impl DriftKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
-            Self::Gone => "gone",
+            Self::Absent => "gone",
             Self::Type => "type",
         }
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             DriftKind::New => "is new in its records",
-            DriftKind::Gone => "is in none of its records",
+            DriftKind::Absent => "is in none of its records",
             DriftKind::Type => "has values of another type",
         };
         let Self {
@@ -205,7 +205,7 @@ fn learn(known: &mut KnownShape, shape: &Shape, resource: &Name) -> Vec<Drift> {
             }
         }
     }
-    let mut gone: Vec<String> = Vec::new();
+    let mut absent: Vec<String> = Vec::new();
     for (path, field) in known.iter_mut() {
         if shape.fields.contains_key(path) || shape.fields.len() >= FIELDS || !field.always {
             continue;
@@ -213,11 +213,11 @@ fn learn(known: &mut KnownShape, shape: &Shape, resource: &Name) -> Vec<Drift> {
         let objects = shape.objects.get(parent(path)).copied().unwrap_or(0);
         field.absent += objects;
         if objects > 0 && field.absent >= MIN_RECORDS_WITHOUT_KEY {
-            drift(path, DriftKind::Gone, &shape.first_file);
-            gone.push(path.clone());
+            drift(path, DriftKind::Absent, &shape.first_file);
+            absent.push(path.clone());
         }
     }
-    for path in gone {
+    for path in absent {
         let inside = format!("{path}/");
         known.retain(|other, _| *other != path && !other.starts_with(&inside));
     }
@@ -246,8 +246,8 @@ pub(crate) async fn record(
         .unwrap_or_default();
     let mut known = before.clone();
     let mut drifts = learn(&mut known, shape, ledger.resource);
-    let is_gone = |drift: &&Drift| drift.kind == DriftKind::Gone;
-    let lacking: Vec<&Drift> = drifts.iter().filter(is_gone).collect();
+    let is_absent = |drift: &&Drift| drift.kind == DriftKind::Absent;
+    let lacking: Vec<&Drift> = drifts.iter().filter(is_absent).collect();
     if shape.records < shape.all && !lacking.is_empty() {
         let paths = lacking.iter().map(|drift| drift.path.clone()).collect();
         let mut shape = shape.clone();
@@ -286,7 +286,7 @@ pub(crate) fn missing_keys<'k>(
     let missing = |path: &String| Drift {
         resource: resource.clone(),
         path: path.clone(),
-        kind: DriftKind::Gone,
+        kind: DriftKind::Absent,
         first_file: first_file.to_owned(),
     };
     keys.into_iter().map(missing).collect()
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(learnt(&mut known, less, 15), []);
         assert_eq!(
             learnt(&mut known, less, 15),
-            [("/e~0~1".to_owned(), DriftKind::Gone)]
+            [("/e~0~1".to_owned(), DriftKind::Absent)]
         );
         assert_eq!(learnt(&mut known, less, 25), []);
     }

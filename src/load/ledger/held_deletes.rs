@@ -1,4 +1,4 @@
-//! `pipeline.prune_candidate`: deletes that the prune limit held, and rows that are gone from the API and kept, since others refer to
+//! `pipeline.prune_candidate`: deletes that the prune limit held, and rows that are absent from the API and kept, since others refer to
 //! them.
 
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub(crate) async fn held(
     candidates(client, schema, "referred_by IS NULL").await
 }
 
-/// The rows of a schema that are gone from the API and kept, oldest first.
+/// The rows of a schema that are absent from the API and kept, oldest first.
 pub(crate) async fn kept_rows(
     client: &impl GenericClient,
     schema: &str,
@@ -212,7 +212,7 @@ impl LoadLedger<'_> {
             .await
     }
 
-    /// Drops the candidates of a table that this load judges anew: its own of an earlier load, and those that it has
+    /// Drops the candidates of a table that this load judges again: its own of an earlier load, and those that it has
     /// seen. What it only updates it knows to be there by its own resource alone.
     pub(crate) async fn drop_seen_candidates(
         &self,
@@ -251,7 +251,7 @@ impl LoadLedger<'_> {
         self.settle(transaction, mapping, &wanted, &[&reason]).await
     }
 
-    /// Records held deletes; returns how many were not recorded already. What this run has `found` gone is
+    /// Records held deletes; returns how many were not recorded already. What this run has `found` absent is
     /// its own now, whichever run had it held before; else what was held by another stays with that one.
     pub(crate) async fn keep_candidates(
         &self,

@@ -14,7 +14,7 @@ use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::name::Name;
 
-/// With fewer rows, to build an index anew takes longer than to keep it.
+/// With fewer rows, to rebuild an index takes longer than to keep it.
 pub(crate) const WORTHWHILE: u64 = 2000;
 
 /// Only a plain table that we may alter.

@@ -179,7 +179,7 @@ impl Table<'_> {
             counts.referred += referred;
             warn!(
                 table = %self.mapping.table.name,
-                "rows that are gone from the API, kept because rows of other tables refer to them: {referred}"
+                "rows that are absent from the API, kept because rows of other tables refer to them: {referred}"
             );
         }
         let deletable = listed - referred.min(listed);

@@ -18,7 +18,7 @@ use crate::staging::Run;
 /// Why there is nothing to explain.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExplainError {
-    /// The key does not fit the table.
+    /// The key is not one of the table.
     #[error("{0}")]
     Key(String),
     /// The tables are not there yet.

@@ -85,7 +85,7 @@ impl OriginSearch<'_> {
                     origin,
                     rejected,
                 } = candidate;
-                // What was dropped from quarantine has no entry, and made no row all the same.
+                // What was dropped from quarantine has no entry, and still made no row.
                 let Some(why) = self.quarantined(&origin).or(rejected) else {
                     explained.found(origin, mapping);
                     return Ok(());

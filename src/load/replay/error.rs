@@ -39,7 +39,7 @@ pub(crate) enum ReplayError {
     /// Nothing says what the mirror must hold.
     #[error(
         "the mirror was not rebuilt: no complete full read of {} is among the runs, so what they lack is not known to \
-         be gone; read it in full (`cursus run --full --select …`), or leave it, and what it follows, out with --select", .0.join(", ")
+         be absent; read it in full (`cursus run --full --select …`), or leave it, and what it follows, out with --select", .0.join(", ")
     )]
     Unproven(Vec<String>),
     /// The mirror has what is not staged.

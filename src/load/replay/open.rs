@@ -17,7 +17,7 @@ use crate::load::loader::Loader;
 use crate::load::lock::lock;
 use crate::load::options::Options;
 use crate::load::replay::error::ReplayError;
-use crate::load::replay::scratch::{REBUILD, SchemaContents, inspect_schema, make, make_anew};
+use crate::load::replay::scratch::{REBUILD, SchemaContents, inspect_schema, make, remake};
 use crate::migrate;
 use crate::name::Name;
 
@@ -193,7 +193,7 @@ impl<'c> Loader<'c> {
         )
         .await?;
         // One that is there is of a rebuild that was killed or refused.
-        make_anew(&mut database.client, options.schema.as_str(), REBUILD).await?;
+        remake(&mut database.client, options.schema.as_str(), REBUILD).await?;
         Ok(Self::open(config, database, options).await?)
     }
 }

@@ -74,7 +74,7 @@ pub(crate) async fn make(
 }
 
 /// As [`make`]. One that exists is dropped, if it has this very comment.
-pub(crate) async fn make_anew(
+pub(crate) async fn remake(
     client: &mut Client,
     schema: &str,
     mark: &str,
@@ -87,7 +87,7 @@ pub(crate) async fn make_anew(
     Ok(make(client, schema, mark, drop).await?)
 }
 
-/// The schemas of one comparison. Whoever has the lock of the name that they begin with has them all.
+/// The schemas of one comparison. The holder of the lock of the name that they begin with has them all.
 #[derive(Debug)]
 pub(crate) struct Scratches {
     base: String,
@@ -115,7 +115,7 @@ impl Scratches {
         }
         let name = self.name(self.made.len() + 1);
         let name = Name::parse(&name).map_err(|_| ReplayError::Long(name))?;
-        make_anew(&mut database.client, name.as_str(), DIFF).await?;
+        remake(&mut database.client, name.as_str(), DIFF).await?;
         self.made.push(name.clone());
         Ok(name)
     }

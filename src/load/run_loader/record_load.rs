@@ -68,7 +68,7 @@ impl RunLoader<'_> {
         Ok(())
     }
 
-    /// References of a table that lead nowhere: as in the load before, if they must be the same.
+    /// Dangling references of a table: as in the load before, if they must be the same.
     async fn dangling(
         &self,
         transaction: &Transaction<'_>,

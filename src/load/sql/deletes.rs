@@ -74,8 +74,8 @@ impl Statements<'_> {
         let Some(owner) = &self.mapping.table.owner else {
             return Vec::new();
         };
-        let unfit = format!(" AND p.staged_state = {}", RowState::Quarantined as i16);
-        let mut protections = vec![has_owner(owner, &unfit)];
+        let is_rejected = format!(" AND p.staged_state = {}", RowState::Quarantined as i16);
+        let mut protections = vec![has_owner(owner, &is_rejected)];
         if let Some(run) = keyless_in {
             protections.push(format!(
                 "EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.run_id = {} \
@@ -167,9 +167,9 @@ impl Statements<'_> {
                 .collect::<Vec<_>>()
                 .join(" AND ");
             let further = if foreign.is_of_itself() {
-                let gone = same("o", "r", &self.key);
+                let is_deleted = same("o", "r", &self.key);
                 format!(
-                    " AND NOT EXISTS (SELECT FROM {} AS o WHERE {gone})",
+                    " AND NOT EXISTS (SELECT FROM {} AS o WHERE {is_deleted})",
                     self.delete_list()
                 )
             } else {

@@ -10,7 +10,7 @@ const EPOCH: i64 = 1_767_225_600;
 enum Weight {
     Null,
     Number(i8),
-    /// Does not fit.
+    /// Is rejected.
     Text,
 }
 
@@ -83,7 +83,7 @@ const LOOK: &str = "concat_ws(' ', label, coalesce(box_id::text, '-'), coalesce(
 type Rows = BTreeMap<(i64, i64), String>;
 
 /// What a load of these records makes of the rows: the newest version of each key counts. One that is out of scope
-/// takes its row away, one that does not fit leaves it as it is; a full read shows all that there is.
+/// takes its row away, one that is rejected leaves it as it is; a full read shows all that there is.
 fn merge(rows: &mut Rows, records: &[Record], mode: Mode) {
     let mut newest: BTreeMap<(i64, i64), &Record> = BTreeMap::new();
     for record in records {

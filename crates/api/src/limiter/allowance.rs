@@ -26,7 +26,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// How long so many requests take, if nobody else uses the key meanwhile.
+    /// How long these requests take, if nobody else uses the key meanwhile.
     pub fn time_for(&self, requests: u64) -> Duration {
         let distance = 1.0 / self.per_second.max(f64::MIN_POSITIVE);
         let hour = self.hour.as_secs_f64();

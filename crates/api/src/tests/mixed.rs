@@ -14,7 +14,7 @@ use crate::{Client, Limits, Options, Request};
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     None,
-    /// 429, told or not told for how long.
+    /// 429, with or without `Retry-After`.
     Throttled(bool),
     /// All tokens that have worked are revoked.
     Revoked,

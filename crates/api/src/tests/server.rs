@@ -120,7 +120,7 @@ impl Server {
         Self { url, log, task }
     }
 
-    /// A server that gives the token `canary-token` and answers pages as told.
+    /// A server that gives the token `canary-token` and answers pages as `answer` says.
     pub(super) async fn with_token(
         answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -171,9 +171,9 @@ async fn serve(
         }
         let now = log.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         log.most_under_way.fetch_max(now, Ordering::SeqCst);
-        let goes_on = act(&mut stream, answer(&received)).await;
+        let is_open = act(&mut stream, answer(&received)).await;
         log.under_way.fetch_sub(1, Ordering::SeqCst);
-        if !goes_on {
+        if !is_open {
             return;
         }
     }

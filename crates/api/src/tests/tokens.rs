@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::server::{Received, Reply, Server, http, json, token};
-use super::{PAGE, client, gzip, options, page, records, told, users};
+use super::{PAGE, client, gzip, message_of, options, page, records, users};
 use crate::{ApiError, BaseUrl, Client, Request, TokenMetadata};
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn three_tokens_that_never_worked_end_it_for_all() {
             tasks.spawn(async move { page(&client).await.unwrap_err() });
         }
         for error in tasks.join_all().await {
-            told(&error);
+            message_of(&error);
             assert!(matches!(error, ApiError::Unauthorized { .. }) && error.is_fatal_for_run());
         }
         assert_eq!(server.tokens().len(), 3);
@@ -178,7 +178,7 @@ async fn a_request_that_no_token_serves_is_named_and_stops_nobody() {
     others.abort();
     let _ = others.await;
     assert!(matches!(error, ApiError::RefusedHere { .. }) && !error.is_fatal_for_run());
-    assert!(told(&error).contains("/v2/me"));
+    assert!(message_of(&error).contains("/v2/me"));
     assert!(server.tokens().len() <= 8, "{}", server.tokens().len());
 
     // With nobody else to show it, the server's word is taken, a few times.
@@ -216,7 +216,7 @@ async fn known_of(answer: &str) -> Option<TokenMetadata> {
     let (client, _directory) = client(&server);
     let known = client.token_info().await;
     let Ok(known) = known else {
-        told(&known.unwrap_err());
+        message_of(&known.unwrap_err());
         return None;
     };
     for _ in 0..3 {
@@ -368,7 +368,7 @@ async fn refused_credentials_stop_the_run_after_one_request() {
         }
         for error in tasks.join_all().await {
             assert!(matches!(error, ApiError::InvalidClient { .. }) && error.is_fatal_for_run());
-            assert!(told(&error).contains("28 days"));
+            assert!(message_of(&error).contains("28 days"));
         }
         assert_eq!((server.tokens().len(), server.pages().len()), (1, 0));
     }
@@ -396,7 +396,7 @@ async fn bad_token_answers_are_retried_and_never_shown() {
     .await;
     let (client, _directory) = self::client(&server);
     let error = page(&client).await.unwrap_err();
-    told(&error);
+    message_of(&error);
     assert!(matches!(error, ApiError::TokenRefused { .. }));
     assert_eq!(server.tokens().len(), 1);
 }

@@ -24,14 +24,14 @@ proptest! {
         const RESERVE: u64 = 10;
         let others: Vec<u64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
         let hours = Hours { rolling, phase, limit, others: others.clone(), ours: Vec::new() };
-        let hits = on_paused_clock(async {
+        let requests = on_paused_clock(async {
             let limiter = limiter(Limits { reserve_per_hour: 10, ..limits() });
             let hours = Arc::new(Mutex::new(hours));
             let start = Instant::now();
             // As a run does, one asks first how things stand.
             let turn = limiter.turn(Purpose::Page).await.unwrap();
             let left = u64::try_from(hours.lock().unwrap().arrive(0)).unwrap();
-            let newest = Heard { number: 1, arrived: 0, told: left };
+            let newest = Heard { number: 1, arrived: 0, left };
             let known = Arc::new(Mutex::new(Known { granted: 1, answered: 1, newest }));
             turn.answered(rate(20, limit, left));
             let mut tasks = JoinSet::new();
@@ -45,39 +45,39 @@ proptest! {
                     let arrived = since(start);
                     let remaining = hours.lock().unwrap().arrive(arrived);
                     tokio::time::sleep(Duration::from_millis(latency)).await;
-                    let told_remaining = u64::try_from(remaining).unwrap_or(0);
-                    known.lock().unwrap().answer(Heard { number, arrived, told: told_remaining });
+                    let left = u64::try_from(remaining).unwrap_or(0);
+                    known.lock().unwrap().answer(Heard { number, arrived, left });
                     if remaining < 0 {
                         turn.rejected(rate(20, limit, 0), None);
                     } else {
-                        turn.answered(rate(20, limit, told_remaining));
+                        turn.answered(rate(20, limit, left));
                     }
                     Sent { number, granted, arrived, remaining, newest, alone }
                 });
             }
             tasks.join_all().await
         });
-        prop_assert_eq!(hits.len(), delays.len());
-        let known_at = |hit: &Sent| hit.newest.arrived;
+        prop_assert_eq!(requests.len(), delays.len());
+        let known_at = |request: &Sent| request.newest.arrived;
         let mut asked_into_the_reserve = Vec::new();
-        for hit in &hits {
-            let told = hit.newest.told;
+        for request in &requests {
+            let left = request.newest.left;
             // A later request may overtake it, and was granted upon an answer of its own.
-            let overtaking = hits.iter().filter(|later| later.number >= hit.number && later.granted <= hit.arrived);
+            let overtaking = requests.iter().filter(|later| later.number >= request.number && later.granted <= request.arrived);
             let since = overtaking.map(known_at).min().unwrap();
-            let unknown = others.iter().filter(|at| (since..=hit.arrived).contains(at)).count();
-            // Told of nothing left, it may have been any number beyond.
-            let due = match told {
+            let unknown = others.iter().filter(|at| (since..=request.arrived).contains(at)).count();
+            // With nothing left, it may have been any number beyond.
+            let due = match left {
                 0 => i64::MIN,
-                1..=RESERVE => i64::try_from(told).unwrap() - 1,
+                1..=RESERVE => i64::try_from(left).unwrap() - 1,
                 _ => i64::try_from(RESERVE).unwrap(),
             };
-            prop_assert!(hit.remaining >= due.saturating_sub(i64::try_from(unknown).unwrap()), "{:?} {}", hit, unknown);
-            if told <= RESERVE {
-                prop_assert!(hit.alone, "{:?}", hit);
-                asked_into_the_reserve.push(hit.arrived);
-            } else if !hit.alone {
-                prop_assert!(hit.granted - known_at(hit) <= 60_000 + latency + 1, "{:?}", hit);
+            prop_assert!(request.remaining >= due.saturating_sub(i64::try_from(unknown).unwrap()), "{:?} {}", request, unknown);
+            if left <= RESERVE {
+                prop_assert!(request.alone, "{:?}", request);
+                asked_into_the_reserve.push(request.arrived);
+            } else if !request.alone {
+                prop_assert!(request.granted - known_at(request) <= 60_000 + latency + 1, "{:?}", request);
             }
         }
         asked_into_the_reserve.sort_unstable();
@@ -118,8 +118,7 @@ async fn answers_that_overtake_each_other_do_not_make_the_hour_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_are_under_way_the_reserve_is_kept_also_when_their_answers_overtake_each_other()
-{
+async fn reserve_holds_when_answers_overtake_each_other() {
     let limiter = taught(
         Limits {
             reserve_per_hour: 10,
@@ -156,12 +155,12 @@ struct Sent {
     alone: bool,
 }
 
-/// What the server told one request.
+/// What the server answered to one request.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
     number: u64,
     arrived: u64,
-    told: u64,
+    left: u64,
 }
 
 /// What the limiter can know.

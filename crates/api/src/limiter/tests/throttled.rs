@@ -106,7 +106,7 @@ proptest! {
             assert!(quiet >= patience, "{quiet:?} of {patience:?}");
             let last = *ends.iter().max().unwrap() - first.lock().unwrap().unwrap();
             assert!(last <= patience + Duration::from_secs(80), "{last:?} of {patience:?}");
-            // A burst before the first answer, then one a pause: as told for a minute, then ever fewer.
+            // A burst before the first answer, then one a pause: as asked for a minute, then ever fewer.
             let burst = u64::try_from(requests).unwrap();
             let rejected = limiter.figures().rejected_429;
             let seconds = patience.as_secs();
@@ -114,7 +114,7 @@ proptest! {
                 None => 8 + seconds / 60,
                 Some(_) => 62 + 60 * u64::from((seconds / 60 + 1).ilog2() + 1),
             };
-            assert!(rejected <= burst + most, "{rejected} requests in {patience:?}, told {after:?}");
+            assert!(rejected <= burst + most, "{rejected} requests in {patience:?}, asked for {after:?}");
         });
     }
 }
