@@ -3,6 +3,7 @@
 //! Every fault of the file is found in one go. Types of columns are not here: they are written once,
 //! in `migrations/`, and known from the database's catalogue.
 
+mod budget;
 mod named_read;
 mod names;
 mod order;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use toml::de::DeTable;
 
+pub(crate) use budget::Budget;
+use budget::read_budget;
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
@@ -109,32 +112,6 @@ pub(crate) struct PruneConfig {
     pub(crate) max_fraction: f64,
     /// This many may always be deleted.
     pub(crate) min_rows: u64,
-}
-
-/// `[quarantine]`: a load that would quarantine more rows of a table fails.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Budget {
-    /// The largest number.
-    pub(crate) max_rows: u64,
-    /// Part of the rows that were read, 0 to 1.
-    pub(crate) max_fraction: f64,
-}
-
-impl Budget {
-    /// A number too small to mean that something is wrong, whatever part of the rows it is.
-    const ALWAYS: u64 = 20;
-
-    /// How many of `rows` may be quarantined.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a fraction of a row count; a row more or less does not matter"
-    )]
-    pub(crate) fn of(&self, rows: u64) -> u64 {
-        let part = (rows as f64 * self.max_fraction) as u64;
-        self.max_rows.min(part.max(Self::ALWAYS))
-    }
 }
 
 /// All that is wrong with a configuration.
@@ -430,15 +407,6 @@ fn read_prune(section: Section<'_>) -> PruneConfig {
     };
     section.finish();
     prune
-}
-
-fn read_budget(section: Section<'_>, standard: Budget) -> Budget {
-    let budget = Budget {
-        max_rows: (section.integer("max_rows", 0..=ANY)).unwrap_or(standard.max_rows),
-        max_fraction: (section.number("max_fraction", 0.0..=1.0)).unwrap_or(standard.max_fraction),
-    };
-    section.finish();
-    budget
 }
 
 #[cfg(test)]

@@ -130,6 +130,22 @@ fn large_files_are_found() {
 }
 
 #[test]
+fn paths_that_are_not_there_are_found() {
+    let files = |path: &str| {
+        let paper = format!("In `one.rs`, `load/` and `{path}`, not in `word`.");
+        tree(&[
+            ("docs/architecture.md", paper),
+            ("docs/decisions/001-x.md", String::new()),
+            ("src/one.rs", String::new()),
+            ("src/load/two.rs", String::new()),
+        ])
+    };
+    assert!(lint("paths", &files("src/load/two.rs")).0);
+    let says = ["docs/architecture.md:1: there is no load/gone.rs"];
+    fails("paths", &files("load/gone.rs"), &says);
+}
+
+#[test]
 fn dependencies_that_are_not_listed_or_not_free_are_found() {
     let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
     let paper = read("docs/dependencies.md").replace("| anyhow |", "| nothing |");

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
+use super::budget::{Budget, read_budget};
 use super::names::{Arity, Names, Scope, Slice, check_placeholders};
 use super::read_keys::read_name;
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
 use super::resource::Resource;
-use super::{Budget, read_budget};
 use crate::embedded_files;
 use crate::name::Name;
 use crate::pointer::Pointer;

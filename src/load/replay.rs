@@ -3,4 +3,5 @@
 pub(crate) mod error;
 pub(crate) mod open;
 pub(crate) mod rebuild;
+pub(crate) mod scope;
 pub(crate) mod scratch;

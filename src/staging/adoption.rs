@@ -1,7 +1,5 @@
 //! `adoption.json`: a schema was rebound with a run from the API that it held before, so that a replay can do the same.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -32,28 +30,24 @@ struct Adoptions {
     adoptions: Vec<Adoption>,
 }
 
-impl Run {
-    fn adoption_file(&self) -> PathBuf {
-        self.directory().join(FILE)
-    }
-
-    pub(crate) fn adoptions(&self) -> Result<Vec<Adoption>, StagingError> {
-        let file: Option<Adoptions> = files::read_json(&self.adoption_file(), ADOPT_AGAIN)?;
+impl Adoption {
+    /// Those of a run.
+    pub(crate) fn of(run: &Run) -> Result<Vec<Self>, StagingError> {
+        let file: Option<Adoptions> = files::read_json(&run.directory().join(FILE), ADOPT_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.adoptions))
     }
 
-    /// Records that a schema was rebound with it, durably.
-    pub(crate) fn adopt(&self, adoption: Adoption) -> Result<(), StagingError> {
-        let _locked = self.lock_approvals()?;
-        let mut adoptions = self.adoptions()?;
+    /// Records that a schema was rebound with a run, durably.
+    pub(crate) fn record(self, run: &Run) -> Result<(), StagingError> {
+        let _locked = run.lock_approvals()?;
+        let mut adoptions = Self::of(run)?;
         // Recorded before, by a process that was interrupted before the rows were loaded.
-        adoptions
-            .retain(|known| (&known.schema, &known.from) != (&adoption.schema, &adoption.from));
-        adoptions.push(adoption);
+        adoptions.retain(|known| (&known.schema, &known.from) != (&self.schema, &self.from));
+        adoptions.push(self);
         let file = Adoptions {
             format: FORMAT,
             adoptions,
         };
-        files::write_json(&self.adoption_file(), &failpoint::APPROVALS, &file)
+        files::write_json(&run.directory().join(FILE), &failpoint::APPROVALS, &file)
     }
 }

@@ -13,9 +13,9 @@ use reqwest::Response;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, LINK, RETRY_AFTER,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::Slot;
 use super::body::{Body, Spool};
 use super::retry::Problem;
 use super::windows::RateHeaders;
@@ -51,6 +51,14 @@ pub struct Answer<T> {
     pub attempts: u32,
     /// Its place among the requests under way.
     pub slot: Slot,
+}
+
+/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no
+/// more than a few are worked on.
+#[derive(Debug)]
+pub struct Slot {
+    pub(crate) _in_flight: Option<OwnedSemaphorePermit>,
+    pub(crate) _worker: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -9,8 +9,10 @@ mod body;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod inner;
 mod ledger;
 mod limiter;
+mod limits;
 mod log;
 mod refusals;
 mod request;
@@ -20,32 +22,29 @@ mod throttle;
 mod token;
 mod windows;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use cursus_base::clock::OrderedClock;
-use cursus_base::convert::millis;
-use secrecy::SecretString;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
-pub use self::answer::Answer;
+pub use self::answer::{Answer, Slot};
 pub use self::body::{Body, BodyReader};
 pub use self::error::ApiError;
 pub use self::ledger::LedgerError;
-pub use self::limiter::{Allowance, Waiting};
+pub use self::limiter::{Allowance, Statistics, Waiting};
+pub use self::limits::{Limits, WaitingFor};
 pub use self::request::{BaseUrl, BaseUrlError, Request};
 pub use self::retry::{InspectError, Problem};
 pub use self::token::TokenMetadata;
-pub use self::windows::{Limits, RateHeaders, WaitingFor};
+pub use self::windows::RateHeaders;
 
+use self::inner::{Effort, Failure, Inner};
+pub use self::inner::{Inspect, Options};
 use self::ledger::Ledger;
 use self::limiter::Limiter;
 use self::refusals::Refusals;
-use self::retry::{Backoff, Budget, RETRIES_PER_PAGE, Verdict};
-use self::send::Failure;
-pub use self::send::Inspect;
+use self::retry::{Backoff, Budget};
 use self::token::{TokenRequest, Tokens};
 
 /// The name of all events in the log: that of the module by which `cursus` has this crate.
@@ -62,71 +61,6 @@ const RECEIVERS: usize = 8;
 /// Answers that are inspected and written at the same time: enough for the disk to be busy, few enough for their memory.
 const WORKERS: usize = 8;
 
-/// How the client behaves. [`Options::new`] gives the usual.
-#[derive(Clone)]
-pub struct Options {
-    /// The server.
-    pub base_url: BaseUrl,
-    /// The application's id.
-    pub client_id: String,
-    /// The application's secret.
-    pub client_secret: SecretString,
-    /// Where the token is kept between commands; made if missing.
-    pub token_dir: PathBuf,
-    /// Where processes that share a key count their requests together; None: this process counts alone.
-    pub ledger_dir: Option<PathBuf>,
-    /// Where large bodies wait, without a name; None: the system's directory for temporary files.
-    pub(crate) spool_dir: Option<PathBuf>,
-    /// How long one answer may take, to its last byte.
-    pub timeout: Duration,
-    /// Requests under way at once, until their answers are dropped.
-    pub max_in_flight: usize,
-    /// How much is sent, and how long the client waits for it.
-    pub limits: Limits,
-    /// The first retry waits up to this long, each further one up to twice as long as the one before.
-    pub(crate) backoff_base: Duration,
-}
-
-impl Options {
-    /// The usual: 120 s, 256 requests at once, the limits of [`Limits::default`].
-    pub fn new(
-        base_url: BaseUrl,
-        client_id: String,
-        client_secret: SecretString,
-        token_dir: PathBuf,
-    ) -> Self {
-        Self {
-            base_url,
-            client_id,
-            client_secret,
-            token_dir,
-            ledger_dir: None,
-            spool_dir: None,
-            timeout: Duration::from_mins(2),
-            max_in_flight: 256,
-            limits: Limits::default(),
-            backoff_base: Duration::from_millis(500),
-        }
-    }
-}
-
-/// The client's figures so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Statistics {
-    /// Requests for pages that reached the server, or may have.
-    pub requests: u64,
-    /// Requests for tokens, likewise.
-    pub token_requests: u64,
-    /// Answers of 429.
-    pub rejected_429: u64,
-    /// Attempts beyond the first ones, without those after a 429 or a 401, which are no faults.
-    pub retries: u64,
-    /// What the server last said about its limits.
-    pub rate: RateHeaders,
-    /// How long everybody waited for the next hour, or because the key was throttled.
-    pub waited: Duration,
-}
-
 /// The client; clones share everything.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -139,27 +73,6 @@ impl std::fmt::Debug for Client {
             .field("base_url", &self.0.options.base_url)
             .finish_non_exhaustive()
     }
-}
-
-struct Inner {
-    options: Options,
-    http: reqwest::Client,
-    /// For requests that get none of the kept connections.
-    unpooled: OnceCell<reqwest::Client>,
-    connections: Semaphore,
-    limiter: Limiter,
-    tokens: Tokens,
-    /// The server has refused the id and secret: it would again.
-    client_refused: AtomicBool,
-    slots: Arc<Semaphore>,
-    /// Bodies that are received.
-    receivers: Semaphore,
-    /// Bodies that are read back: to be inspected, and until the caller has written them.
-    workers: Arc<Semaphore>,
-    room: body::Room,
-    budget: Budget,
-    backoff: Backoff,
-    clock: OrderedClock,
 }
 
 impl Client {
@@ -223,7 +136,7 @@ impl Client {
                     });
                 }
                 Err(Failure::Unauthorized { bearer, trial }) => {
-                    inner.renew(&bearer, &target, &mut refusals).await?;
+                    refusals.renew(inner, &bearer, &target).await?;
                     drop(trial);
                     continue;
                 }
@@ -295,77 +208,6 @@ impl Client {
 
 /// Attempts that may take too long before a page is replaced by smaller ones: one can be a passing fault.
 const SLOW_ATTEMPTS: u32 = 2;
-
-/// A request under way: until its answer is dropped, so that no more than `max_in_flight` are lost with the process, and no
-/// more than `WORKERS` are worked on.
-#[derive(Debug)]
-pub struct Slot {
-    _in_flight: Option<OwnedSemaphorePermit>,
-    _worker: Option<OwnedSemaphorePermit>,
-}
-
-/// How hard one page was tried.
-#[derive(Debug, Default)]
-struct Effort {
-    attempts: u32,
-    retries: u32,
-}
-
-impl Inner {
-    /// Waits before the next attempt, or says why there is none.
-    async fn back_off(
-        &self,
-        problem: Problem,
-        target: &str,
-        effort: &mut Effort,
-    ) -> Result<(), ApiError> {
-        let host = self.options.base_url.address();
-        let target = target.to_owned();
-        match problem.verdict() {
-            Verdict::Fatal => return Err(ApiError::of_fatal(problem, target, &host)),
-            Verdict::Wait => return Ok(()),
-            Verdict::Retry => {}
-        }
-        let attempts = effort.attempts;
-        if effort.retries >= RETRIES_PER_PAGE {
-            return Err(if problem.never_reached() {
-                ApiError::Unreachable {
-                    host,
-                    attempts,
-                    last: problem,
-                }
-            } else {
-                ApiError::GaveUp {
-                    target,
-                    host,
-                    attempts,
-                    last: problem,
-                }
-            });
-        }
-        if !self.budget.retry() {
-            return Err(ApiError::BudgetSpent {
-                target,
-                host,
-                retries: self.budget.retries(),
-                last: problem,
-            });
-        }
-        self.budget.request();
-        let delay = self.backoff.delay(effort.retries);
-        tracing::debug!(
-            target: crate::LOG,
-            target_url = target,
-            attempts,
-            delay_ms = millis(delay),
-            problem = &problem as &dyn std::error::Error,
-            "trying again"
-        );
-        effort.retries += 1;
-        tokio::time::sleep(delay).await;
-        Ok(())
-    }
-}
 
 fn check(options: &Options) -> Result<(), ApiError> {
     let complaint = if options.client_id.is_empty() {

@@ -23,69 +23,33 @@
 
 mod admission;
 mod allowance;
+mod shared;
 mod turn;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use self::admission::{Admission, Correction, admission, correct, write_corrections};
+use self::admission::{Admission, admission, correct, write_corrections};
 pub use self::allowance::Allowance;
+pub(crate) use self::shared::Purpose;
+use self::shared::{LEDGER_PATIENCE, Shared, State, milliseconds};
+pub use self::shared::{Statistics, Waiting};
 pub(crate) use self::turn::Turn;
 
-use super::Statistics;
 use super::error::ApiError;
 use super::ledger::Ledger;
+use super::limits::{Limits, WaitingFor};
 use super::log::Millis;
 use super::throttle::Block;
-use super::windows::{Limits, WaitingFor, Windows};
-
-/// Why everybody waits, for a countdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
-    /// What we wait for.
-    pub reason: WaitingFor,
-    /// When requests flow again at the latest, as far as is known.
-    pub until: Timestamp,
-    /// While throttled: since when everything was answered with 429, if this process has met it.
-    pub quiet_since: Option<Timestamp>,
-}
-
-/// What a turn is for: `max_hits` counts requests for pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Page,
-    Token,
-}
-
-/// How long another process may keep the ledger before that is a fault.
-const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+use super::windows::Windows;
 
 /// The queue; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Limiter(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    limits: Limits,
-    /// Held by the request at the head of the queue: tokio's mutex is first come, first served.
-    ledger: tokio::sync::Mutex<Ledger>,
-    state: Mutex<State>,
-    /// The head of the queue should decide again.
-    changed: Notify,
-    waiting: watch::Sender<Option<Waiting>>,
-}
-
-#[derive(Debug)]
-struct State {
-    windows: Windows,
-    figures: Statistics,
-    next: u64,
-    corrections: Vec<Correction>,
-}
 
 enum Decision {
     Go(Turn),
@@ -123,7 +87,7 @@ impl Limiter {
         let _announcement = Announcement(shared);
         let mut busy_since: Option<Instant> = None;
         loop {
-            let decision = shared.decide(&mut ledger, purpose)?;
+            let decision = self.decide(&mut ledger, purpose)?;
             if !matches!(decision, Decision::Busy) {
                 busy_since = None;
             }
@@ -161,48 +125,27 @@ impl Limiter {
         self.0.state().figures
     }
 
+    /// What may still be sent as far as the ledger and the server's answers so far tell.
+    pub(crate) async fn allowance(&self) -> Result<Allowance, ApiError> {
+        allowance::allowance(&self.0).await
+    }
+
     pub(crate) fn waiting(&self) -> watch::Receiver<Option<Waiting>> {
         self.0.waiting.subscribe()
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn announce(&self, waiting: Option<Waiting>) {
-        self.waiting.send_if_modified(|current| {
-            // The deadline is computed each time: a few milliseconds are no news.
-            let same = match (&current, &waiting) {
-                (Some(one), Some(two)) => {
-                    one.reason == two.reason
-                        && (one.until.as_millisecond() - two.until.as_millisecond()).abs() < 500
-                }
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
-                *current = waiting;
-            }
-            !same
-        });
-    }
-
-    fn decide(
-        self: &Arc<Self>,
-        ledger: &mut Ledger,
-        purpose: Purpose,
-    ) -> Result<Decision, ApiError> {
+impl Limiter {
+    fn decide(&self, ledger: &mut Ledger, purpose: Purpose) -> Result<Decision, ApiError> {
         let now = Instant::now();
-        let mut state = self.state();
-        if let Some(max_hits) = self.limits.max_hits
+        let mut state = self.0.state();
+        if let Some(max_hits) = self.0.limits.max_hits
             && purpose == Purpose::Page
             && state.figures.requests >= max_hits
         {
             return Err(ApiError::MaxHits { max_hits });
         }
-        if let Some(block) = state.windows.block(now, &self.limits) {
+        if let Some(block) = state.windows.block(now, &self.0.limits) {
             // Other processes hear of a pause before this one waits for its end, or ends.
             let written = write_corrections(ledger, &mut state.corrections, now);
             if !written? {
@@ -230,7 +173,7 @@ impl Shared {
             // Our own news is in there too: it is what the server advertised last, to any process.
             windows.learn(view.log.advertised());
             let changed = !corrections.is_empty();
-            let Some(rules) = windows.rules(&self.limits) else {
+            let Some(rules) = windows.rules(&self.0.limits) else {
                 return (None, changed);
             };
             let admission = admission(&view, &rules);
@@ -245,20 +188,13 @@ impl Shared {
         };
         state.corrections.clear();
         match decided {
-            None => Err(self.reserve_too_large(&state)),
+            None => Err(self.0.reserve_too_large(&state)),
             Some((Admission::Free, _, now_up)) => {
                 Ok(Decision::Go(self.grant(&mut state, purpose, now_up)))
             }
             Some((Admission::Later { at, reason }, view_now, _)) => {
                 self.wait(now + milliseconds(at - view_now), reason, None)
             }
-        }
-    }
-
-    fn reserve_too_large(&self, state: &State) -> ApiError {
-        ApiError::ReserveTooLarge {
-            reserve: self.limits.reserve_per_hour,
-            limit: state.windows.hourly_limit(),
         }
     }
 
@@ -269,7 +205,7 @@ impl Shared {
         reason: Option<WaitingFor>,
         quiet_since: Option<Instant>,
     ) -> Result<Decision, ApiError> {
-        if reason == Some(WaitingFor::NextHour) && !self.limits.wait_for_next_hour {
+        if reason == Some(WaitingFor::NextHour) && !self.0.limits.wait_for_next_hour {
             return Err(ApiError::HourUsedUp {
                 resume_at: timestamp(time),
             });
@@ -281,21 +217,12 @@ impl Shared {
         })
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, purpose: Purpose, at: Millis) -> Turn {
+    fn grant(&self, state: &mut State, purpose: Purpose, at: Millis) -> Turn {
         let number = state.next;
         state.next += 1;
         state.windows.sent(number);
         *state.figures.count(purpose) += 1;
-        Turn::new(Arc::clone(self), number, at, purpose)
-    }
-}
-
-impl Statistics {
-    fn count(&mut self, purpose: Purpose) -> &mut u64 {
-        match purpose {
-            Purpose::Page => &mut self.requests,
-            Purpose::Token => &mut self.token_requests,
-        }
+        Turn::new(Arc::clone(&self.0), number, at, purpose)
     }
 }
 
@@ -304,10 +231,6 @@ fn timestamp(time: Instant) -> Timestamp {
     let ahead = cursus_base::clock::now().checked_add(time.saturating_duration_since(now));
     let moment = ahead.and_then(|moment| moment.checked_sub(now.saturating_duration_since(time)));
     moment.unwrap_or(Timestamp::MAX)
-}
-
-fn milliseconds(millis: Millis) -> Duration {
-    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 /// What the head of the queue announces ends with it.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Inner;
 use super::error::ApiError;
+use super::inner::Inner;
 use super::token::{Bearer, TokenRequest};
 
 /// From this refusal on a page first sees whether its token serves others.
@@ -20,40 +20,41 @@ pub(crate) struct Refusals {
     last: Option<(u64, Instant)>,
 }
 
-impl Inner {
+impl Refusals {
     /// After a 401: returns when the page is to be asked for again.
     ///
     /// A token that has worked was revoked, and that can happen as often as the server likes. A page that no token serves is
     /// recognised by this: a token that was refused to it serves a page that was sent after that; or, when no page is there that could
     /// show it, the server says that the token is good.
     pub(crate) async fn renew(
-        &self,
+        &mut self,
+        inner: &Inner,
         bearer: &Bearer,
         target: &str,
-        refusals: &mut Refusals,
     ) -> Result<(), ApiError> {
         let generation = bearer.generation;
         let refused_here = || ApiError::RefusedHere {
             target: target.to_owned(),
         };
-        let again = refusals.last.filter(|(refused, _)| *refused == generation);
-        let last_served = self.tokens.last_served(generation);
+        let again = self.last.filter(|(refused, _)| *refused == generation);
+        let last_served = inner.tokens.last_served(generation);
         if again.is_some_and(|(_, heard)| last_served > Some(heard)) {
             return Err(refused_here());
         }
-        refusals.count += 1;
-        refusals.last = Some((generation, Instant::now()));
-        if refusals.count >= DOUBTED && again.is_none() && last_served.is_some() {
+        self.count += 1;
+        self.last = Some((generation, Instant::now()));
+        if self.count >= DOUBTED && again.is_none() && last_served.is_some() {
             // Meanwhile others show whether it is revoked.
-            let delay = self.backoff.base.max(self.backoff.delay(refusals.count));
+            let delay = inner.backoff.base.max(inner.backoff.delay(self.count));
             tokio::time::sleep(delay.min(LONGEST_DOUBT)).await;
             return Ok(());
         }
-        if self.tokens.needs_check(generation) && self.confirms(bearer).await {
-            self.tokens.confirmed();
+        if inner.tokens.needs_check(generation) && inner.confirms(bearer).await {
+            inner.tokens.confirmed();
             return Err(refused_here());
         }
-        self.token(TokenRequest::Replace(generation))
+        inner
+            .token(TokenRequest::Replace(generation))
             .await
             .map(|_| ())
     }

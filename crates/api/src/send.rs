@@ -9,14 +9,14 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
 
-use super::answer::{self, Answer, Deadline};
-use super::body::{Body, BodyReader, Spool};
+use super::answer::{self, Answer, Deadline, Slot};
+use super::body::{Body, Spool};
 use super::error::ApiError;
+use super::inner::{Effort, Failure, Inner, Inspect};
 use super::limiter::{Purpose, Turn};
 use super::request::{BaseUrl, Request};
 use super::retry::{InspectError, Problem};
 use super::token::{Bearer, Token, TokenMetadata, TokenRequest, Trial};
-use super::{Effort, Inner, Slot};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -30,41 +30,6 @@ const TOKEN_TIMEOUT: Duration = Duration::from_mins(1);
 const LARGEST_TOKEN_ANSWER: u64 = 64 << 10;
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Judges the bytes of a body.
-pub trait Inspect<T>:
-    Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 'static
-{
-}
-
-impl<T, F: Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 'static> Inspect<T>
-    for F
-{
-}
-
-/// Why an attempt gave no page.
-pub(crate) enum Failure {
-    Problem(Problem),
-    /// The server refused this token.
-    Unauthorized {
-        bearer: Bearer,
-        /// Held until there is another one.
-        trial: Option<Trial>,
-    },
-    Final(ApiError),
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Final(error)
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
-    }
-}
 
 /// One that keeps this many connections for later requests.
 pub(crate) fn http_client(

@@ -7,7 +7,9 @@ mod tokens;
 use std::error::Error as _;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::windows::{Limits, WaitingFor};
+use super::limits::{Limits, WaitingFor};
 
 /// The longest pause that nobody asked for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);

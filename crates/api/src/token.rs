@@ -8,53 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cursus_base::{clock, hash};
-use jiff::{SignedDuration, Timestamp};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use self::exchange::OAuthClient;
+pub(crate) use self::exchange::Token;
+pub use self::exchange::TokenMetadata;
 use super::request::BaseUrl;
 use super::retry::Problem;
 
-/// A token is renewed this long before its end, or after half of a shorter life.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
-
 /// Tokens in a row, none of which has served a request, after which no further one is asked for.
 pub(crate) const MOST_UNSERVED_TOKENS: u32 = 3;
-
-/// What may be known and shown of a token; never the token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenMetadata {
-    /// When the server made it.
-    pub created: Timestamp,
-    /// When it ends.
-    pub expires: Timestamp,
-    /// When the client secret itself ends, if the server says so.
-    pub secret_valid_until: Option<Timestamp>,
-    /// What it may be used for.
-    pub scopes: Vec<String>,
-}
-
-/// A token and what is known of it. The secret type keeps it out of `Debug`.
-#[derive(Debug, Clone)]
-pub(crate) struct Token {
-    access: SecretString,
-    /// Our time when it was asked for: lives are counted from here, whatever the server's clock says.
-    asked: Timestamp,
-    metadata: TokenMetadata,
-}
-
-impl Token {
-    fn is_fresh(&self, now: Timestamp) -> bool {
-        let life = self.metadata.expires.duration_since(self.asked);
-        let margin = MARGIN.min(life / 2);
-        // A token from the future was written before the clock was set back: of unknown age.
-        self.asked <= now && self.metadata.expires.duration_since(now) > margin
-    }
-}
 
 /// The header that carries a token, and which token it is.
 #[derive(Debug, Clone)]
@@ -317,6 +283,7 @@ fn bearer(token: &Token, generation: u64) -> Result<Bearer, Problem> {
 #[cfg(test)]
 pub(crate) mod tests {
     use futures_util::FutureExt as _;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
 

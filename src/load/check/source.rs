@@ -13,7 +13,7 @@ use crate::load::error::LoadError;
 use crate::load::other_source::OtherSource;
 use crate::name::Name;
 use crate::plan;
-use crate::staging::{Manifest, Run};
+use crate::staging::{Adoption, Manifest, Run};
 use crate::template::Values;
 
 /// Loads that are looked up in the staging directory, newest first, where ids do not tell whether they came from there.
@@ -269,7 +269,7 @@ impl<'j> Judge<'j> {
             return Ok(false);
         }
         let mirror = &self.config.database.schema;
-        let adoptions = run.adoptions()?;
+        let adoptions = Adoption::of(run)?;
         Ok(adoptions.iter().any(|adoption| {
             let is_here = adoption.schema == *mirror || adoption.schema.as_str() == self.schema;
             is_here && adoption.from == *from

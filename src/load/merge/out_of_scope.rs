@@ -10,9 +10,9 @@ use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::mapping::Mapping;
-use crate::load::merge::prune::Pruning;
+use crate::load::merge::table::Pruning;
 use crate::load::merge::table::Table;
-use crate::load::sql::deletes::DeleteReason;
+use crate::load::sql::delete_reason::DeleteReason;
 use crate::name::Name;
 
 /// Deletes rows of a table whose reference left its table (`within`), unless that is one of the `incomplete_tables`. `inserted`

@@ -11,13 +11,12 @@ use crate::config::PruneConfig;
 use crate::convert::{millis, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::types::KeylessRows;
-use crate::load::decode::types::TableComparison;
 use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::merge::resource::{MergedResource, MergedTable};
-use crate::load::merge::table::Table;
-use crate::load::sql::deletes::{DeleteReason, DeleteScope};
+use crate::load::merge::table::{Pruning, Table};
+use crate::load::sql::delete_reason::{DeleteReason, DeleteScope};
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 
@@ -52,25 +51,6 @@ impl MergedTable {
         }
         reasons
     }
-}
-
-/// What decides which rows of a table are deleted.
-#[derive(Clone, Copy)]
-pub(crate) struct Pruning<'p> {
-    pub(crate) reasons: &'p [DeleteReason],
-    /// A complete full read proves it. By itself such a proof empties no table: an empty answer is the likelier reason.
-    pub(crate) is_proof: bool,
-    /// If the rows were compared: what was seen of them.
-    pub(crate) compared: Option<&'p TableComparison>,
-    /// Which rows `t` complete named reads cover; an expression.
-    pub(crate) covered: Option<&'p str>,
-    /// Some rows that were read have no readable key.
-    pub(crate) has_keyless_rows: bool,
-    /// Tables of which rows may be missing.
-    pub(crate) incomplete_tables: &'p BTreeSet<Name>,
-    /// The prune limit; none: any number of rows may be deleted.
-    pub(crate) prune_limit: Option<PruneConfig>,
-    pub(crate) inserted: u64,
 }
 
 /// Whether [`prune`] has anything to do.

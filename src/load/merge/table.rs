@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
-use crate::config::{Budget, SqlFile};
+use crate::config::{Budget, PruneConfig, SqlFile};
 use crate::convert::{signed, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::decoder::DecodedResource;
 use crate::load::decode::record_locator::RecordLocator;
-use crate::load::decode::types::{DecodedTable, KeylessRows, RowState};
+use crate::load::decode::types::{DecodedTable, KeylessRows, RowState, TableComparison};
 use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::mapping::Mapping;
 use crate::load::merge::bulk;
+use crate::load::sql::delete_reason::DeleteReason;
 use crate::load::sql::selected::REJECT_REASON;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
@@ -39,6 +40,25 @@ pub(super) struct Situation<'a> {
     /// How many rows may be rejected; none: any number.
     pub(super) budget: Option<&'a Budget>,
     pub(super) state: &'a PreLoadState,
+}
+
+/// What decides which rows of a table are deleted.
+#[derive(Clone, Copy)]
+pub(crate) struct Pruning<'p> {
+    pub(crate) reasons: &'p [DeleteReason],
+    /// A complete full read proves it. By itself such a proof empties no table: an empty answer is the likelier reason.
+    pub(crate) is_proof: bool,
+    /// If the rows were compared: what was seen of them.
+    pub(crate) compared: Option<&'p TableComparison>,
+    /// Which rows `t` complete named reads cover; an expression.
+    pub(crate) covered: Option<&'p str>,
+    /// Some rows that were read have no readable key.
+    pub(crate) has_keyless_rows: bool,
+    /// Tables of which rows may be missing.
+    pub(crate) incomplete_tables: &'p BTreeSet<Name>,
+    /// The prune limit; none: any number of rows may be deleted.
+    pub(crate) prune_limit: Option<PruneConfig>,
+    pub(crate) inserted: u64,
 }
 
 impl Table<'_> {

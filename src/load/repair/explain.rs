@@ -10,27 +10,10 @@ use crate::key_arg::Key;
 use crate::load::error::LoadError;
 use crate::load::ledger::quarantine::entries_of_key;
 use crate::load::mapping::{INGESTED_AT, Mapping};
-use crate::load::repair::origin::{ColumnOrigin, Explained, RowQuery};
+use crate::load::repair::origin::{ColumnOrigin, ExplainError, Explained, RowQuery};
 use crate::load::repair::origin_search::OriginSearch;
 use crate::migrate;
 use crate::staging::Run;
-
-/// Why there is nothing to explain.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExplainError {
-    /// The key is not one of the table.
-    #[error("{0}")]
-    Key(String),
-    /// The tables are not there yet.
-    #[error(
-        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
-         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
-    )]
-    Unmigrated(String),
-    /// The database or the staged files cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}
 
 /// Explains the row of `table` with this key; `runs` is all that is staged.
 pub(crate) async fn explain(

@@ -13,8 +13,24 @@ use crate::load::cell::CellType;
 use crate::load::error::LoadError;
 use crate::load::ledger::quarantine::Entry;
 use crate::load::mapping::Mapping;
-use crate::load::repair::explain::ExplainError;
 use crate::printable;
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExplainError {
+    /// The key is not one of the table.
+    #[error("{0}")]
+    Key(String),
+    /// The tables are not there yet.
+    #[error(
+        "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
+         staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
+    )]
+    Unmigrated(String),
+    /// The database or the staged files cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
 
 /// All that is known of one row.
 #[derive(Debug, Serialize)]

@@ -17,10 +17,10 @@ use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::quarantine::{Entry, ORPHAN, drop_entries};
 use crate::load::mapping::Mapping;
-use crate::load::merge::prune::Pruning;
 use crate::load::merge::staged_tables;
+use crate::load::merge::table::Pruning;
 use crate::load::merge::table::Table;
-use crate::load::sql::deletes::DeleteReason;
+use crate::load::sql::delete_reason::DeleteReason;
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
 

@@ -60,11 +60,12 @@ impl RunLoader<'_> {
                 return Ok(());
             }
             if let (false, Ok(schema)) = (self.is_dry, Name::parse(schema)) {
-                self.run.adopt(Adoption {
+                let adoption = Adoption {
                     schema,
                     from: from.clone(),
                     adopted_at: clock::now(),
-                })?;
+                };
+                adoption.record(self.run)?;
             }
         } else {
             schemas::forget(transaction, schema).await?;

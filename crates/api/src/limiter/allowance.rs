@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LEDGER_PATIENCE, Limiter, Shared};
+use super::shared::{LEDGER_PATIENCE, Shared, milliseconds};
 use crate::error::ApiError;
 use crate::ledger::Ledger;
 use crate::windows::Rules;
@@ -63,31 +63,28 @@ impl Allowance {
     }
 }
 
-impl Limiter {
-    /// What may still be sent as far as the ledger and the server's answers so far tell.
-    pub(crate) async fn allowance(&self) -> Result<Allowance, ApiError> {
-        let shared = &self.0;
-        let mut ledger = shared.ledger.lock().await;
-        let since = Instant::now();
-        let (rules, used, room) = loop {
-            match shared.used(&mut ledger)? {
-                Some(looked) => break looked,
-                None if since.elapsed() > LEDGER_PATIENCE => return Err(ApiError::LedgerBusy),
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
-            }
-        };
-        let hour = rules.hour;
-        let remaining = shared.state().figures.rate.hour_remaining;
-        let reserve = u64::from(shared.limits.reserve_per_hour);
-        let left = remaining.map_or(u64::MAX, |remaining| remaining.saturating_sub(reserve));
-        Ok(Allowance {
-            per_second: rules.rate(),
-            per_hour: hour.count,
-            left: room.min(left),
-            hour: super::milliseconds(hour.window),
-            used,
-        })
-    }
+/// What may still be sent as far as the ledger and the server's answers so far tell.
+pub(super) async fn allowance(shared: &Shared) -> Result<Allowance, ApiError> {
+    let mut ledger = shared.ledger.lock().await;
+    let since = Instant::now();
+    let (rules, used, room) = loop {
+        match shared.used(&mut ledger)? {
+            Some(looked) => break looked,
+            None if since.elapsed() > LEDGER_PATIENCE => return Err(ApiError::LedgerBusy),
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let hour = rules.hour;
+    let remaining = shared.state().figures.rate.hour_remaining;
+    let reserve = u64::from(shared.limits.reserve_per_hour);
+    let left = remaining.map_or(u64::MAX, |remaining| remaining.saturating_sub(reserve));
+    Ok(Allowance {
+        per_second: rules.rate(),
+        per_hour: hour.count,
+        left: room.min(left),
+        hour: milliseconds(hour.window),
+        used,
+    })
 }
 
 /// See [`Allowance::used`].
@@ -109,12 +106,7 @@ impl Shared {
             let entries = view.log.entries().iter();
             let used = entries
                 .filter(|entry| entry.at + hour.window > view.now)
-                .map(|entry| {
-                    (
-                        super::milliseconds(view.now - entry.at),
-                        u64::from(entry.count),
-                    )
-                });
+                .map(|entry| (milliseconds(view.now - entry.at), u64::from(entry.count)));
             let used = used.collect();
             (Some((rules, used, view.log.room(hour, view.now))), false)
         });

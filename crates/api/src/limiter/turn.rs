@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Correction, Purpose, Shared, State, write_corrections};
+use super::admission::{Correction, write_corrections};
+use super::shared::{Purpose, Shared, State};
 use crate::log::Millis;
 use crate::windows::RateHeaders;
 

@@ -19,9 +19,42 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Token, TokenMetadata};
 use crate::request::BaseUrl;
 use crate::retry::Problem;
+
+/// A token is renewed this long before its end, or after half of a shorter life.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// What may be known and shown of a token; never the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMetadata {
+    /// When the server made it.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// When the client secret itself ends, if the server says so.
+    pub secret_valid_until: Option<Timestamp>,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+}
+
+/// A token and what is known of it. The secret type keeps it out of `Debug`.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    pub(super) access: SecretString,
+    /// Our time when it was asked for: lives are counted from here, whatever the server's clock says.
+    pub(super) asked: Timestamp,
+    pub(super) metadata: TokenMetadata,
+}
+
+impl Token {
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        let life = self.metadata.expires.duration_since(self.asked);
+        let margin = MARGIN.min(life / 2);
+        // A token from the future was written before the clock was set back: of unknown age.
+        self.asked <= now && self.metadata.expires.duration_since(now) > margin
+    }
+}
 
 /// The life of a token whose answer names none, or one that is over. If it is shorter, a 401 follows.
 const USUAL_LIFE: Duration = Duration::from_hours(2);

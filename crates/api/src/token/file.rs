@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Token, TokenMetadata};
+use super::exchange::{Token, TokenMetadata};
 
 /// More than any token file has.
 const LARGEST: u64 = 64 << 10;
