@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cursus::config::{Config, Resource};
-use cursus::report::table;
+use cursus::report::{Column, Table};
 use cursus_simulator::{Limits, Options, Scale, Simulator};
 use serde_json::Value;
 
@@ -126,7 +126,11 @@ async fn measure(rows: Option<&Path>) -> bool {
         "96 syncs",
         "a week later",
     ];
-    println!("{}", table(&header, lines, 1));
+    let columns = header.iter().enumerate().map(|(at, name)| match at {
+        0 => Column::fixed(name),
+        _ => Column::number(name),
+    });
+    println!("{}", Table::new(columns, lines));
     let mut holds = true;
     for ((what, most, aim), hits) in MOST.into_iter().zip([&first, &night, usual, worst]) {
         let verdict = match hits.sum {

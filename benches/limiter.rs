@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cursus::api::{BaseUrl, Client, Options, Request};
 use cursus::config::Config;
-use cursus::report::{grouped, table};
+use cursus::report::{Column, Table, grouped};
 use cursus_simulator::{self as simulate, Limits, Scale, Simulator, Window};
 use futures_util::StreamExt as _;
 use secrecy::SecretString;
@@ -85,9 +85,11 @@ fn main() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(measured: &[Measured]) -> comfy_table::Table {
-    table(
-        &["limit", "latency", "window", "s", "hits", "share", "429"],
+fn shown(measured: &[Measured]) -> Table {
+    let texts = ["limit", "latency", "window"].map(Column::fixed);
+    let numbers = ["s", "hits", "share", "429"].map(Column::number);
+    Table::new(
+        texts.into_iter().chain(numbers),
         measured.iter().map(|measured| {
             let case = measured.case;
             vec![
@@ -100,7 +102,6 @@ fn shown(measured: &[Measured]) -> comfy_table::Table {
                 grouped(measured.rejected),
             ]
         }),
-        3,
     )
 }
 

@@ -31,7 +31,6 @@ const WITHOUT_A_KEY: &str = "";
     name = "cursus",
     version,
     propagate_version = true,
-    disable_help_subcommand = true,
     after_help = format!("{WITHOUT_A_KEY}\
 Mirror your campus:     cursus init; edit .env and pipeline.toml; cursus doctor; cursus run
 Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
@@ -57,6 +56,9 @@ impl Cli {
     pub fn of_process(version: &'static str) -> Result<Self, clap::Error> {
         let mut command = Self::command().version(version);
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        if matches.subcommand_name() == Some("version") {
+            command.try_get_matches_from_mut(["cursus", "--version"])?;
+        }
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 }
@@ -81,12 +83,15 @@ pub(crate) struct Global {
     /// Log more (-v: debug, -vv: trace) [default: info]
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Log errors only
+    /// Print nothing but errors and what was asked for: the summary of a command that works is left out
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print tables with all their columns in full [default: as wide as the terminal or COLUMNS, else 80 columns]
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
     /// Print without colours [default: colours on a terminal]
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
@@ -235,6 +240,9 @@ Examples:
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+    /// Print the version
+    #[command(after_help = "Example:\n  cursus version")]
+    Version,
 }
 
 impl Command {
@@ -266,6 +274,28 @@ impl Command {
             #[cfg(feature = "simulator")]
             Self::Simulate(_) => "simulate",
             Self::Completions { .. } => "completions",
+            Self::Version => "version",
+        }
+    }
+
+    /// Whether it changes something: what it prints is a summary, which `-q` leaves out. Any other command prints what it was asked
+    /// for.
+    pub(crate) fn is_work(&self) -> bool {
+        match self {
+            Self::Extract(_)
+            | Self::Load(_)
+            | Self::Replay(_)
+            | Self::Run(_)
+            | Self::Watch(_)
+            | Self::Init(_)
+            | Self::Migrate(_)
+            | Self::Stage(StageCommand::Gc(_))
+            | Self::Quarantine(QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. })
+            | Self::Prune(PruneCommand::Approve { .. })
+            | Self::Token(TokenCommand::Refresh) => true,
+            #[cfg(feature = "simulator")]
+            Self::Demo(_) => true,
+            _ => false,
         }
     }
 }

@@ -12,6 +12,7 @@ mod interruption;
 mod load;
 mod logging;
 mod migrate;
+mod output;
 mod plan;
 mod prune;
 mod quarantine;
@@ -29,12 +30,10 @@ mod status;
 mod token;
 mod watch;
 
-use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
 
 use clap::Parser as _;
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::cli::{Cli, Command, Global};
@@ -42,10 +41,14 @@ use crate::clock;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printable;
-use crate::progress::Bars;
+use crate::progress::Screen;
 use crate::report::{LoadReport, ReportState, RunReport};
 use crate::settings::{Environment, Settings};
 use crate::staging::Work;
+use output::{
+    finished, fitted, note, print, print_json, print_line, print_raw, print_table, sentences,
+    warning,
+};
 use signals::{Listener, Signals};
 
 /// After a signal: time for the database to cancel its statements, and for a page to be written.
@@ -61,9 +64,10 @@ pub fn main(cli: &Cli) -> Exit {
         _ => Listener::Plain,
     };
     let Global { quiet, json, .. } = cli.global;
-    // Bars of the rounds of a service would pile up.
-    let bars = Bars::new(!quiet && !json && listener != Listener::Service);
-    let begun = logging::start(&cli.global, &bars).and_then(|()| {
+    // The rounds of a service are for a log.
+    let screen = Screen::new(!quiet && !json && listener != Listener::Service);
+    output::start(cli, &screen);
+    let begun = logging::start(&cli.global, &screen).and_then(|()| {
         let signals = signals::watch(listener)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -80,7 +84,7 @@ pub fn main(cli: &Cli) -> Exit {
             return failure.exit;
         }
     };
-    let context = Context::new(bars);
+    let context = Context::new(screen);
     let sessions = context.sessions();
     let started_at = clock::now();
     let exit = runtime.block_on(async {
@@ -89,7 +93,10 @@ pub fn main(cli: &Cli) -> Exit {
             Ok(exit) = end => Err(exit),
         };
         match result {
-            Ok(Ok(exit)) => exit,
+            Ok(Ok(exit)) => {
+                output::finish(exit);
+                exit
+            }
             Ok(Err(failure)) => {
                 print_failure(cli, &failure, None);
                 failure.exit
@@ -114,15 +121,15 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     let place = location.map_or_else(String::new, |place| {
         format!(" at {}:{}:{}", place.file(), place.line(), place.column())
     });
-    eprint_line(&format!(
-        "error: a fault in cursus{place}; what is staged and committed is kept; please report this line"
+    output::error(&format!(
+        "a fault in cursus{place}; what is staged and committed is kept; please report this line"
     ));
 }
 
 /// Records and prints the outcome of a command that has panicked.
 pub fn record_panic(cli: &Cli) {
     let sentence = "a fault in cursus, reported on stderr; what is staged and committed is kept";
-    let context = Context::new(Bars::new(false));
+    let context = Context::new(Screen::new(false));
     record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
     print_error(cli, Exit::Failed, sentence, None);
 }
@@ -136,6 +143,8 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
     };
     match &cli.command {
         Command::Completions { shell } => Ok(completions::run(*shell)),
+        // The parser has printed it.
+        Command::Version => Ok(Exit::Done),
         #[cfg(feature = "simulator")]
         Command::Simulate(arguments) => simulate::run(global, arguments).await,
         #[cfg(feature = "simulator")]
@@ -180,82 +189,26 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
     }
 }
 
-/// Prints text for a terminal. A closed pipe is no failure.
-fn print(text: &str) {
-    print_raw(&printable::lines(text));
-}
-
-fn print_raw(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Prints one line, with control characters escaped.
-fn print_line(text: &str) {
-    print_raw(&format!("{}\n", printable::line(text)));
-}
-
-fn print_table(table: &comfy_table::Table) {
-    print(&format!("{table}\n"));
-}
-
-fn print_json(value: &impl Serialize) {
-    // One line for a log, indented for a person.
-    let text = if std::io::stdout().is_terminal() {
-        serde_json::to_string_pretty(value)
-    } else {
-        serde_json::to_string(value)
-    };
-    match text {
-        Ok(text) => print(&format!("{text}\n")),
-        Err(error) => eprint_line(&format!("error: the result is not JSON: {error}")),
-    }
-}
-
-/// Prints one line on stderr, with control characters escaped.
-fn eprint_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", printable::line(text));
-}
-
-/// Prints an error on stderr: a sentence of a report or of a [`Failure`], in which only our own lists have further lines.
-fn eprint_error(sentence: &str) {
-    let sentence = printable::without_credentials(sentence);
-    let _ = writeln!(std::io::stderr(), "error: {}", printable::lines(&sentence));
-}
-
-/// Prints the warnings and errors of a report on stderr.
-fn eprint_sentences(warnings: &[String], errors: &[String]) {
-    for warning in warnings {
-        eprint_line(&format!("warning: {warning}"));
-    }
-    for error in errors {
-        eprint_error(error);
-    }
-}
-
 /// Prints why a command line was not understood, or the help that it asks for.
 pub fn refuse(error: clap::Error) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
         return Exit::Done;
     }
-    let error = without_credentials(error);
-    if std::env::args_os().any(|argument| argument == "--json") {
-        let text = error
-            .as_ref()
-            .map_or_else(|| NOT_UNDERSTOOD.to_owned(), ToString::to_string);
+    let text = without_credentials(error)
+        .map_or_else(|| NOT_UNDERSTOOD.to_owned(), |error| error.to_string());
+    let text = text.trim_start_matches("error: ");
+    if typed().iter().any(|argument| argument == "--json") {
         // What comes after the first empty line is the usage.
         let lines: Vec<&str> = text
             .lines()
             .take_while(|line| !line.is_empty())
             .map(str::trim)
             .collect();
-        print_failure_json(Exit::Usage, lines.join(" ").trim_start_matches("error: "));
+        note_failure(Exit::Usage, &lines.join(" "));
+        output::finish(Exit::Usage);
     }
-    match error {
-        Some(error) => drop(error.print()),
-        None => eprint_error(NOT_UNDERSTOOD),
-    }
+    output::error(text.trim_end());
     Exit::Usage
 }
 
@@ -334,38 +287,37 @@ fn state_of(exit: Exit) -> ReportState {
     }
 }
 
-fn print_failure_json(exit: Exit, sentence: &str) {
-    print_json(&serde_json::json!({
-        "state": state_of(exit),
-        "exit_code": exit.code(),
-        "errors": [sentence],
-    }));
+fn note_failure(exit: Exit, sentence: &str) {
+    output::note_failure(&serde_json::json!({ "state": state_of(exit), "errors": [sentence] }));
 }
 
-/// Prints the failure of a command that has printed nothing yet, in the form of its document.
+/// Prints the failure of a command, with `--json` also as its only document.
 fn print_failure(cli: &Cli, failure: &Failure, run_id: Option<String>) {
     let sentence = failure.sentence();
     print_error(cli, failure.exit, &sentence, run_id);
-    eprint_error(&sentence);
+    output::error(&sentence);
 }
 
-/// Prints the JSON document of a failed command, with --json.
+/// Prints the JSON document of a failed command, with --json, in the form of the command's document.
 fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
     if !cli.global.json {
         return;
     }
     let errors = vec![sentence.to_owned()];
     match &cli.command {
-        Command::Extract(_) | Command::Run(_) | Command::Watch(_) => print_json(&RunReport {
-            run_id,
-            state: state_of(exit),
-            errors,
-            ..RunReport::default()
-        }),
-        Command::Load(_) => print_json(&LoadReport {
+        Command::Extract(_) | Command::Run(_) | Command::Watch(_) => {
+            output::note_failure(&RunReport {
+                run_id,
+                state: state_of(exit),
+                errors,
+                ..RunReport::default()
+            })
+        }
+        Command::Load(_) => output::note_failure(&LoadReport {
             errors,
             ..LoadReport::default()
         }),
-        _ => print_failure_json(exit, sentence),
+        _ => note_failure(exit, sentence),
     }
+    output::finish(exit);
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::database::Sessions;
-use crate::progress::{Bars, Progress};
+use crate::progress::{Progress, Screen};
 
 /// Shared by all parts of an invocation; a clone is the same context.
 #[derive(Clone)]
 pub(crate) struct Context(Arc<Shared>);
 
 struct Shared {
-    bars: Bars,
+    screen: Screen,
     sessions: Sessions,
     activity: Mutex<Activity>,
     warned: Mutex<BTreeSet<&'static str>>,
@@ -36,9 +36,9 @@ pub(crate) enum Activity {
 }
 
 impl Context {
-    pub(crate) fn new(bars: Bars) -> Self {
+    pub(crate) fn new(screen: Screen) -> Self {
         Self(Arc::new(Shared {
-            bars,
+            screen,
             sessions: Sessions::default(),
             activity: Mutex::new(Activity::Idle),
             warned: Mutex::default(),
@@ -52,7 +52,7 @@ impl Context {
 
     /// The display of one extraction.
     pub(crate) fn progress(&self) -> Progress {
-        Progress::new(&self.0.bars)
+        Progress::new(&self.0.screen)
     }
 
     /// Notes what is done from here on, for [`Self::activity`].

@@ -68,6 +68,22 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// What it means, where no error has a sentence of its own.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::Done => "finished",
+            Self::Incomplete => "finished, with incomplete resources or quarantined rows",
+            Self::RequestsUsedUp => "requests are used up, or throttled",
+            Self::Refused => "refused or held back by a limit",
+            Self::Locked => "another process holds the lock",
+            Self::Usage => "wrong usage or configuration",
+            Self::Failed => "failed",
+            Self::Interrupted | Self::HungUp | Self::Terminated => "interrupted by a signal",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,

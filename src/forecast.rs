@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::config::{Config, ForEach, Resource};
+use crate::convert::counted;
 use crate::extract::ids::EarlierIds;
 use crate::extract::windows;
 use crate::name::Name;
@@ -209,8 +210,9 @@ impl ForecastInput<'_> {
         {
             *hits = hits.saturating_sub(staged);
             planned.reason = format!(
-                "{}; {staged} pages are staged by {}",
+                "{}; {} staged by {}",
                 planned.reason,
+                counted(staged, "page"),
                 run.id()
             );
         }
@@ -354,7 +356,7 @@ impl ForecastInput<'_> {
             let shown: u64 = shown.filter_map(|one| one.expected.rows).sum();
             let ids = ids.map_or(0, |ids| ids.len()).saturating_sub(shown);
             next.mode = Some(Mode::Delta);
-            next.reason = format!("for {ids} ids of {}", parent.name);
+            next.reason = format!("for {} of {}", counted(ids, "id"), parent.name);
             next.expected = self.sliced(resource, for_each, ids, announced);
             return next;
         }
@@ -374,7 +376,7 @@ impl ForecastInput<'_> {
             None => None,
         };
         if let Some(ids) = ids {
-            next.reason = format!("for {ids} ids of {}", parent.name);
+            next.reason = format!("for {} of {}", counted(ids, "id"), parent.name);
             next.expected = self.sliced(resource, for_each, ids, announced);
         } else if let Some(rows) = announced {
             next.expected = self.paged(resource, &Step::Full, rows);

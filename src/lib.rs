@@ -37,3 +37,4 @@ mod project;
 pub mod report;
 mod scope_lookup;
 mod settings;
+mod table;

@@ -56,7 +56,7 @@ pub(crate) use ledger::drift::Drift;
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
 pub(crate) use ledger::quarantine::{Entry, drop_entries, entries};
-pub(crate) use loader::Loader;
+pub(crate) use loader::{Loader, prepared};
 pub(crate) use mapping::Mapping;
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;

@@ -19,6 +19,7 @@ use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, GenericClient};
+use tracing::debug;
 
 use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
@@ -101,7 +102,11 @@ pub(crate) async fn migrate(
     client
         .query_one("SELECT pg_advisory_unlock($1)", &[&LOCK])
         .await?;
-    result.map(|()| Migrated { applied })
+    result?;
+    for migration in &applied {
+        debug!("applied migration {migration}");
+    }
+    Ok(Migrated { applied })
 }
 
 /// Refuses files in the user's own folder that are no migrations; asks no database.

@@ -1,61 +1,90 @@
-//! Progress on stderr: bars on a terminal, log lines otherwise.
+//! Progress on stderr: a block of lines at the bottom of a terminal, or a log line every ten seconds. Counts pages; does not know what
+//! they hold.
 
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing::info;
+use jiff::SignedDuration;
+use terminal_size::Width;
+use tracing::{debug, info};
+use unicode_width::UnicodeWidthStr;
 
-use crate::printable;
+use crate::api::Allowance;
+use crate::convert::{counted, grouped, span};
+use crate::table::cut;
 
-/// The bars of an invocation: log lines go between them, never through them.
+/// Without a terminal a line comes no more often.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
+/// The rate is that of so long a time before now.
+const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// How wide a bar is.
+const BAR: usize = 20;
+/// More resources than this are not shown one by one.
+const MOST_LINES: usize = 12;
+/// Of a terminal that does not tell its width.
+const USUAL_WIDTH: usize = 80;
+
+/// The stderr of an invocation: log lines go above the lines of progress, never through them.
 #[derive(Clone, Debug)]
-pub(crate) struct Bars {
-    bars: MultiProgress,
+pub(crate) struct Screen {
+    /// What is drawn now; the cursor is behind it.
+    drawn: Arc<Mutex<Vec<String>>>,
     /// Log lines otherwise.
-    is_shown: bool,
+    has_block: bool,
 }
 
-impl Bars {
-    /// Bars, if they are wanted and stderr is a terminal; log lines otherwise.
+impl Screen {
+    /// Draws progress, if that is wanted and stderr is a terminal.
     pub(crate) fn new(is_wanted: bool) -> Self {
         Self {
-            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
-            is_shown: is_wanted && io::stderr().is_terminal(),
+            drawn: Arc::default(),
+            has_block: is_wanted && io::stderr().is_terminal(),
+        }
+    }
+
+    fn draw(&self, lines: Vec<String>) {
+        let mut drawn = lock(&self.drawn);
+        if *drawn != lines {
+            let text = erased(&drawn, width()) + &lines.join("\n");
+            // What cannot be written is lost, and nothing else.
+            let _ = io::stderr().write_all(text.as_bytes());
+            *drawn = lines;
         }
     }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct LogWriter {
-    bars: MultiProgress,
-    /// Each line is a JSON document.
-    is_json: bool,
-}
-
-impl LogWriter {
-    /// `is_json`: each line is a JSON document.
-    pub(crate) fn new(bars: &Bars, is_json: bool) -> Self {
-        Self {
-            bars: bars.bars.clone(),
-            is_json,
-        }
+/// What erases lines that were drawn, also after a resize: a narrower terminal has broken them into several.
+fn erased(drawn: &[String], width: usize) -> String {
+    let rows: usize = (drawn.iter())
+        .map(|line| line.width().div_ceil(width).max(1))
+        .sum();
+    match rows {
+        0 => String::new(),
+        1 => "\r\x1b[J".to_owned(),
+        rows => format!("\r\x1b[{}A\x1b[J", rows - 1),
     }
 }
 
-impl Write for LogWriter {
+fn width() -> usize {
+    let size = terminal_size::terminal_size_of(io::stderr());
+    size.map_or(USUAL_WIDTH, |(Width(width), _)| usize::from(width).max(2))
+}
+
+/// Whole lines, above those of progress.
+impl Write for Screen {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match std::str::from_utf8(line) {
-            // JSON does not escape the second set of control characters.
-            Ok(text) if self.is_json => {
-                let text = printable::json_without_credentials(text);
-                (self.bars)
-                    .suspend(|| io::stderr().write_all(printable::lines(&text).as_bytes()))?;
-                Ok(line.len())
-            }
-            _ => self.bars.suspend(|| io::stderr().write(line)),
+        let mut drawn = lock(&self.drawn);
+        if drawn.is_empty() {
+            return io::stderr().write(line);
         }
+        // Drawn again by the next tick.
+        let erased = erased(&drawn, width());
+        drawn.clear();
+        io::stderr().write_all(erased.as_bytes())?;
+        io::stderr().write(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,105 +92,303 @@ impl Write for LogWriter {
     }
 }
 
+/// The progress of one extraction.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    bars: Option<MultiProgress>,
-    waiting: Mutex<Option<ProgressBar>>,
+    screen: Screen,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Those that are being read.
+    tasks: Vec<Counts>,
+    /// Reads begun.
+    begun: u64,
+    /// Reads that have ended.
+    ended: u64,
+    /// Pages of all reads, ended ones too.
+    done: u64,
+    expected: u64,
+    /// Pages that had been received, at times of the last half minute.
+    past: VecDeque<(Instant, u64)>,
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Task {
+struct Counts {
+    id: u64,
     name: String,
-    bar: Option<ProgressBar>,
-    done: AtomicU64,
-    total: AtomicU64,
+    done: u64,
+    expected: u64,
+}
+
+/// A read of a resource; its line ends with it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    id: u64,
+    name: String,
+    state: Arc<Mutex<State>>,
 }
 
 impl Progress {
-    pub(crate) fn new(bars: &Bars) -> Self {
+    pub(crate) fn new(screen: &Screen) -> Self {
         Self {
-            bars: bars.is_shown.then(|| bars.bars.clone()),
-            waiting: Mutex::default(),
+            screen: screen.clone(),
+            state: Arc::default(),
         }
     }
 
-    /// Starts the bar or the log lines of a resource.
+    /// Starts the line of a read.
     pub(crate) fn task(&self, name: &str, note: &str) -> Task {
-        let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new(0));
-            bar.set_style(style("{prefix:>20} {bar:30} {pos}/{len} {msg}"));
-            bar.set_prefix(name.to_owned());
-            bar.set_message(note.to_owned());
-            bar
-        });
-        if bar.is_none() {
-            info!("{name}: {note}");
-        }
-        Task {
+        debug!("{name}: {note}");
+        let mut state = lock(&self.state);
+        state.begun += 1;
+        let id = state.begun;
+        state.tasks.push(Counts {
+            id,
             name: name.to_owned(),
-            bar,
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
+            done: 0,
+            expected: 0,
+        });
+        Task {
+            id,
+            name: name.to_owned(),
+            state: Arc::clone(&self.state),
         }
     }
 
-    /// Shows why requests wait, and for how long; `None` removes the line.
-    pub(crate) fn waiting(&self, wait: Option<String>) {
-        let mut shown = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&self.bars, wait) {
-            (Some(bars), Some(wait)) => {
-                let bar = shown.get_or_insert_with(|| {
-                    let bar = bars.add(ProgressBar::new_spinner());
-                    bar.set_style(style("{spinner} {msg}"));
-                    bar
-                });
-                bar.set_message(wait);
-                bar.tick();
-            }
-            (_, None) => {
-                if let Some(bar) = shown.take() {
-                    bar.finish_and_clear();
-                }
-            }
-            (None, Some(_)) => {}
+    /// Shows what has become of the reads. `waiting`: why requests wait, and for how long.
+    pub(crate) fn tick(&self, waiting: Option<&str>, allowance: Option<&Allowance>) {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        state.sample(now);
+        if self.screen.has_block {
+            let lines = state.block(width() - 1, waiting, allowance);
+            drop(state);
+            self.screen.draw(lines);
+        } else if state.is_due(now) {
+            // A wait is logged by itself.
+            let text = state.sentence(allowance);
+            drop(state);
+            info!("{text}");
         }
     }
 
+    /// Removes what is drawn.
     pub(crate) fn clear(&self) {
-        if let Some(bars) = &self.bars {
-            let _ = bars.clear();
+        self.screen.draw(Vec::new());
+    }
+}
+
+impl State {
+    fn sample(&mut self, now: Instant) {
+        self.past.push_back((now, self.done));
+        while self.past.len() > 2
+            && (self.past.get(1)).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_WINDOW)
+        {
+            self.past.pop_front();
+        }
+    }
+
+    /// Whether ten seconds have passed since the first tick or the last line.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let since = *self.logged.get_or_insert(now);
+        let is_due = now.duration_since(since) >= LOGGED_EVERY;
+        if is_due {
+            self.logged = Some(now);
+        }
+        is_due
+    }
+
+    /// Pages a second.
+    fn rate(&self) -> Option<f64> {
+        let ((first, before), (last, done)) = (self.past.front()?, self.past.back()?);
+        let seconds = last.duration_since(*first).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+        (seconds >= 1.0).then(|| (done - before) as f64 / seconds)
+    }
+
+    /// The share of all expected pages, the rate, the time left and the requests left.
+    fn totals(&self, allowance: Option<&Allowance>) -> Vec<String> {
+        let pages = |pages| counted(pages, "page");
+        let mut parts = Vec::new();
+        let left = self.expected.saturating_sub(self.done);
+        if left > 0 && self.done > 0 {
+            let share = self.done * 100 / self.expected;
+            parts.push(format!("{share} %"));
+            parts.push(format!(
+                "{} of {}",
+                grouped(self.done),
+                pages(self.expected)
+            ));
+        } else {
+            parts.push(pages(self.done));
+        }
+        parts.extend(self.rate().map(|rate| format!("{rate:.1}/s")));
+        if let Some(allowance) = allowance {
+            if left > 0 {
+                let time = SignedDuration::try_from(allowance.time_for(left));
+                parts.push(format!(
+                    "{} left",
+                    span(time.unwrap_or(SignedDuration::MAX))
+                ));
+            }
+            let requests = counted(allowance.left, "request");
+            parts.push(format!("{requests} left this hour"));
+        }
+        parts
+    }
+
+    /// A line for each running read, one for all, and why requests wait.
+    fn block(
+        &self,
+        width: usize,
+        waiting: Option<&str>,
+        allowance: Option<&Allowance>,
+    ) -> Vec<String> {
+        let shown = self.tasks.len().min(MOST_LINES);
+        let names = self.tasks[..shown].iter().map(|task| task.name.width());
+        let name = names.max().unwrap_or(0).max("total".len());
+        let has_bars = width > name + BAR + 2 * "  ".len() + "1,000 of 1,000 pages".len();
+        let mut lines: Vec<String> = (self.tasks[..shown].iter())
+            .map(|task| format!("{:<name$}  {}", task.name, task.shown(has_bars)))
+            .collect();
+        let hidden = (self.tasks.len() - shown) as u64;
+        if hidden > 0 {
+            lines.push(format!("and {} more", counted(hidden, "resource")));
+        }
+        lines.push(format!(
+            "{:<name$}  {}",
+            "total",
+            self.totals(allowance).join("  ")
+        ));
+        lines.extend(waiting.map(str::to_owned));
+        lines.iter().map(|line| cut(line, width)).collect()
+    }
+
+    /// The same in one line of a log.
+    fn sentence(&self, allowance: Option<&Allowance>) -> String {
+        let mut text = self.totals(allowance).join(", ");
+        let _ = write!(text, "; {} read", counted(self.ended, "resource"));
+        for task in self.tasks.iter().filter(|task| task.is_known()) {
+            let (done, expected) = (grouped(task.done), grouped(task.expected));
+            let _ = write!(text, "; {}: {done} of {expected}", task.name);
+        }
+        text
+    }
+}
+
+impl Counts {
+    /// Whether more is expected than has come: only then a share says something.
+    fn is_known(&self) -> bool {
+        self.done > 0 && self.expected > self.done
+    }
+
+    fn shown(&self, has_bar: bool) -> String {
+        let full = usize::try_from(self.done).unwrap_or(usize::MAX);
+        let of = usize::try_from(self.expected).unwrap_or(usize::MAX).max(1);
+        // A read that has not ended is not full.
+        let full = if self.is_known() { full * BAR / of } else { 0 };
+        let pages = |pages| counted(pages, "page");
+        let figures = match self.done {
+            0 => "starting".to_owned(),
+            done if self.is_known() => format!("{} of {}", grouped(done), pages(self.expected)),
+            done => pages(done),
+        };
+        if has_bar {
+            let bar = "█".repeat(full) + &"░".repeat(BAR - full);
+            format!("{bar}  {figures}")
+        } else {
+            figures
         }
     }
 }
 
 impl Task {
-    pub(crate) fn expect(&self, pages: u64) {
-        let total = self.total.fetch_add(pages, Ordering::Relaxed) + pages;
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
+    fn count(&self, done: u64, expected: u64) {
+        let mut state = lock(&self.state);
+        state.done += done;
+        state.expected += expected;
+        if let Some(task) = state.tasks.iter_mut().find(|task| task.id == self.id) {
+            task.done += done;
+            task.expected += expected;
         }
+    }
+
+    pub(crate) fn expect(&self, pages: u64) {
+        self.count(0, pages);
     }
 
     pub(crate) fn page(&self) {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        match &self.bar {
-            Some(bar) => bar.set_position(done),
-            None if done.is_multiple_of(100) => {
-                let total = self.total.load(Ordering::Relaxed);
-                info!("{}: {done} of {total} pages", self.name);
-            }
-            None => {}
-        }
+        self.count(1, 0);
     }
 
     pub(crate) fn finish(self, note: &str) {
-        match &self.bar {
-            Some(bar) => bar.finish_with_message(note.to_owned()),
-            None => info!("{}: {note}", self.name),
-        }
+        debug!("{}: {note}", self.name);
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+impl Drop for Task {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.tasks.retain(|task| task.id != self.id);
+        state.ended += 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_full_before_it_has_ended() {
+        let progress = Progress::new(&Screen::new(false));
+        let task = progress.task("users", "full");
+        let line = || lock(&progress.state).block(79, None, None);
+        assert_eq!(line()[0], format!("users  {}  starting", "░".repeat(BAR)));
+        task.expect(1);
+        task.page();
+        assert_eq!(line()[0], format!("users  {}  1 page", "░".repeat(BAR)));
+        task.expect(3);
+        task.page();
+        let half = "█".repeat(BAR / 2) + &"░".repeat(BAR / 2);
+        assert_eq!(
+            line(),
+            [
+                format!("users  {half}  2 of 4 pages"),
+                "total  50 %  2 of 4 pages".to_owned()
+            ]
+        );
+        task.finish("complete");
+        assert_eq!(line(), ["total  50 %  2 of 4 pages"]);
+    }
+
+    #[test]
+    fn a_block_fits_a_terminal_of_any_width() {
+        let progress = Progress::new(&Screen::new(false));
+        let tasks: Vec<Task> = (0..20)
+            .map(|at| progress.task(&format!("resource_{at}"), ""))
+            .collect();
+        tasks[0].expect(12_345);
+        tasks[0].page();
+        for width in 2..200 {
+            let lines =
+                lock(&progress.state).block(width, Some("throttled by the API (429)"), None);
+            assert_eq!(lines.len(), MOST_LINES + 3, "{lines:?}");
+            assert!(lines.iter().all(|line| line.width() <= width), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_a_resize_has_broken_are_erased_whole() {
+        let drawn = ["x".repeat(79), "x".repeat(20), String::new()];
+        assert_eq!(erased(&drawn, 80), "\r\x1b[2A\x1b[J");
+        assert_eq!(erased(&drawn, 30), "\r\x1b[4A\x1b[J");
+        assert_eq!(erased(&[], 30), "");
+    }
 }

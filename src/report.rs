@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(crate) use crate::convert::span;
+pub use crate::convert::grouped;
+pub(crate) use crate::convert::{counted, span, took};
 use crate::forecast;
 use crate::load::{Drift, TableCounts};
 use crate::printable;
 use crate::staging::{Mode, Outcome, ResourceState, ResourceSummary, RunRecord};
+pub use crate::table::{Column, Table};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -133,31 +133,16 @@ pub(crate) fn sum_tables(sums: &mut Vec<TableCounts>, tables: &[TableCounts]) {
     }
 }
 
-/// A table for people: first column to the left, numbers to the right.
-pub fn table(
-    header: &[&str],
-    rows: impl IntoIterator<Item = Vec<String>>,
-    numbers_from: usize,
-) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().map(|name| printable::line(name)));
-    for row in rows {
-        // Whatever a cell holds, it stays in it.
-        table.add_row(row.iter().map(|cell| printable::line(cell)));
-    }
-    for column in table.column_iter_mut().skip(numbers_from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
 pub(crate) fn resources_table(resources: &[ResourceSummary]) -> Table {
-    table(
-        &[
-            "resource", "mode", "state", "pages", "requests", "rows", "MB",
+    Table::new(
+        [
+            Column::fixed("resource"),
+            Column::fixed("mode"),
+            Column::fixed("state"),
+            Column::number("pages").rank(1),
+            Column::number("requests").rank(2),
+            Column::number("rows"),
+            Column::number("MB").rank(3),
         ],
         resources.iter().flat_map(|resource| {
             let own = vec![
@@ -186,36 +171,34 @@ pub(crate) fn resources_table(resources: &[ResourceSummary]) -> Table {
             });
             std::iter::once(own).chain(named).collect::<Vec<_>>()
         }),
-        3,
     )
 }
 
-type Count = (&'static str, fn(&TableCounts) -> u64);
+/// Name, rank and number.
+type Count = (&'static str, u8, fn(&TableCounts) -> u64);
 
 /// What a load did. The column of kept rows is left out where it is empty.
 pub(crate) fn tables_table(tables: &[TableCounts]) -> Table {
     let mut counts: Vec<Count> = vec![
-        ("staged", |table| table.staged),
-        ("inserted", |table| table.inserted),
-        ("updated", |table| table.updated),
-        ("unchanged", |table| table.unchanged),
-        ("deleted", |table| table.deleted),
-        ("kept", |table| table.kept),
-        ("out of scope", |table| table.out_of_scope),
-        ("quarantined", |table| table.quarantined),
-        ("ms", |table| table.duration_ms),
+        ("staged", 4, |table| table.staged),
+        ("inserted", 0, |table| table.inserted),
+        ("updated", 0, |table| table.updated),
+        ("unchanged", 3, |table| table.unchanged),
+        ("deleted", 0, |table| table.deleted),
+        ("kept", 0, |table| table.kept),
+        ("out of scope", 2, |table| table.out_of_scope),
+        ("quarantined", 1, |table| table.quarantined),
+        ("ms", 5, |table| table.duration_ms),
     ];
     let are_some_kept = tables.iter().any(|table| table.kept > 0);
-    counts.retain(|(name, _)| *name != "kept" || are_some_kept);
-    let header: Vec<&str> = ["table"]
-        .into_iter()
-        .chain(counts.iter().map(|(name, _)| *name))
-        .collect();
+    counts.retain(|(name, ..)| *name != "kept" || are_some_kept);
+    let numbers = (counts.iter()).map(|(name, rank, _)| Column::number(name).rank(*rank));
+    let columns = [Column::fixed("table")].into_iter().chain(numbers);
     let rows = tables.iter().map(|table| {
-        let counts = counts.iter().map(|(_, of)| grouped(of(table)));
+        let counts = counts.iter().map(|(.., of)| grouped(of(table)));
         [table.name.to_string()].into_iter().chain(counts).collect()
     });
-    self::table(&header, rows, 1)
+    Table::new(columns, rows)
 }
 
 /// A few keys of the rows that a dry run would change or hold, a line for each table and kind of change, and a few rejected
@@ -265,40 +248,8 @@ pub(crate) fn place(file: &str, record: u64, element: Option<u64>) -> String {
     format!("{file} [{record}]{element}")
 }
 
-/// A number with separated thousands: `92,768`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of things: `1 row`, `2 rows`.
-pub(crate) fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", grouped(number))
-}
-
 fn megabytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let megabytes = bytes as f64 / 1e6;
     format!("{megabytes:.1}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
-    }
 }

@@ -216,7 +216,7 @@ impl Settings {
 
     /// Logs where the mirror is, as the first line of a command that writes to it.
     pub(crate) fn announce(&self, schema: &Name) -> Result<(), Failure> {
-        tracing::info!("mirror: {}", self.whereabouts(schema)?);
+        tracing::debug!("mirror: {}", self.whereabouts(schema)?);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::embedded_files;
 use crate::exit::{Exit, Failure};
 use crate::pipeline::{self, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
-use crate::report::{RunReport, counted, grouped, table};
+use crate::report::{Column, RunReport, Table, counted, grouped, took};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::staging::{Staging, Work};
 use crate::trusted::{self, Folder};
@@ -74,7 +74,7 @@ pub(super) async fn run(
     let folder = folder.path().to_owned();
     let say = |line: &str| {
         if !global.json && !global.quiet {
-            super::eprint_line(line);
+            super::note(line);
         }
     };
     say(
@@ -272,7 +272,7 @@ async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failur
     Ok(answers)
 }
 
-fn print(report: &DemoReport<'_>, took: Duration) {
+fn print(report: &DemoReport<'_>, duration: Duration) {
     let DemoReport {
         folder,
         first,
@@ -300,23 +300,23 @@ fn print(report: &DemoReport<'_>, took: Duration) {
             number(two.map(|table| table.deleted)),
         ]
     });
-    let header = [
-        "table",
-        "rows now",
-        "day 1: new",
-        "day 2: new",
-        "updated",
-        "deleted",
+    let columns = [
+        Column::fixed("table"),
+        Column::number("rows now"),
+        Column::number("day 1: new").rank(1),
+        Column::number("day 2: new"),
+        Column::number("updated"),
+        Column::number("deleted"),
     ];
-    super::print_table(&table(&header, rows, 1));
+    super::print_table(&Table::new(columns, rows));
     for (day, report) in [("day 1", first), ("day 2", second)] {
         let pages: u64 = report.resources.iter().map(|resource| resource.pages).sum();
         super::print_line(&format!(
-            "{day}: {} for {}, {} throttled, {:.1} s, {}",
+            "{day}: {} for {}, {} throttled, {}, {}",
             counted(report.hits, "request"),
             counted(pages, "page"),
             report.rejected_429,
-            Duration::from_millis(report.duration_ms).as_secs_f64(),
+            took(Duration::from_millis(report.duration_ms)),
             report.state
         ));
     }
@@ -333,18 +333,18 @@ fn print(report: &DemoReport<'_>, took: Duration) {
         }
         let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
         let rows = answer.rows.iter().map(|row| super::sql::shown(row));
-        super::print_table(&table(&names, rows, usize::MAX));
+        super::print_table(&Table::of_values(&names, rows));
     }
     let program = std::env::current_exe()
         .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
     super::print(&format!(
-        "\n{:.1} s in all. Everything is in {}. Next:\n  \
+        "\n{} in all. Everything is in {}. Next:\n  \
          cd {}\n  \
          {program} sql \"{}\"\n  \
          {program} stage ls latest          # what was staged\n  \
          {program} status                   # how old everything is\n\
          Your own campus: `{program} init` in a new directory, then `doctor` and `run`.\n",
-        took.as_secs_f64(),
+        took(duration),
         folder.display(),
         trusted::shell(folder),
         queries().1,

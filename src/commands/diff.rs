@@ -16,7 +16,7 @@ use crate::name::{Name, did_you_mean};
 use crate::pipeline::connect;
 use crate::pipeline::load::{find, load_runs};
 use crate::printable;
-use crate::report::{grouped, table};
+use crate::report::{Column, Table, grouped};
 use crate::settings::Settings;
 
 /// Longer values are cut.
@@ -99,7 +99,7 @@ pub(super) async fn run(
         super::print(&text(sides, &diff, &choice));
     }
     for error in errors {
-        super::eprint_error(error);
+        super::output::error(error);
     }
     Ok(a.exit.max(b.exit))
 }
@@ -228,7 +228,13 @@ fn text(sides: [&Side; 2], diff: &Diff, choice: &Choice) -> String {
         let counts = [table.added, table.removed, table.changed].map(grouped);
         [vec![table.table.clone()], counts.to_vec()].concat()
     });
-    lines.push(table(&["table", "added", "removed", "changed"], rows, 1).to_string());
+    let columns = [
+        Column::fixed("table"),
+        Column::number("added"),
+        Column::number("removed"),
+        Column::number("changed"),
+    ];
+    lines.push(super::fitted(&Table::new(columns, rows)));
     for table in &diff.tables {
         details(&mut lines, (a, b), table, choice);
     }

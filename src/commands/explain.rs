@@ -11,7 +11,7 @@ use crate::load::{Entry, ExplainError, Explained, Origin, explain};
 use crate::name::advice;
 use crate::pipeline::connect;
 use crate::printable::{self, line};
-use crate::report::table;
+use crate::report::{Column, Table};
 use crate::settings::Settings;
 
 pub(super) async fn run(
@@ -135,8 +135,13 @@ fn text(explained: &Explained, schema: &str) -> String {
             cell(&column.in_mirror),
         ]
     });
-    let header = ["column", "from", "record", "mirror"];
-    lines.push(table(&header, columns, usize::MAX).to_string());
+    let header = [
+        Column::fixed("column"),
+        Column::text("from").rank(1),
+        Column::text("record"),
+        Column::text("mirror"),
+    ];
+    lines.push(super::fitted(&Table::new(header, columns)));
     if let Some(origin) = &explained.origin {
         lines.push(printable::json(origin.record.get()));
     }

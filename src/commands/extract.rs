@@ -6,7 +6,7 @@ use super::record::CommandOutcome;
 use crate::cli::{ExtractArgs, Global};
 use crate::exit::Failure;
 use crate::pipeline;
-use crate::report::{RunReport, counted, grouped, resources_table};
+use crate::report::{ReportState, RunReport, counted, grouped, resources_table, took};
 use crate::settings::Settings;
 
 pub(super) async fn run(
@@ -22,9 +22,11 @@ pub(super) async fn run(
 pub(super) fn print(global: &Global, report: &RunReport) {
     if global.json {
         super::print_json(report);
-    } else if let Some(run) = &report.run_id {
+    } else if let Some(run) = &report.run_id
+        // Of a run that came to nothing its error says all.
+        && (report.state != ReportState::Failed || report.hits > 0)
+    {
         super::print_table(&resources_table(&report.resources));
-        let duration = Duration::from_millis(report.duration_ms);
         // Nothing to say of a run that had nothing to read.
         let forecast = report.forecast.filter(|it| it.hits + it.actual > 0);
         let forecast = forecast.map_or_else(String::new, |forecast| {
@@ -39,8 +41,8 @@ pub(super) fn print(global: &Global, report: &RunReport) {
             report.state,
             counted(report.hits, "request"),
             report.rejected_429,
-            humantime::format_duration(duration)
+            took(Duration::from_millis(report.duration_ms))
         ));
     }
-    super::eprint_sentences(&report.warnings, &report.errors);
+    super::sentences(&report.warnings, &report.errors);
 }

@@ -44,9 +44,9 @@ fn print(global: &Global, report: &LoadReport) {
         }
     }
     for drift in &report.drift {
-        super::eprint_line(&format!("drift: {drift}"));
+        super::warning(&format!("drift: {drift}"));
     }
-    super::eprint_sentences(&report.warnings, &report.errors);
+    super::sentences(&report.warnings, &report.errors);
 }
 
 fn is_loaded(run: &str) -> String {

@@ -2,7 +2,7 @@
 
 use crate::cli::{Global, MigrateArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{LoadError, Look, lacking};
+use crate::load::{LoadError, Look, lacking, prepared};
 use crate::pipeline::connect;
 use crate::settings::Settings;
 
@@ -28,12 +28,11 @@ pub(super) async fn run(
     database.close().await?;
     if global.json {
         super::print_json(&serde_json::json!({ "schema": schema, "applied": migrated.applied }));
-    } else if migrated.applied.is_empty() {
-        super::print_line(&format!("the schema {schema} is up to date"));
     } else {
-        for applied in &migrated.applied {
-            super::print_line(&format!("applied {applied}"));
-        }
+        let sentence = prepared(&settings.config, schema, &migrated);
+        super::print_line(
+            &sentence.unwrap_or_else(|| format!("the schema {schema} is up to date")),
+        );
     }
     Ok(Exit::Done)
 }

@@ -18,7 +18,7 @@ use crate::forecast::{self, ForecastInput, PlannedRead, Totals};
 use crate::name::Name;
 use crate::pipeline;
 use crate::plan::{self, Decision, History, ServerNow, Step};
-use crate::report::{counted, grouped, table};
+use crate::report::{Column, Table, counted, grouped, took};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -390,8 +390,14 @@ fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &
                 figure(line.hits),
             ]
         });
-        let header = ["resource", "mode", "why", "rows", "hits"];
-        super::print_table(&table(&header, rows, 3));
+        let columns = [
+            Column::fixed("resource"),
+            Column::fixed("mode"),
+            Column::text("why").rank(2),
+            Column::number("rows").rank(1),
+            Column::number("hits"),
+        ];
+        super::print_table(&Table::new(columns, rows));
         let at_least = if report.at_least { "at least " } else { "" };
         let clock = if report.offline {
             "this machine's"
@@ -406,7 +412,7 @@ fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &
                 "{at_least}{}, {:.1} a second: {at_least}{}{done}",
                 counted(hits, "hit"),
                 allowance.per_second,
-                humantime::format_duration(Duration::from_secs(seconds)),
+                took(Duration::from_secs(seconds)),
             ),
             None => format!(
                 "how many hits and how long is not known: {}",
@@ -429,7 +435,5 @@ fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &
             )
         });
     }
-    for warning in &report.warnings {
-        super::eprint_line(&format!("warning: {warning}"));
-    }
+    super::sentences(&report.warnings, &[]);
 }

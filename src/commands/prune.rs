@@ -10,7 +10,7 @@ use crate::load::{Options, held, held_keys, kept_rows};
 use crate::name::Name;
 use crate::pipeline::connect;
 use crate::plan;
-use crate::report::{counted, grouped, table};
+use crate::report::{Column, Table, counted, grouped};
 use crate::settings::Settings;
 
 pub(super) async fn run(
@@ -62,8 +62,7 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
                 grouped(held.rows),
             ]
         });
-        let header = ["run", "resource", "table", "since", "why", "rows"];
-        print_table(&table(&header, rows, 5));
+        print_table(&Table::new(held_columns(), rows));
     }
     if !kept.is_empty() {
         print_line("kept although the API no longer has them, because other rows refer to them:");
@@ -79,10 +78,20 @@ async fn ls(global: &Global, settings: &Settings, schema: &Name) -> Result<Exit,
                 grouped(kept.rows),
             ]
         });
-        let header = ["run", "resource", "table", "since", "why", "rows"];
-        print_table(&table(&header, rows, 5));
+        print_table(&Table::new(held_columns(), rows));
     }
     Ok(Exit::Done)
+}
+
+fn held_columns() -> [Column; 6] {
+    [
+        Column::fixed("run"),
+        Column::fixed("resource").rank(2),
+        Column::fixed("table"),
+        Column::fixed("since").rank(1),
+        Column::text("why"),
+        Column::number("rows"),
+    ]
 }
 
 async fn keys(
@@ -194,7 +203,7 @@ async fn approve(
         ));
     }
     for error in &errors {
-        super::eprint_error(error);
+        super::output::error(error);
     }
     Ok(exit)
 }

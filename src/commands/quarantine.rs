@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::stage::cat;
-use super::{eprint_line, print_json, print_line, print_table};
+use super::{note, print_json, print_line, print_table};
 use crate::cli::{Global, QuarantineCommand};
 use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
@@ -18,7 +18,7 @@ use crate::name::advice;
 use crate::pipeline::connect;
 use crate::pointer::Pointer;
 use crate::printable;
-use crate::report::{self, counted, grouped, table};
+use crate::report::{self, Column, Table, counted, grouped};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -161,8 +161,15 @@ fn ls(global: &Global, all: &[Entry]) {
                 grouped(entries.len() as u64),
             ]
         });
-    let header = ["table", "column", "why", "since", "first", "rows"];
-    print_table(&table(&header, rows, 4));
+    let columns = [
+        Column::fixed("table"),
+        Column::fixed("column"),
+        Column::text("why"),
+        Column::fixed("since").rank(1),
+        Column::number("first").rank(2),
+        Column::number("rows"),
+    ];
+    print_table(&Table::new(columns, rows));
 }
 
 fn ls_table(
@@ -188,8 +195,15 @@ fn ls_table(
                 entry.attempts.to_string(),
             ]
         });
-        let header = ["number", "run", "place", "column", "why", "tried"];
-        print_table(&table(&header, rows, 5));
+        let columns = [
+            Column::fixed("number"),
+            Column::fixed("run").rank(2),
+            Column::text("place").rank(1),
+            Column::fixed("column"),
+            Column::text("why"),
+            Column::number("tried").rank(3),
+        ];
+        print_table(&Table::new(columns, rows));
     }
     Ok(())
 }
@@ -235,15 +249,15 @@ fn show(global: &Global, settings: &Settings, entry: &Entry) -> Result<Exit, Fai
         .pointer
         .as_deref()
         .map_or_else(String::new, |pointer| format!(" ({pointer})"));
-    eprint_line(&format!(
-        "# {}: {}/{}, tried {} times since {}",
+    note(&format!(
+        "# {}: {}/{}, tried {} since {}",
         entry.table,
         run.directory().display(),
         place(entry),
-        entry.attempts,
+        counted(u64::try_from(entry.attempts).unwrap_or(0), "time"),
         entry.since,
     ));
-    eprint_line(&format!("# {column}{pointer}: {}", entry.reason));
+    note(&format!("# {column}{pointer}: {}", entry.reason));
     print_line(&record);
     Ok(Exit::Done)
 }

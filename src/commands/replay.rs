@@ -138,7 +138,7 @@ pub(super) async fn run(
         ));
     }
     print(global, arguments, &report);
-    super::eprint_sentences(&loaded.warnings, &report.errors);
+    super::sentences(&loaded.warnings, &report.errors);
     Ok(exit)
 }
 

@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 fn print_from_thread(sentence: String) -> mpsc::Receiver<()> {
     let (done, is_done) = mpsc::channel();
     let print = move || {
-        super::eprint_line(&sentence);
+        super::note(&sentence);
         let _ = done.send(());
     };
     // Without a thread it is not printed, and the process still exits.

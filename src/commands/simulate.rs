@@ -28,7 +28,7 @@ pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exi
             simulator.client_id(),
             simulator.client_secret()
         ));
-        super::eprint_line("serving until Ctrl-C");
+        super::note("serving until Ctrl-C");
     }
     // The signal that ends the program ends the simulator.
     std::future::pending().await

@@ -19,7 +19,7 @@ use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role
 use crate::exit::{Exit, Failure};
 use crate::pipeline::connect;
 use crate::printable;
-use crate::report::table;
+use crate::report::{Table, counted};
 use crate::settings::Settings;
 
 use result::{Rows, csv_line};
@@ -132,8 +132,8 @@ pub(super) async fn path(database: &Database, schema: &str) -> Result<String, Fa
     let schemas = [schema, "public"];
     let (safe, unsafe_ones) = trust::safe_path(&database.client, &schemas).await?;
     if let Some(problem) = unsafe_ones.first().filter(|_| !safe.contains(&schema)) {
-        super::eprint_line(&format!(
-            "warning: {schema} is not in the search path, and its tables are found by its name before theirs: {problem}"
+        super::warning(&format!(
+            "{schema} is not in the search path, and its tables are found by its name before theirs: {problem}"
         ));
     }
     let path = trust::path_of(&safe);
@@ -195,9 +195,8 @@ fn print(all: &[Rows], is_csv: bool) {
         } else {
             let count = result.rows.len();
             let rows = result.rows.iter().map(|row| shown(row));
-            super::print_table(&table(&names, rows, usize::MAX));
-            let noun = if count == 1 { "row" } else { "rows" };
-            super::eprint_line(&format!("{count} {noun}"));
+            super::print_table(&Table::of_values(&names, rows));
+            super::note(&counted(count as u64, "row"));
         }
     }
 }

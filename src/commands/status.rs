@@ -18,7 +18,7 @@ use crate::name::Name;
 use crate::pipeline::connect;
 use crate::pipeline::extract::{RENEW_SECRET, SECRET_WARNED};
 use crate::plan::{self, History, Read};
-use crate::report::{counted, span, table};
+use crate::report::{Column, Table, counted, span};
 use crate::settings::Settings;
 use crate::staging::Run;
 
@@ -143,11 +143,11 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
         print(&status, &place, matches!(mirror, Mirror::Unknown(_)), now);
     }
     for warning in &status.warnings {
-        super::eprint_line(&format!("warning: {warning}"));
+        super::warning(warning);
     }
     match mirror {
         Mirror::Unknown(failure) => {
-            super::eprint_error(&failure.sentence());
+            super::output::error(&failure.sentence());
             Ok(Exit::Failed)
         }
         Mirror::Known { .. } | Mirror::Empty => Ok(Exit::Done),
@@ -339,18 +339,15 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
             text(&read.loaded_run),
         ]
     });
-    super::print_table(&table(
-        &[
-            "resource",
-            "last read",
-            "state",
-            "known up to",
-            "age",
-            "loaded run",
-        ],
-        rows,
-        usize::MAX,
-    ));
+    let columns = [
+        Column::fixed("resource"),
+        Column::fixed("last read").rank(2),
+        Column::fixed("state"),
+        Column::fixed("known up to").rank(3),
+        Column::fixed("age"),
+        Column::fixed("loaded run").rank(1),
+    ];
+    super::print_table(&Table::new(columns, rows));
     if is_unknown {
         super::print_line(&format!(
             "{UNKNOWN} without the database: what is loaded, what is in quarantine, and which deletes are held"

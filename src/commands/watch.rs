@@ -25,7 +25,8 @@ use crate::convert::millis;
 use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
 use crate::pipeline::{self, RunOutcome};
-use crate::report::{ReportState, RunReport, counted};
+use crate::printable;
+use crate::report::{ReportState, RunReport, counted, took};
 use crate::settings::Settings;
 use crate::staging::Work;
 
@@ -37,12 +38,15 @@ const WIDEST_JITTER: Duration = Duration::from_mins(1);
 struct Round {
     #[serde(rename = "round")]
     number: u64,
-    exit_code: u8,
     #[serde(flatten)]
     report: RunReport,
     removed_runs: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<Timestamp>,
+    #[serde(skip)]
+    started_at: Timestamp,
+    #[serde(skip)]
+    exit: Exit,
 }
 
 /// Runs the command, until a signal or the last round ends it. `reloads`: notified when the configuration is to be read again.
@@ -111,10 +115,11 @@ impl Service<'_> {
             let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
             let round = Round {
                 number,
-                exit_code: exit.code(),
                 report,
                 removed_runs,
                 next_at: begins.and_then(wall_clock),
+                started_at: now,
+                exit,
             };
             print(self.global, &round);
             let text = [&[summary(&round)], &round.report.errors[..]].concat();
@@ -227,8 +232,11 @@ fn print(global: &Global, round: &Round) {
     if global.json {
         // Also on a terminal a line each.
         match serde_json::to_string(round) {
-            Ok(line) => super::print_line(&line),
-            Err(error) => super::eprint_line(&format!("error: the result is not JSON: {error}")),
+            Ok(line) => {
+                let line = super::finished(&line, round.started_at, round.exit);
+                super::print_raw(&format!("{}\n", printable::line(&line)));
+            }
+            Err(error) => super::output::error(&format!("the result is not JSON: {error}")),
         }
         return;
     }
@@ -241,7 +249,7 @@ fn summary(round: &Round) -> String {
         .map(|table| table.inserted + table.updated + table.deleted)
         .sum();
     let run = report.run_id.as_deref().unwrap_or("no run");
-    let took = humantime::format_duration(Duration::from_millis(report.duration_ms));
+    let took = took(Duration::from_millis(report.duration_ms));
     let next = (round.next_at).map_or_else(String::new, |at| format!("; next at {at:.0}"));
     format!(
         "round {}: {run}, {}, {}, {} changed, {} removed, {took}{next}",

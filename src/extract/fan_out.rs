@@ -3,6 +3,7 @@
 use roaring::RoaringTreemap;
 
 use crate::config::{ForEach, Resource};
+use crate::convert::counted;
 use crate::plan::{self, Decision, Step};
 use crate::staging::{Manifest, Mode, ReadManifest, StagingError};
 
@@ -88,7 +89,7 @@ impl RunReader<'_> {
                 parent.name
             )
         } else {
-            format!("for {} ids of {}", ids.len(), parent.name)
+            format!("for {} of {}", counted(ids.len(), "id"), parent.name)
         };
         Ok(ReadTask {
             decision: Decision { step, reason },

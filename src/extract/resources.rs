@@ -9,6 +9,7 @@ use roaring::RoaringTreemap;
 use tracing::{error, info, warn};
 
 use crate::config::Resource;
+use crate::convert::counted;
 use crate::error_chain::chain;
 use crate::name::Name;
 use crate::plan::{self, Decision, History, ServerNow, Step};
@@ -354,8 +355,10 @@ impl RunReader<'_> {
             warn!(resource = label, "{note}");
         }
         task.finish(&format!(
-            "{}: {} rows in {} pages",
-            manifest.state, manifest.rows, manifest.pages
+            "{}: {} in {}",
+            manifest.state,
+            counted(manifest.rows, "row"),
+            counted(manifest.pages, "page")
         ));
         Ok(manifest)
     }

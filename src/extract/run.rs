@@ -1,6 +1,6 @@
 //! A run: opened or resumed, read, and closed.
 
-use tracing::info;
+use tracing::debug;
 
 use crate::api;
 use crate::error_chain::chain;
@@ -49,7 +49,7 @@ pub(crate) async fn extract(
     };
     let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
-    info!(run = %run.id(), "{doing} {}", run.directory().display());
+    debug!(run = %run.id(), "{doing} {}", run.directory().display());
     let history = History::read(extraction.config, &extraction.runs)?;
     let mut reader = RunReader {
         extraction: &extraction,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::config::Resource;
+use crate::convert::counted;
 use crate::plan;
 use crate::proof::only_ids;
 use crate::staging::{Evidence, Mode, ReadManifest, State, Window};
@@ -41,11 +42,13 @@ impl RunReader<'_> {
                 mode = Mode::Full;
                 state = state.max(State::Drifted);
                 evidence.notes.push(format!(
-                    "the API ignores range[{field}]: {outside} records from before the window came too, so this counts as a full read"
+                    "the API ignores range[{field}]: {} from before the window came too, so this counts as a full read",
+                    counted(outside, "record")
                 ));
             } else {
                 evidence.notes.push(format!(
-                    "{outside} records changed before the window that range[{field}] asked for"
+                    "{} changed before the window that range[{field}] asked for",
+                    counted(outside, "record")
                 ));
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tracing::info;
 
 use crate::config::Config;
+use crate::convert::counted;
 use crate::database::trust::Access;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
@@ -22,7 +23,7 @@ use crate::load::mappings::mappings;
 use crate::load::options::Options;
 use crate::load::repair::retry::Retried;
 use crate::load::run_loader::{LoadedRun, RunLoader};
-use crate::migrate;
+use crate::migrate::{self, Migrated};
 use crate::name::Name;
 use crate::staging::{Approval, Run};
 
@@ -66,8 +67,8 @@ impl<'c> Loader<'c> {
         let lock_wait = database.lock_wait;
         let migrated =
             migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
-        for applied in &migrated.applied {
-            info!(schema, "applied migration {applied}");
+        if let Some(sentence) = prepared(config, schema, &migrated) {
+            info!("{sentence}");
         }
         let mappings = mappings(config, &database.client, schema).await?;
         Ok(Self {
@@ -212,4 +213,15 @@ impl Loader<'_> {
         done.await.map_err(LoadError::at_commit)?;
         Ok(retried)
     }
+}
+
+/// What migrations have made, in a line; none if none was pending.
+pub(crate) fn prepared(config: &Config, schema: &str, migrated: &Migrated) -> Option<String> {
+    let place = if config.database.schema.as_str() == schema {
+        String::new()
+    } else {
+        format!(" in {schema}")
+    };
+    let tables = counted(config.tables.len() as u64, "table");
+    (!migrated.applied.is_empty()).then(|| format!("database prepared: {tables}{place}"))
 }

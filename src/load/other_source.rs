@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::convert::counted;
+
 /// Refused: two sources that do not go into one schema.
 #[derive(Clone, Debug)]
 pub(crate) struct OtherSource {
@@ -30,8 +32,13 @@ impl fmt::Display for OtherSource {
         match (&self.run, self.more) {
             (None, _) => f.write_str("this project reads")?,
             (Some(run), 0) => write!(f, "the run {run} read")?,
-            (Some(run), 1) => write!(f, "the run {run} and 1 run after it read")?,
-            (Some(run), more) => write!(f, "the run {run} and {more} runs after it read")?,
+            (Some(run), more) => {
+                write!(
+                    f,
+                    "the run {run} and {} after it read",
+                    counted(more as u64, "run")
+                )?;
+            }
         }
         let (done, command) = match self.run {
             Some(_) => ("written", "load"),

@@ -48,7 +48,7 @@ pub(crate) enum MigrateError {
     Late { schema: String, file: String },
     #[error(
         "waited {} for another process that migrates this database{holder}; let it end, or let this one wait longer: --wait-lock 10m",
-        humantime::format_duration(*.waited)
+        crate::convert::took(*.waited)
     )]
     Busy { waited: Duration, holder: String },
     #[error("the schema {schema} was not migrated: {why}")]

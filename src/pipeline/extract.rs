@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::RunOutcome;
 use super::check::DatabaseState;
-use crate::api::{self, Waiting, WaitingFor};
+use crate::api::{self, Allowance, Waiting, WaitingFor};
 use crate::cli::{ExtractArgs, ReadArgs};
 use crate::config::Resource;
 use crate::context::Activity;
@@ -59,7 +59,7 @@ pub(super) async fn extract(
     };
     let extracted = tokio::select! {
         extracted = extract::extract(&settings.staging, &lock, extraction, &spec) => extracted?,
-        never = show_waits(&client, &progress) => match never {},
+        never = show(&client, &progress) => match never {},
     };
     let Extracted {
         run,
@@ -139,31 +139,36 @@ pub(crate) fn read_options(
 /// After this time a wait that continues is logged again.
 const LOGGED_AGAIN: Duration = Duration::from_mins(1);
 
-/// Shows a wait for the next hour, or for the end of a throttling, while it lasts.
-async fn show_waits(client: &api::Client, progress: &Progress) -> std::convert::Infallible {
-    let mut waiting = client.waiting();
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+/// How often progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+/// How often it is asked what the key may still send: other processes may use it too.
+const ALLOWANCE_EVERY: Duration = Duration::from_secs(2);
+
+/// Shows how far the reads are while they last, and a wait for the next hour or for the end of a throttling.
+async fn show(client: &api::Client, progress: &Progress) -> std::convert::Infallible {
+    let waiting = client.waiting();
+    let mut tick = tokio::time::interval(SHOWN_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut logged: Option<(WaitingFor, Instant)> = None;
+    let mut allowance: Option<(Instant, Option<Allowance>)> = None;
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            changed = waiting.changed() => {
-                if changed.is_err() {
-                    std::future::pending::<()>().await;
-                }
-                if let Some(wait) = waiting.borrow().as_ref() {
-                    let is_news = logged.is_none_or(|(reason, at)| {
-                        reason != wait.reason || at.elapsed() >= LOGGED_AGAIN
-                    });
-                    if is_news {
-                        logged = Some((wait.reason, Instant::now()));
-                        tracing::info!("{}", announcement(wait));
-                    }
-                }
+        tick.tick().await;
+        let wait = *waiting.borrow();
+        if let Some(wait) = &wait {
+            let is_news = logged
+                .is_none_or(|(reason, at)| reason != wait.reason || at.elapsed() >= LOGGED_AGAIN);
+            if is_news {
+                logged = Some((wait.reason, Instant::now()));
+                tracing::info!("{}", announcement(wait));
             }
         }
-        let wait = waiting.borrow().as_ref().map(shown);
-        progress.waiting(wait);
+        if (allowance.as_ref()).is_none_or(|(at, _)| at.elapsed() >= ALLOWANCE_EVERY) {
+            allowance = Some((Instant::now(), client.allowance().await.ok()));
+        }
+        let allowance = allowance
+            .as_ref()
+            .and_then(|(_, allowance)| allowance.as_ref());
+        progress.tick(wait.as_ref().map(shown).as_deref(), allowance);
     }
 }
 

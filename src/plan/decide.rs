@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Config, FullEvery, QueryParameter, Resource};
+use crate::convert::span;
 use crate::name::{Name, advice};
 use crate::printable::Messages;
 use crate::staging::{Mode, SmallerPages, Window};
@@ -452,6 +453,6 @@ fn age(read: &Read, now: Timestamp) -> Option<Duration> {
     Duration::try_from(now.duration_since(at)).ok()
 }
 
-fn rounded(age: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(age.as_secs()))
+fn rounded(age: Duration) -> String {
+    span(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX))
 }

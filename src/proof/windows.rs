@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::list::{Doubt, List, Slice, ignores_range};
 use super::observation::PageObservation;
+use crate::convert::counted;
 use crate::staging::Window;
 
 /// The earliest time that is asked for: 0001-01-01T00:00:00Z.
@@ -71,7 +72,7 @@ pub(super) fn doubt(slice: &Slice, needed: Window) -> Option<Doubt> {
 fn rows_in_no_window(left: Option<u64>) -> String {
     let rows = match left {
         Some(1) => "1 row is".to_owned(),
-        Some(left) => format!("{left} rows are"),
+        Some(left) => format!("{} are", counted(left, "row")),
         None => "the API does not say whether rows are".to_owned(),
     };
     format!(

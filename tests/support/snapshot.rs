@@ -71,7 +71,7 @@ fn tables(text: &str) -> String {
             continue;
         }
         let mut cells: Vec<&str> = line
-            .split("   ")
+            .split("  ")
             .map(str::trim)
             .filter(|cell| !cell.is_empty())
             .collect();

@@ -62,6 +62,8 @@ impl Workdir {
             ("XDG_STATE_HOME", root.join(".state").into_os_string()),
             ("TMPDIR", std::env::temp_dir().into_os_string()),
             ("CURSUS_API_URL", NOBODY.into()),
+            // Tables with all their columns, unless a test is about them.
+            ("COLUMNS", "240".into()),
         ]);
         // Where the system's programs are, PostgreSQL's among them, and where coverage goes.
         for name in ["PATH", "CURSUS_PG_BIN", "LLVM_PROFILE_FILE"] {

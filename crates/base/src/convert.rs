@@ -37,6 +37,34 @@ pub fn span(duration: SignedDuration) -> String {
     }
 }
 
+/// A number with separated thousands: `92,768`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things: `1 row`, `2 rows`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// How long something took or will take; short times to a tenth of a second.
+pub fn took(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) && duration.subsec_millis() >= 50 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        span(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +85,27 @@ mod tests {
                 "1 day",
                 "3 days 3 h"
             ]
+        );
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|number| counted(number, "row")),
+            ["0 rows", "1 row", "2 rows"]
+        );
+    }
+
+    #[test]
+    fn a_short_time_is_given_to_a_tenth_of_a_second() {
+        let times = [0, 40, 300, 9_949, 10_400, 3_600_000].map(Duration::from_millis);
+        assert_eq!(
+            times.map(took),
+            ["0 s", "0 s", "0.3 s", "9.9 s", "10 s", "1 h"]
         );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::super::{eprint_error, eprint_line, print_json, print_line, print_table};
+use super::super::{output, print_json, print_line, print_table};
 use crate::cli::Global;
 use crate::config::Table;
 use crate::database::Database;
@@ -81,12 +81,7 @@ pub(super) async fn run(
             grouped(waiting as u64)
         ));
     }
-    for warning in &warnings {
-        eprint_line(&format!("warning: {warning}"));
-    }
-    for error in &errors {
-        eprint_error(error);
-    }
+    output::sentences(&warnings, &errors);
     Ok(exit)
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::Global;
-use crate::commands::{eprint_line, print, print_json, print_line};
+use crate::commands::{note, print, print_json, print_line};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
@@ -123,7 +123,7 @@ pub(super) fn find(
         return Ok(Exit::Done);
     }
     for (resource, file, page, index, text) in found {
-        eprint_line(&format!(
+        note(&format!(
             "# {resource}: {} [{index}], GET {}, {}",
             run.directory().join(file).display(),
             page.request,

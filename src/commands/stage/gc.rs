@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::load::{Loaded, has_ledger, held_runs, loaded, pending, quarantined_runs};
 use crate::name::Name;
 use crate::pipeline::connect;
-use crate::report::{grouped, table};
+use crate::report::{Column, Table, counted, grouped, span};
 use crate::settings::Settings;
 use crate::staging::{Claims, GcDecision, Keep, Run, RunId, StagingError, judge};
 
@@ -202,10 +202,7 @@ impl GcReport {
 }
 
 fn print(report: &GcReport, keep: Duration) {
-    let runs = |count: usize| match count {
-        1 => "1 run".to_owned(),
-        count => format!("{} runs", grouped(count as u64)),
-    };
+    let runs = |count: usize| counted(count as u64, "run");
     let (removed, would) = if report.dry_run {
         ("to be removed", ", nothing was removed (dry run)")
     } else {
@@ -223,14 +220,19 @@ fn print(report: &GcReport, keep: Duration) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort();
     if !rows.is_empty() {
-        print_table(&table(&["run", "result", "bytes"], rows, 2));
+        let columns = [
+            Column::fixed("run"),
+            Column::text("result"),
+            Column::number("bytes").rank(1),
+        ];
+        print_table(&Table::new(columns, rows));
     }
     print_line(&format!(
-        "{} {removed}, {} bytes{would}; {} older than {} kept, {} younger",
+        "{} {removed}, {}{would}; {} older than {} kept, {} younger",
         runs(report.removed.len()),
-        grouped(report.freed_bytes),
+        counted(report.freed_bytes, "byte"),
         runs(report.kept.len()),
-        humantime::format_duration(keep),
+        span(SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX)),
         runs(report.younger),
     ));
 }

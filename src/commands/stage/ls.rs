@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::commands::{print_json, print_line, print_table};
 use crate::exit::{Exit, Failure};
 use crate::printable::line;
-use crate::report::{grouped, table};
+use crate::report::{Column, Table, grouped};
 use crate::staging::{ResourceSummary, Run, StagedResource};
 
 pub(super) fn runs(global: &Global, runs: &[Run]) -> Exit {
@@ -38,11 +38,16 @@ pub(super) fn runs(global: &Global, runs: &[Run]) -> Exit {
             grouped(record.hits),
         ]
     });
-    print_table(&table(
-        &["run", "mode", "state", "resources", "pages", "rows", "hits"],
-        rows,
-        3,
-    ));
+    let columns = [
+        Column::fixed("run"),
+        Column::fixed("mode").rank(1),
+        Column::fixed("state"),
+        Column::number("resources").rank(4),
+        Column::number("pages").rank(3),
+        Column::number("rows"),
+        Column::number("hits").rank(2),
+    ];
+    print_table(&Table::new(columns, rows));
     Exit::Done
 }
 
@@ -80,20 +85,17 @@ pub(super) fn resources(global: &Global, run: &Run) -> Result<Exit, Failure> {
             grouped(manifest.bytes),
         ]
     });
-    print_table(&table(
-        &[
-            "resource",
-            "mode",
-            "state",
-            "known up to",
-            "pages",
-            "rows",
-            "announced",
-            "bytes",
-        ],
-        rows,
-        4,
-    ));
+    let columns = [
+        Column::fixed("resource"),
+        Column::fixed("mode"),
+        Column::fixed("state"),
+        Column::fixed("known up to").rank(1),
+        Column::number("pages").rank(4),
+        Column::number("rows"),
+        Column::number("announced").rank(2),
+        Column::number("bytes").rank(3),
+    ];
+    print_table(&Table::new(columns, rows));
     for manifest in &manifests {
         for note in &manifest.evidence.notes {
             print_line(&format!("{}: {}", manifest.resource, line(note)));
@@ -117,6 +119,13 @@ pub(super) fn pages(global: &Global, staged: &StagedResource) -> Result<Exit, Fa
             grouped(page.duration_ms),
         ]
     });
-    print_table(&table(&["file", "request", "rows", "bytes", "ms"], rows, 2));
+    let columns = [
+        Column::text("file"),
+        Column::text("request").rank(1),
+        Column::number("rows"),
+        Column::number("bytes").rank(2),
+        Column::number("ms").rank(3),
+    ];
+    print_table(&Table::new(columns, rows));
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::extract;
 use crate::printable::line;
-use crate::report::{grouped, table};
+use crate::report::{Column, Table, grouped};
 use crate::staging::Run;
 
 /// Exit code 0 if every manifest is proven, even a `partial` one; 1 otherwise.
@@ -32,8 +32,15 @@ pub(super) fn verify(global: &Global, config: &Config, run: &Run) -> Result<Exit
             grouped(one.rows),
         ]
     });
-    let header = ["resource", "mode", "claimed", "proven", "pages", "rows"];
-    crate::commands::print_table(&table(&header, rows, 4));
+    let columns = [
+        Column::fixed("resource"),
+        Column::fixed("mode").rank(2),
+        Column::fixed("claimed"),
+        Column::fixed("proven"),
+        Column::number("pages").rank(1),
+        Column::number("rows").rank(1),
+    ];
+    crate::commands::print_table(&Table::new(columns, rows));
     for one in &verified {
         for note in &one.notes {
             crate::commands::print_line(&format!("{}: {}", one.resource, line(note)));

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
 use crate::config::PruneConfig;
-use crate::convert::unsigned;
+use crate::convert::{counted, unsigned};
 use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::load::check::source;
@@ -251,7 +251,7 @@ async fn merge(
         rebuilt.kept.extend((kept.rows > 0).then_some(kept));
     }
     let changed: u64 = rebuilt.tables.iter().map(TableCounts::changed).sum();
-    info!(schema = %live, "{changed} rows changed");
+    info!(schema = %live, "{} changed", counted(changed, "row"));
     Ok(rebuilt)
 }
 
