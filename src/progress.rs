@@ -211,7 +211,6 @@ impl State {
 
     /// The share of all expected pages, the rate, the time left and the requests left.
     fn totals(&self, allowance: Option<&Allowance>) -> Vec<String> {
-        let pages = |pages| counted(pages, "page");
         let mut parts = Vec::new();
         let left = self.expected.saturating_sub(self.done);
         if left > 0 && self.done > 0 {
@@ -220,10 +219,10 @@ impl State {
             parts.push(format!(
                 "{} of {}",
                 grouped(self.done),
-                pages(self.expected)
+                counted(self.expected, "page")
             ));
         } else {
-            parts.push(pages(self.done));
+            parts.push(counted(self.done, "page"));
         }
         parts.extend(self.rate().map(|rate| format!("{rate:.1}/s")));
         if let Some(allowance) = allowance {
@@ -249,7 +248,7 @@ impl State {
     ) -> Vec<String> {
         let shown = self.tasks.len().min(MOST_LINES);
         let names = self.tasks[..shown].iter().map(|task| task.name.width());
-        let name = names.max().unwrap_or(0).max("total".len());
+        let name = names.max().unwrap_or(0);
         let has_bars = width > name + BAR + 2 * "  ".len() + "1,000 of 1,000 pages".len();
         let mut lines: Vec<String> = (self.tasks[..shown].iter())
             .map(|task| format!("{:<name$}  {}", task.name, task.shown(has_bars)))
@@ -258,11 +257,7 @@ impl State {
         if hidden > 0 {
             lines.push(format!("and {} more", counted(hidden, "resource")));
         }
-        lines.push(format!(
-            "{:<name$}  {}",
-            "total",
-            self.totals(allowance).join("  ")
-        ));
+        lines.push(format!("total  {}", self.totals(allowance).join("  ")));
         lines.extend(waiting.map(str::to_owned));
         lines.iter().map(|line| cut(line, width)).collect()
     }

@@ -21,6 +21,9 @@ mod staging;
 /// The last run, the age of everything, and what is not known.
 mod status;
 
+/// What a terminal, a log and a program get.
+mod terminal;
+
 /// Staged runs into the mirror, by every way.
 mod loading;
 

@@ -37,7 +37,7 @@ fn encoded(password: &str) -> String {
 }
 
 /// Every subcommand that the program has, as clap knows them.
-fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+pub(crate) fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
     for sub in command.get_subcommands() {
         let path = format!("{path} {}", sub.get_name()).trim().to_owned();
         if sub.has_subcommands() {
@@ -49,14 +49,14 @@ fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
 }
 
 /// Arguments with which a subcommand has something to do.
-fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> {
+pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> {
     let more: &[&str] = match leaf {
         "extract" => &["--full", "--select", "users"],
         "load" => &["--again"],
         "replay" => &["--into", "past"],
         "watch" => &["--every", "1ms", "--jitter", "0s", "--rounds", "2"],
         "run" | "plan" | "status" | "stage ls" | "stage gc" | "quarantine ls" | "prune ls"
-        | "init" | "doctor" | "migrate" | "token show" | "token refresh" => &[],
+        | "init" | "doctor" | "migrate" | "token show" | "token refresh" | "version" => &[],
         "sql" => &["SELECT count(*), max(id) FROM users"],
         "diff" => &["live", "latest"],
         "explain" => &["users", user],
@@ -76,7 +76,7 @@ fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> 
 /// Those that print records, which is what they are for.
 const SHOW_RECORDS: [&str; 3] = ["explain", "stage cat", "quarantine show"];
 /// Those that need neither configuration nor anything else.
-const STAND_ALONE: [&str; 4] = ["completions", "demo", "init", "simulate"];
+const STAND_ALONE: [&str; 5] = ["completions", "demo", "init", "simulate", "version"];
 
 /// What is searched for.
 struct Canaries {
@@ -645,7 +645,7 @@ async fn invalid_log_level_is_reported_and_nothing_is_done() {
         .cursus(["extract", "--select", "cursus"])
         .await
         .exits(0);
-    assert!(ran.stderr.contains(" INFO "), "{ran}");
+    assert!(ran.stderr.contains(" info: "), "{ran}");
 }
 
 /// It is started for a moment, and dies with what it holds.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -101,13 +102,22 @@ impl Format {
     }
 
     fn json(level: Level, fields: Map<String, Value>) -> String {
-        let document = serde_json::json!({
-            "timestamp": now(),
-            "level": level.as_str(),
-            "fields": fields,
+        #[derive(Serialize)]
+        struct Line {
+            timestamp: String,
+            level: &'static str,
+            fields: Map<String, Value>,
+        }
+        let document = serde_json::to_string(&Line {
+            timestamp: now(),
+            level: level.as_str(),
+            fields,
         });
         // JSON does not escape the second set of control characters.
-        format!("{}\n", printable::line(&document.to_string()))
+        document.map_or_else(
+            |_| String::new(),
+            |text| format!("{}\n", printable::line(&text)),
+        )
     }
 
     /// What stands before each line, and before the first.

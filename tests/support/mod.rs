@@ -15,6 +15,7 @@ pub(crate) mod server;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
 pub(crate) mod state;
+pub(crate) mod terminal;
 pub(crate) mod workdir;
 pub(crate) mod world;
 

@@ -53,7 +53,7 @@ pub(crate) fn assert_said(name: &str, workdir: &Workdir, ran: &Ran) {
 }
 
 /// Tables without their padding, which follows what differs, and without the times of a last column `ms`.
-fn tables(text: &str) -> String {
+pub(crate) fn tables(text: &str) -> String {
     let mut lines = Vec::new();
     let mut in_table = false;
     let mut has_times = false;
