@@ -66,6 +66,7 @@ impl Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Global {
     /// Configuration file [default: the nearest pipeline.toml, here or in a directory above, else the built-in one]
     #[arg(long, global = true, value_name = "FILE")]

@@ -311,7 +311,7 @@ fn print_error(cli: &Cli, exit: Exit, sentence: &str, run_id: Option<String>) {
                 state: state_of(exit),
                 errors,
                 ..RunReport::default()
-            })
+            });
         }
         Command::Load(_) => output::note_failure(&LoadReport {
             errors,

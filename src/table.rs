@@ -114,13 +114,14 @@ impl Table {
         if is_stacked {
             return self.stacked(width);
         }
-        let mut text = self.lines(&shown, &widths);
-        let hidden = (self.columns.len() - shown.len()) as u64;
-        if hidden > 0 {
-            let hidden = counted(hidden, "column");
-            text.push_str(&format!("\n{hidden} hidden; --wide shows all"));
+        let text = self.lines(&shown, &widths);
+        match (self.columns.len() - shown.len()) as u64 {
+            0 => text,
+            hidden => format!(
+                "{text}\n{} hidden; --wide shows all",
+                counted(hidden, "column")
+            ),
         }
-        text
     }
 
     fn widths(&self) -> Vec<usize> {

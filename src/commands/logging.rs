@@ -129,9 +129,12 @@ impl Format {
             Level::DEBUG => ("debug: ", "34"),
             Level::TRACE => ("trace: ", "35"),
         };
-        let paint = |colour: &str, text: &str| match self.has_colours {
-            true => format!("\x1b[{colour}m{text}\x1b[0m"),
-            false => text.to_owned(),
+        let paint = |colour: &str, text: &str| {
+            if self.has_colours {
+                format!("\x1b[{colour}m{text}\x1b[0m")
+            } else {
+                text.to_owned()
+            }
         };
         let time = if self.is_terminal && level <= Level::WARN {
             String::new()

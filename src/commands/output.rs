@@ -217,8 +217,12 @@ pub(super) fn error(sentence: &str) {
 
 /// Prints the warnings and errors of a report on stderr.
 pub(super) fn sentences(warnings: &[String], errors: &[String]) {
-    warnings.iter().for_each(|sentence| warning(sentence));
-    errors.iter().for_each(|sentence| error(sentence));
+    for sentence in warnings {
+        warning(sentence);
+    }
+    for sentence in errors {
+        error(sentence);
+    }
 }
 
 fn say(level: Level, text: &str) {

@@ -9,7 +9,7 @@ use crate::convert::counted;
 use crate::database::trust::Access;
 use crate::database::{Database, commit};
 use crate::failpoint::Point;
-use crate::load::check::rights::refuse_lacking;
+use crate::load::check::rights::{Look, refuse_lacking};
 use crate::load::check::source::Judge;
 use crate::load::check::trust::check_schema;
 use crate::load::error::LoadError;
@@ -34,6 +34,8 @@ pub(crate) struct Loader<'c> {
     pub(super) options: Options,
     pub(super) database: Database,
     pub(super) mappings: Vec<Mapping>,
+    /// What migrations have made, in a line.
+    pub(crate) prepared: Option<String>,
 }
 
 impl<'c> Loader<'c> {
@@ -67,7 +69,8 @@ impl<'c> Loader<'c> {
         let lock_wait = database.lock_wait;
         let migrated =
             migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
-        if let Some(sentence) = prepared(config, schema, &migrated) {
+        let prepared = prepared(config, schema, &migrated);
+        if let Some(sentence) = prepared.as_ref().filter(|_| options.look != Look::ToRun) {
             info!("{sentence}");
         }
         let mappings = mappings(config, &database.client, schema).await?;
@@ -76,6 +79,7 @@ impl<'c> Loader<'c> {
             options,
             database,
             mappings,
+            prepared,
         })
     }
 

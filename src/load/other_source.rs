@@ -36,7 +36,7 @@ impl fmt::Display for OtherSource {
                 write!(
                     f,
                     "the run {run} and {} after it read",
-                    counted(more as u64, "run")
+                    counted(more, "run")
                 )?;
             }
         }

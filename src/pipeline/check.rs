@@ -16,6 +16,8 @@ pub(crate) struct DatabaseState {
     pub(crate) must_be_full: BTreeMap<Name, String>,
     /// The highest run number that was loaded.
     pub(crate) floor: u64,
+    /// What migrations have made, to be told when the API lets the run in: else only its refusal matters.
+    pub(crate) prepared: Option<String>,
 }
 
 /// Checks credentials and database. `adopt`: the schema may be rebound to another project.
@@ -31,6 +33,7 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
     let judge = loader.judge(&runs).await?;
     let replaced = judge.prospect(&settings.side()?, adopt)?;
     let starts_over = adopt && judge.starts_over(&runs);
+    let prepared = loader.prepared.clone();
     loader.close().await?;
     let history = History::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
@@ -66,5 +69,6 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
     Ok(DatabaseState {
         must_be_full,
         floor,
+        prepared,
     })
 }

@@ -57,10 +57,12 @@ pub(super) async fn extract(
         floor: database.floor,
         progress: &progress,
     };
+    let mut news = database.prepared;
     let extracted = tokio::select! {
         extracted = extract::extract(&settings.staging, &lock, extraction, &spec) => extracted?,
-        never = show(&client, &progress) => match never {},
+        never = show(&client, &progress, &mut news) => match never {},
     };
+    tell(&client, &mut news);
     let Extracted {
         run,
         failure,
@@ -145,7 +147,11 @@ const SHOWN_EVERY: Duration = Duration::from_millis(200);
 const ALLOWANCE_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows how far the reads are while they last, and a wait for the next hour or for the end of a throttling.
-async fn show(client: &api::Client, progress: &Progress) -> std::convert::Infallible {
+async fn show(
+    client: &api::Client,
+    progress: &Progress,
+    news: &mut Option<String>,
+) -> std::convert::Infallible {
     let waiting = client.waiting();
     let mut tick = tokio::time::interval(SHOWN_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -153,6 +159,7 @@ async fn show(client: &api::Client, progress: &Progress) -> std::convert::Infall
     let mut allowance: Option<(Instant, Option<Allowance>)> = None;
     loop {
         tick.tick().await;
+        tell(client, news);
         let wait = *waiting.borrow();
         if let Some(wait) = &wait {
             let is_news = logged
@@ -169,6 +176,15 @@ async fn show(client: &api::Client, progress: &Progress) -> std::convert::Infall
             .as_ref()
             .and_then(|(_, allowance)| allowance.as_ref());
         progress.tick(wait.as_ref().map(shown).as_deref(), allowance);
+    }
+}
+
+/// Logs what was done before, once the API has let the run in.
+fn tell(client: &api::Client, news: &mut Option<String>) {
+    if client.statistics().requests > 0
+        && let Some(sentence) = news.take()
+    {
+        tracing::info!("{sentence}");
     }
 }
 

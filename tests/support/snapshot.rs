@@ -53,7 +53,7 @@ pub(crate) fn assert_said(name: &str, workdir: &Workdir, ran: &Ran) {
 }
 
 /// Tables without their padding, which follows what differs, and without the times of a last column `ms`.
-pub(crate) fn tables(text: &str) -> String {
+fn tables(text: &str) -> String {
     let mut lines = Vec::new();
     let mut in_table = false;
     let mut has_times = false;
@@ -88,4 +88,19 @@ pub(crate) fn tables(text: &str) -> String {
 #[track_caller]
 pub(crate) fn assert_text(name: &str, workdir: &Workdir, text: &str) {
     settings(workdir).bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// Compares tables that were fitted to a terminal: which columns they have, not how much of a text is left, which follows what
+/// differs.
+#[track_caller]
+pub(crate) fn assert_tables(name: &str, workdir: &Workdir, text: &str) {
+    let mut settings = settings(workdir);
+    settings.add_filter(r"\| [^|\n]*…", "| …");
+    settings.add_filter(r"(?m)^(\| \S+/page-\d+\.json\.gz .*\| )\d+ \|$", "$1[MS] |");
+    settings.add_filter(r"\d+(\.\d)? (s|min|h|days?)( \d+ (min|h))?\b", "[DURATION]");
+    settings.add_filter(
+        r"removed(,| \|) [\d,]+( \||\s+bytes)",
+        "removed$1 [BYTES]$2",
+    );
+    settings.bind(|| insta::assert_snapshot!(name, tables(text)));
 }
