@@ -216,8 +216,13 @@ impl Settings {
 
     /// Logs where the mirror is, as the first line of a command that writes to it.
     pub(crate) fn announce(&self, schema: &Name) -> Result<(), Failure> {
-        tracing::debug!("mirror: {}", self.whereabouts(schema)?);
+        tracing::info!("{}", self.announcement(schema)?);
         Ok(())
+    }
+
+    /// Where the mirror is, as a line of the log.
+    pub(crate) fn announcement(&self, schema: &Name) -> Result<String, Failure> {
+        Ok(format!("mirror: {}", self.whereabouts(schema)?))
     }
 
     /// The schema of `--into`, else the configured one.

@@ -25,7 +25,7 @@ pub(crate) async fn refusal(workdir: &Workdir, arguments: &[&str], code: i32) ->
     let answer = quiet
         .stderr
         .lines()
-        .filter(|line| line.starts_with("error: "))
+        .filter(|line| line.contains(" error: "))
         .count();
     assert_eq!(
         count, answer,

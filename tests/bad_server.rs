@@ -192,7 +192,7 @@ async fn a_server_that_restarts_midway_costs_this_load_and_no_row() {
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1), "{said}");
         assert!(
-            said.starts_with("error: ")
+            said.contains("Z error: ")
                 && said.contains("the connection to the database was lost (")
                 && said.contains(
                     "what was committed is kept, the rest is rolled back and still staged"

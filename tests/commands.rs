@@ -147,7 +147,7 @@ async fn run_prints_two_tables_and_a_line() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
     let ran = workdir
-        .cursus(["run", "--select", "cursus,campus,coalitions", "-q"])
+        .cursus(["run", "--select", "cursus,campus,coalitions"])
         .await;
     assert_said("run", &workdir, &ran);
 }
@@ -260,7 +260,8 @@ async fn completions_know_the_commands() {
 
 #[tokio::test]
 async fn every_command_has_help_with_an_example() {
-    let workdir = Workdir::new().await;
+    let mut workdir = Workdir::new().await;
+    workdir.unset("COLUMNS");
     assert_said("help", &workdir, &workdir.cursus(["--help"]).await);
     let commands = [
         vec!["extract"],

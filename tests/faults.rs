@@ -427,7 +427,7 @@ async fn secret_that_expires_soon_is_in_every_summary() {
             let text = workdir.cursus(summary).await.exits(0);
             let lines = text.stderr.lines();
             let warnings =
-                lines.filter(|line| line.starts_with("warning: the client secret expires at"));
+                lines.filter(|line| line.contains(" warning: the client secret expires at"));
             assert_eq!(warnings.count(), output, "{text}");
             let report = workdir.json(summary).await;
             let warnings = report["warnings"].as_array().map_or(0, Vec::len);

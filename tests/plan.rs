@@ -179,7 +179,7 @@ async fn after_each_run_its_forecast_is_right_where_nothing_changes() {
         assert_forecast(&report);
     }
     let ran = workdir
-        .cursus(["extract", "--full", "--select", "cursus", "-q"])
+        .cursus(["extract", "--full", "--select", "cursus"])
         .await;
     assert!(
         ran.stdout.contains("2 requests (forecast 2, 0.0 % off)"),

@@ -88,8 +88,10 @@ impl Case {
 
 /// The lines of a list of findings.
 fn findings(said: &str) -> impl Iterator<Item = &str> {
-    let lines = said.lines().skip_while(|line| !line.starts_with("error: "));
-    lines.skip(1).map(str::trim)
+    let lines = said.lines().skip_while(|line| !line.contains(" error: "));
+    // Behind the time of each.
+    let lines = lines.skip(1).filter_map(|line| line.split_once(' '));
+    lines.map(|(_, finding)| finding.trim())
 }
 
 const SMALL: [&str; 4] = ["run", "--select", "cursus,coalitions", "-q"];

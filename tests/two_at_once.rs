@@ -307,7 +307,7 @@ async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
     for command in ["migrate", "load"] {
         let ran = workdir.cursus([command, "--wait-lock", "40ms"]).await;
         ran.exits(5)
-            .says("waited 40ms for another process that migrates");
+            .says("waited 40 ms for another process that migrates");
     }
     workdir.query("SELECT pg_advisory_unlock_all()").await;
     workdir.cursus(["load"]).await.exits(0);

@@ -16,15 +16,28 @@ pub(crate) struct DatabaseState {
     pub(crate) must_be_full: BTreeMap<Name, String>,
     /// The highest run number that was loaded.
     pub(crate) floor: u64,
-    /// What migrations have made, to be told when the API lets the run in: else only its refusal matters.
-    pub(crate) prepared: Option<String>,
+    /// Where the mirror is and what migrations have made, to be told when the API lets the run in: else only its refusal matters.
+    pub(crate) news: Vec<String>,
 }
 
 /// Checks credentials and database. `adopt`: the schema may be rebound to another project.
 pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseState, Failure> {
-    let config = &settings.config;
-    settings.announce(&config.database.schema)?;
+    let mirror = settings.announcement(&settings.config.database.schema)?;
     settings.credentials()?;
+    match look_at(settings, adopt).await {
+        Ok(mut state) => {
+            state.news.insert(0, mirror);
+            Ok(state)
+        }
+        Err(failure) => {
+            tracing::info!("{mirror}");
+            Err(failure)
+        }
+    }
+}
+
+async fn look_at(settings: &Settings, adopt: bool) -> Result<DatabaseState, Failure> {
+    let config = &settings.config;
     let mut options = Options::new(config.database.schema.clone());
     options.look = Look::ToRun;
     let loader = open_loader(settings, &options).await?;
@@ -33,7 +46,7 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
     let judge = loader.judge(&runs).await?;
     let replaced = judge.prospect(&settings.side()?, adopt)?;
     let starts_over = adopt && judge.starts_over(&runs);
-    let prepared = loader.prepared.clone();
+    let news = loader.prepared.clone().into_iter().collect();
     loader.close().await?;
     let history = History::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
@@ -69,6 +82,6 @@ pub(crate) async fn check(settings: &Settings, adopt: bool) -> Result<DatabaseSt
     Ok(DatabaseState {
         must_be_full,
         floor,
-        prepared,
+        news,
     })
 }

@@ -57,17 +57,19 @@ pub(super) async fn extract(
         floor: database.floor,
         progress: &progress,
     };
-    let mut news = database.prepared;
+    let mut news = database.news;
     let extracted = tokio::select! {
         extracted = extract::extract(&settings.staging, &lock, extraction, &spec) => extracted?,
         never = show(&client, &progress, &mut news) => match never {},
     };
-    tell(&client, &mut news);
     let Extracted {
         run,
         failure,
         history,
     } = extracted;
+    if failure.is_none() || client.statistics().requests > 0 {
+        tell(&mut news);
+    }
     let mut report = RunReport::default();
     report.warnings.extend(secret_warning(&client).await);
     report.add_run(run.record(), client.statistics().rejected_429);
@@ -150,7 +152,7 @@ const ALLOWANCE_EVERY: Duration = Duration::from_secs(2);
 async fn show(
     client: &api::Client,
     progress: &Progress,
-    news: &mut Option<String>,
+    news: &mut Vec<String>,
 ) -> std::convert::Infallible {
     let waiting = client.waiting();
     let mut tick = tokio::time::interval(SHOWN_EVERY);
@@ -159,7 +161,9 @@ async fn show(
     let mut allowance: Option<(Instant, Option<Allowance>)> = None;
     loop {
         tick.tick().await;
-        tell(client, news);
+        if client.statistics().requests > 0 {
+            tell(news);
+        }
         let wait = *waiting.borrow();
         if let Some(wait) = &wait {
             let is_news = logged
@@ -179,11 +183,9 @@ async fn show(
     }
 }
 
-/// Logs what was done before, once the API has let the run in.
-fn tell(client: &api::Client, news: &mut Option<String>) {
-    if client.statistics().requests > 0
-        && let Some(sentence) = news.take()
-    {
+/// Logs what was done before the API let the run in.
+fn tell(news: &mut Vec<String>) {
+    for sentence in news.drain(..) {
         tracing::info!("{sentence}");
     }
 }

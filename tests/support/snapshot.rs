@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 15] = [
+const VARYING: [(&str, &str); 14] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
@@ -21,6 +21,10 @@ const VARYING: [(&str, &str); 15] = [
     (
         r"(complete|ends in|\|) \d+ (s|min|h|days?)( \d+ (min|h))?\b",
         "$1 [AGE]",
+    ),
+    (
+        r"\b\d+(\.\d)? (ms|s|min|h|days?)( \d+ (min|h))?\b",
+        "[DURATION]",
     ),
     (r"host=\S+", "host=[SOCKET]"),
     (r"/\S*/\.s\.PGSQL\.\d+", "[SOCKET]"),
@@ -97,7 +101,6 @@ pub(crate) fn assert_tables(name: &str, workdir: &Workdir, text: &str) {
     let mut settings = settings(workdir);
     settings.add_filter(r"\| [^|\n]*…", "| …");
     settings.add_filter(r"(?m)^(\| \S+/page-\d+\.json\.gz .*\| )\d+ \|$", "$1[MS] |");
-    settings.add_filter(r"\d+(\.\d)? (s|min|h|days?)( \d+ (min|h))?\b", "[DURATION]");
     settings.add_filter(
         r"removed(,| \|) [\d,]+( \||\s+bytes)",
         "removed$1 [BYTES]$2",

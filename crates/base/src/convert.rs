@@ -56,12 +56,12 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
-/// How long something took or will take; short times to a tenth of a second.
+/// How long something took or will take, in at most two units: `40 ms`, `9.9 s`, `16 h 55 min`.
 pub fn took(duration: Duration) -> String {
-    if duration < Duration::from_secs(10) && duration.subsec_millis() >= 50 {
-        format!("{:.1} s", duration.as_secs_f64())
-    } else {
-        span(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+    match duration.as_millis() {
+        1..1_000 => format!("{} ms", duration.as_millis()),
+        1_000..9_950 => format!("{:.1} s", duration.as_secs_f64()),
+        _ => span(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)),
     }
 }
 
@@ -101,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn a_short_time_is_given_to_a_tenth_of_a_second() {
-        let times = [0, 40, 300, 9_949, 10_400, 3_600_000].map(Duration::from_millis);
+    fn a_short_time_is_given_in_small_units() {
+        let times = [0, 40, 1_000, 9_949, 10_400, 3_600_000].map(Duration::from_millis);
         assert_eq!(
             times.map(took),
-            ["0 s", "0 s", "0.3 s", "9.9 s", "10 s", "1 h"]
+            ["0 s", "40 ms", "1.0 s", "9.9 s", "10 s", "1 h"]
         );
     }
 }
