@@ -215,7 +215,8 @@ async fn all_ten_configuration_faults_are_reported_at_once() {
     let text = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
     let mut shown = said.clone();
     for (answer, (_, fault)) in said.lines().skip(1).zip(faults) {
-        let line = answer.split(':').nth(1).unwrap();
+        // Behind the time, which has two colons.
+        let line = answer.split(':').nth(3).unwrap();
         let written = text
             .lines()
             .nth(line.parse::<usize>().unwrap() - 1)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use roaring::RoaringTreemap;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::config::Resource;
 use crate::convert::counted;
@@ -193,7 +193,7 @@ impl RunReader<'_> {
             .into_iter()
             .partition(is_due);
         for (read, decision) in &unread {
-            info!(resource = read.label(), "skipped: {}", decision.reason);
+            debug!(resource = read.label(), "skipped: {}", decision.reason);
         }
         if due.is_empty() {
             let reasons = unread.into_iter().map(|(_, decision)| decision.reason);
@@ -284,7 +284,7 @@ impl RunReader<'_> {
     ) -> Result<(String, Option<ReadManifest>), ReadError> {
         let task = self.to_read(read, decision, own).await?;
         let manifest = if task.decision.step == Step::Skip {
-            info!(resource = read.label(), "skipped: {}", task.decision.reason);
+            debug!(resource = read.label(), "skipped: {}", task.decision.reason);
             None
         } else {
             Some(self.read(read, &task, writer, known).await?)
