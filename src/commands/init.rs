@@ -20,7 +20,7 @@ use crate::template::Values;
 use crate::trusted::{self, Folder, Owner, Untrusted};
 use questions::{Answers, Asked};
 
-use super::{eprint_line, print_line, print_raw};
+use super::{note, print_line, print_raw};
 
 const DOTENV: &str = "\
 # The application's UID and secret: https://profile.intra.42.fr/oauth/applications

@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 14] = [
+const VARYING: [(&str, &str); 16] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),
@@ -29,6 +29,8 @@ const VARYING: [(&str, &str); 14] = [
     (r"host=\S+", "host=[SOCKET]"),
     (r"/\S*/\.s\.PGSQL\.\d+", "[SOCKET]"),
     (r"this hour: [\d,]+ of", "this hour: [HITS] of"),
+    (r"[\d.]+ [MG]B( and [\d,]+ files)? free", "[ROOM] free"),
+    (r"the programs in \S+", "the programs in [PROGRAMS]"),
     (r"[\d.]+ [MG]B( and [\d,]+ files)? free", "[ROOM] free"),
     (r"the programs in \S+", "the programs in [PROGRAMS]"),
     (r"[ \t]+\n", "\n"),

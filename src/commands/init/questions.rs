@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 
-use super::{eprint_line, print_line, print_raw};
+use super::{note, print_line, print_raw};
 use crate::api::Client;
 use crate::cli::Global;
 use crate::config::{Config, ScopeLookup};
@@ -83,7 +83,7 @@ impl Asked<'_> {
                     print_line("keys: those of the environment or of .env work");
                     return Ok(Some(client));
                 }
-                Err(failure) => eprint_line(&format!(
+                Err(failure) => note(&format!(
                     "the keys of the environment or of .env do not work: {}",
                     failure.sentence()
                 )),
@@ -102,18 +102,16 @@ impl Asked<'_> {
                 return Ok(None);
             }
             if id.starts_with("s-s4t2") {
-                eprint_line(
-                    "  this looks like the secret; first give the UID, which begins with `u-`",
-                );
+                note("  this looks like the secret; first give the UID, which begins with `u-`");
                 continue;
             }
             if let Some(fault) = fault_of_key(&id) {
-                eprint_line(&format!("  the UID {fault}"));
+                note(&format!("  the UID {fault}"));
                 continue;
             }
             let secret = line("  secret (not shown): ", Echo::Hidden).await?;
             if let Some(fault) = fault_of_key(&secret) {
-                eprint_line(&format!("  the secret {fault}"));
+                note(&format!("  the secret {fault}"));
                 continue;
             }
             self.environment.set(ID, &id);
@@ -124,7 +122,7 @@ impl Asked<'_> {
                     answers.variables.extend([(ID, id), (SECRET, secret)]);
                     return Ok(Some(client));
                 }
-                Err(failure) => eprint_line(&format!("  {}", failure.sentence())),
+                Err(failure) => note(&format!("  {}", failure.sentence())),
             }
         }
     }
@@ -148,7 +146,7 @@ impl Asked<'_> {
         if let Some(url) = self.environment.get(DATABASE) {
             match try_database(&url).await {
                 Ok(place) => print_line(&format!("database: {place}, from {DATABASE}")),
-                Err(error) => eprint_line(&format!(
+                Err(error) => note(&format!(
                     "the database of {DATABASE} does not work: {}",
                     chain(&error)
                 )),
@@ -171,7 +169,7 @@ impl Asked<'_> {
                         "  the first load creates it with the programs in {}",
                         programs.display()
                     )),
-                    Err(error) => eprint_line(&format!(
+                    Err(error) => note(&format!(
                         "  the private PostgreSQL cannot be created yet: {}",
                         chain(&error)
                     )),
@@ -184,7 +182,7 @@ impl Asked<'_> {
                     answers.variables.push((DATABASE, url));
                     return Ok(());
                 }
-                Err(error) => eprint_line(&format!("  {}", chain(&error))),
+                Err(error) => note(&format!("  {}", chain(&error))),
             }
         }
     }
@@ -260,7 +258,7 @@ async fn ask_ids(
         Some(client) => match scope_lookup::list(client, lookup).await {
             Ok(listing) => Some(listing),
             Err(error) => {
-                eprint_line(&format!(
+                note(&format!(
                     "{noun} ids cannot be looked up: {}",
                     chain(&error)
                 ));
@@ -293,7 +291,7 @@ async fn ask_ids(
             }
             Err(refusals) => {
                 for refusal in refusals {
-                    eprint_line(&format!("  {refusal}"));
+                    note(&format!("  {refusal}"));
                 }
             }
         }
@@ -377,7 +375,7 @@ async fn line(prompt: &str, echo: Echo) -> Result<String, Failure> {
             Ok(text) if !text.trim().contains(char::is_control) => {
                 return Ok(text.trim().to_owned());
             }
-            _ => eprint_line("  this holds characters that cannot be used; type it again"),
+            _ => note("  this holds characters that cannot be used; type it again"),
         }
     }
 }
