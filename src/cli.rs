@@ -13,11 +13,14 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-pub(crate) use look::{DiffArgs, ExplainArgs, GcArgs, SqlArgs, StageCommand};
+pub(crate) use look::{
+    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SqlArgs, StageCommand, StatusArgs,
+};
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
+pub(crate) use values::MaxAge;
 use values::{interval, point_in_time, scope, secret, unit_name, window};
 
 #[cfg(feature = "simulator")]
@@ -38,7 +41,7 @@ Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 Exit codes:
   0 finished · 1 failed · 2 usage or configuration · 3 finished, with incomplete resources or quarantined rows
   4 refused or held back by a limit · 5 lock held by another process · 6 requests used up or throttled, resumable
-  129/130/143 interrupted by a signal")
+  129/130/143 interrupted by a signal. `cursus check` has codes of its own.")
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -163,8 +166,31 @@ Examples:
 The last run is the last `extract`, `run` or round of `watch`, even if it failed before it read anything. Its outcome is complete,
 partial (incomplete resources or quarantined rows), refused (held back by a limit), stopped (requests used up or throttled),
 skipped (another cursus process held the lock), failed, interrupted, running, or unknown (the end of its load is not recorded).
-Exit code 1: the database could not be reached, and what only it holds is unknown.")]
-    Status,
+--prometheus writes metrics in the place of the text, by rename, for the text file collector of node_exporter.
+Exit code 1: the database could not be reached, and what only it holds is unknown and left out, or the file could not be
+written.")]
+    Status(StatusArgs),
+    /// Check the mirror for a monitoring system: one line, and an exit code of its own
+    #[command(after_help = "\
+Examples:
+  cursus check                            last run, ages, secret, held deletes, quarantine, disk, database
+  cursus check --max-age 2h --max-age users=30m --max-age cursus_users:ongoing=15m
+Exit codes of this command, by the convention of monitoring plugins, and not those of the others:
+  0 OK · 1 WARNING · 2 CRITICAL · 3 UNKNOWN (also wrong usage, and a directory without a project)
+Without --max-age a read may be 26 h old, and in addition as old as its `every` or `min_age` lets it become before it is due; a
+limit warns, and twice the limit is critical. The last run: failed is critical; partial, refused, stopped, interrupted, skipped and
+unknown warn. The client secret: 7 days left warn, one is critical. Free disk: 2 GiB and 512 MiB. Held deletes and more than 20
+quarantined rows warn. A database that does not answer is critical. Performance data follows `|`. Nothing is changed, and no
+request is sent.")]
+    Check(CheckArgs),
+    /// List past runs and loads, newest first, or show one run
+    #[command(after_help = "\
+Examples:
+  cursus runs
+  cursus runs latest                      its commands, resources and tables
+  cursus runs --limit 100 --json | jq '.runs[] | select(.exit_code != 0)'
+RUN is as for `load`, and may have been removed since. A command that was killed has no line of its own: its run does.")]
+    Runs(RunsArgs),
     /// Query the mirror; without a query, open psql
     #[command(after_help = "\
 Examples:
@@ -256,7 +282,9 @@ impl Command {
             Self::Run(_) => "run",
             Self::Plan(_) => "plan",
             Self::Watch(_) => "watch",
-            Self::Status => "status",
+            Self::Status(_) => "status",
+            Self::Check(_) => "check",
+            Self::Runs(_) => "runs",
             Self::Sql(_) => "sql",
             Self::Diff(_) => "diff",
             Self::Explain(_) => "explain",

@@ -1,5 +1,6 @@
 //! The commands: arguments → call → print. Only here is stdout written.
 
+mod check;
 mod completions;
 #[cfg(feature = "simulator")]
 mod demo;
@@ -14,12 +15,14 @@ mod logging;
 mod migrate;
 mod output;
 mod plan;
+mod prometheus;
 mod prune;
 mod quarantine;
 mod record;
 mod reload;
 mod replay;
 mod run;
+mod runs;
 mod service;
 mod signals;
 #[cfg(feature = "simulator")]
@@ -36,7 +39,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use tokio::sync::Notify;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, PruneCommand, QuarantineCommand};
 use crate::clock;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
@@ -44,7 +47,6 @@ use crate::printable;
 use crate::progress::Screen;
 use crate::report::{LoadReport, ReportState, RunReport};
 use crate::settings::{Environment, Settings};
-use crate::staging::Work;
 use output::{
     finished, fitted, note, print, print_json, print_line, print_raw, print_table, sentences,
     warning,
@@ -53,6 +55,8 @@ use signals::{Listener, Signals};
 
 /// After a signal: time for the database to cancel its statements, and for a page to be written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(900);
+/// To notify of a panic.
+const PANIC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Printed where nothing of the command line may be repeated.
 const NOT_UNDERSTOOD: &str = "the command line is not understood; see `cursus help`";
 
@@ -80,8 +84,7 @@ pub fn main(cli: &Cli) -> Exit {
     let (Signals { end, reloads }, runtime) = match begun {
         Ok(begun) => begun,
         Err(failure) => {
-            print_failure(cli, &failure, None);
-            return failure.exit;
+            return refuse_command(cli, &failure);
         }
     };
     let context = Context::new(screen);
@@ -97,17 +100,21 @@ pub fn main(cli: &Cli) -> Exit {
                 output::finish(exit);
                 exit
             }
-            Ok(Err(failure)) => {
-                print_failure(cli, &failure, None);
-                failure.exit
-            }
+            Ok(Err(failure)) => refuse_command(cli, &failure),
             Err(exit) => {
                 let (left, run) = interruption::describe(cli, &context, exit);
-                record::record_abort(cli, &context, started_at, exit, &left, run.as_deref());
+                let run_id = run.as_deref();
+                let abort = record::record_abort(cli, &context, started_at, exit, &left, run_id);
                 print_failure(cli, &Failure::new(exit, left), run);
                 // Statements that still run would hold their locks.
-                sessions.cancel_all(SHUTDOWN_TIMEOUT).await;
-                exit
+                let canceled = sessions.cancel_all(SHUTDOWN_TIMEOUT);
+                let notified = async {
+                    if let Some(abort) = abort {
+                        abort.notify(SHUTDOWN_TIMEOUT).await;
+                    }
+                };
+                tokio::join!(canceled, notified);
+                exit_of(cli, exit)
             }
         }
     });
@@ -127,11 +134,35 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 }
 
 /// Records and prints the outcome of a command that has panicked.
-pub fn record_panic(cli: &Cli) {
+pub fn record_panic(cli: &Cli) -> Exit {
     let sentence = "a fault in cursus, reported on stderr; what is staged and committed is kept";
     let context = Context::new(Screen::new(false));
-    record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
+    let abort = record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    if let (Some(abort), Ok(runtime)) = (abort, runtime) {
+        runtime.block_on(abort.notify(PANIC_TIMEOUT));
+    }
     print_error(cli, Exit::Failed, sentence, None);
+    exit_of(cli, Exit::Failed)
+}
+
+/// The exit of a failure: `check` has a code for what it could not find out.
+fn exit_of(cli: &Cli, exit: Exit) -> Exit {
+    match cli.command {
+        Command::Check(_) if exit < Exit::Interrupted => check::UNKNOWN,
+        _ => exit,
+    }
+}
+
+/// Prints why a command failed before it printed anything.
+fn refuse_command(cli: &Cli, failure: &Failure) -> Exit {
+    if matches!(cli.command, Command::Check(_)) {
+        return check::unknown(&cli.global, &failure.sentence());
+    }
+    print_failure(cli, failure, None);
+    failure.exit
 }
 
 async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Failure> {
@@ -153,21 +184,31 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         Command::Extract(arguments) => {
             let settings = settings()?;
             let command = Box::pin(extract::run(global, &settings, arguments));
-            record::run_recorded(&settings, Work::Run, command).await
+            record::run_recorded(&settings, command).await
         }
         Command::Load(arguments) => {
             let settings = settings()?;
             let command = Box::pin(load::run(global, &settings, arguments));
-            record::run_recorded(&settings, Work::Load, command).await
+            record::run_recorded(&settings, command).await
         }
-        Command::Replay(arguments) => Box::pin(replay::run(global, &settings()?, arguments)).await,
+        Command::Replay(arguments) => {
+            let settings = settings()?;
+            let command = Box::pin(replay::run(global, &settings, arguments));
+            record::run_other(&settings, true, command).await
+        }
         Command::Run(arguments) => {
             let settings = settings()?;
             let command = Box::pin(run::run(global, &settings, arguments));
-            record::run_recorded(&settings, Work::Run, command).await
+            record::run_recorded(&settings, command).await
         }
-        Command::Plan(arguments) => Box::pin(plan::run(global, &settings()?, arguments)).await,
-        Command::Status => Box::pin(status::run(global, &settings()?)).await,
+        Command::Plan(arguments) => {
+            let settings = settings()?;
+            let command = Box::pin(plan::run(global, &settings, arguments));
+            record::run_other(&settings, false, command).await
+        }
+        Command::Status(arguments) => Box::pin(status::run(global, &settings()?, arguments)).await,
+        Command::Check(arguments) => Ok(Box::pin(check::run(global, settings(), arguments)).await),
+        Command::Runs(arguments) => Box::pin(runs::run(global, &settings()?, arguments)).await,
         Command::Explain(arguments) => {
             Box::pin(explain::run(global, &settings()?, arguments)).await
         }
@@ -177,15 +218,33 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
             Box::pin(watch::run(global, settings()?, arguments, reloads)).await
         }
         Command::Stage(command) => Box::pin(stage::run(global, &settings()?, command)).await,
-        Command::Prune(command) => Box::pin(prune::run(global, &settings()?, command)).await,
+        Command::Prune(command) => {
+            let settings = settings()?;
+            let changes = matches!(command, PruneCommand::Approve { .. });
+            let command = Box::pin(prune::run(global, &settings, command));
+            record::run_other(&settings, changes, command).await
+        }
         Command::Quarantine(command) => {
-            Box::pin(quarantine::run(global, &settings()?, command)).await
+            let settings = settings()?;
+            let changes = !matches!(command, QuarantineCommand::Ls { .. });
+            let command = Box::pin(quarantine::run(global, &settings, command));
+            record::run_other(&settings, changes, command).await
         }
-        Command::Doctor => Box::pin(doctor::run(global, &settings()?)).await,
+        Command::Doctor => {
+            let settings = settings()?;
+            let command = Box::pin(doctor::run(global, &settings));
+            record::run_other(&settings, false, command).await
+        }
         Command::Migrate(arguments) => {
-            Box::pin(migrate::run(global, &settings()?, arguments)).await
+            let settings = settings()?;
+            let command = Box::pin(migrate::run(global, &settings, arguments));
+            record::run_other(&settings, true, command).await
         }
-        Command::Token(command) => Box::pin(token::run(global, &settings()?, *command)).await,
+        Command::Token(command) => {
+            let settings = settings()?;
+            let command = Box::pin(token::run(global, &settings, *command));
+            record::run_other(&settings, false, command).await
+        }
     }
 }
 
@@ -195,21 +254,37 @@ pub fn refuse(error: clap::Error) -> Exit {
         let _ = error.print();
         return Exit::Done;
     }
+    let exit = if is_check() {
+        check::UNKNOWN
+    } else {
+        Exit::Usage
+    };
     let text = without_credentials(error)
         .map_or_else(|| NOT_UNDERSTOOD.to_owned(), |error| error.to_string());
     let text = text.trim_start_matches("error: ");
-    if typed().iter().any(|argument| argument == "--json") {
+    let is_json = typed().iter().any(|argument| argument == "--json");
+    if is_json {
         // What comes after the first empty line is the usage.
         let lines: Vec<&str> = text
             .lines()
             .take_while(|line| !line.is_empty())
             .map(str::trim)
             .collect();
-        note_failure(Exit::Usage, &lines.join(" "));
-        output::finish(Exit::Usage);
+        note_failure(exit, &lines.join(" "));
+        output::finish(exit);
     }
     output::error(text.trim_end());
-    Exit::Usage
+    if exit == check::UNKNOWN && !is_json {
+        print_line("CURSUS UNKNOWN: the command line is not understood; see `cursus check --help`");
+    }
+    exit
+}
+
+/// Whether `check` was typed, whose exit codes are its own.
+fn is_check() -> bool {
+    let lenient = <Cli as clap::CommandFactory>::command().ignore_errors(true);
+    let typed = lenient.try_get_matches_from(std::env::args_os());
+    typed.is_ok_and(|typed| typed.subcommand_name() == Some("check"))
 }
 
 /// The same error for a command line without control characters and without what may be a password; none if that line has no

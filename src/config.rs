@@ -35,6 +35,7 @@ use crate::database::{DatabaseError, check_url};
 use crate::embedded_files;
 use crate::error_chain::{chain, with_causes};
 use crate::name::Name;
+use crate::notify::{self, Event};
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
@@ -53,6 +54,8 @@ pub struct Config {
     pub(crate) database: DatabaseConfig,
     /// How many rows a load may delete.
     pub(crate) prune: PruneConfig,
+    /// Where the outcome of commands is reported.
+    pub(crate) notify: NotifyConfig,
     /// The endpoints, each after those that it needs.
     pub resources: Vec<Resource>,
     /// The tables, each after those that it needs.
@@ -112,6 +115,14 @@ pub(crate) struct PruneConfig {
     pub(crate) max_fraction: f64,
     /// This many may always be deleted.
     pub(crate) min_rows: u64,
+}
+
+/// `[notify]`.
+#[derive(Clone, Debug)]
+pub(crate) struct NotifyConfig {
+    /// Without one nobody is notified.
+    pub(crate) url: Option<SecretString>,
+    pub(crate) on: Vec<Event>,
 }
 
 /// All that is wrong with a configuration.
@@ -270,6 +281,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
     let staging = read_staging(section("staging"));
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
+    let notify = read_notify(section("notify"));
     let standard = Budget {
         max_rows: 10_000,
         max_fraction: 0.1,
@@ -309,6 +321,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         staging: staging?,
         database: database?,
         prune,
+        notify,
         resources,
         tables,
         derives,
@@ -398,6 +411,31 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
         url,
         schema: schema?.value,
     })
+}
+
+fn read_notify(section: Section<'_>) -> NotifyConfig {
+    let url = section.text("url").map(|url| {
+        if let Err(problem) = notify::parse_url(url.value) {
+            section.problem(url.at, format_args!("`url`: {problem}"));
+        }
+        SecretString::from(url.value)
+    });
+    let names = Event::ALL.map(Event::name);
+    let mut on = Vec::new();
+    for At { value, at } in section.texts("on") {
+        match Event::ALL.into_iter().find(|event| event.name() == value) {
+            Some(event) => on.push(event),
+            None => section.problem(
+                at,
+                format_args!("`on` is a list of {}, not \"{value}\"", names.join(", ")),
+            ),
+        }
+    }
+    if !section.has("on") {
+        on.extend(Event::ALL);
+    }
+    section.finish();
+    NotifyConfig { url, on }
 }
 
 fn read_prune(section: Section<'_>) -> PruneConfig {

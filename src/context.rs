@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::api::AnswerCounts;
 use crate::database::Sessions;
 use crate::progress::{Progress, Screen};
 
@@ -16,6 +17,7 @@ struct Shared {
     sessions: Sessions,
     activity: Mutex<Activity>,
     warned: Mutex<BTreeSet<&'static str>>,
+    answers: AnswerCounts,
 }
 
 /// What is being done, noted here because an interrupted process has no time to query the database.
@@ -42,12 +44,18 @@ impl Context {
             sessions: Sessions::default(),
             activity: Mutex::new(Activity::Idle),
             warned: Mutex::default(),
+            answers: AnswerCounts::default(),
         }))
     }
 
     /// The database sessions of the work in [`Sessions::scope`].
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.0.sessions
+    }
+
+    /// The answers that the API has given to this invocation.
+    pub(crate) fn answers(&self) -> &AnswerCounts {
+        &self.0.answers
     }
 
     /// The display of one extraction.

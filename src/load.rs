@@ -54,6 +54,7 @@ pub(crate) use ledger::backlog::{
 };
 pub(crate) use ledger::drift::Drift;
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
+pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
 pub(crate) use ledger::quarantine::{Entry, drop_entries, entries};
 pub(crate) use loader::{Loader, prepared};

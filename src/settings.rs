@@ -19,6 +19,7 @@ use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::load::Side;
 use crate::name::Name;
+use crate::notify::Notifier;
 use crate::project::{DOTENV, Project, STATE};
 use crate::staging::{Staging, StagingError, StagingLock};
 use crate::trusted::{self, Folder, Untrusted};
@@ -346,6 +347,29 @@ impl Settings {
         })
     }
 
+    /// What the key's ledger knows to be left of this hour's requests; makes no file, and sends nothing.
+    pub(crate) fn hour_left(&self) -> Option<api::HourLeft> {
+        let credentials = self.credentials().ok()?;
+        let api = &self.config.api;
+        let mut limits = api::Limits::default();
+        limits.reserve_per_hour = api.reserve_per_hour;
+        limits.requests_per_hour = api.requests_per_hour;
+        let of_user = state_dir(&self.environment).map(|dir| dir.join("hits"));
+        let dirs = of_user.into_iter().chain([self.base.join(STATE)]);
+        let origin = self.api_url.origin();
+        let mut known =
+            dirs.filter_map(|dir| api::hour_left(&dir, &origin, &credentials.id, &limits));
+        known.next()
+    }
+
+    /// Reports how this command ends; none if nobody asked for it.
+    pub(crate) fn notifier(&self) -> Option<Notifier> {
+        let of_environment = self.environment.get("CURSUS_NOTIFY_URL");
+        let url = of_environment.map(SecretString::from);
+        let notify = &self.config.notify;
+        Notifier::new(url.as_ref().or(notify.url.as_ref())?, &notify.on)
+    }
+
     /// A client that makes no request, for what it has stored.
     pub(crate) fn offline_client(&self) -> Result<api::Client, Failure> {
         self.client_of(None, |_| {})
@@ -370,6 +394,7 @@ impl Settings {
         options.limits.requests_per_second = api.requests_per_second;
         options.limits.requests_per_hour = api.requests_per_hour;
         options.ledger_dir = ledger_dir;
+        options.answers = self.context.answers().clone();
         adjust(&mut options);
         Ok(api::Client::new(options)?)
     }

@@ -21,6 +21,12 @@ mod staging;
 /// The last run, the age of everything, and what is not known.
 mod status;
 
+/// What a monitoring system reads.
+mod monitoring;
+
+/// Who is told how commands end.
+mod notify;
+
 /// What a terminal, a log and a program get.
 mod terminal;
 

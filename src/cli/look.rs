@@ -1,8 +1,38 @@
 //! Arguments of the commands that inspect: the mirror and the staged files.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+
+use super::values::{MaxAge, max_age};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// File to write metrics to, for Prometheus; `-` is stdout [default: print the status]
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) prometheus: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Age above which a warning is given, of all reads, of a resource, or of one read: `AGE`, `RESOURCE=AGE`, `RESOURCE:READ=AGE`
+    /// [default: 26h, and the time before a read is due]
+    #[arg(long, value_name = "[RESOURCE=]AGE", value_parser = max_age)]
+    pub(crate) max_age: Vec<MaxAge>,
+    /// Resources whose age to check [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Run to show [default: list all]
+    pub(crate) run: Option<String>,
+    /// Largest number of entries
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {

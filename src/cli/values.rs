@@ -15,6 +15,41 @@ pub(super) fn unit_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// How old a read may be: of every resource, of one, or one read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MaxAge {
+    pub(crate) resource: Option<String>,
+    pub(crate) read: Option<String>,
+    pub(crate) age: Duration,
+}
+
+pub(super) fn max_age(text: &str) -> Result<MaxAge, String> {
+    let (of, age) = match text.split_once('=') {
+        Some((of, age)) => (Some(of), age),
+        None => (None, text),
+    };
+    let (resource, read) = match of.map(|of| of.split_once(':').ok_or(of)) {
+        None => (None, None),
+        Some(Ok((resource, read))) => (Some(resource), Some(read)),
+        Some(Err(resource)) => (Some(resource), None),
+    };
+    let age = humantime::parse_duration(age)
+        .ok()
+        .filter(|age| !age.is_zero());
+    let is_named = [resource, read]
+        .into_iter()
+        .flatten()
+        .all(|name| !name.is_empty());
+    match age.filter(|_| is_named) {
+        Some(age) => Ok(MaxAge {
+            resource: resource.map(str::to_owned),
+            read: read.map(str::to_owned),
+            age,
+        }),
+        None => Err("write an age such as 26h, or RESOURCE=AGE, or RESOURCE:READ=AGE".to_owned()),
+    }
+}
+
 pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
     // Full seconds: the API truncates to them, and a record in between would seem to be outside the window.
     let to_seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);

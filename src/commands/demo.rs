@@ -19,7 +19,7 @@ use crate::pipeline::{self, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{Column, RunReport, Table, counted, grouped, took};
 use crate::settings::{self, Environment, Settings, state_dir};
-use crate::staging::{Staging, Work};
+use crate::staging::Staging;
 use crate::trusted::{self, Folder};
 use cursus_simulator::{Limits, Options, Simulator};
 
@@ -129,7 +129,7 @@ pub(super) async fn run(
     let started_at = crate::clock::now();
     let second = pipeline::run(&settings, &RunArgs::default()).await?;
     let exit = first.exit.max(second.exit);
-    CommandOutcome::of(&second.report, second.exit).record(&settings, Work::Run, started_at);
+    CommandOutcome::of(&second.report, second.exit).record(&settings, started_at);
     let (first, second) = (first.report, second.report);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;

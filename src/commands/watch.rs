@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::logging::ANSWER;
-use super::record::CommandOutcome;
+use super::record::{CommandOutcome, Notification};
 use super::reload::{self, Configuration};
 use super::service::Manager;
 use super::stage::gc;
@@ -28,9 +28,10 @@ use crate::pipeline::{self, RunOutcome};
 use crate::printable;
 use crate::report::{ReportState, RunReport, counted, took};
 use crate::settings::Settings;
-use crate::staging::Work;
 
 const LONGEST_BACK_OFF: Duration = Duration::from_hours(1);
+/// Less than the hour that is often the shortest period of a monitoring service.
+const PINGED_EVERY: Duration = Duration::from_mins(55);
 const WIDEST_JITTER: Duration = Duration::from_mins(1);
 
 /// One round, for programs: the document of `run`, and what a service adds.
@@ -57,7 +58,7 @@ pub(super) async fn run(
     reloads: &Notify,
 ) -> Result<Exit, Failure> {
     if let Err(failure) = reload::check(&settings, arguments) {
-        CommandOutcome::failed(&failure).record(&settings, Work::Run, crate::clock::now());
+        CommandOutcome::failed(&failure).record(&settings, crate::clock::now());
         return Err(failure);
     }
     let manager = Manager::of_environment();
@@ -90,6 +91,7 @@ impl Service<'_> {
         let mut worst = Exit::Done;
         let mut last = String::new();
         let mut number = 0;
+        let mut pings = Pings::default();
         self.manager.ready().await;
         loop {
             number += 1;
@@ -106,9 +108,10 @@ impl Service<'_> {
             let status = format!("round {number}: running since {now:.0}{last}");
             self.manager.status(&status).await;
             let settings = Arc::clone(&self.configuration.settings);
+            let notification = pings.begin(&settings);
             let work = Box::pin(round(&settings, self.arguments));
             let under_way = "; the current round keeps the previous one";
-            let (mut report, exit, removed_runs) = self.beside_reloads(under_way, work).await;
+            let (mut report, exit, removed_runs, text) = self.beside_reloads(under_way, work).await;
             report.warnings.splice(0..0, notes);
             worst = worst.max(exit);
             let is_last = (self.arguments.rounds).is_some_and(|rounds| number >= rounds);
@@ -122,6 +125,7 @@ impl Service<'_> {
                 exit,
             };
             print(self.global, &round);
+            pings.end(notification, &settings, exit, &text).await;
             let text = [&[summary(&round)], &round.report.errors[..]].concat();
             self.manager.status(&text.join("; ")).await;
             last = format!("; round {number}: {}", round.report.state);
@@ -164,7 +168,8 @@ impl Service<'_> {
     }
 }
 
-async fn round(settings: &Settings, arguments: &WatchArgs) -> (RunReport, Exit, usize) {
+/// A round, with its exit, the number of runs that were removed, and its summary for a notification.
+async fn round(settings: &Settings, arguments: &WatchArgs) -> (RunReport, Exit, usize, String) {
     let started_at = crate::clock::now();
     let done = async {
         // To the end of the round, so that a private PostgreSQL starts once.
@@ -184,8 +189,40 @@ async fn round(settings: &Settings, arguments: &WatchArgs) -> (RunReport, Exit, 
         };
         (report, failure.exit, 0)
     });
-    CommandOutcome::of(&report, exit).record(settings, Work::Run, started_at);
-    (report, exit, removed)
+    let summary = CommandOutcome::of(&report, exit).record(settings, started_at);
+    (report, exit, removed, summary)
+}
+
+/// Which rounds are notified of: the first, one an hour, and each that ends in another way than the one before. A round every few
+/// minutes that does what it did before is no news.
+#[derive(Default)]
+struct Pings {
+    last: Option<(Instant, Exit)>,
+}
+
+impl Pings {
+    /// Notifies of the start of a round whose end is notified in any case.
+    fn begin(&self, settings: &Settings) -> Option<Notification> {
+        let is_due = self.last.is_none_or(|(at, _)| at.elapsed() >= PINGED_EVERY);
+        is_due.then(|| Notification::start(settings))
+    }
+
+    async fn end(
+        &mut self,
+        started: Option<Notification>,
+        settings: &Settings,
+        exit: Exit,
+        summary: &str,
+    ) {
+        let is_news = self.last.is_some_and(|(_, last)| last != exit);
+        let notification = match started {
+            Some(started) => started,
+            None if is_news => Notification::without_start(settings),
+            None => return,
+        };
+        self.last = Some((Instant::now(), exit));
+        notification.end(exit, summary).await;
+    }
 }
 
 async fn all(

@@ -5,6 +5,7 @@ pub(crate) mod dangling;
 pub(crate) mod derives;
 pub(crate) mod drift;
 pub(crate) mod held_deletes;
+pub(crate) mod history;
 pub(crate) mod loads;
 pub(crate) mod pre_load_state;
 pub(crate) mod quarantine;

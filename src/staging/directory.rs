@@ -66,9 +66,7 @@ impl Staging {
             });
         }
         let newest = runs.iter().map(Run::id).max();
-        let run = Run::create(&self.root, now, newest, seq, staging_id, spec)?;
-        self.forget_last_run(lock);
-        Ok(run)
+        Run::create(&self.root, now, newest, seq, staging_id, spec)
     }
 
     /// The runs to which nothing is added while they are loaded, by number. A run that is being written is left out: a part

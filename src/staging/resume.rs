@@ -39,7 +39,7 @@ impl Staging {
     /// The unfinished run, open again. Needs the lock.
     pub(crate) fn resume(
         &self,
-        lock: &StagingLock,
+        _lock: &StagingLock,
         now: Timestamp,
         spec: &RunSpec,
     ) -> Result<Option<Run>, StagingError> {
@@ -51,8 +51,8 @@ impl Staging {
             record.outcome = None;
             record.error = None;
             record.finished_at = None;
+            record.resumed_at = Some(now);
         })?;
-        self.forget_last_run(lock);
         Ok(Some(run))
     }
 }

@@ -117,6 +117,7 @@ impl Run {
                     scope: Some(spec.scope.clone()),
                     started_at: now,
                     finished_at: None,
+                    resumed_at: None,
                     state: RunState::Open,
                     outcome: None,
                     error: None,

@@ -200,6 +200,9 @@ pub struct RunRecord {
     pub scope: Option<Values>,
     /// Start, by this machine's clock.
     pub started_at: Timestamp,
+    /// When it was last resumed; absent if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Timestamp>,
     /// End.
     pub finished_at: Option<Timestamp>,
     /// `open` while the run is written, then `closed`.

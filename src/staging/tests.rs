@@ -1,5 +1,7 @@
 //! Runs in a directory of the test's own.
 
+use std::os::unix::fs::PermissionsExt;
+
 use jiff::Timestamp;
 
 use super::*;
@@ -571,24 +573,77 @@ fn finished_run_shows_nothing_added_later() {
 }
 
 #[test]
-fn new_run_removes_the_record_of_the_last_command() {
+fn the_command_log_is_bounded_repaired_and_never_counts_back() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path().join("staging"));
+    let record = |command: &str, count: u64| CommandRecord {
+        requests: [("200".to_owned(), count)].into(),
+        ..CommandRecord::ending_now(command, clock::now())
+    };
+    staging.record_command(record("load", 1)).unwrap();
+    assert!(!staging.root().exists(), "only a run makes the directory");
+    staging.record_command(record("run", 3)).unwrap();
+    let path = staging.root().join(".commands.jsonl");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    // A line that was cut, and one of another program.
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push_str("[1]\n{\"format\": 1, \"comm");
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(staging.commands().unwrap().len(), 1);
+    staging.record_command(record("load", 4)).unwrap();
+    let commands = staging.commands().unwrap();
+    let names: Vec<&str> = commands.iter().map(|one| one.command.as_str()).collect();
+    assert_eq!(names, ["run", "load"]);
+    assert_eq!(commands[1].requests_total["200"], 7);
+    // Twice what is kept.
+    let line = serde_json::to_string(&commands[1]).unwrap() + "\n";
+    std::fs::write(&path, line.repeat(10_000)).unwrap();
+    staging.record_command(record("run", 1)).unwrap();
+    let commands = staging.commands().unwrap();
+    assert_eq!(commands.len(), 5_000);
+    let last = commands.last().unwrap();
+    assert_eq!(
+        (last.command.as_str(), last.requests_total["200"]),
+        ("run", 8)
+    );
+}
+
+#[test]
+fn processes_append_to_the_command_log_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path().join("staging"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let record = CommandRecord {
+                        requests: [("200".to_owned(), 1)].into(),
+                        ..CommandRecord::ending_now("run", clock::now())
+                    };
+                    staging.record_command(record).unwrap();
+                }
+            });
+        }
+    });
+    let commands = staging.commands().unwrap();
+    let totals: Vec<u64> = (commands.iter())
+        .map(|one| one.requests_total["200"])
+        .collect();
+    assert_eq!(totals, (1..=100).collect::<Vec<u64>>());
+}
+
+#[test]
+fn the_command_log_takes_over_what_an_earlier_version_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let staging = Staging::new(directory.path().join("staging"));
+    std::fs::create_dir(staging.root()).unwrap();
+    let earlier = staging.root().join(".last-run.json");
     let record = CommandRecord::ending_now("run", clock::now());
-    staging.record_command(Work::Load, &record).unwrap();
-    assert_eq!(staging.last_command(Work::Load).unwrap(), None);
-    assert!(!staging.root().exists());
-    for work in [Work::Run, Work::Load] {
-        staging.record_command(work, &record).unwrap();
-        assert_eq!(staging.last_command(work).unwrap(), Some(record.clone()));
-    }
-    let lock = staging.lock("test").unwrap();
-    let run = staging.create_run(&lock, clock::now(), 0, &RunSpec::default());
-    assert_eq!(staging.last_command(Work::Run).unwrap(), None);
-    assert!(staging.last_command(Work::Load).unwrap().is_some());
-    staging.record_command(Work::Run, &record).unwrap();
-    drop(run);
-    let resumed = staging.resume(&lock, clock::now(), &RunSpec::default());
-    assert!(resumed.unwrap().is_some());
-    assert_eq!(staging.last_command(Work::Run).unwrap(), None);
+    std::fs::write(&earlier, serde_json::to_vec(&record).unwrap()).unwrap();
+    assert_eq!(staging.commands().unwrap(), std::slice::from_ref(&record));
+    let later = CommandRecord::ending_now("load", clock::now());
+    staging.record_command(later.clone()).unwrap();
+    assert_eq!(staging.commands().unwrap(), [record, later]);
+    assert!(!earlier.exists());
 }

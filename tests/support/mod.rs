@@ -10,6 +10,7 @@ pub(crate) mod other_user;
 pub(crate) mod pooler;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod running;
 pub(crate) mod server;
 pub(crate) mod snapshot;

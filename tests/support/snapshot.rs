@@ -3,7 +3,7 @@
 use super::{Ran, Workdir};
 
 /// What differs from run to run, in the order of replacement.
-const VARYING: [(&str, &str); 16] = [
+const VARYING: [(&str, &str); 18] = [
     (r"http://127\.0\.0\.1:\d+|127\.0\.0\.1:\d{4,5}", "[API]"),
     (r"\d{8}T\d{6}Z", "[RUN]"),
     (r"\d{4}-\d\d-\d\d/T\d{6}Z", "[DAY/TIME]"),

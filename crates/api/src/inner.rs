@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::body::{BodyReader, Room};
+use super::counts::AnswerCounts;
 use super::error::ApiError;
 use super::limiter::Limiter;
 use super::limits::Limits;
@@ -39,6 +40,8 @@ pub struct Options {
     pub max_in_flight: usize,
     /// How much is sent, and how long the client waits for it.
     pub limits: Limits,
+    /// Where answers are counted; several clients may share it.
+    pub answers: AnswerCounts,
     /// The first retry waits up to this long, each further one up to twice as long as the one before.
     pub(crate) backoff_base: Duration,
 }
@@ -61,6 +64,7 @@ impl Options {
             timeout: Duration::from_mins(2),
             max_in_flight: 256,
             limits: Limits::default(),
+            answers: AnswerCounts::default(),
             backoff_base: Duration::from_millis(500),
         }
     }

@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cursus_base::failpoint::Point;
-use cursus_base::trusted::{Folder, Untrusted};
+use cursus_base::trusted::{Folder, Owner, Untrusted};
 use cursus_base::{clock, hash};
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
 use tokio::time::Instant;
 
-use super::log::{LATEST, Log, Millis};
+use super::limits::Limits;
+use super::log::{HOUR, LATEST, Log, Millis, Rule};
+use super::windows::DEFAULT_PER_HOUR;
 
 /// A ledger holds a few hundred entries; a file beyond this is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -228,6 +230,45 @@ impl Shared {
             source,
         }
     }
+}
+
+/// What is left of an hour's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourLeft {
+    /// Requests in an hour, without those kept free for others.
+    pub limit: u64,
+    /// Requests that are left of them.
+    pub left: u64,
+}
+
+/// What the shared ledger of a key knows to be left of this hour's requests. Reads only: it makes no file, takes no lock and
+/// sends nothing. None: there is no ledger, or it cannot be read.
+pub fn hour_left(
+    directory: &Path,
+    origin: &str,
+    client_id: &str,
+    limits: &Limits,
+) -> Option<HourLeft> {
+    let folder = Folder::open(directory, Owner::caller()).ok()?;
+    let mut log = match folder.read(file_name(origin, client_id)).ok()?? {
+        bytes if bytes.is_empty() => Log::default(),
+        bytes => decode(&bytes)?,
+    };
+    let since_1970 = clock::now().duration_since(Timestamp::UNIX_EPOCH);
+    let (now, _) = millis(Duration::try_from(since_1970).ok()?);
+    log.settle(now);
+    let advertised = log.advertised().hour.unwrap_or(DEFAULT_PER_HOUR);
+    let limit = advertised
+        .saturating_sub(u64::from(limits.reserve_per_hour))
+        .min(limits.requests_per_hour.map_or(u64::MAX, u64::from));
+    let hour = Rule {
+        count: limit,
+        window: HOUR,
+    };
+    Some(HourLeft {
+        limit,
+        left: log.room(hour, now),
+    })
 }
 
 /// Says nothing of the id.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod counts;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -30,12 +31,14 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 pub use self::answer::{Answer, Slot};
 pub use self::body::{Body, BodyReader};
+pub use self::counts::AnswerCounts;
 pub use self::error::ApiError;
-pub use self::ledger::LedgerError;
+pub use self::ledger::{HourLeft, LedgerError, hour_left};
 pub use self::limiter::{Allowance, Statistics, Waiting};
 pub use self::limits::{Limits, WaitingFor};
-pub use self::request::{BaseUrl, BaseUrlError, Request};
+pub use self::request::{BaseUrl, BaseUrlError, Request, is_loopback};
 pub use self::retry::{InspectError, Problem};
+pub use self::send::http_client;
 pub use self::token::TokenMetadata;
 pub use self::windows::RateHeaders;
 
@@ -86,7 +89,8 @@ impl Client {
             None => Ledger::in_memory(),
         };
         Ok(Self(Arc::new(Inner {
-            http: send::http_client(&options.base_url, CONNECTIONS)?,
+            http: send::http_client(options.base_url.is_loopback(), CONNECTIONS)
+                .map_err(ApiError::Setup)?,
             unpooled: OnceCell::new(),
             connections: Semaphore::new(CONNECTIONS),
             limiter: Limiter::new(options.limits, ledger),

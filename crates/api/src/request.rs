@@ -32,6 +32,15 @@ pub enum BaseUrlError {
     MoreThanHost,
 }
 
+/// Whether a host is this machine.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 impl BaseUrl {
     /// Reads an address such as `https://api.intra.42.fr`.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
@@ -98,12 +107,7 @@ impl BaseUrl {
 
     /// Whether the server is this machine.
     pub fn is_loopback(&self) -> bool {
-        let host = self.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost"
-            || address
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+        is_loopback(self.host())
     }
 
     pub(crate) fn token_url(&self) -> Url {

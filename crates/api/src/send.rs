@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use super::answer::{self, Answer, Deadline, Slot};
 use super::body::{Body, Spool};
+use super::counts::UNANSWERED;
 use super::error::ApiError;
 use super::inner::{Effort, Failure, Inner, Inspect};
 use super::limiter::{Purpose, Turn};
-use super::request::{BaseUrl, Request};
+use super::request::Request;
 use super::retry::{InspectError, Problem};
 use super::token::{Bearer, Token, TokenMetadata, TokenRequest, Trial};
 
@@ -31,11 +32,16 @@ const LARGEST_TOKEN_ANSWER: u64 = 64 << 10;
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One that keeps this many connections for later requests.
-pub(crate) fn http_client(
-    base_url: &BaseUrl,
+/// An HTTP client that keeps this many connections for later requests, follows no redirect and tries nothing twice; one for
+/// this machine uses no proxy.
+///
+/// # Errors
+///
+/// TLS cannot be set up.
+pub fn http_client(
+    is_loopback: bool,
     connections: usize,
-) -> Result<reqwest::Client, ApiError> {
+) -> Result<reqwest::Client, reqwest::Error> {
     // Fails only if a provider is there already, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -46,12 +52,12 @@ pub(crate) fn http_client(
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(connections);
-    let builder = if base_url.is_loopback() {
+    let builder = if is_loopback {
         builder.no_proxy()
     } else {
         builder
     };
-    builder.build().map_err(ApiError::Setup)
+    builder.build()
 }
 
 impl Inner {
@@ -83,7 +89,7 @@ impl Inner {
             .header(AUTHORIZATION, bearer.header.clone())
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let response = transported(turn, http_request, &deadline).await?;
+        let response = self.transported(turn, http_request, &deadline).await?;
         let receiver = deadline.does_not_count(self.receivers.acquire()).await;
         let response = match answer::judged(response, &deadline).await {
             Err(Problem::Unauthorized) => {
@@ -125,7 +131,8 @@ impl Inner {
 
     /// A client whose connections end with their requests.
     async fn unpooled(&self) -> Result<&reqwest::Client, ApiError> {
-        let client = async || http_client(&self.options.base_url, 0);
+        let is_loopback = self.options.base_url.is_loopback();
+        let client = async || http_client(is_loopback, 0).map_err(ApiError::Setup);
         self.unpooled.get_or_try_init(client).await
     }
 
@@ -208,7 +215,8 @@ impl Inner {
             .http
             .get(self.options.base_url.token_info_url())
             .header(AUTHORIZATION, bearer.header.clone());
-        let answer = transported(turn, http_request, &Deadline::new(TOKEN_TIMEOUT)).await;
+        let deadline = Deadline::new(TOKEN_TIMEOUT);
+        let answer = self.transported(turn, http_request, &deadline).await;
         answer.is_ok_and(|response| response.status().as_u16() == 200)
     }
 
@@ -226,7 +234,7 @@ impl Inner {
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .body(body);
         let mut deadline = Deadline::new(TOKEN_TIMEOUT);
-        let response = transported(turn, http_request, &deadline).await?;
+        let response = self.transported(turn, http_request, &deadline).await?;
         let status = response.status();
         match Problem::of_status(status.as_u16()) {
             // Only the status counts here: the shape of the body is not settled.
@@ -288,28 +296,35 @@ impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
     }
 }
 
-/// Sends a request and tells the limiter what became of it.
-async fn transported(
-    turn: Turn,
-    request: reqwest::RequestBuilder,
-    deadline: &Deadline,
-) -> Result<reqwest::Response, Problem> {
-    turn.departs();
-    match deadline.holds(request.send()).await {
-        Ok(response) => {
-            let rate = answer::rate_headers(response.headers());
-            match response.status().as_u16() {
-                429 => turn.rejected(rate, answer::retry_after(response.headers())),
-                500.. => turn.faulted(rate),
-                _ => turn.answered(rate),
+impl Inner {
+    /// Sends a request and tells the limiter what became of it.
+    async fn transported(
+        &self,
+        turn: Turn,
+        request: reqwest::RequestBuilder,
+        deadline: &Deadline,
+    ) -> Result<reqwest::Response, Problem> {
+        turn.departs();
+        match deadline.holds(request.send()).await {
+            Ok(response) => {
+                let rate = answer::rate_headers(response.headers());
+                let status = response.status().as_u16();
+                self.options.answers.count(status);
+                match status {
+                    429 => turn.rejected(rate, answer::retry_after(response.headers())),
+                    500.. => turn.faulted(rate),
+                    _ => turn.answered(rate),
+                }
+                Ok(response)
             }
-            Ok(response)
-        }
-        Err(problem) => {
-            if problem.never_reached() {
-                turn.unreached();
+            Err(problem) => {
+                if problem.never_reached() {
+                    turn.unreached();
+                } else {
+                    self.options.answers.count(UNANSWERED);
+                }
+                Err(problem)
             }
-            Err(problem)
         }
     }
 }

@@ -11,7 +11,7 @@ use super::throttle::{Block, Throttle};
 
 /// What the API grants an application by default; holds until it advertises others.
 const DEFAULT_PER_SECOND: u64 = 2;
-const DEFAULT_PER_HOUR: u64 = 1_200;
+pub(crate) const DEFAULT_PER_HOUR: u64 = 1_200;
 
 /// How much the delay from sending to arrival may vary, in thousandths of the window: see [`super::limiter`].
 const LEAST_SLACK: u64 = 24;
