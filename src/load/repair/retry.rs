@@ -32,6 +32,8 @@ pub(crate) struct Retry<'r> {
     pub(crate) incomplete_tables: &'r BTreeSet<Name>,
     pub(crate) mapping: &'r Mapping,
     pub(crate) run: &'r Run,
+    /// The run of this load: what the prune limit holds is held in its name, as it is reported.
+    pub(crate) loading: &'r Run,
 }
 
 impl Retry<'_> {
@@ -114,6 +116,11 @@ impl Retry<'_> {
                 prune_limit: self.prune_limit,
                 inserted: counts.inserted,
             };
+            let ledger = LoadLedger {
+                run: self.loading,
+                ..ledger
+            };
+            let table = Table::new(transaction, ledger, mapping);
             table.delete(&pruning, &mut counts).await?;
         }
         counts.quarantined = self.settle(transaction, entries, newest).await?;
@@ -137,6 +144,11 @@ impl Retry<'_> {
         let same = "q.schema_name = $1 AND q.run_id = $2 AND q.table_name = $3 AND n.schema_name = $1 AND n.run_id = $2 \
                     AND n.table_name = $3 AND n.file = q.file AND n.record_index = q.record_index \
                     AND n.element_index IS NOT DISTINCT FROM q.element_index AND n.id > $4 AND q.id <= $4";
+        // The planner expects one new entry, and would compare each with each.
+        transaction
+            .batch_execute("SET LOCAL enable_nestloop = off")
+            .await
+            .map_err(failed())?;
         let waiting = transaction
             .query(
                 &format!(
@@ -156,6 +168,10 @@ impl Retry<'_> {
                 ),
                 &[&self.schema, &run, &table, &newest],
             )
+            .await
+            .map_err(failed())?;
+        transaction
+            .batch_execute("SET LOCAL enable_nestloop TO DEFAULT")
             .await
             .map_err(failed())?;
         let settled: Vec<i64> = ids.into_iter().filter(|id| !waiting.contains(id)).collect();

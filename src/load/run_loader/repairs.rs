@@ -116,6 +116,7 @@ impl RunLoader<'_> {
                 incomplete_tables: &self.state.incomplete_tables,
                 mapping,
                 run,
+                loading: self.run,
             };
             let savepoint = savepoint(transaction, "retry").await?;
             let retried = retry.entries(&savepoint, &of_run).await;
@@ -169,11 +170,13 @@ impl RunLoader<'_> {
         {
             warn!(table = %name, "orphans of the run {run} stay in quarantine: it is not in staging any more");
         }
-        if counts.changed() > 0 {
+        if counts.changed() + counts.refused + counts.referred > 0 {
             // Those that stay were counted by the load that found them.
             counts.quarantined = 0;
-            counts.staged = counts.inserted + counts.updated;
-            info!(table = %name, "orphans loaded, since their parents have arrived: {}", counts.staged);
+            counts.staged =
+                counts.inserted + counts.updated + counts.unchanged + counts.out_of_scope;
+            let loaded = counts.inserted + counts.updated;
+            info!(table = %name, "orphans loaded, since their parents have arrived: {loaded}");
             self.loaded.tables.push(counts);
         }
         Ok(())
