@@ -1,6 +1,7 @@
 //! What is known of the server's two rate windows: limits and remaining requests. Pure: it is given the time.
 //! It knows nothing of the queue, of files or of HTTP.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -82,27 +83,32 @@ impl Rules {
 }
 
 /// `X-Hourly-RateLimit-Remaining`, as the newest request saw it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Hour {
     /// The request's number.
     number: u64,
     remaining: u64,
-    /// `remaining` less what it may not count: requests that were overtaken on their way, and those never answered.
-    left: u64,
+    /// Requests that are over and that `remaining` may not count.
+    uncounted: Vec<Uncounted>,
     heard: Instant,
-    /// Requests that were under way then, up to this number: the server may have counted them before that request.
-    under_way: (u64, u64),
     /// When the window of the first answer since a rise has surely passed.
     frees_at: Instant,
 }
 
 impl Hour {
-    /// Whether a request that sees more than the newest one came to the server before it.
-    fn was_under_way(&self, number: u64, remaining: u64) -> bool {
-        let (count, newest) = self.under_way;
-        let latest = self.remaining.saturating_add(count);
-        number <= newest && remaining > self.remaining && remaining <= latest
+    fn left(&self) -> u64 {
+        let uncounted = u64::try_from(self.uncounted.len()).unwrap_or(u64::MAX);
+        self.remaining.saturating_sub(uncounted)
     }
+}
+
+/// A request that may have come to the server after the one that the hour is known from.
+#[derive(Debug)]
+struct Uncounted {
+    /// What it saw itself; 0: it was not answered, or nothing was said.
+    remaining: u64,
+    /// The newest request when it ended: those after it see it counted.
+    newest: u64,
 }
 
 #[derive(Debug)]
@@ -110,7 +116,8 @@ pub(crate) struct Windows {
     answered: bool,
     limits: AdvertisedLimits,
     hour: Option<Hour>,
-    outstanding: u64,
+    /// Requests that are not answered yet, and what was known to remain when they were sent: in the same hour they see less.
+    under_way: BTreeMap<u64, Option<u64>>,
     /// The number of the newest request.
     newest: u64,
     least_pause: Duration,
@@ -134,7 +141,7 @@ impl Windows {
             answered: false,
             limits: AdvertisedLimits::default(),
             hour: None,
-            outstanding: 0,
+            under_way: BTreeMap::new(),
             newest: 0,
             least_pause,
             throttle: None,
@@ -223,27 +230,33 @@ impl Windows {
         if let Some(block) = (self.throttle).and_then(|throttle| throttle.block(now, limits)) {
             return Some(block);
         }
-        let hour = self.hour?;
+        let hour = self.hour.as_ref()?;
+        let (left, outstanding) = (hour.left(), self.outstanding());
         let reserve = u64::from(limits.reserve_per_hour);
         if now >= hour.frees_at {
             // What was heard is void; one request finds out how things stand now.
-            (self.outstanding > 0).then_some(Block::Answers)
-        } else if hour.left <= reserve {
+            (outstanding > 0).then_some(Block::Answers)
+        } else if left <= reserve {
             Some(Block::Until {
                 time: hour.frees_at,
                 reason: WaitingFor::NextHour,
                 quiet_since: None,
             })
         } else {
-            let unsure = now > hour.heard + STALE && self.outstanding > 0;
-            let scarce = hour.left.saturating_sub(self.outstanding) <= reserve;
+            let unsure = now > hour.heard + STALE && outstanding > 0;
+            let scarce = left.saturating_sub(outstanding) <= reserve;
             (unsure || scarce).then_some(Block::Answers)
         }
     }
 
+    fn outstanding(&self) -> u64 {
+        u64::try_from(self.under_way.len()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn sent(&mut self, number: u64) {
         self.newest = number;
-        self.outstanding += 1;
+        let known = self.hour.as_ref().map(|hour| hour.remaining);
+        self.under_way.insert(number, known);
         if let Some(throttle) = &mut self.throttle {
             throttle.probe = Some(number);
         }
@@ -251,7 +264,7 @@ impl Windows {
 
     /// The request used nothing up; if it was the probe, the next one may go.
     pub(crate) fn unsent(&mut self, number: u64) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+        self.under_way.remove(&number);
         if let Some(throttle) = &mut self.throttle
             && throttle.probe == Some(number)
         {
@@ -262,9 +275,12 @@ impl Windows {
     /// The request left and nothing came back: the server may have counted it.
     pub(crate) fn unanswered(&mut self, now: Instant, number: u64) {
         self.undecided(now, number);
-        self.outstanding = self.outstanding.saturating_sub(1);
+        self.under_way.remove(&number);
         if let Some(hour) = &mut self.hour {
-            hour.left = hour.left.saturating_sub(1);
+            hour.uncounted.push(Uncounted {
+                remaining: 0,
+                newest: self.newest,
+            });
         }
     }
 
@@ -298,7 +314,7 @@ impl Windows {
 
     /// What an answer says of the windows.
     pub(crate) fn heard(&mut self, now: Instant, number: u64, headers: RateHeaders) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+        let known = self.under_way.remove(&number).flatten();
         self.answered = true;
         self.quiet += 1;
         if self.quiet >= QUIET {
@@ -310,30 +326,52 @@ impl Windows {
             second: headers.second_limit,
             hour: headers.hour_limit,
         });
+        let newest = self.newest;
+        // Without a new hour, a request that the server counted before another sees at most so much more.
+        let may_be_older = |remaining: u64, hour: &Hour| {
+            let most = known.map_or(hour.remaining.saturating_add(newest), |known| {
+                known.saturating_sub(1)
+            });
+            remaining > hour.remaining && remaining <= most
+        };
         match (headers.hour_remaining, &mut self.hour) {
             (Some(remaining), Some(hour)) if number < hour.number => {
                 // It came to the server after the newer one, which therefore did not count it.
                 if remaining < hour.remaining {
-                    hour.left = hour.left.saturating_sub(1);
+                    hour.uncounted.push(Uncounted { remaining, newest });
                 }
             }
             // The same hour, not a new one: what this one saw, the newest one has counted.
-            (Some(remaining), Some(hour)) if hour.was_under_way(number, remaining) => {
+            (Some(remaining), Some(hour)) if may_be_older(remaining, hour) => {
                 hour.number = number;
             }
             (Some(remaining), hour) => {
-                let same = hour.filter(|hour| remaining <= hour.remaining && now < hour.frees_at);
+                let same = hour
+                    .take()
+                    .filter(|hour| remaining <= hour.remaining && now < hour.frees_at);
+                let (frees_at, mut uncounted) = same.map_or_else(
+                    || {
+                        // What was known before says nothing of the new hour.
+                        self.under_way.values_mut().for_each(|known| *known = None);
+                        (now + hour_and_slack(), Vec::new())
+                    },
+                    |hour| (hour.frees_at, hour.uncounted),
+                );
+                // Answers overtake each other too: what came to the server after this one may have been heard before.
+                uncounted.retain(|over| over.remaining < remaining && number <= over.newest);
                 *hour = Some(Hour {
                     number,
                     remaining,
-                    left: remaining,
+                    uncounted,
                     heard: now,
-                    under_way: (self.outstanding, self.newest),
-                    frees_at: same.map_or(now + hour_and_slack(), |hour| hour.frees_at),
+                    frees_at,
                 });
             }
             // A token, or a gateway that knows nothing of limits: it may count.
-            (None, Some(hour)) => hour.left = hour.left.saturating_sub(1),
+            (None, Some(hour)) => hour.uncounted.push(Uncounted {
+                remaining: 0,
+                newest,
+            }),
             (None, None) => {}
         }
     }
@@ -365,7 +403,7 @@ impl Windows {
         let throttle = self.throttle.get_or_insert(Throttle::new(now));
         let is_probe = throttle.probe == Some(number);
         let slack = Duration::from_millis(self.slack);
-        let until = match (retry_after, hourly, self.hour) {
+        let until = match (retry_after, hourly, &self.hour) {
             (Some(after), true, _) => now + after.clamp(self.least_pause, hour_and_slack()) + slack,
             (None, true, Some(hour)) => hour.frees_at.max(now + self.least_pause),
             (None, true, None) => now + hour_and_slack(),

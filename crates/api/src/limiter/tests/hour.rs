@@ -142,6 +142,140 @@ async fn reserve_holds_when_answers_overtake_each_other() {
     drop(last);
 }
 
+/// A server with a fixed hour that nobody else uses, and requests and answers that overtake each other as they like.
+struct Overtaking {
+    windows: Windows,
+    now: Instant,
+    remaining: u64,
+    next: u64,
+    on_their_way: Vec<u64>,
+    /// With what remained after them.
+    counted: Vec<(u64, u64)>,
+}
+
+impl Overtaking {
+    fn new(remaining: u64) -> Self {
+        let mut new = Self {
+            windows: Windows::new(limits().least_pause),
+            now: Instant::now(),
+            remaining,
+            next: 0,
+            on_their_way: Vec::new(),
+            counted: Vec::new(),
+        };
+        new.send();
+        new.arrive(0);
+        new.answer(0, true);
+        new
+    }
+
+    fn block(&self) -> Option<Block> {
+        let reserve_per_hour = 10;
+        self.windows.block(
+            self.now,
+            &Limits {
+                reserve_per_hour,
+                ..limits()
+            },
+        )
+    }
+
+    fn send(&mut self) {
+        self.windows.sent(self.next);
+        self.on_their_way.push(self.next);
+        self.next += 1;
+    }
+
+    fn arrive(&mut self, place: usize) {
+        let number = self.on_their_way.remove(place);
+        self.remaining -= 1;
+        self.counted.push((number, self.remaining));
+    }
+
+    fn answer(&mut self, place: usize, is_named: bool) {
+        let (number, remaining) = self.counted.remove(place);
+        let headers = if is_named {
+            rate(20, 100, remaining)
+        } else {
+            RateHeaders::default()
+        };
+        self.windows.heard(self.now, number, headers);
+    }
+
+    /// Sends all that may be sent.
+    fn finish(&mut self) {
+        loop {
+            if self.block().is_none() {
+                self.send();
+            } else if !self.on_their_way.is_empty() {
+                self.arrive(0);
+            } else if !self.counted.is_empty() {
+                self.answer(0, true);
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_overtaken_answer_gives_nothing_back() {
+    let mut server = Overtaking::new(16);
+    (0..3).for_each(|_| server.send());
+    // The server counts 2, 3, 1; heard are 2, 1, 3.
+    for place in [1, 1, 0] {
+        server.arrive(place);
+    }
+    for place in [0, 1, 0] {
+        server.answer(place, true);
+    }
+    server.finish();
+    assert_eq!(server.remaining, 10);
+}
+
+#[test]
+fn an_answer_overtaken_by_two_begins_no_new_hour() {
+    let mut server = Overtaking::new(16);
+    (0..3).for_each(|_| server.send());
+    // The server counts 3, 1, 2; heard are 1, 2, 3.
+    for place in [2, 0, 0] {
+        server.arrive(place);
+    }
+    for place in [1, 1, 0] {
+        server.answer(place, true);
+    }
+    server.finish();
+    assert_eq!(server.remaining, 10);
+}
+
+proptest! {
+    #[test]
+    fn in_any_order_the_reserve_is_kept_and_the_rest_used(
+        remaining in 11_u64..40,
+        steps in proptest::collection::vec((0_u8..8, 0_usize..100), 0..150),
+    ) {
+        let mut server = Overtaking::new(remaining);
+        let mut are_all_named = true;
+        for (step, place) in steps {
+            let (coming, going) = (server.on_their_way.len(), server.counted.len());
+            match step {
+                0..=2 if server.block().is_none() => server.send(),
+                3..=4 if coming > 0 => server.arrive(place % coming),
+                5..=7 if going > 0 => {
+                    let is_named = place > 3;
+                    are_all_named &= is_named;
+                    server.answer(place % going, is_named);
+                }
+                _ => {}
+            }
+            prop_assert!(server.remaining >= 10);
+        }
+        server.finish();
+        prop_assert!(server.remaining >= 10);
+        prop_assert!(server.remaining == 10 || !are_all_named, "{} are left", server.remaining);
+    }
+}
+
 /// What became of one request, and what was known when its turn was granted.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
