@@ -7,7 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod rev_load;
 /// The machinery: a cluster, simulators, a working directory that runs the binary.
 mod support;
 

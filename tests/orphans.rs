@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::support::boxes::{
-    boxes, delta, directory, full, stage, stage_pages, things, workdir, workdir_of,
+    PIPELINE, boxes, delta, directory, full, stage, stage_pages, things, workdir, workdir_of,
 };
 use crate::support::running::until;
 
@@ -284,4 +284,68 @@ async fn each_of_thousands_of_orphans_knows_its_record() {
                    AND record_index = (thing - 1) % 700)) \
                    FROM (SELECT *, (key->>'id')::int AS thing FROM pipeline.quarantine) AS q";
     assert_eq!(workdir.column(waiting).await, ["2500 2500"]);
+}
+
+#[tokio::test]
+async fn thousands_of_orphans_that_stay_hold_no_load_up() {
+    let workdir = workdir().await;
+    let many = "[quarantine]\nmax_fraction = 1.0\nmax_rows = 1000000\n";
+    workdir.write("pipeline.toml", format!("{PIPELINE}{many}"));
+    stage(&workdir, &[full("boxes", boxes(1..=1))]);
+    workdir.cursus(["load"]).await.exits(0);
+    for run in 0..2 {
+        let records = (1..=15_000)
+            .map(|id| thing(run * 15_000 + id, 9, 1, &json!([])))
+            .collect();
+        stage_pages(&workdir, &[delta("things", records)], 5_000);
+        workdir.cursus(["load", "-q"]).await.exits(3);
+        workdir.query("ANALYZE pipeline.quarantine").await;
+    }
+    stage(&workdir, &[full("boxes", boxes(1..=2))]);
+    // To compare each with each would take minutes.
+    workdir.cursus(["load", "-q"]).await.exits(0);
+    assert_eq!(workdir.number(WAITING).await, 30_000);
+}
+
+#[tokio::test]
+async fn deletes_of_retried_orphans_are_held_in_the_name_of_the_load() {
+    let workdir = workdir().await;
+    let first = (1..=40).map(|id| thing(id, 1, 1, &json!([]))).collect();
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", first)],
+    );
+    workdir.cursus(["load"]).await.exits(0);
+    let moved = (1..=10).map(|id| thing(id, 9, 1, &json!([]))).collect();
+    stage(&workdir, &[delta("things", moved)]);
+    workdir.cursus(["load"]).await.exits(3);
+    let other = PIPELINE.replace("\"/kind\" = \"thing\"", "\"/kind\" = \"gadget\"");
+    workdir.write("pipeline.toml", other);
+    let run = stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    workdir.cursus(["load"]).await.exits(4).says(&run);
+    let held = "SELECT DISTINCT run_id FROM pipeline.prune_candidate";
+    assert_eq!(workdir.column(held).await, [run.clone()]);
+    workdir.cursus(["prune", "approve", &run]).await.exits(0);
+    assert_eq!(workdir.count("things").await, 30);
+}
+
+#[tokio::test]
+async fn orphan_that_is_rejected_otherwise_for_a_while_is_loaded() {
+    let workdir = workdir().await;
+    let first = vec![thing(1, 9, 1, &json!([])), thing(2, 1, 1, &json!([]))];
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=1)), full("things", first)],
+    );
+    workdir.cursus(["load"]).await.exits(3);
+    let check = "ALTER TABLE things ADD CONSTRAINT heavy CHECK (weight > 5) NOT VALID";
+    workdir.query(check).await;
+    stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    workdir.cursus(["load"]).await.exits(0);
+    workdir
+        .query("ALTER TABLE things DROP CONSTRAINT heavy")
+        .await;
+    stage(&workdir, &[full("boxes", boxes(1..=10))]);
+    workdir.cursus(["load"]).await.exits(0);
+    assert_eq!(workdir.count("things").await, 2);
 }

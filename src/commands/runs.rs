@@ -17,7 +17,6 @@ use crate::settings::Settings;
 use crate::staging::{CommandRecord, ResourceSummary, Run};
 use crate::status::last::LastRun;
 
-
 /// A command, or a run of which no command is recorded.
 #[derive(Serialize)]
 struct Entry {

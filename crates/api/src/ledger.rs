@@ -16,7 +16,7 @@ use std::time::Duration;
 use cursus_base::failpoint::Point;
 use cursus_base::trusted::{Folder, Owner, Untrusted};
 use cursus_base::{clock, hash};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::OFlag;
 use tokio::time::Instant;
 
@@ -190,9 +190,9 @@ impl Shared {
 
     fn jumped(&self, wall: Timestamp, instant: std::time::Instant) -> bool {
         self.last_look.is_some_and(|(last_wall, last_instant)| {
-            let passed = Duration::try_from(wall.duration_since(last_wall));
-            let expected = instant - last_instant;
-            passed.map_or(true, |passed| passed.abs_diff(expected) > JUMP)
+            let expected = SignedDuration::try_from(instant - last_instant);
+            let off = expected.map(|expected| wall.duration_since(last_wall) - expected);
+            off.map_or(true, |off| off.unsigned_abs() > JUMP)
         })
     }
 

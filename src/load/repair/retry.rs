@@ -152,7 +152,7 @@ impl Retry<'_> {
         let waiting = transaction
             .query(
                 &format!(
-                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, parent = n.parent, code = n.code, \
+                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, parent = n.parent, code = CASE q.code WHEN 'orphan' THEN q.code ELSE n.code END, \
                      column_name = n.column_name, pointer = n.pointer, reason = n.reason \
                      FROM pipeline.quarantine AS n WHERE {same} AND q.id = ANY ($5) RETURNING q.id"
                 ),
