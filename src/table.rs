@@ -92,7 +92,7 @@ impl Table {
         Self::new(names.iter().map(|name| Column::fixed(name)), rows)
     }
 
-    /// The table in a terminal of so many columns; `None`: as wide as it is.
+    /// The table in a terminal of `width` columns; `None`: as wide as it is.
     pub fn fit(&self, width: Option<usize>) -> String {
         let mut widths = self.widths();
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
@@ -214,7 +214,7 @@ fn prefix(text: &str, width: usize) -> usize {
     text.len()
 }
 
-/// A text of at most so many columns, with `…` where it was cut.
+/// A text of at most `width` columns, with `…` where it was cut.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -314,7 +314,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("\nrows: 1,234,567\nms: 12\n\nfile: "),
+            text.contains("\nrows: 1,234,567\nms: 12\n\nfile:\n"),
             "{text}"
         );
     }
@@ -324,7 +324,7 @@ mod tests {
         let value = "x".repeat(100);
         let table = Table::of_values(&["id", "text"], [vec!["1".to_owned(), value.clone()]]);
         let text = table.fit(Some(80));
-        assert!(text.starts_with("id: 1\ntext: xxx"), "{text}");
+        assert!(text.starts_with("id: 1\ntext:\n  xxx"), "{text}");
         assert_eq!(text.matches('x').count(), 101, "{text}");
         assert!(table.to_string().contains(&value));
     }

@@ -71,7 +71,7 @@ async fn new_missing_or_retyped_keys_are_reported_once() {
         loaded
             .stderr
             .lines()
-            .filter(|line| line.starts_with("drift"))
+            .filter_map(|line| Some(&line[line.find("drift: ")?..]))
             .collect::<Vec<_>>(),
         answer
     );

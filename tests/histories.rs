@@ -159,7 +159,7 @@ async fn replayed_histories(seeds: std::ops::Range<u64>) -> [usize; 4] {
             waited += usize::from(loaded.code == Some(3));
         }
         let live = content(&workdir, "public").await;
-        let replayed = workdir.cursus(["replay", "--into", "past", "-q"]).await;
+        let replayed = workdir.cursus(["replay", "--into", "past"]).await;
         assert!(
             matches!(replayed.code, Some(0 | 3 | 4)),
             "seed {seed}: {replayed}"

@@ -132,7 +132,7 @@ async fn loaded_run_is_named_and_skipped() {
     assert!(places(&workdir).await == before);
     // Newer runs wait on.
     workdir.json(["extract", "--full"]).await;
-    let ran = workdir.cursus(["load", &run, "-q"]).await.exits(0);
+    let ran = workdir.cursus(["load", &run]).await.exits(0);
     let answer = format!("nothing to load: the run {run} is loaded already; ");
     assert!(ran.stdout.starts_with(&answer), "{ran}");
     let report = workdir.json(["load", &run]).await;

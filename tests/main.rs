@@ -24,7 +24,7 @@ mod status;
 /// What a monitoring system reads.
 mod monitoring;
 
-/// Who is told how commands end.
+/// Notifications of how commands end.
 mod notify;
 
 /// What a terminal, a log and a program get.

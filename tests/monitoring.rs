@@ -130,7 +130,7 @@ async fn check_is_critical_after_a_failure_and_without_database() {
         "{line}"
     );
     workdir.set("CURSUS_DATABASE_URL", url);
-    // The mirror is gone.
+    // The mirror is deleted.
     workdir.new_database().await;
     assert_line(&check(&workdir, &[]).await.exits(2), "CRITICAL");
 }
@@ -230,7 +230,7 @@ async fn runs_lists_commands_newest_first_and_one_in_detail() {
     assert!(ran.stderr.contains("is not known: cannot reach"), "{ran}");
     let detail = workdir.json(["runs", id]).await;
     assert!(detail["tables"].is_null(), "{detail:#}");
-    // A run that is gone is known by its command.
+    // A deleted run is known by its command.
     std::fs::remove_dir_all(workdir.run_directory().parent().unwrap()).unwrap();
     assert_eq!(
         workdir.json(["runs", id]).await["commands"][0]["outcome"],

@@ -346,7 +346,7 @@ async fn an_answer_loaded_late_is_no_news() {
         table,
         &format!("quarantine = {{ max_fraction = 1.0 }}\n{table}"),
     )]);
-    let loaded = workdir.cursus(["load", "-q"]).await.exits(3);
+    let loaded = workdir.cursus(["load"]).await.exits(3);
     assert!(loaded.stdout.contains(&first), "{loaded}");
     assert_eq!(workdir.column(LOGINS).await, ["ann", "fresh", "cem"]);
 }

@@ -16,7 +16,7 @@ pub(crate) struct DatabaseState {
     pub(crate) must_be_full: BTreeMap<Name, String>,
     /// The highest run number that was loaded.
     pub(crate) floor: u64,
-    /// Where the mirror is and what migrations have made, to be told when the API lets the run in: else only its refusal matters.
+    /// Where the mirror is and what migrations have made, to be logged when the API lets the run in: else only its refusal matters.
     pub(crate) news: Vec<String>,
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tracing::warn;
 
 use super::RunOutcome;
 use super::check::DatabaseState;
@@ -228,7 +227,7 @@ async fn secret_warning(client: &api::Client) -> Option<String> {
     if until.duration_since(crate::clock::now()) >= SECRET_WARNED {
         return None;
     }
-    let sentence = format!("the client secret expires at {until}; {RENEW_SECRET}");
-    warn!("{sentence}");
-    Some(sentence)
+    Some(format!(
+        "the client secret expires at {until}; {RENEW_SECRET}"
+    ))
 }

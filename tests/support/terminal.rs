@@ -25,7 +25,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts it on a terminal of so many columns.
+    /// Starts it on a terminal of `columns` columns.
     pub(crate) fn start(workdir: &Workdir, columns: u16, arguments: &[&str]) -> Self {
         let size = Winsize {
             ws_row: 40,
@@ -100,7 +100,7 @@ impl Terminal {
     }
 }
 
-/// What is left on a terminal at the end: what was erased is gone. The lines were narrow enough for it.
+/// What is left on a terminal at the end: without what was erased. The lines were narrow enough for it.
 pub(crate) fn left(shown: &str) -> String {
     let mut lines = vec![String::new()];
     let mut rest = shown;
