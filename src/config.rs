@@ -6,6 +6,7 @@
 mod budget;
 mod named_read;
 mod names;
+mod notify;
 mod order;
 mod read_keys;
 mod read_resource;
@@ -24,6 +25,7 @@ use toml::de::DeTable;
 
 pub(crate) use budget::Budget;
 use budget::read_budget;
+pub(crate) use notify::{Event, parse_url};
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
@@ -35,7 +37,6 @@ use crate::database::{DatabaseError, check_url};
 use crate::embedded_files;
 use crate::error_chain::{chain, with_causes};
 use crate::name::Name;
-use crate::notify::{self, Event};
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
@@ -415,7 +416,7 @@ fn read_database(section: Section<'_>) -> Option<DatabaseConfig> {
 
 fn read_notify(section: Section<'_>) -> NotifyConfig {
     let url = section.text("url").map(|url| {
-        if let Err(problem) = notify::parse_url(url.value) {
+        if let Err(problem) = parse_url(url.value) {
             section.problem(url.at, format_args!("`url`: {problem}"));
         }
         SecretString::from(url.value)

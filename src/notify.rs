@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::api;
+use crate::config::{Event, parse_url};
 use crate::exit::Exit;
 
 /// For one attempt.
@@ -16,39 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a body; healthchecks keeps as many.
 const LONGEST_BODY: usize = 10_000;
 const ADVICE: &str = "check `[notify] url` or CURSUS_NOTIFY_URL";
-
-/// What is notified of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Start,
-    Success,
-    /// Every exit code but 0.
-    Failure,
-}
-
-impl Event {
-    pub(crate) const ALL: [Self; 3] = [Self::Start, Self::Success, Self::Failure];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Success => "success",
-            Self::Failure => "failure",
-        }
-    }
-}
-
-/// Checks the URL of a configuration. The error does not repeat it.
-pub(crate) fn parse_url(text: &str) -> Result<Url, &'static str> {
-    const WANTED: &str = "write a URL such as \"https://hc-ping.com/UUID\"; it is not repeated here, because it may hold a secret";
-    let url = Url::parse(text.trim()).map_err(|_| WANTED)?;
-    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
-    if is_http && url.fragment().is_none() {
-        Ok(url)
-    } else {
-        Err(WANTED)
-    }
-}
 
 /// Sends the pings of commands.
 #[derive(Clone)]
