@@ -69,7 +69,7 @@ fn date() -> anyhow::Result<String> {
     Ok(time.strftime("%Y-%m-%d").to_string())
 }
 
-/// Whether a command has a page of its own: `help` tells what the pages tell.
+/// Whether a command has a page of its own: `help` repeats the pages.
 fn has_page(command: &Command) -> bool {
     !command.is_hide_set() && command.get_name() != "help"
 }

@@ -4,7 +4,7 @@
 //! A target must neither panic nor disagree with a slower reader of the same bytes.
 #![expect(
     clippy::missing_panics_doc,
-    reason = "to panic is how a target tells a bug"
+    reason = "to panic is how a target reports a bug"
 )]
 
 use std::path::Path;

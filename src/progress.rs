@@ -24,7 +24,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(30);
 const BAR: usize = 20;
 /// More resources than this are not shown one by one.
 const MOST_LINES: usize = 12;
-/// Of a terminal that does not tell its width.
+/// Of a terminal whose width is unknown.
 const USUAL_WIDTH: usize = 80;
 
 /// The stderr of an invocation: log lines go above the lines of progress, never through them.

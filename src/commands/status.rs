@@ -71,7 +71,12 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
             text(&read.mode),
             text(&read.state),
             text(&read.known_up_to.map(|known| known.to_string())),
-            text(&read.age_s.map(|age| span(SignedDuration::from_secs(age)))),
+            // A server whose clock is ahead is known up to a time to come.
+            text(
+                &read
+                    .age_s
+                    .map(|age| span(SignedDuration::from_secs(age.max(0)))),
+            ),
             text(&read.loaded_run),
         ]
     });

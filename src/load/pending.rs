@@ -115,8 +115,9 @@ pub(crate) fn renumbered(config: &Config, runs: &[Run], loaded: &Loaded) -> Vec<
         // A staging directory that has the loaded run is the one that it was loaded from.
         let is_loaded =
             |run: &Run| run.id().as_str() == known.run_id && run.record().seq == known.seq;
-        let is_younger =
-            |run: &&Run| run.record().seq <= known.seq && run.id().as_str() > known.run_id.as_str();
+        let is_younger = |run: &&Run| {
+            run.record().seq <= known.seq && run.id().as_str() >= known.run_id.as_str()
+        };
         let makes_up = |run: &Run| {
             run.record().seq > known.seq
                 && matches!(run.manifest(name), Ok(Some(manifest)) if manifest.is_complete_full())

@@ -67,7 +67,7 @@ pub(super) async fn extract(
         history,
     } = extracted;
     if failure.is_none() || client.statistics().requests > 0 {
-        tell(&mut news);
+        log_news(&mut news);
     }
     let mut report = RunReport::default();
     report.warnings.extend(secret_warning(&client).await);
@@ -161,7 +161,7 @@ async fn show(
     loop {
         tick.tick().await;
         if client.statistics().requests > 0 {
-            tell(news);
+            log_news(news);
         }
         let wait = *waiting.borrow();
         if let Some(wait) = &wait {
@@ -183,7 +183,7 @@ async fn show(
 }
 
 /// Logs what was done before the API let the run in.
-fn tell(news: &mut Vec<String>) {
+fn log_news(news: &mut Vec<String>) {
     for sentence in news.drain(..) {
         tracing::info!("{sentence}");
     }

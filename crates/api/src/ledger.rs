@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// The log shared by all processes that use `client_id` at the API of this origin, and this directory (created with mode
-    /// 0700). The file of an earlier version has another name and is not read: the first answer tells what is left of the hour.
+    /// 0700). The file of an earlier version has another name and is not read: the first answer shows what is left of the hour.
     pub(crate) fn shared(
         directory: &Path,
         origin: &str,

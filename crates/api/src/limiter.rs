@@ -125,7 +125,7 @@ impl Limiter {
         self.0.state().figures
     }
 
-    /// What may still be sent as far as the ledger and the server's answers so far tell.
+    /// What may still be sent as far as the ledger and the server's answers so far show.
     pub(crate) async fn allowance(&self) -> Result<Allowance, ApiError> {
         allowance::allowance(&self.0).await
     }

@@ -297,7 +297,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
 }
 
 impl Inner {
-    /// Sends a request and tells the limiter what became of it.
+    /// Sends a request and reports its outcome to the limiter.
     async fn transported(
         &self,
         turn: Turn,

@@ -63,7 +63,7 @@ enum Manager {
     User,
 }
 
-/// What takes the place of the shipped directory, user and binary.
+/// Replacements for the shipped directory, user and binary.
 struct Place {
     manager: Manager,
     user: String,

@@ -1,4 +1,4 @@
-//! What was ever loaded into a schema, as `pipeline.load` tells. It changes nothing.
+//! What was ever loaded into a schema, by `pipeline.load`. It changes nothing.
 
 use std::collections::BTreeMap;
 

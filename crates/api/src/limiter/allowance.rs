@@ -63,7 +63,7 @@ impl Allowance {
     }
 }
 
-/// What may still be sent as far as the ledger and the server's answers so far tell.
+/// What may still be sent as far as the ledger and the server's answers so far show.
 pub(super) async fn allowance(shared: &Shared) -> Result<Allowance, ApiError> {
     let mut ledger = shared.ledger.lock().await;
     let since = Instant::now();
