@@ -329,6 +329,29 @@ async fn deletes_of_retried_orphans_are_held_in_the_name_of_the_load() {
     assert_eq!(workdir.count("things").await, 30);
 }
 
+/// The prune limit is 4 of 40 rows for all that a load deletes.
+#[tokio::test]
+async fn deletes_of_retries_count_together_against_the_prune_limit() {
+    let workdir = workdir().await;
+    let first = (1..=40).map(|id| thing(id, 1, 1, &json!([]))).collect();
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", first)],
+    );
+    workdir.cursus(["load"]).await.exits(0);
+    for ids in [1..=3, 4..=6] {
+        let moved = ids.map(|id| thing(id, 9, 1, &json!([]))).collect();
+        stage(&workdir, &[delta("things", moved)]);
+        workdir.cursus(["load"]).await.exits(3);
+    }
+    let other = PIPELINE.replace("\"/kind\" = \"thing\"", "\"/kind\" = \"gadget\"");
+    workdir.write("pipeline.toml", other);
+    let run = stage(&workdir, &[full("boxes", boxes(1..=9))]);
+    workdir.cursus(["load"]).await.exits(4).says(&run);
+    assert_eq!(workdir.count("things").await, 37);
+    assert_eq!(workdir.count("pipeline.prune_candidate").await, 3);
+}
+
 #[tokio::test]
 async fn orphan_that_is_rejected_otherwise_for_a_while_is_loaded() {
     let workdir = workdir().await;

@@ -359,7 +359,15 @@ impl<'l> RunLoader<'l> {
         inserted
     }
 
-    /// For each table of a resource: what other resources of the run have done to it.
+    /// How many rows of a table were deleted in this load. Each step that deletes counts them all against the prune limit.
+    pub(crate) fn deleted_of(&self, name: &Name) -> u64 {
+        let merged = self.merged.values().flat_map(|resource| &resource.tables);
+        let counts = merged.map(|table| &table.counts).chain(&self.loaded.tables);
+        let of_table = counts.filter(|counts| counts.name == *name);
+        of_table.map(|counts| counts.deleted).sum()
+    }
+
+    /// For each table of a resource: what other resources of the run, and retries, have done to it.
     fn beside(&self, resource: &Name) -> Vec<TableCounts> {
         let of_table = |name: &Name| {
             let mut sum = TableCounts::new(name.clone());
@@ -369,6 +377,12 @@ impl<'l> RunLoader<'l> {
                     sum.add(&table.counts);
                 }
             }
+            let retried = self
+                .loaded
+                .tables
+                .iter()
+                .filter(|counts| counts.name == *name);
+            sum.deleted += retried.map(|counts| counts.deleted).sum::<u64>();
             sum
         };
         let merged = self.merged.get(resource).into_iter();
@@ -433,9 +447,7 @@ impl<'l> RunLoader<'l> {
             let inserted = merged.map_or(0, |table| table.counts.inserted)
                 + self.inserted().get(&mapping.table.name).unwrap_or(&0);
             let incomplete_tables = self.incomplete_tables();
-            let merged = self.merged.values().flat_map(|resource| &resource.tables);
-            let of_table = merged.filter(|table| table.mapping.table.name == mapping.table.name);
-            let already = of_table.map(|table| table.counts.deleted).sum();
+            let already = self.deleted_of(&mapping.table.name);
             let mut counts = TableCounts::new(mapping.table.name.clone());
             // After an approval the prune limit counts what is deleted with the rows, not all that the load deletes.
             counts.deleted = if is_first { already } else { 0 };

@@ -34,6 +34,8 @@ pub(crate) struct Retry<'r> {
     pub(crate) run: &'r Run,
     /// The run of this load: what the prune limit holds is held in its name, as it is reported.
     pub(crate) loading: &'r Run,
+    /// Rows of the table that this load has deleted already.
+    pub(crate) deleted: u64,
 }
 
 impl Retry<'_> {
@@ -121,7 +123,9 @@ impl Retry<'_> {
                 ..ledger
             };
             let table = Table::new(transaction, ledger, mapping);
+            counts.deleted += self.deleted;
             table.delete(&pruning, &mut counts).await?;
+            counts.deleted -= self.deleted;
         }
         counts.quarantined = self.settle(transaction, entries, newest).await?;
         table

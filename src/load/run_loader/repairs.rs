@@ -117,6 +117,7 @@ impl RunLoader<'_> {
                 mapping,
                 run,
                 loading: self.run,
+                deleted: self.deleted_of(name) + counts.deleted,
             };
             let savepoint = savepoint(transaction, "retry").await?;
             let retried = retry.entries(&savepoint, &of_run).await;
