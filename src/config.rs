@@ -53,7 +53,6 @@ pub struct Config {
     pub(crate) scope_lookups: ScopeLookups,
     pub(crate) staging: StagingConfig,
     pub(crate) database: DatabaseConfig,
-    /// How many rows a load may delete.
     pub(crate) prune: PruneConfig,
     /// Where the outcome of commands is reported.
     pub(crate) notify: NotifyConfig,
@@ -118,7 +117,6 @@ pub(crate) struct PruneConfig {
     pub(crate) min_rows: u64,
 }
 
-/// `[notify]`.
 #[derive(Clone, Debug)]
 pub(crate) struct NotifyConfig {
     /// Without one nobody is notified.

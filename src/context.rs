@@ -58,7 +58,6 @@ impl Context {
         &self.0.answers
     }
 
-    /// The display of one extraction.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(&self.0.screen)
     }
@@ -70,7 +69,6 @@ impl Context {
         *lock(&self.0.activity) = activity;
     }
 
-    /// What was begun last.
     pub(crate) fn activity(&self) -> Activity {
         lock(&self.0.activity).clone()
     }

@@ -16,7 +16,6 @@ use crate::printable;
 /// The column that says when a row was loaded, which differs from load to load.
 const INGESTED_AT: &str = "ingested_at";
 
-/// Which rows, and how much of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Choice {
     /// Only these tables; empty means all.
@@ -29,25 +28,18 @@ pub(crate) struct Choice {
     pub(crate) show_values: bool,
 }
 
-/// Two schemas compared.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Diff {
-    /// Tables that both have.
     pub(crate) tables: Vec<TableDiff>,
-    /// Tables that only the first has.
     pub(crate) only_in_a: Vec<String>,
-    /// Tables that only the second has.
     pub(crate) only_in_b: Vec<String>,
     /// Tables without a key that identifies rows, or without the columns of `--key`.
     pub(crate) not_compared: Vec<String>,
 }
 
-/// A table compared.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TableDiff {
-    /// The table.
     pub(crate) table: String,
-    /// The columns that identify its rows.
     pub(crate) key: Vec<String>,
     /// Rows that only the second has.
     pub(crate) added: u64,
@@ -61,33 +53,24 @@ pub(crate) struct TableDiff {
     pub(crate) columns_only_in_a: Vec<String>,
     /// Columns that only the second has: not compared.
     pub(crate) columns_only_in_b: Vec<String>,
-    /// Some of those rows, by key.
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// Only the second schema has it.
     Added,
-    /// Only the first schema has it.
     Removed,
-    /// Both have it, and it differs.
     Changed,
 }
 
 /// Columns and what they hold, as the server writes it: no number is rounded, and nothing is too deep.
 pub(crate) type Values = BTreeMap<String, Box<RawValue>>;
 
-/// A row that differs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Sample {
-    /// What became of it.
     pub(crate) kind: Kind,
-    /// Its key.
     pub(crate) key: Values,
-    /// The columns that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) columns: Vec<String>,
     /// What they held, or the whole row; only if values were asked for.
@@ -99,7 +82,6 @@ pub(crate) struct Sample {
 }
 
 impl TableDiff {
-    /// Rows that differ in any way.
     pub(crate) fn rows(&self) -> u64 {
         self.added + self.removed + self.changed
     }
@@ -157,7 +139,6 @@ pub(crate) async fn compare(
     Ok(diff)
 }
 
-/// A table of both schemas.
 struct Pair<'t> {
     a: &'t TableShape,
     b: &'t TableShape,
@@ -240,7 +221,6 @@ impl<'t> Pair<'t> {
         Ok(client.query_typed(statement, &parameters).await?)
     }
 
-    /// SQL for "some compared column differs".
     fn differs(&self) -> String {
         let columns: Vec<&str> = self.columns.iter().map(|(_, sql)| sql.as_str()).collect();
         if columns.is_empty() {

@@ -54,7 +54,6 @@ impl Exit {
 }
 
 impl Exit {
-    /// The outcome of a command, in a word.
     pub(crate) fn outcome(self) -> &'static str {
         match self {
             Self::Done => "complete",
@@ -92,7 +91,6 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with a sentence of its own.
     pub(crate) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         Self {
             exit,
@@ -192,7 +190,6 @@ fn migrate_exit(error: &MigrateError) -> Exit {
     }
 }
 
-/// What a load's error means for the exit code.
 pub(crate) fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
@@ -226,7 +223,6 @@ fn api_exit(error: &ApiError) -> Exit {
     }
 }
 
-/// What an extraction's error means for the exit code.
 pub(crate) fn extract_exit(error: &ExtractError) -> Exit {
     match error {
         ExtractError::Api(error) => api_exit(error),

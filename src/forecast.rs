@@ -33,7 +33,6 @@ pub(crate) struct PlannedRead {
     /// `None` if it is skipped.
     pub(crate) mode: Option<Mode>,
     pub(crate) reason: String,
-    /// What it is expected to give and to cost.
     pub(crate) expected: Expected,
 }
 

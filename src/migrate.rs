@@ -127,7 +127,6 @@ pub(crate) async fn pending(
 #[derive(Debug)]
 pub(crate) struct Outlook {
     pub(crate) schema: String,
-    /// What they name.
     pub(crate) effects: Effects,
 }
 

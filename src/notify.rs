@@ -18,7 +18,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_BODY: usize = 10_000;
 const ADVICE: &str = "check `[notify] url` or CURSUS_NOTIFY_URL";
 
-/// Sends the pings of commands.
 #[derive(Clone)]
 pub(crate) struct Notifier {
     http: reqwest::Client,
@@ -26,7 +25,6 @@ pub(crate) struct Notifier {
     on: Vec<Event>,
 }
 
-/// The ping of a start that is under way.
 pub(crate) struct Started(Option<JoinHandle<()>>);
 
 impl Started {
@@ -57,7 +55,6 @@ impl Notifier {
         })
     }
 
-    /// Says that a command begins, beside it.
     pub(crate) fn start(&self) -> Started {
         if !self.on.contains(&Event::Start) {
             return Started(None);

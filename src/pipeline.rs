@@ -19,7 +19,6 @@ use check::DatabaseState;
 use load::LoadOutcome;
 pub(crate) use selection::LoadSelection;
 
-/// What became of an extraction, with or without its load.
 pub(crate) struct RunOutcome {
     pub(crate) report: RunReport,
     pub(crate) exit: Exit,

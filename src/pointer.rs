@@ -41,7 +41,6 @@ impl Pointer {
         &self.0
     }
 
-    /// The value that it points at, if there is one.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn find<'v>(&self, value: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
         self.0.iter().try_fold(value, |value, token| match value {

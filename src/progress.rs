@@ -20,7 +20,6 @@ use crate::table::cut;
 const LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// The rate is that of so long a time before now.
 const RATE_WINDOW: Duration = Duration::from_secs(30);
-/// How wide a bar is.
 const BAR: usize = 20;
 /// More resources than this are not shown one by one.
 const MOST_LINES: usize = 12;
@@ -92,7 +91,6 @@ impl Write for Screen {
     }
 }
 
-/// The progress of one extraction.
 #[derive(Debug)]
 pub(crate) struct Progress {
     screen: Screen,
@@ -101,11 +99,8 @@ pub(crate) struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that are being read.
     tasks: Vec<Counts>,
-    /// Reads begun.
     begun: u64,
-    /// Reads that have ended.
     ended: u64,
     /// Pages of all reads, ended ones too.
     done: u64,
@@ -139,7 +134,6 @@ impl Progress {
         }
     }
 
-    /// Starts the line of a read.
     pub(crate) fn task(&self, name: &str, note: &str) -> Task {
         debug!("{name}: {note}");
         let mut state = lock(&self.state);
@@ -175,7 +169,6 @@ impl Progress {
         }
     }
 
-    /// Removes what is drawn.
     pub(crate) fn clear(&self) {
         self.screen.draw(Vec::new());
     }

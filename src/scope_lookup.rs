@@ -14,7 +14,6 @@ const FEW: usize = 12;
 /// A longer name is cut.
 const LONGEST_NAME: usize = 80;
 
-/// What an id stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -75,7 +74,6 @@ fn entry(record: &Value, lookup: &ScopeLookup) -> Option<Entry> {
 }
 
 impl Listing {
-    /// The entry with this id.
     pub(crate) fn find(&self, id: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)
     }

@@ -42,7 +42,6 @@ pub(crate) enum DatabaseSource {
     Variable(&'static str, Option<PathBuf>),
     /// `[database] url`, and its line.
     File(PathBuf, usize),
-    /// Not set.
     Default,
 }
 
@@ -73,7 +72,6 @@ pub(crate) struct Settings {
     pub(crate) command: &'static str,
     /// How long to wait for a lock that another process holds.
     pub(crate) wait_lock: Option<Duration>,
-    /// What this invocation shares.
     pub(crate) context: Context,
     environment: Environment,
 }

@@ -50,7 +50,6 @@ impl Answer {
     }
 }
 
-/// What the demo prints at its end.
 struct DemoReport<'a> {
     folder: &'a Path,
     first: &'a RunReport,

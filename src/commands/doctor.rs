@@ -27,7 +27,6 @@ use crate::staging::StagingError;
 /// The check of what the scope's ids stand for.
 const SCOPE: &str = "scope";
 
-/// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum CheckState {
@@ -50,14 +49,11 @@ impl CheckState {
 #[derive(Serialize)]
 struct Check {
     name: &'static str,
-    /// Not failed.
     ok: bool,
     state: CheckState,
-    /// What was found, or what is wrong and what to do.
     notes: Vec<String>,
 }
 
-/// Requests that were sent.
 #[derive(Default, Serialize)]
 struct Requests {
     pages: u64,

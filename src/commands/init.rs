@@ -168,7 +168,6 @@ fn next_steps(config: &Config, scope: &Values, has_keys: bool) -> Vec<String> {
     steps
 }
 
-/// What `--scope` sets.
 fn given_scope(
     arguments: &InitArgs,
     config: &Config,

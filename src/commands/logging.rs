@@ -76,7 +76,6 @@ fn directives(asked: &str) -> Option<String> {
     Some(directives.join(","))
 }
 
-/// The form of a line on stderr.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
     /// Each line is a JSON document.
@@ -202,7 +201,6 @@ where
     }
 }
 
-/// The fields of an event, in its order.
 #[derive(Default)]
 struct Fields(Vec<(String, Value)>);
 

@@ -59,7 +59,6 @@ struct Hour {
     remaining: u64,
 }
 
-/// What the probes of a plan found.
 struct ProbeResult<'a> {
     /// Of each read of a resource, its own first.
     decisions: BTreeMap<Name, Vec<(&'a Resource, Decision)>>,

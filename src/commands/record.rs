@@ -19,7 +19,6 @@ use crate::report::{RunReport, counted};
 use crate::settings::{Environment, Settings};
 use crate::staging::CommandRecord;
 
-/// The outcome of a command, with its errors.
 pub(super) struct CommandOutcome {
     pub(super) exit: Exit,
     /// The run that it wrote, or the last that it loaded.
@@ -166,7 +165,6 @@ pub(super) async fn run_other(
     result
 }
 
-/// The pings of one command, if any are asked for.
 pub(super) struct Notification(Option<(Notifier, Started)>);
 
 impl Notification {

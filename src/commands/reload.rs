@@ -16,9 +16,7 @@ use crate::migrate;
 use crate::plan;
 use crate::settings::{Environment, Settings};
 
-/// What a service works with.
 pub(super) struct Configuration<'a> {
-    /// As it was read last without a fault.
     pub(super) settings: Arc<Settings>,
     global: &'a Global,
     arguments: &'a WatchArgs,

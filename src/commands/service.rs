@@ -32,7 +32,6 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// As the environment names it.
     pub(super) fn of_environment() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
@@ -52,7 +51,6 @@ impl Manager {
         self.notify("READY=1").await;
     }
 
-    /// What the service does, in a line for people.
     pub(super) async fn status(&self, status: &str) {
         status.clone_into(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
         self.notify(&status_line(status)).await;

@@ -40,9 +40,7 @@ async fn patience_ends() {
     tokio::time::sleep(PATIENCE.saturating_sub(ANNOUNCED_AFTER)).await;
 }
 
-/// What signals ask for.
 pub(super) struct Signals {
-    /// Gets the first signal that ends the command.
     pub(super) end: oneshot::Receiver<Exit>,
     /// Notified of each SIGHUP that asks for a reload of the configuration.
     pub(super) reloads: Arc<Notify>,

@@ -63,11 +63,8 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-/// What the statements of a query give.
 enum Results {
-    /// An array each.
     Json(Vec<String>),
-    /// Of those that give rows.
     Rows(Vec<Rows>),
 }
 

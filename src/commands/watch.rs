@@ -303,7 +303,6 @@ fn wall_clock(at: Instant) -> Option<Timestamp> {
     crate::clock::now().checked_add(left).ok()
 }
 
-/// When rounds begin.
 struct Pace {
     every: Duration,
     jitter: Duration,

@@ -5,7 +5,6 @@ use super::reader::{ANY, Section};
 /// `[quarantine]`: a load that would quarantine more rows of a table fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Budget {
-    /// The largest number.
     pub(crate) max_rows: u64,
     /// Part of the rows that were read, 0 to 1.
     pub(crate) max_fraction: f64,

@@ -10,7 +10,6 @@ use super::resource::ForEach;
 use crate::name::{Name, advice, nearest};
 use crate::template::{Template, Values};
 
-/// The names of all blocks of one kind.
 pub(super) struct Names {
     noun: &'static str,
     known: BTreeSet<String>,

@@ -2,7 +2,6 @@
 
 use reqwest::Url;
 
-/// What is notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Start,

@@ -19,13 +19,11 @@ pub(super) const ANY: u64 = u64::MAX >> 1;
 /// One fault of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// 1-based line of the fault.
     pub(crate) line: usize,
     pub(crate) place: String,
     pub(crate) message: String,
 }
 
-/// The problems of one file, in the making.
 pub(super) struct Problems<'t> {
     text: &'t str,
     found: RefCell<Vec<Problem>>,
@@ -189,7 +187,6 @@ impl<'a> Section<'a> {
         self.duration_at(key).map(|duration| duration.value)
     }
 
-    /// A duration longer than nothing.
     pub(super) fn timeout(&self, key: &'static str) -> Option<Duration> {
         let At { value, at } = self.duration_at(key)?;
         if value.is_zero() {

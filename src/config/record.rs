@@ -25,9 +25,7 @@ pub(crate) enum Source {
 /// A condition on a record: the value at `pointer` is one of `accepted`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Where {
-    /// Into the record.
     pub(crate) pointer: Pointer,
-    /// Texts, numbers or booleans.
     pub(crate) accepted: Vec<Value>,
 }
 

@@ -48,7 +48,6 @@ pub struct Resource {
 pub(crate) struct NamedRead {
     /// Its name, by which it is staged: `read=ongoing`.
     pub(crate) name: Name,
-    /// How old the last one is before it is read again.
     pub(crate) every: Duration,
     /// Rows that pass its filters and are absent from a complete full read of it were deleted.
     pub(crate) proves_absence: bool,

@@ -27,7 +27,6 @@ pub(crate) struct ScopeLookup {
     pub(crate) notice: Option<String>,
 }
 
-/// By scope variable.
 pub(crate) type ScopeLookups = BTreeMap<String, ScopeLookup>;
 
 pub(super) fn read(root: &Section<'_>) -> (Scope, ScopeLookups) {

@@ -85,7 +85,6 @@ pub(crate) struct Reference {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqlFile {
-    /// As written in the configuration.
     pub(crate) name: String,
     pub(crate) text: String,
 }
@@ -93,7 +92,6 @@ pub(crate) struct SqlFile {
 /// `[[derive]]`: a statement at the end of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Derive {
-    /// For messages.
     pub(crate) name: Name,
     pub(crate) sql: SqlFile,
     /// It runs when one of these was loaded; empty means always.
@@ -105,7 +103,6 @@ struct Context<'a> {
     tables: &'a Names,
     resource_names: &'a Names,
     resources: &'a [Resource],
-    /// The resource that each table is from.
     sources: BTreeMap<&'a str, &'a str>,
     scope: &'a Scope,
     budget: Budget,

@@ -16,7 +16,6 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// Type, length and the code of an authentication message.
 const HEAD: usize = 9;
 
-/// A way to prove who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     /// The server asks for nothing.
@@ -62,9 +61,7 @@ impl Method {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Allowed {
-    /// These and no others.
     only: Option<Vec<Method>>,
-    /// Not these.
     never: Vec<Method>,
 }
 
@@ -97,7 +94,6 @@ impl Allowed {
     }
 }
 
-/// Why a connection was broken off, or did not become encrypted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("the server asks for {}", method.name())]

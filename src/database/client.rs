@@ -32,7 +32,6 @@ pub(crate) struct Database {
     pub(crate) client: Client,
     /// How long to wait for the lock of a load; none: as long as for any other.
     pub(crate) lock_wait: Option<Duration>,
-    /// Until it was waited for.
     pub(super) connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
     pub(super) version: String,
     /// Host and port, or the socket, for messages.

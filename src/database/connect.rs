@@ -63,7 +63,6 @@ enum Use {
     Write,
 }
 
-/// Whose the session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Session {
     Own(Use),
@@ -134,7 +133,6 @@ async fn open_cluster(dir: &std::path::Path) -> Result<Cluster, EmbeddedError> {
     Cluster::open(dir, &Options { fsync: true }).await
 }
 
-/// Where to, and how.
 enum Way {
     Embedded {
         dir: std::path::PathBuf,
@@ -334,7 +332,6 @@ async fn read_views(client: &Client) -> Result<(), DatabaseError> {
     Ok(optional(client, ANY_RELATION).await?)
 }
 
-/// How long a server that is away is waited for.
 struct Patience {
     began: Instant,
     limit: Option<Duration>,

@@ -102,7 +102,6 @@ impl Cluster {
         }
     }
 
-    /// Whether a cluster was made in a directory.
     pub(crate) fn exists(dir: &Path) -> bool {
         fs::symlink_metadata(dir.join(VERSION_FILE)).is_ok()
     }
@@ -122,7 +121,6 @@ impl Cluster {
         self.config_as(USER, database)
     }
 
-    /// The same as a user.
     pub(crate) fn config_as(&self, user: &str, database: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config

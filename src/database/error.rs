@@ -30,7 +30,6 @@ pub(crate) enum DatabaseError {
         "the database URL has a parameter `{name}`, which cursus does not know; correct its name, or take it out"
     )]
     Parameter {
-        /// Without its value.
         name: String,
     },
     #[error(
@@ -43,7 +42,6 @@ pub(crate) enum DatabaseError {
     )]
     Unreachable {
         place: String,
-        /// The system's answer, if it was the network.
         source: Option<io::Error>,
     },
     #[error(
@@ -268,7 +266,6 @@ fn broken(error: &tokio_postgres::Error) -> Option<&Broken> {
     })
 }
 
-/// Where a configuration points, for messages.
 pub(super) fn place(config: &Config) -> String {
     let ports = config.get_ports();
     if config.get_hosts().is_empty() {

@@ -26,7 +26,6 @@ tokio::task_local! {
     static CURRENT: Sessions;
 }
 
-/// The state of the commit of the current work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Commit {
     /// It was not asked for, or was refused: the transaction is rolled back.
@@ -60,12 +59,10 @@ impl Sessions {
         CURRENT.try_with(Self::clone).unwrap_or_default()
     }
 
-    /// The state of the commit of the current work.
     pub(crate) fn commit(&self) -> Commit {
         *lock(&self.0.commit)
     }
 
-    /// Begins work with a commit of its own.
     pub(crate) fn begin_commit(&self) {
         self.set_commit(Commit::NotYet);
     }
@@ -117,7 +114,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A session in the list, until it is dropped.
 pub(super) struct Listed {
     sessions: Sessions,
     number: u64,

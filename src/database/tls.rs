@@ -35,7 +35,6 @@ enum Trust {
     Name,
 }
 
-/// A connection string, with what the driver does not know taken out of it.
 pub(super) struct Parsed {
     pub(super) config: Config,
     trust: Trust,
@@ -156,7 +155,6 @@ impl Parsed {
         Ok((config, connector))
     }
 
-    /// What encrypts the connection.
     fn connector(&self) -> Result<MakeRustlsConnect, DatabaseError> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match self.trust {

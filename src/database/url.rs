@@ -7,17 +7,14 @@ use reqwest::Url;
 
 use super::DatabaseError;
 
-/// A connection string, with what the driver does not know taken out of it.
 #[derive(Debug, Default)]
 pub(super) struct Split {
-    /// For the driver.
     pub(super) rest: String,
     pub(super) mode: Option<String>,
     pub(super) root: Option<String>,
     pub(super) require_auth: Option<String>,
 }
 
-/// A parameter, and how it is written for the driver.
 struct Parameter {
     name: String,
     value: String,

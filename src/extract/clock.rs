@@ -10,7 +10,6 @@ use crate::clock;
 use crate::config::Config;
 use crate::staging::{Run, StagingError};
 
-/// The server's clock as far as it is known.
 #[derive(Clone, Debug)]
 pub(super) struct ServerClock {
     known: Arc<watch::Sender<ClockState>>,

@@ -3,7 +3,6 @@
 use crate::api::ApiError;
 use crate::staging::StagingError;
 
-/// Why a read of a resource failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error(transparent)]

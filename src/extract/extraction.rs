@@ -9,7 +9,6 @@ use crate::staging::Run;
 pub(crate) struct Extraction<'a> {
     pub(crate) config: &'a Config,
     pub(crate) client: api::Client,
-    /// The resources, in dependency order.
     pub(crate) resources: Vec<&'a Resource>,
     pub(crate) request: plan::ReadOptions,
     pub(crate) runs: Vec<Run>,

@@ -31,7 +31,6 @@ impl StagedIds {
     }
 }
 
-/// The ids of `resource` in one run, if it is final there. Blocks.
 pub(super) fn of_run(run: &Run, resource: &Resource) -> Result<RoaringTreemap, StagingError> {
     let mut all = RoaringTreemap::new();
     each_page(run, resource, |_, ids| all |= ids)?;

@@ -18,7 +18,6 @@ use super::slices::Slice;
 /// No smaller page is asked for, however long it takes.
 const SMALLEST: u32 = 2;
 
-/// Where the pages of a read come from.
 pub(super) struct PageSource<'a> {
     client: &'a api::Client,
     plan: &'a ReadPlan<'a>,
@@ -34,7 +33,6 @@ pub(super) struct PageSource<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct PageSize {
     pub(super) current: SmallerPages,
-    /// Requests that took too long.
     pub(super) requests: u64,
     /// A sentence for each time that fewer rows had to be asked for.
     pub(super) notes: Vec<String>,
@@ -73,7 +71,6 @@ impl<'a> PageSource<'a> {
         locked(&self.page_size).current.size.into()
     }
 
-    /// The page size at the end of the read.
     pub(super) fn page_size(&self) -> PageSize {
         locked(&self.page_size).clone()
     }

@@ -11,12 +11,10 @@ use crate::staging::{FieldWindow, PageEntry, PageRequest, SmallerPages, Window};
 use super::scan::PageSelector;
 use super::slices::Slice;
 
-/// How one read asks for its pages.
 #[derive(Debug)]
 pub(super) struct ReadPlan<'a> {
     pub(super) resource: &'a Resource,
     pub(super) slices: Vec<Slice>,
-    /// What a delta ranges over.
     pub(super) window: Option<Window>,
     /// Rows a page, until the server takes too long for them.
     pub(super) page_size: SmallerPages,
@@ -111,7 +109,6 @@ pub(super) fn page_request(
     }
 }
 
-/// The request for a page of a slice.
 pub(super) fn api_request(
     resource: &Resource,
     slice: &Slice,

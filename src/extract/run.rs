@@ -16,10 +16,8 @@ use super::extraction::Extraction;
 use super::ids::StagedIds;
 use super::resources::RunReader;
 
-/// A finished or interrupted run.
 #[derive(Debug)]
 pub(crate) struct Extracted {
-    /// The run, closed.
     pub(crate) run: Run,
     pub(crate) failure: Option<ExtractError>,
     pub(crate) history: History,

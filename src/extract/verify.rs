@@ -133,7 +133,6 @@ fn check_bytes(staged: &StagedResource, verified: &mut Verification) -> Result<(
     Ok(())
 }
 
-/// What the pages of one read prove.
 struct ReadCheck<'c> {
     resource: &'c Resource,
     answers: Answers,

@@ -8,7 +8,6 @@ use serde_json::Value;
 mod json;
 pub(crate) mod time;
 
-/// The types of columns that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CellType {
     Bool,

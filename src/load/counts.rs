@@ -12,11 +12,9 @@ pub(crate) struct TableCounts {
     /// Distinct rows that were read.
     pub(crate) staged: u64,
     pub(crate) inserted: u64,
-    /// Rows that differed.
     pub(crate) updated: u64,
     pub(crate) unchanged: u64,
     pub(crate) deleted: u64,
-    /// Rows that a rule keeps out.
     pub(crate) out_of_scope: u64,
     /// Rejected rows, now in `pipeline.quarantine`.
     pub(crate) quarantined: u64,
@@ -41,10 +39,8 @@ pub(crate) struct Samples {
     pub(crate) inserted: Vec<Value>,
     pub(crate) updated: Vec<Value>,
     pub(crate) deleted: Vec<Value>,
-    /// Of held deletes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) held: Vec<Value>,
-    /// Rejected records.
     #[serde(rename = "unfit", skip_serializing_if = "Vec::is_empty")]
     pub(crate) rejected: Vec<RejectSample>,
 }
@@ -111,7 +107,6 @@ impl TableCounts {
         self.inserted + self.updated + self.deleted
     }
 
-    /// Adds the counts of another load of the same table.
     pub(crate) fn add(&mut self, other: &Self) {
         self.staged += other.staged;
         self.inserted += other.inserted;
@@ -131,7 +126,6 @@ impl TableCounts {
         }
     }
 
-    /// Adds keys to the samples.
     pub(crate) fn sample(&mut self, keys: Samples) {
         self.samples.get_or_insert_default().add(keys);
     }

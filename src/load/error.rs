@@ -6,13 +6,10 @@ use crate::migrate::MigrateError;
 use crate::printable::Messages;
 use crate::staging::StagingError;
 
-/// Why something was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    /// The staged files cannot be read.
     #[error(transparent)]
     Staging(#[from] StagingError),
-    /// The database refused a step.
     #[error("the database refused to {doing}")]
     Step {
         /// Such as `merge users`.
@@ -29,25 +26,19 @@ pub(crate) enum LoadError {
         doing: String,
         what: String,
     },
-    /// The connection ended where the answer to a commit was awaited.
     #[error(
         "the connection to the database was lost ({what}) before it confirmed the commit: it is done or not, as the load ledger shows; run \
          the command again, which resumes from there and loads nothing twice"
     )]
     InDoubt { what: String },
-    /// The database cannot be reached, or the connection is lost.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The schema cannot be brought up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// `pipeline.toml` and the database disagree.
     #[error("pipeline.toml and the database disagree:\n  {}", Messages::of(.0))]
     Mismatch(Vec<String>),
-    /// What the session lacks.
     #[error("the database is not ready for this:\n  {}", Messages::of(.0))]
     Lacking(Vec<String>),
-    /// A dry run would have to migrate.
     #[error(
         "a dry run changes nothing, and the schema {schema} has still to be migrated ({}); run `cursus migrate` first, with the \
          same --into",
@@ -57,7 +48,6 @@ pub(crate) enum LoadError {
         schema: String,
         pending: Vec<String>,
     },
-    /// Another process loads into this schema.
     #[error(
         "another cursus is loading into the schema {schema}{holder}; wait for it to end, or let this one wait: --wait-lock 10m"
     )]
@@ -66,7 +56,6 @@ pub(crate) enum LoadError {
         /// What is known of the other one.
         holder: String,
     },
-    /// The run is older than what is loaded.
     #[error(
         "the run {run} is older than the last one loaded for {resource} ({newest}), and older data never overwrites \
          newer; to see what it gives: cursus replay --to {run} --into NAME"
@@ -77,7 +66,6 @@ pub(crate) enum LoadError {
         resource: String,
         newest: String,
     },
-    /// The API does not send what is mapped.
     #[error(
         "no record has {}: the API has renamed or dropped it, and NULLs would overwrite good data, so nothing of the \
          resource was loaded; map the column to its new key in pipeline.toml, or to `false`, and load again (first page: \
@@ -85,7 +73,6 @@ pub(crate) enum LoadError {
         .keys.join(", ")
     )]
     Renamed { keys: Vec<String>, file: String },
-    /// More rows were rejected than the quarantine may hold.
     #[error(
         "{rejected} of {read} rows of {table} were rejected, more than the quarantine may hold ({allowed}), so nothing of it was loaded; \
          most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
@@ -93,16 +80,13 @@ pub(crate) enum LoadError {
     )]
     Budget {
         table: String,
-        /// Rejected rows, as far as they were read.
         rejected: u64,
         /// Rows that were read, as far as is known.
         read: String,
-        /// How many the quarantine may hold.
         allowed: u64,
         /// What is wrong with most of them, and an example's place.
         why: String,
     },
-    /// The database did less than it was asked to, and said nothing.
     #[error(
         "{missing} of {rows} rows of {table} were not {doing}, and the database does not say why: {}; drop or disable what \
          holds them up, and load again",
@@ -111,37 +95,30 @@ pub(crate) enum LoadError {
     Intercepted {
         table: String,
         rows: u64,
-        /// Of how many it was not done.
         missing: u64,
         /// Such as `deleted`.
         doing: &'static str,
         /// What of the table may be the reason.
         interceptors: Vec<String>,
     },
-    /// What it needs was not loaded.
     #[error("skipped: a resource that its rows refer to was not loaded")]
     Skipped,
-    /// The run is of another API or another project.
     #[error("{0}")]
     OtherSource(Box<OtherSource>),
-    /// Rows of another staging directory are not proven to be replaced.
     #[error(
         "not loaded: its rows come from another {held}, and only a complete full read takes their place; run `cursus run`, which \
          reads in full what it must"
     )]
     Unproven { held: String },
-    /// The same of rows that it refers to.
     #[error(
         "not loaded: a resource that its rows refer to is no complete full read of this staging directory"
     )]
     UnprovenParent,
-    /// The staging directory is not the one that was loaded from.
     #[error(
         "the run {run} has a lower number than {newest}, which is loaded, but is younger: the staging directory was \
          replaced; `cursus run` numbers on from the database and reads everything once"
     )]
     Renumbered { run: String, newest: String },
-    /// The reading thread ended without an answer.
     #[error(
         "the thread that reads staged pages ended early; this is a fault of cursus, please report it"
     )]

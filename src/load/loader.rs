@@ -174,12 +174,10 @@ impl Loader<'_> {
 }
 
 impl Loader<'_> {
-    /// The records in quarantine.
     pub(crate) async fn quarantine(&self) -> Result<Vec<Entry>, LoadError> {
         entries(&self.database.client, self.options.schema.as_str()).await
     }
 
-    /// Loads quarantined records again.
     pub(crate) async fn retry(
         &mut self,
         chosen: &BTreeSet<i64>,

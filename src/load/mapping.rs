@@ -37,7 +37,6 @@ pub(crate) struct Mapping {
     pub(crate) only_key: Option<Vec<u8>>,
 }
 
-/// A column that a load fills.
 #[derive(Clone, Debug)]
 pub(crate) struct MappedColumn {
     pub(crate) name: String,
@@ -228,7 +227,6 @@ impl Mapping {
         })
     }
 
-    /// Whether the table notes when its rows changed.
     pub(crate) fn has_ingested_at(&self) -> bool {
         self.shape
             .columns

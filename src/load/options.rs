@@ -3,12 +3,10 @@
 use crate::load::check::rights::Look;
 use crate::name::Name;
 
-/// How to load.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) schema: Name,
     pub(crate) dry_run: bool,
-    /// The prune limit is off.
     pub(crate) allow_prune: bool,
     /// A schema that is filled from another API or project is rebound.
     pub(crate) adopt: bool,

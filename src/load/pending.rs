@@ -8,7 +8,6 @@ use crate::load::ledger::loads::{Loaded, LoadedResource};
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
 
-/// A run with resources that are not loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) run: Run,
@@ -102,9 +101,7 @@ fn not_loaded<'c>(
 #[derive(Clone, Debug)]
 pub(crate) struct Renumbered {
     pub(crate) resource: Name,
-    /// The staged run.
     pub(crate) run: String,
-    /// The loaded one.
     pub(crate) newest: String,
 }
 

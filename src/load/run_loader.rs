@@ -35,15 +35,12 @@ use crate::load::transaction::{savepoint, settle};
 use crate::name::Name;
 use crate::staging::Run;
 
-/// What became of the resources of one run.
 #[derive(Debug)]
 pub(crate) struct LoadedRun {
     /// Counts of the tables of loaded resources.
     pub(crate) tables: Vec<TableCounts>,
-    /// Resources that were not loaded, and why.
     pub(crate) failed: Vec<(Name, LoadError)>,
     pub(crate) derives_failed: Vec<(Name, LoadError)>,
-    /// What has changed in the shape of the records.
     pub(crate) drift: Vec<Drift>,
     /// What it changed in the source of the schema, a sentence each.
     pub(crate) warnings: Vec<String>,
@@ -51,13 +48,11 @@ pub(crate) struct LoadedRun {
     pub(crate) is_rebound: bool,
 }
 
-/// Loads one run.
 pub(crate) struct RunLoader<'l> {
     config: &'l Config,
     schema: &'l str,
     mappings: &'l [Mapping],
     run: &'l Run,
-    /// What is to be loaded.
     resources: &'l [Name],
     /// All that is staged.
     runs: &'l [Run],

@@ -20,7 +20,6 @@ use crate::load::transaction::begin;
 use crate::name::Name;
 use crate::staging::Run;
 
-/// Loads run after run.
 pub(crate) struct Session<'l> {
     config: &'l Config,
     options: &'l Options,

@@ -9,7 +9,6 @@ use crate::name::Name;
 use crate::plan::{self, History};
 use crate::settings::Settings;
 
-/// What an extraction has to know of the database.
 #[derive(Default)]
 pub(crate) struct DatabaseState {
     /// Resources whose past the database does not have and staging cannot give any more, with the reason to read them in full.

@@ -7,7 +7,6 @@ use crate::load::{self, LoadError, Loaded, LoadedResource, Loader, Pending};
 use crate::name::Name;
 use crate::staging::Run;
 
-/// What is to be loaded, and what becomes of the wanted run.
 #[derive(Default)]
 pub(super) struct PendingRuns {
     /// Oldest run first.

@@ -13,7 +13,6 @@ use crate::settings::Settings;
 pub(crate) struct LoadSelection {
     pub(crate) options: Options,
     pub(super) run: Option<String>,
-    /// Load the newest loaded run once more.
     pub(super) again: bool,
     pub(super) resources: Vec<Name>,
 }

@@ -94,7 +94,6 @@ impl Slice {
 }
 
 impl List {
-    /// Its first answer of page 1.
     fn head(&self) -> Option<&PageObservation> {
         let mut heads = self.seen.iter();
         heads.find(|seen| seen.is_numbered() && seen.number == 1)

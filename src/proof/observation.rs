@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use crate::staging::PageEntry;
 
-/// What one answer shows of its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageObservation {
     pub(crate) number: u64,

@@ -13,7 +13,6 @@ use crate::trusted;
 /// The variable that many programs read.
 pub(super) const GENERIC: &str = "DATABASE_URL";
 
-/// Variables by name: the process's own, and below them those of `.env`.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
     variables: BTreeMap<String, OsString>,

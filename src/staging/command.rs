@@ -41,7 +41,6 @@ pub(crate) enum Work {
     Other,
 }
 
-/// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub(crate) format: u32,
@@ -102,7 +101,6 @@ impl CommandRecord {
 }
 
 impl Staging {
-    /// Appends the outcome of a command; of one that reads the API also where no staging directory is yet.
     pub(crate) fn record_command(&self, mut record: CommandRecord) -> Result<(), StagingError> {
         if record.work() == Work::Run {
             files::create_dirs(self.root())?;

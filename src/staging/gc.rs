@@ -60,11 +60,9 @@ impl fmt::Display for Keep {
 #[derive(Clone, Debug)]
 pub(crate) struct GcDecision {
     pub(crate) run: Run,
-    /// Why it stays; empty if it may be removed.
     pub(crate) keep: Vec<Keep>,
 }
 
-/// What a run holds of its resources.
 #[derive(Default)]
 struct Holds {
     final_reads: Vec<(Name, Worth)>,

@@ -98,7 +98,6 @@ pub(crate) struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// Whether all of it was written.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_too_long || self.bytes.ends_with(b"\n")
     }
@@ -204,7 +203,6 @@ impl Line {
         Self { offset, ..self }
     }
 
-    /// Where it begins, and its length.
     pub(super) fn place(self) -> (u64, usize) {
         (self.offset, self.length as usize)
     }

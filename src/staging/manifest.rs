@@ -97,8 +97,8 @@ pub struct Evidence {
     /// Slices of a fanned-out resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slices: Option<u64>,
-    /// What went wrong or was unusual, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What is doubtful, a sentence each.
     pub notes: Vec<String>,
 }
 

@@ -44,7 +44,6 @@ impl StagedResource {
         Self { journal, ..self }
     }
 
-    /// With the pages in the order in which they were received, as at first.
     #[must_use]
     pub(crate) fn by_time(self) -> Self {
         let journal = self.journal.by_time();

@@ -33,7 +33,6 @@ struct ResumedJournal {
     lines: Vec<Line>,
     keys: Vec<u64>,
     numbers: PageNumbers,
-    /// Of the lines above.
     length: u64,
     hash: Sha256,
     newest: Option<Timestamp>,

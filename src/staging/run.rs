@@ -73,8 +73,6 @@ fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
 }
 
 impl Run {
-    /// Makes the directory of a run that starts at `now`, named by the first second from then on that is free and after
-    /// the `newest` name.
     pub(super) fn create(
         root: &Path,
         now: Timestamp,

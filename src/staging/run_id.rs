@@ -19,7 +19,6 @@ impl RunId {
         Self(time.strftime(NAMED).to_string())
     }
 
-    /// The id of `…/2026-11-23/T020000Z`.
     pub(super) fn of_directory(path: &Path) -> Option<Self> {
         let time = path.file_name()?.to_str()?;
         let day = path.parent()?.file_name()?.to_str()?;

@@ -247,7 +247,6 @@ impl<'de, F: FnMut(u64, &Slots<'de>)> Visitor<'de> for Records<'_, F> {
     }
 }
 
-/// The records of a page as text.
 struct Texts<F>(F);
 
 impl<'de, F: FnMut(u64, &'de str)> Visitor<'de> for Texts<F> {

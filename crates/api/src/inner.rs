@@ -103,7 +103,6 @@ impl<T, F: Fn(&mut BodyReader<'_>) -> Result<T, InspectError> + Send + Sync + 's
 {
 }
 
-/// Why an attempt gave no page.
 pub(crate) enum Failure {
     Problem(Problem),
     /// The server refused this token.
@@ -127,7 +126,6 @@ impl From<Problem> for Failure {
     }
 }
 
-/// How hard one page was tried.
 #[derive(Debug, Default)]
 pub(crate) struct Effort {
     pub(crate) attempts: u32,

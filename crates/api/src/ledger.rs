@@ -50,7 +50,6 @@ pub enum LedgerError {
     Untrusted(#[from] Untrusted),
 }
 
-/// The log of one key.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     place: Place,

@@ -47,7 +47,6 @@ use super::log::Millis;
 use super::throttle::Block;
 use super::windows::Windows;
 
-/// The queue; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Limiter(Arc<Shared>);
 

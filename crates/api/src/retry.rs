@@ -14,7 +14,6 @@ const REQUESTS_PER_RETRY: u64 = 5;
 /// No wait between two attempts is longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Why an inspector accepts no page, as the end of a sentence that begins with "the body"; never its content.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "their names and messages say it")]
 pub enum InspectError {
@@ -177,7 +176,6 @@ impl Backoff {
     }
 }
 
-/// The retries of a run, over all pages.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     requests: AtomicU64,

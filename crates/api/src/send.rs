@@ -276,7 +276,6 @@ async fn inspected<T: Send + 'static>(
     }
 }
 
-/// Carries one request of the `oauth2` library, on one turn.
 struct TokenSender<'a> {
     inner: &'a Inner,
     turn: Mutex<Option<Turn>>,

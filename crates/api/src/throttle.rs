@@ -16,7 +16,6 @@ const TRUSTED_PART: u32 = 60;
 /// A pause is longer by up to this part of it, at random: at an even pace a probe could meet another program's burst each time.
 const JITTER: f64 = 0.25;
 
-/// Why nobody may send now, whatever the log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Block {
     Until {

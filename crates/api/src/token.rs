@@ -22,7 +22,6 @@ use super::retry::Problem;
 /// Tokens in a row, none of which has served a request, after which no further one is asked for.
 pub(crate) const MOST_UNSERVED_TOKENS: u32 = 3;
 
-/// The header that carries a token, and which token it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Bearer {
     pub(crate) header: HeaderValue,
@@ -65,14 +64,11 @@ struct Current {
     file_was_read: bool,
 }
 
-/// Why a token is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenRequest {
-    /// A fresh one will do.
     Fresh,
     /// The server refused the one of this generation.
     Replace(u64),
-    /// A new one, whatever there is.
     ForceNew,
 }
 

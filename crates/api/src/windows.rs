@@ -58,7 +58,6 @@ impl RateHeaders {
     }
 }
 
-/// The rules for the next turn.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) second: Option<Rule>,
@@ -163,7 +162,6 @@ impl Windows {
         self.limits
     }
 
-    /// Limits that the server advertised to any user of the key.
     pub(crate) fn learn(&mut self, limits: AdvertisedLimits) {
         self.limits.update(limits);
     }

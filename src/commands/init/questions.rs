@@ -25,24 +25,19 @@ const DATABASE: &str = "CURSUS_DATABASE_URL";
 /// A longer line is no answer.
 const LONGEST_LINE: u64 = 4_096;
 
-/// What is asked for, and from what it is known already.
 pub(super) struct Asked<'a> {
     pub(super) global: &'a Global,
     pub(super) context: &'a Context,
     pub(super) config: &'a Config,
-    /// Of the process, and of a `.env` that is kept.
     pub(super) environment: Environment,
     /// Variables of the scope that are still empty, if pipeline.toml is written.
     pub(super) scope: Vec<String>,
-    /// Whether `.env` is written.
     pub(super) writes_dotenv: bool,
 }
 
-/// What was answered and works.
 #[derive(Default)]
 pub(super) struct Answers {
     pub(super) scope: Values,
-    /// For `.env`.
     pub(super) variables: Vec<(&'static str, String)>,
 }
 

@@ -18,7 +18,6 @@ use crate::trusted::{Folder, shell};
 
 /// The units as they are shipped, which are the template of others.
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/deploy/systemd");
-/// What they name.
 const BINARY: &str = "/usr/bin/cursus";
 const PREFIX: &str = "cursus-";
 const METRICS: &str = "/cursus.prom";
@@ -49,17 +48,13 @@ const OF_SYSTEM: &str = "/etc/systemd/system";
 /// Directories for temporary files.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// A unit: its file, and its text.
 pub(super) type Unit = (PathBuf, String);
 
-/// Who runs the units.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manager {
-    /// The system's, as a user.
     System,
     /// The system's, as root, whose private PostgreSQL runs as another user.
     SystemAsRoot,
-    /// The user's own.
     User,
 }
 
@@ -279,7 +274,6 @@ impl Place {
         }
     }
 
-    /// A command with this binary.
     fn command(&self, shipped: &str) -> String {
         let Some(arguments) = shipped.strip_prefix(&format!(":{BINARY}")) else {
             return shipped.replace(BINARY, &argument(&self.binary));

@@ -7,7 +7,6 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::database::Quoted;
 
-/// The rows of a statement, every value as PostgreSQL writes it.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// The names and types of the columns; none: the statement gives no rows.

@@ -23,7 +23,6 @@ struct Scanner<'t> {
     text: &'t str,
     at: usize,
     start: usize,
-    /// Nothing of it has come yet.
     is_blank: bool,
     parentheses: usize,
     /// How many of its first words have come.

@@ -280,7 +280,6 @@ impl Home {
             .map_err(|e| doing("create", &self.path.join(name), e.into()))
     }
 
-    /// Whether something has that name in the directory.
     pub(super) fn holds(&self, name: &str) -> bool {
         fstatat(self.folder.as_file(), name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
@@ -314,7 +313,6 @@ impl Home {
         Ok(Some(bytes))
     }
 
-    /// Takes away a file of the server's data.
     pub(super) fn remove_data(&self, name: &str) -> Result<(), EmbeddedError> {
         let Some(data) = self.folder.folder("data")? else {
             return Ok(());

@@ -11,7 +11,6 @@ use crate::load::error::LoadError;
 use crate::name::Name;
 use crate::staging::{Manifest, Run, StagingError};
 
-/// What a load of a run has to heed.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     side: Side,
@@ -29,9 +28,7 @@ pub(crate) struct Admission {
 /// A schema gets another source.
 #[derive(Debug)]
 pub(crate) struct Rebinding {
-    /// What it held before, in words.
     pub(crate) held: String,
-    /// What it holds from now on.
     pub(crate) holds: String,
     /// The API of before; none: the staging directory is another one, so that what is loaded is not known any more.
     pub(crate) from: Option<String>,

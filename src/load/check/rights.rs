@@ -8,7 +8,6 @@ use crate::config::Config;
 use crate::load::error::LoadError;
 use crate::migrate::{self, HISTORIES, MigrateError, Outlook};
 
-/// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// All without which a load fails.
@@ -188,7 +187,6 @@ pub(crate) async fn limits(client: &Client) -> Result<Vec<String>, LoadError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Positions and sentences.
 type Found = Vec<(i32, String)>;
 
 async fn rights(

@@ -44,7 +44,6 @@ pub(super) struct Changed {
 pub(crate) struct Source {
     pub(super) side: Side,
     pub(super) first_run: String,
-    /// By resource.
     pub(super) resources: BTreeMap<String, Basis>,
 }
 

@@ -22,12 +22,10 @@ use crate::staging::StagedResource;
 use crate::template::Values;
 use crate::walk::Walker;
 
-/// What was seen while decoding.
 #[derive(Debug)]
 pub(crate) struct DecodedResource {
     pub(crate) places: RecordLocator,
     pub(crate) tables: Vec<DecodedTable>,
-    /// What a sample of the records looked like.
     pub(crate) shape: Shape,
     /// Mapped keys that no record has.
     pub(crate) missing: BTreeSet<MissingKey>,

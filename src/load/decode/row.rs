@@ -24,7 +24,6 @@ const MAX_REJECTED: usize = 1000;
 /// What a staged row has before its columns: the count of fields, its position, its state.
 const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 
-/// Makes the rows of one table.
 pub(crate) struct TableDecoder {
     columns: Vec<Column>,
     key: Vec<usize>,

@@ -16,7 +16,6 @@ const LONGEST: usize = 200;
 /// Fields that are remembered, whatever the API sends.
 pub(crate) const FIELDS: usize = 1000;
 
-/// JSON's types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {

@@ -16,7 +16,6 @@ pub(crate) const AHEAD: usize = 4;
 /// Records that must lack a key before it counts as missing.
 pub(crate) const MIN_RECORDS_WITHOUT_KEY: u64 = 20;
 
-/// What a staged row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i16)]
 pub(crate) enum RowState {
@@ -36,7 +35,6 @@ pub(crate) struct Chunk {
     pub(crate) rejected: Vec<RejectedRecord>,
 }
 
-/// A rejected record, and where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct RejectedRecord {
     pub(crate) file: String,
@@ -52,7 +50,6 @@ pub(crate) struct RejectedRecord {
     pub(crate) reason: String,
 }
 
-/// What was seen of one table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DecodedTable {
     /// Some key may be there more than once.
@@ -129,16 +126,12 @@ pub(crate) enum KeylessRows {
 /// Some records of some files, by index; the files relative to their run.
 pub(crate) type RecordSelection = BTreeMap<String, BTreeSet<u64>>;
 
-/// Why decoding ended early.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
-    /// A page cannot be read.
     Staging(StagingError),
     /// The rows cannot be compared on the way: they are to be staged.
     Incomparable,
-    /// Nobody takes the chunks any more.
     Abandoned,
-    /// There is no thread to be had.
     Thread,
 }
 
@@ -148,7 +141,6 @@ impl From<StagingError> for DecodeError {
     }
 }
 
-/// Why rows are not made any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeStop {
     /// Nobody takes the chunks any more: the load has failed on the other side.

@@ -22,7 +22,6 @@ pub(crate) struct Backlog {
     pub(crate) kept: i64,
 }
 
-/// Counts what is quarantined and held in a schema.
 pub(crate) async fn backlog(
     client: &impl GenericClient,
     schema: &str,
@@ -50,7 +49,6 @@ pub(crate) struct TableBacklog {
     pub(crate) quarantined: i64,
 }
 
-/// What is quarantined and held in a schema, by table.
 pub(crate) async fn backlog_by_table(
     client: &impl GenericClient,
     schema: &str,

@@ -17,11 +17,9 @@ use crate::load::error::LoadError;
 use crate::load::ledger::loads::LoadLedger;
 use crate::name::Name;
 
-/// A change in the shape of a resource's records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Drift {
     pub(crate) resource: Name,
-    /// Where in the record.
     pub(crate) path: String,
     /// What happened to it.
     pub(crate) kind: DriftKind,
@@ -29,7 +27,6 @@ pub(crate) struct Drift {
     pub(crate) first_file: String,
 }
 
-/// What happened to a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DriftKind {

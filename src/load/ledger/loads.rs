@@ -214,7 +214,6 @@ impl LoadLedger<'_> {
         Ok(())
     }
 
-    /// Records what a load did to each table of a resource.
     pub(crate) async fn record_load(
         &self,
         transaction: &Transaction<'_>,

@@ -12,10 +12,8 @@ use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::RunId;
 
-/// The state before the load.
 #[derive(Debug, Default)]
 pub(crate) struct PreLoadState {
-    /// Tables without rows.
     pub(crate) empty: BTreeSet<Name>,
     /// Tables with records in quarantine, from other runs.
     pub(crate) quarantined: BTreeSet<Name>,

@@ -25,7 +25,6 @@ pub(crate) const ORPHAN: &str = "orphan";
 const BATCH: i32 = 1000;
 
 impl LoadLedger<'_> {
-    /// Quarantines records.
     pub(crate) async fn quarantine(
         &self,
         transaction: &Transaction<'_>,
@@ -274,11 +273,9 @@ impl LoadLedger<'_> {
     }
 }
 
-/// A rejected record, and where it is staged.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
     pub(crate) id: i64,
-    /// The run that brought it.
     pub(crate) run_id: String,
     pub(crate) resource: String,
     pub(crate) table: String,

@@ -41,7 +41,6 @@ pub(crate) struct TableHints {
     pub(crate) is_shared: bool,
 }
 
-/// What a comparison gives.
 pub(super) enum Compared {
     /// What was decoded, and the rows to stage, if there are any.
     Done(DecodedResource, Option<mpsc::Receiver<Chunk>>),

@@ -23,7 +23,6 @@ use crate::name::Name;
 use crate::staging::Manifest;
 use crate::template::Values;
 
-/// A merged resource, before its deletes and its ledger rows.
 pub(crate) struct MergedResource {
     pub(crate) shape: Shape,
     pub(crate) manifest: Manifest,

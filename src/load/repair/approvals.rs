@@ -16,7 +16,6 @@ use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::Run;
 
-/// An approved set that was deleted.
 pub(crate) struct AppliedApproval {
     pub(crate) run_id: String,
     /// Of the table: what was deleted, and what stays since others refer to it.

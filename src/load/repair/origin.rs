@@ -15,24 +15,19 @@ use crate::load::ledger::quarantine::Entry;
 use crate::load::mapping::Mapping;
 use crate::printable;
 
-/// Why there is nothing to explain.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExplainError {
-    /// The key is not one of the table.
     #[error("{0}")]
     Key(String),
-    /// The tables are not there yet.
     #[error(
         "the schema {0} has not all of its tables yet, so there is no row to explain: `cursus load` makes them and fills them from \
          staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
     )]
     Unmigrated(String),
-    /// The database or the staged files cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
-/// All that is known of one row.
 #[derive(Debug, Serialize)]
 pub(crate) struct Explained {
     pub(crate) table: String,
@@ -50,7 +45,6 @@ pub(crate) struct Explained {
     pub(crate) quarantine: Vec<Entry>,
     /// Runs whose delete of it the prune limit holds.
     pub(crate) held_deletes: Vec<HeldDelete>,
-    /// What else there is to say, a sentence each.
     pub(crate) notes: Vec<String>,
 }
 
@@ -68,10 +62,8 @@ pub(crate) struct HeldDelete {
     pub(crate) referred_by: Option<String>,
 }
 
-/// A staged record.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Origin {
-    /// The run that brought it.
     pub(crate) run_id: String,
     pub(crate) resource: String,
     /// The page's file, relative to the run's directory.
@@ -123,7 +115,6 @@ pub(super) fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(printable::json(text)).ok()
 }
 
-/// A key that is looked for.
 pub(super) struct RowQuery<'m> {
     pub(super) mapping: &'m Mapping,
     /// As typed, in the order of the key's columns.

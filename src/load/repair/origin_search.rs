@@ -27,7 +27,6 @@ use crate::walk::{Slots, Walker};
 pub(super) struct OriginSearch<'s> {
     pub(super) schema: &'s str,
     pub(super) scope: &'s Values,
-    /// All that is staged.
     pub(super) runs: &'s [Run],
     /// The entries of the key.
     pub(super) quarantine: Vec<Entry>,

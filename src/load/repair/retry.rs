@@ -28,7 +28,6 @@ pub(crate) struct Retry<'r> {
     pub(crate) config: &'r Config,
     pub(crate) schema: &'r str,
     pub(crate) prune_limit: Option<PruneConfig>,
-    /// Tables of which rows may be missing.
     pub(crate) incomplete_tables: &'r BTreeSet<Name>,
     pub(crate) mapping: &'r Mapping,
     pub(crate) run: &'r Run,
@@ -197,7 +196,6 @@ fn orphans(entries: &[&Entry]) -> Option<RecordSelection> {
     Some(selection)
 }
 
-/// Which staged rows are meant.
 struct RetryTargets {
     /// By their places.
     rows: Vec<i64>,
@@ -241,10 +239,8 @@ impl RetryTargets {
     }
 }
 
-/// What became of entries that were tried again.
 #[derive(Debug, Default)]
 pub(crate) struct Retried {
-    /// What it did to the tables.
     pub(crate) tables: Vec<TableCounts>,
     /// Tables of which some entries could not be tried, and why.
     pub(crate) failed: Vec<(Name, LoadError)>,

@@ -5,38 +5,31 @@ use crate::load::error::LoadError;
 /// Why a replay did not happen. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
-    /// The mirror itself.
     #[error(
         "{0} is the schema of the mirror, and a replay does not load into it: name another schema, or let \
          `cursus replay --rebuild` bring the mirror to what the staged runs give"
     )]
     Live(String),
-    /// A schema that holds something else.
     #[error(
         "the schema {0} is not empty, and no replay has made it; name another one, or drop it if nobody needs it"
     )]
     Foreign(String),
-    /// A schema of which we need the name holds something else.
     #[error(
         "the schema {0} is not empty, and cursus has not made it, but needs its name; rename it, or drop it if nobody needs it"
     )]
     Taken(String),
-    /// The name of the mirror's schema is too long for a suffix.
     #[error("`{0}` is too long for the name of a schema: give the mirror a shorter one")]
     Long(String),
-    /// A schema that another replay has made.
     #[error(
         "the schema {0} was made by a replay that differs in --from, --select, --allow-prune, pipeline.toml, a \
          migration or the version of cursus, and the two would mix; name another schema, or drop this one"
     )]
     Other(String),
-    /// A schema that is further already.
     #[error(
         "the schema {schema} holds the run {run} already, which comes after the one named by --to; name another \
          schema, or drop this one"
     )]
     Further { schema: String, run: String },
-    /// Nothing says what the mirror must hold.
     #[error(
         "the mirror was not rebuilt: no complete full read of {} is among the runs, so what they lack is not known to \
          be absent; read it in full (`cursus run --full --select …`), or leave it, and what it follows, out with --select", .0.join(", ")
@@ -52,7 +45,6 @@ pub(crate) enum ReplayError {
         /// The newest run loaded.
         run: String,
     },
-    /// The rebuild would delete more than the prune limit allows.
     #[error(
         "the mirror was not rebuilt: {} are not in what the staged runs give, more than the prune limit allows. \
          The schema {scratch} has what they give; to delete the rows, run `cursus replay --rebuild --allow-prune`",
@@ -61,10 +53,8 @@ pub(crate) enum ReplayError {
     TooMany {
         /// `250 of 500 rows of users`.
         tables: Vec<String>,
-        /// Where the replay can be looked at.
         scratch: String,
     },
-    /// The load itself failed.
     #[error(transparent)]
     Load(#[from] LoadError),
 }

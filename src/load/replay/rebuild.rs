@@ -33,7 +33,6 @@ pub(crate) struct Kept {
     pub(crate) keys: Vec<String>,
 }
 
-/// What a rebuild did.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rebuilt {
     pub(crate) tables: Vec<TableCounts>,
@@ -41,7 +40,6 @@ pub(crate) struct Rebuilt {
     pub(crate) kept: Vec<Kept>,
 }
 
-/// A table on its way.
 struct TablePair<'m> {
     statements: Statements<'m>,
     counts: TableCounts,

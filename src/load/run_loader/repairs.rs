@@ -23,7 +23,6 @@ use crate::load::transaction::{savepoint, set_up, settle};
 use crate::name::Name;
 
 impl RunLoader<'_> {
-    /// Applies what was approved when this run, or one with a number up to `as_of`, was the newest; the caller commits.
     pub(crate) async fn approved(
         mut self,
         transaction: &mut Transaction<'_>,

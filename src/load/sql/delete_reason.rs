@@ -31,7 +31,6 @@ impl DeleteReason {
     }
 }
 
-/// What a delete rests on.
 #[derive(Clone, Copy)]
 pub(crate) struct DeleteScope<'g> {
     /// The run, if rows of it have no readable key: the quarantine names their owners.

@@ -13,7 +13,6 @@ use crate::load::decode::types::{ELEMENT_BITS, RowState};
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::name::Name;
 
-/// Statements for one table.
 pub(crate) struct Statements<'m> {
     pub(super) mapping: &'m Mapping,
     pub(super) schema: &'m str,

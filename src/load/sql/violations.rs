@@ -5,9 +5,7 @@ use crate::database::catalogue::ForeignKey;
 use crate::load::decode::types::RowState;
 use crate::load::sql::statements::{Statements, in_scope, joined};
 
-/// Rows that a table would refuse.
 pub(crate) struct Violation {
-    /// The reject code.
     pub(crate) code: &'static str,
     pub(crate) column: Option<String>,
     pub(crate) reason: String,

@@ -16,7 +16,6 @@ pub(super) enum Correction {
     Limits(AdvertisedLimits),
 }
 
-/// What the log says of the next request.
 pub(super) enum Admission {
     Free,
     Later {

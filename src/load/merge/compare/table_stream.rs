@@ -21,7 +21,6 @@ const MAX_ABSENT: usize = 250_000;
 /// Signature, flags and length of the extension of a binary COPY.
 const COPY_HEADER: usize = 11 + 4 + 4;
 
-/// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RowMatch {
     /// It is new, or not the same byte for byte.
