@@ -43,7 +43,7 @@ mod session;
 mod sql;
 mod transaction;
 
-pub(crate) use check::rights::{Look, lacking, limits};
+pub(crate) use check::rights::{Look, lacking, limits, refuse_lacking};
 pub(crate) use check::side::Side;
 pub(crate) use check::source::look_ahead;
 pub(crate) use check::trust::{check_schema, check_tables};

@@ -2,7 +2,7 @@
 
 use crate::cli::{Global, MigrateArgs};
 use crate::exit::{Exit, Failure};
-use crate::load::{LoadError, Look, lacking, prepared};
+use crate::load::{Look, prepared, refuse_lacking};
 use crate::pipeline::connect;
 use crate::settings::Settings;
 
@@ -16,11 +16,8 @@ pub(super) async fn run(
     crate::name::Name::parse(schema)
         .map_err(|error| Failure::usage(format!("--into {schema}: {error}")))?;
     let mut database = connect::connect_to_write(settings, schema).await?;
-    let look = Look::ToLoad;
-    let lacking = lacking(&mut database.client, &settings.config, schema, look).await?;
-    if !lacking.is_empty() {
-        return Err(LoadError::Lacking(lacking).into());
-    }
+    let (client, config) = (&mut database.client, &settings.config);
+    refuse_lacking(client, config, schema, Look::ToLoad).await?;
     let folder = settings.config.migrations();
     let lock_wait = database.lock_wait;
     let migrated =

@@ -29,9 +29,7 @@ pub(crate) enum DatabaseError {
     #[error(
         "the database URL has a parameter `{name}`, which cursus does not know; correct its name, or take it out"
     )]
-    Parameter {
-        name: String,
-    },
+    Parameter { name: String },
     #[error(
         "the database URL asks by `{name}` for a certificate of the client, which cursus does not support; take it out, and use a \
          password"

@@ -23,6 +23,7 @@ use crate::load::mappings::mappings;
 use crate::load::options::Options;
 use crate::load::repair::retry::Retried;
 use crate::load::run_loader::{LoadedRun, RunLoader};
+use crate::load::transaction::begin;
 use crate::migrate::{self, Migrated};
 use crate::name::Name;
 use crate::staging::{Approval, Run};
@@ -47,14 +48,7 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, LoadError> {
         let schema = options.schema.as_str();
         check_schema(&database.client, Access::Write, config, schema).await?;
-        lock(&database, schema).await?;
-        refuse_lacking(
-            &mut database.client,
-            config,
-            options.schema.as_str(),
-            options.look,
-        )
-        .await?;
+        reserve(&mut database, config, &options).await?;
         let folder = config.migrations();
         if options.dry_run {
             let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
@@ -136,12 +130,7 @@ impl Loader<'_> {
     ) -> Result<Option<LoadedRun>, LoadError> {
         let schema = self.options.schema.as_str();
         let as_of = loads::newest(&self.database.client, schema).await?;
-        let mut transaction = self
-            .database
-            .client
-            .transaction()
-            .await
-            .map_err(LoadError::at("begin a transaction"))?;
+        let mut transaction = begin(&mut self.database).await?;
         let held = held(&transaction, schema).await?;
         let chosen: Vec<Approval> = held
             .iter()
@@ -188,12 +177,7 @@ impl Loader<'_> {
         let Some(newest) = runs.last() else {
             return Ok(Retried::default());
         };
-        let mut transaction = self
-            .database
-            .client
-            .transaction()
-            .await
-            .map_err(LoadError::at("begin a transaction"))?;
+        let mut transaction = begin(&mut self.database).await?;
         let judge = Judge::look(&transaction, schema, self.config, runs).await?;
         let is_chosen = |run: &&Run| {
             let mut entries = entries.iter().filter(|entry| chosen.contains(&entry.id));
@@ -215,6 +199,17 @@ impl Loader<'_> {
         done.await.map_err(LoadError::at_commit)?;
         Ok(retried)
     }
+}
+
+/// Takes the lock of the schema, and refuses to begin what could not end.
+pub(crate) async fn reserve(
+    database: &mut Database,
+    config: &Config,
+    options: &Options,
+) -> Result<(), LoadError> {
+    let schema = options.schema.as_str();
+    lock(database, schema).await?;
+    refuse_lacking(&mut database.client, config, schema, options.look).await
 }
 
 /// What migrations have made, in a line; none if none was pending.

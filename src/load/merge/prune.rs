@@ -140,6 +140,48 @@ pub(crate) async fn keep_referenced_rows(
     }
 }
 
+/// What became of listed rows.
+pub(crate) struct Deletion {
+    pub(crate) referred: u64,
+    /// Listed rows that nothing refers to.
+    pub(crate) deletable: u64,
+    pub(crate) deleted: u64,
+}
+
+/// Deletes the rows that a statement lists, without those that other rows refer to.
+pub(crate) async fn delete_listed(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    collect: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Deletion, tokio_postgres::Error> {
+    let listed = list(transaction, statements, collect, parameters).await?;
+    let referred = keep_referenced_rows(transaction, statements, None).await?;
+    let deletable = listed - referred.min(listed);
+    let delete = statements.delete_listed();
+    transaction.execute(&delete, &[]).await?;
+    let left = statements.count_undeleted();
+    let left = transaction.query_one(&left, &[]).await?;
+    let deleted = deletable - unsigned(left.get(0)).min(deletable);
+    Ok(Deletion {
+        referred,
+        deletable,
+        deleted,
+    })
+}
+
+/// Begins a list of deletes with the rows of a statement; returns how many.
+pub(crate) async fn list(
+    transaction: &Transaction<'_>,
+    statements: &Statements<'_>,
+    collect: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64, tokio_postgres::Error> {
+    let create = statements.create_delete_list();
+    transaction.batch_execute(&create).await?;
+    transaction.execute(collect, parameters).await
+}
+
 impl Table<'_> {
     /// Deletes rows, all of them or none.
     pub(crate) async fn delete(

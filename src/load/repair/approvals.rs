@@ -6,10 +6,9 @@
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
-use crate::convert::unsigned;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
-use crate::load::ledger::held_deletes::{HeldDeletes, held};
+use crate::load::ledger::held_deletes::held;
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
 use crate::load::sql::statements::Statements;
@@ -47,10 +46,17 @@ pub(crate) async fn apply_approvals(
                 continue;
             }
             let statements = Statements::new(mapping, schema);
-            let deleted = delete_held(transaction, &statements, held, schema, name).await;
-            let (counts, rows) =
-                deleted.map_err(LoadError::at(format!("delete what was approved of {name}")))?;
-            mapping.check_arrived(rows, counts.deleted, "deleted")?;
+            let parameters: [&(dyn ToSql + Sync); 4] =
+                [&schema, &name.as_str(), &held.run_id, &held.resource];
+            let (collect, settle) = (statements.collect_held(), statements.settle_held());
+            let failed = || LoadError::at(format!("delete what was approved of {name}"));
+            let done = prune::delete_listed(transaction, &statements, &collect, &parameters).await;
+            let done = done.map_err(failed())?;
+            let settled = transaction.execute(&settle, &parameters).await;
+            settled.map_err(failed())?;
+            mapping.check_arrived(done.deletable, done.deleted, "deleted")?;
+            let mut counts = TableCounts::new(name.clone());
+            (counts.referred, counts.deleted) = (done.referred, done.deleted);
             applied.push(AppliedApproval {
                 run_id: held.run_id.clone(),
                 counts,
@@ -58,36 +64,4 @@ pub(crate) async fn apply_approvals(
         }
     }
     Ok(applied)
-}
-
-/// Deletes a held set, and returns how many rows it should have deleted.
-async fn delete_held(
-    transaction: &Transaction<'_>,
-    statements: &Statements<'_>,
-    held: &HeldDeletes,
-    schema: &str,
-    table: &Name,
-) -> Result<(TableCounts, u64), tokio_postgres::Error> {
-    let parameters: [&(dyn ToSql + Sync); 4] =
-        [&schema, &table.as_str(), &held.run_id, &held.resource];
-    let mut counts = TableCounts::new(table.clone());
-    transaction
-        .batch_execute(&statements.create_delete_list())
-        .await?;
-    let listed = transaction
-        .execute(&statements.collect_held(), &parameters)
-        .await?;
-    counts.referred = prune::keep_referenced_rows(transaction, statements, None).await?;
-    let deletable = listed - counts.referred.min(listed);
-    transaction
-        .execute(&statements.delete_listed(), &[])
-        .await?;
-    let left = transaction
-        .query_one(&statements.count_undeleted(), &[])
-        .await?;
-    counts.deleted = deletable - unsigned(left.get(0)).min(deletable);
-    transaction
-        .execute(&statements.settle_held(), &parameters)
-        .await?;
-    Ok((counts, deletable))
 }

@@ -4,13 +4,11 @@ use tokio_postgres::Client;
 
 use crate::config::Config;
 use crate::database::Database;
-use crate::load::check::rights::refuse_lacking;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog;
 use crate::load::ledger::backlog::TableBacklog;
 use crate::load::ledger::loads;
-use crate::load::loader::Loader;
-use crate::load::lock::lock;
+use crate::load::loader::{Loader, reserve};
 use crate::load::options::Options;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scope::ReplayScope;
@@ -33,14 +31,7 @@ impl<'c> Loader<'c> {
         if options.schema == config.database.schema {
             return Err(ReplayError::Live(schema.to_owned()));
         }
-        lock(&database, schema).await?;
-        refuse_lacking(
-            &mut database.client,
-            config,
-            options.schema.as_str(),
-            options.look,
-        )
-        .await?;
+        reserve(&mut database, config, &options).await?;
         let mark = format!("{MADE}{}", scope.fingerprint(config, options.allow_prune));
         match inspect_schema(&database.client, schema).await? {
             SchemaContents::Empty => make(&mut database.client, schema, &mark, false).await?,
@@ -62,15 +53,8 @@ impl<'c> Loader<'c> {
             mut database,
             ..
         } = self;
-        lock(&database, schema.as_str()).await?;
         let options = Options { schema, ..options };
-        refuse_lacking(
-            &mut database.client,
-            config,
-            options.schema.as_str(),
-            options.look,
-        )
-        .await?;
+        reserve(&mut database, config, &options).await?;
         // One that is there is of a rebuild that was killed or refused.
         remake(&mut database.client, options.schema.as_str(), REBUILD).await?;
         Ok(Self::open(config, database, options).await?)

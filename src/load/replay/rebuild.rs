@@ -22,7 +22,7 @@ use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
 use crate::load::sql::statements::Statements;
-use crate::load::transaction::set_up;
+use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
 
 /// Rows that a rebuild would have deleted, but rows of another table refer to them.
@@ -75,8 +75,7 @@ impl Loader<'_> {
             .cloned()
             .collect();
         refer_to_live(&self.database.client, live, &mut mappings).await?;
-        let transaction = (self.database.client.transaction().await)
-            .map_err(LoadError::at("begin a transaction"))?;
+        let transaction = begin(&mut self.database).await?;
         set_up(&transaction, self.config, live.as_str()).await?;
         let mut rebuilt = merge(&transaction, &mappings, live, &scratch, prune_limit).await?;
         Point::RebuildMerge.reach();
@@ -269,11 +268,12 @@ async fn delete(
             }
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-            let (deletable, left) = (delete_absent(transaction, &both.statements, scratch).await)
-                .map_err(failed("delete rows"))?;
-            mapping.check_arrived(deletable, deletable - left.min(deletable), "deleted")?;
-            both.counts.deleted += deletable;
-            deleted += deletable;
+            let collect = both.statements.collect_not_in(scratch.as_str());
+            let done = prune::delete_listed(transaction, &both.statements, &collect, &[]).await;
+            let done = done.map_err(failed("delete rows"))?;
+            mapping.check_arrived(done.deletable, done.deleted, "deleted")?;
+            both.counts.deleted += done.deletable;
+            deleted += done.deletable;
             if both.is_referenced {
                 let kept = both.statements.count_kept(scratch.as_str());
                 let row = (transaction.query_one(&kept, &[]).await)
@@ -287,36 +287,6 @@ async fn delete(
             return Ok(());
         }
     }
-}
-
-/// Deletes what the scratch does not have and nothing refers to: how many rows it was to be, and how many of those stay.
-async fn delete_absent(
-    transaction: &Transaction<'_>,
-    statements: &Statements<'_>,
-    scratch: &Name,
-) -> Result<(u64, u64), tokio_postgres::Error> {
-    let listed = list_absent(transaction, statements, scratch).await?;
-    let deletable =
-        listed - (prune::keep_referenced_rows(transaction, statements, None).await?).min(listed);
-    transaction
-        .execute(&statements.delete_listed(), &[])
-        .await?;
-    let left = transaction
-        .query_one(&statements.count_undeleted(), &[])
-        .await?;
-    Ok((deletable, unsigned(left.get(0))))
-}
-
-async fn list_absent(
-    transaction: &Transaction<'_>,
-    statements: &Statements<'_>,
-    scratch: &Name,
-) -> Result<u64, tokio_postgres::Error> {
-    transaction
-        .batch_execute(&statements.create_delete_list())
-        .await?;
-    let collect = statements.collect_not_in(scratch.as_str());
-    transaction.execute(&collect, &[]).await
 }
 
 /// Records the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
@@ -335,7 +305,8 @@ async fn record_kept(
         };
         let statements = Statements::new(mapping, live.as_str());
         let failed = || LoadError::at(format!("rebuild {name}: note what stays"));
-        let listed = list_absent(transaction, &statements, scratch).await;
+        let collect = statements.collect_not_in(scratch.as_str());
+        let listed = prune::list(transaction, &statements, &collect, &[]).await;
         listed.map_err(failed())?;
         let notes = Some((loaded.run_id.as_str(), resource));
         let noted = prune::keep_referenced_rows(transaction, &statements, notes).await;
