@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::init::write;
 use super::record::CommandOutcome;
+use super::sql::{Rows, shown};
 use crate::cli::{DemoArgs, Global, RunArgs};
 use crate::context::Context;
 use crate::convert::unsigned;
 use crate::database::DatabaseError;
 use crate::embedded_files;
 use crate::exit::{Exit, Failure};
+use crate::load::TableCounts;
 use crate::pipeline::{self, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{Column, RunReport, Table, counted, grouped, took};
@@ -38,25 +40,11 @@ fn queries() -> (Vec<&'static str>, &'static str) {
     (queries, last.trim_end_matches(';'))
 }
 
-struct Answer {
-    query: &'static str,
-    header: Vec<String>,
-    rows: Vec<Vec<Option<String>>>,
-}
+/// A query and its rows.
+type Answer = (&'static str, Rows);
 
-impl Answer {
-    fn json(&self) -> Value {
-        json!({ "query": self.query, "rows": self.rows })
-    }
-}
-
-struct DemoReport<'a> {
-    folder: &'a Path,
-    first: &'a RunReport,
-    second: &'a RunReport,
-    counts: &'a [(String, u64)],
-    answers: &'a [Answer],
-    tomorrow: &'a [Answer],
+fn json((query, Rows { rows, .. }): &Answer) -> Value {
+    json!({ "query": query, "rows": rows })
 }
 
 pub(super) async fn run(
@@ -141,22 +129,14 @@ pub(super) async fn run(
             "second": second,
             "rows": counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
             "queries": {
-                "day_1": answers.iter().map(Answer::json).collect::<Vec<_>>(),
-                "day_2": tomorrow.iter().map(Answer::json).collect::<Vec<_>>(),
+                "day_1": answers.iter().map(json).collect::<Vec<_>>(),
+                "day_2": tomorrow.iter().map(json).collect::<Vec<_>>(),
             },
         }));
     } else {
-        print(
-            &DemoReport {
-                folder: &folder,
-                first: &first,
-                second: &second,
-                counts: &counts,
-                answers: &answers,
-                tomorrow: &tomorrow,
-            },
-            started.elapsed(),
-        );
+        print_tables(&counts, &first, &second);
+        print_answers(&answers, &tomorrow);
+        print_next(&folder, started.elapsed());
     }
     Ok(exit)
 }
@@ -261,42 +241,27 @@ async fn count_rows(
 async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failure> {
     let mut answers = Vec::new();
     for query in queries().0 {
-        let (header, rows) = super::sql::ask(database, query).await?;
-        answers.push(Answer {
-            query,
-            header,
-            rows,
-        });
+        answers.push((query, super::sql::ask(database, query).await?));
     }
     Ok(answers)
 }
 
-fn print(report: &DemoReport<'_>, duration: Duration) {
-    let DemoReport {
-        folder,
-        first,
-        second,
-        counts,
-        answers,
-        tomorrow,
-    } = *report;
+fn print_tables(counts: &[(String, u64)], first: &RunReport, second: &RunReport) {
     let rows = counts.iter().map(|(name, count)| {
-        let of = |report: &RunReport| {
-            report
-                .tables
-                .iter()
-                .find(|table| table.name.as_str() == name)
-                .cloned()
+        let number = |report: &RunReport, figure: fn(&TableCounts) -> u64| {
+            let mut tables = report.tables.iter();
+            let table = tables.find(|table| table.name.as_str() == name);
+            table
+                .map(|table| grouped(figure(table)))
+                .unwrap_or_default()
         };
-        let (one, two) = (of(first), of(second));
-        let number = |count: Option<u64>| count.map(grouped).unwrap_or_default();
         vec![
             name.clone(),
             grouped(*count),
-            number(one.map(|table| table.inserted)),
-            number(two.as_ref().map(|table| table.inserted)),
-            number(two.as_ref().map(|table| table.updated)),
-            number(two.map(|table| table.deleted)),
+            number(first, |table| table.inserted),
+            number(second, |table| table.inserted),
+            number(second, |table| table.updated),
+            number(second, |table| table.deleted),
         ]
     });
     let columns = [
@@ -319,10 +284,13 @@ fn print(report: &DemoReport<'_>, duration: Duration) {
             report.state
         ));
     }
-    for (answer, later) in answers.iter().zip(tomorrow) {
-        super::print(&format!("\n{}\n", answer.query));
+}
+
+fn print_answers(answers: &[Answer], tomorrow: &[Answer]) {
+    for ((query, answer), (_, later)) in answers.iter().zip(tomorrow) {
+        super::print(&format!("\n{query}\n"));
         if let ([row], [later]) = (answer.rows.as_slice(), later.rows.as_slice()) {
-            let (day_1, day_2) = (super::sql::shown(row), super::sql::shown(later));
+            let (day_1, day_2) = (shown(row), shown(later));
             super::print_line(&format!(
                 "  {} (on day 2: {})",
                 day_1.join(" "),
@@ -330,10 +298,11 @@ fn print(report: &DemoReport<'_>, duration: Duration) {
             ));
             continue;
         }
-        let names: Vec<&str> = answer.header.iter().map(String::as_str).collect();
-        let rows = answer.rows.iter().map(|row| super::sql::shown(row));
-        super::print_table(&Table::of_values(&names, rows));
+        super::print_table(&answer.table());
     }
+}
+
+fn print_next(folder: &Path, duration: Duration) {
     let program = std::env::current_exe()
         .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
     super::print(&format!(

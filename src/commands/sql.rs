@@ -19,10 +19,13 @@ use crate::database::{Database, DatabaseError, Target, embedded, for_libpq, role
 use crate::exit::{Exit, Failure};
 use crate::pipeline::connect;
 use crate::printable;
-use crate::report::{Table, counted};
+use crate::report::counted;
 use crate::settings::Settings;
 
-use result::{Rows, csv_line};
+pub(super) use result::Rows;
+use result::csv_line;
+#[cfg(feature = "simulator")]
+pub(super) use result::shown;
 
 /// Values are printed the same way whatever the settings of server, database or role.
 const SET_UP: &str = "SELECT pg_catalog.set_config(name, value, false) FROM (VALUES ('DateStyle', 'ISO, YMD'), \
@@ -161,14 +164,9 @@ fn refused(error: tokio_postgres::Error, may_write: bool) -> Failure {
 }
 
 #[cfg(feature = "simulator")]
-pub(super) async fn ask(
-    database: &Database,
-    query: &str,
-) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), Failure> {
+pub(super) async fn ask(database: &Database, query: &str) -> Result<Rows, Failure> {
     let rows = Rows::of(&database.client, query).await;
-    let rows = rows.map_err(|error| refused(error, true))?;
-    let names = rows.names().into_iter().map(str::to_owned).collect();
-    Ok((names, rows.rows))
+    rows.map_err(|error| refused(error, true))
 }
 
 fn print(all: &[Rows], is_csv: bool) {
@@ -176,9 +174,8 @@ fn print(all: &[Rows], is_csv: bool) {
         if number > 0 {
             super::print_raw("\n");
         }
-        let names = result.names();
         if is_csv {
-            let header = csv_line(names.into_iter().map(Some));
+            let header = csv_line(result.names().into_iter().map(Some));
             let rows = result.rows.iter();
             let rows = rows.map(|row| csv_line(row.iter().map(Option::as_deref)));
             let lines = [header].into_iter().chain(rows);
@@ -190,18 +187,10 @@ fn print(all: &[Rows], is_csv: bool) {
                 super::print_raw(&lines.collect::<String>());
             }
         } else {
-            let count = result.rows.len();
-            let rows = result.rows.iter().map(|row| shown(row));
-            super::print_table(&Table::of_values(&names, rows));
-            super::note(&counted(count as u64, "row"));
+            super::print_table(&result.table());
+            super::note(&counted(result.rows.len() as u64, "row"));
         }
     }
-}
-
-pub(super) fn shown(row: &[Option<String>]) -> Vec<String> {
-    row.iter()
-        .map(|cell| cell.clone().unwrap_or_default())
-        .collect()
 }
 
 /// psql on the mirror; where there is none, how to connect with another program.

@@ -6,17 +6,18 @@ use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::database::Quoted;
+use crate::report::Table;
 
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(in crate::commands) struct Rows {
     /// The names and types of the columns; none: the statement gives no rows.
-    pub(super) columns: Option<Vec<(String, Type)>>,
-    pub(super) rows: Vec<Vec<Option<String>>>,
+    pub(in crate::commands) columns: Option<Vec<(String, Type)>>,
+    pub(in crate::commands) rows: Vec<Vec<Option<String>>>,
 }
 
 impl Rows {
     /// Runs one statement. What is more than one is refused by the server, before it runs any.
-    pub(super) async fn of(
+    pub(in crate::commands) async fn of(
         client: &Client,
         statement: &str,
     ) -> Result<Self, tokio_postgres::Error> {
@@ -44,13 +45,20 @@ impl Rows {
         Ok(result)
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
+    pub(in crate::commands) fn table(&self) -> Table {
+        Table::of_values(&self.names(), self.rows.iter().map(|row| shown(row)))
+    }
+
+    pub(in crate::commands) fn names(&self) -> Vec<&str> {
         let columns = self.columns.iter().flatten();
         columns.map(|(name, _)| name.as_str()).collect()
     }
 
     /// An array of objects, as `row_to_json` writes them; names that come twice are numbered.
-    pub(super) async fn json(mut self, client: &Client) -> Result<String, tokio_postgres::Error> {
+    pub(in crate::commands) async fn json(
+        mut self,
+        client: &Client,
+    ) -> Result<String, tokio_postgres::Error> {
         let columns = self.columns.take().unwrap_or_default();
         for (at, (_, of)) in columns.iter().enumerate() {
             self.convert(client, at, of).await?;
@@ -113,6 +121,12 @@ impl Rows {
     }
 }
 
+pub(in crate::commands) fn shown(row: &[Option<String>]) -> Vec<String> {
+    row.iter()
+        .map(|cell| cell.clone().unwrap_or_default())
+        .collect()
+}
+
 /// Whether JSON has a form of its own for values of this type, which the server knows.
 fn is_structured(of: &Type) -> bool {
     matches!(of.kind(), Kind::Array(_) | Kind::Composite(_))
@@ -138,7 +152,7 @@ fn unique(columns: &[(String, Type)]) -> Vec<String> {
 }
 
 /// RFC 4180, but for the end of the line, which is not part of it; a NULL is an empty field, an empty text is quoted.
-pub(super) fn csv_line<'c>(row: impl IntoIterator<Item = Option<&'c str>>) -> String {
+pub(in crate::commands) fn csv_line<'c>(row: impl IntoIterator<Item = Option<&'c str>>) -> String {
     let cells: Vec<String> = row
         .into_iter()
         .map(|cell| match cell {
