@@ -2,10 +2,11 @@
 //! that two pipelines can run in one process.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::api::AnswerCounts;
 use crate::database::Sessions;
+use crate::mutex::locked;
 use crate::progress::{Progress, Screen};
 
 /// Shared by all parts of an invocation; a clone is the same context.
@@ -66,21 +67,17 @@ impl Context {
     pub(crate) fn begin(&self, activity: Activity) {
         // It has a commit of its own.
         self.0.sessions.begin_commit();
-        *lock(&self.0.activity) = activity;
+        *locked(&self.0.activity) = activity;
     }
 
     pub(crate) fn activity(&self) -> Activity {
-        lock(&self.0.activity).clone()
+        locked(&self.0.activity).clone()
     }
 
     /// Logs a warning, unless one of this topic was logged before.
     pub(crate) fn warn_once(&self, topic: &'static str, sentence: impl FnOnce() -> String) {
-        if lock(&self.0.warned).insert(topic) {
+        if locked(&self.0.warned).insert(topic) {
             tracing::warn!("{}", sentence());
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
@@ -14,6 +14,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::api::Allowance;
 use crate::convert::{counted, grouped, span};
+use crate::mutex::locked;
 use crate::table::cut;
 
 /// Without a terminal a line comes no more often.
@@ -45,7 +46,7 @@ impl Screen {
     }
 
     fn draw(&self, lines: Vec<String>) {
-        let mut drawn = lock(&self.drawn);
+        let mut drawn = locked(&self.drawn);
         if *drawn != lines {
             let text = erased(&drawn, width()) + &lines.join("\n");
             // What cannot be written is lost, and nothing else.
@@ -75,7 +76,7 @@ fn width() -> usize {
 /// Whole lines, above those of progress.
 impl Write for Screen {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut drawn = lock(&self.drawn);
+        let mut drawn = locked(&self.drawn);
         if drawn.is_empty() {
             return io::stderr().write(line);
         }
@@ -136,7 +137,7 @@ impl Progress {
 
     pub(crate) fn task(&self, name: &str, note: &str) -> Task {
         debug!("{name}: {note}");
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.begun += 1;
         let id = state.begun;
         state.tasks.push(Counts {
@@ -154,7 +155,7 @@ impl Progress {
 
     /// Shows what has become of the reads. `waiting`: why requests wait, and for how long.
     pub(crate) fn tick(&self, waiting: Option<&str>, allowance: Option<&Allowance>) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         let now = Instant::now();
         state.sample(now);
         if self.screen.has_block {
@@ -295,7 +296,7 @@ impl Counts {
 
 impl Task {
     fn count(&self, done: u64, expected: u64) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.done += done;
         state.expected += expected;
         if let Some(task) = state.tasks.iter_mut().find(|task| task.id == self.id) {
@@ -319,14 +320,10 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.tasks.retain(|task| task.id != self.id);
         state.ended += 1;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -337,7 +334,7 @@ mod tests {
     fn nothing_is_full_before_it_has_ended() {
         let progress = Progress::new(&Screen::new(false));
         let task = progress.task("users", "full");
-        let line = || lock(&progress.state).block(79, None, None);
+        let line = || locked(&progress.state).block(79, None, None);
         assert_eq!(line()[0], format!("users  {}  starting", "░".repeat(BAR)));
         task.expect(1);
         task.page();
@@ -366,7 +363,7 @@ mod tests {
         tasks[0].page();
         for width in 2..200 {
             let lines =
-                lock(&progress.state).block(width, Some("throttled by the API (429)"), None);
+                locked(&progress.state).block(width, Some("throttled by the API (429)"), None);
             assert_eq!(lines.len(), MOST_LINES + 3, "{lines:?}");
             assert!(lines.iter().all(|line| line.width() <= width), "{lines:?}");
         }

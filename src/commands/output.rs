@@ -1,7 +1,7 @@
 //! What commands print: answers and documents on stdout, sentences on stderr through the log's writer. Does not decide what is said.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::logging::{self, Format};
 use crate::cli::{Cli, LogFormat};
 use crate::clock;
 use crate::exit::Exit;
+use crate::mutex::locked;
 use crate::printable;
 use crate::progress::Screen;
 use crate::report::Table;
@@ -134,10 +135,7 @@ fn json(value: &impl Serialize) -> serde_json::Result<String> {
 }
 
 fn document() -> std::sync::MutexGuard<'static, Option<String>> {
-    output()
-        .document
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    locked(&output().document)
 }
 
 fn print_document(text: &str) {

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::error_chain::chain;
+use crate::mutex::locked;
 use crate::printable;
 
 /// How long to wait for a manager that does not read.
@@ -52,7 +53,7 @@ impl Manager {
     }
 
     pub(super) async fn status(&self, status: &str) {
-        status.clone_into(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        status.clone_into(&mut locked(&self.status));
         self.notify(&status_line(status)).await;
     }
 
@@ -70,7 +71,7 @@ impl Manager {
     /// It was read again, with this result; the service does what it did before.
     pub(super) async fn reloaded(&self, result: &str) {
         let status = {
-            let before = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = locked(&self.status);
             status_line(&format!("{before}; {result}"))
         };
         self.notify(&format!("READY=1\n{status}")).await;

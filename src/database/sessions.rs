@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Client, Row, Socket};
 
+use crate::mutex::locked;
 use crate::printable;
 
 use super::quote::utc;
@@ -60,7 +61,7 @@ impl Sessions {
     }
 
     pub(crate) fn commit(&self) -> Commit {
-        *lock(&self.0.commit)
+        *locked(&self.0.commit)
     }
 
     pub(crate) fn begin_commit(&self) {
@@ -68,7 +69,7 @@ impl Sessions {
     }
 
     pub(super) fn set_commit(&self, commit: Commit) {
-        *lock(&self.0.commit) = commit;
+        *locked(&self.0.commit) = commit;
     }
 
     pub(super) fn list<T>(&self, token: CancelToken, tls: T) -> Listed
@@ -86,7 +87,7 @@ impl Sessions {
                 let _ = token.cancel_query(tls).await;
             })
         };
-        lock(&self.0.cancels).insert(number, Arc::new(cancel));
+        locked(&self.0.cancels).insert(number, Arc::new(cancel));
         Listed {
             sessions: self.clone(),
             number,
@@ -96,11 +97,11 @@ impl Sessions {
     /// Cancels the statements of all sessions, and waits at most `patience` until the sessions are closed.
     pub(crate) async fn cancel_all(&self, patience: Duration) {
         let cancelling = async {
-            let cancels: Vec<Cancel> = lock(&self.0.cancels).values().cloned().collect();
+            let cancels: Vec<Cancel> = locked(&self.0.cancels).values().cloned().collect();
             join_all(cancels.iter().map(|cancel| cancel())).await;
             loop {
                 let closed = self.0.closed.notified();
-                if lock(&self.0.cancels).is_empty() {
+                if locked(&self.0.cancels).is_empty() {
                     return;
                 }
                 closed.await;
@@ -108,10 +109,6 @@ impl Sessions {
         };
         let _ = tokio::time::timeout(patience, cancelling).await;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) struct Listed {
@@ -122,7 +119,7 @@ pub(super) struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let Sessions(shared) = &self.sessions;
-        lock(&shared.cancels).remove(&self.number);
+        locked(&shared.cancels).remove(&self.number);
         shared.closed.notify_waiters();
     }
 }

@@ -12,7 +12,7 @@ use crate::plan::History;
 use crate::staging::{PageEntry, Run, StagingError};
 
 use super::inspect::Inspector;
-use super::page::locked;
+use crate::mutex::locked;
 
 /// Ids staged in this run, by resource.
 #[derive(Debug, Default)]

@@ -1,9 +1,10 @@
 //! One page: read back from an earlier process, or asked for and staged.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::api::{self, ApiError, BodyReader};
 use crate::convert::millis;
+use crate::mutex::locked;
 use crate::progress::Task;
 use crate::proof::PageFacts;
 use crate::staging::{KnownPages, PageEntry, PageNumbers, ResourceWriter, SmallerPages};
@@ -238,9 +239,4 @@ fn keeps_to_filter(slice: &Slice, facts: &PageFacts) -> Result<(), ReadError> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Locks a mutex; a panic of another holder does not matter to its value.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

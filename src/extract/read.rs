@@ -12,12 +12,13 @@ use crate::proof::{self, Answers, BELOW_LOWEST, PageObservation};
 use crate::staging::Window;
 
 use super::error::ReadError;
-use super::page::{PageSource, locked};
+use super::page::PageSource;
 use super::read_plan::{List, ReadPlan};
 use super::read_result::ReadResult;
 use super::scan::{self, PageSelector, ScanOutcome};
 use super::slices::Slice;
 use super::windows::{self, FirstPage};
+use crate::mutex::locked;
 
 /// The highest known rate limit of a key, in requests a second.
 const FASTEST: u64 = 20;

@@ -1,8 +1,9 @@
 //! gzip with reused buffers: a third of a megabyte allocated and freed for each page fragments memory.
 
 use std::io::{ErrorKind, Read, Result, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::mutex::locked;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 
@@ -27,7 +28,7 @@ pub(super) fn pack(
     packed: &mut impl Write,
     each: impl FnMut(&[u8]),
 ) -> Result<()> {
-    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let idle = || locked(&IDLE);
     let packer = idle().pop();
     let mut packer = packer.unwrap_or_else(|| Packer {
         encoder: DeflateEncoder::new(Vec::new(), Compression::default()),

@@ -23,6 +23,7 @@ use super::page::{
 use crate::clock;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
+use crate::mutex::locked;
 
 const IN_USE: &str =
     "no other program may write there while a run is open; run the command again to resume";
@@ -213,10 +214,7 @@ impl ResourceWriter {
             Ok(())
         })?;
         let line = journal_line(&entry, &path)?;
-        let mut journal = self
-            .journal
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut journal = locked(&self.journal);
         (journal.append(&line))
             .map_err(|error| files::io_error("write", &self.directory.join(JOURNAL), error))?;
         Point::LineDone.reach();
@@ -230,10 +228,7 @@ impl ResourceWriter {
         let folder = self.directory.join(slice);
         // What is written there must not land elsewhere, neither now nor when a link takes the place of what we made.
         refuse_links(&self.directory, slice)?;
-        let mut made = self
-            .slices
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut made = locked(&self.slices);
         if made.insert(slice.to_owned()) {
             files::create_dirs(&folder)?;
             refuse_links(&self.directory, slice)?;
@@ -251,10 +246,7 @@ impl ResourceWriter {
     /// manifest would call complete what is not there.
     pub fn journal_sha256(&self) -> Result<String, StagingError> {
         let path = self.directory.join(JOURNAL);
-        let journal = self
-            .journal
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let journal = locked(&self.journal);
         let written = journal.sha256();
         let mut found = Sha256::new();
         if let Some(mut file) = files::open_bounded(&path)? {

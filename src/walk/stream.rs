@@ -3,7 +3,9 @@
 //! Only a record must fit into memory. It does not look into records: what a piece holds is judged by [`Walker::page`].
 
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::mutex::locked;
 
 use super::walker::{Slots, Walker};
 
@@ -49,7 +51,7 @@ impl Walker {
         page: impl Read,
         each: impl FnMut(u64, &Slots<'_>),
     ) -> Result<(), StreamError> {
-        let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || locked(&IDLE);
         let buffer = idle().pop();
         let mut text = buffer.unwrap_or_default();
         let walked = self.walk_pieces(piece, &mut text, page, each);
@@ -111,7 +113,7 @@ impl Walker {
             } else if text.len() > LARGEST_RECORD {
                 return Err(StreamError::LargeRecord);
             } else if large.is_none() {
-                large = Some(LARGE_RECORD.lock().unwrap_or_else(PoisonError::into_inner));
+                large = Some(locked(&LARGE_RECORD));
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cursus_base::mutex::locked;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use tokio::time::Instant;
 
@@ -286,11 +287,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for TokenSender<'_> {
     type Future = Boxed<'c, Result<oauth2::HttpResponse, Problem>>;
 
     fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
-        let turn = self
-            .turn
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let turn = locked(&self.turn).take();
         Box::pin(self.inner.send_token_request(turn, request))
     }
 }

@@ -5,8 +5,9 @@ mod exchange;
 mod file;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use cursus_base::mutex::locked;
 use cursus_base::{clock, hash};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -111,7 +112,7 @@ impl Tokens {
             TokenRequest::Replace(_) | TokenRequest::Fresh => None,
         };
         {
-            let mut standing = self.standing();
+            let mut standing = locked(&self.standing);
             if want == TokenRequest::ForceNew || standing.served_at.is_some() {
                 standing.unserved = 0;
             } else if refused.is_some() {
@@ -145,7 +146,7 @@ impl Tokens {
         if let Some(token) = current.token.as_ref().filter(|token| token.is_fresh(now)) {
             return Ok((bearer(token, current.generation)?, token.metadata.clone()));
         }
-        if self.standing().unserved >= MOST_UNSERVED_TOKENS {
+        if locked(&self.standing).unserved >= MOST_UNSERVED_TOKENS {
             return Err(Problem::Unauthorized.into());
         }
         let token = fetch.await?;
@@ -169,14 +170,14 @@ impl Tokens {
     fn adopt(&self, current: &mut Current, token: Token) {
         current.token = Some(token);
         current.generation += 1;
-        let mut standing = self.standing();
+        let mut standing = locked(&self.standing);
         standing.generation = current.generation;
         standing.served_at = None;
     }
 
     /// The server has served a request with the token of this generation.
     pub(crate) fn record_served(&self, generation: u64, sent: Instant) {
-        let mut standing = self.standing();
+        let mut standing = locked(&self.standing);
         standing.checks_left = CHECKS;
         if standing.generation == generation {
             standing.served_at = standing.served_at.max(Some(sent));
@@ -186,7 +187,7 @@ impl Tokens {
     /// Whether the refusal of this token would be the last that is borne, although others worked: then the server says once
     /// more whether it is good.
     pub(crate) fn needs_check(&self, generation: u64) -> bool {
-        let mut standing = self.standing();
+        let mut standing = locked(&self.standing);
         let is_last = standing.generation == generation
             && standing.served_at.is_none()
             && standing.unserved + 1 >= MOST_UNSERVED_TOKENS;
@@ -199,19 +200,15 @@ impl Tokens {
 
     /// The server says that its tokens are good.
     pub(crate) fn confirmed(&self) {
-        self.standing().unserved = 0;
+        locked(&self.standing).unserved = 0;
     }
 
     /// When the newest request that the token of this generation has served was sent, if it is still in use.
     pub(crate) fn last_served(&self, generation: u64) -> Option<Instant> {
-        let standing = self.standing();
+        let standing = locked(&self.standing);
         standing
             .served_at
             .filter(|_| standing.generation == generation)
-    }
-
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the last token, without asking for one.
@@ -230,7 +227,7 @@ impl Tokens {
     /// What revokes tokens as fast as they are made may count requests: a single one then shows whether a token works.
     pub(crate) async fn trial(&self, generation: u64) -> (Option<Trial>, bool) {
         let is_doubted = || {
-            let standing = self.standing();
+            let standing = locked(&self.standing);
             standing.generation == generation
                 && standing.unserved > 0
                 && standing.served_at.is_none()

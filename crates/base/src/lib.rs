@@ -6,5 +6,6 @@ pub mod error_chain;
 pub mod failpoint;
 pub mod hash;
 pub mod limits;
+pub mod mutex;
 pub mod printable;
 pub mod trusted;

@@ -1,6 +1,6 @@
 //! What the queue, its turns and the forecasts share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::limits::{Limits, WaitingFor};
 use crate::log::Millis;
 use crate::windows::{RateHeaders, Windows};
+use cursus_base::mutex::locked;
 
 /// The client's figures so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -81,7 +82,7 @@ pub(super) struct State {
 
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     pub(super) fn reserve_too_large(&self, state: &State) -> ApiError {
