@@ -51,11 +51,11 @@ impl Run {
 
     /// Approvals are written one after the other: for another schema another lock is held.
     pub(super) fn lock_approvals(&self) -> Result<File, StagingError> {
-        let directory = File::open(self.directory())
-            .map_err(|error| files::io_error("open", self.directory(), error))?;
+        let directory =
+            File::open(self.directory()).map_err(files::io("open", self.directory()))?;
         directory
             .lock()
-            .map_err(|error| files::io_error("lock", self.directory(), error))?;
+            .map_err(files::io("lock", self.directory()))?;
         Ok(directory)
     }
 

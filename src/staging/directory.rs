@@ -59,11 +59,11 @@ impl Staging {
         let last = runs.iter().map(|run| run.record().seq).max();
         let seq = last.unwrap_or(0).max(floor).saturating_add(1);
         if seq > run::LAST {
-            return Err(StagingError::Broken {
-                path: self.root.clone(),
-                problem: format!("no run can come after number {}", seq - 1),
-                advice: "begin a new staging directory and a new database",
-            });
+            return Err(StagingError::broken(
+                self.root.clone(),
+                format!("no run can come after number {}", seq - 1),
+                "begin a new staging directory and a new database",
+            ));
         }
         let newest = runs.iter().map(Run::id).max();
         Run::create(&self.root, now, newest, seq, staging_id, spec)
@@ -233,21 +233,19 @@ fn in_order(mut runs: Vec<Run>) -> Result<Vec<Run>, StagingError> {
         let (seq, next) = (pair[0].record().seq, pair[1].record().seq);
         let (id, path) = (pair[0].id(), pair[1].directory().to_owned());
         if seq == next {
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: format!("it has the number of the run {id} ({seq})"),
-                advice: "one of them comes from another staging directory: move it out of this one",
-            });
+                format!("it has the number of the run {id} ({seq})"),
+                "one of them comes from another staging directory: move it out of this one",
+            ));
         }
         if id > pair[1].id() {
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: format!(
-                    "its number ({next}) is above that of the younger run {id} ({seq})"
-                ),
-                advice: "the run.json of one of them was changed, or it comes from another staging directory: restore it, or \
+                format!("its number ({next}) is above that of the younger run {id} ({seq})"),
+                "the run.json of one of them was changed, or it comes from another staging directory: restore it, or \
                          move that run out of this one",
-            });
+            ));
         }
     }
     Ok(runs)

@@ -34,3 +34,17 @@ pub enum StagingError {
     )]
     Locked { path: PathBuf, holder: String },
 }
+
+impl StagingError {
+    pub(crate) fn broken(
+        path: impl Into<PathBuf>,
+        problem: impl Into<String>,
+        advice: &'static str,
+    ) -> Self {
+        Self::Broken {
+            path: path.into(),
+            problem: problem.into(),
+            advice,
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::failpoint::FilePoints;
 use crate::hash::hex;
 use crate::trusted;
 
-fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
+pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StagingError {
     let path = path.to_owned();
     move |source| StagingError::Io {
         doing,
@@ -38,11 +38,7 @@ const IS_LINK: &str = "it is a symbolic link, and staged files are none";
 const NO_LINKS: &str = "replace it by its target; only the staging directory itself may be a link";
 
 fn link(path: &Path) -> StagingError {
-    StagingError::Broken {
-        path: path.to_owned(),
-        problem: IS_LINK.to_owned(),
-        advice: NO_LINKS,
-    }
+    StagingError::broken(path, IS_LINK, NO_LINKS)
 }
 
 /// Refuses a link, also a dangling one. A missing file is no link.
@@ -86,15 +82,15 @@ fn only_file(file: File, path: &Path) -> Result<File, StagingError> {
         return Ok(file);
     }
     let is_lock = path.file_name().is_some_and(|name| name == LOCK);
-    Err(StagingError::Broken {
-        path: path.to_owned(),
-        problem: "it is no file".to_owned(),
-        advice: if is_lock {
+    Err(StagingError::broken(
+        path,
+        "it is no file",
+        if is_lock {
             "remove it; cursus makes a new one"
         } else {
             RESTORE
         },
-    })
+    ))
 }
 
 /// Makes a directory and its parents, durably, for the owner only.
@@ -150,11 +146,11 @@ fn no_other_files_name(file: File, path: &Path) -> Result<File, StagingError> {
     if metadata.nlink() <= 1 || metadata.len() == 0 || start == *LOCK_START {
         return Ok(file);
     }
-    Err(StagingError::Broken {
-        path: path.to_owned(),
-        problem: "it is a hard link to a file that has another name, too".to_owned(),
-        advice: "remove it; cursus makes a new one",
-    })
+    Err(StagingError::broken(
+        path,
+        "it is a hard link to a file that has another name, too",
+        "remove it; cursus makes a new one",
+    ))
 }
 
 pub(super) fn open_append(path: &Path) -> Result<File, StagingError> {
@@ -238,11 +234,11 @@ pub(super) fn open_bounded(path: &Path) -> Result<Option<Take<File>>, StagingErr
         return Ok(None);
     };
     if file.metadata().map_err(io("read", path))?.len() > LARGEST {
-        return Err(StagingError::Broken {
-            path: path.to_owned(),
-            problem: "it is larger than anything that cursus writes there".to_owned(),
-            advice: RESTORE,
-        });
+        return Err(StagingError::broken(
+            path,
+            "it is larger than anything that cursus writes there",
+            RESTORE,
+        ));
     }
     // It may grow meanwhile.
     Ok(Some(file.take(LARGEST)))
@@ -288,18 +284,18 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(
     };
     if let Ok(Header { format, sha256 }) = serde_json::from_slice(&bytes) {
         if format != FORMAT {
-            return Err(StagingError::Broken {
-                path: path.to_owned(),
-                problem: format!("its format is {format}, and this cursus knows only {FORMAT}"),
-                advice: "use the version that wrote it, or a newer one",
-            });
+            return Err(StagingError::broken(
+                path,
+                format!("its format is {format}, and this cursus knows only {FORMAT}"),
+                "use the version that wrote it, or a newer one",
+            ));
         }
         if sha256.is_some() && !is_sealed(&bytes) {
-            return Err(StagingError::Broken {
-                path: path.to_owned(),
-                problem: "it was changed after it was written (its checksum differs)".to_owned(),
+            return Err(StagingError::broken(
+                path,
+                "it was changed after it was written (its checksum differs)",
                 advice,
-            });
+            ));
         }
     }
     serde_json::from_slice(&bytes)

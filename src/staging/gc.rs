@@ -171,7 +171,7 @@ impl Staging {
         let away = self.root().join(format!("{REMOVED}{}", run.id()));
         (Point::GcRename.io())
             .and_then(|()| std::fs::rename(directory, &away))
-            .map_err(|error| files::io_error("remove", directory, error))?;
+            .map_err(files::io("remove", directory))?;
         Point::GcRenamed.reach();
         if let Some(day) = directory.parent() {
             files::sync_dir(day)?;
@@ -206,7 +206,7 @@ impl Staging {
 }
 
 fn remove_all(directory: &Path) -> Result<(), StagingError> {
-    std::fs::remove_dir_all(directory).map_err(|error| files::io_error("remove", directory, error))
+    std::fs::remove_dir_all(directory).map_err(files::io("remove", directory))
 }
 
 impl Run {

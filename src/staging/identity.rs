@@ -32,11 +32,11 @@ impl Staging {
         if is_id(&id) {
             return Ok(Some(id));
         }
-        Err(StagingError::Broken {
+        Err(StagingError::broken(
             path,
-            problem: "it holds no id of a staging directory".to_owned(),
-            advice: RESTORE,
-        })
+            "it holds no id of a staging directory",
+            RESTORE,
+        ))
     }
 
     /// The id of the directory, made if there is none. Where the file was removed, the newest run still has the id: with another one

@@ -302,11 +302,7 @@ impl Pages {
 }
 
 fn broken(path: &Path, problem: String) -> StagingError {
-    StagingError::Broken {
-        path: path.to_owned(),
-        problem,
-        advice: EXTRACT_AGAIN,
-    }
+    StagingError::broken(path, problem, EXTRACT_AGAIN)
 }
 
 /// Where the lines of the journal at `path` are, each looked at on the way. A last line without its line end was being

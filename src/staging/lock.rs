@@ -145,7 +145,7 @@ fn open_root(root: &Path) -> Result<File, StagingError> {
         .read(true)
         .custom_flags(OFlag::O_DIRECTORY.bits())
         .open(root);
-    folder.map_err(|error| files::io_error("open", root, error))
+    folder.map_err(files::io("open", root))
 }
 
 /// Keeps writers out while the result lives, which must be short: writers retry only for a moment. `None` if there is a

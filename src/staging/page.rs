@@ -96,11 +96,11 @@ impl StagedResource {
         if page.agrees() {
             return Ok(());
         }
-        Err(StagingError::Broken {
-            path: self.directory.join(JOURNAL),
-            problem: format!("the line of {} {DISAGREES}", inside(page).display()),
-            advice: EXTRACT_AGAIN,
-        })
+        Err(StagingError::broken(
+            self.directory.join(JOURNAL),
+            format!("the line of {} {DISAGREES}", inside(page).display()),
+            EXTRACT_AGAIN,
+        ))
     }
 
     /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
@@ -150,11 +150,7 @@ pub(super) fn stray_files(
 }
 
 pub(super) fn unreadable(directory: &Path, page: &PageEntry, problem: &str) -> StagingError {
-    StagingError::Broken {
-        path: directory.join(inside(page)),
-        problem: problem.to_owned(),
-        advice: EXTRACT_AGAIN,
-    }
+    StagingError::broken(directory.join(inside(page)), problem, EXTRACT_AGAIN)
 }
 
 /// The file of a page within its resource's directory.
@@ -213,11 +209,7 @@ pub(super) fn read_page<T>(
     take: impl FnOnce(&mut PageReader) -> T,
 ) -> Result<T, StagingError> {
     let path = directory.join(inside(page));
-    let broken = |problem: &str| StagingError::Broken {
-        path: path.clone(),
-        problem: problem.to_owned(),
-        advice: EXTRACT_AGAIN,
-    };
+    let broken = |problem: &str| StagingError::broken(path.clone(), problem, EXTRACT_AGAIN);
     if let Some(slice) = &page.slice {
         refuse_links(directory, slice)?;
     }

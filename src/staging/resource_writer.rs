@@ -129,7 +129,7 @@ impl ResourceWriter {
         share: LockShare,
         is_kept: impl Fn(&PageEntry) -> bool,
     ) -> Result<(Self, KnownPages), StagingError> {
-        (Point::ResourceMake.io()).map_err(|error| files::io_error("create", &directory, error))?;
+        (Point::ResourceMake.io()).map_err(files::io("create", &directory))?;
         files::refuse_link(&directory)?;
         files::create_dirs(&directory)?;
         files::refuse_link(&directory)?;
@@ -215,8 +215,7 @@ impl ResourceWriter {
         })?;
         let line = journal_line(&entry, &path)?;
         let mut journal = locked(&self.journal);
-        (journal.append(&line))
-            .map_err(|error| files::io_error("write", &self.directory.join(JOURNAL), error))?;
+        (journal.append(&line)).map_err(files::io("write", &self.directory.join(JOURNAL)))?;
         Point::LineDone.reach();
         Ok(entry)
     }
@@ -253,7 +252,7 @@ impl ResourceWriter {
             let mut piece = vec![0; PIECE];
             loop {
                 let read = file.read(&mut piece);
-                match read.map_err(|error| files::io_error("read", &path, error))? {
+                match read.map_err(files::io("read", &path))? {
                     0 => break,
                     length => found.update(&piece[..length]),
                 }
@@ -262,11 +261,11 @@ impl ResourceWriter {
         if hex(&found.finalize()) == written {
             return Ok(written);
         }
-        Err(StagingError::Broken {
+        Err(StagingError::broken(
             path,
-            problem: "it was changed or removed while the resource was being read".to_owned(),
-            advice: IN_USE,
-        })
+            "it was changed or removed while the resource was being read",
+            IN_USE,
+        ))
     }
 
     /// Removes pages that no line of the journal names, and halves of pages: of a process that died between a page and its
@@ -277,7 +276,7 @@ impl ResourceWriter {
             known.insert(page.slice.as_deref(), page.page);
         })?;
         for path in stray_files(&self.directory, &known)? {
-            std::fs::remove_file(&path).map_err(|error| files::io_error("remove", &path, error))?;
+            std::fs::remove_file(&path).map_err(files::io("remove", &path))?;
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
         Err(error) => return Err(files::io_error("list", directory, error)),
     };
     for entry in entries {
-        let entry = entry.map_err(|error| files::io_error("list", directory, error))?;
+        let entry = entry.map_err(files::io("list", directory))?;
         if entry.path() != half {
             return Ok(directory.exists());
         }
@@ -91,7 +91,7 @@ impl Run {
             let directory = root.join(id.directory());
             Point::RunMake
                 .io()
-                .map_err(|error| files::io_error("create", &directory, error))?;
+                .map_err(files::io("create", &directory))?;
             if !files::create_dir_exclusive(&directory)? {
                 time = time
                     .saturating_add(SignedDuration::from_secs(1))
@@ -147,32 +147,32 @@ impl Run {
             record => record,
         };
         let Some(record) = record else {
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: "it is not there, but files of a run are".to_owned(),
-                advice: PUT_AWAY,
-            });
+                "it is not there, but files of a run are",
+                PUT_AWAY,
+            ));
         };
         if record.run_id != *id {
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: format!(
+                format!(
                     "it belongs to the run {}",
                     printable::line(record.run_id.as_str())
                 ),
-                advice: "move the run back where it was made",
-            });
+                "move the run back where it was made",
+            ));
         }
         // The next run gets a higher one, and of two runs the higher one is believed.
         if record.seq > LAST {
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: format!(
+                format!(
                     "its number (seq) is {}, and no run has one above {LAST}",
                     record.seq
                 ),
-                advice: PUT_AWAY,
-            });
+                PUT_AWAY,
+            ));
         }
         Ok(Some(Self {
             directory: directory.into(),
@@ -346,12 +346,11 @@ impl Run {
             if !self.claimed.contains(resource) {
                 return Ok(None);
             }
-            return Err(StagingError::Broken {
+            return Err(StagingError::broken(
                 path,
-                problem: "run.json lists this resource as staged, but its manifest is not there"
-                    .to_owned(),
-                advice: EXTRACT_AGAIN,
-            });
+                "run.json lists this resource as staged, but its manifest is not there",
+                EXTRACT_AGAIN,
+            ));
         };
         let problem = match &manifest.run_id {
             _ if manifest.resource != *resource => {
@@ -365,11 +364,7 @@ impl Run {
             }
             _ => return Ok(Some(manifest)),
         };
-        Err(StagingError::Broken {
-            path,
-            problem,
-            advice: EXTRACT_AGAIN,
-        })
+        Err(StagingError::broken(path, problem, EXTRACT_AGAIN))
     }
 
     fn is_as_noted(&self, resource: &Name) -> Result<bool, StagingError> {
@@ -389,11 +384,11 @@ impl Run {
     /// Names of the resources that have a directory in this run, or should have one, sorted. A link counts as one, so
     /// that it is reported where it is read.
     pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
-        let entries = std::fs::read_dir(&self.directory)
-            .map_err(|source| files::io_error("list", &self.directory, source))?;
+        let entries =
+            std::fs::read_dir(&self.directory).map_err(files::io("list", &self.directory))?;
         let mut names: BTreeSet<Name> = self.claimed.iter().cloned().collect();
         for entry in entries {
-            let entry = entry.map_err(|source| files::io_error("list", &self.directory, source))?;
+            let entry = entry.map_err(files::io("list", &self.directory))?;
             let kind = entry.file_type();
             if kind.is_ok_and(|kind| kind.is_dir() || kind.is_symlink())
                 && let Some(name) = entry.file_name().to_str().and_then(|n| Name::parse(n).ok())
