@@ -11,9 +11,10 @@ use crate::printable::Messages;
 use crate::staging::StagingError;
 
 /// The exit of the program, worst last: the worst of several counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Exit {
     /// Finished, or nothing to do.
+    #[default]
     Done,
     /// Finished, with incomplete resources or quarantined rows in this run.
     Incomplete,

@@ -22,6 +22,7 @@ use crate::staging::{Run, StagingError};
 const NOTHING_TO_ADOPT: &str =
     "the schema was not rebound: no staged run is to be loaded; read one with `cursus run --adopt`";
 
+#[derive(Default)]
 pub(crate) struct LoadOutcome {
     pub(crate) exit: Exit,
     pub(crate) report: LoadReport,
@@ -130,7 +131,7 @@ pub(crate) async fn load_runs(
     runs: &[Run],
     resources: &BTreeSet<Name>,
 ) -> Result<LoadOutcome, Failure> {
-    let mut outcome = LoadOutcome::new();
+    let mut outcome = LoadOutcome::default();
     loader.correct_open_runs(runs).await?;
     let mut session = loader.session().await?;
     let all = pending.len();
@@ -187,17 +188,6 @@ pub(crate) fn quarantined_rows(rows: u64, table: &str, into: &str) -> String {
 }
 
 impl LoadOutcome {
-    fn new() -> Self {
-        Self {
-            exit: Exit::Done,
-            report: LoadReport::default(),
-            is_cut_short: false,
-            failed: BTreeSet::new(),
-            held: Vec::new(),
-            refused: Vec::new(),
-        }
-    }
-
     /// Fails if the load was cut short.
     pub(crate) fn or_cut_short(self) -> Result<Self, Failure> {
         if !self.is_cut_short {

@@ -41,7 +41,7 @@ pub(crate) enum Work {
     Other,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub(crate) format: u32,
     pub(crate) command: String,
@@ -72,16 +72,9 @@ impl CommandRecord {
         Self {
             format: FORMAT,
             command: command.to_owned(),
-            run_id: None,
             started_at,
             finished_at: crate::clock::now(),
-            outcome: String::new(),
-            exit_code: 0,
-            error: None,
-            requests: BTreeMap::new(),
-            requests_total: BTreeMap::new(),
-            rows_staged: 0,
-            rows_changed: 0,
+            ..Self::default()
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const NAMED: &str = "%Y%m%dT%H%M%SZ";
 
 /// A run's name: its start in UTC, such as `20261123T020000Z`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(String);
 
 impl RunId {

@@ -174,7 +174,7 @@ impl From<&Manifest> for ResourceSummary {
 }
 
 /// `run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Of this file: 1.
     pub format: u32,
@@ -243,10 +243,11 @@ impl RunRecord {
 }
 
 /// Whether a run may still grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// It is being written, or its process died.
+    #[default]
     Open,
     /// Nothing will be added.
     Closed,

@@ -5,20 +5,15 @@
 pub(super) fn split(text: &str) -> Vec<&str> {
     let mut scanner = Scanner {
         text,
-        at: 0,
-        start: 0,
         is_blank: true,
-        parentheses: 0,
-        words: 0,
-        is_routine: false,
-        blocks: 0,
-        found: Vec::new(),
+        ..Scanner::default()
     };
     while scanner.token() {}
     scanner.end();
     scanner.found
 }
 
+#[derive(Default)]
 struct Scanner<'t> {
     text: &'t str,
     at: usize,
