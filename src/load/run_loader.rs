@@ -35,7 +35,7 @@ use crate::load::transaction::{savepoint, settle};
 use crate::name::Name;
 use crate::staging::Run;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LoadedRun {
     /// Counts of the tables of loaded resources.
     pub(crate) tables: Vec<TableCounts>,
@@ -107,14 +107,7 @@ impl<'l> RunLoader<'l> {
             state: PreLoadState::default(),
             grown: BTreeSet::new(),
             changed_apart: BTreeSet::new(),
-            loaded: LoadedRun {
-                tables: Vec::new(),
-                failed: Vec::new(),
-                derives_failed: Vec::new(),
-                drift: Vec::new(),
-                warnings: Vec::new(),
-                is_rebound: false,
-            },
+            loaded: LoadedRun::default(),
         }
     }
 

@@ -25,6 +25,7 @@ const LONGEST: u64 = 1 << 20;
 /// One staged page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct PageEntry {
     /// Its number, from 1, within its slice.
     pub page: u32,
@@ -37,9 +38,7 @@ pub struct PageEntry {
     /// does.
     #[serde(flatten)]
     pub page_request: PageRequest,
-    /// HTTP status.
     pub status: u16,
-    /// Records in the page.
     pub rows: u64,
     /// Bytes of the body, before gzip.
     pub bytes: u64,
@@ -50,11 +49,8 @@ pub struct PageEntry {
     /// `X-Per-Page` of the answer: rows of a full page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_page: Option<u64>,
-    /// Id of the first record.
     pub first_id: Option<i64>,
-    /// Id of the last record.
     pub last_id: Option<i64>,
-    /// When the answer was received.
     pub fetched_at: Timestamp,
     /// The server's time at the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

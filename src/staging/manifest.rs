@@ -195,26 +195,21 @@ fn is_yes(flag: &bool) -> bool {
 /// Figures (pages, rows, bytes, requests) are of all its reads. Mode, state, window, cursor and evidence are of the
 /// resource's own read; where this run has none, of a delta that moved no cursor, as sure as the named reads are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Manifest {
-    /// Of this file.
     pub format: u32,
     /// The run that it belongs to; noted when it is written, and absent in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
-    /// The resource.
     pub resource: Name,
     /// Whether it has a read of its own, and not only named ones.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub own_read: bool,
-    /// Full or delta.
     pub mode: Mode,
-    /// How sure.
     pub state: State,
-    /// Pages staged.
     pub pages: u64,
     /// Records staged, repeated ones included.
     pub rows: u64,
-    /// Bytes received.
     pub bytes: u64,
     /// Requests that it took, failed ones included.
     pub hits: u64,
@@ -228,14 +223,11 @@ pub struct Manifest {
     pub request_hash: String,
     /// SHA-256 of the journal, in hex.
     pub journal_sha256: String,
-    /// What the state rests on.
     pub evidence: Evidence,
     /// Rows a page that the server could give in time, if fewer than the configuration asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smaller_pages: Option<SmallerPages>,
-    /// First request.
     pub started_at: Timestamp,
-    /// Last answer.
     pub finished_at: Timestamp,
     /// Its named reads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -77,21 +77,15 @@ impl fmt::Display for ResourceState {
 /// One resource in the summary of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResourceSummary {
-    /// The resource.
     pub name: Name,
     /// Full or delta; none if it was skipped or never began.
     pub mode: Option<Mode>,
     /// How sure its read is, or why there is none.
     pub state: ResourceState,
-    /// Pages staged.
     pub pages: u64,
-    /// Requests.
     pub hits: u64,
-    /// Records staged.
     pub rows: u64,
-    /// Bytes received.
     pub bytes: u64,
-    /// Announced by the server.
     pub x_total: Option<u64>,
     /// Why this mode, and what went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -178,16 +172,13 @@ impl From<&Manifest> for ResourceSummary {
 pub struct RunRecord {
     /// Of this file: 1.
     pub format: u32,
-    /// The run's id.
     pub run_id: RunId,
     /// The order of runs: later is higher.
     pub seq: u64,
     /// Full if all that was read was read in full and nothing failed, else delta; none while it is open, and if it read
     /// nothing.
     pub mode: Option<Mode>,
-    /// What was asked for.
     pub selection: Selection,
-    /// The program's version.
     pub version: String,
     /// The staging directory that it was made in; absent in those of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,7 +194,6 @@ pub struct RunRecord {
     /// When it was last resumed; absent if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<Timestamp>,
-    /// End.
     pub finished_at: Option<Timestamp>,
     /// `open` while the run is written, then `closed`.
     pub state: RunState,
