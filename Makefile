@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint
+.PHONY: help demo dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ lint: ## format, clippy, documentation, and the checks in scripts/lint
 	$(WITH_TOOLS) sh scripts/check-failpoints.sh
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 	@status=0; for check in scripts/lint/*.sh; do sh $$check || status=1; done; exit $$status
+
+docs: ## docs/data.md and its diagram, from the migrations (needs dot of Graphviz)
+	UPDATE_DOCS=1 $(WITH_TOOLS) cargo test --quiet --test cursus -- schema::documents
+
+check-schema: ## what `cursus schema` writes, by the validators of Prisma, TypeScript and DBML (needs node and npm)
+	$(WITH_TOOLS) sh scripts/check-schema.sh
 
 check-deploy: ## alert rules, dashboard, units and logrotate file of deploy/, by promtool, jq, systemd-analyze and logrotate where they are
 	@sh scripts/check-deploy.sh

@@ -2,6 +2,7 @@
 
 mod look;
 mod repair;
+mod setup;
 #[cfg(feature = "simulator")]
 mod simulate;
 mod values;
@@ -14,14 +15,16 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 pub(crate) use look::{
-    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SqlArgs, StageCommand, StatusArgs,
+    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat, SqlArgs,
+    StageCommand, StatusArgs,
 };
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
+pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
 pub(crate) use values::MaxAge;
-use values::{interval, point_in_time, scope, secret, unit_name, window};
+use values::{interval, point_in_time, secret, window};
 
 #[cfg(feature = "simulator")]
 const WITHOUT_A_KEY: &str = "Try it without a key:   cursus demo\n";
@@ -217,6 +220,15 @@ Examples:
   cursus explain users 12345
   cursus explain campus_projects campus_id=1,project_id=42 --json")]
     Explain(ExplainArgs),
+    /// Describe the mirror's tables: documentation, types and schemas for other programs
+    #[command(after_help = "\
+Examples:
+  cursus schema --format prisma > schema.prisma
+  cursus schema --format typescript > mirror.ts
+  cursus schema --json | jq '.tables[] | select(.name == \"users\") | .columns'
+It describes what the database holds now, your own tables and views included, and reads no rows. References without a foreign key are
+marked as such: their target can be missing. With Prisma, read only: cursus makes the tables.")]
+    Schema(SchemaArgs),
     /// Inspect and clean up staged files
     #[command(subcommand)]
     Stage(StageCommand),
@@ -288,6 +300,7 @@ impl Command {
             Self::Sql(_) => "sql",
             Self::Diff(_) => "diff",
             Self::Explain(_) => "explain",
+            Self::Schema(_) => "schema",
             Self::Stage(StageCommand::Gc(_)) => "stage gc",
             Self::Stage(_) => "stage",
             Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
@@ -450,52 +463,6 @@ pub(crate) struct ReplayArgs {
     /// Delete without the prune limit [default: hold deletes that exceed it]
     #[arg(long)]
     pub(crate) allow_prune: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InitArgs {
-    /// Overwrite pipeline.toml, but not .env, .gitignore and units [default: keep what exists]
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Ask nothing, as without a terminal [default: ask for keys, scope and database at a terminal]
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-    /// Ids for a variable of [scope], with commas between; repeatable [default: as shipped]
-    #[arg(long, value_name = "VARIABLE=IDS", value_parser = scope)]
-    pub(crate) scope: Vec<(String, Vec<String>)>,
-    #[command(flatten)]
-    pub(crate) units: UnitArgs,
-}
-
-/// Which systemd units to write.
-#[derive(Debug, Args)]
-pub(crate) struct UnitArgs {
-    /// Directory for systemd units that run this binary in this directory as this user [default: none are written]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) systemd: Option<PathBuf>,
-    /// Write the units for the user's own service manager, `systemctl --user` [default: for the system's]
-    #[arg(long, requires = "systemd")]
-    pub(crate) user: bool,
-    /// Name of this project in the names of the units, where a machine has several: cursus-NAME-run.service [default: none]
-    #[arg(long, value_name = "NAME", value_parser = unit_name, requires = "systemd")]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MigrateArgs {
-    /// Schema to migrate [default: `[database] schema` of the configuration]
-    #[arg(long, value_name = "SCHEMA")]
-    pub(crate) into: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Show when the token was issued, when it expires, and when the client secret expires
-    #[command(after_help = "Example:\n  cursus token show --json | jq -r .secret_valid_until")]
-    Show,
-    /// Request a new token
-    #[command(after_help = "Example:\n  cursus token refresh")]
-    Refresh,
 }
 
 #[cfg(test)]

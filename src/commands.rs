@@ -23,6 +23,7 @@ mod reload;
 mod replay;
 mod run;
 mod runs;
+mod schema;
 mod service;
 mod signals;
 #[cfg(feature = "simulator")]
@@ -212,6 +213,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         Command::Explain(arguments) => {
             Box::pin(explain::run(global, &settings()?, arguments)).await
         }
+        Command::Schema(arguments) => Box::pin(schema::run(global, &settings()?, arguments)).await,
         Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings()?, arguments)).await,
         Command::Watch(arguments) => {

@@ -25,6 +25,7 @@ pub mod database;
 mod diff;
 pub(crate) mod load;
 mod migrate;
+mod schema;
 
 pub mod cli;
 pub mod commands;

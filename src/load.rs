@@ -58,7 +58,7 @@ pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
 pub(crate) use ledger::quarantine::{Entry, drop_entries, entries};
 pub(crate) use loader::{Loader, prepared};
-pub(crate) use mapping::Mapping;
+pub(crate) use mapping::{INGESTED_AT, Mapping};
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;

@@ -186,6 +186,8 @@ mod secrets;
 /// What a role may do, and where the mirror is.
 mod rights;
 
+/// The tables described, and what is documented of them.
+mod schema;
 /// Questions of people, and what they may not do.
 mod sql;
 /// What others on the machine could have written.

@@ -51,6 +51,7 @@ pub(crate) fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String
 /// Arguments with which a subcommand has something to do.
 pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> {
     let more: &[&str] = match leaf {
+        "schema" => &["--ledger"],
         "extract" => &["--full", "--select", "users"],
         "load" => &["--again"],
         "replay" => &["--into", "past"],

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::{MaxAge, max_age};
 
@@ -75,6 +75,36 @@ pub(crate) struct ExplainArgs {
     /// Schema of the row [default: `[database] schema` of the configuration]
     #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Language to describe it in [default: markdown]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<SchemaFormat>,
+    /// Describe the load ledger, the schema `pipeline`, as well
+    #[arg(long)]
+    pub(crate) ledger: bool,
+    /// Schema to describe [default: `[database] schema` of the configuration]
+    #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
+}
+
+/// A language that describes tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaFormat {
+    /// Schema of Prisma 7
+    Prisma,
+    /// Row types as node-postgres returns them
+    Typescript,
+    /// Database markup language
+    Dbml,
+    /// One JSON document
+    Json,
+    /// Documentation
+    Markdown,
+    /// Entity diagram for Graphviz
+    Dot,
 }
 
 #[derive(Debug, Subcommand)]

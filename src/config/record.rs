@@ -1,6 +1,7 @@
 //! What a table takes from a record: its columns, and the conditions that the record must meet.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 use toml::de::DeValue;
@@ -20,6 +21,19 @@ pub(crate) enum Source {
     Constant(Template),
     /// Not from the record: filled by SQL.
     Elsewhere,
+}
+
+/// As `pipeline.toml` writes it, for people.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(pointer) if pointer.tokens().is_empty() => f.write_str("the record"),
+            Self::Record(pointer) => write!(f, "{pointer}"),
+            Self::Parent(pointer) => write!(f, "..{pointer}"),
+            Self::Constant(template) => write!(f, "{template}"),
+            Self::Elsewhere => f.write_str("elsewhere"),
+        }
+    }
 }
 
 /// A condition on a record: the value at `pointer` is one of `accepted`.

@@ -1,16 +1,20 @@
 //! Tables as the database's catalogue describes them. Reads only; knows nothing of configuration.
 
+mod relations;
+
 use futures_util::future::try_join_all;
 use tokio_postgres::types::{Kind, ToSql, Type};
-use tokio_postgres::{Client, Error, GenericClient, Row};
+use tokio_postgres::{Error, GenericClient, Row};
 
 use super::Quoted;
+pub(crate) use relations::{Index, Kind as RelationKind, indexes, relations};
 
 /// A table as it is in the database.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableShape {
     pub(crate) schema: String,
     pub(crate) name: String,
+    pub(crate) kind: RelationKind,
     pub(crate) comment: Option<String>,
     pub(crate) columns: Vec<Column>,
     /// The columns of the primary key, in the key's order; empty if there is none.
@@ -29,12 +33,16 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// Its type; the base type where it is a domain.
     pub(crate) r#type: Type,
+    /// The type in SQL as it is declared, with its domain.
+    pub(crate) declared: String,
     /// The type in SQL under its domain; `None` if it has none.
     pub(crate) under_domain: Option<String>,
     /// Whether NULL is refused, by the column or by its domain.
     pub(crate) not_null: bool,
     /// Whether it has a default of its own or of its domain.
     pub(crate) has_default: bool,
+    /// In SQL: its own default, or what a generated column is made of.
+    pub(crate) default: Option<String>,
     /// Whether the database gives the value: `GENERATED ALWAYS AS (…)` or an identity.
     pub(crate) generated: bool,
     pub(crate) comment: Option<String>,
@@ -99,9 +107,9 @@ impl TableShape {
 }
 
 const TABLES: &str = "
-    SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class')
+    SELECT c.oid, c.relname::text, obj_description(c.oid, 'pg_class'), c.relkind::text
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = ANY ($2) AND c.relkind IN ('r', 'p')";
+    WHERE n.nspname = $1 AND c.relname = ANY ($2) AND c.relkind::text = ANY ($3)";
 
 // A domain inherits the default of the domain under it, its NOT NULL it does not.
 const COLUMNS: &str = "
@@ -120,8 +128,10 @@ const COLUMNS: &str = "
             UNION ALL
             SELECT b.typbasetype, b.typtypmod, depth + 1
             FROM under JOIN pg_catalog.pg_type b ON b.oid = under.typbasetype AND b.typtype = 'd'
-        ) SELECT format_type(typbasetype, typtypmod) FROM under ORDER BY depth DESC LIMIT 1) END
+        ) SELECT format_type(typbasetype, typtypmod) FROM under ORDER BY depth DESC LIMIT 1) END,
+        format_type(a.atttypid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid)
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
 
@@ -198,9 +208,9 @@ const CHECKS: &str = "
     FROM (SELECT set_config('search_path', '', true) AS search_path OFFSET 0) AS s CROSS JOIN checks AS k
     ORDER BY 1, 2";
 
-/// The CHECK constraints of tables. Not for use in a transaction: it changes its search path.
+/// The CHECK constraints of tables. A transaction that it is called in has an empty search path afterwards.
 pub(crate) async fn checks(
-    client: &Client,
+    client: &impl GenericClient,
     schema: &str,
     names: &[&str],
 ) -> Result<Vec<Check>, Error> {
@@ -233,15 +243,42 @@ pub(crate) async fn tables(
     schema: &str,
     names: &[&str],
 ) -> Result<Vec<Option<TableShape>>, Error> {
-    let found = client
-        .query_typed(TABLES, &[(&schema, Type::TEXT), (&names, Type::NAME_ARRAY)])
-        .await?;
+    shapes(client, schema, names, &["r", "p"]).await
+}
+
+/// The shapes of relations of these kinds, as `pg_class.relkind` calls them.
+async fn shapes(
+    client: &impl GenericClient,
+    schema: &str,
+    names: &[&str],
+    kinds: &[&str],
+) -> Result<Vec<Option<TableShape>>, Error> {
+    let wanted: [(&(dyn ToSql + Sync), Type); 3] = [
+        (&schema, Type::TEXT),
+        (&names, Type::NAME_ARRAY),
+        (&kinds, Type::TEXT_ARRAY),
+    ];
+    let found = client.query_typed(TABLES, &wanted).await?;
     let oids: Vec<u32> = found.iter().map(|row| row.get(0)).collect();
     let of: [(&(dyn ToSql + Sync), Type); 1] = [(&oids, Type::OID_ARRAY)];
-    // The types come with a statement that is prepared and never run.
+    // The types come with a statement that is prepared and never run. Sessions of ours are refused the name of a view, not its row type.
     let prepare = found.iter().map(|row| {
-        let every = format!("SELECT * FROM {}.{}", Quoted(schema), Quoted(row.get(1)));
-        async move { client.prepare(&every).await }
+        let name = format!("{}.{}", Quoted(schema), Quoted(row.get(1)));
+        let is_table = matches!(row.get(3), "r" | "p");
+        async move {
+            if is_table {
+                let every = client.prepare(&format!("SELECT * FROM {name}")).await?;
+                let types = every.columns().iter().map(|column| column.type_().clone());
+                return Ok(types.collect());
+            }
+            let row = client.prepare(&format!("SELECT NULL::{name}")).await?;
+            let fields = match row.columns().first().map(|column| column.type_().kind()) {
+                Some(Kind::Composite(fields)) => fields.as_slice(),
+                _ => &[],
+            };
+            let types = fields.iter().map(|field| field.type_().clone());
+            Ok::<Vec<Type>, Error>(types.collect())
+        }
     });
     let (typed, columns, unique, references, interceptors) = tokio::try_join!(
         try_join_all(prepare),
@@ -254,18 +291,21 @@ pub(crate) async fn tables(
         let place = found.iter().position(|row| row.get::<_, &str>(1) == name)?;
         let (row, oid) = (&found[place], oids[place]);
         let is_of = |row: &&Row| row.get::<_, u32>(0) == oid;
-        let columns = columns.iter().filter(is_of).zip(typed[place].columns());
+        let columns = columns.iter().filter(is_of).zip(&typed[place]);
         Some(TableShape {
             schema: schema.to_owned(),
             name: name.to_owned(),
+            kind: RelationKind::of(row.get(3)),
             comment: row.get(2),
             columns: columns
                 .map(|(row, typed)| Column {
                     name: row.get(1),
-                    r#type: base(typed.type_()),
+                    r#type: base(typed),
+                    declared: row.get(7),
                     under_domain: row.get(6),
                     not_null: row.get(2),
                     has_default: row.get(3),
+                    default: row.get(8),
                     generated: row.get(4),
                     comment: row.get(5),
                 })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use tokio_postgres::Client;
 
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::key_arg::Key;
 use crate::load::error::LoadError;
 use crate::load::ledger::quarantine::entries_of_key;
@@ -154,7 +154,7 @@ fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<Column
         let at = mapping.columns.iter().position(|one| one.name == name);
         let from = match (at, &mapping.table.select) {
             (Some(_), Some(select)) => select.name.clone(),
-            (Some(at), None) => from(&mapping.columns[at].source),
+            (Some(at), None) => mapping.columns[at].source.to_string(),
             (None, _) if name == INGESTED_AT => "the load that last changed the row".to_owned(),
             (None, _) if column.generated => "the database".to_owned(),
             (None, _) => "not the record: a [[derive]] or a default".to_owned(),
@@ -167,14 +167,4 @@ fn columns(mapping: &Mapping, explained: &Explained, is_own: bool) -> Vec<Column
         }
     };
     mapping.shape.columns.iter().map(of).collect()
-}
-
-fn from(source: &Source) -> String {
-    match source {
-        Source::Record(pointer) if pointer.tokens().is_empty() => "the record".to_owned(),
-        Source::Record(pointer) => pointer.to_string(),
-        Source::Parent(pointer) => format!("..{pointer}"),
-        Source::Constant(template) => template.to_string(),
-        Source::Elsewhere => "elsewhere".to_owned(),
-    }
 }

@@ -1,0 +1,53 @@
+//! Arguments of the commands that set up a project, its schema and its token.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::values::{scope, unit_name};
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Overwrite pipeline.toml, but not .env, .gitignore and units [default: keep what exists]
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Ask nothing, as without a terminal [default: ask for keys, scope and database at a terminal]
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Ids for a variable of [scope], with commas between; repeatable [default: as shipped]
+    #[arg(long, value_name = "VARIABLE=IDS", value_parser = scope)]
+    pub(crate) scope: Vec<(String, Vec<String>)>,
+    #[command(flatten)]
+    pub(crate) units: UnitArgs,
+}
+
+/// Which systemd units to write.
+#[derive(Debug, Args)]
+pub(crate) struct UnitArgs {
+    /// Directory for systemd units that run this binary in this directory as this user [default: none are written]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) systemd: Option<PathBuf>,
+    /// Write the units for the user's own service manager, `systemctl --user` [default: for the system's]
+    #[arg(long, requires = "systemd")]
+    pub(crate) user: bool,
+    /// Name of this project in the names of the units, where a machine has several: cursus-NAME-run.service [default: none]
+    #[arg(long, value_name = "NAME", value_parser = unit_name, requires = "systemd")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Schema to migrate [default: `[database] schema` of the configuration]
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Show when the token was issued, when it expires, and when the client secret expires
+    #[command(after_help = "Example:\n  cursus token show --json | jq -r .secret_valid_until")]
+    Show,
+    /// Request a new token
+    #[command(after_help = "Example:\n  cursus token refresh")]
+    Refresh,
+}
