@@ -168,3 +168,22 @@ fn dependencies_that_are_not_listed_or_not_free_are_found() {
     ];
     fails("dependencies", &root, &says);
 }
+
+#[test]
+fn a_lock_file_of_fuzzing_that_is_stale_is_found() {
+    let package = |name: &str| format!("[package]\nname = \"{name}\"\nversion = \"0.0.0\"\n");
+    let locked = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"0.0.0\"\n");
+    let files = |lock: &str| {
+        tree(&[
+            ("fuzz/Cargo.toml", package("fuzz") + "[workspace]\n"),
+            ("fuzz/src/lib.rs", String::new()),
+            ("fuzz/Cargo.lock", format!("version = 4\n\n{lock}")),
+        ])
+    };
+    let fresh = locked("fuzz");
+    let (passes, said) = lint("fuzz-lock", &files(&fresh));
+    assert!(passes, "{said}");
+    for stale in [&(fresh + "\n" + &locked("left")), &locked("left")] {
+        fails("fuzz-lock", &files(stale), &["not up to date"]);
+    }
+}
