@@ -62,6 +62,14 @@ grep -q '^ProtectSystem=' "$scratch/restrictions" || fail "systemd/cursus-run.se
 for unit in systemd/*.service; do
     restrictions "$unit" | cmp -s - "$scratch/restrictions" || fail "$unit has other restrictions than cursus-run.service"
 done
+# The directory has one mode, whoever makes it: a unit, the package or the image.
+mode=$(sed -n 's/^StateDirectoryMode=0//p' systemd/cursus-run.service)
+for unit in systemd/*.service; do
+    grep -qx "StateDirectoryMode=0$mode" "$unit" || fail "$unit gives the state directory another mode than 0$mode, that of cursus-run.service"
+done
+for file in debian/postinst ../Containerfile; do
+    grep -q "install --directory --mode[ =]0*$mode .*/var/lib/cursus" "$file" || fail "$file makes /var/lib/cursus with another mode than 0$mode, that of the units"
+done
 if has systemd-analyze "units are"; then
     # With a program that is there, which the units start from /usr/bin.
     program=$(command -v true)

@@ -43,8 +43,13 @@ echo "installed in $(($(date +%s) - started)) s: $(dpkg-query --show --showforma
 
 step "the binary, its help, its pages, its completions"
 cursus --version
-cursus --help >/tmp/help || fail "cursus help"
+cursus --help >/tmp/help || fail "cursus --help"
 head -n 3 /tmp/help
+cursus help | cmp - /tmp/help || fail "cursus help is not cursus --help"
+cursus run --help >/tmp/help
+cursus help run | cmp - /tmp/help || fail "cursus help run is not cursus run --help"
+cursus --version >/tmp/version
+cursus version | cmp - /tmp/version || fail "cursus version is not cursus --version"
 # A minimal root leaves the pages of packages out.
 dpkg-deb --fsys-tarfile /debs/cursus.deb | tar -x -C / ./usr/share/man ./usr/share/doc
 man cursus | head -n 4
@@ -58,7 +63,9 @@ bash -c '. /usr/share/bash-completion/bash_completion && . /usr/share/bash-compl
 
 step "the user, the directory, the units"
 getent passwd cursus | grep "$state:/usr/sbin/nologin" || fail "the user"
-[ "$(stat -c '%U:%G %a' "$state")" = 'cursus:cursus 750' ] || fail "$(stat -c '%U:%G %a' "$state") is not cursus:cursus 750"
+mode=$(sed -n 's/^StateDirectoryMode=0//p' /usr/lib/systemd/system/cursus-run.service)
+is_private() { [ "$(stat -c '%U:%G %a' "$state")" = "cursus:cursus $mode" ]; }
+is_private || fail "$(stat -c '%U:%G %a' "$state") is not cursus:cursus $mode, as in the units"
 ! find /etc/systemd -name 'cursus*' | grep . || fail "a unit is enabled"
 complaints=$(systemd-analyze verify /usr/lib/systemd/system/cursus-*.service /usr/lib/systemd/system/cursus-*.timer 2>&1) || true
 ! echo "$complaints" | grep -i cursus || fail "systemd-analyze verify"
@@ -80,7 +87,7 @@ apt install /debs/newer.deb
 dpkg-query --show cursus | grep '+newer$' || fail "the newer version is not installed"
 run
 [ "$(students)" -ge "$mirrored" ] || fail "the upgrade lost students"
-[ "$(stat -c '%U:%G %a' "$state")" = 'cursus:cursus 750' ] || fail "the upgrade changed the directory"
+is_private || fail "the upgrade changed the directory"
 
 step "remove, install again"
 apt remove cursus
