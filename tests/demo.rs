@@ -20,3 +20,23 @@ async fn demo_clears_nothing_that_a_dotenv_beside_it_names() {
     assert!(workdir.path("demonstration/staging").exists());
     assert!(workdir.path("demonstration/.cursus/pg").exists());
 }
+
+#[tokio::test]
+async fn each_day_of_a_demo_is_a_command_with_its_own_requests() {
+    let mut workdir = Workdir::new().await;
+    let demo = workdir.json(["demo", "--dir", "demonstration"]).await;
+    for name in ["CURSUS_DATABASE_URL", "CURSUS_API_URL"] {
+        workdir.unset(name);
+    }
+    let project = ["--config", "demonstration/pipeline.toml"];
+    let runs = workdir.json([&["runs"][..], &project[..]].concat()).await;
+    let runs = runs["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2, "{runs:#?}");
+    // The first asks for a token, too.
+    for (run, (day, tokens)) in runs.iter().zip([("second", 0), ("first", 1)]) {
+        assert_eq!(run["command"], "demo", "{run:#}");
+        assert_eq!(run["outcome"], "complete", "{run:#}");
+        let pages = demo[day]["hits"].as_u64().unwrap();
+        assert_eq!(run["requests"], pages + tokens, "{day}: {run:#}");
+    }
+}

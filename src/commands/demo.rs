@@ -17,7 +17,7 @@ use crate::database::DatabaseError;
 use crate::embedded_files;
 use crate::exit::{Exit, Failure};
 use crate::load::TableCounts;
-use crate::pipeline::{self, connect::connect_unchecked};
+use crate::pipeline::{self, RunOutcome, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{Column, RunReport, Table, counted, grouped, took};
 use crate::settings::{self, Environment, Settings, state_dir};
@@ -108,15 +108,13 @@ pub(super) async fn run(
     say(&format!(
         "day 1: everything, at {PER_SECOND} requests a second (the real API allows 2)"
     ));
-    let first = pipeline::run(&settings, &RunArgs::default()).await?;
+    let first = run_recorded(&settings).await?;
     super::sql::path(&database, settings.config.database.schema.as_str()).await?;
     let answers = ask(&database).await?;
     say("day 2: what changed since (marks, memberships, new and leaving students)");
     simulator.advance(Duration::from_hours(24));
-    let started_at = crate::clock::now();
-    let second = pipeline::run(&settings, &RunArgs::default()).await?;
+    let second = run_recorded(&settings).await?;
     let exit = first.exit.max(second.exit);
-    CommandOutcome::of(&second.report, second.exit).record(&settings, started_at);
     let (first, second) = (first.report, second.report);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
@@ -139,6 +137,18 @@ pub(super) async fn run(
         print_next(&folder, started.elapsed());
     }
     Ok(exit)
+}
+
+/// A run of one day, recorded as a command of its own.
+async fn run_recorded(settings: &Settings) -> Result<RunOutcome, Failure> {
+    let started_at = crate::clock::now();
+    let result = pipeline::run(settings, &RunArgs::default()).await;
+    let outcome = match &result {
+        Ok(outcome) => CommandOutcome::of(&outcome.report, outcome.exit),
+        Err(failure) => CommandOutcome::failed(failure),
+    };
+    outcome.record(settings, started_at);
+    result
 }
 
 fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Failure {
