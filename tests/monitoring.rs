@@ -1,5 +1,6 @@
 //! `check`, `runs` and the metrics: what a monitoring system reads.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -315,6 +316,56 @@ async fn metrics_are_written_by_rename_and_counters_never_fall() {
         !text.contains("quarantined") && !text.contains("held"),
         "{text}"
     );
+}
+
+/// The metrics of a text: name, type and labels of each, in alphabetical order.
+fn listed(text: &str) -> Vec<(String, String, BTreeSet<String>)> {
+    let mut metrics = Vec::new();
+    for line in text.lines() {
+        if let Some(metric) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = metric.split_once(' ').unwrap();
+            metrics.push((name.to_owned(), kind.to_owned(), BTreeSet::new()));
+        } else if !line.starts_with('#') {
+            let (name, labels) = line.split_once(['{', ' ']).unwrap();
+            let (of, _, known) = metrics.last_mut().unwrap();
+            assert_eq!(of, name, "a sample of another metric: {text}");
+            let labels = labels.split_once('}').map_or("", |(labels, _)| labels);
+            let names = labels.split(',').filter(|label| !label.is_empty());
+            known.extend(names.map(|label| label.split_once('=').unwrap().0.to_owned()));
+        }
+    }
+    metrics.sort();
+    metrics
+}
+
+#[tokio::test]
+async fn metrics_are_those_of_the_list_and_no_others() {
+    let simulator = simulator().await;
+    let workdir = mirror(&simulator).await;
+    let list = include_str!("../deploy/prometheus/metrics.txt");
+    let mut expected: Vec<_> = (list.lines().filter(|line| !line.starts_with('#')))
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let labels = words[2].split(',').filter(|label| *label != "-");
+            let labels = labels.map(str::to_owned).collect::<BTreeSet<_>>();
+            (words[0].to_owned(), words[1].to_owned(), labels)
+        })
+        .collect();
+    let ran = workdir.cursus(["status", "--prometheus", "-"]).await;
+    assert_eq!(listed(&ran.exits(0).stdout), expected);
+    let arguments = ["status", "--prometheus", "-", "--project", "lyon"];
+    let ran = workdir.cursus(arguments).await.exits(0);
+    assert_promtool_accepts(&ran.stdout).await;
+    let samples = ran.stdout.lines().filter(|line| !line.starts_with('#'));
+    for sample in samples {
+        assert!(sample.contains("project=\"lyon\"}"), "{sample}");
+    }
+    for (_, _, labels) in &mut expected {
+        labels.insert("project".to_owned());
+    }
+    assert_eq!(listed(&ran.stdout), expected);
+    let without = ["status", "--project", "lyon"];
+    workdir.cursus(without).await.exits(2);
 }
 
 #[tokio::test]

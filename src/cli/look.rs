@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::values::{MaxAge, max_age};
+use super::values::{MaxAge, max_age, unit_name};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// File to write metrics to, for Prometheus; `-` is stdout [default: print the status]
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) prometheus: Option<PathBuf>,
+    /// Value of the label `project` of all metrics, where a machine has several projects [default: no such label]
+    #[arg(long, value_name = "NAME", value_parser = unit_name, requires = "prometheus")]
+    pub(crate) project: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use crate::status::{Status, metrics};
 
 /// Writes them by rename, so that nobody reads a half of them; `-` is stdout. Others may read the file: it holds nothing of a
 /// person.
-pub(super) fn write(file: &Path, status: &Status) -> Result<(), Failure> {
-    let text = metrics::text(status);
+pub(super) fn write(file: &Path, status: &Status, project: Option<&str>) -> Result<(), Failure> {
+    let text = metrics::text(status, project);
     if file == Path::new("-") {
         super::print(&text);
         return Ok(());

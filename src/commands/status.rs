@@ -19,7 +19,7 @@ pub(super) async fn run(
     let config = &settings.config;
     let status = status::read(settings).await?;
     if let Some(file) = &arguments.prometheus {
-        prometheus::write(file, &status)?;
+        prometheus::write(file, &status, arguments.project.as_deref())?;
     } else if global.json {
         super::print_json(&status);
     } else {

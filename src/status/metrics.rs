@@ -13,8 +13,8 @@ const STATES: [&str; 3] = ["complete", "drifted", "partial"];
 /// A sample: its labels and its value.
 type Sample = (Vec<(&'static str, String)>, String);
 
-/// All metrics of a status.
-pub(crate) fn text(status: &Status) -> String {
+/// All metrics of a status; with a project each sample has it as a label.
+pub(crate) fn text(status: &Status, project: Option<&str>) -> String {
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, samples: Vec<Sample>| {
         if samples.is_empty() {
@@ -22,7 +22,8 @@ pub(crate) fn text(status: &Status) -> String {
         }
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in samples {
-            let labels: Vec<String> = (labels.iter())
+            let of_all = project.map(|project| ("project", project.to_owned()));
+            let labels: Vec<String> = (labels.iter().chain(&of_all))
                 .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
                 .collect();
             let labels = if labels.is_empty() {

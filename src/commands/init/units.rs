@@ -193,7 +193,8 @@ impl Place {
         };
         let prefix = format!("{PREFIX}{name}-");
         let text = text.replace(PREFIX, &prefix);
-        text.replace(METRICS, &format!("/{PREFIX}{name}.prom"))
+        let metrics = format!("/{PREFIX}{name}.prom --project {name}");
+        text.replace(METRICS, &metrics)
     }
 
     /// A shipped unit, for this place.
@@ -390,6 +391,8 @@ mod tests {
                 assert!(!unit.contains(&format!("cursus-{stem}")), "{unit}");
             }
             assert!(!unit.contains("/cursus.prom"), "{unit}");
+            let has_metrics = unit.contains("/cursus-lyon.prom --project lyon\n");
+            assert_eq!(has_metrics, name == "cursus-metrics.service", "{unit}");
         }
     }
 
