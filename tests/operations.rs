@@ -735,6 +735,13 @@ impl Halves {
         workdir
     }
 
+    /// The next run asks for what has changed, and the mirror holds.
+    async fn follow(&self, workdir: &Workdir) {
+        let report = workdir.json(["run"]).await;
+        assert_eq!(report["mode"], "delta", "{report:#}");
+        self.hold(workdir).await;
+    }
+
     /// The mirror lacks nothing, is what its staged runs give, and after a full read holds nothing else.
     async fn hold(&self, workdir: &Workdir) {
         oracle::assert_lacks_nothing_but(workdir, &self.simulator, &BTreeSet::new(), |_| true)
@@ -749,24 +756,19 @@ impl Halves {
 #[tokio::test]
 async fn any_two_halves_of_backups_continue_together() {
     let halves = Halves::new().await;
-    let Halves {
-        old,
-        new,
-        simulator,
-    } = &halves;
+    let (old, new) = (&halves.old, &halves.new);
+    let requests = || halves.simulator.statistics().requests;
     for (staging, database) in [(new, new), (new, old), (old, new), (old, old)] {
         let workdir = halves.restored(staging, database).await;
         let is_behind = std::ptr::eq(staging, new) && std::ptr::eq(database, old);
         if is_behind {
             // What is staged costs no request.
-            let before = simulator.statistics().requests;
+            let before = requests();
             let loaded = workdir.json(["load"]).await;
             assert_eq!(loaded["runs"].as_array().unwrap().len(), 2, "{loaded:#}");
-            assert_eq!(simulator.statistics().requests, before);
+            assert_eq!(requests(), before);
         }
-        let report = workdir.json(["run"]).await;
-        assert_eq!(report["mode"], "delta", "{report:#}");
-        halves.hold(&workdir).await;
+        halves.follow(&workdir).await;
         workdir.end().await;
     }
 }
@@ -795,20 +797,15 @@ async fn an_extraction_after_a_restore_is_refused_by_a_load() {
 #[tokio::test]
 async fn lost_halves_come_back() {
     let halves = Halves::new().await;
-    let Halves {
-        old,
-        new,
-        simulator,
-    } = &halves;
+    let (old, new) = (&halves.old, &halves.new);
+    let requests = || halves.simulator.statistics().requests;
     for template in [old, new] {
         let mut workdir = template.workdir().await;
         workdir.new_database().await;
-        let before = simulator.statistics().requests;
+        let before = requests();
         workdir.json(["load"]).await;
-        assert_eq!(simulator.statistics().requests, before);
-        let report = workdir.json(["run"]).await;
-        assert_eq!(report["mode"], "delta", "{report:#}");
-        halves.hold(&workdir).await;
+        assert_eq!(requests(), before);
+        halves.follow(&workdir).await;
 
         let workdir = template.workdir().await;
         std::fs::remove_dir_all(workdir.path("staging")).unwrap();

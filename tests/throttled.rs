@@ -5,6 +5,7 @@ use std::time::Duration;
 use cursus_simulator::{Fault, FaultKind, Limits, Options, Simulator, Window};
 use serde_json::Value;
 
+use crate::support::running::until;
 use crate::support::{OtherClient, Workdir, api, simulator, small};
 
 const READ: &str = "coalitions_users";
@@ -57,11 +58,14 @@ async fn a_program_that_uses_up_the_second_delays_a_run() {
     .await;
     let workdir = Workdir::with(&simulator).await;
     let other = OtherClient::of(&simulator).await;
+    let requests = || simulator.statistics().requests;
     let greedy = async {
-        // The pace of the other program, no wait for anything: more than the second has, and uneven.
+        // As many as the run itself sends, so that the second has not enough for both.
         loop {
             other.ask("/v2/cursus").await;
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(50..350))).await;
+            let before = requests();
+            let asks = async || requests() > before;
+            until("the run asks again", asks).await;
         }
     };
     let ran = tokio::select! {

@@ -36,12 +36,36 @@ fn on_paused_clock<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
+/// The turn of a page.
+async fn page(limiter: &Limiter) -> Turn {
+    limiter.turn(Purpose::Page).await.unwrap()
+}
+
+/// A limiter that has learned the limit of a second from an answer.
 async fn taught(limits: Limits, second: u64) -> Limiter {
     let limiter = limiter(limits);
-    let turn = limiter.turn(Purpose::Page).await.unwrap();
+    let turn = page(&limiter).await;
     turn.answered(rate(second, 1_000_000, 999_999));
     tokio::time::sleep(Duration::from_secs(2)).await;
     limiter
+}
+
+/// One that leaves so much of each hour to others.
+async fn reserving(reserve_per_hour: u64) -> Limiter {
+    let limits = Limits {
+        reserve_per_hour,
+        ..limits()
+    };
+    taught(limits, 20).await
+}
+
+/// One that gives up after so long without a success.
+async fn patient(patience: Duration) -> Limiter {
+    let limits = Limits {
+        patience,
+        ..limits()
+    };
+    taught(limits, 20).await
 }
 
 fn since(start: Instant) -> u64 {
@@ -95,7 +119,7 @@ proptest! {
                 tokio::time::sleep(Duration::from_millis(request.after)).await;
                 let limiter = limiter.clone();
                 tasks.spawn(async move {
-                    let turn = limiter.turn(Purpose::Page).await.unwrap();
+                    let turn = page(&limiter).await;
                     tokio::time::sleep(Duration::from_millis(request.delay)).await;
                     let arrival = since(start);
                     tokio::time::sleep(Duration::from_millis(request.latency)).await;
@@ -118,7 +142,7 @@ fn at_least_97_percent_of_the_limit_is_reached_at_any_latency() {
                 let start = Instant::now();
                 let mut tasks = JoinSet::new();
                 loop {
-                    let turn = limiter.turn(Purpose::Page).await.unwrap();
+                    let turn = page(&limiter).await;
                     if start.elapsed() >= Duration::from_mins(1) {
                         break;
                     }
@@ -145,7 +169,7 @@ async fn two_a_second_until_the_server_advertises_its_limit() {
     let mut sent = Vec::new();
     let mut turns = Vec::new();
     for _ in 0..6 {
-        turns.push(limiter.turn(Purpose::Page).await.unwrap());
+        turns.push(page(&limiter).await);
         sent.push(since(start));
     }
     assert_never_over(sent, 2);
@@ -153,11 +177,7 @@ async fn two_a_second_until_the_server_advertises_its_limit() {
         let limiter = limiter.clone();
         async move {
             for _ in 0..20 {
-                limiter
-                    .turn(Purpose::Page)
-                    .await
-                    .unwrap()
-                    .answered(RateHeaders::default());
+                page(&limiter).await.answered(RateHeaders::default());
             }
             Instant::now()
         }
@@ -180,11 +200,7 @@ async fn a_fractional_cap_holds_below_the_servers_limit() {
     .await;
     let start = Instant::now();
     for _ in 0..10 {
-        limiter
-            .turn(Purpose::Page)
-            .await
-            .unwrap()
-            .answered(RateHeaders::default());
+        page(&limiter).await.answered(RateHeaders::default());
     }
     let took = start.elapsed();
     assert!(
@@ -197,12 +213,12 @@ async fn a_fractional_cap_holds_below_the_servers_limit() {
 async fn a_429_pauses_everybody_and_two_bursts_widen_the_slack() {
     let limiter = taught(limits(), 10).await;
     let mut waiting = limiter.waiting();
-    let rejected = limiter.turn(Purpose::Page).await.unwrap();
+    let rejected = page(&limiter).await;
     let others: Vec<_> = (0..5)
         .map(|_| {
             let limiter = limiter.clone();
             tokio::spawn(async move {
-                let turn = limiter.turn(Purpose::Page).await.unwrap();
+                let turn = page(&limiter).await;
                 let sent = Instant::now();
                 turn.answered(rate(10, 1_000, 900));
                 sent
@@ -260,8 +276,8 @@ async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
             10,
         )
         .await;
-        let turn = limiter.turn(Purpose::Page).await.unwrap();
-        let in_flight = limiter.turn(Purpose::Page).await.unwrap();
+        let turn = page(&limiter).await;
+        let in_flight = page(&limiter).await;
         turn.rejected(rate(10, 1_200, 0), None);
         in_flight.answered(rate(10, 1_200, 0));
         let start = Instant::now();
@@ -284,10 +300,10 @@ async fn an_hour_that_is_used_up_is_waited_for_or_ends_the_run() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_never_leaves_after_the_hour_stops_nobody() {
     let limiter = taught(limits(), 10).await;
-    let turn = limiter.turn(Purpose::Page).await.unwrap();
+    let turn = page(&limiter).await;
     turn.rejected(rate(10, 1_200, 0), None);
     // One goes first, to look.
-    let first = limiter.turn(Purpose::Page).await.unwrap();
+    let first = page(&limiter).await;
     let others = limiter.clone();
     let next = tokio::spawn(async move { others.turn(Purpose::Page).await.unwrap() });
     tokio::task::yield_now().await;
@@ -306,7 +322,7 @@ async fn served_in_the_order_of_asking_though_some_give_up() {
     for number in 0..20 {
         let (limiter, order) = (limiter.clone(), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
-            let turn = limiter.turn(Purpose::Page).await.unwrap();
+            let turn = page(&limiter).await;
             order.lock().unwrap().push(number);
             turn.answered(RateHeaders::default());
         }));
@@ -334,14 +350,10 @@ async fn max_hits_counts_requests_that_may_have_arrived() {
         .await
         .unwrap()
         .answered(RateHeaders::default());
-    limiter.turn(Purpose::Page).await.unwrap().unreached();
-    limiter.turn(Purpose::Page).await.unwrap().give_back();
-    drop(limiter.turn(Purpose::Page).await.unwrap());
-    limiter
-        .turn(Purpose::Page)
-        .await
-        .unwrap()
-        .answered(RateHeaders::default());
+    page(&limiter).await.unreached();
+    page(&limiter).await.give_back();
+    drop(page(&limiter).await);
+    page(&limiter).await.answered(RateHeaders::default());
     assert!(matches!(
         limiter.turn(Purpose::Page).await,
         Err(ApiError::MaxHits { max_hits: 2 })
@@ -375,7 +387,7 @@ async fn limiters_that_share_a_ledger_obey_the_limit_together() {
         tasks.spawn(async move {
             let mut sent = Vec::new();
             for _ in 0..12 {
-                let turn = limiter.turn(Purpose::Page).await.unwrap();
+                let turn = page(&limiter).await;
                 sent.push(u64::try_from(start.elapsed().as_millis()).unwrap());
                 turn.answered(rate(20, 1_000, 900));
             }

@@ -29,7 +29,7 @@ proptest! {
             let hours = Arc::new(Mutex::new(hours));
             let start = Instant::now();
             // As a run does, one asks first how things stand.
-            let turn = limiter.turn(Purpose::Page).await.unwrap();
+            let turn = page(&limiter).await;
             let left = u64::try_from(hours.lock().unwrap().arrive(0)).unwrap();
             let newest = Heard { number: 1, arrived: 0, left };
             let known = Arc::new(Mutex::new(Known { granted: 1, answered: 1, newest }));
@@ -38,7 +38,7 @@ proptest! {
             for &delay in &delays {
                 let (limiter, hours, known) = (limiter.clone(), Arc::clone(&hours), Arc::clone(&known));
                 tasks.spawn(async move {
-                    let turn = limiter.turn(Purpose::Page).await.unwrap();
+                    let turn = page(&limiter).await;
                     let (number, newest, alone) = known.lock().unwrap().grant();
                     let granted = since(start);
                     tokio::time::sleep(Duration::from_millis(delay)).await;
@@ -88,30 +88,15 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_overtake_each_other_do_not_make_the_hour_longer() {
-    let limiter = taught(
-        Limits {
-            reserve_per_hour: 10,
-            ..limits()
-        },
-        20,
-    )
-    .await;
-    limiter
-        .turn(Purpose::Page)
-        .await
-        .unwrap()
-        .answered(rate(20, 100, 14));
-    let one = limiter.turn(Purpose::Page).await.unwrap();
-    let two = limiter.turn(Purpose::Page).await.unwrap();
+    let limiter = reserving(10).await;
+    page(&limiter).await.answered(rate(20, 100, 14));
+    let one = page(&limiter).await;
+    let two = page(&limiter).await;
     // The second came to the server first, and is heard last.
     one.answered(rate(20, 100, 12));
     two.answered(rate(20, 100, 13));
     for left in [11, 10] {
-        limiter
-            .turn(Purpose::Page)
-            .await
-            .unwrap()
-            .answered(rate(20, 100, left));
+        page(&limiter).await.answered(rate(20, 100, left));
     }
     let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Page));
     assert!(next.await.is_err(), "the reserve is left");
@@ -119,24 +104,13 @@ async fn answers_that_overtake_each_other_do_not_make_the_hour_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn reserve_holds_when_answers_overtake_each_other() {
-    let limiter = taught(
-        Limits {
-            reserve_per_hour: 10,
-            ..limits()
-        },
-        20,
-    )
-    .await;
-    limiter
-        .turn(Purpose::Page)
-        .await
-        .unwrap()
-        .answered(rate(20, 100, 13));
-    let one = limiter.turn(Purpose::Page).await.unwrap();
-    let two = limiter.turn(Purpose::Page).await.unwrap();
+    let limiter = reserving(10).await;
+    page(&limiter).await.answered(rate(20, 100, 13));
+    let one = page(&limiter).await;
+    let two = page(&limiter).await;
     one.answered(rate(20, 100, 11));
     two.answered(rate(20, 100, 12));
-    let last = limiter.turn(Purpose::Page).await.unwrap();
+    let last = page(&limiter).await;
     let next = tokio::time::timeout(Duration::from_mins(50), limiter.turn(Purpose::Page));
     assert!(next.await.is_err(), "one was left");
     drop(last);

@@ -85,7 +85,7 @@ proptest! {
     ) {
         on_paused_clock(async {
             let patience = Duration::from_secs(patience);
-            let limiter = taught(Limits { patience, ..limits() }, 20).await;
+            let limiter = patient(patience).await;
             let first = Arc::new(Mutex::new(None));
             let mut tasks = JoinSet::new();
             for _ in 0..requests {
@@ -153,7 +153,7 @@ async fn minute_after_a_stray_429(limit: u64) -> u64 {
     let mut sent = 0;
     let mut tasks = JoinSet::new();
     loop {
-        let turn = limiter.turn(Purpose::Page).await.unwrap();
+        let turn = page(&limiter).await;
         if start.elapsed() >= Duration::from_mins(1) {
             return sent;
         }
@@ -192,7 +192,7 @@ async fn one_probe_goes_and_its_success_lets_all_go() {
     for turn in turns {
         turn.unwrap().rejected(seen(), None);
     }
-    let probe = limiter.turn(Purpose::Page).await.unwrap();
+    let probe = page(&limiter).await;
     let next = limiter.clone();
     let next = tokio::spawn(async move { next.turn(Purpose::Page).await.unwrap() });
     tokio::time::sleep(Duration::from_mins(1)).await;
@@ -207,33 +207,22 @@ async fn one_probe_goes_and_its_success_lets_all_go() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_ends_otherwise_is_followed_by_another() {
     let limiter = taught(limits(), 20).await;
-    limiter
-        .turn(Purpose::Page)
-        .await
-        .unwrap()
-        .rejected(seen(), None);
-    limiter.turn(Purpose::Page).await.unwrap().faulted(seen());
-    drop(limiter.turn(Purpose::Page).await.unwrap());
-    limiter.turn(Purpose::Page).await.unwrap().unreached();
-    limiter.turn(Purpose::Page).await.unwrap().give_back();
+    page(&limiter).await.rejected(seen(), None);
+    page(&limiter).await.faulted(seen());
+    drop(page(&limiter).await);
+    page(&limiter).await.unreached();
+    page(&limiter).await.give_back();
     let start = Instant::now();
-    limiter.turn(Purpose::Page).await.unwrap().answered(seen());
+    page(&limiter).await.answered(seen());
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_success_of_an_older_request_extends_patience() {
     let patience = Duration::from_secs(10);
-    let limiter = taught(
-        Limits {
-            patience,
-            ..limits()
-        },
-        20,
-    )
-    .await;
-    let old = limiter.turn(Purpose::Page).await.unwrap();
-    let rejected = limiter.turn(Purpose::Page).await.unwrap();
+    let limiter = patient(patience).await;
+    let old = page(&limiter).await;
+    let rejected = page(&limiter).await;
     let start = Instant::now();
     rejected.rejected(seen(), Some(Duration::from_secs(50)));
     let waits = limiter.clone();
@@ -251,19 +240,12 @@ async fn the_success_of_an_older_request_extends_patience() {
 #[tokio::test(start_paused = true)]
 async fn an_hour_that_is_used_up_costs_no_patience() {
     let patience = Duration::from_secs(10);
-    let limiter = taught(
-        Limits {
-            patience,
-            ..limits()
-        },
-        20,
-    )
-    .await;
+    let limiter = patient(patience).await;
     for _ in 0..3 {
-        let turn = limiter.turn(Purpose::Page).await.unwrap();
+        let turn = page(&limiter).await;
         turn.rejected(rate(20, 1_200, 0), Some(Duration::from_mins(50)));
     }
-    let turn = limiter.turn(Purpose::Page).await.unwrap();
+    let turn = page(&limiter).await;
     turn.answered(rate(20, 1_200, 1_199));
 }
 
