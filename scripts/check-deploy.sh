@@ -62,7 +62,7 @@ grep -q '^ProtectSystem=' "$scratch/restrictions" || fail "systemd/cursus-run.se
 for unit in systemd/*.service; do
     restrictions "$unit" | cmp -s - "$scratch/restrictions" || fail "$unit has other restrictions than cursus-run.service"
 done
-# The directory has one mode, whoever makes it: a unit, the package or the image.
+# The directory has the same mode from a unit, from the package and in the image.
 mode=$(sed -n 's/^StateDirectoryMode=0//p' systemd/cursus-run.service)
 for unit in systemd/*.service; do
     grep -qx "StateDirectoryMode=0$mode" "$unit" || fail "$unit gives the state directory another mode than 0$mode, that of cursus-run.service"

@@ -183,7 +183,5 @@ fn a_lock_file_of_fuzzing_that_is_stale_is_found() {
     let fresh = locked("fuzz");
     let (passes, said) = lint("fuzz-lock", &files(&fresh));
     assert!(passes, "{said}");
-    for stale in [&(fresh + "\n" + &locked("left")), &locked("left")] {
-        fails("fuzz-lock", &files(stale), &["not up to date"]);
-    }
+    fails("fuzz-lock", &files(&locked("left")), &["not up to date"]);
 }
