@@ -45,7 +45,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::printable;
-use crate::progress::Screen;
+use crate::progress::{Screen, Shown};
 use crate::report::{LoadReport, ReportState, RunReport};
 use crate::settings::{Environment, Settings};
 use output::{
@@ -70,7 +70,11 @@ pub fn main(cli: &Cli) -> Exit {
     };
     let Global { quiet, json, .. } = cli.global;
     // The rounds of a service are for a log.
-    let screen = Screen::new(!quiet && !json && listener != Listener::Service);
+    let screen = Screen::new(match listener {
+        _ if quiet || json => Shown::Nothing,
+        Listener::Service => Shown::Logged,
+        Listener::Plain | Listener::Psql => Shown::Drawn,
+    });
     output::start(cli, &screen);
     let begun = logging::start(&cli.global, &screen).and_then(|()| {
         let signals = signals::watch(listener)?;
@@ -121,7 +125,11 @@ pub fn main(cli: &Cli) -> Exit {
     });
     // Blocking work in progress (a page being written) ends first; nothing new begins.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
-    exit
+    if output::report_lost() {
+        exit_of(cli, exit.max(Exit::Failed))
+    } else {
+        exit
+    }
 }
 
 /// Reports a panic by its place only: its message can hold values of a record.
@@ -137,7 +145,7 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 /// Records and prints the outcome of a command that has panicked.
 pub fn record_panic(cli: &Cli) -> Exit {
     let sentence = "a fault in cursus, reported on stderr; what is staged and committed is kept";
-    let context = Context::new(Screen::new(false));
+    let context = Context::new(Screen::new(Shown::Nothing));
     let abort = record::record_abort(cli, &context, clock::now(), Exit::Failed, sentence, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -253,8 +261,12 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
 /// Prints why a command line was not understood, or the help that it asks for.
 pub fn refuse(error: clap::Error) -> Exit {
     if !error.use_stderr() {
-        let _ = error.print();
-        return Exit::Done;
+        output::note_written(error.print());
+        return if output::report_lost() {
+            Exit::Failed
+        } else {
+            Exit::Done
+        };
     }
     let exit = if is_check() {
         check::UNKNOWN

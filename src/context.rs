@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::api::AnswerCounts;
 use crate::database::Sessions;
 use crate::mutex::locked;
-use crate::progress::{Progress, Screen};
+use crate::progress::{LoadDisplay, Progress, Screen};
 
 /// Shared by all parts of an invocation; a clone is the same context.
 #[derive(Clone)]
@@ -61,6 +61,11 @@ impl Context {
 
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(&self.0.screen)
+    }
+
+    /// The display of the loads of one command.
+    pub(crate) fn load_display(&self) -> LoadDisplay {
+        LoadDisplay::new(&self.0.screen)
     }
 
     /// Notes what is done from here on, for [`Self::activity`].

@@ -8,7 +8,7 @@ pub(crate) mod load;
 mod pending;
 mod selection;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::{ExtractArgs, RunArgs};
 use crate::convert::millis;
@@ -18,6 +18,9 @@ use crate::settings::Settings;
 use check::DatabaseState;
 use load::LoadOutcome;
 pub(crate) use selection::LoadSelection;
+
+/// How often progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) struct RunOutcome {
     pub(crate) report: RunReport,

@@ -15,6 +15,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::api::Allowance;
 use crate::convert::{counted, grouped, span};
 use crate::mutex::locked;
+use crate::name::Name;
 use crate::table::cut;
 
 /// Without a terminal a line comes no more often.
@@ -32,16 +33,28 @@ const USUAL_WIDTH: usize = 80;
 pub(crate) struct Screen {
     /// What is drawn now; the cursor is behind it.
     drawn: Arc<Mutex<Vec<String>>>,
-    /// Log lines otherwise.
-    has_block: bool,
+    shown: Shown,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Nothing,
+    /// A line of the log every ten seconds.
+    Logged,
+    /// Drawn at the bottom of the terminal, where stderr is one; logged elsewhere.
+    Drawn,
 }
 
 impl Screen {
-    /// Draws progress, if that is wanted and stderr is a terminal.
-    pub(crate) fn new(is_wanted: bool) -> Self {
+    pub(crate) fn new(wanted: Shown) -> Self {
+        let shown = match wanted {
+            Shown::Drawn if !io::stderr().is_terminal() => Shown::Logged,
+            wanted => wanted,
+        };
         Self {
             drawn: Arc::default(),
-            has_block: is_wanted && io::stderr().is_terminal(),
+            shown,
         }
     }
 
@@ -106,10 +119,17 @@ struct State {
     /// Pages of all reads, ended ones too.
     done: u64,
     expected: u64,
-    /// Pages that had been received, at times of the last half minute.
-    past: VecDeque<(Instant, u64)>,
-    logged: Option<Instant>,
+    pace: Pace,
+    logged: LastLine,
 }
+
+/// Counts at times of the last half minute.
+#[derive(Debug, Default)]
+struct Pace(VecDeque<(Instant, u64)>);
+
+/// When the last line was logged.
+#[derive(Debug, Default)]
+struct LastLine(Option<Instant>);
 
 #[derive(Debug)]
 struct Counts {
@@ -156,17 +176,21 @@ impl Progress {
     /// Shows what has become of the reads. `waiting`: why requests wait, and for how long.
     pub(crate) fn tick(&self, waiting: Option<&str>, allowance: Option<&Allowance>) {
         let mut state = locked(&self.state);
-        let now = Instant::now();
-        state.sample(now);
-        if self.screen.has_block {
-            let lines = state.block(width() - 1, waiting, allowance);
-            drop(state);
-            self.screen.draw(lines);
-        } else if state.is_due(now) {
-            // A wait is logged by itself.
-            let text = state.sentence(allowance);
-            drop(state);
-            info!("{text}");
+        let (now, done) = (Instant::now(), state.done);
+        state.pace.sample(now, done);
+        match self.screen.shown {
+            Shown::Drawn => {
+                let lines = state.block(width() - 1, waiting, allowance);
+                drop(state);
+                self.screen.draw(lines);
+            }
+            Shown::Logged if state.logged.is_due(now) => {
+                // A wait is logged by itself.
+                let text = state.sentence(allowance);
+                drop(state);
+                info!("{text}");
+            }
+            Shown::Logged | Shown::Nothing => {}
         }
     }
 
@@ -175,34 +199,39 @@ impl Progress {
     }
 }
 
-impl State {
-    fn sample(&mut self, now: Instant) {
-        self.past.push_back((now, self.done));
-        while self.past.len() > 2
-            && (self.past.get(1)).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_WINDOW)
+impl Pace {
+    fn sample(&mut self, now: Instant, done: u64) {
+        let past = &mut self.0;
+        past.push_back((now, done));
+        while past.len() > 2
+            && (past.get(1)).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_WINDOW)
         {
-            self.past.pop_front();
+            past.pop_front();
         }
     }
 
-    /// Whether ten seconds have passed since the first tick or the last line.
+    /// How many a second; none before there is a second to judge by. What is begun again counts from where it is.
+    fn rate(&self) -> Option<f64> {
+        let ((first, before), (last, done)) = (self.0.front()?, self.0.back()?);
+        let seconds = last.duration_since(*first).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+        (seconds >= 1.0).then(|| done.saturating_sub(*before) as f64 / seconds)
+    }
+}
+
+impl LastLine {
+    /// Whether ten seconds have passed since the first question or the last line.
     fn is_due(&mut self, now: Instant) -> bool {
-        let since = *self.logged.get_or_insert(now);
+        let since = *self.0.get_or_insert(now);
         let is_due = now.duration_since(since) >= LOGGED_EVERY;
         if is_due {
-            self.logged = Some(now);
+            self.0 = Some(now);
         }
         is_due
     }
+}
 
-    /// Pages a second.
-    fn rate(&self) -> Option<f64> {
-        let ((first, before), (last, done)) = (self.past.front()?, self.past.back()?);
-        let seconds = last.duration_since(*first).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-        (seconds >= 1.0).then(|| (done - before) as f64 / seconds)
-    }
-
+impl State {
     /// The share of all expected pages, the rate, the time left and the requests left.
     fn totals(&self, allowance: Option<&Allowance>) -> Vec<String> {
         let mut parts = Vec::new();
@@ -218,7 +247,7 @@ impl State {
         } else {
             parts.push(counted(self.done, "page"));
         }
-        parts.extend(self.rate().map(|rate| format!("{rate:.1}/s")));
+        parts.extend(self.pace.rate().map(|rate| format!("{rate:.1}/s")));
         if let Some(allowance) = allowance {
             if left > 0 {
                 let time = SignedDuration::try_from(allowance.time_for(left));
@@ -326,13 +355,83 @@ impl Drop for Task {
     }
 }
 
+/// How far a load is at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadSnapshot {
+    pub(crate) resource: Name,
+    /// Staged rows of the resource.
+    pub(crate) rows: u64,
+    /// Those of them that were read.
+    pub(crate) rows_read: u64,
+    /// The same of all resources so far.
+    pub(crate) rows_read_in_all: u64,
+}
+
+/// The progress of the loads of one command; its line goes with it.
+pub(crate) struct LoadDisplay {
+    screen: Screen,
+    pace: Pace,
+    logged: LastLine,
+}
+
+impl LoadDisplay {
+    pub(crate) fn new(screen: &Screen) -> Self {
+        Self {
+            screen: screen.clone(),
+            pace: Pace::default(),
+            logged: LastLine::default(),
+        }
+    }
+
+    /// Shows how far the load of the `at`th of `all` runs is.
+    pub(crate) fn tick(&mut self, at: usize, all: usize, snapshot: Option<&LoadSnapshot>) {
+        let now = Instant::now();
+        let rows = snapshot.map_or(0, |snapshot| snapshot.rows_read_in_all);
+        self.pace.sample(now, rows);
+        match self.screen.shown {
+            Shown::Drawn => {
+                let line = self.parts(at, all, snapshot).join("  ");
+                self.screen.draw(vec![cut(&line, width() - 1)]);
+            }
+            Shown::Logged if self.logged.is_due(now) => {
+                info!("{}", self.parts(at, all, snapshot).join(", "));
+            }
+            Shown::Logged | Shown::Nothing => {}
+        }
+    }
+
+    fn parts(&self, at: usize, all: usize, snapshot: Option<&LoadSnapshot>) -> Vec<String> {
+        let mut parts = vec![format!("loading run {at} of {all}")];
+        let Some(snapshot) = snapshot else {
+            return parts;
+        };
+        parts.push(snapshot.resource.to_string());
+        let (read, rows) = (snapshot.rows_read, snapshot.rows);
+        if read < rows {
+            parts.push(format!("{} of {}", grouped(read), counted(rows, "row")));
+            let rate = self.pace.rate().map(|rate| format!("{rate:.0} rows/s"));
+            parts.extend(rate);
+        } else {
+            // The server is busy with them.
+            parts.push(format!("{} read", counted(rows, "row")));
+        }
+        parts
+    }
+}
+
+impl Drop for LoadDisplay {
+    fn drop(&mut self) {
+        self.screen.draw(Vec::new());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn nothing_is_full_before_it_has_ended() {
-        let progress = Progress::new(&Screen::new(false));
+        let progress = Progress::new(&Screen::new(Shown::Nothing));
         let task = progress.task("users", "full");
         let line = || locked(&progress.state).block(79, None, None);
         assert_eq!(line()[0], format!("users  {}  starting", "░".repeat(BAR)));
@@ -355,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_block_fits_a_terminal_of_any_width() {
-        let progress = Progress::new(&Screen::new(false));
+        let progress = Progress::new(&Screen::new(Shown::Nothing));
         let tasks: Vec<Task> = (0..20)
             .map(|at| progress.task(&format!("resource_{at}"), ""))
             .collect();
@@ -375,5 +474,44 @@ mod tests {
         assert_eq!(erased(&drawn, 80), "\r\x1b[2A\x1b[J");
         assert_eq!(erased(&drawn, 30), "\r\x1b[4A\x1b[J");
         assert_eq!(erased(&[], 30), "");
+    }
+
+    #[test]
+    fn a_load_shows_its_run_resource_rows_and_rate() {
+        let mut display = LoadDisplay::new(&Screen::new(Shown::Nothing));
+        let line = |display: &LoadDisplay, snapshot: Option<&LoadSnapshot>| {
+            display.parts(2, 3, snapshot).join("  ")
+        };
+        assert_eq!(line(&display, None), "loading run 2 of 3");
+        let mut snapshot = LoadSnapshot {
+            resource: Name::parse("users").unwrap(),
+            rows: 92_500,
+            rows_read: 0,
+            rows_read_in_all: 1_000,
+        };
+        let shown = line(&display, Some(&snapshot));
+        assert_eq!(shown, "loading run 2 of 3  users  0 of 92,500 rows");
+        let start = Instant::now();
+        display.pace.sample(start, 1_000);
+        display.pace.sample(start + Duration::from_secs(2), 41_000);
+        snapshot.rows_read = 40_000;
+        let shown = line(&display, Some(&snapshot));
+        let expected = "loading run 2 of 3  users  40,000 of 92,500 rows  20000 rows/s";
+        assert_eq!(shown, expected);
+        snapshot.rows_read = 92_500;
+        let shown = line(&display, Some(&snapshot));
+        assert_eq!(shown, "loading run 2 of 3  users  92,500 rows read");
+        // What is read again is no negative rate.
+        display.pace.sample(start + Duration::from_secs(4), 0);
+        assert_eq!(display.pace.rate(), Some(0.0));
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_due_every_ten_seconds() {
+        let mut logged = LastLine::default();
+        let start = Instant::now();
+        let mut is_due = |seconds: &u64| logged.is_due(start + Duration::from_secs(*seconds));
+        let found: Vec<u64> = (0..31).filter(|at| is_due(at)).collect();
+        assert_eq!(found, [10, 20, 30]);
     }
 }

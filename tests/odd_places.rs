@@ -1,12 +1,20 @@
 //! Machines without a home, directories with odd names, and directories without a project: it works, or a sentence says at once why not.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use clap::CommandFactory as _;
+use cursus::cli::Cli;
+use nix::unistd::Uid;
+use tempfile::TempDir;
+
+use crate::secrets::{arguments, leaves};
 use crate::support::other_user::open_to_all;
+use crate::support::workdir::PATIENCE;
 use crate::support::{OtherUser, Ran, SCALE, Workdir, page_requests, simulator};
 
 const COUNTED: &str = "requests are counted in ";
@@ -243,4 +251,54 @@ async fn a_project_is_found_from_the_directories_below_it() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let named = below(&["stage", "ls", "--config", "../../pipeline.toml"]).await;
     named.exits(0);
+}
+
+/// The binary alone: no user of this number, no home, no certificates, no device, nothing that may be written.
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "for readers of the tests' output")]
+async fn every_command_answers_in_a_root_with_nothing_in_it() {
+    if !Uid::effective().is_root() {
+        eprintln!("skipped: only root can go to another root");
+        return;
+    }
+    let mut found = Vec::new();
+    leaves(&Cli::command(), "", &mut found);
+    let root = TempDir::new().unwrap();
+    std::fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+    let binary = env!("CARGO_BIN_EXE_cursus");
+    let linked = std::process::Command::new("ldd").arg(binary).output();
+    let linked = String::from_utf8(linked.unwrap().stdout).unwrap();
+    let libraries = linked
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for file in libraries.chain([binary]) {
+        let to = match file {
+            file if file == binary => root.path().join("cursus"),
+            library => root.path().join(library.trim_start_matches('/')),
+        };
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
+    for leaf in &found {
+        // It serves until it is stopped.
+        if leaf == "simulate" {
+            continue;
+        }
+        let typed = arguments(leaf, "1", "1");
+        let mut command = tokio::process::Command::new("chroot");
+        command.arg("--userspec=4242:4242").arg(root.path());
+        command.arg("/cursus").args(typed).env_clear();
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let ran = tokio::time::timeout(PATIENCE, command.stdin(Stdio::null()).output()).await;
+        let ran = ran.expect("it does not end").unwrap();
+        let said = [&ran.stdout[..], &ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ran.status.code().is_some(), "{leaf}: {ran:?}");
+        assert!(
+            !said.is_empty(),
+            "{leaf} ends with {} and says nothing",
+            ran.status
+        );
+        assert!(!said.contains("a fault in cursus"), "{leaf}: {said}");
+    }
 }

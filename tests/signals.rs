@@ -325,7 +325,6 @@ async fn a_stderr_that_takes_nothing_stops_nothing() {
         &["run", "-vv"][..],
         &["extract", "--full", "--log-format", "json"],
         &["watch", "--every", "1h", "--rounds", "1"],
-        &["status"],
     ] {
         let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
         let mut command = workdir.command(arguments);

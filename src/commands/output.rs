@@ -1,7 +1,8 @@
 //! What commands print: answers and documents on stdout, sentences on stderr through the log's writer. Does not decide what is said.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,13 @@ use crate::clock;
 use crate::exit::Exit;
 use crate::mutex::locked;
 use crate::printable;
-use crate::progress::Screen;
+use crate::progress::{Screen, Shown};
 use crate::report::Table;
 
 /// The width of tables where neither a terminal nor COLUMNS names one.
 const USUAL_WIDTH: usize = 80;
+/// How long to wait before a full pipe that does not wait by itself is tried again.
+const FULL_PIPE: Duration = Duration::from_millis(5);
 
 /// How this process prints: its streams are one for all that it does.
 struct Output {
@@ -32,6 +35,8 @@ struct Output {
     writer: Screen,
     /// The document of a command that works, until its outcome is known.
     document: Mutex<Option<String>>,
+    /// Why stdout has not taken something.
+    lost: Mutex<Option<io::Error>>,
 }
 
 static OUTPUT: OnceLock<Output> = OnceLock::new();
@@ -47,6 +52,7 @@ pub(super) fn start(cli: &Cli, screen: &Screen) {
         format: Format::of(global),
         writer: screen.clone(),
         document: Mutex::default(),
+        lost: Mutex::default(),
     });
 }
 
@@ -70,8 +76,9 @@ fn output() -> &'static Output {
             is_work: false,
             is_wide: false,
             format: Format::new(log_format, !is_plain),
-            writer: Screen::new(false),
+            writer: Screen::new(Shown::Nothing),
             document: Mutex::default(),
+            lost: Mutex::default(),
         }
     })
 }
@@ -86,8 +93,55 @@ pub(super) fn print(text: &str) {
 
 /// Prints text as it is, even with `-q`.
 pub(super) fn print_raw(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = write_all(&mut std::io::stdout().lock(), text.as_bytes());
+    note_written(written);
+}
+
+/// Writes all of it, also where another process has made a pipe or a terminal one that does not wait.
+fn write_all(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
+    while !text.is_empty() {
+        match retried(|| out.write(text))? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            count => text = &text[count..],
+        }
+    }
+    retried(|| out.flush())
+}
+
+fn retried<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match step() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(FULL_PIPE),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Notes why something was not printed, for [`lost`]. Who closes a pipe has seen enough.
+pub(super) fn note_written(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        locked(&output().lost).get_or_insert(error);
+    }
+}
+
+/// Prints that stdout has not taken everything, if so. Whether an answer is lost: of a command that works it is a summary, and the
+/// work is done.
+pub(super) fn report_lost() -> bool {
+    let output = output();
+    let mut lost = locked(&output.lost);
+    let Some(error) = lost.take() else {
+        return false;
+    };
+    let what = if output.is_work {
+        "the summary is lost, what was done is not"
+    } else {
+        "the answer is lost"
+    };
+    self::error(&format!("cannot write to stdout: {error}; {what}"));
+    !output.is_work
 }
 
 /// Prints one line, with control characters escaped.
@@ -251,5 +305,40 @@ mod tests {
             "{done}"
         );
         assert!(done.ends_with(r#","exit_code":0,"error":null}"#), "{done}");
+    }
+
+    /// Takes a few bytes now and then, and is full otherwise.
+    #[derive(Default)]
+    struct FullPipe {
+        taken: Vec<u8>,
+        tries: u32,
+    }
+
+    impl Write for FullPipe {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.tries += 1;
+            if self.tries % 3 != 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let count = text.len().min(7);
+            self.taken.extend(&text[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.tries += 1;
+            match self.tries % 3 {
+                0 => Ok(()),
+                _ => Err(ErrorKind::Interrupted.into()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_that_does_not_wait_gets_everything() {
+        let mut pipe = FullPipe::default();
+        let text = "the answer, in pieces of a few bytes each";
+        write_all(&mut pipe, text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(pipe.taken).unwrap(), text);
     }
 }

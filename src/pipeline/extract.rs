@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
-use super::RunOutcome;
 use super::check::DatabaseState;
+use super::{RunOutcome, SHOWN_EVERY};
 use crate::api::{self, Allowance, Waiting, WaitingFor};
 use crate::cli::{ExtractArgs, ReadArgs};
 use crate::config::Resource;
@@ -142,8 +142,6 @@ pub(crate) fn read_options(
 /// After this time a wait that continues is logged again.
 const LOGGED_AGAIN: Duration = Duration::from_mins(1);
 
-/// How often progress is shown.
-const SHOWN_EVERY: Duration = Duration::from_millis(200);
 /// How often it is asked what the key may still send: other processes may use it too.
 const ALLOWANCE_EVERY: Duration = Duration::from_secs(2);
 

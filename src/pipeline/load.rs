@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::info;
 
+use super::SHOWN_EVERY;
 use super::connect::open_loader;
 use super::pending::{PendingRuns, pending_runs};
 use super::selection::LoadSelection;
@@ -11,7 +13,7 @@ use crate::context::{Activity, Context};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    LoadError, Loaded, LoadedRun, Loader, OtherSource, Pending, Session, TableCounts,
+    LoadError, LoadProgress, Loaded, LoadedRun, Loader, OtherSource, Pending, Session, TableCounts,
 };
 use crate::name::Name;
 use crate::printable::Messages;
@@ -135,18 +137,22 @@ pub(crate) async fn load_runs(
     loader.correct_open_runs(runs).await?;
     let mut session = loader.session().await?;
     let all = pending.len();
-    let mut result = Ok(());
-    for (done, pending) in pending.into_iter().enumerate() {
-        context.begin(Activity::Loading {
-            done,
-            all,
-            run: pending.run.id().to_string(),
-        });
-        result = outcome.load(&mut session, pending, runs, resources).await;
-        if result.is_err() {
-            break;
+    let progress = LoadProgress::default();
+    let loads = progress.scope(async {
+        for (done, pending) in pending.into_iter().enumerate() {
+            context.begin(Activity::Loading {
+                done,
+                all,
+                run: pending.run.id().to_string(),
+            });
+            outcome.load(&mut session, pending, runs, resources).await?;
         }
-    }
+        Ok::<_, LoadError>(())
+    });
+    let result = tokio::select! {
+        result = loads => result,
+        never = show(context, &progress) => match never {},
+    };
     match result {
         Err(error) if outcome.report.runs.is_empty() => return Err(error.into()),
         Err(error) => {
@@ -166,6 +172,19 @@ pub(crate) async fn load_runs(
     }
     context.begin(Activity::Idle);
     Ok(outcome)
+}
+
+/// Shows how far the loads are while they last; of a short one nothing.
+async fn show(context: &Context, progress: &LoadProgress) -> std::convert::Infallible {
+    let mut display = context.load_display();
+    let mut tick = tokio::time::interval_at(Instant::now() + SHOWN_EVERY, SHOWN_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Activity::Loading { done, all, .. } = context.activity() {
+            display.tick(done + 1, all, progress.snapshot().as_ref());
+        }
+    }
 }
 
 fn is_superseding(run: &Run, resource: &Name) -> bool {

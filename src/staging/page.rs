@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Take};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -25,6 +27,7 @@ pub struct StagedResource {
     directory: PathBuf,
     manifest: Manifest,
     journal: Pages,
+    rows_read: Arc<AtomicU64>,
 }
 
 impl StagedResource {
@@ -34,6 +37,7 @@ impl StagedResource {
             directory,
             manifest,
             journal,
+            rows_read: Arc::default(),
         })
     }
 
@@ -47,12 +51,18 @@ impl StagedResource {
     #[must_use]
     pub(crate) fn by_time(self) -> Self {
         let journal = self.journal.by_time();
+        self.rows_read.store(0, Ordering::Relaxed);
         Self { journal, ..self }
     }
 
     /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The rows of the pages that were read so far, by all clones.
+    pub(crate) fn rows_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.rows_read)
     }
 
     /// Its pages, at first in the order in which they were received: records of a later answer are newer, and the load takes
@@ -109,7 +119,9 @@ impl StagedResource {
         // The journal may be wrong: no more memory is allocated in advance than pages are known to need. The reader reports what
         // cannot be read.
         let read = |reader: &mut PageReader| read_all(reader, body, expected.min(64 << 20));
-        read_page(&self.directory, page, read).map(drop)
+        read_page(&self.directory, page, read).map(drop)?;
+        self.rows_read.fetch_add(page.rows, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Reads a page piece by piece: what `take` makes of it counts only if it is what was received.

@@ -107,5 +107,11 @@ pub(crate) fn assert_tables(name: &str, workdir: &Workdir, text: &str) {
         r"removed(,| \|) [\d,]+( \||\s+bytes)",
         "removed$1 [BYTES]$2",
     );
+    // The same, where rows are stacked.
+    settings.add_filter(r"(?m)^(ms|bytes): \d.*$", "$1: [FIGURE]");
+    settings.add_filter(
+        r"ago, which is younger\s+than",
+        "ago, which is younger than",
+    );
     settings.bind(|| insta::assert_snapshot!(name, tables(text)));
 }

@@ -19,6 +19,7 @@ use crate::load::mapping::Mapping;
 use crate::load::merge::staged_tables;
 use crate::load::merge::staged_tables::Reading;
 use crate::load::merge::table::{Situation, Table};
+use crate::load::progress;
 use crate::name::Name;
 use crate::staging::Manifest;
 use crate::template::Values;
@@ -55,6 +56,7 @@ pub(crate) async fn merge(
     state: &PreLoadState,
     filled: &BTreeSet<Name>,
 ) -> Result<MergedResource, LoadError> {
+    progress::begin(&reading.staged);
     let manifest = reading.staged.manifest().clone();
     if state.again.contains(ledger.resource) {
         ledger.forget_quarantine(transaction).await?;
