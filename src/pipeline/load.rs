@@ -138,7 +138,7 @@ pub(crate) async fn load_runs(
     let mut session = loader.session().await?;
     let all = pending.len();
     let progress = LoadProgress::default();
-    let loads = progress.scope(async {
+    let loads = Box::pin(progress.scope(async {
         for (done, pending) in pending.into_iter().enumerate() {
             context.begin(Activity::Loading {
                 done,
@@ -148,7 +148,7 @@ pub(crate) async fn load_runs(
             outcome.load(&mut session, pending, runs, resources).await?;
         }
         Ok::<_, LoadError>(())
-    });
+    }));
     let result = tokio::select! {
         result = loads => result,
         never = show(context, &progress) => match never {},
