@@ -51,7 +51,7 @@ async fn taught(limits: Limits, second: u64) -> Limiter {
 }
 
 /// One that leaves so much of each hour to others.
-async fn reserving(reserve_per_hour: u64) -> Limiter {
+async fn reserving(reserve_per_hour: u32) -> Limiter {
     let limits = Limits {
         reserve_per_hour,
         ..limits()
