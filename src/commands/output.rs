@@ -317,7 +317,7 @@ mod tests {
     impl Write for FullPipe {
         fn write(&mut self, text: &[u8]) -> io::Result<usize> {
             self.tries += 1;
-            if self.tries % 3 != 0 {
+            if !self.tries.is_multiple_of(3) {
                 return Err(ErrorKind::WouldBlock.into());
             }
             let count = text.len().min(7);
