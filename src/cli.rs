@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 pub(crate) use look::{
-    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat, SqlArgs,
-    StageCommand, StatusArgs,
+    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat, ServeArgs,
+    SqlArgs, StageCommand, StatusArgs,
 };
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
 pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
@@ -194,6 +194,16 @@ Examples:
   cursus runs --limit 100 --json | jq '.runs[] | select(.exit_code != 0)'
 RUN is as for `load`, and may have been removed since. A command that was killed has no line of its own: its run does.")]
     Runs(RunsArgs),
+    /// Show the mirror in a browser: status, runs, decisions, campus, metrics
+    #[command(after_help = "\
+Examples:
+  cursus serve                            http://127.0.0.1:4280, until Ctrl-C or SIGTERM
+  cursus serve --listen 0.0.0.0:4280 --token-file token --host mirror.example.org
+Pages are read only and made of staging and database: a page view sends the API no request. --json prints one document with the
+address once it is bound. Without a token file every user of this machine can open the pages. With one, each page but /healthz needs
+its content, as `Authorization: Bearer TOKEN` or by the form of /login; the file is read at each request, so a new token counts at once.
+systemd is notified of readiness and liveness.")]
+    Serve(ServeArgs),
     /// Query the mirror; without a query, open psql
     #[command(after_help = "\
 Examples:
@@ -297,6 +307,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Check(_) => "check",
             Self::Runs(_) => "runs",
+            Self::Serve(_) => "serve",
             Self::Sql(_) => "sql",
             Self::Diff(_) => "diff",
             Self::Explain(_) => "explain",

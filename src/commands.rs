@@ -24,6 +24,7 @@ mod replay;
 mod run;
 mod runs;
 mod schema;
+mod serve;
 mod service;
 mod signals;
 #[cfg(feature = "simulator")]
@@ -218,6 +219,9 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         Command::Status(arguments) => Box::pin(status::run(global, &settings()?, arguments)).await,
         Command::Check(arguments) => Ok(Box::pin(check::run(global, settings(), arguments)).await),
         Command::Runs(arguments) => Box::pin(runs::run(global, &settings()?, arguments)).await,
+        Command::Serve(arguments) => {
+            Box::pin(serve::run(global, context, settings()?, arguments)).await
+        }
         Command::Explain(arguments) => {
             Box::pin(explain::run(global, &settings()?, arguments)).await
         }

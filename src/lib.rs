@@ -38,6 +38,7 @@ mod progress;
 mod project;
 pub mod report;
 mod scope_lookup;
+mod serve;
 mod settings;
 mod status;
 mod table;

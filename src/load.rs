@@ -53,11 +53,13 @@ pub(crate) use error::LoadError;
 pub(crate) use ledger::backlog::{
     Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,
 };
-pub(crate) use ledger::drift::Drift;
+pub(crate) use ledger::drift::{Drift, DriftEntry, drifts};
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
-pub(crate) use ledger::quarantine::{Entry, drop_entries, entries};
+pub(crate) use ledger::quarantine::{
+    Entry, QuarantineGroup, drop_entries, entries, quarantine_groups,
+};
 pub(crate) use loader::{Loader, prepared};
 pub(crate) use mapping::{INGESTED_AT, Mapping};
 pub(crate) use mappings::mappings;

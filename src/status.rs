@@ -1,18 +1,23 @@
 //! The state of a mirror in one document: the last commands, how old each read is, what the database holds back, secret, requests
 //! and disk. It sends no request, changes nothing and prints nothing; `status`, `check` and the metrics are made of it.
 
+pub(crate) mod check;
+pub(crate) mod decisions;
 pub(crate) mod last;
 pub(crate) mod metrics;
+pub(crate) mod requests;
+pub(crate) mod runs;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use crate::api::HourLeft;
 use crate::config::Resource;
-use crate::database::{DatabaseError, Place};
+use crate::database::{Database, DatabaseError, Place};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::load::{self, Backlog, HeldDeletes, Loaded};
@@ -136,6 +141,35 @@ enum Mirror {
 
 /// Reads it all. What cannot be known without the database is left out, and its failure is in the document.
 pub(crate) async fn read(settings: &Settings) -> Result<Status, Failure> {
+    let schema = settings.config.database.schema.as_str();
+    let database = connect::connect_if_made(settings, schema).await;
+    let status = of(settings, client(&database)).await?;
+    close(database).await?;
+    Ok(status)
+}
+
+/// The client of a connection; its failure as a sentence.
+pub(crate) fn client(
+    database: &Result<Option<Database>, Failure>,
+) -> Result<Option<&Client>, Failure> {
+    match database {
+        Ok(database) => Ok(database.as_ref().map(|database| &database.client)),
+        Err(failure) => Err(Failure::new(failure.exit, failure.sentence())),
+    }
+}
+
+async fn close(database: Result<Option<Database>, Failure>) -> Result<(), Failure> {
+    if let Ok(Some(database)) = database {
+        database.close().await?;
+    }
+    Ok(())
+}
+
+/// As [`read`], with a connection to the mirror; none where nothing was ever loaded.
+pub(crate) async fn of(
+    settings: &Settings,
+    client: Result<Option<&Client>, Failure>,
+) -> Result<Status, Failure> {
     let config = &settings.config;
     let commands = settings.staging.commands().unwrap_or_else(|error| {
         tracing::warn!("{}", chain(&error));
@@ -143,10 +177,12 @@ pub(crate) async fn read(settings: &Settings) -> Result<Status, Failure> {
     });
     let (runs, last_run) = last::runs(&settings.staging, &commands)?;
     let history = History::read(config, &runs)?;
-    let mirror = match read_mirror(settings).await {
-        Ok(mirror) => mirror,
-        Err(failure) => Mirror::Unknown(failure),
+    let mirror = match client {
+        Ok(Some(client)) => read_mirror(settings, client).await,
+        Ok(None) => Ok(Mirror::Empty),
+        Err(failure) => Err(failure),
     };
+    let mirror = mirror.unwrap_or_else(Mirror::Unknown);
     let reads = |resource| reads(resource, &history, &mirror);
     let hour = settings.hour_left();
     let mut status = Status {
@@ -251,18 +287,10 @@ impl Mirror {
     }
 }
 
-async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
-    if settings.unmade_cluster().is_some() {
-        return Ok(Mirror::Empty);
-    }
+async fn read_mirror(settings: &Settings, client: &Client) -> Result<Mirror, Failure> {
     let schema = settings.config.database.schema.as_str();
-    let database = connect::connect(settings, schema).await?;
-    let client = &database.client;
-    if !load::has_ledger(client)
-        .await
-        .map_err(DatabaseError::from)?
-    {
-        database.close().await?;
+    let has_ledger = load::has_ledger(client).await;
+    if !has_ledger.map_err(DatabaseError::from)? {
         return Ok(Mirror::Empty);
     }
     let read = async {
@@ -272,26 +300,29 @@ async fn read_mirror(settings: &Settings) -> Result<Mirror, Failure> {
             kept: load::kept_rows(client, schema).await?,
         })
     };
-    let mirror = match read.await {
-        Ok(mirror) => mirror,
-        Err(failure) => {
-            // An earlier version has made the schema `pipeline`.
-            let folder = settings.config.migrations();
-            let pending = migrate::pending(client, schema, folder.as_deref()).await;
-            return Err(match pending.unwrap_or_default() {
-                pending if pending.is_empty() => failure,
-                pending => Failure::new(
-                    Exit::Failed,
-                    format!(
-                        "the database is of an earlier version of cursus: it lacks the migrations {}; apply them with `cursus migrate`",
-                        pending.join(", ")
-                    ),
-                ),
-            });
-        }
-    };
-    database.close().await?;
-    Ok(mirror)
+    match read.await {
+        Ok(mirror) => Ok(mirror),
+        Err(failure) => Err(explain(settings, client, failure).await),
+    }
+}
+
+/// An earlier version may have made the schema `pipeline`.
+pub(crate) async fn explain(settings: &Settings, client: &Client, failure: Failure) -> Failure {
+    // A transaction that has failed answers nothing more.
+    let _ = client.batch_execute("ROLLBACK").await;
+    let folder = settings.config.migrations();
+    let schema = settings.config.database.schema.as_str();
+    let pending = migrate::pending(client, schema, folder.as_deref()).await;
+    match pending.unwrap_or_default() {
+        pending if pending.is_empty() => failure,
+        pending => Failure::new(
+            Exit::Failed,
+            format!(
+                "the database is of an earlier version of cursus: it lacks the migrations {}; apply them with `cursus migrate`",
+                pending.join(", ")
+            ),
+        ),
+    }
 }
 
 /// The reads of a resource, its own and the named ones, each with its age.

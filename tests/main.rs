@@ -24,6 +24,12 @@ mod status;
 /// What a monitoring system reads.
 mod monitoring;
 
+/// Pages for a browser: who may see them, and what they show when things go wrong.
+mod serve;
+
+/// The campus, in pictures.
+mod campus_page;
+
 /// Notifications of how commands end.
 mod notify;
 

@@ -25,12 +25,13 @@ const DAY: Duration = Duration::from_hours(25);
 
 const MANUAL: &str = include_str!("../docs/operations.md");
 
-const UNITS: [&str; 6] = [
+const UNITS: [&str; 7] = [
     "cursus-metrics.service",
     "cursus-metrics.timer",
     "cursus-notify@.service",
     "cursus-run.service",
     "cursus-run.timer",
+    "cursus-serve.service",
     "cursus-watch.service",
 ];
 

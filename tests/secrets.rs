@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::files::files;
 use crate::support::workdir::{NO_DATABASE, PIPELINE};
-use crate::support::{Ran, Running, Workdir, World, figures, simulator};
+use crate::support::{Ran, Running, Site, Workdir, World, figures, simulator};
 
 /// In every piece of it that something could take for a word of its own there is the mark.
 const PASSWORD: &str =
@@ -67,6 +67,7 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
         "quarantine show" | "quarantine retry" | "quarantine drop" => &[number],
         "demo" => &["--dir", "demonstration"],
         "simulate" => &["--port", "0", "--students", "3"],
+        "serve" => &["--listen", "127.0.0.1:0"],
         "completions" => &["bash"],
         new => panic!(
             "a new command, `{new}`: say here how to call it, so that it is searched for secrets"
@@ -220,8 +221,13 @@ async fn every_command_is_silent(ways: Ways) -> usize {
         }
         // In success, as text and as documents.
         let documents = [&arguments[..], &["--json", "-vv", "--log-format", "json"]].concat();
+        let serves = leaf == "serve";
+        if serves {
+            pages_tell_no_secret(&workdir, &canaries).await;
+        }
         for all in [&arguments, &documents]
             .into_iter()
+            .filter(|_| !serves)
             .take(1 + usize::from(is_full))
         {
             if leaf == "demo" && all.len() > arguments.len() {
@@ -244,7 +250,11 @@ async fn every_command_is_silent(ways: Ways) -> usize {
         // Where nothing is let in, and nobody is there.
         workdir.set("CURSUS_DATABASE_URL", &away);
         workdir.set("CURSUS_CLIENT_SECRET", WRONG_SECRET);
-        for all in [&arguments, &documents].into_iter().filter(|_| is_full) {
+        if serves {
+            pages_tell_no_secret(&workdir, &canaries).await;
+        }
+        let ended = [&arguments, &documents].into_iter().filter(|_| !serves);
+        for all in ended.filter(|_| is_full) {
             let ran = run(&workdir, all).await;
             canaries.none_said(leaf, &ran);
         }
@@ -290,6 +300,28 @@ async fn every_command_is_silent(ways: Ways) -> usize {
         assert_eq!(mode & 0o066, 0, "{mode:o} {file}");
     }
     found.len()
+}
+
+/// People are on the campus page, which is what it is for, and nowhere else.
+async fn pages_tell_no_secret(workdir: &Workdir, canaries: &Canaries) {
+    let site = Site::of(workdir).await;
+    for path in [
+        "/",
+        "/runs",
+        "/decisions",
+        "/metrics",
+        "/readyz",
+        "/api/status.json",
+        "/api/check.json",
+        "/api/runs.json",
+        "/api/decisions.json",
+        "/campus",
+    ] {
+        let answer = site.ask(reqwest::Method::GET, path, &[]).await;
+        let text = answer.text().await.unwrap();
+        canaries.none_in(path, &text);
+        assert!(path == "/campus" || !text.contains(LOGIN), "{path}: {text}");
+    }
 }
 
 /// The simulator's secret is for those who start it.

@@ -1,11 +1,12 @@
 //! Arguments of the commands that inspect: the mirror and the staged files.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::values::{MaxAge, max_age, unit_name};
+use super::values::{MaxAge, address, host, max_age, unit_name};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -35,6 +36,19 @@ pub(crate) struct RunsArgs {
     /// Largest number of entries
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one; an address that is not of loopback needs --token-file
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4280", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// File with the token that each page but /healthz needs: yours alone (mode 0600), 32 characters or more [default: none is needed]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Name by which a browser reaches it, as that of a reverse proxy; repeatable [default: the address, and localhost]
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    pub(crate) host: Vec<String>,
 }
 
 #[derive(Debug, Args)]

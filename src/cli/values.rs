@@ -1,5 +1,6 @@
 //! Parsers of typed values.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -102,4 +103,25 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
         return Err("write more than nothing and at most a year, such as 15m".to_owned());
     }
     Ok(every)
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("{}:{port}", IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|_| {
+        "write an address and a port, such as 127.0.0.1:4280, 0.0.0.0:4280 or [::1]:4280".to_owned()
+    })
+}
+
+/// A name or an address as a browser sends it, without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let is_name = !text.is_empty() && text.len() <= 253 && text.chars().all(is_part);
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("write a name without scheme, port and path, such as mirror.example.org".to_owned())
+    }
 }

@@ -78,7 +78,7 @@ impl Database {
         target: &Target,
         application_name: &str,
     ) -> Result<Self, DatabaseError> {
-        connect(target, application_name, Use::Read).await
+        connect(target, application_name, Use::Read, None).await
     }
 
     /// As [`Self::connect`], for commands that write: they need a session that is theirs from its beginning to its end.
@@ -86,7 +86,7 @@ impl Database {
         target: &Target,
         application_name: &str,
     ) -> Result<Self, DatabaseError> {
-        connect(target, application_name, Use::Write).await
+        connect(target, application_name, Use::Write, None).await
     }
 
     /// As [`Self::connect`], for questions that others have written: to the private cluster as a role that may only read, and
@@ -95,7 +95,15 @@ impl Database {
         target: &Target,
         application_name: &str,
     ) -> Result<Self, DatabaseError> {
-        connect(target, application_name, Use::Ask).await
+        connect(target, application_name, Use::Ask, None).await
+    }
+
+    /// As [`Self::connect_to_ask`], but a server that is away is not waited for.
+    pub(crate) async fn connect_to_ask_once(
+        target: &Target,
+        application_name: &str,
+    ) -> Result<Self, DatabaseError> {
+        connect(target, application_name, Use::Ask, Some(Duration::ZERO)).await
     }
 
     /// Lets a session read views as well. The caller knows that no view is of another role.
@@ -112,9 +120,15 @@ pub(crate) async fn hold_server(target: &Target) -> Result<Option<Cluster>, Data
     })
 }
 
-async fn connect(target: &Target, name: &str, purpose: Use) -> Result<Database, DatabaseError> {
+/// `limit`: how long a server that is away is tried; none: as the URL says, else as is usual.
+async fn connect(
+    target: &Target,
+    name: &str,
+    purpose: Use,
+    limit: Option<Duration>,
+) -> Result<Database, DatabaseError> {
     let way = Way::to(target, name)?;
-    let mut patience = Patience::new(way.limit());
+    let mut patience = Patience::new(limit.or(way.limit()));
     loop {
         let error = match Box::pin(way.attempt(purpose)).await {
             Ok(database) => return Ok(database),

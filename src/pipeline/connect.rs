@@ -38,6 +38,17 @@ pub(crate) async fn connect(settings: &Settings, schema: &str) -> Result<Databas
     connect_or_make(settings, schema).await
 }
 
+/// As [`connect`]; none where nothing was ever loaded.
+pub(crate) async fn connect_if_made(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Option<Database>, Failure> {
+    match settings.unmade_cluster() {
+        Some(_) => Ok(None),
+        None => Ok(Some(connect_or_make(settings, schema).await?)),
+    }
+}
+
 /// Connects to the mirror as [`connect`] does, also where the private PostgreSQL has to be made first.
 pub(crate) async fn connect_or_make(
     settings: &Settings,
@@ -52,6 +63,17 @@ pub(crate) async fn connect_or_make(
 pub(crate) async fn connect_to_ask(settings: &Settings, schema: &str) -> Result<Database, Failure> {
     refuse_unmade(settings)?;
     let database = Database::connect_to_ask(&settings.database, &session(settings)).await?;
+    check_schema(&database.client, Access::Read, &settings.config, schema).await?;
+    Ok(patient(database, settings))
+}
+
+/// As [`connect_to_ask`], but a server that is away is not waited for.
+pub(crate) async fn connect_to_ask_once(
+    settings: &Settings,
+    schema: &str,
+) -> Result<Database, Failure> {
+    refuse_unmade(settings)?;
+    let database = Database::connect_to_ask_once(&settings.database, &session(settings)).await?;
     check_schema(&database.client, Access::Read, &settings.config, schema).await?;
     Ok(patient(database, settings))
 }

@@ -238,6 +238,8 @@ pub struct HourLeft {
     pub limit: u64,
     /// Requests that are left of them.
     pub left: u64,
+    /// Requests in an hour by the API's limit.
+    pub advertised: u64,
 }
 
 /// What the shared ledger of a key knows to be left of this hour's requests. Reads only: it makes no file, takes no lock and
@@ -267,6 +269,7 @@ pub fn hour_left(
     Some(HourLeft {
         limit,
         left: log.room(hour, now),
+        advertised,
     })
 }
 

@@ -375,7 +375,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(services, 4 * 3);
+        assert_eq!(services, 5 * 3);
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
         for (name, unit) in shipped() {
             assert!(place.named(name).starts_with("cursus-lyon-"), "{name}");
             let unit = place.unit(unit);
-            for stem in ["run", "watch", "metrics", "notify"] {
+            for stem in ["run", "watch", "serve", "metrics", "notify"] {
                 assert!(!unit.contains(&format!("cursus-{stem}")), "{unit}");
             }
             assert!(!unit.contains("/cursus.prom"), "{unit}");

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
+use tokio_postgres::{GenericClient, Row, Transaction};
 
+use crate::database::utc;
 use crate::load::decode::field_search;
 use crate::load::decode::shape::{FIELDS, Kind, Shape};
 use crate::load::decode::types::MIN_RECORDS_WITHOUT_KEY;
@@ -272,6 +273,41 @@ pub(crate) async fn record(
     }
     write(transaction, ledger, &drifts).await?;
     Ok(drifts)
+}
+
+/// A recorded drift.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DriftEntry {
+    pub(crate) resource: String,
+    /// Where in the record.
+    pub(crate) path: String,
+    /// `new`, `gone` or `type`.
+    pub(crate) kind: String,
+    /// The run that showed it first.
+    pub(crate) run_id: String,
+    pub(crate) since: String,
+}
+
+/// The newest drifts of a schema, at most `limit`.
+pub(crate) async fn drifts(
+    client: &impl GenericClient,
+    schema: &str,
+    limit: i64,
+) -> Result<Vec<DriftEntry>, LoadError> {
+    let select = format!(
+        "SELECT resource, path, kind, run_id, {} FROM pipeline.drift WHERE schema_name = $1 ORDER BY id DESC LIMIT $2",
+        utc("created_at")
+    );
+    let rows = client.query(&select, &[&schema, &limit]).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.drift"))?;
+    let drift = |row: &Row| DriftEntry {
+        resource: row.get(0),
+        path: row.get(1),
+        kind: row.get(2),
+        run_id: row.get(3),
+        since: row.get(4),
+    };
+    Ok(rows.iter().map(drift).collect())
 }
 
 /// Mapped keys that no record has.

@@ -327,6 +327,42 @@ pub(crate) async fn entries(
     read(client, "true", &[&schema]).await
 }
 
+/// Quarantined rows that were rejected for the same reason.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QuarantineGroup {
+    pub(crate) table: String,
+    pub(crate) column: Option<String>,
+    pub(crate) reason: String,
+    pub(crate) since: String,
+    /// The number of the first of them.
+    pub(crate) first: i64,
+    pub(crate) rows: u64,
+}
+
+/// The largest groups of a schema, at most `limit`.
+pub(crate) async fn quarantine_groups(
+    client: &impl GenericClient,
+    schema: &str,
+    limit: i64,
+) -> Result<Vec<QuarantineGroup>, LoadError> {
+    let select = format!(
+        "SELECT table_name, column_name, reason, {}, min(id), count(*) FROM pipeline.quarantine WHERE schema_name = $1 \
+         GROUP BY 1, 2, 3 ORDER BY 6 DESC, 1, 5 LIMIT $2",
+        utc("min(created_at)")
+    );
+    let rows = client.query(&select, &[&schema, &limit]).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.quarantine"))?;
+    let group = |row: &Row| QuarantineGroup {
+        table: row.get(0),
+        column: row.get(1),
+        reason: row.get(2),
+        since: row.get(3),
+        first: row.get(4),
+        rows: unsigned(row.get(5)),
+    };
+    Ok(rows.iter().map(group).collect())
+}
+
 /// The orphans of a table that its resource brought.
 pub(crate) async fn orphans(
     client: &impl GenericClient,

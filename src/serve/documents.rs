@@ -1,0 +1,248 @@
+//! The documents of the pages, and how each is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_postgres::Client;
+
+use super::campus::{self, Campus};
+use super::mirror::{Lease, Mirror};
+use super::snapshot::{Reading, Shown, Snapshot};
+use crate::config::Resource;
+use crate::database::Sessions;
+use crate::exit::Failure;
+use crate::printable;
+use crate::settings::Settings;
+use crate::staging::CommandRecord;
+use crate::status::check::{self, Report};
+use crate::status::decisions::{self, Decisions};
+use crate::status::requests::{HourOfRequests, by_hour};
+use crate::status::runs::KnownRuns;
+use crate::status::{self, Status};
+
+/// Hours of requests.
+const HOURS: i64 = 24;
+/// For one reading.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All documents, kept and read again when they are asked for.
+pub(crate) struct Documents {
+    source: Arc<Source>,
+    overview: Arc<Snapshot<Overview>>,
+    runs: Arc<Snapshot<KnownRuns>>,
+    decisions: Arc<Snapshot<Decisions>>,
+    campus: Arc<Snapshot<Campus>>,
+}
+
+/// What the status page shows.
+pub(crate) struct Overview {
+    pub(crate) status: Status,
+    pub(crate) check: Report,
+    pub(crate) commands: Vec<CommandRecord>,
+    /// Requests by hour.
+    pub(crate) hours: Vec<HourOfRequests>,
+    /// Requests in an hour by the API's limit; none: not known.
+    pub(crate) advertised: Option<u64>,
+    /// How old each read may be before a warning is given, in the order of `status.resources`.
+    pub(crate) limits: Vec<Duration>,
+    /// When the database was last read, and what it held back.
+    pub(crate) backlog: Option<KnownBacklog>,
+}
+
+/// What the database holds back.
+#[derive(Clone, Copy)]
+pub(crate) struct KnownBacklog {
+    pub(crate) at: Timestamp,
+    pub(crate) quarantined: i64,
+    pub(crate) held: i64,
+}
+
+/// What documents are read from.
+struct Source {
+    sessions: Sessions,
+    resolve: Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>,
+    ledger: Mirror,
+    tables: Mirror,
+}
+
+impl Documents {
+    pub(super) fn new(
+        sessions: Sessions,
+        resolve: impl Fn() -> Result<Settings, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            source: Arc::new(Source {
+                sessions,
+                resolve: Box::new(resolve),
+                ledger: Mirror::of_ledger(),
+                tables: Mirror::of_tables(),
+            }),
+            overview: Snapshot::new(),
+            runs: Snapshot::new(),
+            decisions: Snapshot::new(),
+            campus: Snapshot::new(),
+        }
+    }
+
+    /// Has the first of them read before anybody asks.
+    pub(super) fn prepare(&self) {
+        let of = |earlier| read(&self.source, |source| overview_of(source, earlier));
+        self.overview.refresh(of);
+    }
+
+    /// Breaks off what is being read: its session ends, and the end of the process waits for none.
+    pub(super) fn stop(&self) {
+        self.overview.stop();
+        self.runs.stop();
+        self.decisions.stop();
+        self.campus.stop();
+    }
+
+    pub(crate) async fn overview(&self) -> Option<Shown<Overview>> {
+        let of = |earlier| read(&self.source, |source| overview_of(source, earlier));
+        self.overview.get(of).await
+    }
+
+    pub(crate) async fn runs(&self) -> Option<Shown<KnownRuns>> {
+        self.runs.get(|_| read(&self.source, runs_of)).await
+    }
+
+    pub(crate) async fn decisions(&self) -> Option<Shown<Decisions>> {
+        self.decisions
+            .get(|_| read(&self.source, decisions_of))
+            .await
+    }
+
+    pub(crate) async fn campus(&self) -> Option<Shown<Campus>> {
+        let of = |earlier| read(&self.source, |source| campus_of(source, earlier));
+        self.campus.get(of).await
+    }
+}
+
+/// Reads a document, within a time.
+fn read<T, F, R>(source: &Arc<Source>, read: R) -> impl Future<Output = Reading<T>> + use<T, F, R>
+where
+    R: FnOnce(Arc<Source>) -> F,
+    F: Future<Output = Result<Reading<T>, Failure>>,
+{
+    let sessions = source.sessions.clone();
+    let reading = read(Arc::clone(source));
+    async move {
+        let failure = match tokio::time::timeout(TIMEOUT, sessions.scope(reading)).await {
+            Ok(Ok(reading)) => return reading,
+            Ok(Err(failure)) => failure.sentence(),
+            Err(_) => format!(
+                "the database has not answered within {} s; `cursus doctor` says more",
+                TIMEOUT.as_secs()
+            ),
+        };
+        Reading {
+            document: None,
+            failure: Some(printable::without_credentials(&failure).into_owned()),
+        }
+    }
+}
+
+/// A transaction, if it could be begun, and its client as the documents want it.
+fn client(lease: &Result<Option<Lease>, Failure>) -> Result<Option<&Client>, Failure> {
+    match lease {
+        Ok(lease) => Ok(lease.as_ref().map(Lease::client)),
+        Err(failure) => Err(Failure::new(failure.exit, failure.sentence())),
+    }
+}
+
+/// Keeps the connection of a transaction that went well.
+async fn end(lease: Result<Option<Lease>, Failure>, is_well: bool) {
+    if let (Ok(Some(lease)), true) = (lease, is_well) {
+        lease.end().await;
+    }
+}
+
+async fn overview_of(
+    source: Arc<Source>,
+    earlier: Option<Arc<Overview>>,
+) -> Result<Reading<Overview>, Failure> {
+    let settings = (source.resolve)()?;
+    let lease = source.ledger.begin(&settings).await;
+    let status = status::of(&settings, client(&lease)).await?;
+    let failure = status.database_failure.as_ref().map(Failure::sentence);
+    end(lease, failure.is_none()).await;
+    let check = check::report(&settings, &status, &[], &[])?;
+    let commands = settings.staging.commands()?;
+    let now = crate::clock::now();
+    let known = status.quarantined.zip(status.prune_candidates);
+    let known = known.map(|(quarantined, held)| KnownBacklog {
+        at: now,
+        quarantined,
+        held,
+    });
+    let reads = settings.config.resources.iter();
+    let reads = reads.flat_map(Resource::all_reads);
+    let document = Overview {
+        check,
+        hours: by_hour(&commands, now, HOURS),
+        commands,
+        advertised: settings.hour_left().map(|hour| hour.advertised),
+        limits: reads.map(check::usual_limit).collect(),
+        backlog: known.or_else(|| earlier?.backlog),
+        status,
+    };
+    Ok(reading(document, failure))
+}
+
+async fn runs_of(source: Arc<Source>) -> Result<Reading<KnownRuns>, Failure> {
+    let settings = (source.resolve)()?;
+    let lease = source.ledger.begin(&settings).await;
+    let runs = KnownRuns::of(&settings, client(&lease)).await?;
+    let failure = runs.ledger.failure();
+    end(lease, failure.is_none()).await;
+    Ok(reading(runs, failure))
+}
+
+async fn decisions_of(source: Arc<Source>) -> Result<Reading<Decisions>, Failure> {
+    let settings = (source.resolve)()?;
+    let document = match source.ledger.begin(&settings).await? {
+        Some(lease) => {
+            let schema = settings.config.database.schema.as_str();
+            let decisions = match decisions::of(lease.client(), schema).await {
+                Ok(decisions) => decisions,
+                Err(failure) => {
+                    return Err(status::explain(&settings, lease.client(), failure).await);
+                }
+            };
+            lease.end().await;
+            decisions
+        }
+        None => Decisions::default(),
+    };
+    Ok(reading(document, None))
+}
+
+fn reading<T>(document: T, failure: Option<String>) -> Reading<T> {
+    let safe = |sentence: String| printable::without_credentials(&sentence).into_owned();
+    Reading {
+        document: Some(document),
+        failure: failure.map(safe),
+    }
+}
+
+async fn campus_of(
+    source: Arc<Source>,
+    earlier: Option<Arc<Campus>>,
+) -> Result<Reading<Campus>, Failure> {
+    let settings = (source.resolve)()?;
+    let document = match source.tables.begin(&settings).await? {
+        Some(lease) => {
+            let file = settings.config.path.as_deref();
+            let campus = campus::read(lease.client(), file, earlier.as_deref()).await?;
+            lease.end().await;
+            Some(campus)
+        }
+        None => None,
+    };
+    Ok(Reading {
+        document,
+        failure: None,
+    })
+}

@@ -1,0 +1,114 @@
+//! The pages, each made of documents; none of them reads anything.
+
+pub(crate) mod campus;
+pub(crate) mod decisions;
+pub(crate) mod problem;
+pub(crate) mod runs;
+pub(crate) mod status;
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::charts::{self, Tone};
+use super::snapshot::Shown;
+use crate::convert::span;
+use crate::printable;
+
+/// Characters of a sentence; the rest is in the log and in JSON.
+const LONGEST: usize = 2_000;
+
+/// Since when a document cannot be read, if so, and how old what is shown is.
+pub(crate) fn freshness<T>(shown: &Shown<T>, now: Timestamp) -> Markup {
+    html! {
+        @if let Some(outage) = &shown.outage {
+            div class="notice bad" role="status" {
+                p {
+                    strong { "The mirror cannot be read since " (time(outage.since)) }
+                    " (" (span(now.duration_since(outage.since))) "): " bdi { (text(&outage.sentence)) }
+                }
+                p {
+                    @if shown.is_partial {
+                        "What staging knows is up to date; what only the database knows is missing, or has its age beside it. "
+                    } @else if shown.document.is_some() {
+                        "Shown is what was known " (span(now.duration_since(shown.at))) " ago. "
+                    }
+                    "It is tried again by itself."
+                }
+            }
+        }
+    }
+}
+
+/// When what is shown was read.
+pub(crate) fn as_of<T>(shown: &Shown<T>, now: Timestamp) -> Markup {
+    html! {
+        p class="as-of" { "As of " (time(shown.at)) ", " (span(now.duration_since(shown.at))) " ago" }
+    }
+}
+
+/// A time in UTC, to the second.
+pub(crate) fn time(at: Timestamp) -> Markup {
+    html! { time datetime=(format!("{at:.0}")) { (time_text(at)) "Z" } }
+}
+
+pub(crate) fn time_text(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A sentence that may hold what others have written: one line, cut, nothing in it turns its direction around.
+pub(crate) fn text(text: &str) -> String {
+    let safe = printable::without_credentials(text);
+    let mut line: String = safe.chars().take(LONGEST).collect();
+    if safe.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    printable::line(&line).into_owned()
+}
+
+/// The path of a run's page.
+pub(crate) fn run_path(id: &str) -> String {
+    let mut path = "/runs/".to_owned();
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+    path
+}
+
+fn run_link(id: &str) -> Markup {
+    html! { a href=(run_path(id)) { bdi { (charts::shown(id)) } } }
+}
+
+/// How good the outcome of a command is.
+fn outcome_tone(outcome: &str) -> Tone {
+    match outcome {
+        "complete" => Tone::Ok,
+        "running" => Tone::Plain,
+        "failed" => Tone::Failed,
+        _ => Tone::Warning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_run_is_one_segment_whatever_its_name() {
+        assert_eq!(run_path("20261130T041500Z-1"), "/runs/20261130T041500Z-1");
+        assert_eq!(run_path("../a b\"<"), "/runs/%2E%2E%2Fa%20b%22%3C");
+    }
+
+    #[test]
+    fn a_sentence_is_one_line_and_has_an_end() {
+        let long = "x".repeat(10_000);
+        assert_eq!(text(&long).chars().count(), LONGEST + 1);
+        let odd = text("a\u{202e}b\nc");
+        assert!(!odd.contains(['\u{202e}', '\n']), "{odd}");
+    }
+}
