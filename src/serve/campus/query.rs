@@ -82,7 +82,7 @@ enum Fault {
 }
 
 async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fault> {
-    let query = query.trim_end().trim_end_matches(';');
+    let query = without_end(query);
     let analysed = format!("SELECT * FROM (\n{query}\n) AS panel");
     let prepared = client.prepare(&analysed).await;
     let prepared = prepared.map_err(|error| Fault::Server(error, Phase::Analysis))?;
@@ -113,6 +113,15 @@ async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fau
         rows: rows.collect(),
         columns,
     })
+}
+
+/// The query without its `;` and the comments after it, as a subquery is written.
+fn without_end(query: &str) -> &str {
+    let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with("--");
+    match query.rsplit_once(';') {
+        Some((before, after)) if after.lines().all(is_comment) => before,
+        _ => query,
+    }
 }
 
 fn is_number(of: &Type) -> bool {
