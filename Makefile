@@ -4,13 +4,13 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## the whole pipeline against a local simulator, in a minute
-	$(WITH_TOOLS) cargo run --release -- demo
+demo: ## the whole pipeline against a local simulator, in a minute; at a terminal it ends with pages to look at
+	$(WITH_TOOLS) sh -c 'if [ -t 1 ]; then set -- --serve; fi; cargo run --release -- demo "$$@"' demo
 
 dist: ## the binary that is shipped, in target/dist
 	$(WITH_TOOLS) cargo build --locked --profile dist
@@ -41,6 +41,12 @@ test: ## every promise, against a private PostgreSQL, and what the tests counted
 
 test-matrix: ## every kill, cut, full disk and way of ending of which `make test` tries one a phase
 	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast -- --ignored; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
+
+test-browser: ## the pages in Chromium: hostile names, accessibility, keyboard, widths, no JavaScript (brings what is missing as root)
+	$(WITH_TOOLS) sh scripts/browser.sh test
+
+screenshots: ## the pictures of docs/, from a demonstration in Chromium
+	$(WITH_TOOLS) sh scripts/browser.sh screenshots
 
 test-release: ## every test, on the release profile
 	$(WITH_TOOLS) cargo test --workspace --release --features failpoints --no-fail-fast

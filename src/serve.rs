@@ -51,6 +51,17 @@ pub(crate) struct Options {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+impl Options {
+    /// An address of this machine, without a token.
+    pub(crate) fn on(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            hosts: Vec::new(),
+            token_file: None,
+        }
+    }
+}
+
 /// A bound listener.
 pub(crate) struct Server {
     listener: TcpListener,

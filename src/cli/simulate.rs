@@ -1,16 +1,22 @@
 //! What can be typed after `simulate` and `demo`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use cursus_simulator::{OddDates, Undated};
 
+use super::values::address;
+
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Directory of the demo [default: cursus/demo in the user's state directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Show the result in a browser at the end, as `cursus serve` does, until Ctrl-C [default: print how to; ADDR: 127.0.0.1:4280]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:4280", value_parser = address)]
+    pub(crate) serve: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `cursus demo`: a simulated API, a private PostgreSQL, a first run, a day later a second one.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::load::TableCounts;
 use crate::pipeline::{self, RunOutcome, connect::connect_unchecked};
 use crate::project::{CONFIG, STATE, working_directory};
 use crate::report::{Column, RunReport, Table, counted, grouped, took};
+use crate::serve::{self, Server};
 use crate::settings::{self, Environment, Settings, state_dir};
 use crate::staging::Staging;
 use crate::trusted::{self, Folder};
@@ -56,7 +58,7 @@ pub(super) async fn run(
     let folder = choose(arguments.dir.as_deref())?;
     // Held to the end: another demo there would clear this one.
     let place = Staging::new(folder.path());
-    let _lock = settings::lock(&place, "demo", global.wait_lock).await?;
+    let lock = settings::lock(&place, "demo", global.wait_lock).await?;
     prepare(&folder)?;
     let folder = folder.path().to_owned();
     let say = |line: &str| {
@@ -81,22 +83,35 @@ pub(super) async fn run(
         exit: Exit::Failed,
         error: error.into(),
     })?;
-    // Nothing of the user's own environment: not their key, and not their database.
-    let environment = Environment::only([
+    let variables: [(&'static str, OsString); 4] = [
         ("CURSUS_API_URL", simulator.url().into()),
         ("CURSUS_CLIENT_ID", simulator.client_id().into()),
         ("CURSUS_CLIENT_SECRET", simulator.client_secret().into()),
         ("XDG_STATE_HOME", folder.join(STATE).join("state").into()),
-    ]);
-    let global = Global {
+    ];
+    let own = Global {
         config: None,
         staging: None,
         // The database that is cleared below is always the demo's own.
         database_url: Some("embedded".into()),
         ..global.clone()
     };
-    // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
-    let settings = Settings::built_in(&global, "demo", environment, folder.clone(), context)?;
+    let (shared, base) = (context.clone(), folder.clone());
+    let resolve = move || {
+        // Nothing of the user's own environment: not their key, and not their database.
+        let environment = Environment::only(variables.clone());
+        // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
+        Settings::built_in(&own, "demo", environment, base.clone(), &shared)
+    };
+    let settings = resolve()?;
+    // Bound now, so that an address that is taken is known before the work.
+    let server = match arguments.serve {
+        Some(listen) => {
+            let options = serve::Options::on(listen);
+            Some(Server::bind(options, context.sessions().clone(), resolve).await?)
+        }
+        None => None,
+    };
     // One hold on the private PostgreSQL for all that follows, so that it starts once.
     let database = connect_unchecked(&settings).await?;
     // The cluster of an earlier demo is reused, its databases are dropped.
@@ -134,9 +149,16 @@ pub(super) async fn run(
     } else {
         print_tables(&counts, &first, &second);
         print_answers(&answers, &tomorrow);
-        print_next(&folder, started.elapsed());
+        print_next(&folder, started.elapsed(), server.is_some());
     }
-    Ok(exit)
+    drop(lock);
+    match server {
+        Some(server) => {
+            super::note(&format!("open {}/campus in a browser", server.url()));
+            super::serve::serve(global, &server).await
+        }
+        None => Ok(exit),
+    }
 }
 
 /// A run of one day, recorded as a command of its own.
@@ -312,13 +334,20 @@ fn print_answers(answers: &[Answer], tomorrow: &[Answer]) {
     }
 }
 
-fn print_next(folder: &Path, duration: Duration) {
+fn print_next(folder: &Path, duration: Duration, is_served: bool) {
     let program = std::env::current_exe()
         .map_or_else(|_| "cursus".to_owned(), |path| path.display().to_string());
+    let pages = if is_served {
+        String::new()
+    } else {
+        format!(
+            "  {program} serve                    # all of it in a browser: http://127.0.0.1:4280/campus\n"
+        )
+    };
     super::print(&format!(
         "\n{} in all. Everything is in {}. Next:\n  \
-         cd {}\n  \
-         {program} sql \"{}\"\n  \
+         cd {}\n\
+         {pages}  {program} sql \"{}\"\n  \
          {program} stage ls latest          # what was staged\n  \
          {program} status                   # how old everything is\n\
          Your own campus: `{program} init` in a new directory, then `doctor` and `run`.\n",

@@ -45,6 +45,7 @@ pub(super) fn describe(cli: &Cli, context: &Context, exit: Exit) -> (String, Opt
             "no run is left open; run the same command again".to_owned(),
             None,
         ),
+        (Command::Serve(_), _) => ("the pages are closed; nothing was changed".to_owned(), None),
         _ => (
             "nothing half done is left; run the same command again".to_owned(),
             None,

@@ -26,6 +26,11 @@ pub(super) async fn run(
     // The configuration may have changed since the last document.
     let resolve = move || Settings::resolve(&of, command, Environment::of_process(), &shared);
     let server = Server::bind(options, context.sessions().clone(), resolve).await?;
+    serve(global, &server).await
+}
+
+/// Says where it is, and answers until a signal.
+pub(super) async fn serve(global: &Global, server: &Server) -> Result<Exit, Failure> {
     let url = server.url();
     if global.json {
         super::print_json(&json!({ "url": url, "needs_token": server.needs_token() }));

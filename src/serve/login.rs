@@ -5,9 +5,7 @@ use std::sync::Arc;
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Request, State};
-use axum::http::header::{
-    ALLOW, HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE,
-};
+use axum::http::header::{ALLOW, HeaderValue, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -101,12 +99,9 @@ pub(super) fn show_login(uri: &Uri) -> Response {
     login_page(StatusCode::OK, uri, false)
 }
 
-/// The form; its page names itself as the source of what it sends, so that `Origin` names it.
 fn login_page(status: StatusCode, uri: &Uri, is_wrong: bool) -> Response {
     let to = uri.path_and_query().map_or("/", |to| to.as_str());
-    let mut response = respond::html(status, problem::login(local(to), is_wrong));
-    respond::set(&mut response, REFERRER_POLICY, "same-origin");
-    response
+    respond::html(status, problem::login(local(to), is_wrong))
 }
 
 /// Opens a session for who has the token.

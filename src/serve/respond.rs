@@ -47,9 +47,8 @@ pub(super) fn protect(response: &mut Response) {
     ] {
         set(response, name, value);
     }
-    if !response.headers().contains_key(REFERRER_POLICY) {
-        set(response, REFERRER_POLICY, "no-referrer");
-    }
+    // Not `no-referrer`: the `Origin` of a page's forms would be `null`.
+    set(response, REFERRER_POLICY, "same-origin");
 }
 
 pub(super) fn html(status: StatusCode, page: Markup) -> Response {

@@ -169,7 +169,8 @@ fn line_class(number: usize) -> &'static str {
 
 fn as_table(chart: &Chart<'_>, columns: &[Column]) -> Markup {
     html! {
-        details {
+        // By its id, a refresh keeps it open.
+        details id={ (chart.id) "-table" } {
             summary { "as a table" span.unseen { ": " (shown(chart.title)) } }
             div.scroll tabindex="0" role="group" aria-labelledby=(title_id(chart)) {
                 table {
