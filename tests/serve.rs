@@ -182,7 +182,7 @@ async fn every_answer_has_the_headers_that_protect_it() {
         }
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(of("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(of("referrer-policy"), "no-referrer", "{path}");
+        assert_eq!(of("referrer-policy"), "same-origin", "{path}");
         assert_eq!(of("cross-origin-opener-policy"), "same-origin", "{path}");
         assert_eq!(of("cross-origin-resource-policy"), "same-origin", "{path}");
         assert_eq!(of("cache-control"), kept, "{path}");
