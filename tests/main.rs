@@ -27,6 +27,9 @@ mod monitoring;
 /// Pages for a browser: who may see them, and what they show when things go wrong.
 mod serve;
 
+/// The same pages, as HTML.
+mod serve_pages;
+
 /// The campus, in pictures.
 mod campus_page;
 

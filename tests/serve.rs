@@ -240,6 +240,14 @@ async fn other_hosts_sites_and_methods_get_no_page() {
         ),
         ("GET / HTTP/1.0\r\n\r\n", "421"),
         ("nonsense\r\n\r\n", "400"),
+        (
+            "GET HTTP://LOCALHOST/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "200",
+        ),
+        (
+            "GET http://x@localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "421",
+        ),
     ] {
         let answer = site.raw(request.as_bytes()).await;
         let found = answer.split(' ').nth(1);
@@ -385,19 +393,23 @@ async fn slow_clients_hold_up_nobody() {
     let workdir = Workdir::new().await;
     let site = Site::of(&workdir).await;
     site.page("/").await;
-    let mut slow = Vec::new();
-    for _ in 0..200 {
-        let mut stream = TcpStream::connect(site.address()).await.unwrap();
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localh").await;
-        slow.push(stream);
-    }
-    // Two hundred have more than all places; they are dropped.
-    let answer = tokio::time::timeout(Duration::from_secs(25), site.page("/")).await;
-    assert!(answer.is_ok(), "a page waits for slow clients");
-    for mut stream in slow {
-        let mut rest = Vec::new();
-        let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok(), "a slow client is never dropped");
+    const FORM: &str = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+        Content-Length: 100\r\n\r\ntoken=";
+    for begun in ["GET / HTTP/1.1\r\nHost: localh", FORM] {
+        let mut slow = Vec::new();
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(site.address()).await.unwrap();
+            let _ = stream.write_all(begun.as_bytes()).await;
+            slow.push(stream);
+        }
+        // Two hundred have more than all places; they are dropped.
+        let answer = tokio::time::timeout(Duration::from_secs(25), site.page("/")).await;
+        assert!(answer.is_ok(), "a page waits for slow clients: {begun}");
+        for mut stream in slow {
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "a slow client is never dropped: {begun}");
+        }
     }
 }
 

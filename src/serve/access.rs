@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
 
 use super::layout::{LOGIN, LOGOUT};
@@ -68,12 +69,13 @@ impl Access {
         }
         let host = respond::only(headers, HOST).ok_or(Refusal::Host)?;
         // An absolute address counts instead of the header, by the standard.
-        let named = uri.authority().is_none_or(|named| named.as_str() == host);
+        let is_it = |named: &Authority| named.as_str().eq_ignore_ascii_case(host);
+        let named = uri.authority().is_none_or(is_it);
         if !(named && self.is_ours(host, at.ip())) {
             return Err(Refusal::Host);
         }
-        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-        if !matches!(site, None | Some(b"same-origin" | b"none")) {
+        let site = respond::only(headers, SEC_FETCH_SITE);
+        if headers.contains_key(SEC_FETCH_SITE) && !matches!(site, Some("same-origin" | "none")) {
             return Err(Refusal::CrossSite);
         }
         if headers.contains_key(ORIGIN) {
@@ -99,7 +101,8 @@ impl Access {
                 None => (host, Some("0")),
             },
         };
-        let is_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+        let is_port =
+            port.is_some_and(|port| !port.starts_with('+') && port.parse::<u16>().is_ok());
         let is_name = |known: &String| known.eq_ignore_ascii_case(name);
         let address = name.parse::<IpAddr>().map(|address| address.to_canonical());
         is_port
@@ -147,14 +150,16 @@ pub(super) fn session(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
-    pub(super) fn judge(host: &str, more: &[(HeaderName, &'static str)]) -> Result<(), Refusal> {
+    fn judge(host: &str, more: &[(HeaderName, &'static str)]) -> Result<(), Refusal> {
         let access = Access::new(vec!["mirror.example.org".to_owned()], None).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(host).unwrap());
         for (name, value) in more {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.append(name, HeaderValue::from_static(value));
         }
         let at = "127.0.0.1:4280".parse().unwrap();
         access.judge(&Method::GET, &Uri::from_static("/runs"), &headers, at)
@@ -179,6 +184,7 @@ mod tests {
             "[::1]:4280",
             "localhost:",
             "localhost:x",
+            "localhost:+80",
             "localhost:1:2",
             "[127.0.0.1]x",
             "mirror.example.org.",
@@ -200,6 +206,8 @@ mod tests {
                 "{value}"
             );
         }
+        let twice = [(SEC_FETCH_SITE, "none"), (SEC_FETCH_SITE, "cross-site")];
+        assert_eq!(judge(host, &twice), Err(Refusal::CrossSite));
         for value in ["http://localhost:4280", "https://localhost:4280"] {
             assert_eq!(judge(host, &[(ORIGIN, value)]), Ok(()), "{value}");
         }

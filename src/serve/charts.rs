@@ -17,7 +17,7 @@ pub(crate) use bars::{Bar, bars};
 pub(crate) use columns::{Column, Line, columns};
 pub(crate) use figures::{Figure, TableCell, figures, table};
 pub(crate) use squares::{Square, squares};
-pub(crate) use text::{figure_text, shown};
+pub(crate) use text::{figure_text, link, shown};
 
 /// What a picture is about. All texts are shown as they are; none is markup.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the answer to a request with a body, which is read first: a form is short.
+const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a head; hyper answers 431 to a longer one.
@@ -31,7 +33,16 @@ pub(super) async fn serve(stream: TcpStream, routes: Router) {
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Arrived(at));
-        routes.call(request)
+        let limit = if request.body().is_end_stream() {
+            TIMEOUT
+        } else {
+            FORM_TIMEOUT
+        };
+        let answer = routes.call(request);
+        async move {
+            let answer = tokio::time::timeout(limit, answer).await;
+            answer.map(|Ok(answer)| answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

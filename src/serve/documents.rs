@@ -1,5 +1,6 @@
 //! The documents of the pages, and how each is read.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,11 @@ where
     let sessions = source.sessions.clone();
     let reading = read(Arc::clone(source));
     async move {
-        let failure = match tokio::time::timeout(TIMEOUT, sessions.scope(reading)).await {
+        let mut reading = Box::pin(sessions.scope(reading));
+        // Files are read in between, perhaps thousands on a slow disk: pages are answered meanwhile.
+        let aside =
+            poll_fn(|context| tokio::task::block_in_place(|| reading.as_mut().poll(context)));
+        let failure = match tokio::time::timeout(TIMEOUT, aside).await {
             Ok(Ok(reading)) => return reading,
             Ok(Err(failure)) => failure.sentence(),
             Err(_) => format!(

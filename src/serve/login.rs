@@ -12,6 +12,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::access::{COOKIE_NAME, Refusal, session};
+use super::charts;
 use super::connection::Arrived;
 use super::layout::{self, HEALTH, LOGIN};
 use super::pages::problem;
@@ -153,15 +154,9 @@ pub(super) fn log_out(site: &Site, headers: &HeaderMap) -> Response {
 
 /// A path of ours, whatever was sent: `//elsewhere` is another server's.
 fn local(to: &str) -> &str {
-    let is_local = to.starts_with('/')
-        && !to.starts_with("//")
-        && !to.contains(['\\', '\r', '\n'])
-        && to.is_ascii();
-    if is_local && !to.starts_with(LOGIN) {
-        to
-    } else {
-        "/"
-    }
+    charts::link(to)
+        .filter(|to| !to.starts_with(LOGIN))
+        .unwrap_or("/")
 }
 
 fn to_page(to: &str, cookie: Option<String>) -> Response {
@@ -190,6 +185,7 @@ mod tests {
             "/\\example.org",
             "https://example.org",
             "/a\r\nb",
+            "/\t/example.org",
             "/login",
         ] {
             assert_eq!(local(to), "/", "{to}");

@@ -44,7 +44,8 @@ pub(super) fn of(site: Arc<Site>) -> Router {
             LOGOUT,
             post(async |State(site): State<Arc<Site>>, headers: HeaderMap| {
                 login::log_out(&site, &headers)
-            }),
+            })
+            .fallback(async || other(LOGOUT)),
         )
         .fallback(async |uri: Uri| other(uri.path()))
         .layer(axum::extract::DefaultBodyLimit::max(LONGEST_FORM))

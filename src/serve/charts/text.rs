@@ -94,7 +94,7 @@ pub(super) fn colour(text: &str) -> Option<String> {
 }
 
 /// An address in this site: a path, which no browser takes for another host or for a script.
-pub(super) fn link(text: &str) -> Option<&str> {
+pub(crate) fn link(text: &str) -> Option<&str> {
     let is_path = text.starts_with('/') && !text[1..].starts_with(['/', '\\']);
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     (is_path && text.bytes().all(is_plain)).then_some(text)

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{run_link, text};
-use crate::convert::{counted, grouped};
+use crate::convert::counted;
 use crate::load::{DriftEntry, HeldDeletes, QuarantineGroup};
 use crate::serve::charts;
 use crate::status::decisions::Decisions;
@@ -29,30 +29,62 @@ pub(crate) fn main(decisions: &Decisions) -> Markup {
     }
 }
 
+/// Bytes of each list; a page has four of them, and stays small whatever waits.
+const MOST: usize = 12_000;
+
+/// The entries for which there is room, at least one, and whether there are more.
+fn fitting(entries: impl Iterator<Item = Markup>) -> (Vec<Markup>, bool) {
+    let mut shown = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += entry.0.len();
+        if bytes > MOST && !shown.is_empty() {
+            return (shown, true);
+        }
+        shown.push(entry);
+    }
+    (shown, false)
+}
+
+/// A list of cards, and the command that lists those which it has no room for.
+fn cards(all: impl Iterator<Item = Markup>, list: &[&str]) -> Markup {
+    let (shown, has_more) = fitting(all);
+    html! {
+        ul class="cards" {
+            @for card in shown { li class="card" { (card) } }
+        }
+        @if has_more { (command("There are more", list)) }
+    }
+}
+
 const HELD: &str = "Rows that a complete read lacks. The prune limit holds the deletes until somebody has looked at them.";
 const KEPT: &str = "Rows that the API no longer has. They stay while other rows refer to them; nothing needs to be done.";
+
+const KEPT_KEYS: &str = "SELECT table_name, key, referred_by FROM pipeline.prune_candidate WHERE referred_by IS NOT NULL";
 
 fn deletes(id: &str, title: &str, about: &str, all: &[HeldDeletes]) -> Markup {
     html! {
         section class="decisions" aria-labelledby=(id) {
             h2 id=(id) { (title) }
             p { (about) }
-            ul class="cards" {
-                @for held in all {
-                    li class="card" {
-                        h3 { (counted(held.rows, "row")) " of " bdi { (charts::shown(&held.table)) } }
-                        p { bdi { (text(&held.reasons.join("; "))) } }
-                        @if !held.referred_by.is_empty() {
-                            p { "Referred to by " bdi { (text(&held.referred_by.join(", "))) } "." }
-                        }
-                        p class="facts" { "run " (run_link(&held.run_id)) " · since " bdi { (charts::shown(&held.since)) } }
-                        (command("Look at their keys", &["prune", "ls", &held.run_id]))
-                        @if held.referred_by.is_empty() {
-                            (command("Delete them", &["prune", "approve", &held.run_id, "--resource", &held.resource]))
-                        }
-                    }
-                }
-            }
+            (cards(all.iter().map(held_card), &["prune", "ls"]))
+        }
+    }
+}
+
+fn held_card(held: &HeldDeletes) -> Markup {
+    html! {
+        h3 { (counted(held.rows, "row")) " of " bdi { (charts::shown(&held.table)) } }
+        p { bdi { (text(&held.reasons.join("; "))) } }
+        @if !held.referred_by.is_empty() {
+            p { "Referred to by " bdi { (text(&held.referred_by.join(", "))) } "." }
+        }
+        p class="facts" { "run " (run_link(&held.run_id)) " · since " bdi { (charts::shown(&held.since)) } }
+        @if held.referred_by.is_empty() {
+            (command("Look at their keys", &["prune", "ls", &held.run_id]))
+            (command("Delete them", &["prune", "approve", &held.run_id, "--resource", &held.resource]))
+        } @else {
+            (command("Look at their keys", &["sql", KEPT_KEYS]))
         }
     }
 }
@@ -62,26 +94,26 @@ fn rejected(groups: &[QuarantineGroup]) -> Markup {
         section class="decisions" aria-labelledby="quarantine" {
             h2 id="quarantine" { "Quarantine" }
             p { "Rows that the mirror cannot take. A row whose parent is missing leaves by itself when that comes." }
-            ul class="cards" {
-                @for group in groups {
-                    li class="card" {
-                        h3 {
-                            (grouped(group.rows)) @if group.rows == 1 { " row of " } @else { " rows of " }
-                            bdi { (charts::shown(&group.table)) }
-                            @if let Some(column) = &group.column { "." bdi { (charts::shown(column)) } }
-                        }
-                        p { bdi { (text(&group.reason)) } }
-                        p class="facts" { "since " bdi { (charts::shown(&group.since)) } }
-                        (command("Look at the first", &["quarantine", "show", &group.first.to_string()]))
-                        (command("Try again", &["quarantine", "retry", "--table", &group.table]))
-                    }
-                }
-            }
+            (cards(groups.iter().map(rejected_card), &["quarantine", "ls"]))
         }
     }
 }
 
+fn rejected_card(group: &QuarantineGroup) -> Markup {
+    html! {
+        h3 {
+            (counted(group.rows, "row")) " of " bdi { (charts::shown(&group.table)) }
+            @if let Some(column) = &group.column { "." bdi { (charts::shown(column)) } }
+        }
+        p { bdi { (text(&group.reason)) } }
+        p class="facts" { "since " bdi { (charts::shown(&group.since)) } }
+        (command("Look at the first", &["quarantine", "show", &group.first.to_string()]))
+        (command("Try again", &["quarantine", "retry", "--table", &group.table]))
+    }
+}
+
 fn drifts(drifts: &[DriftEntry]) -> Markup {
+    let (rows, has_more) = fitting(drifts.iter().map(drift_row));
     html! {
         section class="decisions" aria-labelledby="drift" {
             h2 id="drift" { "Schema drift" }
@@ -92,25 +124,28 @@ fn drifts(drifts: &[DriftEntry]) -> Markup {
                         th scope="col" { "Resource" } th scope="col" { "Field" } th scope="col" { "Change" }
                         th scope="col" { "First seen in" } th scope="col" { "Since" }
                     } }
-                    tbody {
-                        @for drift in drifts {
-                            tr {
-                                th scope="row" { bdi { (charts::shown(&drift.resource)) } }
-                                td { code { bdi { (charts::shown(&drift.path)) } } }
-                                td {
-                                    @match drift.kind.as_str() {
-                                        "new" => "is new",
-                                        "type" => "has values of another type",
-                                        _ => "is in no record any more",
-                                    }
-                                }
-                                td { (run_link(&drift.run_id)) }
-                                td { bdi { (charts::shown(&drift.since)) } }
-                            }
-                        }
-                    }
+                    tbody { @for row in rows { (row) } }
                 }
             }
+            @if has_more { (command("There are more", &["sql", "SELECT * FROM pipeline.drift ORDER BY id DESC"])) }
+        }
+    }
+}
+
+fn drift_row(drift: &DriftEntry) -> Markup {
+    html! {
+        tr {
+            th scope="row" { bdi { (charts::shown(&drift.resource)) } }
+            td { code { bdi { (charts::shown(&drift.path)) } } }
+            td {
+                @match drift.kind.as_str() {
+                    "new" => "is new",
+                    "type" => "has values of another type",
+                    _ => "is in no record any more",
+                }
+            }
+            td { (run_link(&drift.run_id)) }
+            td { bdi { (charts::shown(&drift.since)) } }
         }
     }
 }
@@ -122,5 +157,24 @@ fn command(what: &str, words: &[&str]) -> Markup {
     let line = format!("cursus {}", words.join(" "));
     html! {
         p class="command" { span { (what) } code { bdi { (crate::printable::line(&line)) } } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_ends_where_there_is_no_room_for_more() {
+        let entries =
+            |bytes: usize, count| std::iter::repeat_n(html! { ("x".repeat(bytes)) }, count);
+        let fits = |bytes, count| {
+            let (shown, has_more) = fitting(entries(bytes, count));
+            (shown.len(), has_more)
+        };
+        assert_eq!(fits(1, 0), (0, false));
+        assert_eq!(fits(MOST / 2, 2), (2, false));
+        assert_eq!(fits(MOST / 2, 3), (2, true));
+        assert_eq!(fits(2 * MOST, 1), (1, false), "one is always shown");
     }
 }

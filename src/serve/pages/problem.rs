@@ -3,6 +3,7 @@
 use axum::http::Uri;
 use maud::{Markup, html};
 
+use crate::serve::charts;
 use crate::serve::layout::{self, Frame, LOGIN, Section};
 
 fn page(title: &str, main: &Markup) -> Markup {
@@ -31,7 +32,7 @@ pub(crate) fn not_found(sentence: &str, back: (&str, &str)) -> Markup {
 /// Another site has led here.
 pub(crate) fn cross_site(uri: &Uri) -> Markup {
     let to = uri.path_and_query().map_or("/", |to| to.as_str());
-    let to = if to.starts_with("//") { "/" } else { to };
+    let to = charts::link(to).unwrap_or("/");
     page(
         "Opened from another site",
         &html! {
