@@ -365,6 +365,7 @@ async fn an_address_or_token_file_that_is_not_safe_is_refused() {
     for (token, says) in [
         ("short", "fewer than 32 characters"),
         ("", "fewer than 32 characters"),
+        (&TOKEN.repeat(200), "more than 4096 bytes"),
         (
             "two words that are long enough to be a token",
             "more than one word",

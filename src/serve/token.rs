@@ -14,8 +14,8 @@ use crate::trusted::{Folder, Owner, shell};
 
 /// Characters of a token: 32 random ones cannot be guessed.
 const SHORTEST: usize = 32;
-/// Bytes that are read of the file.
-const LONGEST: u64 = 4096;
+/// Bytes of the file.
+const LONGEST: usize = 4096;
 
 /// Where the token is.
 pub(super) struct TokenFile {
@@ -46,6 +46,9 @@ impl TokenFile {
                 "holds more than one word, or other than printable ASCII characters, and is no token",
             ));
         }
+        if text.len() > LONGEST {
+            return Err(fault(&format!("has more than {LONGEST} bytes")));
+        }
         if token.len() < SHORTEST {
             return Err(fault(&format!(
                 "has a token of fewer than {SHORTEST} characters, which can be guessed"
@@ -67,7 +70,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     let opened = open(path)
         .map_err(|sentence| Failure::usage(format!("the token file is not used: {sentence}")))?;
     let mut text = String::new();
-    match opened.take(LONGEST).read_to_string(&mut text) {
+    match opened.take(LONGEST as u64 + 1).read_to_string(&mut text) {
         Ok(_) => Ok(text),
         Err(error) => Err(Failure::usage(format!(
             "the token file {} cannot be read: {error}",

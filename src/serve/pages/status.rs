@@ -124,13 +124,12 @@ fn days(commands: &[CommandRecord], now: Timestamp) -> Markup {
         unit: "",
         caption: "A day has the colour of its worst run.",
     };
-    let today = now.strftime("%Y-%m-%d").to_string();
+    let number = |at: Timestamp| at.as_second().div_euclid(24 * 3600);
     let squares = (0..DAYS).rev().map(|back| {
         let at = now - SignedDuration::from_hours(24 * back);
-        let day = at.strftime("%Y-%m-%d").to_string();
+        let day = at.strftime("%Y-%m-%d");
         let of_day = commands.iter().filter(|command| {
-            command.work() == Work::Run
-                && command.started_at.strftime("%Y-%m-%d").to_string() == day
+            number(command.started_at) == number(at) && command.work() == Work::Run
         });
         let tones: Vec<Tone> = of_day
             .map(|command| outcome_tone(&command.outcome))
@@ -154,7 +153,7 @@ fn days(commands: &[CommandRecord], now: Timestamp) -> Markup {
             } else {
                 at.strftime("%-d").to_string()
             },
-            text: if day == today {
+            text: if back == 0 {
                 format!("{text} so far")
             } else {
                 text
