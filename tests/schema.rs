@@ -432,7 +432,10 @@ async fn each_query_of_the_cookbook_answers_its_question() {
         ))
         .await
     );
-    assert!(logins(10).is_disjoint(&ended), "stuck, and gone");
+    assert!(
+        logins(10).is_disjoint(&ended),
+        "stuck, though the enrolment has ended"
+    );
     let idle = "NOT coalesce(c.end_at <= now(), false) AND c.begin_at < now() - interval '60 days' AND NOT EXISTS \
         (SELECT FROM projects_users e WHERE e.user_id = u.id AND e.validated AND e.marked_at >= now() - interval '60 days')";
     assert_eq!(logins(11), is_one_of(idle).await);
