@@ -389,13 +389,15 @@ async fn an_address_or_token_file_that_is_not_safe_is_refused() {
     assert!(ran.stderr.contains(&address), "{ran}");
 }
 
+/// A form that is never sent to its end.
+const FORM: &str = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+    Content-Length: 100\r\n\r\ntoken=";
+
 #[tokio::test]
 async fn slow_clients_hold_up_nobody() {
     let workdir = Workdir::new().await;
     let site = Site::of(&workdir).await;
     site.page("/").await;
-    const FORM: &str = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-        Content-Length: 100\r\n\r\ntoken=";
     for begun in ["GET / HTTP/1.1\r\nHost: localh", FORM] {
         let mut slow = Vec::new();
         for _ in 0..200 {
