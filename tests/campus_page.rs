@@ -94,8 +94,8 @@ async fn campus_page_shows_what_sql_finds() {
         assert!(page.contains(label), "{label}");
     }
 
-    let levels = "SELECT level::text, count(*) FILTER (WHERE end_at IS NULL AND floor(cursus_users.level) = n.level)::text
-        FROM generate_series(0, (SELECT floor(max(level))::int FROM cursus_users WHERE end_at IS NULL)) AS n (level), cursus_users
+    let levels = "SELECT level::text, count(*) FILTER (WHERE end_at IS NULL AND floor(cursus_users.level) = n.level AND user_id IN (SELECT id FROM users))::text
+        FROM generate_series(0, (SELECT floor(max(level))::int FROM cursus_users WHERE end_at IS NULL AND user_id IN (SELECT id FROM users))) AS n (level), cursus_users
         GROUP BY n.level ORDER BY n.level";
     let levels = levels.replace("SELECT level::text", "SELECT n.level::text");
     assert_eq!(

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::snapshot;
+use crate::support::workdir::PIPELINE;
 use crate::support::{Site, Workdir, simulator};
 
 /// What waits for a decision, one of each kind. The keys are in no page.
@@ -90,6 +91,8 @@ async fn pages_of_a_mirror_read_as_expected() {
     let workdir = Workdir::with(&simulator).await;
     let ran = workdir.json(["run", "--select", "cursus,users"]).await;
     let run = ran["run_id"].as_str().unwrap();
+    // Files of panels are looked for beside it.
+    workdir.write("pipeline.toml", PIPELINE);
     for (file, sql) in PANELS {
         workdir.write(&format!("sql/pages/campus/{file}"), sql);
     }
