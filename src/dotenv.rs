@@ -1,4 +1,4 @@
-//! `.env`, read literally: nothing in it is expanded, and no message repeats any of it.
+//! The text of `.env`, parsed literally; `project` reads the file. Nothing in it is expanded, and no message repeats any of it.
 //!
 //! A line is blank, a comment (`# …`), or `NAME=value`, with `export ` before it if you like. A value in single quotes is what is
 //! between them. In double quotes `\n`, `\"`, `\\` and `\$` stand for a line end, a quote, a backslash and a dollar. Without

@@ -11,11 +11,12 @@
 //! | load one run: call all of the following | `run_loader` |
 //! | admit: refuse a run of another source | `run_loader::admission`, `check::admission`, `check::source` |
 //! | decode staged pages into rows of COPY | `decode` |
-//! | merge: fill temporary tables, reject rows, insert, update | `merge::staged_tables`, `merge::compare`, `merge::resource`, `merge::table` |
-//! | retry orphans whose parents have come | `repair::retry` |
+//! | merge, resource by resource: retry orphans whose parents have come, fill temporary tables, reject rows, insert, update | `run_loader::repairs`, `repair::retry`, `merge::staged_tables`, `merge::compare`, `merge::resource`, `merge::table` |
 //! | prune: delete what a complete read lacks, within the prune limit | `merge::prune`, `merge::out_of_scope` |
-//! | apply approvals of held deletes | `repair::approvals` |
-//! | run the derived statements, record the load | `run_loader`, `run_loader::record_load`, `ledger` |
+//! | retry rows that refer to rows of their own table | `run_loader::repairs`, `repair::retry` |
+//! | apply approvals of held deletes | `run_loader::repairs`, `repair::approvals` |
+//! | run the derived statements | `run_loader::derive` |
+//! | bind the schema to its source, record the load | `run_loader::admission`, `run_loader::record_load`, `ledger` |
 //!
 //! The rooms: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
 //! schema `pipeline`), `repair` (retry, approvals, explain), `replay` (staged runs into another schema, and into the mirror).

@@ -1,5 +1,6 @@
 //! Whether the answers of a read prove that no record is missing. Pure: the extractor reads until it holds,
-//! `stage verify` checks it afterwards from what is staged.
+//! `stage verify` checks it afterwards from what is staged. [`Answers::doubts`] decides; `extract::read_result` and
+//! `extract::verify` make a state of it.
 //!
 //! Lists move while they are read, so a count proves nothing: it stays the same when one row is deleted and another slips
 //! past a page border. Two arguments hold under any change, and one of them must for every list:

@@ -1,4 +1,4 @@
-//! What becomes of one granted turn: its request leaves, and is answered or not. It grants nothing.
+//! What becomes of one granted turn: its request leaves, and is answered or not. `limiter` grants it.
 
 use std::sync::Arc;
 use std::time::Duration;
