@@ -51,17 +51,6 @@ pub(crate) struct Options {
     pub(crate) token_file: Option<PathBuf>,
 }
 
-impl Options {
-    /// An address of this machine, without a token.
-    pub(crate) fn on(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            hosts: Vec::new(),
-            token_file: None,
-        }
-    }
-}
-
 /// A bound listener.
 pub(crate) struct Server {
     listener: TcpListener,

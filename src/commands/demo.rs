@@ -107,7 +107,11 @@ pub(super) async fn run(
     // Bound now, so that an address that is taken is known before the work.
     let server = match arguments.serve {
         Some(listen) => {
-            let options = serve::Options::on(listen);
+            let options = serve::Options {
+                listen,
+                hosts: Vec::new(),
+                token_file: None,
+            };
             Some(Server::bind(options, context.sessions().clone(), resolve).await?)
         }
         None => None,

@@ -118,7 +118,7 @@ fn retried<T>(mut step: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Notes why something was not printed, for [`lost`]. Who closes a pipe has seen enough.
+/// Notes why something was not printed, for [`report_lost`]. Who closes a pipe has seen enough.
 pub(super) fn note_written(written: io::Result<()>) {
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
