@@ -4,6 +4,7 @@
 //! in `migrations/`, and known from the database's catalogue.
 
 mod budget;
+mod changes;
 mod named_read;
 mod names;
 mod notify;
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 
 pub(crate) use budget::Budget;
 use budget::read_budget;
+pub(crate) use changes::ChangesConfig;
 pub(crate) use notify::{Event, parse_url};
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
@@ -54,6 +56,8 @@ pub struct Config {
     pub(crate) staging: StagingConfig,
     pub(crate) database: DatabaseConfig,
     pub(crate) prune: PruneConfig,
+    /// Whose changes are written down.
+    pub(crate) changes: ChangesConfig,
     /// Where the outcome of commands is reported.
     pub(crate) notify: NotifyConfig,
     /// The endpoints, each after those that it needs.
@@ -307,6 +311,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         quarantine,
         path,
     );
+    let changes = changes::read(section("changes"), &table_names);
     let derives = table::read_derives(root.blocks("derive"), &table_names, path);
     root.finish();
 
@@ -320,6 +325,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         staging: staging?,
         database: database?,
         prune,
+        changes,
         notify,
         resources,
         tables,

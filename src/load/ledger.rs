@@ -1,6 +1,8 @@
 //! The tables of `pipeline` in which loads are recorded: one file for each thing that is kept.
 
 pub(crate) mod backlog;
+pub(crate) mod change_months;
+pub(crate) mod changes;
 pub(crate) mod dangling;
 pub(crate) mod derives;
 pub(crate) mod drift;

@@ -13,6 +13,7 @@ use crate::load::check::rights::{Look, refuse_lacking};
 use crate::load::check::source::Judge;
 use crate::load::check::trust::check_schema;
 use crate::load::error::LoadError;
+use crate::load::ledger::change_months::turn_months;
 use crate::load::ledger::held_deletes::held;
 use crate::load::ledger::loads::{self, LoadLedger, Loaded};
 use crate::load::ledger::quarantine::{Entry, entries};
@@ -22,6 +23,7 @@ use crate::load::mapping::Mapping;
 use crate::load::mappings::mappings;
 use crate::load::options::Options;
 use crate::load::repair::retry::Retried;
+use crate::load::replay::scratch::is_passing;
 use crate::load::run_loader::{LoadedRun, RunLoader};
 use crate::load::transaction::begin;
 use crate::migrate::{self, Migrated};
@@ -67,7 +69,16 @@ impl<'c> Loader<'c> {
         if let Some(sentence) = prepared.as_ref().filter(|_| options.look != Look::ToRun) {
             info!("{sentence}");
         }
-        let mappings = mappings(config, &database.client, schema).await?;
+        let mut mappings = mappings(config, &database.client, schema).await?;
+        if !config.changes.tables.is_empty() {
+            if is_passing(&database.client, schema).await? {
+                mappings
+                    .iter_mut()
+                    .for_each(|mapping| mapping.followed = None);
+            } else if !options.dry_run {
+                turn_months(&mut database.client, schema, config.changes.keep).await?;
+            }
+        }
         Ok(Self {
             config,
             options,

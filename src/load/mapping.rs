@@ -33,6 +33,8 @@ pub(crate) struct Mapping {
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
     pub(crate) yields: bool,
+    /// The columns whose changes are written down, beside the key; none: the table is not followed.
+    pub(crate) followed: Option<Vec<String>>,
     /// The fields of the only key whose rows are staged, as COPY has them; none: all rows are.
     pub(crate) only_key: Option<Vec<u8>>,
 }
@@ -82,6 +84,8 @@ impl Mapping {
             }
         }
         let proving_reads = proving_reads(config, table, &columns, &mut problem);
+        let followed = followed(config, table);
+        check_followed(followed.as_deref(), &shape, &mut problem);
         // Of columns that come from elsewhere the load knows no value.
         checks.retain(|check| {
             let mut names = check.columns.iter();
@@ -98,6 +102,7 @@ impl Mapping {
                 checks,
                 proving_reads,
                 yields: false,
+                followed,
                 only_key: None,
             })
         } else {
@@ -232,6 +237,33 @@ impl Mapping {
             .columns
             .iter()
             .any(|column| column.name == INGESTED_AT)
+    }
+}
+
+/// The columns of a table that `[changes]` follows, if it does.
+pub(crate) fn followed(config: &Config, table: &Table) -> Option<Vec<String>> {
+    let columns = config.changes.tables.get(&table.name)?;
+    Some(columns.iter().map(Name::to_string).collect())
+}
+
+fn check_followed(
+    followed: Option<&[String]>,
+    shape: &TableShape,
+    problem: &mut impl FnMut(String),
+) {
+    for name in followed.into_iter().flatten() {
+        if name == INGESTED_AT {
+            problem(format!(
+                "[changes] follows `{INGESTED_AT}`, which moves with every change; take it out of the list"
+            ));
+        } else if shape.column(name).is_none() {
+            let names = shape.columns.iter().map(|column| column.name.as_str());
+            let advice = did_you_mean(name, names)
+                .unwrap_or_else(|| "add it in a migration, or take it out of [changes]".to_owned());
+            problem(format!(
+                "[changes] follows the column `{name}`, which is not in the database; {advice}"
+            ));
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::failpoint::Point;
 use crate::load::check::admission::Admission;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes::Feed;
 use crate::load::ledger::drift;
 use crate::load::ledger::drift::Drift;
 use crate::load::ledger::loads::LoadLedger;
@@ -72,6 +73,7 @@ pub(crate) struct RunLoader<'l> {
     /// Tables that were changed apart from the merge: by orphans that were loaded, by deletes that followed from others, by an approval, or by
     /// trying quarantine again.
     changed_apart: BTreeSet<Name>,
+    feed: Feed,
     loaded: LoadedRun,
 }
 
@@ -107,6 +109,7 @@ impl<'l> RunLoader<'l> {
             state: PreLoadState::default(),
             grown: BTreeSet::new(),
             changed_apart: BTreeSet::new(),
+            feed: Feed::default(),
             loaded: LoadedRun::default(),
         }
     }
@@ -123,6 +126,7 @@ impl<'l> RunLoader<'l> {
         transaction: &mut Transaction<'_>,
     ) -> Result<LoadedRun, LoadError> {
         set_up(transaction, self.config, self.schema).await?;
+        self.begin_changes(transaction).await?;
         self.admit(transaction).await?;
         self.merge(transaction).await?;
         self.prune(transaction).await?;
@@ -132,9 +136,24 @@ impl<'l> RunLoader<'l> {
         self.derive(transaction).await?;
         self.bind(transaction).await?;
         self.record(transaction).await?;
+        self.write_changes(transaction).await?;
         // Last, since a load of the same run into another schema waits for the lock of this row from then on.
         LoadLedger::record_run(transaction, self.run).await?;
         Ok(self.loaded)
+    }
+
+    async fn begin_changes(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        self.feed = Feed::begin(transaction, self.schema, self.mappings).await?;
+        Ok(())
+    }
+
+    async fn write_changes(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
+        if self.is_dry {
+            return Ok(());
+        }
+        let run = self.run.id().as_str();
+        let (feed, mappings) = (&self.feed, self.mappings);
+        feed.finish(transaction, self.schema, mappings, run).await
     }
 
     fn ledger<'b>(&self, resource: &'b Name) -> LoadLedger<'b>

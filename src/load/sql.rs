@@ -1,5 +1,6 @@
 //! The statements of a load: names in, text out. Runs nothing.
 
+pub(crate) mod changes;
 pub(crate) mod delete_reason;
 pub(crate) mod deletes;
 pub(crate) mod rebuild;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::convert::signed;
 use crate::staging::{PageEntry, StagedResource, StagingError};
 
 /// The pages that records came from, by the numbers of the records.
@@ -64,7 +65,6 @@ impl RecordLocator {
     /// For each page: the number of its first record, and that of the first record of another read that was received after
     /// it. Both reads have their pages in the order in which they were received.
     pub(crate) fn beside(&self, other: &Self) -> (Vec<i64>, Vec<i64>) {
-        let number = |first: u64| i64::try_from(first).unwrap_or(i64::MAX);
         let received = |places: &Self| -> Vec<i64> {
             let pages = 0..places.firsts.len();
             pages.map(|at| places.staged.received(at)).collect()
@@ -72,13 +72,19 @@ impl RecordLocator {
         let theirs = received(other);
         let later = received(self).into_iter().map(|at| {
             let place = theirs.partition_point(|other| *other <= at);
-            other
-                .firsts
-                .get(place)
-                .map_or(i64::MAX, |first| number(*first))
+            (other.firsts.get(place)).map_or(i64::MAX, |first| signed(*first))
         });
-        let firsts = self.firsts.iter().map(|first| number(*first));
-        (firsts.collect(), later.collect())
+        (self.firsts(), later.collect())
+    }
+
+    /// The number of the first record of each page.
+    pub(crate) fn firsts(&self) -> Vec<i64> {
+        self.firsts.iter().map(|first| signed(*first)).collect()
+    }
+
+    /// The file of a page, by its place.
+    pub(crate) fn file(&self, at: usize) -> Result<String, StagingError> {
+        file(&self.staged, at)
     }
 
     /// The number of the first record of each of these files, if all pages were read.

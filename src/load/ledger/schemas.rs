@@ -45,7 +45,7 @@ pub(crate) async fn ledger_tables(
         .query(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relkind = 'r' AND $2 <@ ARRAY(SELECT a.attname::text \
+             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND $2 <@ ARRAY(SELECT a.attname::text \
              FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) ORDER BY 1",
             &[&migrate::LEDGER_SCHEMA, &columns],
         )

@@ -12,10 +12,12 @@ use crate::convert::{millis, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::types::KeylessRows;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::merge::resource::{MergedResource, MergedTable};
 use crate::load::merge::table::{Pruning, Table};
+use crate::load::sql::changes::Doer;
 use crate::load::sql::delete_reason::{DeleteReason, DeleteScope};
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
@@ -154,10 +156,19 @@ pub(crate) async fn delete_listed(
     statements: &Statements<'_>,
     collect: &str,
     parameters: &[&(dyn ToSql + Sync)],
+    doer: Doer<'_>,
 ) -> Result<Deletion, tokio_postgres::Error> {
     let listed = list(transaction, statements, collect, parameters).await?;
     let referred = keep_referenced_rows(transaction, statements, None).await?;
     let deletable = listed - referred.min(listed);
+    if statements.is_followed() {
+        let note = format!(
+            "{}; {}",
+            statements.create_noted(),
+            statements.note_listed(doer).1
+        );
+        transaction.batch_execute(&note).await?;
+    }
     let delete = statements.delete_listed();
     transaction.execute(&delete, &[]).await?;
     let left = statements.count_undeleted();
@@ -218,6 +229,10 @@ impl Table<'_> {
                 .await?;
         } else if deletable > 0 {
             let mut samples = Samples::default();
+            if self.is_followed() {
+                let note = self.statements.note_listed(self.doer(false));
+                changes::note(self.transaction, &self.statements, note, None).await?;
+            }
             let (delete, doing) = (self.statements.delete_listed(), "delete rows");
             let deleted = self.change(&delete, doing, &mut samples.deleted).await?;
             if deleted != deletable || self.mapping.is_intercepted() {

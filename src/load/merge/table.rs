@@ -12,10 +12,12 @@ use crate::load::decode::decoder::DecodedResource;
 use crate::load::decode::record_locator::RecordLocator;
 use crate::load::decode::types::{DecodedTable, KeylessRows, RowState, TableComparison};
 use crate::load::error::LoadError;
+use crate::load::ledger::changes;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::mapping::Mapping;
 use crate::load::merge::bulk;
+use crate::load::sql::changes::Doer;
 use crate::load::sql::delete_reason::DeleteReason;
 use crate::load::sql::selected::REJECT_REASON;
 use crate::load::sql::statements::Statements;
@@ -153,13 +155,17 @@ impl Table<'_> {
             let insert = self.statements.insert(has_diff);
             // A row may be changed to refer to a new one.
             let is_insert_first = self.statements.has_self_reference();
+            let places = &decoded.places;
             if is_insert_first {
+                self.note_insert(has_diff, places).await?;
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
             if let Some(update) = self.statements.update(has_diff) {
+                self.note_update(has_diff, places).await?;
                 counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
             }
             if !is_insert_first {
+                self.note_insert(has_diff, places).await?;
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
             let changed = counts.inserted + counts.updated;
@@ -394,6 +400,44 @@ impl Table<'_> {
             *sample = keys;
         }
         Ok(unsigned(row.get(0)))
+    }
+
+    /// Whose doing a change is: that of a record, or of a delete.
+    pub(crate) fn doer(&self, has_places: bool) -> Doer<'_> {
+        Doer {
+            run: self.ledger.run.id().as_str(),
+            resource: Some(self.ledger.resource.as_str()),
+            has_places,
+        }
+    }
+
+    /// Whether changes are written down. A dry run rolls them back.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.mapping.followed.is_some() && !self.ledger.has_samples
+    }
+
+    async fn note_insert(&self, has_diff: bool, places: &RecordLocator) -> Result<(), LoadError> {
+        if !self.is_followed() {
+            return Ok(());
+        }
+        let (doer, places) = self.doer_of_rows(places);
+        let note = self.statements.note_insert(has_diff, doer);
+        changes::note(self.transaction, &self.statements, note, places).await
+    }
+
+    async fn note_update(&self, has_diff: bool, places: &RecordLocator) -> Result<(), LoadError> {
+        if !self.is_followed() {
+            return Ok(());
+        }
+        let (doer, places) = self.doer_of_rows(places);
+        let note = self.statements.note_update(has_diff, doer);
+        changes::note(self.transaction, &self.statements, note, places).await
+    }
+
+    /// Rows of a SELECT come from no page.
+    fn doer_of_rows<'p>(&self, places: &'p RecordLocator) -> (Doer<'_>, Option<&'p RecordLocator>) {
+        let has_places = self.mapping.table.select.is_none();
+        (self.doer(has_places), has_places.then_some(places))
     }
 
     /// Quarantines rows that violate a constraint, up to `most` of each kind.

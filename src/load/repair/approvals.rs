@@ -11,6 +11,7 @@ use crate::load::error::LoadError;
 use crate::load::ledger::held_deletes::held;
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
+use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::Run;
@@ -50,7 +51,13 @@ pub(crate) async fn apply_approvals(
                 [&schema, &name.as_str(), &held.run_id, &held.resource];
             let (collect, settle) = (statements.collect_held(), statements.settle_held());
             let failed = || LoadError::at(format!("delete what was approved of {name}"));
-            let done = prune::delete_listed(transaction, &statements, &collect, &parameters).await;
+            let doer = Doer {
+                run: &held.run_id,
+                resource: Some(&held.resource),
+                has_places: false,
+            };
+            let done =
+                prune::delete_listed(transaction, &statements, &collect, &parameters, doer).await;
             let done = done.map_err(failed())?;
             let settled = transaction.execute(&settle, &parameters).await;
             settled.map_err(failed())?;

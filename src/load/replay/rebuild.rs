@@ -6,21 +6,23 @@ use std::collections::BTreeSet;
 use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
-use crate::config::PruneConfig;
+use crate::config::{Derive, PruneConfig};
 use crate::convert::{counted, unsigned};
 use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
 use crate::load::check::source;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
 use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::loader::Loader;
-use crate::load::mapping::Mapping;
+use crate::load::mapping::{Mapping, followed};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
+use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
@@ -77,12 +79,21 @@ impl Loader<'_> {
         refer_to_live(&self.database.client, live, &mut mappings).await?;
         let transaction = begin(&mut self.database).await?;
         set_up(&transaction, self.config, live.as_str()).await?;
-        let mut rebuilt = merge(&transaction, &mappings, live, &scratch, prune_limit).await?;
-        Point::RebuildMerge.reach();
-        for derive in &self.config.derives {
-            let doing = format!("run {}", derive.sql.name);
-            run(&transaction, &derive.sql.text, &doing).await?;
+        // A derived statement may change any table.
+        let mut all = self.mappings.clone();
+        for mapping in mappings.iter_mut().chain(&mut all) {
+            mapping.followed = followed(self.config, &mapping.table);
         }
+        let newest = after.values().max_by_key(|loaded| loaded.seq);
+        let newest = newest.map_or_else(String::new, |loaded| loaded.run_id.clone());
+        let feed = Feed::begin(&transaction, live.as_str(), &all).await?;
+        let pair = (live, &scratch);
+        let mut rebuilt = merge(&transaction, &mappings, pair, &newest, prune_limit).await?;
+        Point::RebuildMerge.reach();
+        for Derive { sql, .. } in &self.config.derives {
+            run_noted(&transaction, live.as_str(), &all, &newest, sql).await?;
+        }
+        (feed.finish(&transaction, live.as_str(), &all, &newest)).await?;
         take_over_ledger(&transaction, live, &scratch, &resources).await?;
         source::take_over(&transaction, live.as_str(), scratch.as_str()).await?;
         record_kept(
@@ -174,8 +185,8 @@ async fn refer_to_live(
 async fn merge(
     transaction: &Transaction<'_>,
     mappings: &[Mapping],
-    live: &Name,
-    scratch: &Name,
+    (live, scratch): (&Name, &Name),
+    run: &str,
     prune_limit: Option<PruneConfig>,
 ) -> Result<Rebuilt, ReplayError> {
     let mut tables = Vec::new();
@@ -192,6 +203,12 @@ async fn merge(
             let insert = statements.insert_from(scratch.as_str());
             (transaction.execute(&insert, &[]).await).map_err(failed("insert"))
         };
+        let doer = doer(mapping, run);
+        if mapping.followed.is_some() {
+            for note in statements.note_rebuild(scratch.as_str(), doer) {
+                changes::note(transaction, &statements, note, None).await?;
+            }
+        }
         // A row may be changed to refer to a new one.
         let is_insert_first = statements.has_self_reference();
         if is_insert_first {
@@ -224,7 +241,7 @@ async fn merge(
             },
         });
     }
-    delete(transaction, mappings, &mut tables, scratch).await?;
+    delete(transaction, mappings, &mut tables, scratch, run).await?;
     let is_too_many = |both: &&TablePair<'_>| {
         let deletable = both.counts.deleted;
         let is_all = deletable > 1 && deletable == both.rows;
@@ -258,6 +275,7 @@ async fn delete(
     mappings: &[Mapping],
     tables: &mut [TablePair<'_>],
     scratch: &Name,
+    run: &str,
 ) -> Result<(), LoadError> {
     let mut is_first = true;
     loop {
@@ -269,7 +287,8 @@ async fn delete(
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
             let collect = both.statements.collect_not_in(scratch.as_str());
-            let done = prune::delete_listed(transaction, &both.statements, &collect, &[]).await;
+            let (statements, doer) = (&both.statements, doer(mapping, run));
+            let done = prune::delete_listed(transaction, statements, &collect, &[], doer).await;
             let done = done.map_err(failed("delete rows"))?;
             mapping.check_arrived(done.deletable, done.deleted, "deleted")?;
             both.counts.deleted += done.deletable;
@@ -286,6 +305,15 @@ async fn delete(
         if deleted == 0 || tables.iter().all(|both| both.kept.rows == 0) {
             return Ok(());
         }
+    }
+}
+
+/// A rebuild knows of no record.
+fn doer<'d>(mapping: &'d Mapping, run: &'d str) -> Doer<'d> {
+    Doer {
+        run,
+        resource: Some(mapping.table.from.as_str()),
+        has_places: false,
     }
 }
 
@@ -328,6 +356,10 @@ async fn take_over_ledger(
 ) -> Result<(), LoadError> {
     let resources: Vec<&str> = resources.iter().map(Name::as_str).collect();
     for table in ledger_tables(transaction, &["schema_name", "resource"]).await? {
+        // What the rebuild itself has changed is written there.
+        if table == changes::TABLE {
+            continue;
+        }
         let failed = || LoadError::at(format!("take over {table}"));
         let delete = format!("DELETE FROM {table} WHERE schema_name = $1 AND resource = ANY ($2)");
         (transaction

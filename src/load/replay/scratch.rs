@@ -19,6 +19,19 @@ const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
 /// The step that looks for the load ledger.
 const LOOK: &str = "look for the load ledger";
 
+/// Whether a schema is dropped again by the command that has made it.
+pub(crate) async fn is_passing(client: &Client, schema: &str) -> Result<bool, LoadError> {
+    let row = client
+        .query_one(
+            "SELECT coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
+             WHERE nspname = $1) = ANY ($2), false)",
+            &[&schema, &[REBUILD, DIFF].as_slice()],
+        )
+        .await
+        .map_err(LoadError::at("look at the schema"))?;
+    Ok(row.get(0))
+}
+
 pub(crate) enum SchemaContents {
     Empty,
     /// It is not empty; its comment.

@@ -8,6 +8,7 @@ use tracing::info;
 use crate::config::Derive;
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes::run_noted;
 use crate::load::ledger::derives;
 use crate::load::run_loader::RunLoader;
 use crate::load::transaction::{savepoint, settle};
@@ -30,10 +31,9 @@ impl RunLoader<'_> {
         };
         for derive in self.config.derives.iter().filter(is_due) {
             let savepoint = savepoint(transaction, "derive").await?;
-            let derived = savepoint
-                .batch_execute(&derive.sql.text)
-                .await
-                .map_err(LoadError::at(format!("run {}", derive.sql.name)));
+            let (schema, run) = (self.schema, self.run.id().as_str());
+            let mappings = if self.is_dry { &[] } else { self.mappings };
+            let derived = run_noted(&savepoint, schema, mappings, run, &derive.sql).await;
             Point::LoadDerive.reach();
             let derived = settle(savepoint, derived).await?;
             if derived.is_err() || had_failed.contains(derive.name.as_str()) {

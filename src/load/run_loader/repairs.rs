@@ -29,6 +29,7 @@ impl RunLoader<'_> {
         as_of: u64,
     ) -> Result<LoadedRun, LoadError> {
         set_up(transaction, self.config, self.schema).await?;
+        self.begin_changes(transaction).await?;
         self.state =
             PreLoadState::read(transaction, self.schema, self.run.id(), self.mappings).await?;
         self.apply_approvals(transaction, as_of, true).await?;
@@ -36,6 +37,7 @@ impl RunLoader<'_> {
         self.count_kept(transaction).await?;
         let (mappings, touched) = (self.mappings.iter(), self.touched());
         dangling::record_dangling(transaction, self.schema, mappings, &touched).await?;
+        self.write_changes(transaction).await?;
         Ok(self.loaded)
     }
 
@@ -48,7 +50,9 @@ impl RunLoader<'_> {
             return Ok(Vec::new());
         }
         set_up(transaction, self.config, self.schema).await?;
+        self.begin_changes(transaction).await?;
         self.derive(transaction).await?;
+        self.write_changes(transaction).await?;
         Ok(self.loaded.derives_failed)
     }
 
@@ -60,6 +64,7 @@ impl RunLoader<'_> {
         chosen: &BTreeSet<i64>,
     ) -> Result<Retried, LoadError> {
         set_up(transaction, self.config, self.schema).await?;
+        self.begin_changes(transaction).await?;
         self.state =
             PreLoadState::read(transaction, self.schema, self.run.id(), self.mappings).await?;
         let mut retried = Retried::default();
@@ -84,6 +89,7 @@ impl RunLoader<'_> {
         self.count_kept(transaction).await?;
         let (mappings, touched) = (self.mappings.iter(), self.touched());
         dangling::record_dangling(transaction, self.schema, mappings, &touched).await?;
+        self.write_changes(transaction).await?;
         retried.tables = self.loaded.tables;
         retried.derives_failed = self.loaded.derives_failed;
         Ok(retried)

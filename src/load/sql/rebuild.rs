@@ -4,7 +4,7 @@ use crate::database::Quoted;
 use crate::load::sql::statements::{Statements, list, same};
 
 impl Statements<'_> {
-    fn of(&self, scratch: &str) -> String {
+    pub(super) fn of(&self, scratch: &str) -> String {
         let table = Quoted(self.mapping.table.name.as_str());
         format!("{}.{table}", Quoted(scratch))
     }
