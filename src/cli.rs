@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 pub(crate) use look::{
-    CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat, ServeArgs,
-    SqlArgs, StageCommand, StatusArgs,
+    ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
+    ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
 pub(crate) use repair::{PruneCommand, QuarantineCommand};
 pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
@@ -230,6 +230,17 @@ Examples:
   cursus explain users 12345
   cursus explain campus_projects campus_id=1,project_id=42 --json")]
     Explain(ExplainArgs),
+    /// Show what loads have changed, row by row, with before and after
+    #[command(after_help = "\
+Examples:
+  cursus changes --since 24h              who changed since yesterday
+  cursus changes --table users --key 123  the changes of one row
+  cursus changes --follow --json --consumer search | ./index
+Tables and columns are named in [changes] of pipeline.toml. A change is what differs between two loads. A line begins with the number
+of the change; `+` came, `-` was deleted, `→` differs. Values of rows are printed, which can be personal. --json prints one CloudEvents
+1.0 event a line. --consumer stores the position when the lines are written: after a crash some come again, none is left out.
+Exit code 4: changes since the position are not kept any more, or were never there; nothing is skipped.")]
+    Changes(ChangesArgs),
     /// Describe the mirror's tables: documentation, types and schemas for other programs
     #[command(after_help = "\
 Examples:
@@ -311,6 +322,7 @@ impl Command {
             Self::Sql(_) => "sql",
             Self::Diff(_) => "diff",
             Self::Explain(_) => "explain",
+            Self::Changes(_) => "changes",
             Self::Schema(_) => "schema",
             Self::Stage(StageCommand::Gc(_)) => "stage gc",
             Self::Stage(_) => "stage",

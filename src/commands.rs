@@ -1,5 +1,6 @@
 //! The commands: arguments → call → print. Only here is stdout written.
 
+mod changes;
 mod check;
 mod completions;
 #[cfg(feature = "simulator")]
@@ -224,6 +225,9 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         }
         Command::Explain(arguments) => {
             Box::pin(explain::run(global, &settings()?, arguments)).await
+        }
+        Command::Changes(arguments) => {
+            Box::pin(changes::run(global, &settings()?, arguments)).await
         }
         Command::Schema(arguments) => Box::pin(schema::run(global, &settings()?, arguments)).await,
         Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,

@@ -21,6 +21,7 @@ mod proof;
 pub mod staging;
 mod walk;
 
+mod changes;
 pub mod database;
 mod diff;
 pub(crate) mod load;

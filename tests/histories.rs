@@ -11,7 +11,7 @@ use crate::support::boxes::{PIPELINE, Read, content, loads, stage_in_order, work
 
 /// What the API would show.
 #[derive(Default)]
-struct World {
+pub(crate) struct World {
     boxes: BTreeMap<i64, String>,
     things: BTreeMap<i64, String>,
     notes: BTreeMap<i64, String>,
@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     /// Inserts, changes, deletes, people who leave the scope, and things whose box comes late. Gives the ids of changed things.
-    fn change(&mut self, rng: &mut Rng, step: i64) -> Vec<i64> {
+    pub(crate) fn change(&mut self, rng: &mut Rng, step: i64) -> Vec<i64> {
         let share = [2, 2, 20][rng.usize(..3)];
         self.things.retain(|_, _| rng.i64(0..share) > 0);
         self.boxes.retain(|_, _| rng.u8(..9) > 0);
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// What a run reads of it.
-    fn reads(&self, rng: &mut Rng, step: i64, changed: &[i64]) -> Vec<Read<'static>> {
+    pub(crate) fn reads(&self, rng: &mut Rng, step: i64, changed: &[i64]) -> Vec<Read<'static>> {
         let mut reads = Vec::new();
         let state = |rng: &mut Rng| {
             [
@@ -109,7 +109,7 @@ async fn held(workdir: &Workdir) -> Vec<Value> {
 }
 
 /// Now and then somebody approves what is held of a run, not always of the newest. Gives how often.
-async fn approve(workdir: &Workdir, rng: &mut Rng) -> usize {
+pub(crate) async fn approve(workdir: &Workdir, rng: &mut Rng) -> usize {
     let held = held(workdir).await;
     if held.is_empty() || rng.u8(..3) == 0 {
         return 0;

@@ -51,6 +51,9 @@ mod rebuild;
 /// Random histories.
 mod histories;
 
+/// What loads have changed, and how it is read.
+mod changes;
+
 /// Faults of the program itself.
 mod panics;
 

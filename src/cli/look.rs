@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::values::{MaxAge, address, host, max_age, unit_name};
+use super::values::{MaxAge, address, host, max_age, since, unit_name};
+use crate::changes::Since;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -90,6 +91,28 @@ pub(crate) struct ExplainArgs {
     /// Key of the row: `12345`, or `campus_id=1,project_id=42`
     pub(crate) key: String,
     /// Schema of the row [default: `[database] schema` of the configuration]
+    #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
+    pub(crate) into: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangesArgs {
+    /// Number, time or age after which to begin: `1200`, `2026-11-23T02:00:00Z`, `2h` [default: the oldest change that is kept]
+    #[arg(long, value_name = "SEQ|TIME|AGE", value_parser = since)]
+    pub(crate) since: Option<Since>,
+    /// Tables to print changes of [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+    /// Key of the only row to print changes of: `12345`, or `campus_id=1,project_id=42` [default: all rows]
+    #[arg(long, requires = "table")]
+    pub(crate) key: Option<String>,
+    /// Wait for further changes, until Ctrl-C [default: end after the newest]
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Name under which the position is stored after each batch, and from which it goes on [default: store none]
+    #[arg(long, value_name = "NAME", value_parser = unit_name)]
+    pub(crate) consumer: Option<String>,
+    /// Schema of the mirror [default: `[database] schema` of the configuration]
     #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
     pub(crate) into: Option<String>,
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
+use crate::changes::Since;
+
 /// A part of a unit's name that stands for itself in a file name, in a unit and in a shell.
 pub(super) fn unit_name(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -62,6 +64,18 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
         .and_then(|age| SignedDuration::try_from(age).ok())
         .and_then(|age| Timestamp::now().checked_sub(age).ok().map(to_seconds))
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
+}
+
+/// A number is of a change.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    if let Ok(after) = text.parse() {
+        return Ok(Since::After(after));
+    }
+    let at = point_in_time(text).map(Since::At);
+    at.map_err(|_| {
+        "write the number of a change, a time like 2026-11-23T02:00:00Z, or an age like 2h"
+            .to_owned()
+    })
 }
 
 pub(super) fn scope(text: &str) -> Result<(String, Vec<String>), String> {

@@ -97,6 +97,15 @@ pub(super) fn print_raw(text: &str) {
     note_written(written);
 }
 
+/// Prints text as it is, to its last byte; false: nobody takes it.
+pub(super) fn try_print(text: &str) -> bool {
+    let mut out = std::io::stdout().lock();
+    let written = write_all(&mut out, text.as_bytes()).and_then(|()| retried(|| out.flush()));
+    let is_taken = written.is_ok();
+    note_written(written);
+    is_taken
+}
+
 /// Writes all of it, also where another process has made a pipe or a terminal one that does not wait.
 fn write_all(out: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     while !text.is_empty() {

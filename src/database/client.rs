@@ -1,9 +1,11 @@
 //! An open session with the mirror's database.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -33,6 +35,8 @@ pub(crate) struct Database {
     /// How long to wait for the lock of a load; none: as long as for any other.
     pub(crate) lock_wait: Option<Duration>,
     pub(super) connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
+    /// Told of each notification that the session listens for.
+    pub(super) notified: Arc<Notify>,
     pub(super) version: String,
     /// Host and port, or the socket, for messages.
     pub(super) place: String,
@@ -43,6 +47,11 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Waits for a notification; one that has come since the last wait counts.
+    pub(crate) async fn notified(&self) {
+        self.notified.notified().await;
     }
 
     /// The private cluster, if the connection is to that one.

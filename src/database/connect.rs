@@ -1,12 +1,15 @@
 //! The way to an open session: tried again while nothing is lost by it, and the session's settings.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{TryStreamExt, stream};
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::warn;
 
@@ -246,19 +249,29 @@ where
     config.connect_timeout(limit);
     // The limit is one host's.
     let hosts = u32::try_from(config.get_hosts().len().max(1)).unwrap_or(u32::MAX);
-    let (client, connection) = timeout(limit.saturating_mul(hosts), config.connect(tls.clone()))
-        .await
-        .map_err(|_| silent(&config, limit))?
-        .map_err(|error| not_connected(&config, &error))?;
+    let (client, mut connection) =
+        timeout(limit.saturating_mul(hosts), config.connect(tls.clone()))
+            .await
+            .map_err(|_| silent(&config, limit))?
+            .map_err(|error| not_connected(&config, &error))?;
     let listed = Sessions::current().list(client.cancel_token(), tls);
+    let notified = Arc::new(Notify::new());
+    let listener = Arc::clone(&notified);
     let connection = tokio::spawn(async move {
         let _listed = listed;
-        connection.await
+        let mut messages = stream::poll_fn(|context| connection.poll_message(context));
+        while let Some(message) = messages.try_next().await? {
+            if matches!(message, AsyncMessage::Notification(_)) {
+                listener.notify_one();
+            }
+        }
+        Ok(())
     });
     let mut database = Database {
         client,
         lock_wait: None,
         connection: Some(connection),
+        notified,
         version: String::new(),
         place: place(&config),
         cluster,

@@ -72,9 +72,9 @@ impl<'c> Loader<'c> {
         let mut mappings = mappings(config, &database.client, schema).await?;
         if !config.changes.tables.is_empty() {
             if is_passing(&database.client, schema).await? {
-                mappings
-                    .iter_mut()
-                    .for_each(|mapping| mapping.followed = None);
+                for mapping in &mut mappings {
+                    mapping.followed = None;
+                }
             } else if !options.dry_run {
                 turn_months(&mut database.client, schema, config.changes.keep).await?;
             }

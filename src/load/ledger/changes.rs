@@ -45,7 +45,7 @@ impl Feed {
         mappings: &[Mapping],
     ) -> Result<Self, LoadError> {
         let followed = followed(mappings);
-        let empty = ask(transaction, schema, &followed, |it| it.is_empty()).await?;
+        let empty = ask(transaction, schema, &followed, Statements::is_empty).await?;
         let names = followed.iter().map(|mapping| mapping.table.name.clone());
         let empty = names.zip(empty).filter(|(_, is_empty)| *is_empty);
         Ok(Self {
@@ -79,8 +79,8 @@ impl Feed {
             .await
             .map_err(failed("read its number"))?;
         let (before, known): (i64, Value) = (row.get(0), row.get(1));
-        let noted = ask(transaction, schema, &followed, |it| it.is_noted()).await?;
-        let empty = ask(transaction, schema, &followed, |it| it.is_empty()).await?;
+        let noted = ask(transaction, schema, &followed, Statements::is_noted).await?;
+        let empty = ask(transaction, schema, &followed, Statements::is_empty).await?;
         let mut last = before;
         let mut tables = BTreeMap::new();
         let mut changed = Vec::new();
@@ -143,11 +143,11 @@ async fn write(
 }
 
 /// Asks the same of each table; an expression.
-async fn ask(
+async fn ask<'m>(
     transaction: &Transaction<'_>,
-    schema: &str,
-    mappings: &[&Mapping],
-    question: impl Fn(&Statements<'_>) -> String,
+    schema: &'m str,
+    mappings: &[&'m Mapping],
+    question: fn(&Statements<'m>) -> String,
 ) -> Result<Vec<bool>, LoadError> {
     if mappings.is_empty() {
         return Ok(Vec::new());
@@ -222,7 +222,7 @@ pub(crate) async fn run_noted(
     batch("SAVEPOINT noted").await?;
     run_it().await?;
     let after = writes(transaction, schema, &followed).await?;
-    let is_touched = |name: &str| before.get(name).is_none() || before.get(name) != after.get(name);
+    let is_touched = |name: &str| !before.contains_key(name) || before.get(name) != after.get(name);
     let touched: Vec<Statements<'_>> = followed
         .iter()
         .filter(|mapping| is_touched(mapping.table.name.as_str()))
