@@ -366,7 +366,7 @@ async fn every_write_of_a_derived_statement_is_seen() {
 async fn names_that_sql_knows_are_followed_as_any_other() {
     let pipeline = "[[resource]]\nname = \"select\"\npath = \"/select\"\n[[table]]\nname = \"order\"\nfrom = \"select\"\n\
         [changes.tables]\norder = [\"k0\", \"user\", \"step\", \"n\", \"t\"]\n";
-    let tables = "CREATE TABLE \"order\" (\"table\" text, \"group\" bigint, k0 text, \"user\" json, step numeric, n text, t text, \
+    let tables = "CREATE TABLE \"order\" (\"table\" text, \"group\" bigint, k0 text, \"user\" json, step double precision, n text, t text, \
         PRIMARY KEY (\"group\", \"table\"))";
     let workdir = workdir_of(pipeline, tables).await;
     let row = |value: &str| {
