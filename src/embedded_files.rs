@@ -15,6 +15,10 @@ pub(crate) const PIPELINE: &str = include_str!("../pipeline.toml");
 #[cfg(feature = "simulator")]
 pub(crate) const DEMO: &str = include_str!("../sql/demo.sql");
 
+/// Whose changes the demonstration tells, in addition to [`PIPELINE`].
+#[cfg(feature = "simulator")]
+pub(crate) const DEMO_CHANGES: &str = include_str!("../sql/demo.toml");
+
 static SQL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/sql");
 
 /// The text of `sql/x.sql`: beside the configuration in use, else the built-in one.

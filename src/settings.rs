@@ -101,20 +101,6 @@ impl Settings {
         Self::of(global, command, environment, project.base, config, context)
     }
 
-    #[cfg(feature = "simulator")]
-    /// The built-in pipeline in a directory of which nothing is read.
-    #[cfg(feature = "simulator")]
-    pub(crate) fn built_in(
-        global: &Global,
-        command: &'static str,
-        environment: Environment,
-        base: PathBuf,
-        context: &Context,
-    ) -> Result<Self, Failure> {
-        let config = Config::load(None)?;
-        Self::of(global, command, environment, base, config, context)
-    }
-
     /// As [`Self::resolve`], with a configuration that was read, and anchored at another directory.
     pub(crate) fn of(
         global: &Global,

@@ -233,7 +233,8 @@ async fn a_replay_gives_the_same_changes() {
     let without = |mut events: Vec<Value>| {
         for event in &mut events {
             event["data"]["ts_ms"].take();
-            (event["time"].take(), event["source"].take());
+            event["time"].take();
+            event["source"].take();
         }
         events
     };
@@ -400,7 +401,7 @@ async fn what_changes_names_must_be_there() {
         workdir.write(
             "pipeline.toml",
             format!("{PIPELINE}[changes.tables]\n{tables}"),
-        )
+        );
     };
     with(
         "bxoes = [\"name\"]\nthings = \"weight\"\nparts = [1, \"Size\"]\nnotes = [\"text\", \"text\"]\n",

@@ -62,6 +62,7 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
         "sql" => &["SELECT count(*), max(id) FROM users"],
         "diff" => &["live", "latest"],
         "explain" => &["users", user],
+        "changes" => &["--since", "1h"],
         "stage cat" => &["latest", "users"],
         "stage verify" | "prune approve" => &["latest"],
         "quarantine show" | "quarantine retry" | "quarantine drop" => &[number],
@@ -77,7 +78,7 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
 }
 
 /// Those that print records, which is what they are for.
-const SHOW_RECORDS: [&str; 3] = ["explain", "stage cat", "quarantine show"];
+const SHOW_RECORDS: [&str; 4] = ["changes", "explain", "stage cat", "quarantine show"];
 /// Those that need neither configuration nor anything else.
 const STAND_ALONE: [&str; 5] = ["completions", "demo", "init", "simulate", "version"];
 
@@ -196,7 +197,10 @@ async fn every_command_is_silent(ways: Ways) -> usize {
     let away = NO_DATABASE.replace("cursus@", &format!("cursus:{}@", encoded(PASSWORD)));
     workdir.set("CURSUS_DATABASE_URL", &good);
     workdir.set("CURSUS_LOG", "trace");
+    let followed = "[changes.tables]\nusers = [\"login\"]\n";
+    workdir.write("pipeline.toml", format!("{PIPELINE}{followed}"));
     let first = run(&workdir, &["run"]).await.exits(3);
+    std::fs::remove_file(workdir.path("pipeline.toml")).unwrap();
     canaries.learn(&workdir);
     canaries.none_said("run", &first);
     let user = workdir

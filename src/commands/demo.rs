@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::init::write;
 use super::record::CommandOutcome;
 use super::sql::{Rows, shown};
 use crate::cli::{DemoArgs, Global, RunArgs};
+use crate::config::Config;
 use crate::context::Context;
 use crate::convert::unsigned;
 use crate::database::DatabaseError;
@@ -101,7 +103,8 @@ pub(super) async fn run(
         // Nothing of the user's own environment: not their key, and not their database.
         let environment = Environment::only(variables.clone());
         // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
-        Settings::built_in(&own, "demo", environment, base.clone(), &shared)
+        let config = Config::parse(&pipeline(), None)?;
+        Settings::of(&own, "demo", environment, base.clone(), config, &shared)
     };
     let settings = resolve()?;
     // Bound now, so that an address that is taken is known before the work.
@@ -137,6 +140,7 @@ pub(super) async fn run(
     let (first, second) = (first.report, second.report);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;
+    let changes = count_changes(&database, &settings).await?;
     database.close().await?;
     simulator.stop().await;
     if global.json {
@@ -145,6 +149,7 @@ pub(super) async fn run(
             "first": first,
             "second": second,
             "rows": counts.iter().map(|(name, count)| (name.clone(), Value::from(*count))).collect::<serde_json::Map<_, _>>(),
+            "changes": changes,
             "queries": {
                 "day_1": answers.iter().map(json).collect::<Vec<_>>(),
                 "day_2": tomorrow.iter().map(json).collect::<Vec<_>>(),
@@ -152,6 +157,7 @@ pub(super) async fn run(
         }));
     } else {
         print_tables(&counts, &first, &second);
+        print_changes(&changes);
         print_answers(&answers, &tomorrow);
         print_next(&folder, started.elapsed(), server.is_some());
     }
@@ -228,6 +234,15 @@ fn mark(folder: &Folder) -> Result<(), Failure> {
     write(&folder.path().join(MARKER), &mark_of(folder)?, 0o600, true).map(drop)
 }
 
+/// The shipped configuration, which tells changes.
+fn pipeline() -> String {
+    format!(
+        "{}{}",
+        embedded_files::PIPELINE,
+        embedded_files::DEMO_CHANGES
+    )
+}
+
 /// Clears an earlier demo and writes the default configuration. Needs the lock.
 fn prepare(folder: &Folder) -> Result<(), Failure> {
     let path = folder.path();
@@ -249,7 +264,7 @@ fn prepare(folder: &Folder) -> Result<(), Failure> {
         }
     }
     mark(folder)?;
-    write(&path.join(CONFIG), embedded_files::PIPELINE, 0o644, true).map(drop)
+    write(&path.join(CONFIG), &pipeline(), 0o644, true).map(drop)
 }
 
 async fn count_rows(
@@ -272,6 +287,84 @@ async fn count_rows(
         counts.push((table.name.to_string(), unsigned(row.get(0))));
     }
     Ok(counts)
+}
+
+/// What the second day has changed in a followed table.
+#[derive(Serialize)]
+struct TableChanges {
+    table: String,
+    came: u64,
+    left: u64,
+    changed: u64,
+    /// In how many rows each column differs, the most first.
+    columns: Vec<(String, u64)>,
+}
+
+async fn count_changes(
+    database: &crate::database::Database,
+    settings: &Settings,
+) -> Result<Vec<TableChanges>, Failure> {
+    let schema = settings.config.database.schema.as_str();
+    let rows = database
+        .client
+        .query(
+            "SELECT c.table_name, count(*) FILTER (WHERE op = 'c'), count(*) FILTER (WHERE op = 'd'), \
+             count(*) FILTER (WHERE op = 'u'), coalesce((SELECT array_agg(name ORDER BY n DESC, name) FROM \
+             (SELECT name, count(*) AS n FROM pipeline.change AS u, unnest(u.changed) AS name WHERE u.op = 'u' \
+             AND u.schema_name = $1 AND u.table_name = c.table_name GROUP BY name) AS names), '{}'), \
+             coalesce((SELECT array_agg(n ORDER BY n DESC, name) FROM \
+             (SELECT name, count(*) AS n FROM pipeline.change AS u, unnest(u.changed) AS name WHERE u.op = 'u' \
+             AND u.schema_name = $1 AND u.table_name = c.table_name GROUP BY name) AS names), '{}') \
+             FROM pipeline.change AS c WHERE c.schema_name = $1 AND op <> 's' GROUP BY c.table_name ORDER BY 1",
+            &[&schema],
+        )
+        .await
+        .map_err(DatabaseError::from)?;
+    let changes = rows.iter().map(|row| TableChanges {
+        table: row.get(0),
+        came: unsigned(row.get(1)),
+        left: unsigned(row.get(2)),
+        changed: unsigned(row.get(3)),
+        columns: {
+            let (names, counts): (Vec<String>, Vec<i64>) = (row.get(4), row.get(5));
+            names
+                .into_iter()
+                .zip(counts.into_iter().map(unsigned))
+                .collect()
+        },
+    });
+    Ok(changes.collect())
+}
+
+/// `users: 3 left, 16 changed (wallet 12, location 4)`.
+fn print_changes(changes: &[TableChanges]) {
+    if changes.is_empty() {
+        return;
+    }
+    super::print("\nday 2 as changes (`cursus changes` has each with before and after):\n");
+    for of_table in changes {
+        let columns: Vec<String> = (of_table.columns.iter())
+            .map(|(name, rows)| format!("{name} {}", grouped(*rows)))
+            .collect();
+        let figures = [
+            (of_table.came, "came"),
+            (of_table.left, "left"),
+            (of_table.changed, "changed"),
+        ];
+        let figures: Vec<String> = (figures.iter().filter(|(count, _)| *count > 0))
+            .map(|(count, what)| format!("{} {what}", grouped(*count)))
+            .collect();
+        let columns = if columns.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", columns.join(", "))
+        };
+        super::print_line(&format!(
+            "  {}: {}{columns}",
+            of_table.table,
+            figures.join(", ")
+        ));
+    }
 }
 
 async fn ask(database: &crate::database::Database) -> Result<Vec<Answer>, Failure> {
@@ -352,6 +445,7 @@ fn print_next(folder: &Path, duration: Duration, is_served: bool) {
         "\n{} in all. Everything is in {}. Next:\n  \
          cd {}\n\
          {pages}  {program} sql \"{}\"\n  \
+         {program} changes --since 1h       # who changed on day 2, with before and after\n  \
          {program} stage ls latest          # what was staged\n  \
          {program} status                   # how old everything is\n\
          Your own campus: `{program} init` in a new directory, then `doctor` and `run`.\n",
