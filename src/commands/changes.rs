@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
-use super::output::{note, try_print};
+use super::output::{note, print_line, try_print};
 use crate::changes::{
     ChangesError, Filter, Since, cloud_event, consumed, extent, is_made, line, position, read,
     store,
@@ -43,7 +43,22 @@ pub(super) async fn run(
         stored: Cell::default(),
     };
     let mut database = reader.connect().await?;
-    let mut at = reader.begin(&mut database).await?;
+    let Some(mut at) = reader.begin(&mut database).await? else {
+        let schema = &reader.schema;
+        let sentence = format!(
+            "no change of {schema} is written down: name tables and columns in [changes] of pipeline.toml, and load"
+        );
+        if arguments.follow {
+            return Err(Failure::usage(sentence));
+        }
+        if global.json {
+            note(&sentence);
+        } else {
+            print_line(&sentence);
+        }
+        database.close().await?;
+        return Ok(Exit::Done);
+    };
     loop {
         match reader.read_all(&mut database, &mut at).await {
             Ok(true) if arguments.follow => {
@@ -122,8 +137,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The number after which to read.
-    async fn begin(&self, database: &mut Database) -> Result<u64, Failure> {
+    /// The number after which to read; none if no table is followed, and none was.
+    async fn begin(&self, database: &mut Database) -> Result<Option<u64>, Failure> {
         let schema = self.schema.as_str();
         let client = &mut database.client;
         if !is_made(client).await.map_err(ChangesError::from)? {
@@ -135,9 +150,7 @@ impl Reader<'_> {
         let is_followed = !self.settings.config.changes.tables.is_empty();
         let known = extent(client, schema).await.map_err(ChangesError::from)?;
         if known.is_none() && !is_followed {
-            return Err(Failure::usage(format!(
-                "no change of {schema} is written down: name tables and columns in [changes] of pipeline.toml, and load"
-            )));
+            return Ok(None);
         }
         let since = match (&self.arguments.consumer, self.arguments.since) {
             (Some(consumer), None) => {
@@ -146,7 +159,7 @@ impl Reader<'_> {
             }
             (_, since) => since,
         };
-        Ok(position(client, schema, since).await?)
+        Ok(Some(position(client, schema, since).await?))
     }
 
     /// Prints all after a number, which moves with them; false: nobody takes them any more.
