@@ -285,7 +285,7 @@ async fn a_first_load_and_a_new_column_are_one_marker_each() {
     let third = of(&changes(&workdir, &["--since", "4"]).await);
     assert_eq!(third[0], "s boxes [id,name,things]", "{third:?}");
     assert_eq!(third.len(), 2, "{third:?}");
-    // Switched off: nothing is written, and on again begins anew.
+    // Switched off: nothing is written, and on again is a marker.
     workdir.write("pipeline.toml", PIPELINE);
     stage(&workdir, &[delta("things", vec![thing(3, 2.0)])]);
     workdir.cursus(["load"]).await.exits(0);

@@ -142,20 +142,6 @@ impl<'l> RunLoader<'l> {
         Ok(self.loaded)
     }
 
-    async fn begin_changes(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        self.feed = Feed::begin(transaction, self.schema, self.mappings).await?;
-        Ok(())
-    }
-
-    async fn write_changes(&self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
-        if self.is_dry {
-            return Ok(());
-        }
-        let run = self.run.id().as_str();
-        let (feed, mappings) = (&self.feed, self.mappings);
-        feed.finish(transaction, self.schema, mappings, run).await
-    }
-
     fn ledger<'b>(&self, resource: &'b Name) -> LoadLedger<'b>
     where
         'l: 'b,

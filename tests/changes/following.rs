@@ -106,9 +106,7 @@ async fn a_killed_follower_sees_every_number() {
         };
         let wanted = u64::try_from(wanted.min(last)).unwrap();
         while !seen.contains(&wanted) {
-            let line = timeout(PATIENCE, lines.next_line())
-                .await
-                .expect("it goes on");
+            let line = timeout(PATIENCE, lines.next_line()).await.expect("a line");
             see(&mut seen, &line.unwrap().unwrap());
         }
         follower.kill().await.unwrap();
@@ -145,9 +143,7 @@ async fn a_follower_connects_again() {
         .unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     for expected in 1..=3 {
-        let line = timeout(PATIENCE, lines.next_line())
-            .await
-            .expect("it goes on");
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("a line");
         let line = line.unwrap().unwrap();
         assert_eq!(seq(&serde_json::from_str(&line).unwrap()), expected);
     }
@@ -157,9 +153,7 @@ async fn a_follower_connects_again() {
         .await;
     change(&workdir, 2.5).await;
     for expected in 4..=12 {
-        let line = timeout(PATIENCE, lines.next_line())
-            .await
-            .expect("it goes on");
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("a line");
         let line = line.unwrap().unwrap();
         assert_eq!(seq(&serde_json::from_str(&line).unwrap()), expected);
     }
@@ -202,7 +196,7 @@ async fn what_is_not_kept_is_a_gap_and_never_skipped() {
         assert_eq!(refused.stdout, "");
         refused.says("--since 2");
     }
-    // The other has read on, and a reader may begin anew.
+    // The other continues, and a reader may begin after the gap.
     let on = workdir
         .cursus(["changes", "--consumer", "copy"])
         .await
@@ -219,7 +213,7 @@ async fn what_is_not_kept_is_a_gap_and_never_skipped() {
         .says("the newest is 12");
 }
 
-/// Each step of a load that the kill may hit.
+/// A kill in each phase of a load.
 #[tokio::test]
 async fn a_killed_load_leaves_no_gap_and_no_change_twice() {
     let workdir = begun().await;

@@ -15,7 +15,7 @@ use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 
-/// On which channel listeners are told that a load has written changes; the payload is the run.
+/// The channel of the one notification of a load that has written changes; the payload is the run.
 pub(crate) const CHANNEL: &str = "cursus";
 /// The table, as [`super::schemas::ledger_tables`] names it.
 pub(crate) const TABLE: &str = "pipeline.change";
@@ -64,7 +64,7 @@ impl Feed {
     ) -> Result<(), LoadError> {
         let followed = followed(mappings);
         if followed.is_empty() {
-            // What is followed again later begins anew.
+            // A table that is followed later gets a marker.
             let stop = "UPDATE pipeline.change_feed SET tables = '{}' WHERE schema_name = $1 AND tables <> '{}'";
             let stopped = transaction.execute(stop, &[&schema]).await;
             stopped.map_err(failed("stop to follow tables"))?;

@@ -194,6 +194,20 @@ pub(crate) async fn list(
 }
 
 impl Table<'_> {
+    /// Whose doing a change is: that of a record, or of a delete.
+    pub(super) fn doer(&self, has_places: bool) -> Doer<'_> {
+        Doer {
+            run: self.ledger.run.id().as_str(),
+            resource: Some(self.ledger.resource.as_str()),
+            has_places,
+        }
+    }
+
+    /// Whether changes are written down. A dry run rolls them back.
+    pub(super) fn is_followed(&self) -> bool {
+        self.mapping.followed.is_some() && !self.ledger.has_samples
+    }
+
     /// Deletes rows, all of them or none.
     pub(crate) async fn delete(
         &self,

@@ -156,16 +156,18 @@ impl Table<'_> {
             // A row may be changed to refer to a new one.
             let is_insert_first = self.statements.has_self_reference();
             let places = &decoded.places;
+            let note_insert = |it: &Statements<'_>, by: Doer<'_>| it.note_insert(has_diff, by);
+            let note_update = |it: &Statements<'_>, by: Doer<'_>| it.note_update(has_diff, by);
             if is_insert_first {
-                self.note_insert(has_diff, places).await?;
+                self.note(note_insert, places).await?;
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
             if let Some(update) = self.statements.update(has_diff) {
-                self.note_update(has_diff, places).await?;
+                self.note(note_update, places).await?;
                 counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
             }
             if !is_insert_first {
-                self.note_insert(has_diff, places).await?;
+                self.note(note_insert, places).await?;
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
             let changed = counts.inserted + counts.updated;
@@ -402,42 +404,19 @@ impl Table<'_> {
         Ok(unsigned(row.get(0)))
     }
 
-    /// Whose doing a change is: that of a record, or of a delete.
-    pub(crate) fn doer(&self, has_places: bool) -> Doer<'_> {
-        Doer {
-            run: self.ledger.run.id().as_str(),
-            resource: Some(self.ledger.resource.as_str()),
-            has_places,
-        }
-    }
-
-    /// Whether changes are written down. A dry run rolls them back.
-    pub(crate) fn is_followed(&self) -> bool {
-        self.mapping.followed.is_some() && !self.ledger.has_samples
-    }
-
-    async fn note_insert(&self, has_diff: bool, places: &RecordLocator) -> Result<(), LoadError> {
+    /// Notes the rows that a statement is about to change. Those of a SELECT come from no page.
+    async fn note(
+        &self,
+        note: impl Fn(&Statements<'_>, Doer<'_>) -> (u64, String),
+        places: &RecordLocator,
+    ) -> Result<(), LoadError> {
         if !self.is_followed() {
             return Ok(());
         }
-        let (doer, places) = self.doer_of_rows(places);
-        let note = self.statements.note_insert(has_diff, doer);
-        changes::note(self.transaction, &self.statements, note, places).await
-    }
-
-    async fn note_update(&self, has_diff: bool, places: &RecordLocator) -> Result<(), LoadError> {
-        if !self.is_followed() {
-            return Ok(());
-        }
-        let (doer, places) = self.doer_of_rows(places);
-        let note = self.statements.note_update(has_diff, doer);
-        changes::note(self.transaction, &self.statements, note, places).await
-    }
-
-    /// Rows of a SELECT come from no page.
-    fn doer_of_rows<'p>(&self, places: &'p RecordLocator) -> (Doer<'_>, Option<&'p RecordLocator>) {
         let has_places = self.mapping.table.select.is_none();
-        (self.doer(has_places), has_places.then_some(places))
+        let note = note(&self.statements, self.doer(has_places));
+        let places = has_places.then_some(places);
+        changes::note(self.transaction, &self.statements, note, places).await
     }
 
     /// Quarantines rows that violate a constraint, up to `most` of each kind.

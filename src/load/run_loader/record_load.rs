@@ -7,6 +7,7 @@ use tokio_postgres::Transaction;
 
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes::Feed;
 use crate::load::ledger::dangling::Touched;
 use crate::load::ledger::loads;
 use crate::load::ledger::{dangling, held_deletes};
@@ -14,6 +15,26 @@ use crate::load::mapping::Mapping;
 use crate::load::run_loader::RunLoader;
 
 impl RunLoader<'_> {
+    pub(crate) async fn begin_changes(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        self.feed = Feed::begin(transaction, self.schema, self.mappings).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn write_changes(
+        &self,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), LoadError> {
+        if self.is_dry {
+            return Ok(());
+        }
+        let run = self.run.id().as_str();
+        let (feed, mappings) = (&self.feed, self.mappings);
+        feed.finish(transaction, self.schema, mappings, run).await
+    }
+
     /// Records the counts and the dangling references of each table.
     pub(crate) async fn record(&mut self, transaction: &Transaction<'_>) -> Result<(), LoadError> {
         self.count_kept(transaction).await?;
