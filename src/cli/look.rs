@@ -109,7 +109,7 @@ pub(crate) struct ChangesArgs {
     /// Wait for further changes, until Ctrl-C [default: end after the newest]
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Name under which the position is stored after each batch, and from which it goes on [default: store none]
+    /// Name under which the position is stored after each batch, and after which it continues [default: store none]
     #[arg(long, value_name = "NAME", value_parser = unit_name)]
     pub(crate) consumer: Option<String>,
     /// Schema of the mirror [default: `[database] schema` of the configuration]

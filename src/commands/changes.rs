@@ -20,7 +20,7 @@ use crate::pipeline::connect;
 use crate::printable;
 use crate::settings::Settings;
 
-/// How often to look without being told: a pooler hands on no notification.
+/// How often to look without a notification: a pooler hands on none.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two tries to reach the database again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ pub(super) async fn run(
     loop {
         match reader.read_all(&mut database, &mut at).await {
             Ok(true) if arguments.follow => {
-                // What was told while they were read has been read.
+                // A notification that has come meanwhile ends the wait at once.
                 let _ = timeout(LOOK_EVERY, database.notified()).await;
             }
             Ok(_) => break,

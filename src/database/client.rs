@@ -35,7 +35,7 @@ pub(crate) struct Database {
     /// How long to wait for the lock of a load; none: as long as for any other.
     pub(crate) lock_wait: Option<Duration>,
     pub(super) connection: Option<JoinHandle<Result<(), tokio_postgres::Error>>>,
-    /// Told of each notification that the session listens for.
+    /// Wakes at each notification that the session listens for.
     pub(super) notified: Arc<Notify>,
     pub(super) version: String,
     /// Host and port, or the socket, for messages.
