@@ -75,16 +75,16 @@ pub(crate) struct Filter {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangesError {
     #[error(
-        "{} after number {after} are not kept any more (`keep` of [changes]): read the tables anew, then continue with --since {dropped}",
+        "{} after number {after} are not kept any more (`keep` of [changes]): read the tables again, then continue with --since {dropped}",
         counted(dropped - after, "change")
     )]
     Gap { after: u64, dropped: u64 },
     #[error(
-        "changes up to {until} are not kept any more (`keep` of [changes]): read the tables anew, then continue with --since {dropped}"
+        "changes up to {until} are not kept any more (`keep` of [changes]): read the tables again, then continue with --since {dropped}"
     )]
     GapBefore { until: Timestamp, dropped: u64 },
     #[error(
-        "there is no change number {after}, the newest is {last}: the schema was made anew, or this is another one; read the tables anew, \
+        "there is no change number {after}, the newest is {last}: the schema was made again, or this is another one; read the tables again, \
          then continue with --since {last}"
     )]
     Ahead { after: u64, last: u64 },
