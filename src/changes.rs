@@ -1,11 +1,11 @@
 //! Reads what loads have changed: in order, from a position on, and never past a gap without a word. Writes a named reader's position
 //! and nothing else.
 
+mod change;
 mod cloud_event;
 mod line;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use futures_util::{TryStreamExt, pin_mut};
 use jiff::Timestamp;
@@ -17,29 +17,12 @@ use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use crate::convert::{counted, signed, unsigned};
 use crate::database::DatabaseError;
 use crate::key_arg::Key;
+pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
 pub(crate) use line::line;
 
 /// Changes that are read in one transaction: a reader that is slow to take them holds nothing back for long.
 const BATCH: i64 = 5_000;
-
-/// A row that differs between two loads, or from where on a table is followed.
-#[derive(Debug)]
-pub(crate) struct Change {
-    pub(crate) seq: u64,
-    pub(crate) seen_at: Timestamp,
-    pub(crate) run: String,
-    pub(crate) resource: Option<String>,
-    pub(crate) table: String,
-    /// `c`, `u`, `d` or `s`.
-    pub(crate) op: String,
-    pub(crate) key: Option<Box<RawValue>>,
-    pub(crate) changed: Vec<String>,
-    pub(crate) before: Option<Box<RawValue>>,
-    pub(crate) after: Option<Box<RawValue>>,
-    pub(crate) file: Option<String>,
-    pub(crate) record: Option<i64>,
-}
 
 /// How far the changes of a mirror go.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -338,19 +321,4 @@ pub(crate) async fn store(
         )
         .await?;
     Ok(())
-}
-
-/// `id=5, part=2`, or the JSON of what is no object.
-struct Fields<'j>(&'j RawValue);
-
-impl fmt::Display for Fields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(self.0.get()).unwrap_or_default();
-        for (at, (name, value)) in fields.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{name}={value}")?;
-        }
-        Ok(())
-    }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Change;
+use super::change::Change;
 
 #[derive(Serialize)]
 struct Event<'c> {

@@ -1,10 +1,11 @@
 //! A change as a line for people.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::{Change, Fields};
+use super::change::Change;
 
 /// One line, with values of the row.
 pub(crate) fn line(change: &Change) -> String {
@@ -52,4 +53,19 @@ fn differences(change: &Change) -> String {
         .map(each)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// `id=5, part=2`, or the JSON of what is no object.
+struct Fields<'j>(&'j RawValue);
+
+impl fmt::Display for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(self.0.get()).unwrap_or_default();
+        for (at, (name, value)) in fields.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}={value}")?;
+        }
+        Ok(())
+    }
 }
