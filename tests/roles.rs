@@ -597,7 +597,7 @@ async fn who_may_only_read_reads_the_mirror_of_another() {
     // The mirror is somebody's who is no superuser.
     workdir
         .query(&format!(
-            "DO $$ DECLARE c text; BEGIN FOR c IN SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'v') \
+            "DO $$ DECLARE c text; BEGIN FOR c IN SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'v') \
              AND relnamespace IN ('public'::regnamespace, 'pipeline'::regnamespace) LOOP \
              EXECUTE format('ALTER TABLE %s OWNER TO {role}', c); END LOOP; END $$; \
              ALTER SCHEMA pipeline OWNER TO {role}; ALTER SCHEMA public OWNER TO {role}"
