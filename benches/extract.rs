@@ -161,6 +161,7 @@ fn entry(page: u64) -> PageEntry {
         duration_ms: 1,
         attempts: 1,
         replaces: None,
+        rewritten: None,
     }
 }
 

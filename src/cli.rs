@@ -18,7 +18,7 @@ pub(crate) use look::{
     ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
-pub(crate) use repair::{PruneCommand, QuarantineCommand};
+pub(crate) use repair::{ForgetArgs, PruneCommand, QuarantineCommand, SubjectArgs};
 pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
@@ -259,6 +259,25 @@ marked as such: their target can be missing. With Prisma, read only: cursus make
     /// Review and approve deletes held by the prune limit
     #[command(subcommand)]
     Prune(PruneCommand),
+    /// Erase people from staging and from the mirror: ids stay, personal values become null
+    #[command(after_help = "\
+Examples:
+  cursus forget 12345 --dry-run           every place, and how many records or rows there are
+  cursus forget 12345 12346
+  cursus forget --anonymised              everybody whom the API has anonymised
+  cursus forget --finish                  finish what was interrupted, and erase what a backup has brought back
+[person] of pipeline.toml says where people are. The erasure ledger, in staging and in the database, holds a keyed hash of each id:
+who is in it stays blank in all that is read, loaded and replayed, also from an old backup. Copies that were handed out, backups,
+WAL and snapshots of file systems are not reached. Exit code 2: nothing is held of these people, and nothing was recorded.")]
+    Forget(ForgetArgs),
+    /// Print all that is held of a person, with the personal values
+    #[command(after_help = "\
+Examples:
+  cursus subject 12345
+  cursus subject 12345 --json > 12345.json
+Rows of the mirror, quarantined rows and held deletes by their keys, and staged records with run, file and place. Other people in
+such a record are blank. Exit code 3: nothing is held of the person.")]
+    Subject(SubjectArgs),
     /// Create pipeline.toml and .env in this directory
     ///
     /// At a terminal it asks for the keys, the ids of the scope and the database, tries each answer (one request for a token, one
@@ -330,6 +349,8 @@ impl Command {
             Self::Quarantine(_) => "quarantine",
             Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
             Self::Prune(_) => "prune",
+            Self::Forget(_) => "forget",
+            Self::Subject(_) => "subject",
             Self::Init(_) => "init",
             Self::Doctor => "doctor",
             Self::Migrate(_) => "migrate",

@@ -9,6 +9,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod extract;
+mod forget;
 mod init;
 mod interruption;
 mod load;
@@ -247,6 +248,14 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
             let changes = !matches!(command, QuarantineCommand::Ls { .. });
             let command = Box::pin(quarantine::run(global, &settings, command));
             record::run_other(&settings, changes, command).await
+        }
+        Command::Forget(arguments) => {
+            let settings = settings()?;
+            let command = Box::pin(forget::run(global, &settings, arguments));
+            record::run_other(&settings, !arguments.dry_run, command).await
+        }
+        Command::Subject(arguments) => {
+            Box::pin(forget::print_subject(global, &settings()?, arguments)).await
         }
         Command::Doctor => {
             let settings = settings()?;

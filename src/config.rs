@@ -9,6 +9,7 @@ mod named_read;
 mod names;
 mod notify;
 mod order;
+mod person;
 mod read_keys;
 mod read_resource;
 mod reader;
@@ -19,6 +20,7 @@ mod table;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -39,6 +41,7 @@ use crate::database::{DatabaseError, check_url};
 use crate::embedded_files;
 use crate::error_chain::{chain, with_causes};
 use crate::name::Name;
+use crate::person::People;
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
@@ -66,6 +69,8 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// Statements at the end of a load, in order.
     pub(crate) derives: Vec<Derive>,
+    /// Where people are in records.
+    pub(crate) people: Arc<People>,
     /// The file, or `None` for the built-in one.
     pub(crate) path: Option<PathBuf>,
 }
@@ -301,6 +306,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
     }
     let tables = root.blocks("table");
     let table_names = Names::of("table", &tables, root.has_like("table"));
+    let people = person::read(&root, problems, &resource_names, &table_names);
     let resources = read_resource::read(resources, &resource_names, &scope);
     let tables = table::read(
         tables,
@@ -330,6 +336,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         resources,
         tables,
         derives,
+        people: Arc::new(people),
         path: path.map(Path::to_owned),
     })
 }

@@ -104,8 +104,8 @@ fn pages_of(journal: &[u8]) -> impl Iterator<Item = PageEntry> {
 
 /// What stands beside staged pages: a journal, a manifest, or the record of a run.
 pub fn journal(input: &[u8]) {
-    if let Ok(lines) = journal::index(Path::new("pages.jsonl"), input, None) {
-        assert_eq!(lines.len(), pages_of(input).count());
+    if let Ok(index) = journal::index(Path::new("pages.jsonl"), input, None) {
+        assert_eq!(index.lines.len(), pages_of(input).count());
     }
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(input) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();

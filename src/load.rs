@@ -27,6 +27,7 @@ pub(crate) mod cell;
 mod check;
 mod counts;
 pub(crate) mod decode;
+mod erase;
 mod error;
 mod ledger;
 mod loader;
@@ -37,6 +38,7 @@ mod merge;
 mod options;
 mod other_source;
 mod pending;
+mod personal;
 mod progress;
 mod repair;
 mod replay;
@@ -50,6 +52,7 @@ pub(crate) use check::side::Side;
 pub(crate) use check::source::look_ahead;
 pub(crate) use check::trust::{check_schema, check_tables};
 pub(crate) use counts::TableCounts;
+pub(crate) use erase::{FoundRows, HeldRow};
 pub(crate) use error::LoadError;
 pub(crate) use ledger::backlog::{
     Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,

@@ -4,9 +4,11 @@
 pub(crate) mod check;
 pub(crate) mod connect;
 pub(crate) mod extract;
+pub(crate) mod forget;
 pub(crate) mod load;
 mod pending;
 mod selection;
+mod settle;
 
 use std::time::{Duration, Instant};
 

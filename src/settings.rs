@@ -5,6 +5,7 @@ mod environment;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -167,8 +168,8 @@ impl Settings {
             .map_err(|error| Failure::usage(format!("CURSUS_API_URL: {error}")))?;
         config.api.url = url;
         Ok(Self {
+            staging: Staging::new(staging).with_people(Arc::clone(&config.people)),
             config,
-            staging: Staging::new(staging),
             base,
             database,
             database_from,

@@ -1,6 +1,6 @@
 //! Arguments of the commands that settle quarantined rows and held deletes.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QuarantineCommand {
@@ -99,4 +99,28 @@ resources; with it, the others stay held.")]
         #[arg(long, value_name = "SCHEMA")]
         into: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).multiple(false))]
+pub(crate) struct ForgetArgs {
+    /// Ids of the people
+    #[arg(value_name = "USER_ID", group = "whom")]
+    pub(crate) ids: Vec<String>,
+    /// Forget those whom the API has anonymised, as the mirror knows them
+    #[arg(long, group = "whom")]
+    pub(crate) anonymised: bool,
+    /// Forget again those who were: finish what was interrupted, and erase what a backup has brought back
+    #[arg(long, group = "whom")]
+    pub(crate) finish: bool,
+    /// List every place and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubjectArgs {
+    /// Id of the person
+    #[arg(value_name = "USER_ID")]
+    pub(crate) id: String,
 }

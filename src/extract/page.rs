@@ -154,6 +154,7 @@ impl<'a> PageSource<'a> {
             duration_ms: millis(answer.duration),
             attempts: answer.attempts,
             replaces,
+            rewritten: None,
         };
         let writer = Arc::clone(&self.writer);
         // On its own thread until the page is durable, also if this future is dropped.

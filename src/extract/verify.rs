@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::config::{Config, Resource};
+use crate::convert::counted;
 use crate::name::Name;
 use crate::proof::{Answers, Doubt, EARLIEST};
 use crate::staging::{
@@ -22,6 +23,8 @@ pub struct Verification {
     /// Whether there are page files without a journal line. No load reads them, but other programs may.
     #[serde(rename = "strangers")]
     pub(crate) stray_files: bool,
+    /// Whether values of people are there whom the erasure ledger names.
+    pub(crate) holds_erased: bool,
     /// What the files prove; `None` where they are damaged, and where the resource is not in `pipeline.toml` any more:
     /// then it is unknown where its records have their ids.
     pub(crate) proven: Option<State>,
@@ -40,6 +43,7 @@ impl Verification {
             claimed,
             damaged: false,
             stray_files: false,
+            holds_erased: false,
             proven: None,
             pages: 0,
             rows: 0,
@@ -54,6 +58,27 @@ impl Verification {
         };
         self.damaged = true;
         self.notes.push(error.to_string());
+        Ok(())
+    }
+
+    /// Notes pages with values of people who were erased: of an erasure that is not finished, or from an old backup.
+    fn find_erased(&mut self, staged: &StagedResource) -> Result<(), StagingError> {
+        let mut pages = 0;
+        for page in staged.pages() {
+            match page.and_then(|page| staged.holds_erased(&page)) {
+                Ok(holds) => pages += u64::from(holds),
+                // It is noted where the page is checked.
+                Err(StagingError::Broken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if pages > 0 {
+            self.holds_erased = true;
+            self.notes.push(format!(
+                "{} with people who were erased; `cursus forget --finish` erases them again",
+                counted(pages, "page")
+            ));
+        }
         Ok(())
     }
 
@@ -72,6 +97,7 @@ impl Verification {
     pub fn holds(&self) -> bool {
         !self.damaged
             && !self.stray_files
+            && !self.holds_erased
             && self.proven.is_none_or(|proven| proven <= self.claimed)
     }
 }
@@ -101,6 +127,9 @@ pub fn verify(run: &Run, config: &Config) -> Result<Vec<Verification>, StagingEr
                     None => check_bytes(&staged, &mut verified)?,
                 }
                 verified.find_stray_files(&staged)?;
+                if run.has_blanks() {
+                    verified.find_erased(&staged)?;
+                }
             }
         }
         all.push(verified);

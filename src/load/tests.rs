@@ -212,6 +212,7 @@ fn stage_reads(root: &Path, reads: &[(&str, &[String], Mode)], page: usize, with
                 per_page: None,
                 attempts: 1,
                 replaces: None,
+                rewritten: None,
             };
             let body = format!("[{}]", records.join(","));
             writer.write(body.as_bytes(), entry).unwrap();

@@ -2,6 +2,7 @@
 
 use tracing::warn;
 
+use super::settle::settle;
 use crate::database::Database;
 use crate::database::trust::Access;
 use crate::error_chain::chain;
@@ -105,7 +106,21 @@ fn patient(mut database: Database, settings: &Settings) -> Database {
 
 /// Connects to the mirror and prepares it for a load. This can be repeated after a lost connection: nothing of a run is written,
 /// and a migration is one transaction.
+///
+/// Whoever was erased is erased again from a half that a backup has brought back.
 pub(crate) async fn open_loader<'c>(
+    settings: &'c Settings,
+    options: &Options,
+) -> Result<Loader<'c>, Failure> {
+    let mut loader = open_unsettled(settings, options).await?;
+    if !options.dry_run {
+        settle(settings, &mut loader).await?;
+    }
+    Ok(loader)
+}
+
+/// As [`open_loader`], with the erasure ledgers as they are.
+pub(crate) async fn open_unsettled<'c>(
     settings: &'c Settings,
     options: &Options,
 ) -> Result<Loader<'c>, Failure> {

@@ -52,6 +52,7 @@ fn page(window: Window, ids: &[i64], total: u64) -> PageEntry {
         duration_ms: 0,
         attempts: 1,
         replaces: None,
+        rewritten: None,
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::erasure::{Blanks, ErasureLedger};
 use super::error::StagingError;
 use super::lock::StagingLock;
 use super::run::{self, Run};
@@ -12,6 +14,7 @@ use super::run_id::RunId;
 use super::run_spec::RunSpec;
 use super::{files, lock};
 use crate::failpoint::Point;
+use crate::person::People;
 
 /// Directories with this prefix are runs that are being removed.
 pub(super) const REMOVED: &str = ".removed-";
@@ -20,12 +23,38 @@ pub(super) const REMOVED: &str = ".removed-";
 #[derive(Clone, Debug)]
 pub struct Staging {
     root: PathBuf,
+    /// Where people are in records; without it nobody is blank.
+    people: Option<Arc<People>>,
 }
 
 impl Staging {
     /// The staging directory at `root`; it need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            people: None,
+        }
+    }
+
+    /// The same, in whose pages those are blank whom its erasure ledger names.
+    #[must_use]
+    pub(crate) fn with_people(self, people: Arc<People>) -> Self {
+        Self {
+            people: Some(people),
+            ..self
+        }
+    }
+
+    pub(crate) fn erasures(&self) -> Result<ErasureLedger, StagingError> {
+        ErasureLedger::read(&self.root)
+    }
+
+    /// Who is blank in pages, as the ledger is now.
+    fn blanks(&self) -> Result<Option<Arc<Blanks>>, StagingError> {
+        let Some(people) = &self.people else {
+            return Ok(None);
+        };
+        Ok(Blanks::new(Arc::clone(people), &self.erasures()?))
     }
 
     /// Its path.
@@ -66,7 +95,8 @@ impl Staging {
             ));
         }
         let newest = runs.iter().map(Run::id).max();
-        Run::create(&self.root, now, newest, seq, staging_id, spec)
+        let run = Run::create(&self.root, now, newest, seq, staging_id, spec)?;
+        Ok(run.with_blanks(self.blanks()?.as_ref()))
     }
 
     /// The runs to which nothing is added while they are loaded, by number. A run that is being written is left out: a part
@@ -82,9 +112,11 @@ impl Staging {
         };
         // In this order: what is final before the run is found closed was final when it was closed.
         let is_final = newest.final_resources()?;
+        let blanks = self.blanks()?;
         let newest = Run::open(newest.directory(), newest.id())?;
         runs.extend(
             newest
+                .map(|run| run.with_blanks(blanks.as_ref()))
                 .filter(|run| no_writer.is_some() || !run.is_open())
                 .map(|run| run.showing_only(is_final)),
         );
@@ -97,19 +129,24 @@ impl Staging {
         let directories = self.run_directories()?;
         let mut common = run::Common::default();
         let mut runs = Vec::with_capacity(directories.len());
+        let blanks = self.blanks()?;
         // By name is nearly by number.
         for (directory, id) in directories.into_iter().rev() {
             let run = Run::open(&directory, &id)?;
-            runs.extend(run.map(|run| run.without_details(&mut common)));
+            runs.extend(run.map(|run| {
+                run.without_details(&mut common)
+                    .with_blanks(blanks.as_ref())
+            }));
         }
         in_order(self.note_id(runs))
     }
 
     /// All runs by number, with all that their records hold.
     pub(crate) fn runs_in_full(&self) -> Result<Vec<Run>, StagingError> {
-        let mut runs = Vec::new();
+        let (mut runs, blanks) = (Vec::new(), self.blanks()?);
         for (directory, id) in self.run_directories()? {
-            runs.extend(Run::open(&directory, &id)?);
+            let run = Run::open(&directory, &id)?;
+            runs.extend(run.map(|run| run.with_blanks(blanks.as_ref())));
         }
         in_order(runs)
     }
@@ -184,7 +221,11 @@ impl Staging {
             let run = match id {
                 Some(id) => match runs.iter().find(is_it) {
                     Some(run) => Some(run.clone()),
-                    None => Run::open(path, &id)?,
+                    None => {
+                        let run = Run::open(path, &id)?;
+                        let blanks = self.blanks()?;
+                        run.map(|run| run.with_blanks(blanks.as_ref()))
+                    }
                 },
                 None => None,
             };

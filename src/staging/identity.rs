@@ -1,5 +1,7 @@
 //! `.staging.json`: a random id by which a database knows the staging directory that it was loaded from, wherever the directory is.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::directory::Staging;
@@ -49,22 +51,12 @@ impl Staging {
         let noted = runs.last().and_then(|run| run.record().staging_id.clone());
         let id = match noted.filter(|id| is_id(id)) {
             Some(id) => id,
-            None => self.random_id()?,
+            None => random_hex::<{ DIGITS / 2 }>(self.root())?,
         };
         let identity = Identity { format: FORMAT, id };
         let path = self.root().join(FILE);
         files::write_json(&path, &failpoint::IDENTITY, &identity)?;
         Ok(identity.id)
-    }
-
-    fn random_id(&self) -> Result<String, StagingError> {
-        let mut bytes = [0; DIGITS / 2];
-        let random = rustls::crypto::ring::default_provider().secure_random;
-        random.fill(&mut bytes).map_err(|_| {
-            let refused = std::io::Error::other("the system gave no random bytes");
-            files::io_error("make an id for", self.root(), refused)
-        })?;
-        Ok(hex(&bytes))
     }
 
     /// The runs of earlier versions are of the directory that they are in.
@@ -78,6 +70,17 @@ impl Staging {
         }
         runs
     }
+}
+
+/// That many random bytes, in hex.
+pub(super) fn random_hex<const N: usize>(root: &Path) -> Result<String, StagingError> {
+    let mut bytes = [0; N];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| {
+        let refused = std::io::Error::other("the system gave no random bytes");
+        files::io_error("make an id for", root, refused)
+    })?;
+    Ok(hex(&bytes))
 }
 
 fn is_id(text: &str) -> bool {

@@ -12,9 +12,11 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::erasure;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::files;
 use super::page_request::{PageRequest, legacy};
+use super::rewritten::{self, Rewritten};
 use crate::failpoint::Point;
 use crate::hash::hex;
 use crate::limits::MOST_RECORDS;
@@ -63,9 +65,18 @@ pub struct PageEntry {
     /// The page of the same slice that this one reads again, because rows moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<u32>,
+    /// The page was rewritten, because a person in it was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<Rewritten>,
 }
 
 impl PageEntry {
+    /// Its line as it was before the page was rewritten; none if it never was.
+    pub(super) fn as_received(&self, line: &[u8]) -> Option<Vec<u8>> {
+        let rewritten = self.rewritten.as_ref()?;
+        rewritten::as_received(line, (self.bytes, &self.sha256), rewritten)
+    }
+
     /// Whether `request` matches `page_request`, the one that is used.
     pub(crate) fn agrees(&self) -> bool {
         self.request == self.page_request.target()
@@ -237,10 +248,13 @@ impl Pages {
     /// they were received.
     pub(super) fn open_sealed(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
         let mut file = files::open_bounded(&path)?;
-        let lines = match &mut file {
+        let Index { lines, rewritten } = match &mut file {
             Some(file) => index(&path, BufReader::new(file), Some(sealed)),
             None => index(&path, &[][..], Some(sealed)),
         }?;
+        if let Some(hash) = rewritten {
+            erasure::check_rewrite(&path, &hash)?;
+        }
         let file = file.map(|file| Arc::new(file.into_inner()));
         Ok(Self { path, file, lines }.by_time())
     }
@@ -301,17 +315,33 @@ fn broken(path: &Path, problem: String) -> StagingError {
     StagingError::broken(path, problem, EXTRACT_AGAIN)
 }
 
+/// A journal, looked at.
+pub(crate) struct Index {
+    pub(crate) lines: Vec<Line>,
+    /// SHA-256 of the journal as it is, if pages of it were rewritten after the manifest sealed it.
+    pub(crate) rewritten: Option<String>,
+}
+
 /// Where the lines of the journal at `path` are, each looked at on the way. A last line without its line end was being
-/// written when the power went: it is left out.
+/// written when the power went: it is left out. The manifest seals the lines as they were before any page was rewritten.
 pub(crate) fn index(
     path: &Path,
     journal: impl BufRead,
     sealed: Option<&str>,
-) -> Result<Vec<Line>, StagingError> {
+) -> Result<Index, StagingError> {
     let (mut lines, mut hash, mut no_line) = (Vec::new(), Sha256::new(), None);
+    let (mut hash_now, mut is_rewritten) = (Sha256::new(), false);
     read_lines(path, journal, |line| {
-        hash.update(line.bytes);
-        match line.page() {
+        let page = line.page();
+        hash_now.update(line.bytes);
+        let rewrite = page.as_ref().ok().and_then(|page| page.rewritten.as_ref());
+        is_rewritten |= rewrite.is_some();
+        let received = page
+            .as_ref()
+            .ok()
+            .and_then(|page| page.as_received(line.bytes));
+        hash.update(received.as_deref().unwrap_or(line.bytes));
+        match page {
             _ if !line.is_whole() => {}
             Err(problem) if line.is_too_long => {
                 return Err(broken(path, format!("line {} {problem}", line.number)));
@@ -327,7 +357,10 @@ pub(crate) fn index(
     }
     match no_line {
         Some((number, problem)) => Err(broken(path, format!("line {number} {problem}"))),
-        None => Ok(lines),
+        None => Ok(Index {
+            lines,
+            rewritten: is_rewritten.then(|| hex(&hash_now.finalize())),
+        }),
     }
 }
 

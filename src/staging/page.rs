@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::files;
 use super::gzip::PIECE;
@@ -28,16 +29,23 @@ pub struct StagedResource {
     manifest: Manifest,
     journal: Pages,
     rows_read: Arc<AtomicU64>,
+    /// Who is blank in its pages.
+    blanks: Option<Arc<Blanks>>,
 }
 
 impl StagedResource {
-    pub(super) fn open(directory: PathBuf, manifest: Manifest) -> Result<Self, StagingError> {
+    pub(super) fn open(
+        directory: PathBuf,
+        manifest: Manifest,
+        blanks: Option<Arc<Blanks>>,
+    ) -> Result<Self, StagingError> {
         let journal = Pages::open_sealed(directory.join(JOURNAL), &manifest.journal_sha256)?;
         Ok(Self {
             directory,
             manifest,
             journal,
             rows_read: Arc::default(),
+            blanks,
         })
     }
 
@@ -113,15 +121,32 @@ impl StagedResource {
         ))
     }
 
-    /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received.
+    /// Reads the bytes of a page into `body`, and refuses them if they are not those that were received. People whom the erasure
+    /// ledger names are blank in it, also where the file comes from an old backup.
     pub fn read(&self, page: &PageEntry, body: &mut Vec<u8>) -> Result<(), StagingError> {
         let expected = usize::try_from(page.bytes).unwrap_or(usize::MAX);
         // The journal may be wrong: no more memory is allocated in advance than pages are known to need. The reader reports what
         // cannot be read.
         let read = |reader: &mut PageReader| read_all(reader, body, expected.min(64 << 20));
         read_page(&self.directory, page, read).map(drop)?;
+        if let Some(blanks) = &self.blanks {
+            blanks.apply(&self.manifest.resource, body);
+        }
         self.rows_read.fetch_add(page.rows, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a page holds values of people whom the erasure ledger names.
+    pub(crate) fn holds_erased(&self, page: &PageEntry) -> Result<bool, StagingError> {
+        let Some(blanks) = &self.blanks else {
+            return Ok(false);
+        };
+        let read = |reader: &mut PageReader| {
+            let mut body = Vec::new();
+            reader.read_to_end(&mut body).is_ok()
+                && blanks.apply(&self.manifest.resource, &mut body)
+        };
+        read_page(&self.directory, page, read)
     }
 
     /// Reads a page piece by piece: what `take` makes of it counts only if it is what was received.

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+use super::erasure::Blanks;
 use super::error::StagingError;
 use super::files;
 use super::gzip::{self, PIECE};
@@ -24,6 +25,7 @@ use crate::clock;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::mutex::locked;
+use crate::name::Name;
 
 const IN_USE: &str =
     "no other program may write there while a run is open; run the command again to resume";
@@ -117,6 +119,8 @@ pub struct ResourceWriter {
     newest_before: Option<Timestamp>,
     /// How far the first page seems to be older than that: the clock was set back meanwhile.
     behind: OnceLock<SignedDuration>,
+    /// Who is blank in what is written.
+    blanks: Option<Arc<Blanks>>,
     /// Held while a page is being written, also after its caller was dropped.
     _share: LockShare,
 }
@@ -127,6 +131,7 @@ impl ResourceWriter {
     pub(super) fn open(
         directory: PathBuf,
         share: LockShare,
+        blanks: Option<Arc<Blanks>>,
         is_kept: impl Fn(&PageEntry) -> bool,
     ) -> Result<(Self, KnownPages), StagingError> {
         (Point::ResourceMake.io()).map_err(files::io("create", &directory))?;
@@ -156,6 +161,7 @@ impl ResourceWriter {
             slices: Mutex::default(),
             newest_before: found.newest,
             behind: OnceLock::new(),
+            blanks,
             _share: share,
         };
         let pages = Pages::of_lines(path, found.lines)?;
@@ -183,7 +189,7 @@ impl ResourceWriter {
     }
 
     /// Makes a page durable, then its journal line. `request`, `sha256` and `bytes` of the entry are filled in here; its time is
-    /// after those of the pages that were there before.
+    /// after those of the pages that were there before. People whom the erasure ledger names are blank in it.
     pub fn write(
         &self,
         mut body: impl Read,
@@ -204,6 +210,13 @@ impl ResourceWriter {
         entry.request = entry.page_request.target();
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
+        let mut blank = Vec::new();
+        if let (Some(blanks), Some(resource)) = (&self.blanks, self.resource()) {
+            (body.read_to_end(&mut blank)).map_err(files::io("read", &path))?;
+            blanks.apply(&resource, &mut blank);
+        }
+        // It is empty where the body was not read.
+        let mut body = blank.as_slice().chain(body);
         files::write_atomic(&path, &failpoint::PAGE, |file| {
             let mut hash = Sha256::new();
             gzip::pack(&mut body, file, |plain| {
@@ -218,6 +231,11 @@ impl ResourceWriter {
         (journal.append(&line)).map_err(files::io("write", &self.directory.join(JOURNAL)))?;
         Point::LineDone.reach();
         Ok(entry)
+    }
+
+    /// Its directory has its name.
+    fn resource(&self) -> Option<Name> {
+        Name::parse(self.directory.file_name()?.to_str()?).ok()
     }
 
     fn slice_folder(&self, slice: Option<&str>) -> Result<PathBuf, StagingError> {

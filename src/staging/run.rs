@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
+use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::files;
 use super::journal::PageEntry;
@@ -45,6 +46,8 @@ pub struct Run {
     noted: Arc<[Option<Hash>]>,
     /// The only resources that it shows; none: all that are final.
     shown: Option<Arc<[Name]>>,
+    /// Who is blank in its pages.
+    blanks: Option<Arc<Blanks>>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -103,6 +106,7 @@ impl Run {
                 claimed: Arc::default(),
                 noted: Arc::default(),
                 shown: None,
+                blanks: None,
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -171,6 +175,7 @@ impl Run {
             claimed: record.claims(),
             noted: record.noted(),
             shown: None,
+            blanks: None,
             record: Arc::new(record),
         }))
     }
@@ -209,6 +214,17 @@ impl Run {
         let mut scope = today.clone();
         scope.extend(self.record.scope.clone().unwrap_or_default());
         scope
+    }
+
+    /// The same, in whose pages those are blank.
+    pub(super) fn with_blanks(mut self, blanks: Option<&Arc<Blanks>>) -> Self {
+        self.blanks = blanks.cloned();
+        self
+    }
+
+    /// Whether people are blank in its pages, whatever the files hold.
+    pub(crate) fn has_blanks(&self) -> bool {
+        self.blanks.is_some()
     }
 
     /// The same as if only these resources were final.
@@ -303,7 +319,9 @@ impl Run {
         resource: &Name,
         is_kept: impl Fn(&PageEntry) -> bool,
     ) -> Result<(ResourceWriter, KnownPages), StagingError> {
-        ResourceWriter::open(self.directory.join(resource.as_str()), share, is_kept)
+        let directory = self.directory.join(resource.as_str());
+        let blanks = self.blanks.clone();
+        ResourceWriter::open(directory, share, blanks, is_kept)
     }
 
     /// How many pages of a resource are staged, final or not. They are not looked at.
@@ -397,6 +415,7 @@ impl Run {
             return Ok(None);
         };
         let directory = self.directory.join(resource.as_str());
-        StagedResource::open(directory, manifest).map(Some)
+        let blanks = self.blanks.clone();
+        StagedResource::open(directory, manifest, blanks).map(Some)
     }
 }

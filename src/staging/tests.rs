@@ -32,6 +32,7 @@ fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
         duration_ms: 1,
         attempts: 1,
         replaces: None,
+        rewritten: None,
     }
 }
 

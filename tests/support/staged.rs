@@ -85,6 +85,7 @@ pub(crate) fn stage_read(
             per_page: None,
             attempts: 1,
             replaces: None,
+            rewritten: None,
         };
         let body = format!("[{}]", page.records.join(","));
         bytes += writer.write(body.as_bytes(), entry)?.bytes;

@@ -71,6 +71,24 @@ points! {
     RunsListed = "runs.listed",
     ResourceMake = "resource.make",
     ResourceMade = "resource.made",
+    // A person who is erased: the ledger, a page, its journal, and the rows.
+    ErasureWrite = "erasure.write",
+    ErasureTorn = "erasure.torn",
+    ErasureSync = "erasure.sync",
+    ErasureDone = "erasure.done",
+    ErasedPageWrite = "erased_page.write",
+    ErasedPageSync = "erased_page.sync",
+    ErasedPageRename = "erased_page.rename",
+    ErasedPageNamed = "erased_page.named",
+    ErasedPageDone = "erased_page.done",
+    ErasedJournalWrite = "erased_journal.write",
+    ErasedJournalSync = "erased_journal.sync",
+    ErasedJournalRename = "erased_journal.rename",
+    ErasedJournalNamed = "erased_journal.named",
+    ErasedJournalDone = "erased_journal.done",
+    ErasedStrayRemove = "erased_stray.remove",
+    ErasedRowsCommit = "erased_rows.commit",
+    ErasedRowsCommitted = "erased_rows.committed",
     // A run on its way out.
     GcRename = "gc.rename",
     GcRenamed = "gc.renamed",
@@ -148,6 +166,8 @@ file_points! {
     MANIFEST: ManifestWrite ManifestSync ManifestRename ManifestNamed ManifestDone,
     RUN: RunWrite RunSync RunRename RunNamed RunDone,
     IDENTITY: IdentityWrite IdentitySync IdentityRename IdentityNamed IdentityDone,
+    ERASED_PAGE: ErasedPageWrite ErasedPageSync ErasedPageRename ErasedPageNamed ErasedPageDone,
+    ERASED_JOURNAL: ErasedJournalWrite ErasedJournalSync ErasedJournalRename ErasedJournalNamed ErasedJournalDone,
     APPROVALS: ApprovalsWrite ApprovalsSync ApprovalsRename ApprovalsNamed ApprovalsDone,
 }
 

@@ -130,6 +130,7 @@ impl Server {
             duration_ms: 0,
             attempts: 1,
             replaces: None,
+            rewritten: None,
         };
         self.staged.borrow_mut().extend(&ids);
         let facts = PageFacts {

@@ -164,6 +164,7 @@ impl Server {
             duration_ms: u64::try_from(end.duration_since(now).as_millis()).unwrap(),
             attempts: 1,
             replaces: None,
+            rewritten: None,
         };
         self.staged.borrow_mut().extend(&facts.ids);
         self.answers.borrow_mut().add(&entry, &facts);

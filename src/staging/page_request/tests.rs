@@ -84,6 +84,7 @@ fn entry(page_request: PageRequest) -> PageEntry {
         duration_ms: 0,
         attempts: 1,
         replaces: None,
+        rewritten: None,
     }
 }
 

@@ -1,0 +1,139 @@
+//! `[person]` and `[[person.place]]`: where people are in records.
+
+use toml::de::DeTable;
+
+use super::names::Names;
+use super::reader::{At, Problems, Section};
+use crate::name::Name;
+use crate::person::{Anonymised, People, PersonPlace, PersonalValues};
+use crate::pointer::{InvalidPointer, Pointer};
+
+/// Reads the section; nothing if there is none.
+pub(super) fn read(
+    root: &Section<'_>,
+    problems: &Problems<'_>,
+    resources: &Names,
+    tables: &Names,
+) -> People {
+    let empty = DeTable::new();
+    let section = root
+        .section("person")
+        .unwrap_or_else(|| Section::new(problems, &empty, 0, "[person]"));
+    let nobody_in = resources.list(&section, "nobody_in", None);
+    let anonymised = section
+        .section("anonymised")
+        .and_then(|section| read_anonymised(section, tables));
+    let mut places = Vec::new();
+    for mut block in section.blocks("place") {
+        block.rename("[[person.place]]".to_owned());
+        places.extend(read_place(block, resources, &nobody_in));
+    }
+    section.finish();
+    People {
+        places,
+        nobody_in,
+        anonymised,
+    }
+}
+
+fn read_place(section: Section<'_>, resources: &Names, nobody_in: &[Name]) -> Option<PersonPlace> {
+    let resource = section.required_text("resource").and_then(|name| {
+        let resource = resources.find(&section, "resource", &name)?;
+        if nobody_in.contains(&resource) {
+            let problem = format_args!("`nobody_in` says that nobody is in `{resource}`");
+            section.problem(name.at, problem);
+        }
+        Some(resource)
+    });
+    let pointer = |key, text| section.parsed(key, text, Pointer::parse);
+    let at = if section.has("at") {
+        pointer("at", section.text("at"))
+    } else {
+        section.text("at");
+        Some(At {
+            value: Pointer::to_record(),
+            at: section.at(),
+        })
+    };
+    let id = pointer("id", section.required_text("id"));
+    if let Some(At { value, at }) = &id
+        && value.tokens().is_empty()
+    {
+        section.problem(*at, "`id` is a pointer to the id, such as \"/id\"");
+    }
+    let only = section.has("fields").then(|| list(&section, "fields"));
+    let kept = section.has("keep").then(|| list(&section, "keep"));
+    let values = match (only, kept) {
+        (Some(only), None) => Some(PersonalValues::Only(only)),
+        (None, Some(kept)) => Some(PersonalValues::AllBut(kept)),
+        (Some(_), Some(_)) => {
+            section.problem(
+                section.at(),
+                "write `fields` (what is personal) or `keep` (what is not), not both",
+            );
+            None
+        }
+        (None, None) => {
+            let misspelt = section.is_misspelt("fields") || section.is_misspelt("keep");
+            // So that they are known keys.
+            section.texts("fields");
+            section.texts("keep");
+            if !misspelt {
+                section.problem(
+                    section.at(),
+                    "write which values are personal: `fields`, be it [], or `keep`, what is not",
+                );
+            }
+            None
+        }
+    };
+    section.finish();
+    Some(PersonPlace {
+        resource: resource?,
+        at: at?.value,
+        id: id?.value,
+        values: values?,
+    })
+}
+
+/// A list of pointers into the place. An element of an array is no field: which one it is changes.
+fn list(section: &Section<'_>, key: &'static str) -> Vec<Pointer> {
+    let texts = section.texts(key).into_iter();
+    let parsed = texts.filter_map(|text| {
+        let parse = |text: &str| match Pointer::parse(text) {
+            Ok(pointer) if pointer.tokens().is_empty() => Err(InvalidPointer::NoSlash.to_string()),
+            Ok(pointer) => Ok(pointer),
+            Err(error) => Err(error.to_string()),
+        };
+        section.parsed(key, Some(text), parse)
+    });
+    parsed.map(|pointer| pointer.value).collect()
+}
+
+fn read_anonymised(section: Section<'_>, tables: &Names) -> Option<Anonymised> {
+    let place = section.required_text("column").and_then(|text| {
+        let Some((table, column)) = text.value.split_once('.') else {
+            section.problem(text.at, "`column` is written as \"table.column\"");
+            return None;
+        };
+        let table = At {
+            value: table,
+            at: text.at,
+        };
+        Some((tables.find(&section, "column", &table)?, column.to_owned()))
+    });
+    let prefix = section.required_text("prefix");
+    if let Some(At { value: "", at }) = prefix {
+        section.problem(
+            at,
+            "`prefix` is a text with which everybody's begins: name one",
+        );
+    }
+    section.finish();
+    let (table, column) = place?;
+    Some(Anonymised {
+        table,
+        column,
+        prefix: prefix?.value.to_owned(),
+    })
+}

@@ -1,0 +1,274 @@
+//! Erasing people from staging and from the database, and what is held of one.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::connect::{open_loader, open_unsettled};
+use super::settle::{Entry, blocking, finish, refuse_undeclared, sweep};
+use crate::clock;
+use crate::error_chain::chain;
+use crate::exit::{Exit, Failure};
+use crate::load::{FoundRows, HeldRow, Loader, Options};
+use crate::person::{Erased, PersonHash};
+use crate::report::counted;
+use crate::settings::Settings;
+use crate::staging::{ErasedAt, FoundPage, HeldRecord, Sought, Swept};
+
+/// What `forget` did, or would do.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Forgotten {
+    pub(crate) dry_run: bool,
+    /// How many people it was about.
+    pub(crate) people: usize,
+    /// The erasure as the ledger names it; none of a dry run.
+    pub(crate) erasure: Option<String>,
+    pub(crate) pages: Vec<FoundPage>,
+    pub(crate) rows: Vec<FoundRows>,
+    pub(crate) errors: Vec<String>,
+    #[serde(skip)]
+    pub(crate) exit: Exit,
+}
+
+/// Who is to be forgotten.
+#[derive(Debug)]
+pub(crate) enum Whom {
+    /// These ids.
+    Ids(Vec<String>),
+    /// Those whom the API has anonymised.
+    Anonymised,
+    /// Those who were, wherever they came back or were left.
+    Erased,
+}
+
+/// Erases people, or says where they are. `whom` are their ids.
+pub(crate) async fn forget(
+    settings: &Settings,
+    whom: Whom,
+    is_dry: bool,
+) -> Result<Forgotten, Failure> {
+    refuse_undeclared(settings)?;
+    let people = &settings.config.people;
+    let staging = &settings.staging;
+    // In the order in which a load takes its locks.
+    let mut loader = open_if_made(settings).await?;
+    let mut lock = settings.lock_staging().await?;
+    // A damaged id is an error before anything is written.
+    let key = staging.identify(&lock)?;
+    // What was begun comes first: its pages are told by its people alone.
+    if is_dry {
+        refuse_open(settings)?;
+    } else {
+        let swept;
+        (lock, swept) = finish(settings, lock).await?;
+        if let Some(error) = swept.failed.into_iter().next() {
+            return Err(error.into());
+        }
+    }
+    let ids = match &whom {
+        Whom::Ids(ids) => ids.clone(),
+        Whom::Erased => Vec::new(),
+        Whom::Anonymised => {
+            let Some(anonymised) = &people.anonymised else {
+                return Err(Failure::usage(
+                    "pipeline.toml does not say how people are told whom the API has anonymised; write `anonymised` in [person]",
+                ));
+            };
+            let Some(loader) = &loader else {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "the mirror tells who was anonymised, and nothing has been loaded yet; `cursus run` fills it",
+                ));
+            };
+            loader.anonymised(anonymised).await?
+        }
+    };
+    let known = staging.erasures()?;
+    let held = match &loader {
+        Some(loader) => loader.erased().await?,
+        None => Vec::new(),
+    };
+    let people_held = held.iter().map(|(person, _)| person);
+    let erased: Erased = known.people.keys().chain(people_held).cloned().collect();
+    let all_erased = || {
+        known
+            .people
+            .keys()
+            .chain(held.iter().map(|(person, _)| person))
+            .cloned()
+    };
+    let sought = if matches!(whom, Whom::Erased) {
+        Sought::Erased(all_erased().collect())
+    } else {
+        Sought::Ids(ids.clone())
+    };
+    let found = find(settings, sought).await?;
+    refuse_unread(&found)?;
+    let mut forgotten = Forgotten {
+        dry_run: is_dry,
+        people: ids.len(),
+        ..Forgotten::default()
+    };
+    let rows = match &mut loader {
+        Some(loader) => loader.find_people(&ids).await?,
+        None => Vec::new(),
+    };
+    if let Whom::Ids(ids) = &whom {
+        // One typing error must not look like an erasure.
+        let is_known = |id: &&String| !erased.contains(id);
+        let unknown = !ids.is_empty() && found.pages.is_empty() && rows.is_empty();
+        if unknown && ids.iter().any(|id| is_known(&id)) {
+            return Err(Failure::usage(format!(
+                "nothing is held of {}: neither in {} nor in the database; nothing was recorded",
+                if ids.len() == 1 {
+                    "this person"
+                } else {
+                    "these people"
+                },
+                staging.root().display()
+            )));
+        }
+    }
+    forgotten.pages = found.pages;
+    forgotten.rows = rows;
+    if is_dry {
+        close(loader).await?;
+        return Ok(forgotten);
+    }
+    let erasure = staging.new_erasure()?;
+    let at = clock::now();
+    let new = ids.iter().filter(|id| !erased.contains(id)).map(|id| {
+        let erased = ErasedAt {
+            erasure: erasure.clone(),
+            at,
+        };
+        (PersonHash::of(&key, id), erased)
+    });
+    let mut entries: Vec<Entry> = new.collect();
+    entries.extend(
+        held.iter()
+            .filter(|(person, _)| !known.people.contains_key(person))
+            .cloned(),
+    );
+    staging.begin_erasure(&lock, &entries, &erasure)?;
+    let ledger = staging.erasures()?;
+    let all = ledger.erased();
+    if let Some(loader) = &mut loader {
+        let everybody: Vec<Entry> = ledger
+            .people
+            .iter()
+            .map(|(person, erased)| (person.clone(), erased.clone()))
+            .collect();
+        let rows = loader.erase_rows(&everybody, &all).await?;
+        if matches!(whom, Whom::Erased) {
+            forgotten.rows = rows;
+        }
+    }
+    // Only pages with these people are to be rewritten, unless others may have come back.
+    let sought = if entries.len() == ids.len() && !matches!(whom, Whom::Erased) {
+        Sought::Ids(ids)
+    } else {
+        Sought::Erased(all)
+    };
+    let (_lock, swept) = sweep(settings, lock, ledger, sought).await?;
+    for error in &swept.failed {
+        forgotten.exit = Exit::Failed;
+        forgotten.errors.push(chain(error));
+    }
+    forgotten.erasure = Some(erasure);
+    close(loader).await?;
+    Ok(forgotten)
+}
+
+async fn open_if_made(settings: &Settings) -> Result<Option<Loader<'_>>, Failure> {
+    if settings.unmade_cluster().is_some() {
+        return Ok(None);
+    }
+    let options = Options::new(settings.config.database.schema.clone());
+    Ok(Some(open_unsettled(settings, &options).await?))
+}
+
+/// Refuses to look where an erasure is not finished: pages and journals may not agree.
+fn refuse_open(settings: &Settings) -> Result<(), Failure> {
+    if settings.staging.erasures()?.open.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        "an erasure was interrupted; `cursus forget --finish` finishes it",
+    ))
+}
+
+async fn find(settings: &Settings, sought: Sought) -> Result<Swept, Failure> {
+    let (staging, people) = (
+        settings.staging.clone(),
+        Arc::clone(&settings.config.people),
+    );
+    blocking(move || staging.find_people(&people, &sought)).await
+}
+
+async fn close(loader: Option<Loader<'_>>) -> Result<(), Failure> {
+    if let Some(loader) = loader {
+        loader.close().await?;
+    }
+    Ok(())
+}
+
+/// Refuses to erase where pages cannot be read: who is in them is unknown.
+fn refuse_unread(found: &Swept) -> Result<(), Failure> {
+    if let [error, ..] = found.failed.as_slice() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "nothing was erased, because {} cannot be read: {}",
+                counted(found.failed.len() as u64, "staged resource"),
+                chain(error)
+            ),
+        ));
+    }
+    if let [(name, run), ..] = found.undeclared.as_slice() {
+        return Err(Failure::usage(format!(
+            "the run {run} holds pages of `{name}`, of which pipeline.toml does not say where people are; write a [[person.place]] for it, \
+             name it in `nobody_in` of [person], or remove the run"
+        )));
+    }
+    Ok(())
+}
+
+/// What is held of a person.
+#[derive(Debug, Serialize)]
+pub(crate) struct Subject {
+    pub(crate) rows: Vec<HeldRow>,
+    pub(crate) records: Vec<HeldRecord>,
+    /// The erasure ledger names the person.
+    pub(crate) erased: bool,
+}
+
+/// Collects what is held of a person. Nothing is changed.
+pub(crate) async fn subject(settings: &Settings, id: &str) -> Result<Subject, Failure> {
+    refuse_undeclared(settings)?;
+    let mut rows = Vec::new();
+    if settings.unmade_cluster().is_none() {
+        let options = Options::new(settings.config.database.schema.clone());
+        let mut loader = open_loader(settings, &options).await?;
+        rows = loader.rows_of(id).await?;
+        loader.close().await?;
+    }
+    refuse_open(settings)?;
+    let (staging, people) = (&settings.staging, &settings.config.people);
+    let ids = vec![id.to_owned()];
+    let found = find(settings, Sought::Ids(ids)).await?;
+    refuse_unread(&found)?;
+    let mut records = Vec::new();
+    for run in staging.runs()? {
+        let pages = found.pages.iter();
+        for page in pages.filter(|page| page.run == run.id().as_str()) {
+            records.extend(run.records_of(people, page, id)?);
+        }
+    }
+    Ok(Subject {
+        rows,
+        records,
+        erased: staging.erasures()?.erased().contains(id),
+    })
+}

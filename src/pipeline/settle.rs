@@ -1,0 +1,169 @@
+//! The two halves of the erasure ledger, brought to agree: who was erased stays erased when a backup of one half comes back.
+//!
+//! The ledger comes first: what is killed after it is finished by the next `forget` or load, and meanwhile those people are
+//! blank in whatever is read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::error_chain::chain;
+use crate::exit::Failure;
+use crate::load::{LoadError, Loader};
+use crate::name::Name;
+use crate::person::PersonHash;
+use crate::report::counted;
+use crate::settings::Settings;
+use crate::staging::{ErasedAt, ErasureLedger, Sought, StagingError, StagingLock, Swept};
+
+pub(super) type Entry = (PersonHash, ErasedAt);
+
+/// Refuses where the configuration does not say of every resource where people are.
+pub(super) fn refuse_undeclared(settings: &Settings) -> Result<(), Failure> {
+    let config = &settings.config;
+    let undeclared: Vec<&str> = config
+        .resources
+        .iter()
+        .map(|resource| &resource.name)
+        .filter(|name| !config.people.declares(name))
+        .map(Name::as_str)
+        .collect();
+    if undeclared.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "pipeline.toml does not say where people are in the records of {}, so nobody can be erased from them; write a [[person.place]] for \
+         each, or name it in `nobody_in` of [person]",
+        undeclared.join(", ")
+    )))
+}
+
+/// Takes over what the other half of the ledger knows, and finishes what was begun. With an empty ledger this is one file and one
+/// query.
+pub(super) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Result<(), Failure> {
+    let staged = settings.staging.erasures()?;
+    let held = loader.erased().await?;
+    if staged.is_empty() && held.is_empty() {
+        return Ok(());
+    }
+    refuse_undeclared(settings)?;
+    let known: BTreeSet<&PersonHash> = held.iter().map(|(person, _)| person).collect();
+    let staged_only: Vec<Entry> = staged
+        .people
+        .iter()
+        .filter(|(person, _)| !known.contains(person))
+        .map(|(person, erased)| (person.clone(), erased.clone()))
+        .collect();
+    let held_only: Vec<Entry> = held
+        .into_iter()
+        .filter(|(person, _)| !staged.people.contains_key(person))
+        .collect();
+    if !staged_only.is_empty() {
+        if !staged.open.iter().any(|open| {
+            staged_only
+                .iter()
+                .any(|(_, erased)| erased.erasure == *open)
+        }) {
+            warn!(
+                "the erasure ledgers differ: the database lacks {}, as one from a backup does; they are erased from it again",
+                counted(staged_only.len() as u64, "person")
+            );
+        }
+        let erased = staged_only
+            .iter()
+            .map(|(person, _)| person.clone())
+            .collect();
+        loader.erase_rows(&staged_only, &erased).await?;
+    }
+    if held_only.is_empty() && staged.open.is_empty() {
+        return Ok(());
+    }
+    let lock = match settings.lock_staging().await {
+        Ok(lock) => lock,
+        // Those are blank in what is read; who writes now, or comes next, finishes it.
+        Err(StagingError::Locked { .. }) if held_only.is_empty() => {
+            warn!(
+                "an erasure is not finished, and another cursus is writing to staging; `cursus forget --finish` or the next load finishes it"
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !held_only.is_empty() {
+        warn!(
+            "the erasure ledgers differ: the staging directory lacks {}, as one from a backup does; they are erased from it again",
+            counted(held_only.len() as u64, "person")
+        );
+    }
+    let (_lock, swept) = take_over(settings, lock, held_only).await?;
+    for error in &swept.failed {
+        warn!("an erasure is not finished: {}", chain(error));
+    }
+    info!(
+        "erased again from {}",
+        counted(swept.changed() as u64, "staged page")
+    );
+    Ok(())
+}
+
+/// Finishes what was begun, then records more people in the staging half, and sweeps for all.
+async fn take_over(
+    settings: &Settings,
+    lock: StagingLock,
+    more: Vec<Entry>,
+) -> Result<(StagingLock, Swept), Failure> {
+    let (lock, swept) = finish(settings, lock).await?;
+    if more.is_empty() || !swept.failed.is_empty() {
+        return Ok((lock, swept));
+    }
+    let erasure = settings.staging.new_erasure()?;
+    settings.staging.begin_erasure(&lock, &more, &erasure)?;
+    finish(settings, lock).await
+}
+
+/// Rewrites the pages of the erasures that are open, in the name of the last one.
+pub(super) async fn finish(
+    settings: &Settings,
+    lock: StagingLock,
+) -> Result<(StagingLock, Swept), Failure> {
+    let ledger = settings.staging.erasures()?;
+    if ledger.open.is_empty() {
+        return Ok((lock, Swept::default()));
+    }
+    let sought = Sought::Erased(ledger.erased());
+    sweep(settings, lock, ledger, sought).await
+}
+
+/// Rewrites pages on a thread of its own, so that a signal need not wait for the last of them.
+pub(super) async fn sweep(
+    settings: &Settings,
+    lock: StagingLock,
+    ledger: ErasureLedger,
+    sought: Sought,
+) -> Result<(StagingLock, Swept), Failure> {
+    let (staging, people) = (
+        settings.staging.clone(),
+        Arc::clone(&settings.config.people),
+    );
+    blocking(move || {
+        let Some(erasure) = ledger.open.last() else {
+            return Ok((lock, Swept::default()));
+        };
+        let swept = staging.erase(&lock, &people, &sought, erasure)?;
+        if swept.failed.is_empty() {
+            staging.finish_erasures(&lock, &ledger.open)?;
+        }
+        Ok((lock, swept))
+    })
+    .await
+}
+
+/// Reads or writes staged pages on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StagingError> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|_| Failure::from(LoadError::Thread))?;
+    Ok(done?)
+}

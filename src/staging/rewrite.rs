@@ -1,0 +1,461 @@
+//! Erases people from staged pages: each page with one of them is rewritten, and then the journal that names it.
+//!
+//! Of a resource the ledger first names the journal that will be; then its pages are replaced, each aside and by rename, and
+//! at last the journal. Whatever of this a kill leaves, the next sweep finishes, because the same pages give the same journal.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use super::directory::Staging;
+use super::erasure::{ErasureLedger, Line};
+use super::error::{EXTRACT_AGAIN, StagingError};
+use super::files;
+use super::gzip::{self, PIECE};
+use super::journal::{PageEntry, PageNumbers, page_of};
+use super::lock::StagingLock;
+use super::page::{JOURNAL, inside, page_number, refuse_links, stray_files};
+use super::rewritten::{Rewritten, as_rewritten};
+use super::run::Run;
+use crate::failpoint::{self, Point};
+use crate::hash::hex;
+use crate::mutex::locked;
+use crate::name::Name;
+use crate::person::{Erased, People};
+
+/// Runs are read side by side on this many threads.
+const THREADS: usize = 2;
+
+/// Whom a sweep is about.
+#[derive(Debug)]
+pub(crate) enum Sought {
+    /// By id: a page without the text of one of them is not parsed.
+    Ids(Vec<String>),
+    /// By hash.
+    Erased(Erased),
+}
+
+impl Sought {
+    fn contains(&self, id: &str) -> bool {
+        match self {
+            Self::Ids(ids) => ids.iter().any(|one| one == id),
+            Self::Erased(erased) => erased.contains(id),
+        }
+    }
+
+    /// Whether one of them can be in a page. A text can be written with escapes.
+    fn may_be_in(&self, page: &str) -> bool {
+        match self {
+            Self::Ids(ids) => {
+                ids.iter().any(|id| page.contains(id.as_str())) || page.contains("\\u00")
+            }
+            Self::Erased(_) => true,
+        }
+    }
+}
+
+/// What a sweep found in one page.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct FoundPage {
+    pub(crate) run: String,
+    pub(crate) resource: Name,
+    /// Relative to the run's directory.
+    pub(crate) file: String,
+    /// Records that hold one of them.
+    pub(crate) records: u64,
+    /// Personal values in them.
+    pub(crate) values: u64,
+}
+
+/// What a sweep found, and what it could not read.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) pages: Vec<FoundPage>,
+    pub(crate) failed: Vec<StagingError>,
+    /// Staged resources of which the configuration does not say where people are, with a run.
+    pub(crate) undeclared: Vec<(Name, String)>,
+}
+
+impl Swept {
+    /// Pages with values that are still there, or were.
+    pub(crate) fn changed(&self) -> usize {
+        self.pages.iter().filter(|page| page.values > 0).count()
+    }
+}
+
+/// What is of them in a page, and the page without; none if only ids are there.
+type Blanked = (FoundPage, Option<Vec<u8>>);
+
+/// A page with one of them: its line, and its body as it is and as it will be.
+struct Change {
+    line: usize,
+    page: PageEntry,
+    bytes: u64,
+    sha256: String,
+    /// It was rewritten by a process that died before its journal was.
+    is_there: bool,
+}
+
+impl Staging {
+    /// The pages that hold one of them. Nothing is changed.
+    pub(crate) fn find_people(
+        &self,
+        people: &People,
+        sought: &Sought,
+    ) -> Result<Swept, StagingError> {
+        self.sweep(people, sought, None)
+    }
+
+    /// Rewrites every page that holds one of them, in the name of an erasure that was begun.
+    pub(crate) fn erase(
+        &self,
+        lock: &StagingLock,
+        people: &People,
+        sought: &Sought,
+        erasure: &str,
+    ) -> Result<Swept, StagingError> {
+        self.finish_removals(lock)?;
+        let ledger = Mutex::new(self.erasures()?);
+        self.sweep(people, sought, Some((lock, erasure, &ledger)))
+    }
+
+    fn sweep(
+        &self,
+        people: &People,
+        sought: &Sought,
+        write: Write<'_>,
+    ) -> Result<Swept, StagingError> {
+        let mut parts = Vec::new();
+        let mut swept = Swept::default();
+        for run in self.runs()? {
+            for resource in run.resources()? {
+                if people.declares(&resource) {
+                    if people.places_in(&resource).next().is_some() {
+                        parts.push((run.clone(), resource));
+                    }
+                } else if !swept.undeclared.iter().any(|(name, _)| *name == resource) {
+                    swept.undeclared.push((resource, run.id().to_string()));
+                }
+            }
+        }
+        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    while let Some((run, resource)) =
+                        parts.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let part = Part {
+                            staging: self,
+                            people,
+                            sought,
+                            run,
+                            resource,
+                        };
+                        let result = part.sweep(write);
+                        locked(&found).push(result);
+                    }
+                });
+            }
+        });
+        for result in found
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        {
+            match result {
+                Ok(pages) => swept.pages.extend(pages),
+                Err(error @ (StagingError::Broken { .. } | StagingError::Untrusted(_))) => {
+                    swept.failed.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        swept
+            .pages
+            .sort_by(|a, b| (&a.run, &a.resource, &a.file).cmp(&(&b.run, &b.resource, &b.file)));
+        Ok(swept)
+    }
+}
+
+/// The lock, the erasure and the ledger, where pages are to be rewritten.
+type Write<'a> = Option<(&'a StagingLock, &'a str, &'a Mutex<ErasureLedger>)>;
+
+/// A resource of a run.
+struct Part<'a> {
+    staging: &'a Staging,
+    people: &'a People,
+    sought: &'a Sought,
+    run: &'a Run,
+    resource: &'a Name,
+}
+
+impl Part<'_> {
+    fn directory(&self) -> PathBuf {
+        self.run.directory().join(self.resource.as_str())
+    }
+
+    fn sweep(&self, write: Write<'_>) -> Result<Vec<FoundPage>, StagingError> {
+        let directory = self.directory();
+        files::refuse_link(&directory)?;
+        let path = directory.join(JOURNAL);
+        // Looks at every line of one that is sealed.
+        let is_sealed = self.run.staged(self.resource)?.is_some();
+        let journal = files::read(&path)?.unwrap_or_default();
+        let mut lines: Vec<Vec<u8>> = journal
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        let (mut changes, mut found) = (Vec::new(), Vec::new());
+        let mut known = PageNumbers::default();
+        let mut body = Vec::new();
+        for (line, text) in lines.iter().enumerate() {
+            // Of a journal that nothing seals, what is no line is asked for again.
+            let Some(page) = text.ends_with(b"\n").then(|| page_of(text).ok()).flatten() else {
+                continue;
+            };
+            known.insert(page.slice.as_deref(), page.page);
+            let sha256 = match read_as_it_is(&directory, &page, &mut body) {
+                Ok(sha256) => sha256,
+                Err(StagingError::Broken { .. }) if !is_sealed => continue,
+                Err(error) => return Err(error),
+            };
+            let is_there = sha256 != page.sha256;
+            if is_there && !is_sealed {
+                continue;
+            }
+            let bytes = body.len() as u64;
+            if is_there {
+                changes.push(Change {
+                    line,
+                    page,
+                    bytes,
+                    sha256,
+                    is_there,
+                });
+                continue;
+            }
+            let Some((count, blank)) = self.blank(&directory, &page, &body)? else {
+                continue;
+            };
+            found.push(FoundPage {
+                run: self.run.id().to_string(),
+                resource: self.resource.clone(),
+                file: Path::new(self.resource.as_str())
+                    .join(inside(&page))
+                    .display()
+                    .to_string(),
+                ..count
+            });
+            if let Some(blank) = blank {
+                let (bytes, sha256) = (blank.len() as u64, hex(&Sha256::digest(&blank)));
+                changes.push(Change {
+                    line,
+                    page,
+                    bytes,
+                    sha256,
+                    is_there,
+                });
+            }
+        }
+        let Some((lock, erasure, ledger)) = write else {
+            return refuse_half_done(&changes, &directory).map(|()| found);
+        };
+        let _: &StagingLock = lock;
+        for change in &changes {
+            lines[change.line] = rewritten_line(
+                &lines[change.line],
+                change,
+                is_sealed.then_some(erasure),
+                &path,
+            )?;
+        }
+        let journal = lines.concat();
+        if is_sealed && !changes.is_empty() {
+            self.name(&journal, &changes, lock, erasure, ledger, &directory)?;
+        }
+        for change in changes.iter().filter(|change| !change.is_there) {
+            read_as_it_is(&directory, &change.page, &mut body)?;
+            let Some((_, Some(blank))) = self.blank(&directory, &change.page, &body)? else {
+                continue;
+            };
+            let path = directory.join(inside(&change.page));
+            files::write_atomic(&path, &failpoint::ERASED_PAGE, |file| {
+                gzip::pack(blank.as_slice(), file, |_| ())
+            })?;
+        }
+        if !changes.is_empty() {
+            files::write_atomic(&path, &failpoint::ERASED_JOURNAL, |file| {
+                file.write_all(&journal)
+            })?;
+        }
+        remove_strays(&directory, &known)?;
+        Ok(found)
+    }
+
+    /// What of them is in a page, and the page without it; none if nothing is.
+    fn blank(
+        &self,
+        directory: &Path,
+        page: &PageEntry,
+        body: &[u8],
+    ) -> Result<Option<Blanked>, StagingError> {
+        let broken = |problem: &str| {
+            StagingError::broken(directory.join(inside(page)), problem, EXTRACT_AGAIN)
+        };
+        let text = std::str::from_utf8(body).map_err(|_| broken("it is not UTF-8 text"))?;
+        if !self.sought.may_be_in(text) {
+            return Ok(None);
+        }
+        let (mut values, mut records) = (Vec::new(), Vec::new());
+        let look = self.people.look(
+            self.resource,
+            text,
+            &mut |id| self.sought.contains(id),
+            &mut |seen| {
+                values.extend(seen.values);
+                records.push(seen.record);
+            },
+        );
+        look.map_err(|error| {
+            broken(&format!(
+                "it is not a JSON array of records (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        records.dedup();
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let found = FoundPage {
+            run: String::new(),
+            resource: self.resource.clone(),
+            file: String::new(),
+            records: records.len() as u64,
+            values: values.len() as u64,
+        };
+        Ok(Some((found, crate::person::blanked(text, values))))
+    }
+
+    /// Names the journal in the ledger, before a page of it is rewritten. Pages that are rewritten already, or damaged, can
+    /// only be those of an erasure that was begun: then their journal was named.
+    fn name(
+        &self,
+        journal: &[u8],
+        changes: &[Change],
+        lock: &StagingLock,
+        erasure: &str,
+        ledger: &Mutex<ErasureLedger>,
+        directory: &Path,
+    ) -> Result<(), StagingError> {
+        let hash = hex(&Sha256::digest(journal));
+        let (run, resource) = (self.run.id().as_str(), self.resource);
+        // One after the other: lines of two threads must not be mixed.
+        let mut ledger = locked(ledger);
+        if ledger.names(run, resource.as_str(), &hash) {
+            return Ok(());
+        }
+        refuse_half_done(changes, directory)?;
+        let line = Line {
+            erasure: erasure.to_owned(),
+            run: Some(run.to_owned()),
+            resource: Some(resource.clone()),
+            journal_sha256: Some(hash.clone()),
+            ..Line::default()
+        };
+        self.staging.append(lock, &[line])?;
+        ledger.add_rewrite(run, resource, hash);
+        Ok(())
+    }
+}
+
+/// The line of a page as it will be. It still says what was received.
+fn rewritten_line(
+    line: &[u8],
+    change: &Change,
+    erasure: Option<&str>,
+    path: &Path,
+) -> Result<Vec<u8>, StagingError> {
+    let page = &change.page;
+    let received = page.as_received(line).unwrap_or_else(|| line.to_vec());
+    let (was_bytes, was) = match &page.rewritten {
+        Some(before) => (before.bytes, before.was.as_str()),
+        None => (page.bytes, page.sha256.as_str()),
+    };
+    let rewritten = erasure.map(|erasure| Rewritten {
+        was: was.to_owned(),
+        bytes: was_bytes,
+        erasure: erasure.to_owned(),
+    });
+    let now = (change.bytes, change.sha256.as_str());
+    as_rewritten(&received, (was_bytes, was), now, rewritten.as_ref()).ok_or_else(|| {
+        StagingError::broken(
+            path,
+            format!(
+                "line {} is not as cursus writes it, so that it cannot name a rewritten page",
+                change.line + 1
+            ),
+            EXTRACT_AGAIN,
+        )
+    })
+}
+
+/// Refuses bytes that nobody named before.
+fn refuse_half_done(changes: &[Change], directory: &Path) -> Result<(), StagingError> {
+    let Some(change) = changes.iter().find(|change| change.is_there) else {
+        return Ok(());
+    };
+    Err(StagingError::broken(
+        directory.join(inside(&change.page)),
+        "the content is not what was received (its checksum differs)",
+        EXTRACT_AGAIN,
+    ))
+}
+
+/// Reads a page whose bytes may be others than those that its line names; gives their SHA-256.
+fn read_as_it_is(
+    directory: &Path,
+    page: &PageEntry,
+    body: &mut Vec<u8>,
+) -> Result<String, StagingError> {
+    let path = directory.join(inside(page));
+    if let Some(slice) = &page.slice {
+        refuse_links(directory, slice)?;
+    }
+    read_file(&path, body)
+}
+
+pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<String, StagingError> {
+    let broken = |problem: &str| StagingError::broken(path, problem, EXTRACT_AGAIN);
+    let file: File = files::open(path)?
+        .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
+    let mut reader =
+        MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)).take(files::LARGEST);
+    body.clear();
+    match reader.read_to_end(body) {
+        Ok(_) => Ok(hex(&Sha256::digest(body.as_slice()))),
+        Err(error) if error.raw_os_error().is_some() => Err(files::io_error("read", path, error)),
+        Err(_) => Err(broken("the file is not gzip, or damaged")),
+    }
+}
+
+/// Removes halves of pages, and pages that no line names, which nobody would read and nobody would rewrite.
+fn remove_strays(directory: &Path, known: &PageNumbers) -> Result<(), StagingError> {
+    for path in stray_files(directory, known)? {
+        let name = path
+            .file_name()
+            .and_then(std::ffi::OsStr::to_str)
+            .unwrap_or_default();
+        let is_half = name.starts_with(".page-") || name.starts_with(".pages");
+        if is_half || page_number(name).is_some() {
+            Point::ErasedStrayRemove.reach();
+            std::fs::remove_file(&path).map_err(files::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
