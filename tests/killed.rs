@@ -166,7 +166,7 @@ const MIGRATE: [At; 3] = [
 
 /// The places of the matrix.
 fn all_places() -> BTreeSet<At> {
-    let lists: [&[At]; 12] = [
+    let lists: [&[At]; 13] = [
         &EXTRACT,
         &MENDED,
         &FIRST_LOAD,
@@ -179,6 +179,7 @@ fn all_places() -> BTreeSet<At> {
         &REPLAY,
         &REBUILD,
         &MIGRATE,
+        &crate::erasure::FORGET,
     ];
     lists.concat().into_iter().collect()
 }

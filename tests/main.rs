@@ -192,6 +192,9 @@ mod journals;
 /// What others write commands nothing here.
 mod hostile;
 
+/// A person is erased, and stays so.
+mod erasure;
+
 /// Secrets and people are printed and kept nowhere.
 mod secrets;
 
