@@ -69,9 +69,7 @@ pub(crate) enum ColumnRole {
 pub(crate) struct Appearance<'t> {
     /// Place of the record in its page, from 0.
     pub(crate) record: u64,
-    /// The record's own text.
-    pub(crate) text: &'t str,
-    /// That of the value that holds the person.
+    /// The text of the value that holds the person.
     pub(crate) held: &'t str,
     /// The place's pointer.
     pub(crate) at: &'t Pointer,
@@ -118,7 +116,6 @@ impl People {
                     place.values_in(held, page, &mut values);
                     each(Appearance {
                         record,
-                        text,
                         held,
                         at: &place.at,
                         values,

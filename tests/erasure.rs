@@ -225,7 +225,11 @@ fn blanked(mut page: Value) -> Value {
 #[tokio::test]
 async fn nothing_of_a_forgotten_person_is_found() {
     let workdir = mirror().await;
-    assert!(places_of(&workdir, CANARY).await.len() > 5);
+    workdir.cursus(["replay", "--into", "past"]).await;
+    let places = places_of(&workdir, CANARY).await;
+    for table in ["public.users", "past.users"] {
+        assert!(places.iter().any(|place| place == table), "{places:#?}");
+    }
     let before = records(&workdir);
     let others = "SELECT to_jsonb(u) FROM users AS u WHERE id <> 2 ORDER BY id";
     let others_before = workdir.column(others).await;
@@ -385,7 +389,7 @@ async fn replay_and_rebuild_leave_the_erased_blank() {
     workdir.cursus(["replay", "--rebuild"]).await;
     let places = places_of(&workdir, CANARY).await;
     assert!(
-        places.iter().all(|place| place.ends_with(".gz")),
+        places.iter().all(|place| place.contains(".json.gz")),
         "{places:#?}"
     );
     assert_eq!(
@@ -414,7 +418,7 @@ async fn an_erasure_killed_anywhere_is_finished() {
     // What a process that died has left beside a page.
     let stray = workdir
         .run_directory()
-        .join("users/.page-00001.json.gz.tmp");
+        .join("users/.page-00009.json.gz.tmp");
     std::fs::write(&stray, CANARY).unwrap();
     let template = Template::of(workdir).await;
     for (index, (point, nth)) in FORGET.into_iter().enumerate() {
@@ -671,7 +675,7 @@ async fn the_ledger_names_nobody() {
     let ledger = std::fs::read_to_string(&path).unwrap();
     let first: Value = serde_json::from_str(ledger.lines().next().unwrap()).unwrap();
     let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["erasure", "person", "key", "at"]);
+    assert_eq!(keys, ["at", "erasure", "key", "person"]);
     assert_eq!(first["person"].as_str().unwrap().len(), 64);
     assert_eq!(
         workdir.column("SELECT person FROM pipeline.erasure").await,

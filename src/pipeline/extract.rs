@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 
 use super::check::DatabaseState;
+use super::settle::refuse_undeclared;
 use super::{RunOutcome, SHOWN_EVERY};
 use crate::api::{self, Allowance, Waiting, WaitingFor};
 use crate::cli::{ExtractArgs, ReadArgs};
@@ -41,6 +42,10 @@ pub(super) async fn extract(
     let lock = settings.lock_staging().await?;
     // A damaged id is an error before the first request.
     settings.staging.identify(&lock)?;
+    if !settings.staging.erasures()?.is_empty() {
+        // What the API still sends of those who were erased is blank before it is staged, in the places that are known.
+        refuse_undeclared(settings)?;
+    }
     settings.context.begin(Activity::Extracting);
     let runs = settings.staging.runs()?;
     let progress = settings.context.progress();

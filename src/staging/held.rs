@@ -1,12 +1,14 @@
 //! What staged pages hold of a person.
 
+use std::collections::BTreeSet;
+
 use serde_json::value::RawValue;
 
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::rewrite::{FoundPage, read_file};
 use super::run::Run;
 use crate::name::Name;
-use crate::person::{Appearance, People};
+use crate::person::{People, blanked};
 
 /// A staged record of a person.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -50,32 +52,41 @@ impl Run {
         let broken = |problem: &str| StagingError::broken(&path, problem, EXTRACT_AGAIN);
         let text = std::str::from_utf8(&body).map_err(|_| broken("it is not UTF-8 text"))?;
         let resource = &page.resource;
+        let not_json = |_| broken("it is not a JSON array of records");
+        let (mut theirs, mut seen) = (BTreeSet::new(), Vec::new());
+        people
+            .look(resource, text, &mut |one| one == id, &mut |one| {
+                theirs.extend(one.values.iter().map(|range| (range.start, range.end)));
+                seen.push((one.record, one.at.to_string(), one.held));
+            })
+            .map_err(not_json)?;
+        let mut others = Vec::new();
+        people
+            .look(resource, text, &mut |one| one != id, &mut |one| {
+                let values = one.values.into_iter();
+                others.extend(values.filter(|range| !theirs.contains(&(range.start, range.end))));
+            })
+            .map_err(not_json)?;
         let mut records = Vec::new();
-        let mut add = |seen: Appearance<'_>| {
-            let value = if seen.at.tokens().is_empty() {
-                let only = format!("[{}]", seen.text);
-                let others = people.blank(resource, &only, &mut |other| other != id);
-                let blank = others
-                    .ok()
-                    .flatten()
-                    .and_then(|blank| String::from_utf8(blank).ok());
-                let text = blank.unwrap_or(only);
-                text[1..text.len() - 1].to_owned()
-            } else {
-                seen.held.to_owned()
-            };
-            records.extend(RawValue::from_string(value).ok().map(|value| HeldRecord {
+        for (record, at, held) in seen {
+            // Each is a part of the page.
+            let start = held.as_ptr().addr() - text.as_ptr().addr();
+            let inside = others
+                .iter()
+                .filter(|range| range.start >= start && range.end <= start + held.len());
+            let inside = inside.map(|range| range.start - start..range.end - start);
+            let blank = blanked(held, inside.collect());
+            let blank = blank.and_then(|blank| String::from_utf8(blank).ok());
+            let value = RawValue::from_string(blank.unwrap_or_else(|| held.to_owned()));
+            records.extend(value.ok().map(|value| HeldRecord {
                 run: page.run.clone(),
                 resource: resource.clone(),
                 file: page.file.clone(),
-                record: seen.record,
-                at: seen.at.to_string(),
+                record,
+                at,
                 value,
             }));
-        };
-        people
-            .look(resource, text, &mut |one| one == id, &mut add)
-            .map_err(|_| broken("it is not a JSON array of records"))?;
+        }
         Ok(records)
     }
 }
