@@ -120,7 +120,7 @@ async fn mirror() -> Workdir {
         ],
     );
     workdir.json(["load"]).await;
-    // 30 rows of the second are gone: more than the prune limit lets a load delete.
+    // 30 rows of the second are missing: more than the prune limit lets a load delete.
     stage(
         &workdir,
         &[full(
@@ -175,7 +175,7 @@ async fn places_of(workdir: &Workdir, text: &str) -> Vec<String> {
     places
 }
 
-async fn is_gone(workdir: &Workdir, when: &str) {
+async fn is_erased(workdir: &Workdir, when: &str) {
     let places = places_of(workdir, CANARY).await;
     assert!(places.is_empty(), "{when}: {places:#?}");
 }
@@ -234,7 +234,7 @@ async fn nothing_of_a_forgotten_person_is_found() {
     let others = "SELECT to_jsonb(u) FROM users AS u WHERE id <> 2 ORDER BY id";
     let others_before = workdir.column(others).await;
     let forgotten = workdir.json(["forget", "2"]).await;
-    is_gone(&workdir, "after forget").await;
+    is_erased(&workdir, "after forget").await;
     assert!(forgotten["pages"].as_array().unwrap().len() > 5);
     // Ids, counts and other people are as they were.
     let expected: Vec<(String, Value)> = before
@@ -261,7 +261,7 @@ async fn nothing_of_a_forgotten_person_is_found() {
         0
     );
     workdir.json(["quarantine", "retry"]).await;
-    is_gone(&workdir, "after a retry").await;
+    is_erased(&workdir, "after a retry").await;
 }
 
 #[tokio::test]
@@ -339,7 +339,7 @@ async fn a_backup_of_either_half_brings_nobody_back() {
         let ran = restored.cursus(["load"]).await;
         let ran = ran.exits(0);
         ran.says("the erasure ledgers differ");
-        is_gone(&restored, half).await;
+        is_erased(&restored, half).await;
         // They agree now.
         let ran = restored.cursus(["load"]).await.exits(0);
         assert!(!ran.stderr.contains("ledger"), "{}", ran.stderr);
@@ -409,7 +409,7 @@ async fn replay_and_rebuild_leave_the_erased_blank() {
         .exits(0);
     assert!(!printed.stdout.contains(CANARY));
     workdir.json(["forget", "--finish"]).await;
-    is_gone(&workdir, "after --finish").await;
+    is_erased(&workdir, "after --finish").await;
 }
 
 #[tokio::test]
@@ -436,12 +436,12 @@ async fn an_erasure_killed_anywhere_is_finished() {
         } else {
             workdir.cursus(["forget", "2"]).await.exits(0);
         }
-        is_gone(&workdir, &when).await;
+        is_erased(&workdir, &when).await;
         let ledger = std::fs::read_to_string(workdir.path("staging/erasures.jsonl")).unwrap();
         assert_eq!(ledger.matches("\"person\"").count(), 1, "{when}");
         assert_eq!(workdir.count("pipeline.erasure").await, 1, "{when}");
         workdir.cursus(["replay", "--into", "past"]).await;
-        is_gone(&workdir, &when).await;
+        is_erased(&workdir, &when).await;
         workdir.end().await;
     }
 }
@@ -558,7 +558,7 @@ async fn a_person_whose_id_is_a_text_is_erased() {
     );
     workdir.json(["load"]).await;
     workdir.json(["forget", "a b"]).await;
-    is_gone(&workdir, "a text").await;
+    is_erased(&workdir, "a text").await;
     assert_eq!(
         workdir
             .column("SELECT name FROM members ORDER BY number")
@@ -621,7 +621,7 @@ async fn anonymised_people_are_swept() {
     );
     let forgotten = workdir.json(["forget", "--anonymised"]).await;
     assert_eq!(forgotten["people"], 1);
-    is_gone(&workdir, "anonymised").await;
+    is_erased(&workdir, "anonymised").await;
     assert_eq!(workdir.json(["forget", "--anonymised"]).await["people"], 0);
 }
 

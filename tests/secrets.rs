@@ -63,6 +63,7 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
         "diff" => &["live", "latest"],
         "explain" => &["users", user],
         "changes" => &["--since", "1h"],
+        "forget" | "subject" => &[user],
         "stage cat" => &["latest", "users"],
         "stage verify" | "prune approve" => &["latest"],
         "quarantine show" | "quarantine retry" | "quarantine drop" => &[number],
@@ -78,7 +79,13 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
 }
 
 /// Those that print records, which is what they are for.
-const SHOW_RECORDS: [&str; 4] = ["changes", "explain", "stage cat", "quarantine show"];
+const SHOW_RECORDS: [&str; 5] = [
+    "changes",
+    "explain",
+    "stage cat",
+    "quarantine show",
+    "subject",
+];
 /// Those that need neither configuration nor anything else.
 const STAND_ALONE: [&str; 5] = ["completions", "demo", "init", "simulate", "version"];
 
@@ -213,8 +220,8 @@ async fn every_command_is_silent(ways: Ways) -> usize {
 
     let mut found = Vec::new();
     leaves(&Cli::command(), "", &mut found);
-    // What drops the record that others show comes last.
-    found.sort_by_key(|leaf| leaf == "quarantine drop");
+    // What drops the record that others show comes last, and then the person.
+    found.sort_by_key(|leaf| (leaf == "forget", leaf == "quarantine drop"));
     let is_full = ways == Ways::All;
     for leaf in &found {
         let number = workdir.number(waiting).await.to_string();

@@ -27,7 +27,7 @@ struct Copies {
     values: &'static [&'static str],
 }
 
-/// Where the load ledger holds values of rows, besides keys. Whoever adds such a table adds it here: each needs the columns
+/// Where the load ledger holds values of rows, besides keys. A new table of that kind is added here: each needs the columns
 /// `schema_name`, `table_name` and `key`. One that the database does not have is passed over.
 const COPIES: &[Copies] = &[
     Copies {
@@ -79,7 +79,7 @@ pub(crate) async fn erase(
     erased: &Erased,
 ) -> Result<Vec<FoundRows>, LoadError> {
     let mut found = Vec::new();
-    // Rows that are in a copy may have left their table: whoever is known from any table counts.
+    // Rows that are in a copy may have left their table: a person who is known from any table counts.
     let mut ids = BTreeSet::new();
     for table in columns {
         ids.extend(ids_of(transaction, schema, table, erased).await?);

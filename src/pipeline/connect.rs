@@ -107,7 +107,7 @@ fn patient(mut database: Database, settings: &Settings) -> Database {
 /// Connects to the mirror and prepares it for a load. This can be repeated after a lost connection: nothing of a run is written,
 /// and a migration is one transaction.
 ///
-/// Whoever was erased is erased again from a half that a backup has brought back.
+/// People who were erased are erased again from a half that a backup has brought back.
 pub(crate) async fn open_loader<'c>(
     settings: &'c Settings,
     options: &Options,

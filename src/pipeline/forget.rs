@@ -55,7 +55,7 @@ pub(crate) async fn forget(
     let mut lock = settings.lock_staging().await?;
     // A damaged id is an error before anything is written.
     let key = staging.identify(&lock)?;
-    // What was begun comes first: its pages are told by its people alone.
+    // What was begun comes first: its pages are recognised by its people alone.
     if is_dry {
         refuse_open(settings)?;
     } else {
@@ -71,7 +71,7 @@ pub(crate) async fn forget(
         Whom::Anonymised => {
             let Some(anonymised) = &people.anonymised else {
                 return Err(Failure::usage(
-                    "pipeline.toml does not say how people are told whom the API has anonymised; write `anonymised` in [person]",
+                    "pipeline.toml does not say how to recognise people whom the API has anonymised; write `anonymised` in [person]",
                 ));
             };
             let Some(loader) = &loader else {
