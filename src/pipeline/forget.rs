@@ -129,6 +129,9 @@ pub(crate) async fn forget(
             )));
         }
     }
+    let found_at = found.pages.iter();
+    let found_at = found_at.map(|page| (page.run.clone(), page.file.clone()));
+    let found_at = found_at.collect();
     forgotten.pages = found.pages;
     forgotten.rows = rows;
     if is_dry {
@@ -166,11 +169,11 @@ pub(crate) async fn forget(
     }
     // Only pages with these people are to be rewritten, unless others may have come back.
     let sought = if entries.len() == ids.len() && !matches!(whom, Whom::Erased) {
-        Sought::Ids(ids)
+        Sought::Found(ids, found_at)
     } else {
         Sought::Erased(all)
     };
-    let (_lock, swept) = sweep(settings, lock, ledger, sought).await?;
+    let (_lock, swept) = sweep(settings, lock, ledger, sought, true).await?;
     for error in &swept.failed {
         forgotten.exit = Exit::Failed;
         forgotten.errors.push(chain(error));

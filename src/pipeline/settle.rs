@@ -12,7 +12,7 @@ use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::load::{LoadError, Loader};
 use crate::name::Name;
-use crate::person::PersonHash;
+use crate::person::{Erased, PersonHash};
 use crate::report::counted;
 use crate::settings::Settings;
 use crate::staging::{ErasedAt, ErasureLedger, Sought, StagingError, StagingLock, Swept};
@@ -131,8 +131,16 @@ pub(super) async fn finish(
     if ledger.open.is_empty() {
         return Ok((lock, Swept::default()));
     }
+    // What was interrupted may have been about its own people alone: with others its journals would be other ones.
+    let own = ledger.people.iter();
+    let own = own.filter(|(_, erased)| ledger.open.contains(&erased.erasure));
+    let own: Erased = own.map(|(person, _)| person.clone()).collect();
+    let mut lock = lock;
+    if !own.is_empty() {
+        (lock, _) = sweep(settings, lock, ledger.clone(), Sought::Erased(own), false).await?;
+    }
     let sought = Sought::Erased(ledger.erased());
-    sweep(settings, lock, ledger, sought).await
+    sweep(settings, lock, ledger, sought, true).await
 }
 
 /// Rewrites pages on a thread of its own, so that a signal need not wait for the last of them.
@@ -141,6 +149,7 @@ pub(super) async fn sweep(
     lock: StagingLock,
     ledger: ErasureLedger,
     sought: Sought,
+    is_last: bool,
 ) -> Result<(StagingLock, Swept), Failure> {
     let (staging, people) = (
         settings.staging.clone(),
@@ -151,7 +160,7 @@ pub(super) async fn sweep(
             return Ok((lock, Swept::default()));
         };
         let swept = staging.erase(&lock, &people, &sought, erasure)?;
-        if swept.failed.is_empty() {
+        if is_last && swept.failed.is_empty() {
             staging.finish_erasures(&lock, &ledger.open)?;
         }
         Ok((lock, swept))

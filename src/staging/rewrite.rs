@@ -3,6 +3,7 @@
 //! Of a resource the ledger first names the journal that will be; then its pages are replaced, each aside and by rename, and
 //! at last the journal. Whatever of this a kill leaves, the next sweep finishes, because the same pages give the same journal.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ const THREADS: usize = 2;
 pub(crate) enum Sought {
     /// By id: a page without the text of one of them is not parsed.
     Ids(Vec<String>),
+    /// By id, in these pages, which were found before.
+    Found(Vec<String>, BTreeSet<FoundAt>),
     /// By hash.
     Erased(Erased),
 }
@@ -43,21 +46,34 @@ pub(crate) enum Sought {
 impl Sought {
     fn contains(&self, id: &str) -> bool {
         match self {
-            Self::Ids(ids) => ids.iter().any(|one| one == id),
+            Self::Ids(ids) | Self::Found(ids, _) => ids.iter().any(|one| one == id),
             Self::Erased(erased) => erased.contains(id),
         }
     }
 
     /// Whether one of them can be in a page. A text can be written with escapes.
-    fn may_be_in(&self, page: &str) -> bool {
+    fn may_be_in(&self, page: &[u8]) -> bool {
+        let (Self::Ids(ids) | Self::Found(ids, _)) = self else {
+            return true;
+        };
+        // What is no text is reported where it is parsed.
+        let Ok(page) = std::str::from_utf8(page) else {
+            return true;
+        };
+        ids.iter().any(|id| page.contains(id.as_str())) || page.contains("\\u00")
+    }
+
+    /// Whether a page has to be read at all.
+    fn is_in(&self, run: &Run, file: &str) -> bool {
         match self {
-            Self::Ids(ids) => {
-                ids.iter().any(|id| page.contains(id.as_str())) || page.contains("\\u00")
-            }
-            Self::Erased(_) => true,
+            Self::Found(_, pages) => pages.contains(&(run.id().to_string(), file.to_owned())),
+            Self::Ids(_) | Self::Erased(_) => true,
         }
     }
 }
+
+/// A run, and a page's file, relative to its directory.
+pub(crate) type FoundAt = (String, String);
 
 /// What a sweep found in one page.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -219,11 +235,19 @@ impl Part<'_> {
                 continue;
             };
             known.insert(page.slice.as_deref(), page.page);
-            let sha256 = match read_as_it_is(&directory, &page, &mut body) {
-                Ok(sha256) => sha256,
+            let file = Path::new(self.resource.as_str()).join(inside(&page));
+            let file = file.display().to_string();
+            if !self.sought.is_in(self.run, &file) {
+                continue;
+            }
+            match read_as_it_is(&directory, &page, &mut body) {
+                // Most pages: whether they are damaged does not matter.
+                Ok(()) if !self.sought.may_be_in(&body) => continue,
+                Ok(()) => {}
                 Err(StagingError::Broken { .. }) if !is_sealed => continue,
                 Err(error) => return Err(error),
-            };
+            }
+            let sha256 = hex(&Sha256::digest(&body));
             let is_there = sha256 != page.sha256;
             if is_there && !is_sealed {
                 continue;
@@ -245,10 +269,7 @@ impl Part<'_> {
             found.push(FoundPage {
                 run: self.run.id().to_string(),
                 resource: self.resource.clone(),
-                file: Path::new(self.resource.as_str())
-                    .join(inside(&page))
-                    .display()
-                    .to_string(),
+                file,
                 ..count
             });
             if let Some(blank) = blank {
@@ -308,9 +329,6 @@ impl Part<'_> {
             StagingError::broken(directory.join(inside(page)), problem, EXTRACT_AGAIN)
         };
         let text = std::str::from_utf8(body).map_err(|_| broken("it is not UTF-8 text"))?;
-        if !self.sought.may_be_in(text) {
-            return Ok(None);
-        }
         let (mut values, mut records) = (Vec::new(), Vec::new());
         let look = self.people.look(
             self.resource,
@@ -417,12 +435,12 @@ fn refuse_half_done(changes: &[Change], directory: &Path) -> Result<(), StagingE
     ))
 }
 
-/// Reads a page whose bytes may be others than those that its line names; gives their SHA-256.
+/// Reads a page whose bytes may be others than those that its line names.
 fn read_as_it_is(
     directory: &Path,
     page: &PageEntry,
     body: &mut Vec<u8>,
-) -> Result<String, StagingError> {
+) -> Result<(), StagingError> {
     let path = directory.join(inside(page));
     if let Some(slice) = &page.slice {
         refuse_links(directory, slice)?;
@@ -430,7 +448,7 @@ fn read_as_it_is(
     read_file(&path, body)
 }
 
-pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<String, StagingError> {
+pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<(), StagingError> {
     let broken = |problem: &str| StagingError::broken(path, problem, EXTRACT_AGAIN);
     let file: File = files::open(path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
@@ -438,7 +456,7 @@ pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<String, Stagi
         MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)).take(files::LARGEST);
     body.clear();
     match reader.read_to_end(body) {
-        Ok(_) => Ok(hex(&Sha256::digest(body.as_slice()))),
+        Ok(_) => Ok(()),
         Err(error) if error.raw_os_error().is_some() => Err(files::io_error("read", path, error)),
         Err(_) => Err(broken("the file is not gzip, or damaged")),
     }
