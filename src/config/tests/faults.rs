@@ -373,3 +373,22 @@ fn a_second_resource_of_a_table_must_hold_its_records() {
         ),
     ]));
 }
+
+#[test]
+fn faults_of_people_are_found_together() {
+    let place = |text: &str| format!("[person]\nnobody_in = [\"nothing\"]\n{text}\n[prune]");
+    let places: Vec<String> = [
+        "anonymised = { column = \"login\", prefix = \"\" }\nsomething = 1",
+        "[[person.place]]\nresource = \"users\"\nid = \"/id\"\nfields = [\"/login\"]",
+        "[[person.place]]\nresource = \"users\"\nid = \"/id\"",
+        "[[person.place]]\nresource = \"users\"\nid = \"\"\nfields = [\"login\", \"\"]\nkeep = []",
+        "[[person.place]]\nresource = \"user\"\nat = \"teams\"\nfeilds = []",
+    ]
+    .map(place)
+    .into();
+    let faulty: Vec<(&str, &str)> = places
+        .iter()
+        .map(|text| ("[prune]", text.as_str()))
+        .collect();
+    insta::assert_snapshot!(said_of(&faulty));
+}
