@@ -686,3 +686,30 @@ async fn the_ledger_names_nobody() {
         [first["person"].as_str().unwrap()]
     );
 }
+
+#[tokio::test]
+async fn an_erased_person_leaves_the_changes_too() {
+    let workdir = mirror().await;
+    workdir.pipeline(&[(
+        "\n[quarantine]",
+        "\n[changes.tables]\nusers = [\"login\", \"email\", \"wallet\"]\n\n[quarantine]",
+    )]);
+    let mut renamed = person(2, CANARY);
+    renamed["login"] = json!(format!("{CANARY}-before"));
+    stage(&workdir, &[delta("users", vec![renamed.to_string()])]);
+    workdir.cursus(["load"]).await;
+    let mut again = person(2, CANARY);
+    again["login"] = json!(format!("{CANARY}-after"));
+    again["updated_at"] = json!(day(3));
+    stage(&workdir, &[delta("users", vec![again.to_string()])]);
+    workdir.cursus(["load"]).await;
+    let held = "SELECT count(*) FROM pipeline.change AS c WHERE c::text LIKE '%cAnArY%'";
+    assert!(
+        workdir.number(held).await > 0,
+        "the changes hold the person"
+    );
+    workdir.json(["forget", "2"]).await;
+    is_erased(&workdir, "after forget, with changes").await;
+    let printed = workdir.cursus(["changes", "--json"]).await.exits(0).stdout;
+    assert!(!printed.contains(CANARY), "{printed}");
+}
