@@ -18,7 +18,7 @@ pub(crate) use look::{
     ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
-pub(crate) use repair::{ForgetArgs, PruneCommand, QuarantineCommand, SubjectArgs};
+pub(crate) use repair::{ForgetArgs, PruneCommand, QuarantineCommand, ReplayArgs, SubjectArgs};
 pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
@@ -484,29 +484,6 @@ pub(crate) struct LoadArgs {
     /// Rebind the schema to the project and API of these runs, and list what full reads will delete [default: refuse runs of another one]
     #[arg(long)]
     pub(crate) adopt: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("target").required(true))]
-pub(crate) struct ReplayArgs {
-    /// First run to replay [default: the first staged one]
-    #[arg(long, value_name = "RUN")]
-    pub(crate) from: Option<String>,
-    /// Last run to replay [default: the last staged one]
-    #[arg(long, value_name = "RUN")]
-    pub(crate) to: Option<String>,
-    /// Resources to load, with those that their rows refer to [default: all]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) select: Vec<String>,
-    /// Schema to create and load into
-    #[arg(long, value_name = "SCHEMA", group = "target")]
-    pub(crate) into: Option<String>,
-    /// Rebuild the mirror: replay into a scratch schema, then apply the differences in one transaction
-    #[arg(long, group = "target")]
-    pub(crate) rebuild: bool,
-    /// Delete without the prune limit [default: hold deletes that exceed it]
-    #[arg(long)]
-    pub(crate) allow_prune: bool,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Arguments of the commands that settle quarantined rows and held deletes.
+//! Arguments of the commands that settle quarantined rows and held deletes, replay, and erase people.
 
 use clap::{Args, Subcommand};
 
@@ -123,4 +123,27 @@ pub(crate) struct SubjectArgs {
     /// Id of the person
     #[arg(value_name = "USER_ID")]
     pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub(crate) struct ReplayArgs {
+    /// First run to replay [default: the first staged one]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) from: Option<String>,
+    /// Last run to replay [default: the last staged one]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) to: Option<String>,
+    /// Resources to load, with those that their rows refer to [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) select: Vec<String>,
+    /// Schema to create and load into
+    #[arg(long, value_name = "SCHEMA", group = "target")]
+    pub(crate) into: Option<String>,
+    /// Rebuild the mirror: replay into a scratch schema, then apply the differences in one transaction
+    #[arg(long, group = "target")]
+    pub(crate) rebuild: bool,
+    /// Delete without the prune limit [default: hold deletes that exceed it]
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
 }
