@@ -32,8 +32,8 @@ test-packages: ## install, use, upgrade and purge the packages that are built in
 	for package in target/debian/*.deb; do sh scripts/test-deb.sh $$package || exit 1; done
 	for archive in target/archive/*.tar.gz; do sh scripts/test-archive.sh $$archive || exit 1; done
 
-# Tests wait for servers and clocks: twice as many as processors keep these busy.
-test test-matrix: export RUST_TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2)))
+# Tests wait for servers and clocks: four times as many as processors keep these busy.
+test test-matrix: export RUST_TEST_THREADS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 4)))
 
 test: ## every promise, against a private PostgreSQL, and what the tests counted, also when one fails
 	@rm -rf $(FIGURES)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The pages of `cursus serve` in a real browser: `browser.sh test` tries them, `browser.sh screenshots` makes the pictures of docs/.
+# The pages of `cursus serve` in a real browser: `browser.sh test` tries them, `browser.sh screenshots` makes the pictures of docs/, `browser.sh
+# ready` only says whether it can. CURSUS names the program; without it, it is built.
 # Brings Chromium, Node.js and the packages of tests/browser where they are missing and may be installed.
 set -eu
 
@@ -31,13 +32,17 @@ if [ -n "$lacks" ]; then
 	fi
 fi
 
+[ "${1:-test}" != ready ] || exit 0
+
 folder="$target/browser"
 mkdir -p "$folder"
 cp tests/browser/*.mjs tests/browser/package.json tests/browser/package-lock.json "$folder/"
 (cd "$folder" && npm ci --silent --no-audit --no-fund --ignore-scripts)
 
-cargo build --locked
-CURSUS=$(cd "$target" && pwd)/debug/cursus
+if [ -z "${CURSUS:-}" ]; then
+	cargo build --locked
+	CURSUS=$(cd "$target" && pwd)/debug/cursus
+fi
 export CURSUS
 case "${1:-test}" in
 test)
@@ -52,7 +57,7 @@ screenshots)
 	node "$folder/screenshots.mjs" "$PWD/docs/screenshots"
 	;;
 *)
-	say "usage: browser.sh test|screenshots"
+	say "usage: browser.sh test|screenshots|ready"
 	exit 2
 	;;
 esac
