@@ -15,7 +15,7 @@ pub(crate) const PIPELINE: &str = include_str!("../pipeline.toml");
 #[cfg(feature = "simulator")]
 pub(crate) const DEMO: &str = include_str!("../sql/demo.sql");
 
-/// Whose changes the demonstration tells, in addition to [`PIPELINE`].
+/// Tables whose changes the demonstration shows, in addition to [`PIPELINE`].
 #[cfg(feature = "simulator")]
 pub(crate) const DEMO_CHANGES: &str = include_str!("../sql/demo.toml");
 

@@ -25,7 +25,7 @@ pub(crate) struct People {
     pub(crate) anonymised: Option<Anonymised>,
 }
 
-/// How the mirror tells people whom the API has anonymised.
+/// How the mirror finds people whom the API has anonymised.
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymised {
     pub(crate) table: Name,

@@ -234,7 +234,7 @@ fn mark(folder: &Folder) -> Result<(), Failure> {
     write(&folder.path().join(MARKER), &mark_of(folder)?, 0o600, true).map(drop)
 }
 
-/// The shipped configuration, which tells changes.
+/// The shipped configuration, with changes turned on.
 fn pipeline() -> String {
     format!(
         "{}{}",

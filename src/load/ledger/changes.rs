@@ -53,7 +53,7 @@ impl Feed {
         })
     }
 
-    /// Writes what has come of the noted rows, and tells listeners of it. The load lock is held, so the numbers are in the order of
+    /// Writes what has come of the noted rows, and notifies listeners. The load lock is held, so the numbers are in the order of
     /// commits.
     pub(crate) async fn finish(
         &self,
