@@ -1,9 +1,10 @@
 //! A command at a pseudo-terminal, typed to by a test. Knows no promise.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
@@ -11,6 +12,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use tokio::process::Child;
 
 use super::running::until;
+use super::terminal::record;
 use super::workdir::PATIENCE;
 use super::{Ran, Workdir};
 
@@ -20,6 +22,7 @@ pub(crate) struct Dialogue {
     child: Child,
     master: File,
     shown: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
     /// How much of it was waited for.
     seen: usize,
 }
@@ -36,36 +39,27 @@ impl Dialogue {
         command.stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
         let master = File::from(terminal.master);
-        let mut output = master.try_clone().unwrap();
-        let shown = Arc::new(Mutex::new(String::new()));
-        let all = Arc::clone(&shown);
-        // Ends with an error when nobody has the terminal open any more.
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
-                all.lock().unwrap().push_str(&text);
-            }
-        });
+        let (shown, reader) = record(master.try_clone().unwrap());
         Self {
             command: arguments.join(" "),
             child,
             master,
             shown,
+            reader,
             seen: 0,
         }
     }
 
     /// Everything that it has shown.
     pub(crate) fn shown(&self) -> String {
-        self.shown.lock().unwrap().clone()
+        self.shown.lock().unwrap().replace('\r', "")
     }
 
     /// Waits until it shows this, after what was waited for before.
     pub(crate) async fn until_it_shows(&mut self, text: &str) {
         let what = format!("`{}` shows {text:?}", self.command);
         let (shown, seen) = (Arc::clone(&self.shown), self.seen);
-        let find = || shown.lock().unwrap()[seen..].find(text);
+        let find = || shown.lock().unwrap().replace('\r', "")[seen..].find(text);
         let looking = tokio::time::timeout(PATIENCE / 6, until(&what, async || find().is_some()));
         assert!(looking.await.is_ok(), "never: {what}: {}", self.shown());
         self.seen = seen + find().unwrap() + text.len();
@@ -104,10 +98,12 @@ impl Dialogue {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("`{}` hangs: {}", self.command, self.shown()));
         let code = ended.unwrap().code();
+        self.reader.join().unwrap();
+        let stdout = self.shown.lock().unwrap().replace('\r', "");
         Ran {
-            command: self.command.clone(),
+            command: self.command,
             code,
-            stdout: self.shown(),
+            stdout,
             stderr: String::new(),
         }
     }

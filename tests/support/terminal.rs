@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
@@ -21,7 +22,7 @@ pub(crate) struct Terminal {
     child: Child,
     path: PathBuf,
     shown: Arc<Mutex<String>>,
-    reader: std::thread::JoinHandle<()>,
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -44,17 +45,7 @@ impl Terminal {
         let child = command.spawn().unwrap();
         drop(command);
         drop(pty.slave);
-        let shown = Arc::new(Mutex::new(String::new()));
-        let all = Arc::clone(&shown);
-        let mut master = File::from(pty.master);
-        let reader = std::thread::spawn(move || {
-            let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
-            // It fails when nobody has the other end any more.
-            while let Ok(count @ 1..) = master.read(&mut buffer) {
-                bytes.extend_from_slice(&buffer[..count]);
-                *all.lock().unwrap() = String::from_utf8_lossy(&bytes).into_owned();
-            }
-        });
+        let (shown, reader) = record(File::from(pty.master));
         Self {
             child,
             path,
@@ -98,6 +89,21 @@ impl Terminal {
         let shown = self.shown.lock().unwrap().clone();
         (code, shown)
     }
+}
+
+/// Reads what a terminal shows, in a thread that ends when no process has the terminal open any more.
+pub(super) fn record(mut master: File) -> (Arc<Mutex<String>>, JoinHandle<()>) {
+    let shown = Arc::new(Mutex::new(String::new()));
+    let all = Arc::clone(&shown);
+    let reader = std::thread::spawn(move || {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        // It fails when nobody has the other end any more.
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            bytes.extend_from_slice(&buffer[..count]);
+            *all.lock().unwrap() = String::from_utf8_lossy(&bytes).into_owned();
+        }
+    });
+    (shown, reader)
 }
 
 /// What is left on a terminal at the end: without what was erased. The lines were narrow enough for it.
