@@ -41,9 +41,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
 /// Asked before the search path is set: no operator may stand here.
 const VERSION: &str = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_version')";
-/// Times in UTC, 5 s of patience for locks, and the server's half of the keepalive.
+/// Times in UTC, 5 s of patience for locks, the server's half of the keepalive, and nothing compiled: for the recursions of the
+/// catalogue the planner expects millions of rows, and to compile for them takes longer than all else of a load without news.
 const SETTINGS: &str = "SET TimeZone = 'UTC'; SET lock_timeout = '5s'; SET tcp_keepalives_idle = 30; \
-    SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+    SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET jit = off";
 /// Statements under a lock see what was committed before it.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 /// Not every system can watch its connections; the server then refuses the setting. The same as [`super::client::WATCHED_EVERY`].
