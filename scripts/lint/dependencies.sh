@@ -6,7 +6,7 @@ cd "${1:-$(dirname "$0")/../..}"
 failed=0
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-tree="cargo tree --offline --locked --prefix none"
+tree="cargo tree --locked --prefix none"
 
 $tree --workspace --all-features --target all --edges normal,build,dev --depth 1 --no-dedupe --format '{p}' |
 	grep -v '(/' | sed 's/ .*//' | grep . | sort -u >"$scratch/used"
