@@ -377,11 +377,6 @@ async fn sync_survives(pairs: usize) {
 }
 
 #[tokio::test]
-async fn load_and_rebuild_killed_twice_equal_unkilled_ones() {
-    load_and_rebuild_survive([1, 1]).await;
-}
-
-#[tokio::test]
 #[ignore = "matrix"]
 async fn loads_and_rebuilds_killed_twice_equal_unkilled_ones() {
     load_and_rebuild_survive([PAIRS[1], PAIRS[2]]).await;

@@ -755,6 +755,7 @@ impl Halves {
 }
 
 #[tokio::test]
+#[ignore = "matrix"]
 async fn any_two_halves_of_backups_continue_together() {
     let halves = Halves::new().await;
     let (old, new) = (&halves.old, &halves.new);
