@@ -4,6 +4,7 @@
 mod change;
 mod cloud_event;
 mod line;
+mod page;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 
 use crate::convert::{counted, signed, unsigned};
 use crate::database::DatabaseError;
@@ -20,9 +21,14 @@ use crate::key_arg::Key;
 pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
 pub(crate) use line::line;
+pub(crate) use page::{ChangePage, Wanted, WantedKey, page};
 
 /// Changes that are read in one transaction: a reader that is slow to take them holds nothing back for long.
 const BATCH: i64 = 5_000;
+
+/// What is read of a change, for [`change()`].
+const CHANGE: &str = "seq, (extract(epoch FROM seen_at) * 1000)::bigint, run_id, resource, table_name, op, key::text, changed, \
+    before::text, after::text, file, record_index";
 
 /// How far the changes of a mirror go.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,6 +100,15 @@ pub(crate) async fn is_made(client: &Client) -> Result<bool, tokio_postgres::Err
     Ok(client.query_typed_one(ask, &[]).await?.get(0))
 }
 
+/// Whether any change of a schema was ever written down.
+pub(crate) async fn has_some(client: &Client, schema: &str) -> Result<bool, tokio_postgres::Error> {
+    if !is_made(client).await? {
+        return Ok(false);
+    }
+    let extent = extent_in(client, schema).await?;
+    Ok(extent.is_some_and(|extent| extent.last > 0))
+}
+
 /// How far the changes of a schema go; none if no table of it was ever followed.
 pub(crate) async fn extent(
     client: &mut Client,
@@ -118,10 +133,10 @@ async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::E
 }
 
 async fn extent_in(
-    transaction: &Transaction<'_>,
+    client: &impl GenericClient,
     schema: &str,
 ) -> Result<Option<Extent>, tokio_postgres::Error> {
-    let row = transaction
+    let row = client
         .query_typed_opt(
             "SELECT last_seq, dropped_seq, (extract(epoch FROM dropped_until) * 1000)::bigint, tables \
              FROM pipeline.change_feed WHERE schema_name = $1",
@@ -214,9 +229,10 @@ pub(crate) async fn read(
     let tables = (!filter.tables.is_empty()).then_some(&filter.tables);
     let rows = transaction
         .query_typed_raw(
-            "SELECT seq, (extract(epoch FROM seen_at) * 1000)::bigint, run_id, resource, table_name, op, key::text, changed, \
-             before::text, after::text, file, record_index FROM pipeline.change WHERE schema_name = $1 AND seq > $2 \
-             AND ($3::text[] IS NULL OR table_name = ANY ($3)) ORDER BY schema_name, seq LIMIT $4",
+            &format!(
+                "SELECT {CHANGE} FROM pipeline.change WHERE schema_name = $1 AND seq > $2 \
+                 AND ($3::text[] IS NULL OR table_name = ANY ($3)) ORDER BY schema_name, seq LIMIT $4"
+            ),
             [
                 (&schema as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT),
                 (&signed(after), Type::INT8),

@@ -23,7 +23,7 @@ pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
-pub(crate) use values::MaxAge;
+pub(crate) use values::{MaxAge, since};
 use values::{interval, point_in_time, secret, window};
 
 #[cfg(feature = "simulator")]

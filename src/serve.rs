@@ -2,8 +2,10 @@
 //! nothing. What a request must be is in `access`, what is shown in `pages` and `api`, how often it is read in `snapshot`.
 
 mod access;
+pub(crate) mod address;
 mod api;
 pub(crate) mod campus;
+pub(crate) mod changes;
 pub(crate) mod charts;
 mod connection;
 mod documents;

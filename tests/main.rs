@@ -33,6 +33,9 @@ mod serve_pages;
 /// The campus, in pictures.
 mod campus_page;
 
+/// The page of changes: what it finds, how fast, and for whom.
+mod changes_page;
+
 /// Notifications of how commands end.
 mod notify;
 

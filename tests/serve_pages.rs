@@ -65,7 +65,7 @@ fn lines(page: &str) -> String {
 }
 
 #[track_caller]
-fn assert_page(name: &str, workdir: &Workdir, page: &str) {
+pub(crate) fn assert_page(name: &str, workdir: &Workdir, page: &str) {
     let mut settings = snapshot::settings(workdir);
     settings.set_snapshot_path("snapshots");
     for (pattern, stands) in [

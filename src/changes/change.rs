@@ -1,10 +1,11 @@
 //! One change, as it was written.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A row that differs between two loads, or from where on a table is followed.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Change {
     pub(crate) seq: u64,
     pub(crate) seen_at: Timestamp,

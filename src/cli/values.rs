@@ -67,7 +67,7 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// A number is of a change.
-pub(super) fn since(text: &str) -> Result<Since, String> {
+pub(crate) fn since(text: &str) -> Result<Since, String> {
     if let Ok(after) = text.parse() {
         return Ok(Since::After(after));
     }

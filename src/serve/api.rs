@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Form, Router};
 use serde::Serialize;
 
+use super::changes::Asked;
 use super::respond;
 use super::site::Site;
 use super::snapshot::Shown;
+use crate::changes::Change;
 use crate::printable;
 use crate::status::check::Level;
 use crate::status::metrics;
 
-/// Entries of the history.
+/// Entries of a part of the history.
 const MOST_RUNS: usize = 1000;
+/// Entries of each list of a part of the decisions.
+const MOST_DECISIONS: usize = 100;
+/// Changes of a part.
+const MOST_CHANGES: usize = 100;
 
 pub(super) fn routes() -> Router<Arc<Site>> {
     Router::new()
@@ -27,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<Site>> {
         .route("/api/runs.json", get(runs))
         .route("/api/runs/{file}", get(run))
         .route("/api/decisions.json", get(decisions))
+        .route("/api/changes.json", get(changes))
         .route("/api/campus.json", get(campus))
         .route("/metrics", get(metrics_text))
         .route("/readyz", get(ready))
@@ -62,10 +69,52 @@ async fn check(State(site): State<Arc<Site>>) -> Response {
     json(shown.as_ref(), |overview| &overview.check)
 }
 
-async fn runs(State(site): State<Arc<Site>>) -> Response {
+/// A part of a document, and the address of the next one.
+#[derive(Serialize)]
+struct Part<D> {
+    #[serde(flatten)]
+    document: D,
+    /// None: there is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+type Pairs = Result<Form<Vec<(String, String)>>, FormRejection>;
+
+/// How many entries an address leaves out.
+fn skipped(pairs: Pairs) -> Result<usize, Box<Response>> {
+    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
+    let Some((_, text)) = pairs.iter().find(|(name, _)| name == "skip") else {
+        return Ok(0);
+    };
+    text.parse().map_err(|_| {
+        let sentence = "`skip` is a number of entries, as `next` has it";
+        Box::new(respond::json_error(StatusCode::BAD_REQUEST, sentence))
+    })
+}
+
+fn next(path: &str, skip: usize, most: usize, has_more: bool) -> Option<String> {
+    has_more.then(|| format!("{path}?skip={}", skip.saturating_add(most)))
+}
+
+async fn runs(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
+    let skip = match skipped(pairs) {
+        Ok(skip) => skip,
+        Err(refusal) => return *refusal,
+    };
     let shown = site.documents.runs().await;
     match known(shown.as_ref()) {
-        Ok(runs) => respond::json(StatusCode::OK, &runs.history(MOST_RUNS)),
+        Ok(runs) => {
+            let mut history = runs.history(skip.saturating_add(MOST_RUNS).saturating_add(1));
+            history.runs.drain(..skip.min(history.runs.len()));
+            let has_more = history.runs.len() > MOST_RUNS;
+            history.runs.truncate(MOST_RUNS);
+            let part = Part {
+                document: history,
+                next: next("/api/runs.json", skip, MOST_RUNS, has_more),
+            };
+            respond::json(StatusCode::OK, &part)
+        }
         Err(sentence) => respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &sentence),
     }
 }
@@ -88,9 +137,54 @@ async fn run(State(site): State<Arc<Site>>, file: Result<Path<String>, PathRejec
     }
 }
 
-async fn decisions(State(site): State<Arc<Site>>) -> Response {
+async fn decisions(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
+    let skip = match skipped(pairs) {
+        Ok(skip) => skip,
+        Err(refusal) => return *refusal,
+    };
     let shown = site.documents.decisions().await;
-    json(shown.as_ref(), |decisions| decisions)
+    match known(shown.as_ref()) {
+        Ok(decisions) => {
+            let (document, has_more) = decisions.part(skip, MOST_DECISIONS);
+            let next = next("/api/decisions.json", skip, MOST_DECISIONS, has_more);
+            respond::json(StatusCode::OK, &Part { document, next })
+        }
+        Err(sentence) => respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &sentence),
+    }
+}
+
+/// The document of `/api/changes.json`.
+#[derive(Serialize)]
+struct ChangesPart<'p> {
+    /// Newest first.
+    changes: &'p [Change],
+    /// The number of the newest of all; 0: none was written down.
+    last_seq: u64,
+    /// The number of the newest that is not kept any more; 0: all are kept.
+    dropped_seq: u64,
+}
+
+async fn changes(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
+    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
+    let asked = Asked::of(&pairs);
+    if !asked.faults.is_empty() {
+        return respond::json_error(StatusCode::BAD_REQUEST, &asked.faults.join("; "));
+    }
+    let shown = site.documents.changes(&asked.wanted, MOST_CHANGES).await;
+    match known(Some(&shown)) {
+        Ok(page) => {
+            let document = ChangesPart {
+                changes: &page.changes,
+                last_seq: page.extent.last,
+                dropped_seq: page.extent.dropped,
+            };
+            let next = page
+                .next
+                .map(|before| asked.path("/api/changes.json", Some(before)));
+            respond::json(StatusCode::OK, &Part { document, next })
+        }
+        Err(sentence) => respond::json_error(StatusCode::SERVICE_UNAVAILABLE, &sentence),
+    }
 }
 
 async fn campus(State(site): State<Arc<Site>>) -> Response {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,9 +10,10 @@ use tokio_postgres::Client;
 
 use super::campus::{self, Campus};
 use super::mirror::{Lease, Mirror};
-use super::snapshot::{Reading, Shown, Snapshot};
+use super::snapshot::{Outage, Reading, Shown, Snapshot};
+use crate::changes::{self, ChangePage, Wanted};
 use crate::config::Resource;
-use crate::database::Sessions;
+use crate::database::{DatabaseError, Sessions};
 use crate::exit::Failure;
 use crate::printable;
 use crate::settings::Settings;
@@ -65,6 +67,10 @@ struct Source {
     resolve: Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>,
     ledger: Mirror,
     tables: Mirror,
+    /// To the changes: who looks at them waits for no other page.
+    changes: Mirror,
+    /// Whether there are some, as far as is known.
+    has_changes: AtomicBool,
 }
 
 impl Documents {
@@ -78,6 +84,8 @@ impl Documents {
                 resolve: Box::new(resolve),
                 ledger: Mirror::of_ledger(),
                 tables: Mirror::of_tables(),
+                changes: Mirror::of_ledger(),
+                has_changes: AtomicBool::new(false),
             }),
             overview: Snapshot::new(),
             runs: Snapshot::new(),
@@ -113,6 +121,28 @@ impl Documents {
         self.decisions
             .get(|_| read(&self.source, decisions_of))
             .await
+    }
+
+    /// Whether the mirror has changes to show, as far as is known.
+    pub(super) fn has_changes(&self) -> bool {
+        self.source.has_changes.load(Ordering::Relaxed)
+    }
+
+    /// A page of the changes. It is read each time: what is asked for differs.
+    pub(super) async fn changes(&self, wanted: &Wanted, most: usize) -> Shown<ChangePage> {
+        let wanted = wanted.clone();
+        let reading = read(&self.source, |source| changes_of(source, wanted, most)).await;
+        let at = crate::clock::now();
+        let outage = |sentence| Outage {
+            since: at,
+            sentence,
+        };
+        Shown {
+            document: reading.document.map(Arc::new),
+            at,
+            is_partial: false,
+            outage: reading.failure.map(outage),
+        }
     }
 
     pub(crate) async fn campus(&self) -> Option<Shown<Campus>> {
@@ -172,6 +202,12 @@ async fn overview_of(
     let lease = source.ledger.begin(&settings).await;
     let status = status::of(&settings, client(&lease)).await?;
     let failure = status.database_failure.as_ref().map(Failure::sentence);
+    if let (Ok(Some(lease)), None) = (&lease, &failure) {
+        let schema = settings.config.database.schema.as_str();
+        let has_changes = changes::has_some(lease.client(), schema).await;
+        let has_changes = has_changes.map_err(DatabaseError::from)?;
+        source.has_changes.store(has_changes, Ordering::Relaxed);
+    }
     end(lease, failure.is_none()).await;
     let check = check::report(&settings, &status, &[], &[])?;
     let commands = settings.staging.commands()?;
@@ -230,6 +266,27 @@ fn reading<T>(document: T, failure: Option<String>) -> Reading<T> {
         document: Some(document),
         failure: failure.map(safe),
     }
+}
+
+async fn changes_of(
+    source: Arc<Source>,
+    wanted: Wanted,
+    most: usize,
+) -> Result<Reading<ChangePage>, Failure> {
+    let settings = (source.resolve)()?;
+    let Some(lease) = source.changes.begin(&settings).await? else {
+        return Ok(Reading {
+            document: None,
+            failure: None,
+        });
+    };
+    let schema = settings.config.database.schema.as_str();
+    let page = changes::page(lease.client(), schema, &wanted, most).await;
+    let page = page.map_err(DatabaseError::from)?;
+    lease.end().await;
+    let has_changes = page.extent.last > 0;
+    source.has_changes.store(has_changes, Ordering::Relaxed);
+    Ok(reading(page, None))
 }
 
 async fn campus_of(

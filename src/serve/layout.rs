@@ -20,15 +20,17 @@ pub(crate) enum Section {
     Status,
     Runs,
     Decisions,
+    Changes,
     Campus,
     /// None of them.
     Other,
 }
 
-const SECTIONS: [(Section, &str, &str); 4] = [
+const SECTIONS: [(Section, &str, &str); 5] = [
     (Section::Status, "/", "Status"),
     (Section::Runs, "/runs", "Runs"),
     (Section::Decisions, "/decisions", "Decisions"),
+    (Section::Changes, "/changes", "Changes"),
     (Section::Campus, "/campus", "Campus"),
 ];
 
@@ -39,6 +41,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) title: &'a str,
     /// Whether the page is fetched again while it is looked at.
     pub(crate) refreshes: bool,
+    /// Whether the mirror has changes to show.
+    pub(crate) has_changes: bool,
     /// Whether there is a session to end.
     pub(crate) has_session: bool,
 }
@@ -128,9 +132,9 @@ pub(crate) fn page(frame: &Frame, main: &Markup) -> Markup {
                         nav aria-label="Pages" {
                             ul {
                                 @for (section, path, name) in SECTIONS {
-                                    li {
+                                    @if section != Section::Changes || section == frame.section || frame.has_changes { li {
                                         a href=(path) aria-current=[(section == frame.section).then_some("page")] { (name) }
-                                    }
+                                    } }
                                 }
                             }
                         }

@@ -1,16 +1,16 @@
 //! The pages, each made of documents; none of them reads anything.
 
 pub(crate) mod campus;
+pub(crate) mod changes;
 pub(crate) mod decisions;
 pub(crate) mod problem;
 pub(crate) mod runs;
 pub(crate) mod status;
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::address::encoded;
 use super::charts::{self, Tone};
 use super::snapshot::Shown;
 use crate::convert::span;
@@ -69,15 +69,7 @@ pub(crate) fn text(text: &str) -> String {
 
 /// The path of a run's page.
 pub(crate) fn run_path(id: &str) -> String {
-    let mut path = "/runs/".to_owned();
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            let _ = write!(path, "%{byte:02X}");
-        }
-    }
-    path
+    format!("/runs/{}", encoded(id))
 }
 
 fn run_link(id: &str) -> Markup {

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Form, Router};
 use maud::{Markup, html};
 
+use super::changes::Asked;
 use super::layout::{self, Frame, HEALTH, LOGIN, LOGOUT, Section};
 use super::login::{self, LogInForm};
 use super::pages::runs::Selection;
@@ -28,6 +29,7 @@ pub(super) fn of(site: Arc<Site>) -> Router {
         .route("/runs", get(runs))
         .route("/runs/{id}", get(run))
         .route("/decisions", get(decisions))
+        .route("/changes", get(changes))
         .route("/campus", get(campus))
         .merge(api::routes())
         .route(HEALTH, get(async || respond::text(StatusCode::OK, "ok\n")))
@@ -80,7 +82,9 @@ fn page<T>(
     let frame = Frame {
         section,
         title,
-        refreshes: true,
+        // What is typed into a form stays.
+        refreshes: section != Section::Changes,
+        has_changes: site.documents.has_changes(),
         has_session: site.access.needs_token(),
     };
     let now = crate::clock::now();
@@ -156,6 +160,19 @@ async fn decisions(State(site): State<Arc<Site>>) -> Response {
     let shown = site.documents.decisions().await;
     let main = pages::decisions::main;
     page(&site, Section::Decisions, "Decisions", shown.as_ref(), main)
+}
+
+async fn changes(
+    State(site): State<Arc<Site>>,
+    pairs: Result<Form<Vec<(String, String)>>, FormRejection>,
+) -> Response {
+    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
+    let asked = Asked::of(&pairs);
+    let most = pages::changes::MOST;
+    let shown = site.documents.changes(&asked.wanted, most).await;
+    page(&site, Section::Changes, "Changes", Some(&shown), |page| {
+        pages::changes::main(page, &asked)
+    })
 }
 
 async fn campus(State(site): State<Arc<Site>>) -> Response {

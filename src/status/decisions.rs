@@ -10,8 +10,8 @@ use crate::load::{
     self, DriftEntry, HeldDeletes, QuarantineGroup, drifts, held, kept_rows, quarantine_groups,
 };
 
-/// Groups and drifts at most: a page is read by people.
-const MOST: i64 = 100;
+/// Groups and drifts at most.
+const MOST: i64 = 1_000;
 
 /// The document of `/api/decisions.json`.
 #[derive(Default, Serialize)]
@@ -24,6 +24,41 @@ pub(crate) struct Decisions {
     pub(crate) quarantine: Vec<QuarantineGroup>,
     /// Changes in the shape of records, newest first.
     pub(crate) drift: Vec<DriftEntry>,
+}
+
+/// A part of each list.
+#[derive(Serialize)]
+pub(crate) struct Part<'d> {
+    held: &'d [HeldDeletes],
+    kept: &'d [HeldDeletes],
+    quarantine: &'d [QuarantineGroup],
+    drift: &'d [DriftEntry],
+}
+
+impl Decisions {
+    /// At most `most` entries of each list after those that are skipped, and whether there are more.
+    pub(crate) fn part(&self, skip: usize, most: usize) -> (Part<'_>, bool) {
+        fn cut<T>(all: &[T], skip: usize, most: usize) -> &[T] {
+            let rest = all.get(skip..).unwrap_or_default();
+            rest.get(..most).unwrap_or(rest)
+        }
+        let part = Part {
+            held: cut(&self.held, skip, most),
+            kept: cut(&self.kept, skip, most),
+            quarantine: cut(&self.quarantine, skip, most),
+            drift: cut(&self.drift, skip, most),
+        };
+        let lists = [
+            self.held.len(),
+            self.kept.len(),
+            self.quarantine.len(),
+            self.drift.len(),
+        ];
+        let has_more = lists
+            .into_iter()
+            .any(|count| count > skip.saturating_add(most));
+        (part, has_more)
+    }
 }
 
 /// Reads them of a schema; nothing where nothing was ever loaded.

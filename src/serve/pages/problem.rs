@@ -11,6 +11,7 @@ fn page(title: &str, main: &Markup) -> Markup {
         section: Section::Other,
         title,
         refreshes: false,
+        has_changes: false,
         has_session: false,
     };
     layout::page(&frame, main)
