@@ -194,10 +194,11 @@ fn migrate_exit(error: &MigrateError) -> Exit {
 pub(crate) fn load_exit(error: &LoadError) -> Exit {
     match error {
         LoadError::Staging(error) => staging_exit(error),
-        LoadError::Locked { .. } => Exit::Locked,
+        LoadError::Locked { .. } | LoadError::Erasing => Exit::Locked,
         LoadError::Migrate(error) => migrate_exit(error),
         LoadError::Database(error @ DatabaseError::Untrusted(_)) => database_exit(error),
-        LoadError::Older { .. }
+        LoadError::Erased
+        | LoadError::Older { .. }
         | LoadError::Budget { .. }
         | LoadError::Renamed { .. }
         | LoadError::OtherSource(_)

@@ -58,6 +58,7 @@ pub(crate) use ledger::backlog::{
     Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,
 };
 pub(crate) use ledger::drift::{Drift, DriftEntry, drifts};
+pub(crate) use ledger::exports::Export;
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};

@@ -23,6 +23,17 @@ pub(crate) struct People {
     /// Resources whose records hold nobody.
     pub(crate) nobody_in: Vec<Name>,
     pub(crate) anonymised: Option<Anonymised>,
+    /// Columns that SQL fills.
+    pub(crate) tables: Vec<PersonTable>,
+}
+
+/// Personal columns of a table that no place in a record tells of, because SQL fills them.
+#[derive(Clone, Debug)]
+pub(crate) struct PersonTable {
+    pub(crate) table: Name,
+    /// The column with the person's id.
+    pub(crate) id: String,
+    pub(crate) personal: Vec<String>,
 }
 
 /// How the mirror finds people whom the API has anonymised.

@@ -8,7 +8,7 @@ pub(crate) mod forget;
 pub(crate) mod load;
 mod pending;
 mod selection;
-mod settle;
+pub(crate) mod settle;
 
 use std::time::{Duration, Instant};
 

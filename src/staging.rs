@@ -30,6 +30,7 @@ mod run;
 mod run_id;
 mod run_record;
 mod run_spec;
+mod swept;
 #[cfg(test)]
 mod tests;
 
@@ -51,8 +52,8 @@ pub(crate) use page::StagedResource;
 pub(crate) use resource_writer::ResourceWriter;
 
 pub(crate) use held::HeldRecord;
-pub(crate) use rewrite::{FoundPage, Sought, Swept};
 pub use rewritten::Rewritten;
+pub(crate) use swept::{FoundPage, Sought, Swept};
 
 pub use page_request::{FieldWindow, PageRequest};
 pub use run::Run;

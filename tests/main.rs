@@ -198,6 +198,9 @@ mod hostile;
 /// A person is erased, and stays so.
 mod erasure;
 
+/// How far an erasure reaches: copies, changes, what was left behind, and who works beside it.
+mod erasure_reach;
+
 /// Secrets and people are printed and kept nowhere.
 mod secrets;
 

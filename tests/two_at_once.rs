@@ -77,14 +77,14 @@ async fn second_extract_is_refused_or_waits() {
 }
 
 /// A named pipe at which a process waits until its writer closes it.
-fn pipe(workdir: &Workdir, name: &str) -> PathBuf {
+pub(crate) fn pipe(workdir: &Workdir, name: &str) -> PathBuf {
     let pipe = workdir.path(name);
     nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     pipe
 }
 
 /// Opens a named pipe for writing as soon as a process waits there.
-async fn reached(pipe: PathBuf) -> File {
+pub(crate) async fn reached(pipe: PathBuf) -> File {
     let opening = move || File::options().write(true).open(pipe).unwrap();
     tokio::task::spawn_blocking(opening).await.unwrap()
 }

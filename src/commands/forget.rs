@@ -77,6 +77,13 @@ fn print_places(forgotten: &Forgotten) {
     } else {
         print_table(&Table::new(columns, lines));
     }
+    for export in &forgotten.exports {
+        let (serial, schema, made_at) = (export.serial, &export.schema, export.made_at);
+        print_line(&printable::line(&format!(
+            "export {serial} of {schema} ({made_at:.0}, {}) may hold them; erase it, or tell its holder to",
+            export.what
+        )));
+    }
     match &forgotten.erasure {
         None => print_line("nothing was changed (--dry-run)"),
         Some(erasure) if forgotten.errors.is_empty() => print_line(&format!("erased: {erasure}")),

@@ -14,6 +14,7 @@ use crate::load::{
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
 use crate::pipeline::load::{held_deletes, load_runs, quarantined_rows};
+use crate::pipeline::settle::settle;
 use crate::plan;
 use crate::printable::Messages;
 use crate::report::{counted, tables_table};
@@ -37,7 +38,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let config = &settings.config;
     let live = &config.database.schema;
-    let runs = range(settings, arguments)?;
+    let mut runs = range(settings, arguments)?;
     let chosen = plan::select(config, &arguments.select, &[])?;
     let chosen = chosen.into_iter().map(|resource| resource.name.clone());
     let from = arguments.from.as_ref().and(runs.first());
@@ -55,11 +56,16 @@ pub(super) async fn run(
     let (schema, mut loader, before) = if let Some(into) = &arguments.into {
         let schema = named(into)?;
         options.schema = schema.clone();
-        let loader = Loader::open_replay(config, database, options, &scope).await?;
+        let mut loader = Loader::open_replay(config, database, options, &scope).await?;
+        settle(settings, &mut loader).await?;
+        // People who were erased meanwhile are blank in the runs that are listed now.
+        runs = range(settings, arguments)?;
         check_end(&loader, into, arguments, &runs).await?;
         (schema, loader, None)
     } else {
-        let mirror = Loader::open(config, database, options).await?;
+        let mut mirror = Loader::open(config, database, options).await?;
+        settle(settings, &mut mirror).await?;
+        runs = range(settings, arguments)?;
         let before = mirror.loaded().await?;
         let newest = runs.last().map_or(&[][..], std::slice::from_ref);
         mirror.judge(&runs).await?.refuse(newest)?;

@@ -1,11 +1,11 @@
-//! `[person]` and `[[person.place]]`: where people are in records.
+//! `[person]`, `[[person.place]]` and `[[person.table]]`: where people are in records, and in columns that SQL fills.
 
 use toml::de::DeTable;
 
 use super::names::Names;
 use super::reader::{At, Problems, Section};
 use crate::name::Name;
-use crate::person::{Anonymised, People, PersonPlace, PersonalValues};
+use crate::person::{Anonymised, People, PersonPlace, PersonTable, PersonalValues};
 use crate::pointer::{InvalidPointer, Pointer};
 
 /// Reads the section; nothing if there is none.
@@ -28,12 +28,42 @@ pub(super) fn read(
         block.rename("[[person.place]]".to_owned());
         places.extend(read_place(block, resources, &nobody_in));
     }
+    let mut of_tables = Vec::new();
+    for mut block in section.blocks("table") {
+        block.rename("[[person.table]]".to_owned());
+        of_tables.extend(read_table(block, tables));
+    }
     section.finish();
     People {
         places,
         nobody_in,
         anonymised,
+        tables: of_tables,
     }
+}
+
+/// The catalogue knows whether the columns exist.
+fn read_table(section: Section<'_>, tables: &Names) -> Option<PersonTable> {
+    let table = section
+        .required_text("table")
+        .and_then(|name| tables.find(&section, "table", &name));
+    let id = section.required_text("id").map(|id| id.value.to_owned());
+    let personal = section.texts("fields");
+    if !section.has("fields") && !section.is_misspelt("fields") {
+        section.problem(
+            section.at(),
+            "write which columns are personal: `fields`, be it []",
+        );
+    }
+    section.finish();
+    Some(PersonTable {
+        table: table?,
+        id: id?,
+        personal: personal
+            .into_iter()
+            .map(|column| column.value.to_owned())
+            .collect(),
+    })
 }
 
 fn read_place(section: Section<'_>, resources: &Names, nobody_in: &[Name]) -> Option<PersonPlace> {

@@ -2,6 +2,9 @@
 //!
 //! Statements only; which columns are personal is known from `personal`.
 
+mod copies;
+mod mirror_schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -11,37 +14,21 @@ use crate::convert::unsigned;
 use crate::database::{Literal, Quoted, commit};
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
+use crate::load::ledger::changes::{self, Feed};
 use crate::load::ledger::erasures;
+use crate::load::ledger::exports::{self, Export};
 use crate::load::loader::Loader;
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::mappings::mappings;
 use crate::load::personal::{PersonalColumns, personal_columns};
+use crate::load::replay::scratch::is_passing;
+use crate::load::sql::changes::Doer;
+use crate::load::sql::statements::Statements;
 use crate::load::transaction::begin;
 use crate::person::{Anonymised, Erased, PersonHash};
 use crate::staging::ErasedAt;
-
-/// A table of the load ledger that copies values of mirrored rows.
-struct Copies {
-    table: &'static str,
-    /// JSON objects of column → value.
-    values: &'static [&'static str],
-}
-
-/// Where the load ledger holds values of rows, besides keys. A new table of that kind is added here: each needs the columns
-/// `schema_name`, `table_name` and `key`. One that the database does not have is passed over.
-const COPIES: &[Copies] = &[
-    Copies {
-        table: "pipeline.change",
-        values: &["before", "after"],
-    },
-    Copies {
-        table: "pipeline.history",
-        values: &["row"],
-    },
-];
-
-/// Tables of the load ledger that name rows by their keys alone: nothing of them is personal, and a person sees them.
-const KEYS: &[&str] = &["pipeline.quarantine", "pipeline.prune_candidate"];
+use copies::{erase_copies, places};
+use mirror_schema::MirrorSchema;
 
 /// What was found of people in a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,151 +58,98 @@ async fn ids_of(
     Ok(ids.filter(|id| erased.contains(id)).collect())
 }
 
-/// Sets the personal values of the erased to null in a schema, wherever they are copied to. The caller commits.
-pub(crate) async fn erase(
+/// Sets the personal values of the erased to null in a schema, wherever they are copied to, and writes down what that changes in
+/// followed tables, as a load does: who reads the changes learns of it. The caller commits.
+async fn erase(
     transaction: &Transaction<'_>,
-    schema: &str,
-    columns: &[PersonalColumns],
+    schema: &MirrorSchema,
+    run: &str,
     erased: &Erased,
 ) -> Result<Vec<FoundRows>, LoadError> {
+    let (name, columns) = (schema.name.as_str(), &schema.columns);
     let mut found = Vec::new();
     // Rows that are in a copy may have left their table: a person who is known from any table counts.
     let mut ids = BTreeSet::new();
     for table in columns {
-        ids.extend(ids_of(transaction, schema, table, erased).await?);
+        ids.extend(ids_of(transaction, name, table, erased).await?);
     }
     let ids: Vec<String> = ids.into_iter().collect();
+    let feed = Feed::begin(transaction, name, &schema.mappings).await?;
     for table in columns.iter().filter(|table| !table.personal.is_empty()) {
-        // First the copies, which are found by the table's rows as well.
-        for copies in COPIES {
-            erase_copies(transaction, schema, table, copies, &ids, erased).await?;
+        if let Some(mapping) = schema.followed(table) {
+            let statements = Statements::new(mapping, name);
+            let doer = Doer {
+                run,
+                resource: None,
+                has_places: false,
+            };
+            let note = statements.note_where(&has_values_of(table, &ids), doer);
+            changes::note(transaction, &statements, note, None).await?;
         }
-        let (target, id) = (table.target(schema), Quoted(&table.id));
-        let mut sets: Vec<String> = (table.personal.iter())
-            .map(|column| format!("{} = NULL", Quoted(column)))
-            .collect();
-        if table.is_stamped {
-            sets.push(format!("{} = now()", Quoted(INGESTED_AT)));
-        }
-        let has_some = table.has_some();
-        let update = format!(
-            "UPDATE {target} AS t SET {} WHERE t.{id}::text = ANY($1) AND {has_some}",
-            sets.join(", ")
-        );
-        let doing = || LoadError::at(format!("erase people from {}", table.table));
-        let rows = transaction
-            .execute(&update, &[&ids])
-            .await
-            .map_err(doing())?;
-        let left = format!(
-            "SELECT count(*) FROM {target} AS t WHERE t.{id}::text = ANY($1) AND {has_some}"
-        );
-        let left = transaction
-            .query_one(&left, &[&ids])
-            .await
-            .map_err(doing())?;
-        let left = unsigned(left.get(0));
-        if left > 0 {
-            return Err(LoadError::Intercepted {
-                table: table.table.to_string(),
-                rows: rows + left,
-                missing: left,
-                doing: "erased",
-                interceptors: table.interceptors.clone(),
-            });
-        }
+        let rows = erase_rows_of(transaction, name, table, &ids).await?;
         if rows > 0 {
             found.push(FoundRows {
-                schema: schema.to_owned(),
+                schema: name.to_owned(),
                 table: table.table.to_string(),
                 rows,
                 personal: rows,
             });
         }
     }
+    feed.finish(transaction, name, &schema.mappings, run)
+        .await?;
+    // Last, because what was just written has the values from before.
+    erase_copies(transaction, schema, &ids, erased).await?;
     Ok(found)
 }
 
-/// Which copies of rows of a table are of these people, `c` by name: by the id in them, or by the key of a row of theirs.
-fn is_copy_of(schema: &str, table: &PersonalColumns, copies: &Copies) -> String {
-    let id = Literal(&table.id);
-    let held = copies.values.iter().chain(&["key"]);
-    let mut is_theirs: Vec<String> = held
-        .map(|column| format!("c.{}->>{id} = ANY($1)", Quoted(column)))
-        .collect();
-    is_theirs.push(format!(
-        "c.key IN (SELECT {} FROM {} AS t WHERE t.{}::text = ANY($1))",
-        table.key_object(),
-        table.target(schema),
-        Quoted(&table.id)
-    ));
+/// Whether a row `t` has a personal value of one of these people; an expression.
+fn has_values_of(table: &PersonalColumns, ids: &[String]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| Literal(id).to_string()).collect();
     format!(
-        "c.schema_name = {} AND c.table_name = {} AND ({})",
-        Literal(schema),
-        Literal(table.table.as_str()),
-        is_theirs.join(" OR ")
+        "t.{}::text = ANY (ARRAY[{}]::text[]) AND {}",
+        Quoted(&table.id),
+        ids.join(", "),
+        table.has_some()
     )
 }
 
-async fn erase_copies(
+/// Sets the personal values of these people to null in a table; the number of rows that had some.
+async fn erase_rows_of(
     transaction: &Transaction<'_>,
     schema: &str,
     table: &PersonalColumns,
-    copies: &Copies,
     ids: &[String],
-    erased: &Erased,
-) -> Result<(), LoadError> {
-    let doing = || LoadError::at(format!("erase people from {}", copies.table));
-    if !exists(transaction, copies.table).await? {
-        return Ok(());
-    }
-    // People whose rows are in no table any more.
-    let mut ids: BTreeSet<String> = ids.iter().cloned().collect();
-    let held = copies.values.iter().chain(&["key"]);
-    for column in held {
-        let statement = format!(
-            "SELECT DISTINCT c.{}->>{} FROM {} AS c WHERE c.schema_name = $1 AND c.table_name = $2",
-            Quoted(column),
-            Literal(&table.id),
-            copies.table
-        );
-        let rows = transaction
-            .query(&statement, &[&schema, &table.table.as_str()])
-            .await
-            .map_err(doing())?;
-        let found = rows
-            .iter()
-            .filter_map(|row| row.get::<_, Option<String>>(0));
-        ids.extend(found.filter(|id| erased.contains(id)));
-    }
-    let ids: Vec<String> = ids.into_iter().collect();
-    let blank: Vec<String> = (table.personal.iter())
-        .map(|column| format!("{}, NULL", Literal(column)))
+) -> Result<u64, LoadError> {
+    let (target, id) = (table.target(schema), Quoted(&table.id));
+    let mut sets: Vec<String> = (table.personal.iter())
+        .map(|column| format!("{} = NULL", Quoted(column)))
         .collect();
-    for column in copies.values {
-        // Only keys that are there: what was not followed stays unknown.
-        let column = Quoted(column);
-        let update = format!(
-            "UPDATE {} AS c SET {column} = c.{column} || (SELECT coalesce(jsonb_object_agg(b.key, b.value), '{{}}') \
-             FROM jsonb_each(jsonb_build_object({})) AS b WHERE c.{column} ? b.key) \
-             WHERE c.{column} IS NOT NULL AND {}",
-            copies.table,
-            blank.join(", "),
-            is_copy_of(schema, table, copies)
-        );
-        transaction
-            .execute(&update, &[&ids])
-            .await
-            .map_err(doing())?;
+    if table.is_stamped {
+        sets.push(format!("{} = now()", Quoted(INGESTED_AT)));
     }
-    Ok(())
-}
-
-async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, LoadError> {
-    let row = transaction
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
-        .await;
-    Ok(row.map_err(LoadError::at("read the catalogue"))?.get(0))
+    let has_some = table.has_some();
+    let update = format!(
+        "UPDATE {target} AS t SET {} WHERE t.{id}::text = ANY($1) AND {has_some}",
+        sets.join(", ")
+    );
+    let doing = || LoadError::at(format!("erase people from {}", table.table));
+    let rows = transaction.execute(&update, &[&ids]).await;
+    let rows = rows.map_err(doing())?;
+    let left =
+        format!("SELECT count(*) FROM {target} AS t WHERE t.{id}::text = ANY($1) AND {has_some}");
+    let left = transaction.query_one(&left, &[&ids]).await;
+    let left = unsigned(left.map_err(doing())?.get(0));
+    if left > 0 {
+        return Err(LoadError::Intercepted {
+            table: table.table.to_string(),
+            rows: rows + left,
+            missing: left,
+            doing: "erased",
+            interceptors: table.interceptors.clone(),
+        });
+    }
+    Ok(rows)
 }
 
 /// The schemas of the database that loads have filled, and that are there.
@@ -226,17 +160,16 @@ pub(crate) async fn schemas(client: &Client) -> Result<Vec<String>, LoadError> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// What the database holds of people, by id. Nothing is changed.
-pub(crate) async fn find(
+/// What a schema holds of people, by id. Nothing is changed.
+async fn find(
     transaction: &Transaction<'_>,
-    schema: &str,
-    columns: &[PersonalColumns],
+    schema: &MirrorSchema,
     ids: &[String],
 ) -> Result<Vec<FoundRows>, LoadError> {
     let mut found: BTreeMap<String, FoundRows> = BTreeMap::new();
     let mut add = |table: &str, rows: u64, personal: u64| {
         let entry = found.entry(table.to_owned()).or_insert_with(|| FoundRows {
-            schema: schema.to_owned(),
+            schema: schema.name.clone(),
             table: table.to_owned(),
             rows: 0,
             personal: 0,
@@ -244,75 +177,59 @@ pub(crate) async fn find(
         entry.rows += rows;
         entry.personal += personal;
     };
-    for table in columns {
+    for table in &schema.columns {
         let statement = format!(
             "SELECT count(*), count(*) FILTER (WHERE {}) FROM {} AS t WHERE t.{}::text = ANY($1)",
             table.has_some(),
-            table.target(schema),
+            table.target(&schema.name),
             Quoted(&table.id)
         );
         let row = transaction.query_one(&statement, &[&ids]).await;
         let row = row.map_err(LoadError::at(format!("read {}", table.table)))?;
-        add(
-            table.table.as_str(),
-            unsigned(row.get(0)),
-            unsigned(row.get(1)),
+        let (rows, personal) = (unsigned(row.get(0)), unsigned(row.get(1)));
+        add(table.table.as_str(), rows, personal);
+    }
+    for (copies, are_theirs) in places(transaction, schema).await? {
+        let statement = format!(
+            "SELECT count(*) FROM {} AS c WHERE {are_theirs}",
+            copies.table
         );
-        let keys = KEYS.iter().map(|table| Copies { table, values: &[] });
-        for copies in COPIES.iter().map(|one| Copies { ..*one }).chain(keys) {
-            if !exists(transaction, copies.table).await? {
-                continue;
-            }
-            let statement = format!(
-                "SELECT count(*) FROM {} AS c WHERE {}",
-                copies.table,
-                is_copy_of(schema, table, &copies)
-            );
-            let row = transaction.query_one(&statement, &[&ids]).await;
-            let row = row.map_err(LoadError::at(format!("read {}", copies.table)))?;
-            let rows = unsigned(row.get(0));
-            add(
-                copies.table,
-                rows,
-                if copies.values.is_empty() { 0 } else { rows },
-            );
-        }
+        let row = transaction.query_one(&statement, &[&ids]).await;
+        let row = row.map_err(LoadError::at(format!("read {}", copies.table)))?;
+        let rows = unsigned(row.get(0));
+        let personal = if copies.values.is_empty() { 0 } else { rows };
+        add(copies.table, rows, personal);
     }
     Ok(found.into_values().filter(|found| found.rows > 0).collect())
 }
 
 /// The rows of a person, as JSON: the table, and the row.
-pub(crate) async fn rows_of(
+async fn rows_of(
     transaction: &Transaction<'_>,
-    schema: &str,
-    columns: &[PersonalColumns],
+    schema: &MirrorSchema,
     id: &str,
 ) -> Result<Vec<(String, serde_json::Value)>, LoadError> {
-    let mut all = Vec::new();
-    let ids = vec![id.to_owned()];
-    for table in columns {
+    let mut questions = Vec::new();
+    for table in &schema.columns {
         let statement = format!(
             "SELECT to_jsonb(t) FROM {} AS t WHERE t.{}::text = ANY($1) ORDER BY 1",
-            table.target(schema),
+            table.target(&schema.name),
             Quoted(&table.id)
         );
+        questions.push((table.table.as_str(), statement));
+    }
+    for (copies, are_theirs) in places(transaction, schema).await? {
+        let statement = format!(
+            "SELECT to_jsonb(c) FROM {} AS c WHERE {are_theirs} ORDER BY 1",
+            copies.table
+        );
+        questions.push((copies.table, statement));
+    }
+    let (mut all, ids) = (Vec::new(), vec![id.to_owned()]);
+    for (table, statement) in questions {
         let rows = transaction.query(&statement, &[&ids]).await;
-        let rows = rows.map_err(LoadError::at(format!("read {}", table.table)))?;
-        all.extend(rows.iter().map(|row| (table.table.to_string(), row.get(0))));
-        let keys = KEYS.iter().map(|table| Copies { table, values: &[] });
-        for copies in COPIES.iter().map(|one| Copies { ..*one }).chain(keys) {
-            if !exists(transaction, copies.table).await? {
-                continue;
-            }
-            let statement = format!(
-                "SELECT to_jsonb(c) FROM {} AS c WHERE {} ORDER BY 1",
-                copies.table,
-                is_copy_of(schema, table, &copies)
-            );
-            let rows = transaction.query(&statement, &[&ids]).await;
-            let rows = rows.map_err(LoadError::at(format!("read {}", copies.table)))?;
-            all.extend(rows.iter().map(|row| (copies.table.to_owned(), row.get(0))));
-        }
+        let rows = rows.map_err(LoadError::at(format!("read {table}")))?;
+        all.extend(rows.iter().map(|row| (table.to_owned(), row.get(0))));
     }
     all.dedup();
     Ok(all)
@@ -324,17 +241,32 @@ impl Loader<'_> {
         erasures::read(&self.database.client).await
     }
 
-    /// The personal columns of each schema that loads have filled.
-    async fn personal(&self) -> Result<Vec<(String, Vec<PersonalColumns>)>, LoadError> {
+    /// Each schema that loads have filled, with its personal columns.
+    async fn personal(&self) -> Result<Vec<MirrorSchema>, LoadError> {
         let own = self.options.schema.as_str();
-        let mut all = vec![(own.to_owned(), self.columns_in(own, &self.mappings)?)];
-        for schema in schemas(&self.database.client).await? {
-            if schema != own {
-                let mappings = mappings(self.config, &self.database.client, &schema).await;
-                let mappings = mappings.map_err(|error| in_schema(&schema, error))?;
-                let columns = self.columns_in(&schema, &mappings)?;
-                all.push((schema, columns));
+        let mut all = vec![MirrorSchema {
+            name: own.to_owned(),
+            mappings: self.mappings.clone(),
+            columns: self.columns_in(own, &self.mappings)?,
+        }];
+        let client = &self.database.client;
+        for name in schemas(client).await? {
+            if name == own {
+                continue;
             }
+            let mappings = mappings(self.config, client, &name).await;
+            let mut mappings = mappings.map_err(|error| in_schema(&name, error))?;
+            if is_passing(client, &name).await? {
+                for mapping in &mut mappings {
+                    mapping.followed = None;
+                }
+            }
+            let columns = self.columns_in(&name, &mappings)?;
+            all.push(MirrorSchema {
+                name,
+                mappings,
+                columns,
+            });
         }
         Ok(all)
     }
@@ -348,17 +280,21 @@ impl Loader<'_> {
         columns.map_err(|problems| in_schema(schema, LoadError::Mismatch(problems)))
     }
 
-    /// Erases people from every schema, and records it, in one transaction.
+    /// Erases people from every schema, and records it, in one transaction, in the name of an erasure.
     pub(crate) async fn erase_rows(
         &mut self,
         people: &[(PersonHash, ErasedAt)],
         erased: &Erased,
+        erasure: &str,
     ) -> Result<Vec<FoundRows>, LoadError> {
+        // What loads into other schemas have read is not there yet, and what they read next is refused.
+        erasures::lock(&self.database).await?;
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
+        let run = format!("erasure-{erasure}");
         let mut found = Vec::new();
-        for (schema, columns) in &schemas {
-            found.extend(erase(&transaction, schema, columns, erased).await?);
+        for schema in &schemas {
+            found.extend(erase(&transaction, schema, &run, erased).await?);
         }
         erasures::record(&transaction, people).await?;
         let done = commit(
@@ -367,6 +303,20 @@ impl Loader<'_> {
             Point::ErasedRowsCommitted,
         );
         done.await.map_err(LoadError::at_commit)?;
+        erasures::unlock(&self.database).await?;
+        Ok(found)
+    }
+
+    /// The exports that hold personal columns: a person may be in each of them.
+    pub(crate) async fn exports(&self) -> Result<Vec<Export>, LoadError> {
+        let schemas = self.personal().await?;
+        let mut found = Vec::new();
+        for export in exports::read(&self.database.client).await? {
+            let schema = schemas.iter().find(|schema| schema.name == export.schema);
+            if schema.is_none_or(|schema| schema.may_be_in(&export)) {
+                found.push(export);
+            }
+        }
         Ok(found)
     }
 
@@ -378,8 +328,8 @@ impl Loader<'_> {
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
         let mut found = Vec::new();
-        for (schema, columns) in &schemas {
-            found.extend(find(&transaction, schema, columns, ids).await?);
+        for schema in &schemas {
+            found.extend(find(&transaction, schema, ids).await?);
         }
         Ok(found)
     }
@@ -389,10 +339,10 @@ impl Loader<'_> {
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
         let mut found = Vec::new();
-        for (schema, columns) in &schemas {
-            let rows = rows_of(&transaction, schema, columns, id).await?;
+        for schema in &schemas {
+            let rows = rows_of(&transaction, schema, id).await?;
             found.extend(rows.into_iter().map(|(table, row)| HeldRow {
-                schema: schema.clone(),
+                schema: schema.name.clone(),
                 table,
                 row,
             }));

@@ -57,6 +57,15 @@ pub(crate) enum LoadError {
         holder: String,
     },
     #[error(
+        "a load into another schema and an erasure wait for each other's end; wait for it, or let this command wait: --wait-lock 10m"
+    )]
+    Erasing,
+    #[error(
+        "people were erased whom the staged runs would show again: it happened after this command had begun, or staging is from a \
+         backup; run `cursus forget --finish`, then this command again"
+    )]
+    Erased,
+    #[error(
         "the run {run} is older than the last one loaded for {resource} ({newest}), and older data never overwrites \
          newer; to see what it gives: cursus replay --to {run} --into NAME"
     )]

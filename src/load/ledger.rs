@@ -7,6 +7,7 @@ pub(crate) mod dangling;
 pub(crate) mod derives;
 pub(crate) mod drift;
 pub(crate) mod erasures;
+pub(crate) mod exports;
 pub(crate) mod held_deletes;
 pub(crate) mod history;
 pub(crate) mod loads;

@@ -4,7 +4,7 @@ use crate::config::Source;
 use crate::database::{Literal, Quoted};
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::name::Name;
-use crate::person::{ColumnRole, EACH, People};
+use crate::person::{ColumnRole, EACH, People, PersonPlace};
 
 /// The columns of a table that hold something of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct PersonalColumns {
     pub(crate) id: String,
     pub(crate) personal: Vec<String>,
     key: Vec<String>,
+    /// The other columns of the table, also those that SQL fills.
+    others: Vec<String>,
     /// Whether the table notes when a row changed.
     pub(crate) is_stamped: bool,
     pub(crate) interceptors: Vec<String>,
@@ -44,49 +46,22 @@ pub(crate) fn personal_columns(
     let own = |mapping: &&Mapping| !mapping.table.is_update_only();
     for mapping in mappings.iter().filter(own) {
         let table = &mapping.table.name;
-        for place in people.places_in(&mapping.table.from) {
-            let (mut id, mut personal) = (None, Vec::new());
-            for (at, column) in mapping.columns.iter().enumerate() {
-                let Some(tokens) = tokens_of(mapping, &column.source) else {
-                    continue;
-                };
-                let name = &column.name;
-                match place.role(&tokens) {
-                    ColumnRole::Id => id = Some(name.clone()),
-                    ColumnRole::Other => {}
-                    ColumnRole::Mixed => problems.push(format!(
-                        "{table}.{name} holds more than the personal values of one person, which cannot be taken apart; fill columns of \
-                         their own, or none"
-                    )),
-                    ColumnRole::Personal if column.not_null || mapping.key.contains(&at) => {
-                        problems.push(format!(
-                            "{table}.{name} is personal, and cannot be null; drop its NOT NULL, or take it out of the key"
-                        ));
-                    }
-                    ColumnRole::Personal => personal.push(name.clone()),
-                }
+        let of_table = || people.tables.iter().filter(|it| it.table == *table);
+        for declared in of_table() {
+            let (id, personal) = (&declared.id, declared.personal.as_slice());
+            add(mapping, id, personal, &mut found, &mut problems);
+        }
+        if mapping.table.select.is_none() {
+            for place in people.places_in(&mapping.table.from) {
+                add_of_place(mapping, place, &mut found, &mut problems);
             }
-            match id {
-                Some(id) => found.push(PersonalColumns {
-                    table: table.clone(),
-                    id,
-                    personal,
-                    interceptors: mapping.shape.interceptors.clone(),
-                    key: mapping.key_names().map(str::to_owned).collect(),
-                    is_stamped: mapping
-                        .shape
-                        .columns
-                        .iter()
-                        .any(|column| column.name == INGESTED_AT),
-                }),
-                None if personal.is_empty() => {}
-                None => problems.push(format!(
-                    "{table}.{} is personal, and no column has the person's id; fill one from {}{}",
-                    personal.join(" and ."),
-                    place.at,
-                    place.id
-                )),
-            }
+        } else if people.places_in(&mapping.table.from).next().is_some() && of_table().count() == 0
+        {
+            problems.push(format!(
+                "{table} is filled by a SELECT from records of {}, which hold people; write a [[person.table]] that says which of its \
+                 columns are theirs",
+                mapping.table.from
+            ));
         }
     }
     if problems.is_empty() {
@@ -96,6 +71,93 @@ pub(crate) fn personal_columns(
         problems.dedup();
         Err(problems)
     }
+}
+
+/// Adds what columns hold of the people in a place of the records that fill them.
+fn add_of_place(
+    mapping: &Mapping,
+    place: &PersonPlace,
+    found: &mut Vec<PersonalColumns>,
+    problems: &mut Vec<String>,
+) {
+    let table = &mapping.table.name;
+    let (mut id, mut personal) = (None, Vec::new());
+    for column in &mapping.columns {
+        let Some(tokens) = tokens_of(mapping, &column.source) else {
+            continue;
+        };
+        let name = &column.name;
+        match place.role(&tokens) {
+            ColumnRole::Id => id = Some(name),
+            ColumnRole::Other => {}
+            ColumnRole::Mixed => problems.push(format!(
+                "{table}.{name} holds more than the personal values of one person, which cannot be taken apart; fill columns of \
+                 their own, or none"
+            )),
+            ColumnRole::Personal => personal.push(name.clone()),
+        }
+    }
+    match id {
+        Some(id) => add(mapping, id, &personal, found, problems),
+        None if personal.is_empty() => {}
+        None => problems.push(format!(
+            "{table}.{} is personal, and no column has the person's id; fill one from {}{}",
+            personal.join(" and ."),
+            place.at,
+            place.id
+        )),
+    }
+}
+
+/// Adds the columns of a table that are personal to those whose id is in another one of it.
+fn add(
+    mapping: &Mapping,
+    id: &str,
+    personal: &[String],
+    found: &mut Vec<PersonalColumns>,
+    problems: &mut Vec<String>,
+) {
+    let table = &mapping.table.name;
+    let key: Vec<String> = mapping.key_names().map(str::to_owned).collect();
+    for name in personal.iter().map(String::as_str).chain([id]) {
+        let mut columns = mapping.shape.columns.iter();
+        match columns.find(|column| column.name == name) {
+            None => problems.push(format!(
+                "[[person.table]] of {table}: the column `{name}` is not in the database"
+            )),
+            Some(_) if name == id => {}
+            Some(column) if column.generated => problems.push(format!(
+                "{table}.{name} is personal, and generated by the database; name the columns that it is made of instead"
+            )),
+            Some(column) if column.not_null || key.iter().any(|key| key == name) => problems.push(format!(
+                "{table}.{name} is personal, and cannot be null; drop its NOT NULL, or take it out of the key"
+            )),
+            Some(_) => {}
+        }
+    }
+    let known = found
+        .iter()
+        .position(|one| one.table == *table && one.id == id);
+    let at = known.unwrap_or_else(|| {
+        let columns = mapping.shape.columns.iter();
+        found.push(PersonalColumns {
+            table: table.clone(),
+            id: id.to_owned(),
+            personal: Vec::new(),
+            key,
+            is_stamped: columns.clone().any(|column| column.name == INGESTED_AT),
+            others: columns.map(|column| column.name.clone()).collect(),
+            interceptors: mapping.shape.interceptors.clone(),
+        });
+        found.len() - 1
+    });
+    let one = &mut found[at];
+    for name in personal {
+        if !one.personal.contains(name) {
+            one.personal.push(name.clone());
+        }
+    }
+    one.others.retain(|name| !one.personal.contains(name));
 }
 
 impl PersonalColumns {
@@ -113,6 +175,11 @@ impl PersonalColumns {
         } else {
             format!("({})", is_there.join(" OR "))
         }
+    }
+
+    /// The columns that hold nothing personal of the person.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(String::as_str)
     }
 
     pub(crate) fn key_object(&self) -> String {

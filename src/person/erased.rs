@@ -74,6 +74,11 @@ impl Erased {
         self.by_key.is_empty()
     }
 
+    pub(crate) fn has(&self, person: &PersonHash) -> bool {
+        let hashes = self.by_key.get(&person.key);
+        hashes.is_some_and(|hashes| hashes.contains(&person.hash))
+    }
+
     /// Whether the person of this id is one of them.
     pub(crate) fn contains(&self, id: &str) -> bool {
         if let Some(answer) = locked(&self.answers).get(id) {

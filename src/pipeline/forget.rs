@@ -9,7 +9,7 @@ use super::settle::{Entry, blocking, finish, refuse_undeclared, sweep};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
-use crate::load::{FoundRows, HeldRow, Loader, Options};
+use crate::load::{Export, FoundRows, HeldRow, Loader, Options};
 use crate::person::{Erased, PersonHash};
 use crate::report::counted;
 use crate::settings::Settings;
@@ -25,6 +25,8 @@ pub(crate) struct Forgotten {
     pub(crate) erasure: Option<String>,
     pub(crate) pages: Vec<FoundPage>,
     pub(crate) rows: Vec<FoundRows>,
+    /// Copies that were given out and that may hold them: no erasure reaches those.
+    pub(crate) exports: Vec<Export>,
     pub(crate) errors: Vec<String>,
     #[serde(skip)]
     pub(crate) exit: Exit,
@@ -61,6 +63,9 @@ pub(crate) async fn forget(
     } else {
         let swept;
         (lock, swept) = finish(settings, lock).await?;
+        if let Some(sentence) = swept.undeclared_sentence() {
+            return Err(Failure::usage(sentence));
+        }
         if let Some(error) = swept.failed.into_iter().next() {
             return Err(error.into());
         }
@@ -100,7 +105,7 @@ pub(crate) async fn forget(
     let sought = if matches!(whom, Whom::Erased) {
         Sought::Erased(all_erased().collect())
     } else {
-        Sought::Ids(ids.clone())
+        Sought::Ids(ids.iter().cloned().collect())
     };
     let found = find(settings, sought).await?;
     refuse_unread(&found)?;
@@ -110,7 +115,10 @@ pub(crate) async fn forget(
         ..Forgotten::default()
     };
     let rows = match &mut loader {
-        Some(loader) => loader.find_people(&ids).await?,
+        Some(loader) => {
+            forgotten.exports = loader.exports().await?;
+            loader.find_people(&ids).await?
+        }
         None => Vec::new(),
     };
     if let Whom::Ids(ids) = &whom {
@@ -162,14 +170,14 @@ pub(crate) async fn forget(
             .iter()
             .map(|(person, erased)| (person.clone(), erased.clone()))
             .collect();
-        let rows = loader.erase_rows(&everybody, &all).await?;
+        let rows = loader.erase_rows(&everybody, &all, &erasure).await?;
         if matches!(whom, Whom::Erased) {
             forgotten.rows = rows;
         }
     }
     // Only pages with these people are to be rewritten, unless others may have come back.
     let sought = if entries.len() == ids.len() && !matches!(whom, Whom::Erased) {
-        Sought::Found(ids, found_at)
+        Sought::Found(ids.into_iter().collect(), found_at)
     } else {
         Sought::Erased(all)
     };
@@ -229,13 +237,10 @@ fn refuse_unread(found: &Swept) -> Result<(), Failure> {
             ),
         ));
     }
-    if let [(name, run), ..] = found.undeclared.as_slice() {
-        return Err(Failure::usage(format!(
-            "the run {run} holds pages of `{name}`, of which pipeline.toml does not say where people are; write a [[person.place]] for it, \
-             name it in `nobody_in` of [person], or remove the run"
-        )));
+    match found.undeclared_sentence() {
+        Some(sentence) => Err(Failure::usage(sentence)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// What is held of a person.
@@ -259,8 +264,8 @@ pub(crate) async fn subject(settings: &Settings, id: &str) -> Result<Subject, Fa
     }
     refuse_open(settings)?;
     let (staging, people) = (&settings.staging, &settings.config.people);
-    let ids = vec![id.to_owned()];
-    let found = find(settings, Sought::Ids(ids)).await?;
+    let sought = Sought::Ids([id.to_owned()].into());
+    let found = find(settings, sought).await?;
     refuse_unread(&found)?;
     let mut records = Vec::new();
     for run in staging.runs()? {

@@ -41,7 +41,7 @@ pub(super) fn refuse_undeclared(settings: &Settings) -> Result<(), Failure> {
 
 /// Takes over what the other half of the ledger knows, and finishes what was begun. With an empty ledger this is one file and one
 /// query.
-pub(super) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Result<(), Failure> {
+pub(crate) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Result<(), Failure> {
     let staged = settings.staging.erasures()?;
     let held = loader.erased().await?;
     if staged.is_empty() && held.is_empty() {
@@ -74,7 +74,9 @@ pub(super) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Resu
             .iter()
             .map(|(person, _)| person.clone())
             .collect();
-        loader.erase_rows(&staged_only, &erased).await?;
+        let newest = staged_only.iter().max_by_key(|(_, erased)| erased.at);
+        let erasure = newest.map_or("", |(_, erased)| erased.erasure.as_str());
+        loader.erase_rows(&staged_only, &erased, erasure).await?;
     }
     if held_only.is_empty() && staged.open.is_empty() {
         return Ok(());
@@ -100,6 +102,9 @@ pub(super) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Resu
     for error in &swept.failed {
         warn!("an erasure is not finished: {}", chain(error));
     }
+    if let Some(sentence) = swept.undeclared_sentence() {
+        warn!("an erasure is not finished: {sentence}");
+    }
     info!(
         "erased again from {}",
         counted(swept.changed() as u64, "staged page")
@@ -114,7 +119,7 @@ async fn take_over(
     more: Vec<Entry>,
 ) -> Result<(StagingLock, Swept), Failure> {
     let (lock, swept) = finish(settings, lock).await?;
-    if more.is_empty() || !swept.failed.is_empty() {
+    if more.is_empty() || !swept.is_whole() {
         return Ok((lock, swept));
     }
     let erasure = settings.staging.new_erasure()?;
@@ -160,7 +165,7 @@ pub(super) async fn sweep(
             return Ok((lock, Swept::default()));
         };
         let swept = staging.erase(&lock, &people, &sought, erasure)?;
-        if is_last && swept.failed.is_empty() {
+        if is_last && swept.is_whole() {
             staging.finish_erasures(&lock, &ledger.open)?;
         }
         Ok((lock, swept))

@@ -75,6 +75,10 @@ impl Blanks {
         (!erased.is_empty()).then(|| Arc::new(Self { people, erased }))
     }
 
+    pub(super) fn hides(&self, person: &PersonHash) -> bool {
+        self.erased.has(person)
+    }
+
     /// Makes those blank in a page; whether something of them was there. One that is no array of records stays as it is: its
     /// reader reports it.
     pub(crate) fn apply(&self, resource: &Name, page: &mut Vec<u8>) -> bool {

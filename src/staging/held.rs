@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::error::{EXTRACT_AGAIN, StagingError};
-use super::rewrite::{FoundPage, read_file};
+use super::rewrite::read_file;
 use super::run::Run;
+use super::swept::FoundPage;
 use crate::name::Name;
 use crate::person::{People, blanked};
 

@@ -3,7 +3,6 @@
 //! Of a resource the ledger first names the journal that will be; then its pages are replaced, each aside and by rename, and
 //! at last the journal. Whatever of this a kill leaves, the next sweep finishes, because the same pages give the same journal.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -23,86 +22,15 @@ use super::lock::StagingLock;
 use super::page::{JOURNAL, inside, page_number, refuse_links, stray_files};
 use super::rewritten::{Rewritten, as_rewritten};
 use super::run::Run;
+use super::swept::{FoundPage, Sought, Swept};
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::mutex::locked;
 use crate::name::Name;
-use crate::person::{Erased, People};
+use crate::person::People;
 
 /// Runs are read side by side on this many threads.
 const THREADS: usize = 2;
-
-/// Whom a sweep is about.
-#[derive(Debug)]
-pub(crate) enum Sought {
-    /// By id: a page without the text of one of them is not parsed.
-    Ids(Vec<String>),
-    /// By id, in these pages, which were found before.
-    Found(Vec<String>, BTreeSet<FoundAt>),
-    /// By hash.
-    Erased(Erased),
-}
-
-impl Sought {
-    fn contains(&self, id: &str) -> bool {
-        match self {
-            Self::Ids(ids) | Self::Found(ids, _) => ids.iter().any(|one| one == id),
-            Self::Erased(erased) => erased.contains(id),
-        }
-    }
-
-    /// Whether one of them can be in a page. A text can be written with escapes.
-    fn may_be_in(&self, page: &[u8]) -> bool {
-        let (Self::Ids(ids) | Self::Found(ids, _)) = self else {
-            return true;
-        };
-        // What is no text is reported where it is parsed.
-        let Ok(page) = std::str::from_utf8(page) else {
-            return true;
-        };
-        ids.iter().any(|id| page.contains(id.as_str())) || page.contains("\\u00")
-    }
-
-    /// Whether a page has to be read at all.
-    fn is_in(&self, run: &Run, file: &str) -> bool {
-        match self {
-            Self::Found(_, pages) => pages.contains(&(run.id().to_string(), file.to_owned())),
-            Self::Ids(_) | Self::Erased(_) => true,
-        }
-    }
-}
-
-/// A run, and a page's file, relative to its directory.
-pub(crate) type FoundAt = (String, String);
-
-/// What a sweep found in one page.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct FoundPage {
-    pub(crate) run: String,
-    pub(crate) resource: Name,
-    /// Relative to the run's directory.
-    pub(crate) file: String,
-    /// Records that hold one of them.
-    pub(crate) records: u64,
-    /// Personal values in them.
-    pub(crate) values: u64,
-}
-
-/// What a sweep found, and what it could not read.
-#[derive(Debug, Default)]
-pub(crate) struct Swept {
-    pub(crate) pages: Vec<FoundPage>,
-    pub(crate) failed: Vec<StagingError>,
-    /// Staged resources of which the configuration does not say where people are, with a run.
-    pub(crate) undeclared: Vec<(Name, String)>,
-}
-
-impl Swept {
-    /// Pages with values that are still there, or were.
-    pub(crate) fn changed(&self) -> usize {
-        self.pages.iter().filter(|page| page.values > 0).count()
-    }
-}
 
 /// What is of them in a page, and the page without; none if only ids are there.
 type Blanked = (FoundPage, Option<Vec<u8>>);
@@ -227,6 +155,8 @@ impl Part<'_> {
             .map(<[u8]>::to_vec)
             .collect();
         let (mut changes, mut found) = (Vec::new(), Vec::new());
+        // Of a journal that nothing seals: they are asked for again, and may hold anybody meanwhile.
+        let mut damaged = Vec::new();
         let mut known = PageNumbers::default();
         let mut body = Vec::new();
         for (line, text) in lines.iter().enumerate() {
@@ -237,19 +167,24 @@ impl Part<'_> {
             known.insert(page.slice.as_deref(), page.page);
             let file = Path::new(self.resource.as_str()).join(inside(&page));
             let file = file.display().to_string();
-            if !self.sought.is_in(self.run, &file) {
+            // What nothing seals may be damaged, and nobody was found in that.
+            if is_sealed && !self.sought.is_in(self.run, &file) {
                 continue;
             }
             match read_as_it_is(&directory, &page, &mut body) {
                 // Most pages: whether they are damaged does not matter.
                 Ok(()) if !self.sought.may_be_in(&body) => continue,
                 Ok(()) => {}
-                Err(StagingError::Broken { .. }) if !is_sealed => continue,
+                Err(StagingError::Broken { .. }) if !is_sealed => {
+                    damaged.push(page);
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             let sha256 = hex(&Sha256::digest(&body));
             let is_there = sha256 != page.sha256;
             if is_there && !is_sealed {
+                damaged.push(page);
                 continue;
             }
             let bytes = body.len() as u64;
@@ -313,6 +248,9 @@ impl Part<'_> {
             files::write_atomic(&path, &failpoint::ERASED_JOURNAL, |file| {
                 file.write_all(&journal)
             })?;
+        }
+        for page in &damaged {
+            remove_page(&directory, page)?;
         }
         remove_strays(&directory, &known)?;
         Ok(found)
@@ -462,6 +400,18 @@ pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<(), StagingEr
     }
 }
 
+/// Removes a page that a resumed run asks for again.
+fn remove_page(directory: &Path, page: &PageEntry) -> Result<(), StagingError> {
+    if let Some(slice) = &page.slice {
+        refuse_links(directory, slice)?;
+    }
+    let path = directory.join(inside(page));
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    remove(&path)
+}
+
 /// Removes halves of pages, and pages that no line names, which nobody would read and nobody would rewrite.
 fn remove_strays(directory: &Path, known: &PageNumbers) -> Result<(), StagingError> {
     for path in stray_files(directory, known)? {
@@ -471,9 +421,15 @@ fn remove_strays(directory: &Path, known: &PageNumbers) -> Result<(), StagingErr
             .unwrap_or_default();
         let is_half = name.starts_with(".page-") || name.starts_with(".pages");
         if is_half || page_number(name).is_some() {
-            Point::ErasedStrayRemove.reach();
-            std::fs::remove_file(&path).map_err(files::io("remove", &path))?;
+            remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// A power failure does not bring the file back.
+fn remove(path: &Path) -> Result<(), StagingError> {
+    Point::ErasedStrayRemove.reach();
+    std::fs::remove_file(path).map_err(files::io("remove", path))?;
+    path.parent().map_or(Ok(()), files::sync_dir)
 }

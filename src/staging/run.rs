@@ -23,6 +23,7 @@ use super::run_spec::RunSpec;
 use crate::failpoint::{self, Point};
 use crate::hash::{Hash, hex};
 use crate::name::Name;
+use crate::person::PersonHash;
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
@@ -220,6 +221,13 @@ impl Run {
     pub(super) fn with_blanks(mut self, blanks: Option<&Arc<Blanks>>) -> Self {
         self.blanks = blanks.cloned();
         self
+    }
+
+    /// Whether a person is blank in its pages, whatever the files hold.
+    pub(crate) fn hides(&self, person: &PersonHash) -> bool {
+        self.blanks
+            .as_ref()
+            .is_some_and(|blanks| blanks.hides(person))
     }
 
     /// Whether people are blank in its pages, whatever the files hold.

@@ -1,15 +1,69 @@
 //! `pipeline.erasure`: who was erased, as the database knows it.
 
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{GenericClient, Transaction};
 
+use crate::database::{Database, LOCK_WAIT, lock_timeout_of};
 use crate::load::error::LoadError;
 use crate::person::PersonHash;
-use crate::staging::ErasedAt;
+use crate::staging::{ErasedAt, Run};
+
+/// The numbers of the lock that an erasure takes alone, and that loads share, whatever their schema.
+const LOCK: &str = "hashtext('cursus erasure'), 0";
+
+/// Waits for the transactions of all loads of this database, and holds up those that begin.
+pub(crate) async fn lock(database: &Database) -> Result<(), LoadError> {
+    let client = &database.client;
+    let set = async |wait| {
+        let set = format!("SET lock_timeout = {}", lock_timeout_of(wait));
+        let set = client.batch_execute(&set).await;
+        set.map_err(LoadError::at("set the patience for locks"))
+    };
+    if let Some(wait) = database.lock_wait {
+        set(wait).await?;
+    }
+    let take = format!("SELECT pg_advisory_lock({LOCK})");
+    let taken = client.execute(&take, &[]).await;
+    taken.map_err(locked)?;
+    set(LOCK_WAIT).await
+}
+
+pub(crate) async fn unlock(database: &Database) -> Result<(), LoadError> {
+    let release = format!("SELECT pg_advisory_unlock({LOCK})");
+    let released = database.client.execute(&release, &[]).await;
+    released.map_err(LoadError::at("release the lock of erasures"))?;
+    Ok(())
+}
+
+fn locked(error: tokio_postgres::Error) -> LoadError {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        return LoadError::Erasing;
+    }
+    LoadError::at("take the lock of erasures")(error)
+}
+
+/// Refuses to read runs that would show people whom the database knows as erased: they were erased after the runs were listed, or
+/// the staging half of the ledger lacks them. Until the end of the transaction nobody else is erased.
+pub(crate) async fn refuse_unknown(
+    transaction: &Transaction<'_>,
+    run: &Run,
+) -> Result<(), LoadError> {
+    let share = format!("SELECT pg_advisory_xact_lock_shared({LOCK})");
+    let shared = transaction.execute(&share, &[]).await;
+    shared.map_err(locked)?;
+    let erased = read(transaction).await?;
+    if erased.iter().all(|(person, _)| run.hides(person)) {
+        return Ok(());
+    }
+    Err(LoadError::Erased)
+}
 
 /// All who were erased.
-pub(crate) async fn read(client: &Client) -> Result<Vec<(PersonHash, ErasedAt)>, LoadError> {
+pub(crate) async fn read(
+    client: &impl GenericClient,
+) -> Result<Vec<(PersonHash, ErasedAt)>, LoadError> {
     let statement = "SELECT person, staging_id, erasure, floor(extract(epoch FROM erased_at) * 1000)::bigint FROM pipeline.erasure";
-    let rows = client.query_typed(statement, &[]).await;
+    let rows = client.query(statement, &[]).await;
     let rows = rows.map_err(LoadError::at("read pipeline.erasure"))?;
     let person = |row: &tokio_postgres::Row| {
         let person = PersonHash::parse(row.get(1), row.get(0))?;

@@ -10,15 +10,17 @@ use crate::load::error::LoadError;
 use crate::load::ledger::changes::Feed;
 use crate::load::ledger::dangling::Touched;
 use crate::load::ledger::loads;
-use crate::load::ledger::{dangling, held_deletes};
+use crate::load::ledger::{dangling, erasures, held_deletes};
 use crate::load::mapping::Mapping;
 use crate::load::run_loader::RunLoader;
 
 impl RunLoader<'_> {
+    /// Comes before anything is read or changed: refuses runs that would bring back people who were erased.
     pub(crate) async fn begin_changes(
         &mut self,
         transaction: &Transaction<'_>,
     ) -> Result<(), LoadError> {
+        erasures::refuse_unknown(transaction, self.run).await?;
         self.feed = Feed::begin(transaction, self.schema, self.mappings).await?;
         Ok(())
     }

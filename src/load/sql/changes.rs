@@ -153,6 +153,11 @@ impl Statements<'_> {
         self.note_present(&self.delete_list(), "true", doer)
     }
 
+    /// Notes the target's rows `t` that are `wanted`; an expression.
+    pub(crate) fn note_where(&self, wanted: &str, doer: Doer<'_>) -> (u64, String) {
+        self.note_present(&self.target, wanted, doer)
+    }
+
     /// Notes what a rebuild will change, and what it will add.
     pub(crate) fn note_rebuild(&self, scratch: &str, doer: Doer<'_>) -> [(u64, String); 2] {
         let from = self.of(scratch);

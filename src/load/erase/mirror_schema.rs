@@ -1,0 +1,39 @@
+//! A schema of the database that loads have filled, and where people are in it.
+
+use crate::load::ledger::exports::Export;
+use crate::load::mapping::Mapping;
+use crate::load::personal::PersonalColumns;
+
+pub(super) struct MirrorSchema {
+    pub(super) name: String,
+    pub(super) mappings: Vec<Mapping>,
+    pub(super) columns: Vec<PersonalColumns>,
+}
+
+impl MirrorSchema {
+    /// A table as it is followed; none: it is not.
+    pub(super) fn followed(&self, table: &PersonalColumns) -> Option<&Mapping> {
+        self.mappings.iter().find(|mapping| {
+            mapping.table.name == table.table
+                && mapping.followed.is_some()
+                && !mapping.table.is_update_only()
+        })
+    }
+
+    /// Whether an export has a personal column, or one that is not known any more.
+    pub(super) fn may_be_in(&self, export: &Export) -> bool {
+        export.columns.iter().any(|named| {
+            let Some((table, column)) = named.split_once('.') else {
+                return true;
+            };
+            let mut mappings = self.mappings.iter();
+            let mapping = mappings.find(|mapping| mapping.table.name.as_str() == table);
+            let mut columns = mapping.iter().flat_map(|mapping| &mapping.shape.columns);
+            let mut personal = self.columns.iter();
+            columns.all(|known| known.name != column)
+                || personal.any(|one| {
+                    one.table.as_str() == table && one.personal.iter().any(|it| it == column)
+                })
+        })
+    }
+}

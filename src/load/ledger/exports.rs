@@ -1,0 +1,85 @@
+//! `pipeline.export`: which copies of rows were given out, so that an erasure can name those that it does not reach.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_postgres::GenericClient;
+
+use crate::convert::unsigned;
+use crate::load::error::LoadError;
+
+/// An export that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Export {
+    pub(crate) serial: u64,
+    pub(crate) schema: String,
+    pub(crate) made_at: Timestamp,
+    /// Such as its format and where it was written to.
+    pub(crate) what: String,
+    /// What it holds, as `table.column`.
+    #[serde(skip)]
+    pub(crate) columns: Vec<String>,
+}
+
+/// Records an export before its first row is given out, and returns its serial. `what` holds no value of a row; `columns` are
+/// written `table.column`.
+///
+/// # Errors
+///
+/// The database refused it: then nothing is to be given out.
+#[cfg_attr(not(test), expect(dead_code, reason = "called by what exports rows"))]
+pub(crate) async fn record_export(
+    client: &impl GenericClient,
+    schema: &str,
+    what: &str,
+    columns: &[String],
+) -> Result<u64, LoadError> {
+    let statement =
+        "INSERT INTO pipeline.export (mirror, what, columns) VALUES ($1, $2, $3) RETURNING serial";
+    let row = client
+        .query_one(statement, &[&schema, &what, &columns])
+        .await;
+    let row = row.map_err(LoadError::at("write pipeline.export"))?;
+    Ok(unsigned(row.get(0)))
+}
+
+/// All exports, oldest first.
+pub(crate) async fn read(client: &impl GenericClient) -> Result<Vec<Export>, LoadError> {
+    let statement = "SELECT serial, mirror, (extract(epoch FROM made_at) * 1000)::bigint, what, columns FROM pipeline.export ORDER BY serial";
+    let rows = client.query(statement, &[]).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.export"))?;
+    let export = |row: &tokio_postgres::Row| Export {
+        serial: unsigned(row.get(0)),
+        schema: row.get(1),
+        made_at: Timestamp::from_millisecond(row.get(2)).unwrap_or_default(),
+        what: row.get(3),
+        columns: row.get(4),
+    };
+    Ok(rows.iter().map(export).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::testing;
+
+    #[tokio::test]
+    async fn an_export_is_recorded_with_a_serial_of_its_own() {
+        let client = testing::database().await;
+        let before = "CREATE SCHEMA pipeline; CREATE TABLE pipeline.change (schema_name text, seq bigint, run_id text, table_name text)";
+        client.batch_execute(before).await.unwrap();
+        let migration = include_str!("../../../migrations/books/V15__export.sql");
+        client.batch_execute(migration).await.unwrap();
+        let columns = ["users.login".to_owned()];
+        for serial in 1..=2 {
+            let recorded = record_export(&client, "public", "CSV of users", &columns).await;
+            assert_eq!(recorded.unwrap(), serial);
+        }
+        let exports = read(&client).await.unwrap();
+        assert_eq!(exports.len(), 2);
+        assert_eq!(
+            (exports[1].serial, exports[1].schema.as_str()),
+            (2, "public")
+        );
+        assert_eq!(exports[0].columns, columns);
+    }
+}

@@ -1,0 +1,100 @@
+//! Whom a sweep of staged pages looks for, and what it has found.
+
+use std::collections::BTreeSet;
+
+use super::error::StagingError;
+use super::run::Run;
+use crate::name::Name;
+use crate::person::Erased;
+
+/// Ids of which the text is looked for in a page; of more it is faster to parse the page.
+const FEW: usize = 16;
+
+/// Whom a sweep is about.
+#[derive(Debug)]
+pub(crate) enum Sought {
+    /// By id: a page without the text of one of a few is not parsed.
+    Ids(BTreeSet<String>),
+    /// By id, in these pages, which were found before.
+    Found(BTreeSet<String>, BTreeSet<FoundAt>),
+    /// By hash.
+    Erased(Erased),
+}
+
+impl Sought {
+    pub(super) fn contains(&self, id: &str) -> bool {
+        match self {
+            Self::Ids(ids) | Self::Found(ids, _) => ids.contains(id),
+            Self::Erased(erased) => erased.contains(id),
+        }
+    }
+
+    /// Whether one of them can be in a page. Any character of a text can be written with an escape.
+    pub(super) fn may_be_in(&self, page: &[u8]) -> bool {
+        let (Self::Ids(ids) | Self::Found(ids, _)) = self else {
+            return true;
+        };
+        if ids.len() > FEW {
+            return true;
+        }
+        // What is no text is reported where it is parsed.
+        let Ok(page) = std::str::from_utf8(page) else {
+            return true;
+        };
+        page.contains('\\') || ids.iter().any(|id| page.contains(id.as_str()))
+    }
+
+    /// Whether a page has to be read at all.
+    pub(super) fn is_in(&self, run: &Run, file: &str) -> bool {
+        match self {
+            Self::Found(_, pages) => pages.contains(&(run.id().to_string(), file.to_owned())),
+            Self::Ids(_) | Self::Erased(_) => true,
+        }
+    }
+}
+
+/// A run, and a page's file, relative to its directory.
+pub(crate) type FoundAt = (String, String);
+
+/// What a sweep found in one page.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct FoundPage {
+    pub(crate) run: String,
+    pub(crate) resource: Name,
+    /// Relative to the run's directory.
+    pub(crate) file: String,
+    /// Records that hold one of them.
+    pub(crate) records: u64,
+    /// Personal values in them.
+    pub(crate) values: u64,
+}
+
+/// What a sweep found, and what it could not read.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) pages: Vec<FoundPage>,
+    pub(crate) failed: Vec<StagingError>,
+    /// Staged resources of which the configuration does not say where people are, with a run.
+    pub(crate) undeclared: Vec<(Name, String)>,
+}
+
+impl Swept {
+    /// Whether every page was looked at.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failed.is_empty() && self.undeclared.is_empty()
+    }
+
+    /// What to do about staged pages of which nobody knows where people are; none if there are none.
+    pub(crate) fn undeclared_sentence(&self) -> Option<String> {
+        let (name, run) = self.undeclared.first()?;
+        Some(format!(
+            "the run {run} holds pages of `{name}`, of which pipeline.toml does not say where people are; write a [[person.place]] for it, \
+             name it in `nobody_in` of [person], or remove the run"
+        ))
+    }
+
+    /// Pages with values that are still there, or were.
+    pub(crate) fn changed(&self) -> usize {
+        self.pages.iter().filter(|page| page.values > 0).count()
+    }
+}
