@@ -9,6 +9,7 @@ mod named_read;
 mod names;
 mod notify;
 mod order;
+mod pack;
 mod person;
 mod read_keys;
 mod read_resource;
@@ -17,6 +18,7 @@ mod record;
 mod resource;
 mod scope;
 mod table;
+mod view;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,16 +32,19 @@ pub(crate) use budget::Budget;
 use budget::read_budget;
 pub(crate) use changes::ChangesConfig;
 pub(crate) use notify::{Event, parse_url};
+pub(crate) use pack::{Pack, PackState};
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
 pub(crate) use resource::{ForEach, FullEvery, Paging, QueryParameter, READ};
 pub(crate) use scope::{ScopeLookup, ScopeLookups};
 pub(crate) use table::{Derive, Feed, Reference, SqlFile, Table};
+pub(crate) use view::View;
 
 use crate::database::{DatabaseError, check_url};
 use crate::embedded_files;
 use crate::error_chain::{chain, with_causes};
+use crate::migrate::Extra;
 use crate::name::Name;
 use crate::person::People;
 use crate::printable;
@@ -71,6 +76,10 @@ pub struct Config {
     pub(crate) derives: Vec<Derive>,
     /// Where people are in records.
     pub(crate) people: Arc<People>,
+    /// The views of the mirror, each after those that it reads.
+    pub(crate) views: Vec<View>,
+    /// All packs, each after those that it needs.
+    pub(crate) packs: Vec<Pack>,
     /// The file, or `None` for the built-in one.
     pub(crate) path: Option<PathBuf>,
 }
@@ -204,10 +213,15 @@ impl fmt::Display for Listed<'_> {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`, or the built-in configuration.
+    /// Reads and checks the file at `path`, or the built-in configuration, with the packs that are on.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_with(path, &[])
+    }
+
+    /// The same with further packs, and those that they need.
+    pub(crate) fn load_with(path: Option<&Path>, packs: &[&str]) -> Result<Self, ConfigError> {
         let Some(path) = path else {
-            return Self::parse(embedded_files::PIPELINE, None);
+            return Self::parse_with(embedded_files::PIPELINE, None, packs);
         };
         let absent = || ConfigError::Read {
             path: path.to_owned(),
@@ -218,37 +232,62 @@ impl Config {
         };
         let folder = Folder::open(folder, Owner::caller_or_root())?;
         let text = folder.read_text(name)?.ok_or_else(absent)?;
-        Self::parse(&text, Some(path))
+        Self::parse_with(&text, Some(path), packs)
     }
 
-    /// Checks the text of a configuration; `path` is where its `sql/` is looked for and how it is named.
+    /// Checks the text of a configuration; `path` is where its `sql/` and `packs/` are looked for and how it is named.
     pub fn parse(text: &str, path: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, &[])
+    }
+
+    fn parse_with(text: &str, path: Option<&Path>, added: &[&str]) -> Result<Self, ConfigError> {
         let file = path.map_or_else(
             || "pipeline.toml (built in)".to_owned(),
             |path| path.display().to_string(),
         );
+        let mut packs = pack::all(path)?;
         let problems = Problems::new(text);
-        let (root, errors) = DeTable::parse_recoverable(text);
-        // Whatever follows the first break of the grammar is likely to follow from it.
-        let broken = errors
-            .iter()
-            .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
-            .min();
-        if let Some((at, message)) = broken {
-            problems.add(at, "", format_args!("not TOML: {message}"));
+        let root = parse_toml(text, &problems);
+        if let Some(root) = &root {
+            let section = Section::new(&problems, root, 0, "");
+            pack::choose(&mut packs, &section, root, added);
         }
-        let config = if errors.is_empty() {
-            read(&problems, root.get_ref(), path)
-        } else {
-            None
+        let parsed: Vec<Problems<'_>> = packs
+            .iter()
+            .filter(|pack| pack.is_on())
+            .map(Problems::of_pack)
+            .collect();
+        let parsed: Vec<(Problems<'_>, Option<DeTable<'_>>)> = parsed
+            .into_iter()
+            .map(|problems| {
+                let root = parse_toml(problems.text(), &problems);
+                (problems, root)
+            })
+            .collect();
+        let is_whole = root.is_some() && parsed.iter().all(|(_, root)| root.is_some());
+        let files = Files {
+            main: &problems,
+            packs: parsed.iter().map(|(problems, _)| problems).collect(),
         };
-        let found = problems.into_sorted();
-        match config {
-            Some(config) if found.is_empty() => Ok(config),
-            _ => Err(ConfigError::Faults {
-                file,
-                problems: found,
-            }),
+        let config = root.as_ref().filter(|_| is_whole).and_then(|root| {
+            let packs_read = parsed
+                .iter()
+                .filter_map(|(problems, root)| Some((problems, root.as_ref()?)));
+            read(&files, root, &packs_read.collect::<Vec<_>>(), &packs, path)
+        });
+        let mut faults: Vec<ConfigError> = Vec::new();
+        for (of, file) in
+            std::iter::once((&problems, file)).chain(files.packs.iter().map(|of| (*of, of.place())))
+        {
+            let problems = of.sorted();
+            if !problems.is_empty() {
+                faults.push(ConfigError::Faults { file, problems });
+            }
+        }
+        match (config, faults.len()) {
+            (Some(config), 0) => Ok(config),
+            (_, 2..) => Err(ConfigError::All(faults)),
+            _ => Err(faults.pop().unwrap_or_else(|| ConfigError::All(Vec::new()))),
         }
     }
 
@@ -258,11 +297,17 @@ impl Config {
             .find(|resource| resource.name.as_str() == name)
     }
 
-    /// The user's own migrations of the mirror, beside the file, if there are any.
-    pub(crate) fn migrations(&self) -> Option<PathBuf> {
-        let folder = self.path.as_deref()?.parent()?.join("migrations/mirror");
-        // What is there and is no directory is refused when it is read.
-        (std::fs::symlink_metadata(&folder).is_ok()).then_some(folder)
+    /// What migrations of the mirror there are beside those of this program: the user's own, beside the file, and those of packs.
+    pub(crate) fn migrations(&self) -> Extra {
+        let folder = self.path.as_deref().and_then(Path::parent);
+        let folder = folder.map(|folder| folder.join("migrations/mirror"));
+        let on = self.packs.iter().filter(|pack| pack.is_on());
+        Extra {
+            // What is there and is no directory is refused when it is read.
+            folder: folder.filter(|folder| std::fs::symlink_metadata(folder).is_ok()),
+            packs: on.map(|pack| Arc::clone(&pack.files)).collect(),
+            views: self.views.clone(),
+        }
     }
 
     /// The tables that a resource feeds, alone or beside another, in order.
@@ -273,8 +318,56 @@ impl Config {
     }
 }
 
-fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Option<Config> {
-    let root = Section::new(problems, root, 0, "");
+/// The faults of `pipeline.toml`, and of the packs that are on.
+struct Files<'a> {
+    main: &'a Problems<'a>,
+    packs: Vec<&'a Problems<'a>>,
+}
+
+impl<'a> Files<'a> {
+    /// Of the file that a block is in.
+    fn of(&self, pack: Option<&str>) -> &'a Problems<'a> {
+        let is_its = |of: &&&Problems<'_>| of.pack_name() == pack;
+        self.packs.iter().find(is_its).map_or(self.main, |of| *of)
+    }
+}
+
+/// The table of a file; none, with a fault, if it is not TOML.
+fn parse_toml<'t>(text: &'t str, problems: &Problems<'_>) -> Option<DeTable<'t>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    // Whatever follows the first break of the grammar is likely to follow from it.
+    let broken = errors
+        .iter()
+        .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
+        .min();
+    if let Some((at, message)) = broken {
+        problems.add(at, "", format_args!("not TOML: {message}"));
+        return None;
+    }
+    Some(root.into_inner())
+}
+
+fn read(
+    files: &Files<'_>,
+    root: &DeTable<'_>,
+    parsed: &[(&Problems<'_>, &DeTable<'_>)],
+    packs: &[Pack],
+    path: Option<&Path>,
+) -> Option<Config> {
+    let problems = files.main;
+    // First `pipeline.toml`, so that of two who define a name the pack is told.
+    let mut roots = vec![Section::new(problems, root, 0, "")];
+    roots.extend(
+        parsed
+            .iter()
+            .map(|(problems, root)| Section::new(problems, root, 0, "")),
+    );
+    let on = packs.iter().filter(|pack| pack.is_on());
+    for (pack, root) in on.zip(&roots[1..]) {
+        pack::check(pack, packs, root);
+    }
+    let root = &roots[0];
+    root.texts("packs");
     root.integer("version", 1..=1);
     if !root.has("version") && !root.is_misspelt("version") {
         problems.add(0, "", "write `version = 1` at the top of the file");
@@ -285,7 +378,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
             .unwrap_or_else(|| Section::new(problems, &empty, 0, format!("[{key}]")))
     };
     let api = read_api(section("api"));
-    let (scope, scope_lookups) = scope::read(&root);
+    let (scope, scope_lookups) = scope::read(root);
     let staging = read_staging(section("staging"));
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
@@ -295,8 +388,15 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         max_fraction: 0.1,
     };
     let quarantine = read_budget(section("quarantine"), standard);
-    let resources = root.blocks("resource");
-    let resource_names = Names::of("resource", &resources, root.has_like("resource"));
+    let blocks = |key: &'static str| {
+        roots
+            .iter()
+            .flat_map(|root| root.blocks(key))
+            .collect::<Vec<_>>()
+    };
+    let is_unsure = |key: &str| roots.iter().any(|root| root.has_like(key));
+    let resources = blocks("resource");
+    let resource_names = Names::of("resource", &resources, is_unsure("resource")).with_off(packs);
     if resources.is_empty() && !root.has("resource") && !root.is_misspelt("resource") {
         problems.add(
             0,
@@ -304,9 +404,9 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
             "there is no [[resource]], so nothing to ask the API for",
         );
     }
-    let tables = root.blocks("table");
-    let table_names = Names::of("table", &tables, root.has_like("table"));
-    let people = person::read(&root, problems, &resource_names, &table_names);
+    let tables = blocks("table");
+    let table_names = Names::of("table", &tables, is_unsure("table")).with_off(packs);
+    let people = person::read(&roots, &resource_names, &table_names);
     let resources = read_resource::read(resources, &resource_names, &scope);
     let tables = table::read(
         tables,
@@ -318,11 +418,14 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         path,
     );
     let changes = changes::read(section("changes"), &table_names);
-    let derives = table::read_derives(root.blocks("derive"), &table_names, path);
-    root.finish();
+    let derives = table::read_derives(blocks("derive"), &table_names, path);
+    roots.into_iter().for_each(Section::finish);
 
-    let tables = order::tables(tables, problems);
-    let resources = order::resources(resources, tables.as_deref().unwrap_or_default(), problems);
+    let on = packs.iter().filter(|pack| pack.is_on());
+    let of_packs: Vec<_> = files.packs.iter().copied().zip(on).collect();
+    let views = view::read(problems, &of_packs, &tables, path);
+    let tables = order::tables(tables, files);
+    let resources = order::resources(resources, tables.as_deref().unwrap_or_default(), files);
     let (tables, resources) = (tables?, resources?);
     Some(Config {
         api,
@@ -337,6 +440,8 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>, path: Option<&Path>) -> Opt
         tables,
         derives,
         people: Arc::new(people),
+        views,
+        packs: packs.to_vec(),
         path: path.map(Path::to_owned),
     })
 }

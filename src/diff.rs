@@ -10,7 +10,7 @@ use tokio_postgres::{GenericClient, Row};
 use crate::database::catalogue::{self, TableShape};
 use crate::database::{DatabaseError, Literal, Quoted};
 use crate::key_arg::Key;
-use crate::migrate::HISTORIES;
+use crate::migrate::is_history;
 use crate::printable;
 
 /// The column that says when a row was loaded, which differs from load to load.
@@ -93,7 +93,7 @@ pub(crate) async fn tables(
     schema: &str,
 ) -> Result<BTreeSet<String>, DatabaseError> {
     let names = catalogue::table_names(client, schema).await?;
-    let is_data = |name: &String| !HISTORIES.contains(&name.as_str());
+    let is_data = |name: &String| !is_history(name);
     Ok(names.into_iter().filter(is_data).collect())
 }
 

@@ -110,7 +110,7 @@ fn own_files(name: &str, config: Option<&Path>) -> Result<OwnFiles, Untrusted> {
 }
 
 /// The directory of the configuration in use; none: it is the built-in one.
-fn beside(config: Option<&Path>) -> Result<Option<Folder>, Untrusted> {
+pub(crate) fn beside(config: Option<&Path>) -> Result<Option<Folder>, Untrusted> {
     let Some(folder) = config.and_then(Path::parent) else {
         return Ok(None);
     };

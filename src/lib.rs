@@ -11,6 +11,7 @@ mod embedded_files;
 mod key_arg;
 pub mod name;
 mod notify;
+mod pack_files;
 mod person;
 mod plan;
 mod pointer;

@@ -9,9 +9,11 @@ mod effects;
 mod error;
 mod files;
 mod names;
+mod views;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
@@ -19,17 +21,20 @@ use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, GenericClient};
-use tracing::debug;
+use tracing::{debug, warn};
 
+use crate::config::View;
 use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
+use crate::pack_files::PackFiles;
 use crate::printable;
 pub(crate) use effects::Effects;
 pub(crate) use error::MigrateError;
-use files::{local, shipped};
-pub(crate) use names::{HISTORIES, LEDGER_SCHEMA};
-use names::{HISTORY, LOCAL_HISTORY};
+use files::{local, of_pack, shipped};
+pub(crate) use names::{HISTORY, LEDGER_SCHEMA, is_history, pack_of_history};
+use names::{LOCAL_HISTORY, pack_history};
+pub(crate) use views::without_mark;
 
 static SHIPPED_LEDGER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/books");
 static SHIPPED_MIRROR: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mirror");
@@ -46,13 +51,56 @@ const LOCK_WAIT: Duration = Duration::from_mins(1);
 pub(crate) struct Migrated {
     /// Each migration applied by this call, as `schema/V1__name`, in order.
     pub(crate) applied: Vec<String>,
+    /// Views that were made or renewed.
+    pub(crate) views: Vec<String>,
 }
 
 /// Migrations that share a schema and a history.
 struct Set {
     schema: String,
-    history: &'static str,
+    history: String,
+    /// The pack that they are of.
+    pack: Option<Arc<PackFiles>>,
     migrations: Vec<Migration>,
+}
+
+impl Set {
+    /// One of its migrations, for people: `public/V1__cursus`, `public/teams/V1__teams`.
+    fn label(&self, migration: &Migration) -> String {
+        let Self { schema, pack, .. } = self;
+        match pack {
+            Some(pack) => format!("{schema}/{}/{migration}", pack.name),
+            None => format!("{schema}/{migration}"),
+        }
+    }
+
+    /// Where its files are, for people.
+    fn place(&self) -> String {
+        match &self.pack {
+            Some(pack) => pack.place("migrations"),
+            None => "migrations/mirror beside the pipeline.toml in use".to_owned(),
+        }
+    }
+}
+
+/// Migrations of the mirror beside those that are always applied.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    /// The folder of a user's own, `migrations/mirror` beside a configuration, if there is one.
+    pub(crate) folder: Option<PathBuf>,
+    /// The packs that are on, each after those that it needs.
+    pub(crate) packs: Vec<Arc<PackFiles>>,
+    /// The views of the mirror, each after those that it reads.
+    pub(crate) views: Vec<View>,
+}
+
+impl Extra {
+    /// The tables in which the migrations of a mirror are recorded, that of this program first.
+    pub(crate) fn histories(&self) -> Vec<String> {
+        let own = [HISTORY, LOCAL_HISTORY].map(str::to_owned);
+        let packs = self.packs.iter().map(|pack| pack_history(&pack.name));
+        own.into_iter().chain(packs).collect()
+    }
 }
 
 struct Applied {
@@ -67,19 +115,27 @@ impl Applied {
     }
 }
 
-/// Applies pending migrations: of the load ledger, of the mirror in `schema` (both are created if absent), then the user's own from
-/// `extra`, the folder `migrations/mirror` beside a configuration. Two round trips if none is pending. Waits `lock_wait` for another
-/// process that migrates. Restores the session's settings.
+/// Applies pending migrations: of the load ledger, of the mirror in `schema` (both are created if absent), of packs, then the user's
+/// own. Two round trips if none is pending. Waits `lock_wait` for another process that migrates. Restores the session's settings.
 pub(crate) async fn migrate(
     client: &mut Client,
     schema: &str,
-    extra: Option<&Path>,
+    extra: &Extra,
     lock_wait: Option<Duration>,
 ) -> Result<Migrated, MigrateError> {
     let sets = sets(schema, extra)?;
-    let mut applied = Vec::new();
+    let mut migrated = Migrated {
+        applied: Vec::new(),
+        views: Vec::new(),
+    };
     if missing(client, &sets).await?.is_empty() {
-        return Ok(Migrated { applied });
+        let outdated = views::outdated(client, schema, &extra.views).await?;
+        for sentence in views::taken(schema, &outdated) {
+            warn!("{sentence}");
+        }
+        if outdated.is_empty() {
+            return Ok(migrated);
+        }
     }
     let settings = "SELECT current_setting('search_path'), current_setting('lock_timeout')";
     let before = client.query_one(settings, &[]).await?;
@@ -96,29 +152,39 @@ pub(crate) async fn migrate(
         }
         other => other?,
     };
-    let result = apply(client, &sets, &mut applied).await;
+    let result = apply(client, &sets, &mut migrated.applied).await;
+    // Also after a migration that failed, for which views were put aside.
+    let renewed = match &result {
+        Err(
+            MigrateError::Newer { .. }
+            | MigrateError::Divergent { .. }
+            | MigrateError::Missing { .. },
+        ) => Ok(Vec::new()),
+        _ => renew_views(client, schema, &extra.views).await,
+    };
     Point::MigrateDone.reach();
     set(client, "search_path", &search_path).await?;
     client
         .query_one("SELECT pg_advisory_unlock($1)", &[&LOCK])
         .await?;
     result?;
-    for migration in &applied {
+    migrated.views = renewed?;
+    for migration in &migrated.applied {
         debug!("applied migration {migration}");
     }
-    Ok(Migrated { applied })
+    Ok(migrated)
 }
 
-/// Refuses files in the user's own folder that are no migrations; asks no database.
-pub(crate) fn check_files(folder: &Path) -> Result<(), MigrateError> {
-    local(folder, &shipped(&SHIPPED_MIRROR)?).map(drop)
+/// Refuses files that are no migrations where migrations are kept; asks no database.
+pub(crate) fn check_files(extra: &Extra) -> Result<(), MigrateError> {
+    sets("", extra).map(drop)
 }
 
 /// What [`migrate`] would apply, as `schema/V1__name`, and the same errors; changes nothing.
 pub(crate) async fn pending(
     client: &impl GenericClient,
     schema: &str,
-    extra: Option<&Path>,
+    extra: &Extra,
 ) -> Result<Vec<String>, MigrateError> {
     missing(client, &sets(schema, extra)?).await
 }
@@ -134,12 +200,12 @@ pub(crate) struct Outlook {
 pub(crate) async fn outlook(
     client: &impl GenericClient,
     schema: &str,
-    extra: Option<&Path>,
+    extra: &Extra,
 ) -> Result<Vec<Outlook>, MigrateError> {
     let sets = sets(schema, extra)?;
     let pending = missing(client, &sets).await?;
     let of_set = |set: &Set| {
-        let is_pending = |file: &&Migration| pending.contains(&format!("{}/{file}", set.schema));
+        let is_pending = |file: &&Migration| pending.contains(&set.label(file));
         let texts = set.migrations.iter().filter(is_pending);
         let texts: Vec<&str> = texts.filter_map(Migration::sql).collect();
         (!texts.is_empty()).then(|| Outlook {
@@ -176,34 +242,38 @@ async fn apply(
         let uses = Uses {
             schemas: &[LEDGER_SCHEMA],
             path: &[schema],
-            names: &names(set_of),
+            names: &names(set_of, sets),
         };
         client.batch_execute(trust::SET_PATH).await?;
         trust::check(client, Access::Write, uses).await?;
         set(client, "search_path", &trust::path_of(&[schema])).await?;
         let mut runner = Runner::new(&set_of.migrations);
-        runner.set_migration_table_name(set_of.history);
-        let report = runner
-            .run_async(client)
-            .await
-            .map_err(|error| failed(&set_of.schema, &error))?;
+        runner.set_migration_table_name(&set_of.history);
+        let mut report = runner.run_async(client).await;
+        if let Err(error) = &report
+            && cause_of(error).is_some_and(views::is_in_the_way)
+            && views::put_aside(client, schema).await?
+        {
+            report = runner.run_async(client).await;
+        }
+        let report = report.map_err(|error| failed(&set_of.schema, &error))?;
         Point::MigrateSet.reach();
         applied.extend(
             report
                 .applied_migrations()
                 .iter()
-                .map(|migration| format!("{}/{migration}", set_of.schema)),
+                .map(|migration| set_of.label(migration)),
         );
     }
     Ok(())
 }
 
 /// What the migrations of a set may name: those that are shipped name only what they have made.
-fn names(set: &Set) -> Vec<String> {
-    let is_local = |_: &&Migration| set.history == LOCAL_HISTORY;
-    let texts = (set.migrations.iter().filter(is_local)).filter_map(Migration::sql);
+fn names(set: &Set, sets: &[Set]) -> Vec<String> {
+    let is_foreign = |_: &&Migration| set.history != HISTORY;
+    let texts = (set.migrations.iter().filter(is_foreign)).filter_map(Migration::sql);
     let words: BTreeSet<String> = texts.flat_map(trust::words).collect();
-    let histories = HISTORIES.iter().map(|&name| name.to_owned());
+    let histories = sets.iter().map(|set| set.history.clone());
     histories.chain(words).collect()
 }
 
@@ -212,6 +282,34 @@ async fn set(client: &Client, name: &str, value: &str) -> Result<(), MigrateErro
         .query_one("SELECT set_config($1, $2, false)", &[&name, &value])
         .await?;
     Ok(())
+}
+
+/// Makes and renews views. Those that cannot be are warned of: the mirror is whole without them.
+async fn renew_views(
+    client: &mut Client,
+    schema: &str,
+    all: &[View],
+) -> Result<Vec<String>, MigrateError> {
+    let outdated = views::outdated(client, schema, all).await?;
+    let mut sentences = views::taken(schema, &outdated);
+    let mut made = Vec::new();
+    if !outdated.is_empty() {
+        let (renewed, problems) = views::renew(client, schema, all, &outdated).await?;
+        made = renewed;
+        sentences.extend(problems);
+    }
+    for sentence in sentences {
+        warn!("{sentence}");
+    }
+    Ok(made)
+}
+
+/// The server's error behind that of a runner.
+fn cause_of(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
+    match error.kind() {
+        Kind::Connection(_, cause) => cause.downcast_ref(),
+        _ => None,
+    }
 }
 
 fn failed(schema: &str, error: &refinery::Error) -> MigrateError {
@@ -248,7 +346,7 @@ fn failed(schema: &str, error: &refinery::Error) -> MigrateError {
 /// Compares the histories with the files.
 async fn missing(client: &impl GenericClient, sets: &[Set]) -> Result<Vec<String>, MigrateError> {
     let schemas: Vec<&str> = sets.iter().map(|set| set.schema.as_str()).collect();
-    let histories: Vec<&str> = sets.iter().map(|set| set.history).collect();
+    let histories: Vec<&str> = sets.iter().map(|set| set.history.as_str()).collect();
     let there = "
         SELECT w.place FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (nspname, relname, place)
         JOIN pg_catalog.pg_namespace n ON n.nspname = w.nspname
@@ -331,6 +429,7 @@ fn compare(set: &Set, applied: &[Applied]) -> Result<Vec<String>, MigrateError> 
                 return Err(MigrateError::Missing {
                     schema: schema(),
                     applied: entry.label(),
+                    place: set.place(),
                 });
             }
         }
@@ -348,30 +447,65 @@ fn compare(set: &Set, applied: &[Applied]) -> Result<Vec<String>, MigrateError> 
                     file: file.to_string(),
                 });
             }
-            Ok(format!("{}/{file}", set.schema))
+            Ok(set.label(file))
         })
         .collect()
 }
 
-fn sets(schema: &str, extra: Option<&Path>) -> Result<Vec<Set>, MigrateError> {
+fn sets(schema: &str, extra: &Extra) -> Result<Vec<Set>, MigrateError> {
     if schema == LEDGER_SCHEMA {
         return Err(MigrateError::Reserved);
     }
     let mirror = shipped(&SHIPPED_MIRROR)?;
-    let local = match extra {
+    let local = match &extra.folder {
         Some(folder) => local(folder, &mirror)?,
         None => Vec::new(),
     };
-    let set = |schema: &str, history, migrations| Set {
+    let set = |schema: &str, history: &str, migrations| Set {
         schema: schema.to_owned(),
-        history,
+        history: history.to_owned(),
+        pack: None,
         migrations,
     };
-    Ok(vec![
+    let mut sets = vec![
         set(LEDGER_SCHEMA, HISTORY, shipped(&SHIPPED_LEDGER)?),
         set(schema, HISTORY, mirror),
-        set(schema, LOCAL_HISTORY, local),
-    ])
+    ];
+    for pack in &extra.packs {
+        let history = pack_history(&pack.name);
+        sets.push(Set {
+            pack: Some(Arc::clone(pack)),
+            ..set(schema, &history, of_pack(pack)?)
+        });
+    }
+    check_names(&sets)?;
+    sets.push(set(schema, LOCAL_HISTORY, local));
+    Ok(sets)
+}
+
+/// Refuses migrations of a pack that make or change what others have made: only views and queries may refer to it.
+fn check_names(sets: &[Set]) -> Result<(), MigrateError> {
+    let mut made: BTreeMap<String, String> = BTreeMap::new();
+    for set in sets.iter().filter(|set| set.schema != LEDGER_SCHEMA) {
+        let owner = set.pack.as_ref().map_or_else(
+            || "cursus".to_owned(),
+            |pack| format!("the pack {}", pack.name),
+        );
+        let makes = |migration: &Migration| Effects::of(migration.sql()).makes;
+        for migration in &set.migrations {
+            for name in makes(migration) {
+                if let (Some(pack), Some(other)) = (&set.pack, made.get(&name))
+                    && *other != owner
+                {
+                    let file = pack.place(&format!("migrations/{migration}.sql"));
+                    let other = other.clone();
+                    return Err(MigrateError::Taken { file, name, other });
+                }
+                made.insert(name, owner.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(crate) const CONFIG: &str = "pipeline.toml";
 pub(crate) const STATE: &str = ".cursus";
 pub(crate) const DOTENV: &str = ".env";
 /// Directories beside the configuration whose files run in the database.
-const FOLDERS: [&str; 2] = ["sql", "migrations"];
+pub(crate) const FOLDERS: [&str; 3] = ["sql", "migrations", "packs"];
 
 /// A directory with a configuration, which may be the built-in one.
 #[derive(Debug)]

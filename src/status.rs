@@ -312,7 +312,7 @@ pub(crate) async fn explain(settings: &Settings, client: &Client, failure: Failu
     let _ = client.batch_execute("ROLLBACK").await;
     let folder = settings.config.migrations();
     let schema = settings.config.database.schema.as_str();
-    let pending = migrate::pending(client, schema, folder.as_deref()).await;
+    let pending = migrate::pending(client, schema, &folder).await;
     match pending.unwrap_or_default() {
         pending if pending.is_empty() => failure,
         pending => Failure::new(

@@ -370,7 +370,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         return Err(lacking);
     }
     let folder = settings.config.migrations();
-    let pending = migrate::pending(&database.client, schema, folder.as_deref())
+    let pending = migrate::pending(&database.client, schema, &folder)
         .await
         .map_err(|error| vec![chain(&error)])?;
     let server = format!("PostgreSQL {}", database.version());
@@ -405,7 +405,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     let unfed: Vec<String> = names
         .into_iter()
         .filter(|name| {
-            !migrate::HISTORIES.contains(&name.as_str())
+            !migrate::is_history(name)
                 && !settings
                     .config
                     .tables

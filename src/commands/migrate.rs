@@ -21,10 +21,12 @@ pub(super) async fn run(
     let folder = settings.config.migrations();
     let lock_wait = database.lock_wait;
     let migrated =
-        crate::migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
+        crate::migrate::migrate(&mut database.client, schema, &folder, lock_wait).await?;
     database.close().await?;
     if global.json {
-        super::print_json(&serde_json::json!({ "schema": schema, "applied": migrated.applied }));
+        super::print_json(
+            &serde_json::json!({ "schema": schema, "applied": migrated.applied, "views": migrated.views }),
+        );
     } else {
         let sentence = prepared(&settings.config, schema, &migrated);
         super::print_line(

@@ -14,6 +14,7 @@ use crate::exit::Failure;
 use crate::hash::Hash;
 use crate::migrate;
 use crate::plan;
+use crate::project::FOLDERS;
 use crate::settings::{Environment, Settings};
 
 pub(super) struct Configuration<'a> {
@@ -45,8 +46,7 @@ impl<'a> Configuration<'a> {
             check(&settings, self.arguments)?;
             Ok(settings)
         });
-        let folder = self.settings.config.migrations();
-        let migrations = folder.and_then(|folder| migrate::check_files(&folder).err());
+        let migrations = migrate::check_files(&self.settings.config.migrations()).err();
         match (read, migrations) {
             (Ok(settings), None) => {
                 let files = Files::of(&settings);
@@ -80,7 +80,7 @@ impl Files {
     fn of(settings: &Settings) -> Self {
         let base = &settings.base;
         let config = settings.config.path.iter().cloned();
-        let inside = ["sql", "migrations"].into_iter().flat_map(|folder| {
+        let inside = FOLDERS.into_iter().flat_map(|folder| {
             let entries = WalkDir::new(base.join(folder)).into_iter().flatten();
             entries.map(walkdir::DirEntry::into_path)
         });

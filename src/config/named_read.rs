@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::names::{Names, Scope, Slice};
-use super::read_keys::{check_fan_out, read_cursor, read_for_each, read_name, read_query};
+use super::read_keys::{Seen, check_fan_out, read_cursor, read_for_each, read_name, read_query};
 use super::reader::Section;
 use super::resource::{NamedRead, Paging, QueryParameter, Resource};
 use crate::name::Name;
@@ -15,7 +15,7 @@ pub(super) fn read(
     scope: &Scope,
     names: &Names,
 ) -> Vec<Resource> {
-    let mut seen = BTreeSet::new();
+    let mut seen = Seen::new();
     let mut reads: Vec<Resource> = Vec::new();
     for mut block in blocks {
         let name = read_name(&mut block, "resource.read", &mut seen);

@@ -3,8 +3,9 @@
 //! A name that nothing defines is a fault. Where the place that would define it is itself at fault, it
 //! is not reported: one mistake, one message.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use super::pack::{self, Pack};
 use super::reader::{At, Section};
 use super::resource::ForEach;
 use crate::name::{Name, advice, nearest};
@@ -12,7 +13,10 @@ use crate::template::{Template, Values};
 
 pub(super) struct Names {
     noun: &'static str,
-    known: BTreeSet<String>,
+    /// Each with the pack that defines it; none: `pipeline.toml`.
+    known: BTreeMap<String, Option<String>>,
+    /// Those of packs that are off.
+    off: BTreeMap<String, String>,
     unsure: bool,
 }
 
@@ -21,30 +25,51 @@ impl Names {
     pub(super) fn of(noun: &'static str, blocks: &[Section<'_>], unsure: bool) -> Self {
         let mut names = Self {
             noun,
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
+            off: BTreeMap::new(),
             unsure,
         };
         for block in blocks {
             let name = block.text("name").map(|name| name.value);
             // A name that is missing, refused or used twice was meant to be another one.
-            names.unsure |=
-                name.is_none_or(|name| Name::parse(name).is_err() || names.known.contains(name));
-            names.known.extend(name.map(str::to_owned));
+            names.unsure |= name
+                .is_none_or(|name| Name::parse(name).is_err() || names.known.contains_key(name));
+            if let Some(name) = name {
+                let pack = || block.pack().map(|pack| pack.name.clone());
+                names.known.entry(name.to_owned()).or_insert_with(pack);
+            }
         }
         names
     }
 
+    /// The same, where packs that are off have further ones.
+    pub(super) fn with_off(self, packs: &[Pack]) -> Self {
+        let off = pack::names_off(packs, self.noun);
+        Self { off, ..self }
+    }
+
     pub(super) fn find(&self, section: &Section<'_>, key: &str, name: &At<&str>) -> Option<Name> {
-        if self.known.contains(name.value) {
+        if let Some(owner) = self.known.get(name.value) {
+            if let (Some(pack), Some(owner)) = (section.pack(), owner)
+                && !pack.may_use(owner)
+            {
+                let message = format!(
+                    "`{key}` names the {} `{}` of the pack `{owner}`; write `{owner}` into `needs` of [pack]",
+                    self.noun, name.value
+                );
+                section.problem(name.at, message);
+            }
             // One that is refused as a name is reported at its block.
             return Name::parse(name.value).ok();
         }
         if !self.unsure {
             let noun = self.noun;
-            let advice = if self.known.is_empty() {
+            let advice = if let Some(pack) = self.off.get(name.value) {
+                format!("the pack `{pack}` has it and is off; name it in `packs`")
+            } else if self.known.is_empty() {
                 format!("there is no [[{noun}]] at all")
             } else {
-                let names = self.known.iter().map(String::as_str);
+                let names = self.known.keys().map(String::as_str);
                 advice(name.value, names, "there are")
             };
             section.problem(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::reader::Problems;
+use super::Files;
 use super::resource::Resource;
 use super::table::Table;
 use crate::name::Name;
@@ -12,7 +12,7 @@ use crate::name::Name;
 type Need = (Name, String);
 
 /// Each table after those that it names; `None` where some form a cycle.
-pub(super) fn tables(tables: Vec<Table>, problems: &Problems<'_>) -> Option<Vec<Table>> {
+pub(super) fn tables(tables: Vec<Table>, files: &Files<'_>) -> Option<Vec<Table>> {
     sort(
         tables,
         |table| &table.name,
@@ -35,7 +35,7 @@ pub(super) fn tables(tables: Vec<Table>, problems: &Problems<'_>) -> Option<Vec<
         },
         |table, cycle| {
             let place = format!("[[table]] {}", table.name);
-            problems.add(
+            files.of(table.pack.as_deref()).add(
                 table.at,
                 &place,
                 format_args!("tables wait for each other: {cycle}"),
@@ -48,7 +48,7 @@ pub(super) fn tables(tables: Vec<Table>, problems: &Problems<'_>) -> Option<Vec<
 pub(super) fn resources(
     resources: Vec<Resource>,
     tables: &[Table],
-    problems: &Problems<'_>,
+    files: &Files<'_>,
 ) -> Option<Vec<Resource>> {
     let source: BTreeMap<&Name, &Name> = tables
         .iter()
@@ -100,7 +100,7 @@ pub(super) fn resources(
         needs,
         |resource, cycle| {
             let place = format!("[[resource]] {}", resource.name);
-            problems.add(
+            files.of(resource.pack.as_deref()).add(
                 resource.at,
                 &place,
                 format_args!("resources wait for each other: {cycle}"),

@@ -1,39 +1,40 @@
 //! `[person]`, `[[person.place]]` and `[[person.table]]`: where people are in records, and in columns that SQL fills.
 
-use toml::de::DeTable;
-
 use super::names::Names;
-use super::reader::{At, Problems, Section};
+use super::reader::{At, Section};
 use crate::name::Name;
 use crate::person::{Anonymised, People, PersonPlace, PersonTable, PersonalValues};
 use crate::pointer::{InvalidPointer, Pointer};
 
-/// Reads the section; nothing if there is none.
-pub(super) fn read(
-    root: &Section<'_>,
-    problems: &Problems<'_>,
-    resources: &Names,
-    tables: &Names,
-) -> People {
-    let empty = DeTable::new();
-    let section = root
-        .section("person")
-        .unwrap_or_else(|| Section::new(problems, &empty, 0, "[person]"));
-    let nobody_in = resources.list(&section, "nobody_in", None);
-    let anonymised = section
-        .section("anonymised")
-        .and_then(|section| read_anonymised(section, tables));
+/// Reads the section of each file; nothing of one that has none.
+pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> People {
+    let sections: Vec<Section<'_>> = roots
+        .iter()
+        .filter_map(|root| root.section("person"))
+        .collect();
+    let lists = sections.iter();
+    let nobody_in: Vec<Name> = lists
+        .flat_map(|section| resources.list(section, "nobody_in", None))
+        .collect();
+    let mut anonymised = None;
     let mut places = Vec::new();
-    for mut block in section.blocks("place") {
-        block.rename("[[person.place]]".to_owned());
-        places.extend(read_place(block, resources, &nobody_in));
-    }
     let mut of_tables = Vec::new();
-    for mut block in section.blocks("table") {
-        block.rename("[[person.table]]".to_owned());
-        of_tables.extend(read_table(block, tables));
+    for section in sections {
+        // Only one can say how the API anonymises people.
+        if section.pack().is_none() {
+            let inside = section.section("anonymised");
+            anonymised = inside.and_then(|section| read_anonymised(section, tables));
+        }
+        for mut block in section.blocks("place") {
+            block.rename("[[person.place]]".to_owned());
+            places.extend(read_place(block, resources, &nobody_in));
+        }
+        for mut block in section.blocks("table") {
+            block.rename("[[person.table]]".to_owned());
+            of_tables.extend(read_table(block, tables));
+        }
+        section.finish();
     }
-    section.finish();
     People {
         places,
         nobody_in,

@@ -1,6 +1,6 @@
 //! The keys that resources and named reads share: name, path, query, cursor, `for_each`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -12,19 +12,28 @@ use crate::name::Name;
 use crate::template::Template;
 
 /// Reads the name of a block, which later messages of the block contain.
-pub(super) fn read_name(
-    block: &mut Section<'_>,
-    noun: &str,
-    seen: &mut BTreeSet<Name>,
-) -> Option<Name> {
+/// Names that blocks have, each with the pack whose file the block is in.
+pub(super) type Seen = BTreeMap<Name, Option<String>>;
+
+pub(super) fn read_name(block: &mut Section<'_>, noun: &str, seen: &mut Seen) -> Option<Name> {
     let name = block.required_text("name");
     let name = block.parsed("name", name, Name::parse)?;
     block.rename(format!("[[{noun}]] {}", name.value));
-    if !seen.insert(name.value.clone()) {
-        block.problem(
+    let pack = block.pack().map(|pack| pack.name.clone());
+    match seen.get(&name.value) {
+        Some(owner) if *owner == pack => block.problem(
             name.at,
             format_args!("there is another {noun} of this name"),
-        );
+        ),
+        Some(owner) => {
+            let owner = match owner {
+                Some(owner) => format!("the pack `{owner}`"),
+                None => "pipeline.toml".to_owned(),
+            };
+            let message = format!("{owner} has a {noun} of this name; choose another one");
+            block.problem(name.at, message);
+        }
+        None => drop(seen.insert(name.value.clone(), pack)),
     }
     Some(name.value)
 }

@@ -1,11 +1,9 @@
 //! Reads `[[resource]]` blocks.
 
-use std::collections::BTreeSet;
-
 use super::named_read;
 use super::names::{Names, Scope, Slice};
 use super::read_keys::{
-    check_fan_out, read_cursor, read_for_each, read_name, read_path, read_query,
+    Seen, check_fan_out, read_cursor, read_for_each, read_name, read_path, read_query,
 };
 use super::reader::Section;
 use super::resource::{FullEvery, Paging, QueryParameter, Resource};
@@ -13,7 +11,7 @@ use crate::name::Name;
 use crate::pointer::Pointer;
 
 pub(super) fn read(blocks: Vec<Section<'_>>, names: &Names, scope: &Scope) -> Vec<Resource> {
-    let mut seen: BTreeSet<Name> = BTreeSet::new();
+    let mut seen = Seen::new();
     let mut resources = Vec::new();
     for mut block in blocks {
         let name = read_name(&mut block, "resource", &mut seen);
@@ -118,6 +116,7 @@ fn read_one(
         sort,
         paging,
         after,
+        pack: block.pack().map(|pack| pack.name.clone()),
         at: block.at(),
         name: name?,
         path: path?,

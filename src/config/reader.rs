@@ -11,7 +11,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::pack::Pack;
 use crate::name::nearest;
+use crate::pack_files::PACK;
 
 /// The upper end of a number that has none.
 pub(super) const ANY: u64 = u64::MAX >> 1;
@@ -24,8 +26,11 @@ pub struct Problem {
     pub(crate) message: String,
 }
 
+/// The faults of one file.
 pub(super) struct Problems<'t> {
     text: &'t str,
+    /// The pack whose file it is; none: `pipeline.toml`.
+    pack: Option<&'t Pack>,
     found: RefCell<Vec<Problem>>,
 }
 
@@ -33,7 +38,16 @@ impl<'t> Problems<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         Self {
             text,
+            pack: None,
             found: RefCell::default(),
+        }
+    }
+
+    /// Of the file of a pack.
+    pub(super) fn of_pack(pack: &'t Pack) -> Self {
+        Self {
+            pack: Some(pack),
+            ..Self::new(pack.text())
         }
     }
 
@@ -52,8 +66,23 @@ impl<'t> Problems<'t> {
         });
     }
 
-    pub(super) fn into_sorted(self) -> Vec<Problem> {
-        let mut found = self.found.into_inner();
+    pub(super) fn text(&self) -> &'t str {
+        self.text
+    }
+
+    pub(super) fn pack_name(&self) -> Option<&'t str> {
+        self.pack.map(|pack| pack.name.as_str())
+    }
+
+    /// How the file of a pack is named for people.
+    pub(super) fn place(&self) -> String {
+        self.pack
+            .map(|pack| pack.files.place(PACK))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn sorted(&self) -> Vec<Problem> {
+        let mut found = self.found.borrow().clone();
         found.sort();
         found.dedup();
         found
@@ -98,6 +127,11 @@ impl<'a> Section<'a> {
 
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// The pack whose file it is in; none: `pipeline.toml`.
+    pub(super) fn pack(&self) -> Option<&'a Pack> {
+        self.problems.pack
     }
 
     /// Faults from here on are reported in `place`.

@@ -41,6 +41,8 @@ pub struct Resource {
     pub(crate) for_each: Option<ForEach>,
     /// Resources that are loaded before.
     pub(crate) after: Vec<Name>,
+    /// The pack that it is of; none: `pipeline.toml`.
+    pub(crate) pack: Option<String>,
     pub(super) at: usize,
 }
 

@@ -1,18 +1,20 @@
 //! `[[table]]` and `[[derive]]`: where records go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::de::DeValue;
 
 use super::budget::{Budget, read_budget};
 use super::names::{Arity, Names, Scope, Slice, check_placeholders};
-use super::read_keys::read_name;
+use super::pack::Pack;
+use super::read_keys::{Seen, read_name};
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
 use super::resource::Resource;
 use crate::embedded_files;
 use crate::name::Name;
+use crate::pack_files::PACKS;
 use crate::pointer::Pointer;
 
 /// A table of the mirror and how its rows are made.
@@ -44,6 +46,8 @@ pub struct Table {
     pub(crate) references: Vec<Reference>,
     /// How many rows may wait in quarantine.
     pub(crate) quarantine: Budget,
+    /// The pack that it is of; none: `pipeline.toml`.
+    pub(crate) pack: Option<String>,
     pub(super) at: usize,
 }
 
@@ -130,7 +134,7 @@ pub(super) fn read(
         budget,
         config,
     };
-    let mut seen = BTreeSet::new();
+    let mut seen = Seen::new();
     let mut tables = Vec::new();
     for mut block in blocks {
         let name = read_name(&mut block, "table", &mut seen);
@@ -226,6 +230,7 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
             .map(|reference| reference.value)
             .collect(),
         quarantine,
+        pack: block.pack().map(|pack| pack.name.clone()),
         at: block.at(),
     })
 }
@@ -396,11 +401,12 @@ fn read_references(
 
 fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Option<SqlFile> {
     let name = block.text(key)?;
-    match embedded_files::sql(name.value, config) {
-        Ok(text) => Some(SqlFile {
-            name: name.value.to_owned(),
-            text,
-        }),
+    let found = match block.pack() {
+        Some(pack) => sql_of(pack, name.value),
+        None => embedded_files::sql(name.value, config).map(|text| (name.value.to_owned(), text)),
+    };
+    match found {
+        Ok((name, text)) => Some(SqlFile { name, text }),
         Err(message) => {
             block.problem(name.at, format_args!("`{key}`: {message}"));
             None
@@ -408,12 +414,26 @@ fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Op
     }
 }
 
+/// The text of a file in a pack, and its name in messages.
+fn sql_of(pack: &Pack, file: &str) -> Result<(String, String), String> {
+    let text = file
+        .strip_prefix("sql/")
+        .and_then(|_| pack.files.texts.get(file));
+    let text = text.ok_or_else(|| {
+        format!(
+            "the pack has no file `{file}`; it is looked for in {}",
+            pack.files.place("sql")
+        )
+    })?;
+    Ok((format!("{PACKS}/{}/{file}", pack.name), text.clone()))
+}
+
 pub(super) fn read_derives(
     blocks: Vec<Section<'_>>,
     tables: &Names,
     config: Option<&Path>,
 ) -> Vec<Derive> {
-    let mut seen = BTreeSet::new();
+    let mut seen = Seen::new();
     let mut derives = Vec::new();
     for mut block in blocks {
         let name = read_name(&mut block, "derive", &mut seen);

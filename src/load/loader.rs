@@ -53,7 +53,7 @@ impl<'c> Loader<'c> {
         reserve(&mut database, config, &options).await?;
         let folder = config.migrations();
         if options.dry_run {
-            let pending = migrate::pending(&database.client, schema, folder.as_deref()).await?;
+            let pending = migrate::pending(&database.client, schema, &folder).await?;
             if !pending.is_empty() {
                 return Err(LoadError::Unmigrated {
                     schema: schema.to_owned(),
@@ -63,8 +63,7 @@ impl<'c> Loader<'c> {
         }
         schemas::forget_dropped(&database.client, schema).await?;
         let lock_wait = database.lock_wait;
-        let migrated =
-            migrate::migrate(&mut database.client, schema, folder.as_deref(), lock_wait).await?;
+        let migrated = migrate::migrate(&mut database.client, schema, &folder, lock_wait).await?;
         let prepared = prepared(config, schema, &migrated);
         if let Some(sentence) = prepared.as_ref().filter(|_| options.look != Look::ToRun) {
             info!("{sentence}");

@@ -19,6 +19,16 @@ pub(crate) enum MigrateError {
     Name { path: PathBuf },
     #[error("{} has the number of {other}, but other content; give it a number of its own, from V{FIRST_LOCAL} on", path.display())]
     Conflict { path: PathBuf, other: String },
+    #[error("{} is not named like a migration; name it V1__what_it_does.sql, or move it elsewhere", path.display())]
+    PackName { path: PathBuf },
+    #[error("{} has the number of {other}; give it one of its own", path.display())]
+    Twice { path: PathBuf, other: String },
+    #[error("{file} makes `{name}`, which {other} makes too; choose another name")]
+    Taken {
+        file: String,
+        name: String,
+        other: String,
+    },
     #[error("{} has a number that is kept for cursus; give it one from V{FIRST_LOCAL} on", path.display())]
     Kept { path: PathBuf },
     #[error(
@@ -39,9 +49,13 @@ pub(crate) enum MigrateError {
         file: String,
     },
     #[error(
-        "{applied} was applied to the schema {schema}, but its file is missing; restore it in migrations/mirror beside the pipeline.toml in use"
+        "{applied} was applied to the schema {schema}, but its file is missing; restore it in {place}"
     )]
-    Missing { schema: String, applied: String },
+    Missing {
+        schema: String,
+        applied: String,
+        place: String,
+    },
     #[error(
         "{file} comes before migrations that the schema {schema} already has; give it a higher number"
     )]

@@ -1,13 +1,14 @@
 //! Migrations out of files: ours from the program, a user's from a folder. Knows no database.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use include_dir::Dir;
 use refinery::Migration;
 
 use super::error::MigrateError;
 use super::names::FIRST_LOCAL;
+use crate::pack_files::PackFiles;
 use crate::trusted::{Folder, Owner, Untrusted};
 
 /// The migrations that this program carries.
@@ -53,6 +54,26 @@ pub(super) fn local(folder: &Path, mirror: &[Migration]) -> Result<Vec<Migration
     }
     local.sort();
     Ok(local)
+}
+
+/// The migrations of a pack.
+pub(super) fn of_pack(pack: &PackFiles) -> Result<Vec<Migration>, MigrateError> {
+    let mut migrations: Vec<Migration> = Vec::new();
+    for (name, text) in pack.in_folder("migrations") {
+        let path = PathBuf::from(pack.place(&format!("migrations/{name}")));
+        let migration = parse(Path::new(name), Some(text))
+            .map_err(|_| MigrateError::PackName { path: path.clone() })?;
+        if let Some(other) = migrations
+            .iter()
+            .find(|other| other.version() == migration.version())
+        {
+            let other = other.to_string();
+            return Err(MigrateError::Twice { path, other });
+        }
+        migrations.push(migration);
+    }
+    migrations.sort();
+    Ok(migrations)
 }
 
 /// A migration out of a file named `V<number>__<words>.sql`.

@@ -1,9 +1,17 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use super::*;
 use crate::database::catalogue::{self, OnDelete, TableShape};
 use crate::database::testing;
+
+fn own(folder: &Path) -> Extra {
+    Extra {
+        folder: Some(folder.to_owned()),
+        ..Extra::default()
+    }
+}
 
 async fn shapes(client: &Client, schema: &str) -> Vec<TableShape> {
     let mut shapes = Vec::new();
@@ -17,7 +25,9 @@ async fn shapes(client: &Client, schema: &str) -> Vec<TableShape> {
 #[tokio::test]
 async fn every_table_and_column_tells_what_it_is() {
     let mut client = testing::database().await;
-    migrate(&mut client, "public", None, None).await.unwrap();
+    migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     for schema in ["public", LEDGER_SCHEMA] {
         for table in shapes(&client, schema).await {
             assert!(table.comment.is_some(), "{schema}.{}", table.name);
@@ -49,13 +59,17 @@ async fn who_migrates_is_known_to_those_who_wait() {
 #[tokio::test]
 async fn a_second_migrate_changes_nothing_and_a_scratch_is_one_call() {
     let mut client = testing::database().await;
-    let waiting = pending(&client, "public", None).await.unwrap();
-    let first = migrate(&mut client, "public", None, None).await.unwrap();
+    let waiting = pending(&client, "public", &Extra::default()).await.unwrap();
+    let first = migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     assert_eq!(first.applied, waiting);
     assert_eq!(first.applied[0], "pipeline/V1__books");
-    let second = migrate(&mut client, "public", None, None).await.unwrap();
+    let second = migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     assert!(second.applied.is_empty());
-    let scratch = migrate(&mut client, "a \"scratch\"", None, None)
+    let scratch = migrate(&mut client, "a \"scratch\"", &Extra::default(), None)
         .await
         .unwrap();
     assert_eq!(
@@ -100,10 +114,10 @@ async fn many_processes_may_migrate_at_once() {
         unreachable!()
     };
     let (first, a, b, c) = tokio::join!(
-        migrate(&mut client, "public", None, None),
-        migrate(a, "public", None, None),
-        migrate(b, "public", None, None),
-        migrate(c, "public", None, None),
+        migrate(&mut client, "public", &Extra::default(), None),
+        migrate(a, "public", &Extra::default(), None),
+        migrate(b, "public", &Extra::default(), None),
+        migrate(c, "public", &Extra::default(), None),
     );
     let counts = [first, a, b, c].map(|migrated| migrated.unwrap().applied.len());
     assert_eq!(counts.iter().filter(|count| **count > 0).count(), 1);
@@ -112,7 +126,9 @@ async fn many_processes_may_migrate_at_once() {
 #[tokio::test]
 async fn foreign_keys_are_those_of_complete_sets_only() {
     let mut client = testing::database().await;
-    migrate(&mut client, "public", None, None).await.unwrap();
+    migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     let found: BTreeSet<String> = shapes(&client, "public")
         .await
         .iter()
@@ -136,7 +152,9 @@ async fn foreign_keys_are_those_of_complete_sets_only() {
 #[tokio::test]
 async fn quick_start_queries_and_the_view_of_freshness_work() {
     let mut client = testing::database().await;
-    migrate(&mut client, "public", None, None).await.unwrap();
+    migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     client
         .batch_execute(
             r#"INSERT INTO users (id, login, kind, cursus_id) VALUES (1, 'jdoe', 'student', 21), (2, 'staff', 'admin', 21);
@@ -182,7 +200,9 @@ async fn quick_start_queries_and_the_view_of_freshness_work() {
 #[tokio::test]
 async fn sql_files_do_what_they_say() {
     let mut client = testing::database().await;
-    migrate(&mut client, "public", None, None).await.unwrap();
+    migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     client
         .batch_execute(
             r#"INSERT INTO campuses (id, name) VALUES (1, 'Paris'), (2, 'Lyon');
@@ -246,7 +266,7 @@ async fn a_users_own_migrations_are_applied_after_ours_and_guarded() {
         "CREATE TABLE locations (id bigint PRIMARY KEY)",
     );
     write(".gitkeep", "");
-    let extra = Some(folder.path());
+    let extra = &own(folder.path());
     let done = migrate(&mut client, "public", extra, None).await.unwrap();
     assert_eq!(done.applied.last().unwrap(), "public/V1000__locations");
     assert!(
@@ -291,11 +311,13 @@ async fn a_users_own_migrations_are_applied_after_ours_and_guarded() {
 #[tokio::test]
 async fn a_database_of_a_later_release_is_left_alone() {
     let mut client = testing::database().await;
-    migrate(&mut client, "public", None, None).await.unwrap();
+    migrate(&mut client, "public", &Extra::default(), None)
+        .await
+        .unwrap();
     let later =
         "INSERT INTO refinery_schema_history VALUES (77, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();
-    let error = migrate(&mut client, "public", None, None)
+    let error = migrate(&mut client, "public", &Extra::default(), None)
         .await
         .unwrap_err();
     assert!(matches!(error, MigrateError::Newer { .. }), "{error}");
@@ -308,7 +330,7 @@ async fn a_migration_that_fails_leaves_nothing_and_names_itself() {
     let folder = crate::trusted::test_directory();
     let broken = "CREATE TABLE half (id bigint); INSERT INTO half VALUES ('secret value')";
     fs::write(folder.path().join("V1000__broken.sql"), broken).unwrap();
-    let error = migrate(&mut client, "public", Some(folder.path()), None)
+    let error = migrate(&mut client, "public", &own(folder.path()), None)
         .await
         .unwrap_err();
     let text = error.to_string();

@@ -11,7 +11,7 @@ use crate::config::{Config, Source};
 use crate::database::DatabaseError;
 use crate::database::catalogue::{self, ForeignKey, OnDelete, RelationKind, TableShape};
 use crate::load::INGESTED_AT;
-use crate::migrate::HISTORIES;
+use crate::migrate::is_history;
 
 /// All that the writers write; as JSON it is the format `json` itself.
 #[derive(Debug, Serialize)]
@@ -180,7 +180,7 @@ pub(crate) async fn read(
         let checks = catalogue::checks(client, schema, &names).await?;
         let indexes = catalogue::indexes(client, schema).await?;
         for shape in &shapes {
-            if HISTORIES.contains(&shape.name.as_str()) {
+            if is_history(&shape.name) {
                 continue;
             }
             for column in &shape.columns {

@@ -120,6 +120,8 @@ points! {
     // Schemas.
     MigrateSchema = "migrate.schema",
     MigrateSet = "migrate.set",
+    MigrateAside = "migrate.aside",
+    MigrateViews = "migrate.views",
     MigrateDone = "migrate.done",
     ReplayMake = "replay.make",
     ReplayMade = "replay.made",

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use crate::config::Config;
 use crate::load::error::LoadError;
-use crate::migrate::{self, HISTORIES, MigrateError, Outlook};
+use crate::migrate::{self, MigrateError, Outlook};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -161,7 +161,7 @@ pub(crate) async fn lacking(
     // Without these the histories cannot be read.
     if found.iter().all(|(place, _)| *place != UNREADABLE) {
         let folder = config.migrations();
-        match migrate::outlook(&transaction, schema, folder.as_deref()).await {
+        match migrate::outlook(&transaction, schema, &folder).await {
             Ok(outlook) if outlook.is_empty() => {}
             Ok(outlook) => found.extend(pending(&transaction, config, schema, &outlook).await?),
             // What is said of its tables is meant for ours.
@@ -196,12 +196,13 @@ async fn rights(
     look: Look,
 ) -> Result<Found, LoadError> {
     let names = names(config);
+    let histories = config.migrations().histories();
     let ledger = migrate::ledger_names()?;
     let query = format!("{NAMES} {RIGHTS}");
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
         (&names, Type::TEXT_ARRAY),
-        (&&HISTORIES[..], Type::TEXT_ARRAY),
+        (&histories, Type::TEXT_ARRAY),
         (&(look == Look::ToRun), Type::BOOL),
         (&ledger, Type::TEXT_ARRAY),
     ];
@@ -217,6 +218,7 @@ async fn pending(
     outlook: &[Outlook],
 ) -> Result<Found, LoadError> {
     let names = names(config);
+    let histories = config.migrations().histories();
     let ledger = migrate::ledger_names()?;
     let waiting: Vec<serde_json::Value> = outlook
         .iter()
@@ -234,7 +236,7 @@ async fn pending(
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
         (&names, Type::TEXT_ARRAY),
-        (&&HISTORIES[..], Type::TEXT_ARRAY),
+        (&histories, Type::TEXT_ARRAY),
         (&waiting, Type::JSONB),
         (&ledger, Type::TEXT_ARRAY),
     ];

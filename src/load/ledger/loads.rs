@@ -46,7 +46,7 @@ pub(crate) async fn loaded(
                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS known \
                    FROM pipeline.load WHERE schema_name = $1 AND EXISTS (SELECT FROM pg_catalog.pg_tables \
                    WHERE schemaname = $1 AND tablename = $2)) AS loads GROUP BY resource, table_name",
-            &[&schema, &migrate::HISTORIES[0]],
+            &[&schema, &migrate::HISTORY],
         )
         .await
         .map_err(LoadError::at("read pipeline.load"))?;

@@ -8,11 +8,10 @@ use crate::migrate;
 
 /// Deletes the ledger rows of a schema that was dropped: a new one of the same name must not inherit them.
 pub(crate) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), LoadError> {
-    let [history, _] = migrate::HISTORIES;
     let is_made = client
         .query_typed_opt(
             "SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2",
-            &[(&schema, Type::TEXT), (&history, Type::TEXT)],
+            &[(&schema, Type::TEXT), (&migrate::HISTORY, Type::TEXT)],
         )
         .await
         .map_err(LoadError::at("look at the schema"))?;

@@ -139,7 +139,7 @@ fn of_key(feed: &Mapping, key: &RowQuery<'_>, mappings: &[Mapping]) -> (Mapping,
 
 async fn is_unmigrated(config: &Config, client: &Client, schema: &str) -> Result<bool, LoadError> {
     let folder = config.migrations();
-    let pending = migrate::pending(client, schema, folder.as_deref()).await?;
+    let pending = migrate::pending(client, schema, &folder).await?;
     Ok(!pending.is_empty())
 }
 

@@ -78,7 +78,7 @@ async fn lacks_migrations(
     schema: &str,
 ) -> Result<bool, ReplayError> {
     let folder = config.migrations();
-    let missing = migrate::pending(client, schema, folder.as_deref())
+    let missing = migrate::pending(client, schema, &folder)
         .await
         .map_err(LoadError::from)?;
     let of_schema = format!("{schema}/");

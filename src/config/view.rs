@@ -1,0 +1,135 @@
+//! Files of views: a header of comment lines, which says what the view shows, and one SELECT.
+
+use std::path::Path;
+
+use super::pack::Pack;
+use super::reader::Problems;
+use super::table::Table;
+use crate::database::trust;
+use crate::embedded_files;
+use crate::name::Name;
+
+/// The folder of the views of `pipeline.toml`.
+const FOLDER: &str = "sql/views";
+
+/// A view of the mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) name: Name,
+    /// What it shows, for the database.
+    pub(crate) comment: String,
+    /// One SELECT.
+    pub(crate) sql: String,
+    /// Its file, for people.
+    pub(crate) file: String,
+    /// The pack that it is of; none: `pipeline.toml`.
+    pub(crate) pack: Option<String>,
+}
+
+/// The views of `pipeline.toml`, and of packs that are on, each after those that it reads.
+pub(super) fn read(
+    problems: &Problems<'_>,
+    packs: &[(&Problems<'_>, &Pack)],
+    tables: &[Table],
+    config: Option<&Path>,
+) -> Vec<View> {
+    let mut views: Vec<View> = Vec::new();
+    let mut add =
+        |problems: &Problems<'_>, pack: Option<&Pack>, file: &str, shown: String, text: &str| {
+            let of_pack = pack.map(|pack| pack.name.clone());
+            match parse(file, text) {
+                Ok((name, comment, sql)) => {
+                    let taken = if tables.iter().any(|table| table.name == name) {
+                        Some(format!("a [[table]] is called {name}"))
+                    } else {
+                        let other = views.iter().find(|other| other.name == name);
+                        other.map(|other| format!("{} is a view of this name", other.file))
+                    };
+                    if let Some(taken) = taken {
+                        problems.add(
+                            0,
+                            &shown,
+                            format_args!("{taken}; give the file another name"),
+                        );
+                        return;
+                    }
+                    views.push(View {
+                        name,
+                        comment,
+                        sql,
+                        file: shown,
+                        pack: of_pack,
+                    });
+                }
+                Err(fault) => problems.add(0, &shown, fault),
+            }
+        };
+    for view in embedded_files::sql_folder(FOLDER, config) {
+        let file = view.file.rsplit('/').next().unwrap_or_default();
+        match &view.text {
+            Ok(text) => add(problems, None, file, view.file.clone(), text),
+            Err(fault) => problems.add(0, &view.file, fault),
+        }
+    }
+    for (problems, pack) in packs {
+        for (file, text) in pack.files.in_folder("views") {
+            let shown = format!("packs/{}/views/{file}", pack.name);
+            add(problems, Some(pack), file, shown, text);
+        }
+    }
+    sort(views)
+}
+
+/// The name, the comment and the SELECT of a file.
+fn parse(file: &str, text: &str) -> Result<(Name, String, String), String> {
+    let stem = file
+        .strip_suffix(".sql")
+        .ok_or("a view is a file such as x.sql; move this one elsewhere")?;
+    let name =
+        Name::parse(stem).map_err(|error| format!("a view is called by its file, and {error}"))?;
+    let is_header = |line: &&str| line.trim_start().starts_with("--") || line.trim().is_empty();
+    let header = text.lines().take_while(is_header);
+    let comment: Vec<&str> = header
+        .map(|line| line.trim().trim_start_matches('-').trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    if comment.is_empty() {
+        return Err(
+            "the file begins with a comment (`-- …`) that says what the view shows; write one"
+                .to_owned(),
+        );
+    }
+    let body: Vec<&str> = text.lines().skip_while(is_header).collect();
+    let sql = body
+        .join("\n")
+        .trim()
+        .trim_end_matches(';')
+        .trim_end()
+        .to_owned();
+    let first = sql
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
+    if !["select", "with"].contains(&first.to_ascii_lowercase().as_str()) {
+        return Err(
+            "a view is one SELECT after its comment, without CREATE VIEW before it".to_owned(),
+        );
+    }
+    Ok((name, comment.join(" "), sql))
+}
+
+/// Each after those whose names are in it; of those that wait for each other the first in the order of files.
+fn sort(mut views: Vec<View>) -> Vec<View> {
+    let mut sorted: Vec<View> = Vec::with_capacity(views.len());
+    while !views.is_empty() {
+        let reads = |view: &View, other: &View| {
+            view.name != other.name
+                && trust::words(&view.sql).any(|word| word == other.name.as_str())
+        };
+        let ready = views
+            .iter()
+            .position(|view| !views.iter().any(|other| reads(view, other)));
+        sorted.push(views.remove(ready.unwrap_or(0)));
+    }
+    sorted
+}

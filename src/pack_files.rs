@@ -1,0 +1,118 @@
+//! The files of packs: those that the binary carries, and those in `packs/` beside the configuration in use, which stand in the place
+//! of a built-in pack of their name. Does not know what is in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+
+use crate::embedded_files::beside;
+use crate::trusted::{Folder, Untrusted};
+
+/// The folder of packs, in the repository and beside a configuration.
+pub(crate) const PACKS: &str = "packs";
+/// What a pack consists of, beside its folders.
+pub(crate) const PACK: &str = "pack.toml";
+/// The folders of a pack that are read.
+const FOLDERS: [&str; 3] = ["migrations", "sql", "views"];
+
+static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/packs");
+
+/// The files of one pack, by their path in it, such as `migrations/V1__x.sql`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PackFiles {
+    /// The name of its folder.
+    pub(crate) name: String,
+    /// Its folder beside the configuration; none: the binary carries it.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) texts: BTreeMap<String, String>,
+}
+
+impl PackFiles {
+    /// How a file of it is named for people.
+    pub(crate) fn place(&self, file: &str) -> String {
+        let name = &self.name;
+        match &self.folder {
+            Some(folder) => folder.join(file).display().to_string(),
+            None => format!("{PACKS}/{name}/{file} (built in)"),
+        }
+    }
+
+    /// The files of one of its folders, with their names in it.
+    pub(crate) fn in_folder<'a>(
+        &'a self,
+        folder: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let inside = move |(path, text): (&'a String, &'a String)| {
+            let name = path.strip_prefix(folder)?.strip_prefix('/')?;
+            Some((name, text.as_str()))
+        };
+        self.texts.iter().filter_map(inside)
+    }
+}
+
+/// All packs, sorted by name. The error is of files that another user could have written, or that cannot be read.
+pub(crate) fn read(config: Option<&Path>) -> Result<Vec<PackFiles>, Untrusted> {
+    let mut packs: BTreeMap<String, PackFiles> = SHIPPED
+        .dirs()
+        .filter_map(|dir| {
+            let name = dir.path().file_name()?.to_str()?.to_owned();
+            Some((name.clone(), shipped(name, dir)))
+        })
+        .collect();
+    let folder = beside(config)?;
+    let folder = folder.map(|folder| folder.folder(PACKS)).transpose()?;
+    if let Some(folder) = folder.flatten() {
+        for name in folder.names()? {
+            let path = folder.path().join(&name);
+            if !path.is_dir() {
+                continue;
+            }
+            if let Some(inside) = folder.folder(&name)? {
+                let name = name.to_string_lossy().into_owned();
+                packs.insert(name.clone(), own(name, path, &inside)?);
+            }
+        }
+    }
+    Ok(packs.into_values().collect())
+}
+
+/// Whether the binary carries a pack of this name.
+pub(crate) fn is_shipped(name: &str) -> bool {
+    SHIPPED.get_dir(name).is_some()
+}
+
+fn shipped(name: String, dir: &Dir<'_>) -> PackFiles {
+    let folders = dir.dirs().flat_map(Dir::files);
+    let texts = dir.files().chain(folders).filter_map(|file| {
+        let path = file.path().strip_prefix(dir.path()).ok()?;
+        Some((path.to_str()?.to_owned(), file.contents_utf8()?.to_owned()))
+    });
+    PackFiles {
+        name,
+        folder: None,
+        texts: texts.collect(),
+    }
+}
+
+fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrusted> {
+    let mut texts = BTreeMap::new();
+    for file in [PACK, "README.md"] {
+        texts.extend((folder.read_text(file)?).map(|text| (file.to_owned(), text)));
+    }
+    for part in FOLDERS {
+        let Some(inside) = folder.folder(part)? else {
+            continue;
+        };
+        for file in inside.names()? {
+            if let Some(text) = inside.read_text(&file)? {
+                texts.insert(format!("{part}/{}", file.to_string_lossy()), text);
+            }
+        }
+    }
+    Ok(PackFiles {
+        name,
+        folder: Some(path),
+        texts,
+    })
+}
