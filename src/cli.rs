@@ -19,7 +19,7 @@ pub(crate) use look::{
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
 pub(crate) use repair::{ForgetArgs, PruneCommand, QuarantineCommand, ReplayArgs, SubjectArgs};
-pub(crate) use setup::{InitArgs, MigrateArgs, TokenCommand, UnitArgs};
+pub(crate) use setup::{InitArgs, MigrateArgs, PackCommand, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
@@ -150,6 +150,7 @@ Examples:
   cursus plan                             requests one row of each resource to learn its size
   cursus plan --offline                   from earlier runs, without a request
   cursus plan --full --select users       the cost of a full read of users
+  cursus plan --pack locations            what the pack would cost on top
 `plan` does not look at the database; `cursus run` also reads in full what the database lacks.")]
     Plan(PlanArgs),
     /// Run at an interval, as a service
@@ -259,6 +260,9 @@ marked as such: their target can be missing. With Prisma, read only: cursus make
     /// Review and approve deletes held by the prune limit
     #[command(subcommand)]
     Prune(PruneCommand),
+    /// List packs of further resources, tables and views, and print their files
+    #[command(subcommand)]
+    Pack(PackCommand),
     /// Erase people from staging and from the mirror: ids stay, personal values become null
     #[command(after_help = "\
 Examples:
@@ -349,6 +353,7 @@ impl Command {
             Self::Quarantine(_) => "quarantine",
             Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
             Self::Prune(_) => "prune",
+            Self::Pack(_) => "pack",
             Self::Forget(_) => "forget",
             Self::Subject(_) => "subject",
             Self::Init(_) => "init",
@@ -440,6 +445,9 @@ pub(crate) struct PlanArgs {
     /// Forecast from staged runs, without a request [default: request one row of each resource]
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Packs to plan for as if they were on, with those that they need [default: those that are on]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) pack: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod load;
 mod logging;
 mod migrate;
 mod output;
+mod pack;
 mod plan;
 mod prometheus;
 mod prune;
@@ -215,6 +216,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         }
         Command::Plan(arguments) => {
             let settings = settings()?;
+            let settings = settings.with_packs(&arguments.pack)?;
             let command = Box::pin(plan::run(global, &settings, arguments));
             record::run_other(&settings, false, command).await
         }
@@ -257,6 +259,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         Command::Subject(arguments) => {
             Box::pin(forget::print_subject(global, &settings()?, arguments)).await
         }
+        Command::Pack(command) => pack::run(global, &settings()?, command),
         Command::Doctor => {
             let settings = settings()?;
             let command = Box::pin(doctor::run(global, &settings));

@@ -12,7 +12,6 @@ mod names;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,16 +22,16 @@ use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, GenericClient};
 use tracing::{debug, warn};
 
-use crate::config::View;
 use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
-use crate::pack_files::PackFiles;
+use crate::pack_files::{Extra, PackFiles};
 use crate::printable;
 pub(crate) use effects::Effects;
 pub(crate) use error::MigrateError;
 use files::{local, of_pack, shipped};
-pub(crate) use names::{HISTORY, LEDGER_SCHEMA, is_history, pack_of_history};
+use names::pack_of_history;
+pub(crate) use names::{HISTORY, LEDGER_SCHEMA, is_history};
 use names::{LOCAL_HISTORY, pack_history};
 pub(crate) use views::without_mark;
 
@@ -83,24 +82,11 @@ impl Set {
     }
 }
 
-/// Migrations of the mirror beside those that are always applied.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extra {
-    /// The folder of a user's own, `migrations/mirror` beside a configuration, if there is one.
-    pub(crate) folder: Option<PathBuf>,
-    /// The packs that are on, each after those that it needs.
-    pub(crate) packs: Vec<Arc<PackFiles>>,
-    /// The views of the mirror, each after those that it reads.
-    pub(crate) views: Vec<View>,
-}
-
-impl Extra {
-    /// The tables in which the migrations of a mirror are recorded, that of this program first.
-    pub(crate) fn histories(&self) -> Vec<String> {
-        let own = [HISTORY, LOCAL_HISTORY].map(str::to_owned);
-        let packs = self.packs.iter().map(|pack| pack_history(&pack.name));
-        own.into_iter().chain(packs).collect()
-    }
+/// The tables in which the migrations of a mirror are recorded, that of this program first.
+pub(crate) fn histories(extra: &Extra) -> Vec<String> {
+    let own = [HISTORY, LOCAL_HISTORY].map(str::to_owned);
+    let packs = extra.packs.iter().map(|pack| pack_history(&pack.name));
+    own.into_iter().chain(packs).collect()
 }
 
 struct Applied {
@@ -130,10 +116,10 @@ pub(crate) async fn migrate(
     };
     if missing(client, &sets).await?.is_empty() {
         let outdated = views::outdated(client, schema, &extra.views).await?;
-        for sentence in views::taken(schema, &outdated) {
-            warn!("{sentence}");
-        }
         if outdated.is_empty() {
+            for sentence in views::taken(schema, &outdated) {
+                warn!("{sentence}");
+            }
             return Ok(migrated);
         }
     }
@@ -160,7 +146,7 @@ pub(crate) async fn migrate(
             | MigrateError::Divergent { .. }
             | MigrateError::Missing { .. },
         ) => Ok(Vec::new()),
-        _ => renew_views(client, schema, &extra.views).await,
+        _ => views::bring_up_to_date(client, schema, &extra.views).await,
     };
     Point::MigrateDone.reach();
     set(client, "search_path", &search_path).await?;
@@ -214,6 +200,16 @@ pub(crate) async fn outlook(
         })
     };
     Ok(sets.iter().filter_map(of_set).collect())
+}
+
+/// The packs whose migrations were applied to a schema.
+pub(crate) async fn packs_of(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let tables = crate::database::catalogue::table_names(client, schema).await?;
+    let packs = tables.iter().filter_map(|table| pack_of_history(table));
+    Ok(packs.collect())
 }
 
 /// The names of what the migrations of the load ledger make, tables among them.
@@ -282,26 +278,6 @@ async fn set(client: &Client, name: &str, value: &str) -> Result<(), MigrateErro
         .query_one("SELECT set_config($1, $2, false)", &[&name, &value])
         .await?;
     Ok(())
-}
-
-/// Makes and renews views. Those that cannot be are warned of: the mirror is whole without them.
-async fn renew_views(
-    client: &mut Client,
-    schema: &str,
-    all: &[View],
-) -> Result<Vec<String>, MigrateError> {
-    let outdated = views::outdated(client, schema, all).await?;
-    let mut sentences = views::taken(schema, &outdated);
-    let mut made = Vec::new();
-    if !outdated.is_empty() {
-        let (renewed, problems) = views::renew(client, schema, all, &outdated).await?;
-        made = renewed;
-        sentences.extend(problems);
-    }
-    for sentence in sentences {
-        warn!("{sentence}");
-    }
-    Ok(made)
 }
 
 /// The server's error behind that of a runner.

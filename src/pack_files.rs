@@ -1,12 +1,14 @@
 //! The files of packs: those that the binary carries, and those in `packs/` beside the configuration in use, which stand in the place
-//! of a built-in pack of their name. Does not know what is in them.
+//! of a built-in pack of their name. Knows neither TOML nor SQL.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 
 use crate::embedded_files::beside;
+use crate::name::Name;
 use crate::trusted::{Folder, Untrusted};
 
 /// The folder of packs, in the repository and beside a configuration.
@@ -49,6 +51,31 @@ impl PackFiles {
         };
         self.texts.iter().filter_map(inside)
     }
+}
+
+/// A view of the mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) name: Name,
+    /// What it shows, for the database.
+    pub(crate) comment: String,
+    /// One SELECT.
+    pub(crate) sql: String,
+    /// Its file, for people.
+    pub(crate) file: String,
+    /// The pack that it is of; none: `pipeline.toml`.
+    pub(crate) pack: Option<String>,
+}
+
+/// What a mirror consists of beside what is always in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    /// The folder of a user's own migrations, `migrations/mirror` beside a configuration, if there is one.
+    pub(crate) folder: Option<PathBuf>,
+    /// The packs that are on, each after those that it needs.
+    pub(crate) packs: Vec<Arc<PackFiles>>,
+    /// The views of the mirror, each after those that it reads.
+    pub(crate) views: Vec<View>,
 }
 
 /// All packs, sorted by name. The error is of files that another user could have written, or that cannot be read.

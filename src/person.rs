@@ -8,13 +8,11 @@ mod json;
 use std::ops::Range;
 
 use crate::name::Name;
+pub(crate) use crate::pointer::EACH;
 use crate::pointer::Pointer;
 
 pub(crate) use erased::{Erased, PersonHash};
 use json::{Elements, find, leaves, leaves_but};
-
-/// The token of a pointer that stands for every element of an array.
-pub(crate) const EACH: &str = "*";
 
 /// `[person]`.
 #[derive(Clone, Debug, Default)]

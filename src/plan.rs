@@ -2,6 +2,7 @@
 
 mod decide;
 mod history;
+mod per_day;
 mod request_hash;
 mod time;
 
@@ -10,5 +11,6 @@ pub(crate) use decide::{
     last_covering_read, must_be_full, named, page_size, select,
 };
 pub(crate) use history::{DELTAS, History, Read};
+pub(crate) use per_day::{RequestsADay, requests_a_day};
 pub(crate) use request_hash::request_hash;
 pub(crate) use time::{ServerNow, minus};

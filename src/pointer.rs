@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// In a pointer: each element of an array, where that is possible.
+pub(crate) const EACH: &str = "*";
+
 /// A parsed pointer; empty means the record itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Pointer(Vec<String>);
@@ -29,6 +32,12 @@ impl Pointer {
 
     pub(crate) fn to_record() -> Self {
         Self(Vec::new())
+    }
+
+    /// The pointer to a list, and from each of its elements onward; none without a [`EACH`].
+    pub(crate) fn split_at_each(&self) -> Option<(Self, Self)> {
+        let at = self.0.iter().position(|token| token == EACH)?;
+        Some((Self(self.0[..at].to_vec()), Self(self.0[at + 1..].to_vec())))
     }
 
     /// The pointer to the value of one key of the record.

@@ -211,6 +211,20 @@ impl Settings {
         Ok(format!("mirror: {}", self.whereabouts(schema)?))
     }
 
+    /// The same with further packs, and those that they need.
+    pub(crate) fn with_packs(mut self, packs: &[String]) -> Result<Self, Failure> {
+        for name in packs {
+            self.config.pack(name).map_err(Failure::usage)?;
+        }
+        if !packs.is_empty() {
+            let names: Vec<&str> = packs.iter().map(String::as_str).collect();
+            let url = std::mem::take(&mut self.config.api.url);
+            self.config = Config::load_with(self.config.path.as_deref(), &names)?;
+            self.config.api.url = url;
+        }
+        Ok(self)
+    }
+
     /// The schema of `--into`, else the configured one.
     pub(crate) fn schema(&self, into: Option<&str>) -> Result<Name, Failure> {
         let Some(into) = into else {

@@ -177,12 +177,21 @@ pub(crate) async fn of(
     });
     let (runs, last_run) = last::runs(&settings.staging, &commands)?;
     let history = History::read(config, &runs)?;
-    let mirror = match client {
-        Ok(Some(client)) => read_mirror(settings, client).await,
-        Ok(None) => Ok(Mirror::Empty),
-        Err(failure) => Err(failure),
+    let client = client.map_err(Some);
+    let (client, failure) = match client {
+        Ok(client) => (client, None),
+        Err(failure) => (None, failure),
+    };
+    let mirror = match (client, failure) {
+        (_, Some(failure)) => Err(failure),
+        (Some(client), None) => read_mirror(settings, client).await,
+        (None, None) => Ok(Mirror::Empty),
     };
     let mirror = mirror.unwrap_or_else(Mirror::Unknown);
+    let packs_off = match (client, &mirror) {
+        (Some(client), Mirror::Known { .. }) => packs_off(settings, client).await?,
+        _ => Vec::new(),
+    };
     let reads = |resource| reads(resource, &history, &mirror);
     let hour = settings.hour_left();
     let mut status = Status {
@@ -219,7 +228,7 @@ pub(crate) async fn of(
             total: (commands.last()).map_or_else(BTreeMap::new, |last| last.requests_total.clone()),
         },
         disk: disk(settings.staging.root()),
-        warnings: Vec::new(),
+        warnings: packs_off,
     };
     let now = crate::clock::now();
     if let Some(until) = status.secret_valid_until {
@@ -304,6 +313,25 @@ async fn read_mirror(settings: &Settings, client: &Client) -> Result<Mirror, Fai
         Ok(mirror) => Ok(mirror),
         Err(failure) => Err(explain(settings, client, failure).await),
     }
+}
+
+/// A sentence on each pack that is off and has tables in the mirror: they are as old as its last load.
+pub(crate) async fn packs_off(
+    settings: &Settings,
+    client: &Client,
+) -> Result<Vec<String>, DatabaseError> {
+    let schema = settings.config.database.schema.as_str();
+    let packs = migrate::packs_of(client, schema).await?;
+    let is_off = |name: &String| {
+        let mut on = settings.config.packs.iter().filter(|pack| pack.is_on());
+        on.all(|pack| pack.name != *name)
+    };
+    let sentence = |name: String| {
+        format!(
+            "the pack {name} is off: its tables are no longer kept up (`packs` in pipeline.toml turns it on again)"
+        )
+    };
+    Ok(packs.into_iter().filter(is_off).map(sentence).collect())
 }
 
 /// An earlier version may have made the schema `pipeline`.

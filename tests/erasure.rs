@@ -646,6 +646,7 @@ async fn subject_prints_all_that_is_held_and_nobody_else() {
             "pipeline.prune_candidate",
             "pipeline.quarantine",
             "projects_users",
+            "teams_users",
             "users"
         ]
     );

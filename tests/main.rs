@@ -15,6 +15,9 @@ mod support;
 /// The main job: the mirror is what the API shows, after full runs and deltas.
 mod mirror;
 
+/// Packs of further tables, and views.
+mod packs;
+
 /// What other programs find on the disk.
 mod staging;
 

@@ -52,7 +52,7 @@ fn the_crate_holds_all_that_the_binary_embeds() {
         env!("CARGO"),
         &list.split(' ').collect::<Vec<_>>(),
     );
-    let mut embedded = [files("sql"), files("migrations")].concat();
+    let mut embedded = [files("sql"), files("migrations"), files("packs")].concat();
     embedded.extend(["pipeline.toml", "README.md", "Cargo.lock"].map(str::to_owned));
     assert!(embedded.len() > 10, "{embedded:?}");
     for file in embedded {

@@ -102,6 +102,7 @@ async fn an_anonymised_person_is_taken_from_the_enrolment() {
         workdir.column(&ledger).await,
         [
             "cursus_users cursus_users 0",
+            "cursus_users cursus_users_skills 0",
             "cursus_users users 1",
             "users users 0"
         ]
@@ -551,7 +552,7 @@ async fn random_reads_of_both_give_what_the_rule_says() {
 fn registration(id: i64, user: i64, project: i64, mark: i64) -> String {
     json!({"id": id, "occurrence": 0, "final_mark": mark, "status": "finished", "validated?": true, "current_team_id": null,
         "project": {"id": project, "name": "p", "slug": "p", "parent_id": null}, "cursus_ids": [21], "marked_at": null,
-        "marked": true, "retriable_at": null, "created_at": day(1), "updated_at": day(2), "user": person(user, "ann", 5)})
+        "marked": true, "retriable_at": null, "teams": [], "created_at": day(1), "updated_at": day(2), "user": person(user, "ann", 5)})
     .to_string()
 }
 

@@ -423,7 +423,7 @@ async fn help_and_version_are_commands_too() {
 async fn migrations_are_one_line_and_details_need_v() {
     let workdir = Workdir::new().await;
     let ran = workdir.cursus(["migrate"]).await.exits(0);
-    assert_eq!(ran.stdout, "database prepared: 14 tables\n", "{ran}");
+    assert_eq!(ran.stdout, "database prepared: 17 tables\n", "{ran}");
     assert_eq!(ran.stderr, "", "{ran}");
     let again = workdir.cursus(["migrate"]).await.exits(0);
     assert_eq!(again.stdout, "the schema public is up to date\n", "{again}");

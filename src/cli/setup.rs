@@ -42,6 +42,24 @@ pub(crate) struct MigrateArgs {
     pub(crate) into: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum PackCommand {
+    /// List packs: whether they are on, their requests a day, and the right that the key needs
+    #[command(after_help = "\
+Examples:
+  cursus pack ls
+  cursus pack ls --json | jq '.packs[] | select(.state == \"on\") | .name'
+`packs = [\"locations\", \"-teams\"]` in pipeline.toml turns packs on and off. A folder packs/NAME beside it is a pack of your own, or
+stands in the place of a built-in one. Requests a day are for a run every 15 minutes, by what earlier runs have read.")]
+    Ls,
+    /// Print the files of a pack
+    #[command(after_help = "Example:\n  cursus pack show skills")]
+    Show {
+        /// Pack to print
+        name: String,
+    },
+}
+
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Show when the token was issued, when it expires, and when the client secret expires

@@ -2,6 +2,7 @@
 //! scope stand for.
 
 mod disk;
+mod packs;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -71,6 +72,7 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     let works = client.as_ref().filter(|_| of_api.ok);
     checks.push(of_api);
     checks.push(scope(settings, works).await);
+    checks.extend(packs::check(&settings.config, works).await);
     checks.push(database(settings).await);
     let requests = client.map_or_else(Requests::default, |client| {
         let sent = client.statistics();
@@ -414,6 +416,8 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
         })
         .collect();
     notes.extend(limits);
+    let off = crate::status::packs_off(settings, &database.client).await;
+    notes.extend(off.map_err(|error| vec![chain(&error)])?);
     if !unfed.is_empty() {
         notes.push(format!(
             "no [[table]] fills: {} (fine if they are yours)",

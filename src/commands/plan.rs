@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::api::{self, Allowance, ApiError};
 use crate::cli::{Global, PlanArgs};
-use crate::config::Resource;
+use crate::config::{Config, Resource};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::extract::{Probe, probe};
@@ -38,8 +38,19 @@ struct PlanReport {
     /// Server time; without an answer our own.
     done_at: Option<Timestamp>,
     hour: Hour,
+    /// What each pack costs of it, if packs were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    packs: Vec<PackCost>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PackCost {
+    name: String,
+    resources: Vec<Name>,
+    hits: Option<u64>,
+    at_least: bool,
 }
 
 #[derive(Serialize)]
@@ -119,6 +130,9 @@ pub(super) async fn run(
     settings.api_url.host().clone_into(&mut report.host);
     report.offline = arguments.offline;
     report.probing_hits = probing_hits;
+    report.packs = (arguments.pack.iter())
+        .map(|pack| cost_of(pack, config, &planned))
+        .collect();
     report.warnings.splice(0..0, found.warnings);
     print(global, settings, &report, &allowance);
     Ok(Exit::Done)
@@ -322,7 +336,28 @@ fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Pla
             limit: allowance.per_hour,
             remaining: allowance.left,
         },
+        packs: Vec::new(),
         warnings,
+    }
+}
+
+/// What of a plan is for a pack.
+fn cost_of(pack: &str, config: &Config, planned: &[PlannedRead]) -> PackCost {
+    let resources = config
+        .resources
+        .iter()
+        .filter(|one| one.pack.as_deref() == Some(pack));
+    let resources: Vec<Name> = resources.map(|one| one.name.clone()).collect();
+    let its = planned
+        .iter()
+        .filter(|read| resources.contains(&read.name))
+        .cloned();
+    let (hits, at_least) = forecast::hits(&its.collect::<Vec<_>>());
+    PackCost {
+        name: pack.to_owned(),
+        resources,
+        hits,
+        at_least,
     }
 }
 
@@ -418,6 +453,21 @@ fn print(global: &Global, settings: &Settings, report: &PlanReport, allowance: &
                 unknown(report)
             ),
         });
+        for pack in &report.packs {
+            let hits = pack.hits.map_or_else(
+                || "an unknown number of hits".to_owned(),
+                |hits| counted(hits, "hit"),
+            );
+            let at_least = if pack.at_least && pack.hits.is_some() {
+                "at least "
+            } else {
+                ""
+            };
+            super::print_line(&format!(
+                "of these for the pack {}: {at_least}{hits}",
+                pack.name
+            ));
+        }
         super::print_line(&format!(
             "this hour: {} of {} hits are left; {} more are reserved for others",
             grouped(report.hour.remaining),

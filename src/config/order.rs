@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::Files;
+use super::files::Files;
 use super::resource::Resource;
 use super::table::Table;
 use crate::name::Name;

@@ -37,7 +37,7 @@ pub(crate) enum PackState {
     On,
     Off,
     /// One that is on by default, and cannot be in this configuration: why.
-    Unfit(String),
+    Impossible(String),
 }
 
 impl Pack {
@@ -244,9 +244,9 @@ fn choose_defaults(packs: &mut [Pack], root: &DeTable<'_>, off: &BTreeMap<String
     loop {
         let mut is_changed = false;
         waiting.retain(|&at| {
-            let unfit = unfit(&packs[at], packs, root);
-            let is_on = unfit.is_none();
-            packs[at].state = unfit.map_or(PackState::On, PackState::Unfit);
+            let obstacle = obstacle(&packs[at], packs, root);
+            let is_on = obstacle.is_none();
+            packs[at].state = obstacle.map_or(PackState::On, PackState::Impossible);
             is_changed |= is_on;
             !is_on
         });
@@ -257,7 +257,7 @@ fn choose_defaults(packs: &mut [Pack], root: &DeTable<'_>, off: &BTreeMap<String
 }
 
 /// Why a pack that nobody has named cannot be on.
-fn unfit(pack: &Pack, packs: &[Pack], root: &DeTable<'_>) -> Option<String> {
+fn obstacle(pack: &Pack, packs: &[Pack], root: &DeTable<'_>) -> Option<String> {
     let is_on = |name: &str| {
         packs
             .iter()

@@ -117,6 +117,7 @@ fn read_one(
         paging,
         after,
         pack: block.pack().map(|pack| pack.name.clone()),
+        right: block.pack().and_then(|pack| pack.right.clone()),
         at: block.at(),
         name: name?,
         path: path?,

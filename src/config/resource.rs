@@ -43,6 +43,8 @@ pub struct Resource {
     pub(crate) after: Vec<Name>,
     /// The pack that it is of; none: `pipeline.toml`.
     pub(crate) pack: Option<String>,
+    /// The right that the pack names, in words.
+    pub(crate) right: Option<String>,
     pub(super) at: usize,
 }
 
@@ -85,6 +87,18 @@ impl Resource {
             Some(read) => format!("{} ({read})", self.name),
             None => self.name.to_string(),
         }
+    }
+
+    /// What a 403 means for a resource of a pack.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let pack = self.pack.as_ref()?;
+        let right = self
+            .right
+            .as_ref()
+            .map_or_else(String::new, |right| format!(", which needs {right},"));
+        Some(format!(
+            "the pack `{pack}`{right} is skipped; without the right, take it out of `packs` in pipeline.toml"
+        ))
     }
 
     /// Whether it has a cursor but no order, so that its lists are read in windows of time.

@@ -157,7 +157,18 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
     let rows = block.text("rows");
     let rows = block.parsed("rows", rows, |text| match text {
         "" => Err("it points at an array inside the record, such as \"/sessions\"".to_owned()),
-        text => Pointer::parse(text).map_err(|error| error.to_string()),
+        text => {
+            let list = Pointer::parse(text).map_err(|error| error.to_string())?;
+            match list.split_at_each() {
+                Some((outer, inner))
+                    if [&outer, &inner].iter().any(|part| part.tokens().is_empty())
+                        || inner.split_at_each().is_some() =>
+                {
+                    Err("`*` stands once, between two lists, such as \"/teams/*/users\"".to_owned())
+                }
+                _ => Ok(list),
+            }
+        }
     });
     let select = read_sql(block, "select", context.config);
     if block.has("select") {

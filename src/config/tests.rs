@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::embedded_files;
 
 const GOLDEN: &str = r#"version = 1
 

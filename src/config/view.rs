@@ -8,23 +8,10 @@ use super::table::Table;
 use crate::database::trust;
 use crate::embedded_files;
 use crate::name::Name;
+use crate::pack_files::View;
 
 /// The folder of the views of `pipeline.toml`.
 const FOLDER: &str = "sql/views";
-
-/// A view of the mirror.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) name: Name,
-    /// What it shows, for the database.
-    pub(crate) comment: String,
-    /// One SELECT.
-    pub(crate) sql: String,
-    /// Its file, for people.
-    pub(crate) file: String,
-    /// The pack that it is of; none: `pipeline.toml`.
-    pub(crate) pack: Option<String>,
-}
 
 /// The views of `pipeline.toml`, and of packs that are on, each after those that it reads.
 pub(super) fn read(

@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use crate::api::ApiError;
-use crate::config::Paging;
+use crate::config::{Paging, Resource};
+use crate::error_chain::chain;
 use crate::proof::{self, Answers, BELOW_LOWEST, PageObservation};
 use crate::staging::Window;
 
@@ -310,12 +311,21 @@ impl<'a> Reader<'a> {
                     None => format!("page {number}"),
                 };
                 let mut result = locked(&self.result);
-                let places = result.failures.entry(crate::error_chain::chain(&error));
+                let places = result.failures.entry(reason_of(self.plan.resource, &error));
                 places.or_default().push(place);
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Why a request failed; of a pack whose right the key lacks, that it is this.
+pub(super) fn reason_of(resource: &Resource, error: &ApiError) -> String {
+    let why = chain(error);
+    match resource.refusal().filter(|_| error.is_forbidden()) {
+        Some(refusal) => format!("{refusal}: {why}"),
+        None => why,
     }
 }
 

@@ -23,12 +23,19 @@ use super::error::{ExtractError, ReadError};
 use super::extraction::Extraction;
 use super::ids::StagedIds;
 use super::page::PageSource;
-use super::read::Reader;
+use super::read::{Reader, reason_of};
 use super::read_plan::{self, ReadPlan};
 use super::slices;
 
 fn skipped(resource: &Name, reasons: &[String]) -> ResourceSummary {
     ResourceSummary::without_pages(resource.clone(), ResourceState::Skipped, reasons.join("; "))
+}
+
+fn why_failed(resource: &Resource, error: &ReadError) -> String {
+    match error {
+        ReadError::Api(error) => reason_of(resource, error),
+        error => chain(error),
+    }
 }
 
 fn is_due((_, decision): &(&Resource, Decision)) -> bool {
@@ -161,11 +168,12 @@ impl RunReader<'_> {
             Ok(summary) => Ok(summary),
             // Others can still be read.
             Err(error) if !error.is_fatal_for_run() => {
-                error!(resource = %name, "not read: {}", chain(&error));
+                let why = why_failed(resource, &error);
+                error!(resource = %name, "not read: {why}");
                 Ok(ResourceSummary::without_pages(
                     name.clone(),
                     ResourceState::Failed,
-                    chain(&error),
+                    why,
                 ))
             }
             Err(error) => Err(error.into()),
@@ -210,10 +218,11 @@ impl RunReader<'_> {
             let done = self.one_read(read, decision, own.as_ref(), &mut writer, pages);
             let (reason, manifest) = match done.await {
                 Err(error) if read.read.is_some() && !error.is_fatal_for_run() => {
-                    error!(resource = read.label(), "not read: {}", chain(&error));
+                    let why = why_failed(read, &error);
+                    error!(resource = read.label(), "not read: {why}");
                     // What it staged may not be what was asked for.
                     self.forget(read, &mut writer).await?;
-                    let failed = self.failed_read(read, chain(&error), started_at);
+                    let failed = self.failed_read(read, why, started_at);
                     (reason, Some(failed))
                 }
                 done => done?,

@@ -230,5 +230,9 @@ pub(crate) fn prepared(config: &Config, schema: &str, migrated: &Migrated) -> Op
         format!(" in {schema}")
     };
     let tables = counted(config.tables.len() as u64, "table");
-    (!migrated.applied.is_empty()).then(|| format!("database prepared: {tables}{place}"))
+    if !migrated.applied.is_empty() {
+        return Some(format!("database prepared: {tables}{place}"));
+    }
+    let views = counted(migrated.views.len() as u64, "view");
+    (!migrated.views.is_empty()).then(|| format!("database prepared: {views} renewed{place}"))
 }

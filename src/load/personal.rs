@@ -24,8 +24,17 @@ pub(crate) struct PersonalColumns {
 /// Where a column's value is in the record of its resource; none of one that a record does not fill.
 fn tokens_of(mapping: &Mapping, source: &Source) -> Option<Vec<String>> {
     match (source, &mapping.table.rows) {
-        (Source::Record(pointer), None) | (Source::Parent(pointer), _) => {
+        (Source::Record(pointer) | Source::Parent(pointer), None) => {
             Some(pointer.tokens().to_vec())
+        }
+        (Source::Parent(pointer), Some(rows)) => {
+            let mut tokens = Vec::new();
+            if let Some((outer, _)) = rows.split_at_each() {
+                tokens.extend_from_slice(outer.tokens());
+                tokens.push(EACH.to_owned());
+            }
+            tokens.extend_from_slice(pointer.tokens());
+            Some(tokens)
         }
         (Source::Record(pointer), Some(rows)) => {
             let mut tokens = rows.tokens().to_vec();

@@ -113,11 +113,12 @@ async fn many_processes_may_migrate_at_once() {
     let [a, b, c] = &mut others[..] else {
         unreachable!()
     };
+    let none = Extra::default();
     let (first, a, b, c) = tokio::join!(
-        migrate(&mut client, "public", &Extra::default(), None),
-        migrate(a, "public", &Extra::default(), None),
-        migrate(b, "public", &Extra::default(), None),
-        migrate(c, "public", &Extra::default(), None),
+        migrate(&mut client, "public", &none, None),
+        migrate(a, "public", &none, None),
+        migrate(b, "public", &none, None),
+        migrate(c, "public", &none, None),
     );
     let counts = [first, a, b, c].map(|migrated| migrated.unwrap().applied.len());
     assert_eq!(counts.iter().filter(|count| **count > 0).count(), 1);

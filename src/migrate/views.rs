@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, GenericClient, Transaction};
+use tracing::warn;
 
 use super::error::MigrateError;
-use crate::config::View;
 use crate::database::trust::{self, Access, Uses};
 use crate::database::{Literal, Quoted, describe};
-use crate::failpoint::Point;
 use crate::hash::short_of;
+use crate::name::Name;
+use crate::pack_files::View;
+use crate::printable;
 
 /// What the last line of a comment of ours begins with. The hash of the view follows, or [`STUB`].
 const MARK: &str = "[a view of cursus: ";
@@ -117,13 +119,10 @@ pub(super) async fn outdated<'v>(
 /// Sentences about views that people's own relations stand in the way of.
 pub(super) fn taken(schema: &str, outdated: &Outdated<'_>) -> Vec<String> {
     let sentence = |name: &String| {
-        let (place, renamed) = (
-            place(schema, name),
-            Quoted(&format!("{name}_before")).to_string(),
-        );
         format!(
-            "the view {place} was not made: there is one of that name which cursus has not made; it is left alone, and what reads it gets \
-             yours. To have that of cursus: `ALTER TABLE {place} RENAME TO {renamed}`, then `cursus migrate`"
+            "the view {} was not made: there is one of that name which cursus has not made, and it is left alone; rename it, then \
+             `cursus migrate`",
+            shown(schema, name)
         )
     };
     outdated.taken.iter().map(sentence).collect()
@@ -133,9 +132,38 @@ fn place(schema: &str, name: &str) -> String {
     format!("{}.{}", Quoted(schema), Quoted(name))
 }
 
+/// The same for people: only odd names are quoted.
+fn shown(schema: &str, name: &str) -> String {
+    let quoted = |name: &str| match Name::parse(name) {
+        Ok(name) => name.to_string(),
+        Err(_) => printable::line(&Quoted(name).to_string()).into_owned(),
+    };
+    format!("{}.{}", quoted(schema), quoted(name))
+}
+
+/// Makes and renews views. Those that cannot be are warned of: the mirror is whole without them.
+pub(super) async fn bring_up_to_date(
+    client: &mut Client,
+    schema: &str,
+    all: &[View],
+) -> Result<Vec<String>, MigrateError> {
+    let outdated = outdated(client, schema, all).await?;
+    let mut sentences = taken(schema, &outdated);
+    let mut made = Vec::new();
+    if !outdated.is_empty() {
+        let (renewed, problems) = renew(client, schema, all, &outdated).await?;
+        made = renewed;
+        sentences.extend(problems);
+    }
+    for sentence in sentences {
+        warn!("{sentence}");
+    }
+    Ok(made)
+}
+
 /// Makes and renews views in one transaction, each after those that it reads. Returns the names of those that were, and a sentence on
-/// each that could not be: the rest goes on.
-pub(super) async fn renew(
+/// each that could not be; the others are made.
+async fn renew(
     client: &mut Client,
     schema: &str,
     all: &[View],
@@ -179,13 +207,12 @@ pub(super) async fn renew(
             }
             Err(error) => problems.push(format!(
                 "the view {} was not made: {} ({})",
-                place(schema, view.name.as_str()),
+                shown(schema, view.name.as_str()),
                 view.file,
                 describe(&error)
             )),
         }
     }
-    Point::MigrateViews.reach();
     transaction.commit().await?;
     made.sort();
     made.dedup();
@@ -236,7 +263,7 @@ const GRANTS: &str = "
     ) AS a
     WHERE n.nspname = $1 AND c.relname = $2 AND a.grantee <> c.relowner";
 
-/// Drops a view with those of ours that read it, makes all of them anew, and grants again what was granted. The inner error is a
+/// Drops a view with those of ours that read it, makes all of them, and grants what was granted before. The inner error is a
 /// sentence: nothing was changed.
 async fn recreate(
     transaction: &mut Transaction<'_>,
@@ -255,12 +282,12 @@ async fn recreate(
         .iter()
         .filter(|(_, name, is_ours)| !is_ours || !is_known(name));
     let foreign: Vec<String> = foreign
-        .map(|(schema, name, _)| place(schema, name))
+        .map(|(schema, name, _)| shown(schema, name))
         .collect();
     if !foreign.is_empty() {
         return Ok(Err(format!(
             "the view {} was not renewed: its columns have changed, and {} {} it; drop {}, `cursus migrate`, and make {} again",
-            place(schema, name),
+            shown(schema, name),
             foreign.join(", "),
             if foreign.len() == 1 { "reads" } else { "read" },
             if foreign.len() == 1 { "it" } else { "them" },
@@ -291,11 +318,11 @@ async fn recreate(
     }
     for grant in grants {
         // Of a column that is no more there is nothing to grant.
-        let inner = savepoint.savepoint("grant").await?;
+        let inner = savepoint.savepoint("granted").await?;
         match inner.batch_execute(&grant).await {
             Ok(()) => inner.commit().await?,
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
-                inner.rollback().await?
+                inner.rollback().await?;
             }
             Err(error) => return Ok(Err(not_renewed(schema, name, &error))),
         }
@@ -307,7 +334,7 @@ async fn recreate(
 fn not_renewed(schema: &str, name: &str, error: &Error) -> String {
     format!(
         "the view {} was not renewed: {}",
-        place(schema, name),
+        shown(schema, name),
         describe(error)
     )
 }
@@ -352,6 +379,5 @@ pub(super) async fn put_aside(client: &mut Client, schema: &str) -> Result<bool,
             .await?;
     }
     transaction.commit().await?;
-    Point::MigrateAside.reach();
     Ok(!rows.is_empty())
 }

@@ -41,6 +41,9 @@ fn write_table(model: &Model, table: &Table, text: &mut String) {
     if table.is_view() {
         facts.push("A view.".to_owned());
     }
+    if let Some(pack) = &table.pack {
+        facts.push(format!("Of the pack {}.", code(pack)));
+    }
     if let Some(origin) = &table.origin {
         facts.push(origin_of(origin));
     }

@@ -11,7 +11,7 @@ use crate::config::{Config, Source};
 use crate::database::DatabaseError;
 use crate::database::catalogue::{self, ForeignKey, OnDelete, RelationKind, TableShape};
 use crate::load::INGESTED_AT;
-use crate::migrate::is_history;
+use crate::migrate::{is_history, without_mark};
 
 /// All that the writers write; as JSON it is the format `json` itself.
 #[derive(Debug, Serialize)]
@@ -41,6 +41,8 @@ pub(crate) struct Table {
     pub(crate) comment: Option<String>,
     /// What fills it; `None` for a table that `pipeline.toml` does not name.
     pub(crate) origin: Option<Origin>,
+    /// The pack that it is of; `None` for those that are always there.
+    pub(crate) pack: Option<String>,
     pub(crate) columns: Vec<Column>,
     pub(crate) primary_key: Vec<String>,
     /// Unique column lists besides the primary key.
@@ -197,6 +199,20 @@ pub(crate) async fn read(
     Ok(model)
 }
 
+/// The pack of a table or view.
+fn pack_of(config: Option<&Config>, name: &str) -> Option<String> {
+    let config = config?;
+    let of_table = config
+        .tables
+        .iter()
+        .find(|table| table.name.as_str() == name);
+    let of_view = config.views.iter().find(|view| view.name.as_str() == name);
+    let pack = of_table
+        .map(|table| &table.pack)
+        .or(of_view.map(|view| &view.pack));
+    pack.cloned().flatten()
+}
+
 fn table<'m>(
     shape: &TableShape,
     config: Option<&Config>,
@@ -267,7 +283,12 @@ fn table<'m>(
         schema: shape.schema.clone(),
         name: shape.name.clone(),
         kind: shape.kind,
-        comment: shape.comment.clone(),
+        comment: shape
+            .comment
+            .as_deref()
+            .map(without_mark)
+            .map(str::to_owned),
+        pack: pack_of(config, &shape.name),
         origin: block.map(|block| Origin {
             resource: block.from.to_string(),
             rows: block.rows.as_ref().map(ToString::to_string),

@@ -211,6 +211,11 @@ impl Walker {
         parser.end()
     }
 
+    /// The values of a record of which nothing is known.
+    pub(crate) fn no_slots<'j>(&self) -> Slots<'j> {
+        vec![None; self.slots]
+    }
+
     fn clear(&self, slots: &mut Slots<'_>) {
         slots.clear();
         slots.resize(self.slots, None);

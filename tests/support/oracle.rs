@@ -22,8 +22,8 @@ const PEOPLE: &str = "(SELECT r FROM truth AS u WHERE resource = 'users' AND r->
     AND NOT (r->>'alumni?')::bool AND EXISTS (SELECT FROM truth AS e WHERE e.resource = 'cursus_users' \
     AND e.r->>'cursus_id' = '21' AND e.r#>>'{user,id}' = u.r->>'id')) AS people";
 
-/// All tables of the shipped pipeline.
-pub(crate) const TABLES: [Expected; 14] = [
+/// All tables of the shipped pipeline, with those of packs that are on by default.
+pub(crate) const TABLES: [Expected; 17] = [
     Expected {
         table: "cursus",
         columns: &[
@@ -256,6 +256,52 @@ pub(crate) const TABLES: [Expected; 14] = [
         // The API's filter asks whether the person is in cursus 21; every row of it is kept.
         from: "truth WHERE resource = 'projects_users' AND r#>>'{user,id}' IN (SELECT e.r#>>'{user,id}' \
             FROM truth AS e WHERE e.resource = 'cursus_users' AND e.r->>'cursus_id' = '21')",
+    },
+    Expected {
+        table: "teams",
+        columns: &[
+            ("id", "(t->>'id')::bigint"),
+            ("project_id", "(t->>'project_id')::bigint"),
+            ("project_session_id", "(t->>'project_session_id')::bigint"),
+            ("status", "t->>'status'"),
+            ("final_mark", "(t->>'final_mark')::int"),
+            ("locked", "(t->>'locked?')::bool"),
+            ("validated", "(t->>'validated?')::bool"),
+            ("closed", "(t->>'closed?')::bool"),
+            ("locked_at", "(t->>'locked_at')::timestamptz"),
+            ("closed_at", "(t->>'closed_at')::timestamptz"),
+            ("terminating_at", "(t->>'terminating_at')::timestamptz"),
+            ("created_at", "(t->>'created_at')::timestamptz"),
+            ("updated_at", "(t->>'updated_at')::timestamptz"),
+        ],
+        from: "truth, jsonb_array_elements(r->'teams') AS t WHERE resource = 'projects_users' AND r#>>'{user,id}' IN \
+            (SELECT e.r#>>'{user,id}' FROM truth AS e WHERE e.resource = 'cursus_users' AND e.r->>'cursus_id' = '21')",
+    },
+    Expected {
+        table: "teams_users",
+        columns: &[
+            ("team_id", "(t->>'id')::bigint"),
+            ("user_id", "(m->>'id')::bigint"),
+            ("projects_user_id", "(m->>'projects_user_id')::bigint"),
+            ("leader", "(m->>'leader')::bool"),
+            ("occurrence", "(m->>'occurrence')::int"),
+            ("validated", "(m->>'validated')::bool"),
+        ],
+        from: "truth, jsonb_array_elements(r->'teams') AS t, jsonb_array_elements(t->'users') AS m \
+            WHERE resource = 'projects_users' AND r#>>'{user,id}' IN \
+            (SELECT e.r#>>'{user,id}' FROM truth AS e WHERE e.resource = 'cursus_users' AND e.r->>'cursus_id' = '21')",
+    },
+    Expected {
+        table: "cursus_users_skills",
+        columns: &[
+            ("cursus_user_id", "(r->>'id')::bigint"),
+            ("skill_id", "(s->>'id')::bigint"),
+            ("user_id", "(r#>>'{user,id}')::bigint"),
+            ("cursus_id", "(r->>'cursus_id')::bigint"),
+            ("name", "s->>'name'"),
+            ("level", "(s->>'level')::double precision"),
+        ],
+        from: "truth, jsonb_array_elements(r->'skills') AS s WHERE resource = 'cursus_users' AND r->>'cursus_id' = '21'",
     },
     Expected {
         table: "achievements_users",

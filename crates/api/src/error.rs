@@ -114,6 +114,17 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether the application lacks a role or a scope for what was asked (403).
+    pub fn is_forbidden(&self) -> bool {
+        matches!(
+            self,
+            Self::Fatal {
+                source: Problem::Forbidden,
+                ..
+            }
+        )
+    }
+
     /// Whether other requests of this run will meet the same: then the run should stop, and keep what it has.
     pub fn is_fatal_for_run(&self) -> bool {
         match self {

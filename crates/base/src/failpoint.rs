@@ -120,8 +120,6 @@ points! {
     // Schemas.
     MigrateSchema = "migrate.schema",
     MigrateSet = "migrate.set",
-    MigrateAside = "migrate.aside",
-    MigrateViews = "migrate.views",
     MigrateDone = "migrate.done",
     ReplayMake = "replay.make",
     ReplayMade = "replay.made",

@@ -196,7 +196,7 @@ async fn rights(
     look: Look,
 ) -> Result<Found, LoadError> {
     let names = names(config);
-    let histories = config.migrations().histories();
+    let histories = migrate::histories(&config.migrations());
     let ledger = migrate::ledger_names()?;
     let query = format!("{NAMES} {RIGHTS}");
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
@@ -218,7 +218,7 @@ async fn pending(
     outlook: &[Outlook],
 ) -> Result<Found, LoadError> {
     let names = names(config);
-    let histories = config.migrations().histories();
+    let histories = migrate::histories(&config.migrations());
     let ledger = migrate::ledger_names()?;
     let waiting: Vec<serde_json::Value> = outlook
         .iter()

@@ -7,7 +7,7 @@ use tokio_postgres::GenericClient;
 use crate::config::Config;
 use crate::database::DatabaseError;
 use crate::database::trust::{self, Access, Uses};
-use crate::migrate::LEDGER_SCHEMA;
+use crate::migrate::{self, LEDGER_SCHEMA};
 
 /// Refuses a mirror and a load ledger that would run code of roles whom the session does not trust. Returns the tables that other
 /// roles may add triggers or foreign keys to.
@@ -18,7 +18,9 @@ pub(crate) async fn check_schema(
     schema: &str,
 ) -> Result<Vec<String>, DatabaseError> {
     let tables = config.tables.iter().map(|table| table.name.to_string());
-    let mut names: BTreeSet<String> = tables.chain(config.migrations().histories()).collect();
+    let mut names: BTreeSet<String> = tables
+        .chain(migrate::histories(&config.migrations()))
+        .collect();
     if access == Access::Write {
         let selects = (config.tables.iter()).filter_map(|table| table.select.as_ref());
         let derives = config.derives.iter().map(|derive| &derive.sql);

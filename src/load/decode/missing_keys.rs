@@ -98,10 +98,13 @@ pub(crate) fn watch(
             absent.watch(root.place(pointer), key(pointer.to_string(), column));
         }
     };
+    let is_of_lists = (table.rows.as_ref()).is_some_and(|rows| rows.split_at_each().is_some());
     for column in &mapping.columns {
         let name = Some(column.name.as_str());
         match &column.source {
             Source::Record(pointer) => of_row(pointer, name, root, absent),
+            // Of those that hold the lists of a list nothing is noted.
+            Source::Parent(_) if is_of_lists => {}
             Source::Parent(pointer) => {
                 absent.watch(root.place(pointer), key(pointer.to_string(), name));
             }
@@ -112,6 +115,9 @@ pub(crate) fn watch(
         of_row(&condition.pointer, None, root, absent);
     }
     if let Some(rows) = &table.rows {
-        absent.watch(root.place(rows), key(rows.to_string(), None));
+        let outer = rows
+            .split_at_each()
+            .map_or_else(|| rows.clone(), |(outer, _)| outer);
+        absent.watch(root.place(&outer), key(outer.to_string(), None));
     }
 }

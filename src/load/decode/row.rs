@@ -15,12 +15,18 @@ use crate::load::decode::types::{
 };
 use crate::load::mapping::Mapping;
 use crate::template::{Template, Values};
-use crate::walk::{Slots, Walker};
+use crate::walk::{Element, Elements, Slots, Walker};
 
 /// COPY data is handed on in pieces of about this size.
 const CHUNK: usize = 256 << 10;
 /// Rejected records are sent on when there are this many.
 const MAX_REJECTED: usize = 1000;
+/// Why a list gives no rows: a code, and a sentence.
+const NULL_LIST: (&str, &str) = (
+    "null",
+    "the list is missing or null, which does not say that it is empty",
+);
+const NO_LIST: (&str, &str) = ("type", "a list is wanted");
 /// What a staged row has before its columns: the count of fields, its position, its state.
 const HEAD: usize = 2 + (4 + 8) + (4 + 2);
 
@@ -67,7 +73,7 @@ struct Explode {
     pointer: String,
     /// Whether an object counts as a list of one record.
     or_object: bool,
-    walker: Walker,
+    elements: Elements,
     /// Keys of the elements.
     absent: MissingKeys,
 }
@@ -88,17 +94,26 @@ impl TableDecoder {
         absent: &mut MissingKeys,
         filter: Option<Box<dyn RowFilter>>,
     ) -> Self {
-        let mut element = Walker::default();
-        let mut absent_in_element = MissingKeys::default();
-        watch(mapping, root, absent, &mut element, &mut absent_in_element);
         let exploded = mapping.table.rows.as_ref();
+        let (mut elements, list) = exploded.map_or_else(Default::default, |list| {
+            let (elements, slot) = Elements::of(list, root);
+            (elements, Some(slot))
+        });
+        let mut absent_in_element = MissingKeys::default();
+        watch(
+            mapping,
+            root,
+            absent,
+            &mut elements.walker,
+            &mut absent_in_element,
+        );
         let conditions = mapping
             .table
             .conditions
             .iter()
             .map(|Where { pointer, accepted }| Condition {
                 slot: if exploded.is_some() {
-                    &mut element
+                    &mut elements.walker
                 } else {
                     &mut *root
                 }
@@ -115,14 +130,14 @@ impl TableDecoder {
             let (from, pointer) = match &column.source {
                 Source::Record(pointer) => {
                     let walker = if exploded.is_some() {
-                        &mut element
+                        &mut elements.walker
                     } else {
                         &mut *root
                     };
                     (ValueSource::Slot(walker.add(pointer)), pointer.to_string())
                 }
                 Source::Parent(pointer) => (
-                    ValueSource::ParentSlot(root.add(pointer)),
+                    ValueSource::ParentSlot(elements.add_to_holder(pointer, root)),
                     format!("..{pointer}"),
                 ),
                 Source::Constant(template) => (
@@ -151,11 +166,11 @@ impl TableDecoder {
             key: mapping.key.clone(),
             only_key: mapping.only_key.clone(),
             conditions,
-            explode: exploded.map(|pointer| Explode {
-                slot: root.add(pointer),
+            explode: exploded.zip(list).map(|(pointer, slot)| Explode {
+                slot,
                 pointer: pointer.to_string(),
                 or_object: mapping.table.is_update_only(),
-                walker: element,
+                elements,
                 absent: absent_in_element,
             }),
             data: Vec::with_capacity(CHUNK * 5 / 4),
@@ -207,29 +222,36 @@ impl TableDecoder {
             return;
         }
         let Some(list) = slots[explode.slot].filter(|list| *list != "null") else {
-            let reason = "the list is missing or null, which does not say that it is empty";
-            self.no_list(&explode.pointer, slots, place, ("null", reason));
+            let holder = explode.elements.unknown_holder(slots);
+            self.no_list(&explode.pointer, &holder, place, NULL_LIST);
             return;
         };
-        let absent = &mut explode.absent;
-        let each = |index, element: &Slots<'_>| {
-            absent.see(element, place.file);
-            let place = RecordPlace {
-                element: Some(index),
-                position: place.position | (position(0, index)),
-                ..*place
-            };
-            // Exploded rows are not compared on the way, so nothing ends here.
-            let _ = self.row(element, slots, &place);
-        };
-        let walked = if explode.or_object {
-            explode.walker.nested(list, each)
-        } else {
-            explode.walker.page(list, each)
-        };
+        let Explode {
+            pointer,
+            elements,
+            absent,
+            or_object,
+            ..
+        } = explode;
+        let walked = elements.each(list, slots, *or_object, |element| match element {
+            Element::One(index, element, holder) => {
+                absent.see(element, place.file);
+                let place = RecordPlace {
+                    element: Some(index),
+                    position: place.position | (position(0, index)),
+                    ..*place
+                };
+                // Exploded rows are not compared on the way, so nothing ends here.
+                let _ = self.row(element, holder, &place);
+            }
+            Element::NoList(holder, is_null) => {
+                let reason = if is_null { NULL_LIST } else { NO_LIST };
+                self.no_list(pointer, holder, place, reason);
+            }
+        });
         if walked.is_err() {
-            let reason = "a list is wanted";
-            self.no_list(&explode.pointer, slots, place, ("type", reason));
+            let holder = elements.unknown_holder(slots);
+            self.no_list(pointer, &holder, place, NO_LIST);
         }
     }
 

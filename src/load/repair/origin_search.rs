@@ -21,7 +21,7 @@ use crate::load::repair::origin::{Explained, Origin, raw};
 use crate::pointer::Pointer;
 use crate::staging::Run;
 use crate::template::Values;
-use crate::walk::{Slots, Walker};
+use crate::walk::{Element, Elements, Slots, Walker};
 
 /// Where a key is looked for.
 pub(super) struct OriginSearch<'s> {
@@ -268,20 +268,23 @@ fn read_record(
     (record, element): (u64, Option<u64>),
 ) -> Result<Origin, LoadError> {
     let table = &mapping.table;
-    let (mut root, mut nested) = (Walker::default(), Walker::default());
-    let rows = table.rows.as_ref().map(|pointer| root.add(pointer));
-    let mut own = |pointer: &Pointer, root: &mut Walker| match rows {
-        Some(_) => nested.add(pointer),
+    let mut root = Walker::default();
+    let (mut elements, rows) = table.rows.as_ref().map_or_else(Default::default, |list| {
+        let (elements, slot) = Elements::of(list, &mut root);
+        (elements, Some(slot))
+    });
+    let own = |pointer: &Pointer, root: &mut Walker, elements: &mut Elements| match rows {
+        Some(_) => elements.walker.add(pointer),
         None => root.add(pointer),
     };
-    let whole = own(&Pointer::to_record(), &mut root);
+    let whole = own(&Pointer::to_record(), &mut root, &mut elements);
     let conditions: Vec<usize> = (table.conditions.iter())
-        .map(|condition| own(&condition.pointer, &mut root))
+        .map(|condition| own(&condition.pointer, &mut root, &mut elements))
         .collect();
     let slots: Vec<Option<(bool, usize)>> = (mapping.columns.iter())
         .map(|column| match &column.source {
-            Source::Record(pointer) => Some((false, own(pointer, &mut root))),
-            Source::Parent(pointer) => Some((true, root.add(pointer))),
+            Source::Record(pointer) => Some((false, own(pointer, &mut root, &mut elements))),
+            Source::Parent(pointer) => Some((true, elements.add_to_holder(pointer, &mut root))),
             Source::Constant(_) | Source::Elsewhere => None,
         })
         .collect();
@@ -320,17 +323,15 @@ fn read_record(
         }
         match (rows.and_then(|rows| slots[rows]), element) {
             (Some(list), Some(element)) => {
-                let each = |at, own: &Slots<'_>| {
-                    if at == element {
-                        see(own, slots);
+                let each = |found: Element<'_, '_>| {
+                    if let Element::One(at, own, holder) = found
+                        && at == element
+                    {
+                        see(own, holder);
                     }
                 };
                 // A list that cannot be walked was rejected as a whole.
-                let _ = if table.is_update_only() {
-                    nested.nested(list, each)
-                } else {
-                    nested.page(list, each)
-                };
+                let _ = elements.each(list, slots, table.is_update_only(), each);
             }
             _ => see(slots, slots),
         }
