@@ -1,6 +1,7 @@
 //! What a role lacks is found before the first request, all at once, with the statement that grants it; and it is said which
 //! database that is.
 
+use crate::support::workdir::PIPELINE;
 use crate::support::{Ran, Workdir, simulator};
 use cursus_simulator::Simulator;
 
@@ -118,6 +119,31 @@ async fn missing_rights_of_a_role_are_reported_at_once() {
     let found: Vec<&str> = findings(&said).collect();
     assert_eq!(found, expected, "{said}");
     case.grant_all(&said).await;
+    case.workdir.cursus(SMALL).await.exits(0);
+}
+
+/// Each load makes and drops partitions of the changes.
+#[tokio::test]
+async fn a_role_that_may_make_no_partition_is_refused() {
+    let mut case = Case::new().await;
+    case.by_owner(&["migrate"]).await.exits(0);
+    let said = case.refused().await;
+    case.grant_all(&said).await;
+    let followed = "[changes.tables]\nusers = [\"login\"]\n";
+    (case.workdir).write("pipeline.toml", format!("{PIPELINE}{followed}"));
+    let said = case.refused().await;
+    for statement in [
+        "`GRANT CREATE ON SCHEMA pipeline TO [ROLE]`",
+        "`ALTER TABLE pipeline.change OWNER TO [ROLE]`",
+    ] {
+        assert!(said.contains(statement), "{statement}: {said}");
+    }
+    let mut found = findings(&said);
+    assert!(found.all(|line| line.ends_with("take [changes] out of pipeline.toml")));
+    case.grant("GRANT CREATE ON SCHEMA pipeline TO [ROLE]")
+        .await;
+    case.grant("ALTER TABLE pipeline.change OWNER TO [ROLE]")
+        .await;
     case.workdir.cursus(SMALL).await.exits(0);
 }
 

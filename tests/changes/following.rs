@@ -213,6 +213,25 @@ async fn what_is_not_kept_is_a_gap_and_never_skipped() {
         .says("the newest is 12");
 }
 
+/// A schema that is dropped and made again has other changes with higher numbers.
+#[tokio::test]
+async fn a_schema_made_again_is_a_gap_for_its_readers() {
+    let workdir = begun().await;
+    let replay = ["replay", "--into", "past", "-q"];
+    workdir.cursus(replay).await.exits(0);
+    let first = changes(&workdir, &["--into", "past"]).await;
+    let newest = seq(first.last().unwrap()).to_string();
+    change(&workdir, 2.5).await;
+    workdir.query("DROP SCHEMA past CASCADE").await;
+    workdir.cursus(replay).await.exits(0);
+    for since in ["0", "1", &newest] {
+        let late = workdir.cursus(["changes", "--into", "past", "--since", since]);
+        late.await.exits(4).says("read the tables again");
+    }
+    let again = changes(&workdir, &["--into", "past"]).await;
+    assert!(again.len() > first.len(), "{again:?}");
+}
+
 /// A kill in each phase of a load.
 #[tokio::test]
 async fn a_killed_load_leaves_no_gap_and_no_change_twice() {

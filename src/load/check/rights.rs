@@ -140,6 +140,20 @@ const PENDING: &str = "
     JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND NOT c.relname = ANY (w.makes)";
 
+/// What a load that writes changes lacks, which makes and drops partitions of `pipeline.change`.
+const PARTITIONS: &str = "
+    WITH me AS (SELECT pg_catalog.quote_ident(current_user) AS role), change AS (
+        SELECT n.oid AS schema, c.relowner AS owner, pg_catalog.quote_ident(o.rolname) AS shown FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
+        WHERE n.nspname = 'pipeline' AND c.relname = 'change'
+    )
+    SELECT 5 AS place, pg_catalog.format('the role %s lacks CREATE on the schema pipeline, where a load makes a partition of changes for each \
+        month; grant it with `GRANT CREATE ON SCHEMA pipeline TO %1$s`, or take [changes] out of pipeline.toml', role) AS sentence
+    FROM me, change WHERE NOT pg_catalog.has_schema_privilege(change.schema, 'CREATE')
+    UNION ALL SELECT 11, pg_catalog.format('pipeline.change belongs to the role %s, and a load makes and drops partitions of it; give it to the \
+        role %s with `ALTER TABLE pipeline.change OWNER TO %2$s`, or take [changes] out of pipeline.toml', change.shown, role)
+    FROM me, change WHERE NOT pg_catalog.pg_has_role(change.owner, 'USAGE')";
+
 /// What the session lacks, in an order in which it can be mended; nothing if it lacks nothing. An error of the migrations themselves
 /// is one more sentence where there are others, else it is the error.
 pub(crate) async fn lacking(
@@ -207,7 +221,11 @@ async fn rights(
         (&ledger, Type::TEXT_ARRAY),
     ];
     let rows = transaction.query_typed(&query, &parameters).await;
-    let rows = rows.map_err(LoadError::at("look at the rights of the role"))?;
+    let mut rows = rows.map_err(LoadError::at("look at the rights of the role"))?;
+    if !config.changes.tables.is_empty() {
+        let more = transaction.query_typed(PARTITIONS, &[]).await;
+        rows.extend(more.map_err(LoadError::at("look at the rights of the role"))?);
+    }
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

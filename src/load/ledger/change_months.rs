@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::convert::{counted, signed};
 use crate::database::Quoted;
+use crate::error_chain::chain;
 use crate::load::error::LoadError;
 
 /// `change_202611`, and when it ends.
@@ -33,8 +35,14 @@ pub(crate) async fn turn_months(
         let transaction = client.transaction().await.map_err(failed())?;
         match drop_month(&transaction, schema, row.get(0), row.get(1)).await {
             Ok(()) => transaction.commit().await.map_err(failed())?,
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                debug!("old changes stay until a later load: somebody reads them");
+            }
             Err(error) if error.as_db_error().is_some() => {
-                debug!(code = ?error.code(), "old changes stay until a later load: somebody reads them");
+                warn!(
+                    "changes older than `keep` of [changes] could not be dropped: {}",
+                    chain(&error)
+                );
             }
             Err(error) => return Err(failed()(error)),
         }

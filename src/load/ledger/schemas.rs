@@ -6,6 +6,9 @@ use tokio_postgres::{Client, GenericClient};
 use crate::load::error::LoadError;
 use crate::migrate;
 
+/// The table with the numbers of changes, as [`ledger_tables`] names it.
+const FEED: &str = "pipeline.change_feed";
+
 /// Deletes the ledger rows of a schema that was dropped: a new one of the same name must not inherit them.
 pub(crate) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), LoadError> {
     let is_made = client
@@ -21,16 +24,25 @@ pub(crate) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), 
     }
 }
 
-/// Deletes the ledger rows of a schema.
+/// Deletes the ledger rows of a schema. The numbers of changes continue, so that a reader finds a gap behind the last one, and not
+/// changes of another table that happen to have later numbers.
 pub(crate) async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
+    let doing = || LoadError::at("forget what was loaded into the schema");
     for table in ledger_tables(client, &["schema_name"]).await? {
+        if table == FEED {
+            let forget = format!(
+                "UPDATE {FEED} SET last_seq = last_seq + 1, dropped_seq = last_seq + 1, tables = '{{}}' WHERE schema_name = $1"
+            );
+            (client.execute(&forget, &[&schema]).await).map_err(doing())?;
+            continue;
+        }
         client
             .execute(
                 &format!("DELETE FROM {table} WHERE schema_name = $1"),
                 &[&schema],
             )
             .await
-            .map_err(LoadError::at("forget what was loaded into the schema"))?;
+            .map_err(doing())?;
     }
     Ok(())
 }
