@@ -18,7 +18,9 @@ pub(crate) use look::{
     ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
-pub(crate) use repair::{ForgetArgs, PruneCommand, QuarantineCommand, ReplayArgs, SubjectArgs};
+pub(crate) use repair::{
+    ForgetArgs, HistoryCommand, PruneCommand, QuarantineCommand, ReplayArgs, SubjectArgs,
+};
 pub(crate) use setup::{InitArgs, MigrateArgs, PackCommand, TokenCommand, UnitArgs};
 #[cfg(feature = "simulator")]
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
@@ -229,7 +231,8 @@ would do. Values of columns are printed with --show-values only.")]
     #[command(after_help = "\
 Examples:
   cursus explain users 12345
-  cursus explain campus_projects campus_id=1,project_id=42 --json")]
+  cursus explain campus_projects campus_id=1,project_id=42 --json
+  cursus explain users 12345 --at 2026-10-01")]
     Explain(ExplainArgs),
     /// Show what loads have changed, row by row, with before and after
     #[command(after_help = "\
@@ -263,6 +266,9 @@ marked as such: their target can be missing. With Prisma, read only: cursus make
     /// List packs of further resources, tables and views, and print their files
     #[command(subcommand)]
     Pack(PackCommand),
+    /// Rebuild the history of rows from the staged runs
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Erase people from staging and from the mirror: ids stay, personal values become null
     #[command(after_help = "\
 Examples:
@@ -354,6 +360,7 @@ impl Command {
             Self::Prune(PruneCommand::Approve { .. }) => "prune approve",
             Self::Prune(_) => "prune",
             Self::Pack(_) => "pack",
+            Self::History(_) => "history",
             Self::Forget(_) => "forget",
             Self::Subject(_) => "subject",
             Self::Init(_) => "init",
@@ -383,6 +390,7 @@ impl Command {
             | Self::Stage(StageCommand::Gc(_))
             | Self::Quarantine(QuarantineCommand::Retry { .. } | QuarantineCommand::Drop { .. })
             | Self::Prune(PruneCommand::Approve { .. })
+            | Self::History(_)
             | Self::Token(TokenCommand::Refresh) => true,
             #[cfg(feature = "simulator")]
             Self::Demo(_) => true,

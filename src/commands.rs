@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod extract;
 mod forget;
+mod history;
 mod init;
 mod interruption;
 mod load;
@@ -250,6 +251,11 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
             let changes = !matches!(command, QuarantineCommand::Ls { .. });
             let command = Box::pin(quarantine::run(global, &settings, command));
             record::run_other(&settings, changes, command).await
+        }
+        Command::History(command) => {
+            let settings = settings()?;
+            let command = Box::pin(history::run(global, &settings, command));
+            record::run_other(&settings, true, command).await
         }
         Command::Forget(arguments) => {
             let settings = settings()?;

@@ -31,7 +31,7 @@ use toml::de::DeTable;
 
 pub(crate) use budget::Budget;
 use budget::read_budget;
-pub(crate) use changes::ChangesConfig;
+pub(crate) use changes::{ChangesConfig, FollowedTables};
 use files::Files;
 pub(crate) use notify::{Event, parse_url};
 pub(crate) use pack::{Pack, PackState};
@@ -66,6 +66,8 @@ pub struct Config {
     pub(crate) prune: PruneConfig,
     /// Whose changes are written down.
     pub(crate) changes: ChangesConfig,
+    /// The tables whose rows are kept as they were.
+    pub(crate) history: FollowedTables,
     /// Where the outcome of commands is reported.
     pub(crate) notify: NotifyConfig,
     /// The endpoints, each after those that it needs.
@@ -322,6 +324,7 @@ fn read(
         path,
     );
     let changes = changes::read(section("changes"), &table_names);
+    let history = changes::read_history(section("history"), &table_names);
     let derives = table::read_derives(blocks("derive"), &table_names, path);
     roots.into_iter().for_each(Section::finish);
 
@@ -339,6 +342,7 @@ fn read(
         database: database?,
         prune,
         changes,
+        history,
         notify,
         resources,
         tables,

@@ -72,13 +72,15 @@ pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;
 pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered};
 pub(crate) use progress::LoadProgress;
+pub(crate) use repair::explain_at::{RowAt, explain_at};
 pub(crate) use repair::origin::{Explained, Origin};
 pub(crate) use repair::retry::Retried;
 pub(crate) use repair::{explain::explain, origin::ExplainError};
 pub(crate) use replay::error::ReplayError;
+pub(crate) use replay::history::{KeptHistory, RebuiltHistory};
 pub(crate) use replay::rebuild::{Kept, Rebuilt};
 pub(crate) use replay::scope::{ReplayScope, with_parents};
-pub(crate) use replay::scratch::Scratches;
+pub(crate) use replay::scratch::{HISTORY, REBUILD, Scratches};
 pub(crate) use run_loader::LoadedRun;
 pub(crate) use session::Session;
 

@@ -57,6 +57,9 @@ mod rebuild;
 /// Random histories.
 mod histories;
 
+/// How rows were, kept by loads and rebuilt.
+mod history;
+
 /// What loads have changed, and how it is read.
 mod changes;
 

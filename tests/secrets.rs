@@ -56,9 +56,9 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
         "load" => &["--again"],
         "replay" => &["--into", "past"],
         "watch" => &["--every", "1ms", "--jitter", "0s", "--rounds", "2"],
-        "run" | "plan" | "status" | "stage ls" | "stage gc" | "quarantine ls" | "prune ls"
-        | "init" | "doctor" | "check" | "runs" | "migrate" | "token show" | "token refresh"
-        | "version" | "pack ls" => &[],
+        "run" | "plan" | "history rebuild" | "status" | "stage ls" | "stage gc"
+        | "quarantine ls" | "prune ls" | "init" | "doctor" | "check" | "runs" | "migrate"
+        | "token show" | "token refresh" | "version" | "pack ls" => &[],
         "pack show" => &["teams"],
         "sql" => &["SELECT count(*), max(id) FROM users"],
         "diff" => &["live", "latest"],

@@ -17,7 +17,7 @@ use crate::support::workdir::NO_DATABASE;
 use crate::support::{Workdir, World, simulator, testing};
 
 /// Commands that change something: what they print is a summary.
-const WORK: [&str; 13] = [
+const WORK: [&str; 14] = [
     "extract",
     "load",
     "replay",
@@ -27,6 +27,7 @@ const WORK: [&str; 13] = [
     "quarantine retry",
     "quarantine drop",
     "prune approve",
+    "history rebuild",
     "init",
     "demo",
     "migrate",

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
-use super::values::{MaxAge, address, host, max_age, since, unit_name};
+use super::values::{MaxAge, address, day_or_time, host, max_age, since, unit_name};
 use crate::changes::Since;
 
 #[derive(Debug, Args)]
@@ -90,6 +91,10 @@ pub(crate) struct ExplainArgs {
     pub(crate) table: String,
     /// Key of the row: `12345`, or `campus_id=1,project_id=42`
     pub(crate) key: String,
+    /// Time at which to show the row, by its history: `2026-10-01`, `2026-10-01T02:00:00Z`, `2d`
+    /// [default: now, with its record]
+    #[arg(long, value_name = "TIME", value_parser = day_or_time)]
+    pub(crate) at: Option<Timestamp>,
     /// Schema of the row [default: `[database] schema` of the configuration]
     #[arg(long, visible_alias = "schema", value_name = "SCHEMA")]
     pub(crate) into: Option<String>,

@@ -101,6 +101,29 @@ resources; with it, the others stay held.")]
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Rebuild the history of rows from the staged runs
+    #[command(after_help = "\
+Examples:
+  cursus history rebuild
+  cursus history rebuild --table users
+Every staged run is replayed into a schema of its own, which is dropped at the end. So the history also has columns that were added
+later, and begins with the oldest run. What is older than the staged runs is kept as it was. Exit code 4: of a table the staged runs
+do not give the whole; its history is kept as it was.")]
+    Rebuild(RebuildArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    /// Tables whose history to rebuild [default: all whose history is kept]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+    /// Delete what is absent whatever the prune limit says [default: hold as the loads did]
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
+}
+
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("whom").required(true).multiple(false))]
 pub(crate) struct ForgetArgs {

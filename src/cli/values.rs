@@ -66,6 +66,18 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "write a time like 2026-11-23T02:00:00Z, or an age like 2d".to_owned())
 }
 
+/// A day is its first moment, in UTC.
+pub(super) fn day_or_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = format!("{text}T00:00:00Z").parse() {
+        return Ok(time);
+    }
+    let time = text.parse().or_else(|_| point_in_time(text));
+    time.map_err(|_: String| {
+        "write a day like 2026-10-01, a time like 2026-10-01T02:00:00Z, or an age like 2d"
+            .to_owned()
+    })
+}
+
 /// A number is of a change.
 pub(crate) fn since(text: &str) -> Result<Since, String> {
     if let Ok(after) = text.parse() {

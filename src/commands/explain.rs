@@ -1,5 +1,8 @@
 //! `cursus explain`: show where a row of the mirror comes from.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::diff::shown;
@@ -7,7 +10,7 @@ use super::quarantine::place;
 use crate::cli::{ExplainArgs, Global};
 use crate::exit::{Exit, Failure};
 use crate::key_arg::Key;
-use crate::load::{Entry, ExplainError, Explained, Origin, explain};
+use crate::load::{Entry, ExplainError, Explained, Origin, RowAt, explain, explain_at};
 use crate::name::advice;
 use crate::pipeline::connect;
 use crate::printable::{self, line};
@@ -29,9 +32,15 @@ pub(super) async fn run(
             advice(&arguments.table, names, "it has")
         )));
     }
-    let runs = settings.staging.runs()?;
     let schema = settings.schema(arguments.into.as_deref())?;
     let mut database = connect::connect(settings, schema.as_str()).await?;
+    if let Some(at) = arguments.at {
+        let of = (arguments.table.as_str(), &key);
+        let row = explain_at(config, &mut database.client, schema.as_str(), of, at).await?;
+        database.close().await?;
+        return print_at(global, arguments, schema.as_str(), &row);
+    }
+    let runs = settings.staging.runs()?;
     let explained = explain(
         config,
         &mut database.client,
@@ -40,12 +49,7 @@ pub(super) async fn run(
         &arguments.table,
         &key,
     )
-    .await
-    .map_err(|error| match error {
-        ExplainError::Key(sentence) => Failure::usage(sentence),
-        ExplainError::Unmigrated(_) => Failure::usage(error.to_string()),
-        ExplainError::Load(error) => error.into(),
-    })?;
+    .await?;
     database.close().await?;
     let is_known =
         explained.row.is_some() || explained.origin.is_some() || !explained.quarantine.is_empty();
@@ -69,11 +73,71 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-fn text(explained: &Explained, schema: &str) -> String {
-    let key = explained.key.as_object().into_iter().flatten();
+impl From<ExplainError> for Failure {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Load(error) => error.into(),
+            ExplainError::UnknownThen { .. } => Self::new(Exit::Refused, error.to_string()),
+            _ => Self::usage(error.to_string()),
+        }
+    }
+}
+
+fn print_at(
+    global: &Global,
+    arguments: &ExplainArgs,
+    schema: &str,
+    row: &RowAt,
+) -> Result<Exit, Failure> {
+    let Some(version) = &row.version else {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{} {}: there was no such row in {schema} at {}",
+                arguments.table, arguments.key, row.at
+            ),
+        ));
+    };
+    if global.json {
+        super::print_json(row);
+        return Ok(Exit::Done);
+    }
+    let until = match (&version.valid_to, &version.to_run) {
+        (Some(to), Some(run)) => format!("{to}, run {run}"),
+        _ => "now".to_owned(),
+    };
+    let values = version
+        .row
+        .as_ref()
+        .map(|row| row.get())
+        .unwrap_or_default();
+    let values: BTreeMap<String, Box<RawValue>> = serde_json::from_str(values).unwrap_or_default();
+    let rows = values
+        .iter()
+        .map(|(column, value)| vec![column.clone(), shown(value.get())]);
+    let header = [Column::fixed("column"), Column::text("then")];
+    super::print(&format!(
+        "{} {}: in {schema} at {}\nfrom      {}, run {}\nto        {until}\n{}\n",
+        row.table,
+        key_text(&row.key),
+        row.at,
+        version.valid_from,
+        version.from_run,
+        super::fitted(&Table::new(header, rows))
+    ));
+    Ok(Exit::Done)
+}
+
+/// `id 12, part 3`.
+fn key_text(key: &Value) -> String {
+    let key = key.as_object().into_iter().flatten();
     let key: Vec<String> = key
         .map(|(name, value)| format!("{name} {}", shown(&value.to_string())))
         .collect();
+    key.join(", ")
+}
+
+fn text(explained: &Explained, schema: &str) -> String {
     let is_there = match (&explained.row, &explained.origin) {
         (Some(_), _) => format!("in {schema}"),
         (
@@ -92,7 +156,7 @@ fn text(explained: &Explained, schema: &str) -> String {
     let mut lines = vec![format!(
         "{} {}: {is_there}",
         explained.table,
-        key.join(", ")
+        key_text(&explained.key)
     )];
     if let Some(origin) = &explained.origin {
         let element = (origin.element).map_or_else(String::new, |at| format!(", element {at}"));

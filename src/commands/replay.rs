@@ -9,7 +9,8 @@ use crate::context::Activity;
 use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
-    Kept, Loader, Options, Rebuilt, ReplayError, ReplayScope, TableBacklog, TableCounts, history,
+    Kept, Loader, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, TableBacklog, TableCounts,
+    history,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -72,7 +73,7 @@ pub(super) async fn run(
         let scratch = named(&format!("{live}_rebuild"))?;
         (
             live.clone(),
-            mirror.into_scratch(scratch).await?,
+            mirror.into_scratch(scratch, REBUILD).await?,
             Some(before),
         )
     };
@@ -98,7 +99,7 @@ pub(super) async fn run(
         }
         let may_go_back = arguments.to.is_some();
         context.begin(Activity::Rebuilding);
-        let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back);
+        let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back, &runs);
         Rebuilt { tables, kept } = rebuilt.await?;
     }
     let mut report = ReplayReport {

@@ -1,4 +1,4 @@
-//! `[changes]`: which tables are followed, and which of their columns.
+//! `[changes]` and `[history]`: which tables are followed, and which of their columns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,19 +9,34 @@ use super::names::Names;
 use super::reader::{At, Section, kind};
 use crate::name::Name;
 
+/// The columns of followed tables, beside the key; the catalogue knows whether they exist.
+pub(crate) type FollowedTables = BTreeMap<Name, Vec<Name>>;
+
 /// What a load writes down of the rows that it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChangesConfig {
     /// How long a change is kept at least; whole months are dropped.
     pub(crate) keep: Duration,
-    /// The columns beside the key, by table; the catalogue knows whether they exist.
-    pub(crate) tables: BTreeMap<Name, Vec<Name>>,
+    pub(crate) tables: FollowedTables,
 }
 
 pub(super) fn read(section: Section<'_>, tables: &Names) -> ChangesConfig {
     const KEEP: Duration = Duration::from_hours(90 * 24);
     let longest = Duration::from_hours(100 * 366 * 24);
     let keep = section.duration_up_to("keep", longest).unwrap_or(KEEP);
+    let tables = read_tables(&section, tables);
+    section.finish();
+    ChangesConfig { keep, tables }
+}
+
+/// `[history]`: the columns that are kept as they were.
+pub(super) fn read_history(section: Section<'_>, tables: &Names) -> FollowedTables {
+    let followed = read_tables(&section, tables);
+    section.finish();
+    followed
+}
+
+fn read_tables(section: &Section<'_>, tables: &Names) -> FollowedTables {
     let mut followed = BTreeMap::new();
     if let Some(section) = section.section("tables") {
         for (key, value) in section.entries() {
@@ -30,11 +45,7 @@ pub(super) fn read(section: Section<'_>, tables: &Names) -> ChangesConfig {
             followed.extend(table.map(|table| (table, columns)));
         }
     }
-    section.finish();
-    ChangesConfig {
-        keep,
-        tables: followed,
-    }
+    followed
 }
 
 fn read_columns(section: &Section<'_>, key: &At<&str>, value: &At<&DeValue<'_>>) -> Vec<Name> {

@@ -13,4 +13,5 @@ pub(crate) mod history;
 pub(crate) mod loads;
 pub(crate) mod pre_load_state;
 pub(crate) mod quarantine;
+pub(crate) mod row_history;
 pub(crate) mod schemas;

@@ -23,7 +23,7 @@ use crate::load::mapping::Mapping;
 use crate::load::mappings::mappings;
 use crate::load::options::Options;
 use crate::load::repair::retry::Retried;
-use crate::load::replay::scratch::is_passing;
+use crate::load::replay::scratch::{is_for_history, is_passing};
 use crate::load::run_loader::{LoadedRun, RunLoader};
 use crate::load::transaction::begin;
 use crate::migrate::{self, Migrated};
@@ -69,12 +69,17 @@ impl<'c> Loader<'c> {
             info!("{sentence}");
         }
         let mut mappings = mappings(config, &database.client, schema).await?;
-        if !config.changes.tables.is_empty() {
+        if mappings.iter().any(|mapping| mapping.followed.is_some()) {
             if is_passing(&database.client, schema).await? {
+                let is_for_history = is_for_history(&database.client, schema).await?;
                 for mapping in &mut mappings {
-                    mapping.followed = None;
+                    if is_for_history {
+                        mapping.without_changes();
+                    } else {
+                        mapping.followed = None;
+                    }
                 }
-            } else if !options.dry_run {
+            } else if !options.dry_run && !config.changes.tables.is_empty() {
                 turn_months(&mut database.client, schema, config.changes.keep).await?;
             }
         }

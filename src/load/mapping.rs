@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, Feed, Resource, Source, Table};
+use crate::config::{Config, Feed, FollowedTables, Resource, Source, Table};
 use crate::database::catalogue::{Check, ForeignKey, ROW_SECURITY, TableShape};
 use crate::database::{Literal, Quoted};
 use crate::load::cell::CellType;
@@ -33,10 +33,19 @@ pub(crate) struct Mapping {
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
     pub(crate) yields: bool,
-    /// The columns whose changes are written down, beside the key; none: the table is not followed.
-    pub(crate) followed: Option<Vec<String>>,
+    /// What is written down of its rows; none: the table is not followed.
+    pub(crate) followed: Option<Followed>,
     /// The fields of the only key whose rows are staged, as COPY has them; none: all rows are.
     pub(crate) only_key: Option<Vec<u8>>,
+}
+
+/// The columns of a table, beside the key, whose values a load writes down when it changes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Followed {
+    /// Of `[changes]`.
+    pub(crate) changes: Option<Vec<String>>,
+    /// Of `[history]`.
+    pub(crate) history: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +93,10 @@ impl Mapping {
             }
         }
         let proving_reads = proving_reads(config, table, &columns, &mut problem);
-        let followed = followed(config, table);
-        check_followed(followed.as_deref(), &shape, &mut problem);
+        let followed = Followed::of(config, table);
+        for (section, columns) in followed.iter().flat_map(Followed::sections) {
+            check_followed(section, columns, &shape, &mut problem);
+        }
         // Of columns that come from elsewhere the load knows no value.
         checks.retain(|check| {
             let mut names = check.columns.iter();
@@ -116,6 +127,15 @@ impl Mapping {
             table: self.table.fed_by(feed),
             ..self.clone()
         }
+    }
+
+    /// Writes down no changes of its rows, but their history.
+    pub(crate) fn without_changes(&mut self) {
+        let history = self.followed.take().and_then(|followed| followed.history);
+        self.followed = history.map(|history| Followed {
+            changes: None,
+            history: Some(history),
+        });
     }
 
     /// Whether several resources feed the table, so that what comes later need not be newer.
@@ -240,28 +260,48 @@ impl Mapping {
     }
 }
 
-/// The columns of a table that `[changes]` follows, if it does.
-pub(crate) fn followed(config: &Config, table: &Table) -> Option<Vec<String>> {
-    let columns = config.changes.tables.get(&table.name)?;
-    Some(columns.iter().map(Name::to_string).collect())
+impl Followed {
+    /// None if neither section names the table.
+    pub(crate) fn of(config: &Config, table: &Table) -> Option<Self> {
+        let of = |tables: &FollowedTables| {
+            let columns = tables.get(&table.name)?;
+            Some(columns.iter().map(Name::to_string).collect())
+        };
+        let (changes, history) = (of(&config.changes.tables), of(&config.history));
+        (changes.is_some() || history.is_some()).then_some(Self { changes, history })
+    }
+
+    /// Each section that names the table, with its columns.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        let changes = self
+            .changes
+            .as_deref()
+            .map(|columns| ("[changes]", columns));
+        let history = self
+            .history
+            .as_deref()
+            .map(|columns| ("[history]", columns));
+        changes.into_iter().chain(history)
+    }
 }
 
 fn check_followed(
-    followed: Option<&[String]>,
+    section: &str,
+    columns: &[String],
     shape: &TableShape,
     problem: &mut impl FnMut(String),
 ) {
-    for name in followed.into_iter().flatten() {
+    for name in columns {
         if name == INGESTED_AT {
             problem(format!(
-                "[changes] follows `{INGESTED_AT}`, which moves with every change; take it out of the list"
+                "{section} follows `{INGESTED_AT}`, which moves with every change; take it out of the list"
             ));
         } else if shape.column(name).is_none() {
             let names = shape.columns.iter().map(|column| column.name.as_str());
             let advice = did_you_mean(name, names)
-                .unwrap_or_else(|| "add it in a migration, or take it out of [changes]".to_owned());
+                .unwrap_or_else(|| format!("add it in a migration, or take it out of {section}"));
             problem(format!(
-                "[changes] follows the column `{name}`, which is not in the database; {advice}"
+                "{section} follows the column `{name}`, which is not in the database; {advice}"
             ));
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod approvals;
 pub(crate) mod explain;
+pub(crate) mod explain_at;
 pub(crate) mod origin;
 pub(crate) mod origin_search;
 pub(crate) mod retry;

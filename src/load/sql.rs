@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod delete_reason;
 pub(crate) mod deletes;
+pub(crate) mod history;
 pub(crate) mod rebuild;
 pub(crate) mod selected;
 pub(crate) mod shared;

@@ -109,7 +109,13 @@ pub(crate) fn stage(workdir: &Workdir, reads: &[Read<'_>]) -> String {
 
 /// As [`stage`], with `page` records a page.
 pub(crate) fn stage_pages(workdir: &Workdir, reads: &[Read<'_>], page: usize) -> String {
-    stage_asked(workdir, reads, page, 0, &RunSpec::default())
+    stage_asked(
+        workdir,
+        reads,
+        page,
+        (Timestamp::now(), 0),
+        &RunSpec::default(),
+    )
 }
 
 /// As [`stage`], of that API and scope.
@@ -120,24 +126,35 @@ pub(crate) fn stage_of(workdir: &Workdir, side: (&str, &str), reads: &[Read<'_>]
         scope: [("place".to_owned(), vec![place.to_owned()])].into(),
         ..RunSpec::default()
     };
-    stage_asked(workdir, reads, 7, 0, &asked)
+    stage_asked(workdir, reads, 7, (Timestamp::now(), 0), &asked)
 }
 
 /// As [`stage`], each read received a second after the one before it.
 pub(crate) fn stage_in_order(workdir: &Workdir, reads: &[Read<'_>]) -> String {
-    stage_asked(workdir, reads, 7, 1, &RunSpec::default())
+    stage_asked(
+        workdir,
+        reads,
+        7,
+        (Timestamp::now(), 1),
+        &RunSpec::default(),
+    )
+}
+
+/// As [`stage_in_order`], from a time on that has nothing to do with our clock.
+pub(crate) fn stage_at(workdir: &Workdir, at: &str, reads: &[Read<'_>]) -> String {
+    let at = at.parse().unwrap();
+    stage_asked(workdir, reads, 7, (at, 1), &RunSpec::default())
 }
 
 fn stage_asked(
     workdir: &Workdir,
     reads: &[Read<'_>],
     page: usize,
-    seconds: i64,
+    (now, seconds): (Timestamp, i64),
     asked: &RunSpec,
 ) -> String {
     let staging = Staging::new(workdir.path("staging"));
     let lock = staging.lock("test").unwrap();
-    let now = Timestamp::now();
     let mut run = (staging.create_run(&lock, now, 0, asked)).unwrap();
     for (place, (resource, mode, state, records)) in reads.iter().enumerate() {
         let apart = SignedDuration::from_secs(seconds * i64::try_from(place).unwrap());

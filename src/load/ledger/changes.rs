@@ -1,4 +1,5 @@
-//! `pipeline.change`: what a load has changed in followed tables, written in the transaction that changed them.
+//! `pipeline.change`: what a load has changed in followed tables, written in the transaction that changed them. The history of rows is
+//! written of the same notes, by [`row_history`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +11,12 @@ use crate::config::SqlFile;
 use crate::convert::signed;
 use crate::load::decode::record_locator::RecordLocator;
 use crate::load::error::LoadError;
+use crate::load::ledger::row_history;
 use crate::load::mapping::Mapping;
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
+use crate::staging::Run;
 
 /// The channel of the one notification of a load that has written changes; the payload is the run.
 pub(crate) const CHANNEL: &str = "cursus";
@@ -26,7 +29,7 @@ pub(crate) struct Feed {
     empty: BTreeSet<Name>,
 }
 
-/// The followed tables, each once, in the order of the load.
+/// The tables of which something is noted, each once, in the order of the load.
 fn followed(mappings: &[Mapping]) -> Vec<&Mapping> {
     let is_followed =
         |mapping: &&Mapping| mapping.followed.is_some() && !mapping.table.is_update_only();
@@ -53,6 +56,19 @@ impl Feed {
         })
     }
 
+    /// Writes what has come of the noted rows into the history of rows.
+    pub(crate) async fn write_history(
+        &self,
+        transaction: &Transaction<'_>,
+        schema: &str,
+        mappings: &[Mapping],
+        run: &Run,
+    ) -> Result<(), LoadError> {
+        let (noted, empty) = look(transaction, schema, &followed(mappings)).await?;
+        let filled = self.empty.difference(&empty).cloned().collect();
+        row_history::write(transaction, schema, mappings, (&noted, &filled), run).await
+    }
+
     /// Writes what has come of the noted rows, and notifies listeners. The load lock is held, so the numbers are in the order of
     /// commits.
     pub(crate) async fn finish(
@@ -62,7 +78,11 @@ impl Feed {
         mappings: &[Mapping],
         run: &str,
     ) -> Result<(), LoadError> {
-        let followed = followed(mappings);
+        let mut followed = followed(mappings);
+        followed.retain(|mapping| {
+            let followed = mapping.followed.as_ref();
+            followed.is_some_and(|followed| followed.changes.is_some())
+        });
         if followed.is_empty() {
             // A table that is followed later gets a marker.
             let stop = "UPDATE pipeline.change_feed SET tables = '{}' WHERE schema_name = $1 AND tables <> '{}'";
@@ -79,15 +99,15 @@ impl Feed {
             .await
             .map_err(failed("read its number"))?;
         let (before, known): (i64, Value) = (row.get(0), row.get(1));
-        let noted = ask(transaction, schema, &followed, Statements::is_noted).await?;
-        let empty = ask(transaction, schema, &followed, Statements::is_empty).await?;
+        let (noted, empty) = look(transaction, schema, &followed).await?;
         let mut last = before;
         let mut tables = BTreeMap::new();
         let mut changed = Vec::new();
-        for ((mapping, is_noted), is_empty) in followed.into_iter().zip(noted).zip(empty) {
+        for mapping in followed {
             let name = &mapping.table.name;
+            let (is_noted, is_empty) = (noted.contains(name), empty.contains(name));
             let statements = Statements::new(mapping, schema);
-            let columns = statements.followed_names();
+            let columns = statements.names_in_changes();
             let was_empty = self.empty.contains(name);
             let is_new = known.get(name.as_str()) != Some(&json!(columns));
             if (was_empty || is_new) && !is_empty {
@@ -140,6 +160,22 @@ async fn write(
     let written = transaction.execute(&statement, &[]).await;
     let written = written.map_err(failed(&format!("rows of {}", statements.target)))?;
     Ok(signed(written))
+}
+
+/// The tables of which something is noted, and those without rows.
+async fn look(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    followed: &[&Mapping],
+) -> Result<(BTreeSet<Name>, BTreeSet<Name>), LoadError> {
+    let noted = ask(transaction, schema, followed, Statements::is_noted).await?;
+    let empty = ask(transaction, schema, followed, Statements::is_empty).await?;
+    let those = |are: Vec<bool>| {
+        let names = followed.iter().map(|mapping| mapping.table.name.clone());
+        let names = names.zip(are).filter(|(_, is_it)| *is_it);
+        names.map(|(name, _)| name).collect()
+    };
+    Ok((those(noted), those(empty)))
 }
 
 /// Asks the same of each table; an expression.

@@ -24,6 +24,15 @@ pub(crate) enum ExplainError {
          staging, `cursus migrate` makes them only (both take --into for a schema that is not the configured one)"
     )]
     Unmigrated(String),
+    #[error("no history of {table} is kept: name it in [history] of pipeline.toml, and load")]
+    NoHistory { table: String },
+    #[error("how rows of {table} were at {at} is not known; known is {known}")]
+    UnknownThen {
+        table: String,
+        at: Timestamp,
+        /// From when to when.
+        known: String,
+    },
     #[error(transparent)]
     Load(#[from] LoadError),
 }

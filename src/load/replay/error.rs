@@ -45,6 +45,15 @@ pub(crate) enum ReplayError {
         /// The newest run loaded.
         run: String,
     },
+    /// The mirror has what is not staged.
+    #[error(
+        "the history was not rebuilt: {resource} is loaded up to the run {run}, and the staged runs do not give that"
+    )]
+    HistoryBehind {
+        resource: String,
+        /// The newest run loaded.
+        run: String,
+    },
     #[error(
         "the mirror was not rebuilt: {} are not in what the staged runs give, more than the prune limit allows. \
          The schema {scratch} has what they give; to delete the rows, run `cursus replay --rebuild --allow-prune`",

@@ -12,7 +12,7 @@ use crate::load::loader::{Loader, reserve};
 use crate::load::options::Options;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scope::ReplayScope;
-use crate::load::replay::scratch::{REBUILD, SchemaContents, inspect_schema, make, remake};
+use crate::load::replay::scratch::{SchemaContents, inspect_schema, make, remake};
 use crate::migrate;
 use crate::name::Name;
 
@@ -45,8 +45,8 @@ impl<'c> Loader<'c> {
         Ok(Self::open(config, database, options).await?)
     }
 
-    /// Turns from the mirror to a new scratch schema, with the mirror locked meanwhile.
-    pub(crate) async fn into_scratch(self, schema: Name) -> Result<Self, ReplayError> {
+    /// Turns from the mirror to a new scratch schema with this comment, with the mirror locked meanwhile.
+    pub(crate) async fn into_scratch(self, schema: Name, mark: &str) -> Result<Self, ReplayError> {
         let Self {
             config,
             options,
@@ -56,7 +56,7 @@ impl<'c> Loader<'c> {
         let options = Options { schema, ..options };
         reserve(&mut database, config, &options).await?;
         // One that is there is of a rebuild that was killed or refused.
-        remake(&mut database.client, options.schema.as_str(), REBUILD).await?;
+        remake(&mut database.client, options.schema.as_str(), mark).await?;
         Ok(Self::open(config, database, options).await?)
     }
 }

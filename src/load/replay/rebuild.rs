@@ -19,13 +19,14 @@ use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::loader::Loader;
-use crate::load::mapping::{Mapping, followed};
+use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
+use crate::staging::Run;
 
 /// Rows that a rebuild would have deleted, but rows of another table refer to them.
 #[derive(Clone, Debug)]
@@ -54,13 +55,14 @@ struct TablePair<'m> {
 
 impl Loader<'_> {
     /// Brings these resources of the mirror to what this scratch schema has, takes over its ledger, and drops it: all of it
-    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`.
+    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that the scratch is from.
     pub(crate) async fn rebuild(
         &mut self,
         live: &Name,
         resources: &BTreeSet<Name>,
         before: &Loaded,
         may_go_back: bool,
+        runs: &[Run],
     ) -> Result<Rebuilt, ReplayError> {
         let after = self.loaded().await?;
         let resources = self.rebuildable(resources, before, &after, may_go_back)?;
@@ -82,7 +84,7 @@ impl Loader<'_> {
         // A derived statement may change any table.
         let mut all = self.mappings.clone();
         for mapping in mappings.iter_mut().chain(&mut all) {
-            mapping.followed = followed(self.config, &mapping.table);
+            mapping.followed = Followed::of(self.config, &mapping.table);
         }
         let newest = after.values().max_by_key(|loaded| loaded.seq);
         let newest = newest.map_or_else(String::new, |loaded| loaded.run_id.clone());
@@ -92,6 +94,10 @@ impl Loader<'_> {
         Point::RebuildMerge.reach();
         for Derive { sql, .. } in &self.config.derives {
             run_noted(&transaction, live.as_str(), &all, &newest, sql).await?;
+        }
+        let is_newest = |run: &&Run| run.id().as_str() == newest;
+        if let Some(run) = runs.iter().find(is_newest).or(runs.last()) {
+            (feed.write_history(&transaction, live.as_str(), &all, run)).await?;
         }
         (feed.finish(&transaction, live.as_str(), &all, &newest)).await?;
         take_over_ledger(&transaction, live, &scratch, &resources).await?;

@@ -1,6 +1,6 @@
 //! Schemas of our own: a comment marks each of them, and one that holds something else is neither written to nor dropped.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use crate::database::{Database, Quoted};
 use crate::failpoint::Point;
@@ -14,6 +14,8 @@ use crate::name::Name;
 
 /// The comment of the schema that `replay --rebuild` works in.
 pub(crate) const REBUILD: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
+/// The comment of the schema that `history rebuild` works in.
+pub(crate) const HISTORY: &str = "Made by `cursus history rebuild`; nobody needs it afterwards.";
 /// The comment of a schema that `diff` loads a run into.
 const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
 /// The step that looks for the load ledger.
@@ -21,11 +23,20 @@ const LOOK: &str = "look for the load ledger";
 
 /// Whether a schema is dropped again by the command that has made it.
 pub(crate) async fn is_passing(client: &Client, schema: &str) -> Result<bool, LoadError> {
+    has_mark(client, schema, &[REBUILD, DIFF, HISTORY]).await
+}
+
+/// Whether it is one of those whose command is after the history of its rows.
+pub(crate) async fn is_for_history(client: &Client, schema: &str) -> Result<bool, LoadError> {
+    has_mark(client, schema, &[HISTORY]).await
+}
+
+async fn has_mark(client: &Client, schema: &str, marks: &[&str]) -> Result<bool, LoadError> {
     let row = client
         .query_one(
             "SELECT coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
              WHERE nspname = $1) = ANY ($2), false)",
-            &[&schema, &[REBUILD, DIFF].as_slice()],
+            &[&schema, &marks],
         )
         .await
         .map_err(LoadError::at("look at the schema"))?;
@@ -177,13 +188,22 @@ impl Scratches {
 async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
     let failed = || LoadError::at(format!("drop the schema {schema}"));
     let transaction = client.transaction().await.map_err(failed())?;
-    forget(&transaction, schema).await?;
+    remove_in(&transaction, schema).await?;
+    transaction.commit().await.map_err(failed())
+}
+
+/// Drops a schema of ours, and its ledger rows.
+pub(super) async fn remove_in(
+    transaction: &Transaction<'_>,
+    schema: &str,
+) -> Result<(), LoadError> {
+    forget(transaction, schema).await?;
     let drop = format!(
         "SET LOCAL client_min_messages = warning; DROP SCHEMA {} CASCADE",
         Quoted(schema)
     );
-    transaction.batch_execute(&drop).await.map_err(failed())?;
-    transaction.commit().await.map_err(failed())
+    let dropped = transaction.batch_execute(&drop).await;
+    dropped.map_err(LoadError::at(format!("drop the schema {schema}")))
 }
 
 /// The runs in the ledger.

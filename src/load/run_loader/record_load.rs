@@ -34,6 +34,8 @@ impl RunLoader<'_> {
         }
         let run = self.run.id().as_str();
         let (feed, mappings) = (&self.feed, self.mappings);
+        feed.write_history(transaction, self.schema, mappings, self.run)
+            .await?;
         feed.finish(transaction, self.schema, mappings, run).await
     }
 

@@ -35,19 +35,23 @@ impl Doer<'_> {
 }
 
 impl Statements<'_> {
+    /// The key first, then what `[changes]` follows, then what `[history]` keeps beside that.
     fn followed(&self) -> Vec<String> {
-        let others = self.mapping.followed.iter().flatten();
-        let others = others.map(|name| Quoted(name).to_string());
-        let others = others.filter(|column| !self.key.contains(column));
-        self.key.iter().cloned().chain(others).collect()
+        let mut names = self.names_in_changes();
+        for name in self.names_in_history() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        quoted(&names)
     }
 
     /// `alias.k0`, for each followed column of a temporary table, which has them by number: any name can be one of the target's.
-    fn numbered(alias: &str, count: usize) -> Vec<String> {
+    pub(super) fn numbered(alias: &str, count: usize) -> Vec<String> {
         (0..count).map(|at| format!("{alias}k{at}")).collect()
     }
 
-    fn noted(&self) -> String {
+    pub(super) fn noted(&self) -> String {
         self.of_table("noted")
     }
 
@@ -56,7 +60,7 @@ impl Statements<'_> {
     }
 
     /// One for all resources that feed the table.
-    fn of_table(&self, what: &str) -> String {
+    pub(super) fn of_table(&self, what: &str) -> String {
         // No name of a table has an `@`: a derived statement finds its own tables.
         Quoted(&format!("{what}@{}", self.mapping.table.name)).to_string()
     }
@@ -220,15 +224,14 @@ impl Statements<'_> {
             values.join(", "),
             self.target,
             matching.join(" AND "),
-            self.is_changed("b"),
+            Self::is_changed("b", &columns),
             snapshot = self.snapshot(),
         )
     }
 
-    /// Whether a followed column of `t` is not what the numbered columns say. As text: not every type has an equality, and of some
-    /// it hides what differs.
-    fn is_changed(&self, before: &str) -> String {
-        let columns = self.followed();
+    /// Whether one of these columns of `t`, the first followed ones, is not what the numbered columns say. As text: not every type
+    /// has an equality, and of some it hides what differs.
+    fn is_changed(before: &str, columns: &[String]) -> String {
         let sides = |side: &dyn Fn(usize, &String) -> String| {
             let sides = columns.iter().enumerate();
             sides
@@ -243,9 +246,8 @@ impl Statements<'_> {
         )
     }
 
-    /// Followed columns of a row as a JSON object.
-    fn object(&self, value: impl Fn(usize, &String) -> String) -> String {
-        let columns = self.followed();
+    /// These columns of a row as a JSON object.
+    pub(super) fn object(columns: &[String], value: impl Fn(usize, &String) -> String) -> String {
         let columns = columns.iter().enumerate();
         let columns: Vec<String> = columns
             .map(|(at, column)| format!("{} AS {column}", value(at, column)))
@@ -256,23 +258,16 @@ impl Statements<'_> {
         )
     }
 
-    fn noted_key(&self) -> String {
-        let columns = self.key.iter().enumerate();
-        let columns: Vec<String> = columns
-            .map(|(at, column)| format!("n.k{at} AS {column}"))
-            .collect();
-        format!(
-            "(SELECT to_jsonb(o) FROM (SELECT {}) AS o)",
-            columns.join(", ")
-        )
+    pub(super) fn noted_key(&self) -> String {
+        Self::object(&self.key, |at, _| format!("n.k{at}"))
     }
 
     /// Writes what has come of the noted rows, numbered on from a number, in the order of the key: those that the target has, or the
     /// `deleted` ones.
     pub(crate) fn write_changes(&self, deleted: bool, after: i64) -> String {
-        let columns = self.followed();
+        let columns = quoted(&self.names_in_changes());
         let keys = Self::numbered("", self.key.len()).join(", ");
-        let before = self.object(|at, _| format!("n.k{at}"));
+        let before = Self::object(&columns, |at, _| format!("n.k{at}"));
         let matching: Vec<String> = (self.key.iter().enumerate())
             .map(|(at, column)| format!("t.{column} = n.k{at}"))
             .collect();
@@ -287,7 +282,7 @@ impl Statements<'_> {
         } else {
             let changed: Vec<String> = columns
                 .iter()
-                .zip(self.followed_names())
+                .zip(self.names_in_changes())
                 .enumerate()
                 .skip(self.key.len())
                 .map(|(at, (column, name))| {
@@ -304,10 +299,10 @@ impl Statements<'_> {
                     changed.join(", ")
                 ),
                 format!("CASE WHEN n.existed THEN {before} END"),
-                self.object(|_, column| format!("t.{column}")),
+                Self::object(&columns, |_, column| format!("t.{column}")),
                 format!(
                     "t.tableoid IS NOT NULL AND (NOT n.existed OR {})",
-                    self.is_changed("n")
+                    Self::is_changed("n", &columns)
                 ),
             )
         };
@@ -331,11 +326,30 @@ impl Statements<'_> {
         )
     }
 
-    /// The key first, then the other followed columns.
-    pub(crate) fn followed_names(&self) -> Vec<&str> {
-        let key: Vec<&str> = self.mapping.key_names().collect();
-        let others = self.mapping.followed.iter().flatten().map(String::as_str);
-        let others = others.filter(|name| !key.contains(name));
-        key.iter().copied().chain(others.clone()).collect()
+    /// The key first, then the other columns of `[changes]`.
+    pub(crate) fn names_in_changes(&self) -> Vec<&str> {
+        let followed = self.mapping.followed.as_ref();
+        self.with_key(followed.and_then(|followed| followed.changes.as_deref()))
     }
+
+    /// The key first, then the other columns of `[history]`.
+    pub(crate) fn names_in_history(&self) -> Vec<&str> {
+        let followed = self.mapping.followed.as_ref();
+        self.with_key(followed.and_then(|followed| followed.history.as_deref()))
+    }
+
+    fn with_key<'n>(&'n self, columns: Option<&'n [String]>) -> Vec<&'n str> {
+        let mut names: Vec<&str> = self.mapping.key_names().collect();
+        for name in columns.into_iter().flatten() {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+pub(super) fn quoted(names: &[&str]) -> Vec<String> {
+    let names = names.iter();
+    names.map(|name| Quoted(name).to_string()).collect()
 }
