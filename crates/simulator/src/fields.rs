@@ -20,10 +20,18 @@ pub(crate) enum Resource {
     CoalitionsUsers,
     Locations,
     ScaleTeams,
+    Events,
+    EventsUsers,
+    Exams,
+    Blocs,
+    BlocDeadlines,
+    QuestsUsers,
+    Titles,
+    TitlesUsers,
 }
 
 impl Resource {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Cursus,
         Self::Campus,
         Self::Projects,
@@ -37,6 +45,14 @@ impl Resource {
         Self::CoalitionsUsers,
         Self::Locations,
         Self::ScaleTeams,
+        Self::Events,
+        Self::EventsUsers,
+        Self::Exams,
+        Self::Blocs,
+        Self::BlocDeadlines,
+        Self::QuestsUsers,
+        Self::Titles,
+        Self::TitlesUsers,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -54,6 +70,14 @@ impl Resource {
             Self::CoalitionsUsers => "coalitions_users",
             Self::Locations => "locations",
             Self::ScaleTeams => "scale_teams",
+            Self::Events => "events",
+            Self::EventsUsers => "events_users",
+            Self::Exams => "exams",
+            Self::Blocs => "blocs",
+            Self::BlocDeadlines => "bloc_deadlines",
+            Self::QuestsUsers => "quests_users",
+            Self::Titles => "titles",
+            Self::TitlesUsers => "titles_users",
         }
     }
 
@@ -125,6 +149,15 @@ const ACHIEVEMENTS_USERS: &str =
 const COALITIONS_USERS: &str =
     "id coalition_id user_id created_at updated_at this_year_score this_year_score_updated_at";
 const LOCATIONS: &str = "id user_id begin_at end_at primary host campus_id";
+const EVENTS: &str = "\
+    id begin_at end_at name description location kind max_people created_at updated_at prohibition_of_cancellation \
+    difficulty remote";
+const EVENTS_USERS: &str = "id event_id user_id";
+const EXAMS: &str =
+    "id begin_at end_at name location ip_range max_people nbr_subscribers created_at updated_at";
+const BLOCS: &str = "id campus_id cursus_id squad_size created_at updated_at";
+const BLOC_DEADLINES: &str = "id bloc_id coalition_id begin_at end_at created_at updated_at";
+const QUESTS_USERS: &str = "id user_id quest_id end_at validated_at created_at updated_at";
 const SCALE_TEAMS: &str = "id user_id begin_at created_at updated_at scale_id team_id final_mark truant_id flag_id filled_at";
 
 pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
@@ -195,6 +228,23 @@ pub(crate) fn fields(resource: Resource, unknowns: &Unknowns) -> Fields {
             ],
             order: "-begin_at -id",
         },
+        Resource::Events => Fields {
+            filter: [EVENTS, "future end"],
+            ..all(EVENTS, "-begin_at -id")
+        },
+        Resource::EventsUsers => all(EVENTS_USERS, "-id"),
+        Resource::Exams => Fields {
+            filter: [EXAMS, "visible future end"],
+            ..all(EXAMS, "-begin_at -id")
+        },
+        Resource::Blocs => all(BLOCS, "-id"),
+        Resource::BlocDeadlines => all(BLOC_DEADLINES, "-id"),
+        Resource::QuestsUsers => Fields {
+            filter: [QUESTS_USERS, "campus_id"],
+            ..all(QUESTS_USERS, "-id")
+        },
+        // Nothing selects or orders them: each list is all rows, in an order of its own.
+        Resource::Titles | Resource::TitlesUsers => all("", "shuffle"),
     }
 }
 
@@ -220,9 +270,15 @@ pub(crate) fn flag(resource: Resource, field: &str) -> Option<Flag> {
         | (Resource::Locations, "inactive") => Flag::Given("end_at"),
         (Resource::CursusUsers, "active") => Flag::NotPast("end_at"),
         (Resource::CursusUsers, "blackholed") => Flag::Past("blackholed_at"),
-        (Resource::CursusUsers | Resource::Locations | Resource::ScaleTeams, "future") => {
-            Flag::Future("begin_at")
-        }
+        (
+            Resource::CursusUsers
+            | Resource::Locations
+            | Resource::ScaleTeams
+            | Resource::Events
+            | Resource::Exams,
+            "future",
+        ) => Flag::Future("begin_at"),
+        (Resource::Events | Resource::Exams, "end") => Flag::Past("end_at"),
         (Resource::Locations, "active") => Flag::Absent("end_at"),
         (Resource::ProjectsUsers, "retriable") => Flag::Past("retriable_at"),
         (Resource::ProjectsUsers, "marked") => Flag::Given("final_mark"),
@@ -242,7 +298,8 @@ pub(crate) enum Kind {
 pub(crate) fn kind(field: &str) -> Kind {
     match field {
         "id" | "level" | "occurrence" | "final_mark" | "nbr_of_success" | "position"
-        | "difficulty" | "this_year_score" | "cursus" | "campus" | "git_id" => Kind::Number,
+        | "difficulty" | "this_year_score" | "cursus" | "campus" | "git_id" | "max_people"
+        | "nbr_subscribers" | "squad_size" => Kind::Number,
         _ if field.ends_with("_id") => Kind::Number,
         _ if field.ends_with("_at") => Kind::Time,
         _ => Kind::Text,

@@ -7,11 +7,13 @@ use super::fields::{self, Kind, Resource};
 use super::world::{Cell, Row, Stamp, World};
 use super::{OpenRange, Overlong, Unknowns, Unlisted};
 
-/// The part of a resource that a path lists: all, or what belongs to one row of another resource.
+/// The part of a resource that a path lists: all, or what belongs to rows of other resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     All,
     Of(Resource, i64),
+    /// What belongs to both rows.
+    Both((Resource, i64), (Resource, i64)),
 }
 
 /// A list query, checked against the fields of its resource.

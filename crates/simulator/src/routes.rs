@@ -1,8 +1,9 @@
 //! Which paths under `/v2` there are, and what each shows. Knows no query and no row.
 
 use super::fields::Resource::{
-    self, Achievements, AchievementsUsers, CampusUsers, Coalitions, CoalitionsUsers, CursusUsers,
-    Locations, Projects, ProjectsUsers, ScaleTeams, Users,
+    self, Achievements, AchievementsUsers, BlocDeadlines, Blocs, CampusUsers, Coalitions,
+    CoalitionsUsers, CursusUsers, Events, EventsUsers, Exams, Locations, Projects, ProjectsUsers,
+    QuestsUsers, ScaleTeams, Titles, TitlesUsers, Users,
 };
 use super::query::Scope;
 use super::world::World;
@@ -17,22 +18,35 @@ pub(crate) enum Target {
 /// The resource that a path is about, whether or not what it names exists.
 pub(crate) fn resource(path: &str) -> Option<Resource> {
     match segments(path).as_slice() {
-        [list] | [list, _] | [_, _, list] => Resource::named(list),
+        [list] | [list, _] | [_, _, list] | [_, _, _, _, list] => Resource::named(list),
         _ => None,
     }
 }
 
 /// The lists below one row of another resource.
 const NESTED: &[(Resource, &[Resource])] = &[
-    (Resource::Cursus, &[Users, Projects, CursusUsers]),
-    (Resource::Campus, &[Users, Achievements, Locations]),
+    (
+        Resource::Cursus,
+        &[Users, Projects, CursusUsers, Events, Exams],
+    ),
+    (
+        Resource::Campus,
+        &[Users, Achievements, Locations, Events, Exams],
+    ),
     (Achievements, &[AchievementsUsers]),
     (Coalitions, &[CoalitionsUsers, Users]),
     (Projects, &[ProjectsUsers, ScaleTeams]),
+    (Events, &[EventsUsers]),
+    (Exams, &[]),
+    (Blocs, &[BlocDeadlines, Coalitions]),
+    (Titles, &[TitlesUsers]),
     (
         Users,
         &[
             Locations,
+            EventsUsers,
+            QuestsUsers,
+            TitlesUsers,
             ScaleTeams,
             CampusUsers,
             CursusUsers,
@@ -41,6 +55,9 @@ const NESTED: &[(Resource, &[Resource])] = &[
         ],
     ),
 ];
+
+/// The lists below a campus and a cursus.
+const OF_BOTH: &[Resource] = &[Events, Exams];
 
 /// `None` is a 404.
 pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
@@ -57,6 +74,16 @@ pub(crate) fn target(path: &str, world: &World) -> Option<Target> {
             let (_, lists) = lists(parent)?;
             let id = world.find(parent, key)?;
             (lists.contains(&list)).then_some(Target::List(list, Scope::Of(parent, id)))
+        }
+        [campus, campus_key, cursus, cursus_key, list] => {
+            let parents = (Resource::named(campus)?, Resource::named(cursus)?);
+            let list = Resource::named(list)?;
+            if parents != (Resource::Campus, Resource::Cursus) || !OF_BOTH.contains(&list) {
+                return None;
+            }
+            let campus = (parents.0, world.find(parents.0, campus_key)?);
+            let cursus = (parents.1, world.find(parents.1, cursus_key)?);
+            Some(Target::List(list, Scope::Both(campus, cursus)))
         }
         _ => None,
     }

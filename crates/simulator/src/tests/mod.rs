@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::*;
 
 mod access;
+mod agenda;
 mod changes;
 mod lists;
 mod locations;

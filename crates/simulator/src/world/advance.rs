@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::agenda::Agenda;
 use super::undated::Undated;
 use super::{Stamp, World};
 use crate::fields::Resource;
@@ -17,6 +18,7 @@ enum Change {
     Add(Resource),
     Delete(Resource),
     Undated(Undated),
+    Agenda(Agenda),
 }
 
 impl World {
@@ -41,6 +43,13 @@ impl World {
                 plan.push((Stamp::from_micros(at), Change::Undated(change)));
             }
         }
+        let mut agenda_random = self.random(3_000_000 + self.steps);
+        for (change, per_day) in self.agenda_rates() {
+            for _ in 0..whole_number(per_day * days, &mut agenda_random) {
+                let at = agenda_random.i64(from.micros()..until.micros().max(from.micros() + 1));
+                plan.push((Stamp::from_micros(at), Change::Agenda(change)));
+            }
+        }
         plan.sort_by_key(|(at, _)| *at);
         let students = self.students();
         for (at, change) in plan {
@@ -58,6 +67,7 @@ impl World {
                 Change::Add(resource) => self.add(resource, at, &mut random),
                 Change::Delete(resource) => self.remove_any(resource, &mut random),
                 Change::Undated(change) => self.change_undated(change, at, &mut undated_random),
+                Change::Agenda(change) => self.change_agenda(change, at, &mut agenda_random),
             }
         }
         self.now = until;

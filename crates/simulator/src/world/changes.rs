@@ -116,6 +116,12 @@ impl World {
                     self.evaluate(work, Some(at), random);
                 }
             }
+            Resource::Events => self.announce_event(at, random),
+            Resource::EventsUsers => self.subscribe(random),
+            Resource::Exams => self.announce_exam(at, random),
+            Resource::BlocDeadlines => self.set_deadline(at, random),
+            Resource::QuestsUsers => self.begin_quest(at, random),
+            Resource::TitlesUsers => self.give_title(at, random),
             reference => {
                 let table = self.table_mut(reference);
                 let Some(copied) = table.any(random) else {
@@ -181,6 +187,20 @@ impl World {
                 row.set("filled_at", row.time("filled_at").unwrap_or(at));
             }
             Resource::Coalitions => row.set("score", more(row, "score", random.i64(1..500))),
+            Resource::Events | Resource::Exams => {
+                row.set("max_people", random.i64(10..200));
+            }
+            // Nothing of a subscription changes.
+            Resource::EventsUsers => return,
+            Resource::Blocs => row.set("squad_size", random.i64(20..200)),
+            Resource::BlocDeadlines => {
+                let end = row.time("end_at").map(|end| end.plus_micros(DAY));
+                row.set("end_at", end);
+            }
+            Resource::QuestsUsers => {
+                row.set("validated_at", row.time("validated_at").unwrap_or(at));
+            }
+            Resource::TitlesUsers => row.set("selected", !row.flag("selected")),
             Resource::Achievements => row.set("nbr_of_success", random.i64(1..500)),
             Resource::Campus => {
                 row.set("users_count", more(row, "users_count", random.i64(1..9)));
@@ -197,7 +217,17 @@ impl World {
         let Some(id) = id else {
             return;
         };
-        self.table_mut(resource).remove(id);
+        self.remove(resource, id);
+    }
+
+    /// Deletes a row with those that nest it.
+    pub(super) fn remove(&mut self, resource: Resource, id: i64) {
+        let Some(row) = self.table_mut(resource).remove(id) else {
+            return;
+        };
+        if resource == Resource::EventsUsers {
+            self.count_subscriber(row.key("event_id"), -1);
+        }
         let (field, children): (_, &[Resource]) = match resource {
             Resource::Users => (
                 "user_id",
@@ -206,11 +236,16 @@ impl World {
                     Resource::CampusUsers,
                     Resource::ProjectsUsers,
                     Resource::Locations,
+                    Resource::QuestsUsers,
+                    Resource::TitlesUsers,
                 ],
             ),
             Resource::Coalitions => ("coalition_id", &[Resource::CoalitionsUsers]),
             Resource::Achievements => ("achievement_id", &[Resource::AchievementsUsers]),
             Resource::Cursus => ("cursus_id", &[Resource::CursusUsers]),
+            Resource::Events => ("event_id", &[Resource::EventsUsers]),
+            Resource::Titles => ("title_id", &[Resource::TitlesUsers]),
+            Resource::Blocs => ("bloc_id", &[Resource::BlocDeadlines]),
             _ => return,
         };
         for child in children {

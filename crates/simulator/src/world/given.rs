@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::people::{nested_person, nested_user, person};
@@ -72,6 +73,28 @@ impl Given {
                 (Row::new(Object::of(row), Object::default()), None)
             }),
         }
+    }
+
+    /// Puts the rows of a resource into the world as they are; `false` where none are given.
+    pub(super) fn fill_as_is(&mut self, world: &mut World, resource: Resource) -> bool {
+        let Some(rows) = self.take(resource) else {
+            return false;
+        };
+        let at = |row: &Object, pointer: &str| {
+            let value: Option<Value> = serde_json::from_str(&json(row)).ok();
+            value.and_then(|value| value.pointer(pointer).and_then(Value::as_i64))
+        };
+        for row in rows {
+            let mut hidden = Object::default();
+            for (field, pointer) in [("user_id", "/user/id"), ("campus_id", "/campus/id")] {
+                if let Some(id) = at(&row, pointer) {
+                    hidden.set(field, id);
+                }
+            }
+            let row = Row::new(Object::of(&row), hidden);
+            world.table_mut(resource).insert(row);
+        }
+        true
     }
 
     fn fill_as<T: DeserializeOwned>(

@@ -1,12 +1,15 @@
 //! The simulated world: every row that the API could show, and who belongs where. Knows nothing of HTTP or of real time.
 
 mod advance;
+mod agenda;
+mod blocs;
 mod cell;
 mod changes;
 mod enrolments;
 mod evaluations;
 mod given;
 mod locations;
+mod milestones;
 mod names;
 mod patch;
 mod people;
@@ -150,7 +153,7 @@ impl World {
             (Resource::Users, "primary_campus_id") => home(row.id).into(),
             (Resource::Users, "image") => nested("image", "link"),
             (Resource::CursusUsers, "campus_id") => home(row.key("user_id")).into(),
-            (Resource::ProjectsUsers, "shuffle") => {
+            (Resource::ProjectsUsers | Resource::Titles | Resource::TitlesUsers, "shuffle") => {
                 let mut hasher = DefaultHasher::new();
                 (
                     row.id,
@@ -183,7 +186,7 @@ impl World {
     /// The ids in a field of which a row has several: where the person is, whom it is about.
     pub(crate) fn several(&self, resource: Resource, row: &Row, field: &str) -> Option<&[i64]> {
         let user = match resource {
-            Resource::ProjectsUsers => "user_id",
+            Resource::ProjectsUsers | Resource::QuestsUsers => "user_id",
             Resource::ScaleTeams => "corrected",
             _ => return None,
         };
@@ -197,9 +200,19 @@ impl World {
 
     /// Whether a path that lists this part of a resource lists the row.
     pub(crate) fn lists(&self, resource: Resource, row: &Row, scope: Scope) -> bool {
-        let is_seen = resource != Resource::Users || self.staff || !people::is_anonymised(row);
-        let Scope::Of(parent, id) = scope else {
-            return is_seen;
+        let is_seen = self.staff
+            || match resource {
+                Resource::Users => !people::is_anonymised(row),
+                Resource::Exams => agenda::is_visible(row),
+                _ => true,
+            };
+        let (parent, id) = match scope {
+            Scope::All => return is_seen,
+            Scope::Of(parent, id) => (parent, id),
+            Scope::Both((one, id), (other, other_id)) => {
+                return self.lists(resource, row, Scope::Of(one, id))
+                    && self.lists(resource, row, Scope::Of(other, other_id));
+            }
         };
         let has = |field| row.int(field) == Some(id);
         match (resource, parent) {
@@ -220,7 +233,15 @@ impl World {
                 let campus = self.table(parent).get(id);
                 campus.is_some_and(|campus| names.contains(&reference::name(campus)))
             }
+            (Resource::Events | Resource::Exams, _) => is_seen && agenda::is_of(row, parent, id),
+            (Resource::Coalitions, Resource::Blocs) => {
+                let bloc = self.table(parent).get(id);
+                bloc.is_some_and(|bloc| blocs::coalition_ids(bloc).contains(&row.id))
+            }
             (Resource::ScaleTeams, Resource::Users) => has("user_id") || has("corrected"),
+            (_, Resource::Events) => has("event_id"),
+            (_, Resource::Blocs) => has("bloc_id"),
+            (_, Resource::Titles) => has("title_id"),
             (_, Resource::Cursus) => has("cursus_id"),
             (_, Resource::Campus) => has("campus_id"),
             (_, Resource::Projects) => has("project_id"),

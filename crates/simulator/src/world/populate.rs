@@ -7,7 +7,7 @@ use super::people::{Role, between, births, nested_user};
 use super::row::{Object, object};
 use super::stamp::DAY;
 use super::{CURSUS, Cell, Made, PISCINE, Row, Stamp, World};
-use super::{enrolments, evaluations, locations, reference};
+use super::{agenda, blocs, enrolments, evaluations, locations, milestones, reference};
 use crate::fields::Resource;
 use crate::{Scale, SimulateError};
 
@@ -43,6 +43,9 @@ pub(super) fn fill(
         locations::fill(world);
     }
     evaluations::fill(world);
+    blocs::fill(world, given);
+    agenda::fill(world, given);
+    milestones::fill(world, given);
     Ok(())
 }
 
