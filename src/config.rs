@@ -38,7 +38,7 @@ pub(crate) use pack::{Pack, PackState};
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
-pub(crate) use resource::{ForEach, FullEvery, Paging, QueryParameter, READ};
+pub(crate) use resource::{ForEach, FullEvery, Paging, QueryParameter, READ, ScopeLists};
 pub(crate) use scope::{ScopeLookup, ScopeLookups};
 pub(crate) use table::{Derive, Feed, Reference, SqlFile, Table};
 

@@ -167,7 +167,7 @@ impl ForecastInput<'_> {
                         read: resource.read_name().cloned(),
                         mode: Some(match step {
                             Step::Delta { .. } => Mode::Delta,
-                            Step::Full | Step::Skip => Mode::Full,
+                            Step::Full | Step::Since(_) | Step::Skip => Mode::Full,
                         }),
                         reason: decision.reason,
                         expected,
@@ -229,7 +229,7 @@ impl ForecastInput<'_> {
         let hits = match step {
             _ if pages == 1 || !resource.is_read_in_windows() => pages,
             Step::Delta { .. } => windows::delta_requests(rows, size),
-            Step::Full | Step::Skip => windows::full_requests(rows, size),
+            Step::Full | Step::Since(_) | Step::Skip => windows::full_requests(rows, size),
         };
         Expected {
             rows: Some(rows),
@@ -243,6 +243,12 @@ impl ForecastInput<'_> {
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none());
         match step {
             Step::Skip => Expected::NOTHING,
+            Step::Since(_) => {
+                let last = self.history.last_complete_full(resource);
+                last.map_or_else(Expected::default, |last| {
+                    self.paged(resource, step, announced(&last.manifest))
+                })
+            }
             // A named read that was never read has no more rows than its resource.
             Step::Full if full.is_none() && resource.read.is_some() => {
                 let parent = self.config.resource(resource.name.as_str());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::names::{Names, Scope, Slice};
 use super::read_keys::{Seen, check_fan_out, read_cursor, read_for_each, read_name, read_query};
 use super::reader::Section;
-use super::resource::{NamedRead, Paging, QueryParameter, Resource};
+use super::resource::{FullEvery, NamedRead, Paging, QueryParameter, Resource};
 use crate::name::Name;
 use crate::template::Template;
 
@@ -52,7 +52,15 @@ fn read_one(
         None => Slice::None,
     };
     let own = read_query(block, "query", scope, slice).unwrap_or_default();
-    let cursor = block.section("cursor").and_then(read_cursor);
+    let cursor = block
+        .section("cursor")
+        .and_then(|section| read_cursor(section, true));
+    let full_every = block.duration("full_every");
+    if full_every.is_some() && cursor.is_none() && !block.is_misspelt("cursor") {
+        let message =
+            "`full_every` only means something with a `cursor`: without one every read is full";
+        block.problem(block.at(), message);
+    }
     let every = block.duration("every");
     if every.is_none() && !block.has("every") && !block.is_misspelt("every") {
         let message = "a named read needs `every`, how old it may become, such as every = \"1h\"";
@@ -113,7 +121,7 @@ fn read_one(
         },
         query,
         cursor,
-        full_every: None,
+        full_every: full_every.map(FullEvery::Fixed),
         page_size: page_size
             .and_then(|size| u32::try_from(size).ok())
             .or(resource.page_size),

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::names::{Arity, Names, Scope, Slice, check_placeholders};
 use super::reader::{At, Section, decimal, kind};
-use super::resource::{Cursor, ForEach, QueryParameter, READ};
+use super::resource::{Cursor, ForEach, QueryParameter, READ, ScopeLists};
 use crate::name::Name;
 use crate::template::Template;
 
@@ -70,17 +70,23 @@ pub(super) fn read_path(block: &Section<'_>, scope: &Scope, slice: Slice<'_>) ->
     Some(path.value)
 }
 
-pub(super) fn read_cursor(section: Section<'_>) -> Option<Cursor> {
+pub(super) fn read_cursor(section: Section<'_>, is_named: bool) -> Option<Cursor> {
     let field = section
         .required_text("field")
         .map(|text| text.value.to_owned());
     let lookback = section
         .duration("lookback")
         .unwrap_or(Duration::from_mins(10));
+    let first = section.timeout("first");
+    if first.is_some() && !is_named {
+        let message = "`first` is for the cursor of a named read: a full read of the resource deletes what it lacks, so it reads all";
+        section.problem(section.at(), message);
+    }
     section.finish();
     Some(Cursor {
         field: field?,
         lookback,
+        first,
     })
 }
 
@@ -140,6 +146,57 @@ fn set_by_cursus(parameter: &str) -> Option<&'static str> {
         "sort" => Some("use `sort` of the resource"),
         _ => None,
     }
+}
+
+/// The lists of `for_each = { scope, as, path }`: one for each value of a list in [scope]. None as well if that is empty.
+pub(super) fn read_scope_lists(section: Section<'_>, scope: &Scope) -> Option<ScopeLists> {
+    let list = section.required_text("scope");
+    let values = list.as_ref().and_then(|list| scope.values.get(list.value));
+    if let Some(list) = &list
+        && values.is_none()
+        && !scope.unsure
+    {
+        section.problem(
+            list.at,
+            format_args!(
+                "`scope` names `{}`, which [scope] does not have",
+                list.value
+            ),
+        );
+    }
+    let placeholder = section.required_text("as");
+    let placeholder = section.parsed("as", placeholder, Name::parse);
+    if let Some(placeholder) = &placeholder
+        && (scope.values.contains_key(placeholder.value.as_str())
+            || placeholder.value.as_str() == READ)
+    {
+        let message = format_args!("`as` = \"{}\": this name is taken", placeholder.value);
+        section.problem(placeholder.at, message);
+    }
+    let one = placeholder.as_ref().map(|placeholder| ForEach {
+        ids_of: placeholder.value.clone(),
+        placeholder: placeholder.value.as_str().to_owned(),
+        batch: 1,
+    });
+    let path = read_path(
+        &section,
+        scope,
+        one.as_ref().map_or(Slice::Unsure, Slice::Each),
+    );
+    if let (Some(path), Some(one)) = (&path, &one)
+        && !path.placeholders().any(|name| name == one.placeholder)
+    {
+        section.problem(
+            section.at(),
+            format_args!("`path` must have `{{{}}}`", one.placeholder),
+        );
+    }
+    section.finish();
+    Some(ScopeLists {
+        placeholder: one?.placeholder,
+        values: values.filter(|values| !values.is_empty())?.clone(),
+        path: path?,
+    })
 }
 
 /// What to fan out over, and the name in `[scope]` with which it need not; `own` are ids that it cannot run over.

@@ -4,6 +4,7 @@ use super::named_read;
 use super::names::{Names, Scope, Slice};
 use super::read_keys::{
     Seen, check_fan_out, read_cursor, read_for_each, read_name, read_path, read_query,
+    read_scope_lists,
 };
 use super::reader::Section;
 use super::resource::{FullEvery, Paging, QueryParameter, Resource};
@@ -28,18 +29,27 @@ fn read_one(
     scope: &Scope,
     names: &Names,
 ) -> Option<Resource> {
-    let for_each = block
-        .section("for_each")
-        .and_then(|section| read_for_each(section, name.as_ref(), scope, names));
+    let (mut for_each, mut lists, mut is_scope) = (None, None, false);
+    if let Some(section) = block.section("for_each") {
+        is_scope = section.has("scope");
+        if is_scope {
+            lists = read_scope_lists(section, scope);
+        } else {
+            for_each = read_for_each(section, name.as_ref(), scope, names);
+        }
+    }
     let slice = match &for_each {
         Some((each, _)) => Slice::Each(each),
+        None if is_scope => Slice::None,
         None if block.has("for_each") || block.is_misspelt("for_each") => Slice::Unsure,
         None => Slice::None,
     };
     let path = read_path(block, scope, slice);
     let query = read_query(block, "query", scope, slice);
     let delta_query = read_query(block, "delta_query", scope, slice);
-    let cursor = block.section("cursor").and_then(read_cursor);
+    let cursor = block
+        .section("cursor")
+        .and_then(|section| read_cursor(section, false));
     let full_every = read_full_every(block);
     if !block.has("cursor") && !block.is_misspelt("cursor") {
         for key in ["delta_query", "full_every"] {
@@ -125,6 +135,7 @@ fn read_one(
         for_each: for_each.filter(|_| is_fanned_out).map(|(each, _)| each),
         read: None,
         reads: Vec::new(),
+        lists,
     };
     let reads = named_read::read(blocks, &resource, scope, names);
     Some(Resource { reads, ..resource })

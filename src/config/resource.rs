@@ -39,6 +39,8 @@ pub struct Resource {
     pub(crate) id: Pointer,
     /// One request (or a batch) for each id of another resource.
     pub(crate) for_each: Option<ForEach>,
+    /// One list for each value of a list in [scope], instead of the one at `path`.
+    pub(crate) lists: Option<ScopeLists>,
     /// Resources that are loaded before.
     pub(crate) after: Vec<Name>,
     /// The pack that it is of; none: `pipeline.toml`.
@@ -119,6 +121,8 @@ pub(crate) struct Cursor {
     pub(crate) field: String,
     /// How far a window reaches behind the cursor.
     pub(crate) lookback: Duration,
+    /// How far a full read reaches back; none: it asks for all records. Only of named reads, whose absent records prove nothing.
+    pub(crate) first: Option<Duration>,
 }
 
 /// How the pages of a list follow one another.
@@ -127,6 +131,15 @@ pub(crate) enum Paging {
     /// Each from the last id of the one before, by `range[id]`: rows that come and go move nothing.
     Ids,
     Numbers,
+}
+
+/// The lists of a resource that the API has for each campus, say, and not for several at once.
+#[derive(Clone, Debug)]
+pub(crate) struct ScopeLists {
+    pub(crate) placeholder: String,
+    /// At least one.
+    pub(crate) values: Vec<String>,
+    pub(crate) path: Template,
 }
 
 /// Fan-out over the ids of another resource.

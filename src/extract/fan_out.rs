@@ -23,10 +23,10 @@ impl RunReader<'_> {
         let Some(for_each) = &resource.for_each else {
             let mode = match decision.step {
                 Step::Delta { .. } => Mode::Delta,
-                Step::Full | Step::Skip => Mode::Full,
+                Step::Full | Step::Since(_) | Step::Skip => Mode::Full,
             };
             return Ok(ReadTask {
-                decision,
+                decision: self.since_the_run(resource, decision),
                 ids: RoaringTreemap::new(),
                 mode,
                 doubt: None,
@@ -97,6 +97,18 @@ impl RunReader<'_> {
             mode,
             doubt: self.without_ids(parent, for_each)?,
         })
+    }
+
+    /// A run that is resumed asks from the same time on as before.
+    fn since_the_run(&self, resource: &Resource, decision: Decision) -> Decision {
+        let first = resource.cursor.as_ref().and_then(|cursor| cursor.first);
+        let step = match (decision.step, first) {
+            (Step::Since(_), Some(first)) => {
+                Step::Since(plan::minus(self.run.record().started_at, first))
+            }
+            (step, _) => step,
+        };
+        Decision { step, ..decision }
     }
 
     async fn earlier_ids(

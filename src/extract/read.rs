@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         result.hits += page_size.requests;
         result.evidence.notes.extend(page_size.notes);
         result.page_size = Some(page_size.current);
-        if self.plan.resource.for_each.is_some() {
+        if self.plan.resource.for_each.is_some() || self.plan.slices.len() > 1 {
             result.evidence.slices = Some(self.plan.slices.len() as u64);
             result.announced.get_or_insert(0);
         }

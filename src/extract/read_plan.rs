@@ -75,6 +75,11 @@ pub(super) fn of_step<'r>(
             let window = Window { start, end }.to_milliseconds();
             (&resource.delta_query, Some(window))
         }
+        Step::Since(start) => {
+            let (start, end) = (*start, LATEST);
+            let window = Window { start, end }.to_milliseconds();
+            (&resource.query, Some(window))
+        }
         Step::Full | Step::Skip => (&resource.query, None),
     }
 }

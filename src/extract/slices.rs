@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use crate::config::{Config, QueryParameter, READ, Resource};
-use crate::template::Values;
+use crate::config::{Config, QueryParameter, READ, Resource, ScopeLists};
+use crate::template::{Template, Values};
 
 /// A part of a resource that is paged by itself.
 #[derive(Clone, Debug)]
@@ -38,7 +38,10 @@ pub(super) fn slices(
 ) -> Vec<Slice> {
     let read = (resource.read_name()).map(|read| format!("{READ}={read}"));
     let Some(for_each) = &resource.for_each else {
-        return vec![slice(resource, query, read, &config.scope)];
+        return match &resource.lists {
+            None => vec![slice(&resource.path, query, read, &config.scope)],
+            Some(lists) => of_scope(config, lists, query, read.as_deref()),
+        };
     };
     let ids: Vec<u64> = ids.iter().collect();
     ids.chunks(for_each.batch.max(1))
@@ -61,11 +64,29 @@ pub(super) fn slices(
                 for_each.placeholder.clone(),
                 batch.iter().map(ToString::to_string).collect(),
             );
-            let mut slice = slice(resource, query, Some(name), &values);
+            let mut slice = slice(&resource.path, query, Some(name), &values);
             slice.filter = filter(query, &for_each.placeholder, batch);
             slice
         })
         .collect()
+}
+
+/// One for each value of a list in [scope]. The only one of a resource has no directory of its own.
+fn of_scope(
+    config: &Config,
+    lists: &ScopeLists,
+    query: &[QueryParameter],
+    read: Option<&str>,
+) -> Vec<Slice> {
+    let one = |value: &String| {
+        let own = (lists.values.len() > 1).then(|| format!("{}={value}", lists.placeholder));
+        let parts: Vec<&str> = read.into_iter().chain(own.as_deref()).collect();
+        let name = (!parts.is_empty()).then(|| parts.join("/"));
+        let mut values = config.scope.clone();
+        values.insert(lists.placeholder.clone(), vec![value.clone()]);
+        slice(&lists.path, query, name, &values)
+    };
+    lists.values.iter().map(one).collect()
 }
 
 /// The named read whose slice this is, by its directory.
@@ -76,17 +97,14 @@ pub(super) fn read_of(slice: Option<&str>) -> Option<&str> {
 }
 
 fn slice(
-    resource: &Resource,
+    path: &Template,
     query: &[QueryParameter],
     name: Option<String>,
     values: &Values,
 ) -> Slice {
     Slice {
         name,
-        path: resource
-            .path
-            .fill(values)
-            .unwrap_or_else(|| resource.path.to_string()),
+        path: path.fill(values).unwrap_or_else(|| path.to_string()),
         query: query
             .iter()
             .filter_map(|parameter| Some((parameter.name.clone(), parameter.value.fill(values)?)))

@@ -30,6 +30,8 @@ pub(crate) struct Mapping {
     pub(crate) checks: Vec<Check>,
     /// Named reads that prove absence, and which rows `t` each covers; an expression.
     pub(crate) proving_reads: Vec<(Name, String)>,
+    /// Whether a read can show all records there are; not, where the resource consists of named reads alone.
+    pub(crate) has_full_reads: bool,
     /// Whether the table keeps its row where a staged one differs but has the same cursor: another resource that feeds the table
     /// is loaded up to this run or a later one, and its answer may be newer.
     pub(crate) yields: bool,
@@ -112,6 +114,9 @@ impl Mapping {
                 cursor,
                 checks,
                 proving_reads,
+                has_full_reads: config
+                    .resource(table.from.as_str())
+                    .is_none_or(Resource::has_own_read),
                 yields: false,
                 followed,
                 only_key: None,

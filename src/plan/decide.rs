@@ -19,6 +19,8 @@ pub(crate) enum Step {
     /// Nothing: the last read is young enough.
     Skip,
     Full,
+    /// Read all from this time on, by the cursor's field.
+    Since(Timestamp),
     /// Read what changed in a window that ends now, by the server's time.
     Delta {
         /// From, with the lookback.
@@ -205,21 +207,46 @@ fn decide_named(
             },
         );
     }
-    let cursor_at = history.trusted_cursor(read, server.clock_skew);
-    match (&read.cursor, cursor_at) {
-        (Some(cursor), Some(cursor_at)) if history.last_complete_full(read).is_some() => Decision {
-            step: Step::Delta {
-                start: minus(cursor_at, cursor.lookback),
-                end: None,
-            },
-            reason: format!("known up to {cursor_at}"),
-        },
-        (Some(_), _) => full("no complete read of it in staging was asked for as today"),
-        (None, _) => full(&match youngest {
+    let Some(cursor) = &read.cursor else {
+        return full(&match youngest {
             Some(age) => format!("the last one is {} old", rounded(age)),
             None => "it was never read".to_owned(),
-        }),
+        });
+    };
+    let full = |reason: String| Decision {
+        step: (cursor.first).map_or(Step::Full, |first| Step::Since(minus(server.now, first))),
+        reason,
+    };
+    let cursor_at = history.trusted_cursor(read, server.clock_skew);
+    let (Some(cursor_at), Some(last)) = (cursor_at, history.last_complete_full(read)) else {
+        return full("no complete read of it in staging was asked for as today".to_owned());
+    };
+    if let Some(reason) = is_due_in_full(config, history, read, last, server.now) {
+        return full(reason);
     }
+    Decision {
+        step: Step::Delta {
+            start: minus(cursor_at, cursor.lookback),
+            end: None,
+        },
+        reason: format!("known up to {cursor_at}"),
+    }
+}
+
+/// Why a resource or a named read is to be read in full again.
+fn is_due_in_full(
+    config: &Config,
+    history: &History,
+    read: &Resource,
+    last: &Read,
+    now: Timestamp,
+) -> Option<String> {
+    let (every, written) = full_every(config, history, read, last)?;
+    let age = age(last, now)?;
+    (age >= every).then(|| {
+        let age = rounded(age);
+        format!("the last full read is {age} old, and full_every = {written}")
+    })
 }
 
 /// Rows to ask for a page: as configured, or as few as the server could give in time; a day later twice as many.
@@ -336,14 +363,8 @@ fn decide_own(
             "no complete full read in staging was asked for as today"
         });
     };
-    if let Some((every, written)) = full_every(config, history, resource, last_full)
-        && let Some(age) = age(last_full, now)
-        && age >= every
-    {
-        let age = rounded(age);
-        return full(&format!(
-            "the last full read is {age} old, and full_every = {written}"
-        ));
+    if let Some(reason) = is_due_in_full(config, history, resource, last_full, now) {
+        return full(&reason);
     }
     let announced = last_read.and_then(|read| read.manifest.cursor);
     Decision {

@@ -32,6 +32,13 @@ pub(crate) fn request_hash(config: &Config, resource: &Resource) -> String {
     if let Some(for_each) = &resource.for_each {
         add(for_each.ids_of.as_str());
     }
+    if let Some(lists) = &resource.lists {
+        add(&lists.path.to_string());
+        add(&lists.values.join(","));
+    }
+    if let Some(first) = resource.cursor.as_ref().and_then(|cursor| cursor.first) {
+        add(&first.as_secs().to_string());
+    }
     hex(&hash.finalize())
 }
 

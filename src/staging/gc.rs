@@ -1,10 +1,11 @@
 //! Old runs: which of them are not needed any more, and their removal.
 //!
 //! A run is needed by the resources in it: each resource's newest complete full read stays, and all that was read after
-//! it, because together they are what a database can be built from. The caller passes what else needs a run.
+//! it, because together they are what a database can be built from. Of a resource that consists of named reads alone the same
+//! holds for each of them. The caller passes what else needs a run.
 //! A run is removed by one rename first, so that a kill leaves it complete or removed; the next removal deletes the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use super::directory::{REMOVED, Staging, is_removed};
 use super::error::StagingError;
 use super::files;
 use super::lock::StagingLock;
-use super::manifest::Mode;
+use super::manifest::{Mode, State};
 use super::run::Run;
 use crate::failpoint::Point;
 use crate::name::Name;
@@ -65,7 +66,7 @@ pub(crate) struct GcDecision {
 
 #[derive(Default)]
 struct Holds {
-    final_reads: Vec<(Name, Worth)>,
+    final_reads: Vec<(Name, Option<Name>, Worth)>,
     unreadable: Vec<Name>,
 }
 
@@ -91,13 +92,23 @@ pub(crate) fn judge(
         return Ok(runs.iter().map(|run| stays(run, Keep::Young)).collect());
     }
     let holds = runs.iter().map(look).collect::<Result<Vec<_>, _>>()?;
-    // From which run on a resource's reads are needed: its newest and best beginning.
-    let mut needed_from: BTreeMap<&Name, (Worth, u64)> = BTreeMap::new();
+    let reads = || holds.iter().flat_map(|holds| &holds.final_reads);
+    let have_own: BTreeSet<&Name> = reads()
+        .filter(|(_, read, _)| read.is_none())
+        .map(|(name, ..)| name)
+        .collect();
+    // Beside a read of the resource's own, named ones only add to it.
+    let part_of = |(name, read, worth): &'_ (Name, Option<Name>, Worth)| match read {
+        Some(_) if have_own.contains(name) => ((name.clone(), None), Worth::Part),
+        read => ((name.clone(), read.clone()), *worth),
+    };
+    // From which run on the reads are needed: their newest and best beginning.
+    let mut needed_from: BTreeMap<(Name, Option<Name>), (Worth, u64)> = BTreeMap::new();
     for (run, holds) in runs.iter().zip(&holds) {
-        for (name, worth) in &holds.final_reads {
-            let best = needed_from.entry(name).or_insert((Worth::Part, 0));
-            if *worth > Worth::Part && *worth >= best.0 {
-                *best = (*worth, run.record().seq);
+        for (read, worth) in holds.final_reads.iter().map(part_of) {
+            let best = needed_from.entry(read).or_insert((Worth::Part, 0));
+            if worth > Worth::Part && worth >= best.0 {
+                *best = (worth, run.record().seq);
             }
         }
     }
@@ -110,15 +121,12 @@ pub(crate) fn judge(
         if Some(run.id()) == newest {
             keep.push(Keep::Newest);
         }
-        let needed: Vec<Name> = holds
-            .final_reads
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| run.record().seq >= needed_from.get(name).map_or(0, |best| best.1))
-            .cloned()
+        let needed: BTreeSet<Name> = (holds.final_reads.iter().map(part_of))
+            .filter(|(read, _)| run.record().seq >= needed_from.get(read).map_or(0, |best| best.1))
+            .map(|((name, _), _)| name)
             .collect();
         if !needed.is_empty() {
-            keep.push(Keep::Needed(needed));
+            keep.push(Keep::Needed(needed.into_iter().collect()));
         }
         if !holds.unreadable.is_empty() {
             keep.push(Keep::Unreadable(holds.unreadable.clone()));
@@ -140,6 +148,14 @@ fn stays(run: &Run, why: Keep) -> GcDecision {
     }
 }
 
+fn worth(mode: Mode, state: State) -> Worth {
+    match (mode, state) {
+        (Mode::Full, State::Complete) => Worth::CompleteFull,
+        (Mode::Full, state) if state.moves_cursor() => Worth::UnprovenFull,
+        _ => Worth::Part,
+    }
+}
+
 fn look(run: &Run) -> Result<Holds, StagingError> {
     let mut holds = Holds::default();
     for name in run.resources()? {
@@ -148,14 +164,15 @@ fn look(run: &Run) -> Result<Holds, StagingError> {
             // A fan-out over no ids holds nothing.
             Ok(Some(manifest)) if manifest.pages == 0 => {}
             Ok(Some(manifest)) => {
-                let worth = if manifest.is_complete_full() {
-                    Worth::CompleteFull
-                } else if manifest.mode == Mode::Full && manifest.state.moves_cursor() {
-                    Worth::UnprovenFull
-                } else {
-                    Worth::Part
-                };
-                holds.final_reads.push((name, worth));
+                let own = manifest
+                    .own_read
+                    .then(|| (name.clone(), None, worth(manifest.mode, manifest.state)));
+                holds.final_reads.extend(own);
+                let named = manifest.reads.iter().map(|(read, manifest)| {
+                    let worth = worth(manifest.mode, manifest.state);
+                    (name.clone(), Some(read.clone()), worth)
+                });
+                holds.final_reads.extend(named);
             }
             Err(StagingError::Broken { .. }) => holds.unreadable.push(name),
             Err(error) => return Err(error),

@@ -303,6 +303,16 @@ impl Manifest {
         })
     }
 
+    /// Whether nothing that was read before it is needed: it is a complete full read; or all its reads are, where it has none of its
+    /// own.
+    pub(crate) fn is_beginning(&self) -> bool {
+        let mut named = self.reads.values();
+        self.is_complete_full()
+            || (!self.own_read
+                && !self.reads.is_empty()
+                && named.all(ReadManifest::is_complete_full))
+    }
+
     /// The state of its least sure read.
     pub(crate) fn worst_state(&self) -> State {
         let named = self.reads.values().map(|read| read.state);

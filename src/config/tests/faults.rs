@@ -392,3 +392,64 @@ fn faults_of_people_are_found_together() {
         .collect();
     insta::assert_snapshot!(said_of(&faulty));
 }
+
+#[test]
+fn lists_of_a_scope_and_first_reads_say_what_they_need() {
+    let each = "for_each = { ids_of = \"users\", as = \"user_id\", batch = 90 }";
+    let lists = |keys: &str| format!("for_each = {{ {keys} }}");
+    let query = "query = { \"filter[user_id]\" = \"{user_id}\" }\n";
+    let cursor = "cursor = { field = \"updated_at\", lookback = \"10m\" }";
+    let read = |keys: &str| {
+        format!("{cursor}\n[[resource.read]]\nname = \"coming\"\nevery = \"1h\"\n{keys}\n")
+    };
+    let whole = format!("{query}{each}");
+    insta::assert_snapshot!(said_of(&[
+        (
+            &whole,
+            &lists(
+                "scope = \"campus_ids\", as = \"campus_id\", path = \"/v2/campus/{campus_id}/campus_users\""
+            )
+        ),
+        (
+            &whole,
+            &lists(
+                "scope = \"campuses\", as = \"campus_id\", path = \"/v2/campus/{campus_id}/campus_users\""
+            )
+        ),
+        (
+            &whole,
+            &lists(
+                "scope = \"campus_ids\", as = \"cursus_id\", path = \"/v2/campus/{cursus_id}/campus_users\""
+            )
+        ),
+        (
+            &whole,
+            &lists(
+                "scope = \"campus_ids\", as = \"campus_id\", path = \"/v2/campus/1/campus_users\""
+            )
+        ),
+        (&whole, &lists("scope = \"campus_ids\", as = \"campus_id\"")),
+        (
+            &whole,
+            &lists(
+                "scope = \"campus_ids\", as = \"campus_id\", path = \"/v2/campus/{campus_id}/x\", batch = 5"
+            )
+        ),
+        (
+            cursor,
+            "cursor = { field = \"updated_at\", first = \"400d\" }"
+        ),
+        (
+            &format!("{cursor}\nfull_every = \"7d\""),
+            &read("query = { \"filter[future]\" = \"true\" }\nfull_every = \"7d\"")
+        ),
+        (
+            &format!("{cursor}\nfull_every = \"7d\""),
+            &read("cursor = { field = \"begin_at\", first = \"0s\" }")
+        ),
+        (
+            &format!("{cursor}\nfull_every = \"7d\""),
+            &read("cursor = { field = \"begin_at\", first = \"400d\" }\nfull_every = \"60d\"")
+        ),
+    ]));
+}

@@ -114,7 +114,7 @@ impl Admission {
         }
     }
 
-    /// Those of these resources that are not loaded: they are no complete full reads, and what is loaded came from another staging
+    /// Those of these resources that are not loaded: they need what was read before, and what is loaded came from another staging
     /// directory.
     pub(crate) fn unproven(
         &self,
@@ -127,7 +127,7 @@ impl Admission {
                 continue;
             }
             match run.manifest(name) {
-                Ok(Some(manifest)) if manifest.is_complete_full() => {}
+                Ok(Some(manifest)) if manifest.is_beginning() => {}
                 // It fails by itself.
                 Err(StagingError::Broken { .. }) => {}
                 Ok(_) => drop(unproven.insert(name.clone())),

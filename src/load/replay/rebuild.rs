@@ -140,10 +140,12 @@ impl Loader<'_> {
         for resource in (self.config.resources.iter()).filter(|r| resources.contains(&r.name)) {
             let name = &resource.name;
             let (had, has) = (before.get(name), after.get(name));
-            if had.is_none() && has.is_none() {
+            // Of named reads alone rows that are not staged stay.
+            let is_partial = !resource.has_own_read();
+            if has.is_none() && (had.is_none() || is_partial) {
                 continue;
             }
-            let Some(has) = has.filter(|has| has.full_seq.is_some()) else {
+            let Some(has) = has.filter(|has| has.full_seq.is_some() || is_partial) else {
                 unproven.push(name.to_string());
                 continue;
             };
@@ -287,7 +289,7 @@ async fn delete(
     loop {
         let mut deleted = 0;
         for (both, mapping) in tables.iter_mut().zip(mappings).rev() {
-            if !is_first && both.kept.rows == 0 {
+            if (!is_first && both.kept.rows == 0) || !mapping.has_full_reads {
                 continue;
             }
             let name = &both.counts.name;
