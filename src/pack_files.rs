@@ -59,6 +59,8 @@ pub(crate) struct View {
     pub(crate) name: Name,
     /// What it shows, for the database.
     pub(crate) comment: String,
+    /// Columns, and what each means.
+    pub(crate) columns: Vec<(Name, String)>,
     /// One SELECT.
     pub(crate) sql: String,
     /// Its file, for people.

@@ -1,4 +1,5 @@
-//! Files of views: a header of comment lines, which says what the view shows, and one SELECT.
+//! Files of views: a header of comment lines, which says what the view shows, and indented lines `column: meaning` in it; and one
+//! SELECT.
 
 use std::path::Path;
 
@@ -25,7 +26,12 @@ pub(super) fn read(
         |problems: &Problems<'_>, pack: Option<&Pack>, file: &str, shown: String, text: &str| {
             let of_pack = pack.map(|pack| pack.name.clone());
             match parse(file, text) {
-                Ok((name, comment, sql)) => {
+                Ok(Parsed {
+                    name,
+                    comment,
+                    columns,
+                    sql,
+                }) => {
                     let taken = if tables.iter().any(|table| table.name == name) {
                         Some(format!("a [[table]] is called {name}"))
                     } else {
@@ -43,6 +49,7 @@ pub(super) fn read(
                     views.push(View {
                         name,
                         comment,
+                        columns,
                         sql,
                         file: shown,
                         pack: of_pack,
@@ -67,8 +74,22 @@ pub(super) fn read(
     sort(views)
 }
 
-/// The name, the comment and the SELECT of a file.
-fn parse(file: &str, text: &str) -> Result<(Name, String, String), String> {
+/// What a file of a view holds.
+struct Parsed {
+    name: Name,
+    comment: String,
+    columns: Vec<(Name, String)>,
+    sql: String,
+}
+
+/// `column: meaning`, of a line of the header that is indented by two blanks or more.
+fn column(line: &str) -> Option<(Name, String)> {
+    let text = line.trim().trim_start_matches('-');
+    let (name, meaning) = text.strip_prefix("  ")?.trim().split_once(": ")?;
+    Some((Name::parse(name).ok()?, meaning.trim().to_owned()))
+}
+
+fn parse(file: &str, text: &str) -> Result<Parsed, String> {
     let stem = file
         .strip_suffix(".sql")
         .ok_or("a view is a file such as x.sql; move this one elsewhere")?;
@@ -76,7 +97,9 @@ fn parse(file: &str, text: &str) -> Result<(Name, String, String), String> {
         Name::parse(stem).map_err(|error| format!("a view is called by its file, and {error}"))?;
     let is_header = |line: &&str| line.trim_start().starts_with("--") || line.trim().is_empty();
     let header = text.lines().take_while(is_header);
+    let columns: Vec<(Name, String)> = header.clone().filter_map(column).collect();
     let comment: Vec<&str> = header
+        .filter(|line| column(line).is_none())
         .map(|line| line.trim().trim_start_matches('-').trim())
         .filter(|line| !line.is_empty())
         .collect();
@@ -102,7 +125,12 @@ fn parse(file: &str, text: &str) -> Result<(Name, String, String), String> {
             "a view is one SELECT after its comment, without CREATE VIEW before it".to_owned(),
         );
     }
-    Ok((name, comment.join(" "), sql))
+    Ok(Parsed {
+        name,
+        comment: comment.join(" "),
+        columns,
+        sql,
+    })
 }
 
 /// Each after those whose names are in it; of those that wait for each other the first in the order of files.

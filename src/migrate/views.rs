@@ -31,7 +31,9 @@ pub(crate) fn without_mark(comment: &str) -> &str {
 }
 
 fn hash(view: &View) -> String {
-    short_of(&[&view.comment, &view.sql])
+    let columns = (view.columns.iter()).map(|(name, meaning)| format!("{name}: {meaning}"));
+    let columns = columns.collect::<Vec<_>>().join("\n");
+    short_of(&[&view.comment, &columns, &view.sql])
 }
 
 fn comment(text: &str, state: &str) -> String {
@@ -229,6 +231,12 @@ async fn create(transaction: &mut Transaction<'_>, schema: &str, view: &View) ->
     let comment = comment(&view.comment, &hash(view));
     let comment = format!("COMMENT ON VIEW {place} IS {}", Literal(&comment));
     savepoint.batch_execute(&comment).await?;
+    for (column, meaning) in &view.columns {
+        let column = Quoted(column.as_str());
+        let meaning = Literal(meaning);
+        let comment = format!("COMMENT ON COLUMN {place}.{column} IS {meaning}");
+        savepoint.batch_execute(&comment).await?;
+    }
     savepoint.commit().await
 }
 
