@@ -238,6 +238,12 @@ mod odd_rows;
 /// Named reads of a resource.
 mod reads;
 
+/// Packs that are shipped, on a simulated campus.
+mod shipped_packs;
+
+/// Views, on data made by hand.
+mod views;
+
 /// Pages that a slow server gives in halves.
 mod smaller_pages;
 

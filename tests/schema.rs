@@ -345,6 +345,8 @@ async fn each_query_of_the_cookbook_answers_its_question() {
     };
     let simulator = api::start(Options { scale, ..small() }).await;
     let workdir = Workdir::with(&simulator).await;
+    let packs = "packs = [\"locations\", \"events\", \"exams\", \"blocs\"]\nversion = 1 ";
+    workdir.pipeline(&[("version = 1 ", packs)]);
     workdir.cursus(["run"]).await.exits(0);
     workdir.query(AWKWARD).await;
     let one = |rows: Vec<String>| rows.into_iter().next().unwrap();
@@ -362,7 +364,7 @@ async fn each_query_of_the_cookbook_answers_its_question() {
     let slug = of("p.slug", "e.validated").await;
     let under_way = of("p.slug", "e.status = 'in_progress'").await;
     let questions = questions();
-    assert_eq!(questions.len(), 20);
+    assert_eq!(questions.len(), 31);
     let mut answers = Vec::new();
     let mut silent = Vec::new();
     for (at, (title, sql)) in questions.iter().enumerate() {
@@ -470,5 +472,5 @@ async fn each_query_of_the_cookbook_answers_its_question() {
         .iter()
         .map(|row| row["resource"].as_str().unwrap())
         .collect();
-    assert_eq!(resources.len(), 11, "{resources:?}");
+    assert_eq!(resources.len(), 17, "{resources:?}");
 }

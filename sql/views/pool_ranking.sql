@@ -1,0 +1,17 @@
+-- One row per student who came through a piscine: the level, and the place by it in the pool, which is the people of one campus, year
+-- and month. Alumni have left it.
+--  campus_id: The primary one of the person.
+--  pool_year: When the piscine was, as a text.
+--  pool_month: The same in English, such as july.
+--  user_id: The person, in users.
+--  login: Name on the intranet.
+--  level: Experience in the mirrored curriculum.
+--  place: 1 is the highest level in the pool.
+--  people: How many the pool has who are students still.
+SELECT u.campus_id, u.pool_year, u.pool_month, u.id AS user_id, u.login, c.level,
+    rank() OVER pool AS place,
+    count(*) OVER (PARTITION BY u.campus_id, u.pool_year, u.pool_month) AS people
+FROM users AS u
+JOIN current_cursus_users AS c ON c.user_id = u.id AND c.cursus_id = u.cursus_id
+WHERE u.pool_year IS NOT NULL AND u.pool_month IS NOT NULL
+WINDOW pool AS (PARTITION BY u.campus_id, u.pool_year, u.pool_month ORDER BY c.level DESC NULLS LAST)

@@ -1,0 +1,200 @@
+//! The shipped packs, on a simulated campus: what they mirror is what the API shows, for one campus, several or all.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cursus_simulator::{Options, Simulator, Undated};
+use serde_json::Value;
+
+use crate::support::{Workdir, api, small};
+
+const HOUR: Duration = Duration::from_hours(1);
+const PACKS: &str =
+    r#"packs = ["locations", "events", "exams", "blocs", "quests", "scale-teams", "titles"]"#;
+
+async fn start(staff: bool) -> Simulator {
+    api::start(Options { staff, ..small() }).await
+}
+
+async fn mirror(simulator: &Simulator, campus_ids: &str) -> Workdir {
+    let workdir = Workdir::with(simulator).await;
+    workdir.pipeline(&[
+        ("version = 1 ", &format!("{PACKS}\nversion = 1 ")),
+        ("campus_ids = [] ", &format!("campus_ids = [{campus_ids}] ")),
+        // Each run is due, however little time has passed.
+        ("min_age = \"20h\" ", "min_age = \"0s\" "),
+    ]);
+    workdir
+}
+
+fn ids(rows: &[Value], wanted: impl Fn(&Value) -> bool) -> Vec<String> {
+    let ids = rows.iter().filter(|row| wanted(row));
+    let mut ids: Vec<i64> = ids.map(|row| row["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    ids.iter().map(ToString::to_string).collect()
+}
+
+async fn mirrored(workdir: &Workdir, table: &str) -> Vec<String> {
+    let ids = format!("SELECT id FROM {table} ORDER BY id");
+    workdir.column(&ids).await
+}
+
+fn is_of(row: &Value, field: &str, campuses: &[i64]) -> bool {
+    let of = |id: &Value| id.as_i64().is_some_and(|id| campuses.contains(&id));
+    match &row[field] {
+        Value::Array(ids) => ids.iter().any(of),
+        id => of(id),
+    }
+}
+
+/// Compares what the packs mirror of these campuses with what the API has.
+async fn assert_mirrors(workdir: &Workdir, simulator: &Simulator, campuses: &[i64]) {
+    let rows = |name: &str| simulator.rows(name);
+    let events = ids(&rows("events"), |row| is_of(row, "campus_ids", campuses));
+    assert_eq!(mirrored(workdir, "events").await, events, "events");
+    let of_main = |row: &Value| {
+        let cursus = row["cursus"].as_array().unwrap();
+        cursus.iter().any(|cursus| cursus["id"] == 21)
+    };
+    let exams = ids(&rows("exams"), |row| {
+        of_main(row) && is_of(&row["campus"], "id", campuses)
+    });
+    assert_eq!(mirrored(workdir, "exams").await, exams, "exams");
+    let blocs = ids(&rows("blocs"), |row| {
+        row["cursus_id"] == 21 && is_of(row, "campus_id", campuses)
+    });
+    assert_eq!(mirrored(workdir, "blocs").await, blocs, "blocs");
+    let deadlines = ids(&rows("bloc_deadlines"), |row| {
+        blocs.contains(&row["bloc_id"].to_string())
+    });
+    assert_eq!(mirrored(workdir, "bloc_deadlines").await, deadlines);
+    let titles = ids(&rows("titles_users"), |_| true);
+    assert_eq!(mirrored(workdir, "titles_users").await, titles, "titles");
+
+    let ends = |row: &Value| {
+        let end = row["end_at"].as_str().unwrap_or("-");
+        format!("{} {end}", row["id"])
+    };
+    let sessions = rows("locations");
+    let mut sessions: Vec<String> = sessions
+        .iter()
+        .filter(|row| is_of(row, "campus_id", campuses))
+        .map(ends)
+        .collect();
+    sessions.sort_unstable();
+    let known = "SELECT concat(id, ' ', coalesce(to_char(end_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), '-')) \
+        FROM locations";
+    let mut known = workdir.column(known).await;
+    known.sort_unstable();
+    assert_eq!(known, sessions, "locations");
+}
+
+fn all_campuses(simulator: &Simulator) -> Vec<i64> {
+    let campuses = simulator.rows("campus");
+    let ids = campuses.iter().map(|row| row["id"].as_i64().unwrap());
+    ids.collect()
+}
+
+#[tokio::test]
+async fn every_pack_mirrors_what_the_api_shows_of_all_campuses() {
+    let simulator = start(true).await;
+    let workdir = mirror(&simulator, "").await;
+    workdir.json(["run"]).await;
+    // Blocs can be of a campus that no list shows.
+    let mut campuses = all_campuses(&simulator);
+    campuses.extend(900..1000);
+    assert_mirrors(&workdir, &simulator, &campuses).await;
+    let subscriptions = ids(&simulator.rows("events_users"), |_| true);
+    assert_eq!(mirrored(&workdir, "events_users").await, subscriptions);
+    let quests = ids(&simulator.rows("quests_users"), |_| true);
+    assert_eq!(mirrored(&workdir, "quests_users").await, quests);
+    // Evaluations are for staff, and only those that changed lately.
+    let known = mirrored(&workdir, "scale_teams").await;
+    let all: BTreeSet<String> = ids(&simulator.rows("scale_teams"), |_| true)
+        .into_iter()
+        .collect();
+    assert!(!known.is_empty() && known.iter().all(|id| all.contains(id)));
+    assert_eq!(
+        workdir
+            .number("SELECT count(*) FROM pipeline.quarantine")
+            .await,
+        0
+    );
+    workdir.json(["stage", "verify", "latest"]).await;
+}
+
+#[tokio::test]
+async fn packs_follow_the_days_of_one_campus_and_of_two() {
+    let simulator = start(false).await;
+    let campuses = all_campuses(&simulator);
+    for few in [&campuses[..1], &campuses[1..3]] {
+        let list: Vec<String> = few.iter().map(ToString::to_string).collect();
+        let workdir = mirror(&simulator, &list.join(", ")).await;
+        let exclude = ["--exclude", "scale_teams"];
+        workdir.json([&["run"][..], &exclude].concat()).await;
+        assert_mirrors(&workdir, &simulator, few).await;
+        for hours in [2, 7, 26] {
+            simulator.advance(hours * HOUR);
+            workdir.json([&["run"][..], &exclude].concat()).await;
+        }
+        // Cancelled events are absent from the next full read.
+        workdir
+            .json([&["run", "--full"][..], &exclude].concat())
+            .await;
+        assert_mirrors(&workdir, &simulator, few).await;
+        workdir.json(["stage", "verify", "latest"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_usual_sync_of_sessions_takes_three_requests() {
+    let undated = Undated {
+        endless_locations: 0.02,
+        ..small().undated
+    };
+    let simulator = api::start(Options { undated, ..small() }).await;
+    let workdir = mirror(&simulator, "").await;
+    let run = ["run", "--select", "cursus,locations"];
+    let first = workdir.json(run).await;
+    assert_eq!(sessions(&first)["reads"][0]["name"], "begun", "{first:#}");
+    let window = workdir.run_directory().join("locations/manifest.json");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(&window).unwrap()).unwrap();
+    assert!(manifest["reads"]["begun"]["window"]["start"].is_string());
+    assert_eq!(manifest["reads"]["begun"]["mode"], "full");
+    simulator.advance(HOUR / 4);
+    let plan = workdir.json(["plan", "--select", "locations"]).await;
+    let report = workdir.json(run).await;
+    assert_eq!(sessions(&report)["hits"], 3, "{plan:#}\n{report:#}");
+}
+
+/// What a report says of the sessions.
+fn sessions(report: &Value) -> &Value {
+    let mut resources = report["resources"].as_array().unwrap().iter();
+    resources.find(|one| one["name"] == "locations").unwrap()
+}
+
+#[tokio::test]
+async fn gc_removes_runs_of_named_reads_that_were_read_again() {
+    let simulator = start(false).await;
+    let workdir = mirror(&simulator, "").await;
+    let run = ["run", "--select", "cursus,locations"];
+    for _ in 0..3 {
+        workdir.json(run).await;
+        simulator.advance(HOUR);
+    }
+    let gc = ["stage", "gc", "--keep", "0s"];
+    let report = workdir.json(gc).await;
+    // Not all of it: what follows the first read of all is needed with it.
+    assert_eq!(report["removed"], serde_json::json!([]), "{report:#}");
+    workdir.json([&run[..], &["--full"]].concat()).await;
+    let before = mirrored(&workdir, "locations").await;
+    let report = workdir.json(gc).await;
+    assert_eq!(report["removed"].as_array().unwrap().len(), 3, "{report:#}");
+    workdir.json(["replay", "--rebuild"]).await;
+    assert_eq!(mirrored(&workdir, "locations").await, before);
+    // The staging directory is lost: a new one takes its place.
+    std::fs::rename(workdir.path("staging"), workdir.path("lost")).unwrap();
+    simulator.advance(2 * HOUR);
+    workdir.json(run).await;
+    assert!(mirrored(&workdir, "locations").await.len() > before.len());
+}
