@@ -1,5 +1,6 @@
 //! The command line as clap types: what was typed, nothing resolved.
 
+mod load;
 mod look;
 mod repair;
 mod setup;
@@ -14,6 +15,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+pub(crate) use load::LoadArgs;
+#[cfg(feature = "parquet")]
+pub(crate) use look::ExportArgs;
 pub(crate) use look::{
     ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
@@ -131,6 +135,7 @@ Examples:
   cursus load                             every run that is not loaded yet, in order
   cursus load latest --dry-run            print what would change, then roll back
   cursus load 2026-11-23 --into scratch   a past day into another schema
+  cursus load --from s3://bucket/mirror   runs that were pushed there, on any machine
 RUN is a run id, a path, a day, or `latest`; the last two mean the newest run that staged something.")]
     Load(LoadArgs),
     /// Replay staged runs into another schema, or rebuild the mirror from them (needs no network)
@@ -354,6 +359,12 @@ impl Command {
             Self::Changes(_) => "changes",
             Self::Schema(_) => "schema",
             Self::Stage(StageCommand::Gc(_)) => "stage gc",
+            #[cfg(feature = "remote")]
+            Self::Stage(StageCommand::Push { .. }) => "stage push",
+            #[cfg(feature = "remote")]
+            Self::Stage(StageCommand::Pull { .. }) => "stage pull",
+            #[cfg(feature = "parquet")]
+            Self::Stage(StageCommand::Export(_)) => "stage export",
             Self::Stage(_) => "stage",
             Self::Quarantine(QuarantineCommand::Retry { .. }) => "quarantine retry",
             Self::Quarantine(_) => "quarantine",
@@ -392,6 +403,10 @@ impl Command {
             | Self::Prune(PruneCommand::Approve { .. })
             | Self::History(_)
             | Self::Token(TokenCommand::Refresh) => true,
+            #[cfg(feature = "remote")]
+            Self::Stage(StageCommand::Push { .. } | StageCommand::Pull { .. }) => true,
+            #[cfg(feature = "parquet")]
+            Self::Stage(StageCommand::Export(_)) => true,
             #[cfg(feature = "simulator")]
             Self::Demo(_) => true,
             _ => false,
@@ -475,31 +490,6 @@ pub(crate) struct WatchArgs {
     /// Resources to leave out [default: none]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub(crate) struct LoadArgs {
-    /// Last run to load [default: every run that is not loaded]
-    pub(crate) run: Option<String>,
-    /// Load the newest loaded run once more (`run --full` repairs what a delta does not hold)
-    #[arg(long)]
-    pub(crate) again: bool,
-    /// Resources to load, with those that their rows refer to [default: all]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) select: Vec<String>,
-    /// Roll everything back at the end, after printing what would change
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Schema to load into [default: `[database] schema` of the configuration]
-    #[arg(long, value_name = "SCHEMA")]
-    pub(crate) into: Option<String>,
-    /// Delete without the prune limit [default: hold deletes that exceed it]
-    #[arg(long)]
-    pub(crate) allow_prune: bool,
-    /// Rebind the schema to the project and API of these runs, and list what full reads will delete [default: refuse runs of another one]
-    #[arg(long)]
-    pub(crate) adopt: bool,
 }
 
 #[cfg(test)]

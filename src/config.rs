@@ -114,6 +114,12 @@ pub(crate) struct StagingConfig {
     /// The directory of the runs; relative to the base directory.
     pub(crate) dir: PathBuf,
     pub(crate) keep: Duration,
+    /// URL of the object store to which runs are pushed, where the command line names none.
+    #[cfg_attr(
+        not(feature = "remote"),
+        allow(dead_code, reason = "for object stores")
+    )]
+    pub(crate) remote: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -400,8 +406,23 @@ fn read_staging(section: Section<'_>) -> Option<StagingConfig> {
         dir => Ok(PathBuf::from(dir)),
     });
     let keep = section.duration("keep");
+    let remote = section.text("remote").and_then(|remote| {
+        let is_url = remote.value.contains("://");
+        if is_url && !remote.value.contains(['@', '?']) {
+            return Some(remote.value.to_owned());
+        }
+        // What may be a password or a signature is not repeated.
+        section.problem(
+            remote.at,
+            format_args!(
+                "`remote`: name an object store without credentials, such as s3://BUCKET/PATH; those are in the store's variables"
+            ),
+        );
+        None
+    });
     section.finish();
     Some(StagingConfig {
+        remote,
         dir: dir?.value,
         keep: keep.unwrap_or(Duration::from_hours(30 * 24)),
     })

@@ -155,6 +155,48 @@ failure_from! {
     std::io::Error => |_| Exit::Failed;
 }
 
+#[cfg(feature = "remote")]
+impl From<crate::remote::RemoteError> for Failure {
+    fn from(error: crate::remote::RemoteError) -> Self {
+        Self {
+            exit: remote_exit(&error),
+            error: error.into(),
+        }
+    }
+}
+
+#[cfg(feature = "parquet")]
+impl From<crate::parquet::ExportError> for Failure {
+    fn from(error: crate::parquet::ExportError) -> Self {
+        use crate::parquet::ExportError as E;
+        let exit = match &error {
+            E::Remote(error) => remote_exit(error),
+            E::Staging(error) => staging_exit(error),
+            E::OtherStaging { .. } => Exit::Refused,
+            E::Parquet { .. } => Exit::Failed,
+        };
+        Self {
+            exit,
+            error: error.into(),
+        }
+    }
+}
+
+#[cfg(feature = "remote")]
+fn remote_exit(error: &crate::remote::RemoteError) -> Exit {
+    use crate::remote::RemoteError as E;
+    match error {
+        E::Url(_) | E::Empty { .. } => Exit::Usage,
+        E::Conflict { .. }
+        | E::Overwrites { .. }
+        | E::OtherStaging { .. }
+        | E::OtherLedger { .. }
+        | E::SameNumber { .. } => Exit::Refused,
+        E::Staging(error) => staging_exit(error),
+        E::Store { .. } | E::Stopped { .. } | E::Damaged { .. } | E::Thread => Exit::Failed,
+    }
+}
+
 fn staging_exit(error: &StagingError) -> Exit {
     match error {
         StagingError::Locked { .. } => Exit::Locked,

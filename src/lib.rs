@@ -20,6 +20,8 @@ mod template;
 pub mod extract;
 mod forecast;
 mod proof;
+#[cfg(feature = "remote")]
+mod remote;
 pub mod staging;
 mod walk;
 
@@ -28,6 +30,8 @@ pub mod database;
 mod diff;
 pub(crate) mod load;
 mod migrate;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod schema;
 
 pub mod cli;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
+#[cfg(feature = "remote")]
+use tempfile::TempDir;
 
 use crate::api;
 use crate::cli::Global;
@@ -22,6 +24,8 @@ use crate::load::Side;
 use crate::name::Name;
 use crate::notify::Notifier;
 use crate::project::{DOTENV, Project, STATE};
+#[cfg(feature = "remote")]
+use crate::remote::{Remote, open_staging};
 use crate::staging::{Staging, StagingError, StagingLock};
 use crate::trusted::{self, Folder, Untrusted};
 use environment::GENERIC;
@@ -59,6 +63,7 @@ impl fmt::Display for DatabaseSource {
 }
 
 /// The configuration with everything that overrides it.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
     /// What relative paths are anchored at.
@@ -253,6 +258,29 @@ impl Settings {
     /// Locks staging for writing; waits for the lock up to `--wait-lock`.
     pub(crate) async fn lock_staging(&self) -> Result<StagingLock, StagingError> {
         lock(&self.staging, self.command, self.wait_lock).await
+    }
+
+    /// The object store of a URL, else of `[staging] remote`.
+    #[cfg(feature = "remote")]
+    pub(crate) fn remote(&self, url: Option<&str>) -> Result<Remote, Failure> {
+        let url = url.or(self.config.staging.remote.as_deref()).ok_or_else(|| {
+            Failure::usage(
+                "there is no object store: name one as s3://BUCKET/PATH, or set `remote` of [staging] in pipeline.toml",
+            )
+        })?;
+        Ok(Remote::open(url, &self.environment.all())?)
+    }
+
+    /// The same settings with the runs of an object store in the place of those here, and the directory that is removed with them.
+    #[cfg(feature = "remote")]
+    pub(crate) async fn reading_from(&self, url: &str) -> Result<(Self, TempDir), Failure> {
+        let remote = self.remote(Some(url))?;
+        let (staging, dir) = open_staging(&remote, &self.config.people).await?;
+        let settings = Self {
+            staging,
+            ..self.clone()
+        };
+        Ok((settings, dir))
     }
 
     /// What a run would be read with.

@@ -11,6 +11,7 @@ mod directory;
 mod erasure;
 mod erasure_log;
 mod error;
+pub(crate) mod exchange;
 mod files;
 mod gc;
 mod gzip;

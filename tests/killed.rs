@@ -166,7 +166,7 @@ const MIGRATE: [At; 3] = [
 
 /// The places of the matrix.
 fn all_places() -> BTreeSet<At> {
-    let lists: [&[At]; 13] = [
+    let lists: [&[At]; 17] = [
         &EXTRACT,
         &MENDED,
         &FIRST_LOAD,
@@ -180,6 +180,10 @@ fn all_places() -> BTreeSet<At> {
         &REBUILD,
         &MIGRATE,
         &crate::erasure::FORGET,
+        &crate::remote::PUSH,
+        &crate::remote::PUSH_ERASED,
+        &crate::remote::PULL,
+        &crate::remote::REMOVE,
     ];
     lists.concat().into_iter().collect()
 }

@@ -108,6 +108,12 @@ mod drift;
 /// Old runs that nobody needs any more.
 mod gc;
 
+/// The stage in an object store.
+mod remote;
+
+/// The same in the object stores of other programs.
+mod stores;
+
 /// Resources that are read once for each id of another.
 mod fan_out;
 

@@ -17,12 +17,15 @@ use crate::support::workdir::NO_DATABASE;
 use crate::support::{Workdir, World, simulator, testing};
 
 /// Commands that change something: what they print is a summary.
-const WORK: [&str; 14] = [
+const WORK: [&str; 17] = [
     "extract",
     "load",
     "replay",
     "run",
     "watch",
+    "stage push",
+    "stage pull",
+    "stage export",
     "stage gc",
     "quarantine retry",
     "quarantine drop",
@@ -228,6 +231,7 @@ async fn every_quiet_command_prints_nothing_but_what_was_asked_for() {
 async fn quiet_is_quiet(names: &[&str]) {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
+    std::fs::create_dir(workdir.path("store")).unwrap();
     workdir.json(["run"]).await;
     let user = workdir
         .number("SELECT min(id) FROM users")
@@ -353,6 +357,7 @@ async fn every_line_of_a_log_has_a_time_or_is_a_document() {
 async fn documents_of_work_tell_their_time_and_outcome() {
     let simulator = simulator().await;
     let mut workdir = Workdir::with(&simulator).await;
+    std::fs::create_dir(workdir.path("store")).unwrap();
     workdir.json(["run"]).await;
     workdir.write("faulty.toml", "version = 1\nwrong = 1\n");
     for leaf in WORK {
@@ -457,6 +462,7 @@ async fn every_answer_that_stdout_does_not_take_is_a_failure() {
 async fn stdout_takes_nothing(names: &[&str]) {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
+    std::fs::create_dir(workdir.path("store")).unwrap();
     workdir.json(["run"]).await;
     let user = workdir
         .number("SELECT min(id) FROM users")

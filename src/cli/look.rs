@@ -188,14 +188,68 @@ Exit code 0: every manifest is proven, even a `partial` one; 1: a page is damage
         /// Run to verify
         run: String,
     },
+    /// Copy closed runs to an object store, each published by its `run.json` at the end
+    #[cfg(feature = "remote")]
+    #[command(after_help = "\
+Examples:
+  cursus run && cursus stage push s3://bucket/mirror
+  cursus stage push                       to `[staging] remote` of pipeline.toml
+URL is s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, or a directory that exists. Credentials come from the store's usual variables,
+of the process or of .env: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, GOOGLE_…, AZURE_…; plain HTTP goes to this machine only. What was copied
+is not copied again, and nothing is overwritten but what `forget` has rewritten. A run that may still be resumed waits for the next one.
+Exit code 4: the store ignores conditional writes, or holds a run of the same id with other content.")]
+    Push {
+        /// Object store [default: `[staging] remote` of the configuration]
+        url: Option<String>,
+    },
+    /// Copy published runs from an object store into the staging directory
+    #[cfg(feature = "remote")]
+    #[command(after_help = "\
+Examples:
+  cursus stage pull s3://bucket/mirror && cursus load
+Each run is received completely and verified by its hashes before it is there. URL is as for `push`; `cursus load --from URL` loads
+without a copy.")]
+    Pull {
+        /// Object store [default: `[staging] remote` of the configuration]
+        url: Option<String>,
+    },
+    /// Write staged runs as Parquet files for engines, by resource and day
+    #[cfg(feature = "parquet")]
+    #[command(after_help = "\
+Examples:
+  cursus stage export --format parquet /srv/parquet
+  duckdb -c \"SELECT count(*) FROM read_parquet('/srv/parquet/resource=users/*/*.parquet')\"
+Columns have the types of the mirror's tables, `_record` is the record as JSON text, and `_run`, `_file`, `_record_number` and
+`_received_at` say where it comes from. The files hold what is staged, and can be removed and made again: only what is new or was
+rewritten is written, and what is not staged any more is removed. URL is as for `push`.")]
+    Export(ExportArgs),
     /// Remove old runs that are no longer needed
     #[command(after_help = "\
 Examples:
   cursus stage gc --dry-run               what would be removed, what is kept, and why
   cursus stage gc --keep 7d
+  cursus stage gc --remote s3://bucket/mirror
 Whatever its age, a run is kept while it holds the newest complete full read of a resource or a later read of it, while it is not
 loaded, while a quarantined row or a held delete refers to it, and while it is the newest.")]
     Gc(GcArgs),
+}
+
+/// A format of files for engines.
+#[cfg(feature = "parquet")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Apache Parquet, compressed by zstd
+    Parquet,
+}
+
+#[cfg(feature = "parquet")]
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Object store or directory to write to
+    pub(crate) url: String,
+    /// Format of the files
+    #[arg(long, value_enum, default_value = "parquet")]
+    pub(crate) format: ExportFormat,
 }
 
 #[derive(Debug, Args)]
@@ -203,6 +257,10 @@ pub(crate) struct GcArgs {
     /// Age up to which every run is kept [default: `[staging] keep` of the configuration]
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     pub(crate) keep: Option<Duration>,
+    /// Object store to remove runs from; without a value `[staging] remote` [default: the staging directory]
+    #[cfg(feature = "remote")]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) remote: Option<String>,
     /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -148,11 +148,11 @@ pub(crate) struct SubjectArgs {
     pub(crate) id: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true))]
 pub(crate) struct ReplayArgs {
-    /// First run to replay [default: the first staged one]
-    #[arg(long, value_name = "RUN")]
+    /// First run to replay, or an object store to read all runs from, as `s3://BUCKET/PATH` [default: the first staged one]
+    #[arg(long, value_name = "RUN|URL")]
     pub(crate) from: Option<String>,
     /// Last run to replay [default: the last staged one]
     #[arg(long, value_name = "RUN")]

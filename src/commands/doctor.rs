@@ -3,6 +3,8 @@
 
 mod disk;
 mod packs;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -74,6 +76,8 @@ pub(super) async fn run(global: &Global, settings: &Settings) -> Result<Exit, Fa
     checks.push(scope(settings, works).await);
     checks.extend(packs::check(&settings.config, works).await);
     checks.push(database(settings).await);
+    #[cfg(feature = "remote")]
+    checks.extend(remote::check(settings).await);
     let requests = client.map_or_else(Requests::default, |client| {
         let sent = client.statistics();
         Requests {

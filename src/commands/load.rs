@@ -13,6 +13,13 @@ pub(super) async fn run(
     settings: &Settings,
     arguments: &LoadArgs,
 ) -> Result<CommandOutcome, Failure> {
+    #[cfg(feature = "remote")]
+    let there = match &arguments.from {
+        Some(url) => Some(settings.reading_from(url).await?),
+        None => None,
+    };
+    #[cfg(feature = "remote")]
+    let settings = there.as_ref().map_or(settings, |(settings, _)| settings);
     let selection = LoadSelection::of(settings, arguments)?;
     let outcome = pipeline::load(settings, &selection).await?;
     print(global, &outcome.report);

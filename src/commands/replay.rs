@@ -37,6 +37,34 @@ pub(super) async fn run(
     settings: &Settings,
     arguments: &ReplayArgs,
 ) -> Result<Exit, Failure> {
+    let url = arguments
+        .from
+        .as_deref()
+        .filter(|from| from.contains("://"));
+    let Some(url) = url else {
+        return replay(global, settings, arguments).await;
+    };
+    #[cfg(not(feature = "remote"))]
+    return Err(Failure::usage(format!(
+        "this cursus was built without object stores: --from names a run, not {}",
+        crate::printable::without_credentials(url)
+    )));
+    #[cfg(feature = "remote")]
+    {
+        let (settings, _dir) = settings.reading_from(url).await?;
+        let arguments = ReplayArgs {
+            from: None,
+            ..arguments.clone()
+        };
+        Box::pin(replay(global, &settings, &arguments)).await
+    }
+}
+
+async fn replay(
+    global: &Global,
+    settings: &Settings,
+    arguments: &ReplayArgs,
+) -> Result<Exit, Failure> {
     let config = &settings.config;
     let live = &config.database.schema;
     let mut runs = range(settings, arguments)?;

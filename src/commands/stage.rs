@@ -1,8 +1,12 @@
 //! `cursus stage`: inspect and clean up staged files.
 
 pub(super) mod cat;
+#[cfg(feature = "parquet")]
+mod export;
 pub(super) mod gc;
 mod ls;
+#[cfg(feature = "remote")]
+mod remote;
 mod verify;
 
 use crate::cli::{Global, StageCommand};
@@ -46,6 +50,16 @@ pub(super) async fn run(
                 None => cat::print_records(&resources),
             }
         }
+        #[cfg(feature = "remote")]
+        StageCommand::Push { url } => {
+            Box::pin(remote::push(global, settings, url.as_deref())).await
+        }
+        #[cfg(feature = "remote")]
+        StageCommand::Pull { url } => {
+            Box::pin(remote::pull(global, settings, url.as_deref())).await
+        }
+        #[cfg(feature = "parquet")]
+        StageCommand::Export(arguments) => Box::pin(export::run(global, settings, arguments)).await,
         StageCommand::Gc(arguments) => Box::pin(gc::run(global, settings, arguments)).await,
     }
 }

@@ -59,6 +59,15 @@ impl Environment {
         self.path(name)?.into_os_string().into_string().ok()
     }
 
+    /// All variables that are text and not empty.
+    #[cfg(feature = "remote")]
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        let names = self.variables.keys();
+        names
+            .filter_map(|name| Some((name.clone(), self.get(name)?)))
+            .collect()
+    }
+
     /// A variable that is set and not empty, as a path, which need not be UTF-8.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.variables.get(name).filter(|value| !value.is_empty());

@@ -10,6 +10,12 @@ use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
 
+/// Of the file, without its end.
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "for object stores")
+)]
+pub(super) const NOTE: &str = "adoption";
 const FILE: &str = "adoption.json";
 const ADOPT_AGAIN: &str = "restore the file; without it the run is refused by schemas of the API before it, until it is adopted again \
                            (`cursus load --adopt`)";

@@ -13,6 +13,12 @@ use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
 
+/// Of the file, without its end.
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "for object stores")
+)]
+pub(super) const NOTE: &str = "approvals";
 const FILE: &str = "approvals.json";
 const APPROVE_AGAIN: &str = "restore the file; without it deletes of this run are held until they are approved again (`cursus prune approve`)";
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::erasure::{Blanks, ErasureLedger};
 use super::error::StagingError;
+use super::exchange::PageSource;
 use super::lock::StagingLock;
 use super::run::{self, Run};
 use super::run_id::RunId;
@@ -25,6 +26,8 @@ pub struct Staging {
     root: PathBuf,
     /// Where people are in records; without it nobody is blank.
     people: Option<Arc<People>>,
+    /// Where pages are, if not in the directory.
+    source: Option<Arc<dyn PageSource>>,
 }
 
 impl Staging {
@@ -33,7 +36,26 @@ impl Staging {
         Self {
             root: root.into(),
             people: None,
+            source: None,
         }
+    }
+
+    /// The same, whose pages come from there; nothing of them is rewritten.
+    #[must_use]
+    #[cfg_attr(
+        not(feature = "remote"),
+        allow(dead_code, reason = "for object stores")
+    )]
+    pub(crate) fn with_source(self, source: Arc<dyn PageSource>) -> Self {
+        Self {
+            source: Some(source),
+            ..self
+        }
+    }
+
+    /// Whether its pages are somewhere else.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.source.is_some()
     }
 
     /// The same, in whose pages those are blank whom its erasure ledger names.
@@ -117,6 +139,7 @@ impl Staging {
         runs.extend(
             newest
                 .map(|run| run.with_blanks(blanks.as_ref()))
+                .map(|run| run.with_source(self.source.as_ref()))
                 .filter(|run| no_writer.is_some() || !run.is_open())
                 .map(|run| run.showing_only(is_final)),
         );
@@ -136,6 +159,7 @@ impl Staging {
             runs.extend(run.map(|run| {
                 run.without_details(&mut common)
                     .with_blanks(blanks.as_ref())
+                    .with_source(self.source.as_ref())
             }));
         }
         in_order(self.note_id(runs))

@@ -13,7 +13,7 @@ use super::run::Run;
 use crate::failpoint;
 use crate::hash::hex;
 
-const FILE: &str = ".staging.json";
+pub(super) const FILE: &str = ".staging.json";
 const RESTORE: &str = "put the file back; if there is no copy of it, remove it, and the next `cursus extract` or `cursus run` \
                        writes it again with the id that the newest run has";
 const DIGITS: usize = 32;

@@ -1,16 +1,16 @@
 //! Page files: written once and durably, read back only if their hash is right.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Take};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
+use super::exchange::{PageSource, packed_bytes};
 use super::files;
 use super::gzip::PIECE;
 use super::journal::{PageEntry, PageNumbers, Pages};
@@ -31,7 +31,14 @@ pub struct StagedResource {
     rows_read: Arc<AtomicU64>,
     /// Who is blank in its pages.
     blanks: Option<Arc<Blanks>>,
+    /// Where its pages are, if not in its directory.
+    source: Option<Arc<dyn PageSource>>,
+    /// The place of the page that was given out last.
+    at: Arc<AtomicUsize>,
 }
+
+/// Pages that a source brings before they are read.
+const AHEAD: usize = 4;
 
 impl StagedResource {
     pub(super) fn open(
@@ -46,7 +53,57 @@ impl StagedResource {
             journal,
             rows_read: Arc::default(),
             blanks,
+            source: None,
+            at: Arc::default(),
         })
+    }
+
+    /// The same, whose pages come from there.
+    pub(super) fn with_source(self, source: Option<Arc<dyn PageSource>>) -> Self {
+        Self { source, ..self }
+    }
+
+    /// How many pages it has.
+    #[cfg_attr(
+        not(feature = "remote"),
+        allow(dead_code, reason = "for object stores")
+    )]
+    pub(crate) fn len(&self) -> usize {
+        self.journal.len()
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Tells the source which pages come next.
+    fn expect_next(&self, source: &dyn PageSource) {
+        let at = self.at.load(Ordering::Relaxed);
+        let last = (at + AHEAD).min(self.journal.len().saturating_sub(1));
+        let first = if at == 0 { 1 } else { last };
+        for next in first..=last {
+            if next > at
+                && let Ok(page) = self.journal.page(next)
+            {
+                source.expect(self.page_path(&page));
+            }
+        }
+    }
+
+    /// Reads a page from where it is.
+    fn read_page<T>(
+        &self,
+        page: &PageEntry,
+        take: impl FnOnce(&mut PageReader) -> T,
+    ) -> Result<T, StagingError> {
+        let Some(source) = self.source.as_deref() else {
+            return read_page(&self.directory, page, take);
+        };
+        let path = self.directory.join(inside(page));
+        self.expect_next(source);
+        let packed = packed_bytes(source, &self.page_path(page))
+            .map_err(|error| files::io_error("read", Path::new(&self.page_path(page)), error))?;
+        read_packed(&path, page, packed, take)
     }
 
     /// With the pages in the order of their numbers, as they were asked for; slices are mixed.
@@ -76,7 +133,10 @@ impl StagedResource {
     /// Its pages, at first in the order in which they were received: records of a later answer are newer, and the load takes
     /// the order of pages for the order of time.
     pub fn pages(&self) -> impl Iterator<Item = Result<PageEntry, StagingError>> {
-        (0..self.journal.len()).map(|at| self.journal.page(at))
+        (0..self.journal.len()).map(|at| {
+            self.at.store(at, Ordering::Relaxed);
+            self.journal.page(at)
+        })
     }
 
     /// The page at this place of [`Self::pages`].
@@ -128,7 +188,7 @@ impl StagedResource {
         // The journal may be wrong: no more memory is allocated in advance than pages are known to need. The reader reports what
         // cannot be read.
         let read = |reader: &mut PageReader| read_all(reader, body, expected.min(64 << 20));
-        read_page(&self.directory, page, read).map(drop)?;
+        self.read_page(page, read).map(drop)?;
         if let Some(blanks) = &self.blanks {
             blanks.apply(&self.manifest.resource, body);
         }
@@ -146,7 +206,7 @@ impl StagedResource {
             reader.read_to_end(&mut body).is_ok()
                 && blanks.apply(&self.manifest.resource, &mut body)
         };
-        read_page(&self.directory, page, read)
+        self.read_page(page, read)
     }
 
     /// Reads a page piece by piece: what `take` makes of it counts only if it is what was received.
@@ -155,7 +215,7 @@ impl StagedResource {
         page: &PageEntry,
         take: impl FnOnce(&mut PageReader) -> T,
     ) -> Result<T, StagingError> {
-        read_page(&self.directory, page, take)
+        self.read_page(page, take)
     }
 }
 
@@ -212,10 +272,12 @@ pub(super) fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, St
     Ok(line)
 }
 
+/// The bytes of a page as they are packed.
+type Packed = Box<dyn Read + Send>;
+
 /// The bytes of a page as they are unpacked. `read_page` reports its errors.
-#[derive(Debug)]
 pub(crate) struct PageReader {
-    gunzip: Take<MultiGzDecoder<BufReader<File>>>,
+    gunzip: Take<MultiGzDecoder<BufReader<Packed>>>,
     hash: Sha256,
     length: u64,
     error: Option<std::io::Error>,
@@ -252,11 +314,22 @@ pub(super) fn read_page<T>(
     }
     let file = files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
+    read_packed(&path, page, Box::new(file), take)
+}
+
+/// The same of bytes that are at hand; `path` is where they belong.
+pub(super) fn read_packed<T>(
+    path: &Path,
+    page: &PageEntry,
+    packed: Packed,
+    take: impl FnOnce(&mut PageReader) -> T,
+) -> Result<T, StagingError> {
+    let broken = |problem: &str| StagingError::broken(path, problem, EXTRACT_AGAIN);
     // Readers allocate memory for the length that the journal gives.
     if page.bytes > files::LARGEST {
         return Err(broken("the size in the journal is larger than any page is"));
     }
-    let gunzip = MultiGzDecoder::new(BufReader::with_capacity(PIECE, file));
+    let gunzip = MultiGzDecoder::new(BufReader::with_capacity(PIECE, packed));
     let mut reader = PageReader {
         // One byte more than announced detects a longer file without reading all of it.
         gunzip: gunzip.take(page.bytes.saturating_add(1)),
@@ -281,7 +354,7 @@ pub(super) fn read_page<T>(
         {
             return Err(broken("the file is not gzip, or damaged"));
         }
-        Some(error) => return Err(files::io_error("read", &path, error)),
+        Some(error) => return Err(files::io_error("read", path, error)),
     }
     if reader.length != page.bytes || hex(&reader.hash.finalize()) != page.sha256 {
         return Err(broken(

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
+use super::exchange::PageSource;
 use super::files;
 use super::journal::PageEntry;
 use super::known_pages::KnownPages;
@@ -28,8 +29,8 @@ use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
 
-const RECORD: &str = "run.json";
-const MANIFEST: &str = "manifest.json";
+pub(super) const RECORD: &str = "run.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 const PUT_AWAY: &str =
     "restore the file, or move this run's directory out of the staging directory";
 
@@ -49,6 +50,8 @@ pub struct Run {
     shown: Option<Arc<[Name]>>,
     /// Who is blank in its pages.
     blanks: Option<Arc<Blanks>>,
+    /// Where its pages are, if not in its directory.
+    source: Option<Arc<dyn PageSource>>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -108,6 +111,7 @@ impl Run {
                 noted: Arc::default(),
                 shown: None,
                 blanks: None,
+                source: None,
                 record: Arc::new(RunRecord {
                     format: FORMAT,
                     run_id: id.clone(),
@@ -177,6 +181,7 @@ impl Run {
             noted: record.noted(),
             shown: None,
             blanks: None,
+            source: None,
             record: Arc::new(record),
         }))
     }
@@ -228,6 +233,12 @@ impl Run {
         self.blanks
             .as_ref()
             .is_some_and(|blanks| blanks.hides(person))
+    }
+
+    /// The same, whose pages come from there.
+    pub(super) fn with_source(mut self, source: Option<&Arc<dyn PageSource>>) -> Self {
+        self.source = source.cloned();
+        self
     }
 
     /// Whether people are blank in its pages, whatever the files hold.
@@ -424,6 +435,7 @@ impl Run {
         };
         let directory = self.directory.join(resource.as_str());
         let blanks = self.blanks.clone();
-        StagedResource::open(directory, manifest, blanks).map(Some)
+        let staged = StagedResource::open(directory, manifest, blanks)?;
+        Ok(Some(staged.with_source(self.source.clone())))
     }
 }

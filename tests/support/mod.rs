@@ -17,6 +17,7 @@ pub(crate) mod site;
 pub(crate) mod snapshot;
 pub(crate) mod staged;
 pub(crate) mod state;
+pub(crate) mod store_proxy;
 pub(crate) mod terminal;
 pub(crate) mod workdir;
 pub(crate) mod world;

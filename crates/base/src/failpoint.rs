@@ -93,6 +93,21 @@ points! {
     GcRename = "gc.rename",
     GcRenamed = "gc.renamed",
     GcRemoved = "gc.removed",
+    // A file that comes from elsewhere, and its run.
+    ReceivedWrite = "received.write",
+    ReceivedSync = "received.sync",
+    ReceivedRename = "received.rename",
+    ReceivedNamed = "received.named",
+    ReceivedDone = "received.done",
+    TakeOver = "take_over.rename",
+    TakenOver = "take_over.renamed",
+    // A run in an object store: each object, its last one, and what is replaced or removed there.
+    RemotePut = "remote.put",
+    RemotePublish = "remote.publish",
+    RemotePublished = "remote.published",
+    RemoteReplace = "remote.replace",
+    RemoteRemove = "remote.remove",
+    RemoteUnpublished = "remote.unpublished",
     // What is kept of a key.
     TokenWrite = "token.write",
     TokenRename = "token.rename",
@@ -168,6 +183,7 @@ file_points! {
     IDENTITY: IdentityWrite IdentitySync IdentityRename IdentityNamed IdentityDone,
     ERASED_PAGE: ErasedPageWrite ErasedPageSync ErasedPageRename ErasedPageNamed ErasedPageDone,
     ERASED_JOURNAL: ErasedJournalWrite ErasedJournalSync ErasedJournalRename ErasedJournalNamed ErasedJournalDone,
+    RECEIVED: ReceivedWrite ReceivedSync ReceivedRename ReceivedNamed ReceivedDone,
     APPROVALS: ApprovalsWrite ApprovalsSync ApprovalsRename ApprovalsNamed ApprovalsDone,
 }
 

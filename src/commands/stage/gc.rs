@@ -12,6 +12,8 @@ use crate::exit::{Exit, Failure};
 use crate::load::{Loaded, has_ledger, held_runs, loaded, pending, quarantined_runs};
 use crate::name::Name;
 use crate::pipeline::connect;
+#[cfg(feature = "remote")]
+use crate::remote::{self, Remote, open_staging};
 use crate::report::{Column, Table, counted, grouped, span};
 use crate::settings::Settings;
 use crate::staging::{Claims, GcDecision, Keep, Run, RunId, StagingError, judge};
@@ -53,6 +55,15 @@ pub(super) async fn run(
         keep,
         dry_run: arguments.dry_run,
     };
+    #[cfg(feature = "remote")]
+    if let Some(url) = &arguments.remote {
+        let url = (!url.is_empty()).then_some(url.as_str());
+        let remote = settings.remote(url)?;
+        let with_database = !arguments.without_database;
+        let report = collect_there(settings, &remote, choice, with_database).await?;
+        print_report(global, &report, keep);
+        return Ok(Exit::Done);
+    }
     if !settings.staging.root().exists() {
         settings.staging.find("latest")?;
     }
@@ -61,12 +72,75 @@ pub(super) async fn run(
     } else {
         collect_unneeded(settings, choice).await?
     };
-    if global.json {
-        print_json(&report);
-    } else {
-        print(&report, keep);
-    }
+    print_report(global, &report, keep);
     Ok(Exit::Done)
+}
+
+fn print_report(global: &Global, report: &GcReport, keep: Duration) {
+    if global.json {
+        print_json(report);
+    } else {
+        print(report, keep);
+    }
+}
+
+/// Removes runs from an object store that neither the store nor the database needs.
+#[cfg(feature = "remote")]
+async fn collect_there(
+    settings: &Settings,
+    remote: &Remote,
+    choice: GcSelection,
+    with_database: bool,
+) -> Result<GcReport, Failure> {
+    let (there, _dir) = open_staging(remote, &settings.config.people).await?;
+    let runs = there.runs()?;
+    let claims = if with_database {
+        let database = connect_to_claim(settings).await?;
+        let claims = claims(settings, &database, &runs).await;
+        let _ = database.close().await;
+        claims?
+    } else {
+        Claims::new()
+    };
+    let judged = tokio::task::spawn_blocking(move || judge(&runs, choice.before(), &claims)).await;
+    let verdicts = judged.map_err(|_| thread_ended())??;
+    let mut report = GcReport::new(choice.dry_run);
+    for verdict in verdicts {
+        let id = verdict.run.id();
+        let bytes = match (verdict.keep.is_empty(), choice.dry_run) {
+            (false, _) => 0,
+            (true, true) => remote::size(remote, id).await?,
+            (true, false) => remote::unpublish(remote, id).await?,
+        };
+        report.add(&verdict, bytes);
+    }
+    for id in remote::leftovers(remote, choice.before()).await? {
+        let bytes = if choice.dry_run {
+            remote::size(remote, &id).await?
+        } else {
+            remote::unpublish(remote, &id).await?
+        };
+        report.freed_bytes += bytes;
+        report.removed.push(Removed { run_id: id, bytes });
+    }
+    Ok(report)
+}
+
+fn thread_ended() -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "a thread that removes runs ended early; this is a fault of cursus, please report it",
+    )
+}
+
+impl GcSelection {
+    /// What began before may be removed.
+    fn before(self) -> Timestamp {
+        SignedDuration::try_from(self.keep)
+            .ok()
+            .and_then(|keep| crate::clock::now().checked_sub(keep).ok())
+            .unwrap_or(Timestamp::MIN)
+    }
 }
 
 /// Removes old runs that neither staging nor the database needs, in a session of its own.
@@ -74,6 +148,14 @@ pub(in crate::commands) async fn collect_unneeded(
     settings: &Settings,
     choice: GcSelection,
 ) -> Result<GcReport, Failure> {
+    let database = connect_to_claim(settings).await?;
+    let report = collect(settings, Some(&database), choice).await;
+    let _ = database.close().await;
+    report
+}
+
+/// Connects to the database that knows what is loaded.
+async fn connect_to_claim(settings: &Settings) -> Result<Database, Failure> {
     let unknown = |failure: Failure| {
         let exit = failure.exit;
         let error = failure.error.context(
@@ -82,12 +164,9 @@ pub(in crate::commands) async fn collect_unneeded(
         );
         Failure { exit, error }
     };
-    let database = connect::connect(settings, settings.config.database.schema.as_str())
+    connect::connect(settings, settings.config.database.schema.as_str())
         .await
-        .map_err(unknown)?;
-    let report = collect(settings, Some(&database), choice).await;
-    let _ = database.close().await;
-    report
+        .map_err(unknown)
 }
 
 /// Removes old runs that are not needed; without a database also runs that were not loaded.
@@ -106,11 +185,7 @@ async fn collect(
     };
     // Many files: a signal must not wait for them.
     let collected = tokio::task::spawn_blocking(move || {
-        let before = SignedDuration::try_from(choice.keep)
-            .ok()
-            .and_then(|keep| crate::clock::now().checked_sub(keep).ok())
-            .unwrap_or(Timestamp::MIN);
-        let verdicts = judge(&runs, before, &claims)?;
+        let verdicts = judge(&runs, choice.before(), &claims)?;
         let mut report = GcReport::new(choice.dry_run);
         if !choice.dry_run {
             staging.finish_removals(&lock)?;
@@ -131,10 +206,7 @@ async fn collect(
     .await;
     match collected {
         Ok(report) => Ok(report?),
-        Err(_) => Err(Failure::new(
-            Exit::Failed,
-            "a thread that removes runs ended early; this is a fault of cursus, please report it",
-        )),
+        Err(_) => Err(thread_ended()),
     }
 }
 

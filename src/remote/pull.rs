@@ -1,0 +1,342 @@
+//! Published runs from a store: each is received completely, checked against its hashes, and then gets its place by one rename.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tempfile::TempDir;
+use tracing::info;
+
+use super::listing::StoredRuns;
+use super::pages::Fetcher;
+use super::push::id_in;
+use super::rewritten::{Ledgers, compare, fetch_resource, other_ledger};
+use super::{Listed, Remote, RemoteError, blocking, each_at_once};
+use crate::name::Name;
+use crate::person::People;
+use crate::staging::exchange::{self, StagedFile};
+use crate::staging::{PageEntry, Run, RunId, StagedResource, Staging, StagingError, StagingLock};
+
+const RESTORE: &str = "push from the directory that knows more, or restore erasures.jsonl";
+
+/// What a pull has done.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Pulled {
+    pub(crate) url: String,
+    /// The runs that are here now and were not before, oldest first.
+    pub(crate) runs: Vec<RunId>,
+    /// Runs that were here, and are the same.
+    pub(crate) here: usize,
+    /// Runs that are not published there: their push was interrupted.
+    pub(crate) unpublished: Vec<RunId>,
+    /// Pages that were replaced here, because people in them were erased.
+    pub(crate) rewritten_pages: u64,
+}
+
+/// Copies every published run that is not here. A run that is here must be the same.
+pub(crate) async fn pull(
+    remote: &Remote,
+    staging: &Staging,
+    lock: &StagingLock,
+) -> Result<Pulled, RemoteError> {
+    let stored = StoredRuns::list(remote).await?;
+    let theirs = remote.get(exchange::IDENTITY).await?;
+    if stored.published().next().is_none() {
+        return Err(RemoteError::Empty {
+            url: remote.shown().to_owned(),
+        });
+    }
+    let runs = staging.runs_in_full()?;
+    let ours = staging.file(exchange::IDENTITY)?;
+    if let (Some(ours), Some(theirs)) = (&ours, &theirs)
+        && *ours != *theirs
+    {
+        return Err(RemoteError::OtherStaging {
+            url: remote.shown().to_owned(),
+            ours: id_in(ours),
+            theirs: id_in(theirs),
+        });
+    }
+    let mut pulled = Pulled {
+        url: remote.shown().to_owned(),
+        ..Pulled::default()
+    };
+    let arriving = staging.arriving(lock);
+    let mut wanted = Vec::new();
+    for (id, record) in &stored.0 {
+        match (record, staging.run(id)?) {
+            (None, None) => pulled.unpublished.push(id.clone()),
+            (None, Some(_)) => {}
+            (Some(record), Some(run)) => {
+                refuse_other(remote, &run, record)?;
+                pulled.here += 1;
+            }
+            (Some(record), None) => {
+                let received = receive_record(remote, &arriving, id, record)?;
+                refuse_same_number(remote, &received, &runs)?;
+                wanted.push(id.clone());
+            }
+        }
+    }
+    let ledger = take_ledger(remote, staging, &arriving).await?;
+    if let (None, Some(theirs)) = (ours, theirs) {
+        staging.receive(&StagedFile {
+            path: exchange::IDENTITY.to_owned(),
+            bytes: theirs.into(),
+        })?;
+    }
+    pulled.rewritten_pages = fetch_rewritten(remote, staging, &ledger).await?;
+    for id in wanted {
+        receive_run(remote, &arriving, &id, Pages::All).await?;
+        staging.take_over(lock, &arriving, &id)?;
+        info!(run = %id, "pulled from {}", remote.shown());
+        pulled.runs.push(id);
+    }
+    staging.forget_arrivals(lock)?;
+    Ok(pulled)
+}
+
+/// The runs of a store as a staging directory whose pages are read from there, ahead of who reads them. The files beside the pages are
+/// in a private directory that is removed with the result.
+pub(crate) async fn open_staging(
+    remote: &Remote,
+    people: &Arc<People>,
+) -> Result<(Staging, TempDir), RemoteError> {
+    let failed = |source| {
+        RemoteError::Staging(StagingError::Io {
+            doing: "make a directory in",
+            path: std::env::temp_dir(),
+            source,
+        })
+    };
+    let dir = tempfile::Builder::new()
+        .prefix("cursus-")
+        .tempdir()
+        .map_err(failed)?;
+    let stored = StoredRuns::list(remote).await?;
+    let staging = Staging::new(dir.path());
+    if stored.published().next().is_none() {
+        return Err(RemoteError::Empty {
+            url: remote.shown().to_owned(),
+        });
+    }
+    for path in [exchange::IDENTITY, exchange::ERASURES] {
+        if let Some(bytes) = remote.get(path).await? {
+            staging.receive(&StagedFile {
+                path: path.to_owned(),
+                bytes: bytes.into(),
+            })?;
+        }
+    }
+    for (id, record) in stored.published() {
+        receive_record(remote, &staging, id, record)?;
+    }
+    let ids: Vec<&RunId> = stored.published().map(|(id, _)| id).collect();
+    each_at_once(ids, |id| receive_run(remote, &staging, id, Pages::None)).await?;
+    let source = Arc::new(Fetcher::new(remote.clone()));
+    let staging = staging.with_people(Arc::clone(people));
+    Ok((staging.with_source(source), dir))
+}
+
+fn refuse_other(remote: &Remote, run: &Run, theirs: &Bytes) -> Result<(), RemoteError> {
+    let ours = run.record_file()?;
+    if ours.bytes == *theirs {
+        return Ok(());
+    }
+    Err(RemoteError::Conflict {
+        path: format!("{}/{}", remote.shown(), ours.path),
+        ours: exchange::sha256(&ours.bytes),
+        theirs: exchange::sha256(theirs),
+    })
+}
+
+fn refuse_same_number(remote: &Remote, run: &Run, runs: &[Run]) -> Result<(), RemoteError> {
+    let seq = run.record().seq;
+    match runs.iter().find(|other| other.record().seq == seq) {
+        Some(other) => Err(RemoteError::SameNumber {
+            url: remote.shown().to_owned(),
+            run: run.id().to_string(),
+            other: other.id().to_string(),
+            seq,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Receives the record of a run, which is checked when it is opened.
+fn receive_record(
+    remote: &Remote,
+    staging: &Staging,
+    id: &RunId,
+    record: &Bytes,
+) -> Result<Run, RemoteError> {
+    let path = exchange::record_path(id);
+    if staging.file(&path)?.as_deref() != Some(record.as_ref()) {
+        staging.receive(&StagedFile {
+            path: path.clone(),
+            bytes: record.to_vec(),
+        })?;
+    }
+    let run = staging.run(id)?;
+    run.ok_or_else(|| RemoteError::Damaged {
+        path: format!("{}/{path}", remote.shown()),
+        problem: "it is no record of a run".to_owned(),
+    })
+}
+
+/// Takes over the erasure ledger of the store, before a run of it is here; returns the one that counts.
+async fn take_ledger(
+    remote: &Remote,
+    staging: &Staging,
+    arriving: &Staging,
+) -> Result<Vec<u8>, RemoteError> {
+    let theirs = remote.get(exchange::ERASURES).await?.unwrap_or_default();
+    let ours = staging.file(exchange::ERASURES)?.unwrap_or_default();
+    let path = exchange::ERASURES.to_owned();
+    let both = (ours.as_slice(), theirs.as_ref());
+    match compare(&ours, &theirs) {
+        Ledgers::Different => return Err(other_ledger(remote, staging, both, RESTORE)),
+        Ledgers::SecondKnowsMore => staging.receive(&StagedFile {
+            path: path.clone(),
+            bytes: theirs.to_vec(),
+        })?,
+        Ledgers::Same | Ledgers::FirstKnowsMore => {}
+    }
+    let bytes = theirs.to_vec();
+    if !bytes.is_empty() {
+        arriving.receive(&StagedFile { path, bytes })?;
+    }
+    Ok(theirs.into())
+}
+
+/// Brings to the runs that are here what the store's ledger says was rewritten.
+async fn fetch_rewritten(
+    remote: &Remote,
+    staging: &Staging,
+    ledger: &[u8],
+) -> Result<u64, RemoteError> {
+    let mut pages = 0;
+    let ours = staging.file(exchange::ERASURES)?.unwrap_or_default();
+    if ours != ledger {
+        // What was erased here is replaced there by the next push.
+        return Ok(0);
+    }
+    let here = staging.runs()?;
+    for (run, resource) in exchange::rewritten_in(ledger) {
+        if let Some(run) = here.iter().find(|one| one.id().as_str() == run) {
+            pages += fetch_resource(remote, staging, run.id(), &resource).await?;
+        }
+    }
+    Ok(pages)
+}
+
+/// Which pages are received with a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    All,
+    /// They are read where they are.
+    None,
+}
+
+/// Receives what belongs to a run whose record was received.
+async fn receive_run(
+    remote: &Remote,
+    staging: &Staging,
+    id: &RunId,
+    pages: Pages,
+) -> Result<(), RemoteError> {
+    let Some(run) = staging.run(id)? else {
+        return Ok(());
+    };
+    let place = exchange::place(id);
+    let Listed { folders, objects } = remote.list(&place).await?;
+    let there = folders.iter().filter_map(|name| Name::parse(name).ok());
+    let resources: BTreeSet<Name> = run.resources()?.into_iter().chain(there).collect();
+    for resource in resources {
+        for path in exchange::resource_paths(id, &resource) {
+            // No journal is there for a resource without pages.
+            if let Some(bytes) = remote.get(&path).await? {
+                staging.receive(&StagedFile {
+                    path,
+                    bytes: bytes.into(),
+                })?;
+            }
+        }
+        let (from, name) = (run.clone(), resource.clone());
+        let staged = blocking(move || from.staged(&name)).await?;
+        // What is not final is not pushed.
+        let staged = staged.ok_or_else(|| RemoteError::Damaged {
+            path: format!("{}/{place}/{resource}", remote.shown()),
+            problem: "its manifest is not there".to_owned(),
+        })?;
+        if pages == Pages::All {
+            let staged = Arc::new(staged);
+            let each = |at| receive_page(remote, staging, Arc::clone(&staged), at);
+            each_at_once(0..staged.len(), each).await?;
+        }
+    }
+    receive_notes(remote, staging, &place, &objects).await
+}
+
+async fn receive_page(
+    remote: &Remote,
+    staging: &Staging,
+    staged: Arc<StagedResource>,
+    at: usize,
+) -> Result<(), RemoteError> {
+    let page: PageEntry = staged.page(at)?;
+    let path = staged.page_path(&page);
+    let (known, entry) = (Arc::clone(&staged), page.clone());
+    if blocking(move || Ok(known.has(&entry))).await? {
+        return Ok(());
+    }
+    let lacks = || RemoteError::Damaged {
+        path: format!("{}/{path}", remote.shown()),
+        problem: "the journal lists this page, but it is not there".to_owned(),
+    };
+    let bytes = remote.get(&path).await?.ok_or_else(lacks)?;
+    let staging = staging.clone();
+    let shown = format!("{}/{path}", remote.shown());
+    let received = blocking(move || {
+        if staged.check_packed(&page, &bytes).is_err() {
+            return Ok(false);
+        }
+        staging.receive(&StagedFile {
+            path,
+            bytes: bytes.into(),
+        })?;
+        Ok(true)
+    });
+    if received.await? {
+        return Ok(());
+    }
+    Err(RemoteError::Damaged {
+        path: shown,
+        problem: "the content is not what was pushed (its checksum differs)".to_owned(),
+    })
+}
+
+/// Receives the longest of each list that people have added to the run.
+async fn receive_notes(
+    remote: &Remote,
+    staging: &Staging,
+    place: &str,
+    names: &BTreeSet<String>,
+) -> Result<(), RemoteError> {
+    for note in exchange::NOTES {
+        let numbered = format!("{note}-");
+        let first = format!("{note}.json");
+        // Numbers have leading zeros: the last name is that of the longest list.
+        let longest = names.iter().rev().find(|name| name.starts_with(&numbered));
+        let name = longest.or_else(|| names.get(&first));
+        let Some(name) = name else { continue };
+        if let Some(bytes) = remote.get(&format!("{place}/{name}")).await? {
+            staging.receive(&StagedFile {
+                path: format!("{place}/{first}"),
+                bytes: bytes.into(),
+            })?;
+        }
+    }
+    Ok(())
+}

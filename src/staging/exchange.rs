@@ -1,0 +1,312 @@
+//! The files of a run as they are copied to and from another place: where they are, relative to the staging directory, and their
+//! bytes, checked. It does not know what the other place is.
+
+#![cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "for object stores")
+)]
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::adoption::Adoption;
+use super::directory::Staging;
+use super::error::{EXTRACT_AGAIN, StagingError};
+use super::journal::{PageEntry, index, page_of};
+use super::lock::StagingLock;
+use super::page::{JOURNAL, StagedResource, inside, read_packed};
+use super::run::{MANIFEST, RECORD, Run};
+use super::run_id::RunId;
+use super::run_record::RunState;
+use super::{adoption, approval, erasure, files, identity};
+use crate::failpoint::{self, Point};
+use crate::hash::hex;
+use crate::name::Name;
+
+/// Where runs are kept that are not complete yet.
+const ARRIVING: &str = ".arriving";
+const EMPTY: &str = "it is not there";
+
+/// A file, and its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedFile {
+    /// Relative to the staging directory, such as `2026-11-23/T020000Z/users/page-00001.json.gz`.
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A list that people add to after a run is closed: approvals, or adoptions.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    /// Of the file, without `.json`.
+    pub(crate) name: &'static str,
+    /// Its entries: a list with more is a newer one.
+    pub(crate) entries: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The names of notes, without `.json`.
+pub(crate) const NOTES: [&str; 2] = [approval::NOTE, adoption::NOTE];
+
+/// Where the file is that names the staging directory.
+pub(crate) const IDENTITY: &str = identity::FILE;
+/// Where the erasure ledger is.
+pub(crate) const ERASURES: &str = erasure::FILE;
+
+/// The directory of a run, relative to the staging directory.
+pub(crate) fn place(id: &RunId) -> String {
+    id.directory().display().to_string()
+}
+
+/// The run in the folder `time` of the folder `day`.
+pub(crate) fn run_at(day: &str, time: &str) -> Option<RunId> {
+    RunId::of_directory(&Path::new(day).join(time))
+}
+
+/// Whether a run began before that time, by its name.
+pub(crate) fn began_before(id: &RunId, time: jiff::Timestamp) -> bool {
+    *id < RunId::at(time)
+}
+
+/// Whether a folder may hold runs.
+pub(crate) fn is_day(name: &str) -> bool {
+    run_at(name, "T000000Z").is_some()
+}
+
+/// Where the record of a run is; who has it has the run.
+pub(crate) fn record_path(id: &RunId) -> String {
+    format!("{}/{RECORD}", place(id))
+}
+
+/// Where the manifest and the journal of a resource are.
+pub(crate) fn resource_paths(id: &RunId, resource: &Name) -> [String; 2] {
+    let folder = format!("{}/{resource}", place(id));
+    [
+        format!("{folder}/{MANIFEST}"),
+        format!("{folder}/{JOURNAL}"),
+    ]
+}
+
+impl Staging {
+    /// A small file of the directory; `None` if it is not there.
+    pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, StagingError> {
+        files::read(&self.root().join(path))
+    }
+
+    /// Writes a file that comes from elsewhere, completely or not at all.
+    pub(crate) fn receive(&self, file: &StagedFile) -> Result<(), StagingError> {
+        let path = self.root().join(&file.path);
+        if let Some(folder) = path.parent() {
+            files::create_dirs(folder)?;
+        }
+        files::write_atomic(&path, &failpoint::RECEIVED, |out| {
+            std::io::Write::write_all(out, &file.bytes)
+        })
+    }
+
+    /// The staging directory in which runs are received, inside of this one.
+    pub(crate) fn arriving(&self, _lock: &StagingLock) -> Self {
+        Self::new(self.root().join(ARRIVING))
+    }
+
+    /// Takes a run over that was received completely. A kill leaves it there or here.
+    pub(crate) fn take_over(
+        &self,
+        _lock: &StagingLock,
+        from: &Self,
+        id: &RunId,
+    ) -> Result<(), StagingError> {
+        let (source, target) = (
+            from.root().join(id.directory()),
+            self.root().join(id.directory()),
+        );
+        let day = self.root().join(id.day());
+        files::create_dirs(&day)?;
+        Point::TakeOver
+            .io()
+            .and_then(|()| std::fs::rename(&source, &target))
+            .map_err(files::io("rename to", &target))?;
+        Point::TakenOver.reach();
+        files::sync_dir(&day)
+    }
+
+    /// Removes what is left of an earlier reception.
+    pub(crate) fn forget_arrivals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
+        let path = self.root().join(ARRIVING);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(files::io_error("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A run by its id.
+    pub(crate) fn run(&self, id: &RunId) -> Result<Option<Run>, StagingError> {
+        let directory = self.root().join(id.directory());
+        if !directory.exists() {
+            return Ok(None);
+        }
+        Run::open(&directory, id)
+    }
+}
+
+/// The resources of runs that an erasure ledger says were rewritten, in the order of its lines.
+pub(crate) fn rewritten_in(ledger: &[u8]) -> Vec<(String, Name)> {
+    let mut rewritten: Vec<(String, Name)> = Vec::new();
+    for text in ledger.split(|byte| *byte == b'\n') {
+        let line = serde_json::from_slice::<erasure::Line>(text);
+        let place = line.ok().and_then(|line| line.run.zip(line.resource));
+        rewritten.extend(place.filter(|place| !rewritten.contains(place)));
+    }
+    rewritten
+}
+
+impl Run {
+    /// Whether nothing will be added to it: it is closed, and nobody resumes it.
+    pub(crate) fn is_settled(&self, is_newest: bool) -> bool {
+        self.record().state == RunState::Closed && !(is_newest && self.may_grow())
+    }
+
+    /// Its record, as it is on disk.
+    pub(crate) fn record_file(&self) -> Result<StagedFile, StagingError> {
+        let path = self.directory().join(RECORD);
+        let bytes = files::read(&path)?;
+        Ok(StagedFile {
+            path: record_path(self.id()),
+            bytes: bytes.ok_or_else(|| StagingError::broken(path, EMPTY, EXTRACT_AGAIN))?,
+        })
+    }
+
+    /// What people have added to it.
+    pub(crate) fn notes(&self) -> Result<Vec<Note>, StagingError> {
+        let counts = [self.approvals()?.len(), Adoption::of(self)?.len()];
+        let mut notes = Vec::new();
+        for (name, entries) in NOTES.into_iter().zip(counts) {
+            let bytes = files::read(&self.directory().join(format!("{name}.json")))?;
+            notes.extend(bytes.map(|bytes| Note {
+                name,
+                entries,
+                bytes,
+            }));
+        }
+        Ok(notes)
+    }
+
+    /// The journal of a resource, as it is on disk.
+    pub(crate) fn journal(&self, resource: &Name) -> Result<Vec<u8>, StagingError> {
+        let path = self.directory().join(resource.as_str()).join(JOURNAL);
+        Ok(files::read(&path)?.unwrap_or_default())
+    }
+}
+
+impl StagedResource {
+    fn relative(&self, path: &Path) -> String {
+        // The day, the run, the resource.
+        let mut above: Vec<_> = self.directory().iter().rev().take(3).collect();
+        above.reverse();
+        let place: PathBuf = above.into_iter().collect();
+        place.join(path).display().to_string()
+    }
+
+    /// Where a page is, relative to the staging directory.
+    pub(crate) fn page_path(&self, page: &PageEntry) -> String {
+        self.relative(&inside(page))
+    }
+
+    /// A page as it is on disk, refused if it is not what was received.
+    pub(crate) fn packed(&self, page: &PageEntry) -> Result<StagedFile, StagingError> {
+        let path = self.directory().join(inside(page));
+        let bytes = files::read(&path)?.ok_or_else(|| {
+            let problem = "the journal lists this page, but it is not there";
+            StagingError::broken(&path, problem, EXTRACT_AGAIN)
+        })?;
+        self.check_packed(page, &bytes)?;
+        Ok(StagedFile {
+            path: self.page_path(page),
+            bytes,
+        })
+    }
+
+    /// Refuses bytes that are not those of a page.
+    pub(crate) fn check_packed(&self, page: &PageEntry, bytes: &[u8]) -> Result<(), StagingError> {
+        let path = self.directory().join(inside(page));
+        let copy = std::io::Cursor::new(bytes.to_vec());
+        read_packed(&path, page, Box::new(copy), |reader| {
+            let _ = std::io::copy(reader, &mut std::io::sink());
+        })
+    }
+
+    /// Whether the file of a page is there, and what was received.
+    pub(crate) fn has(&self, page: &PageEntry) -> bool {
+        self.packed(page).is_ok()
+    }
+
+    /// Its manifest and its journal.
+    pub(crate) fn summary_files(&self) -> Result<Vec<StagedFile>, StagingError> {
+        let mut found = Vec::new();
+        for name in [JOURNAL, MANIFEST] {
+            let bytes = files::read(&self.directory().join(name))?;
+            found.extend(bytes.map(|bytes| StagedFile {
+                path: self.relative(Path::new(name)),
+                bytes,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The pages that another copy of its journal has otherwise, because they were rewritten here or there: as they are here. Refuses a
+    /// journal that its manifest does not seal.
+    pub(crate) fn differing(&self, other: &[u8]) -> Result<Vec<PageEntry>, StagingError> {
+        self.pairs(other, |here, _| page_of(here).ok())
+    }
+
+    /// The same pages as they are there.
+    pub(crate) fn differing_there(&self, other: &[u8]) -> Result<Vec<PageEntry>, StagingError> {
+        self.pairs(other, |_, there| page_of(there).ok())
+    }
+
+    fn pairs(
+        &self,
+        other: &[u8],
+        page: impl Fn(&[u8], &[u8]) -> Option<PageEntry>,
+    ) -> Result<Vec<PageEntry>, StagingError> {
+        let path = self.directory().join(JOURNAL);
+        index(&path, other, Some(&self.manifest().journal_sha256))?;
+        let here = files::read(&path)?.unwrap_or_default();
+        let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+            lines.map(<[u8]>::to_vec).collect()
+        };
+        let pairs = lines(&here).into_iter().zip(lines(other));
+        Ok(pairs
+            .filter(|(here, there)| here != there)
+            .filter_map(|(here, there)| page(&here, &there))
+            .collect())
+    }
+}
+
+/// SHA-256 of bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The bytes of a page that is somewhere else, packed.
+pub(crate) trait PageSource: Send + Sync + std::fmt::Debug {
+    /// Gets the page at this path, relative to the staging directory; waits for it.
+    fn page(&self, path: &str) -> std::io::Result<Vec<u8>>;
+
+    /// Says that this page is read soon.
+    fn expect(&self, path: String);
+}
+
+/// The bytes of a page, wherever they are.
+pub(super) fn packed_bytes(
+    source: &dyn PageSource,
+    path: &str,
+) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+    let bytes = source.page(path)?;
+    Ok(Box::new(std::io::Cursor::new(bytes).take(files::LARGEST)))
+}
