@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test-browser screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser test-remote test-engines screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,10 +40,16 @@ test: ## every promise, against a private PostgreSQL, and what the tests counted
 	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
 
 test-matrix: ## every kill, cut, full disk and way of ending of which `make test` tries one a phase
-	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast -- --ignored; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
+	@$(WITH_TOOLS) cargo test --workspace --no-fail-fast -- --ignored --skip stores::; status=$$?; sh scripts/figures.sh $(FIGURES) || exit 1; exit $$status
 
 test-browser: ## the pages in Chromium: hostile names, accessibility, keyboard, widths, no JavaScript (brings what is missing as root)
 	$(WITH_TOOLS) sh scripts/browser.sh test
+
+test-remote: ## the stage in the object stores of other programs, also with faults (brings moto and rclone by pip)
+	$(WITH_TOOLS) sh scripts/stores.sh test
+
+test-engines: ## DuckDB and Polars on staged pages and on Parquet: the same counts and sums as the mirror (brings them by pip)
+	$(WITH_TOOLS) sh scripts/engines.sh test
 
 screenshots: ## the pictures of docs/, from a demonstration in Chromium
 	$(WITH_TOOLS) sh scripts/browser.sh screenshots
