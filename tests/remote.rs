@@ -348,6 +348,34 @@ async fn store_of_another_staging_directory_is_refused() {
     assert_eq!(after, before);
 }
 
+/// Two machines have added to the same runs: each has a run of the same number.
+#[tokio::test]
+async fn runs_of_the_same_number_are_refused_both_ways() {
+    let (workdir, _) = three_runs().await;
+    workdir.json(["stage", "push", STORE]).await;
+    let other = other_machine(&workdir).await;
+    other.json(["stage", "pull", STORE]).await;
+    let theirs = stage(&other, &[full("boxes", boxes::boxes(1..=3))]);
+    let mut ours = theirs.clone();
+    while ours == theirs {
+        // Made in the same second it would have the same name, and be refused for its content.
+        ours = stage(&workdir, &[full("boxes", boxes::boxes(1..=2))]);
+        if ours == theirs {
+            fs::remove_dir_all(directory(&workdir, &ours)).unwrap();
+        }
+    }
+    workdir.json(["stage", "push", STORE]).await;
+    let before = objects(&workdir.path(STORE));
+    for command in [["stage", "push", STORE], ["stage", "pull", STORE]] {
+        other
+            .cursus(command)
+            .await
+            .exits(4)
+            .says("has the number 4");
+    }
+    assert_eq!(objects(&workdir.path(STORE)), before);
+}
+
 #[tokio::test]
 async fn damaged_object_is_refused_and_nothing_is_taken() {
     let (workdir, [first, ..]) = three_runs().await;

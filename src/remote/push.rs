@@ -12,7 +12,7 @@ use super::{Put, Remote, RemoteError, blocking, each_at_once};
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::exchange::{self, Note, StagedFile};
-use crate::staging::{Run, RunId, StagedResource, Staging};
+use crate::staging::{Run, RunId, RunRecord, StagedResource, Staging};
 
 /// What a push has done.
 #[derive(Debug, Default, Serialize)]
@@ -118,6 +118,20 @@ fn refuse_other_runs(
     runs: &[Run],
     stored: &StoredRuns,
 ) -> Result<(), RemoteError> {
+    for (id, record) in stored.published() {
+        // One that is no record is refused where it is compared or pulled.
+        let record = serde_json::from_slice::<RunRecord>(record);
+        let seq = record.map_or(0, |record| record.seq);
+        let same = |run: &&Run| run.record().seq == seq && run.id() != id;
+        if let Some(other) = runs.iter().find(same) {
+            return Err(RemoteError::SameNumber {
+                url: remote.shown().to_owned(),
+                run: id.to_string(),
+                other: other.id().to_string(),
+                seq,
+            });
+        }
+    }
     for run in runs {
         let Some(Some(theirs)) = stored.0.get(run.id()) else {
             continue;

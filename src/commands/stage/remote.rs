@@ -40,6 +40,12 @@ fn print_pushed(pushed: &Pushed) {
             counted(pushed.rewritten_pages, "page")
         ));
     }
+    if pushed.removed_there > 0 {
+        print_line(&format!(
+            "{} older than the newest there not pushed again: retention has removed them there",
+            runs(pushed.removed_there)
+        ));
+    }
     if let Some(run) = &pushed.unfinished {
         print_line(&format!(
             "the run {run} is not finished and may be resumed; it is pushed when it is finished, or when another one has begun"
