@@ -27,7 +27,7 @@ const KEPT: usize = 5_000;
 /// Characters of an error that are kept: a list of faults can be long.
 const LONGEST_ERROR: usize = 4_000;
 /// How often, and after what time, a lock is tried that another process holds for the time of a write.
-const ATTEMPTS: u32 = 200;
+const ATTEMPTS: u32 = 2_000;
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// What a command works on.
