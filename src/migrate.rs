@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use crate::database::trust::{self, Access, Uses};
 use crate::database::{DatabaseError, LockKey, Quoted, describe, holder, lock_timeout_of};
 use crate::failpoint::Point;
-use crate::pack_files::{Extra, PackFiles};
+use crate::pack_files::{Extra, PackFiles, View};
 use crate::printable;
 pub(crate) use effects::Effects;
 pub(crate) use error::MigrateError;
@@ -138,7 +138,7 @@ pub(crate) async fn migrate(
         }
         other => other?,
     };
-    let result = apply(client, &sets, &mut migrated.applied).await;
+    let result = apply(client, &sets, &extra.views, &mut migrated.applied).await;
     // Also after a migration that failed, for which views were put aside.
     let renewed = match &result {
         Err(
@@ -222,6 +222,7 @@ pub(crate) fn ledger_names() -> Result<Vec<String>, MigrateError> {
 async fn apply(
     client: &mut Client,
     sets: &[Set],
+    views: &[View],
     applied: &mut Vec<String>,
 ) -> Result<(), MigrateError> {
     // Another process may have been faster, or have another version.
@@ -248,7 +249,7 @@ async fn apply(
         let mut report = runner.run_async(client).await;
         if let Err(error) = &report
             && cause_of(error).is_some_and(views::is_in_the_way)
-            && views::put_aside(client, schema).await?
+            && views::put_aside(client, schema, views).await?
         {
             report = runner.run_async(client).await;
         }

@@ -135,10 +135,9 @@ impl Export<'_> {
                 continue;
             }
             is_changed = true;
-            stale.extend(of_it.into_iter().flat_map(|one| one.files.clone()));
             let columns_sha256 = columns.sha256();
             let files = self.write(&name, staged, columns, exported).await?;
-            stale.retain(|old| !files.iter().any(|new| new.path == old.path));
+            stale.extend(self.others(&name, &files).await?);
             resources.push(ExportedResource {
                 name,
                 journal_sha256,
@@ -157,10 +156,28 @@ impl Export<'_> {
         };
         manifest::write(self.remote, &run).await?;
         for file in stale {
-            self.remote.remove(&file.path).await?;
+            self.remote.remove(&file).await?;
         }
         info!(run = %self.run.id(), "exported to {}", self.remote.shown());
         Ok(true)
+    }
+
+    /// Files of a resource and this run that are there beside these: of an earlier export, also of one that was killed before its
+    /// manifest named them.
+    async fn others(
+        &self,
+        name: &Name,
+        files: &[ExportedFile],
+    ) -> Result<Vec<String>, RemoteError> {
+        let folder = format!("resource={name}/day={}", self.run.id().day());
+        let own = format!("{}-", self.run.id());
+        let there = self.remote.list(&folder).await?.objects;
+        let paths = (there.into_iter())
+            .filter(|file| file.starts_with(&own))
+            .map(|file| format!("{folder}/{file}"));
+        Ok(paths
+            .filter(|path| files.iter().all(|file| file.path != *path))
+            .collect())
     }
 
     /// Writes the files of a resource, one in memory while the next is made.

@@ -125,9 +125,20 @@ impl Remote {
     /// An object's bytes; `None` if there is none.
     pub(crate) async fn get(&self, path: &str) -> Result<Option<Bytes>, RemoteError> {
         let at = self.at(path);
-        let got = patiently(|| async { self.store.get(&at).await?.bytes().await }).await;
-        match got {
-            Ok(bytes) => Ok(Some(bytes)),
+        let got = patiently(|| async {
+            let got = self.store.get(&at).await?;
+            // Nothing that cursus writes is longer, and memory is taken for all of it.
+            if got.meta.size > crate::staging::exchange::LARGEST {
+                return Ok(None);
+            }
+            got.bytes().await.map(Some)
+        });
+        match got.await {
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => Err(RemoteError::Damaged {
+                path: format!("{}/{path}", self.shown),
+                problem: "it is larger than anything that cursus writes there".to_owned(),
+            }),
             Err(Error::NotFound { .. }) if !self.answers.lacks_bucket() => Ok(None),
             Err(error) => Err(self.failed("read", path, &error)),
         }

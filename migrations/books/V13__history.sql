@@ -61,7 +61,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write pipeline.as_of(''users'', ''2026-10-01'').';
     END IF;
     IF NOT EXISTS (SELECT FROM pipeline.history_span AS s WHERE s.schema_name = mirror AND s.table_name = named
-        AND s.valid_from <= at AND (s.valid_to > at OR s.valid_to IS NULL))
+        AND s.valid_from <= at AND (s.valid_to > at OR s.valid_to IS NULL AND at <= greatest(pg_catalog.now(), s.changed_at)))
     THEN
         SELECT pg_catalog.string_agg(pg_catalog.format('from %s to %s', s.valid_from, coalesce(s.valid_to::text, 'now')), ', '
             ORDER BY s.valid_from) INTO spans FROM pipeline.history_span AS s WHERE s.schema_name = mirror AND s.table_name = named;

@@ -63,14 +63,13 @@ pub(super) async fn run(
         .map(|resource| resource.name.clone());
     let scope = ReplayScope::of_mirror(config, None, all);
     let mut pending = history(config, &runs, &loader.loaded().await?)?;
-    // What the mirror has not loaded yet is none of its history.
-    pending.retain(|pending| {
-        let seq = pending.run.record().seq;
-        before.values().any(|loaded| seq <= loaded.seq)
-    });
+    // What the mirror has not loaded yet is none of its history, be it one resource of a run.
     for run in &mut pending {
-        (run.resources).retain(|name| scope.resources.contains(name));
+        let seq = run.run.record().seq;
+        let is_loaded = |name: &Name| before.get(name).is_some_and(|loaded| seq <= loaded.seq);
+        (run.resources).retain(|name| scope.resources.contains(name) && is_loaded(name));
     }
+    pending.retain(|pending| !pending.resources.is_empty());
     let context = &settings.context;
     let outcome = load_runs(&mut loader, context, pending, &runs, &BTreeSet::new()).await?;
     let outcome = outcome.or_cut_short()?;

@@ -164,6 +164,19 @@ pub(super) fn read_scope_lists(section: Section<'_>, scope: &Scope) -> Option<Sc
             ),
         );
     }
+    // Each list is staged in a folder that is called by its value, and is found again by it.
+    if let (Some(list), Some(values @ [_, _, ..])) = (&list, values.map(Vec::as_slice)) {
+        let is_id = |value: &String| !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        for (at, value) in values.iter().enumerate() {
+            if !is_id(value) || values[..at].contains(value) {
+                let message = format_args!(
+                    "`scope`: {value} of `{}` is no number, or is there twice; write each id once",
+                    list.value
+                );
+                section.problem(list.at, message);
+            }
+        }
+    }
     let placeholder = section.required_text("as");
     let placeholder = section.parsed("as", placeholder, Name::parse);
     if let Some(placeholder) = &placeholder

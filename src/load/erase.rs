@@ -74,7 +74,9 @@ async fn erase(
         ids.extend(ids_of(transaction, name, table, erased).await?);
     }
     let ids: Vec<String> = ids.into_iter().collect();
-    let feed = Feed::begin(transaction, name, &schema.mappings).await?;
+    let mut feed = Feed::begin(transaction, name, &schema.mappings).await?;
+    feed.is_erasure = true;
+    let mut noted = BTreeSet::new();
     for table in columns.iter().filter(|table| !table.personal.is_empty()) {
         if let Some(mapping) = schema.followed(table) {
             let statements = Statements::new(mapping, name);
@@ -85,6 +87,7 @@ async fn erase(
             };
             let note = statements.note_where(&has_values_of(table, &ids), doer);
             changes::note(transaction, &statements, note, None).await?;
+            noted.insert(statements.drop_noted());
         }
         let rows = erase_rows_of(transaction, name, table, &ids).await?;
         if rows > 0 {
@@ -98,6 +101,11 @@ async fn erase(
     }
     feed.finish(transaction, name, &schema.mappings, run)
         .await?;
+    // The next schema is erased in the same transaction.
+    for drop in &noted {
+        let dropped = transaction.batch_execute(drop).await;
+        dropped.map_err(LoadError::at("drop what was noted"))?;
+    }
     // Last, because what was just written has the values from before.
     erase_copies(transaction, schema, &ids, erased).await?;
     Ok(found)

@@ -189,7 +189,10 @@ impl Loader<'_> {
     ) -> Result<Retried, LoadError> {
         let schema = self.options.schema.as_str();
         let entries = entries(&self.database.client, schema).await?;
-        let Some(newest) = runs.last() else {
+        // Of the loaded ones: what is dated by a run that comes later would hide what the runs between show.
+        let as_of = loads::newest(&self.database.client, schema).await?;
+        let newest = runs.iter().find(|run| run.record().seq == as_of);
+        let Some(newest) = newest.or(runs.last()) else {
             return Ok(Retried::default());
         };
         let mut transaction = begin(&mut self.database).await?;

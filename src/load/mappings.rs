@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 use crate::config::Config;
 use crate::database::catalogue;
 use crate::load::error::LoadError;
-use crate::load::mapping::Mapping;
+use crate::load::mapping::{Followed, Mapping};
+use crate::load::personal::personal_columns;
 use crate::name::Name;
 
 /// Joins every table block with the catalogue; all disagreements at once. A table that several resources feed has a mapping
@@ -53,11 +54,36 @@ pub(crate) async fn mappings(
         }
     }
     problems.extend(too_early(config, &mappings));
+    problems.extend(without_ids(config, &mappings));
     if problems.is_empty() {
         Ok(mappings)
     } else {
         Err(LoadError::Mismatch(problems))
     }
+}
+
+/// Personal columns that are followed without the id of their person: whose a copy is would be unknown as soon as the row is gone.
+/// Where people cannot be told at all, `forget` says so.
+fn without_ids(config: &Config, mappings: &[Mapping]) -> Vec<String> {
+    let people = personal_columns(mappings, &config.people).unwrap_or_default();
+    let mut problems = Vec::new();
+    for one in &people {
+        let mapping = mappings.iter().find(|mapping| mapping.table.name == one.table);
+        let Some(mapping) = mapping.filter(|it| it.key_names().all(|key| key != one.id)) else {
+            continue;
+        };
+        for (section, columns) in mapping.followed.iter().flat_map(Followed::sections) {
+            let personal = columns.iter().find(|name| one.personal.contains(name));
+            if let Some(personal) = personal.filter(|_| !columns.contains(&one.id)) {
+                problems.push(format!(
+                    "table {}: {section} follows `{personal}`, which is personal, and not `{}`, the id of its person, so that nobody could \
+                     be erased from it; add `{}` to the list",
+                    one.table, one.id, one.id
+                ));
+            }
+        }
+    }
+    problems
 }
 
 /// Tables that are loaded before one that their foreign keys lead to: their rows would all be

@@ -155,7 +155,11 @@ fn add(
             personal: Vec::new(),
             key,
             is_stamped: columns.clone().any(|column| column.name == INGESTED_AT),
-            others: columns.map(|column| column.name.clone()).collect(),
+            // What is generated may be made of what is personal.
+            others: columns
+                .filter(|column| !column.generated || column.name == id)
+                .map(|column| column.name.clone())
+                .collect(),
             interceptors: mapping.shape.interceptors.clone(),
         });
         found.len() - 1

@@ -160,6 +160,19 @@ pub(super) async fn bring_up_to_date(
     for sentence in sentences {
         warn!("{sentence}");
     }
+    // Put aside and not made again: it would answer with no rows.
+    let found = found(client, schema, all).await?;
+    if let Some(empty) = found.iter().find(|found| found.state() == Some(STUB)) {
+        return Err(MigrateError::Failed {
+            schema: schema.to_owned(),
+            step: format!(
+                "the view {} could not be made again",
+                shown(schema, &empty.name)
+            ),
+            what: "a migration changed what it reads, and it shows no rows until its file is right"
+                .to_owned(),
+        });
+    }
     Ok(made)
 }
 
@@ -370,10 +383,19 @@ const STUBS: &str = "
     WHERE n.nspname = $1 AND c.relkind = 'v' AND pg_catalog.strpos(pg_catalog.obj_description(c.oid, 'pg_class'), $2) > 0
     GROUP BY c.oid, c.relname, n.nspname";
 
-/// Takes what they read from all views of ours, until [`renew`] makes them again. Whether there was one.
-pub(super) async fn put_aside(client: &mut Client, schema: &str) -> Result<bool, Error> {
+/// Takes what they read from all views of ours, until [`renew`] makes them again. Whether there was one. A view of a pack that is off is
+/// left as it is: nothing would make it again, and it would show no rows for ever.
+pub(super) async fn put_aside(
+    client: &mut Client,
+    schema: &str,
+    views: &[View],
+) -> Result<bool, Error> {
     let transaction = client.transaction().await?;
-    let rows = transaction.query(STUBS, &[&schema, &MARK]).await?;
+    let mut rows = transaction.query(STUBS, &[&schema, &MARK]).await?;
+    rows.retain(|row| {
+        let name: &str = row.get(0);
+        views.iter().any(|view| view.name.as_str() == name)
+    });
     for row in &rows {
         let (name, text, stub): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
         let comment = comment(without_mark(text), STUB);

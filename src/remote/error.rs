@@ -57,6 +57,10 @@ pub(crate) enum RemoteError {
         advice: &'static str,
     },
     #[error(
+        "an erasure is under way or was interrupted, and nothing was copied; wait for it, or `cursus forget --finish` finishes it"
+    )]
+    OpenErasure,
+    #[error(
         "the run {run} in {url} has the number {seq}, as the run {other} here has; nothing was copied; one of them comes from another \
          staging directory"
     )]

@@ -44,16 +44,21 @@ impl Fetcher {
 
 impl PageSource for Fetcher {
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        self.expect(path.to_owned());
         let mut pages = locked(&self.pages.pages);
         loop {
             match pages.remove(path) {
                 Some(Some(Ok(bytes))) => return Ok(bytes.into()),
                 Some(Some(Err(problem))) => return Err(std::io::Error::other(problem)),
-                on_its_way => {
-                    pages.insert(path.to_owned(), on_its_way.flatten());
+                Some(None) => {
+                    pages.insert(path.to_owned(), None);
                     let waited = self.pages.arrived.wait(pages);
                     pages = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                // Not asked for yet; or it arrived, and made room for others or was taken by another reader before this one woke.
+                None => {
+                    drop(pages);
+                    self.expect(path.to_owned());
+                    pages = locked(&self.pages.pages);
                 }
             }
         }

@@ -22,6 +22,8 @@ pub(crate) struct Pushed {
     pub(crate) runs: Vec<RunId>,
     /// Runs that were there, and are the same.
     pub(crate) there: usize,
+    /// Runs that are there alone, while the erasure ledger names people: what was erased after they were removed here is in them.
+    pub(crate) only_there: usize,
     /// Runs that retention has removed there.
     pub(crate) removed_there: usize,
     /// The newest run, if it is open or may be resumed.
@@ -56,9 +58,17 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
     bind(remote, staging).await?;
     // As it is before anything is copied: what is erased meanwhile is replaced by the next push.
     let ledger = staging.file(exchange::ERASURES)?.unwrap_or_default();
+    // The ledger names a journal before its pages are rewritten: in the store it would say that they are.
+    if !staging.erasures()?.open.is_empty() {
+        return Err(RemoteError::OpenErasure);
+    }
     let stored = StoredRuns::list(remote).await?;
     refuse_other_runs(remote, &runs, &stored)?;
     pushed.rewritten_pages = rewritten::replace(remote, staging, &ledger, &stored).await?;
+    if !ledger.is_empty() {
+        let is_here = |id: &RunId| runs.iter().any(|run| run.id() == id);
+        pushed.only_there = stored.published().filter(|(id, _)| !is_here(id)).count();
+    }
     let newest_there = stored.published().next_back().map(|(id, _)| id.clone());
     let newest = runs.last().map(|run| run.id().clone());
     for run in &runs {
@@ -68,8 +78,8 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
                 push_notes(remote, run, &mut pushed).await?;
                 pushed.there += 1;
             }
-            // Runs are pushed in order: one that lacks was there, and was removed.
-            None if newest_there.as_ref().is_some_and(|newest| id < newest) => {
+            // Runs are pushed in order: one that lacks, or is there in part before a younger one, was there, and was or is being removed.
+            None | Some(None) if newest_there.as_ref().is_some_and(|newest| id < newest) => {
                 pushed.removed_there += 1;
             }
             _ if !run.is_settled(newest.as_ref() == Some(id)) => {

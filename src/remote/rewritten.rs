@@ -66,9 +66,18 @@ pub(super) async fn replace(
     }
     let mut replaced = 0;
     for (run, resource) in exchange::rewritten_in(&ours[theirs.len()..]) {
-        let there = (stored.published()).find(|(id, _)| id.as_str() == run);
-        if let Some((id, _)) = there {
-            replaced += replace_resource(remote, staging, id, &resource).await?;
+        match stored.0.iter().find(|(id, _)| id.as_str() == run) {
+            Some((id, Some(_))) => {
+                replaced += replace_resource(remote, staging, id, &resource).await?;
+            }
+            // Its push was interrupted before the erasure: what it left is of nobody's run, and the push begins with it again.
+            Some((id, None)) => {
+                let place = format!("{}/{resource}", exchange::place(id));
+                for (path, _) in remote.objects(&place).await? {
+                    remote.remove(&path).await?;
+                }
+            }
+            None => {}
         }
     }
     Ok(replaced)

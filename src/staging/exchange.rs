@@ -19,12 +19,13 @@ use super::lock::StagingLock;
 use super::page::{JOURNAL, StagedResource, inside, read_packed};
 use super::run::{MANIFEST, RECORD, Run};
 use super::run_id::RunId;
-use super::run_record::RunState;
 use super::{adoption, approval, erasure, files, identity};
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::name::Name;
 
+/// Bytes of the largest file that is read into memory.
+pub(crate) const LARGEST: u64 = files::LARGEST;
 /// Where runs are kept that are not complete yet.
 const ARRIVING: &str = ".arriving";
 const EMPTY: &str = "it is not there";
@@ -165,9 +166,10 @@ pub(crate) fn rewritten_in(ledger: &[u8]) -> Vec<(String, Name)> {
 }
 
 impl Run {
-    /// Whether nothing will be added to it: it is closed, and nobody resumes it.
+    /// Whether nothing will be added to it: only the newest is written or resumed. One whose process was killed stays open for ever,
+    /// and what is final in it is loaded, and moves cursors.
     pub(crate) fn is_settled(&self, is_newest: bool) -> bool {
-        self.record().state == RunState::Closed && !(is_newest && self.may_grow())
+        !(is_newest && self.may_grow())
     }
 
     /// Its record, as it is on disk.

@@ -68,6 +68,8 @@ impl Staging {
             return Ok(Swept::default());
         }
         self.finish_removals(lock)?;
+        // Of a pull that was killed: the next one brings them again.
+        self.forget_arrivals(lock)?;
         let ledger = Mutex::new(self.erasures()?);
         self.sweep(people, sought, Some((lock, erasure, &ledger)))
     }

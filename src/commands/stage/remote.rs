@@ -40,6 +40,13 @@ fn print_pushed(pushed: &Pushed) {
             counted(pushed.rewritten_pages, "page")
         ));
     }
+    if pushed.only_there > 0 {
+        print_line(&format!(
+            "{} only there: who was erased after they were removed here may still be in them; `cursus stage pull`, `cursus forget --finish` and \
+             another push erase them there",
+            runs(pushed.only_there)
+        ));
+    }
     if pushed.removed_there > 0 {
         print_line(&format!(
             "{} older than the newest there not pushed again: retention has removed them there",

@@ -27,6 +27,8 @@ pub(crate) const TABLE: &str = "pipeline.change";
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
     empty: BTreeSet<Name>,
+    /// What is followed is for a load to say: an erasure is of every schema, also of those of other configurations.
+    pub(crate) is_erasure: bool,
 }
 
 /// The tables of which something is noted, each once, in the order of the load.
@@ -53,6 +55,7 @@ impl Feed {
         let empty = names.zip(empty).filter(|(_, is_empty)| *is_empty);
         Ok(Self {
             empty: empty.map(|(name, _)| name).collect(),
+            is_erasure: false,
         })
     }
 
@@ -83,6 +86,9 @@ impl Feed {
             let followed = mapping.followed.as_ref();
             followed.is_some_and(|followed| followed.changes.is_some())
         });
+        if followed.is_empty() && self.is_erasure {
+            return Ok(());
+        }
         if followed.is_empty() {
             // A table that is followed later gets a marker.
             let stop = "UPDATE pipeline.change_feed SET tables = '{}' WHERE schema_name = $1 AND tables <> '{}'";
@@ -102,6 +108,9 @@ impl Feed {
         let (noted, empty) = look(transaction, schema, &followed).await?;
         let mut last = before;
         let mut tables = BTreeMap::new();
+        if self.is_erasure {
+            tables = serde_json::from_value(known.clone()).unwrap_or_default();
+        }
         let mut changed = Vec::new();
         for mapping in followed {
             let name = &mapping.table.name;
@@ -110,6 +119,9 @@ impl Feed {
             let columns = statements.names_in_changes();
             let was_empty = self.empty.contains(name);
             let is_new = known.get(name.as_str()) != Some(&json!(columns));
+            if is_new && self.is_erasure {
+                continue;
+            }
             if (was_empty || is_new) && !is_empty {
                 last += 1;
                 transaction

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Transaction;
 
 use crate::load::error::LoadError;
@@ -12,6 +12,9 @@ use crate::load::sql::history::Rows;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Run, StagingError};
+
+/// How far the server's clock may be ahead of ours. No later time is dated before an earlier one: a wrong date would hold for ever.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// When a load says that something is so.
 #[derive(Clone, Debug)]
@@ -45,7 +48,9 @@ pub(crate) fn read_at(run: &Run) -> Result<Timestamp, StagingError> {
         };
         for page in staged.pages() {
             let page = page?;
-            newest = newest.max(Some(page.server_date.unwrap_or(page.fetched_at)));
+            let ours = page.fetched_at;
+            let date = (page.server_date).filter(|date| date.duration_since(ours) <= AHEAD);
+            newest = newest.max(Some(date.unwrap_or(ours)));
         }
     }
     Ok(newest.unwrap_or(run.record().started_at))

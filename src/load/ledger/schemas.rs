@@ -8,6 +8,8 @@ use crate::migrate;
 
 /// The table with the numbers of changes, as [`ledger_tables`] names it.
 const FEED: &str = "pipeline.change_feed";
+/// The table with the positions of named readers.
+const CONSUMERS: &str = "pipeline.consumer";
 
 /// Deletes the ledger rows of a schema that was dropped: a new one of the same name must not inherit them.
 pub(crate) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), LoadError> {
@@ -29,6 +31,10 @@ pub(crate) async fn forget_dropped(client: &Client, schema: &str) -> Result<(), 
 pub(crate) async fn forget(client: &impl GenericClient, schema: &str) -> Result<(), LoadError> {
     let doing = || LoadError::at("forget what was loaded into the schema");
     for table in ledger_tables(client, &["schema_name"]).await? {
+        // Who reads under a name finds the gap, too.
+        if table == CONSUMERS {
+            continue;
+        }
         if table == FEED {
             let forget = format!(
                 "UPDATE {FEED} SET last_seq = last_seq + 1, dropped_seq = last_seq + 1, tables = '{{}}' WHERE schema_name = $1"

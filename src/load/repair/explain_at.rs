@@ -56,7 +56,8 @@ pub(crate) async fn explain_at(
     let failed = || LoadError::at("read pipeline.history");
     let moment = at.to_string();
     let spans = format!(
-        "SELECT bool_or(valid_from <= $3::text::timestamptz AND (valid_to > $3::text::timestamptz OR valid_to IS NULL)), \
+        "SELECT bool_or(valid_from <= $3::text::timestamptz AND (valid_to > $3::text::timestamptz \
+         OR valid_to IS NULL AND $3::text::timestamptz <= greatest(now(), changed_at))), \
          string_agg('from ' || {} || ' to ' || coalesce({}, 'now'), ', ' ORDER BY valid_from) \
          FROM pipeline.history_span WHERE schema_name = $1 AND table_name = $2",
         utc("valid_from"),

@@ -54,6 +54,12 @@ pub(crate) enum ReplayError {
         /// The newest run loaded.
         run: String,
     },
+    /// The loads were made with `--allow-prune`, or with another prune limit.
+    #[error(
+        "the history was not rebuilt: deletes that loads have made in {} are held when the runs are loaded again, so the rows would live on; \
+         run `cursus history rebuild --allow-prune`", .0.join(", ")
+    )]
+    HistoryHeld(Vec<String>),
     #[error(
         "the mirror was not rebuilt: {} are not in what the staged runs give, more than the prune limit allows. \
          The schema {scratch} has what they give; to delete the rows, run `cursus replay --rebuild --allow-prune`",

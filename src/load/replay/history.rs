@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 
 use crate::convert::unsigned;
 use crate::database::{commit, utc};
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
+use crate::load::ledger::erasures;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::row_history::{Moment, kept, moment, read_at, write_table};
 use crate::load::loader::Loader;
@@ -70,12 +72,23 @@ impl Loader<'_> {
             }
         }
         let scratch = self.options.schema.clone();
+        let schemas: [&(dyn ToSql + Sync); 2] = [&live.as_str(), &scratch.as_str()];
+        let held = self.database.client.query(HELD, &schemas).await;
+        let held = held.map_err(LoadError::at("read pipeline.load"))?;
+        if !held.is_empty() {
+            let tables = held.iter().map(|row| row.get(0));
+            return Err(ReplayError::HistoryHeld(tables.collect()));
+        }
         let mut begins = Vec::new();
         for mapping in kept(&self.mappings).filter(|mapping| tables.contains(&mapping.table.name)) {
             begins.push((mapping.clone(), self.begin_of(&mapping.table.from, runs)));
         }
         let transaction = begin(&mut self.database).await?;
         set_up(&transaction, self.config, live.as_str()).await?;
+        // Nobody is erased while the history moves, and nobody was since the runs were listed.
+        if let Some(run) = runs.last() {
+            erasures::refuse_unknown(&transaction, run).await?;
+        }
         let schemas = (live.as_str(), scratch.as_str());
         for (mapping, begin) in &begins {
             match begin {
@@ -90,7 +103,8 @@ impl Loader<'_> {
             }
         }
         // What somebody has changed by hand is so since the newest run, as far as is known.
-        if let Some(newest) = runs.last() {
+        let newest = before.values().map(|had| had.seq).max();
+        if let Some(newest) = runs.iter().find(|run| Some(run.record().seq) == newest) {
             let moment = moment(&transaction, live.as_str(), newest).await?;
             for (mapping, begin) in &begins {
                 if !matches!(begin, Begin::Never) {
@@ -147,6 +161,9 @@ impl Loader<'_> {
     }
 }
 
+/// Tables of which the scratch has held what the mirror's load of the same run has not. Parameters: the mirror, the scratch.
+const HELD: &str = "SELECT DISTINCT s.table_name FROM pipeline.load AS s JOIN pipeline.load AS l \
+    USING (run_id, resource, table_name, manifest_hash) WHERE l.schema_name = $1 AND s.schema_name = $2 AND s.refused > l.refused ORDER BY 1";
 /// Puts the history of a scratch schema in the place of that of the mirror, from a time on: what is older stays. Parameters of each: the
 /// mirror, the scratch, the table, the time, the run.
 const STITCH: &[&str] = &[

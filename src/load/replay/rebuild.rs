@@ -15,6 +15,7 @@ use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
+use crate::load::ledger::erasures;
 use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::schemas::ledger_tables;
@@ -81,6 +82,10 @@ impl Loader<'_> {
         refer_to_live(&self.database.client, live, &mut mappings).await?;
         let transaction = begin(&mut self.database).await?;
         set_up(&transaction, self.config, live.as_str()).await?;
+        // Nobody is erased while the rows move, and nobody was since the runs were listed.
+        if let Some(run) = runs.last() {
+            erasures::refuse_unknown(&transaction, run).await?;
+        }
         // A derived statement may change any table.
         let mut all = self.mappings.clone();
         for mapping in mappings.iter_mut().chain(&mut all) {

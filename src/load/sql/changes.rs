@@ -71,6 +71,11 @@ impl Statements<'_> {
         format!("to_regclass({}) IS NOT NULL", Literal(&notes))
     }
 
+    /// Another schema has a table of this name, and its rows are noted under the same name.
+    pub(crate) fn drop_noted(&self) -> String {
+        format!("DROP TABLE IF EXISTS pg_temp.{}", self.noted())
+    }
+
     pub(crate) fn is_followed(&self) -> bool {
         self.mapping.followed.is_some()
     }
