@@ -608,7 +608,7 @@ async fn before_this_release(workdir: &Workdir) {
     workdir.json(["migrate"]).await;
     workdir
         .query(
-            "DROP VIEW current_enrolments; DROP INDEX projects_users_user_id_project_id_id; \
+            "DROP VIEW current_enrolments CASCADE; DROP INDEX projects_users_user_id_project_id_id; \
              CREATE INDEX projects_users_user_id ON projects_users (user_id); \
              ALTER TABLE projects_users ADD user_login text, ADD user_email text; \
              ALTER TABLE achievements_users ADD user_login text; DELETE FROM refinery_schema_history WHERE version >= 3",

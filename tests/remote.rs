@@ -292,11 +292,14 @@ async fn removal_killed_anywhere_is_completed_by_the_next() {
 
 #[tokio::test]
 async fn run_with_other_content_is_refused_both_ways() {
-    let (workdir, [first, ..]) = three_runs().await;
+    let (workdir, [first, _, last]) = three_runs().await;
     workdir.json(["stage", "push", STORE]).await;
-    let place = directory(&workdir, &first);
-    let place = place.strip_prefix(workdir.path("staging")).unwrap();
-    let record = workdir.path(STORE).join(place).join("run.json");
+    let place = |run: &str| {
+        let place = directory(&workdir, run);
+        let place = place.strip_prefix(workdir.path("staging")).unwrap();
+        workdir.path(STORE).join(place)
+    };
+    let record = place(&first).join("run.json");
     let ours = sha256(&fs::read(&record).unwrap());
     let mut other = fs::read(&record).unwrap();
     other.extend(b"\n");
@@ -309,11 +312,8 @@ async fn run_with_other_content_is_refused_both_ways() {
     }
     assert_eq!(objects(&workdir.path(STORE)), before);
     // A page of a run that is not published yet.
-    fs::remove_file(&record).unwrap();
-    let page = workdir
-        .path(STORE)
-        .join(place)
-        .join("boxes/page-00001.json.gz");
+    fs::remove_file(place(&last).join("run.json")).unwrap();
+    let page = place(&last).join("boxes/page-00001.json.gz");
     fs::write(&page, b"other").unwrap();
     let refused = workdir.cursus(["stage", "push", STORE]).await.exits(4);
     refused.says("page-00001.json.gz").says(&sha256(b"other"));

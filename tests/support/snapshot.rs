@@ -112,6 +112,8 @@ pub(crate) fn assert_tables(name: &str, workdir: &Workdir, text: &str) {
         r"removed(,| \|) [\d,]+( \||\s+bytes)",
         "removed$1 [BYTES]$2",
     );
+    // How wide a time is follows its fraction of a second.
+    settings.add_filter(r"(?m)^\| (\w+_(?:at|date)) \| .*\|$", "| $1 | [TIMES] |");
     // The same, where rows are stacked.
     settings.add_filter(r"(?m)^(ms|bytes): \d.*$", "$1: [FIGURE]");
     settings.add_filter(
