@@ -34,7 +34,7 @@ use budget::read_budget;
 pub(crate) use changes::{ChangesConfig, FollowedTables};
 use files::Files;
 pub(crate) use notify::{Event, parse_url};
-pub(crate) use pack::{Pack, PackState};
+pub(crate) use pack::{Pack, PackCost, PackState, Requests};
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;

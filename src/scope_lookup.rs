@@ -104,6 +104,12 @@ impl Listing {
         }
     }
 
+    /// The sum of the numbers of these entries; `None` without ids, or where one has no number.
+    pub(crate) fn count_of(&self, ids: &[String]) -> Option<u64> {
+        let counts = ids.iter().map(|id| self.find(id)?.count);
+        counts.sum::<Option<u64>>().filter(|_| !ids.is_empty())
+    }
+
     /// Whether it is certain that there is no such id.
     pub(crate) fn denies(&self, id: &str) -> bool {
         self.is_complete && self.find(id).is_none()

@@ -146,7 +146,9 @@ async fn faults_of_all_packs_are_reported_at_once_with_lines() {
         workdir.cursus(["migrate"]).await.exits(2).says(sentence);
     }
     turn_on(&workdir, "[\"marks\", \"Bad_Name\", \"prizes\"]");
-    workdir.write("packs/Bad_Name/pack.toml", "[pack]\ndescription = \"x\"\n");
+    let costs = "requests_a_day = { 100 = 1, 1000 = \"x\" }";
+    let bad_name = format!("[pack]\ndescription = \"x\"\n{costs}\n");
+    workdir.write("packs/Bad_Name/pack.toml", bad_name);
     let prizes = "[pack]\ndescription = \"prizes\"\nneeds = [\"mars\"]\n[[table]]\nname = \"things\"\nfrom = \"marks\"\n";
     workdir.write("packs/prizes/pack.toml", prizes);
     workdir.write("packs/marks/views/bare.sql", "SELECT 1 AS one");
@@ -157,6 +159,8 @@ async fn faults_of_all_packs_are_reported_at_once_with_lines() {
         "packs/marks/pack.toml:6: [[resource]] marks: unknown key `pth`",
         "packs/marks/views/bare.sql: the file begins with a comment",
         "a pack is called by its folder",
+        "packs/Bad_Name/pack.toml:3: [pack], requests_a_day: `1000` is a whole number, not",
+        "packs/Bad_Name/pack.toml:3: [pack], requests_a_day: the key `10000` is missing",
         "packs/prizes/pack.toml:3: `needs`: there is no pack `mars`; did you mean `marks`?",
         "packs/prizes/pack.toml:5: [[table]] things: pipeline.toml has a table of this name",
         "`from` names the resource `marks` of the pack `marks`; write `marks` into `needs`",

@@ -276,6 +276,7 @@ async fn init_asks_tries_and_writes_what_works() {
         .await;
     init.until_it_shows(&format!("campus {id} = Lyon, 743 students"))
         .await;
+    init.answer("packs (names with commas", "").await;
     // A database that is not there, no URL, then the right one.
     init.answer(
         "URL such as",
@@ -322,6 +323,62 @@ async fn init_asks_tries_and_writes_what_works() {
 }
 
 #[tokio::test]
+async fn init_offers_packs_with_their_cost() {
+    let simulator = simulator().await;
+    let id = lyon(&simulator);
+    let workdir = Workdir::with(&simulator).await;
+    let own = "[pack]\ndescription = \"clubs\"\nneeds = [\"events\"]\n";
+    workdir.write("packs/clubs/pack.toml", own);
+    let mut init = Dialogue::start(&workdir, &["init"]);
+    init.answer("campus (ids or names", "lyon").await;
+    for says in [
+        "every 15 minutes, at 1,000 students",
+        "clubs: clubs",
+        "it does not say; `cursus pack ls` reckons them; with the packs events",
+        "events: events of a campus",
+        "about 150 requests a day; 290 for the first mirror; freshness: an hour",
+        "locations: ",
+        "about 500 requests a day; 6,000 for the first mirror; freshness: each run",
+        "scale-teams: ",
+        "needs the role Basic Staff",
+    ] {
+        init.until_it_shows(says).await;
+    }
+    // What is on by default is not offered.
+    assert!(!init.shown().contains("skills: "), "{}", init.shown());
+    init.answer("packs (names with commas", "locatons, teams")
+        .await;
+    init.until_it_shows("did you mean `locations`?").await;
+    init.until_it_shows("no pack `teams` to turn on").await;
+    init.answer("packs (names with commas", " clubs,locations, clubs")
+        .await;
+    init.until_it_shows("events is added: clubs needs it").await;
+    init.end().await.exits(0);
+    let text = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
+    let packs = "\npacks = [\"clubs\", \"events\", \"locations\"] ";
+    assert!(text.contains(packs), "{text}");
+    assert!(text.contains(&format!("\ncampus_ids = [{id}]  ")), "{text}");
+    let listed = workdir.json(["pack", "ls"]).await;
+    let on = listed["packs"].as_array().unwrap().iter();
+    let on: Vec<&str> = on
+        .filter(|pack| pack["state"] == "on" && pack["is_default"] == false)
+        .map(|pack| pack["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(on, ["clubs", "events", "locations"]);
+    // All campuses: nobody knows how many people that is. A scope that is given is not asked for.
+    std::fs::remove_dir_all(workdir.path("packs")).unwrap();
+    let mut init = Dialogue::start(&workdir, &["init", "--force", "--scope", "campus_ids=9"]);
+    init.until_it_shows("about 75, 150 or 600 requests a day")
+        .await;
+    init.until_it_shows("about 22 requests a day; 150 for the first mirror")
+        .await;
+    init.answer("packs (names with commas", "").await;
+    init.end().await.exits(0);
+    let text = std::fs::read_to_string(workdir.path("pipeline.toml")).unwrap();
+    assert!(!text.contains("\npacks = "), "{text}");
+}
+
+#[tokio::test]
 async fn init_without_answers_writes_the_template() {
     let simulator = simulator().await;
     let workdir = nothing_yet(&simulator).await;
@@ -330,6 +387,7 @@ async fn init_without_answers_writes_the_template() {
     init.answer("campus (ids with commas", "Lyon").await;
     init.until_it_shows("`Lyon` is no number").await;
     init.answer("campus (ids with commas", "").await;
+    init.answer("packs (names with commas", "").await;
     init.answer("URL such as", "").await;
     let ran = init.end().await.exits(0);
     assert_said("init_without_answers", &workdir, &ran);

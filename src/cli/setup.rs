@@ -11,7 +11,7 @@ pub(crate) struct InitArgs {
     /// Overwrite pipeline.toml, but not .env, .gitignore and units [default: keep what exists]
     #[arg(long)]
     pub(crate) force: bool,
-    /// Ask nothing, as without a terminal [default: ask for keys, scope and database at a terminal]
+    /// Ask nothing, as without a terminal [default: ask for keys, scope, packs and database at a terminal]
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Ids for a variable of [scope], with commas between; repeatable [default: as shipped]

@@ -1,5 +1,6 @@
 //! `cursus init`: create the files of a project; at a terminal, ask what belongs into them.
 
+pub(super) mod packs;
 mod questions;
 mod units;
 
@@ -69,6 +70,13 @@ pub(super) async fn run(
         config: &config,
         environment: environment.clone(),
         scope: (config.scope_lookups.keys().filter(is_open).cloned()).collect(),
+        packs: if writes_config {
+            // Own packs beside the file that is to be written are among them.
+            let own = Config::parse(embedded_files::PIPELINE, Some(&path));
+            packs::offered(own.as_ref().unwrap_or(&config))
+        } else {
+            Vec::new()
+        },
         writes_dotenv: !exists(DOTENV_FILE),
     };
     let is_at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -83,6 +91,7 @@ pub(super) async fn run(
     };
     let has_keys = has("CURSUS_CLIENT_ID") && has("CURSUS_CLIENT_SECRET");
     let pipeline = with_scope(embedded_files::PIPELINE, &answers.scope)?;
+    let pipeline = packs::with_packs(&pipeline, &answers.packs);
     let dotenv = with_variables(DOTENV, &answers.variables);
     let mut files = vec![
         (PathBuf::from(CONFIG), pipeline.as_str(), 0o644),

@@ -15,6 +15,55 @@ use crate::trusted::Untrusted;
 /// The longest name of a pack: `refinery_schema_history_pack_` goes before it in an identifier.
 const LONGEST: usize = 30;
 
+/// Numbers of students that the costs of a pack are given for, with their keys.
+const SIZES: [(u64, &str); 3] = [(100, "100"), (1_000, "1000"), (10_000, "10000")];
+
+/// Requests at each of the sizes of [`PackCost::SIZES`].
+pub(crate) type Requests = [u64; SIZES.len()];
+
+/// What a pack says of its cost, for people who choose; nothing is reckoned from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PackCost {
+    /// With a run every 15 minutes.
+    pub(crate) a_day: Option<Requests>,
+    /// Those of the first mirror.
+    pub(crate) at_first: Option<Requests>,
+    /// How old its rows can be, in words.
+    pub(crate) freshness: Option<String>,
+}
+
+impl PackCost {
+    /// Numbers of students.
+    pub(crate) const SIZES: [u64; SIZES.len()] = [SIZES[0].0, SIZES[1].0, SIZES[2].0];
+
+    fn read(section: &Section<'_>) -> Self {
+        Self {
+            a_day: requests(section, "requests_a_day"),
+            at_first: requests(section, "requests_at_first"),
+            freshness: (section.text("freshness")).map(|text| text.value.to_owned()),
+        }
+    }
+}
+
+/// Such as `{ 100 = 75, 1000 = 150, 10000 = 600 }`.
+fn requests(section: &Section<'_>, key: &'static str) -> Option<Requests> {
+    let numbers = section.section(key)?;
+    let mut requests = Requests::default();
+    let mut is_whole = true;
+    for ((_, size), requests) in SIZES.into_iter().zip(&mut requests) {
+        let has = numbers.has(size);
+        match numbers.integer(size, 0..=1_000_000_000) {
+            Some(number) => *requests = number,
+            None => is_whole = false,
+        }
+        if !has {
+            numbers.problem(numbers.at(), format_args!("the key `{size}` is missing"));
+        }
+    }
+    numbers.finish();
+    is_whole.then_some(requests)
+}
+
 /// Resources, tables, migrations and views that are turned on together.
 #[derive(Clone, Debug)]
 pub(crate) struct Pack {
@@ -25,6 +74,7 @@ pub(crate) struct Pack {
     pub(crate) needs: Vec<String>,
     /// The role or scope that its requests need, in words.
     pub(crate) right: Option<String>,
+    pub(crate) cost: PackCost,
     /// On unless `packs` turns it off.
     pub(crate) is_default: bool,
     pub(crate) state: PackState,
@@ -76,6 +126,7 @@ impl Pack {
                 .collect(),
             needs_at: head.needs.iter().map(|need| need.at).collect(),
             right: head.right,
+            cost: head.cost,
             state: PackState::Off,
             files: Arc::new(files),
         }
@@ -104,6 +155,7 @@ struct Head<'a> {
     description: String,
     needs: Vec<At<&'a str>>,
     right: Option<String>,
+    cost: PackCost,
     is_default: bool,
 }
 
@@ -117,6 +169,7 @@ fn read_head<'a>(root: &Section<'a>) -> Head<'a> {
             description: String::new(),
             needs: Vec::new(),
             right: None,
+            cost: PackCost::default(),
             is_default: false,
         };
     };
@@ -125,6 +178,7 @@ fn read_head<'a>(root: &Section<'a>) -> Head<'a> {
         description: text(section.required_text("description")).unwrap_or_default(),
         needs: section.texts("needs"),
         right: text(section.text("right")),
+        cost: PackCost::read(&section),
         is_default: section.flag("default").unwrap_or(false),
     };
     section.finish();

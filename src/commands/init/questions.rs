@@ -1,4 +1,4 @@
-//! What `cursus init` asks at a terminal: keys, scope, database. Each answer is tried, and can be given again. Writes nothing.
+//! What `cursus init` asks at a terminal: keys, scope, packs, database. Each answer is tried, and can be given again. Writes nothing.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 
-use super::{note, print_line, print_raw};
+use super::{note, packs, print_line, print_raw};
 use crate::api::Client;
 use crate::cli::Global;
-use crate::config::{Config, ScopeLookup};
+use crate::config::{Config, Pack, ScopeLookup};
 use crate::context::Context;
 use crate::database::embedded::Cluster;
 use crate::database::{Database, DatabaseError, Target, check_url, holds_password};
@@ -32,18 +32,26 @@ pub(super) struct Asked<'a> {
     pub(super) environment: Environment,
     /// Variables of the scope that are still empty, if pipeline.toml is written.
     pub(super) scope: Vec<String>,
+    /// Those that are off, if pipeline.toml is written.
+    pub(super) packs: Vec<Pack>,
     pub(super) writes_dotenv: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Answers {
     pub(super) scope: Values,
+    pub(super) packs: Vec<String>,
     pub(super) variables: Vec<(&'static str, String)>,
 }
 
 impl Asked<'_> {
-    /// Whether there is anything to ask. Then keys are asked for, or tried, because ids are looked up with them.
+    /// Whether there is anything to ask.
     pub(super) fn has_questions(&self) -> bool {
+        self.needs_keys() || !self.packs.is_empty()
+    }
+
+    /// Whether keys are asked for, or tried, because ids are looked up with them.
+    fn needs_keys(&self) -> bool {
         self.writes_dotenv || !self.scope.is_empty()
     }
 
@@ -52,12 +60,21 @@ impl Asked<'_> {
         let mut answers = Answers::default();
         // The token of a trial is kept nowhere else.
         let aside = tempfile::tempdir()?;
-        let client = self.keys(aside.path(), &mut answers).await?;
+        let client = if self.needs_keys() {
+            self.keys(aside.path(), &mut answers).await?
+        } else {
+            None
+        };
+        let mut people = None;
         for variable in std::mem::take(&mut self.scope) {
             if let Some(lookup) = self.config.scope_lookups.get(&variable) {
-                let ids = ask_ids(&variable, lookup, client.as_ref()).await?;
+                let (ids, count) = ask_ids(&variable, lookup, client.as_ref()).await?;
+                people = people.or(count);
                 answers.scope.insert(variable, ids);
             }
+        }
+        if !self.packs.is_empty() {
+            answers.packs = packs::ask(&self.packs, people).await?;
         }
         self.database(&mut answers).await?;
         Ok(answers)
@@ -242,12 +259,12 @@ fn fault_of_key(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Ids for a variable of the scope; none: all.
+/// Ids for a variable of the scope (none: all), and the number of people that they stand for, where it is known.
 async fn ask_ids(
     variable: &str,
     lookup: &ScopeLookup,
     client: Option<&Client>,
-) -> Result<Vec<String>, Failure> {
+) -> Result<(Vec<String>, Option<u64>), Failure> {
     let noun = &lookup.noun;
     let listing = match client {
         Some(client) => match scope_lookup::list(client, lookup).await {
@@ -282,7 +299,8 @@ async fn ask_ids(
                 if ids.is_empty() {
                     print_line(&format!("  all; `{variable}` in [scope] can name some"));
                 }
-                return Ok(ids);
+                let count = (listing.as_ref()).and_then(|listing| listing.count_of(&ids));
+                return Ok((ids, count));
             }
             Err(refusals) => {
                 for refusal in refusals {
@@ -341,13 +359,13 @@ fn ids(
 
 /// Whether the terminal shows what is typed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Echo {
+pub(super) enum Echo {
     Shown,
     Hidden,
 }
 
 /// Asks for a line, without the blanks around it; again if it is no text. Control characters are not taken.
-async fn line(prompt: &str, echo: Echo) -> Result<String, Failure> {
+pub(super) async fn line(prompt: &str, echo: Echo) -> Result<String, Failure> {
     loop {
         let hidden = match echo {
             Echo::Hidden => Some(Hidden::begin()?),
