@@ -1,5 +1,7 @@
 //! The demonstration touches nothing but what is its own.
 
+use serde_json::Value;
+
 use crate::support::Workdir;
 
 #[tokio::test]
@@ -38,5 +40,12 @@ async fn each_day_of_a_demo_is_a_command_with_its_own_requests() {
         assert_eq!(run["outcome"], "complete", "{run:#}");
         let pages = demo[day]["hits"].as_u64().unwrap();
         assert_eq!(run["requests"], pages + tokens, "{day}: {run:#}");
+    }
+    // With the packs: who is online, and the logtime of the week.
+    let answers = demo["queries"]["day_2"].as_array().unwrap();
+    for view in ["online_now", "logtime_daily"] {
+        let is_of = |answer: &&Value| answer["query"].as_str().unwrap().contains(view);
+        let rows = &answers.iter().find(is_of).unwrap()["rows"];
+        assert!(!rows.as_array().unwrap().is_empty(), "{view}: {demo:#}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::init::packs::with_packs;
 use super::init::write;
 use super::record::CommandOutcome;
 use super::sql::{Rows, shown};
@@ -32,6 +33,8 @@ use cursus_simulator::{Limits, Options, Simulator};
 /// The demonstration's API allows more than the real one (2 a second), or it would take nine minutes.
 const PER_SECOND: u32 = 100;
 const PER_HOUR: u32 = 100_000;
+/// Between the two runs.
+const A_DAY: Duration = Duration::from_hours(24);
 /// Marks a directory that a demonstration may clear.
 const MARKER: &str = ".cursus-demo";
 
@@ -78,6 +81,8 @@ pub(super) async fn run(
             ..Limits::default()
         },
         latency: Duration::from_millis(20)..=Duration::from_millis(80),
+        // Its second day is today: what is open then is open now.
+        start: Options::default().start - A_DAY,
         ..Options::default()
     })
     .await
@@ -103,7 +108,7 @@ pub(super) async fn run(
         // Nothing of the user's own environment: not their key, and not their database.
         let environment = Environment::only(variables.clone());
         // Of what lies in the directory nothing is read: no configuration, no SQL, no migration.
-        let config = Config::parse(&pipeline(), None)?;
+        let config = Config::parse(&pipeline()?, None)?;
         Settings::of(&own, "demo", environment, base.clone(), config, &shared)
     };
     let settings = resolve()?;
@@ -134,7 +139,7 @@ pub(super) async fn run(
     super::sql::path(&database, settings.config.database.schema.as_str()).await?;
     let answers = ask(&database).await?;
     say("day 2: what changed since (marks, memberships, new and leaving students)");
-    simulator.advance(Duration::from_hours(24));
+    simulator.advance(A_DAY);
     let second = run_recorded(&settings).await?;
     let exit = first.exit.max(second.exit);
     let (first, second) = (first.report, second.report);
@@ -234,13 +239,14 @@ fn mark(folder: &Folder) -> Result<(), Failure> {
     write(&folder.path().join(MARKER), &mark_of(folder)?, 0o600, true).map(drop)
 }
 
-/// The shipped configuration, with changes turned on.
-fn pipeline() -> String {
-    format!(
-        "{}{}",
-        embedded_files::PIPELINE,
-        embedded_files::DEMO_CHANGES
-    )
+/// The shipped configuration, with changes turned on, and all packs that need no right.
+fn pipeline() -> Result<String, Failure> {
+    let config = Config::load(None)?;
+    let packs = config.packs.iter();
+    let packs = packs.filter(|pack| !pack.is_default && pack.right.is_none());
+    let packs: Vec<String> = packs.map(|pack| pack.name.clone()).collect();
+    let shipped = with_packs(embedded_files::PIPELINE, &packs);
+    Ok(format!("{shipped}{}", embedded_files::DEMO_CHANGES))
 }
 
 /// Clears an earlier demo and writes the default configuration. Needs the lock.
@@ -264,7 +270,7 @@ fn prepare(folder: &Folder) -> Result<(), Failure> {
         }
     }
     mark(folder)?;
-    write(&path.join(CONFIG), &pipeline(), 0o644, true).map(drop)
+    write(&path.join(CONFIG), &pipeline()?, 0o644, true).map(drop)
 }
 
 async fn count_rows(
@@ -427,7 +433,7 @@ fn print_answers(answers: &[Answer], tomorrow: &[Answer]) {
             ));
             continue;
         }
-        super::print_table(&answer.table());
+        super::print_table(&later.table());
     }
 }
 
