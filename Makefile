@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test-browser test-remote test-engines screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-remote: ## the stage in the object stores of other programs, also with faul
 
 test-engines: ## DuckDB and Polars on staged pages and on Parquet: the same counts and sums as the mirror (brings them by pip)
 	$(WITH_TOOLS) sh scripts/engines.sh test
+
+test-readers: ## the programs of examples/readers on a simulated campus: what the mirror holds, and no request to the API (brings psycopg by pip)
+	$(WITH_TOOLS) sh scripts/test-readers.sh test
 
 screenshots: ## the pictures of docs/, from a demonstration in Chromium
 	$(WITH_TOOLS) sh scripts/browser.sh screenshots
