@@ -1,5 +1,6 @@
 //! How many hits the shipped pipeline costs, resource by resource, and whether the mirror is what the API shows after each
-//! run: a first mirror, a night, a day of 15-minute syncs, a week away. Fails when it is more than it may be.
+//! run: a first mirror, a night, a day of 15-minute syncs, a week away; then what the packs that need no right add on a campus of
+//! 1,000 students. Fails when it is more than it may be.
 //!
 //! `cargo bench --bench hits`, with synthetic reference rows in the numbers of December 2025. A directory may follow, with
 //! rows of the API as JSON arrays in files such as `cursus.json` and `projects.json`, which are served instead.
@@ -50,6 +51,15 @@ const SCALE: Scale = Scale {
     earned: 1_200,
 };
 
+/// Packs that need no right of their own.
+const PACKS: [&str; 6] = ["locations", "events", "exams", "blocs", "quests", "titles"];
+
+/// The pack whose first read is as long as its time is, and is counted apart.
+const LONG_PACK: &str = "locations";
+
+/// With the packs: what a usual sync may cost in all, and what the packs but [`LONG_PACK`] may add to the first mirror.
+const MOST_WITH_PACKS: [u64; 2] = [14, 250];
+
 /// Hits by resource; what no resource has asked for is in the sum only.
 #[derive(Clone, Default)]
 struct Hits {
@@ -75,7 +85,11 @@ fn main() -> ExitCode {
     let rows = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    if runtime.block_on(measure(rows.as_deref().map(Path::new))) {
+    let holds = runtime.block_on(async {
+        let core = measure(rows.as_deref().map(Path::new)).await;
+        measure_packs().await && core
+    });
+    if holds {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -151,15 +165,111 @@ async fn measure(rows: Option<&Path>) -> bool {
     holds
 }
 
+/// One campus of 1,000 students with the packs: the first mirror, and a day of syncs.
+async fn measure_packs() -> bool {
+    let mut bench = Bench::with_packs().await;
+    let core: BTreeSet<String> = Config::load(None)
+        .unwrap()
+        .resources
+        .iter()
+        .map(|resource| resource.name.to_string())
+        .collect();
+    let first = bench.run(Duration::ZERO).await;
+    let mut syncs = Vec::new();
+    for _ in 0..96 {
+        syncs.push(bench.run(Duration::from_mins(15)).await);
+    }
+    syncs.sort_by_key(Hits::all);
+    let usual = &syncs[syncs.len() / 2];
+    let worst = &syncs[syncs.len() - 1];
+    let added = bench.config.resources.iter();
+    let added = added.filter(|resource| !core.contains(resource.name.as_str()));
+    let mut beyond = 0;
+    let mut lines = Vec::new();
+    for read in added.flat_map(Resource::all_reads) {
+        let name = read.label();
+        let of = |hits: &Hits| hits.by_read.get(&name).copied().unwrap_or(0);
+        if read.name.as_str() != LONG_PACK {
+            beyond += of(&first);
+        }
+        let day: u64 = syncs.iter().map(of).sum();
+        let numbers = [of(&first), of(usual), of(worst), day].map(|number| number.to_string());
+        lines.push([vec![name.clone()], numbers.to_vec()].concat());
+    }
+    let day: u64 = syncs.iter().map(Hits::all).sum();
+    let all = [first.all(), usual.all(), worst.all(), day].map(|number| number.to_string());
+    lines.push([vec!["in all, with the core".to_owned()], all.to_vec()].concat());
+    println!(
+        "{}",
+        Table::new(
+            [
+                Column::fixed("hits with packs"),
+                Column::number("first mirror"),
+                Column::number("usual sync"),
+                Column::number("worst sync"),
+                Column::number("96 syncs"),
+            ],
+            lines
+        )
+    );
+    let [most_usual, most_beyond] = MOST_WITH_PACKS;
+    let mut holds = true;
+    for (what, hits, most) in [
+        ("usual sync with packs", usual.all(), most_usual),
+        ("first mirror beyond the core", beyond, most_beyond),
+    ] {
+        let verdict = if hits > most { "TOO MANY" } else { "holds" };
+        holds &= hits <= most;
+        println!("{what}: {hits} hits, at most {most}: {verdict}");
+    }
+    holds
+}
+
+fn unlimited() -> Limits {
+    Limits {
+        per_second: 10_000,
+        per_hour: 1_000_000,
+        ..Limits::default()
+    }
+}
+
+impl Hits {
+    fn all(&self) -> u64 {
+        self.sum + self.refresh
+    }
+}
+
 impl Bench {
+    async fn with_packs() -> Self {
+        let simulator = api::start(Options {
+            scale: Scale {
+                campuses: 1,
+                ..Scale::of_students(1_000)
+            },
+            limits: unlimited(),
+            undated: api::UNDATED,
+            ..Options::default()
+        })
+        .await;
+        let workdir = Workdir::with(&simulator).await;
+        let campus = simulator.rows("campus")[0]["id"].to_string();
+        let names = PACKS.map(|name| format!("\"{name}\"")).join(", ");
+        workdir.pipeline(&[
+            ("version = 1 ", &format!("packs = [{names}]\nversion = 1 ")),
+            ("campus_ids = [] ", &format!("campus_ids = [{campus}] ")),
+        ]);
+        Self {
+            config: Config::load(Some(&workdir.path("pipeline.toml"))).unwrap(),
+            workdir,
+            simulator,
+            moved: Moved::default(),
+        }
+    }
+
     async fn start(rows: Option<&Path>) -> Self {
         let mut options = Options {
             scale: SCALE,
-            limits: Limits {
-                per_second: 10_000,
-                per_hour: 1_000_000,
-                ..Limits::default()
-            },
+            limits: unlimited(),
             undated: api::UNDATED,
             ..Options::default()
         };
