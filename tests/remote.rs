@@ -300,9 +300,9 @@ async fn run_with_other_content_is_refused_both_ways() {
         workdir.path(STORE).join(place)
     };
     let record = place(&first).join("run.json");
-    let ours = sha256(&fs::read(&record).unwrap());
-    let mut other = fs::read(&record).unwrap();
-    other.extend(b"\n");
+    let right = fs::read(&record).unwrap();
+    let ours = sha256(&right);
+    let other = [&right[..], b"\n"].concat();
     let theirs = sha256(&other);
     fs::write(&record, &other).unwrap();
     let before = objects(&workdir.path(STORE));
@@ -311,6 +311,7 @@ async fn run_with_other_content_is_refused_both_ways() {
         refused.says(&ours).says(&theirs);
     }
     assert_eq!(objects(&workdir.path(STORE)), before);
+    fs::write(&record, right).unwrap();
     // A page of a run that is not published yet.
     fs::remove_file(place(&last).join("run.json")).unwrap();
     let page = place(&last).join("boxes/page-00001.json.gz");
