@@ -9,9 +9,11 @@ use crate::support::boxes::{delta, full, stage, workdir_of};
 use crate::support::{Running, Template, Workdir};
 use crate::two_at_once::{pipe, reached};
 
-/// Follows columns of users, and has the person with the id 2 change.
+/// Follows columns of users, keeps how they were, and has the person with the id 2 change.
 async fn follow(workdir: &Workdir, columns: &str) {
-    let followed = format!("\n[changes.tables]\nusers = {columns}\n\n[quarantine]");
+    let followed = format!(
+        "\n[changes.tables]\nusers = {columns}\n\n[history.tables]\nusers = {columns}\n\n[quarantine]"
+    );
     workdir.pipeline(&[("\n[quarantine]", &followed)]);
     for (number, name) in [(3, "before"), (4, "after")] {
         let mut changed = person(2, CANARY);
@@ -20,11 +22,10 @@ async fn follow(workdir: &Workdir, columns: &str) {
         stage(workdir, &[delta("users", vec![changed.to_string()])]);
         workdir.cursus(["load"]).await;
     }
-    let held = "SELECT count(*) FROM pipeline.change AS c WHERE c::text LIKE '%cAnArY%'";
-    assert!(
-        workdir.number(held).await > 0,
-        "the changes hold the person"
-    );
+    for table in ["pipeline.change", "pipeline.history"] {
+        let held = format!("SELECT count(*) FROM {table} AS c WHERE c::text LIKE '%cAnArY%'");
+        assert!(workdir.number(&held).await > 0, "{table} holds the person");
+    }
 }
 
 #[tokio::test]
@@ -53,7 +54,8 @@ async fn an_erasure_is_a_change_without_a_personal_value() {
 async fn copies_of_what_is_followed_no_more_are_erased() {
     let template = Template::of(mirror().await).await;
     let columns = "ALTER TABLE users RENAME COLUMN login TO nick";
-    let table = "UPDATE pipeline.change SET table_name = 'people' WHERE table_name = 'users'";
+    let table = "UPDATE pipeline.change SET table_name = 'people' WHERE table_name = 'users'; \
+        UPDATE pipeline.history SET table_name = 'people' WHERE table_name = 'users'";
     for (what, statement) in [("a column", columns), ("a table", table)] {
         let workdir = template.workdir().await;
         follow(&workdir, "[\"login\", \"email\"]").await;
@@ -198,6 +200,18 @@ async fn no_replay_brings_an_erased_person_back() {
     move_staging(&backup, &today);
     today.cursus(["replay", "--into", "past"]).await;
     is_erased(&today, "a replay of restored pages").await;
+    let kept = "\n[history.tables]\nusers = [\"login\", \"kind\"]\n\n[quarantine]";
+    today.pipeline(&[("\n[quarantine]", kept)]);
+    today.cursus(["history", "rebuild"]).await;
+    let kept = "SELECT concat_ws(' ', row->>'login', row->>'kind') FROM pipeline.history \
+        WHERE schema_name = 'public' AND valid_to IS NULL ORDER BY key";
+    let people = ["ann student", "student", "cem student"];
+    assert_eq!(
+        today.column(kept).await,
+        people,
+        "history of restored pages"
+    );
+    is_erased(&today, "the history of restored pages").await;
     // Runs were listed before.
     let mut workdir = template.workdir().await;
     let pipe = pipe(&workdir, "pipe");
