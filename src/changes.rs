@@ -5,6 +5,7 @@ mod change;
 mod cloud_event;
 mod line;
 mod page;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
 pub(crate) use line::line;
 pub(crate) use page::{ChangePage, Wanted, WantedKey, page};
+pub(crate) use versions::{Version, VersionPage, versions};
 
 /// Changes that are read in one transaction: a reader that is slow to take them holds nothing back for long.
 const BATCH: i64 = 5_000;

@@ -1,4 +1,4 @@
-//! The page of changes: what it finds however many there are, how much of it, and whatever is in them.
+//! The pages of changes and of how a row was: what they find however much there is, how much of it, and whatever is in it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -168,6 +168,120 @@ async fn hostile_changes_are_text_and_short() {
         let page = site.page(&path).await;
         for raw in ["<script>", "\" onload=", "\u{202e}"] {
             assert!(!page.contains(raw), "{path}: {raw}");
+        }
+    }
+}
+
+/// `COUNT` versions of a user a minute apart, each with another wallet; before the 60th the row was not there. Then another user, a
+/// row with a key of two columns in a table that is kept no more, and a row of another mirror.
+const KEPT: &str = "INSERT INTO pipeline.history_span (schema_name, table_name, columns, valid_from, valid_to, from_run, to_run, changed_at)
+    SELECT 'public', t, c, '2026-11-01T00:00:00Z', e, 'run-0', CASE WHEN e IS NOT NULL THEN 'run-9' END, '2026-11-01T00:00:00Z' FROM (VALUES
+        ('users', ARRAY['id', 'login', 'wallet'], NULL), ('pairs', ARRAY['a', 'b', 'note'], '2026-11-02T00:00:00Z'::timestamptz)) AS v (t, c, e);
+    INSERT INTO pipeline.history (schema_name, table_name, key, row, valid_from, valid_to, from_run, to_run)
+    SELECT 'public', 'users', '{\"id\": 1}'::jsonb, jsonb_build_object('id', 1, 'login', 'ann', 'wallet', n),
+        '2026-11-01T00:00:00Z'::timestamptz + n * interval '1 min' + CASE WHEN n = 60 THEN interval '5 s' ELSE '0' END,
+        CASE WHEN n < COUNT THEN '2026-11-01T00:01:00Z'::timestamptz + n * interval '1 min' END,
+        'run-' || n, CASE WHEN n < COUNT THEN 'run-' || n + 1 END FROM generate_series(1, COUNT) AS n
+    UNION ALL SELECT 'public', 'users', '{\"id\": 2}', '{\"id\": 2, \"login\": \"bea\"}', '2026-11-01T00:00:00Z', NULL, 'run-0', NULL
+    UNION ALL SELECT 'public', 'pairs', '{\"a\": 1, \"b\": \"x,y\"}', '{\"a\": 1, \"b\": \"x,y\", \"note\": null}',
+        '2026-11-01T00:00:00Z', NULL, 'run-0', NULL
+    UNION ALL SELECT 'past', 'users', '{\"id\": 1}', '{\"id\": 1, \"login\": \"of-another-mirror\"}', '2026-11-01T00:00:00Z', NULL, 'run-0', NULL";
+
+async fn kept(workdir: &Workdir, count: u64) {
+    workdir
+        .query(&KEPT.replace("COUNT", &count.to_string()))
+        .await;
+}
+
+/// The wallets of all versions that an address shows, part by part, and how many of the versions say that something has changed.
+async fn wallets(site: &Site, path: &str) -> (Vec<u64>, usize) {
+    let (mut path, mut found, mut marked) = (path.to_owned(), Vec::new(), 0);
+    loop {
+        let page = site.page(&path).await;
+        assert!(!page.contains("of-another-mirror"), "{path}: {page}");
+        for card in page.split("class=\"card\"").skip(1) {
+            let (_, wallet) = card.split_once("<bdi>wallet</bdi>").unwrap();
+            marked += usize::from(wallet.starts_with(" <span class=\"mark\">changed"));
+            assert!(!card.contains("<bdi>login</bdi> <span"), "{card}");
+            let (_, value) = wallet.split_once("<td><code><bdi>").unwrap();
+            found.push(value.split('<').next().unwrap().parse().unwrap());
+        }
+        match page.split_once("rel=\"next\" href=\"") {
+            Some((_, next)) => {
+                path = next.split('"').next().unwrap().replace("&amp;", "&");
+            }
+            None => return (found, marked),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_shown_as_it_was_version_by_version() {
+    let workdir = mirror(9).await;
+    kept(&workdir, 130).await;
+    let site = Site::of(&workdir).await;
+    let newest: Vec<u64> = (1..=130).rev().collect();
+    // All but the first, and the one before which the row was not there.
+    for key in ["1", "id=1", "%7B%22id%22:1%7D"] {
+        let shown = wallets(&site, &format!("/history?table=users&key={key}")).await;
+        assert_eq!(shown, (newest.clone(), 128), "{key}");
+    }
+    let page = site.page("/changes").await;
+    let row = "/history?table=users&amp;key=%7B%22id%22%3A%201%7D";
+    assert!(page.contains(&format!("href=\"{row}\"")), "{page}");
+    for (asked, says) in [
+        ("", "Name a table and the key"),
+        ("?table=users&key=77", "No such row is known"),
+        (
+            "?table=cursus&key=1",
+            "It is not kept how rows of that table were",
+        ),
+        ("?table=users&key=a=1,2", "key: "),
+        ("?table=users&key=2", "it is so now"),
+        (
+            "?table=pairs&key=%7B%22a%22:1,%22b%22:%22x,y%22%7D",
+            "the last that is known",
+        ),
+    ] {
+        let page = site.page(&format!("/history{asked}")).await;
+        assert!(page.contains(says), "{asked}: {page}");
+    }
+    let row = "/history?table=users&key=1&before=1793491500000000";
+    assert_page("page_history", &workdir, &site.page(row).await);
+}
+
+#[tokio::test]
+async fn hostile_versions_are_text_and_short() {
+    const HOSTILE: &str = "<script>alert(1)</script>\" onload=\"x' \u{202e}drow";
+    let workdir = mirror(1).await;
+    let long = HOSTILE.repeat(500);
+    let object: serde_json::Map<String, Value> = (0..300)
+        .map(|n| (format!("{HOSTILE}{n}"), json!(long)))
+        .collect();
+    let (object, key) = (json!(object), json!({ HOSTILE: 1 }));
+    let insert = format!(
+        "INSERT INTO pipeline.history_span (schema_name, table_name, columns, valid_from, from_run, changed_at) \
+         VALUES ('public', $x${HOSTILE}$x$, ARRAY[$x${HOSTILE}$x$], now(), 'x', now()); \
+         INSERT INTO pipeline.history (schema_name, table_name, key, row, valid_from, valid_to, from_run, to_run) \
+         SELECT 'public', $x${HOSTILE}$x$, $x${key}$x$, $x${object}$x$::jsonb || jsonb_build_object('n', n), \
+         '2026-11-01T00:00:00Z'::timestamptz + n * interval '1 s', '2026-11-01T00:00:01Z'::timestamptz + n * interval '1 s', \
+         $x${HOSTILE}$x$, $x${HOSTILE}$x$ FROM generate_series(1, 60) AS n"
+    );
+    workdir.query(&insert).await;
+    let site = Site::of(&workdir).await;
+    let encoded =
+        |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let (name, key) = (encoded(HOSTILE), encoded(&key.to_string()));
+    // Its size is looked at there.
+    let page = site.page(&format!("/history?table={name}&key={key}")).await;
+    assert!(page.contains("rel=\"next\""), "{page}");
+    for page in [
+        page,
+        site.page(&format!("/history?table={name}&key={name}"))
+            .await,
+    ] {
+        for raw in ["<script>", "\" onload=", "\u{202e}"] {
+            assert!(!page.contains(raw), "{raw}: {page}");
         }
     }
 }

@@ -17,7 +17,14 @@ use crate::support::{Site, Workdir, simulator};
 
 const SELECT: [&str; 3] = ["run", "--select", "cursus,users"];
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const PAGES: [&str; 5] = ["/", "/runs", "/decisions", "/changes", "/campus"];
+const PAGES: [&str; 6] = [
+    "/",
+    "/runs",
+    "/decisions",
+    "/changes",
+    "/history",
+    "/campus",
+];
 const DOCUMENTS: [&str; 6] = [
     "/api/status.json",
     "/api/check.json",

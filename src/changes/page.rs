@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::change::Change;
+use super::versions::kept_tables;
 use super::{CHANGE, Extent, Since, change, extent_in, is_made};
 use crate::convert::{signed, unsigned};
 use crate::key_arg::Key;
@@ -46,6 +47,8 @@ pub(crate) struct ChangePage {
     /// There may be more before the change of this number.
     pub(crate) next: Option<u64>,
     pub(crate) extent: Extent,
+    /// The tables of which it is known how rows were, with the columns.
+    pub(crate) kept: BTreeMap<String, Vec<String>>,
 }
 
 /// Reads a page of at most `most` changes; an empty one where nothing was ever written down.
@@ -61,7 +64,7 @@ pub(crate) async fn page(
         None
     };
     let extent = known.unwrap_or_default();
-    let keys = wanted.key.as_ref().map(|key| keys(key, wanted, &extent));
+    let keys = (wanted.key.as_ref()).map(|key| keys(key, wanted.table.as_deref(), &extent.tables));
     let (after, since) = match wanted.since {
         Some(Since::After(after)) => (after, None),
         Some(Since::At(at)) => (0, Some(at.as_duration().as_secs_f64())),
@@ -69,6 +72,7 @@ pub(crate) async fn page(
     };
     let mut page = ChangePage {
         extent,
+        kept: kept_tables(client, schema).await?,
         ..ChangePage::default()
     };
     if page.extent.last == 0 {
@@ -133,17 +137,19 @@ async fn end_of(
         .map(unsigned))
 }
 
-/// The keys of rows that are meant, as changes have them.
-fn keys(key: &WantedKey, wanted: &Wanted, extent: &Extent) -> Vec<Value> {
+/// The keys of rows that are meant, as changes have them. `tables` are followed columns by table, the key first.
+pub(super) fn keys(
+    key: &WantedKey,
+    table: Option<&str>,
+    tables: &BTreeMap<String, Vec<String>>,
+) -> Vec<Value> {
     let typed = match key {
         WantedKey::Json(key) => return vec![key.clone()],
         WantedKey::Typed(typed) => typed,
     };
     let mut found: Vec<Value> = Vec::new();
-    let tables = extent.tables.iter();
-    for (_, columns) in
-        tables.filter(|(name, _)| wanted.table.as_ref().is_none_or(|it| it == *name))
-    {
+    let tables = tables.iter();
+    for (_, columns) in tables.filter(|(name, _)| table.is_none_or(|it| it == *name)) {
         // The key's columns are the first ones; how many there are is not written down.
         for count in 1..=columns.len() {
             let Some(values) = typed.of(&columns[..count]) else {

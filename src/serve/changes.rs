@@ -67,6 +67,11 @@ impl Asked {
         serde_json::from_str(key).is_ok_and(|key: Value| key == *wanted)
     }
 
+    /// The address of another page about the same row.
+    pub(crate) fn path_of_row(&self, to: &str) -> String {
+        path_of_row(to, self.text("table"), self.text("key"))
+    }
+
     /// The address of the same before the change of a number; without one of its begin.
     pub(crate) fn path(&self, to: &str, before: Option<u64>) -> String {
         let texts = FILTERS.iter().zip(&self.texts);
@@ -82,9 +87,9 @@ impl Asked {
     }
 }
 
-/// The address of all changes of a row.
-pub(crate) fn path_of_row(table: &str, key: &str) -> String {
-    format!("/changes?table={}&key={}", encoded(table), encoded(key))
+/// The address of all changes of a row (`/changes`), or of how it was (`/history`).
+pub(crate) fn path_of_row(to: &str, table: &str, key: &str) -> String {
+    format!("{to}?table={}&key={}", encoded(table), encoded(key))
 }
 
 impl Wanted {
@@ -138,6 +143,8 @@ mod tests {
         assert!(some.wanted.op.is_none() && some.is_filtered());
         let path = some.path("/changes", Some(7));
         assert_eq!(path, "/changes?table=users&key=%7B%22id%22%3A5%7D&before=7");
+        let row = "/history?table=users&key=%7B%22id%22%3A5%7D";
+        assert_eq!(some.path_of_row("/history"), row);
         assert_eq!(asked(&[("before", "7")]).path("/changes", None), "/changes");
     }
 

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use super::campus::{self, Campus};
 use super::mirror::{Lease, Mirror};
 use super::snapshot::{Outage, Reading, Shown, Snapshot};
-use crate::changes::{self, ChangePage, Wanted};
+use crate::changes::{self, ChangePage, VersionPage, Wanted};
 use crate::config::Resource;
 use crate::database::{DatabaseError, Sessions};
 use crate::exit::Failure;
@@ -131,23 +131,33 @@ impl Documents {
     /// A page of the changes. It is read each time: what is asked for differs.
     pub(super) async fn changes(&self, wanted: &Wanted, most: usize) -> Shown<ChangePage> {
         let wanted = wanted.clone();
-        let reading = read(&self.source, |source| changes_of(source, wanted, most)).await;
-        let at = crate::clock::now();
-        let outage = |sentence| Outage {
-            since: at,
-            sentence,
-        };
-        Shown {
-            document: reading.document.map(Arc::new),
-            at,
-            is_partial: false,
-            outage: reading.failure.map(outage),
-        }
+        shown(read(&self.source, |source| changes_of(source, wanted, most)).await)
+    }
+
+    /// A page of how a row was, read each time.
+    pub(super) async fn versions(&self, wanted: &Wanted, most: usize) -> Shown<VersionPage> {
+        let wanted = wanted.clone();
+        shown(read(&self.source, |source| versions_of(source, wanted, most)).await)
     }
 
     pub(crate) async fn campus(&self) -> Option<Shown<Campus>> {
         let of = |earlier| read(&self.source, |source| campus_of(source, earlier));
         self.campus.get(of).await
+    }
+}
+
+/// What was read just now, and is not kept.
+fn shown<T>(reading: Reading<T>) -> Shown<T> {
+    let at = crate::clock::now();
+    let outage = |sentence| Outage {
+        since: at,
+        sentence,
+    };
+    Shown {
+        document: reading.document.map(Arc::new),
+        at,
+        is_partial: false,
+        outage: reading.failure.map(outage),
     }
 }
 
@@ -286,6 +296,25 @@ async fn changes_of(
     lease.end().await;
     let has_changes = page.extent.last > 0;
     source.has_changes.store(has_changes, Ordering::Relaxed);
+    Ok(reading(page, None))
+}
+
+async fn versions_of(
+    source: Arc<Source>,
+    wanted: Wanted,
+    most: usize,
+) -> Result<Reading<VersionPage>, Failure> {
+    let settings = (source.resolve)()?;
+    let Some(lease) = source.changes.begin(&settings).await? else {
+        return Ok(Reading {
+            document: None,
+            failure: None,
+        });
+    };
+    let schema = settings.config.database.schema.as_str();
+    let page = changes::versions(lease.client(), schema, &wanted, most).await;
+    let page = page.map_err(DatabaseError::from)?;
+    lease.end().await;
     Ok(reading(page, None))
 }
 

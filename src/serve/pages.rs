@@ -3,6 +3,7 @@
 pub(crate) mod campus;
 pub(crate) mod changes;
 pub(crate) mod decisions;
+pub(crate) mod history;
 pub(crate) mod problem;
 pub(crate) mod runs;
 pub(crate) mod status;

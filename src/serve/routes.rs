@@ -30,6 +30,7 @@ pub(super) fn of(site: Arc<Site>) -> Router {
         .route("/runs/{id}", get(run))
         .route("/decisions", get(decisions))
         .route("/changes", get(changes))
+        .route("/history", get(history))
         .route("/campus", get(campus))
         .merge(api::routes())
         .route(HEALTH, get(async || respond::text(StatusCode::OK, "ok\n")))
@@ -172,6 +173,19 @@ async fn changes(
     let shown = site.documents.changes(&asked.wanted, most).await;
     page(&site, Section::Changes, "Changes", Some(&shown), |page| {
         pages::changes::main(page, &asked)
+    })
+}
+
+async fn history(
+    State(site): State<Arc<Site>>,
+    pairs: Result<Form<Vec<(String, String)>>, FormRejection>,
+) -> Response {
+    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
+    let asked = Asked::of(&pairs);
+    let most = pages::history::MOST;
+    let shown = site.documents.versions(&asked.wanted, most).await;
+    page(&site, Section::Changes, "History", Some(&shown), |page| {
+        pages::history::main(page, &asked)
     })
 }
 

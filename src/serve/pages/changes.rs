@@ -15,15 +15,15 @@ use crate::serve::charts;
 /// Changes of a page.
 pub(crate) const MOST: usize = 50;
 /// Bytes of the changes of a page, at least one of them.
-const LONGEST: usize = 34_000;
+pub(super) const LONGEST: usize = 34_000;
 /// Columns of a change; the rest is counted.
-const MOST_COLUMNS: usize = 24;
+pub(super) const MOST_COLUMNS: usize = 24;
 /// Bytes of the address of a row.
 const LONGEST_PATH: usize = 2_000;
 /// How the run of a change is called where a person was erased.
 const ERASURE: &str = "erasure-";
 
-type Row = BTreeMap<String, Box<RawValue>>;
+pub(super) type Row = BTreeMap<String, Box<RawValue>>;
 
 /// The main part of the page.
 pub(crate) fn main(page: &ChangePage, asked: &Asked) -> Markup {
@@ -34,9 +34,10 @@ pub(crate) fn main(page: &ChangePage, asked: &Asked) -> Markup {
                 "No change is written down yet: name tables and columns in " code { "[changes]" } " of " code { "pipeline.toml" }
                 ", and load."
             }
+            @if !page.kept.is_empty() { p { a href="/history" { "How rows were" } } }
         };
     }
-    let (shown, last) = fitting(&page.changes, asked);
+    let (shown, last) = fitting(page, asked);
     let is_cut = shown.len() < page.changes.len();
     let next = if is_cut { last } else { page.next };
     html! {
@@ -84,6 +85,7 @@ fn form(page: &ChangePage, asked: &Asked) -> Markup {
             label { "Since " input name="since" value=(field("since")) placeholder="24h" autocomplete="off"; }
             button type="submit" { "Show" }
             @if asked.is_filtered() { a href="/changes" { "All changes" } }
+            @if !page.kept.is_empty() { a href=(asked.path_of_row("/history")) { "How rows were" } }
         }
     }
 }
@@ -119,10 +121,11 @@ fn pager(asked: &Asked, next: Option<u64>) -> Markup {
 }
 
 /// The changes for which there is room, at least one, and the number of the last of them.
-fn fitting(changes: &[Change], asked: &Asked) -> (Vec<Markup>, Option<u64>) {
+fn fitting(page: &ChangePage, asked: &Asked) -> (Vec<Markup>, Option<u64>) {
     let (mut shown, mut bytes, mut last) = (Vec::new(), 0, None);
-    for change in changes {
-        let entry = card(change, asked);
+    for change in &page.changes {
+        let is_kept = page.kept.contains_key(&change.table);
+        let entry = card(change, is_kept, asked);
         bytes += entry.0.len();
         if bytes > LONGEST && !shown.is_empty() {
             break;
@@ -133,13 +136,14 @@ fn fitting(changes: &[Change], asked: &Asked) -> (Vec<Markup>, Option<u64>) {
     (shown, last)
 }
 
-fn card(change: &Change, asked: &Asked) -> Markup {
+/// `is_kept`: it is known how rows of that table were.
+fn card(change: &Change, is_kept: bool, asked: &Asked) -> Markup {
     let word = OPS.iter().find(|(op, _)| *op == change.op);
     let word = word.map_or(change.op.as_str(), |(_, word)| word);
     let key = change.key.as_ref().map(|key| key.get());
-    let path = key.map(|key| path_of_row(&change.table, key));
-    let path = path
-        .filter(|path| path.len() <= LONGEST_PATH && !key.is_some_and(|key| asked.is_of_row(key)));
+    let path_to = |page| row_path(page, &change.table, key?);
+    let path = path_to("/changes").filter(|_| !key.is_some_and(|key| asked.is_of_row(key)));
+    let history = path_to("/history").filter(|_| is_kept);
     html! {
         h3 {
             bdi { (charts::shown(&change.table)) }
@@ -150,6 +154,7 @@ fn card(change: &Change, asked: &Asked) -> Markup {
             "number " (change.seq) " · " (time(change.seen_at)) " · "
             @if change.run.starts_with(ERASURE) { "a person was erased" } @else { "run " (run_link(&change.run)) }
             @if let Some(path) = &path { " · " a href=(path) { "All changes of this row" } }
+            @if let Some(path) = &history { " · " a href=(path) { "How this row was" } }
         }
         @if change.op == "s" {
             p { bdi { (charts::shown(&change.changed.join(", "))) } }
@@ -159,13 +164,18 @@ fn card(change: &Change, asked: &Asked) -> Markup {
     }
 }
 
-fn row(json: Option<&RawValue>) -> Row {
+/// The address of a page about a row; none if it would be too long.
+fn row_path(to: &str, table: &str, key: &str) -> Option<String> {
+    Some(path_of_row(to, table, key)).filter(|path| path.len() <= LONGEST_PATH)
+}
+
+pub(super) fn row(json: Option<&RawValue>) -> Row {
     json.and_then(|json| serde_json::from_str(json.get()).ok())
         .unwrap_or_default()
 }
 
 /// `id=5, part=2`.
-fn fields(json: &RawValue) -> String {
+pub(super) fn fields(json: &RawValue) -> String {
     let fields = row(Some(json)).into_iter();
     let fields: Vec<String> = fields
         .map(|(name, value)| format!("{name}={value}"))
@@ -202,7 +212,7 @@ fn sides(change: &Change) -> Markup {
     }
 }
 
-fn value(json: Option<&RawValue>) -> Markup {
+pub(super) fn value(json: Option<&RawValue>) -> Markup {
     html! {
         @match json {
             Some(json) => code { bdi { (charts::shown(json.get())) } },
