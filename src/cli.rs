@@ -1,5 +1,6 @@
 //! The command line as clap types: what was typed, nothing resolved.
 
+mod export;
 mod load;
 mod look;
 mod repair;
@@ -7,6 +8,7 @@ mod setup;
 #[cfg(feature = "simulator")]
 mod simulate;
 mod values;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+pub(crate) use export::BundleArgs;
 pub(crate) use load::LoadArgs;
 #[cfg(feature = "parquet")]
 pub(crate) use look::ExportArgs;
@@ -30,7 +33,8 @@ pub(crate) use setup::{InitArgs, MigrateArgs, PackCommand, TokenCommand, UnitArg
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
 pub(crate) use values::{MaxAge, since};
-use values::{interval, point_in_time, secret, window};
+use values::{point_in_time, secret, window};
+pub(crate) use watch::WatchArgs;
 
 #[cfg(feature = "simulator")]
 const WITHOUT_A_KEY: &str = "Try it without a key:   cursus demo\n";
@@ -259,6 +263,16 @@ Examples:
 It describes what the database holds now, your own tables and views included, and reads no rows. References without a foreign key are
 marked as such: their target can be missing. With Prisma, read only: cursus makes the tables.")]
     Schema(SchemaArgs),
+    /// Write a bundle of the mirror without its people, for those who may not have them: CSV, SQLite, DuckDB
+    #[command(after_help = "\
+Examples:
+  cursus export --profile public --format sqlite bundle
+  cursus export bundle && zip -r bundle.zip bundle
+A profile, sql/export/PROFILE.toml, names the columns that are handed out; what [person] of pipeline.toml calls personal never is. Ids
+of people are hashes, the same in all tables of a bundle, by a key that nobody keeps: no two bundles can be joined. People who were
+erased or anonymised are left out. bundle.json has the serial, the schema, the counts and the age of each table. k-anonymity is not
+promised: who knows enough of a person can find the rows.")]
+    Export(BundleArgs),
     /// Inspect and clean up staged files
     #[command(subcommand)]
     Stage(StageCommand),
@@ -358,6 +372,7 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Changes(_) => "changes",
             Self::Schema(_) => "schema",
+            Self::Export(_) => "export",
             Self::Stage(StageCommand::Gc(_)) => "stage gc",
             #[cfg(feature = "remote")]
             Self::Stage(StageCommand::Push { .. }) => "stage push",
@@ -396,6 +411,7 @@ impl Command {
             | Self::Replay(_)
             | Self::Run(_)
             | Self::Watch(_)
+            | Self::Export(_)
             | Self::Init(_)
             | Self::Migrate(_)
             | Self::Stage(StageCommand::Gc(_))
@@ -471,25 +487,6 @@ pub(crate) struct PlanArgs {
     /// Packs to plan for as if they were on, with those that they need [default: those that are on]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(crate) pack: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WatchArgs {
-    /// Time from the start of a round to the start of the next
-    #[arg(long, value_name = "TIME", value_parser = interval)]
-    pub(crate) every: Duration,
-    /// Largest random delay of a round, so that many machines do not send requests at once [default: a tenth of --every, at most 1m]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) jitter: Option<Duration>,
-    /// Number of rounds [default: no end]
-    #[arg(long, value_name = "N")]
-    pub(crate) rounds: Option<u64>,
-    /// Resources to read [default: all]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) select: Vec<String>,
-    /// Resources to leave out [default: none]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod extract;
 mod forget;
 mod history;
@@ -234,6 +235,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
             Box::pin(changes::run(global, &settings()?, arguments)).await
         }
         Command::Schema(arguments) => Box::pin(schema::run(global, &settings()?, arguments)).await,
+        Command::Export(arguments) => Box::pin(export::run(global, &settings()?, arguments)).await,
         Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,
         Command::Sql(arguments) => Box::pin(sql::run(global, &settings()?, arguments)).await,
         Command::Watch(arguments) => {

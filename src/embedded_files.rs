@@ -48,7 +48,7 @@ pub(crate) fn sql(name: &str, config: Option<&Path>) -> Result<String, String> {
         })
 }
 
-/// A file of SQL.
+/// A file of `sql/`.
 pub(crate) struct SqlText {
     /// Such as `sql/pages/x.sql`.
     pub(crate) file: String,
@@ -59,18 +59,25 @@ pub(crate) struct SqlText {
 /// The files `*.sql` of a folder such as `sql/pages`, sorted by name: built-in ones, and those beside the configuration in use, which
 /// stand in the place of built-in ones of their name. An empty one only takes the built-in one away.
 pub(crate) fn sql_folder(name: &str, config: Option<&Path>) -> Vec<SqlText> {
+    folder(name, "sql", config)
+}
+
+/// The same of files with another end of their name.
+pub(crate) fn folder(name: &str, end: &str, config: Option<&Path>) -> Vec<SqlText> {
+    let has_end = |path: &Path| path.extension().is_some_and(|is| is == end);
     let inside = name.strip_prefix("sql/").unwrap_or(name);
     let built_in = SQL
         .get_dir(inside)
         .into_iter()
         .flat_map(include_dir::Dir::files);
     let mut texts: BTreeMap<String, Result<String, String>> = built_in
+        .filter(|file| has_end(file.path()))
         .filter_map(|file| {
             let of = file.path().file_name()?.to_str()?;
             Some((of.to_owned(), Ok(file.contents_utf8()?.to_owned())))
         })
         .collect();
-    match own_files(name, config) {
+    match own_files(name, &has_end, config) {
         Ok(own) => texts.extend(own),
         Err(fault) => {
             texts.insert(String::new(), Err(chain(&fault)));
@@ -86,7 +93,11 @@ pub(crate) fn sql_folder(name: &str, config: Option<&Path>) -> Vec<SqlText> {
 
 type OwnFiles = Vec<(String, Result<String, String>)>;
 
-fn own_files(name: &str, config: Option<&Path>) -> Result<OwnFiles, Untrusted> {
+fn own_files(
+    name: &str,
+    has_end: &dyn Fn(&Path) -> bool,
+    config: Option<&Path>,
+) -> Result<OwnFiles, Untrusted> {
     let mut folder = beside(config)?;
     for part in name.split('/') {
         let Some(outer) = folder else {
@@ -99,7 +110,7 @@ fn own_files(name: &str, config: Option<&Path>) -> Result<OwnFiles, Untrusted> {
     };
     let mut files = Vec::new();
     for file in folder.names()? {
-        if Path::new(&file).extension().is_none_or(|end| end != "sql") {
+        if !has_end(Path::new(&file)) {
             continue;
         }
         let text = folder.read_text(&file).map_err(|fault| chain(&fault));

@@ -15,6 +15,7 @@ mod pack_files;
 mod person;
 mod plan;
 mod pointer;
+mod random;
 mod template;
 
 pub mod extract;
@@ -28,6 +29,7 @@ mod walk;
 mod changes;
 pub mod database;
 mod diff;
+mod export;
 pub(crate) mod load;
 mod migrate;
 #[cfg(feature = "parquet")]

@@ -58,7 +58,8 @@ pub(crate) use ledger::backlog::{
     Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,
 };
 pub(crate) use ledger::drift::{Drift, DriftEntry, drifts};
-pub(crate) use ledger::exports::Export;
+pub(crate) use ledger::erasures::read as erased;
+pub(crate) use ledger::exports::{Export, record_export};
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
@@ -71,6 +72,7 @@ pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;
 pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered};
+pub(crate) use personal::column_roles;
 pub(crate) use progress::LoadProgress;
 pub(crate) use repair::explain_at::{RowAt, explain_at};
 pub(crate) use repair::origin::{Explained, Origin};

@@ -3,6 +3,7 @@
 
 pub(crate) mod check;
 pub(crate) mod connect;
+pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod forget;
 pub(crate) mod load;

@@ -166,7 +166,7 @@ const MIGRATE: [At; 3] = [
 
 /// The places of the matrix.
 fn all_places() -> BTreeSet<At> {
-    let lists: [&[At]; 17] = [
+    let lists: [&[At]; 18] = [
         &EXTRACT,
         &MENDED,
         &FIRST_LOAD,
@@ -184,6 +184,7 @@ fn all_places() -> BTreeSet<At> {
         &crate::remote::PUSH_ERASED,
         &crate::remote::PULL,
         &crate::remote::REMOVE,
+        &crate::export::EXPORT,
     ];
     lists.concat().into_iter().collect()
 }

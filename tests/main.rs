@@ -213,6 +213,9 @@ mod erasure;
 /// How far an erasure reaches: copies, changes, what was left behind, and who works beside it.
 mod erasure_reach;
 
+/// A bundle for those who may not have people's data.
+mod export;
+
 /// Secrets and people are printed and kept nowhere.
 mod secrets;
 

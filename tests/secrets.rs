@@ -48,6 +48,9 @@ pub(crate) fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String
     }
 }
 
+/// A directory that is made by `export`, where none is there.
+pub(crate) const EXPORTED: &str = "exported";
+
 /// Arguments with which a subcommand has something to do.
 pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Vec<&'a str> {
     let more: &[&str] = match leaf {
@@ -60,6 +63,7 @@ pub(crate) fn arguments<'a>(leaf: &'a str, user: &'a str, number: &'a str) -> Ve
         | "quarantine ls" | "prune ls" | "init" | "doctor" | "check" | "runs" | "migrate"
         | "token show" | "token refresh" | "version" | "pack ls" => &[],
         "pack show" => &["teams"],
+        "export" => &[EXPORTED],
         "sql" => &["SELECT count(*), max(id) FROM users"],
         "diff" => &["live", "latest"],
         "explain" => &["users", user],
@@ -152,6 +156,8 @@ fn is_token_file(path: &PathBuf) -> bool {
 
 /// Runs the binary to its end where files are for everybody, if nobody says otherwise.
 async fn run(workdir: &Workdir, arguments: &[&str]) -> Ran {
+    // Where it is there, an export refuses to make it.
+    let _ = std::fs::remove_dir_all(workdir.path(EXPORTED));
     workdir.cursus_after("umask 000", arguments).await
 }
 

@@ -10,19 +10,20 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::secrets::{arguments, leaves};
+use crate::secrets::{EXPORTED, arguments, leaves};
 use crate::support::snapshot;
 use crate::support::terminal::{Terminal, left};
 use crate::support::workdir::NO_DATABASE;
 use crate::support::{Workdir, World, simulator, testing};
 
 /// Commands that change something: what they print is a summary.
-const WORK: [&str; 17] = [
+const WORK: [&str; 18] = [
     "extract",
     "load",
     "replay",
     "run",
     "watch",
+    "export",
     "stage push",
     "stage pull",
     "stage export",
@@ -438,6 +439,8 @@ async fn migrations_are_one_line_and_details_need_v() {
 }
 
 async fn with_stdout(workdir: &Workdir, typed: &[&str], stdout: Stdio) -> Output {
+    // Where it is there, an export refuses to make it.
+    let _ = std::fs::remove_dir_all(workdir.path(EXPORTED));
     let mut command = workdir.command(typed);
     command.stdout(stdout).stderr(Stdio::piped());
     let child = command.spawn().unwrap();

@@ -66,6 +66,10 @@ impl<'t> Problems<'t> {
         });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
     pub(super) fn text(&self) -> &'t str {
         self.text
     }

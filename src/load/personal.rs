@@ -173,6 +173,36 @@ fn add(
     one.others.retain(|name| !one.personal.contains(name));
 }
 
+/// What each column of a table holds of people, as far as records fill it or `[[person.table]]` says it; the most that is said of it.
+pub(crate) fn column_roles<'m>(
+    mapping: &'m Mapping,
+    people: &'m People,
+) -> Vec<(&'m str, ColumnRole)> {
+    let mut roles: Vec<(&str, ColumnRole)> = Vec::new();
+    let table = &mapping.table;
+    for declared in people.tables.iter().filter(|it| it.table == table.name) {
+        let personal = declared.personal.iter();
+        roles.extend(personal.map(|name| (name.as_str(), ColumnRole::Personal)));
+        roles.push((&declared.id, ColumnRole::Id));
+    }
+    let places = people.places_in(&table.from);
+    for place in places.filter(|_| table.select.is_none()) {
+        for column in &mapping.columns {
+            if let Some(tokens) = tokens_of(mapping, &column.source) {
+                roles.push((&column.name, place.role(&tokens)));
+            }
+        }
+    }
+    let weight = |role: ColumnRole| match role {
+        ColumnRole::Personal | ColumnRole::Mixed => 0,
+        ColumnRole::Id => 1,
+        ColumnRole::Other => 2,
+    };
+    roles.sort_by_key(|(name, role)| (*name, weight(*role)));
+    roles.dedup_by_key(|(name, _)| *name);
+    roles
+}
+
 impl PersonalColumns {
     pub(crate) fn target(&self, schema: &str) -> String {
         format!("{}.{}", Quoted(schema), Quoted(self.table.as_str()))

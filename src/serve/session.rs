@@ -67,10 +67,7 @@ fn of(name: &str) -> Hash {
 
 /// 32 bytes that nobody can guess; none if the system has none.
 pub(super) fn random() -> Option<Hash> {
-    let mut bytes = Hash::default();
-    let source = rustls::crypto::ring::default_provider().secure_random;
-    source.fill(&mut bytes).ok()?;
-    Some(bytes)
+    crate::random::bytes()
 }
 
 #[cfg(test)]

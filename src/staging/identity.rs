@@ -12,6 +12,7 @@ use super::manifest::FORMAT;
 use super::run::Run;
 use crate::failpoint;
 use crate::hash::hex;
+use crate::random;
 
 pub(super) const FILE: &str = ".staging.json";
 const RESTORE: &str = "put the file back; if there is no copy of it, remove it, and the next `cursus extract` or `cursus run` \
@@ -74,9 +75,7 @@ impl Staging {
 
 /// That many random bytes, in hex.
 pub(super) fn random_hex<const N: usize>(root: &Path) -> Result<String, StagingError> {
-    let mut bytes = [0; N];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| {
+    let bytes = random::bytes::<N>().ok_or_else(|| {
         let refused = std::io::Error::other("the system gave no random bytes");
         files::io_error("make an id for", root, refused)
     })?;

@@ -142,6 +142,10 @@ points! {
     RebuildRecord = "rebuild.record",
     RebuildCommit = "rebuild.commit",
     RebuildCommitted = "rebuild.committed",
+    // A bundle: after the rows of a table, before its name, after.
+    ExportTable = "export.table",
+    ExportRename = "export.rename",
+    ExportDone = "export.done",
     // Repairs.
     ApproveCommit = "approve.commit",
     ApproveCommitted = "approve.committed",

@@ -20,7 +20,7 @@ impl MirrorSchema {
         })
     }
 
-    /// Whether an export has a personal column, or one that is not known any more.
+    /// Whether an export has a personal column, ids of people, be it as hashes, or a column that is not known any more.
     pub(super) fn may_be_in(&self, export: &Export) -> bool {
         export.columns.iter().any(|named| {
             let Some((table, column)) = named.split_once('.') else {
@@ -32,7 +32,8 @@ impl MirrorSchema {
             let mut personal = self.columns.iter();
             columns.all(|known| known.name != column)
                 || personal.any(|one| {
-                    one.table.as_str() == table && one.personal.iter().any(|it| it == column)
+                    let mut theirs = one.personal.iter().chain([&one.id]);
+                    one.table.as_str() == table && theirs.any(|it| it == column)
                 })
         })
     }

@@ -26,7 +26,6 @@ pub(crate) struct Export {
 /// # Errors
 ///
 /// The database refused it: then nothing is to be given out.
-#[cfg_attr(not(test), expect(dead_code, reason = "called by what exports rows"))]
 pub(crate) async fn record_export(
     client: &impl GenericClient,
     schema: &str,
