@@ -172,7 +172,8 @@ async fn measure_packs() -> bool {
         .unwrap()
         .resources
         .iter()
-        .map(|resource| resource.name.to_string())
+        .flat_map(Resource::all_reads)
+        .map(Resource::label)
         .collect();
     let first = bench.run(Duration::ZERO).await;
     let mut syncs = Vec::new();
@@ -182,14 +183,14 @@ async fn measure_packs() -> bool {
     syncs.sort_by_key(Hits::all);
     let usual = &syncs[syncs.len() / 2];
     let worst = &syncs[syncs.len() - 1];
-    let added = bench.config.resources.iter();
-    let added = added.filter(|resource| !core.contains(resource.name.as_str()));
+    let reads = bench.config.resources.iter().flat_map(Resource::all_reads);
+    let added = reads.filter(|read| !core.contains(&read.label()));
     let mut beyond = 0;
     let mut lines = Vec::new();
-    for read in added.flat_map(Resource::all_reads) {
+    for read in added {
         let name = read.label();
         let of = |hits: &Hits| hits.by_read.get(&name).copied().unwrap_or(0);
-        if read.name.as_str() != LONG_PACK {
+        if !name.starts_with(LONG_PACK) {
             beyond += of(&first);
         }
         let day: u64 = syncs.iter().map(of).sum();
