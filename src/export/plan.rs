@@ -130,7 +130,7 @@ fn own(mappings: &[Mapping]) -> impl Iterator<Item = &Mapping> {
     of_own.filter(|mapping| !mapping.table.is_update_only())
 }
 
-/// The columns that hold ids of people, as table and column: by [person], or because they refer to such a column.
+/// The columns that hold ids of people, as table and column: by `[person]`, or because they refer to such a column.
 fn person_ids(mappings: &[Mapping], people: &People) -> Vec<(String, String)> {
     let mut ids = Vec::new();
     for mapping in own(mappings) {
