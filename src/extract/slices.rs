@@ -71,7 +71,7 @@ pub(super) fn slices(
         .collect()
 }
 
-/// One for each value of a list in [scope]. The only one of a resource has no directory of its own.
+/// One for each value of a list in `[scope]`. The only one of a resource has no directory of its own.
 fn of_scope(
     config: &Config,
     lists: &ScopeLists,

@@ -62,13 +62,15 @@ pub(crate) async fn mappings(
     }
 }
 
-/// Personal columns that are followed without the id of their person: whose a copy is would be unknown as soon as the row is gone.
-/// Where people cannot be told at all, `forget` says so.
+/// Personal columns that are followed without the id of their person: whose a copy is would be unknown as soon as the row is deleted.
+/// Where the configuration does not say who people are, `forget` refuses.
 fn without_ids(config: &Config, mappings: &[Mapping]) -> Vec<String> {
     let people = personal_columns(mappings, &config.people).unwrap_or_default();
     let mut problems = Vec::new();
     for one in &people {
-        let mapping = mappings.iter().find(|mapping| mapping.table.name == one.table);
+        let mapping = mappings
+            .iter()
+            .find(|mapping| mapping.table.name == one.table);
         let Some(mapping) = mapping.filter(|it| it.key_names().all(|key| key != one.id)) else {
             continue;
         };
