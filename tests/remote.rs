@@ -314,7 +314,7 @@ async fn run_with_other_content_is_refused_both_ways() {
     fs::write(&record, right).unwrap();
     // A page of a run that is not published yet.
     fs::remove_file(place(&last).join("run.json")).unwrap();
-    let page = place(&last).join("boxes/page-00001.json.gz");
+    let page = place(&last).join("things/page-00001.json.gz");
     fs::write(&page, b"other").unwrap();
     let refused = workdir.cursus(["stage", "push", STORE]).await.exits(4);
     refused.says("page-00001.json.gz").says(&sha256(b"other"));
