@@ -218,14 +218,16 @@ impl World {
         let projects = self.table(Resource::Projects);
         let project = projects.any_that(random, |project| project.flag("exam"));
         let project = project.or_else(|| projects.any(random));
-        let cursus = if random.u8(..6) == 0 {
+        let id = self.table_mut(Resource::Exams).next_id();
+        // Some of several cursus also in a small world.
+        let is_shared = random.u8(..6) == 0 || id % 6 == 0;
+        let cursus = if is_shared {
             vec![CURSUS, PISCINE]
         } else {
             vec![CURSUS]
         };
         let lasts = random.i64(3..9) * HOUR;
         let clusters = random.u8(1..5);
-        let id = self.table_mut(Resource::Exams).next_id();
         let shown = object! {
             "id": id,
             "ip_range": format!("10.1{clusters}.0.0/16,10.42.0.0/16"),

@@ -113,7 +113,7 @@ impl Row {
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, field: &str) -> Option<T> {
-        self.shown.get(field)
+        self.hidden.get(field).or_else(|| self.shown.get(field))
     }
 
     pub(super) fn int(&self, field: &str) -> Option<i64> {
