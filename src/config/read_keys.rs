@@ -148,7 +148,7 @@ fn set_by_cursus(parameter: &str) -> Option<&'static str> {
     }
 }
 
-/// The lists of `for_each = { scope, as, path }`: one for each value of a list in [scope]. None as well if that is empty.
+/// The lists of `for_each = { scope, as, path }`: one for each value of a list in `[scope]`. None as well if that is empty.
 pub(super) fn read_scope_lists(section: Section<'_>, scope: &Scope) -> Option<ScopeLists> {
     let list = section.required_text("scope");
     let values = list.as_ref().and_then(|list| scope.values.get(list.value));

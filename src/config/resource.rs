@@ -39,7 +39,7 @@ pub struct Resource {
     pub(crate) id: Pointer,
     /// One request (or a batch) for each id of another resource.
     pub(crate) for_each: Option<ForEach>,
-    /// One list for each value of a list in [scope], instead of the one at `path`.
+    /// One list for each value of a list in `[scope]`, instead of the one at `path`.
     pub(crate) lists: Option<ScopeLists>,
     /// Resources that are loaded before.
     pub(crate) after: Vec<Name>,
