@@ -48,6 +48,11 @@ pub(super) fn open(
     answers: &Arc<Answers>,
 ) -> Result<Place, RemoteError> {
     if !text.contains("://") {
+        if Url::parse(text).is_ok() {
+            return Err(wrong(
+                "the address of the store has a colon and no `//`, and is not repeated; write ./PATH for a directory",
+            ));
+        }
         let path = std::path::absolute(text).map_err(|_| wrong("the store has no name"))?;
         return directory(&path);
     }
@@ -171,6 +176,8 @@ mod tests {
             "s3://key:secret@bucket/",
             "az://c/?sig=secret",
             "s3:///secret",
+            "s3:/key:secret@bucket",
+            "secret:bucket",
             "ftp://secret/",
         ] {
             let refused = open(url, &Vec::new(), &Arc::default());
