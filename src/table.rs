@@ -1,5 +1,5 @@
-//! Tables that fit the terminal: text is cut, then columns are left out by rank, then rows are stacked. Numbers, times and names are
-//! never cut. Knows nothing of what a table shows.
+//! Tables that fit the terminal: sentences go under their row, text is cut, then columns are left out by rank, then rows are stacked.
+//! Sentences, numbers, times and names are never cut. Knows nothing of what a table shows.
 
 use std::fmt;
 
@@ -21,6 +21,7 @@ const INDENT: &str = "  ";
 enum Kind {
     Fixed,
     Text,
+    Sentence,
     Number,
 }
 
@@ -46,9 +47,14 @@ impl Column {
         Self::new(name, Kind::Fixed)
     }
 
-    /// Text that may be cut, such as a path or a reason.
+    /// Text that may be cut, such as a path.
     pub fn text(name: &str) -> Self {
         Self::new(name, Kind::Text)
+    }
+
+    /// A sentence, such as a reason, which is never cut: where the table is too wide it stands under its row.
+    pub fn sentence(name: &str) -> Self {
+        Self::new(name, Kind::Sentence)
     }
 
     /// Numbers, to the right and never cut.
@@ -97,8 +103,13 @@ impl Table {
         let mut widths = self.widths();
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         let Some(width) = width else {
-            return self.lines(&shown, &widths);
+            return self.lines(&shown, &widths, None);
         };
+        let is_too_wide = total(&shown, &widths) > width;
+        if is_too_wide {
+            shown.retain(|&at| self.columns[at].kind != Kind::Sentence);
+        }
+        let beside = shown.len();
         let is_stacked = loop {
             self.shrink(&shown, &mut widths, width);
             if total(&shown, &widths) <= width {
@@ -114,8 +125,8 @@ impl Table {
         if is_stacked {
             return self.stacked(width);
         }
-        let text = self.lines(&shown, &widths);
-        match (self.columns.len() - shown.len()) as u64 {
+        let text = self.lines(&shown, &widths, is_too_wide.then_some(width));
+        match (beside - shown.len()) as u64 {
             0 => text,
             hidden => format!(
                 "{text}\n{} hidden; --wide shows all",
@@ -149,7 +160,8 @@ impl Table {
         }
     }
 
-    fn lines(&self, shown: &[usize], widths: &[usize]) -> String {
+    /// The columns that are shown; with `under`, the sentences of a row under it, in so many columns of the terminal.
+    fn lines(&self, shown: &[usize], widths: &[usize], under: Option<usize>) -> String {
         let width = total(shown, widths);
         let header: Vec<&str> = (self.columns.iter())
             .map(|column| column.name.as_str())
@@ -163,7 +175,7 @@ impl Table {
             let padding = " ".repeat(widths[at].saturating_sub(cell.width()));
             match self.columns[at].kind {
                 Kind::Number => padding + &cell,
-                Kind::Fixed | Kind::Text => cell + &padding,
+                Kind::Fixed | Kind::Text | Kind::Sentence => cell + &padding,
             }
         };
         let mut lines = vec!["─".repeat(width)];
@@ -173,6 +185,15 @@ impl Table {
             lines.push(line(&|at| {
                 padded(at, row.get(at).map_or("", String::as_str))
             }));
+            let Some(room) = under.map(|width| width.saturating_sub(INDENT.len())) else {
+                continue;
+            };
+            let sentences = (self.columns.iter().zip(row))
+                .filter(|(column, cell)| column.kind == Kind::Sentence && !cell.is_empty());
+            for (_, sentence) in sentences {
+                let indented = wrapped(sentence, room).into_iter();
+                lines.extend(indented.map(|line| format!("{INDENT}{line}")));
+            }
         }
         lines.push("─".repeat(width));
         lines.join("\n")
@@ -288,6 +309,27 @@ mod tests {
         let text = pages().fit(Some(80));
         assert!(text.contains('…') && text.contains("ms"), "{text}");
         assert!(!text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn a_sentence_without_room_stands_under_its_row_in_full() {
+        let why = "the API answered 500 to every try; ask again later";
+        let columns = [Column::fixed("run"), Column::sentence("error")];
+        let rows = [why, ""].map(|why| vec!["T020000Z".to_owned(), why.to_owned()]);
+        let table = Table::new(columns, rows);
+        let text = table.fit(Some(40));
+        assert_eq!(
+            text.lines().skip(3).take(4).collect::<Vec<_>>(),
+            [
+                "T020000Z",
+                "  the API answered 500 to every try; ask",
+                "    again later",
+                "T020000Z"
+            ],
+            "{text}"
+        );
+        assert!(!text.contains("hidden"), "{text}");
+        assert!(table.fit(Some(80)).contains(&format!("T020000Z  {why}")));
     }
 
     #[test]

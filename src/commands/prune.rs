@@ -89,7 +89,7 @@ fn held_columns() -> [Column; 6] {
         Column::fixed("resource").rank(2),
         Column::fixed("table"),
         Column::fixed("since").rank(1),
-        Column::text("why"),
+        Column::sentence("why"),
         Column::number("rows"),
     ]
 }

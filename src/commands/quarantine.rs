@@ -164,7 +164,7 @@ fn ls(global: &Global, all: &[Entry]) {
     let columns = [
         Column::fixed("table"),
         Column::fixed("column"),
-        Column::text("why"),
+        Column::sentence("why"),
         Column::fixed("since").rank(1),
         Column::number("first").rank(2),
         Column::number("rows"),
@@ -200,7 +200,7 @@ fn ls_table(
             Column::fixed("run").rank(2),
             Column::text("place").rank(1),
             Column::fixed("column"),
-            Column::text("why"),
+            Column::sentence("why"),
             Column::number("tried").rank(3),
         ];
         print_table(&Table::new(columns, rows));

@@ -85,7 +85,7 @@ fn print_entries(entries: &[Entry]) {
         Column::number("requests").rank(3),
         Column::number("staged").rank(6),
         Column::number("changed").rank(4),
-        Column::text("error"),
+        Column::sentence("error"),
     ];
     super::print_table(&Table::new(columns, rows));
 }
