@@ -1,5 +1,5 @@
--- One row per student who came through a piscine: the level, and the place by it in the pool, which is the people of one campus, year
--- and month. Alumni have left it.
+-- One row per person in users who came through a piscine, also one whose enrolment has ended: the level, and the place by it in the pool,
+-- which is the people of one campus, year and month. Alumni have left it.
 --  campus_id: The primary one of the person.
 --  pool_year: When the piscine was, as a text.
 --  pool_month: The same in English, such as july.
@@ -7,7 +7,7 @@
 --  login: Name on the intranet.
 --  level: Experience in the mirrored curriculum.
 --  place: 1 is the highest level in the pool.
---  people: How many the pool has who are students still.
+--  people: How many of the pool are in users.
 SELECT u.campus_id, u.pool_year, u.pool_month, u.id AS user_id, u.login, c.level,
     rank() OVER pool AS place,
     count(*) OVER (PARTITION BY u.campus_id, u.pool_year, u.pool_month) AS people

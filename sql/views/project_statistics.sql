@@ -1,8 +1,8 @@
 -- One row per project that somebody has begun: enrolments that count, how many are open, validated or failed, the share of marked ones
 -- that passed (pass_rate), attempts that a pass took on average (tries), and days from the begin to the mark of a pass, at the median.
--- A retried project has the dates and the mark of its last attempt.
+-- A retried project has the dates and the mark of its last attempt. People without a row in users count as well.
 --  project_id: Perhaps of another curriculum, without a row in projects.
---  slug: The same in addresses, such as 42cursus-libft.
+--  slug: The same in addresses, such as 42cursus-libft; no two projects were seen with the same.
 --  name: Title that people read.
 --  enrolments: People who have begun.
 --  open: Those of them without a mark who are at it.

@@ -9,7 +9,7 @@
 --  begin_at: When it starts; it can have started.
 --  end_at: When it is over.
 --  nbr_subscribers: People who come, by the API's count.
---  places_left: How many more can come. NULL: no limit.
+--  places_left: How many more can come, at least 0; the campuses of an event share them. NULL: no limit.
 SELECT 'event' AS what, e.id, ec.campus_id, e.name, e.kind, e.location, e.begin_at, e.end_at, e.nbr_subscribers,
     CASE WHEN e.max_people IS NOT NULL THEN greatest(e.max_people - coalesce(e.nbr_subscribers, 0), 0) END AS places_left
 FROM events AS e
