@@ -116,7 +116,7 @@ async fn a_broken_line_of_dotenv_is_not_shown() {
 #[tokio::test]
 async fn unusable_database_is_reported_before_the_first_request() {
     let simulator = simulator().await;
-    let mut workdir = Workdir::with(&simulator).await;
+    let mut workdir = Workdir::with_empty_database(&simulator).await;
     let socket = testing::cluster().await.socket_dir();
     let url = |user: &str, database: &str| url_at(socket, &format!("{user}:{PASSWORD}"), database);
     let name = workdir.column("SELECT current_database()").await.remove(0);

@@ -145,7 +145,7 @@ async fn psql_opens_the_mirror_whatever_pg_variables_say() {
 #[tokio::test]
 async fn run_prints_two_tables_and_a_line() {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     let ran = workdir
         .cursus(["run", "--select", "cursus,campus,coalitions"])
         .await;
@@ -155,7 +155,7 @@ async fn run_prints_two_tables_and_a_line() {
 #[tokio::test]
 async fn status_shows_staged_and_quarantined_data() {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     assert_said("status_before", &workdir, &workdir.cursus(["status"]).await);
     workdir.json(["run", "--select", "cursus,users"]).await;
     simulator.advance(Duration::from_hours(13));
@@ -183,7 +183,7 @@ async fn migrate_says_what_it_applied() {
 #[tokio::test]
 async fn doctor_checks_everything_and_changes_nothing() {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     assert_said("doctor_new", &workdir, &workdir.cursus(["doctor"]).await);
     let schemas = "SELECT nspname FROM pg_namespace WHERE nspname = 'pipeline'";
     assert_eq!(workdir.column(schemas).await, Vec::<String>::new());

@@ -24,7 +24,7 @@ async fn panic_names_its_place_and_no_record() {
                 boxes::three_runs(&workdir);
                 workdir
             } else {
-                Workdir::with(&simulator).await
+                Workdir::with_empty_database(&simulator).await
             };
             workdir.set("CURSUS_FAILPOINT", format!("{place}:1=panic"));
             let ran = workdir.cursus([command, flags].concat()).await.exits(code);

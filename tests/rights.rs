@@ -19,7 +19,7 @@ struct Case {
 impl Case {
     async fn new() -> Self {
         let simulator = simulator().await;
-        let mut workdir = Workdir::with(&simulator).await;
+        let mut workdir = Workdir::with_empty_database(&simulator).await;
         let database = workdir.column("SELECT current_database()").await.remove(0);
         let role = format!("role_{database}");
         workdir.query(&format!("CREATE ROLE {role} LOGIN")).await;
@@ -447,7 +447,7 @@ async fn what_says_where_the_mirror_is_goes_by_a_fixed_order() {
 #[tokio::test]
 async fn the_first_line_of_a_run_says_where_the_mirror_is() {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     let name = workdir.column("SELECT current_database()").await.remove(0);
     for command in ["run", "load"] {
         let ran = workdir.cursus([command, "--no-color"]).await;

@@ -84,7 +84,7 @@ async fn every_table_fits_120_columns_and_40_stacked() {
 
 async fn tables_fit(widths: &[usize]) {
     let (whole, half) = world_of_trouble().await;
-    let mut workdir = Workdir::with(&whole).await;
+    let mut workdir = Workdir::with_empty_database(&whole).await;
     workdir.json(["run"]).await;
     workdir.use_api(&half);
     workdir.json_exits(4, ["run", "--full"]).await;
@@ -231,7 +231,7 @@ async fn every_quiet_command_prints_nothing_but_what_was_asked_for() {
 /// Of the commands of these names, or of all.
 async fn quiet_is_quiet(names: &[&str]) {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     std::fs::create_dir(workdir.path("store")).unwrap();
     workdir.json(["run"]).await;
     let user = workdir
@@ -464,7 +464,7 @@ async fn every_answer_that_stdout_does_not_take_is_a_failure() {
 /// Of the commands of these names, or of all.
 async fn stdout_takes_nothing(names: &[&str]) {
     let simulator = simulator().await;
-    let workdir = Workdir::with(&simulator).await;
+    let workdir = Workdir::with_empty_database(&simulator).await;
     std::fs::create_dir(workdir.path("store")).unwrap();
     workdir.json(["run"]).await;
     let user = workdir

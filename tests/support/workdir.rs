@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::testing;
@@ -41,15 +42,26 @@ pub(crate) struct Workdir {
 }
 
 impl Workdir {
-    /// A directory that knows a simulator's address and credentials, and a new database.
+    /// A directory that knows a simulator's address and credentials, and a new database that has the shipped tables.
     pub(crate) async fn with(simulator: &Simulator) -> Self {
+        let mut workdir = Self::in_database(prepared_database().await).await;
+        workdir.use_api(simulator);
+        workdir
+    }
+
+    /// The same with an empty database.
+    pub(crate) async fn with_empty_database(simulator: &Simulator) -> Self {
         let mut workdir = Self::new().await;
         workdir.use_api(simulator);
         workdir
     }
 
-    /// A directory with a new database, without an API: nobody listens at its address, there are no credentials.
+    /// A directory with an empty database, without an API: nobody listens at its address, there are no credentials.
     pub(crate) async fn new() -> Self {
+        Self::in_database(testing::database().await).await
+    }
+
+    async fn in_database(client: Client) -> Self {
         // What the tests write is their user's alone, whatever that user's habits are.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let dir = tempfile::Builder::new()
@@ -71,7 +83,6 @@ impl Workdir {
                 environment.insert(name, value);
             }
         }
-        let client = testing::database().await;
         environment.insert("CURSUS_DATABASE_URL", url_of(&client).await.into());
         Self {
             root,
@@ -376,6 +387,18 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }
+}
+
+/// A session in a new database that `cursus migrate` has prepared: it is prepared once and copied, which is faster.
+async fn prepared_database() -> Client {
+    static PREPARED: OnceCell<String> = OnceCell::const_new();
+    let prepare = async || {
+        let workdir = Workdir::new().await;
+        workdir.cursus(["migrate"]).await.exits(0);
+        // Ends the session, which a copy would wait for.
+        name_of(&workdir.client).await
+    };
+    copy_of(PREPARED.get_or_init(prepare).await).await
 }
 
 /// A session in a copy of a database.
