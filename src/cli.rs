@@ -288,15 +288,16 @@ promised: who knows enough of a person can find the rows.")]
     /// Rebuild the history of rows from the staged runs
     #[command(subcommand)]
     History(HistoryCommand),
-    /// Erase people from staging and from the mirror: ids stay, personal values become null
+    /// Erase people from staging and from the mirror: ids stay, personal values become null; --drop removes records and rows
     #[command(after_help = "\
 Examples:
   cursus forget 12345 --dry-run           every place, and how many records or rows there are
   cursus forget 12345 12346
+  cursus forget 12345 --drop              remove the records and rows of the person, and the id elsewhere
   cursus forget --anonymised              everybody whom the API has anonymised
   cursus forget --finish                  finish what was interrupted, and erase what a backup has brought back
 [person] of pipeline.toml says where people are. The erasure ledger, in staging and in the database, holds a keyed hash of each id:
-who is in it stays blank in all that is read, loaded and replayed, also from an old backup. Copies that were handed out, backups,
+who is in it stays blank or removed in all that is read, loaded and replayed, also from an old backup. Copies that were handed out, backups,
 WAL and snapshots of file systems are not reached. Exit code 2: nothing is held of these people, and nothing was recorded.")]
     Forget(ForgetArgs),
     /// Print all that is held of a person, with the personal values

@@ -320,7 +320,7 @@ fn read(
     }
     let tables = blocks("table");
     let table_names = Names::of("table", &tables, is_unsure("table")).with_off(packs);
-    let people = person::read(&roots, &resource_names, &table_names);
+    let mut people = person::read(&roots, &resource_names, &table_names);
     let resources = read_resource::read(resources, &resource_names, &scope);
     let tables = table::read(
         tables,
@@ -342,6 +342,7 @@ fn read(
     let tables = order::tables(tables, files);
     let resources = order::resources(resources, tables.as_deref().unwrap_or_default(), files);
     let (tables, resources) = (tables?, resources?);
+    people.proofs = resources.iter().map(Resource::proof).collect();
     Some(Config {
         api,
         scope: scope.values,

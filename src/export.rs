@@ -28,7 +28,7 @@ use crate::exit::{Exit, Failure};
 use crate::failpoint::Point;
 use crate::hash::hex;
 use crate::load::{LoadError, Mapping, column_roles, erased, mappings, record_export};
-use crate::person::{ColumnRole, Erased, PersonHash};
+use crate::person::{ColumnRole, Erased, Extent, PersonHash};
 use crate::printable::Messages;
 use crate::random;
 pub(crate) use manifest::{Bundle, BundleTable, NOTICE};
@@ -205,7 +205,10 @@ impl LeftOut {
         let known = request.erased.iter().cloned();
         let held = erased(transaction).await?.into_iter();
         Ok(Self {
-            erased: known.chain(held.map(|(person, _)| person)).collect(),
+            erased: known
+                .chain(held.map(|(person, _)| person))
+                .map(|person| (person, Extent::Values))
+                .collect(),
             anonymised: anonymised(request.config, transaction, mappings).await?,
         })
     }

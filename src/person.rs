@@ -2,17 +2,24 @@
 //!
 //! What `[person]` of the configuration says, and how it is applied to JSON text. Knows nothing of files or of the database.
 
+mod edit;
 mod erased;
 mod json;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::name::Name;
 pub(crate) use crate::pointer::EACH;
 use crate::pointer::Pointer;
 
+use edit::Replacement;
+pub(crate) use edit::{Edit, apply};
 pub(crate) use erased::{Erased, PersonHash};
-use json::{Elements, find, leaves, leaves_but};
+use json::{Elements, find, leaves, leaves_but, reduced};
+
+/// The key of what is left of a record that was removed. Nobody else writes it: a page in which the API sends it is refused.
+pub(crate) const DROPPED: &str = "cursus:dropped";
 
 /// `[person]`.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +30,29 @@ pub(crate) struct People {
     pub(crate) anonymised: Option<Anonymised>,
     /// Columns that SQL fills.
     pub(crate) tables: Vec<PersonTable>,
+    /// Tables that derived statements fill, and that are no tables of the configuration.
+    pub(crate) derived: Vec<DerivedTable>,
+    /// What is left of a record that is removed, by resource: its id, and the times that the reads of the resource range over. The proof
+    /// that a read is complete rests on them.
+    pub(crate) proofs: BTreeMap<Name, Vec<Pointer>>,
+}
+
+/// How far a person is erased; the later one is the stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// Personal values become null, ids stay.
+    Values,
+    /// What is the person's own is removed, and elsewhere the id becomes null as well.
+    Records,
+}
+
+/// What around a place is the person's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The record.
+    Record,
+    /// The place, an element of an array.
+    Entry,
 }
 
 /// Personal columns of a table that no place in a record tells of, because SQL fills them.
@@ -32,6 +62,14 @@ pub(crate) struct PersonTable {
     /// The column with the person's id.
     pub(crate) id: String,
     pub(crate) personal: Vec<String>,
+}
+
+/// A table whose rows are a person's own, and that no load fills.
+#[derive(Clone, Debug)]
+pub(crate) struct DerivedTable {
+    pub(crate) table: Name,
+    /// The column with the person's id.
+    pub(crate) id: String,
 }
 
 /// How the mirror finds people whom the API has anonymised.
@@ -51,6 +89,7 @@ pub(crate) struct PersonPlace {
     /// The id, from there; of several ids each one counts.
     pub(crate) id: Pointer,
     pub(crate) values: PersonalValues,
+    pub(crate) own: Option<Own>,
 }
 
 /// Which values are personal, by pointers from the place.
@@ -84,6 +123,10 @@ pub(crate) struct Appearance<'t> {
     pub(crate) at: &'t Pointer,
     /// Where the personal values are in the page's text. A null is none.
     pub(crate) values: Vec<Range<usize>>,
+    /// The whole record is theirs.
+    pub(crate) is_own: bool,
+    /// What erases the person there.
+    pub(crate) edits: Vec<Edit>,
 }
 
 impl People {
@@ -101,33 +144,67 @@ impl People {
             .filter(move |place| place.resource == *resource)
     }
 
-    /// Hands over every person of a page who `is_meant`. The error is where the text stops being an array of records.
+    /// Whether any record is a person's own.
+    pub(crate) fn has_own_records(&self) -> bool {
+        let mut places = self.places.iter();
+        places.any(|place| place.own == Some(Own::Record))
+    }
+
+    /// Whether records of a resource are a person's own.
+    pub(crate) fn owns_records_of(&self, resource: &Name) -> bool {
+        let mut places = self.places_in(resource);
+        places.any(|place| place.own == Some(Own::Record))
+    }
+
+    /// Hands over every person of a page who is meant, as far as `extent` says. What is left of a record that was removed holds nobody.
+    /// The error is where the text stops being an array of records.
     pub(crate) fn look<'t>(
         &'t self,
         resource: &'t Name,
         page: &'t str,
-        is_meant: &mut dyn FnMut(&str) -> bool,
+        extent: &mut dyn FnMut(&str) -> Option<Extent>,
         each: &mut dyn FnMut(Appearance<'t>),
     ) -> serde_json::Result<()> {
         let records: Elements<'t> = serde_json::from_str(page)?;
         for (record, text) in (0..).zip(records.0) {
             let text = text.get();
+            if is_dropped(text) {
+                continue;
+            }
             for place in self.places_in(resource) {
                 find(text, place.at.tokens(), &mut |held| {
-                    let mut is_any = false;
+                    let (mut farthest, mut ids) = (None, Vec::new());
                     find(held, place.id.tokens(), &mut |raw| {
-                        is_any |= id_of(raw).is_some_and(|id| is_meant(&id));
+                        let extent = id_of(raw).and_then(|id| extent(&id));
+                        farthest = farthest.max(extent);
+                        ids.extend((extent == Some(Extent::Records)).then_some(raw));
                     });
-                    if !is_any {
+                    let Some(farthest) = farthest else {
                         return;
-                    }
+                    };
                     let mut values = Vec::new();
                     place.values_in(held, page, &mut values);
+                    let edits = match place.own.filter(|_| farthest == Extent::Records) {
+                        Some(Own::Record) => vec![Edit {
+                            range: range_in(text, page),
+                            by: Replacement::Text(self.rest_of(resource, text)),
+                        }],
+                        Some(Own::Entry) => vec![Edit {
+                            range: range_in(held, page),
+                            by: Replacement::Removed,
+                        }],
+                        None => {
+                            let ids = ids.into_iter().map(|id| range_in(id, page));
+                            values.iter().cloned().chain(ids).map(Edit::null).collect()
+                        }
+                    };
                     each(Appearance {
                         record,
                         held,
                         at: &place.at,
                         values,
+                        is_own: place.own == Some(Own::Record),
+                        edits,
                     });
                 });
             }
@@ -135,46 +212,45 @@ impl People {
         Ok(())
     }
 
-    /// The page with a null in the place of each value that is personal to people who `are_meant`; none if nothing changes.
-    /// Every other byte stays.
-    pub(crate) fn blank(
+    /// What is left of a record that is removed.
+    fn rest_of(&self, resource: &Name, record: &str) -> String {
+        let kept = self.proofs.get(resource).into_iter().flatten();
+        let kept: Vec<&[String]> = kept.map(Pointer::tokens).collect();
+        let mut rest = format!("{{\"{DROPPED}\":true");
+        reduced(record, &kept, &mut rest);
+        rest.push('}');
+        rest
+    }
+
+    /// The page without what is to be erased of people, as far as `extent` says; none if nothing changes. Every other byte stays.
+    pub(crate) fn erase(
         &self,
         resource: &Name,
         page: &str,
-        are_meant: &mut dyn FnMut(&str) -> bool,
+        extent: &mut dyn FnMut(&str) -> Option<Extent>,
     ) -> serde_json::Result<Option<Vec<u8>>> {
-        let mut values = Vec::new();
-        self.look(resource, page, are_meant, &mut |seen| {
-            values.extend(seen.values);
-        })?;
-        Ok(blanked(page, values))
+        let mut edits = Vec::new();
+        self.look(resource, page, extent, &mut |seen| edits.extend(seen.edits))?;
+        Ok(apply(page, edits))
     }
 }
 
-/// The text with a null in the place of each of these values; none if there are none.
-pub(crate) fn blanked(text: &str, mut values: Vec<Range<usize>>) -> Option<Vec<u8>> {
-    values.sort_unstable_by_key(|range| (range.start, range.end));
-    values.dedup();
-    if values.is_empty() {
-        return None;
-    }
-    let (mut blank, mut at) = (Vec::with_capacity(text.len()), 0);
-    for range in values {
-        blank.extend_from_slice(&text.as_bytes()[at..range.start]);
-        blank.extend_from_slice(b"null");
-        at = range.end;
-    }
-    blank.extend_from_slice(&text.as_bytes()[at..]);
-    Some(blank)
+/// Whether a record is what is left of one that was removed.
+pub(crate) fn is_dropped(record: &str) -> bool {
+    let key = record.strip_prefix("{\"").unwrap_or_default();
+    key.strip_prefix(DROPPED)
+        .is_some_and(|rest| rest.starts_with('"'))
+}
+
+/// Where a part of the page is in it.
+fn range_in(part: &str, page: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - page.as_ptr().addr();
+    start..start + part.len()
 }
 
 impl PersonPlace {
     fn values_in(&self, held: &str, page: &str, ranges: &mut Vec<Range<usize>>) {
-        let mut add = |leaf: &str| {
-            // Each is a part of the page.
-            let start = leaf.as_ptr().addr() - page.as_ptr().addr();
-            ranges.push(start..start + leaf.len());
-        };
+        let mut add = |leaf: &str| ranges.push(range_in(leaf, page));
         match &self.values {
             PersonalValues::Only(pointers) => {
                 for pointer in pointers {

@@ -54,7 +54,7 @@ pub(crate) use resource_writer::ResourceWriter;
 
 pub(crate) use held::HeldRecord;
 pub use rewritten::Rewritten;
-pub(crate) use swept::{FoundPage, Sought, Swept};
+pub(crate) use swept::{FoundPage, RemovedRecord, Sought, Swept};
 
 pub use page_request::{FieldWindow, PageRequest};
 pub use run::Run;

@@ -149,7 +149,7 @@ fn unpacked(path: &Path) -> Vec<u8> {
 }
 
 /// The files and tables in which a text is.
-async fn places_of(workdir: &Workdir, text: &str) -> Vec<String> {
+pub(crate) async fn places_of(workdir: &Workdir, text: &str) -> Vec<String> {
     let mut places = Vec::new();
     for entry in walkdir::WalkDir::new(workdir.path("")) {
         let entry = entry.unwrap();
@@ -181,7 +181,7 @@ pub(crate) async fn is_erased(workdir: &Workdir, when: &str) {
 }
 
 /// All staged records, by the file that they are in.
-fn records(workdir: &Workdir) -> Vec<(String, Value)> {
+pub(crate) fn records(workdir: &Workdir) -> Vec<(String, Value)> {
     let mut records = Vec::new();
     let files = walkdir::WalkDir::new(workdir.path("staging")).sort_by_file_name();
     for entry in files.into_iter().map(Result::unwrap) {

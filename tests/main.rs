@@ -213,6 +213,9 @@ mod erasure;
 /// How far an erasure reaches: copies, changes, what was left behind, and who works beside it.
 mod erasure_reach;
 
+/// A person's records and rows are removed, and stay so.
+mod erasure_drop;
+
 /// A bundle for those who may not have people's data.
 mod export;
 

@@ -585,6 +585,14 @@ async fn parquet_has_every_staged_record_once() {
         let text = Value::Object(user).to_string();
         assert!(!text.contains("cAnArY"), "{text}");
     }
+    // A record that was removed is none.
+    workdir.json(["forget", "2", "--drop"]).await;
+    workdir.json(export).await;
+    assert_eq!(rows_of(&store.join("resource=users")).len(), 2);
+    for row in rows_of(&store) {
+        let record = row["_record"].as_str().unwrap();
+        assert!(!record.contains("cursus:dropped"), "{record}");
+    }
     // A run that is not staged any more is not exported any more.
     let latest = workdir.json(["stage", "ls"]).await;
     let first = latest[0]["run_id"].as_str().unwrap().to_owned();

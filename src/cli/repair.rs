@@ -126,6 +126,7 @@ pub(crate) struct RebuildArgs {
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("whom").required(true).multiple(false))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct ForgetArgs {
     /// Ids of the people
     #[arg(value_name = "USER_ID", group = "whom")]
@@ -136,6 +137,9 @@ pub(crate) struct ForgetArgs {
     /// Forget again those who were: finish what was interrupted, and erase what a backup has brought back
     #[arg(long, group = "whom")]
     pub(crate) finish: bool,
+    /// Remove the records and rows that are theirs as well, and their ids [default: ids stay, personal values become null]
+    #[arg(long, conflicts_with = "finish")]
+    pub(crate) drop: bool,
     /// List every place and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

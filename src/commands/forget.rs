@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{print, print_json, print_line, print_table};
 use crate::cli::{ForgetArgs, Global, SubjectArgs};
 use crate::exit::{Exit, Failure};
+use crate::person::Extent;
 use crate::pipeline::forget::{Forgotten, Whom, forget, subject};
 use crate::printable;
 use crate::report::{Column, Table, counted, grouped};
@@ -27,7 +28,12 @@ pub(super) async fn run(
         ids.dedup();
         Whom::Ids(ids)
     };
-    let forgotten = forget(settings, whom, arguments.dry_run).await?;
+    let extent = if arguments.drop {
+        Extent::Records
+    } else {
+        Extent::Values
+    };
+    let forgotten = forget(settings, whom, extent, arguments.dry_run).await?;
     if global.json {
         print_json(&json!(forgotten));
     } else {
@@ -80,13 +86,22 @@ fn print_places(forgotten: &Forgotten) {
     for export in &forgotten.exports {
         let (serial, schema, made_at) = (export.serial, &export.schema, export.made_at);
         print_line(&printable::line(&format!(
-            "export {serial} of {schema} ({made_at:.0}, {}) may hold them; erase it, or tell its holder to",
+            "export {serial} of {schema} ({made_at:.0}, {}) may hold them; erase it, or ask its holder to erase it",
             export.what
         )));
     }
+    if forgotten.dropped_before > 0 && !forgotten.drop {
+        print_line(&format!(
+            "records of {} were removed before (--drop), and stay so",
+            counted(forgotten.dropped_before as u64, "person")
+        ));
+    }
     match &forgotten.erasure {
         None => print_line("nothing was changed (--dry-run)"),
-        Some(erasure) if forgotten.errors.is_empty() => print_line(&format!("erased: {erasure}")),
+        Some(erasure) if forgotten.errors.is_empty() => {
+            let done = if forgotten.drop { "removed" } else { "erased" };
+            print_line(&format!("{done}: {erasure}"));
+        }
         Some(_) => {}
     }
 }
@@ -132,7 +147,9 @@ pub(super) async fn print_subject(
         ]);
     }
     print(&text);
-    if held.erased {
+    if held.dropped {
+        print_line("the erasure ledger names this person: their records and rows were removed");
+    } else if held.erased {
         print_line("the erasure ledger names this person: personal values are null");
     }
     Ok(exit)

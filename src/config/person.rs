@@ -3,7 +3,9 @@
 use super::names::Names;
 use super::reader::{At, Section};
 use crate::name::Name;
-use crate::person::{Anonymised, People, PersonPlace, PersonTable, PersonalValues};
+use crate::person::{
+    Anonymised, DerivedTable, EACH, Own, People, PersonPlace, PersonTable, PersonalValues,
+};
 use crate::pointer::{InvalidPointer, Pointer};
 
 /// Reads the section of each file; nothing of one that has none.
@@ -18,7 +20,7 @@ pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> 
         .collect();
     let mut anonymised = None;
     let mut places = Vec::new();
-    let mut of_tables = Vec::new();
+    let (mut of_tables, mut derived) = (Vec::new(), Vec::new());
     for section in sections {
         // Only one can say how the API anonymises people.
         if section.pack().is_none() {
@@ -31,7 +33,12 @@ pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> 
         }
         for mut block in section.blocks("table") {
             block.rename("[[person.table]]".to_owned());
-            of_tables.extend(read_table(block, tables));
+            if block.has("derived") {
+                derived.extend(read_derived(&block));
+                block.finish();
+            } else {
+                of_tables.extend(read_table(block, tables));
+            }
         }
         section.finish();
     }
@@ -40,11 +47,25 @@ pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> 
         nobody_in,
         anonymised,
         tables: of_tables,
+        derived,
+        ..People::default()
     }
+}
+
+/// A table that is in no `[[table]]`: the database knows whether it exists.
+fn read_derived(section: &Section<'_>) -> Option<DerivedTable> {
+    let table = section.parsed("derived", section.text("derived"), Name::parse);
+    let id = section.required_text("id");
+    Some(DerivedTable {
+        table: table?.value,
+        id: id?.value.to_owned(),
+    })
 }
 
 /// The catalogue knows whether the columns exist.
 fn read_table(section: Section<'_>, tables: &Names) -> Option<PersonTable> {
+    // A known key.
+    section.text("derived");
     let table = section
         .required_text("table")
         .and_then(|name| tables.find(&section, "table", &name));
@@ -118,12 +139,35 @@ fn read_place(section: Section<'_>, resources: &Names, nobody_in: &[Name]) -> Op
             None
         }
     };
+    let own = section.text("own").and_then(|At { value, at: place }| {
+        let is_each = |token: &String| token == EACH;
+        let (at, id) = (at.as_ref()?.value.tokens(), id.as_ref()?.value.tokens());
+        let of_several = id.iter().any(is_each);
+        let (own, problem) = match value {
+            "record" if of_several || at.iter().any(is_each) => (
+                None,
+                "a record is one person's own: neither `at` nor `id` may have a `*`",
+            ),
+            "record" => (Some(Own::Record), ""),
+            "entry" if of_several || !at.last().is_some_and(is_each) => (
+                None,
+                "an entry is an element of an array, and one person's: `at` must end with `*`, and `id` have none",
+            ),
+            "entry" => (Some(Own::Entry), ""),
+            _ => (None, "it is \"record\" or \"entry\""),
+        };
+        if own.is_none() {
+            section.problem(place, format_args!("`own`: {problem}"));
+        }
+        own
+    });
     section.finish();
     Some(PersonPlace {
         resource: resource?,
         at: at?.value,
         id: id?.value,
         values: values?,
+        own,
     })
 }
 

@@ -79,6 +79,15 @@ impl Resource {
         own.into_iter().chain(&self.reads)
     }
 
+    /// Its name, and where in a record is what the proof rests on that a read is complete: the id, and the times that reads range over.
+    pub(super) fn proof(&self) -> (Name, Vec<Pointer>) {
+        let cursors = self.all_reads().chain([self]);
+        let cursors = cursors.filter_map(|read| read.cursor.as_ref());
+        let fields = cursors.map(|cursor| Pointer::key(&cursor.field));
+        let pointers = [self.id.clone()].into_iter().chain(fields).collect();
+        (self.name.clone(), pointers)
+    }
+
     pub(crate) fn read_name(&self) -> Option<&Name> {
         self.read.as_ref().map(|read| &read.name)
     }

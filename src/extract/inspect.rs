@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::InspectError;
 use crate::config::Resource;
+use crate::person::DROPPED;
 use crate::pointer::Pointer;
 use crate::proof::PageFacts;
 use crate::staging::{PageEntry, StagedResource, StagingError};
@@ -26,6 +27,8 @@ pub(crate) struct Inspector {
     /// Whether the resource is read in windows of time: then it is noted what time a record has, if any.
     is_in_windows: bool,
     filter: Option<(usize, Filter)>,
+    /// What only a staged page may hold.
+    dropped: usize,
 }
 
 impl Inspector {
@@ -45,6 +48,7 @@ impl Inspector {
             .map(|cursor| walker.add(&Pointer::key(&cursor.field)));
         let filter =
             filter.map(|filter| (walker.add(&Pointer::key(&filter.field)), filter.clone()));
+        let dropped = walker.add(&Pointer::key(DROPPED));
         Self {
             walker,
             id,
@@ -53,11 +57,29 @@ impl Inspector {
             window_start,
             is_in_windows,
             filter,
+            dropped,
         }
     }
 
-    /// The facts of a body, or why it is no page; never quotes the body.
+    /// The facts of a body that was received, or why it is no page; never quotes the body.
     pub(crate) fn inspect(&self, body: impl Read) -> Result<PageFacts, InspectError> {
+        match self.inspect_any(body)? {
+            (facts, 0) => Ok(facts),
+            // It would be passed over as one that was removed.
+            _ => Err(InspectError::NoPage(format!(
+                "holds a record with the key `{DROPPED}`, which says that a record was removed"
+            ))),
+        }
+    }
+
+    /// The same of a body that was staged: records of it may have been removed.
+    pub(crate) fn inspect_read_back(&self, body: impl Read) -> Result<PageFacts, InspectError> {
+        Ok(self.inspect_any(body)?.0)
+    }
+
+    /// The facts of a body, and how many records of it were removed.
+    fn inspect_any(&self, body: impl Read) -> Result<(PageFacts, u64), InspectError> {
+        let mut dropped = 0;
         let mut facts = PageFacts::default();
         let mut objects = true;
         self.walker
@@ -66,6 +88,7 @@ impl Inspector {
                 if facts.rows > MOST_RECORDS {
                     return;
                 }
+                dropped += u64::from(slots[self.dropped].is_some());
                 let key = facts.note_id(slots[self.id_slot]);
                 if let Some(slot) = self.cursor {
                     let time = slots[slot].and_then(timestamp);
@@ -90,7 +113,7 @@ impl Inspector {
             let problem = format!("holds more than {MOST_RECORDS} records");
             Err(InspectError::TooLarge(problem))
         } else if objects {
-            Ok(facts)
+            Ok((facts, dropped))
         } else {
             let problem = "holds an element that is not a JSON object";
             Err(InspectError::NoPage(problem.to_owned()))
@@ -106,7 +129,7 @@ impl Inspector {
         page: &PageEntry,
     ) -> Result<PageFacts, StagingError> {
         staged
-            .read_in_pieces(page, |body| self.inspect(body))?
+            .read_in_pieces(page, |body| self.inspect_read_back(body))?
             .map_err(|problem| staged.unreadable(page, &format!("it {problem}")))
     }
 }
@@ -180,6 +203,16 @@ mod tests {
         let facts = inspector
             .inspect(&br#"[{"id":7,"x":[1]},{"id":3}]"#[..])
             .unwrap();
+        assert_eq!((facts.rows, facts.ids), (2, vec![7, 3]));
+    }
+
+    #[test]
+    fn what_says_that_it_was_removed_is_never_received() {
+        let inspector = inspector(None);
+        let page = &br#"[{"id":7},{"cursus:dropped":true,"id":3}]"#[..];
+        let error = inspector.inspect(page).unwrap_err().to_string();
+        assert!(error.contains("`cursus:dropped`"), "{error}");
+        let facts = inspector.inspect_read_back(page).unwrap();
         assert_eq!((facts.rows, facts.ids), (2, vec![7, 3]));
     }
 

@@ -206,7 +206,7 @@ impl<'a> PageSource<'a> {
         let inspector = Inspector::new(resource, start, slice.filter.as_ref());
         let worker = self.client.worker().await;
         let (page, facts) = tokio::task::spawn_blocking(move || {
-            let inspected = writer.read_back(&page, |body| inspector.inspect(body))?;
+            let inspected = writer.read_back(&page, |body| inspector.inspect_read_back(body))?;
             drop(worker);
             inspected
                 .map_err(|problem| writer.unreadable(&page, &format!("it {problem}")))

@@ -3,7 +3,9 @@
 //! Statements only; which columns are personal is known from `personal`.
 
 mod copies;
+mod derived;
 mod mirror_schema;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,15 +22,16 @@ use crate::load::ledger::exports::{self, Export};
 use crate::load::loader::Loader;
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::mappings::mappings;
-use crate::load::personal::{PersonalColumns, personal_columns};
+use crate::load::personal::{PersonalColumns, drop_problems, personal_columns};
 use crate::load::replay::scratch::is_passing;
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::begin;
-use crate::person::{Anonymised, Erased, PersonHash};
-use crate::staging::ErasedAt;
+use crate::person::{Anonymised, Erased, Extent, People, PersonHash};
+use crate::staging::{ErasedAt, RemovedRecord};
 use copies::{erase_copies, places};
 use mirror_schema::MirrorSchema;
+use removal::Removal;
 
 /// What was found of people in a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,13 +43,13 @@ pub(crate) struct FoundRows {
     pub(crate) personal: u64,
 }
 
-/// The ids in a table that are `erased`.
+/// The ids in a table that are `erased`, with how far.
 async fn ids_of(
     client: &Transaction<'_>,
     schema: &str,
     columns: &PersonalColumns,
     erased: &Erased,
-) -> Result<BTreeSet<String>, LoadError> {
+) -> Result<BTreeMap<String, Extent>, LoadError> {
     let id = Quoted(&columns.id);
     let statement = format!(
         "SELECT DISTINCT t.{id}::text FROM {} AS t WHERE t.{id} IS NOT NULL",
@@ -55,7 +58,8 @@ async fn ids_of(
     let rows = client.query(&statement, &[]).await;
     let rows = rows.map_err(LoadError::at(format!("read {}", columns.table)))?;
     let ids = rows.iter().map(|row| row.get::<_, String>(0));
-    Ok(ids.filter(|id| erased.contains(id)).collect())
+    let extent = |id: String| erased.extent(&id).map(|extent| (id, extent));
+    Ok(ids.filter_map(extent).collect())
 }
 
 /// Sets the personal values of the erased to null in a schema, wherever they are copied to, and writes down what that changes in
@@ -63,17 +67,22 @@ async fn ids_of(
 async fn erase(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
+    people: &People,
     run: &str,
     erased: &Erased,
 ) -> Result<Vec<FoundRows>, LoadError> {
     let (name, columns) = (schema.name.as_str(), &schema.columns);
     let mut found = Vec::new();
     // Rows that are in a copy may have left their table: a person who is known from any table counts.
-    let mut ids = BTreeSet::new();
+    let mut ids = BTreeMap::new();
     for table in columns {
         ids.extend(ids_of(transaction, name, table, erased).await?);
     }
-    let ids: Vec<String> = ids.into_iter().collect();
+    let of = |extent| {
+        let ids = ids.iter().filter(move |(_, far)| **far == extent);
+        ids.map(|(id, _)| id.clone()).collect::<Vec<String>>()
+    };
+    let (ids, dropped) = (of(Extent::Values), of(Extent::Records));
     let mut feed = Feed::begin(transaction, name, &schema.mappings).await?;
     feed.is_erasure = true;
     let mut noted = BTreeSet::new();
@@ -99,6 +108,11 @@ async fn erase(
             });
         }
     }
+    let mut removal = Removal::new(transaction, schema, people, run, dropped);
+    if erased.removes() {
+        found.extend(removal.rows(erased).await?);
+        noted.append(&mut removal.noted);
+    }
     feed.finish(transaction, name, &schema.mappings, run)
         .await?;
     // The next schema is erased in the same transaction.
@@ -107,6 +121,7 @@ async fn erase(
         dropped.map_err(LoadError::at("drop what was noted"))?;
     }
     // Last, because what was just written has the values from before.
+    removal.blank_changes().await?;
     erase_copies(transaction, schema, &ids, erased).await?;
     Ok(found)
 }
@@ -160,6 +175,23 @@ async fn erase_rows_of(
     Ok(rows)
 }
 
+/// Takes out of quarantine what was rejected of records that are removed: it will never be loaded.
+async fn forget_rejected(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    removed: &[RemovedRecord],
+) -> Result<(), LoadError> {
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let records = serde_json::to_value(removed).unwrap_or_default();
+    let delete = "DELETE FROM pipeline.quarantine AS q USING jsonb_to_recordset($2) AS r (run text, file text, record bigint) \
+        WHERE q.schema_name = $1 AND q.run_id = r.run AND q.file = r.file AND q.record_index = r.record";
+    let deleted = transaction.execute(delete, &[&schema, &records]).await;
+    deleted.map_err(LoadError::at("settle pipeline.quarantine"))?;
+    Ok(())
+}
+
 /// The schemas of the database that loads have filled, and that are there.
 pub(crate) async fn schemas(client: &Client) -> Result<Vec<String>, LoadError> {
     let statement = "SELECT s.schema_name FROM pipeline.source AS s JOIN pg_namespace AS n ON n.nspname = s.schema_name ORDER BY 1";
@@ -172,7 +204,8 @@ pub(crate) async fn schemas(client: &Client) -> Result<Vec<String>, LoadError> {
 async fn find(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
-    ids: &[String],
+    people: &People,
+    (ids, extent): (&[String], Extent),
 ) -> Result<Vec<FoundRows>, LoadError> {
     let mut found: BTreeMap<String, FoundRows> = BTreeMap::new();
     let mut add = |table: &str, rows: u64, personal: u64| {
@@ -197,6 +230,14 @@ async fn find(
         let (rows, personal) = (unsigned(row.get(0)), unsigned(row.get(1)));
         add(table.table.as_str(), rows, personal);
     }
+    if extent == Extent::Records {
+        for (table, rows) in removal::find_emptied(transaction, schema, people, ids).await? {
+            add(&table, rows, 0);
+        }
+    }
+    for derived in derived::find(transaction, &schema.name, people, ids).await? {
+        add(&derived.table, derived.rows, derived.personal);
+    }
     for (copies, are_theirs) in places(transaction, schema).await? {
         let statement = format!(
             "SELECT count(*) FROM {} AS c WHERE {are_theirs}",
@@ -211,11 +252,13 @@ async fn find(
     Ok(found.into_values().filter(|found| found.rows > 0).collect())
 }
 
-/// The rows of a person, as JSON: the table, and the row.
+/// The rows of a person, as JSON: the table, and the row. What is left in the changes of rows that were removed is no row.
 async fn rows_of(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
+    people: &People,
     id: &str,
+    is_removed: bool,
 ) -> Result<Vec<(String, serde_json::Value)>, LoadError> {
     let mut questions = Vec::new();
     for table in &schema.columns {
@@ -226,7 +269,9 @@ async fn rows_of(
         );
         questions.push((table.table.as_str(), statement));
     }
-    for (copies, are_theirs) in places(transaction, schema).await? {
+    questions.extend(derived::questions(transaction, &schema.name, people).await?);
+    let places = places(transaction, schema).await?.into_iter();
+    for (copies, are_theirs) in places.filter(|(copies, _)| !(is_removed && copies.is_log)) {
         let statement = format!(
             "SELECT to_jsonb(c) FROM {} AS c WHERE {are_theirs} ORDER BY 1",
             copies.table
@@ -288,12 +333,26 @@ impl Loader<'_> {
         columns.map_err(|problems| in_schema(schema, LoadError::Mismatch(problems)))
     }
 
-    /// Erases people from every schema, and records it, in one transaction, in the name of an erasure.
+    /// Refuses to remove rows of people where it would leave a row that cannot be.
+    pub(crate) async fn refuse_removal(&self) -> Result<(), LoadError> {
+        for schema in self.personal().await? {
+            let people = &self.config.people;
+            let problems = drop_problems(&schema.mappings, people, &schema.columns);
+            if !problems.is_empty() {
+                return Err(in_schema(&schema.name, LoadError::Mismatch(problems)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Erases people from every schema, and records it, in one transaction, in the name of an erasure. Of the `removed` records nothing
+    /// waits in quarantine any more.
     pub(crate) async fn erase_rows(
         &mut self,
         people: &[(PersonHash, ErasedAt)],
         erased: &Erased,
         erasure: &str,
+        removed: &[RemovedRecord],
     ) -> Result<Vec<FoundRows>, LoadError> {
         // What loads into other schemas have read is not there yet, and what they read next is refused.
         erasures::lock(&self.database).await?;
@@ -302,7 +361,9 @@ impl Loader<'_> {
         let run = format!("erasure-{erasure}");
         let mut found = Vec::new();
         for schema in &schemas {
-            found.extend(erase(&transaction, schema, &run, erased).await?);
+            let people = &self.config.people;
+            found.extend(erase(&transaction, schema, people, &run, erased).await?);
+            forget_rejected(&transaction, &schema.name, removed).await?;
         }
         erasures::record(&transaction, people).await?;
         let done = commit(
@@ -328,27 +389,32 @@ impl Loader<'_> {
         Ok(found)
     }
 
-    /// What the database holds of people, by id.
+    /// What the database holds of people, by id, and what would be left without anybody if they are removed.
     pub(crate) async fn find_people(
         &mut self,
         ids: &[String],
+        extent: Extent,
     ) -> Result<Vec<FoundRows>, LoadError> {
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
         let mut found = Vec::new();
         for schema in &schemas {
-            found.extend(find(&transaction, schema, ids).await?);
+            found.extend(find(&transaction, schema, &self.config.people, (ids, extent)).await?);
         }
         Ok(found)
     }
 
     /// Every row of a person, with the schema and the table.
-    pub(crate) async fn rows_of(&mut self, id: &str) -> Result<Vec<HeldRow>, LoadError> {
+    pub(crate) async fn rows_of(
+        &mut self,
+        id: &str,
+        is_removed: bool,
+    ) -> Result<Vec<HeldRow>, LoadError> {
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
         let mut found = Vec::new();
         for schema in &schemas {
-            let rows = rows_of(&transaction, schema, id).await?;
+            let rows = rows_of(&transaction, schema, &self.config.people, id, is_removed).await?;
             found.extend(rows.into_iter().map(|(table, row)| HeldRow {
                 schema: schema.name.clone(),
                 table,

@@ -4,7 +4,7 @@ use crate::config::Source;
 use crate::database::{Literal, Quoted};
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::name::Name;
-use crate::person::{ColumnRole, EACH, People, PersonPlace};
+use crate::person::{ColumnRole, EACH, Own, People, PersonPlace};
 
 /// The columns of a table that hold something of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(crate) struct PersonalColumns {
     /// Whether the table notes when a row changed.
     pub(crate) is_stamped: bool,
     pub(crate) interceptors: Vec<String>,
+    /// The rows are the person's own; else the person is something that they name.
+    pub(crate) is_own: bool,
+    /// Whether a row can be without the id.
+    is_nullable: bool,
 }
 
 /// Where a column's value is in the record of its resource; none of one that a record does not fill.
@@ -58,7 +62,8 @@ pub(crate) fn personal_columns(
         let of_table = || people.tables.iter().filter(|it| it.table == *table);
         for declared in of_table() {
             let (id, personal) = (&declared.id, declared.personal.as_slice());
-            add(mapping, id, personal, &mut found, &mut problems);
+            let is_own = people.owns_records_of(&mapping.table.from);
+            add(mapping, id, personal, is_own, &mut found, &mut problems);
         }
         if mapping.table.select.is_none() {
             for place in people.places_in(&mapping.table.from) {
@@ -107,7 +112,10 @@ fn add_of_place(
         }
     }
     match id {
-        Some(id) => add(mapping, id, &personal, found, problems),
+        Some(id) => {
+            let is_own = is_own(mapping, place);
+            add(mapping, id, &personal, is_own, found, problems);
+        }
         None if personal.is_empty() => {}
         None => problems.push(format!(
             "{table}.{} is personal, and no column has the person's id; fill one from {}{}",
@@ -123,6 +131,7 @@ fn add(
     mapping: &Mapping,
     id: &str,
     personal: &[String],
+    is_own: bool,
     found: &mut Vec<PersonalColumns>,
     problems: &mut Vec<String>,
 ) {
@@ -161,16 +170,91 @@ fn add(
                 .map(|column| column.name.clone())
                 .collect(),
             interceptors: mapping.shape.interceptors.clone(),
+            is_own: false,
+            is_nullable: is_nullable(mapping, id),
         });
         found.len() - 1
     });
     let one = &mut found[at];
+    one.is_own |= is_own;
     for name in personal {
         if !one.personal.contains(name) {
             one.personal.push(name.clone());
         }
     }
     one.others.retain(|name| !one.personal.contains(name));
+}
+
+/// Whether the rows of a table are the own of the person in a place of the records that fill it.
+fn is_own(mapping: &Mapping, place: &PersonPlace) -> bool {
+    match (place.own, &mapping.table.rows) {
+        (None, _) | (Some(Own::Entry), None) => false,
+        (Some(Own::Record), _) => true,
+        (Some(Own::Entry), Some(rows)) => {
+            let each = [EACH.to_owned()];
+            let element = [rows.tokens(), &each].concat();
+            element.starts_with(place.at.tokens())
+        }
+    }
+}
+
+fn is_nullable(mapping: &Mapping, column: &str) -> bool {
+    let mut columns = mapping.shape.columns.iter();
+    let is_it = columns.find(|one| one.name == column);
+    is_it.is_none_or(|one| !one.not_null && !one.generated)
+        && !mapping.key_names().any(|key| key == column)
+}
+
+/// Why rows of people cannot be removed: a row would be without an id that it must have, or refer to one that is removed.
+pub(crate) fn drop_problems(
+    mappings: &[Mapping],
+    people: &People,
+    columns: &[PersonalColumns],
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let must_name = |table: &Name, id: &str| {
+        format!(
+            "{table}.{id} names a person and must not be null, and pipeline.toml does not say that the row is the person's own; write `own` in \
+             the [[person.place]] of its records, or drop its NOT NULL"
+        )
+    };
+    for one in columns.iter().filter(|one| !one.is_own && !one.is_nullable) {
+        problems.push(must_name(&one.table, &one.id));
+    }
+    for mapping in mappings.iter().filter(|one| one.table.is_update_only()) {
+        for place in people.places_in(&mapping.table.from) {
+            let mut named = mapping.columns.iter().filter(|column| {
+                tokens_of(mapping, &column.source)
+                    .is_some_and(|tokens| place.role(&tokens) == ColumnRole::Id)
+            });
+            problems.extend(
+                named
+                    .find(|column| !is_own(mapping, place) && !is_nullable(mapping, &column.name))
+                    .map(|column| must_name(&mapping.table.name, &column.name)),
+            );
+        }
+    }
+    let is_own = |table: &str| {
+        let mut own = columns.iter().filter(|one| one.is_own);
+        own.any(|one| one.table.as_str() == table)
+    };
+    let own = mappings
+        .iter()
+        .filter(|mapping| !mapping.table.is_update_only() && is_own(mapping.table.name.as_str()));
+    for mapping in own {
+        let others = mapping.shape.referenced_by.iter();
+        for other in others.filter(|key| key.schema != key.referenced_schema || !is_own(&key.table))
+        {
+            problems.push(format!(
+                "rows of {0}.{1} refer to rows of {2}, which are removed with their person, and pipeline.toml does not say whose they are; \
+                 write `own` in the [[person.place]] of their records, or a [[person.table]], or drop the foreign key",
+                other.schema, other.table, mapping.table.name
+            ));
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    problems
 }
 
 /// What each column of a table holds of people, as far as records fill it or `[[person.table]]` says it; the most that is said of it.
@@ -223,6 +307,11 @@ impl PersonalColumns {
     /// The columns that hold nothing personal of the person.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &str> {
         self.others.iter().map(String::as_str)
+    }
+
+    /// The same where the person's id is erased as well.
+    pub(crate) fn kept_without_id(&self) -> Vec<&str> {
+        self.kept().filter(|name| *name != self.id).collect()
     }
 
     pub(crate) fn key_object(&self) -> String {

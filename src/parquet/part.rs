@@ -11,6 +11,7 @@ use parquet::schema::types::{ColumnPath, TypePtr};
 use super::ExportError;
 use super::columns::{Columns, Filled, RECORD};
 use crate::load::cell::CellType;
+use crate::person::is_dropped;
 use crate::pointer::Pointer;
 use crate::staging::PageEntry;
 use crate::walk::Walker;
@@ -133,10 +134,13 @@ impl PartWriter {
         } = self;
         walker
             .page(text, |number, slots| {
+                let record = slots[*whole].unwrap_or("null");
+                if is_dropped(record) {
+                    return;
+                }
                 for ((column, slot), filled) in columns.0.iter().zip(own.iter()).zip(&mut *filled) {
                     filled.push(column.cell, slots[*slot], scratch);
                 }
-                let record = slots[*whole].unwrap_or("null");
                 system.run.push_text(run);
                 system.file.push_text(file);
                 system

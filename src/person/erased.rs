@@ -1,11 +1,12 @@
 //! Who was erased: keyed hashes of ids. Neither names nor ids are kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::Extent;
 use crate::hash::{Hash, hex, unhex};
 use crate::mutex::locked;
 
@@ -52,15 +53,16 @@ impl PersonHash {
 /// A set of people, to be asked for many ids.
 #[derive(Debug, Default)]
 pub(crate) struct Erased {
-    by_key: BTreeMap<String, BTreeSet<Hash>>,
-    answers: Mutex<HashMap<String, bool>>,
+    by_key: BTreeMap<String, BTreeMap<Hash, Extent>>,
+    answers: Mutex<HashMap<String, Option<Extent>>>,
 }
 
-impl FromIterator<PersonHash> for Erased {
-    fn from_iter<T: IntoIterator<Item = PersonHash>>(people: T) -> Self {
-        let mut by_key: BTreeMap<String, BTreeSet<Hash>> = BTreeMap::new();
-        for PersonHash { key, hash } in people {
-            by_key.entry(key).or_default().insert(hash);
+impl FromIterator<(PersonHash, Extent)> for Erased {
+    fn from_iter<T: IntoIterator<Item = (PersonHash, Extent)>>(people: T) -> Self {
+        let mut by_key: BTreeMap<String, BTreeMap<Hash, Extent>> = BTreeMap::new();
+        for (PersonHash { key, hash }, extent) in people {
+            let known = by_key.entry(key).or_default().entry(hash).or_insert(extent);
+            *known = extent.max(*known);
         }
         Self {
             by_key,
@@ -74,18 +76,32 @@ impl Erased {
         self.by_key.is_empty()
     }
 
-    pub(crate) fn has(&self, person: &PersonHash) -> bool {
+    /// Whether records of somebody are removed.
+    pub(crate) fn removes(&self) -> bool {
+        let mut people = self.by_key.values().flat_map(BTreeMap::values);
+        people.any(|extent| *extent == Extent::Records)
+    }
+
+    /// Whether a person is erased at least as far.
+    pub(crate) fn has(&self, person: &PersonHash, extent: Extent) -> bool {
         let hashes = self.by_key.get(&person.key);
-        hashes.is_some_and(|hashes| hashes.contains(&person.hash))
+        let known = hashes.and_then(|hashes| hashes.get(&person.hash));
+        known.is_some_and(|known| *known >= extent)
     }
 
     /// Whether the person of this id is one of them.
     pub(crate) fn contains(&self, id: &str) -> bool {
+        self.extent(id).is_some()
+    }
+
+    /// How far the person of this id is erased; none: it is nobody of them.
+    pub(crate) fn extent(&self, id: &str) -> Option<Extent> {
         if let Some(answer) = locked(&self.answers).get(id) {
             return *answer;
         }
-        let mut sets = self.by_key.iter();
-        let answer = sets.any(|(key, hashes)| hashes.contains(&PersonHash::of(key, id).hash));
+        let sets = self.by_key.iter();
+        let known = sets.map(|(key, hashes)| hashes.get(&PersonHash::of(key, id).hash));
+        let answer = known.flatten().max().copied();
         let mut answers = locked(&self.answers);
         if answers.len() >= REMEMBERED {
             answers.clear();

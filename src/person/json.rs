@@ -1,7 +1,7 @@
 //! Parts of JSON text by pointer. A key that comes twice is found twice: what is to be erased must not hide behind a copy.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -138,10 +138,36 @@ fn leaves_below<'t>(raw: &'t str, kept: &[&[String]], depth: u32, each: &mut dyn
     }
     let in_array = is_array(raw);
     for (key, value) in children(raw) {
-        let below = kept.iter().filter_map(|tokens| {
-            let (first, rest) = tokens.split_first()?;
-            fits(first, &key, in_array).then_some(rest)
-        });
-        leaves_below(value, &below.collect::<Vec<_>>(), depth - 1, each);
+        leaves_below(value, &below(kept, &key, in_array), depth - 1, each);
     }
+}
+
+/// Appends those members of an object that are on the way to the `kept` tokens, each after a comma, and nothing else that is in them.
+pub(super) fn reduced(raw: &str, kept: &[&[String]], text: &mut String) {
+    for (key, value) in children(raw) {
+        let below = below(kept, &key, false);
+        if below.is_empty() {
+            continue;
+        }
+        let key = serde_json::Value::from(key.as_ref());
+        let _ = write!(text, ",{key}:");
+        if below.iter().any(|tokens| tokens.is_empty()) {
+            text.push_str(value);
+        } else if value.starts_with('{') {
+            let mut members = String::new();
+            reduced(value, &below, &mut members);
+            let _ = write!(text, "{{{}}}", members.trim_start_matches(','));
+        } else {
+            text.push_str("null");
+        }
+    }
+}
+
+/// What of the tokens is below a key.
+fn below<'k>(tokens: &[&'k [String]], key: &str, in_array: bool) -> Vec<&'k [String]> {
+    let below = tokens.iter().filter_map(|tokens| {
+        let (first, rest) = tokens.split_first()?;
+        fits(first, key, in_array).then_some(rest)
+    });
+    below.collect()
 }

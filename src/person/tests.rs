@@ -9,6 +9,14 @@ fn place(at: &str, id: &str, values: PersonalValues) -> PersonPlace {
         at: Pointer::parse(at).unwrap(),
         id: Pointer::parse(id).unwrap(),
         values,
+        own: None,
+    }
+}
+
+fn own(place: PersonPlace, own: Own) -> PersonPlace {
+    PersonPlace {
+        own: Some(own),
+        ..place
     }
 }
 
@@ -26,10 +34,16 @@ fn people(places: Vec<PersonPlace>) -> People {
 
 /// The page with these people blank, as JSON.
 fn blank(people: &People, page: &str, ids: &[&str]) -> Option<Value> {
+    let text = erased(people, page, ids, Extent::Values)?;
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn erased(people: &People, page: &str, ids: &[&str], extent: Extent) -> Option<String> {
     let resource = Name::parse("things").unwrap();
-    let blank = people.blank(&resource, page, &mut |id| ids.contains(&id));
-    let blank = blank.unwrap()?;
-    Some(serde_json::from_slice(&blank).unwrap())
+    let erased = people.erase(&resource, page, &mut |id| {
+        ids.contains(&id).then_some(extent)
+    });
+    Some(String::from_utf8(erased.unwrap()?).unwrap())
 }
 
 #[test]
@@ -84,9 +98,7 @@ fn a_value_does_not_hide_behind_a_second_key() {
     let only = PersonalValues::Only(pointers(&["/name"]));
     let people = people(vec![place("", "/id", only)]);
     let page = r#"[{"name":"Ada","id":1,"id":7,"name":"Lovelace"}]"#;
-    let resource = Name::parse("things").unwrap();
-    let blank = people.blank(&resource, page, &mut |id| id == "7").unwrap();
-    let text = String::from_utf8(blank.unwrap()).unwrap();
+    let text = erased(&people, page, &["7"], Extent::Values).unwrap();
     assert_eq!(text, r#"[{"name":null,"id":1,"id":7,"name":null}]"#);
 }
 
@@ -102,13 +114,13 @@ fn deep_nesting_does_not_overflow_the_stack() {
     );
     let resource = Name::parse("things").unwrap();
     // Some depth is refused as no JSON; what is taken has no name left.
-    if let Ok(Some(blank)) = people.blank(&resource, &page, &mut |id| id == "7") {
+    let mut seven = |id: &str| (id == "7").then_some(Extent::Values);
+    if let Ok(Some(blank)) = people.erase(&resource, &page, &mut seven) {
         assert!(!String::from_utf8(blank).unwrap().contains("Ada"));
     }
     let page = page.replace(&"[".repeat(deep), &"[".repeat(100));
     let page = page.replace(&"]".repeat(deep), &"]".repeat(100));
-    let blank = people.blank(&resource, &page, &mut |id| id == "7");
-    let text = String::from_utf8(blank.unwrap().unwrap()).unwrap();
+    let text = erased(&people, &page, &["7"], Extent::Values).unwrap();
     assert!(!text.contains("Ada"));
 }
 
@@ -162,11 +174,53 @@ fn another_key_gives_another_hash() {
         Some(person.clone())
     );
     assert_ne!(person.hash, PersonHash::of("4567", "7").hash);
-    let erased: Erased = [person, PersonHash::of("4567", "9")].into_iter().collect();
+    let (values, records) = (Extent::Values, Extent::Records);
+    let people = [
+        (person.clone(), values),
+        (PersonHash::of("4567", "9"), records),
+        (PersonHash::of("0123", "9"), values),
+    ];
+    let erased: Erased = people.into_iter().collect();
     assert_eq!(
-        ["7", "9", "8"].map(|id| erased.contains(id)),
-        [true, true, false]
+        ["7", "9", "8"].map(|id| erased.extent(id)),
+        [Some(values), Some(records), None]
     );
+    assert!(erased.has(&person, values) && !erased.has(&person, records));
+}
+
+#[test]
+fn what_is_a_persons_own_is_removed_and_the_rest_stays() {
+    let mut people = people(vec![
+        own(
+            place("/user", "/id", PersonalValues::Only(pointers(&["/login"]))),
+            Own::Record,
+        ),
+        own(
+            place("/users/*", "/id", PersonalValues::Only(Vec::new())),
+            Own::Entry,
+        ),
+        place(
+            "",
+            "/users/*/id",
+            PersonalValues::Only(pointers(&["/name"])),
+        ),
+        place("", "/head", PersonalValues::Only(Vec::new())),
+    ]);
+    let proofs = pointers(&["/id", "/dates/seen"]);
+    people.proofs = [(Name::parse("things").unwrap(), proofs)].into();
+    let page = r#"[ {"dates":{"seen":"2026", "born":"x"},"id": 1,"user":{"id":7,"login":"ada"},"users":[{"id":8}]},
+ {"id":2,"user":{"id":8},"head":7,"name":"ada's","users":[ {"id":7}, {"id":8,"x":[7]} , {"id":7} , {"id":"7"} ]},
+ {"id":3,"head":8,"users":[{"id":7} , {"id":8}]},{"id":4,"users":[{"id":7},{"id":7}]} ]"#;
+    let removed = r#"[ {"cursus:dropped":true,"dates":{"seen":"2026"},"id":1},
+ {"id":2,"user":{"id":8},"head":null,"name":null,"users":[ {"id":8,"x":[7]}  ]},
+ {"id":3,"head":8,"users":[{"id":8}]},{"id":4,"users":[]} ]"#;
+    let found = erased(&people, page, &["7"], Extent::Records).unwrap();
+    assert_eq!(found, removed);
+    // Done twice, and less far, it changes nothing the second time.
+    for extent in [Extent::Values, Extent::Records] {
+        assert_eq!(erased(&people, removed, &["7"], extent), None);
+    }
+    assert!(is_dropped(r#"{"cursus:dropped":true}"#) && !is_dropped(r#"{"cursus:droppedx":1}"#));
 }
 
 fn record() -> impl Strategy<Value = Value> {
@@ -212,6 +266,20 @@ fn model(mut page: Value, id: &str) -> Value {
 }
 
 proptest! {
+    #[test]
+    fn elements_are_removed_and_no_other(ids in prop::collection::vec(1_i64..4, 0..8), is_pretty: bool) {
+        let mate = place("/mates/*", "/id", PersonalValues::Only(Vec::new()));
+        let people = people(vec![own(mate, Own::Entry)]);
+        let page = |ids: &[i64]| {
+            let mates: Vec<Value> = ids.iter().map(|id| json!({ "id": id, "x": "[,]\\\"," })).collect();
+            json!([{ "id": 1, "mates": mates }])
+        };
+        let (before, kept) = (page(&ids), ids.iter().copied().filter(|id| *id != 2).collect::<Vec<_>>());
+        let text = if is_pretty { serde_json::to_string_pretty(&before).unwrap() } else { before.to_string() };
+        let after = erased(&people, &text, &["2"], Extent::Records).unwrap_or(text);
+        prop_assert_eq!(serde_json::from_str::<Value>(&after).unwrap(), page(&kept));
+    }
+
     #[test]
     fn nothing_but_the_person_changes(records in prop::collection::vec(record(), 0..6), id in 1_i64..6, is_pretty: bool) {
         let people = people(vec![

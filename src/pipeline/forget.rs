@@ -10,15 +10,19 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
 use crate::load::{Export, FoundRows, HeldRow, Loader, Options};
-use crate::person::{Erased, PersonHash};
+use crate::person::{Erased, Extent, PersonHash};
 use crate::report::counted;
 use crate::settings::Settings;
-use crate::staging::{ErasedAt, FoundPage, HeldRecord, Sought, Swept};
+use crate::staging::{ErasedAt, FoundPage, HeldRecord, RemovedRecord, Sought, Swept};
 
 /// What `forget` did, or would do.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Forgotten {
     pub(crate) dry_run: bool,
+    /// Records and rows are removed.
+    pub(crate) drop: bool,
+    /// Of how many people they were removed before.
+    pub(crate) dropped_before: usize,
     /// How many people it was about.
     pub(crate) people: usize,
     /// The erasure as the ledger names it; none of a dry run.
@@ -43,17 +47,27 @@ pub(crate) enum Whom {
     Erased,
 }
 
-/// Erases people, or says where they are. `whom` are their ids.
+/// Erases people, as far as `extent` says, or says where they are. `whom` are their ids.
 pub(crate) async fn forget(
     settings: &Settings,
     whom: Whom,
+    extent: Extent,
     is_dry: bool,
 ) -> Result<Forgotten, Failure> {
     refuse_undeclared(settings)?;
     let people = &settings.config.people;
+    if extent == Extent::Records && !people.has_own_records() {
+        return Err(Failure::usage(
+            "pipeline.toml does not say which records are a person's own, so none can be removed; write `own = \"record\"` in their \
+             [[person.place]]",
+        ));
+    }
     let staging = &settings.staging;
     // In the order in which a load takes its locks.
     let mut loader = open_if_made(settings).await?;
+    if let Some(loader) = loader.as_ref().filter(|_| extent == Extent::Records) {
+        loader.refuse_removal().await?;
+    }
     let mut lock = settings.lock_staging().await?;
     // A damaged id is an error before anything is written.
     let key = staging.identify(&lock)?;
@@ -82,7 +96,7 @@ pub(crate) async fn forget(
             let Some(loader) = &loader else {
                 return Err(Failure::new(
                     Exit::Failed,
-                    "the mirror tells who was anonymised, and nothing has been loaded yet; `cursus run` fills it",
+                    "the mirror shows who was anonymised, and nothing has been loaded yet; `cursus run` fills it",
                 ));
             };
             loader.anonymised(anonymised).await?
@@ -93,31 +107,43 @@ pub(crate) async fn forget(
         Some(loader) => loader.erased().await?,
         None => Vec::new(),
     };
-    let people_held = held.iter().map(|(person, _)| person);
-    let erased: Erased = known.people.keys().chain(people_held).cloned().collect();
-    let all_erased = || {
-        known
-            .people
-            .keys()
-            .chain(held.iter().map(|(person, _)| person))
-            .cloned()
-    };
+    let ledgers: Vec<(PersonHash, Extent)> = (known.people.iter())
+        .chain(held.iter().map(|(person, erased)| (person, erased)))
+        .map(|(person, erased)| (person.clone(), erased.extent))
+        .collect();
+    let erased: Erased = ledgers.iter().cloned().collect();
+    let new: Vec<String> = (ids.iter())
+        .filter(|id| erased.extent(id) < Some(extent))
+        .cloned()
+        .collect();
+    let dropped_before = ids
+        .iter()
+        .filter(|id| erased.extent(id) == Some(Extent::Records));
+    let dropped_before = dropped_before.count();
+    let lacking: Vec<Entry> = held
+        .into_iter()
+        .filter(|(person, erased)| !known.has(person, erased.extent))
+        .collect();
+    // Only pages with these people are to be rewritten, unless others may have come back.
+    let are_others = matches!(whom, Whom::Erased) || new.len() < ids.len() || !lacking.is_empty();
     let sought = if matches!(whom, Whom::Erased) {
-        Sought::Erased(all_erased().collect())
+        Sought::Erased(ledgers.into_iter().collect())
     } else {
-        Sought::Ids(ids.iter().cloned().collect())
+        Sought::Ids(ids.iter().cloned().collect(), extent)
     };
     let found = find(settings, sought).await?;
     refuse_unread(&found)?;
     let mut forgotten = Forgotten {
         dry_run: is_dry,
+        drop: extent == Extent::Records,
+        dropped_before,
         people: ids.len(),
         ..Forgotten::default()
     };
     let rows = match &mut loader {
         Some(loader) => {
             forgotten.exports = loader.exports().await?;
-            loader.find_people(&ids).await?
+            loader.find_people(&ids, extent).await?
         }
         None => Vec::new(),
     };
@@ -137,6 +163,10 @@ pub(crate) async fn forget(
             )));
         }
     }
+    let removed: Vec<RemovedRecord> = (found.pages.iter())
+        .filter(|_| extent == Extent::Records)
+        .flat_map(FoundPage::own_records)
+        .collect();
     let found_at = found.pages.iter();
     let found_at = found_at.map(|page| (page.run.clone(), page.file.clone()));
     let found_at = found_at.collect();
@@ -148,19 +178,17 @@ pub(crate) async fn forget(
     }
     let erasure = staging.new_erasure()?;
     let at = clock::now();
-    let new = ids.iter().filter(|id| !erased.contains(id)).map(|id| {
-        let erased = ErasedAt {
-            erasure: erasure.clone(),
-            at,
-        };
-        (PersonHash::of(&key, id), erased)
-    });
-    let mut entries: Vec<Entry> = new.collect();
-    entries.extend(
-        held.iter()
-            .filter(|(person, _)| !known.people.contains_key(person))
-            .cloned(),
-    );
+    let mut entries: Vec<Entry> = (new.iter())
+        .map(|id| {
+            let erased = ErasedAt {
+                erasure: erasure.clone(),
+                at,
+                extent,
+            };
+            (PersonHash::of(&key, id), erased)
+        })
+        .collect();
+    entries.extend(lacking);
     staging.begin_erasure(&lock, &entries, &erasure)?;
     let ledger = staging.erasures()?;
     let all = ledger.erased();
@@ -170,16 +198,17 @@ pub(crate) async fn forget(
             .iter()
             .map(|(person, erased)| (person.clone(), erased.clone()))
             .collect();
-        let rows = loader.erase_rows(&everybody, &all, &erasure).await?;
+        let rows = loader
+            .erase_rows(&everybody, &all, &erasure, &removed)
+            .await?;
         if matches!(whom, Whom::Erased) {
             forgotten.rows = rows;
         }
     }
-    // Only pages with these people are to be rewritten, unless others may have come back.
-    let sought = if entries.len() == ids.len() && !matches!(whom, Whom::Erased) {
-        Sought::Found(ids.into_iter().collect(), found_at)
-    } else {
+    let sought = if are_others {
         Sought::Erased(all)
+    } else {
+        Sought::Found(ids.into_iter().collect(), extent, found_at)
     };
     let (_lock, swept) = sweep(settings, lock, ledger, sought, true).await?;
     for error in &swept.failed {
@@ -250,6 +279,8 @@ pub(crate) struct Subject {
     pub(crate) records: Vec<HeldRecord>,
     /// The erasure ledger names the person.
     pub(crate) erased: bool,
+    /// What was the person's own was removed.
+    pub(crate) dropped: bool,
 }
 
 /// Collects what is held of a person. Nothing is changed.
@@ -259,12 +290,14 @@ pub(crate) async fn subject(settings: &Settings, id: &str) -> Result<Subject, Fa
     if settings.unmade_cluster().is_none() {
         let options = Options::new(settings.config.database.schema.clone());
         let mut loader = open_loader(settings, &options).await?;
-        rows = loader.rows_of(id).await?;
+        let erased = settings.staging.erasures()?.erased();
+        let is_removed = erased.extent(id) == Some(Extent::Records);
+        rows = loader.rows_of(id, is_removed).await?;
         loader.close().await?;
     }
     refuse_open(settings)?;
     let (staging, people) = (&settings.staging, &settings.config.people);
-    let sought = Sought::Ids([id.to_owned()].into());
+    let sought = Sought::Ids([id.to_owned()].into(), Extent::Values);
     let found = find(settings, sought).await?;
     refuse_unread(&found)?;
     let mut records = Vec::new();
@@ -274,9 +307,11 @@ pub(crate) async fn subject(settings: &Settings, id: &str) -> Result<Subject, Fa
             records.extend(run.records_of(people, page, id)?);
         }
     }
+    let extent = staging.erasures()?.erased().extent(id);
     Ok(Subject {
         rows,
         records,
-        erased: staging.erasures()?.erased().contains(id),
+        erased: extent.is_some(),
+        dropped: extent == Some(Extent::Records),
     })
 }

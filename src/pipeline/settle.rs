@@ -3,7 +3,6 @@
 //! The ledger comes first: what is killed after it is finished by the next `forget` or load, and meanwhile those people are
 //! blank in whatever is read.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -48,16 +47,19 @@ pub(crate) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Resu
         return Ok(());
     }
     refuse_undeclared(settings)?;
-    let known: BTreeSet<&PersonHash> = held.iter().map(|(person, _)| person).collect();
+    let extents = held.iter();
+    let known: Erased = extents
+        .map(|(person, erased)| (person.clone(), erased.extent))
+        .collect();
     let staged_only: Vec<Entry> = staged
         .people
         .iter()
-        .filter(|(person, _)| !known.contains(person))
+        .filter(|(person, erased)| !known.has(person, erased.extent))
         .map(|(person, erased)| (person.clone(), erased.clone()))
         .collect();
     let held_only: Vec<Entry> = held
         .into_iter()
-        .filter(|(person, _)| !staged.people.contains_key(person))
+        .filter(|(person, erased)| !staged.has(person, erased.extent))
         .collect();
     if !staged_only.is_empty() {
         if !staged.open.iter().any(|open| {
@@ -72,11 +74,13 @@ pub(crate) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Resu
         }
         let erased = staged_only
             .iter()
-            .map(|(person, _)| person.clone())
+            .map(|(person, erased)| (person.clone(), erased.extent))
             .collect();
         let newest = staged_only.iter().max_by_key(|(_, erased)| erased.at);
         let erasure = newest.map_or("", |(_, erased)| erased.erasure.as_str());
-        loader.erase_rows(&staged_only, &erased, erasure).await?;
+        loader
+            .erase_rows(&staged_only, &erased, erasure, &[])
+            .await?;
     }
     if held_only.is_empty() && staged.open.is_empty() {
         return Ok(());
@@ -139,7 +143,9 @@ pub(super) async fn finish(
     // What was interrupted may have been about its own people alone: with others its journals would be other ones.
     let own = ledger.people.iter();
     let own = own.filter(|(_, erased)| ledger.open.contains(&erased.erasure));
-    let own: Erased = own.map(|(person, _)| person.clone()).collect();
+    let own: Erased = own
+        .map(|(person, erased)| (person.clone(), erased.extent))
+        .collect();
     let mut lock = lock;
     if !own.is_empty() {
         (lock, _) = sweep(settings, lock, ledger.clone(), Sought::Erased(own), false).await?;

@@ -13,7 +13,7 @@ use super::error::StagingError;
 use super::files;
 use super::run_id::RunId;
 use crate::name::Name;
-use crate::person::{Erased, People, PersonHash};
+use crate::person::{Erased, Extent, People, PersonHash};
 
 /// In the staging directory.
 pub(super) const FILE: &str = "erasures.jsonl";
@@ -32,6 +32,9 @@ pub(super) struct Line {
     /// The key of the hash: the id of the staging directory in which it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<String>,
+    /// What is the person's own is removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) dropped: bool,
     /// A resource of a run that is rewritten for it, and its journal then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) run: Option<String>,
@@ -46,11 +49,12 @@ pub(super) struct Line {
     pub(super) at: Option<Timestamp>,
 }
 
-/// When and by which erasure a person was erased.
+/// When, by which erasure and how far a person was erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErasedAt {
     pub(crate) erasure: String,
     pub(crate) at: Timestamp,
+    pub(crate) extent: Extent,
 }
 
 /// What the ledger holds.
@@ -71,12 +75,12 @@ pub(crate) struct Blanks {
 
 impl Blanks {
     pub(super) fn new(people: Arc<People>, ledger: &ErasureLedger) -> Option<Arc<Self>> {
-        let erased: Erased = ledger.people.keys().cloned().collect();
+        let erased = ledger.erased();
         (!erased.is_empty()).then(|| Arc::new(Self { people, erased }))
     }
 
-    pub(super) fn hides(&self, person: &PersonHash) -> bool {
-        self.erased.has(person)
+    pub(super) fn hides(&self, person: &PersonHash, extent: Extent) -> bool {
+        self.erased.has(person, extent)
     }
 
     /// Makes those blank in a page; whether something of them was there. One that is no array of records stays as it is: its
@@ -87,7 +91,7 @@ impl Blanks {
         };
         let blank = self
             .people
-            .blank(resource, text, &mut |id| self.erased.contains(id));
+            .erase(resource, text, &mut |id| self.erased.extent(id));
         let Ok(Some(blank)) = blank else {
             return false;
         };
@@ -114,7 +118,16 @@ impl ErasureLedger {
     }
 
     pub(crate) fn erased(&self) -> Erased {
-        self.people.keys().cloned().collect()
+        let people = self.people.iter();
+        people
+            .map(|(person, erased)| (person.clone(), erased.extent))
+            .collect()
+    }
+
+    /// Whether a person is erased at least as far.
+    pub(crate) fn has(&self, person: &PersonHash, extent: Extent) -> bool {
+        let known = self.people.get(person);
+        known.is_some_and(|known| known.extent >= extent)
     }
 
     /// Reads the ledger of the staging directory at `root`.
@@ -147,15 +160,26 @@ impl ErasureLedger {
                 person: Some(person),
                 key: Some(key),
                 at: Some(at),
+                dropped,
                 ..
             } => {
                 let person = PersonHash::parse(&key, &person)?;
                 if !is_open {
                     self.open.push(erasure.clone());
                 }
-                self.people
-                    .entry(person)
-                    .or_insert(ErasedAt { erasure, at });
+                let extent = if dropped {
+                    Extent::Records
+                } else {
+                    Extent::Values
+                };
+                if !self.has(&person, extent) {
+                    let erased = ErasedAt {
+                        erasure,
+                        at,
+                        extent,
+                    };
+                    self.people.insert(person, erased);
+                }
             }
             Line {
                 run: Some(run),

@@ -10,7 +10,7 @@ use super::identity::random_hex;
 use super::lock::StagingLock;
 use crate::clock;
 use crate::failpoint::Point;
-use crate::person::PersonHash;
+use crate::person::{Extent, PersonHash};
 
 /// Bytes of an id of an erasure.
 const ID: usize = 8;
@@ -32,6 +32,7 @@ impl Staging {
             erasure: erased.erasure.clone(),
             person: Some(person.digits()),
             key: Some(person.key.clone()),
+            dropped: erased.extent == Extent::Records,
             at: Some(erased.at),
             ..Line::default()
         };

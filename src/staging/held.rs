@@ -9,7 +9,7 @@ use super::rewrite::read_file;
 use super::run::Run;
 use super::swept::FoundPage;
 use crate::name::Name;
-use crate::person::{People, blanked};
+use crate::person::{Edit, Extent, People, apply};
 
 /// A staged record of a person.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -56,17 +56,28 @@ impl Run {
         let not_json = |_| broken("it is not a JSON array of records");
         let (mut theirs, mut seen) = (BTreeSet::new(), Vec::new());
         people
-            .look(resource, text, &mut |one| one == id, &mut |one| {
-                theirs.extend(one.values.iter().map(|range| (range.start, range.end)));
-                seen.push((one.record, one.at.to_string(), one.held));
-            })
+            .look(
+                resource,
+                text,
+                &mut |one| (one == id).then_some(Extent::Values),
+                &mut |one| {
+                    theirs.extend(one.values.iter().map(|range| (range.start, range.end)));
+                    seen.push((one.record, one.at.to_string(), one.held));
+                },
+            )
             .map_err(not_json)?;
         let mut others = Vec::new();
         people
-            .look(resource, text, &mut |one| one != id, &mut |one| {
-                let values = one.values.into_iter();
-                others.extend(values.filter(|range| !theirs.contains(&(range.start, range.end))));
-            })
+            .look(
+                resource,
+                text,
+                &mut |one| (one != id).then_some(Extent::Values),
+                &mut |one| {
+                    let values = one.values.into_iter();
+                    others
+                        .extend(values.filter(|range| !theirs.contains(&(range.start, range.end))));
+                },
+            )
             .map_err(not_json)?;
         let mut records = Vec::new();
         for (record, at, held) in seen {
@@ -75,8 +86,8 @@ impl Run {
             let inside = others
                 .iter()
                 .filter(|range| range.start >= start && range.end <= start + held.len());
-            let inside = inside.map(|range| range.start - start..range.end - start);
-            let blank = blanked(held, inside.collect());
+            let inside = inside.map(|range| Edit::null(range.start - start..range.end - start));
+            let blank = apply(held, inside.collect());
             let blank = blank.and_then(|blank| String::from_utf8(blank).ok());
             let value = RawValue::from_string(blank.unwrap_or_else(|| held.to_owned()));
             records.extend(value.ok().map(|value| HeldRecord {

@@ -273,14 +273,17 @@ impl Part<'_> {
             StagingError::broken(directory.join(inside(page)), problem, EXTRACT_AGAIN)
         };
         let text = std::str::from_utf8(body).map_err(|_| broken("it is not UTF-8 text"))?;
-        let (mut values, mut records) = (Vec::new(), Vec::new());
+        let (mut values, mut records) = (0, Vec::new());
+        let (mut edits, mut own) = (Vec::new(), Vec::new());
         let look = self.people.look(
             self.resource,
             text,
-            &mut |id| self.sought.contains(id),
+            &mut |id| self.sought.extent(id),
             &mut |seen| {
-                values.extend(seen.values);
+                values += seen.values.len() as u64;
                 records.push(seen.record);
+                own.extend(seen.is_own.then_some(seen.record));
+                edits.extend(seen.edits);
             },
         );
         look.map_err(|error| {
@@ -299,9 +302,10 @@ impl Part<'_> {
             resource: self.resource.clone(),
             file: String::new(),
             records: records.len() as u64,
-            values: values.len() as u64,
+            values,
+            own,
         };
-        Ok(Some((found, crate::person::blanked(text, values))))
+        Ok(Some((found, crate::person::apply(text, edits))))
     }
 
     /// Names the journal in the ledger, before a page of it is rewritten. Pages that are rewritten already, or damaged, can
@@ -375,7 +379,8 @@ fn refuse_half_done(changes: &[Change], directory: &Path) -> Result<(), StagingE
     Err(StagingError::broken(
         directory.join(inside(&change.page)),
         "the content is not what was received (its checksum differs)",
-        EXTRACT_AGAIN,
+        "if [person] of pipeline.toml was edited after a `cursus forget` was interrupted, undo that, run `cursus forget --finish`, and edit it \
+         again; otherwise extract this resource again",
     ))
 }
 

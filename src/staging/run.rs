@@ -24,7 +24,7 @@ use super::run_spec::RunSpec;
 use crate::failpoint::{self, Point};
 use crate::hash::{Hash, hex};
 use crate::name::Name;
-use crate::person::PersonHash;
+use crate::person::{Extent, PersonHash};
 use crate::printable;
 use crate::template::Values;
 use crate::trusted::{Folder, Owner, Untrusted};
@@ -228,11 +228,11 @@ impl Run {
         self
     }
 
-    /// Whether a person is blank in its pages, whatever the files hold.
-    pub(crate) fn hides(&self, person: &PersonHash) -> bool {
+    /// Whether a person is erased as far in what is read of its pages, whatever the files hold.
+    pub(crate) fn hides(&self, person: &PersonHash, extent: Extent) -> bool {
         self.blanks
             .as_ref()
-            .is_some_and(|blanks| blanks.hides(person))
+            .is_some_and(|blanks| blanks.hides(person, extent))
     }
 
     /// The same, whose pages come from there.

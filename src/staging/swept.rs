@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::StagingError;
 use super::run::Run;
 use crate::name::Name;
-use crate::person::Erased;
+use crate::person::{Erased, Extent};
 
 /// Ids of which the text is looked for in a page; of more it is faster to parse the page.
 const FEW: usize = 16;
@@ -13,25 +13,28 @@ const FEW: usize = 16;
 /// Whom a sweep is about.
 #[derive(Debug)]
 pub(crate) enum Sought {
-    /// By id: a page without the text of one of a few is not parsed.
-    Ids(BTreeSet<String>),
-    /// By id, in these pages, which were found before.
-    Found(BTreeSet<String>, BTreeSet<FoundAt>),
+    /// By id, as far: a page without the text of one of a few is not parsed.
+    Ids(BTreeSet<String>, Extent),
+    /// By id, as far, in these pages, which were found before.
+    Found(BTreeSet<String>, Extent, BTreeSet<FoundAt>),
     /// By hash.
     Erased(Erased),
 }
 
 impl Sought {
-    pub(super) fn contains(&self, id: &str) -> bool {
+    /// How far the person of an id is to be erased.
+    pub(super) fn extent(&self, id: &str) -> Option<Extent> {
         match self {
-            Self::Ids(ids) | Self::Found(ids, _) => ids.contains(id),
-            Self::Erased(erased) => erased.contains(id),
+            Self::Ids(ids, extent) | Self::Found(ids, extent, _) => {
+                ids.contains(id).then_some(*extent)
+            }
+            Self::Erased(erased) => erased.extent(id),
         }
     }
 
     /// Whether one of them can be in a page. Any character of a text can be written with an escape.
     pub(super) fn may_be_in(&self, page: &[u8]) -> bool {
-        let (Self::Ids(ids) | Self::Found(ids, _)) = self else {
+        let (Self::Ids(ids, _) | Self::Found(ids, ..)) = self else {
             return true;
         };
         if ids.len() > FEW {
@@ -47,8 +50,8 @@ impl Sought {
     /// Whether a page has to be read at all.
     pub(super) fn is_in(&self, run: &Run, file: &str) -> bool {
         match self {
-            Self::Found(_, pages) => pages.contains(&(run.id().to_string(), file.to_owned())),
-            Self::Ids(_) | Self::Erased(_) => true,
+            Self::Found(_, _, pages) => pages.contains(&(run.id().to_string(), file.to_owned())),
+            Self::Ids(..) | Self::Erased(_) => true,
         }
     }
 }
@@ -67,6 +70,30 @@ pub(crate) struct FoundPage {
     pub(crate) records: u64,
     /// Personal values in them.
     pub(crate) values: u64,
+    /// Places of records that are theirs as a whole.
+    #[serde(skip)]
+    pub(crate) own: Vec<u64>,
+}
+
+/// A record that was staged, and is removed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct RemovedRecord {
+    run: String,
+    /// Relative to the run's directory.
+    file: String,
+    /// Its place in the page, from 0.
+    record: u64,
+}
+
+impl FoundPage {
+    /// The records of it that are theirs as a whole.
+    pub(crate) fn own_records(&self) -> impl Iterator<Item = RemovedRecord> {
+        self.own.iter().map(|record| RemovedRecord {
+            run: self.run.clone(),
+            file: self.file.clone(),
+            record: *record,
+        })
+    }
 }
 
 /// What a sweep found, and what it could not read.

@@ -383,6 +383,10 @@ fn faults_of_people_are_found_together() {
         "[[person.place]]\nresource = \"users\"\nid = \"/id\"",
         "[[person.place]]\nresource = \"users\"\nid = \"\"\nfields = [\"login\", \"\"]\nkeep = []",
         "[[person.place]]\nresource = \"user\"\nat = \"teams\"\nfeilds = []",
+        "[[person.place]]\nresource = \"users\"\nat = \"/teams/*\"\nid = \"/id\"\nfields = []\nown = \"record\"\n\
+         [[person.place]]\nresource = \"users\"\nid = \"/id\"\nfields = []\nown = \"entry\"\n\
+         [[person.place]]\nresource = \"users\"\nid = \"/id\"\nfields = []\nown = \"row\"\n\
+         [[person.table]]\nderived = \"A B\"\nfields = []",
     ]
     .map(place)
     .into();

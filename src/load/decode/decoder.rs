@@ -18,6 +18,8 @@ use crate::load::decode::types::{
     slice_values,
 };
 use crate::load::mapping::Mapping;
+use crate::person::DROPPED;
+use crate::pointer::Pointer;
 use crate::staging::StagedResource;
 use crate::template::Values;
 use crate::walk::Walker;
@@ -46,6 +48,8 @@ pub(crate) struct Decoder {
     /// Keys of the records themselves.
     absent: MissingKeys,
     shape: Shape,
+    /// Where it says that a record was removed.
+    dropped: usize,
 }
 
 impl Decoder {
@@ -63,6 +67,7 @@ impl Decoder {
             .iter()
             .map(|mapping| TableDecoder::new(mapping, &mut walker, &mut absent, filter.take()))
             .collect();
+        let dropped = walker.add(&Pointer::key(DROPPED));
         Self {
             scope: scope.clone(),
             walker,
@@ -70,6 +75,7 @@ impl Decoder {
             chunks,
             absent,
             shape: Shape::default(),
+            dropped,
         }
     }
 
@@ -166,13 +172,17 @@ impl Decoder {
             self.shape.sample(text, file);
         }
         let (walker, tables, chunks) = (&self.walker, &mut self.tables, &self.chunks);
-        let absent = &mut self.absent;
+        let (absent, dropped) = (&mut self.absent, self.dropped);
         let mut count = 0;
         let mut ended = None;
         walker
             .page(text, |index, slots| {
                 count = index + 1;
                 if ended.is_some() || wanted.is_some_and(|wanted| !wanted.contains(&index)) {
+                    return;
+                }
+                // It keeps its place in the page.
+                if slots[dropped].is_some() {
                     return;
                 }
                 absent.see(slots, file);

@@ -7,6 +7,8 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::person::is_dropped;
+
 /// Records looked at from the first pages; of every later page it is one.
 const FIRST: u64 = 25;
 /// Objects in objects are looked into so deep.
@@ -108,10 +110,14 @@ impl<'de> Visitor<'de> for Sample<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        for _ in 0..self.take {
-            let Some(record) = list.next_element::<&RawValue>()? else {
-                break;
-            };
+        let mut taken = 0;
+        while taken < self.take
+            && let Some(record) = list.next_element::<&RawValue>()?
+        {
+            if is_dropped(record.get()) {
+                continue;
+            }
+            taken += 1;
             self.shape.see(record, &mut String::new(), 0, self.file);
             self.shape.records += 1;
         }

@@ -9,7 +9,7 @@ use crate::database::{Literal, Quoted};
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
 use crate::load::personal::PersonalColumns;
-use crate::person::Erased;
+use crate::person::{Erased, Extent};
 
 /// A table of the load ledger that copies values of mirrored rows.
 pub(super) struct Copies {
@@ -17,26 +17,32 @@ pub(super) struct Copies {
     /// JSON objects of column → value; none of a table that names rows by their keys alone: nothing of it is personal, and a
     /// person sees it.
     pub(super) values: &'static [&'static str],
+    /// Its lines are numbered without gaps, and readers follow them: none is removed.
+    pub(super) is_log: bool,
 }
 
 /// Where the load ledger holds values or keys of rows. A new table of that kind is added here: each needs the columns
 /// `schema_name`, `table_name` and `key`. One that the database does not have is passed over.
-const COPIES: &[Copies] = &[
+pub(super) const COPIES: &[Copies] = &[
     Copies {
         table: "pipeline.change",
         values: &["before", "after"],
+        is_log: true,
     },
     Copies {
         table: "pipeline.history",
         values: &["row"],
+        is_log: false,
     },
     Copies {
         table: "pipeline.quarantine",
         values: &[],
+        is_log: false,
     },
     Copies {
         table: "pipeline.prune_candidate",
         values: &[],
+        is_log: false,
     },
 ];
 
@@ -123,8 +129,60 @@ async fn erase_known(
     ids: &[String],
     erased: &Erased,
 ) -> Result<(), LoadError> {
+    let is_meant = |id: &str| erased.contains(id);
+    let ids = with_departed(transaction, schema, table, copies, ids, &is_meant);
+    let kept: Vec<&str> = table.kept().collect();
+    let is_theirs = is_copy_of(schema, table, copies);
+    blank(transaction, copies, &is_theirs, &kept, ids.await?).await
+}
+
+/// Removes copies of own rows of people, of which the table still has those that are there, and blanks what is numbered, but for the key.
+/// Of other rows the id becomes null as well.
+pub(super) async fn drop_known(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    table: &PersonalColumns,
+    copies: &Copies,
+    ids: &[String],
+    erased: &Erased,
+) -> Result<(), LoadError> {
+    let is_meant = |id: &str| erased.extent(id) == Some(Extent::Records);
+    let ids = with_departed(transaction, schema, table, copies, ids, &is_meant).await?;
+    let is_theirs = is_copy_of(schema, table, copies);
+    if !table.is_own {
+        let kept = table.kept_without_id();
+        return blank(transaction, copies, &is_theirs, &kept, ids).await;
+    }
+    remove(transaction, copies, &is_theirs, ids).await
+}
+
+/// Removes the copies that are meant, or blanks them, if they are numbered.
+pub(super) async fn remove(
+    transaction: &Transaction<'_>,
+    copies: &Copies,
+    are_meant: &str,
+    ids: BTreeSet<String>,
+) -> Result<(), LoadError> {
+    if copies.is_log {
+        return blank(transaction, copies, are_meant, &[], ids).await;
+    }
+    let ids: Vec<String> = ids.into_iter().collect();
+    let delete = format!("DELETE FROM {} AS c WHERE {are_meant}", copies.table);
+    let deleted = transaction.execute(&delete, &[&ids]).await;
+    deleted.map_err(LoadError::at(format!("erase people from {}", copies.table)))?;
+    Ok(())
+}
+
+/// These people, and those who are meant and whose rows are in no table any more.
+async fn with_departed(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    table: &PersonalColumns,
+    copies: &Copies,
+    ids: &[String],
+    is_meant: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<BTreeSet<String>, LoadError> {
     let mut ids: BTreeSet<String> = ids.iter().cloned().collect();
-    // People whose rows are in no table any more.
     for column in copies.objects() {
         let statement = format!(
             "SELECT DISTINCT c.{}->>{} FROM {} AS c WHERE c.schema_name = {} AND c.table_name = {}",
@@ -134,11 +192,9 @@ async fn erase_known(
             Literal(schema),
             Literal(table.table.as_str())
         );
-        ids.extend(erased_in(transaction, &statement, copies, erased).await?);
+        ids.extend(ids_in(transaction, &statement, copies, is_meant).await?);
     }
-    let kept: Vec<&str> = table.kept().collect();
-    let is_theirs = is_copy_of(schema, table, copies);
-    blank(transaction, copies, &is_theirs, &kept, ids).await
+    Ok(ids)
 }
 
 /// Blanks copies of rows of tables that the configuration does not have any more.
@@ -159,18 +215,19 @@ async fn erase_unknown(
             copies.table,
             Literal(schema),
         );
-        ids.extend(erased_in(transaction, &statement, copies, erased).await?);
+        let is_meant = |id: &str| erased.contains(id);
+        ids.extend(ids_in(transaction, &statement, copies, &is_meant).await?);
     }
     let may_be = may_be_copy(schema, known, copies);
     blank(transaction, copies, &may_be, &[], ids).await
 }
 
-/// The ids among the texts of a query that are `erased`.
-async fn erased_in(
+/// The ids among the texts of a query that are meant.
+async fn ids_in(
     transaction: &Transaction<'_>,
     statement: &str,
     copies: &Copies,
-    erased: &Erased,
+    is_meant: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<Vec<String>, LoadError> {
     let rows = transaction.query(statement, &[]).await;
     let rows = rows.map_err(LoadError::at(format!(
@@ -180,11 +237,11 @@ async fn erased_in(
     let found = rows
         .iter()
         .filter_map(|row| row.get::<_, Option<String>>(0));
-    Ok(found.filter(|id| erased.contains(id)).collect())
+    Ok(found.filter(|id| is_meant(id)).collect())
 }
 
 /// Sets every value to null but those of the key and of the `kept` columns, in the copies that are meant.
-async fn blank(
+pub(super) async fn blank(
     transaction: &Transaction<'_>,
     copies: &Copies,
     are_meant: &str,
@@ -228,7 +285,7 @@ pub(super) async fn places(
     Ok(places)
 }
 
-async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, LoadError> {
+pub(super) async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, LoadError> {
     let row = transaction
         .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
         .await;

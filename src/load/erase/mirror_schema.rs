@@ -11,13 +11,17 @@ pub(super) struct MirrorSchema {
 }
 
 impl MirrorSchema {
+    /// How a table is filled.
+    pub(super) fn mapping(&self, table: &PersonalColumns) -> Option<&Mapping> {
+        self.mappings
+            .iter()
+            .find(|mapping| mapping.table.name == table.table && !mapping.table.is_update_only())
+    }
+
     /// A table as it is followed; none: it is not.
     pub(super) fn followed(&self, table: &PersonalColumns) -> Option<&Mapping> {
-        self.mappings.iter().find(|mapping| {
-            mapping.table.name == table.table
-                && mapping.followed.is_some()
-                && !mapping.table.is_update_only()
-        })
+        self.mapping(table)
+            .filter(|mapping| mapping.followed.is_some())
     }
 
     /// Whether an export has a personal column, ids of people, be it as hashes, or a column that is not known any more.

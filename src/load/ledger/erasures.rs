@@ -5,7 +5,7 @@ use tokio_postgres::{GenericClient, Transaction};
 
 use crate::database::{Database, LOCK_WAIT, lock_timeout_of};
 use crate::load::error::LoadError;
-use crate::person::PersonHash;
+use crate::person::{Extent, PersonHash};
 use crate::staging::{ErasedAt, Run};
 
 /// The numbers of the lock that an erasure takes alone, and that loads share, whatever their schema.
@@ -52,7 +52,8 @@ pub(crate) async fn refuse_unknown(
     let shared = transaction.execute(&share, &[]).await;
     shared.map_err(locked)?;
     let erased = read(transaction).await?;
-    if erased.iter().all(|(person, _)| run.hides(person)) {
+    let is_hidden = |(person, erased): &(PersonHash, ErasedAt)| run.hides(person, erased.extent);
+    if erased.iter().all(is_hidden) {
         return Ok(());
     }
     Err(LoadError::Erased)
@@ -62,19 +63,29 @@ pub(crate) async fn refuse_unknown(
 pub(crate) async fn read(
     client: &impl GenericClient,
 ) -> Result<Vec<(PersonHash, ErasedAt)>, LoadError> {
-    let statement = "SELECT person, staging_id, erasure, floor(extract(epoch FROM erased_at) * 1000)::bigint FROM pipeline.erasure";
+    let statement = "SELECT person, staging_id, erasure, floor(extract(epoch FROM erased_at) * 1000)::bigint, \
+                     dropped FROM pipeline.erasure";
     let rows = client.query(statement, &[]).await;
     let rows = rows.map_err(LoadError::at("read pipeline.erasure"))?;
     let person = |row: &tokio_postgres::Row| {
         let person = PersonHash::parse(row.get(1), row.get(0))?;
         let at = jiff::Timestamp::from_millisecond(row.get(3)).ok()?;
-        let erasure = row.get(2);
-        Some((person, ErasedAt { erasure, at }))
+        let extent = if row.get(4) {
+            Extent::Records
+        } else {
+            Extent::Values
+        };
+        let erased = ErasedAt {
+            erasure: row.get(2),
+            at,
+            extent,
+        };
+        Some((person, erased))
     };
     Ok(rows.iter().filter_map(person).collect())
 }
 
-/// Records more of them.
+/// Records more of them, and who is erased farther than before.
 pub(crate) async fn record(
     transaction: &Transaction<'_>,
     people: &[(PersonHash, ErasedAt)],
@@ -82,13 +93,16 @@ pub(crate) async fn record(
     for (person, erased) in people {
         let recorded = transaction
             .execute(
-                "INSERT INTO pipeline.erasure (person, staging_id, erasure, erased_at) \
-                 VALUES ($1, $2, $3, to_timestamp($4::float8 / 1000)) ON CONFLICT DO NOTHING",
+                "INSERT INTO pipeline.erasure AS e (person, staging_id, erasure, erased_at, dropped) \
+                 VALUES ($1, $2, $3, to_timestamp($4::float8 / 1000), $5) ON CONFLICT (person, staging_id) DO UPDATE \
+                 SET erasure = excluded.erasure, erased_at = excluded.erased_at, dropped = true \
+                 WHERE excluded.dropped AND NOT e.dropped",
                 &[
                     &person.digits(),
                     &person.key,
                     &erased.erasure,
                     &millis(erased.at),
+                    &(erased.extent == Extent::Records),
                 ],
             )
             .await;

@@ -102,6 +102,17 @@ impl Statements<'_> {
         ))
     }
 
+    /// Collects keys of the rows `t` of which a condition holds.
+    pub(crate) fn collect_where(&self, reason: &str, condition: &str) -> String {
+        format!(
+            "INSERT INTO {} SELECT {}, {} FROM {} AS t WHERE {condition}",
+            self.delete_list(),
+            Literal(reason),
+            of("t", &self.key),
+            self.target,
+        )
+    }
+
     /// Collects keys (the parameter) that a comparison has found to be absent.
     pub(crate) fn collect_absent(&self) -> String {
         format!(

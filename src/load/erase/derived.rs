@@ -1,0 +1,97 @@
+//! Tables that derived statements fill, and that are in no `[[table]]`: a row is the own of the person whom it names. Nothing of it is
+//! personal but that it is there, so that it stays until records are removed.
+
+use tokio_postgres::Transaction;
+
+use super::FoundRows;
+use super::copies::exists;
+use crate::convert::unsigned;
+use crate::database::Quoted;
+use crate::load::error::LoadError;
+use crate::person::{DerivedTable, People};
+
+impl DerivedTable {
+    /// The table in a schema, and which of its rows are of these people, the only parameter; expressions.
+    fn theirs(&self, schema: &str) -> (String, String) {
+        (
+            format!("{}.{} AS t", Quoted(schema), Quoted(self.table.as_str())),
+            format!("t.{}::text = ANY ($1)", Quoted(&self.id)),
+        )
+    }
+}
+
+/// Those that a schema has.
+async fn tables<'p>(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &'p People,
+) -> Result<Vec<&'p DerivedTable>, LoadError> {
+    let mut tables = Vec::new();
+    for derived in &people.derived {
+        let name = format!("{}.{}", Quoted(schema), Quoted(derived.table.as_str()));
+        if exists(transaction, &name).await? {
+            tables.push(derived);
+        }
+    }
+    Ok(tables)
+}
+
+fn found(schema: &str, table: &DerivedTable, rows: u64) -> Option<FoundRows> {
+    (rows > 0).then(|| FoundRows {
+        schema: schema.to_owned(),
+        table: table.table.to_string(),
+        rows,
+        personal: 0,
+    })
+}
+
+/// How many rows of these people there are.
+pub(super) async fn find(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &People,
+    ids: &[String],
+) -> Result<Vec<FoundRows>, LoadError> {
+    let mut all = Vec::new();
+    for table in tables(transaction, schema, people).await? {
+        let (from, theirs) = table.theirs(schema);
+        let count = format!("SELECT count(*) FROM {from} WHERE {theirs}");
+        let row = transaction.query_one(&count, &[&ids]).await;
+        let row = row.map_err(LoadError::at(format!("read {}", table.table)))?;
+        all.extend(found(schema, table, unsigned(row.get(0))));
+    }
+    Ok(all)
+}
+
+/// Statements that give the rows of a person as JSON, with the tables.
+pub(super) async fn questions<'p>(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &'p People,
+) -> Result<Vec<(&'p str, String)>, LoadError> {
+    let tables = tables(transaction, schema, people).await?.into_iter();
+    let question = |table: &'p DerivedTable| {
+        let (from, theirs) = table.theirs(schema);
+        let select = format!("SELECT to_jsonb(t) FROM {from} WHERE {theirs} ORDER BY 1");
+        (table.table.as_str(), select)
+    };
+    Ok(tables.map(question).collect())
+}
+
+/// Deletes the rows of these people.
+pub(super) async fn delete(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &People,
+    ids: &[String],
+) -> Result<Vec<FoundRows>, LoadError> {
+    let mut all = Vec::new();
+    for table in tables(transaction, schema, people).await? {
+        let (from, theirs) = table.theirs(schema);
+        let delete = format!("DELETE FROM {from} WHERE {theirs}");
+        let rows = transaction.execute(&delete, &[&ids]).await;
+        let doing = format!("erase people from {}", table.table);
+        all.extend(found(schema, table, rows.map_err(LoadError::at(doing))?));
+    }
+    Ok(all)
+}
