@@ -1,6 +1,6 @@
 //! What the binary carries: the default `pipeline.toml` and the files of `sql/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Component, Path};
 
@@ -64,25 +64,12 @@ pub(crate) fn sql_folder(name: &str, config: Option<&Path>) -> Vec<SqlText> {
 
 /// The same of files with another end of their name.
 pub(crate) fn folder(name: &str, end: &str, config: Option<&Path>) -> Vec<SqlText> {
-    let has_end = |path: &Path| path.extension().is_some_and(|is| is == end);
-    let inside = name.strip_prefix("sql/").unwrap_or(name);
-    let built_in = SQL
-        .get_dir(inside)
-        .into_iter()
-        .flat_map(include_dir::Dir::files);
+    let Layers { built_in, own } = layers(name, end, config);
     let mut texts: BTreeMap<String, Result<String, String>> = built_in
-        .filter(|file| has_end(file.path()))
-        .filter_map(|file| {
-            let of = file.path().file_name()?.to_str()?;
-            Some((of.to_owned(), Ok(file.contents_utf8()?.to_owned())))
-        })
+        .into_iter()
+        .map(|(file, text)| (file, Ok(text)))
         .collect();
-    match own_files(name, &has_end, config) {
-        Ok(own) => texts.extend(own),
-        Err(fault) => {
-            texts.insert(String::new(), Err(chain(&fault)));
-        }
-    }
+    texts.extend(own);
     texts.retain(|_, text| !text.as_ref().is_ok_and(|text| text.trim().is_empty()));
     let texts = texts.into_iter().map(|(file, text)| SqlText {
         file: format!("{name}/{file}"),
@@ -91,21 +78,78 @@ pub(crate) fn folder(name: &str, end: &str, config: Option<&Path>) -> Vec<SqlTex
     texts.collect()
 }
 
-type OwnFiles = Vec<(String, Result<String, String>)>;
+/// The files of a folder by their names in it, empty ones among them.
+pub(crate) struct Layers {
+    pub(crate) built_in: BTreeMap<String, String>,
+    /// Those beside the configuration in use, or why one cannot be used; without a name: why none can be read.
+    pub(crate) own: OwnFiles,
+}
+
+/// The files of a folder such as `sql/pages/x` whose names end in this way.
+pub(crate) fn layers(name: &str, end: &str, config: Option<&Path>) -> Layers {
+    let has_end = |path: &Path| path.extension().is_some_and(|is| is == end);
+    let built_in = (built_in(name).into_iter())
+        .flat_map(Dir::files)
+        .filter(|file| has_end(file.path()))
+        .filter_map(|file| {
+            let of = file.path().file_name()?.to_str()?;
+            Some((of.to_owned(), file.contents_utf8()?.to_owned()))
+        });
+    let own = own_files(name, &has_end, config);
+    Layers {
+        built_in: built_in.collect(),
+        own: own.unwrap_or_else(|fault| vec![(String::new(), Err(chain(&fault)))]),
+    }
+}
+
+/// The names of the folders in a folder such as `sql/pages`, built-in ones and those beside the configuration in use; and why the latter
+/// cannot be read.
+pub(crate) fn folders(name: &str, config: Option<&Path>) -> (BTreeSet<String>, Option<String>) {
+    let built_in = built_in(name).into_iter().flat_map(Dir::dirs);
+    let built_in = built_in.filter_map(|dir| Some(dir.path().file_name()?.to_str()?.to_owned()));
+    let mut names: BTreeSet<String> = built_in.collect();
+    let own = own_folder(name, config).and_then(|folder| {
+        let Some(folder) = folder else {
+            return Ok(Vec::new());
+        };
+        let mut names = folder.names()?;
+        names.retain(|name| folder.path().join(name).is_dir());
+        Ok(names)
+    });
+    match own {
+        Ok(own) => {
+            names.extend((own.iter()).map(|name| name.to_string_lossy().into_owned()));
+            (names, None)
+        }
+        Err(fault) => (names, Some(chain(&fault))),
+    }
+}
+
+/// A folder such as `sql/pages`.
+fn built_in(name: &str) -> Option<&'static Dir<'static>> {
+    SQL.get_dir(name.strip_prefix("sql/").unwrap_or(name))
+}
+
+/// The folder of this name beside the configuration in use.
+fn own_folder(name: &str, config: Option<&Path>) -> Result<Option<Folder>, Untrusted> {
+    let mut folder = beside(config)?;
+    for part in name.split('/') {
+        let Some(outer) = folder else {
+            return Ok(None);
+        };
+        folder = outer.folder(part)?;
+    }
+    Ok(folder)
+}
+
+pub(crate) type OwnFiles = Vec<(String, Result<String, String>)>;
 
 fn own_files(
     name: &str,
     has_end: &dyn Fn(&Path) -> bool,
     config: Option<&Path>,
 ) -> Result<OwnFiles, Untrusted> {
-    let mut folder = beside(config)?;
-    for part in name.split('/') {
-        let Some(outer) = folder else {
-            return Ok(Vec::new());
-        };
-        folder = outer.folder(part)?;
-    }
-    let Some(folder) = folder else {
+    let Some(folder) = own_folder(name, config)? else {
         return Ok(Vec::new());
     };
     let mut files = Vec::new();

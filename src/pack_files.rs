@@ -15,8 +15,10 @@ use crate::trusted::{Folder, Untrusted};
 pub(crate) const PACKS: &str = "packs";
 /// What a pack consists of, beside its folders.
 pub(crate) const PACK: &str = "pack.toml";
-/// The folders of a pack that are read.
+/// The folders of a pack whose files are read.
 const FOLDERS: [&str; 3] = ["migrations", "sql", "views"];
+/// The one whose folders are read as well.
+pub(crate) const PAGES: &str = "pages";
 
 static SHIPPED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/packs");
 
@@ -112,8 +114,9 @@ pub(crate) fn is_shipped(name: &str) -> bool {
 }
 
 fn shipped(name: String, dir: &Dir<'_>) -> PackFiles {
-    let folders = dir.dirs().flat_map(Dir::files);
-    let texts = dir.files().chain(folders).filter_map(|file| {
+    let folders = dir.dirs().chain(dir.dirs().flat_map(Dir::dirs));
+    let texts = dir.files().chain(folders.flat_map(Dir::files));
+    let texts = texts.filter_map(|file| {
         let path = file.path().strip_prefix(dir.path()).ok()?;
         Some((path.to_str()?.to_owned(), file.contents_utf8()?.to_owned()))
     });
@@ -122,6 +125,16 @@ fn shipped(name: String, dir: &Dir<'_>) -> PackFiles {
         folder: None,
         texts: texts.collect(),
     }
+}
+
+/// Reads the files of a folder that is called so in its pack.
+fn add(folder: &Folder, part: &str, texts: &mut BTreeMap<String, String>) -> Result<(), Untrusted> {
+    for file in folder.names()? {
+        if let Some(text) = folder.read_text(&file)? {
+            texts.insert(format!("{part}/{}", file.to_string_lossy()), text);
+        }
+    }
+    Ok(())
 }
 
 fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrusted> {
@@ -133,9 +146,15 @@ fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrus
         let Some(inside) = folder.folder(part)? else {
             continue;
         };
-        for file in inside.names()? {
-            if let Some(text) = inside.read_text(&file)? {
-                texts.insert(format!("{part}/{}", file.to_string_lossy()), text);
+        add(&inside, part, &mut texts)?;
+    }
+    if let Some(pages) = folder.folder(PAGES)? {
+        for name in pages.names()? {
+            let part = format!("{PAGES}/{}", name.to_string_lossy());
+            if !pages.path().join(&name).is_dir() {
+                texts.extend((pages.read_text(&name)?).map(|text| (part, text)));
+            } else if let Some(page) = pages.folder(&name)? {
+                add(&page, &part, &mut texts)?;
             }
         }
     }

@@ -4,15 +4,16 @@
 mod access;
 pub(crate) mod address;
 mod api;
-pub(crate) mod campus;
 pub(crate) mod changes;
 pub(crate) mod charts;
 mod connection;
 mod documents;
+mod ics;
 mod layout;
 mod login;
 mod mirror;
 pub(crate) mod pages;
+pub(crate) mod panels;
 mod respond;
 mod routes;
 mod session;
@@ -105,6 +106,7 @@ impl Server {
     /// Answers until it is dropped.
     pub(crate) async fn serve(&self) -> Infallible {
         self.site.documents.prepare();
+        self.site.documents.warn_of_pages();
         let routes = routes::of(Arc::clone(&self.site));
         let free = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {

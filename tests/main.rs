@@ -35,6 +35,7 @@ mod serve_pages;
 
 /// The campus, in pictures.
 mod campus_page;
+mod panel_pages;
 
 /// The page of changes: what it finds, how fast, and for whom.
 mod changes_page;

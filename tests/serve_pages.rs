@@ -18,8 +18,8 @@ const WAITING: &str = "
     SELECT 'public', '20261130T041500Z', 'users', '/badge', kind FROM unnest(ARRAY['new', 'type', 'gone']) AS kind;
 ";
 
-/// A panel of each chart; the shipped ones are taken away.
-const PANELS: [(&str, &str); 5] = [
+/// A panel of each chart; other shipped ones are taken away.
+const PANELS: [(&str, &str); 8] = [
     (
         "00-zone.sql",
         "-- title: Zone\n-- chart: zone\nSELECT 'Paris' AS label, 'Europe/Paris' AS value",
@@ -39,6 +39,21 @@ const PANELS: [(&str, &str); 5] = [
     (
         "70-passed.sql",
         "-- title: Passed\n-- chart: table\nSELECT 'jdoe' AS student, 100 AS mark, 'ok' AS state, 'ok' AS tone",
+    ),
+    (
+        "75-map.sql",
+        "-- title: Map\n-- chart: map\nSELECT 'c1' AS zone, 'r1' AS \"row\", seat, 'c1r1' || seat AS label, text, note, tone \
+        FROM (VALUES ('s10', NULL, NULL, NULL), ('s2', 'jdoe', 'since 10:00', 'warning')) AS seats (seat, text, note, tone)",
+    ),
+    (
+        "76-heat.sql",
+        "-- title: Heat\n-- chart: heat\nSELECT day AS \"row\", hour AS \"column\", hour * 10 AS value \
+        FROM (VALUES ('Mon'), ('Tue')) AS days (day), generate_series(0, 2) AS hour",
+    ),
+    (
+        "77-calendar.sql",
+        "-- title: Coming\n-- chart: calendar\nSELECT 1 AS id, '<b>' AS label, '2099-12-01 10:00Z'::timestamptz AS begin_at, \
+        '2099-12-01 12:00Z'::timestamptz AS end_at, 'c1' AS place, 'exam' AS text, 'warning' AS tone",
     ),
 ];
 const TAKEN_AWAY: [&str; 6] = [

@@ -11,6 +11,7 @@ use axum::{Form, Router};
 use serde::Serialize;
 
 use super::changes::Asked;
+use super::ics;
 use super::respond;
 use super::site::Site;
 use super::snapshot::Shown;
@@ -34,7 +35,8 @@ pub(super) fn routes() -> Router<Arc<Site>> {
         .route("/api/runs/{file}", get(run))
         .route("/api/decisions.json", get(decisions))
         .route("/api/changes.json", get(changes))
-        .route("/api/campus.json", get(campus))
+        .route("/api/{file}", get(panels))
+        .route("/calendar.ics", get(calendar))
         .route("/metrics", get(metrics_text))
         .route("/readyz", get(ready))
 }
@@ -187,9 +189,50 @@ async fn changes(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
     }
 }
 
-async fn campus(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.campus().await;
-    json(shown.as_ref(), |campus| campus)
+/// The document of a page of panels.
+async fn panels(
+    State(site): State<Arc<Site>>,
+    file: Result<Path<String>, PathRejection>,
+) -> Response {
+    let listing = site.documents.listing().await;
+    let name = (file.as_ref().ok()).and_then(|Path(file)| file.strip_suffix(".json"));
+    let Some(listed) = name.and_then(|name| listing.page(name)) else {
+        return respond::json_error(StatusCode::NOT_FOUND, "there is no such document");
+    };
+    let shown = site.documents.panels(&listed.name).await;
+    json(shown.as_ref(), |page| page)
+}
+
+/// What all calendars of pages show.
+async fn calendar(State(site): State<Arc<Site>>) -> Response {
+    let listing = site.documents.listing().await;
+    let mut pages = listing.pages.clone();
+    pages.retain(|page| page.has_calendar);
+    if pages.is_empty() {
+        let sentence =
+            "There is no calendar here: none of the packs that have one is on and loaded.";
+        return site.not_found(sentence, ("/", "Back to the status")).await;
+    }
+    let (mut all, mut known_at, mut of) = (Vec::new(), None, None);
+    for listed in pages {
+        let shown = site.documents.panels(&listed.name).await;
+        match known(shown.as_ref()) {
+            Ok(page) => {
+                all.extend(page.entries());
+                known_at = page.read_at().max(known_at);
+                of = of.or_else(|| page.zone.of.clone());
+            }
+            // A part of a calendar takes away what is not in it from whom has subscribed to it.
+            Err(sentence) => {
+                let sentence = printable::line(&sentence).into_owned();
+                return respond::text(StatusCode::SERVICE_UNAVAILABLE, format!("{sentence}\n"));
+            }
+        }
+    }
+    all.sort_by_key(|entry| entry.begin.at);
+    let name = of.unwrap_or_else(|| "cursus".to_owned());
+    let known_at = known_at.unwrap_or_else(crate::clock::now);
+    respond::calendar(ics::calendar(&name, &all, known_at))
 }
 
 async fn metrics_text(State(site): State<Arc<Site>>) -> Response {

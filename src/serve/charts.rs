@@ -1,9 +1,12 @@
 //! Pictures as inline SVG and HTML: pure functions from data to markup. Every number is in the page as text as well, for who reads
 //! without seeing, and no tone is a colour alone. Knows no page and no table.
 
+mod agenda;
 mod bars;
 mod columns;
 mod figures;
+mod heat;
+mod map;
 mod scale;
 mod squares;
 mod text;
@@ -13,9 +16,12 @@ mod tests;
 
 use maud::{Markup, html};
 
+pub(crate) use agenda::{AgendaEntry, agenda};
 pub(crate) use bars::{Bar, bars};
 pub(crate) use columns::{Column, Line, columns};
 pub(crate) use figures::{Figure, TableCell, figures, table};
+pub(crate) use heat::{HeatCell, heat};
+pub(crate) use map::{Seat, map};
 pub(crate) use squares::{Square, squares};
 pub(crate) use text::{figure_text, link, shown};
 

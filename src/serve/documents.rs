@@ -1,15 +1,16 @@
 //! The documents of the pages, and how each is read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::Client;
 
-use super::campus::{self, Campus};
+use super::layout::{Listed, Listing};
 use super::mirror::{Lease, Mirror};
+use super::panels::{self, Found, Page};
 use super::snapshot::{Outage, Reading, Shown, Snapshot};
 use crate::changes::{self, ChangePage, VersionPage, Wanted};
 use crate::config::Resource;
@@ -35,7 +36,9 @@ pub(crate) struct Documents {
     overview: Arc<Snapshot<Overview>>,
     runs: Arc<Snapshot<KnownRuns>>,
     decisions: Arc<Snapshot<Decisions>>,
-    campus: Arc<Snapshot<Campus>>,
+    listing: Arc<Snapshot<Listing>>,
+    /// Those of panels, by name: of pages that there are, or were.
+    pages: Mutex<BTreeMap<String, Arc<Snapshot<Page>>>>,
 }
 
 /// What the status page shows.
@@ -69,8 +72,6 @@ struct Source {
     tables: Mirror,
     /// To the changes: who looks at them waits for no other page.
     changes: Mirror,
-    /// Whether there are some, as far as is known.
-    has_changes: AtomicBool,
 }
 
 impl Documents {
@@ -85,12 +86,12 @@ impl Documents {
                 ledger: Mirror::of_ledger(),
                 tables: Mirror::of_tables(),
                 changes: Mirror::of_ledger(),
-                has_changes: AtomicBool::new(false),
             }),
             overview: Snapshot::new(),
             runs: Snapshot::new(),
             decisions: Snapshot::new(),
-            campus: Snapshot::new(),
+            listing: Snapshot::new(),
+            pages: Mutex::default(),
         }
     }
 
@@ -98,6 +99,19 @@ impl Documents {
     pub(super) fn prepare(&self) {
         let of = |earlier| read(&self.source, |source| overview_of(source, earlier));
         self.overview.refresh(of);
+        let of = |earlier| read(&self.source, |source| listing_of(source, earlier));
+        self.listing.refresh(of);
+    }
+
+    /// Says in the log what is wrong with files of pages, unless it was said before.
+    pub(super) fn warn_of_pages(&self) {
+        let source = Arc::clone(&self.source);
+        drop(tokio::spawn(async move {
+            let faults = read(&source, faults_of).await.document.unwrap_or_default();
+            for fault in faults {
+                tracing::warn!("{fault}");
+            }
+        }));
     }
 
     /// Breaks off what is being read: its session ends, and the end of the process waits for none.
@@ -105,7 +119,10 @@ impl Documents {
         self.overview.stop();
         self.runs.stop();
         self.decisions.stop();
-        self.campus.stop();
+        self.listing.stop();
+        for page in lock(&self.pages).values() {
+            page.stop();
+        }
     }
 
     pub(crate) async fn overview(&self) -> Option<Shown<Overview>> {
@@ -123,11 +140,6 @@ impl Documents {
             .await
     }
 
-    /// Whether the mirror has changes to show, as far as is known.
-    pub(super) fn has_changes(&self) -> bool {
-        self.source.has_changes.load(Ordering::Relaxed)
-    }
-
     /// A page of the changes. It is read each time: what is asked for differs.
     pub(super) async fn changes(&self, wanted: &Wanted, most: usize) -> Shown<ChangePage> {
         let wanted = wanted.clone();
@@ -140,9 +152,22 @@ impl Documents {
         shown(read(&self.source, |source| versions_of(source, wanted, most)).await)
     }
 
-    pub(crate) async fn campus(&self) -> Option<Shown<Campus>> {
-        let of = |earlier| read(&self.source, |source| campus_of(source, earlier));
-        self.campus.get(of).await
+    /// Which pages there are, as far as is known.
+    pub(super) async fn listing(&self) -> Arc<Listing> {
+        let of = |earlier| read(&self.source, |source| listing_of(source, earlier));
+        let shown = self.listing.get(of).await;
+        shown.and_then(|shown| shown.document).unwrap_or_default()
+    }
+
+    /// A page of panels, which [`Self::listing`] has.
+    pub(super) async fn panels(&self, name: &str) -> Option<Shown<Page>> {
+        let page = {
+            let mut pages = lock(&self.pages);
+            Arc::clone(pages.entry(name.to_owned()).or_insert_with(Snapshot::new))
+        };
+        let name = name.to_owned();
+        let of = |earlier| read(&self.source, |source| page_of(source, name, earlier));
+        page.get(of).await
     }
 }
 
@@ -212,12 +237,6 @@ async fn overview_of(
     let lease = source.ledger.begin(&settings).await;
     let status = status::of(&settings, client(&lease)).await?;
     let failure = status.database_failure.as_ref().map(Failure::sentence);
-    if let (Ok(Some(lease)), None) = (&lease, &failure) {
-        let schema = settings.config.database.schema.as_str();
-        let has_changes = changes::has_some(lease.client(), schema).await;
-        let has_changes = has_changes.map_err(DatabaseError::from)?;
-        source.has_changes.store(has_changes, Ordering::Relaxed);
-    }
     end(lease, failure.is_none()).await;
     let check = check::report(&settings, &status, &[], &[])?;
     let commands = settings.staging.commands()?;
@@ -294,8 +313,6 @@ async fn changes_of(
     let page = changes::page(lease.client(), schema, &wanted, most).await;
     let page = page.map_err(DatabaseError::from)?;
     lease.end().await;
-    let has_changes = page.extent.last > 0;
-    source.has_changes.store(has_changes, Ordering::Relaxed);
     Ok(reading(page, None))
 }
 
@@ -318,22 +335,80 @@ async fn versions_of(
     Ok(reading(page, None))
 }
 
-async fn campus_of(
+/// Without a database, pages of packs and changes are those that were known.
+async fn listing_of(
     source: Arc<Source>,
-    earlier: Option<Arc<Campus>>,
-) -> Result<Reading<Campus>, Failure> {
+    earlier: Option<Arc<Listing>>,
+) -> Result<Reading<Listing>, Failure> {
     let settings = (source.resolve)()?;
-    let document = match source.tables.begin(&settings).await? {
-        Some(lease) => {
-            let file = settings.config.path.as_deref();
-            let campus = campus::read(lease.client(), file, earlier.as_deref()).await?;
-            lease.end().await;
-            Some(campus)
+    let schema = settings.config.database.schema.as_str();
+    let lease = source.ledger.begin(&settings).await;
+    let (relations, has_changes) = match (&lease, &earlier) {
+        (Err(failure), Some(_)) => {
+            return Err(Failure::new(failure.exit, failure.sentence()));
         }
-        None => None,
+        (Ok(Some(lease)), _) => {
+            let relations = panels::relations(lease.client(), schema).await?;
+            let has_changes = changes::has_some(lease.client(), schema).await;
+            (relations, has_changes.map_err(DatabaseError::from)?)
+        }
+        _ => (BTreeSet::new(), false),
     };
+    end(lease, true).await;
+    let pages = panels::find(&settings.config, &relations).pages;
+    let pages = pages.iter().map(|page| Listed {
+        title: page.title(),
+        has_calendar: page.has_calendar(),
+        name: page.name.clone(),
+    });
+    let listing = Listing {
+        has_changes,
+        has_history: !settings.config.history.is_empty(),
+        pages: pages.collect(),
+    };
+    Ok(reading(listing, None))
+}
+
+async fn page_of(
+    source: Arc<Source>,
+    name: String,
+    earlier: Option<Arc<Page>>,
+) -> Result<Reading<Page>, Failure> {
+    let settings = (source.resolve)()?;
+    let mut document = None;
+    if let Some(lease) = source.tables.begin(&settings).await? {
+        let Found { pages, .. } = found(&settings, &lease).await?;
+        if let Some(page) = pages.into_iter().find(|page| page.name == name) {
+            document = Some(panels::read(lease.client(), page, earlier.as_deref()).await?);
+        }
+        lease.end().await;
+    }
     Ok(Reading {
         document,
         failure: None,
     })
+}
+
+async fn found(settings: &Settings, lease: &Lease) -> Result<Found, Failure> {
+    let schema = settings.config.database.schema.as_str();
+    let relations = panels::relations(lease.client(), schema).await?;
+    Ok(panels::find(&settings.config, &relations))
+}
+
+/// What is wrong with files of pages.
+async fn faults_of(source: Arc<Source>) -> Result<Reading<Vec<String>>, Failure> {
+    let settings = (source.resolve)()?;
+    let Some(lease) = source.tables.begin(&settings).await? else {
+        return Ok(reading(Vec::new(), None));
+    };
+    let Found { pages, mut faults } = found(&settings, &lease).await?;
+    for page in &pages {
+        faults.extend(panels::faults(lease.client(), page).await?);
+    }
+    lease.end().await;
+    Ok(reading(faults, None))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

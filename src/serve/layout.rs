@@ -14,37 +14,78 @@ pub(super) const LOGOUT: &str = "/logout";
 /// Needs no token: it says nothing but that the process answers.
 pub(super) const HEALTH: &str = "/healthz";
 
-/// The pages of the navigation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Section {
-    Status,
-    Runs,
-    Decisions,
-    Changes,
-    Campus,
-    /// None of them.
-    Other,
-}
-
-const SECTIONS: [(Section, &str, &str); 5] = [
-    (Section::Status, "/", "Status"),
-    (Section::Runs, "/runs", "Runs"),
-    (Section::Decisions, "/decisions", "Decisions"),
-    (Section::Changes, "/changes", "Changes"),
-    (Section::Campus, "/campus", "Campus"),
+/// Those of the navigation that are always there.
+const PAGES: [(&str, &str); 3] = [
+    ("/", "Status"),
+    ("/runs", "Runs"),
+    ("/decisions", "Decisions"),
 ];
+pub(super) const CHANGES: (&str, &str) = ("/changes", "Changes");
+pub(super) const HISTORY: (&str, &str) = ("/history", "History");
 
 /// What a page is framed with.
 pub(crate) struct Frame<'a> {
-    pub(crate) section: Section,
+    /// The path of the page in the navigation; may be empty.
+    pub(crate) path: &'a str,
     /// In the title of the window.
     pub(crate) title: &'a str,
     /// Whether the page is fetched again while it is looked at.
     pub(crate) refreshes: bool,
-    /// Whether the mirror has changes to show.
-    pub(crate) has_changes: bool,
+    pub(crate) listing: &'a Listing,
     /// Whether there is a session to end.
     pub(crate) has_session: bool,
+}
+
+/// Which pages there are beside those that always are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) has_changes: bool,
+    pub(crate) has_history: bool,
+    /// Those of panels.
+    pub(crate) pages: Vec<Listed>,
+}
+
+/// A page of panels in the navigation.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// Its path, without the `/`.
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// Whether a panel is a calendar.
+    pub(crate) has_calendar: bool,
+}
+
+impl Listing {
+    pub(crate) fn page(&self, name: &str) -> Option<&Listed> {
+        self.pages.iter().find(|page| page.name == name)
+    }
+}
+
+/// Links to pages: those about the mirror, and those about what is in it.
+fn navigation(frame: &Frame<'_>) -> Markup {
+    let Listing {
+        has_changes,
+        has_history,
+        pages,
+    } = frame.listing;
+    let optional = [(CHANGES, *has_changes), (HISTORY, *has_history)];
+    let optional = optional
+        .into_iter()
+        .filter(|((path, _), is_there)| *is_there || *path == frame.path);
+    let of_mirror = PAGES.into_iter().chain(optional.map(|(page, _)| page));
+    let link = |path: &str, name: &str| {
+        html! {
+            li { a href=(path) aria-current=[(path == frame.path).then_some("page")] { (name) } }
+        }
+    };
+    html! {
+        nav aria-label="Pages" {
+            ul { @for (path, name) in of_mirror { (link(path, name)) } }
+            @if !pages.is_empty() {
+                ul { @for page in pages { (link(&format!("/{}", page.name), &page.title)) } }
+            }
+        }
+    }
 }
 
 struct File {
@@ -104,7 +145,7 @@ pub(super) fn file(path: &str) -> Option<Response> {
 }
 
 /// A whole page.
-pub(crate) fn page(frame: &Frame, main: &Markup) -> Markup {
+pub(crate) fn page(frame: &Frame<'_>, main: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -129,15 +170,7 @@ pub(crate) fn page(frame: &Frame, main: &Markup) -> Markup {
                             (PreEscaped(include_str!("icon.svg")))
                             span { "cursus" }
                         }
-                        nav aria-label="Pages" {
-                            ul {
-                                @for (section, path, name) in SECTIONS {
-                                    @if section != Section::Changes || section == frame.section || frame.has_changes { li {
-                                        a href=(path) aria-current=[(section == frame.section).then_some("page")] { (name) }
-                                    } }
-                                }
-                            }
-                        }
+                        (navigation(frame))
                         @if frame.has_session {
                             form class="leave" method="post" action=(LOGOUT) {
                                 button type="submit" { "Log out" }

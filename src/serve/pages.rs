@@ -1,9 +1,9 @@
 //! The pages, each made of documents; none of them reads anything.
 
-pub(crate) mod campus;
 pub(crate) mod changes;
 pub(crate) mod decisions;
 pub(crate) mod history;
+pub(crate) mod panels;
 pub(crate) mod problem;
 pub(crate) mod runs;
 pub(crate) mod status;

@@ -59,6 +59,10 @@ pub(super) fn text(status: StatusCode, text: impl Into<Body>) -> Response {
     answer(status, TEXT, text)
 }
 
+pub(super) fn calendar(text: String) -> Response {
+    answer(StatusCode::OK, "text/calendar; charset=utf-8", text)
+}
+
 /// A document for programs.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {

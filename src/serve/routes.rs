@@ -12,7 +12,7 @@ use axum::{Form, Router};
 use maud::{Markup, html};
 
 use super::changes::Asked;
-use super::layout::{self, Frame, HEALTH, LOGIN, LOGOUT, Section};
+use super::layout::{self, CHANGES, Frame, HEALTH, HISTORY, LOGIN, LOGOUT};
 use super::login::{self, LogInForm};
 use super::pages::runs::Selection;
 use super::pages::{self, problem};
@@ -31,7 +31,7 @@ pub(super) fn of(site: Arc<Site>) -> Router {
         .route("/decisions", get(decisions))
         .route("/changes", get(changes))
         .route("/history", get(history))
-        .route("/campus", get(campus))
+        .route("/{page}", get(panels))
         .merge(api::routes())
         .route(HEALTH, get(async || respond::text(StatusCode::OK, "ok\n")))
         .route(
@@ -48,9 +48,9 @@ pub(super) fn of(site: Arc<Site>) -> Router {
             post(async |State(site): State<Arc<Site>>, headers: HeaderMap| {
                 login::log_out(&site, &headers)
             })
-            .fallback(async || other(LOGOUT)),
+            .fallback(async |State(site): State<Arc<Site>>| other(&site, LOGOUT).await),
         )
-        .fallback(async |uri: Uri| other(uri.path()))
+        .fallback(async |State(site): State<Arc<Site>>, uri: Uri| other(&site, uri.path()).await)
         .layer(axum::extract::DefaultBodyLimit::max(LONGEST_FORM))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&site),
@@ -59,33 +59,32 @@ pub(super) fn of(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-fn other(path: &str) -> Response {
-    layout::file(path).unwrap_or_else(|| {
-        let sentence = "There is no such page here.";
-        if path.starts_with("/api/") {
-            return respond::json_error(StatusCode::NOT_FOUND, "there is no such document");
-        }
-        respond::html(
-            StatusCode::NOT_FOUND,
-            problem::not_found(sentence, ("/", "Back to the status")),
-        )
-    })
+/// A file of the program, or that there is nothing.
+async fn other(site: &Site, path: &str) -> Response {
+    if let Some(file) = layout::file(path) {
+        return file;
+    }
+    if path.starts_with("/api/") {
+        return respond::json_error(StatusCode::NOT_FOUND, "there is no such document");
+    }
+    let sentence = "There is no such page here.";
+    site.not_found(sentence, ("/", "Back to the status")).await
 }
 
 /// A page of a document: what is known, its age, and since when it cannot be read.
-fn page<T>(
+async fn page<T>(
     site: &Site,
-    section: Section,
-    title: &str,
+    (path, title): (&str, &str),
     shown: Option<&Shown<T>>,
     main: impl FnOnce(&T) -> Markup,
 ) -> Response {
+    let listing = site.documents.listing().await;
     let frame = Frame {
-        section,
+        path,
         title,
         // What is typed into a form stays.
-        refreshes: section != Section::Changes,
-        has_changes: site.documents.has_changes(),
+        refreshes: ![CHANGES.0, HISTORY.0].contains(&path),
+        listing: &listing,
         has_session: site.access.needs_token(),
     };
     let now = crate::clock::now();
@@ -114,21 +113,15 @@ fn page<T>(
 
 async fn status(State(site): State<Arc<Site>>) -> Response {
     let shown = site.documents.overview().await;
-    page(
-        &site,
-        Section::Status,
-        "Status",
-        shown.as_ref(),
-        |overview| pages::status::main(overview, crate::clock::now()),
-    )
+    let main = |overview: &_| pages::status::main(overview, crate::clock::now());
+    page(&site, ("/", "Status"), shown.as_ref(), main).await
 }
 
 async fn runs(State(site): State<Arc<Site>>, uri: Uri) -> Response {
     let shown = site.documents.runs().await;
     let selection = Selection::of(uri.query().unwrap_or_default());
-    page(&site, Section::Runs, "Runs", shown.as_ref(), |runs| {
-        pages::runs::list(runs, &selection)
-    })
+    let main = |runs: &_| pages::runs::list(runs, &selection);
+    page(&site, ("/runs", "Runs"), shown.as_ref(), main).await
 }
 
 async fn run(State(site): State<Arc<Site>>, id: Result<Path<String>, PathRejection>) -> Response {
@@ -136,65 +129,58 @@ async fn run(State(site): State<Arc<Site>>, id: Result<Path<String>, PathRejecti
     let runs = shown.as_ref().and_then(|shown| shown.document.as_deref());
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
     let detail = runs.map(|runs| runs.detail_by_id(&id));
-    match detail {
-        Some(None) => respond::html(
-            StatusCode::NOT_FOUND,
-            problem::not_found(
-                "No run has this name. It may have been removed, with all that was recorded of it.",
-                ("/runs", "All runs"),
-            ),
-        ),
-        detail => page(
-            &site,
-            Section::Runs,
-            "Run",
-            shown.as_ref(),
-            |_| match detail {
-                Some(Some(detail)) => pages::runs::detail(&detail, crate::clock::now()),
-                _ => html! {},
-            },
-        ),
+    if let Some(None) = detail {
+        let sentence =
+            "No run has this name. It may have been removed, with all that was recorded of it.";
+        return site.not_found(sentence, ("/runs", "All runs")).await;
     }
+    let main = |_: &_| match detail {
+        Some(Some(detail)) => pages::runs::detail(&detail, crate::clock::now()),
+        _ => html! {},
+    };
+    page(&site, ("/runs", "Run"), shown.as_ref(), main).await
 }
 
 async fn decisions(State(site): State<Arc<Site>>) -> Response {
     let shown = site.documents.decisions().await;
     let main = pages::decisions::main;
-    page(&site, Section::Decisions, "Decisions", shown.as_ref(), main)
+    page(&site, ("/decisions", "Decisions"), shown.as_ref(), main).await
 }
 
-async fn changes(
-    State(site): State<Arc<Site>>,
-    pairs: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Response {
-    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
-    let asked = Asked::of(&pairs);
+type Pairs = Result<Form<Vec<(String, String)>>, FormRejection>;
+
+fn asked(pairs: Pairs) -> Asked {
+    Asked::of(&pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs))
+}
+
+async fn changes(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
+    let asked = asked(pairs);
     let most = pages::changes::MOST;
     let shown = site.documents.changes(&asked.wanted, most).await;
-    page(&site, Section::Changes, "Changes", Some(&shown), |page| {
-        pages::changes::main(page, &asked)
-    })
+    let main = |page: &_| pages::changes::main(page, &asked);
+    page(&site, CHANGES, Some(&shown), main).await
 }
 
-async fn history(
-    State(site): State<Arc<Site>>,
-    pairs: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Response {
-    let pairs = pairs.map_or_else(|_| Vec::new(), |Form(pairs)| pairs);
-    let asked = Asked::of(&pairs);
+async fn history(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
+    let asked = asked(pairs);
     let most = pages::history::MOST;
     let shown = site.documents.versions(&asked.wanted, most).await;
-    page(&site, Section::Changes, "History", Some(&shown), |page| {
-        pages::history::main(page, &asked)
-    })
+    let main = |page: &_| pages::history::main(page, &asked);
+    page(&site, HISTORY, Some(&shown), main).await
 }
 
-async fn campus(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.campus().await;
-    page(&site, Section::Campus, "Campus", shown.as_ref(), |campus| {
-        html! {
-            h1 { "Campus" }
-            (pages::campus::panels(campus))
-        }
-    })
+/// A page of panels, or a file.
+async fn panels(State(site): State<Arc<Site>>, uri: Uri) -> Response {
+    let path = uri.path();
+    // A file waits for nothing.
+    if layout::is_file(path) {
+        return other(&site, path).await;
+    }
+    let listing = site.documents.listing().await;
+    let Some(listed) = listing.page(path.trim_start_matches('/')) else {
+        return other(&site, path).await;
+    };
+    let shown = site.documents.panels(&listed.name).await;
+    let of = (path, listed.title.as_str());
+    page(&site, of, shown.as_ref(), pages::panels::main).await
 }

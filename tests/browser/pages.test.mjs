@@ -15,6 +15,9 @@ const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const SCREENSHOTS = process.env.SCREENSHOTS;
 const TOKEN = "a-token-of-the-browser-tests-which-is-long-enough";
 const MOST_BYTES = 60_000;
+/** Pages of panels, and those that name people or things. */
+const PANELS = ["campus", "leaderboards", "logtime", "online", "upcoming"];
+const NAMED = PANELS.filter((name) => name !== "logtime");
 
 const HOSTILE = [
   `<script>window.hostile = "script"</script>`,
@@ -70,7 +73,7 @@ before(async () => {
   pages.set("runs", `${address}/runs`);
   pages.set("run", `${address}/runs/${run}`);
   pages.set("decisions", `${address}/decisions`);
-  pages.set("campus", `${address}/campus`);
+  for (const name of PANELS) pages.set(name, `${address}/${name}`);
   pages.set("not-found", `${address}/${encodeURIComponent(HOSTILE[0])}`);
   pages.set("no-such-run", `${address}/runs/${encodeURIComponent(HOSTILE[1])}`);
   pages.set("login", `${guarded}/campus`);
@@ -122,7 +125,7 @@ describe("each page", () => {
           const { length } = await answer.body();
           assert.ok(length < MOST_BYTES, `${name} has ${length} bytes`);
           assert.equal(await page.evaluate(() => window.hostile), undefined, `${name}: a hostile name was run`);
-          if (name === "campus") assert.match(await page.locator("main").innerText(), /<script>/, "hostile names are shown");
+          if (NAMED.includes(name)) assert.match(await page.locator("main").innerText(), /<script>/, "hostile names are shown");
           const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
           assert.ok(wide <= room, `${name} is ${wide} pixels wide in ${room}`);
           const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));

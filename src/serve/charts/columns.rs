@@ -138,7 +138,7 @@ fn labels(columns: &[Column]) -> Markup {
 }
 
 /// How many columns there are from one label to the next: a number that people count in.
-fn every(columns: usize, labels: usize) -> usize {
+pub(super) fn every(columns: usize, labels: usize) -> usize {
     let least = columns.div_ceil(labels);
     let steps = [1, 2, 5, 7, 10, 14, 20, 28, 50, 100, 200];
     let step = steps.into_iter().find(|step| *step >= least);
@@ -212,6 +212,6 @@ fn summary(chart: &Chart<'_>, columns: &[Column]) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most 500")]
-fn as_number(count: usize) -> f64 {
+pub(super) fn as_number(count: usize) -> f64 {
     count as f64
 }

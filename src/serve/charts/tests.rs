@@ -31,6 +31,10 @@ fn lines(markup: &Markup) -> String {
     markup.0.replace('<', "\n<").replace("\n</", "</")
 }
 
+fn tone_number(tone: Tone) -> usize {
+    tone.name().len()
+}
+
 /// Every picture of one text in all its places.
 fn pictures(text: &str, value: f64) -> Vec<Markup> {
     let some = || Some(text.to_owned());
@@ -89,7 +93,33 @@ fn pictures(text: &str, value: f64) -> Vec<Markup> {
         label: text.to_owned(),
         value,
     };
+    let seat = |tone| Seat {
+        zone: text.to_owned(),
+        row: text.to_owned(),
+        place: format!("{text}{}", tone_number(tone)),
+        label: text.to_owned(),
+        text: some(),
+        note: some(),
+        tone,
+    };
+    let heat_cell = HeatCell {
+        row: text.to_owned(),
+        column: text.to_owned(),
+        value,
+    };
+    let entry = |tone| AgendaEntry {
+        label: text.to_owned(),
+        text: some(),
+        place: some(),
+        note: some(),
+        tone,
+        link: some(),
+        ..AgendaEntry::default()
+    };
     vec![
+        map(&chart, &tones.map(seat)),
+        heat(&chart, &[heat_cell]),
+        agenda(&chart, &tones.map(entry)),
         bars(&chart, &tones.map(bar)),
         columns(&chart, &tones.map(column), &[line]),
         squares(&chart, &tones.map(square)),
@@ -229,8 +259,8 @@ fn numbers_are_grouped_and_short() {
 
 /// Whether nothing in it is anything but our own elements, attributes and paths.
 fn is_inert(markup: &str) -> bool {
-    const ELEMENTS: &str = "a bdi dd details div dl dt figcaption figure h2 li line ol p path rect small span summary svg table tbody \
-        td text th thead title tr ul";
+    const ELEMENTS: &str = "a bdi dd details div dl dt figcaption figure h2 h3 li line ol p path rect section small span strong summary \
+        svg table tbody td text th thead title tr ul";
     let opened = markup.split('<').skip(1).all(|rest| {
         let name: String = (rest.trim_start_matches('/').chars())
             .take_while(char::is_ascii_alphanumeric)
@@ -282,4 +312,110 @@ proptest! {
             prop_assert!(!markup.0.contains("NaN") || text.contains("NaN"), "{}", markup.0);
         }
     }
+}
+
+fn seat(zone: &str, row: &str, seat: &str, text: Option<&str>) -> Seat {
+    Seat {
+        zone: zone.to_owned(),
+        row: row.to_owned(),
+        place: seat.to_owned(),
+        label: format!("{zone}{row}{seat}"),
+        text: text.map(str::to_owned),
+        ..Seat::default()
+    }
+}
+
+#[test]
+fn a_map_has_seats_in_rows_and_counts_what_is_taken() {
+    let seats = [
+        seat("c1", "r1", "s1", Some("jdoe")),
+        seat("c1", "r1", "s10", None),
+        seat("c1", "r2", "s2", Some("<b>")),
+        seat("lab", "", "printer", None),
+    ];
+    insta::assert_snapshot!(lines(&map(&CHART, &seats)));
+}
+
+#[test]
+fn a_map_of_any_size_and_shape_is_bounded() {
+    let hostile = "\"".repeat(300);
+    let shapes: [fn(usize) -> (usize, usize); 4] = [
+        |n| (0, n),
+        |n| (n, 0),
+        |n| (n % 40, n % 39),
+        |n| (n / 30, n % 7),
+    ];
+    for shape in shapes {
+        for zones in [1, 7, 2000] {
+            let seats: Vec<Seat> = (0..2000)
+                .map(|n| {
+                    let (row, column) = shape(n);
+                    let zone = format!("{}{hostile}", n % zones);
+                    seat(
+                        &zone,
+                        &format!("r{row}"),
+                        &format!("s{column}"),
+                        Some(&hostile),
+                    )
+                })
+                .collect();
+            let markup = map(&CHART, &seats).0;
+            assert!(markup.len() < 48_000, "{zones}: {}", markup.len());
+            // What is not drawn is counted.
+            let drawn = markup.matches("<td class=\"t\"").count();
+            assert!(markup.contains(&format!(
+                "and {} more places",
+                crate::convert::grouped(2000 - drawn as u64)
+            )));
+        }
+    }
+}
+
+#[test]
+fn a_heat_map_shades_by_the_highest() {
+    let cell = |row: &str, column: &str, value| HeatCell {
+        row: row.to_owned(),
+        column: column.to_owned(),
+        value,
+    };
+    let cells = [
+        cell("Mon", "0", 0.0),
+        cell("Mon", "1", 1.0),
+        cell("Tue", "0", 7000.0),
+        cell("Tue", "1", f64::NAN),
+    ];
+    insta::assert_snapshot!(lines(&heat(&CHART, &cells)));
+    let many: Vec<HeatCell> = (0..1000)
+        .map(|n| cell(&"\"".repeat(50), &format!("{n}{}", "<".repeat(50)), 1.0))
+        .collect();
+    let markup = heat(&CHART, &many).0;
+    assert!(
+        markup.contains("the first 1 of 1 rows and 48 of 1000 columns"),
+        "{markup}"
+    );
+}
+
+#[test]
+fn an_agenda_has_a_heading_for_each_day() {
+    let entry = |day: i8, hour: i8, end: Option<i8>| AgendaEntry {
+        begin: jiff::civil::date(2026, 12, day).at(hour, 30, 0, 0),
+        end: end.map(|day| jiff::civil::date(2026, 12, day).at(23, 0, 0, 0)),
+        label: "Exam".to_owned(),
+        place: Some("c1".to_owned()),
+        ..AgendaEntry::default()
+    };
+    let entries = [
+        entry(1, 9, Some(1)),
+        entry(1, 10, None),
+        entry(2, 9, Some(4)),
+    ];
+    insta::assert_snapshot!(lines(&agenda(&CHART, &entries)));
+    let many = vec![entry(1, 9, None); 5000];
+    let markup = agenda(&CHART, &many).0;
+    let drawn = markup.matches("class=\"time\"").count() as u64;
+    assert!(markup.contains(&format!(
+        "and {} more<",
+        crate::convert::grouped(5000 - drawn)
+    )));
+    assert!(markup.len() < 22_000);
 }

@@ -4,24 +4,25 @@ use axum::http::Uri;
 use maud::{Markup, html};
 
 use crate::serve::charts;
-use crate::serve::layout::{self, Frame, LOGIN, Section};
+use crate::serve::layout::{self, Frame, LOGIN, Listing};
 
-fn page(title: &str, main: &Markup) -> Markup {
+fn page(title: &str, listing: &Listing, main: &Markup) -> Markup {
     let frame = Frame {
-        section: Section::Other,
+        path: "",
         title,
         refreshes: false,
-        has_changes: false,
+        listing,
         has_session: false,
     };
     layout::page(&frame, main)
 }
 
 /// There is no such page, run or resource.
-pub(crate) fn not_found(sentence: &str, back: (&str, &str)) -> Markup {
+pub(crate) fn not_found(listing: &Listing, sentence: &str, back: (&str, &str)) -> Markup {
     let (path, name) = back;
     page(
         "Not found",
+        listing,
         &html! {
             h1 { "Not found" }
             p { (sentence) }
@@ -36,6 +37,7 @@ pub(crate) fn cross_site(uri: &Uri) -> Markup {
     let to = charts::link(to).unwrap_or("/");
     page(
         "Opened from another site",
+        &Listing::default(),
         &html! {
             h1 { "Opened from another site" }
             p { "Another site has led here, and other sites get no answer from this server." }
@@ -56,6 +58,7 @@ pub(crate) fn not_read() -> Markup {
 pub(crate) fn login(to: &str, is_wrong: bool) -> Markup {
     page(
         "Log in",
+        &Listing::default(),
         &html! {
             div class="card narrow" {
                 h1 { "Log in" }

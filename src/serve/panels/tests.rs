@@ -1,17 +1,25 @@
 use super::header::parse;
 use super::query::{Column, check};
 use super::*;
+use crate::config::PackState;
 use crate::database::testing;
 
-fn built_in() -> Vec<SqlText> {
-    embedded_files::sql_folder(FOLDER, None)
+/// The panels of all pages, those of all packs among them.
+fn built_in() -> Vec<PanelFile> {
+    let mut config = Config::load(None).unwrap();
+    for pack in &mut config.packs {
+        pack.state = PackState::On;
+    }
+    let Found { pages, faults } = Found::of(&config, |_| true);
+    assert!(faults.is_empty(), "{faults:?}");
+    pages.into_iter().flat_map(|page| page.files).collect()
 }
 
 #[test]
 fn every_shipped_panel_has_a_header_without_a_fault() {
     let files = built_in();
     assert!(files.len() > 5);
-    for SqlText { file, text } in files {
+    for PanelFile { file, text, .. } in files {
         let text = text.unwrap();
         let (header, query) = parse(&text).unwrap_or_else(|fault| panic!("{file}: {fault}"));
         assert!(
@@ -81,6 +89,7 @@ fn columns_that_a_chart_cannot_use_are_named() {
         let column = |name: &&str| Column {
             name: (*name).to_owned(),
             is_number: *name == "value",
+            is_time: *name == "begin_at",
         };
         names.iter().map(column).collect()
     };
@@ -204,13 +213,14 @@ fn a_young_panel_of_the_same_file_is_kept() {
         outcome: Outcome::Rows(Rows::default()),
         text: "one".to_owned(),
     };
-    let campus = Campus {
+    let page = Page {
+        title: String::new(),
         zone: Zone::utc(None),
         panels: vec![panel.clone()],
     };
     let kept = |file: &str, text: &str, seconds: i64| {
         let now = read_at + jiff::SignedDuration::from_secs(seconds);
-        campus.kept(file, text, header.every, now).is_some()
+        page.kept(file, text, header.every, now).is_some()
     };
     assert!(kept("a.sql", "one", 59));
     assert!(!kept("a.sql", "one", 60));
@@ -223,13 +233,14 @@ fn a_young_panel_of_the_same_file_is_kept() {
         outcome: Outcome::Error("x".to_owned()),
         ..panel
     };
-    let campus = Campus {
+    let page = Page {
+        title: String::new(),
         panels: vec![failed],
-        ..campus.clone()
+        ..page.clone()
     };
     let kept = |seconds: i64| {
         let now = read_at + jiff::SignedDuration::from_secs(seconds);
-        campus.kept("a.sql", "one", header.every, now).is_some()
+        page.kept("a.sql", "one", header.every, now).is_some()
     };
     assert!(kept(29) && !kept(30));
 }

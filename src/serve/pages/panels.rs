@@ -1,30 +1,36 @@
-//! `/campus`: the people and projects of the mirror, in pictures.
+//! Pages of panels: the people and projects of the mirror, in pictures.
 
 use maud::{Markup, html};
 
-use crate::serve::campus::{Campus, Header, Kind, Outcome, Panel, Rows, Width};
-use crate::serve::charts::{self, Bar, Chart, Column, Figure, TableCell, Tone};
+use crate::serve::charts::{
+    self, AgendaEntry, Bar, Chart, Column, Figure, HeatCell, Seat, TableCell, Tone,
+};
+use crate::serve::panels::{self, Header, Kind, Outcome, Page, Panel, Rows, Width};
 
 /// The panels, and what their days and times mean.
-pub(crate) fn panels(campus: &Campus) -> Markup {
+pub(crate) fn main(page: &Page) -> Markup {
     html! {
-        p.facts { (zone(campus)) }
-        @if let Some(fault) = &campus.zone.fault {
+        h1 { (page.title) }
+        p.facts { (zone(page)) }
+        @if let Some(fault) = &page.zone.fault {
             p.facts { bdi { (fault) } }
         }
+        @if page.has_calendar() {
+            p.facts { a href="/calendar.ics" { "calendar.ics" } " has these and all other coming dates for a calendar program." }
+        }
         div.panels {
-            @for (number, panel) in campus.panels.iter().enumerate().filter(|(_, panel)| !panel.is_zone()) {
+            @for (number, panel) in page.panels.iter().enumerate().filter(|(_, panel)| !panel.is_zone()) {
                 div.panel.full[is_full(panel)] { (draw(panel, number)) }
             }
         }
     }
 }
 
-fn zone(campus: &Campus) -> Markup {
+fn zone(page: &Page) -> Markup {
     html! {
-        "Days and times are those of " bdi { (charts::shown(&campus.zone.name)) }
-        @if let Some(of) = &campus.zone.of { " (" bdi { (charts::shown(of)) } ")" }
-        @if let Some(at) = campus.read_at() {
+        "Days and times are those of " bdi { (charts::shown(&page.zone.name)) }
+        @if let Some(of) = &page.zone.of { " (" bdi { (charts::shown(of)) } ")" }
+        @if let Some(at) = page.read_at() {
             ". Nothing here is older than " time datetime=(at) { (at.strftime("%H:%M")) "Z" } "."
         }
     }
@@ -43,7 +49,14 @@ fn draw(panel: &Panel, number: usize) -> Markup {
         let caption = header.map_or("", |header| &header.caption);
         (title.to_owned(), unit.to_owned(), caption.to_owned())
     };
-    let (title, unit, caption) = chart(panel.header.as_ref());
+    let (title, unit, mut caption) = chart(panel.header.as_ref());
+    if let Outcome::Rows(rows) = &panel.outcome
+        && rows.has_more
+    {
+        let more = format!("There are more rows than the first {}.", rows.rows.len());
+        caption.push_str(if caption.is_empty() { "" } else { " " });
+        caption.push_str(&more);
+    }
     let chart = Chart {
         id: &id,
         title: &title,
@@ -60,6 +73,9 @@ fn draw(panel: &Panel, number: usize) -> Markup {
     }
     match header.kind {
         Kind::Bars => charts::bars(&chart, &bars(rows)),
+        Kind::Calendar => charts::agenda(&chart, &agenda(rows)),
+        Kind::Heat => charts::heat(&chart, &heat(rows)),
+        Kind::Map => charts::map(&chart, &seats(rows)),
         Kind::Columns => charts::columns(&chart, &columns(rows), &[]),
         Kind::Figures => charts::figures(&chart, &figures(rows)),
         Kind::Table => {
@@ -94,9 +110,12 @@ impl Named<'_> {
     }
 
     fn tone(&self) -> Tone {
-        let tone = self.text("tone");
-        tone.and_then(|tone| Tone::of(&tone)).unwrap_or_default()
+        tone(self.text("tone").as_deref())
     }
+}
+
+fn tone(name: Option<&str>) -> Tone {
+    name.and_then(Tone::of).unwrap_or_default()
 }
 
 /// What is no number in the database is none here.
@@ -137,6 +156,42 @@ fn figures(rows: &Rows) -> Vec<Figure> {
         link: row.text("link"),
     });
     figures.collect()
+}
+
+fn agenda(rows: &Rows) -> Vec<AgendaEntry> {
+    let entries = panels::entries(rows).into_iter().map(|entry| AgendaEntry {
+        begin: entry.begin.local,
+        end: entry.end.map(|end| end.local),
+        label: entry.label,
+        text: entry.text,
+        place: entry.place,
+        note: entry.note,
+        tone: tone(entry.tone.as_deref()),
+        link: entry.link,
+    });
+    entries.collect()
+}
+
+fn heat(rows: &Rows) -> Vec<HeatCell> {
+    let cells = Named::all(rows).map(|row| HeatCell {
+        row: row.text("row").unwrap_or_default(),
+        column: row.text("column").unwrap_or_default(),
+        value: row.number(),
+    });
+    cells.collect()
+}
+
+fn seats(rows: &Rows) -> Vec<Seat> {
+    let seats = Named::all(rows).map(|row| Seat {
+        zone: row.text("zone").unwrap_or_default(),
+        row: row.text("row").unwrap_or_default(),
+        place: row.text("seat").unwrap_or_default(),
+        label: row.label(),
+        text: row.text("text"),
+        note: row.text("note"),
+        tone: row.tone(),
+    });
+    seats.collect()
 }
 
 /// The columns that are shown. A `link` is of the first of them, a `tone` of the last.

@@ -1,13 +1,15 @@
-//! What the campus page shows. Each panel is a file of `sql/pages/campus/`: a header that says how it is drawn, and one `SELECT`.
+//! Pages of panels. Each panel is a file of `sql/pages/` or of a pack's `pages/`: a header that says how it is drawn, and one `SELECT`.
 //! Knows no table; draws nothing.
 
+mod calendar;
+mod files;
 mod header;
 mod query;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,16 +17,18 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::config::{Config, Pack};
 use crate::database::DatabaseError;
-use crate::embedded_files::{self, SqlText};
 use crate::exit::Failure;
 use crate::printable;
 
+#[cfg(test)]
+pub(crate) use calendar::Time;
+pub(crate) use calendar::{Entry, entries};
+pub(crate) use files::{Found, PageFiles, PanelFile};
 pub(crate) use header::{Header, Kind, Width};
 pub(crate) use query::Rows;
 
-/// Where the files are, in the binary and beside the configuration.
-const FOLDER: &str = "sql/pages/campus";
 /// No query begins later in a reading.
 const LONGEST: Duration = Duration::from_secs(20);
 /// What failed is tried again no sooner: a query that is too slow does not run all the time.
@@ -37,9 +41,15 @@ const IS_ZONE: &str =
 const SET_ZONE: &str = "SELECT pg_catalog.set_config('TimeZone', $1::pg_catalog.text, true)";
 const UTC: &str = "UTC";
 
-/// The document of `/api/campus.json`.
+/// Tables and views of a schema.
+const RELATIONS: &str = "SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c \
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+    WHERE n.nspname = $1::pg_catalog.text AND c.relkind = ANY ('{r,p,v,m,f}'::\"char\"[])";
+
+/// The document of `/api/PAGE.json`.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Campus {
+pub(crate) struct Page {
+    pub(crate) title: String,
     pub(crate) zone: Zone,
     /// In the order of the names of their files.
     pub(crate) panels: Vec<Panel>,
@@ -67,10 +77,10 @@ impl Zone {
     }
 }
 
-/// A file of the folder, and what its query gave.
+/// A file of a page, and what its query gave.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Panel {
-    /// Of the file, such as `sql/pages/campus/20-levels.sql`.
+    /// The file, such as `sql/pages/x/20-y.sql`.
     pub(crate) file: String,
     /// None: the file cannot be used.
     #[serde(flatten)]
@@ -92,17 +102,81 @@ pub(crate) enum Outcome {
     Rows(Rows),
 }
 
-/// Reads the panels in a read-only transaction, whose search path has the mirror's tables. A panel that was read less than its `every`
-/// ago is taken from `earlier`.
+impl PageFiles {
+    /// Whether a panel is a calendar.
+    pub(crate) fn has_calendar(&self) -> bool {
+        let texts = self
+            .files
+            .iter()
+            .filter_map(|panel| panel.text.as_ref().ok());
+        let mut headers = texts.filter_map(|text| header::parse(text).ok());
+        headers.any(|(header, _)| header.kind == Kind::Calendar)
+    }
+}
+
+/// The names of tables and views in the mirror.
+///
+/// # Errors
+///
+/// The connection was lost.
+pub(crate) async fn relations(
+    client: &Client,
+    schema: &str,
+) -> Result<BTreeSet<String>, DatabaseError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
+    let rows = client.query_typed(RELATIONS, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The pages of a configuration whose mirror has these tables and views.
+pub(crate) fn find(config: &Config, relations: &BTreeSet<String>) -> Found {
+    Found::of(config, |pack| is_made(config, relations, pack))
+}
+
+/// Whether the mirror has all that a pack, and those that it needs, define.
+fn is_made(config: &Config, relations: &BTreeSet<String>, pack: &Pack) -> bool {
+    let is_its = |of: &Option<String>| {
+        (of.as_ref()).is_some_and(|of| *of == pack.name || pack.needs.contains(of))
+    };
+    let tables = config.tables.iter().filter(|table| is_its(&table.pack));
+    let views = config.views.iter().filter(|view| is_its(&view.pack));
+    let mut names = tables
+        .map(|table| &table.name)
+        .chain(views.map(|view| &view.name));
+    names.all(|name| relations.contains(name.as_str()))
+}
+
+/// What is wrong with the files of a page that are not the program's own, as far as the server can tell without running their queries:
+/// sentences.
+///
+/// # Errors
+///
+/// The connection was lost.
+pub(crate) async fn faults(client: &Client, page: &PageFiles) -> Result<Vec<String>, Failure> {
+    let mut faults = Vec::new();
+    for PanelFile { file, text, .. } in page.files.iter().filter(|panel| panel.is_own) {
+        let parsed = (text.as_ref().map_err(Clone::clone)).and_then(|text| header::parse(text));
+        match parsed {
+            Ok((header, query)) => {
+                faults.extend(query::fault(client, file, header.kind, query).await?);
+            }
+            Err(fault) => faults.push(unusable(file, &fault)),
+        }
+    }
+    Ok(faults)
+}
+
+/// Reads the panels of a page in a read-only transaction, whose search path has the mirror's tables. A panel that was read less than its
+/// `every` ago is taken from `earlier`.
 ///
 /// # Errors
 ///
 /// The connection was lost. Whatever is wrong with one panel is in its place.
 pub(crate) async fn read(
     client: &Client,
-    config: Option<&Path>,
-    earlier: Option<&Campus>,
-) -> Result<Campus, Failure> {
+    page: PageFiles,
+    earlier: Option<&Page>,
+) -> Result<Page, Failure> {
     let (now, begun) = (crate::clock::now(), Instant::now());
     client
         .query_typed(SET_UP, &[])
@@ -110,7 +184,8 @@ pub(crate) async fn read(
         .map_err(DatabaseError::from)?;
     let mut zone = Zone::utc(None);
     let mut panels = Vec::new();
-    for SqlText { file, text } in embedded_files::sql_folder(FOLDER, config) {
+    let title = page.title();
+    for PanelFile { file, text, .. } in page.files {
         let parsed = text.and_then(|text| {
             let (header, query) = header::parse(&text)?;
             Ok(((header, query.to_owned()), text))
@@ -152,7 +227,11 @@ pub(crate) async fn read(
         }
         panels.push(panel);
     }
-    Ok(Campus { zone, panels })
+    Ok(Page {
+        title,
+        zone,
+        panels,
+    })
 }
 
 fn late(file: &str) -> String {
@@ -167,7 +246,7 @@ fn unusable(file: &str, fault: &str) -> String {
     printable::line(&format!("{file} cannot be used: {fault}")).into_owned()
 }
 
-impl Campus {
+impl Page {
     /// A panel that is still young enough, of the same file.
     fn kept(&self, file: &str, text: &str, every: Duration, now: Timestamp) -> Option<Panel> {
         let panel = self.panels.iter().find(|panel| panel.file == file)?;
@@ -178,6 +257,21 @@ impl Campus {
         };
         let is_young = !age.is_negative() && age.unsigned_abs() < every;
         (is_young && panel.text == text).then(|| panel.clone())
+    }
+
+    /// Whether a panel is a calendar.
+    pub(crate) fn has_calendar(&self) -> bool {
+        let mut headers = self.panels.iter().filter_map(|panel| panel.header.as_ref());
+        headers.any(|header| header.kind == Kind::Calendar)
+    }
+
+    /// What its calendars show.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let of = |panel: &Panel| match (&panel.header, &panel.outcome) {
+            (Some(header), Outcome::Rows(rows)) if header.kind == Kind::Calendar => entries(rows),
+            _ => Vec::new(),
+        };
+        self.panels.iter().flat_map(of).collect()
     }
 
     /// Since when all of it is known.

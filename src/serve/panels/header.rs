@@ -39,8 +39,12 @@ pub(crate) struct Header {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Bars,
+    /// What comes next; `/calendar.ics` has it too.
+    Calendar,
     Columns,
     Figures,
+    Heat,
+    Map,
     Table,
     /// Nothing: the time zone of the panels that follow.
     Zone,
@@ -55,10 +59,13 @@ pub(crate) enum Width {
 }
 
 impl Kind {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 8] = [
         ("bars", Self::Bars),
+        ("calendar", Self::Calendar),
         ("columns", Self::Columns),
         ("figures", Self::Figures),
+        ("heat", Self::Heat),
+        ("map", Self::Map),
         ("table", Self::Table),
         ("zone", Self::Zone),
     ];
@@ -70,9 +77,24 @@ impl Kind {
                 &["label", "value"],
                 &["text", "note", "tone", "colour", "link"],
             ),
+            Self::Calendar => (
+                &["id", "label", "begin_at"],
+                &["end_at", "place", "text", "note", "tone", "link"],
+            ),
             Self::Columns => (&["label", "value"], &["text", "tone"]),
+            Self::Heat => (&["row", "column", "value"], &[]),
+            Self::Map => (&["zone", "row", "seat", "label"], &["text", "note", "tone"]),
             Self::Table => (&[], &["link", "tone"]),
             Self::Zone => (&["label", "value"], &[]),
+        }
+    }
+
+    /// Rows of it that are read.
+    pub(super) fn most_rows(self) -> usize {
+        match self {
+            Self::Heat => 1000,
+            Self::Map => 2000,
+            _ => 500,
         }
     }
 }

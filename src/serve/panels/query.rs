@@ -10,8 +10,6 @@ use crate::database::{DatabaseError, Quoted, describe};
 use crate::exit::Failure;
 use crate::printable;
 
-/// More rows are not read.
-const MOST_ROWS: usize = 500;
 /// Characters of a text; the rest is not read.
 const LONGEST: usize = 300;
 const BEGIN: &str = "SAVEPOINT panel; SET LOCAL statement_timeout = '5s'";
@@ -20,15 +18,21 @@ const END: &str = "ROLLBACK TO SAVEPOINT panel; RELEASE SAVEPOINT panel";
 
 /// What a query gave, as texts.
 #[derive(Clone, Debug, Default, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of a document")]
 pub(crate) struct Rows {
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Vec<Option<String>>>,
+    /// Whether there are more, which were not read.
+    pub(crate) has_more: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) is_number: bool,
+    /// An instant.
+    #[serde(skip)]
+    pub(crate) is_time: bool,
 }
 
 impl Rows {
@@ -58,15 +62,10 @@ pub(super) async fn run(
     client.batch_execute(BEGIN).await.map_err(lost)?;
     let outcome = match rows(client, header, query).await {
         Ok(rows) => Outcome::Rows(rows),
-        Err(Fault::Sentence(fault)) => Outcome::Error(format!("{file} cannot be used: {fault}")),
-        Err(Fault::Server(error, _)) if error.as_db_error().is_none() => return Err(lost(error)),
-        Err(Fault::Server(error, phase)) => Outcome::Error(sentence(file, &error, phase)),
+        Err(fault) => Outcome::Error(fault.sentence(file).map_err(lost)?),
     };
     client.batch_execute(END).await.map_err(lost)?;
-    Ok(match outcome {
-        Outcome::Error(sentence) => Outcome::Error(printable::line(&sentence).into_owned()),
-        rows @ Outcome::Rows(_) => rows,
-    })
+    Ok(outcome)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,8 +80,41 @@ enum Fault {
     Server(Error, Phase),
 }
 
-async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fault> {
-    let query = without_end(query);
+impl Fault {
+    /// For the panel's place, on one line. The error is of a connection that was lost.
+    fn sentence(self, file: &str) -> Result<String, Error> {
+        let sentence = match self {
+            Self::Sentence(fault) => format!("{file} cannot be used: {fault}"),
+            Self::Server(error, _) if error.as_db_error().is_none() => return Err(error),
+            Self::Server(error, phase) => sentence(file, &error, phase),
+        };
+        Ok(printable::line(&sentence).into_owned())
+    }
+}
+
+/// What is wrong with a query, as far as it shows before it runs: a sentence. Its transaction stays as it was.
+///
+/// # Errors
+///
+/// The connection was lost.
+pub(super) async fn fault(
+    client: &Client,
+    file: &str,
+    kind: Kind,
+    query: &str,
+) -> Result<Option<String>, Failure> {
+    let lost = |error: Error| Failure::from(DatabaseError::from(error));
+    client.batch_execute(BEGIN).await.map_err(lost)?;
+    let sentence = match analyse(client, kind, without_end(query)).await {
+        Ok(_) => None,
+        Err(fault) => Some(fault.sentence(file).map_err(lost)?),
+    };
+    client.batch_execute(END).await.map_err(lost)?;
+    Ok(sentence)
+}
+
+/// The columns of a query, which the panel can use.
+async fn analyse(client: &Client, kind: Kind, query: &str) -> Result<Vec<Column>, Fault> {
     let analysed = format!("SELECT * FROM (\n{query}\n) AS panel");
     let prepared = client.prepare(&analysed).await;
     let prepared = prepared.map_err(|error| Fault::Server(error, Phase::Analysis))?;
@@ -93,18 +125,29 @@ async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fau
     let columns = prepared.columns().iter().map(|column| Column {
         name: column.name().to_owned(),
         is_number: is_number(column.type_()),
+        is_time: *column.type_() == Type::TIMESTAMPTZ,
     });
     let columns: Vec<Column> = columns.collect();
-    check(header.kind, &columns).map_err(Fault::Sentence)?;
+    check(kind, &columns).map_err(Fault::Sentence)?;
+    Ok(columns)
+}
+
+async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fault> {
+    let query = without_end(query);
+    let columns = analyse(client, header.kind, query).await?;
+    let most = header.kind.most_rows();
     let texts = columns.iter().map(|column| {
         let name = Quoted(&column.name);
         format!("pg_catalog.left(panel.{name}::pg_catalog.text, {LONGEST})")
     });
     let texts = texts.collect::<Vec<_>>().join(", ");
-    let read = format!("SELECT {texts} FROM (\n{query}\n) AS panel LIMIT {MOST_ROWS}");
+    let read = format!(
+        "SELECT {texts} FROM (\n{query}\n) AS panel LIMIT {}",
+        most + 1
+    );
     let found = client.query_typed(&read, &[]).await;
     let found = found.map_err(|error| Fault::Server(error, Phase::Execution))?;
-    let rows = found.iter().map(|row| {
+    let rows = found.iter().take(most).map(|row| {
         let texts =
             (0..columns.len()).map(|at| row.try_get::<_, Option<String>>(at).ok().flatten());
         texts.collect()
@@ -112,6 +155,7 @@ async fn rows(client: &Client, header: &Header, query: &str) -> Result<Rows, Fau
     Ok(Rows {
         rows: rows.collect(),
         columns,
+        has_more: found.len() > most,
     })
 }
 
@@ -154,9 +198,16 @@ pub(super) fn check(kind: Kind, columns: &[Column]) -> Result<(), String> {
             "its query gives a column `{unknown}`; those of this chart are {known}"
         ));
     }
-    let is_text = |column: &Column| column.name == "value" && !column.is_number;
-    if kind != Kind::Zone && columns.iter().any(is_text) {
+    let find = |name: &str| columns.iter().find(|column| column.name == name);
+    if kind != Kind::Zone && find("value").is_some_and(|column| !column.is_number) {
         return Err("its column `value` is no number; cast it, such as `::bigint`".to_owned());
+    }
+    for name in ["begin_at", "end_at"] {
+        if find(name).is_some_and(|column| !column.is_time) {
+            return Err(format!(
+                "its column `{name}` is no time; cast it, such as `::timestamptz`"
+            ));
+        }
     }
     Ok(())
 }
@@ -172,6 +223,9 @@ fn sentence(file: &str, error: &Error, phase: Phase) -> String {
         ),
         Some(&SqlState::UNDEFINED_TABLE) => format!(
             "the query of {file} was refused: {what}; `cursus run` makes and fills the mirror's tables, for any other correct the file"
+        ),
+        Some(&SqlState::SYNTAX_ERROR) if what.contains(';') => format!(
+            "the query of {file} was refused: {what}; a file holds one SELECT, and nothing after it"
         ),
         _ if phase == Phase::Analysis => {
             format!("the query of {file} was refused: {what}; correct the file")
