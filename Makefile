@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-kubernetes check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter bench-replay deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ test-browser: ## the pages in Chromium: hostile names, accessibility, keyboard, 
 test-remote: ## the stage in the object stores of other programs, also with faults (brings moto and rclone by pip)
 	$(WITH_TOOLS) sh scripts/stores.sh test
 
-test-engines: ## DuckDB and Polars on staged pages and on Parquet: the same counts and sums as the mirror (brings them by pip)
+test-engines: ## DuckDB, Polars and, with Java 17, Spark on staged pages and on Parquet: the same counts and sums as the mirror (brings them by pip)
 	$(WITH_TOOLS) sh scripts/engines.sh test
 
 test-readers: ## the programs of examples/readers on a simulated campus: what the mirror holds, and no request to the API (brings psycopg by pip)
@@ -73,6 +73,9 @@ bench-extract: ## measure how many pages a second are staged
 
 bench-limiter: ## measure the share of the allowed rate, in five minutes
 	$(WITH_TOOLS) cargo bench --bench limiter
+
+bench-replay: ## measure a rebuild from 60 nights in one process, and in groups by one job and by two
+	$(WITH_TOOLS) cargo bench --bench replay
 
 bench-hits: ## count the requests of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
 	$(WITH_TOOLS) cargo bench --bench hits -- $(ROWS)
@@ -101,6 +104,9 @@ docs: ## docs/data.md and its diagram, from the migrations (needs dot of Graphvi
 
 check-schema: ## what `cursus schema` writes, by the validators of Prisma, TypeScript and DBML (needs node and npm)
 	$(WITH_TOOLS) sh scripts/check-schema.sh
+
+check-kubernetes: ## the files of examples/kubernetes against the schemas of Kubernetes (brings kubernetes-validate by pip)
+	@sh scripts/check-kubernetes.sh
 
 check-deploy: ## alert rules, dashboard, units and logrotate file of deploy/, by promtool, jq, systemd-analyze and logrotate where they are
 	@sh scripts/check-deploy.sh

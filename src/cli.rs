@@ -147,6 +147,8 @@ RUN is a run id, a path, a day, or `latest`; the last two mean the newest run th
 Examples:
   cursus replay --to 2026-11-23 --into past    the mirror as it was that day, in another schema
   cursus replay --rebuild                      today's mapping and migrations, applied to all that is staged
+  cursus replay --plan                         the same in jobs: lists groups; each is `cursus replay --group N`,
+                                               and `cursus replay --finish` comes last, all with the same options
 A schema of an earlier replay continues after its last run; any other must be empty. RUN is as for `load`.")]
     Replay(ReplayArgs),
     /// Extract, then load

@@ -255,7 +255,7 @@ pub(crate) fn load_exit(error: &LoadError) -> Exit {
 fn replay_exit(error: &ReplayError) -> Exit {
     match error {
         ReplayError::Load(error) => load_exit(error),
-        ReplayError::Long(_) => Exit::Usage,
+        ReplayError::Long(_) | ReplayError::NoGroup { .. } => Exit::Usage,
         _ => Exit::Refused,
     }
 }

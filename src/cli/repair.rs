@@ -154,6 +154,7 @@ pub(crate) struct SubjectArgs {
 
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct ReplayArgs {
     /// First run to replay, or an object store to read all runs from, as `s3://BUCKET/PATH` [default: the first staged one]
     #[arg(long, value_name = "RUN|URL")]
@@ -170,6 +171,15 @@ pub(crate) struct ReplayArgs {
     /// Rebuild the mirror: replay into a scratch schema, then apply the differences in one transaction
     #[arg(long, group = "target")]
     pub(crate) rebuild: bool,
+    /// List groups of resources that jobs can replay side by side for a rebuild, those that take longest first
+    #[arg(long, group = "target")]
+    pub(crate) plan: bool,
+    /// Replay one group into a scratch schema of its own, or continue that
+    #[arg(long, value_name = "N", group = "target")]
+    pub(crate) group: Option<usize>,
+    /// Rebuild the mirror from the groups, when all of them are replayed
+    #[arg(long, group = "target")]
+    pub(crate) finish: bool,
     /// Delete without the prune limit [default: hold deletes that exceed it]
     #[arg(long)]
     pub(crate) allow_prune: bool,

@@ -1,5 +1,7 @@
 //! `cursus replay`: staged runs into another schema, or into the mirror to rebuild it.
 
+mod groups;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -9,8 +11,8 @@ use crate::context::Activity;
 use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
-    Kept, Loader, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, TableBacklog, TableCounts,
-    history,
+    Kept, Loaded, Loader, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, Scratch,
+    TableBacklog, TableCounts, history,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -65,45 +67,39 @@ async fn replay(
     settings: &Settings,
     arguments: &ReplayArgs,
 ) -> Result<Exit, Failure> {
+    if arguments.plan {
+        return groups::plan(global, settings, arguments).await;
+    }
+    if let Some(number) = arguments.group {
+        return groups::replay(global, settings, arguments, number).await;
+    }
+    if arguments.finish {
+        return groups::finish(global, settings, arguments).await;
+    }
     let config = &settings.config;
     let live = &config.database.schema;
-    let mut runs = range(settings, arguments)?;
-    let chosen = plan::select(config, &arguments.select, &[])?;
-    let chosen = chosen.into_iter().map(|resource| resource.name.clone());
-    let from = arguments.from.as_ref().and(runs.first());
-    let from = from.map(|run| run.id().to_string());
-    let scope = if arguments.rebuild {
-        ReplayScope::of_mirror(config, from, chosen)
-    } else {
-        ReplayScope::new(config, from, chosen)
-    };
-    let mut options = Options::new(live.clone());
-    options.allow_prune = arguments.allow_prune;
-    let target = arguments.into.as_deref().map(named).transpose()?;
-    let target = target.as_ref().unwrap_or(live).as_str();
-    let database = connect_to_write(settings, target).await?;
-    let (schema, mut loader, before) = if let Some(into) = &arguments.into {
+    let (schema, mut loader, scope, runs, before) = if let Some(into) = &arguments.into {
         let schema = named(into)?;
-        options.schema = schema.clone();
+        let runs = range(settings, arguments)?;
+        let scope = scope(settings, arguments, &runs)?;
+        let database = connect_to_write(settings, schema.as_str()).await?;
+        let options = options(&schema, arguments);
         let mut loader = Loader::open_replay(config, database, options, &scope).await?;
         settle(settings, &mut loader).await?;
         // People who were erased meanwhile are blank in the runs that are listed now.
-        runs = range(settings, arguments)?;
+        let runs = range(settings, arguments)?;
         check_end(&loader, into, arguments, &runs).await?;
-        (schema, loader, None)
+        (schema, loader, scope, runs, None)
     } else {
-        let mut mirror = Loader::open(config, database, options).await?;
-        settle(settings, &mut mirror).await?;
-        runs = range(settings, arguments)?;
-        let before = mirror.loaded().await?;
-        let newest = runs.last().map_or(&[][..], std::slice::from_ref);
-        mirror.judge(&runs).await?.refuse(newest)?;
+        let Mirror {
+            loader,
+            scope,
+            runs,
+            before,
+        } = Mirror::open(settings, arguments).await?;
         let scratch = named(&format!("{live}_rebuild"))?;
-        (
-            live.clone(),
-            mirror.into_scratch(scratch, REBUILD).await?,
-            Some(before),
-        )
+        let loader = loader.into_scratch(scratch, REBUILD).await?;
+        (live.clone(), loader, scope, runs, Some(before))
     };
     let loaded = loader.loaded().await?;
     let mut pending = history(config, &runs, &loaded)?;
@@ -115,7 +111,10 @@ async fn replay(
     let outcome = load_runs(&mut loader, context, pending, &runs, &all).await?;
     let outcome = outcome.or_cut_short()?;
     let loaded = outcome.report;
-    let (mut tables, mut kept) = (loaded.tables, Vec::new());
+    let mut rebuilt = Rebuilt {
+        tables: loaded.tables,
+        kept: Vec::new(),
+    };
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {
             let what =
@@ -127,20 +126,94 @@ async fn replay(
         }
         let may_go_back = arguments.to.is_some();
         context.begin(Activity::Rebuilding);
-        let rebuilt = loader.rebuild(live, &scope.resources, before, may_go_back, &runs);
-        Rebuilt { tables, kept } = rebuilt.await?;
+        let scratch = Scratch {
+            schema: named(&format!("{live}_rebuild"))?,
+            resources: scope.resources,
+        };
+        let scratches = [scratch];
+        let rebuild = loader.rebuild(live, &scratches, before, may_go_back, &runs);
+        rebuilt = rebuild.await?;
     }
-    let mut report = ReplayReport {
+    let report = ReplayReport {
         schema: schema.to_string(),
         runs: loaded.runs,
-        tables,
+        tables: rebuilt.tables,
         errors: loaded.errors,
     };
-    // Deletes that a run held and a later run settled do not count: only the end does.
-    let into = settings.schema_flag(&schema);
-    let waits = loader.backlog_by_table(schema.as_str()).await?;
+    let exit = outcome.exit;
+    let (report, exit) = conclude(settings, loader, report, rebuilt.kept, exit).await?;
+    print(global, arguments, &report);
+    super::sentences(&loaded.warnings, &report.errors);
+    Ok(exit)
+}
+
+/// The mirror, open and locked for a rebuild.
+struct Mirror<'c> {
+    loader: Loader<'c>,
+    scope: ReplayScope,
+    runs: Vec<Run>,
+    /// What it has loaded.
+    before: Loaded,
+}
+
+impl<'c> Mirror<'c> {
+    async fn open(settings: &'c Settings, arguments: &ReplayArgs) -> Result<Self, Failure> {
+        let config = &settings.config;
+        let live = &config.database.schema;
+        let runs = range(settings, arguments)?;
+        let scope = scope(settings, arguments, &runs)?;
+        let database = connect_to_write(settings, live.as_str()).await?;
+        let mut loader = Loader::open(config, database, options(live, arguments)).await?;
+        settle(settings, &mut loader).await?;
+        // People who were erased meanwhile are blank in the runs that are listed now.
+        let runs = range(settings, arguments)?;
+        let before = loader.loaded().await?;
+        let newest = runs.last().map_or(&[][..], std::slice::from_ref);
+        loader.judge(&runs).await?.refuse(newest)?;
+        Ok(Self {
+            loader,
+            scope,
+            runs,
+            before,
+        })
+    }
+}
+
+fn options(schema: &Name, arguments: &ReplayArgs) -> Options {
+    let mut options = Options::new(schema.clone());
+    options.allow_prune = arguments.allow_prune;
+    options
+}
+
+/// What these arguments replay; `runs` are those that they name.
+fn scope(
+    settings: &Settings,
+    arguments: &ReplayArgs,
+    runs: &[Run],
+) -> Result<ReplayScope, Failure> {
+    let config = &settings.config;
+    let chosen = plan::select(config, &arguments.select, &[])?;
+    let chosen = chosen.into_iter().map(|resource| resource.name.clone());
+    let from = arguments.from.as_ref().and(runs.first());
+    let from = from.map(|run| run.id().to_string());
+    Ok(match arguments.into {
+        Some(_) => ReplayScope::new(config, from, chosen),
+        None => ReplayScope::of_mirror(config, from, chosen),
+    })
+}
+
+/// Adds to a report what waits in its schema, and what a rebuild has kept. Deletes that a run held and a later run settled do not count:
+/// only the end does.
+async fn conclude(
+    settings: &Settings,
+    loader: Loader<'_>,
+    mut report: ReplayReport,
+    kept: Vec<Kept>,
+    mut exit: Exit,
+) -> Result<(ReplayReport, Exit), Failure> {
+    let into = settings.schema_flag(&named(&report.schema)?);
+    let waits = loader.backlog_by_table(&report.schema).await?;
     loader.close().await?;
-    let mut exit = outcome.exit;
     for TableBacklog {
         table,
         held,
@@ -172,9 +245,7 @@ async fn replay(
             if rows > keys.len() as u64 { ", …" } else { "" }
         ));
     }
-    print(global, arguments, &report);
-    super::sentences(&loaded.warnings, &report.errors);
-    Ok(exit)
+    Ok((report, exit))
 }
 
 fn named(schema: &str) -> Result<Name, Failure> {
@@ -233,7 +304,7 @@ fn print(global: &Global, arguments: &ReplayArgs, report: &ReplayReport) {
         ));
     } else {
         super::print_table(&tables_table(&report.tables));
-        let done = if arguments.rebuild {
+        let done = if arguments.rebuild || arguments.finish {
             "rebuilt"
         } else {
             "replayed into"

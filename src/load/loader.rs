@@ -69,19 +69,19 @@ impl<'c> Loader<'c> {
             info!("{sentence}");
         }
         let mut mappings = mappings(config, &database.client, schema).await?;
-        if mappings.iter().any(|mapping| mapping.followed.is_some()) {
-            if is_passing(&database.client, schema).await? {
-                let is_for_history = is_for_history(&database.client, schema).await?;
-                for mapping in &mut mappings {
-                    if is_for_history {
-                        mapping.without_changes();
-                    } else {
-                        mapping.followed = None;
-                    }
+        if is_passing(&database.client, schema).await? {
+            let is_for_history = is_for_history(&database.client, schema).await?;
+            for mapping in &mut mappings {
+                // Where a reference leads is counted when all rows are in their place.
+                mapping.table.references.clear();
+                if is_for_history {
+                    mapping.without_changes();
+                } else {
+                    mapping.followed = None;
                 }
-            } else if !options.dry_run && !config.changes.tables.is_empty() {
-                turn_months(&mut database.client, schema, config.changes.keep).await?;
             }
+        } else if !options.dry_run && !config.changes.tables.is_empty() {
+            turn_months(&mut database.client, schema, config.changes.keep).await?;
         }
         Ok(Self {
             config,

@@ -1,6 +1,7 @@
 //! Staged runs → another schema, and from there into the mirror.
 
 pub(crate) mod error;
+pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod open;
 pub(crate) mod rebuild;

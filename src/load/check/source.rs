@@ -386,29 +386,31 @@ async fn is_from_here(
     Ok(false)
 }
 
-/// The mirror has, of these resources, what the scratch schema was filled from.
+/// The mirror has, of these resources, what the scratch schemas were filled from; the newest of them says which API and scope.
 pub(crate) async fn take_over(
     client: &impl GenericClient,
     live: &str,
-    scratch: &str,
+    scratches: &[&str],
 ) -> Result<(), LoadError> {
     let failed = || LoadError::at("take over pipeline.source");
     client
         .execute(
-            "INSERT INTO pipeline.source AS s (schema_name, staging_id, origin, scope, first_run, last_run, adopted_at, resources) \
-             SELECT $1, staging_id, origin, scope, first_run, last_run, adopted_at, resources FROM pipeline.source \
-             WHERE schema_name = $2 \
+            "WITH scratch AS (SELECT * FROM pipeline.source WHERE schema_name = ANY ($2)) \
+             INSERT INTO pipeline.source AS s (schema_name, staging_id, origin, scope, first_run, last_run, adopted_at, resources) \
+             SELECT $1, staging_id, origin, scope, (SELECT min(first_run COLLATE \"C\") FROM scratch), last_run, adopted_at, \
+             (SELECT coalesce(jsonb_object_agg(r.key, r.value), '{}') FROM scratch, jsonb_each(scratch.resources) AS r) \
+             FROM (SELECT * FROM scratch ORDER BY last_run COLLATE \"C\" DESC LIMIT 1) AS newest \
              ON CONFLICT (schema_name) DO UPDATE SET staging_id = excluded.staging_id, origin = excluded.origin, \
              scope = excluded.scope, first_run = CASE WHEN s.staging_id = excluded.staging_id THEN s.first_run \
              ELSE excluded.first_run END, last_run = excluded.last_run, resources = s.resources || excluded.resources",
-            &[&live, &scratch],
+            &[&live, &scratches],
         )
         .await
         .map_err(failed())?;
     client
         .execute(
-            "DELETE FROM pipeline.source WHERE schema_name = $1",
-            &[&scratch],
+            "DELETE FROM pipeline.source WHERE schema_name = ANY ($1)",
+            &[&scratches],
         )
         .await
         .map_err(failed())?;

@@ -62,14 +62,25 @@ pub(crate) enum ReplayError {
     HistoryHeld(Vec<String>),
     #[error(
         "the mirror was not rebuilt: {} are not in what the staged runs give, more than the prune limit allows. \
-         The schema {scratch} has what they give; to delete the rows, run `cursus replay --rebuild --allow-prune`",
-        tables.join(", ")
+         What they give is in {}; to delete the rows, run `cursus replay --rebuild --allow-prune`",
+        tables.join(", "),
+        scratches.join(", ")
     )]
     TooMany {
         /// `250 of 500 rows of users`.
         tables: Vec<String>,
-        scratch: String,
+        /// The schemas with the other rows.
+        scratches: Vec<String>,
     },
+    /// A sentence for each group.
+    #[error("the mirror was not rebuilt: {}", .0.join("; "))]
+    Groups(Vec<String>),
+    #[error("there is no group {number}: `cursus replay --plan` lists {groups}")]
+    NoGroup { number: usize, groups: String },
+    #[error(
+        "the schema {0} is not as the migrations make it, so the groups are not known; run `cursus replay --plan` first"
+    )]
+    Unplanned(String),
     #[error(transparent)]
     Load(#[from] LoadError),
 }

@@ -72,7 +72,7 @@ impl Loader<'_> {
 }
 
 /// Whether a schema that holds rows has still to be migrated: they would lack what the migration adds.
-async fn lacks_migrations(
+pub(super) async fn lacks_migrations(
     client: &Client,
     config: &Config,
     schema: &str,

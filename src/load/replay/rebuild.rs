@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::{Client, Transaction};
 use tracing::info;
 
-use crate::config::{Derive, PruneConfig};
+use crate::config::{Config, Derive, PruneConfig};
 use crate::convert::{counted, unsigned};
 use crate::database::{Quoted, catalogue, commit};
 use crate::failpoint::Point;
@@ -17,7 +17,7 @@ use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
 use crate::load::ledger::erasures;
 use crate::load::ledger::held_deletes::count_kept;
-use crate::load::ledger::loads::Loaded;
+use crate::load::ledger::loads::{self, Loaded};
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::loader::Loader;
 use crate::load::mapping::{Followed, Mapping};
@@ -37,6 +37,24 @@ pub(crate) struct Kept {
     pub(crate) keys: Vec<String>,
 }
 
+/// A schema with the rows that the staged runs give of some resources.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch {
+    pub(crate) schema: Name,
+    pub(crate) resources: BTreeSet<Name>,
+}
+
+impl Scratch {
+    /// The one of these that has the rows of a table.
+    fn of<'s>(scratches: &'s [Self], mapping: &Mapping) -> Option<&'s str> {
+        let mut scratches = scratches.iter();
+        let has_rows = |scratch: &&Self| scratch.resources.contains(&mapping.table.from);
+        scratches
+            .find(has_rows)
+            .map(|scratch| scratch.schema.as_str())
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rebuilt {
     pub(crate) tables: Vec<TableCounts>,
@@ -45,6 +63,8 @@ pub(crate) struct Rebuilt {
 }
 
 struct TablePair<'m> {
+    mapping: &'m Mapping,
+    scratch: &'m str,
     statements: Statements<'m>,
     counts: TableCounts,
     /// How many rows the mirror had.
@@ -55,19 +75,26 @@ struct TablePair<'m> {
 }
 
 impl Loader<'_> {
-    /// Brings these resources of the mirror to what this scratch schema has, takes over its ledger, and drops it: all of it
-    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that the scratch is from.
+    /// Brings the mirror to what these scratch schemas have, of which this is one, takes over their ledger, and drops them: all of it
+    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that they are from.
     pub(crate) async fn rebuild(
         &mut self,
         live: &Name,
-        resources: &BTreeSet<Name>,
+        scratches: &[Scratch],
         before: &Loaded,
         may_go_back: bool,
         runs: &[Run],
     ) -> Result<Rebuilt, ReplayError> {
-        let after = self.loaded().await?;
-        let resources = self.rebuildable(resources, before, &after, may_go_back)?;
-        let scratch = self.options.schema.clone();
+        let mut after = Loaded::new();
+        for Scratch { schema, resources } in scratches {
+            let client = &self.database.client;
+            let mut loaded = loads::loaded(client, schema.as_str(), self.config).await?;
+            loaded.retain(|name, _| resources.contains(name));
+            after.extend(loaded);
+        }
+        let resources = scratches.iter().flat_map(|scratch| &scratch.resources);
+        let resources = resources.cloned().collect();
+        let resources = self.rebuildable(&resources, before, &after, may_go_back)?;
         let prune_limit = (!self.options.allow_prune).then_some(self.config.prune);
         // The order of the load: rows after those that they refer to.
         let mut mappings: Vec<Mapping> = (self.config.resources.iter())
@@ -91,10 +118,11 @@ impl Loader<'_> {
         for mapping in mappings.iter_mut().chain(&mut all) {
             mapping.followed = Followed::of(self.config, &mapping.table);
         }
+        count_references(self.config, &mut all);
         let newest = after.values().max_by_key(|loaded| loaded.seq);
         let newest = newest.map_or_else(String::new, |loaded| loaded.run_id.clone());
         let feed = Feed::begin(&transaction, live.as_str(), &all).await?;
-        let pair = (live, &scratch);
+        let pair = (live, scratches);
         let mut rebuilt = merge(&transaction, &mappings, pair, &newest, prune_limit).await?;
         Point::RebuildMerge.reach();
         for Derive { sql, .. } in &self.config.derives {
@@ -105,13 +133,13 @@ impl Loader<'_> {
             (feed.write_history(&transaction, live.as_str(), &all, run)).await?;
         }
         (feed.finish(&transaction, live.as_str(), &all, &newest)).await?;
-        take_over_ledger(&transaction, live, &scratch, &resources).await?;
-        source::take_over(&transaction, live.as_str(), scratch.as_str()).await?;
+        take_over_ledger(&transaction, live, scratches, &resources).await?;
+        let schemas: Vec<&str> = scratches.iter().map(|it| it.schema.as_str()).collect();
+        source::take_over(&transaction, live.as_str(), &schemas).await?;
         record_kept(
             &transaction,
             &mappings,
-            live,
-            &scratch,
+            (live, scratches),
             &after,
             &rebuilt.kept,
         )
@@ -120,13 +148,15 @@ impl Loader<'_> {
         for counts in &mut rebuilt.tables {
             counts.kept = kept.get(&counts.name).copied().unwrap_or(0);
         }
-        // The scratch may have lacked the tables at the other end.
+        // A scratch may have lacked the tables at the other end.
         let rebuilt_tables = mappings.iter().map(|mapping| mapping.table.name.clone());
         let touched = Touched::all_of(rebuilt_tables.collect());
-        record_dangling(&transaction, live.as_str(), self.mappings.iter(), &touched).await?;
+        record_dangling(&transaction, live.as_str(), all.iter(), &touched).await?;
         Point::RebuildRecord.reach();
-        let drop = format!("DROP SCHEMA {} CASCADE", Quoted(scratch.as_str()));
-        run(&transaction, &drop, "drop the scratch schema").await?;
+        for schema in schemas {
+            let drop = format!("DROP SCHEMA {} CASCADE", Quoted(schema));
+            run(&transaction, &drop, "drop the scratch schema").await?;
+        }
         let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);
         done.await.map_err(LoadError::at_commit)?;
         Ok(rebuilt)
@@ -194,31 +224,44 @@ async fn refer_to_live(
     Ok(())
 }
 
+/// Loads into a scratch count no dangling references; those of the mirror are.
+fn count_references(config: &Config, mappings: &mut [Mapping]) {
+    for mapping in mappings.iter_mut() {
+        let mut tables = config.tables.iter();
+        if let Some(table) = tables.find(|table| table.name == mapping.table.name) {
+            mapping.table.references.clone_from(&table.references);
+        }
+    }
+}
+
 /// Changes, adds and deletes what differs; deletes last table first, and none if some are too many.
 async fn merge(
     transaction: &Transaction<'_>,
     mappings: &[Mapping],
-    (live, scratch): (&Name, &Name),
+    (live, scratches): (&Name, &[Scratch]),
     run: &str,
     prune_limit: Option<PruneConfig>,
 ) -> Result<Rebuilt, ReplayError> {
     let mut tables = Vec::new();
     for mapping in mappings {
+        let Some(scratch) = Scratch::of(scratches, mapping) else {
+            continue;
+        };
         let name = &mapping.table.name;
         let statements = Statements::new(mapping, live.as_str());
         let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-        let (analyze, count) = statements.count_both(scratch.as_str());
+        let (analyze, count) = statements.count_both(scratch);
         (transaction.batch_execute(&analyze).await).map_err(failed("look at the scratch"))?;
         let row = (transaction.query_one(&count, &[]).await).map_err(failed("count"))?;
         let mut counts = TableCounts::new(name.clone());
         counts.staged = unsigned(row.get(0));
         let insert = async || {
-            let insert = statements.insert_from(scratch.as_str());
+            let insert = statements.insert_from(scratch);
             (transaction.execute(&insert, &[]).await).map_err(failed("insert"))
         };
         let doer = doer(mapping, run);
         if mapping.followed.is_some() {
-            for note in statements.note_rebuild(scratch.as_str(), doer) {
+            for note in statements.note_rebuild(scratch, doer) {
                 changes::note(transaction, &statements, note, None).await?;
             }
         }
@@ -227,7 +270,7 @@ async fn merge(
         if is_insert_first {
             counts.inserted = insert().await?;
         }
-        if let Some(update) = statements.update_from(scratch.as_str()) {
+        if let Some(update) = statements.update_from(scratch) {
             counts.updated = (transaction.execute(&update, &[]).await).map_err(failed("update"))?;
         }
         if !is_insert_first {
@@ -237,12 +280,14 @@ async fn merge(
             .staged
             .saturating_sub(counts.updated + counts.inserted);
         if mapping.is_intercepted() {
-            let arrived = statements.count_arrived(scratch.as_str());
+            let arrived = statements.count_arrived(scratch);
             let row = (transaction.query_one(&arrived, &[]).await).map_err(failed("count"))?;
             let doing = "inserted or updated as the staged runs give them";
             mapping.check_arrived(counts.staged, unsigned(row.get(0)), doing)?;
         }
         tables.push(TablePair {
+            mapping,
+            scratch,
             statements,
             counts,
             rows: unsigned(row.get(1)),
@@ -254,22 +299,24 @@ async fn merge(
             },
         });
     }
-    delete(transaction, mappings, &mut tables, scratch, run).await?;
+    delete(transaction, &mut tables, run).await?;
     let is_too_many = |both: &&TablePair<'_>| {
         let deletable = both.counts.deleted;
         let is_all = deletable > 1 && deletable == both.rows;
         prune_limit
             .is_some_and(|prune_limit| is_all || deletable > prune::allowed(prune_limit, both.rows))
     };
-    let too_many: Vec<String> = (tables.iter().filter(is_too_many))
-        .map(|TablePair { counts, rows, .. }| {
-            format!("{} of {rows} rows of {}", counts.deleted, counts.name)
-        })
-        .collect();
+    let too_many: Vec<&TablePair<'_>> = tables.iter().filter(is_too_many).collect();
     if !too_many.is_empty() {
+        let describe = |both: &&TablePair<'_>| {
+            let TablePair { counts, rows, .. } = both;
+            format!("{} of {rows} rows of {}", counts.deleted, counts.name)
+        };
+        let mut scratches: Vec<String> = too_many.iter().map(|it| it.scratch.to_owned()).collect();
+        scratches.dedup();
         return Err(ReplayError::TooMany {
-            tables: too_many,
-            scratch: scratch.to_string(),
+            tables: too_many.iter().map(describe).collect(),
+            scratches,
         });
     }
     let mut rebuilt = Rebuilt::default();
@@ -285,21 +332,20 @@ async fn merge(
 /// Deletes what the scratch does not have and nothing refers to: again, while what went has held other rows.
 async fn delete(
     transaction: &Transaction<'_>,
-    mappings: &[Mapping],
     tables: &mut [TablePair<'_>],
-    scratch: &Name,
     run: &str,
 ) -> Result<(), LoadError> {
     let mut is_first = true;
     loop {
         let mut deleted = 0;
-        for (both, mapping) in tables.iter_mut().zip(mappings).rev() {
+        for both in tables.iter_mut().rev() {
+            let (mapping, scratch) = (both.mapping, both.scratch);
             if (!is_first && both.kept.rows == 0) || !mapping.has_full_reads {
                 continue;
             }
             let name = &both.counts.name;
             let failed = |doing: &str| LoadError::at(format!("rebuild {name}: {doing}"));
-            let collect = both.statements.collect_not_in(scratch.as_str());
+            let collect = both.statements.collect_not_in(scratch);
             let (statements, doer) = (&both.statements, doer(mapping, run));
             let done = prune::delete_listed(transaction, statements, &collect, &[], doer).await;
             let done = done.map_err(failed("delete rows"))?;
@@ -307,7 +353,7 @@ async fn delete(
             both.counts.deleted += done.deletable;
             deleted += done.deletable;
             if both.is_referenced {
-                let kept = both.statements.count_kept(scratch.as_str());
+                let kept = both.statements.count_kept(scratch);
                 let row = (transaction.query_one(&kept, &[]).await)
                     .map_err(failed("look for what stays"))?;
                 both.kept.rows = unsigned(row.get(0));
@@ -330,12 +376,11 @@ fn doer<'d>(mapping: &'d Mapping, run: &'d str) -> Doer<'d> {
     }
 }
 
-/// Records the rows that are `kept`: the newest run that the scratch has of their resource lacks them.
+/// Records the rows that are `kept`: the newest run that a scratch has of their resource lacks them.
 async fn record_kept(
     transaction: &Transaction<'_>,
     mappings: &[Mapping],
-    live: &Name,
-    scratch: &Name,
+    (live, scratches): (&Name, &[Scratch]),
     loaded: &Loaded,
     kept: &[Kept],
 ) -> Result<(), LoadError> {
@@ -344,9 +389,12 @@ async fn record_kept(
         let Some(loaded) = loaded.get(resource).filter(|_| is_among(kept, name)) else {
             continue;
         };
+        let Some(scratch) = Scratch::of(scratches, mapping) else {
+            continue;
+        };
         let statements = Statements::new(mapping, live.as_str());
         let failed = || LoadError::at(format!("rebuild {name}: note what stays"));
-        let collect = statements.collect_not_in(scratch.as_str());
+        let collect = statements.collect_not_in(scratch);
         let listed = prune::list(transaction, &statements, &collect, &[]).await;
         listed.map_err(failed())?;
         let notes = Some((loaded.run_id.as_str(), resource));
@@ -360,14 +408,14 @@ fn is_among(kept: &[Kept], table: &Name) -> bool {
     kept.iter().any(|kept| kept.table == *table)
 }
 
-/// Replaces the ledger of these resources in the mirror by that of the scratch schema.
+/// Replaces the ledger of these resources in the mirror by that of the scratch schemas.
 async fn take_over_ledger(
     transaction: &Transaction<'_>,
     live: &Name,
-    scratch: &Name,
-    resources: &[Name],
+    scratches: &[Scratch],
+    rebuilt: &[Name],
 ) -> Result<(), LoadError> {
-    let resources: Vec<&str> = resources.iter().map(Name::as_str).collect();
+    let live = live.as_str();
     for table in ledger_tables(transaction, &["schema_name", "resource"]).await? {
         // What the rebuild itself has changed is written there.
         if table == changes::TABLE {
@@ -375,18 +423,23 @@ async fn take_over_ledger(
         }
         let failed = || LoadError::at(format!("take over {table}"));
         let delete = format!("DELETE FROM {table} WHERE schema_name = $1 AND resource = ANY ($2)");
-        (transaction
-            .execute(&delete, &[&live.as_str(), &resources])
-            .await)
-            .map_err(failed())?;
         let update = format!(
             "UPDATE {table} SET schema_name = $1 WHERE schema_name = $2 AND resource = ANY ($3)"
         );
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&live.as_str(), &scratch.as_str(), &resources];
-        (transaction.execute(&update, &parameters).await).map_err(failed())?;
         let rest = format!("DELETE FROM {table} WHERE schema_name = $1");
-        (transaction.execute(&rest, &[&scratch.as_str()]).await).map_err(failed())?;
+        for Scratch { schema, resources } in scratches {
+            let resources = rebuilt.iter().filter(|name| resources.contains(*name));
+            let resources: Vec<&str> = resources.map(Name::as_str).collect();
+            let schema = schema.as_str();
+            let deleted = transaction.execute(&delete, &[&live, &resources]).await;
+            deleted.map_err(failed())?;
+            let updated = transaction
+                .execute(&update, &[&live, &schema, &resources])
+                .await;
+            updated.map_err(failed())?;
+            let dropped = transaction.execute(&rest, &[&schema]).await;
+            dropped.map_err(failed())?;
+        }
     }
     Ok(())
 }

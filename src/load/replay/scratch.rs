@@ -16,6 +16,9 @@ use crate::name::Name;
 pub(crate) const REBUILD: &str = "Made by `cursus replay --rebuild`; nobody needs it afterwards.";
 /// The comment of the schema that `history rebuild` works in.
 pub(crate) const HISTORY: &str = "Made by `cursus history rebuild`; nobody needs it afterwards.";
+/// Begin of the comment of a schema that a job of a replay in groups works in; the fingerprint of the pages and rules follows.
+pub(crate) const GROUP: &str =
+    "Made by `cursus replay --group`; nobody needs it after `cursus replay --finish`. History: ";
 /// The comment of a schema that `diff` loads a run into.
 const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
 /// The step that looks for the load ledger.
@@ -23,7 +26,7 @@ const LOOK: &str = "look for the load ledger";
 
 /// Whether a schema is dropped again by the command that has made it.
 pub(crate) async fn is_passing(client: &Client, schema: &str) -> Result<bool, LoadError> {
-    has_mark(client, schema, &[REBUILD, DIFF, HISTORY]).await
+    has_mark(client, schema, &[REBUILD, DIFF, HISTORY, GROUP]).await
 }
 
 /// Whether it is one of those whose command is after the history of its rows.
@@ -34,8 +37,8 @@ pub(crate) async fn is_for_history(client: &Client, schema: &str) -> Result<bool
 async fn has_mark(client: &Client, schema: &str, marks: &[&str]) -> Result<bool, LoadError> {
     let row = client
         .query_one(
-            "SELECT coalesce((SELECT obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
-             WHERE nspname = $1) = ANY ($2), false)",
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace, unnest($2::text[]) AS mark \
+             WHERE nspname = $1 AND starts_with(obj_description(oid, 'pg_namespace'), mark))",
             &[&schema, &marks],
         )
         .await
@@ -109,6 +112,26 @@ pub(crate) async fn remake(
         SchemaContents::NotEmpty(_) => return Err(ReplayError::Taken(schema.to_owned())),
     };
     Ok(make(client, schema, mark, drop).await?)
+}
+
+/// Drops the schemas of groups of this mirror that are not among those kept: there were more groups once.
+pub(super) async fn drop_other_groups(
+    client: &mut Client,
+    mirror: &Name,
+    kept: &[&str],
+) -> Result<(), LoadError> {
+    let left = client
+        .query(
+            "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname ~ ('^' || $1 || '_rebuild_[0-9]+$') \
+             AND nspname <> ALL ($2::text[]) AND starts_with(obj_description(oid, 'pg_namespace'), $3)",
+            &[&mirror.as_str(), &kept, &GROUP],
+        )
+        .await
+        .map_err(LoadError::at("look for schemas of other groups"))?;
+    for row in left {
+        remove(client, row.get(0)).await?;
+    }
+    Ok(())
 }
 
 /// The schemas of one comparison. The holder of the lock of the name that they begin with has them all.
