@@ -123,7 +123,7 @@ pub(crate) struct Appearance<'t> {
     pub(crate) at: &'t Pointer,
     /// Where the personal values are in the page's text. A null is none.
     pub(crate) values: Vec<Range<usize>>,
-    /// The whole record is theirs.
+    /// The whole record is theirs, and is removed.
     pub(crate) is_own: bool,
     /// What erases the person there.
     pub(crate) edits: Vec<Edit>,
@@ -203,7 +203,7 @@ impl People {
                         held,
                         at: &place.at,
                         values,
-                        is_own: place.own == Some(Own::Record),
+                        is_own: place.own == Some(Own::Record) && farthest == Extent::Records,
                         edits,
                     });
                 });

@@ -310,6 +310,10 @@ async fn rows_of_derived_tables_are_dropped_where_declared() {
     // The test has staged what an extract would have reduced.
     workdir.json(["forget", "--finish"]).await;
     workdir.json_exits(3, ["subject", "1"]).await;
+    // Of somebody who is in no other table any more, too.
+    workdir.query("INSERT INTO days VALUES (3, 1)").await;
+    workdir.json(["forget", "3", "--drop"]).await;
+    assert_eq!(workdir.column(days).await, ["2"]);
 }
 
 #[tokio::test]
@@ -375,6 +379,24 @@ async fn a_person_who_was_erased_can_be_dropped_and_stays_so() {
 }
 
 #[tokio::test]
+async fn what_waits_of_others_is_found_where_it_has_moved_to() {
+    let workdir = campus().await;
+    let mate = |id: i64, occurrence: Value| json!({"id": id, "login": CANARY, "occurrence": occurrence, "validated": true});
+    let team = json!({"id": 7, "users": [mate(2, json!(0)), mate(3, json!("none"))]});
+    let attempt = json!({"id": 50, "occurrence": 0, "status": "finished", "cursus_ids": [21], "updated_at": day(4),
+        "project": {"id": 1, "name": "libft", "slug": "libft", "parent_id": null}, "user": person(3, "cem"), "teams": [team]});
+    let attempts = vec![attempt.to_string()];
+    stage(&workdir, &[delta("projects_users", attempts)]);
+    workdir.cursus(["load"]).await.exits(3);
+    let waiting =
+        "SELECT key->>'user_id' FROM pipeline.quarantine WHERE table_name = 'teams_users'";
+    assert_eq!(workdir.column(waiting).await, ["3"]);
+    workdir.json(["forget", "2", "--drop"]).await;
+    workdir.cursus(["quarantine", "retry"]).await.exits(3);
+    assert_eq!(workdir.column(waiting).await, ["3"]);
+}
+
+#[tokio::test]
 async fn pages_of_a_backup_are_read_without_the_dropped() {
     let yesterday = Template::of(campus().await).await;
     let (workdir, backup) = (yesterday.workdir().await, yesterday.workdir().await);
@@ -425,6 +447,21 @@ async fn a_drop_killed_anywhere_is_finished() {
         is_dropped(&workdir, &when).await;
         workdir.end().await;
     }
+}
+
+#[tokio::test]
+async fn nothing_waits_after_a_drop_that_was_killed() {
+    let mut workdir = campus().await;
+    // Its key is none of a row that is there.
+    let odd = json!({"id": 99, "final_mark": "none", "updated_at": day(4), "user": person(2, CANARY), "teams": []});
+    stage(&workdir, &[delta("projects_users", vec![odd.to_string()])]);
+    workdir.cursus(["load"]).await.exits(3);
+    let failpoint = format!("{}:1=kill", Point::ErasedRowsCommit.name());
+    workdir.set("CURSUS_FAILPOINT", failpoint);
+    assert_eq!(workdir.cursus(["forget", "2", "--drop"]).await.code, None);
+    workdir.unset("CURSUS_FAILPOINT");
+    workdir.cursus(["load"]).await.exits(0);
+    is_dropped(&workdir, "killed before the rows").await;
 }
 
 #[tokio::test]
@@ -496,6 +533,27 @@ async fn changes_and_history_hold_nothing_of_a_dropped_person() {
 }
 
 #[tokio::test]
+async fn versions_that_name_somebody_else_keep_the_id() {
+    let workdir = campus().await;
+    let followed = "\n[history.tables]\ncoalitions = [\"user_id\"]\n\n[quarantine]";
+    workdir.pipeline(&[("\n[quarantine]", followed)]);
+    for head in [3, 2] {
+        let coalition = |id: i64, head: i64| {
+            json!({"id": id, "name": "c", "slug": format!("c-{id}"), "image_url": "i", "cover_url": "c", "color": "#000",
+                "score": 7, "user_id": head})
+            .to_string()
+        };
+        let both = vec![coalition(1, head), coalition(2, 3)];
+        stage(&workdir, &[full("coalitions", both)]);
+        workdir.cursus(["load"]).await;
+    }
+    workdir.json(["forget", "2", "--drop"]).await;
+    let heads = "SELECT row->>'user_id' FROM pipeline.history WHERE table_name = 'coalitions' AND key->>'id' = '1' \
+        AND row->>'user_id' IS NOT NULL";
+    assert_eq!(workdir.column(heads).await, ["3"]);
+}
+
+#[tokio::test]
 async fn rows_that_would_be_left_alone_refuse_a_drop() {
     let with = |place: &str, more: &str, columns: &str| {
         let pipeline = format!(
@@ -540,6 +598,12 @@ async fn rows_that_would_be_left_alone_refuse_a_drop() {
     let (_, ran) = with(own, &about(""), "about bigint NOT NULL").await;
     ran.exits(2)
         .says("notes.about names a person and must not be null");
+    // A note of nobody.
+    let author =
+        "[[person.place]]\nresource = \"notes\"\nid = \"/by\"\nfields = []\nown = \"record\"\n";
+    let (_, ran) = with(own, author, "about bigint REFERENCES members, by bigint").await;
+    ran.exits(2)
+        .says("rows of other tables refer to rows of members");
     // With what the sentences say it works.
     let (workdir, ran) = with(own, &about(own), "about bigint NOT NULL REFERENCES members").await;
     ran.exits(0);

@@ -78,6 +78,12 @@ async fn erase(
     for table in columns {
         ids.extend(ids_of(transaction, name, table, erased).await?);
     }
+    if erased.removes() {
+        // Derived rows can outlive those that they were made of.
+        for id in derived::ids(transaction, name, people).await? {
+            ids.extend(erased.extent(&id).map(|extent| (id, extent)));
+        }
+    }
     let of = |extent| {
         let ids = ids.iter().filter(move |(_, far)| **far == extent);
         ids.map(|(id, _)| id.clone()).collect::<Vec<String>>()
@@ -343,6 +349,28 @@ impl Loader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes the rows of people, and takes it back: a row that cannot be removed refuses it before anything is recorded.
+    pub(crate) async fn try_removal(&mut self, ids: &[String]) -> Result<(), LoadError> {
+        let erased = ids
+            .iter()
+            .map(|id| (PersonHash::of("", id), Extent::Records));
+        let erased: Erased = erased.collect();
+        let schemas = self.personal().await?;
+        let transaction = begin(&mut self.database).await?;
+        for schema in &schemas {
+            erase(
+                &transaction,
+                schema,
+                &self.config.people,
+                "erasure-",
+                &erased,
+            )
+            .await?;
+        }
+        let undone = transaction.rollback().await;
+        undone.map_err(LoadError::at("roll back"))
     }
 
     /// Erases people from every schema, and records it, in one transaction, in the name of an erasure. Of the `removed` records nothing

@@ -62,7 +62,9 @@ pub(crate) fn personal_columns(
         let of_table = || people.tables.iter().filter(|it| it.table == *table);
         for declared in of_table() {
             let (id, personal) = (&declared.id, declared.personal.as_slice());
-            let is_own = people.owns_records_of(&mapping.table.from);
+            // Beside columns that records fill it may be somebody else whom the row names.
+            let is_own =
+                mapping.table.select.is_some() && people.owns_records_of(&mapping.table.from);
             add(mapping, id, personal, is_own, &mut found, &mut problems);
         }
         if mapping.table.select.is_none() {

@@ -13,7 +13,7 @@ use crate::load::{Export, FoundRows, HeldRow, Loader, Options};
 use crate::person::{Erased, Extent, PersonHash};
 use crate::report::counted;
 use crate::settings::Settings;
-use crate::staging::{ErasedAt, FoundPage, HeldRecord, RemovedRecord, Sought, Swept};
+use crate::staging::{ErasedAt, FoundPage, HeldRecord, Sought, Swept};
 
 /// What `forget` did, or would do.
 #[derive(Debug, Default, Serialize)]
@@ -163,15 +163,15 @@ pub(crate) async fn forget(
             )));
         }
     }
-    let removed: Vec<RemovedRecord> = (found.pages.iter())
-        .filter(|_| extent == Extent::Records)
-        .flat_map(FoundPage::own_records)
-        .collect();
+    let removed = found.removed_records();
     let found_at = found.pages.iter();
     let found_at = found_at.map(|page| (page.run.clone(), page.file.clone()));
     let found_at = found_at.collect();
     forgotten.pages = found.pages;
     forgotten.rows = rows;
+    if let Some(loader) = loader.as_mut().filter(|_| extent == Extent::Records) {
+        loader.try_removal(&ids).await?;
+    }
     if is_dry {
         close(loader).await?;
         return Ok(forgotten);
@@ -239,7 +239,7 @@ fn refuse_open(settings: &Settings) -> Result<(), Failure> {
     ))
 }
 
-async fn find(settings: &Settings, sought: Sought) -> Result<Swept, Failure> {
+pub(super) async fn find(settings: &Settings, sought: Sought) -> Result<Swept, Failure> {
     let (staging, people) = (
         settings.staging.clone(),
         Arc::clone(&settings.config.people),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::forget::find;
 use crate::error_chain::chain;
 use crate::exit::Failure;
 use crate::load::{LoadError, Loader};
@@ -72,14 +73,24 @@ pub(crate) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Resu
                 counted(staged_only.len() as u64, "person")
             );
         }
-        let erased = staged_only
-            .iter()
-            .map(|(person, erased)| (person.clone(), erased.extent))
-            .collect();
+        let of = |entries: &[Entry]| -> Erased {
+            let entries = entries.iter();
+            entries
+                .map(|(person, erased)| (person.clone(), erased.extent))
+                .collect()
+        };
+        let erased = of(&staged_only);
+        // Of what a killed `forget` has not rewritten yet nothing may wait in quarantine.
+        let removed = if erased.removes() {
+            let sought = Sought::Erased(of(&staged_only));
+            find(settings, sought).await?.removed_records()
+        } else {
+            Vec::new()
+        };
         let newest = staged_only.iter().max_by_key(|(_, erased)| erased.at);
         let erasure = newest.map_or("", |(_, erased)| erased.erasure.as_str());
         loader
-            .erase_rows(&staged_only, &erased, erasure, &[])
+            .erase_rows(&staged_only, &erased, erasure, &removed)
             .await?;
     }
     if held_only.is_empty() && staged.open.is_empty() {

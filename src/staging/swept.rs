@@ -70,7 +70,7 @@ pub(crate) struct FoundPage {
     pub(crate) records: u64,
     /// Personal values in them.
     pub(crate) values: u64,
-    /// Places of records that are theirs as a whole.
+    /// Places of records that are theirs as a whole, and are removed.
     #[serde(skip)]
     pub(crate) own: Vec<u64>,
 }
@@ -86,8 +86,7 @@ pub(crate) struct RemovedRecord {
 }
 
 impl FoundPage {
-    /// The records of it that are theirs as a whole.
-    pub(crate) fn own_records(&self) -> impl Iterator<Item = RemovedRecord> {
+    fn own_records(&self) -> impl Iterator<Item = RemovedRecord> {
         self.own.iter().map(|record| RemovedRecord {
             run: self.run.clone(),
             file: self.file.clone(),
@@ -118,6 +117,11 @@ impl Swept {
             "the run {run} holds pages of `{name}`, of which pipeline.toml does not say where people are; write a [[person.place]] for it, \
              name it in `nobody_in` of [person], or remove the run"
         ))
+    }
+
+    /// The records that are removed as a whole.
+    pub(crate) fn removed_records(&self) -> Vec<RemovedRecord> {
+        self.pages.iter().flat_map(FoundPage::own_records).collect()
     }
 
     /// Pages with values that are still there, or were.

@@ -151,7 +151,21 @@ pub(super) async fn drop_known(
     let is_theirs = is_copy_of(schema, table, copies);
     if !table.is_own {
         let kept = table.kept_without_id();
-        return blank(transaction, copies, &is_theirs, &kept, ids).await;
+        // Other versions of the row, or the other side of a change, may name somebody else.
+        for column in copies.values {
+            let one = Copies {
+                table: copies.table,
+                values: std::slice::from_ref(column),
+                is_log: copies.is_log,
+            };
+            let names_one = format!(
+                "{is_theirs} AND (c.{column}->>{id} = ANY($1) OR NOT c.{column} ? {id})",
+                column = Quoted(column),
+                id = Literal(&table.id)
+            );
+            blank(transaction, &one, &names_one, &kept, ids.clone()).await?;
+        }
+        return Ok(());
     }
     remove(transaction, copies, &is_theirs, ids).await
 }

@@ -36,6 +36,24 @@ async fn tables<'p>(
     Ok(tables)
 }
 
+/// The ids of all people who are in them.
+pub(super) async fn ids(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &People,
+) -> Result<Vec<String>, LoadError> {
+    let mut ids = Vec::new();
+    for table in tables(transaction, schema, people).await? {
+        let (from, _) = table.theirs(schema);
+        let id = Quoted(&table.id);
+        let select = format!("SELECT DISTINCT t.{id}::text FROM {from} WHERE t.{id} IS NOT NULL");
+        let rows = transaction.query(&select, &[]).await;
+        let rows = rows.map_err(LoadError::at(format!("read {}", table.table)))?;
+        ids.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+    }
+    Ok(ids)
+}
+
 fn found(schema: &str, table: &DerivedTable, rows: u64) -> Option<FoundRows> {
     (rows > 0).then(|| FoundRows {
         schema: schema.to_owned(),

@@ -124,7 +124,7 @@ impl<'r> Removal<'r> {
         if let Some((column, target, parent)) = parent
             && !left.is_empty()
         {
-            self.delete_emptied((column, target), &statements.target, parent, &left)
+            self.delete_emptied((column, target), mapping, parent, &left)
                 .await?;
         }
         Ok(rows)
@@ -134,15 +134,17 @@ impl<'r> Removal<'r> {
     async fn delete_emptied(
         &mut self,
         (column, target): (&str, &str),
-        child: &str,
+        child: &Mapping,
         parent: &Mapping,
         left: &Vec<String>,
     ) -> Result<(), LoadError> {
         let statements = Statements::new(parent, &self.schema.name);
         let target = Quoted(target);
         let are_emptied = format!(
-            "t.{target}::text = ANY ($1) AND NOT EXISTS (SELECT FROM {child} AS c WHERE c.{} = t.{target})",
-            Quoted(column)
+            "t.{target}::text = ANY ($1) AND NOT EXISTS (SELECT FROM {} AS c WHERE c.{} = t.{target}) AND {}",
+            Statements::new(child, &self.schema.name).target,
+            Quoted(column),
+            is_awaited_by_none(&self.schema.name, child, &target)
         );
         let key = parent.key_object("t");
         let ask = format!(
@@ -302,6 +304,15 @@ fn parent<'m>(
     Some((owner.column.as_str(), owner.target.as_str(), parent))
 }
 
+/// Whether no row of the child that belongs to the row `t` waits in quarantine; an expression.
+fn is_awaited_by_none(schema: &str, child: &Mapping, target: &Quoted<'_>) -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM pipeline.quarantine AS q WHERE q.schema_name = {} AND q.table_name = {} AND q.parent = to_jsonb(t.{target}))",
+        Literal(schema),
+        Literal(child.table.name.as_str())
+    )
+}
+
 /// How many rows would be left without anybody, by table.
 pub(super) async fn find_emptied(
     transaction: &Transaction<'_>,
@@ -325,8 +336,9 @@ pub(super) async fn find_emptied(
             Quoted(&table.id),
         );
         let count = format!(
-            "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT {children} = ANY ($1)) AND NOT EXISTS (SELECT {children} <> ALL ($1))",
-            Statements::new(parent, &schema.name).target
+            "SELECT count(*) FROM {} AS t WHERE EXISTS (SELECT {children} = ANY ($1)) AND NOT EXISTS (SELECT {children} <> ALL ($1)) AND {}",
+            Statements::new(parent, &schema.name).target,
+            is_awaited_by_none(&schema.name, mapping, &Quoted(target))
         );
         let row = transaction.query_one(&count, &[&ids]).await;
         let rows = row.map_err(LoadError::at(format!("read {}", parent.table.name)))?;

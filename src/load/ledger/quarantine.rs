@@ -291,7 +291,7 @@ pub(crate) struct Entry {
     pub(crate) since: String,
     pub(crate) attempts: i64,
     #[serde(skip)]
-    pub(crate) has_key: bool,
+    pub(crate) key: Option<Value>,
 }
 
 impl Entry {
@@ -310,7 +310,7 @@ impl Entry {
             reason: row.get(10),
             since: row.get(11),
             attempts: row.get(12),
-            has_key: row.get(13),
+            key: row.get(13),
         }
     }
 }
@@ -397,7 +397,7 @@ async fn read(
 ) -> Result<Vec<Entry>, LoadError> {
     let select = format!(
         "SELECT id, run_id, resource, table_name, file, record_index, element_index, column_name, pointer, code, \
-         reason, {}, attempts, key IS NOT NULL FROM pipeline.quarantine WHERE schema_name = $1 AND {wanted} \
+         reason, {}, attempts, key FROM pipeline.quarantine WHERE schema_name = $1 AND {wanted} \
          ORDER BY table_name, id",
         utc("created_at")
     );

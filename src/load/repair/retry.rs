@@ -5,8 +5,9 @@
 //! of the record; of orphans the newest one is known. A newer run that has shown a key, or the record that it was nested in, has
 //! settled its entry, so what the table has under a known key is older; a row whose key could not be read then never overwrites one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tokio_postgres::Transaction;
 
 use crate::config::{Config, PruneConfig};
@@ -64,14 +65,21 @@ impl Retry<'_> {
             .map_err(LoadError::at(doing()))?;
         let newest: i64 = newest.get(0);
         let manifest = staged.manifest().clone();
-        let places: BTreeSet<(&str, u64, Option<u64>)> = entries
-            .iter()
-            .map(|entry| (entry.file.as_str(), entry.record, entry.element))
-            .collect();
+        let mut by_record: BTreeMap<(&str, u64), Vec<&Entry>> = BTreeMap::new();
+        for entry in entries {
+            let of_record = by_record.entry((entry.file.as_str(), entry.record));
+            of_record.or_default().push(entry);
+        }
         // Of others nothing is asked: by the tables of today they may be rejected, although they are loaded.
         let is_wanted = |rejected: &RejectedRecord| {
-            let place = |element| (rejected.file.as_str(), rejected.record, element);
-            places.contains(&place(rejected.element)) || places.contains(&place(None))
+            let key = rejected.key.as_deref();
+            let key: Option<Value> = key.and_then(|key| serde_json::from_str(key).ok());
+            let place = (rejected.file.as_str(), rejected.record);
+            let mut of_record = by_record.get(&place).into_iter().flatten();
+            of_record.any(|entry| match (element_key(entry, mapping), &key) {
+                (Some(wanted), Some(key)) => wanted == key,
+                _ => entry.element.is_none() || entry.element == rejected.element,
+            })
         };
         // This load may have merged the table already.
         table
@@ -92,11 +100,11 @@ impl Retry<'_> {
             },
         )
         .await?;
-        let wanted = RetryTargets::of(entries, &decoded.places, mapping.table.rows.is_some())?;
+        let wanted = RetryTargets::of(entries, &decoded.places, mapping)?;
         transaction
             .execute(
                 &table.statements.keep_wanted(),
-                &[&wanted.rows, &wanted.records],
+                &[&wanted.rows, &wanted.records, &wanted.keys],
             )
             .await
             .map_err(LoadError::at(doing()))?;
@@ -146,7 +154,8 @@ impl Retry<'_> {
         let failed = || LoadError::at("settle pipeline.quarantine");
         let same = "q.schema_name = $1 AND q.run_id = $2 AND q.table_name = $3 AND n.schema_name = $1 AND n.run_id = $2 \
                     AND n.table_name = $3 AND n.file = q.file AND n.record_index = q.record_index \
-                    AND n.element_index IS NOT DISTINCT FROM q.element_index AND n.id > $4 AND q.id <= $4";
+                    AND CASE WHEN n.element_index IS NULL OR q.element_index IS NULL OR n.key IS NULL OR q.key IS NULL \
+                    THEN n.element_index IS NOT DISTINCT FROM q.element_index ELSE n.key = q.key END AND n.id > $4 AND q.id <= $4";
         // The planner expects one new entry, and would compare each with each.
         transaction
             .batch_execute("SET LOCAL enable_nestloop = off")
@@ -155,7 +164,7 @@ impl Retry<'_> {
         let waiting = transaction
             .query(
                 &format!(
-                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, key = n.key, parent = n.parent, code = CASE q.code WHEN 'orphan' THEN q.code ELSE n.code END, \
+                    "UPDATE pipeline.quarantine AS q SET attempts = q.attempts + 1, element_index = n.element_index, key = n.key, parent = n.parent, code = CASE q.code WHEN 'orphan' THEN q.code ELSE n.code END, \
                      column_name = n.column_name, pointer = n.pointer, reason = n.reason \
                      FROM pipeline.quarantine AS n WHERE {same} AND q.id = ANY ($5) RETURNING q.id"
                 ),
@@ -196,7 +205,19 @@ fn orphans(entries: &[&Entry]) -> Option<RecordSelection> {
     Some(selection)
 }
 
+/// The key of an element of a list, as it is today's: elements before it may have been removed since, with a person.
+fn element_key<'e>(entry: &'e Entry, mapping: &Mapping) -> Option<&'e Value> {
+    entry.element?;
+    let key = entry.key.as_ref()?;
+    let names = key.as_object()?;
+    let is_todays = names.len() == mapping.key_names().count()
+        && mapping.key_names().all(|name| names.contains_key(name));
+    is_todays.then_some(key)
+}
+
 struct RetryTargets {
+    /// Elements by their keys.
+    keys: Vec<Value>,
     /// By their places.
     rows: Vec<i64>,
     /// By the numbers of their records, of which every element is meant.
@@ -209,11 +230,12 @@ impl RetryTargets {
     fn of(
         entries: &[&Entry],
         places: &RecordLocator,
-        exploded: bool,
+        mapping: &Mapping,
     ) -> Result<Self, StagingError> {
         let files = entries.iter().map(|entry| entry.file.as_str()).collect();
         let firsts = places.firsts_of(&files)?;
         let mut wanted = Self {
+            keys: Vec::new(),
             rows: Vec::new(),
             records: Vec::new(),
             unknown: Vec::new(),
@@ -223,7 +245,11 @@ impl RetryTargets {
                 continue;
             };
             let record = first + entry.record;
-            if exploded && entry.element.is_none() {
+            if let Some(key) = element_key(entry, mapping) {
+                wanted.keys.push(key.clone());
+                continue;
+            }
+            if mapping.table.rows.is_some() && entry.element.is_none() {
                 wanted
                     .records
                     .push(i64::try_from(record).unwrap_or(i64::MAX));
@@ -231,7 +257,7 @@ impl RetryTargets {
             }
             let place = position(record, entry.element.unwrap_or(0));
             wanted.rows.push(place);
-            if !entry.has_key {
+            if entry.key.is_none() {
                 wanted.unknown.push(place);
             }
         }

@@ -159,12 +159,14 @@ impl<'m> Statements<'m> {
         )
     }
 
-    /// Keeps only rows with a key of those at these places (first parameter) or of these records (second).
+    /// Keeps only rows with a key of those at these places (first parameter), of these records (second), or of these (third).
     pub(crate) fn keep_wanted(&self) -> String {
         format!(
             "DELETE FROM {staged} AS s WHERE NOT EXISTS (SELECT FROM {staged} AS w WHERE {} \
-             AND (w.staged_position = ANY ($1::bigint[]) OR (w.staged_position >> {ELEMENT_BITS}) = ANY ($2::bigint[])))",
+             AND (w.staged_position = ANY ($1::bigint[]) OR (w.staged_position >> {ELEMENT_BITS}) = ANY ($2::bigint[]))) \
+             AND NOT {} = ANY ($3::jsonb[])",
             same("w", "s", &self.key),
+            self.mapping.key_object("s"),
             staged = self.staged(),
         )
     }
