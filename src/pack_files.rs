@@ -2,6 +2,7 @@
 //! of a built-in pack of their name. Knows neither TOML nor SQL.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,12 +150,23 @@ fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrus
         add(&inside, part, &mut texts)?;
     }
     if let Some(pages) = folder.folder(PAGES)? {
+        // A picture, a note or a folder among panels is none of them, and stops no run.
+        let is_panel =
+            |name: &OsString| Path::new(name).extension().is_some_and(|end| end == "sql");
         for name in pages.names()? {
             let part = format!("{PAGES}/{}", name.to_string_lossy());
-            if !pages.path().join(&name).is_dir() {
+            if is_panel(&name) {
                 texts.extend((pages.read_text(&name)?).map(|text| (part, text)));
-            } else if let Some(page) = pages.folder(&name)? {
-                add(&page, &part, &mut texts)?;
+            } else if pages.path().join(&name).is_dir()
+                && let Some(page) = pages.folder(&name)?
+            {
+                for file in page.names()? {
+                    if is_panel(&file) {
+                        let text = page.read_text(&file)?;
+                        let key = format!("{part}/{}", file.to_string_lossy());
+                        texts.extend(text.map(|text| (key, text)));
+                    }
+                }
             }
         }
     }

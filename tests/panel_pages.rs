@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::support::workdir::PATIENCE;
+use crate::support::workdir::{NO_DATABASE, PATIENCE};
 use crate::support::{Site, Workdir};
 
 /// Pages of packs, with the packs that they need.
@@ -103,6 +103,14 @@ async fn online_and_logtime_show_sessions_on_a_plan() {
     workdir.query(sessions).await;
     let derive = include_str!("../packs/locations/sql/logtime_days.sql");
     workdir.query(derive).await;
+    // Of a campus whose day has begun before that of the page, across the begin of the latter.
+    let other = "
+        INSERT INTO logtime_days (user_id, campus_id, day, parts, duration, sessions)
+        SELECT 9, 2, day, tstzmultirange(tstzrange(midnight - interval '1 hour', midnight + interval '1 hour')), '2 hours', 1
+        FROM (SELECT (now() AT TIME ZONE 'America/Guayaquil')::date - 29 AS day) AS days
+        CROSS JOIN LATERAL (SELECT day::timestamp AT TIME ZONE 'America/Guayaquil' AS midnight) AS of_page;
+    ";
+    workdir.query(other).await;
     let site = Site::of(&workdir).await;
     let seats = rows(&site, "online", "20-map.sql").await;
     let seat = |host: &str| {
@@ -141,6 +149,17 @@ async fn online_and_logtime_show_sessions_on_a_plan() {
         page.contains("<th scope=\"row\">Mon</th><td class=\"h"),
         "{page}"
     );
+
+    // Here today on a campus where it is another date than on the page.
+    let elsewhere = "
+        INSERT INTO campuses (id, name, time_zone)
+        SELECT 2, 'Far', CASE WHEN (now() AT TIME ZONE 'America/Guayaquil')::time < '06:00' THEN 'Etc/GMT+12' ELSE 'Etc/GMT-14' END;
+        INSERT INTO locations (id, user_id, campus_id, host, begin_at) VALUES (13, 9, 2, 'f1r1s1', now() - interval '1 minute');
+    ";
+    workdir.query(elsewhere).await;
+    let site = Site::of(&workdir).await;
+    let glance = rows(&site, "online", "10-glance.sql").await;
+    assert_eq!(glance[2], json!(["here today", "7", null, null]));
 }
 
 #[tokio::test]
@@ -181,7 +200,6 @@ async fn upcoming_is_a_page_and_a_calendar() {
         "VERSION:2.0",
         version,
         "CALSCALE:GREGORIAN",
-        "METHOD:PUBLISH",
         "X-WR-CALNAME:Quito",
         "BEGIN:VEVENT",
         "UID:event-7@cursus",
@@ -213,6 +231,15 @@ async fn upcoming_is_a_page_and_a_calendar() {
     for path in ["/calendar.ics", "/upcoming", "/api/upcoming.json"] {
         assert_eq!(guarded.status(path, &[]).await, 401, "{path}");
     }
+    // One that fails takes nothing away from who has subscribed.
+    let panel =
+        "-- title: Mine\n-- chart: calendar\nSELECT 1 / 0 AS id, 'x' AS label, now() AS begin_at";
+    workdir.write("sql/pages/upcoming/40-mine.sql", panel);
+    let site = Site::of(&workdir).await;
+    let answer = site.ask(Method::GET, "/calendar.ics", &[]).await;
+    assert_eq!(answer.status(), 503);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("upcoming/40-mine.sql"), "{text}");
 }
 
 #[tokio::test]
@@ -268,6 +295,16 @@ async fn large_hostile_campus_fits_the_pages() {
     );
 }
 
+#[tokio::test]
+async fn a_database_that_is_away_at_the_start_hides_no_page() {
+    let mut workdir = mirror("[\"exams\"]").await;
+    workdir.set("CURSUS_DATABASE_URL", NO_DATABASE);
+    let site = Site::of(&workdir).await;
+    let page = site.page("/upcoming").await;
+    assert!(page.contains("cannot be read since"), "{page}");
+    assert_eq!(site.status("/calendar.ics", &[]).await, 503);
+}
+
 /// A pack of one's own with a page, and with what is wrong.
 fn own_pack(workdir: &Workdir) {
     workdir.write("packs/mine/pack.toml", "[pack]\ndescription = \"mine\"\n");
@@ -282,6 +319,8 @@ fn own_pack(workdir: &Workdir) {
         ("Desk/10-x.sql", head.to_owned()),
         ("runs/10-x.sql", head.to_owned()),
         ("20-x.sql", head.to_owned()),
+        // Its document would be that of the program.
+        ("status/10-x.sql", head.to_owned()),
         // A page of the program has a panel of this name.
         ("campus/10-glance.sql", head.to_owned()),
     ] {
@@ -300,6 +339,8 @@ const FAULTS: [(&str, &str); 4] = [
 async fn own_pages_of_a_pack_work_and_say_what_is_wrong() {
     let workdir = Workdir::new().await;
     own_pack(&workdir);
+    workdir.write("packs/mine/pages/desk/plan.png", b"\x89PNG\xff");
+    workdir.write("packs/mine/pages/desk/old/10-x.sql", "SELECT");
     turn_on(&workdir, "[\"mine\"]");
     workdir.cursus(["migrate"]).await.exits(0);
     workdir.query("CREATE SEQUENCE counter").await;
@@ -317,6 +358,7 @@ async fn own_pages_of_a_pack_work_and_say_what_is_wrong() {
     expected.extend([
         "rename the folder `Desk`",
         "/runs is a page already",
+        "the folder `status`",
         "pages/20-x.sql belongs to no page",
         "another panel of this name",
     ]);

@@ -334,6 +334,20 @@ async fn with_a_token_file_nothing_but_health_is_open() {
     assert!(!cookie.contains(TOKEN), "the cookie is the token");
     let cookie = cookie.split(';').next().unwrap().to_owned();
     assert_eq!(site.status("/", &[("cookie", &cookie)]).await, 200);
+    // As a password, for calendar programs: it opens no page, and is not in the way of a session.
+    let basic = async |path: &str, password: &str| {
+        let request = site.client.get(format!("{}{path}", site.url));
+        let request = request.basic_auth("anybody", Some(password));
+        request.send().await.unwrap()
+    };
+    assert_ne!(basic("/calendar.ics", TOKEN).await.status(), 401);
+    assert_eq!(basic("/runs", TOKEN).await.status(), 401);
+    let answer = basic("/calendar.ics", "wrong").await;
+    assert_eq!(answer.status(), 401);
+    let asked = answer.headers()["www-authenticate"].to_str().unwrap();
+    assert!(asked.starts_with("Basic "), "{asked}");
+    let both = [("cookie", cookie.as_str()), ("authorization", "Basic eDp5")];
+    assert_eq!(site.status("/runs", &both).await, 200);
     // Another token counts at once, and ends the sessions of the old one.
     let other = TOKEN.repeat(2);
     token_file(&workdir, &other);

@@ -6,7 +6,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
 
-use super::layout::{LOGIN, LOGOUT};
+use super::layout::{CALENDAR, LOGIN, LOGOUT};
 use super::respond;
 use super::session::{LogIns, random};
 use super::token::{self, TokenFile};
@@ -121,15 +121,21 @@ impl Access {
     }
 
     /// Whether the token, or a session made with it, came along.
-    pub(super) fn knows(&self, headers: &HeaderMap) -> Result<bool, Failure> {
+    pub(super) fn knows(&self, uri: &Uri, headers: &HeaderMap) -> Result<bool, Failure> {
         let Some(token) = self.token().transpose()? else {
             return Ok(true);
         };
         if let Some(given) = respond::only(headers, AUTHORIZATION) {
-            let bearer = given
-                .split_once(' ')
-                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            return Ok(bearer.is_some_and(|(_, given)| self.hash(given) == token));
+            let (scheme, given) = given.split_once(' ').unwrap_or_default();
+            if !scheme.eq_ignore_ascii_case("basic") {
+                let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+                return Ok(is_bearer && self.hash(given) == token);
+            }
+            // A browser that has a password sends it with every request, after a log-out too: it opens no page.
+            let password = token::of_basic(given).filter(|_| uri.path() == CALENDAR);
+            if password.is_some_and(|password| self.hash(&password) == token) {
+                return Ok(true);
+            }
         }
         Ok(session(headers).any(|name| self.log_ins.knows(name, &token)))
     }

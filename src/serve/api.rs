@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::changes::Asked;
 use super::ics;
+use super::layout::CALENDAR;
 use super::respond;
 use super::site::Site;
 use super::snapshot::Shown;
@@ -36,7 +37,7 @@ pub(super) fn routes() -> Router<Arc<Site>> {
         .route("/api/decisions.json", get(decisions))
         .route("/api/changes.json", get(changes))
         .route("/api/{file}", get(panels))
-        .route("/calendar.ics", get(calendar))
+        .route(CALENDAR, get(calendar))
         .route("/metrics", get(metrics_text))
         .route("/readyz", get(ready))
 }
@@ -197,6 +198,10 @@ async fn panels(
     let listing = site.documents.listing().await;
     let name = (file.as_ref().ok()).and_then(|Path(file)| file.strip_suffix(".json"));
     let Some(listed) = name.and_then(|name| listing.page(name)) else {
+        if !listing.is_known {
+            let sentence = "nothing was read yet";
+            return respond::json_error(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        }
         return respond::json_error(StatusCode::NOT_FOUND, "there is no such document");
     };
     let shown = site.documents.panels(&listed.name).await;
@@ -206,6 +211,9 @@ async fn panels(
 /// What all calendars of pages show.
 async fn calendar(State(site): State<Arc<Site>>) -> Response {
     let listing = site.documents.listing().await;
+    if !listing.is_known {
+        return respond::text(StatusCode::SERVICE_UNAVAILABLE, "nothing was read yet\n");
+    }
     let mut pages = listing.pages.clone();
     pages.retain(|page| page.has_calendar);
     if pages.is_empty() {
@@ -216,9 +224,9 @@ async fn calendar(State(site): State<Arc<Site>>) -> Response {
     let (mut all, mut known_at, mut of) = (Vec::new(), None, None);
     for listed in pages {
         let shown = site.documents.panels(&listed.name).await;
-        match known(shown.as_ref()) {
-            Ok(page) => {
-                all.extend(page.entries());
+        match known(shown.as_ref()).and_then(|page| Ok((page, page.entries()?))) {
+            Ok((page, entries)) => {
+                all.extend(entries);
                 known_at = page.read_at().max(known_at);
                 of = of.or_else(|| page.zone.of.clone());
             }

@@ -70,6 +70,8 @@ struct Source {
     resolve: Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>,
     ledger: Mirror,
     tables: Mirror,
+    /// Held while `tables` is read: who waits for it has not begun, and its time has not either.
+    turn: tokio::sync::Mutex<()>,
     /// To the changes: who looks at them waits for no other page.
     changes: Mirror,
 }
@@ -85,6 +87,7 @@ impl Documents {
                 resolve: Box::new(resolve),
                 ledger: Mirror::of_ledger(),
                 tables: Mirror::of_tables(),
+                turn: tokio::sync::Mutex::default(),
                 changes: Mirror::of_ledger(),
             }),
             overview: Snapshot::new(),
@@ -107,6 +110,7 @@ impl Documents {
     pub(super) fn warn_of_pages(&self) {
         let source = Arc::clone(&self.source);
         drop(tokio::spawn(async move {
+            let _turn = source.turn.lock().await;
             let faults = read(&source, faults_of).await.document.unwrap_or_default();
             for fault in faults {
                 tracing::warn!("{fault}");
@@ -165,8 +169,11 @@ impl Documents {
             let mut pages = lock(&self.pages);
             Arc::clone(pages.entry(name.to_owned()).or_insert_with(Snapshot::new))
         };
-        let name = name.to_owned();
-        let of = |earlier| read(&self.source, |source| page_of(source, name, earlier));
+        let (name, source) = (name.to_owned(), Arc::clone(&self.source));
+        let of = |earlier| async move {
+            let _turn = source.turn.lock().await;
+            read(&source, |source| page_of(source, name, earlier)).await
+        };
         page.get(of).await
     }
 }
@@ -350,18 +357,21 @@ async fn listing_of(
         (Ok(Some(lease)), _) => {
             let relations = panels::relations(lease.client(), schema).await?;
             let has_changes = changes::has_some(lease.client(), schema).await;
-            (relations, has_changes.map_err(DatabaseError::from)?)
+            (Some(relations), has_changes.map_err(DatabaseError::from)?)
         }
-        _ => (BTreeSet::new(), false),
+        // Pages of all packs that are on then: each says why it cannot be read.
+        (Err(_), None) => (None, false),
+        _ => (Some(BTreeSet::new()), false),
     };
     end(lease, true).await;
-    let pages = panels::find(&settings.config, &relations).pages;
+    let pages = panels::find(&settings.config, relations.as_ref()).pages;
     let pages = pages.iter().map(|page| Listed {
         title: page.title(),
         has_calendar: page.has_calendar(),
         name: page.name.clone(),
     });
     let listing = Listing {
+        is_known: true,
         has_changes,
         has_history: !settings.config.history.is_empty(),
         pages: pages.collect(),
@@ -392,7 +402,7 @@ async fn page_of(
 async fn found(settings: &Settings, lease: &Lease) -> Result<Found, Failure> {
     let schema = settings.config.database.schema.as_str();
     let relations = panels::relations(lease.client(), schema).await?;
-    Ok(panels::find(&settings.config, &relations))
+    Ok(panels::find(&settings.config, Some(&relations)))
 }
 
 /// What is wrong with files of pages.

@@ -1,5 +1,6 @@
 //! A calendar as RFC 5545 has it. What others wrote is text in it, whatever it is.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -22,15 +23,25 @@ pub(super) fn calendar(name: &str, entries: &[Entry], known_at: Timestamp) -> St
         concat!("-//cursus//", env!("CARGO_PKG_VERSION"), "//EN"),
     );
     line("CALSCALE", "GREGORIAN");
-    line("METHOD", "PUBLISH");
     line("X-WR-CALNAME", &escaped(name));
+    let mut uids = BTreeSet::new();
     for entry in entries {
+        // Without an id it is named by what it is, and of two of one name one would be lost in a calendar program.
+        let begin = utc(entry.begin.at);
+        let id = match entry.id.as_str() {
+            "" => format!("{begin} {}", entry.label),
+            id => id.to_owned(),
+        };
+        if !uids.insert(id.clone()) {
+            continue;
+        }
         line("BEGIN", "VEVENT");
-        line("UID", &format!("{}@cursus", encoded(&entry.id)));
+        line("UID", &format!("{}@cursus", encoded(&id)));
         line("DTSTAMP", &utc(known_at));
-        line("DTSTART", &utc(entry.begin.at));
-        if let Some(end) = entry.end {
-            line("DTEND", &utc(end.at));
+        line("DTSTART", &begin);
+        // An end in the same second is none.
+        if let Some(end) = entry.end.map(|end| utc(end.at)).filter(|end| *end != begin) {
+            line("DTEND", &end);
         }
         line("SUMMARY", &escaped(&entry.label));
         let texts = [
@@ -160,10 +171,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_written_is_a_value(text in "\\PC{0,200}|[\\\\;,:\\r\\n A-Z]{0,200}", id in "\\PC{0,40}") {
-            let lines = read(&calendar(&text, &[entry(&id, &text), entry(&id, &text)], at()));
+            let lines = read(&calendar(&text, &[entry(&id, &text), entry(&format!("{id}2"), &text), entry(&format!("{id}2"), &text)], at()));
             let keys: Vec<&str> = lines.iter().map(|(key, _)| key.as_str()).collect();
             let event = ["BEGIN", "UID", "DTSTAMP", "DTSTART", "DTEND", "SUMMARY", "LOCATION", "DESCRIPTION", "END"];
-            let mut expected = vec!["BEGIN", "VERSION", "PRODID", "CALSCALE", "METHOD", "X-WR-CALNAME"];
+            let mut expected = vec!["BEGIN", "VERSION", "PRODID", "CALSCALE", "X-WR-CALNAME"];
             expected.extend(event);
             expected.extend(event);
             expected.push("END");

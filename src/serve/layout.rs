@@ -11,6 +11,8 @@ use crate::hash;
 
 pub(super) const LOGIN: &str = "/login";
 pub(super) const LOGOUT: &str = "/logout";
+/// Takes the token as a password as well.
+pub(super) const CALENDAR: &str = "/calendar.ics";
 /// Needs no token: it says nothing but that the process answers.
 pub(super) const HEALTH: &str = "/healthz";
 
@@ -39,6 +41,8 @@ pub(crate) struct Frame<'a> {
 /// Which pages there are beside those that always are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
+    /// Whether it was read; else there may be any.
+    pub(crate) is_known: bool,
     pub(crate) has_changes: bool,
     pub(crate) has_history: bool,
     /// Those of panels.
@@ -67,6 +71,7 @@ fn navigation(frame: &Frame<'_>) -> Markup {
         has_changes,
         has_history,
         pages,
+        ..
     } = frame.listing;
     let optional = [(CHANGES, *has_changes), (HISTORY, *has_history)];
     let optional = optional

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::access::{COOKIE_NAME, Refusal, session};
 use super::charts;
 use super::connection::Arrived;
-use super::layout::{self, HEALTH, LOGIN};
+use super::layout::{self, CALENDAR, HEALTH, LOGIN};
 use super::pages::problem;
 use super::respond;
 use super::session::LIFE;
@@ -57,12 +57,18 @@ async fn judged(site: &Site, request: Request, next: Next) -> Response {
     match if is_open {
         Ok(true)
     } else {
-        access.knows(headers)
+        access.knows(uri, headers)
     } {
         Ok(true) => next.run(request).await,
         Ok(false) if is_for_people(uri) => {
             let mut response = login_page(StatusCode::UNAUTHORIZED, uri, false);
-            respond::set(&mut response, WWW_AUTHENTICATE, "Bearer");
+            // Most calendar programs send a password only after they were asked for one.
+            let scheme = if uri.path() == CALENDAR {
+                "Basic realm=\"cursus\", charset=\"UTF-8\""
+            } else {
+                "Bearer"
+            };
+            respond::set(&mut response, WWW_AUTHENTICATE, scheme);
             response
         }
         Ok(false) => {

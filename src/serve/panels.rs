@@ -128,9 +128,11 @@ pub(crate) async fn relations(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The pages of a configuration whose mirror has these tables and views.
-pub(crate) fn find(config: &Config, relations: &BTreeSet<String>) -> Found {
-    Found::of(config, |pack| is_made(config, relations, pack))
+/// The pages of a configuration whose mirror has these tables and views; none: it is not known which, and all that can be.
+pub(crate) fn find(config: &Config, relations: Option<&BTreeSet<String>>) -> Found {
+    Found::of(config, |pack| {
+        relations.is_none_or(|relations| is_made(config, relations, pack))
+    })
 }
 
 /// Whether the mirror has all that a pack, and those that it needs, define.
@@ -266,12 +268,22 @@ impl Page {
     }
 
     /// What its calendars show.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        let of = |panel: &Panel| match (&panel.header, &panel.outcome) {
-            (Some(header), Outcome::Rows(rows)) if header.kind == Kind::Calendar => entries(rows),
-            _ => Vec::new(),
-        };
-        self.panels.iter().flat_map(of).collect()
+    ///
+    /// # Errors
+    ///
+    /// Why one of them shows nothing: a sentence.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, String> {
+        let mut all = Vec::new();
+        for panel in &self.panels {
+            // A file that cannot be used may be a calendar.
+            let is_other = (panel.header.as_ref()).is_some_and(|it| it.kind != Kind::Calendar);
+            match &panel.outcome {
+                _ if is_other => {}
+                Outcome::Rows(rows) => all.extend(entries(rows)),
+                Outcome::Error(sentence) => return Err(sentence.clone()),
+            }
+        }
+        Ok(all)
     }
 
     /// Since when all of it is known.

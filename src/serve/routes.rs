@@ -178,6 +178,10 @@ async fn panels(State(site): State<Arc<Site>>, uri: Uri) -> Response {
     }
     let listing = site.documents.listing().await;
     let Some(listed) = listing.page(path.trim_start_matches('/')) else {
+        if !listing.is_known {
+            let nothing: Option<&Shown<super::panels::Page>> = None;
+            return page(&site, ("", "Not read yet"), nothing, pages::panels::main).await;
+        }
         return other(&site, path).await;
     };
     let shown = site.documents.panels(&listed.name).await;

@@ -58,6 +58,29 @@ impl TokenFile {
     }
 }
 
+/// The password of `Authorization: Basic`.
+pub(super) fn of_basic(given: &str) -> Option<String> {
+    let text = String::from_utf8(decoded(given.trim())?).ok()?;
+    let (_, password) = text.split_once(':')?;
+    Some(password.to_owned())
+}
+
+/// The bytes of a text in Base64.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0_u32, 0_u32, Vec::new());
+    for digit in text.trim_end_matches('=').chars() {
+        bits = (bits << 6) | u32::try_from(DIGITS.find(digit)?).ok()?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count).to_le_bytes()[0]);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(bytes)
+}
+
 /// Of a token, or of what is said to be one.
 pub(super) fn hash(key: &[u8], token: &str) -> Hash {
     let mut hash = Sha256::new();

@@ -9,6 +9,8 @@ use crate::convert::grouped;
 
 /// Bytes of all entries; the rest is counted.
 const ROOM: usize = 20_000;
+/// Of which for a day.
+const HEADING: usize = 64;
 
 /// An entry.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +33,15 @@ pub(crate) fn agenda(chart: &Chart<'_>, entries: &[AgendaEntry]) -> Markup {
     if entries.is_empty() {
         return message(chart, Tone::None, NOTHING);
     }
-    let mut room = ROOM;
+    let (mut room, mut last) = (ROOM, None);
     let drawn = entries
         .iter()
         .map(|entry| (entry.begin.date(), item(entry)));
     let drawn: Vec<(Date, Markup)> = drawn
-        .take_while(|(_, item)| {
-            let fits = room.checked_sub(item.0.len());
+        .take_while(|(day, item)| {
+            let is_same = last.replace(*day) == Some(*day);
+            let heading = if is_same { 0 } else { HEADING };
+            let fits = room.checked_sub(item.0.len() + heading);
             room = fits.unwrap_or(0);
             fits.is_some()
         })

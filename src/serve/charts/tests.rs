@@ -418,4 +418,8 @@ fn an_agenda_has_a_heading_for_each_day() {
         crate::convert::grouped(5000 - drawn)
     )));
     assert!(markup.len() < 22_000);
+    let scattered: Vec<_> = (0..5000)
+        .map(|n| entry(if n % 2 == 0 { 1 } else { 2 }, 9, None))
+        .collect();
+    assert!(agenda(&CHART, &scattered).0.len() < 22_000);
 }

@@ -14,10 +14,11 @@ const FOLDER: &str = "sql/pages";
 /// Characters of a page's name.
 const LONGEST: usize = 30;
 /// Paths that are not of panels.
-pub(crate) const TAKEN: [&str; 11] = [
+pub(crate) const TAKEN: [&str; 13] = [
     "api",
     "calendar",
     "changes",
+    "check",
     "decisions",
     "healthz",
     "history",
@@ -26,6 +27,7 @@ pub(crate) const TAKEN: [&str; 11] = [
     "metrics",
     "readyz",
     "runs",
+    "status",
 ];
 
 /// A page, and the files of its panels, those of every page among them.
@@ -118,7 +120,7 @@ fn fault_of(name: &str) -> Option<String> {
         ));
     }
     TAKEN.contains(&name).then(|| {
-        format!("/{name} is a page already; give the folder `{name}` of panels another name")
+        format!("/{name} is a page already, or /api/{name}.json a document; give the folder `{name}` of panels another name")
     })
 }
 

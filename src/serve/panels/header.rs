@@ -93,7 +93,7 @@ impl Kind {
     pub(super) fn most_rows(self) -> usize {
         match self {
             Self::Heat => 1000,
-            Self::Map => 2000,
+            Self::Calendar | Self::Map => 2000,
             _ => 500,
         }
     }

@@ -2,6 +2,7 @@
 -- chart: bars
 -- unit: hours in 7 days
 -- every: 5m
+-- caption: Sessions count when they have ended.
 -- empty: nobody was logged in during the last 7 days, or it is not mirrored; `cursus run` reads it
 -- logtime_days lacks sessions that are open, and is read in a fraction of the time of logtime_daily.
 SELECT coalesce(users.login, 'user ' || logtime.user_id) AS label, logtime.hours AS value,

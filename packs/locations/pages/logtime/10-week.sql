@@ -20,11 +20,12 @@ WITH moves AS (
         + 900 * coalesce(sum(moves.people) OVER (ORDER BY quarter ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS seconds
     FROM (
         SELECT date_part('epoch', at) / 900 AS quarter
-        FROM generate_series((now()::date - 29)::timestamptz, now()::date::timestamptz, interval '15 minutes') AS at
+        -- Two days more: days of a campus whose clock is ahead begin before those of the page.
+        FROM generate_series((now()::date - 31)::timestamptz, now()::date::timestamptz, interval '15 minutes') AS at
     ) AS quarters
     LEFT JOIN moves USING (quarter)
 ), week AS (
-    SELECT extract(isodow FROM at)::integer AS day, extract(hour FROM at)::integer AS hour, sum(seconds) / (4 * 3600) AS people
+    SELECT extract(isodow FROM at)::integer AS day, extract(hour FROM at)::integer AS hour, sum(seconds) / (900 * count(*)) AS people
     FROM quarters
     CROSS JOIN LATERAL to_timestamp(900 * quarter) AS at
     WHERE at >= (now()::date - 28)::timestamptz AND at < now()::date::timestamptz

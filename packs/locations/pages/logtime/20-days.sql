@@ -3,6 +3,7 @@
 -- unit: hours of all people in 8 weeks
 -- width: full
 -- every: 10m
+-- caption: Sessions count when they have ended, each by the clock of its campus.
 -- empty: no session of the last 8 weeks is mirrored; `cursus run` reads them
 WITH logged AS (
     SELECT day, date_part('epoch', sum(duration)) / 3600 AS hours

@@ -6,7 +6,12 @@
 WITH online AS (
     SELECT count(*) AS people, count(DISTINCT (campus_id, host)) AS machines, max(duration) AS longest FROM online_now
 ), today AS (
-    SELECT count(DISTINCT user_id) AS people, sum(extract(epoch FROM duration)) / 3600 AS hours FROM logtime_daily WHERE day = now()::date
+    -- By the clock of each campus; the bounds are for the index.
+    SELECT count(DISTINCT logtime.user_id) AS people, sum(extract(epoch FROM logtime.duration)) / 3600 AS hours
+    FROM logtime_daily AS logtime
+    LEFT JOIN campuses ON campuses.id = logtime.campus_id
+    WHERE logtime.day BETWEEN now()::date - 1 AND now()::date + 1
+        AND logtime.day = (now() AT TIME ZONE coalesce(campuses.time_zone, 'UTC'))::date
 ), reading AS (
     SELECT max(age) AS age FROM pipeline.freshness WHERE schema_name = current_schema() AND resource = 'locations'
 )
