@@ -235,6 +235,41 @@ async fn groups_come_from_a_store_into_an_empty_database() {
 }
 
 #[tokio::test]
+async fn view_that_a_select_reads_is_a_rule_of_its_group() {
+    let workdir = two_groups().await;
+    let view = |name: &str| {
+        let view =
+            format!("-- Boxes with a name.\nSELECT id::bigint AS id, {name} AS name FROM boxes;\n");
+        workdir.write("sql/views/named_boxes.sql", view);
+    };
+    view("name");
+    workdir.write(
+        "sql/labels.sql",
+        "SELECT s.id AS shelf_id, v.name AS text FROM staged_shelves AS s LEFT JOIN named_boxes AS v ON v.id = s.box_id",
+    );
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", things(1..=9)),
+            full("shelves", shelves(1..=3)),
+        ],
+    );
+    workdir.json(["replay", "--plan"]).await;
+    workdir.cursus(["replay", "--group", "1"]).await.exits(0);
+    view("upper(name)");
+    workdir
+        .cursus(["replay", "--finish"])
+        .await
+        .exits(4)
+        .says("was replayed before the staged runs");
+    workdir.cursus(["replay", "--group", "1"]).await.exits(0);
+    workdir.cursus(["replay", "--finish"]).await.exits(0);
+    let texts = workdir.column("SELECT text FROM labels ORDER BY 1").await;
+    assert_eq!(texts, ["BOX 1", "BOX 2", "BOX 3"]);
+}
+
+#[tokio::test]
 async fn killed_group_continues_and_killed_finish_changes_nothing() {
     jobs_survive(&[Point::LoadCommitted], &[Point::RebuildRecord]).await;
 }
@@ -255,6 +290,32 @@ async fn group_killed_anywhere_continues() {
         Point::RebuildCommit,
     ];
     jobs_survive(&group, &finish).await;
+}
+
+#[tokio::test]
+async fn finish_names_runs_that_the_jobs_passed_over() {
+    let workdir = two_groups().await;
+    let (here, other) = (
+        ("https://api.example.org", "here"),
+        ("https://other.example.org", "here"),
+    );
+    let first = [
+        full("boxes", boxes(1..=3)),
+        full("things", things(1..=9)),
+        full("shelves", shelves(1..=3)),
+    ];
+    stage_of(&workdir, here, &first);
+    let foreign = stage_of(&workdir, other, &[delta("shelves", shelves(7..=7))]);
+    stage_of(&workdir, here, &[delta("shelves", shelves(4..=4))]);
+    let plain = workdir.cursus(["replay", "--rebuild"]).await.exits(4);
+    assert!(plain.stderr.contains(&foreign), "{plain}");
+    workdir.json(["replay", "--plan"]).await;
+    for group in ["1", "2"] {
+        workdir.cursus(["replay", "--group", group]).await;
+        workdir.cursus(["replay", "--group", group]).await.exits(0);
+    }
+    let finished = workdir.cursus(["replay", "--finish"]).await.exits(4);
+    assert!(finished.stderr.contains(&foreign), "{finished}");
 }
 
 /// A job that is killed at these places, one after the other, and a finish; the first run of the group is loaded by then.
@@ -297,6 +358,29 @@ async fn jobs_survive(group: &[Point], finish: &[Point]) {
     }
     workdir.cursus(["replay", "--finish"]).await.exits(4);
     assert_eq!(state(&workdir).await, expected);
+}
+
+/// A SELECT reads a table that a derived statement fills from a table of another resource.
+#[tokio::test]
+async fn tables_that_derived_statements_fill_tie_resources() {
+    let workdir = two_groups().await;
+    let own = "[[derive]]\nname = \"named\"\nsql = \"sql/named.sql\"\nafter = [\"boxes\"]\n";
+    workdir.write("pipeline.toml", format!("{PIPELINE}{own}{SHELVES}"));
+    workdir.write(
+        "sql/named.sql",
+        "INSERT INTO named (box_id, name) SELECT id, name FROM boxes ON CONFLICT DO NOTHING",
+    );
+    workdir.write(
+        "migrations/mirror/V1002__named.sql",
+        "CREATE TABLE named (box_id bigint PRIMARY KEY, name text)",
+    );
+    workdir.write(
+        "sql/labels.sql",
+        "SELECT s.id AS shelf_id, n.name AS text FROM staged_shelves AS s LEFT JOIN named AS n USING (box_id)",
+    );
+    stage_runs(&workdir);
+    let planned = plan(&workdir.json(["replay", "--plan"]).await);
+    assert_eq!(planned[0].0, "boxes notes shelves things");
 }
 
 #[tokio::test]
@@ -385,6 +469,45 @@ async fn what_changed_after_a_group_is_replayed_again() {
     );
     assert_eq!(scratch_schemas(&workdir).await, 0);
     assert!(workdir.number("SELECT count(colour) FROM things").await > 0);
+}
+
+/// They are approved when the mirror is at a run that has no pages of the group.
+#[tokio::test]
+async fn deletes_that_are_approved_meanwhile_stay_deleted() {
+    let workdir = two_groups().await;
+    stage(
+        &workdir,
+        &[
+            full("boxes", boxes(1..=3)),
+            full("things", things(1..=9)),
+            full("shelves", shelves(1..=40)),
+        ],
+    );
+    workdir.cursus(["load"]).await.exits(0);
+    let run = stage(&workdir, &[full("shelves", shelves(1..=28))]);
+    workdir.cursus(["load"]).await.exits(4);
+    stage(&workdir, &[delta("things", things(10..=10))]);
+    workdir.cursus(["load"]).await;
+    let planned = plan(&workdir.json(["replay", "--plan"]).await);
+    let shelves = planned.iter().position(|(names, _)| names == "shelves");
+    let shelves = (shelves.unwrap() + 1).to_string();
+    for group in ["1", "2"] {
+        workdir.cursus(["replay", "--group", group]).await.exits(0);
+    }
+    workdir.cursus(["prune", "approve", &run]).await.exits(0);
+    assert_eq!(workdir.count("shelves").await, 28);
+    workdir
+        .cursus(["replay", "--finish"])
+        .await
+        .exits(4)
+        .says("(shelves) was replayed before the staged runs");
+    workdir
+        .cursus(["replay", "--group", &shelves])
+        .await
+        .exits(0);
+    workdir.cursus(["replay", "--finish"]).await.exits(0);
+    assert_eq!(workdir.count("shelves").await, 28);
+    assert_eq!(workdir.json(["prune", "ls"]).await, json!([]));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What the caller of a load may choose.
 
+use std::collections::BTreeSet;
+
 use crate::load::check::rights::Look;
 use crate::name::Name;
 
@@ -11,6 +13,8 @@ pub(crate) struct Options {
     /// A schema that is filled from another API or project is rebound.
     pub(crate) adopt: bool,
     pub(crate) look: Look,
+    /// The resources of a group: runs without pages of them are not loaded. None: all are.
+    pub(crate) group: Option<BTreeSet<Name>>,
 }
 
 impl Options {
@@ -22,6 +26,7 @@ impl Options {
             allow_prune: false,
             adopt: false,
             look: Look::ToLoad,
+            group: None,
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct RunLoader<'l> {
     /// All that is staged.
     runs: &'l [Run],
     prune_limit: Option<PruneConfig>,
+    /// As in the options.
+    group: Option<&'l BTreeSet<Name>>,
     is_dry: bool,
     pub(crate) may_adopt: bool,
     admission: Admission,
@@ -100,6 +102,7 @@ impl<'l> RunLoader<'l> {
             resources,
             runs,
             prune_limit: (!options.allow_prune).then_some(config.prune),
+            group: options.group.as_ref(),
             is_dry: options.dry_run,
             may_adopt: options.adopt,
             admission: Admission::default(),

@@ -8,7 +8,8 @@ use super::{Mirror, ReplayReport, conclude, options, print, range, scope};
 use crate::cli::{Global, ReplayArgs};
 use crate::commands::{print_json, print_line, print_table, sentences};
 use crate::context::Activity;
-use crate::exit::{Exit, Failure};
+use crate::error_chain::chain;
+use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
     Group, GroupState, Loader, ReplayError, Scratch, groups, history, mirror_mappings,
 };
@@ -162,6 +163,14 @@ pub(super) async fn finish(
     } = Mirror::open(settings, arguments).await?;
     let groups = loader.groups(&scope, &runs)?;
     let mut loader = loader.into_groups(&groups).await?;
+    let (mut exit, mut errors) = (Exit::Done, Vec::new());
+    for (what, refused) in loader.passed_over(&groups).await? {
+        exit = exit.max(refused.as_ref().map_or(Exit::Failed, load_exit));
+        errors.push(match refused {
+            Some(error) => format!("{what}: {}", chain(&error)),
+            None => format!("{what}: not loaded; the job of its group has said why"),
+        });
+    }
     let is_replayed = |id: &str| {
         let mut replayed = groups.iter().flat_map(|group| &group.runs);
         replayed.any(|run| run.id().as_str() == id)
@@ -177,9 +186,9 @@ pub(super) async fn finish(
         schema: live.to_string(),
         runs: replayed,
         tables: rebuilt.tables,
-        errors: Vec::new(),
+        errors,
     };
-    let (report, exit) = conclude(settings, loader, report, rebuilt.kept, Exit::Done).await?;
+    let (report, exit) = conclude(settings, loader, report, rebuilt.kept, exit).await?;
     print(global, arguments, &report);
     sentences(&[], &report.errors);
     Ok(exit)

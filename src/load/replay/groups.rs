@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use crate::config::Config;
 use crate::database::Database;
 use crate::hash::hex;
+use crate::load::check::source::Judge;
 use crate::load::error::LoadError;
 use crate::load::ledger::loads;
 use crate::load::loader::{Loader, reserve};
@@ -44,7 +45,7 @@ pub(crate) struct Group {
     pub(crate) records: u64,
     /// Of their records.
     pub(crate) bytes: u64,
-    /// The comment of its schema: what it is a replay of, and of which pages.
+    /// The comment of its schema: what it is a replay of, and of which pages and approvals.
     mark: String,
 }
 
@@ -140,6 +141,15 @@ pub(crate) fn groups(
                 }
             }
             with_pages.extend(is_among.then(|| run.clone()));
+            // What was approved in the mirror since would have been deleted.
+            for approval in run.approvals().map_err(LoadError::from)? {
+                let is_of_mirror = approval.schema.is_none_or(|schema| schema == *live);
+                if is_of_mirror && resources.contains(&approval.resource) {
+                    let (table, rows) = (approval.table, approval.rows);
+                    let (keys, as_of) = (approval.sha256, approval.as_of);
+                    hash.update(format!("{} {table} {rows} {keys} {as_of}\n", run.id()));
+                }
+            }
         }
         let scope = ReplayScope {
             from: scope.from.clone(),
@@ -178,6 +188,26 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
         table.into_iter().flat_map(|table| table.sources().cloned())
     };
     let all = || config.tables.iter().map(|table| table.name.to_string());
+    // What a derived statement inserts into a table of its own is read there like a view.
+    let mut made = Vec::new();
+    for derive in &config.derives {
+        let text = derive.sql.text.to_lowercase();
+        let words: Vec<&str> = words(&text).collect();
+        let targets = words.windows(2).filter(|pair| pair[0] == "into");
+        let own = targets.filter_map(|pair| Name::parse(pair[1]).ok());
+        made.extend(own.map(|name| View {
+            name,
+            comment: String::new(),
+            columns: Vec::new(),
+            sql: text.clone(),
+            file: derive.sql.name.clone(),
+            pack: None,
+        }));
+    }
+    // Views read such tables, and those statements read views.
+    let mut views = made.clone();
+    views.extend(config.views.iter().cloned());
+    views.extend(made);
     let mut ties: Vec<BTreeSet<Name>> = Vec::new();
     for mapping in mappings {
         let table = &mapping.table;
@@ -185,9 +215,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
         let mut tables: BTreeSet<String> = mapping.needs().map(str::to_owned).collect();
         tables.extend(owner.chain([table.name.to_string()]));
         if let Some(select) = &table.select {
-            tables.extend(
-                read_by(config, &config.views, &select.text).unwrap_or_else(|| all().collect()),
-            );
+            tables.extend(read_by(config, &views, &select.text).unwrap_or_else(|| all().collect()));
         }
         // A trigger may read whatever it likes.
         if mapping.is_intercepted() {
@@ -196,7 +224,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
         ties.push(tables.iter().flat_map(|table| feeds(table)).collect());
     }
     for derive in &config.derives {
-        let read = read_by(config, &config.views, &derive.sql.text);
+        let read = read_by(config, &views, &derive.sql.text);
         let mut tables: BTreeSet<String> = derive.after.iter().map(Name::to_string).collect();
         match read {
             Some(read) => tables.extend(read),
@@ -234,8 +262,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
 /// read any. A column that is called like a table counts as one: then a group is larger than it need be.
 fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<String>> {
     let text = text.to_lowercase();
-    let is_part = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
-    let words: BTreeSet<&str> = text.split(|char| !is_part(char)).collect();
+    let words: BTreeSet<&str> = words(&text).collect();
     let tables = config.tables.iter().map(|table| table.name.as_str());
     // A SELECT may read what is staged of a table, too.
     let is_named = |name: &&str| words.contains(name) || words.contains(&*format!("staged_{name}"));
@@ -248,6 +275,12 @@ fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<Strin
         }
     }
     (!read.is_empty()).then_some(read)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+    let words = text.split(move |char| !is_part(char));
+    words.filter(|word| !word.is_empty())
 }
 
 /// The mappings of the mirror for a job that does not open it; refuses one that is not migrated.
@@ -273,6 +306,7 @@ impl<'c> Loader<'c> {
     ) -> Result<Self, ReplayError> {
         let options = Options {
             schema: group.scratch.schema.clone(),
+            group: Some(group.scratch.resources.clone()),
             ..options
         };
         let schema = options.schema.as_str();
@@ -302,6 +336,31 @@ impl<'c> Loader<'c> {
             states.push(group.state(&self.database.client, self.config).await?);
         }
         Ok(states)
+    }
+
+    /// What is staged for these groups and was not loaded, though a later run of its resource was: where it is of another source,
+    /// the refusal.
+    pub(crate) async fn passed_over(
+        &self,
+        groups: &[Group],
+    ) -> Result<Vec<(String, Option<LoadError>)>, ReplayError> {
+        let client = &self.database.client;
+        let mut passed = Vec::new();
+        for group in groups {
+            let schema = group.scratch.schema.as_str();
+            let judge = Judge::look(client, schema, self.config, &group.runs).await?;
+            for run in &group.runs {
+                let loaded = loads::loaded_from(client, schema, run).await?;
+                for name in &group.scratch.resources {
+                    if loaded.contains(name.as_str()) || matches!(run.manifest(name), Ok(None)) {
+                        continue;
+                    }
+                    let refused = judge.refuse(std::slice::from_ref(run)).err();
+                    passed.push((format!("{}, {name}", run.id()), refused));
+                }
+            }
+        }
+        Ok(passed)
     }
 
     /// Turns from the mirror to the schemas of these groups, all of them locked; refuses if one is not loaded as the runs, the options

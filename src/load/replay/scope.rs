@@ -122,6 +122,27 @@ impl ReplayScope {
                 derive.name, derive.sql, derive.after
             ));
         }
+        // A statement reads what the views that it names are today.
+        let selects = config
+            .tables
+            .iter()
+            .filter_map(|table| table.select.as_ref());
+        let derives = config.derives.iter().map(|derive| &derive.sql);
+        let mut texts: Vec<String> = (selects.chain(derives))
+            .map(|sql| sql.text.to_lowercase())
+            .collect();
+        let is_part = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+        // Each comes after those that it reads.
+        for view in config.views.iter().rev() {
+            let names_view = |text: &String| {
+                let mut words = text.split(|char| !is_part(char));
+                words.any(|word| word == view.name.as_str())
+            };
+            if texts.iter().any(names_view) {
+                add(format!("{:?} {:?}", view.name, view.sql));
+                texts.push(view.sql.to_lowercase());
+            }
+        }
         hex(&hash.finalize())
     }
 }

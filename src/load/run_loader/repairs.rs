@@ -214,7 +214,7 @@ impl RunLoader<'_> {
         let savepoint = savepoint(transaction, "approve").await?;
         let mut inner = savepoint;
         let applied = self
-            .apply_approvals(&mut inner, self.run.record().seq, false)
+            .apply_approvals(&mut inner, self.approved_until(), false)
             .await;
         Point::LoadApprove.reach();
         if let Err(error) = settle(inner, applied).await? {
@@ -224,6 +224,23 @@ impl RunLoader<'_> {
             );
         }
         Ok(())
+    }
+
+    /// The run up to which approvals count. In the schema of a group that is the last one before the next with pages of it: in the mirror they were
+    /// approved when other resources were that far.
+    fn approved_until(&self) -> u64 {
+        let seq = self.run.record().seq;
+        let Some(group) = self.group else {
+            return seq;
+        };
+        let mut until = seq;
+        for run in self.runs.iter().filter(|run| run.record().seq > seq) {
+            if (group.iter()).any(|name| !matches!(run.manifest(name), Ok(None))) {
+                break;
+            }
+            until = run.record().seq;
+        }
+        until
     }
 
     /// Makes the approved deletes, and those that follow from them. A set of which no row was deleted is reported only
