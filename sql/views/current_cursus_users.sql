@@ -4,7 +4,7 @@
 --  user_id: The person (user.id), perhaps one without a row in users, such as an alumnus.
 --  cursus_id: In cursus: 21 is the common core.
 --  begin_at: Since when the person is in it, perhaps in the future.
---  end_at: When it ended, or will. NULL: it is current.
+--  end_at: When it ended, or will. NULL: no end is set, which does not prove a student.
 --  grade: Rank by level, such as Cadet or Member.
 --  level: Experience; the fraction is the way to the next whole one.
 --  skills: What the experience is in: an array of objects with id, name, level.
