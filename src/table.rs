@@ -160,7 +160,7 @@ impl Table {
         }
     }
 
-    /// The columns that are shown; with `under`, the sentences of a row under it, in so many columns of the terminal.
+    /// The columns that are shown; with `under`, the sentences of a row under it, as wide as that.
     fn lines(&self, shown: &[usize], widths: &[usize], under: Option<usize>) -> String {
         let width = total(shown, widths);
         let header: Vec<&str> = (self.columns.iter())

@@ -57,9 +57,8 @@ async fn ids_of(
     );
     let rows = client.query(&statement, &[]).await;
     let rows = rows.map_err(LoadError::at(format!("read {}", columns.table)))?;
-    let ids = rows.iter().map(|row| row.get::<_, String>(0));
     let extent = |id: String| erased.extent(&id).map(|extent| (id, extent));
-    Ok(ids.filter_map(extent).collect())
+    Ok(rows.iter().filter_map(|row| extent(row.get(0))).collect())
 }
 
 /// Sets the personal values of the erased to null in a schema, wherever they are copied to, and writes down what that changes in
@@ -80,13 +79,12 @@ async fn erase(
     }
     if erased.removes() {
         // Derived rows can outlive those that they were made of.
-        for id in derived::ids(transaction, name, people).await? {
-            ids.extend(erased.extent(&id).map(|extent| (id, extent)));
-        }
+        let known = derived::ids(transaction, name, people).await?.into_iter();
+        ids.extend(known.filter_map(|id| erased.extent(&id).map(|extent| (id, extent))));
     }
-    let of = |extent| {
-        let ids = ids.iter().filter(move |(_, far)| **far == extent);
-        ids.map(|(id, _)| id.clone()).collect::<Vec<String>>()
+    let of = |extent| -> Vec<String> {
+        let ids = ids.iter().filter(|(_, far)| **far == extent);
+        ids.map(|(id, _)| id.clone()).collect()
     };
     let (ids, dropped) = (of(Extent::Values), of(Extent::Records));
     let mut feed = Feed::begin(transaction, name, &schema.mappings).await?;
