@@ -101,6 +101,39 @@ async fn pages_and_documents_show_the_mirror() {
 }
 
 #[tokio::test]
+async fn a_page_is_there_before_it_was_read_and_fills_itself() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(SELECT).await;
+    let site = Site::of(&workdir).await;
+    site.page("/").await;
+    // The queries of the page wait for the one who changes the table.
+    let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
+    workdir.client.batch_execute(lock).await.unwrap();
+    let first = site.client.get(format!("{}/campus", site.url));
+    let first = first.send().await.unwrap();
+    assert_eq!(first.status(), 503);
+    assert_eq!(first.headers()["retry-after"], "1");
+    let text = first.text().await.unwrap();
+    for part in [
+        "being read for the first time",
+        "<noscript><meta http-equiv=\"refresh\" content=\"1\"></noscript>",
+        " data-awaited",
+        "href=\"/campus\"",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Other pages wait for nothing.
+    site.page("/runs").await;
+    workdir.client.batch_execute("COMMIT").await.unwrap();
+    let page = site.page("/campus").await;
+    assert!(
+        page.contains("At a glance") && !page.contains("<noscript>"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn an_empty_directory_has_pages_that_say_what_to_do() {
     let workdir = Workdir::new().await;
     let mut workdir = workdir;

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::changes::Asked;
 use super::ics;
-use super::layout::CALENDAR;
+use super::layout::{CALENDAR, ListingState};
 use super::respond;
 use super::site::Site;
-use super::snapshot::Shown;
+use super::snapshot::{Patience, Shown};
 use crate::changes::Change;
 use crate::printable;
 use crate::status::check::Level;
@@ -63,12 +63,12 @@ fn json<T, D: Serialize>(shown: Option<&Shown<T>>, part: fn(&T) -> &D) -> Respon
 }
 
 async fn status(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.overview().await;
+    let shown = site.documents.overview(Patience::Program).await;
     json(shown.as_ref(), |overview| &overview.status)
 }
 
 async fn check(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.overview().await;
+    let shown = site.documents.overview(Patience::Program).await;
     json(shown.as_ref(), |overview| &overview.check)
 }
 
@@ -105,7 +105,7 @@ async fn runs(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
         Ok(skip) => skip,
         Err(refusal) => return *refusal,
     };
-    let shown = site.documents.runs().await;
+    let shown = site.documents.runs(Patience::Program).await;
     match known(shown.as_ref()) {
         Ok(runs) => {
             let mut history = runs.history(skip.saturating_add(MOST_RUNS).saturating_add(1));
@@ -123,7 +123,7 @@ async fn runs(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
 }
 
 async fn run(State(site): State<Arc<Site>>, file: Result<Path<String>, PathRejection>) -> Response {
-    let shown = site.documents.runs().await;
+    let shown = site.documents.runs(Patience::Program).await;
     let runs = match known(shown.as_ref()) {
         Ok(runs) => runs,
         Err(sentence) => {
@@ -145,7 +145,7 @@ async fn decisions(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
         Ok(skip) => skip,
         Err(refusal) => return *refusal,
     };
-    let shown = site.documents.decisions().await;
+    let shown = site.documents.decisions(Patience::Program).await;
     match known(shown.as_ref()) {
         Ok(decisions) => {
             let (document, has_more) = decisions.part(skip, MOST_DECISIONS);
@@ -195,23 +195,23 @@ async fn panels(
     State(site): State<Arc<Site>>,
     file: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let listing = site.documents.listing().await;
+    let listing = site.documents.listing(Patience::Program).await;
     let name = (file.as_ref().ok()).and_then(|Path(file)| file.strip_suffix(".json"));
     let Some(listed) = name.and_then(|name| listing.page(name)) else {
-        if !listing.is_known {
+        if listing.state != ListingState::Known {
             let sentence = "nothing was read yet";
             return respond::json_error(StatusCode::SERVICE_UNAVAILABLE, sentence);
         }
         return respond::json_error(StatusCode::NOT_FOUND, "there is no such document");
     };
-    let shown = site.documents.panels(&listed.name).await;
+    let shown = site.documents.panels(&listed.name, Patience::Program).await;
     json(shown.as_ref(), |page| page)
 }
 
 /// What all calendars of pages show.
 async fn calendar(State(site): State<Arc<Site>>) -> Response {
-    let listing = site.documents.listing().await;
-    if !listing.is_known {
+    let listing = site.documents.listing(Patience::Program).await;
+    if listing.state != ListingState::Known {
         return respond::text(StatusCode::SERVICE_UNAVAILABLE, "nothing was read yet\n");
     }
     let mut pages = listing.pages.clone();
@@ -223,7 +223,7 @@ async fn calendar(State(site): State<Arc<Site>>) -> Response {
     }
     let (mut all, mut known_at, mut of) = (Vec::new(), None, None);
     for listed in pages {
-        let shown = site.documents.panels(&listed.name).await;
+        let shown = site.documents.panels(&listed.name, Patience::Program).await;
         match known(shown.as_ref()).and_then(|page| Ok((page, page.entries()?))) {
             Ok((page, entries)) => {
                 all.extend(entries);
@@ -244,7 +244,7 @@ async fn calendar(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.overview().await;
+    let shown = site.documents.overview(Patience::Program).await;
     match known(shown.as_ref()) {
         Ok(overview) => respond::text(StatusCode::OK, metrics::text(&overview.status, None)),
         Err(sentence) => {
@@ -256,7 +256,7 @@ async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
 
 /// 503 when `cursus check` would be CRITICAL, or the status cannot be read.
 async fn ready(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.overview().await;
+    let shown = site.documents.overview(Patience::Program).await;
     let level = match (known(shown.as_ref()), &shown) {
         // Nothing new could be read, and what is kept may be wrong by now.
         (Ok(overview), Some(shown)) if shown.outage.is_none() => overview.check.state,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_postgres::Client;
 
-use super::layout::{Listed, Listing};
+use super::layout::{Listed, Listing, ListingState};
 use super::mirror::{Lease, Mirror};
 use super::panels::{self, Found, Page};
-use super::snapshot::{Outage, Reading, Shown, Snapshot};
+use super::snapshot::{Outage, Patience, Reading, Shown, Snapshot};
 use crate::changes::{self, ChangePage, VersionPage, Wanted};
 use crate::config::Resource;
 use crate::database::{DatabaseError, Sessions};
@@ -129,19 +129,19 @@ impl Documents {
         }
     }
 
-    pub(crate) async fn overview(&self) -> Option<Shown<Overview>> {
+    pub(crate) async fn overview(&self, patience: Patience) -> Option<Shown<Overview>> {
         let of = |earlier| read(&self.source, |source| overview_of(source, earlier));
-        self.overview.get(of).await
+        self.overview.get(patience, of).await
     }
 
-    pub(crate) async fn runs(&self) -> Option<Shown<KnownRuns>> {
-        self.runs.get(|_| read(&self.source, runs_of)).await
+    pub(crate) async fn runs(&self, patience: Patience) -> Option<Shown<KnownRuns>> {
+        let of = |_| read(&self.source, runs_of);
+        self.runs.get(patience, of).await
     }
 
-    pub(crate) async fn decisions(&self) -> Option<Shown<Decisions>> {
-        self.decisions
-            .get(|_| read(&self.source, decisions_of))
-            .await
+    pub(crate) async fn decisions(&self, patience: Patience) -> Option<Shown<Decisions>> {
+        let of = |_| read(&self.source, decisions_of);
+        self.decisions.get(patience, of).await
     }
 
     /// A page of the changes. It is read each time: what is asked for differs.
@@ -157,14 +157,20 @@ impl Documents {
     }
 
     /// Which pages there are, as far as is known.
-    pub(super) async fn listing(&self) -> Arc<Listing> {
+    pub(super) async fn listing(&self, patience: Patience) -> Arc<Listing> {
         let of = |earlier| read(&self.source, |source| listing_of(source, earlier));
-        let shown = self.listing.get(of).await;
-        shown.and_then(|shown| shown.document).unwrap_or_default()
+        let shown = self.listing.get(patience, of).await;
+        let Some(shown) = shown else {
+            return Arc::new(Listing {
+                state: ListingState::Awaited,
+                ..Listing::default()
+            });
+        };
+        shown.document.unwrap_or_default()
     }
 
     /// A page of panels, which [`Self::listing`] has.
-    pub(super) async fn panels(&self, name: &str) -> Option<Shown<Page>> {
+    pub(super) async fn panels(&self, name: &str, patience: Patience) -> Option<Shown<Page>> {
         let page = {
             let mut pages = lock(&self.pages);
             Arc::clone(pages.entry(name.to_owned()).or_insert_with(Snapshot::new))
@@ -174,7 +180,7 @@ impl Documents {
             let _turn = source.turn.lock().await;
             read(&source, |source| page_of(source, name, earlier)).await
         };
-        page.get(of).await
+        page.get(patience, of).await
     }
 }
 
@@ -189,6 +195,7 @@ fn shown<T>(reading: Reading<T>) -> Shown<T> {
         document: reading.document.map(Arc::new),
         at,
         is_partial: false,
+        is_awaited: false,
         outage: reading.failure.map(outage),
     }
 }
@@ -371,7 +378,7 @@ async fn listing_of(
         name: page.name.clone(),
     });
     let listing = Listing {
-        is_known: true,
+        state: ListingState::Known,
         has_changes,
         has_history: !settings.config.history.is_empty(),
         pages: pages.collect(),

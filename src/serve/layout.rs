@@ -31,6 +31,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) path: &'a str,
     /// In the title of the window.
     pub(crate) title: &'a str,
+    /// Whether there is more to show in a moment: it is fetched again sooner, also without JavaScript.
+    pub(crate) is_awaited: bool,
     /// Whether the page is fetched again while it is looked at.
     pub(crate) refreshes: bool,
     pub(crate) listing: &'a Listing,
@@ -38,11 +40,21 @@ pub(crate) struct Frame<'a> {
     pub(crate) has_session: bool,
 }
 
+/// What is known of the pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListingState {
+    /// They are being read for the first time.
+    Awaited,
+    /// They could not be read: there may be any.
+    #[default]
+    Unknown,
+    Known,
+}
+
 /// Which pages there are beside those that always are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
-    /// Whether it was read; else there may be any.
-    pub(crate) is_known: bool,
+    pub(crate) state: ListingState,
     pub(crate) has_changes: bool,
     pub(crate) has_history: bool,
     /// Those of panels.
@@ -163,6 +175,9 @@ pub(crate) fn page(frame: &Frame<'_>, main: &Markup) -> Markup {
                 link rel="icon" type="image/svg+xml" href=(ICON.path);
                 link rel="stylesheet" href=(STYLE.path);
                 link rel="stylesheet" href=(CHARTS.path);
+                @if frame.is_awaited {
+                    noscript { meta http-equiv="refresh" content="1"; }
+                }
                 @if frame.refreshes {
                     script src=(REFRESH.path) defer {}
                 }
@@ -183,7 +198,7 @@ pub(crate) fn page(frame: &Frame<'_>, main: &Markup) -> Markup {
                         }
                     }
                 }
-                main id="main" tabindex="-1" { (main) }
+                main id="main" tabindex="-1" data-awaited[frame.is_awaited] { (main) }
                 footer class="foot" {
                     p {
                         "cursus " (env!("CARGO_PKG_VERSION")) " · read only · "

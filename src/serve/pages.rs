@@ -20,9 +20,14 @@ use crate::printable;
 /// Characters of a sentence; the rest is in the log and in JSON.
 const LONGEST: usize = 2_000;
 
-/// Since when a document cannot be read, if so, and how old what is shown is.
+/// Since when a document cannot be read, if so, how old what is shown is, and that something newer comes.
 pub(crate) fn freshness<T>(shown: &Shown<T>, now: Timestamp) -> Markup {
     html! {
+        @if shown.is_awaited {
+            p class="facts" role="status" {
+                "Shown is what was known " (span(now.duration_since(shown.at))) " ago. It is being read again, and appears here by itself."
+            }
+        }
         @if let Some(outage) = &shown.outage {
             div class="notice bad" role="status" {
                 p {

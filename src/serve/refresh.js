@@ -1,12 +1,14 @@
-// Fetches the page again while it is looked at, and puts the new main part in the place of the old one where it has changed.
+// Fetches the page again while it is looked at, and puts its new parts in the place of the old ones where they have changed.
 "use strict";
 
 (() => {
-  const every = 15000;
   let timer = 0;
   let isUnderWay = false;
 
   const mainOf = (page) => page.querySelector("main");
+
+  // In milliseconds: what is being read is there soon.
+  const pause = () => ("awaited" in mainOf(document).dataset ? 1000 : 15000);
 
   const refresh = async () => {
     if (isUnderWay || document.hidden) return;
@@ -16,17 +18,21 @@
       const text = await answer.text();
       const page = new DOMParser().parseFromString(text, "text/html");
       const [before, after] = [mainOf(document), mainOf(page)];
+      const [listed, listedNow] = [document, page].map((one) => one.querySelector("nav"));
       const isLoggedOut = answer.status === 401;
       if (isLoggedOut) {
         location.reload();
-      } else if (before && after && before.innerHTML !== after.innerHTML && !isRead(before)) {
-        replace(before, after);
+      } else if (before && after) {
+        if (listed && listedNow && listed.innerHTML !== listedNow.innerHTML) listed.innerHTML = listedNow.innerHTML;
+        if (before.innerHTML !== after.innerHTML && !isRead(before)) replace(before, after);
+        before.toggleAttribute("data-awaited", "awaited" in after.dataset);
       }
       document.documentElement.classList.remove("away");
     } catch {
       document.documentElement.classList.add("away");
     } finally {
       isUnderWay = false;
+      start();
     }
   };
 
@@ -54,8 +60,8 @@
   };
 
   const start = () => {
-    clearInterval(timer);
-    if (!document.hidden) timer = setInterval(refresh, every);
+    clearTimeout(timer);
+    if (!document.hidden) timer = setTimeout(refresh, pause());
   };
 
   document.addEventListener("visibilitychange", () => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Path, State};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware;
 use axum::response::Response;
@@ -12,12 +13,12 @@ use axum::{Form, Router};
 use maud::{Markup, html};
 
 use super::changes::Asked;
-use super::layout::{self, CHANGES, Frame, HEALTH, HISTORY, LOGIN, LOGOUT};
+use super::layout::{self, CHANGES, Frame, HEALTH, HISTORY, LOGIN, LOGOUT, ListingState};
 use super::login::{self, LogInForm};
 use super::pages::runs::Selection;
 use super::pages::{self, problem};
 use super::site::Site;
-use super::snapshot::Shown;
+use super::snapshot::{Patience, Shown};
 use super::{api, respond};
 
 /// The bytes of a form: a token and a path.
@@ -78,10 +79,13 @@ async fn page<T>(
     shown: Option<&Shown<T>>,
     main: impl FnOnce(&T) -> Markup,
 ) -> Response {
-    let listing = site.documents.listing().await;
+    let listing = site.documents.listing(Patience::Page).await;
+    let is_awaited =
+        listing.state == ListingState::Awaited || shown.is_none_or(|shown| shown.is_awaited);
     let frame = Frame {
         path,
         title,
+        is_awaited,
         // What is typed into a form stays.
         refreshes: ![CHANGES.0, HISTORY.0].contains(&path),
         listing: &listing,
@@ -106,26 +110,30 @@ async fn page<T>(
             };
             (StatusCode::OK, content)
         }
-        None => (StatusCode::SERVICE_UNAVAILABLE, problem::not_read()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, problem::not_read(title)),
     };
-    respond::html(status, layout::page(&frame, &main))
+    let mut response = respond::html(status, layout::page(&frame, &main));
+    if shown.is_none() {
+        respond::set(&mut response, RETRY_AFTER, "1");
+    }
+    response
 }
 
 async fn status(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.overview().await;
+    let shown = site.documents.overview(Patience::Page).await;
     let main = |overview: &_| pages::status::main(overview, crate::clock::now());
     page(&site, ("/", "Status"), shown.as_ref(), main).await
 }
 
 async fn runs(State(site): State<Arc<Site>>, uri: Uri) -> Response {
-    let shown = site.documents.runs().await;
+    let shown = site.documents.runs(Patience::Page).await;
     let selection = Selection::of(uri.query().unwrap_or_default());
     let main = |runs: &_| pages::runs::list(runs, &selection);
     page(&site, ("/runs", "Runs"), shown.as_ref(), main).await
 }
 
 async fn run(State(site): State<Arc<Site>>, id: Result<Path<String>, PathRejection>) -> Response {
-    let shown = site.documents.runs().await;
+    let shown = site.documents.runs(Patience::Page).await;
     let runs = shown.as_ref().and_then(|shown| shown.document.as_deref());
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
     let detail = runs.map(|runs| runs.detail_by_id(&id));
@@ -142,7 +150,7 @@ async fn run(State(site): State<Arc<Site>>, id: Result<Path<String>, PathRejecti
 }
 
 async fn decisions(State(site): State<Arc<Site>>) -> Response {
-    let shown = site.documents.decisions().await;
+    let shown = site.documents.decisions(Patience::Page).await;
     let main = pages::decisions::main;
     page(&site, ("/decisions", "Decisions"), shown.as_ref(), main).await
 }
@@ -176,15 +184,15 @@ async fn panels(State(site): State<Arc<Site>>, uri: Uri) -> Response {
     if layout::is_file(path) {
         return other(&site, path).await;
     }
-    let listing = site.documents.listing().await;
+    let listing = site.documents.listing(Patience::Page).await;
     let Some(listed) = listing.page(path.trim_start_matches('/')) else {
-        if !listing.is_known {
+        if listing.state != ListingState::Known {
             let nothing: Option<&Shown<super::panels::Page>> = None;
-            return page(&site, ("", "Not read yet"), nothing, pages::panels::main).await;
+            return page(&site, ("", "Pages"), nothing, pages::panels::main).await;
         }
         return other(&site, path).await;
     };
-    let shown = site.documents.panels(&listed.name).await;
+    let shown = site.documents.panels(&listed.name, Patience::Page).await;
     let of = (path, listed.title.as_str());
     page(&site, of, shown.as_ref(), pages::panels::main).await
 }

@@ -12,11 +12,33 @@ use tokio::time::Instant;
 
 /// Until it is read again.
 const FRESH: Duration = Duration::from_secs(5);
-/// What is older was asked for by nobody since: the new one is waited for, for a moment.
+/// What is older was asked for by nobody since: the new one is waited for.
 const OLD: Duration = Duration::from_mins(1);
-const MOMENT: Duration = Duration::from_secs(1);
-/// How long the first one is waited for.
-const FIRST: Duration = Duration::from_secs(15);
+
+/// How long who asks waits for what is not there, or old.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    /// A page is there at once, and fetched again as soon as there is more to show.
+    Page,
+    /// A program asks once.
+    Program,
+}
+
+impl Patience {
+    fn for_first(self) -> Duration {
+        match self {
+            Self::Page => Duration::from_millis(20),
+            Self::Program => Duration::from_secs(15),
+        }
+    }
+
+    fn for_newer(self) -> Duration {
+        match self {
+            Self::Page => Duration::from_millis(20),
+            Self::Program => Duration::from_secs(1),
+        }
+    }
+}
 
 /// What was read.
 pub(crate) struct Reading<T> {
@@ -34,6 +56,8 @@ pub(crate) struct Shown<T> {
     pub(crate) at: Timestamp,
     /// Whether it lacks what could not be read, and is new otherwise.
     pub(crate) is_partial: bool,
+    /// Whether it is old, and is being read again.
+    pub(crate) is_awaited: bool,
     /// Since when it cannot be read, and why.
     pub(crate) outage: Option<Outage>,
 }
@@ -50,6 +74,7 @@ impl<T> Clone for Shown<T> {
             document: self.document.clone(),
             at: self.at,
             is_partial: self.is_partial,
+            is_awaited: self.is_awaited,
             outage: self.outage.clone(),
         }
     }
@@ -77,6 +102,7 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
     /// What is kept, and when it was read; has it read again if it is no longer fresh. `read` gets what was read before.
     pub(crate) async fn get<F>(
         self: &Arc<Self>,
+        patience: Patience,
         read: impl FnOnce(Option<Arc<T>>) -> F,
     ) -> Option<Shown<T>>
     where
@@ -88,15 +114,19 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
         }
         let patience = match age {
             Some(age) if age < OLD => return shown,
-            Some(_) => MOMENT,
-            None => FIRST,
+            Some(_) => patience.for_newer(),
+            None => patience.for_first(),
         };
         let mut kept = self.kept.subscribe();
         let is_new = |kept: &Option<Kept<T>>| {
             (kept.as_ref()).is_some_and(|kept| kept.read_at.elapsed() < OLD)
         };
         let _ = tokio::time::timeout(patience, kept.wait_for(is_new)).await;
-        self.kept().0
+        let (shown, age) = self.kept();
+        shown.map(|shown| Shown {
+            is_awaited: age.is_some_and(|age| age >= OLD),
+            ..shown
+        })
     }
 
     /// Breaks off a reading that is under way.
@@ -146,6 +176,7 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
                 },
                 (document, _) => Shown {
                     is_partial: document.is_some() && outage.is_some(),
+                    is_awaited: false,
                     document: document.map(Arc::new),
                     at: now,
                     outage,
@@ -184,7 +215,10 @@ mod tests {
     async fn many_who_ask_at_once_cost_one_reading() {
         let (snapshot, reads) = (Snapshot::new(), Arc::new(AtomicUsize::new(0)));
         let ask = async || {
-            let shown = snapshot.get(|_| number(&reads)).await.unwrap();
+            let shown = snapshot
+                .get(Patience::Program, |_| number(&reads))
+                .await
+                .unwrap();
             *shown.document.unwrap()
         };
         assert_eq!(tokio::join!(ask(), ask(), ask()), (1, 1, 1));
@@ -201,6 +235,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_page_does_not_wait_for_what_takes_long() {
+        let (snapshot, reads) = (Snapshot::new(), Arc::new(AtomicUsize::new(0)));
+        let ask = || snapshot.get(Patience::Page, |_| number(&reads));
+        assert!(ask().await.is_none());
+        tokio::time::sleep(OLD + FRESH).await;
+        // It was read once, long ago.
+        let old = ask().await.unwrap();
+        assert!(old.is_awaited && old.document.as_deref() == Some(&1));
+        tokio::time::sleep(FRESH / 2).await;
+        let new = ask().await.unwrap();
+        assert!(!new.is_awaited && new.document.as_deref() == Some(&2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_outage_keeps_what_was_known_and_its_beginning() {
         let snapshot = Snapshot::new();
         let ask = async |failure: Option<&'static str>| {
@@ -208,7 +256,7 @@ mod tests {
             let document = failure.is_none().then_some(7);
             let failure = failure.map(str::to_owned);
             let reading = async move { Reading { document, failure } };
-            snapshot.get(|_| reading).await.unwrap()
+            snapshot.get(Patience::Program, |_| reading).await.unwrap()
         };
         assert!(ask(None).await.outage.is_none());
         let first = ask(Some("away")).await;
@@ -224,8 +272,16 @@ mod tests {
     async fn a_reader_that_panics_is_followed_by_another() {
         let (snapshot, reads) = (Snapshot::new(), Arc::new(AtomicUsize::new(0)));
         let fault = async { panic!("a fault of the test") };
-        assert!(snapshot.get(|_: Option<Arc<usize>>| fault).await.is_none());
-        let shown = snapshot.get(|_| number(&reads)).await.unwrap();
+        assert!(
+            snapshot
+                .get(Patience::Program, |_: Option<Arc<usize>>| fault)
+                .await
+                .is_none()
+        );
+        let shown = snapshot
+            .get(Patience::Program, |_| number(&reads))
+            .await
+            .unwrap();
         assert_eq!(shown.document.as_deref(), Some(&1));
     }
 }

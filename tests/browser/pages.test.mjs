@@ -2,14 +2,14 @@
 // in both colour schemes, from 360 to 2,560 pixels, and with no request to anybody else. Screenshots are kept in SCREENSHOTS.
 
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { Mirror } from "./server.mjs";
+import { Mirror, read } from "./server.mjs";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const SCREENSHOTS = process.env.SCREENSHOTS;
@@ -100,8 +100,8 @@ async function open(options) {
     return dialog.dismiss();
   });
   page.on("console", (message) => {
-    // A page that is not there is no fault of the page that says so.
-    if (message.type() === "error" && !/status of (401|404)/.test(message.text())) faults.push(message.text());
+    // A page that is not there, or not yet, is no fault of the page that says so.
+    if (message.type() === "error" && !/status of (401|404|503)/.test(message.text())) faults.push(message.text());
   });
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
@@ -121,7 +121,7 @@ describe("each page", () => {
         const { context, page, faults } = await open({ colorScheme, viewport: { width, height: 900 } });
         await page.addInitScript({ path: AXE });
         for (const [name, url] of pages) {
-          const answer = await page.goto(url, { waitUntil: "load" });
+          const answer = await page.goto(await read(url), { waitUntil: "load" });
           const { length } = await answer.body();
           assert.ok(length < MOST_BYTES, `${name} has ${length} bytes`);
           assert.equal(await page.evaluate(() => window.hostile), undefined, `${name}: a hostile name was run`);
@@ -142,11 +142,11 @@ describe("each page", () => {
   test("shows the same without JavaScript", async () => {
     const [withScript, without] = [await open({}), await open({ javaScriptEnabled: false })];
     // Ages and free space change from one to the other.
-    const read = async (page) => (await page.locator("main").innerText()).replaceAll(/\d+([.,]\d+)?/g, "N").replaceAll(/N (s|min|h)\b( N (s|min)\b)?/g, "AGE");
+    const shown = async (page) => (await page.locator("main").innerText()).replaceAll(/\d+([.,]\d+)?/g, "N").replaceAll(/N (s|min|h)\b( N (s|min)\b)?/g, "AGE");
     for (const [name, url] of pages) {
-      await withScript.page.goto(url);
+      await withScript.page.goto(await read(url));
       await without.page.goto(url);
-      assert.equal(await read(without.page), await read(withScript.page), name);
+      assert.equal(await shown(without.page), await shown(withScript.page), name);
     }
     assert.deepEqual(without.faults, []);
     await withScript.context.close();
@@ -156,7 +156,7 @@ describe("each page", () => {
   test("can be walked through by the keyboard", async () => {
     const { context, page } = await open({});
     for (const [name, url] of pages) {
-      await page.goto(url);
+      await page.goto(await read(url));
       const count = await page.locator("a[href], button, input:not([type=hidden]), summary").count();
       const reached = new Set();
       for (let press = 0; press < count + 20; press += 1) {
@@ -180,10 +180,25 @@ describe("each page", () => {
 });
 
 describe("a page that is looked at", () => {
+  test("appears by itself once it was read, also without JavaScript", async () => {
+    const folder = join(mirror.project, "sql", "pages", "slow");
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, "10-slow.sql"), "-- title: Slow\n-- chart: figures\nSELECT 'slept' AS label, 7 AS value FROM pg_catalog.pg_sleep(3)\n");
+    for (const javaScriptEnabled of [true, false]) {
+      const slow = await mirror.serve();
+      await read(`${slow}/`);
+      const { context, page } = await open({ javaScriptEnabled });
+      assert.equal((await page.goto(`${slow}/slow`)).status(), 503);
+      assert.match(await page.locator("main").innerText(), /being read for the first time/);
+      await page.locator("main", { hasText: "slept" }).waitFor();
+      await context.close();
+    }
+  });
+
   test("brings what has changed, and keeps what was opened", async () => {
     const { context, page, faults } = await open({});
     await page.clock.install();
-    await page.goto(`${address}/`);
+    await page.goto(await read(`${address}/`));
     const details = page.locator("main details[id]").first();
     await details.locator("summary").click();
     await mirror.change(`INSERT INTO pipeline.prune_candidate (schema_name, run_id, resource, table_name, key, reason)

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { chromium } from "playwright-core";
 
-import { Mirror } from "./server.mjs";
+import { Mirror, read } from "./server.mjs";
 
 const PICTURES = [
   { name: "status", path: "/", colorScheme: "light" },
@@ -22,7 +22,7 @@ try {
   });
   for (const { name, path, colorScheme } of PICTURES) {
     const page = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 900 } });
-    await page.goto(`${address}${path}`);
+    await page.goto(await read(`${address}${path}`));
     await page.locator("main .chart").first().waitFor();
     await page.screenshot({ path: join(folder, `${name}.png`) });
     await page.close();

@@ -5,9 +5,20 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 
 const call = promisify(execFile);
+
+/** Waits until all of a page has been read, and gives its address. */
+export async function read(url) {
+  const end = Date.now() + 60_000;
+  while ((await (await fetch(url)).text()).includes(" data-awaited")) {
+    if (Date.now() > end) throw new Error(`${url} is never read`);
+    await setTimeout(100);
+  }
+  return url;
+}
 
 /** The program under test. */
 const CURSUS = process.env.CURSUS ?? "cursus";

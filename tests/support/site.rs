@@ -1,8 +1,9 @@
 //! `cursus serve`, and who asks it. Knows no promise.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -55,7 +56,32 @@ impl Site {
         let headers =
             headers.map(|(key, value)| (name(key), HeaderValue::from_str(value).unwrap()));
         let request = self.client.request(method, format!("{}{path}", self.url));
-        request.headers(headers.collect()).send().await.unwrap()
+        let request = request.headers(headers.collect());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = request.try_clone().unwrap().send().await.unwrap();
+            // Not read yet.
+            if !answer.headers().contains_key(RETRY_AFTER) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "{path} is never read");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What a path gives as soon as all of it has been read.
+    async fn read(&self, path: &str) -> (StatusCode, String) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(Method::GET, path, &[]).await;
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            if !text.contains(" data-awaited") {
+                return (status, text);
+            }
+            assert!(Instant::now() < end, "{path} is never read");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn status(&self, path: &str, headers: &[(&str, &str)]) -> StatusCode {
@@ -63,9 +89,8 @@ impl Site {
     }
 
     pub(crate) async fn page(&self, path: &str) -> String {
-        let answer = self.ask(Method::GET, path, &[]).await;
-        assert_eq!(answer.status(), 200, "{path}");
-        let text = answer.text().await.unwrap();
+        let (status, text) = self.read(path).await;
+        assert_eq!(status, 200, "{path}");
         assert!(text.len() < 60_000, "{path}: {} bytes", text.len());
         text
     }

@@ -10,6 +10,7 @@ fn page(title: &str, listing: &Listing, main: &Markup) -> Markup {
     let frame = Frame {
         path: "",
         title,
+        is_awaited: false,
         refreshes: false,
         listing,
         has_session: false,
@@ -47,10 +48,10 @@ pub(crate) fn cross_site(uri: &Uri) -> Markup {
 }
 
 /// Nothing was read yet.
-pub(crate) fn not_read() -> Markup {
+pub(crate) fn not_read(title: &str) -> Markup {
     html! {
-        h1 { "Not read yet" }
-        p { "The first reading takes longer than usual. Load the page again in a moment." }
+        h1 { (title) }
+        p class="empty" role="status" { "This is being read for the first time since the start. It appears here by itself." }
     }
 }
 
