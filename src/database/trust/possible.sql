@@ -1,0 +1,27 @@
+-- After roles.sql: whether findings.sql, which takes many times as long, can find anything. All that it reports belongs to a role that is
+-- not trusted, was granted to one, or is this session acting as one. $1 and $2 as there.
+, owners AS (
+    SELECT oid AS owner FROM pg_catalog.pg_roles WHERE rolname = current_user
+    UNION ALL SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
+    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_shdepend AS d
+        WHERE d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+            AND d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.deptype = 'o'
+    -- Of what belongs to predefined roles nothing is recorded: it belongs to their members.
+    UNION ALL SELECT member FROM pg_catalog.pg_auth_members WHERE roleid < 16384
+)
+-- Without another role, as in the private PostgreSQL, nothing belongs to one.
+SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' AND oid NOT IN (SELECT oid FROM trusted))
+    AND (
+        EXISTS (SELECT FROM owners WHERE owner NOT IN (SELECT oid FROM trusted))
+        OR EXISTS (
+            SELECT FROM pg_catalog.pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS x
+            WHERE n.nspname = ANY ($1 || $2) AND x.privilege_type = 'CREATE' AND x.grantee <> n.nspowner
+                AND x.grantee NOT IN (SELECT oid FROM down)
+        )
+        OR EXISTS (
+            SELECT FROM pg_catalog.pg_class AS c
+            LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+            CROSS JOIN LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(a.attacl)) AS x
+            WHERE x.privilege_type IN ('TRIGGER', 'REFERENCES') AND x.grantee <> c.relowner AND x.grantee NOT IN (SELECT oid FROM down)
+        )
+    )
