@@ -12,7 +12,7 @@ mod names;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
@@ -163,7 +163,7 @@ pub(crate) async fn migrate(
 
 /// Refuses files that are no migrations where migrations are kept; asks no database.
 pub(crate) fn check_files(extra: &Extra) -> Result<(), MigrateError> {
-    sets("", extra).map(drop)
+    check_names(&sets("", extra)?)
 }
 
 /// What [`migrate`] would apply, as `schema/V1__name`, and the same errors; changes nothing.
@@ -213,10 +213,12 @@ pub(crate) async fn packs_of(
 }
 
 /// The names of what the migrations of the load ledger make, tables among them.
-pub(crate) fn ledger_names() -> Result<Vec<String>, MigrateError> {
-    let files = shipped(&SHIPPED_LEDGER)?;
-    let effects = Effects::of(files.iter().filter_map(Migration::sql));
-    Ok(effects.makes.into_iter().collect())
+pub(crate) fn ledger_names() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let texts = (SHIPPED_LEDGER.files()).filter_map(include_dir::File::contents_utf8);
+        Effects::of(texts).makes.into_iter().collect()
+    });
+    &NAMES
 }
 
 async fn apply(
@@ -366,6 +368,9 @@ async fn missing(client: &impl GenericClient, sets: &[Set]) -> Result<Vec<String
     for (set, applied) in sets.iter().zip(&applied) {
         missing.extend(compare(set, applied)?);
     }
+    if !missing.is_empty() {
+        check_names(sets)?;
+    }
     Ok(missing)
 }
 
@@ -455,7 +460,6 @@ fn sets(schema: &str, extra: &Extra) -> Result<Vec<Set>, MigrateError> {
             ..set(schema, &history, of_pack(pack)?)
         });
     }
-    check_names(&sets)?;
     sets.push(set(schema, LOCAL_HISTORY, local));
     Ok(sets)
 }
@@ -463,7 +467,8 @@ fn sets(schema: &str, extra: &Extra) -> Result<Vec<Set>, MigrateError> {
 /// Refuses migrations of a pack that make or change what others have made: only views and queries may refer to it.
 fn check_names(sets: &[Set]) -> Result<(), MigrateError> {
     let mut made: BTreeMap<String, String> = BTreeMap::new();
-    for set in sets.iter().filter(|set| set.schema != LEDGER_SCHEMA) {
+    let is_looked_at = |set: &&Set| set.schema != LEDGER_SCHEMA && set.history != LOCAL_HISTORY;
+    for set in sets.iter().filter(is_looked_at) {
         let owner = set.pack.as_ref().map_or_else(
             || "cursus".to_owned(),
             |pack| format!("the pack {}", pack.name),

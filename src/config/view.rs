@@ -1,6 +1,7 @@
 //! Files of views: a header of comment lines, which says what the view shows, and indented lines `column: meaning` in it; and one
 //! SELECT.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::pack::Pack;
@@ -134,17 +135,22 @@ fn parse(file: &str, text: &str) -> Result<Parsed, String> {
 }
 
 /// Each after those whose names are in it; of those that wait for each other the first in the order of files.
-fn sort(mut views: Vec<View>) -> Vec<View> {
-    let mut sorted: Vec<View> = Vec::with_capacity(views.len());
-    while !views.is_empty() {
-        let reads = |view: &View, other: &View| {
-            view.name != other.name
-                && trust::words(&view.sql).any(|word| word == other.name.as_str())
-        };
-        let ready = views
-            .iter()
-            .position(|view| !views.iter().any(|other| reads(view, other)));
-        sorted.push(views.remove(ready.unwrap_or(0)));
+fn sort(views: Vec<View>) -> Vec<View> {
+    let names: BTreeSet<Name> = views.iter().map(|view| view.name.clone()).collect();
+    let reads = |view: &View| -> BTreeSet<Name> {
+        let read = trust::words(&view.sql).filter_map(|word| names.get(word.as_str()));
+        read.filter(|name| **name != view.name).cloned().collect()
+    };
+    let mut waiting: Vec<(BTreeSet<Name>, View)> =
+        views.into_iter().map(|view| (reads(&view), view)).collect();
+    let mut sorted: Vec<View> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|(reads, _)| reads.is_empty());
+        let (_, next) = waiting.remove(ready.unwrap_or(0));
+        for (reads, _) in &mut waiting {
+            reads.remove(&next.name);
+        }
+        sorted.push(next);
     }
     sorted
 }

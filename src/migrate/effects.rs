@@ -88,26 +88,28 @@ fn bare(name: &str, from_end: usize) -> String {
 
 /// The words of a text in lower case, without comments and strings; quoted names are words too, as they are.
 fn words(text: &str) -> Vec<String> {
+    let is_of_word =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$' | 128..);
     let mut words = Vec::new();
     let mut word = String::new();
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let skipped = match c {
-            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |at| at + 2),
-            '\'' => rest[1..].find('\'').map_or(rest.len(), |at| at + 2),
-            '"' => {
+    loop {
+        let end = rest.bytes().position(|byte| !is_of_word(byte));
+        let (part, further) = rest.split_at(end.unwrap_or(rest.len()));
+        word.push_str(&part.to_lowercase());
+        rest = further;
+        let skipped = match rest.as_bytes() {
+            [] => break,
+            [b'-', b'-', ..] => rest.find('\n').unwrap_or(rest.len()),
+            [b'/', b'*', ..] => rest.find("*/").map_or(rest.len(), |at| at + 2),
+            [b'\'', ..] => rest[1..].find('\'').map_or(rest.len(), |at| at + 2),
+            [b'"', ..] => {
                 let end = rest[1..].find('"').map_or(rest.len(), |at| at + 2);
                 word.push_str(rest[..end].trim_matches('"'));
                 rest = &rest[end..];
                 continue;
             }
-            c if c.is_alphanumeric() || matches!(c, '_' | '.' | '$') => {
-                word.extend(c.to_lowercase());
-                rest = &rest[c.len_utf8()..];
-                continue;
-            }
-            c => c.len_utf8(),
+            [_, ..] => 1,
         };
         if !word.is_empty() {
             words.push(std::mem::take(&mut word));

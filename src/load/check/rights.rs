@@ -211,7 +211,7 @@ async fn rights(
 ) -> Result<Found, LoadError> {
     let names = names(config);
     let histories = migrate::histories(&config.migrations());
-    let ledger = migrate::ledger_names()?;
+    let ledger = migrate::ledger_names();
     let query = format!("{NAMES} {RIGHTS}");
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
@@ -237,7 +237,7 @@ async fn pending(
 ) -> Result<Found, LoadError> {
     let names = names(config);
     let histories = migrate::histories(&config.migrations());
-    let ledger = migrate::ledger_names()?;
+    let ledger = migrate::ledger_names();
     let waiting: Vec<serde_json::Value> = outlook
         .iter()
         .map(|set| {
