@@ -704,6 +704,49 @@ async fn a_session_that_acts_as_another_role_writes_nothing() {
 }
 
 #[tokio::test]
+async fn one_thing_that_is_open_to_others_is_enough_to_refuse() {
+    let workdir = boxes::workdir().await;
+    boxes::three_runs(&workdir);
+    workdir.json(["load"]).await;
+    let database = workdir.column("SELECT current_database()").await.remove(0);
+    // It has nothing of its own, and no rights here.
+    let role = format!("guest_{database}");
+    let make = format!("DROP ROLE IF EXISTS {role}; CREATE ROLE {role}");
+    workdir.query(&make).await;
+    stage(&workdir, &[full("things", things(2..=12))]);
+    workdir.cursus(["load", "--dry-run"]).await.exits(0);
+    for (open, close, word) in [
+        (
+            format!("GRANT pg_monitor TO {role}; ALTER TABLE things OWNER TO pg_monitor"),
+            format!("REVOKE pg_monitor FROM {role}; ALTER TABLE things OWNER TO cursus"),
+            "the table public.things belongs to pg_monitor".to_owned(),
+        ),
+        (
+            format!("GRANT CREATE ON SCHEMA public TO {role}"),
+            format!("REVOKE CREATE ON SCHEMA public FROM {role}"),
+            "can create objects in the schema public".to_owned(),
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO PUBLIC".to_owned(),
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC".to_owned(),
+            "can create objects in the schema public".to_owned(),
+        ),
+        (
+            format!("ALTER DATABASE {database} OWNER TO {role}"),
+            format!("ALTER DATABASE {database} OWNER TO cursus"),
+            format!("the schema public belongs to {role}"),
+        ),
+    ] {
+        workdir.query(&open).await;
+        let ran = workdir.cursus(["load"]).await;
+        workdir.query(&close).await;
+        assert_eq!(ran.code, Some(4), "{open}: {ran}");
+        assert!(ran.stderr.contains(&word), "{open}: {ran}");
+    }
+    workdir.query(&format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
 async fn what_others_have_and_nobody_names_disturbs_nothing() {
     let workdir = boxes::workdir().await;
     boxes::three_runs(&workdir);
