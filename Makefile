@@ -95,7 +95,6 @@ lint: ## format, clippy, documentation, and the checks in scripts/lint
 	cargo fmt --all --check
 	$(WITH_TOOLS) cargo clippy --workspace --all-targets -- -D warnings
 	$(WITH_TOOLS) cargo clippy --no-default-features -- -D warnings
-	$(WITH_TOOLS) sh scripts/check-failpoints.sh
 	RUSTDOCFLAGS="-D warnings" $(WITH_TOOLS) cargo doc --workspace --no-deps --document-private-items
 	@status=0; for check in scripts/lint/*.sh; do sh $$check || status=1; done; exit $$status
 
