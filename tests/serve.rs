@@ -116,7 +116,7 @@ async fn a_page_is_there_before_it_was_read_and_fills_itself() {
     assert_eq!(first.headers()["retry-after"], "1");
     let text = first.text().await.unwrap();
     for part in [
-        "being read for the first time",
+        "was not read yet",
         "<noscript><meta http-equiv=\"refresh\" content=\"1\"></noscript>",
         " data-awaited",
         "href=\"/campus\"",

@@ -175,7 +175,7 @@ pub(crate) fn page(frame: &Frame<'_>, main: &Markup) -> Markup {
                 link rel="icon" type="image/svg+xml" href=(ICON.path);
                 link rel="stylesheet" href=(STYLE.path);
                 link rel="stylesheet" href=(CHARTS.path);
-                @if frame.is_awaited {
+                @if frame.is_awaited && frame.refreshes {
                     noscript { meta http-equiv="refresh" content="1"; }
                 }
                 @if frame.refreshes {

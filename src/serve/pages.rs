@@ -23,7 +23,7 @@ const LONGEST: usize = 2_000;
 /// Since when a document cannot be read, if so, how old what is shown is, and that something newer comes.
 pub(crate) fn freshness<T>(shown: &Shown<T>, now: Timestamp) -> Markup {
     html! {
-        @if shown.is_awaited {
+        @if shown.is_awaited && shown.document.is_some() && shown.outage.is_none() {
             p class="facts" role="status" {
                 "Shown is what was known " (span(now.duration_since(shown.at))) " ago. It is being read again, and appears here by itself."
             }

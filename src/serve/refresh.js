@@ -23,6 +23,7 @@
       if (isLoggedOut) {
         location.reload();
       } else if (before && after) {
+        document.title = page.title;
         if (listed && listedNow && listed.innerHTML !== listedNow.innerHTML) listed.innerHTML = listedNow.innerHTML;
         if (before.innerHTML !== after.innerHTML && !isRead(before)) replace(before, after);
         before.toggleAttribute("data-awaited", "awaited" in after.dataset);

@@ -133,9 +133,14 @@ async fn runs(State(site): State<Arc<Site>>, uri: Uri) -> Response {
 }
 
 async fn run(State(site): State<Arc<Site>>, id: Result<Path<String>, PathRejection>) -> Response {
-    let shown = site.documents.runs(Patience::Page).await;
-    let runs = shown.as_ref().and_then(|shown| shown.document.as_deref());
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
+    let mut shown = site.documents.runs(Patience::Page).await;
+    let known = shown.as_ref().and_then(|shown| shown.document.as_deref());
+    if known.is_some_and(|runs| runs.detail_by_id(&id).is_none()) {
+        // It may be newer than what is kept.
+        shown = site.documents.runs(Patience::Program).await;
+    }
+    let runs = shown.as_ref().and_then(|shown| shown.document.as_deref());
     let detail = runs.map(|runs| runs.detail_by_id(&id));
     if let Some(None) = detail {
         let sentence =
@@ -184,8 +189,13 @@ async fn panels(State(site): State<Arc<Site>>, uri: Uri) -> Response {
     if layout::is_file(path) {
         return other(&site, path).await;
     }
-    let listing = site.documents.listing(Patience::Page).await;
-    let Some(listed) = listing.page(path.trim_start_matches('/')) else {
+    let name = path.trim_start_matches('/');
+    let mut listing = site.documents.listing(Patience::Page).await;
+    if listing.state == ListingState::Known && listing.page(name).is_none() {
+        // It may be newer than what is kept.
+        listing = site.documents.listing(Patience::Program).await;
+    }
+    let Some(listed) = listing.page(name) else {
         if listing.state != ListingState::Known {
             let nothing: Option<&Shown<super::panels::Page>> = None;
             return page(&site, ("", "Pages"), nothing, pages::panels::main).await;

@@ -189,7 +189,7 @@ describe("a page that is looked at", () => {
       await read(`${slow}/`);
       const { context, page } = await open({ javaScriptEnabled });
       assert.equal((await page.goto(`${slow}/slow`)).status(), 503);
-      assert.match(await page.locator("main").innerText(), /being read for the first time/);
+      assert.match(await page.locator("main").innerText(), /was not read yet/);
       await page.locator("main", { hasText: "slept" }).waitFor();
       await context.close();
     }

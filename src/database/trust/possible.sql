@@ -3,13 +3,16 @@
 , owners AS (
     SELECT oid AS owner FROM pg_catalog.pg_roles WHERE rolname = current_user
     UNION ALL SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()
-    UNION ALL SELECT d.refobjid FROM pg_catalog.pg_shdepend AS d
-        WHERE d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-            AND d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.deptype = 'o'
-    -- Of what belongs to predefined roles nothing is recorded: it belongs to their members.
-    UNION ALL SELECT member FROM pg_catalog.pg_auth_members WHERE roleid < 16384
+    -- Not by pg_shdepend, in which nothing is recorded of what belongs to predefined roles. pg_database_owner stands for the owner above.
+    UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE pg_get_userbyid(nspowner) <> 'pg_database_owner'
+    UNION ALL SELECT relowner FROM pg_catalog.pg_class
+    UNION ALL SELECT proowner FROM pg_catalog.pg_proc
+    UNION ALL SELECT oprowner FROM pg_catalog.pg_operator
+    UNION ALL SELECT typowner FROM pg_catalog.pg_type
+    UNION ALL SELECT opcowner FROM pg_catalog.pg_opclass
+    UNION ALL SELECT collowner FROM pg_catalog.pg_collation
 )
--- Without another role, as in the private PostgreSQL, nothing belongs to one.
+-- Without another role nothing belongs to one.
 SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' AND oid NOT IN (SELECT oid FROM trusted))
     AND (
         EXISTS (SELECT FROM owners WHERE owner NOT IN (SELECT oid FROM trusted))

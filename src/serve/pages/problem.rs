@@ -51,7 +51,7 @@ pub(crate) fn cross_site(uri: &Uri) -> Markup {
 pub(crate) fn not_read(title: &str) -> Markup {
     html! {
         h1 { (title) }
-        p class="empty" role="status" { "This is being read for the first time since the start. It appears here by itself." }
+        p class="empty" role="status" { "This was not read yet. It appears here by itself." }
     }
 }
 
