@@ -147,7 +147,7 @@ const REPLAY: [At; 6] = [
     (Point::LoadCommit, 1),
     (Point::LoadCommitted, 1),
 ];
-const REBUILD: [At; 9] = [
+const REBUILD: [At; 10] = [
     (Point::ReplayMake, 1),
     (Point::ReplayMade, 1),
     (Point::LoadMerge, 2),
@@ -157,6 +157,7 @@ const REBUILD: [At; 9] = [
     (Point::RebuildRecord, 1),
     (Point::RebuildCommit, 1),
     (Point::RebuildCommitted, 1),
+    (Point::RebuildDropped, 1),
 ];
 const MIGRATE: [At; 3] = [
     (Point::MigrateSchema, 1),

@@ -51,6 +51,7 @@ mod loading;
 
 /// The staged runs once more, and nothing older over what is newer.
 mod replay;
+mod replay_finish;
 mod replay_groups;
 
 /// The mirror brought to what the staged runs give.

@@ -34,13 +34,13 @@ const MIGRATION: &str = "CREATE TABLE shelves (id bigint PRIMARY KEY, box_id big
     CREATE TABLE labels (shelf_id bigint PRIMARY KEY, text text)";
 const TABLES: [&str; 6] = ["boxes", "things", "parts", "notes", "shelves", "labels"];
 
-fn shelves(ids: std::ops::RangeInclusive<i64>) -> Vec<String> {
+pub(crate) fn shelves(ids: std::ops::RangeInclusive<i64>) -> Vec<String> {
     let shelf = |id: i64| json!({"id": id, "box_id": id}).to_string();
     ids.map(shelf).collect()
 }
 
 /// A pipeline of two groups: boxes, things and notes; and shelves. Nothing is staged.
-async fn two_groups() -> Workdir {
+pub(crate) async fn two_groups() -> Workdir {
     let workdir = workdir().await;
     workdir.write("pipeline.toml", format!("{PIPELINE}{SHELVES}"));
     workdir.write("sql/labels.sql", LABELS);
@@ -89,7 +89,7 @@ fn stage_runs(workdir: &Workdir) -> Vec<String> {
 }
 
 /// Every row of the mirror, and all that the load ledger says, without its numbers and times.
-async fn state(workdir: &Workdir) -> BTreeMap<String, Vec<String>> {
+pub(crate) async fn state(workdir: &Workdir) -> BTreeMap<String, Vec<String>> {
     let mut state = BTreeMap::new();
     let ledger = [
         "run",
@@ -108,7 +108,7 @@ async fn state(workdir: &Workdir) -> BTreeMap<String, Vec<String>> {
         .chain(ledger)
     {
         let rows = format!(
-            "SELECT to_jsonb(t) - '{{id,loaded_at,created_at,duration_ms,ingested_at}}'::text[] || \
+            "SELECT to_jsonb(t) - '{{id,loaded_at,created_at,duration_ms,ingested_at,rebuilt_from}}'::text[] || \
              CASE WHEN '{table}' LIKE 'public.%' AND to_jsonb(t) ? 'id' THEN jsonb_build_object('id', to_jsonb(t)->'id') ELSE '{{}}' END \
              AS r FROM {table} AS t ORDER BY r"
         );
@@ -118,7 +118,7 @@ async fn state(workdir: &Workdir) -> BTreeMap<String, Vec<String>> {
     state
 }
 
-async fn scratch_schemas(workdir: &Workdir) -> usize {
+pub(crate) async fn scratch_schemas(workdir: &Workdir) -> usize {
     workdir
         .count("pg_namespace WHERE nspname ~ 'rebuild'")
         .await

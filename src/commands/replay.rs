@@ -113,7 +113,7 @@ async fn replay(
     let loaded = outcome.report;
     let mut rebuilt = Rebuilt {
         tables: loaded.tables,
-        kept: Vec::new(),
+        ..Rebuilt::default()
     };
     if let Some(before) = &before {
         if !outcome.failed.is_empty() {
@@ -131,17 +131,17 @@ async fn replay(
             resources: scope.resources,
         };
         let scratches = [scratch];
-        let rebuild = loader.rebuild(live, &scratches, before, may_go_back, &runs);
+        let rebuild = loader.rebuild(live, &scratches, before, may_go_back, &runs, None);
         rebuilt = rebuild.await?;
     }
     let report = ReplayReport {
         schema: schema.to_string(),
         runs: loaded.runs,
-        tables: rebuilt.tables,
+        tables: std::mem::take(&mut rebuilt.tables),
         errors: loaded.errors,
     };
     let exit = outcome.exit;
-    let (report, exit) = conclude(settings, loader, report, rebuilt.kept, exit).await?;
+    let (report, exit) = conclude(settings, loader, report, rebuilt, exit).await?;
     print(global, arguments, &report);
     super::sentences(&loaded.warnings, &report.errors);
     Ok(exit)
@@ -202,13 +202,13 @@ fn scope(
     })
 }
 
-/// Adds to a report what waits in its schema, and what a rebuild has kept. Deletes that a run held and a later run settled do not count:
+/// Adds to a report what waits in its schema, and what a rebuild has kept or left. Deletes that a run held and a later run settled do not count:
 /// only the end does.
 async fn conclude(
     settings: &Settings,
     loader: Loader<'_>,
     mut report: ReplayReport,
-    kept: Vec<Kept>,
+    rebuilt: Rebuilt,
     mut exit: Exit,
 ) -> Result<(ReplayReport, Exit), Failure> {
     let into = settings.schema_flag(&named(&report.schema)?);
@@ -235,7 +235,11 @@ async fn conclude(
             ));
         }
     }
-    for Kept { table, rows, keys } in kept {
+    for sentence in rebuilt.not_dropped {
+        exit = exit.max(Exit::Failed);
+        report.errors.push(sentence);
+    }
+    for Kept { table, rows, keys } in rebuilt.kept {
         exit = exit.max(Exit::Refused);
         report.errors.push(format!(
             "{table}: {} missing from the staged runs kept, because other rows refer to them: {}{}; \

@@ -140,6 +140,12 @@ impl LockKey {
         }
     }
 
+    /// The statement that takes it for the session if it is free, and says whether it was.
+    pub(crate) fn try_to_take(self) -> String {
+        self.take()
+            .replace("pg_advisory_lock", "pg_try_advisory_lock")
+    }
+
     /// Its halves as the server lists them.
     fn halves(self) -> String {
         match self {

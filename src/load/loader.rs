@@ -123,7 +123,7 @@ impl<'c> Loader<'c> {
     }
 
     /// What the schema is filled from, to judge runs by. `runs` is all that is staged.
-    pub(crate) async fn judge(&self, runs: &[Run]) -> Result<Judge<'_>, LoadError> {
+    pub(crate) async fn judge<'j>(&'j self, runs: &'j [Run]) -> Result<Judge<'j>, LoadError> {
         let schema = self.options.schema.as_str();
         Judge::look(&self.database.client, schema, self.config, runs).await
     }

@@ -13,6 +13,13 @@ use crate::load::error::LoadError;
 /// The lock of a load into the schema `$1`.
 const LOAD_LOCK: LockKey = LockKey::Pair("hashtext('cursus load')", "hashtext($1)");
 
+/// Takes the lock of a schema if nobody else has it; whether it did.
+pub(super) async fn try_lock(database: &Database, schema: &str) -> Result<bool, LoadError> {
+    let take = LOAD_LOCK.try_to_take();
+    let taken = database.client.query_one(&take, &[&schema]).await;
+    Ok(taken.map_err(LoadError::at("take the load lock"))?.get(0))
+}
+
 /// One load at a time into a schema; the lock goes with the session. It is waited for as long as any other lock, if nothing
 /// else is asked for: a session that has just ended releases it a little later than its client, and that of a client which was
 /// killed when the server looks after it.

@@ -142,6 +142,7 @@ points! {
     RebuildRecord = "rebuild.record",
     RebuildCommit = "rebuild.commit",
     RebuildCommitted = "rebuild.committed",
+    RebuildDropped = "rebuild.dropped",
     // A bundle: after the rows of a table, before its name, after.
     ExportTable = "export.table",
     ExportRename = "export.rename",

@@ -11,13 +11,15 @@ use crate::context::Activity;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    Group, GroupState, Loader, ReplayError, Scratch, groups, history, mirror_mappings,
+    Group, GroupState, Loader, Rebuilt, ReplayError, Scratch, groups, history, mirror_mappings,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
 use crate::pipeline::load::load_runs;
+use crate::pipeline::settle::settle;
 use crate::report::counted;
 use crate::settings::Settings;
+use crate::staging::Run;
 use crate::table::{Column, Table};
 
 #[derive(Debug, Serialize)]
@@ -128,7 +130,15 @@ pub(super) async fn replay(
     let schema = group.scratch.schema.clone();
     let options = options(&schema, arguments);
     let mut loader = Loader::open_group(config, database, options, group).await?;
-    let mut pending = history(config, &group.runs, &loader.loaded().await?)?;
+    settle(settings, &mut loader).await?;
+    // People who were erased meanwhile are blank in the runs that are listed now. What else came since is of another plan.
+    let again = |known: &[Run]| -> Result<Vec<Run>, Failure> {
+        let mut listed = range(settings, arguments)?;
+        listed.retain(|run| known.iter().any(|one| one.id() == run.id()));
+        Ok(listed)
+    };
+    let (runs, of_group) = (again(&runs)?, again(&group.runs)?);
+    let mut pending = history(config, &of_group, &loader.loaded().await?)?;
     for run in &mut pending {
         (run.resources).retain(|name| group.scratch.resources.contains(name));
     }
@@ -162,15 +172,12 @@ pub(super) async fn finish(
         before,
     } = Mirror::open(settings, arguments).await?;
     let groups = loader.groups(&scope, &runs)?;
-    let mut loader = loader.into_groups(&groups).await?;
-    let (mut exit, mut errors) = (Exit::Done, Vec::new());
-    for (what, refused) in loader.passed_over(&groups).await? {
-        exit = exit.max(refused.as_ref().map_or(Exit::Failed, load_exit));
-        errors.push(match refused {
-            Some(error) => format!("{what}: {}", chain(&error)),
-            None => format!("{what}: not loaded; the job of its group has said why"),
-        });
+    let fingerprint = loader.fingerprint(&groups);
+    if loader.is_rebuilt_from(&groups).await? {
+        return finished_before(global, settings, loader, &groups).await;
     }
+    let mut loader = loader.into_groups(&groups).await?;
+    let (mut exit, mut errors) = passed_over(&loader, &groups, None).await?;
     let is_replayed = |id: &str| {
         let mut replayed = groups.iter().flat_map(|group| &group.runs);
         replayed.any(|run| run.id().as_str() == id)
@@ -180,16 +187,70 @@ pub(super) async fn finish(
     let scratches: Vec<Scratch> = groups.iter().map(|group| group.scratch.clone()).collect();
     settings.context.begin(Activity::Rebuilding);
     let may_go_back = arguments.to.is_some();
-    let rebuilt = loader.rebuild(live, &scratches, &before, may_go_back, &runs);
-    let rebuilt = rebuilt.await?;
+    let of = Some(fingerprint.as_str());
+    let rebuilt = loader.rebuild(live, &scratches, &before, may_go_back, &runs, of);
+    let mut rebuilt = rebuilt.await?;
+    if let Err(error) = loader.drop_groups().await {
+        exit = exit.max(Exit::Failed);
+        errors.push(chain(&error));
+    }
     let report = ReplayReport {
         schema: live.to_string(),
         runs: replayed,
-        tables: rebuilt.tables,
+        tables: std::mem::take(&mut rebuilt.tables),
         errors,
     };
-    let (report, exit) = conclude(settings, loader, report, rebuilt.kept, exit).await?;
+    let (report, exit) = conclude(settings, loader, report, rebuilt, exit).await?;
     print(global, arguments, &report);
     sentences(&[], &report.errors);
     Ok(exit)
+}
+
+/// Says that the mirror is as the groups give it, and what waits there; drops what a killed finish has left.
+async fn finished_before(
+    global: &Global,
+    settings: &Settings,
+    mut loader: Loader<'_>,
+    groups: &[Group],
+) -> Result<Exit, Failure> {
+    let live = &settings.config.database.schema;
+    let (exit, errors) = passed_over(&loader, groups, Some(live)).await?;
+    loader.drop_groups().await?;
+    let report = ReplayReport {
+        schema: live.to_string(),
+        runs: Vec::new(),
+        tables: Vec::new(),
+        errors,
+    };
+    let rebuilt = Rebuilt {
+        kept: loader.kept().await?,
+        ..Rebuilt::default()
+    };
+    let (report, exit) = conclude(settings, loader, report, rebuilt, exit).await?;
+    if global.json {
+        print_json(&report);
+    } else {
+        print_line(&format!(
+            "nothing to finish: {live} was rebuilt from these groups, and nothing that they depend on has changed since"
+        ));
+    }
+    sentences(&[], &report.errors);
+    Ok(exit)
+}
+
+/// What the jobs of these groups have not loaded, with the exit code for it.
+async fn passed_over(
+    loader: &Loader<'_>,
+    groups: &[Group],
+    of: Option<&Name>,
+) -> Result<(Exit, Vec<String>), Failure> {
+    let (mut exit, mut errors) = (Exit::Done, Vec::new());
+    for (what, refused) in loader.passed_over(groups, of).await? {
+        exit = exit.max(refused.as_ref().map_or(Exit::Failed, load_exit));
+        errors.push(match refused {
+            Some(error) => format!("{what}: {}", chain(&error)),
+            None => format!("{what}: not loaded; the job of its group has said why"),
+        });
+    }
+    Ok((exit, errors))
 }

@@ -2,6 +2,7 @@
 //! with, never today's configuration, and reads no rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -196,15 +197,28 @@ pub(crate) struct Judge<'j> {
     pub(super) source: Option<Source>,
     /// Whether what is loaded came from the staging directory of the runs; where ids tell, it does not matter.
     pub(super) is_from_here: bool,
+    /// All that is staged.
+    runs: &'j [Run],
+    /// The runs that the mirror or this schema was rebound with, once they are asked for.
+    rebindings: OnceLock<Vec<Rebound>>,
+}
+
+/// A run that a schema was rebound with.
+#[derive(Clone, Debug)]
+struct Rebound {
+    seq: u64,
+    /// The origins of the APIs that the schema held before and since.
+    from: String,
+    to: Option<String>,
 }
 
 impl<'j> Judge<'j> {
-    /// Looks at the source of a schema. `runs` is all that is staged; `id` is that of the staging directory.
+    /// Looks at the source of a schema. `runs` is all that is staged.
     pub(crate) async fn look(
         client: &impl GenericClient,
         schema: &'j str,
         config: &'j Config,
-        runs: &[Run],
+        runs: &'j [Run],
     ) -> Result<Self, LoadError> {
         let source = Source::read(client, schema).await?;
         let is_unknown = |source: &Source| {
@@ -221,6 +235,8 @@ impl<'j> Judge<'j> {
             config,
             source,
             is_from_here,
+            runs,
+            rebindings: OnceLock::new(),
         })
     }
 
@@ -259,7 +275,8 @@ impl<'j> Judge<'j> {
             .collect()
     }
 
-    /// Whether this schema, or the mirror, was rebound with the run before, and the staging directory is still the same.
+    /// Whether this schema, or the mirror, was rebound before with the run, or with one before it that is of the same API, and the
+    /// staging directory is still the same. That run need not be loaded: it may have no pages of the resources that are.
     fn is_adopted(&self, source: &Source, run: &Run, side: &Side) -> Result<bool, LoadError> {
         let Some(from) = &source.side.origin else {
             return Ok(false);
@@ -267,12 +284,36 @@ impl<'j> Judge<'j> {
         if !source.is_same_staging(side.staging_id.as_ref(), self.is_from_here) {
             return Ok(false);
         }
+        let mut held = Some(from);
+        let mut is_rebound = false;
+        for rebound in self.rebindings()? {
+            if rebound.seq <= run.record().seq && held == Some(&rebound.from) {
+                held = rebound.to.as_ref();
+                is_rebound = true;
+            }
+        }
+        Ok(is_rebound && held == side.origin.as_ref())
+    }
+
+    /// The runs that the mirror or this schema was rebound with, oldest first.
+    fn rebindings(&self) -> Result<&[Rebound], LoadError> {
+        if let Some(known) = self.rebindings.get() {
+            return Ok(known);
+        }
         let mirror = &self.config.database.schema;
-        let adoptions = Adoption::of(run)?;
-        Ok(adoptions.iter().any(|adoption| {
-            let is_here = adoption.schema == *mirror || adoption.schema.as_str() == self.schema;
-            is_here && adoption.from == *from
-        }))
+        let mut rebindings = Vec::new();
+        for run in self.runs {
+            for adoption in Adoption::of(run)? {
+                if adoption.schema == *mirror || adoption.schema.as_str() == self.schema {
+                    rebindings.push(Rebound {
+                        seq: run.record().seq,
+                        from: adoption.from,
+                        to: Side::of(run, self.config)?.origin,
+                    });
+                }
+            }
+        }
+        Ok(self.rebindings.get_or_init(|| rebindings))
     }
 
     pub(super) fn refusal(&self, source: &Source, run: &Run) -> LoadError {
@@ -387,10 +428,12 @@ async fn is_from_here(
 }
 
 /// The mirror has, of these resources, what the scratch schemas were filled from; the newest of them says which API and scope.
+/// `groups` is the fingerprint of the groups that they are of, if they are.
 pub(crate) async fn take_over(
     client: &impl GenericClient,
     live: &str,
     scratches: &[&str],
+    groups: Option<&str>,
 ) -> Result<(), LoadError> {
     let failed = || LoadError::at("take over pipeline.source");
     client
@@ -409,10 +452,25 @@ pub(crate) async fn take_over(
         .map_err(failed())?;
     client
         .execute(
-            "DELETE FROM pipeline.source WHERE schema_name = ANY ($1)",
-            &[&scratches],
+            "UPDATE pipeline.source SET rebuilt_from = $2 WHERE schema_name = $1",
+            &[&live, &groups],
         )
         .await
         .map_err(failed())?;
     Ok(())
+}
+
+/// The fingerprint of the groups that a schema was rebuilt from last; none: from none, or without groups.
+pub(crate) async fn rebuilt_from(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<Option<String>, LoadError> {
+    let row = client
+        .query_opt(
+            "SELECT rebuilt_from FROM pipeline.source WHERE schema_name = $1",
+            &[&schema],
+        )
+        .await
+        .map_err(LoadError::at("read pipeline.source"))?;
+    Ok(row.and_then(|row| row.get(0)))
 }

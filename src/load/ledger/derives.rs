@@ -23,6 +23,18 @@ pub(crate) async fn failed_derives(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Records that all derived statements of a schema have succeeded.
+pub(crate) async fn forget_failed(
+    transaction: &Transaction<'_>,
+    schema: &str,
+) -> Result<(), LoadError> {
+    let forget = "DELETE FROM pipeline.derive_failed WHERE schema_name = $1";
+    let forgotten = transaction.execute(forget, &[&schema]).await;
+    forgotten
+        .map(drop)
+        .map_err(LoadError::at("write pipeline.derive_failed"))
+}
+
 /// Records whether a derived statement succeeded.
 pub(crate) async fn record_derive(
     transaction: &Transaction<'_>,

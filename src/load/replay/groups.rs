@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use crate::config::Config;
 use crate::database::Database;
 use crate::hash::hex;
-use crate::load::check::source::Judge;
+use crate::load::check::source::{self, Judge};
 use crate::load::error::LoadError;
 use crate::load::ledger::loads;
 use crate::load::loader::{Loader, reserve};
@@ -23,12 +23,12 @@ use crate::load::replay::open::lacks_migrations;
 use crate::load::replay::rebuild::Scratch;
 use crate::load::replay::scope::ReplayScope;
 use crate::load::replay::scratch::{
-    GROUP, SchemaContents, drop_other_groups, inspect_schema, make,
+    GROUP, SchemaContents, drop_groups, inspect_schema, is_applied, make,
 };
 use crate::migrate;
 use crate::name::Name;
 use crate::pack_files::View;
-use crate::staging::Run;
+use crate::staging::{Adoption, Run};
 
 /// What a record costs beside its bytes, in bytes that take as long (measured by `make bench-replay`).
 const RECORD: u64 = 2_000;
@@ -52,7 +52,7 @@ pub(crate) struct Group {
 /// How far a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GroupState {
-    /// Nobody has begun.
+    /// Nobody has begun, or it was applied to the mirror.
     Missing,
     /// It is of other pages, options, migrations, of another `pipeline.toml` or version of cursus.
     Outdated,
@@ -71,6 +71,10 @@ impl Group {
         let schema = self.scratch.schema.as_str();
         match inspect_schema(client, schema).await? {
             SchemaContents::Empty => return Ok(GroupState::Missing),
+            // A finish that was killed has left it.
+            SchemaContents::NotEmpty(Some(comment)) if is_applied(&comment) => {
+                return Ok(GroupState::Missing);
+            }
             SchemaContents::NotEmpty(Some(comment)) if comment.starts_with(GROUP) => {
                 if comment != self.mark || lacks_migrations(client, config, schema).await? {
                     return Ok(GroupState::Outdated);
@@ -109,6 +113,16 @@ pub(crate) fn groups(
 ) -> Result<Vec<Group>, ReplayError> {
     let live = &config.database.schema;
     let mut groups = Vec::new();
+    // What the mirror was rebound with decides which runs are loaded after it.
+    let mut adoptions = Vec::new();
+    for run in runs {
+        for adoption in Adoption::of(run).map_err(LoadError::from)? {
+            if adoption.schema == *live {
+                adoptions.push(format!("{} {}\n", run.id(), adoption.from));
+            }
+        }
+    }
+    let adoptions = adoptions.concat();
     let is_staged = |name: &Name| {
         runs.iter()
             .any(|run| !matches!(run.manifest(name), Ok(None)))
@@ -123,6 +137,7 @@ pub(crate) fn groups(
     }
     for resources in parts {
         let mut hash = Sha256::new();
+        hash.update(&adoptions);
         let (mut records, mut bytes) = (0, 0);
         let mut with_pages = Vec::new();
         for run in runs {
@@ -312,9 +327,12 @@ impl<'c> Loader<'c> {
         let schema = options.schema.as_str();
         reserve(&mut database, config, &options).await?;
         match group.state(&database.client, config).await? {
-            GroupState::Missing => make(&mut database.client, schema, &group.mark, false).await?,
-            GroupState::Outdated => make(&mut database.client, schema, &group.mark, true).await?,
             GroupState::Partial(_) | GroupState::Loaded => {}
+            GroupState::Missing | GroupState::Outdated => {
+                let there = inspect_schema(&database.client, schema).await?;
+                let drop = !matches!(there, SchemaContents::Empty);
+                make(&mut database.client, schema, &group.mark, drop).await?;
+            }
         }
         Ok(Self::open(config, database, options).await?)
     }
@@ -339,15 +357,16 @@ impl<'c> Loader<'c> {
     }
 
     /// What is staged for these groups and was not loaded, though a later run of its resource was: where it is of another source,
-    /// the refusal.
+    /// the refusal. `of` is the schema that has their rows now, if not each its own.
     pub(crate) async fn passed_over(
         &self,
         groups: &[Group],
+        of: Option<&Name>,
     ) -> Result<Vec<(String, Option<LoadError>)>, ReplayError> {
         let client = &self.database.client;
         let mut passed = Vec::new();
         for group in groups {
-            let schema = group.scratch.schema.as_str();
+            let schema = of.unwrap_or(&group.scratch.schema).as_str();
             let judge = Judge::look(client, schema, self.config, &group.runs).await?;
             for run in &group.runs {
                 let loaded = loads::loaded_from(client, schema, run).await?;
@@ -361,6 +380,34 @@ impl<'c> Loader<'c> {
             }
         }
         Ok(passed)
+    }
+
+    /// Whether these groups were applied to the mirror before, nothing that decides what they give has changed since, and no job has
+    /// begun one of them again.
+    pub(crate) async fn is_rebuilt_from(&self, groups: &[Group]) -> Result<bool, ReplayError> {
+        let states = self.states(groups).await?;
+        let (live, client) = (&self.config.database.schema, &self.database.client);
+        Ok(states.iter().all(|state| *state == GroupState::Missing)
+            && source::rebuilt_from(client, live.as_str()).await? == Some(self.fingerprint(groups)))
+    }
+
+    /// Of what these groups are of, and of the columns that their rows are brought to.
+    pub(crate) fn fingerprint(&self, groups: &[Group]) -> String {
+        let mut hash = Sha256::new();
+        for group in groups {
+            hash.update(format!("{}\n", group.mark));
+        }
+        for mapping in &self.mappings {
+            let columns = &mapping.shape.columns;
+            hash.update(format!("{} {columns:?}\n", mapping.table.name));
+        }
+        hex(&hash.finalize())
+    }
+
+    /// Drops the schemas of all groups, also of those that are none any more, but for those that jobs are loading.
+    pub(crate) async fn drop_groups(&mut self) -> Result<(), ReplayError> {
+        let live = &self.config.database.schema;
+        Ok(drop_groups(&mut self.database, live).await?)
     }
 
     /// Turns from the mirror to the schemas of these groups, all of them locked; refuses if one is not loaded as the runs, the options
@@ -389,12 +436,9 @@ impl<'c> Loader<'c> {
         let Self {
             config,
             options,
-            mut database,
+            database,
             ..
         } = self;
-        let kept = groups.iter().map(|group| group.scratch.schema.as_str());
-        let kept: Vec<&str> = kept.collect();
-        drop_other_groups(&mut database.client, &config.database.schema, &kept).await?;
         let schema = groups.first().map(|group| group.scratch.schema.clone());
         let options = Options {
             schema: schema.unwrap_or(options.schema),

@@ -8,13 +8,15 @@ use tracing::info;
 
 use crate::config::{Config, Derive, PruneConfig};
 use crate::convert::{counted, unsigned};
-use crate::database::{Quoted, catalogue, commit};
+use crate::database::{catalogue, commit};
+use crate::error_chain::chain;
 use crate::failpoint::Point;
 use crate::load::check::source;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
 use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
+use crate::load::ledger::derives;
 use crate::load::ledger::erasures;
 use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::{self, Loaded};
@@ -23,6 +25,7 @@ use crate::load::loader::Loader;
 use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
+use crate::load::replay::scratch::{mark_applied, remove};
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
@@ -60,6 +63,8 @@ pub(crate) struct Rebuilt {
     pub(crate) tables: Vec<TableCounts>,
     /// What stays although the staged runs do not give it.
     pub(crate) kept: Vec<Kept>,
+    /// Why scratch schemas were not dropped, a sentence each. The rebuild is finished.
+    pub(crate) not_dropped: Vec<String>,
 }
 
 struct TablePair<'m> {
@@ -75,8 +80,9 @@ struct TablePair<'m> {
 }
 
 impl Loader<'_> {
-    /// Brings the mirror to what these scratch schemas have, of which this is one, takes over their ledger, and drops them: all of it
-    /// or nothing. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that they are from.
+    /// Brings the mirror to what these scratch schemas have, of which this is one, and takes over their ledger: all of it or nothing.
+    /// Then drops them. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that they are
+    /// from; `groups` is the fingerprint of the groups that they are of, if they are.
     pub(crate) async fn rebuild(
         &mut self,
         live: &Name,
@@ -84,6 +90,7 @@ impl Loader<'_> {
         before: &Loaded,
         may_go_back: bool,
         runs: &[Run],
+        groups: Option<&str>,
     ) -> Result<Rebuilt, ReplayError> {
         let mut after = Loaded::new();
         for Scratch { schema, resources } in scratches {
@@ -128,6 +135,7 @@ impl Loader<'_> {
         for Derive { sql, .. } in &self.config.derives {
             run_noted(&transaction, live.as_str(), &all, &newest, sql).await?;
         }
+        derives::forget_failed(&transaction, live.as_str()).await?;
         let is_newest = |run: &&Run| run.id().as_str() == newest;
         if let Some(run) = runs.iter().find(is_newest).or(runs.last()) {
             (feed.write_history(&transaction, live.as_str(), &all, run)).await?;
@@ -135,7 +143,7 @@ impl Loader<'_> {
         (feed.finish(&transaction, live.as_str(), &all, &newest)).await?;
         take_over_ledger(&transaction, live, scratches, &resources).await?;
         let schemas: Vec<&str> = scratches.iter().map(|it| it.schema.as_str()).collect();
-        source::take_over(&transaction, live.as_str(), &schemas).await?;
+        source::take_over(&transaction, live.as_str(), &schemas, groups).await?;
         record_kept(
             &transaction,
             &mappings,
@@ -153,13 +161,39 @@ impl Loader<'_> {
         let touched = Touched::all_of(rebuilt_tables.collect());
         record_dangling(&transaction, live.as_str(), all.iter(), &touched).await?;
         Point::RebuildRecord.reach();
-        for schema in schemas {
-            let drop = format!("DROP SCHEMA {} CASCADE", Quoted(schema));
-            run(&transaction, &drop, "drop the scratch schema").await?;
+        for schema in &schemas {
+            mark_applied(&transaction, schema).await?;
         }
         let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);
         done.await.map_err(LoadError::at_commit)?;
+        for schema in schemas {
+            match remove(&mut self.database.client, schema).await {
+                Ok(()) => Point::RebuildDropped.reach(),
+                Err(error) => rebuilt.not_dropped.push(format!(
+                    "{}; the mirror is rebuilt, and nobody needs that schema: `DROP SCHEMA {schema} CASCADE`",
+                    chain(&error)
+                )),
+            }
+        }
         Ok(rebuilt)
+    }
+
+    /// The rows of a schema that are kept although the newest runs lack them, by table, with a few of their keys.
+    pub(crate) async fn kept(&self) -> Result<Vec<Kept>, ReplayError> {
+        let statement = "SELECT table_name, count(DISTINCT key), (array_agg(DISTINCT key::text ORDER BY key::text))[1:5] \
+             FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND referred_by IS NOT NULL \
+             GROUP BY table_name ORDER BY table_name";
+        let schema = self.options.schema.as_str();
+        let rows = self.database.client.query(statement, &[&schema]).await;
+        let rows = rows.map_err(LoadError::at("read pipeline.prune_candidate"))?;
+        let kept = |row: &tokio_postgres::Row| {
+            Some(Kept {
+                table: Name::parse(row.get(0)).ok()?,
+                rows: unsigned(row.get(1)),
+                keys: row.get(2),
+            })
+        };
+        Ok(rows.iter().filter_map(kept).collect())
     }
 
     /// The resources of which the replay knows all rows; refuses if it should and does not.
@@ -408,7 +442,8 @@ fn is_among(kept: &[Kept], table: &Name) -> bool {
     kept.iter().any(|kept| kept.table == *table)
 }
 
-/// Replaces the ledger of these resources in the mirror by that of the scratch schemas.
+/// Replaces the ledger of these resources in the mirror by that of the scratch schemas. What else it says of them goes when they are
+/// dropped.
 async fn take_over_ledger(
     transaction: &Transaction<'_>,
     live: &Name,
@@ -426,7 +461,6 @@ async fn take_over_ledger(
         let update = format!(
             "UPDATE {table} SET schema_name = $1 WHERE schema_name = $2 AND resource = ANY ($3)"
         );
-        let rest = format!("DELETE FROM {table} WHERE schema_name = $1");
         for Scratch { schema, resources } in scratches {
             let resources = rebuilt.iter().filter(|name| resources.contains(*name));
             let resources: Vec<&str> = resources.map(Name::as_str).collect();
@@ -437,13 +471,7 @@ async fn take_over_ledger(
                 .execute(&update, &[&live, &schema, &resources])
                 .await;
             updated.map_err(failed())?;
-            let dropped = transaction.execute(&rest, &[&schema]).await;
-            dropped.map_err(failed())?;
         }
     }
     Ok(())
-}
-
-async fn run(transaction: &Transaction<'_>, statement: &str, doing: &str) -> Result<(), LoadError> {
-    (transaction.batch_execute(statement).await).map_err(LoadError::at(doing))
 }

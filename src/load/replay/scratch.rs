@@ -7,7 +7,7 @@ use crate::failpoint::Point;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::ledger::schemas::forget;
-use crate::load::lock::lock;
+use crate::load::lock::{lock, try_lock};
 use crate::load::replay::error::ReplayError;
 use crate::migrate;
 use crate::name::Name;
@@ -19,6 +19,8 @@ pub(crate) const HISTORY: &str = "Made by `cursus history rebuild`; nobody needs
 /// Begin of the comment of a schema that a job of a replay in groups works in; the fingerprint of the pages and rules follows.
 pub(crate) const GROUP: &str =
     "Made by `cursus replay --group`; nobody needs it after `cursus replay --finish`. History: ";
+/// The comment of a schema whose rows a rebuild has applied to the mirror, until it is dropped.
+const APPLIED: &str = "Made by `cursus replay`, and applied to the mirror; nobody needs it.";
 /// The comment of a schema that `diff` loads a run into.
 const DIFF: &str = "Made by `cursus diff`; nobody needs it afterwards.";
 /// The step that looks for the load ledger.
@@ -26,7 +28,7 @@ const LOOK: &str = "look for the load ledger";
 
 /// Whether a schema is dropped again by the command that has made it.
 pub(crate) async fn is_passing(client: &Client, schema: &str) -> Result<bool, LoadError> {
-    has_mark(client, schema, &[REBUILD, DIFF, HISTORY, GROUP]).await
+    has_mark(client, schema, &[REBUILD, DIFF, HISTORY, GROUP, APPLIED]).await
 }
 
 /// Whether it is one of those whose command is after the history of its rows.
@@ -100,7 +102,7 @@ pub(crate) async fn make(
     Ok(())
 }
 
-/// As [`make`]. One that exists is dropped, if it has this very comment.
+/// As [`make`]. One that exists is dropped, if it has this very comment, or its rows were applied.
 pub(crate) async fn remake(
     client: &mut Client,
     schema: &str,
@@ -108,28 +110,45 @@ pub(crate) async fn remake(
 ) -> Result<(), ReplayError> {
     let drop = match inspect_schema(client, schema).await? {
         SchemaContents::Empty => false,
-        SchemaContents::NotEmpty(Some(comment)) if comment == mark => true,
+        SchemaContents::NotEmpty(Some(comment)) if comment == mark || is_applied(&comment) => true,
         SchemaContents::NotEmpty(_) => return Err(ReplayError::Taken(schema.to_owned())),
     };
     Ok(make(client, schema, mark, drop).await?)
 }
 
-/// Drops the schemas of groups of this mirror that are not among those kept: there were more groups once.
-pub(super) async fn drop_other_groups(
-    client: &mut Client,
-    mirror: &Name,
-    kept: &[&str],
+/// Whether a comment says that the rows of its schema were applied to the mirror.
+pub(super) fn is_applied(comment: &str) -> bool {
+    comment == APPLIED
+}
+
+/// Says of a schema, in the transaction that applies its rows, that nothing in it counts any more.
+pub(super) async fn mark_applied(
+    transaction: &Transaction<'_>,
+    schema: &str,
 ) -> Result<(), LoadError> {
-    let left = client
+    let mark = format!("COMMENT ON SCHEMA {} IS '{APPLIED}'", Quoted(schema));
+    let marked = transaction.batch_execute(&mark).await;
+    marked.map_err(LoadError::at(format!("mark the schema {schema}")))
+}
+
+/// Drops all schemas of groups of this mirror that no job has locked, each in a transaction of its own: a server has locks for the
+/// tables of one more easily than of all.
+pub(super) async fn drop_groups(database: &mut Database, mirror: &Name) -> Result<(), LoadError> {
+    let left = database
+        .client
         .query(
             "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname ~ ('^' || $1 || '_rebuild_[0-9]+$') \
-             AND nspname <> ALL ($2::text[]) AND starts_with(obj_description(oid, 'pg_namespace'), $3)",
-            &[&mirror.as_str(), &kept, &GROUP],
+             AND (starts_with(obj_description(oid, 'pg_namespace'), $2) OR obj_description(oid, 'pg_namespace') = $3) ORDER BY oid",
+            &[&mirror.as_str(), &GROUP, &APPLIED],
         )
         .await
-        .map_err(LoadError::at("look for schemas of other groups"))?;
+        .map_err(LoadError::at("look for the schemas of groups"))?;
     for row in left {
-        remove(client, row.get(0)).await?;
+        let schema: &str = row.get(0);
+        if try_lock(database, schema).await? {
+            remove(&mut database.client, schema).await?;
+            Point::RebuildDropped.reach();
+        }
     }
     Ok(())
 }
@@ -208,7 +227,7 @@ impl Scratches {
     }
 }
 
-async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
+pub(super) async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
     let failed = || LoadError::at(format!("drop the schema {schema}"));
     let transaction = client.transaction().await.map_err(failed())?;
     remove_in(&transaction, schema).await?;
