@@ -192,6 +192,7 @@ fn remote_exit(error: &crate::remote::RemoteError) -> Exit {
         | E::OtherStaging { .. }
         | E::OtherLedger { .. }
         | E::OpenErasure
+        | E::Disturbed { .. }
         | E::SameNumber { .. } => Exit::Refused,
         E::Staging(error) => staging_exit(error),
         E::Store { .. } | E::Stopped { .. } | E::Damaged { .. } | E::Thread => Exit::Failed,

@@ -21,15 +21,18 @@ use crate::load::Mapping;
 use crate::name::Name;
 use crate::remote::{Remote, RemoteError, blocking};
 use crate::staging::exchange::sha256;
-use crate::staging::{Run, StagedResource, Staging, StagingError};
+use crate::staging::{Run, RunId, StagedResource, Staging, StagingError};
 use columns::Columns;
-use manifest::{ExportedFile, ExportedResource, ExportedRun};
+pub(crate) use columns::RECORD;
+use manifest::{ExportedFile, ExportedResource, ExportedRun, KnownRun, basis};
 use part::{Part, PartWriter};
 
 /// What an export has done.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Exported {
     pub(crate) url: String,
+    /// Its number in `pipeline.export`, by which `forget` names it.
+    pub(crate) export: u64,
     /// Runs of which something was written.
     pub(crate) runs: usize,
     /// Runs that were there as they are staged.
@@ -75,19 +78,16 @@ pub(crate) async fn export(
     let runs = blocking(move || here.finished_runs()).await?;
     let id = staging.id()?;
     let there = manifest::read_all(remote).await?;
-    if there.iter().any(|run| run.staging_id != id) {
+    if there.values().any(|run| run.staging_id != id) {
         return Err(ExportError::OtherStaging { url: exported.url });
     }
-    let staged: BTreeSet<&str> = runs.iter().map(|run| run.id().as_str()).collect();
-    for absent in there
-        .iter()
-        .filter(|run| !staged.contains(run.run_id.as_str()))
-    {
+    let staged: BTreeSet<&RunId> = runs.iter().map(Run::id).collect();
+    for absent in there.keys().filter(|id| !staged.contains(id)) {
         manifest::remove(remote, absent).await?;
         exported.removed += 1;
     }
     for run in &runs {
-        let known = there.iter().find(|one| one.run_id == *run.id());
+        let known = there.get(run.id());
         let export = Export {
             remote,
             run,
@@ -113,29 +113,41 @@ impl Export<'_> {
     /// Writes what is not there as it is staged; whether anything was.
     async fn bring(
         &self,
-        known: Option<&ExportedRun>,
+        known: Option<&KnownRun>,
         staging_id: Option<&String>,
         exported: &mut Exported,
     ) -> Result<bool, ExportError> {
+        let mut hashes = Vec::new();
+        for name in self.run.resources()? {
+            let (from, wanted) = (self.run.clone(), name.clone());
+            if blocking(move || from.manifest(&wanted)).await?.is_some() {
+                let journal = sha256(&self.run.journal(&name)?);
+                let columns = Columns::of(&name, self.mappings).sha256();
+                hashes.push((name, journal, columns));
+            }
+        }
+        let today = hashes.iter();
+        let today = basis(today.map(|(name, journal, columns)| (name, &**journal, &**columns)));
+        let known = match known {
+            Some(known) if known.basis == today => return Ok(false),
+            Some(_) => manifest::read(self.remote, self.run.id()).await?,
+            None => None,
+        };
         let mut resources = Vec::new();
         let mut stale = Vec::new();
-        let mut is_changed = false;
-        for name in self.run.resources()? {
+        for (name, journal_sha256, columns_sha256) in hashes {
+            let of_it = known.as_ref().and_then(|run| run.resource(&name));
+            if let Some(same) = of_it.filter(|one| {
+                one.journal_sha256 == journal_sha256 && one.columns_sha256 == columns_sha256
+            }) {
+                resources.push(same.clone());
+                continue;
+            }
             let (from, wanted) = (self.run.clone(), name.clone());
             let Some(staged) = blocking(move || from.staged(&wanted)).await? else {
                 continue;
             };
             let columns = Columns::of(&name, self.mappings);
-            let journal_sha256 = sha256(&self.run.journal(&name)?);
-            let of_it = known.and_then(|run| run.resource(&name));
-            if let Some(same) = of_it.filter(|one| {
-                one.journal_sha256 == journal_sha256 && one.columns_sha256 == columns.sha256()
-            }) {
-                resources.push(same.clone());
-                continue;
-            }
-            is_changed = true;
-            let columns_sha256 = columns.sha256();
             let files = self.write(&name, staged, columns, exported).await?;
             stale.extend(self.others(&name, &files).await?);
             resources.push(ExportedResource {
@@ -144,9 +156,6 @@ impl Export<'_> {
                 columns_sha256,
                 files,
             });
-        }
-        if !is_changed && known.is_some() {
-            return Ok(false);
         }
         let run = ExportedRun {
             run_id: self.run.id().clone(),

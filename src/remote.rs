@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::failpoint::Point;
 use address::Place;
@@ -28,10 +29,12 @@ pub(crate) use error::RemoteError;
 use http::Answers;
 pub(crate) use pull::{Pulled, open_staging, pull};
 pub(crate) use push::{Pushed, push};
-pub(crate) use retention::{leftovers, size, unpublish};
+pub(crate) use retention::{size, unpublish};
 
 /// Objects that are copied at the same time.
 const AT_ONCE: usize = 8;
+/// Kibibytes of pages, before gzip, that are in memory at the same time; of larger ones one.
+const ROOM: u32 = 32 << 10;
 /// Attempts for what the store's client does not try again by itself, such as a connection that was cut.
 const ATTEMPTS: u32 = 4;
 /// Before the second attempt; doubled for each further one.
@@ -52,6 +55,8 @@ pub(crate) struct Remote {
     /// Of this machine.
     is_directory: bool,
     answers: Arc<Answers>,
+    /// For pages, in kibibytes.
+    room: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Remote {
@@ -91,7 +96,15 @@ impl Remote {
             shown,
             is_directory,
             answers,
+            room: Arc::new(Semaphore::new(ROOM as usize)),
         })
+    }
+
+    /// Waits until a page of as many bytes has room in memory, which it has while the result lives.
+    async fn room(&self, bytes: u64) -> Result<SemaphorePermit<'_>, RemoteError> {
+        let kibibytes = u32::try_from(bytes >> 10).unwrap_or(ROOM).clamp(1, ROOM);
+        let permit = self.room.acquire_many(kibibytes).await;
+        permit.map_err(|_| RemoteError::Thread)
     }
 
     /// From now on what this process writes into a directory is its user's alone.
@@ -245,21 +258,25 @@ impl Remote {
 
     /// Finds out whether the store refuses to overwrite an object. Makes one and removes it.
     pub(crate) async fn probe(&self) -> Result<(), RemoteError> {
+        const FIRST: &[u8] = b"first\n";
         let random = fastrand::u64(..);
         let path = format!("{PROBE}{random:016x}");
         let put = async |text: &'static [u8]| {
             let bytes = Bytes::from_static(text);
             self.put(&path, &bytes, PutMode::Create).await
         };
-        let first = put(b"first\n").await?;
+        // Nobody else makes an object of this name: one that is there already is of an earlier attempt whose answer was lost.
+        put(FIRST).await?;
         let second = put(b"second\n").await;
+        let there = self.get(&path).await;
         let removed = self.remove(&path).await;
-        match (first, second?) {
-            (true, false) => removed,
-            _ => Err(RemoteError::Overwrites {
-                url: self.shown.clone(),
-            }),
+        let is_refused = !second?;
+        if is_refused && there?.as_deref() == Some(FIRST) {
+            return removed;
         }
+        Err(RemoteError::Overwrites {
+            url: self.shown.clone(),
+        })
     }
 }
 

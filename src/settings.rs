@@ -26,6 +26,8 @@ use crate::notify::Notifier;
 use crate::project::{DOTENV, Project, STATE};
 #[cfg(feature = "remote")]
 use crate::remote::{Remote, open_staging};
+#[cfg(feature = "remote")]
+use crate::staging::StoreLock;
 use crate::staging::{Staging, StagingError, StagingLock};
 use crate::trusted::{self, Folder, Untrusted};
 use environment::GENERIC;
@@ -260,6 +262,20 @@ impl Settings {
         lock(&self.staging, self.command, self.wait_lock).await
     }
 
+    /// Locks the object store of this staging directory for writing; waits as for the directory.
+    #[cfg(feature = "remote")]
+    pub(crate) async fn lock_store(&self, remote: &Remote) -> Result<StoreLock, StagingError> {
+        let (directory, holder) = (self.staging.clone(), self.command);
+        let taken = patiently(self.wait_lock, move || directory.lock_store(holder)).await;
+        taken.map_err(|error| match error {
+            StagingError::Locked { holder, .. } => StagingError::Locked {
+                path: remote.shown().into(),
+                holder,
+            },
+            error => error,
+        })
+    }
+
     /// The object store of a URL, else of `[staging] remote`.
     #[cfg(feature = "remote")]
     pub(crate) fn remote(&self, url: Option<&str>) -> Result<Remote, Failure> {
@@ -275,12 +291,12 @@ impl Settings {
     #[cfg(feature = "remote")]
     pub(crate) async fn reading_from(&self, url: &str) -> Result<(Self, TempDir), Failure> {
         let remote = self.remote(Some(url))?;
-        let (staging, dir) = open_staging(&remote, &self.config.people).await?;
+        let opened = open_staging(&remote, &self.config.people).await?;
         let settings = Self {
-            staging,
+            staging: opened.staging,
             ..self.clone()
         };
-        Ok((settings, dir))
+        Ok((settings, opened.dir))
     }
 
     /// What a run would be read with.
@@ -433,20 +449,29 @@ pub(crate) async fn lock(
     command: &str,
     wait: Option<Duration>,
 ) -> Result<StagingLock, StagingError> {
-    let began = Instant::now();
+    let (directory, holder) = (staging.clone(), command.to_owned());
+    patiently(wait, move || directory.lock(&holder)).await
+}
+
+/// Takes a lock; waits up to `wait` for another lock holder.
+async fn patiently<T: Send + 'static>(
+    wait: Option<Duration>,
+    take: impl Fn() -> Result<T, StagingError> + Send + Sync + 'static,
+) -> Result<T, StagingError> {
+    let (began, take) = (Instant::now(), Arc::new(take));
     let mut is_announced = false;
     loop {
         // Locking retries with short sleeps, which must not block a worker of the runtime.
-        let (directory, holder) = (staging.clone(), command.to_owned());
-        let locking = tokio::task::spawn_blocking(move || directory.lock(&holder)).await;
-        let locked = locking.unwrap_or_else(|error| {
+        let take = Arc::clone(&take);
+        let taken = tokio::task::spawn_blocking(move || take()).await;
+        let taken = taken.unwrap_or_else(|error| {
             Err(StagingError::Io {
                 doing: "lock",
-                path: staging.root().to_owned(),
+                path: "a directory".into(),
                 source: std::io::Error::other(error),
             })
         });
-        match locked {
+        match taken {
             Err(StagingError::Locked { holder, .. })
                 if wait.is_some_and(|wait| began.elapsed() < wait) =>
             {
@@ -455,7 +480,7 @@ pub(crate) async fn lock(
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            locked => return locked,
+            taken => return taken,
         }
     }
 }

@@ -46,6 +46,8 @@ pub use journal::PageEntry;
 pub(crate) use journal::PageNumbers;
 pub(crate) use known_pages::KnownPages;
 pub use lock::StagingLock;
+#[cfg(feature = "remote")]
+pub(crate) use lock::StoreLock;
 
 pub(crate) use manifest::SmallerPages;
 pub use manifest::{Evidence, FORMAT, Manifest, Mode, ReadManifest, State, Window};

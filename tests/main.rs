@@ -114,6 +114,9 @@ mod gc;
 /// The stage in an object store.
 mod remote;
 
+/// The same in a bucket, with a count of requests.
+mod bucket;
+
 /// The same in the object stores of other programs.
 mod stores;
 

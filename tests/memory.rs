@@ -1,4 +1,5 @@
-//! What an extraction takes of memory and disk is bounded, whatever the API sends and however many requests are in flight.
+//! What an extraction, and a stage in a bucket, take of memory and disk is bounded, whatever the API sends, however many requests are in
+//! flight, and however much is staged.
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, watch};
 
 use crate::support::Workdir;
+use crate::support::boxes::{self, directory, full, stage, stage_pages};
+use crate::support::bucket::{Bucket, URL};
 use crate::support::running::until;
 
 /// In kilobytes. Without optimisation the program itself takes 10 MB more, and each request twice as much.
@@ -271,5 +274,103 @@ async fn a_record_or_a_page_that_no_memory_holds_is_a_hole() {
         assert!(ran.memory < MOST, "{} kB", ran.memory);
         // The next answer would be as large.
         assert_eq!(api.requests.load(Ordering::Relaxed), 2);
+    }
+}
+
+/// Kilobytes by which what takes constant memory may differ.
+const NOISE: u64 = 12_000;
+const PUSH: [&str; 4] = ["stage", "push", "-q", URL];
+const PULL: [&str; 4] = ["stage", "pull", "-q", URL];
+const EXPORT: [&str; 4] = ["stage", "export", "-q", "s3://mirror/parquet"];
+
+/// Stages closed runs without pages whose records are as long as those of a campus with packs.
+fn many_runs(workdir: &Workdir, runs: u32) {
+    let first = stage(workdir, &[]);
+    let record = directory(workdir, &first).join("run.json");
+    let mut text: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    text.as_object_mut().unwrap().remove("sha256");
+    text["resources"] = json!([{"name": "boxes", "mode": null, "state": "skipped", "pages": 0, "hits": 0, "rows": 0, "bytes": 0,
+        "x_total": null, "notes": ["x".repeat(30_000)]}]);
+    let begin: jiff::Timestamp = "2035-01-01T00:00:00Z".parse().unwrap();
+    for number in 1..=runs {
+        let at = begin + jiff::SignedDuration::from_mins(5 * i64::from(number));
+        let name = at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        text["run_id"] = json!(name);
+        text["seq"] = json!(number + 1);
+        let place = directory(workdir, &name);
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("run.json"), text.to_string()).unwrap();
+    }
+}
+
+/// What a push, another push, a pull and an export take of these runs, in kilobytes.
+async fn memory_in_a_bucket(fill: impl Fn(&Workdir)) -> Vec<u64> {
+    let bucket = Bucket::start().await;
+    let mut workdir = boxes::workdir().await;
+    bucket.open_to(&mut workdir);
+    fill(&workdir);
+    workdir.json(["migrate"]).await;
+    let mut all = Vec::new();
+    for command in [&PUSH[..], &PUSH, &EXPORT, &EXPORT] {
+        let ran = taken(&workdir, command).await;
+        assert_eq!(ran.code, Some(0));
+        all.push(ran.memory);
+    }
+    std::fs::remove_dir_all(workdir.path("staging")).unwrap();
+    for command in [&PULL, &PULL] {
+        let ran = taken(&workdir, command).await;
+        assert_eq!(ran.code, Some(0));
+        all.push(ran.memory);
+    }
+    all
+}
+
+/// A run that is there takes a kilobyte or two, and not the thirty of its record.
+async fn runs_take_little(few: u32, many: u32) {
+    let little = NOISE + u64::from(many) * 2;
+    let few = memory_in_a_bucket(|workdir| many_runs(workdir, few)).await;
+    let many = memory_in_a_bucket(|workdir| many_runs(workdir, many)).await;
+    for (few, many) in few.iter().zip(&many) {
+        assert!(*many < few + little, "{many} kB, not {few} kB");
+    }
+}
+
+#[tokio::test]
+async fn stage_in_a_bucket_takes_little_memory_for_more_runs() {
+    runs_take_little(20, 700).await;
+}
+
+#[tokio::test]
+#[ignore = "matrix"]
+async fn stage_in_a_bucket_takes_little_memory_for_10_000_runs() {
+    runs_take_little(20, 10_000).await;
+}
+
+/// Pages of one box each, of text that no compression makes shorter.
+fn large_pages(workdir: &Workdir, pages: i64, size: usize) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let boxes = (1..=pages).map(|id| {
+        let name: String = std::iter::repeat_with(|| random.alphanumeric())
+            .take(size)
+            .collect();
+        json!({"id": id, "name": name}).to_string()
+    });
+    stage_pages(workdir, &[full("boxes", boxes.collect())], 1);
+}
+
+/// 24 MB in pages of a hundred sizes; a file of Parquet is in memory in any case.
+#[tokio::test]
+async fn stage_in_a_bucket_takes_bounded_memory_for_large_pages() {
+    let small = memory_in_a_bucket(|workdir| large_pages(workdir, 240, 100_000)).await;
+    let large = memory_in_a_bucket(|workdir| large_pages(workdir, 8, 3_000_000)).await;
+    let huge = memory_in_a_bucket(|workdir| large_pages(workdir, 24, 3_000_000)).await;
+    for (at, (large, huge)) in large.iter().zip(&huge).enumerate() {
+        // The first export writes files of 32 MB; three of them are in memory at most.
+        let more = if at == 2 { 3 * 40_000 } else { NOISE };
+        assert!(*huge < large + more, "{huge} kB, not {large} kB");
+        assert!(at == 2 || *huge < MOST + 20_000, "{huge} kB");
+    }
+    for (at, small) in small.iter().enumerate() {
+        assert!(at == 2 || *small < MOST + 20_000, "{small} kB");
     }
 }

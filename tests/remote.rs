@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cursus::failpoint::Point;
+use cursus::staging::Staging;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::boxes::{self, content, directory, full, loads, stage, things};
 use crate::support::files::{files, sha256};
+use crate::support::running::until;
 use crate::support::state::{self, Lines, assert_same};
-use crate::support::{Workdir, simulator};
+use crate::support::{Running, Workdir, simulator};
 
 /// Where the store is, below the directory of a test.
 pub(crate) const STORE: &str = "store";
@@ -469,6 +472,80 @@ async fn what_forget_rewrote_is_replaced_and_nothing_else() {
         .says("erasure ledger");
 }
 
+/// A push that has stopped where it is about to write for the nth time.
+async fn stopped_push(workdir: &mut Workdir, nth: u32) -> Running {
+    let stop = format!("{}:{nth}=stop", Point::RemotePut.name());
+    workdir.set("CURSUS_FAILPOINT", stop);
+    let push = Running::start(workdir, &["stage", "push", STORE]);
+    workdir.unset("CURSUS_FAILPOINT");
+    until("it has stopped", async || push.is_stopped()).await;
+    push
+}
+
+#[tokio::test]
+async fn one_process_of_a_machine_writes_to_a_store() {
+    let (mut workdir, _) = three_runs().await;
+    let first = stopped_push(&mut workdir, 3).await;
+    let remove = ["stage", "gc", "--remote", STORE, "--keep", "0s"];
+    for second in [&["stage", "push", STORE][..], &remove] {
+        let refused = workdir.cursus(second).await.exits(5);
+        let holder = format!("pid {}, `cursus stage push`", first.pid());
+        refused.says(&holder).says("--wait-lock");
+    }
+    // Runs may be written meanwhile.
+    drop(Staging::new(workdir.path("staging")).lock("test").unwrap());
+    let waits = ["stage", "push", STORE, "--wait-lock", "2m"];
+    let mut waits = Running::start(&workdir, &waits);
+    waits.until_it_says("waiting for").await;
+    first.signal(Signal::SIGCONT);
+    first.end().await.exits(0);
+    let waited = waits.end().await.exits(0);
+    assert!(waited.stdout.contains("3 runs there already"), "{waited}");
+}
+
+/// What another machine does there meanwhile is not undone.
+#[tokio::test]
+async fn run_that_was_disturbed_is_not_published() {
+    let (mut workdir, [first, ..]) = three_runs().await;
+    let place = directory(&workdir, &first);
+    let place = place.strip_prefix(workdir.path("staging")).unwrap();
+    let place = workdir.path(STORE).join(place);
+    let push = stopped_push(&mut workdir, 5).await;
+    let boxes = place.join("boxes/page-00001.json.gz");
+    fs::remove_file(&boxes).unwrap();
+    push.signal(Signal::SIGCONT);
+    let refused = push.end().await.exits(4).says("was removed");
+    assert!(refused.stderr.contains("was not published"), "{refused}");
+    assert!(!place.join("run.json").exists());
+    workdir.json(["stage", "push", STORE]).await;
+    assert!(boxes.exists() && place.join("run.json").exists());
+
+    fs::remove_dir_all(workdir.path(STORE)).unwrap();
+    make_store(&workdir);
+    let push = stopped_push(&mut workdir, 5).await;
+    fs::write(workdir.path(STORE).join("erasures.jsonl"), "{}\n").unwrap();
+    push.signal(Signal::SIGCONT);
+    push.end().await.exits(4).says("people were erased there");
+    assert!(!place.join("run.json").exists());
+}
+
+/// A push reads pages while `forget` rewrites them: it ends as it may, and the next one leaves nobody there.
+#[tokio::test]
+async fn push_during_an_erasure_brings_nobody_back() {
+    for nth in [2, 9] {
+        let mut workdir = crate::erasure::mirror().await;
+        make_store(&workdir);
+        let push = stopped_push(&mut workdir, nth).await;
+        workdir.json(["forget", "2"]).await;
+        push.signal(Signal::SIGCONT);
+        let ended = push.end().await;
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
+        workdir.json(["stage", "push", STORE]).await;
+        crate::erasure::is_erased(&workdir, &format!("pushed from {nth} on")).await;
+        workdir.end().await;
+    }
+}
+
 #[tokio::test]
 async fn unfinished_run_waits_for_the_next_one() {
     let simulator = simulator().await;
@@ -557,6 +634,7 @@ async fn parquet_has_every_staged_record_once() {
     let export = ["stage", "export", "--format", "parquet", STORE];
     let exported = workdir.json(export).await;
     assert_eq!(exported["runs"], 3, "{exported:#}");
+    assert_eq!(exported["export"], 1);
     let users = rows_of(&store.join("resource=users"));
     assert_eq!(users.len(), 4, "three, and one again");
     let person = users.iter().find(|user| user["login"] == "ann").unwrap();
@@ -578,7 +656,16 @@ async fn parquet_has_every_staged_record_once() {
     let again = workdir.json(export).await;
     assert_eq!((&again["runs"], &again["there"]), (&0.into(), &3.into()));
     assert_eq!(inodes(&store), before, "written again");
-    workdir.json(["forget", "2"]).await;
+    let forgotten = workdir.json(["forget", "2"]).await;
+    // One copy, however often it was brought up to date; what would erase them from it is said.
+    let exports = forgotten["exports"].as_array().unwrap();
+    assert_eq!(exports.len(), 1, "{forgotten:#}");
+    let what = exports[0]["what"].as_str().unwrap();
+    let url = format!("file://{}", store.display());
+    assert!(
+        what.contains(&format!("`cursus stage export {url}`")),
+        "{what}"
+    );
     let erased = workdir.json(export).await;
     assert_ne!(erased["runs"], 0);
     for user in rows_of(&store) {

@@ -67,6 +67,14 @@ fn not_loaded<'c>(
             if known.is_some_and(|known| seq < known.seq) {
                 continue;
             }
+            // Of two staging directories runs may have the same number, and this one is older.
+            if let Some(known) = known
+                && seq == known.seq
+                && (run.id().as_str() != known.run_id
+                    || run.manifest_hash(&resource.name)? == known.manifest_hash)
+            {
+                continue;
+            }
             match run.manifest(&resource.name) {
                 Ok(None) => continue,
                 Ok(Some(manifest)) if manifest.is_complete_full() => {
@@ -75,14 +83,6 @@ fn not_loaded<'c>(
                 // One that cannot be read is listed too, and fails by itself when it is loaded.
                 Ok(Some(_)) | Err(StagingError::Broken { .. }) => {}
                 Err(error) => return Err(error.into()),
-            }
-            // Of two staging directories runs may have the same number, and this one is older.
-            if let Some(known) = known
-                && seq == known.seq
-                && (run.id().as_str() != known.run_id
-                    || run.manifest_hash(&resource.name)? == known.manifest_hash)
-            {
-                continue;
             }
             waiting
                 .entry(seq)

@@ -28,7 +28,7 @@ pub(super) const RUN: &str = "_run";
 pub(super) const FILE: &str = "_file";
 pub(super) const NUMBER: &str = "_record_number";
 pub(super) const RECEIVED: &str = "_received_at";
-pub(super) const RECORD: &str = "_record";
+pub(crate) const RECORD: &str = "_record";
 
 /// A column, and where its value is in a record.
 #[derive(Clone, Debug)]

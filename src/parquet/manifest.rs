@@ -1,10 +1,13 @@
 //! `_cursus/RUN.json`: from what the files of a run were made, and their hashes. Engines leave out names that begin with `_`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::remote::{Remote, RemoteError, each_at_once};
 use crate::staging::RunId;
+use crate::staging::exchange::sha256;
 
 const FOLDER: &str = "_cursus";
 
@@ -44,14 +47,47 @@ fn path(id: &RunId) -> String {
     format!("{FOLDER}/{id}.json")
 }
 
-/// The manifests of all runs. One that is not understood counts as none: its run is exported again.
-pub(super) async fn read_all(remote: &Remote) -> Result<Vec<ExportedRun>, RemoteError> {
+/// What is kept in mind of each run that is there.
+#[derive(Clone, Debug)]
+pub(super) struct KnownRun {
+    pub(super) staging_id: Option<String>,
+    /// As of [`basis`].
+    pub(super) basis: String,
+}
+
+/// Of all that decides what the files of a run hold: the hashes of the journal and of the columns of each resource.
+pub(super) fn basis<'r>(
+    resources: impl IntoIterator<Item = (&'r Name, &'r str, &'r str)>,
+) -> String {
+    let lines = resources.into_iter();
+    let lines = lines.map(|(name, journal, columns)| format!("{name} {journal} {columns}\n"));
+    sha256(lines.collect::<String>().as_bytes())
+}
+
+/// The runs that are there. One whose manifest is not understood counts as none: it is exported again.
+pub(super) async fn read_all(remote: &Remote) -> Result<BTreeMap<RunId, KnownRun>, RemoteError> {
     let names = remote.list(FOLDER).await?.objects;
     let read = each_at_once(names, |name| async move {
-        let bytes = remote.get(&format!("{FOLDER}/{name}")).await?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let run = read_file(remote, &format!("{FOLDER}/{name}")).await?;
+        Ok(run.map(|run| {
+            let resources = run.resources.iter();
+            let basis =
+                basis(resources.map(|one| (&one.name, &*one.journal_sha256, &*one.columns_sha256)));
+            let staging_id = run.staging_id;
+            (run.run_id, KnownRun { staging_id, basis })
+        }))
     });
     Ok(read.await?.into_iter().flatten().collect())
+}
+
+/// The manifest of a run; none if it is not there or not understood.
+pub(super) async fn read(remote: &Remote, id: &RunId) -> Result<Option<ExportedRun>, RemoteError> {
+    read_file(remote, &path(id)).await
+}
+
+async fn read_file(remote: &Remote, path: &str) -> Result<Option<ExportedRun>, RemoteError> {
+    let bytes = remote.get(path).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 pub(super) async fn write(remote: &Remote, run: &ExportedRun) -> Result<(), RemoteError> {
@@ -60,9 +96,11 @@ pub(super) async fn write(remote: &Remote, run: &ExportedRun) -> Result<(), Remo
 }
 
 /// Removes the files of a run, and at last its manifest.
-pub(super) async fn remove(remote: &Remote, run: &ExportedRun) -> Result<(), RemoteError> {
-    for file in run.resources.iter().flat_map(|resource| &resource.files) {
+pub(super) async fn remove(remote: &Remote, id: &RunId) -> Result<(), RemoteError> {
+    let run = read(remote, id).await?;
+    let resources = run.iter().flat_map(|run| &run.resources);
+    for file in resources.flat_map(|resource| &resource.files) {
         remote.remove(&file.path).await?;
     }
-    remote.remove(&path(&run.run_id)).await
+    remote.remove(&path(id)).await
 }

@@ -51,7 +51,7 @@ pub(crate) async fn export(
 }
 
 /// Refuses a database without the load ledger of this version, and so perhaps without tables.
-async fn refuse_unmade_tables(database: &Database, flag: &str) -> Result<(), Failure> {
+pub(crate) async fn refuse_unmade_tables(database: &Database, flag: &str) -> Result<(), Failure> {
     let ask = "SELECT pg_catalog.to_regclass('pipeline.export') IS NOT NULL";
     let found = database.client.query_typed_one(ask, &[]).await;
     if found.map_err(DatabaseError::from)?.get(0) {

@@ -70,6 +70,15 @@ pub(crate) enum RemoteError {
         other: String,
         seq: u64,
     },
+    #[error(
+        "the run {run} was not published in {url}, because another cursus has changed it meanwhile: {what}; push from one machine at a \
+         time, and again now"
+    )]
+    Disturbed {
+        url: String,
+        run: String,
+        what: String,
+    },
     #[error("{path}: {problem}; push the run again from the staging directory that has it")]
     Damaged { path: String, problem: String },
     #[error("there is no run in {url}; `cursus stage push` copies runs there")]

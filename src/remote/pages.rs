@@ -1,4 +1,4 @@
-//! Pages that are read where they are: a few are brought before they are asked for.
+//! Runs that are read where they are: what is likely next is brought before it is asked for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,13 +6,18 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::Remote;
+use super::pull::{receive_journal, receive_manifests};
+use super::{Remote, RemoteError};
 use crate::error_chain::chain;
 use crate::mutex::locked;
-use crate::staging::exchange::PageSource;
+use crate::name::Name;
+use crate::staging::exchange::{self, PageSource};
+use crate::staging::{RunId, Staging};
 
 /// Pages that are kept before they are asked for; a reader that gives up leaves some.
 const KEPT: usize = 32;
+/// Runs whose manifests are brought before they are asked for, once their runs are asked for one after the other.
+const AHEAD: usize = 4;
 
 /// A page, or why it cannot be had; `None` while it is on its way.
 type Arrived = Option<Result<Bytes, String>>;
@@ -23,26 +28,115 @@ struct Pages {
     arrived: Condvar,
 }
 
-/// Gets pages on the runtime that it was made in; readers wait on threads of their own.
+/// Files beside the pages, by what was asked for: whether they have arrived, or why not. What has failed once fails again, so that
+/// nothing is judged by one half of a run.
+#[derive(Debug, Default)]
+struct Beside {
+    files: Mutex<BTreeMap<Asked, Option<Result<(), String>>>>,
+    arrived: Condvar,
+}
+
+/// The manifests and notes of the run at that place in the list, or the journal of one of its resources.
+type Asked = (usize, Option<Name>);
+
+/// Gets files on the runtime that it was made in; readers wait for them.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     remote: Remote,
+    /// Where the files beside the pages are brought to.
+    staging: Staging,
+    /// In order.
+    runs: Arc<[RunId]>,
     runtime: Handle,
     pages: Arc<Pages>,
+    beside: Arc<Beside>,
 }
 
 impl Fetcher {
-    /// Within a runtime.
-    pub(super) fn new(remote: Remote) -> Self {
+    /// Within a runtime. `runs` are all that are published, in order; their records are in `staging`.
+    pub(super) fn new(remote: Remote, staging: Staging, runs: Vec<RunId>) -> Self {
         Self {
             remote,
+            staging,
+            runs: runs.into(),
             runtime: Handle::current(),
             pages: Arc::default(),
+            beside: Arc::default(),
+        }
+    }
+
+    /// Begins to bring files, unless somebody has.
+    fn begin(&self, asked: Asked) {
+        let mut files = locked(&self.beside.files);
+        if files.contains_key(&asked) {
+            return;
+        }
+        files.insert(asked.clone(), None);
+        drop(files);
+        let (remote, staging) = (self.remote.clone(), self.staging.clone());
+        let (runs, beside) = (Arc::clone(&self.runs), Arc::clone(&self.beside));
+        self.runtime.spawn(async move {
+            let run = &runs[asked.0];
+            let brought: Result<(), RemoteError> = match &asked.1 {
+                None => receive_manifests(&remote, &staging, run).await.map(drop),
+                Some(resource) => receive_journal(&remote, &staging, run, resource).await,
+            };
+            let brought = brought.map_err(|error| chain(&error));
+            locked(&beside.files).insert(asked, Some(brought));
+            beside.arrived.notify_all();
+        });
+    }
+
+    /// Waits for files that were begun.
+    fn wait_for(&self, asked: &Asked) -> std::io::Result<()> {
+        let mut files = locked(&self.beside.files);
+        loop {
+            match files.get(asked) {
+                Some(Some(Ok(()))) if asked.1.is_some() => {
+                    // From now on its file says so: thousands of journals are kept in mind otherwise.
+                    files.remove(asked);
+                    return Ok(());
+                }
+                Some(Some(Ok(()))) | None => return Ok(()),
+                Some(Some(Err(problem))) => return Err(std::io::Error::other(problem.clone())),
+                Some(None) => {
+                    let waited = self.beside.arrived.wait(files);
+                    files = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
         }
     }
 }
 
 impl PageSource for Fetcher {
+    fn bring(&self, run: &RunId, journal_of: Option<&Name>) -> std::io::Result<()> {
+        let Ok(at) = self.runs.binary_search(run) else {
+            let run = exchange::place(run);
+            let problem = format!("{}/{run} was not there before", self.remote.shown());
+            return Err(std::io::Error::other(problem));
+        };
+        let asked = (at, journal_of.cloned());
+        if let Some(resource) = journal_of {
+            let [_, journal] = exchange::resource_paths(run, resource);
+            if self.staging.root().join(journal).exists() {
+                return Ok(());
+            }
+        } else if at > 0 {
+            let is_in_order = locked(&self.beside.files).contains_key(&(at - 1, None));
+            let until = if is_in_order { at + AHEAD } else { at };
+            for next in at..=until.min(self.runs.len() - 1) {
+                self.begin((next, None));
+            }
+        }
+        self.begin(asked.clone());
+        let is_there = matches!(locked(&self.beside.files).get(&asked), Some(Some(Ok(()))));
+        if is_there {
+            return Ok(());
+        }
+        // Whatever else this thread was about to do is done by another meanwhile.
+        tokio::task::block_in_place(|| self.wait_for(&asked))
+    }
+
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>> {
         let mut pages = locked(&self.pages.pages);
         loop {

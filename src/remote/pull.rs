@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::listing::StoredRuns;
 use super::pages::Fetcher;
-use super::push::id_in;
+use super::push::{id_in, refuse_other};
 use super::rewritten::{Ledgers, compare, fetch_resource, other_ledger};
 use super::{Listed, Remote, RemoteError, blocking, each_at_once};
 use crate::name::Name;
@@ -40,14 +40,13 @@ pub(crate) async fn pull(
     staging: &Staging,
     lock: &StagingLock,
 ) -> Result<Pulled, RemoteError> {
-    let stored = StoredRuns::list(remote).await?;
+    let arriving = staging.arriving(lock);
+    // What is here has its record; of what arrives it is the first file.
+    let take = |id: &RunId, record: &Bytes| match staging.run(id)? {
+        Some(_) => Ok(()),
+        None => receive_record(remote, &arriving, id, record).map(drop),
+    };
     let theirs = remote.get(exchange::IDENTITY).await?;
-    if stored.published().next().is_none() {
-        return Err(RemoteError::Empty {
-            url: remote.shown().to_owned(),
-        });
-    }
-    let runs = staging.runs_in_full()?;
     let ours = staging.file(exchange::IDENTITY)?;
     if let (Some(ours), Some(theirs)) = (&ours, &theirs)
         && *ours != *theirs
@@ -58,11 +57,17 @@ pub(crate) async fn pull(
             theirs: id_in(theirs),
         });
     }
+    let stored = StoredRuns::list(remote, take).await?;
+    if stored.published().next().is_none() {
+        return Err(RemoteError::Empty {
+            url: remote.shown().to_owned(),
+        });
+    }
+    let runs = staging.runs()?;
     let mut pulled = Pulled {
         url: remote.shown().to_owned(),
         ..Pulled::default()
     };
-    let arriving = staging.arriving(lock);
     let mut wanted = Vec::new();
     for (id, record) in &stored.0 {
         match (record, staging.run(id)?) {
@@ -73,8 +78,7 @@ pub(crate) async fn pull(
                 pulled.here += 1;
             }
             (Some(record), None) => {
-                let received = receive_record(remote, &arriving, id, record)?;
-                refuse_same_number(remote, &received, &runs)?;
+                refuse_same_number(remote, id, record.seq, &runs)?;
                 wanted.push(id.clone());
             }
         }
@@ -83,12 +87,12 @@ pub(crate) async fn pull(
     if let (None, Some(theirs)) = (ours, theirs) {
         staging.receive(&StagedFile {
             path: exchange::IDENTITY.to_owned(),
-            bytes: theirs.into(),
+            bytes: theirs,
         })?;
     }
     pulled.rewritten_pages = fetch_rewritten(remote, staging, &ledger).await?;
     for id in wanted {
-        receive_run(remote, &arriving, &id, Pages::All).await?;
+        receive_run(remote, &arriving, &id).await?;
         staging.take_over(lock, &arriving, &id)?;
         info!(run = %id, "pulled from {}", remote.shown());
         pulled.runs.push(id);
@@ -97,12 +101,21 @@ pub(crate) async fn pull(
     Ok(pulled)
 }
 
-/// The runs of a store as a staging directory whose pages are read from there, ahead of who reads them. The files beside the pages are
-/// in a private directory that is removed with the result.
+/// A store that is read as a staging directory.
+#[derive(Debug)]
+pub(crate) struct OpenedStore {
+    pub(crate) staging: Staging,
+    pub(crate) stored: StoredRuns,
+    /// Where the files beside the pages are; it is removed with this.
+    pub(crate) dir: TempDir,
+}
+
+/// The runs of a store as a staging directory. Their records are brought; manifests, journals and pages come when they are asked for, those
+/// that are likely next ahead of that.
 pub(crate) async fn open_staging(
     remote: &Remote,
     people: &Arc<People>,
-) -> Result<(Staging, TempDir), RemoteError> {
+) -> Result<OpenedStore, RemoteError> {
     let failed = |source| {
         RemoteError::Staging(StagingError::Io {
             doing: "make a directory in",
@@ -114,8 +127,9 @@ pub(crate) async fn open_staging(
         .prefix("cursus-")
         .tempdir()
         .map_err(failed)?;
-    let stored = StoredRuns::list(remote).await?;
     let staging = Staging::new(dir.path());
+    let take = |id: &RunId, record: &Bytes| receive_record(remote, &staging, id, record).map(drop);
+    let stored = StoredRuns::list(remote, take).await?;
     if stored.published().next().is_none() {
         return Err(RemoteError::Empty {
             url: remote.shown().to_owned(),
@@ -125,38 +139,30 @@ pub(crate) async fn open_staging(
         if let Some(bytes) = remote.get(path).await? {
             staging.receive(&StagedFile {
                 path: path.to_owned(),
-                bytes: bytes.into(),
+                bytes,
             })?;
         }
     }
-    for (id, record) in stored.published() {
-        receive_record(remote, &staging, id, record)?;
-    }
-    let ids: Vec<&RunId> = stored.published().map(|(id, _)| id).collect();
-    each_at_once(ids, |id| receive_run(remote, &staging, id, Pages::None)).await?;
-    let source = Arc::new(Fetcher::new(remote.clone()));
+    let ids = stored.published().map(|(id, _)| id.clone()).collect();
+    let source = Arc::new(Fetcher::new(remote.clone(), staging.clone(), ids));
     let staging = staging.with_people(Arc::clone(people));
-    Ok((staging.with_source(source), dir))
-}
-
-fn refuse_other(remote: &Remote, run: &Run, theirs: &Bytes) -> Result<(), RemoteError> {
-    let ours = run.record_file()?;
-    if ours.bytes == *theirs {
-        return Ok(());
-    }
-    Err(RemoteError::Conflict {
-        path: format!("{}/{}", remote.shown(), ours.path),
-        ours: exchange::sha256(&ours.bytes),
-        theirs: exchange::sha256(theirs),
+    Ok(OpenedStore {
+        staging: staging.with_source(source),
+        stored,
+        dir,
     })
 }
 
-fn refuse_same_number(remote: &Remote, run: &Run, runs: &[Run]) -> Result<(), RemoteError> {
-    let seq = run.record().seq;
+fn refuse_same_number(
+    remote: &Remote,
+    id: &RunId,
+    seq: u64,
+    runs: &[Run],
+) -> Result<(), RemoteError> {
     match runs.iter().find(|other| other.record().seq == seq) {
         Some(other) => Err(RemoteError::SameNumber {
             url: remote.shown().to_owned(),
-            run: run.id().to_string(),
+            run: id.to_string(),
             other: other.id().to_string(),
             seq,
         }),
@@ -175,7 +181,7 @@ fn receive_record(
     if staging.file(&path)?.as_deref() != Some(record.as_ref()) {
         staging.receive(&StagedFile {
             path: path.clone(),
-            bytes: record.to_vec(),
+            bytes: record.clone(),
         })?;
     }
     let run = staging.run(id)?;
@@ -199,11 +205,11 @@ async fn take_ledger(
         Ledgers::Different => return Err(other_ledger(remote, staging, both, RESTORE)),
         Ledgers::SecondKnowsMore => staging.receive(&StagedFile {
             path: path.clone(),
-            bytes: theirs.to_vec(),
+            bytes: theirs.clone(),
         })?,
         Ledgers::Same | Ledgers::FirstKnowsMore => {}
     }
-    let bytes = theirs.to_vec();
+    let bytes = theirs.clone();
     if !bytes.is_empty() {
         arriving.receive(&StagedFile { path, bytes })?;
     }
@@ -231,52 +237,65 @@ async fn fetch_rewritten(
     Ok(pages)
 }
 
-/// Which pages are received with a run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pages {
-    All,
-    /// They are read where they are.
-    None,
+/// Receives what belongs to a run whose record was received.
+async fn receive_run(remote: &Remote, staging: &Staging, id: &RunId) -> Result<(), RemoteError> {
+    for resource in receive_manifests(remote, staging, id).await? {
+        receive_journal(remote, staging, id, &resource).await?;
+        let Some(run) = staging.run(id)? else {
+            continue;
+        };
+        let Some(staged) = blocking(move || run.staged(&resource)).await? else {
+            continue;
+        };
+        let staged = Arc::new(staged);
+        let each = |at| receive_page(remote, staging, Arc::clone(&staged), at);
+        each_at_once(0..staged.len(), each).await?;
+    }
+    Ok(())
 }
 
-/// Receives what belongs to a run whose record was received.
-async fn receive_run(
+/// Receives the manifests and the notes of a run whose record was received; returns the resources.
+pub(super) async fn receive_manifests(
     remote: &Remote,
     staging: &Staging,
     id: &RunId,
-    pages: Pages,
-) -> Result<(), RemoteError> {
+) -> Result<BTreeSet<Name>, RemoteError> {
     let Some(run) = staging.run(id)? else {
-        return Ok(());
+        return Ok(BTreeSet::new());
     };
     let place = exchange::place(id);
     let Listed { folders, objects } = remote.list(&place).await?;
     let there = folders.iter().filter_map(|name| Name::parse(name).ok());
     let resources: BTreeSet<Name> = run.resources()?.into_iter().chain(there).collect();
-    for resource in resources {
-        for path in exchange::resource_paths(id, &resource) {
-            // No journal is there for a resource without pages.
-            if let Some(bytes) = remote.get(&path).await? {
-                staging.receive(&StagedFile {
-                    path,
-                    bytes: bytes.into(),
-                })?;
-            }
-        }
-        let (from, name) = (run.clone(), resource.clone());
-        let staged = blocking(move || from.staged(&name)).await?;
+    let received = each_at_once(resources.clone(), |resource| async move {
+        let [path, _] = exchange::resource_paths(id, &resource);
         // What is not final is not pushed.
-        let staged = staged.ok_or_else(|| RemoteError::Damaged {
-            path: format!("{}/{place}/{resource}", remote.shown()),
-            problem: "its manifest is not there".to_owned(),
-        })?;
-        if pages == Pages::All {
-            let staged = Arc::new(staged);
-            let each = |at| receive_page(remote, staging, Arc::clone(&staged), at);
-            each_at_once(0..staged.len(), each).await?;
-        }
+        let bytes = remote
+            .get(&path)
+            .await?
+            .ok_or_else(|| RemoteError::Damaged {
+                path: format!("{}/{path}", remote.shown()),
+                problem: "it is not there, but the run has this resource".to_owned(),
+            })?;
+        Ok(staging.receive(&StagedFile { path, bytes })?)
+    });
+    received.await?;
+    receive_notes(remote, staging, &place, &objects).await?;
+    Ok(resources)
+}
+
+pub(super) async fn receive_journal(
+    remote: &Remote,
+    staging: &Staging,
+    id: &RunId,
+    resource: &Name,
+) -> Result<(), RemoteError> {
+    let [_, path] = exchange::resource_paths(id, resource);
+    // None is there for a resource without pages.
+    if let Some(bytes) = remote.get(&path).await? {
+        staging.receive(&StagedFile { path, bytes })?;
     }
-    receive_notes(remote, staging, &place, &objects).await
+    Ok(())
 }
 
 async fn receive_page(
@@ -295,6 +314,7 @@ async fn receive_page(
         path: format!("{}/{path}", remote.shown()),
         problem: "the journal lists this page, but it is not there".to_owned(),
     };
+    let _room = remote.room(page.bytes).await?;
     let bytes = remote.get(&path).await?.ok_or_else(lacks)?;
     let staging = staging.clone();
     let shown = format!("{}/{path}", remote.shown());
@@ -302,10 +322,7 @@ async fn receive_page(
         if staged.check_packed(&page, &bytes).is_err() {
             return Ok(false);
         }
-        staging.receive(&StagedFile {
-            path,
-            bytes: bytes.into(),
-        })?;
+        staging.receive(&StagedFile { path, bytes })?;
         Ok(true)
     });
     if received.await? {
@@ -334,7 +351,7 @@ async fn receive_notes(
         if let Some(bytes) = remote.get(&format!("{place}/{name}")).await? {
             staging.receive(&StagedFile {
                 path: format!("{place}/{first}"),
-                bytes: bytes.into(),
+                bytes,
             })?;
         }
     }

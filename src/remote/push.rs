@@ -1,18 +1,20 @@
 //! Closed runs into a store: oldest first, each page before the manifest that seals it, and `run.json` last.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::path::Path;
 use serde::Serialize;
 use tracing::info;
 
-use super::listing::StoredRuns;
+use super::listing::{StoredRun, StoredRuns};
 use super::rewritten;
 use super::{Put, Remote, RemoteError, blocking, each_at_once};
 use crate::failpoint::Point;
 use crate::name::Name;
 use crate::staging::exchange::{self, Note, StagedFile};
-use crate::staging::{Run, RunId, RunRecord, StagedResource, Staging};
+use crate::staging::{Run, RunId, StagedResource, Staging};
 
 /// What a push has done.
 #[derive(Debug, Default, Serialize)]
@@ -51,7 +53,7 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
         ..Pushed::default()
     };
     let here = staging.clone();
-    let runs = blocking(move || here.runs_in_full()).await?;
+    let runs = blocking(move || here.runs()).await?;
     if runs.is_empty() {
         return Ok(pushed);
     }
@@ -62,9 +64,11 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
     if !staging.erasures()?.open.is_empty() {
         return Err(RemoteError::OpenErasure);
     }
-    let stored = StoredRuns::list(remote).await?;
+    let stored = StoredRuns::list(remote, |_, _| Ok(())).await?;
     refuse_other_runs(remote, &runs, &stored)?;
-    pushed.rewritten_pages = rewritten::replace(remote, staging, &ledger, &stored).await?;
+    let ledger_there = remote.get(exchange::ERASURES).await?.unwrap_or_default();
+    let ledgers = (&ledger[..], &ledger_there[..]);
+    pushed.rewritten_pages = rewritten::replace(remote, staging, ledgers, &stored).await?;
     if !ledger.is_empty() {
         let is_here = |id: &RunId| runs.iter().any(|run| run.id() == id);
         pushed.only_there = stored.published().filter(|(id, _)| !is_here(id)).count();
@@ -85,7 +89,7 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
             _ if !run.is_settled(newest.as_ref() == Some(id)) => {
                 pushed.unfinished = Some(id.clone());
             }
-            _ => push_run(remote, run, &mut pushed).await?,
+            _ => push_run(remote, run, &ledger_there, &mut pushed).await?,
         }
     }
     rewritten::write_ledger(remote, &ledger).await?;
@@ -128,17 +132,16 @@ fn refuse_other_runs(
     runs: &[Run],
     stored: &StoredRuns,
 ) -> Result<(), RemoteError> {
-    for (id, record) in stored.published() {
-        // One that is no record is refused where it is compared or pulled.
-        let record = serde_json::from_slice::<RunRecord>(record);
-        let seq = record.map_or(0, |record| record.seq);
-        let same = |run: &&Run| run.record().seq == seq && run.id() != id;
-        if let Some(other) = runs.iter().find(same) {
+    let by_number: BTreeMap<u64, &RunId> = (runs.iter())
+        .map(|run| (run.record().seq, run.id()))
+        .collect();
+    for (id, StoredRun { seq, .. }) in stored.published() {
+        if let Some(other) = by_number.get(seq).filter(|other| **other != id) {
             return Err(RemoteError::SameNumber {
                 url: remote.shown().to_owned(),
                 run: id.to_string(),
-                other: other.id().to_string(),
-                seq,
+                other: other.to_string(),
+                seq: *seq,
             });
         }
     }
@@ -146,24 +149,42 @@ fn refuse_other_runs(
         let Some(Some(theirs)) = stored.0.get(run.id()) else {
             continue;
         };
-        let ours = run.record_file()?;
-        if ours.bytes != *theirs {
-            return Err(RemoteError::Conflict {
-                path: format!("{}/{}", remote.shown(), ours.path),
-                ours: exchange::sha256(&ours.bytes),
-                theirs: exchange::sha256(theirs),
-            });
-        }
+        refuse_other(remote, run, theirs)?;
     }
     Ok(())
 }
 
-async fn push_run(remote: &Remote, run: &Run, pushed: &mut Pushed) -> Result<(), RemoteError> {
+/// Refuses a run that has another record in the store than here.
+pub(super) fn refuse_other(
+    remote: &Remote,
+    run: &Run,
+    theirs: &StoredRun,
+) -> Result<(), RemoteError> {
+    let ours = run.record_file()?;
+    let sha256 = exchange::sha256(&ours.bytes);
+    if sha256 == theirs.sha256 {
+        return Ok(());
+    }
+    Err(RemoteError::Conflict {
+        path: format!("{}/{}", remote.shown(), ours.path),
+        ours: sha256,
+        theirs: theirs.sha256.clone(),
+    })
+}
+
+async fn push_run(
+    remote: &Remote,
+    run: &Run,
+    ledger_there: &Bytes,
+    pushed: &mut Pushed,
+) -> Result<(), RemoteError> {
     let record = run.record_file()?;
+    let mut paths = BTreeSet::new();
     for resource in run.resources()? {
-        push_resource(remote, run, &resource, pushed).await?;
+        paths.extend(push_resource(remote, run, &resource, pushed).await?);
     }
     push_notes(remote, run, pushed).await?;
+    refuse_disturbed(remote, run.id(), paths, ledger_there).await?;
     Point::RemotePublish
         .io()
         .map_err(|error| remote.stopped(&record.path, error))?;
@@ -174,17 +195,44 @@ async fn push_run(remote: &Remote, run: &Run, pushed: &mut Pushed) -> Result<(),
     Ok(())
 }
 
+/// Refuses to publish a run where another machine has changed what is there meanwhile: what a removal or an erasure has done would be
+/// undone. A process of this machine has waited for the lock.
+async fn refuse_disturbed(
+    remote: &Remote,
+    id: &RunId,
+    paths: BTreeSet<String>,
+    ledger_there: &Bytes,
+) -> Result<(), RemoteError> {
+    let disturbed = |what: String| RemoteError::Disturbed {
+        url: remote.shown().to_owned(),
+        run: id.to_string(),
+        what,
+    };
+    let there = remote.objects(&exchange::place(id)).await?.into_iter();
+    let there: BTreeSet<String> = there.map(|(path, _)| path).collect();
+    let is_missing = |path: &&String| !there.contains(Path::from(path.as_str()).as_ref());
+    if let Some(path) = paths.iter().find(is_missing) {
+        return Err(disturbed(format!("{path} was removed")));
+    }
+    let ledger = remote.get(exchange::ERASURES).await?.unwrap_or_default();
+    if ledger != *ledger_there {
+        return Err(disturbed("people were erased there".to_owned()));
+    }
+    Ok(())
+}
+
+/// The paths of what is there of a resource.
 async fn push_resource(
     remote: &Remote,
     run: &Run,
     resource: &Name,
     pushed: &mut Pushed,
-) -> Result<(), RemoteError> {
+) -> Result<Vec<String>, RemoteError> {
     let (from, name) = (run.clone(), resource.clone());
     // One that is not final is not loaded, and not copied.
     let staged = blocking(move || from.staged(&name)).await?;
     let Some(staged) = staged else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     // The journal is taken first: a page that is rewritten after it is refused, because it is not as the journal says.
     let summary = staged.summary_files()?;
@@ -193,37 +241,40 @@ async fn push_resource(
         let staged = Arc::clone(&staged);
         async move { push_page(remote, staged, at).await }
     });
-    for (put, length) in copied.await? {
+    let mut paths = Vec::new();
+    for (path, put, length) in copied.await? {
         pushed.count(put, length);
+        paths.push(path);
     }
     for file in summary {
+        paths.push(file.path.clone());
         put(remote, file, pushed).await?;
     }
-    Ok(())
+    Ok(paths)
 }
 
 async fn push_page(
     remote: &Remote,
     staged: Arc<StagedResource>,
     at: usize,
-) -> Result<(Put, usize), RemoteError> {
-    let file = blocking(move || staged.packed(&staged.page(at)?)).await?;
-    let bytes = Bytes::from(file.bytes);
-    let put = remote.create(&file.path, &bytes).await?;
-    Ok((put, bytes.len()))
+) -> Result<(String, Put, usize), RemoteError> {
+    let page = staged.page(at)?;
+    let _room = remote.room(page.bytes).await?;
+    let file = blocking(move || staged.packed(&page)).await?;
+    let put = remote.create(&file.path, &file.bytes).await?;
+    Ok((file.path, put, file.bytes.len()))
 }
 
 async fn put(remote: &Remote, file: StagedFile, pushed: &mut Pushed) -> Result<(), RemoteError> {
-    let bytes = Bytes::from(file.bytes);
-    let put = remote.create(&file.path, &bytes).await?;
-    pushed.count(put, bytes.len());
+    let put = remote.create(&file.path, &file.bytes).await?;
+    pushed.count(put, file.bytes.len());
     Ok(())
 }
 
 /// Copies what people have added to a run. A longer list gets a name of its own, so that none is overwritten.
 async fn push_notes(remote: &Remote, run: &Run, pushed: &mut Pushed) -> Result<(), RemoteError> {
     for note in run.notes()? {
-        let bytes = Bytes::from(note.bytes.clone());
+        let bytes = note.bytes.clone();
         let first = first_path(run.id(), note.name);
         match remote.get(&first).await? {
             Some(there) if there == bytes => {}

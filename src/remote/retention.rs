@@ -1,6 +1,5 @@
 //! Runs that are removed from a store.
 
-use super::listing::StoredRuns;
 use super::{Remote, RemoteError};
 use crate::failpoint::Point;
 use crate::staging::RunId;
@@ -15,18 +14,6 @@ pub(crate) async fn unpublish(remote: &Remote, id: &RunId) -> Result<u64, Remote
         remote.remove(path).await?;
     }
     Ok(objects.iter().map(|(_, bytes)| bytes).sum())
-}
-
-/// The runs that began before that time and are there in part, although younger ones are complete: what is left of a removal.
-pub(crate) async fn leftovers(
-    remote: &Remote,
-    before: jiff::Timestamp,
-) -> Result<Vec<RunId>, RemoteError> {
-    let stored = StoredRuns::list(remote).await?;
-    let newest = stored.published().next_back().map(|(id, _)| id);
-    let is_left = |id: &&RunId| exchange::began_before(id, before) && Some(*id) < newest;
-    let in_part = stored.0.iter().filter(|(_, record)| record.is_none());
-    Ok(in_part.map(|(id, _)| id).filter(is_left).cloned().collect())
 }
 
 /// Bytes of the objects of a run.

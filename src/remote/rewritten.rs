@@ -53,15 +53,14 @@ pub(super) fn other_ledger(
 pub(super) async fn replace(
     remote: &Remote,
     staging: &Staging,
-    ours: &[u8],
+    (ours, theirs): (&[u8], &[u8]),
     stored: &StoredRuns,
 ) -> Result<u64, RemoteError> {
-    let theirs = remote.get(exchange::ERASURES).await?.unwrap_or_default();
-    match compare(ours, &theirs) {
+    match compare(ours, theirs) {
         Ledgers::Same => return Ok(0),
         Ledgers::FirstKnowsMore => {}
         Ledgers::SecondKnowsMore | Ledgers::Different => {
-            return Err(other_ledger(remote, staging, (ours, &theirs), PULL_FIRST));
+            return Err(other_ledger(remote, staging, (ours, theirs), PULL_FIRST));
         }
     }
     let mut replaced = 0;
@@ -108,8 +107,9 @@ async fn replace_resource(
     let written = each_at_once(pages, |page| {
         let staged = std::sync::Arc::clone(&staged);
         async move {
+            let _room = remote.room(page.bytes).await?;
             let file = blocking(move || staged.packed(&page)).await?;
-            remote.replace(&file.path, &Bytes::from(file.bytes)).await
+            remote.replace(&file.path, &file.bytes).await
         }
     });
     written.await?;
@@ -158,14 +158,11 @@ pub(super) async fn fetch_resource(
                 problem: "the journal there lists this page, but it is not there".to_owned(),
             })?;
         staged.check_packed(page, &bytes)?;
-        staging.receive(&StagedFile {
-            path,
-            bytes: bytes.into(),
-        })?;
+        staging.receive(&StagedFile { path, bytes })?;
     }
     staging.receive(&StagedFile {
         path: journal_path,
-        bytes: there.into(),
+        bytes: there,
     })?;
     Ok(pages.len() as u64)
 }

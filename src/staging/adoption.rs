@@ -39,6 +39,7 @@ struct Adoptions {
 impl Adoption {
     /// Those of a run.
     pub(crate) fn of(run: &Run) -> Result<Vec<Self>, StagingError> {
+        run.bring(None)?;
         let file: Option<Adoptions> = files::read_json(&run.directory().join(FILE), ADOPT_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.adoptions))
     }

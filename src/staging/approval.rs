@@ -51,6 +51,7 @@ impl Run {
     }
 
     pub(crate) fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
+        self.bring(None)?;
         let file: Option<Approvals> = files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::erasure::{Blanks, ErasureLedger};
 use super::error::StagingError;
 use super::exchange::PageSource;
-use super::lock::StagingLock;
+use super::lock::{StagingLock, StoreLock};
 use super::run::{self, Run};
 use super::run_id::RunId;
 use super::run_spec::RunSpec;
@@ -87,6 +87,15 @@ impl Staging {
     /// Takes the right to write runs, in the name of `holder` (a subcommand).
     pub fn lock(&self, holder: &str) -> Result<StagingLock, StagingError> {
         lock::lock(&self.root, holder)
+    }
+
+    /// Takes the right to write to the object store of this directory, in the name of `holder` (a subcommand).
+    #[cfg_attr(
+        not(feature = "remote"),
+        allow(dead_code, reason = "for object stores")
+    )]
+    pub(crate) fn lock_store(&self, holder: &str) -> Result<StoreLock, StagingError> {
+        lock::lock_store(&self.root, holder)
     }
 
     /// Whether a process is writing a run now.

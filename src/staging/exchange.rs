@@ -9,6 +9,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::adoption::Adoption;
@@ -35,7 +36,7 @@ const EMPTY: &str = "it is not there";
 pub(crate) struct StagedFile {
     /// Relative to the staging directory, such as `2026-11-23/T020000Z/users/page-00001.json.gz`.
     pub(crate) path: String,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 /// A list that people add to after a run is closed: approvals, or adoptions.
@@ -45,7 +46,7 @@ pub(crate) struct Note {
     pub(crate) name: &'static str,
     /// Its entries: a list with more is a newer one.
     pub(crate) entries: usize,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 /// The names of notes, without `.json`.
@@ -178,7 +179,9 @@ impl Run {
         let bytes = files::read(&path)?;
         Ok(StagedFile {
             path: record_path(self.id()),
-            bytes: bytes.ok_or_else(|| StagingError::broken(path, EMPTY, EXTRACT_AGAIN))?,
+            bytes: bytes
+                .ok_or_else(|| StagingError::broken(path, EMPTY, EXTRACT_AGAIN))?
+                .into(),
         })
     }
 
@@ -191,7 +194,7 @@ impl Run {
             notes.extend(bytes.map(|bytes| Note {
                 name,
                 entries,
-                bytes,
+                bytes: bytes.into(),
             }));
         }
         Ok(notes)
@@ -225,6 +228,7 @@ impl StagedResource {
             let problem = "the journal lists this page, but it is not there";
             StagingError::broken(&path, problem, EXTRACT_AGAIN)
         })?;
+        let bytes = Bytes::from(bytes);
         self.check_packed(page, &bytes)?;
         Ok(StagedFile {
             path: self.page_path(page),
@@ -233,10 +237,10 @@ impl StagedResource {
     }
 
     /// Refuses bytes that are not those of a page.
-    pub(crate) fn check_packed(&self, page: &PageEntry, bytes: &[u8]) -> Result<(), StagingError> {
+    pub(crate) fn check_packed(&self, page: &PageEntry, bytes: &Bytes) -> Result<(), StagingError> {
         let path = self.directory().join(inside(page));
-        let copy = std::io::Cursor::new(bytes.to_vec());
-        read_packed(&path, page, Box::new(copy), |reader| {
+        let packed = std::io::Cursor::new(bytes.clone());
+        read_packed(&path, page, Box::new(packed), |reader| {
             let _ = std::io::copy(reader, &mut std::io::sink());
         })
     }
@@ -253,7 +257,7 @@ impl StagedResource {
             let bytes = files::read(&self.directory().join(name))?;
             found.extend(bytes.map(|bytes| StagedFile {
                 path: self.relative(Path::new(name)),
-                bytes,
+                bytes: bytes.into(),
             }));
         }
         Ok(found)
@@ -295,9 +299,12 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The bytes of a page that is somewhere else, packed.
+/// The files of runs that are somewhere else.
 pub(crate) trait PageSource: Send + Sync + std::fmt::Debug {
-    /// Gets the page at this path, relative to the staging directory; waits for it.
+    /// Makes sure that the manifests and notes of a run are in its directory; of a resource, its journal. Waits for them.
+    fn bring(&self, run: &RunId, journal_of: Option<&Name>) -> std::io::Result<()>;
+
+    /// Gets the page, packed, at this path, relative to the staging directory; waits for it.
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>>;
 
     /// Says that this page is read soon.

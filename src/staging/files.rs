@@ -30,6 +30,8 @@ pub(super) const LARGEST: u64 = 256 << 20;
 
 /// Held by the process that writes runs.
 pub(super) const LOCK: &str = ".lock";
+/// Held by the process that writes to the object store.
+pub(super) const STORE_LOCK: &str = ".store.lock";
 /// The first bytes of the lock file.
 pub(super) const LOCK_START: &[u8; 4] = b"pid ";
 

@@ -50,21 +50,17 @@ impl StagingLock {
     }
 }
 
+/// Held while the object store of a staging directory is written to; released when it is dropped, or when the process dies.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    _file: File,
+}
+
 /// The directory itself, so that it cannot be removed under a run, and the file in it that names the holder.
 #[derive(Debug)]
 struct Locks {
-    directory: File,
-    file: File,
-}
-
-impl Locks {
-    fn try_lock(&self) -> Result<(), TryLockError> {
-        // Where a directory cannot be locked (a network file system), the file is what keeps others out.
-        if let Err(TryLockError::WouldBlock) = self.directory.try_lock() {
-            return Err(TryLockError::WouldBlock);
-        }
-        self.file.try_lock()
-    }
+    _directory: File,
+    _file: File,
 }
 
 /// The lock holder, as the lock file names it. The name is written a moment after the lock is acquired: the name of a dead
@@ -98,35 +94,55 @@ fn lock_holder(path: &Path) -> String {
 /// Acquires the right to write runs, in the name of `holder` (a subcommand).
 pub(super) fn lock(root: &Path, holder: &str) -> Result<StagingLock, StagingError> {
     files::create_dirs(root)?;
-    let path = root.join(files::LOCK);
-    let mut locks = Locks {
-        directory: open_root(root)?,
-        file: files::open_private(&path)?,
+    let directory = open_root(root)?;
+    let file = take(root, files::LOCK, Some(&directory), holder)?;
+    Point::LockTaken.reach();
+    Ok(StagingLock {
+        locked: Arc::new(Locks {
+            _directory: directory,
+            _file: file,
+        }),
+        shares: watch::Sender::default(),
+    })
+}
+
+/// Acquires the right to write to the object store of the directory, in the name of `holder`: not that to write runs, which others may
+/// have meanwhile.
+pub(super) fn lock_store(root: &Path, holder: &str) -> Result<StoreLock, StagingError> {
+    let file = take(root, files::STORE_LOCK, None, holder)?;
+    Ok(StoreLock { _file: file })
+}
+
+/// Locks a file in the directory, and the directory itself if it is given, and writes the name of the holder into the file.
+fn take(
+    root: &Path,
+    name: &str,
+    directory: Option<&File>,
+    holder: &str,
+) -> Result<File, StagingError> {
+    let path = root.join(name);
+    let mut file = files::open_private(&path)?;
+    let try_lock = |file: &File| {
+        // Where a directory cannot be locked (a network file system), the file is what keeps others out.
+        match directory.map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => Err(TryLockError::WouldBlock),
+            _ => file.try_lock(),
+        }
     };
-    let mut taken = locks.try_lock();
+    let mut taken = try_lock(&file);
     for _ in 0..ATTEMPTS {
         if !matches!(taken, Err(TryLockError::WouldBlock)) {
             break;
         }
         std::thread::sleep(RETRY_DELAY);
-        taken = locks.try_lock();
+        taken = try_lock(&file);
     }
     match taken {
         Ok(()) => {
-            files::replace_content(
-                &mut locks.file,
-                &path,
-                &format!(
-                    "pid {}, `cursus {holder}`, since {:.0}\n",
-                    std::process::id(),
-                    clock::now()
-                ),
-            )?;
-            Point::LockTaken.reach();
-            Ok(StagingLock {
-                locked: Arc::new(locks),
-                shares: watch::Sender::default(),
-            })
+            let (pid, since) = (std::process::id(), clock::now());
+            let text = format!("pid {pid}, `cursus {holder}`, since {since:.0}\n");
+            files::replace_content(&mut file, &path, &text)?;
+            Ok(file)
         }
         Err(TryLockError::WouldBlock) => Err(StagingError::Locked {
             holder: lock_holder(&path),

@@ -241,6 +241,15 @@ impl Run {
         self
     }
 
+    /// Makes sure that its manifests and notes are here, if its pages are somewhere else; of a resource, the journal.
+    pub(super) fn bring(&self, journal_of: Option<&Name>) -> Result<(), StagingError> {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        let brought = source.bring(self.id(), journal_of);
+        brought.map_err(files::io("bring the files of", &self.directory))
+    }
+
     /// Whether people are blank in its pages, whatever the files hold.
     pub(crate) fn has_blanks(&self) -> bool {
         self.blanks.is_some()
@@ -367,6 +376,11 @@ impl Run {
         if self.shown.as_ref().is_some_and(is_hidden) {
             return Ok(None);
         }
+        // Nothing is asked of a store for a resource that a closed run does not list.
+        if self.source.is_some() && !self.claimed.is_empty() && !self.claimed.contains(resource) {
+            return Ok(None);
+        }
+        self.bring(None)?;
         let directory = self.directory.join(resource.as_str());
         files::refuse_link(&directory)?;
         let path = directory.join(MANIFEST);
@@ -396,16 +410,31 @@ impl Run {
         Err(StagingError::broken(path, problem, EXTRACT_AGAIN))
     }
 
-    fn is_as_noted(&self, resource: &Name) -> Result<bool, StagingError> {
+    /// The hash of the manifest that the run was closed with.
+    fn noted_hash(&self, resource: &Name) -> Option<Hash> {
         let at = self.claimed.iter().position(|name| name == resource);
-        let noted = at.and_then(|at| self.noted.get(at).copied().flatten());
-        noted.map_or(Ok(true), |noted| {
-            Ok(self.manifest_hash(resource)? == hex(&noted))
+        at.and_then(|at| self.noted.get(at).copied().flatten())
+    }
+
+    fn is_as_noted(&self, resource: &Name) -> Result<bool, StagingError> {
+        self.noted_hash(resource).map_or(Ok(true), |noted| {
+            Ok(self.hash_of_file(resource)? == hex(&noted))
         })
     }
 
     /// SHA-256 of a resource's manifest, in hex; empty if it has none.
     pub(crate) fn manifest_hash(&self, resource: &Name) -> Result<String, StagingError> {
+        // Of a manifest that is somewhere else, the one that it is refused without.
+        if self.source.is_some()
+            && let Some(noted) = self.noted_hash(resource)
+        {
+            return Ok(hex(&noted));
+        }
+        self.hash_of_file(resource)
+    }
+
+    fn hash_of_file(&self, resource: &Name) -> Result<String, StagingError> {
+        self.bring(None)?;
         let path = self.directory.join(resource.as_str()).join(MANIFEST);
         Ok(files::read(&path)?.map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
     }
@@ -413,6 +442,7 @@ impl Run {
     /// Names of the resources that have a directory in this run, or should have one, sorted. A link counts as one, so
     /// that it is reported where it is read.
     pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
+        self.bring(None)?;
         let entries =
             std::fs::read_dir(&self.directory).map_err(files::io("list", &self.directory))?;
         let mut names: BTreeSet<Name> = self.claimed.iter().cloned().collect();
@@ -433,6 +463,7 @@ impl Run {
         let Some(manifest) = self.manifest(resource)? else {
             return Ok(None);
         };
+        self.bring(Some(resource))?;
         let directory = self.directory.join(resource.as_str());
         let blanks = self.blanks.clone();
         let staged = StagedResource::open(directory, manifest, blanks)?;

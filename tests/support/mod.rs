@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod boxes;
+pub(crate) mod bucket;
 pub(crate) mod dialogue;
 pub(crate) mod figures;
 pub(crate) mod files;

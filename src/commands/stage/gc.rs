@@ -92,8 +92,15 @@ async fn collect_there(
     choice: GcSelection,
     with_database: bool,
 ) -> Result<GcReport, Failure> {
-    let (there, _dir) = open_staging(remote, &settings.config.people).await?;
-    let runs = there.runs()?;
+    // On a machine that has no staging directory nobody pushes.
+    let is_locked = !choice.dry_run && settings.staging.root().exists();
+    let _lock = if is_locked {
+        Some(settings.lock_store(remote).await?)
+    } else {
+        None
+    };
+    let opened = open_staging(remote, &settings.config.people).await?;
+    let runs = opened.staging.runs()?;
     let claims = if with_database {
         let database = connect_to_claim(settings).await?;
         let claims = claims(settings, &database, &runs).await;
@@ -114,7 +121,7 @@ async fn collect_there(
         };
         report.add(&verdict, bytes);
     }
-    for id in remote::leftovers(remote, choice.before()).await? {
+    for id in opened.stored.leftovers(choice.before()) {
         let bytes = if choice.dry_run {
             remote::size(remote, &id).await?
         } else {

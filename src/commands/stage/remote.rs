@@ -15,6 +15,7 @@ pub(super) async fn push(
     let remote = settings.remote(url)?;
     settings.require_run()?;
     remote.keep_private();
+    let _lock = settings.lock_store(&remote).await?;
     let pushed = remote::push(&remote, &settings.staging).await?;
     if global.json {
         print_json(&pushed);

@@ -41,6 +41,28 @@ pub(crate) async fn record_export(
     Ok(unsigned(row.get(0)))
 }
 
+/// As [`record_export`], of a copy that is brought up to date in its place: it is recorded once, by its `what`.
+///
+/// # Errors
+///
+/// As of [`record_export`].
+pub(crate) async fn record_lasting_export(
+    client: &impl GenericClient,
+    schema: &str,
+    what: &str,
+    columns: &[String],
+) -> Result<u64, LoadError> {
+    let statement = "UPDATE pipeline.export SET columns = ARRAY(SELECT DISTINCT unnest(columns || $3) ORDER BY 1) \
+        WHERE serial = (SELECT min(serial) FROM pipeline.export WHERE mirror = $1 AND what = $2) RETURNING serial";
+    let known = client
+        .query_opt(statement, &[&schema, &what, &columns])
+        .await;
+    match known.map_err(LoadError::at("write pipeline.export"))? {
+        Some(row) => Ok(unsigned(row.get(0))),
+        None => record_export(client, schema, what, columns).await,
+    }
+}
+
 /// All exports, oldest first.
 pub(crate) async fn read(client: &impl GenericClient) -> Result<Vec<Export>, LoadError> {
     let statement = "SELECT serial, mirror, (extract(epoch FROM made_at) * 1000)::bigint, what, columns FROM pipeline.export ORDER BY serial";
@@ -80,5 +102,11 @@ mod tests {
             (2, "public")
         );
         assert_eq!(exports[0].columns, columns);
+        for columns in [["users.login"], ["users.email"]].map(|one| one.map(str::to_owned)) {
+            let again = record_lasting_export(&client, "public", "Parquet", &columns);
+            assert_eq!(again.await.unwrap(), 3);
+        }
+        let columns = &read(&client).await.unwrap()[2].columns;
+        assert_eq!(columns, &["users.email", "users.login"]);
     }
 }
