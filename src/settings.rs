@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-#[cfg(feature = "remote")]
-use tempfile::TempDir;
 
 use crate::api;
 use crate::cli::Global;
@@ -287,16 +285,15 @@ impl Settings {
         Ok(Remote::open(url, &self.environment.all())?)
     }
 
-    /// The same settings with the runs of an object store in the place of those here, and the directory that is removed with them.
+    /// The same settings with the runs of an object store in the place of those here.
     #[cfg(feature = "remote")]
-    pub(crate) async fn reading_from(&self, url: &str) -> Result<(Self, TempDir), Failure> {
+    pub(crate) async fn reading_from(&self, url: &str) -> Result<Self, Failure> {
         let remote = self.remote(Some(url))?;
         let opened = open_staging(&remote, &self.config.people).await?;
-        let settings = Self {
+        Ok(Self {
             staging: opened.staging,
             ..self.clone()
-        };
-        Ok((settings, opened.dir))
+        })
     }
 
     /// What a run would be read with.

@@ -19,7 +19,7 @@ pub(super) async fn run(
         None => None,
     };
     #[cfg(feature = "remote")]
-    let settings = there.as_ref().map_or(settings, |(settings, _)| settings);
+    let settings = there.as_ref().unwrap_or(settings);
     let selection = LoadSelection::of(settings, arguments)?;
     let outcome = pipeline::load(settings, &selection).await?;
     print(global, &outcome.report);

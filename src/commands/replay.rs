@@ -53,7 +53,7 @@ pub(super) async fn run(
     )));
     #[cfg(feature = "remote")]
     {
-        let (settings, _dir) = settings.reading_from(url).await?;
+        let settings = settings.reading_from(url).await?;
         let arguments = ReplayArgs {
             from: None,
             ..arguments.clone()

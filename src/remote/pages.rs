@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use super::pull::{receive_journal, receive_manifests};
@@ -45,6 +46,8 @@ pub(super) struct Fetcher {
     remote: Remote,
     /// Where the files beside the pages are brought to.
     staging: Staging,
+    /// It is removed with the last of those who write there.
+    dir: Arc<TempDir>,
     /// In order.
     runs: Arc<[RunId]>,
     runtime: Handle,
@@ -53,11 +56,12 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Within a runtime. `runs` are all that are published, in order; their records are in `staging`.
-    pub(super) fn new(remote: Remote, staging: Staging, runs: Vec<RunId>) -> Self {
+    /// Within a runtime. `runs` are all that are published, in order; their records are in `staging`, which is in `dir`.
+    pub(super) fn new(remote: Remote, staging: Staging, dir: TempDir, runs: Vec<RunId>) -> Self {
         Self {
             remote,
             staging,
+            dir: Arc::new(dir),
             runs: runs.into(),
             runtime: Handle::current(),
             pages: Arc::default(),
@@ -75,7 +79,9 @@ impl Fetcher {
         drop(files);
         let (remote, staging) = (self.remote.clone(), self.staging.clone());
         let (runs, beside) = (Arc::clone(&self.runs), Arc::clone(&self.beside));
+        let dir = Arc::clone(&self.dir);
         self.runtime.spawn(async move {
+            let _dir = dir;
             let run = &runs[asked.0];
             let brought: Result<(), RemoteError> = match &asked.1 {
                 None => receive_manifests(&remote, &staging, run).await.map(drop),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tempfile::TempDir;
 use tracing::info;
 
 use super::listing::StoredRuns;
@@ -106,8 +105,6 @@ pub(crate) async fn pull(
 pub(crate) struct OpenedStore {
     pub(crate) staging: Staging,
     pub(crate) stored: StoredRuns,
-    /// Where the files beside the pages are; it is removed with this.
-    pub(crate) dir: TempDir,
 }
 
 /// The runs of a store as a staging directory. Their records are brought; manifests, journals and pages come when they are asked for, those
@@ -144,12 +141,11 @@ pub(crate) async fn open_staging(
         }
     }
     let ids = stored.published().map(|(id, _)| id.clone()).collect();
-    let source = Arc::new(Fetcher::new(remote.clone(), staging.clone(), ids));
+    let source = Arc::new(Fetcher::new(remote.clone(), staging.clone(), dir, ids));
     let staging = staging.with_people(Arc::clone(people));
     Ok(OpenedStore {
         staging: staging.with_source(source),
         stored,
-        dir,
     })
 }
 

@@ -92,7 +92,7 @@ pub(crate) async fn push(remote: &Remote, staging: &Staging) -> Result<Pushed, R
             _ => push_run(remote, run, &ledger_there, &mut pushed).await?,
         }
     }
-    rewritten::write_ledger(remote, &ledger).await?;
+    rewritten::write_ledger(remote, staging, &ledger).await?;
     Ok(pushed)
 }
 

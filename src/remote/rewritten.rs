@@ -117,14 +117,21 @@ async fn replace_resource(
     Ok(count)
 }
 
-/// Writes the ledger, which says that the store has what it names.
-pub(super) async fn write_ledger(remote: &Remote, ours: &[u8]) -> Result<(), RemoteError> {
+/// Writes the ledger, which says that the store has what it names. One that another machine has written meanwhile is not overwritten.
+pub(super) async fn write_ledger(
+    remote: &Remote,
+    staging: &Staging,
+    ours: &[u8],
+) -> Result<(), RemoteError> {
     let theirs = remote.get(exchange::ERASURES).await?.unwrap_or_default();
-    if ours.len() <= theirs.len() {
-        return Ok(());
+    match compare(ours, &theirs) {
+        Ledgers::Same | Ledgers::SecondKnowsMore => Ok(()),
+        Ledgers::FirstKnowsMore => {
+            let ours = Bytes::copy_from_slice(ours);
+            remote.replace(exchange::ERASURES, &ours).await
+        }
+        Ledgers::Different => Err(other_ledger(remote, staging, (ours, &theirs), PULL_FIRST)),
     }
-    let ours = Bytes::copy_from_slice(ours);
-    remote.replace(exchange::ERASURES, &ours).await
 }
 
 /// Brings to a run here what an erasure has rewritten in the store; returns how many pages.

@@ -376,8 +376,10 @@ impl Run {
         if self.shown.as_ref().is_some_and(is_hidden) {
             return Ok(None);
         }
-        // Nothing is asked of a store for a resource that a closed run does not list.
-        if self.source.is_some() && !self.claimed.is_empty() && !self.claimed.contains(resource) {
+        // Nothing is asked of a store for a resource that a closed run does not list. One that was stopped or failed lists none that it
+        // had sealed before it was resumed and did not come to again.
+        let lists_all = !self.may_grow() && !self.claimed.is_empty();
+        if self.source.is_some() && lists_all && !self.claimed.contains(resource) {
             return Ok(None);
         }
         self.bring(None)?;

@@ -45,6 +45,8 @@ pub(super) struct Changed {
 pub(crate) struct Source {
     pub(super) side: Side,
     pub(super) first_run: String,
+    /// The run that was loaded last.
+    last_run: String,
     pub(super) resources: BTreeMap<String, Basis>,
 }
 
@@ -81,7 +83,7 @@ impl Source {
     ) -> Result<Option<Self>, LoadError> {
         let row = client
             .query_opt(
-                "SELECT staging_id, origin, scope, first_run, resources FROM pipeline.source WHERE schema_name = $1",
+                "SELECT staging_id, origin, scope, first_run, last_run, resources FROM pipeline.source WHERE schema_name = $1",
                 &[&schema],
             )
             .await
@@ -94,7 +96,8 @@ impl Source {
                     .and_then(|scope| serde_json::from_value(scope).ok()),
             },
             first_run: row.get(3),
-            resources: serde_json::from_value(row.get(4)).unwrap_or_default(),
+            last_run: row.get(4),
+            resources: serde_json::from_value(row.get(5)).unwrap_or_default(),
         }))
     }
 
@@ -207,6 +210,7 @@ pub(crate) struct Judge<'j> {
 #[derive(Clone, Debug)]
 struct Rebound {
     seq: u64,
+    run: String,
     /// The origins of the APIs that the schema held before and since.
     from: String,
     to: Option<String>,
@@ -276,7 +280,8 @@ impl<'j> Judge<'j> {
     }
 
     /// Whether this schema, or the mirror, was rebound before with the run, or with one before it that is of the same API, and the
-    /// staging directory is still the same. That run need not be loaded: it may have no pages of the resources that are.
+    /// staging directory is still the same. That run need not be loaded: it may have no pages of the resources that are. One that lies
+    /// before what is loaded does not count for others: the schema holds the API before it all the same.
     fn is_adopted(&self, source: &Source, run: &Run, side: &Side) -> Result<bool, LoadError> {
         let Some(from) = &source.side.origin else {
             return Ok(false);
@@ -287,7 +292,9 @@ impl<'j> Judge<'j> {
         let mut held = Some(from);
         let mut is_rebound = false;
         for rebound in self.rebindings()? {
-            if rebound.seq <= run.record().seq && held == Some(&rebound.from) {
+            let (seq, of) = (run.record().seq, &rebound.run);
+            let counts = rebound.seq == seq || (rebound.seq < seq && *of > source.last_run);
+            if counts && held == Some(&rebound.from) {
                 held = rebound.to.as_ref();
                 is_rebound = true;
             }
@@ -307,6 +314,7 @@ impl<'j> Judge<'j> {
                 if adoption.schema == *mirror || adoption.schema.as_str() == self.schema {
                     rebindings.push(Rebound {
                         seq: run.record().seq,
+                        run: run.id().to_string(),
                         from: adoption.from,
                         to: Side::of(run, self.config)?.origin,
                     });
