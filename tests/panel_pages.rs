@@ -169,7 +169,9 @@ async fn upcoming_is_a_page_and_a_calendar() {
     let dates = "
         INSERT INTO exams (id, name, location, begin_at, end_at, max_people, nbr_subscribers, campus_id) VALUES
             (7, 'Exam; Rank 02, a\\b', 'c1,c2', '2099-12-01 10:00Z', '2099-12-01 14:00Z', 40, 38, 1),
-            (8, 'Over', 'c1', '2001-12-01 10:00Z', '2001-12-01 14:00Z', 40, 38, 1);
+            (8, 'Over', 'c1', '2001-12-01 10:00Z', '2001-12-01 14:00Z', 40, 38, 1),
+            (9, 'Over', 'c1', '2001-12-01 10:00Z', NULL, 40, 38, 1),
+            (6, 'No end', NULL, '2099-12-02 10:00Z', NULL, NULL, 1, 1);
         INSERT INTO events (id, name, kind, begin_at, end_at, nbr_subscribers)
         VALUES (7, E'Two\\nlines', 'meet_up', '2099-12-01 03:00Z', '2099-12-03 03:00Z', 3);
     ";
@@ -219,6 +221,14 @@ async fn upcoming_is_a_page_and_a_calendar() {
         "LOCATION:c1\\,c2",
         "CATEGORIES:exam",
         "DESCRIPTION:2 of 40 places left",
+        "END:VEVENT",
+        "BEGIN:VEVENT",
+        "UID:exam-6@cursus",
+        stamp,
+        "DTSTART:20991202T100000Z",
+        "SUMMARY:No end",
+        "CATEGORIES:exam",
+        "DESCRIPTION:1 registered",
         "END:VEVENT",
         "END:VCALENDAR",
         "",

@@ -240,7 +240,9 @@ async fn what_comes_next_and_who_leads_is_shown_by_campus() {
              (3, 'on', 'rush', now() - interval '1 hour', now() + interval '1 hour', NULL, 1); \
              INSERT INTO events_campuses (event_id, campus_id) VALUES (1, 1), (1, 2), (2, 1), (3, 2); \
              INSERT INTO exams (id, name, begin_at, end_at, campus_id, max_people, nbr_subscribers) VALUES \
-             (1, 'rank', now() + interval '3 hours', now() + interval '6 hours', 1, 30, 20); \
+             (1, 'rank', now() + interval '3 hours', now() + interval '6 hours', 1, 30, 20), \
+             (2, 'open end', now() + interval '4 hours', NULL, 1, NULL, NULL), \
+             (3, 'begun', now() - interval '4 hours', NULL, 1, NULL, NULL); \
              INSERT INTO blocs (id, campus_id, cursus_id) VALUES (1, 1, 21); \
              INSERT INTO coalitions (id, name, score) VALUES (1, 'tide', 10), (2, 'ember', 30), (3, 'stray', 90); \
              INSERT INTO blocs_coalitions (bloc_id, coalition_id) VALUES (1, 1), (1, 2); \
@@ -253,6 +255,7 @@ async fn what_comes_next_and_who_leads_is_shown_by_campus() {
         workdir.column(next).await,
         [
             "1 exam rank 10",
+            "1 exam open end",
             "1 event talk 0",
             "2 event on",
             "2 event talk 0"

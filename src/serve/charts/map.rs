@@ -1,5 +1,7 @@
 //! Places as a plan: zones, in them rows of seats, who is there and what is free. Each zone is a table.
 
+use std::collections::HashMap;
+
 use maud::{Markup, html};
 
 use super::heat::names;
@@ -49,9 +51,10 @@ pub(crate) fn map(chart: &Chart<'_>, seats: &[Seat]) -> Markup {
     if seats.is_empty() {
         return message(chart, Tone::None, NOTHING);
     }
+    let seats = distinct(seats);
     let mut names_left = Names {
         room: ROOM_OF_NAMES,
-        has_hints: taken(seats.iter()) <= MOST_HINTS,
+        has_hints: taken(seats.iter().copied()) <= MOST_HINTS,
         left_out: 0,
     };
     let read = &seats[..seats.len().min(MOST)];
@@ -60,7 +63,8 @@ pub(crate) fn map(chart: &Chart<'_>, seats: &[Seat]) -> Markup {
         .into_iter()
         .enumerate()
     {
-        let of_zone: Vec<&Seat> = read.iter().filter(|seat| seat.zone == name).collect();
+        let of_zone = read.iter().copied().filter(|seat| seat.zone == name);
+        let of_zone: Vec<&Seat> = of_zone.collect();
         let zone = zone(chart, number, name, &of_zone, &mut names_left);
         let Some(left) = room.checked_sub(zone.0.len()) else {
             break;
@@ -83,6 +87,22 @@ pub(crate) fn map(chart: &Chart<'_>, seats: &[Seat]) -> Markup {
         }
     };
     frame(chart, "map", &picture)
+}
+
+/// Each place once, where it first appears; of several that are the same place, one that is taken.
+fn distinct(seats: &[Seat]) -> Vec<&Seat> {
+    let mut known = HashMap::new();
+    let mut places: Vec<&Seat> = Vec::new();
+    for seat in seats {
+        let key = (&seat.zone, &seat.row, &seat.place);
+        let at = *known.entry(key).or_insert(places.len());
+        match places.get_mut(at) {
+            None => places.push(seat),
+            Some(place) if place.text.is_none() => *place = seat,
+            Some(_) => {}
+        }
+    }
+    places
 }
 
 fn taken<'s>(seats: impl Iterator<Item = &'s Seat>) -> usize {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use maud::Markup;
 use proptest::prelude::*;
 
@@ -337,6 +339,19 @@ fn a_map_has_seats_in_rows_and_counts_what_is_taken() {
 }
 
 #[test]
+fn a_place_that_is_named_twice_is_one() {
+    let seats = [
+        seat("c1", "r1", "s1", None),
+        seat("c1", "r1", "s1", Some("jdoe")),
+        seat("c1", "r1", "s1", None),
+        seat("c1", "r1", "s2", None),
+    ];
+    let map = map(&CHART, &seats).0;
+    assert!(map.contains("1 of 2 taken"), "{map}");
+    assert_eq!(map.matches("jdoe").count(), 2, "{map}");
+}
+
+#[test]
 fn a_map_of_any_size_and_shape_is_bounded() {
     let hostile = "\"".repeat(300);
     let shapes: [fn(usize) -> (usize, usize); 4] = [
@@ -361,12 +376,15 @@ fn a_map_of_any_size_and_shape_is_bounded() {
                 .collect();
             let markup = map(&CHART, &seats).0;
             assert!(markup.len() < 48_000, "{zones}: {}", markup.len());
-            // What is not drawn is counted.
+            // What is not drawn is counted, each place once.
+            let places = seats.iter().map(|it| (&it.zone, &it.row, &it.place));
+            let places = places.collect::<BTreeSet<_>>().len();
             let drawn = markup.matches("<td class=\"t\"").count();
-            assert!(markup.contains(&format!(
+            let more = format!(
                 "and {} more places",
-                crate::convert::grouped(2000 - drawn as u64)
-            )));
+                crate::convert::grouped((places - drawn) as u64)
+            );
+            assert_eq!(markup.contains(&more), places > drawn, "{more}");
         }
     }
 }

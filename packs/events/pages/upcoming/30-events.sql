@@ -19,5 +19,5 @@ LEFT JOIN LATERAL (
     WHERE events_campuses.event_id = events.id
 ) AS of_event ON true
 CROSS JOIN (SELECT count(DISTINCT campus_id) AS campuses FROM events_campuses) AS of
-WHERE events.end_at > now() AND events.begin_at IS NOT NULL
+WHERE (events.end_at > now() AND events.begin_at IS NOT NULL) OR (events.end_at IS NULL AND events.begin_at > now())
 ORDER BY events.begin_at, events.id

@@ -14,5 +14,5 @@ SELECT 'exam-' || exams.id AS id, coalesce(exams.name, 'exam ' || exams.id) AS l
 FROM exams
 LEFT JOIN campuses ON campuses.id = exams.campus_id
 CROSS JOIN (SELECT count(DISTINCT campus_id) AS campuses FROM exams) AS of
-WHERE exams.end_at > now() AND exams.begin_at IS NOT NULL
+WHERE (exams.end_at > now() AND exams.begin_at IS NOT NULL) OR (exams.end_at IS NULL AND exams.begin_at > now())
 ORDER BY exams.begin_at, exams.id
