@@ -265,12 +265,12 @@ Examples:
 It describes what the database holds now, your own tables and views included, and reads no rows. References without a foreign key are
 marked as such: their target can be missing. With Prisma, read only: cursus makes the tables.")]
     Schema(SchemaArgs),
-    /// Write a bundle of the mirror without its people, for those who may not have them: CSV, SQLite, DuckDB
+    /// Write a bundle of the mirror without its people, for those who may not have them: CSV, SQLite, DuckDB, Parquet
     #[command(after_help = "\
 Examples:
   cursus export --profile public --format sqlite bundle
   cursus export bundle && zip -r bundle.zip bundle
-A profile, sql/export/PROFILE.toml, names the columns that are handed out; what [person] of pipeline.toml calls personal never is. Ids
+A profile, sql/export/PROFILE.toml, names the columns that are handed out, with `packs = true` also export/PROFILE.toml of packs; what [person] of pipeline.toml calls personal never is. Ids
 of people are hashes, the same in all tables of a bundle, by a key that nobody keeps: no two bundles can be joined. People who were
 erased or anonymised are left out. bundle.json has the serial, the schema, the counts and the age of each table. k-anonymity is not
 promised: who knows enough of a person can find the rows.")]

@@ -33,7 +33,7 @@ use toml::de::DeTable;
 pub(crate) use budget::Budget;
 use budget::read_budget;
 pub(crate) use changes::{ChangesConfig, FollowedTables};
-pub(crate) use export::{ProfileColumn, ProfileTable, Treatment, read_profile};
+pub(crate) use export::{ProfileColumn, ProfileTable, ProfileText, Treatment, read_profile};
 use files::Files;
 pub(crate) use notify::{Event, parse_url};
 pub(crate) use pack::{Pack, PackCost, PackState, Requests};

@@ -4,6 +4,8 @@
 mod csv;
 mod duckdb;
 mod manifest;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod place;
 mod plan;
 mod profile;
@@ -81,6 +83,9 @@ pub(crate) enum Format {
     Sqlite,
     /// One DuckDB file, made by the program `duckdb`
     Duckdb,
+    /// A Parquet file for each table
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl Format {
@@ -90,6 +95,8 @@ impl Format {
             #[cfg(feature = "sqlite")]
             Self::Sqlite => "sqlite",
             Self::Duckdb => "duckdb",
+            #[cfg(feature = "parquet")]
+            Self::Parquet => "parquet",
         }
     }
 
@@ -103,6 +110,8 @@ impl Format {
             #[cfg(feature = "sqlite")]
             Self::Sqlite => Box::new(sqlite::SqliteWriter::new(folder)?),
             Self::Duckdb => Box::new(duckdb::DuckdbWriter::new(folder)),
+            #[cfg(feature = "parquet")]
+            Self::Parquet => Box::new(parquet::ParquetWriter::new(folder)),
         })
     }
 }

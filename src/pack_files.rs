@@ -17,7 +17,9 @@ pub(crate) const PACKS: &str = "packs";
 /// What a pack consists of, beside its folders.
 pub(crate) const PACK: &str = "pack.toml";
 /// The folders of a pack whose files are read.
-const FOLDERS: [&str; 3] = ["migrations", "sql", "views"];
+const FOLDERS: [&str; 4] = ["migrations", "sql", "views", EXPORT];
+/// The one whose files say what `cursus export` hands out.
+pub(crate) const EXPORT: &str = "export";
 /// The one whose folders are read as well.
 pub(crate) const PAGES: &str = "pages";
 

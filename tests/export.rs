@@ -1,10 +1,13 @@
 //! `cursus export`: a bundle holds nobody, its ids join, and it is there as a whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use cursus::failpoint::Point;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -16,7 +19,7 @@ use crate::support::{Template, Workdir, simulator};
 pub(crate) const EXPORT: [(Point, u32); 5] = [
     (Point::ExportTable, 1),
     (Point::ExportTable, 9),
-    (Point::ExportTable, 14),
+    (Point::ExportTable, 17),
     (Point::ExportRename, 1),
     (Point::ExportDone, 1),
 ];
@@ -46,6 +49,9 @@ async fn mirror() -> Workdir {
         INSERT INTO achievements_users (id, user_id, achievement_id, url)
             SELECT {ROW}, {PERSON}, id, '{CANARY}' FROM achievements ORDER BY id LIMIT 1;
         INSERT INTO coalitions_users (id, user_id, coalition_id) SELECT {ROW}, {PERSON}, id FROM coalitions ORDER BY id LIMIT 1;
+        INSERT INTO teams (id, project_id) VALUES ({ROW}, 1);
+        INSERT INTO teams_users (team_id, user_id, projects_user_id) VALUES ({ROW}, {PERSON}, {ROW});
+        INSERT INTO cursus_users_skills (cursus_user_id, skill_id, user_id) VALUES ({ROW}, 1, {PERSON});
         UPDATE coalitions SET user_id = {PERSON} WHERE id = (SELECT min(id) FROM coalitions);
         INSERT INTO projects (id, name, slug, created_at, updated_at, exam)
             VALUES (777001, $odd${ODD}$odd$, '', 'infinity', '2026-03-04T05:06:07.5Z', true), (777002, NULL, ' ', '0044-03-15Z BC', NULL, false)"
@@ -93,7 +99,7 @@ fn csv(path: &Path) -> Vec<Vec<Option<String>>> {
 }
 
 /// The rows of a table by the names of their columns, from CSV.
-fn rows_of(bundle: &Path, table: &str) -> Vec<BTreeMap<String, Option<String>>> {
+pub(crate) fn rows_of(bundle: &Path, table: &str) -> Vec<BTreeMap<String, Option<String>>> {
     let mut lines = csv(&bundle.join(format!("{table}.csv"))).into_iter();
     let header: Vec<String> = lines.next().unwrap().into_iter().flatten().collect();
     let row = |line: Vec<Option<String>>| {
@@ -101,6 +107,15 @@ fn rows_of(bundle: &Path, table: &str) -> Vec<BTreeMap<String, Option<String>>> 
         header.iter().cloned().zip(line).collect()
     };
     lines.map(row).collect()
+}
+
+/// The rows of a table by the names of their columns, from Parquet.
+fn parquet_of(bundle: &Path, table: &str) -> Vec<BTreeMap<String, Field>> {
+    let file = File::open(bundle.join(format!("{table}.parquet"))).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let rows = reader.get_row_iter(None).unwrap().map(Result::unwrap);
+    rows.map(|row| row.into_columns().into_iter().collect())
+        .collect()
 }
 
 /// Every hash of a bundle of CSV.
@@ -165,7 +180,16 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
     let one = export(&workdir, "csv", "one").await;
     let other = export(&workdir, "csv", "other").await;
     let sqlite = export(&workdir, "sqlite", "lite").await;
-    let mut bundles = vec!["one", "other", "lite"];
+    let columnar = export(&workdir, "parquet", "columnar").await;
+    for table in columnar["tables"].as_array().unwrap() {
+        // Its pages are compressed: what is in them is searched as text.
+        let name = table["name"].as_str().unwrap();
+        assert_eq!(table["file"], format!("{name}.parquet"));
+        let rows = parquet_of(&workdir.path("columnar"), name);
+        workdir.write(&format!("read/{name}"), format!("{rows:?}"));
+    }
+    holds_none(&workdir.path("read"), &traces);
+    let mut bundles = vec!["one", "other", "lite", "columnar"];
     if has_duckdb(&workdir).await {
         export(&workdir, "duckdb", "duck").await;
         bundles.push("duck");
@@ -184,8 +208,10 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
     let lite = Connection::open(workdir.path("lite/bundle.sqlite")).unwrap();
     let number = |sql: &str| -> i64 { lite.query_row(sql, [], |row| row.get(0)).unwrap() };
     let tables = one["tables"].as_array().unwrap();
-    assert_eq!(tables.len(), 14);
-    for (table, same) in tables.iter().zip(sqlite["tables"].as_array().unwrap()) {
+    assert_eq!(tables.len(), 17);
+    let others = [&sqlite, &columnar].map(|bundle| bundle["tables"].as_array().unwrap());
+    for (at, table) in tables.iter().enumerate() {
+        let same = &others[0][at];
         let name = table["name"].as_str().unwrap();
         let expected = workdir
             .number(&format!("SELECT count(*) FROM {name}"))
@@ -197,6 +223,10 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
             (Some(expected), Some(expected))
         );
         assert_eq!(i64::try_from(found).unwrap(), expected, "{name}");
+        let found = parquet_of(&workdir.path("columnar"), name).len();
+        assert_eq!(i64::try_from(found).unwrap(), expected, "{name}");
+        assert_eq!(others[1][at]["rows"], table["rows"], "{name}");
+        assert_eq!(others[1][at]["columns"], table["columns"], "{name}");
         assert_eq!(
             number(&format!("SELECT count(*) FROM {name}")),
             expected,
@@ -210,12 +240,18 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
         .map(|row| row["id"].clone().unwrap())
         .collect();
     assert_eq!(people.len(), workdir.count("users").await);
+    let of_parquet = |table: &str, column: &str| -> Vec<Field> {
+        let rows = parquet_of(&workdir.path("columnar"), table).into_iter();
+        rows.map(|mut row| row.remove(column).unwrap()).collect()
+    };
+    let known = of_parquet("users", "id");
     for table in [
         "cursus_users",
         "campus_users",
         "projects_users",
         "achievements_users",
         "coalitions_users",
+        "teams_users",
     ] {
         let join = format!("SELECT count(*) FROM {table} JOIN users ON users.id = {table}.user_id");
         let expected = workdir.number(&join).await;
@@ -226,6 +262,12 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
             .filter(|row| people.contains(row["user_id"].as_ref().unwrap()));
         assert_eq!(i64::try_from(found.count()).unwrap(), expected, "{table}");
         assert_eq!(number(&join), expected, "{table}");
+        let found = of_parquet(table, "user_id");
+        let found = found.iter().filter(|id| known.contains(id)).count();
+        assert_eq!(i64::try_from(found).unwrap(), expected, "{table}");
+        if table == "teams_users" {
+            continue;
+        }
         let distinct = format!("SELECT count(DISTINCT id) FROM {table}");
         assert_eq!(
             number(&distinct),
@@ -272,6 +314,30 @@ async fn no_bundle_holds_a_person_and_all_of_it_joins() {
         number("SELECT count(*) FROM cursus_users WHERE level = 7.43 AND begin_at = '2026-01-02'"),
         1
     );
+
+    let rows = parquet_of(&workdir.path("columnar"), "projects");
+    let project = |id: i64| {
+        let mut rows = rows.iter();
+        rows.find(|row| row["id"] == Field::Long(id)).unwrap()
+    };
+    let odd = project(777_001);
+    assert_eq!(odd["name"], Field::Str(ODD.to_owned()));
+    assert_eq!(odd["slug"], Field::Str(String::new()));
+    assert_eq!(odd["exam"], Field::Bool(true));
+    assert_eq!(odd["created_at"], Field::TimestampMicros(i64::MAX));
+    let at = Field::TimestampMicros(1_772_600_767_500_000);
+    assert_eq!(odd["updated_at"], at);
+    let old = project(777_002);
+    assert_eq!(
+        (&old["name"], &old["exam"]),
+        (&Field::Null, &Field::Bool(false))
+    );
+    let at = Field::TimestampMicros(-735_160 * 86_400_000_000);
+    assert_eq!(old["created_at"], at);
+    let enrolled = parquet_of(&workdir.path("columnar"), "cursus_users");
+    let of_person = |row: &&BTreeMap<String, Field>| row["level"] == Field::Double(7.43);
+    let of_person = enrolled.iter().find(of_person).unwrap();
+    assert_eq!(of_person["begin_at"], Field::Date(20_455));
 
     // The manifest is that of the bundle.
     let text = std::fs::read_to_string(workdir.path("one/bundle.json")).unwrap();
@@ -342,6 +408,66 @@ async fn faults_of_a_profile_come_together() {
         .await
         .exits(2);
     said.says("[person] of pipeline.toml does not say who is in `cursus`");
+    assert!(!workdir.path("out").exists());
+}
+
+/// A pack says what is handed out of its own tables, and of no other; what the project says goes before it.
+#[tokio::test]
+async fn a_pack_says_what_is_handed_out_of_its_tables() {
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.pipeline(&[("version = 1 ", "packs = [\"squads\"]\nversion = 1 ")]);
+    let pack = "[pack]\ndescription = \"teams under another name\"\n\
+        [[table]]\nname = \"squads\"\nfrom = \"projects_users\"\nrows = \"/teams\"\nreferences = { project_id = \"projects.id\" }\n";
+    workdir.write("packs/squads/pack.toml", pack);
+    workdir.write(
+        "packs/squads/migrations/V1__squads.sql",
+        "CREATE TABLE squads (id bigint PRIMARY KEY, project_id bigint, status text, name text)",
+    );
+    let profile = "[tables.squads]\nid = \"hash:team\"\nproject_id = \"copy\"\n";
+    workdir.write("packs/squads/export/public.toml", profile);
+    workdir.json(["run"]).await;
+    let columns = |bundle: &Value, table: &str| -> Option<Vec<String>> {
+        let tables = bundle["tables"].as_array().unwrap();
+        let table = tables.iter().find(|one| one["name"] == table)?;
+        let columns = table["columns"].as_array().unwrap().iter();
+        Some(
+            columns
+                .map(|it| it["name"].as_str().unwrap().to_owned())
+                .collect(),
+        )
+    };
+    let bundle = export(&workdir, "csv", "all").await;
+    assert_eq!(columns(&bundle, "squads").unwrap(), ["id", "project_id"]);
+    assert_eq!(bundle["tables"].as_array().unwrap().len(), 18);
+    let ids = |table: &str| -> BTreeSet<_> {
+        let rows = rows_of(&workdir.path("all"), table);
+        rows.iter().map(|row| row["id"].clone()).collect()
+    };
+    assert!(!ids("teams").is_empty());
+    assert_eq!(ids("squads"), ids("teams"));
+    let shown = workdir.json(["pack", "show", "squads"]).await;
+    assert_eq!(shown["files"]["export/public.toml"], profile);
+
+    // What the project says goes before it; and without `packs` it is all that is said.
+    let own =
+        "packs = true\n[tables.cursus]\nid = \"copy\"\n[tables.squads]\nproject_id = \"copy\"\n";
+    workdir.write("sql/export/public.toml", own);
+    let bundle = export(&workdir, "csv", "own").await;
+    assert_eq!(columns(&bundle, "squads").unwrap(), ["project_id"]);
+    assert!(columns(&bundle, "teams").is_some());
+    workdir.write("sql/export/public.toml", "[tables.cursus]\nid = \"copy\"\n");
+    let bundle = export(&workdir, "csv", "alone").await;
+    assert_eq!(bundle["tables"].as_array().unwrap().len(), 1);
+
+    // Its faults are those of any profile, and it names no table of another.
+    workdir.write("sql/export/public.toml", "packs = true\n");
+    let wrong = "packs = true\n[tables.squads]\nid = \"hash:team\"\nname = \"safe\"\n[tables.cursus]\nid = \"copy\"\n";
+    workdir.write("packs/squads/export/public.toml", wrong);
+    let said = workdir.cursus(["export", "out"]).await.exits(2);
+    said.says("packs/squads/export/public.toml:1: unknown key `packs`")
+        .says("public.toml:4: squads.name: [person] of pipeline.toml calls it personal")
+        .says("public.toml:5: cursus: the pack `squads` hands out its own tables alone");
     assert!(!workdir.path("out").exists());
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use cursus_simulator::{Options, Simulator, Undated};
 use serde_json::Value;
 
+use crate::export::rows_of;
+use crate::support::files::files;
 use crate::support::{Workdir, api, small};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -165,6 +167,67 @@ async fn a_usual_sync_of_sessions_takes_three_requests() {
     let plan = workdir.json(["plan", "--select", "locations"]).await;
     let report = workdir.json(run).await;
     assert_eq!(sessions(&report)["hits"], 3, "{plan:#}\n{report:#}");
+}
+
+/// What the packs add to the profile `public` is accepted, has rows, and says of nobody who it is.
+#[tokio::test]
+async fn no_shipped_pack_hands_out_a_person() {
+    let simulator = start(true).await;
+    let workdir = mirror(&simulator, "").await;
+    workdir.json(["run"]).await;
+    let bundle = workdir.json(["export", "out"]).await;
+    let of_packs = [
+        "teams",
+        "teams_users",
+        "cursus_users_skills",
+        "locations",
+        "events",
+        "events_campuses",
+        "events_cursus",
+        "exams",
+        "exams_cursus",
+        "exams_projects",
+        "titles",
+        "quests",
+        "quests_users",
+        "blocs",
+        "blocs_coalitions",
+        "bloc_deadlines",
+    ];
+    let tables = bundle["tables"].as_array().unwrap();
+    for name in of_packs {
+        let table = tables.iter().find(|table| table["name"] == name);
+        let table = table.unwrap_or_else(|| panic!("{name} is not in the bundle"));
+        assert!(table["rows"].as_u64().unwrap() > 0, "{name} is empty");
+        for row in rows_of(&workdir.path("out"), name) {
+            for (column, value) in row {
+                let ids = ["user_id", "team_id", "cursus_user_id", "projects_user_id"];
+                let is_hashed = ids.contains(&column.as_str())
+                    || (column == "id" && ["teams", "locations", "quests_users"].contains(&name));
+                assert!(
+                    !is_hashed || value.is_none_or(|hash| hash.len() == 32),
+                    "{name}.{column}"
+                );
+            }
+        }
+    }
+    // A login is a short word, so it is looked for as a whole value.
+    let logins = "SELECT login FROM users WHERE login IS NOT NULL";
+    let logins: BTreeSet<String> = workdir.column(logins).await.into_iter().collect();
+    assert!(!logins.is_empty());
+    for name in of_packs {
+        for row in rows_of(&workdir.path("out"), name) {
+            let mut values = row.values().flatten();
+            assert_eq!(values.find(|value| logins.contains(*value)), None, "{name}");
+        }
+    }
+    let secrets = "SELECT unnest(ARRAY[email, login || '@']) FROM users UNION SELECT host FROM locations UNION SELECT name FROM events";
+    let secrets = workdir.column(secrets).await;
+    for path in files(&workdir.path("out")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found = secrets.iter().find(|secret| text.contains(*secret));
+        assert_eq!(found, None, "{}", path.display());
+    }
 }
 
 /// What a report says of the sessions.

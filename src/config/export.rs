@@ -6,6 +6,15 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{At, Problem, Problems, Section, kind};
 use crate::name::{Name, did_you_mean};
 
+/// What one file of a profile says.
+#[derive(Debug, Default)]
+pub(crate) struct ProfileText {
+    /// What can be read of it, in the order of the file.
+    pub(crate) tables: Vec<ProfileTable>,
+    /// What packs say of their tables counts as well.
+    pub(crate) with_packs: bool,
+}
+
 /// What is said of the columns of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileTable {
@@ -77,24 +86,27 @@ impl Treatment {
     }
 }
 
-/// Reads the text of a profile: the tables that can be read, and every fault.
-pub(crate) fn read_profile(text: &str) -> (Vec<ProfileTable>, Vec<Problem>) {
+/// Reads the text of a profile, of a pack or of the project, and every fault.
+pub(crate) fn read_profile(text: &str, is_of_pack: bool) -> (ProfileText, Vec<Problem>) {
     let problems = Problems::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let broken = errors
         .iter()
         .map(|error| (error.span().map_or(0, |span| span.start), error.message()))
         .min();
-    let mut tables = Vec::new();
+    let mut profile = ProfileText::default();
     match broken {
         Some((at, message)) => problems.add(at, "", format_args!("not TOML: {message}")),
         None => {
             let root = Section::new(&problems, root.get_ref(), 0, "");
+            if !is_of_pack {
+                profile.with_packs = root.flag("packs").unwrap_or(false);
+            }
             if let Some(section) = root.section("tables") {
-                tables = read_tables(&section);
+                profile.tables = read_tables(&section);
             }
             root.finish();
-            if tables.is_empty() && problems.is_empty() {
+            if profile.tables.is_empty() && !profile.with_packs && problems.is_empty() {
                 problems.add(
                     0,
                     "",
@@ -103,8 +115,8 @@ pub(crate) fn read_profile(text: &str) -> (Vec<ProfileTable>, Vec<Problem>) {
             }
         }
     }
-    tables.sort_by_key(|table| table.line);
-    (tables, problems.sorted())
+    profile.tables.sort_by_key(|table| table.line);
+    (profile, problems.sorted())
 }
 
 fn read_tables(section: &Section<'_>) -> Vec<ProfileTable> {

@@ -75,14 +75,16 @@ pub(super) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// What failed, of a file of the bundle.
+/// What failed, of a file of the bundle. Data that no other place would change says itself what to do.
 pub(super) fn failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::InvalidData => "",
+        _ => "; name a place that this user may write to, with enough room",
+    };
+    let path = path.display();
     Failure::new(
         Exit::Failed,
-        format!(
-            "cannot {doing} {}: {error}; no bundle was written; name a place that this user may write to, with enough room",
-            path.display()
-        ),
+        format!("cannot {doing} {path}: {error}; no bundle was written{advice}"),
     )
 }
 

@@ -99,10 +99,6 @@ pub(super) fn plan(
     let mut planned: Vec<PlannedTable> = Vec::new();
     for file in &profile.files {
         for table in &file.tables {
-            if planned.iter().any(|other| other.name == table.name) {
-                let fault = "another file of this profile has it as well; keep one of them";
-                faults.push(fault_at(file, table.line, &table.name, fault));
-            }
             match check.table(file, table) {
                 Ok(table) => planned.push(table),
                 Err(found) => faults.extend(found),
@@ -217,6 +213,13 @@ impl Check<'_> {
                 "it is no table of pipeline.toml; {advice}"
             )));
         };
+        if let Some(pack) = &file.pack
+            && mapping.table.pack.as_ref() != Some(pack)
+        {
+            return Err(at_table(format!(
+                "the pack `{pack}` hands out its own tables alone; name it in sql/export beside pipeline.toml, or take it out"
+            )));
+        }
         let resource = &mapping.table.from;
         if !self.config.people.declares(resource) {
             return Err(at_table(format!(

@@ -1,17 +1,18 @@
-//! The files of a profile, which the configuration carries as it does the panels of the campus page: built in, or beside it.
+//! The files of a profile: that of the project, built in or beside the configuration, and those of the packs that are on.
 
 use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{ProfileTable, read_profile};
+use crate::config::{Config, ProfileTable, ProfileText, read_profile};
 use crate::embedded_files::{self, SqlText};
 use crate::exit::Failure;
 use crate::hash::hex;
 use crate::name::advice;
+use crate::pack_files::EXPORT;
 
-/// Where they are, in the binary and beside the configuration.
+/// Where those of projects are, in the binary and beside the configuration.
 const FOLDER: &str = "sql/export";
 
 /// What is handed out, file by file.
@@ -27,6 +28,8 @@ pub(crate) struct Profile {
 pub(crate) struct ProfileFile {
     /// Such as `sql/export/public.toml`.
     pub(super) name: String,
+    /// The pack that it is of, and whose tables alone it may name; none: the project.
+    pub(super) pack: Option<String>,
     /// What of it can be read.
     pub(super) tables: Vec<ProfileTable>,
     faults: Vec<Fault>,
@@ -56,71 +59,48 @@ impl fmt::Display for Fault {
 }
 
 impl Profile {
-    /// Reads a profile. What is wrong with its text is in [`Self::faults`].
-    pub(crate) fn find(name: &str, config: Option<&Path>) -> Result<Self, Failure> {
-        let files = embedded_files::folder(FOLDER, "toml", config);
-        let named = |file: &SqlText| {
-            let path = Path::new(&file.file);
-            path.file_stem()
-                .and_then(|stem| stem.to_str())
-                .unwrap_or_default()
-                .to_owned()
+    /// Reads a profile. What is wrong with its texts is in [`Self::faults`].
+    pub(crate) fn find(name: &str, config: &Config) -> Result<Self, Failure> {
+        let texts = embedded_files::folder(FOLDER, "toml", config.path.as_deref());
+        let Some(text) = texts.iter().find(|text| stem(&text.file) == name) else {
+            return Err(unknown(name, &texts));
         };
-        let Some(text) = files.iter().find(|file| named(file) == name) else {
-            // A folder that cannot be read may have it.
-            if let Some(Err(fault)) = files.iter().map(|file| &file.text).find(|it| it.is_err()) {
-                return Err(Failure::usage(format!("{FOLDER} cannot be used: {fault}")));
-            }
-            let names: Vec<String> = files.iter().map(named).collect();
-            let advice = advice(name, names.iter().map(String::as_str), "there are");
-            return Err(Failure::usage(format!(
-                "there is no profile `{name}`: neither {FOLDER}/{name}.toml beside pipeline.toml nor a built-in one; {advice}"
-            )));
-        };
-        Ok(Self::of(name, std::slice::from_ref(text)))
-    }
-
-    fn of(name: &str, texts: &[SqlText]) -> Self {
         let mut digest = Sha256::new();
-        let mut files = Vec::new();
-        for SqlText { file, text } in texts {
-            let (tables, faults) = match text {
-                Ok(text) => {
-                    digest.update(text.as_bytes());
-                    read_profile(text)
-                }
-                Err(fault) => {
-                    files.push(ProfileFile {
-                        name: file.clone(),
-                        tables: Vec::new(),
-                        faults: vec![Fault {
-                            file: file.clone(),
-                            line: 0,
-                            sentence: fault.clone(),
-                        }],
-                    });
-                    continue;
-                }
+        let of_project = text.text.as_deref().map_err(String::as_str);
+        let (of_project, with_packs) =
+            ProfileFile::read(text.file.clone(), None, of_project, &mut digest);
+        let mut files = vec![of_project];
+        let file = format!("{EXPORT}/{name}.toml");
+        let packs = config.packs.iter();
+        for pack in packs.filter(|pack| with_packs && pack.is_on()) {
+            let Some(text) = pack.files.texts.get(&file) else {
+                continue;
             };
-            let faults = faults.into_iter().map(|fault| Fault {
-                file: file.clone(),
-                line: fault.line,
-                sentence: match fault.place.as_str() {
-                    "" => fault.message,
-                    place => format!("{place}: {}", fault.message),
-                },
-            });
-            files.push(ProfileFile {
-                name: file.clone(),
-                faults: faults.collect(),
-                tables,
+            let of = Some(pack.name.clone());
+            let (mut of_pack, _) =
+                ProfileFile::read(pack.files.place(&file), of, Ok(text), &mut digest);
+            // What the project says of a table goes before what its pack says.
+            let said = &files[0].tables;
+            let is_said = |table: &ProfileTable| said.iter().any(|said| said.name == table.name);
+            of_pack.tables.retain(|table| !is_said(table));
+            files.push(of_pack);
+        }
+        let is_blank = |file: &ProfileFile| file.tables.is_empty() && file.faults.is_empty();
+        if files.iter().all(is_blank) {
+            let sentence =
+                format!("it names no table, and no pack that is on has {file}; write one as [tables.NAME], with its columns below it");
+            let name = files[0].name.clone();
+            files[0].faults.push(Fault {
+                file: name,
+                line: 0,
+                sentence,
             });
         }
-        Self {
+        Ok(Self {
             name: name.to_owned(),
             files,
             sha256: hex(&digest.finalize()),
-        }
+        })
     }
 
     /// What is wrong with the texts.
@@ -128,4 +108,60 @@ impl Profile {
         let faults = self.files.iter().flat_map(|file| &file.faults);
         faults.cloned().collect()
     }
+}
+
+impl ProfileFile {
+    /// Reads a file; and whether what packs say counts as well.
+    fn read(
+        name: String,
+        pack: Option<String>,
+        text: Result<&str, &str>,
+        digest: &mut Sha256,
+    ) -> (Self, bool) {
+        let fault = |line, sentence| Fault {
+            file: name.clone(),
+            line,
+            sentence,
+        };
+        let (profile, faults) = match text {
+            Ok(text) => {
+                digest.update(text.as_bytes());
+                let (profile, faults) = read_profile(text, pack.is_some());
+                let faults = faults.into_iter().map(|found| {
+                    let sentence = match found.place.as_str() {
+                        "" => found.message,
+                        place => format!("{place}: {}", found.message),
+                    };
+                    fault(found.line, sentence)
+                });
+                (profile, faults.collect())
+            }
+            Err(sentence) => (ProfileText::default(), vec![fault(0, sentence.to_owned())]),
+        };
+        let file = Self {
+            name,
+            pack,
+            tables: profile.tables,
+            faults,
+        };
+        (file, profile.with_packs)
+    }
+}
+
+/// The name of a profile, of its file.
+fn stem(file: &str) -> &str {
+    let stem = Path::new(file).file_stem();
+    stem.and_then(|stem| stem.to_str()).unwrap_or_default()
+}
+
+fn unknown(name: &str, texts: &[SqlText]) -> Failure {
+    // A folder that cannot be read may have it.
+    if let Some(Err(fault)) = texts.iter().map(|file| &file.text).find(|it| it.is_err()) {
+        return Failure::usage(format!("{FOLDER} cannot be used: {fault}"));
+    }
+    let names = texts.iter().map(|text| stem(&text.file));
+    let advice = advice(name, names, "there are");
+    Failure::usage(format!(
+        "there is no profile `{name}`: neither {FOLDER}/{name}.toml beside pipeline.toml nor a built-in one; {advice}"
+    ))
 }

@@ -101,7 +101,12 @@ impl Columns {
     }
 }
 
-fn field(name: &str, cell: CellType, repetition: Repetition) -> Result<TypePtr, ParquetError> {
+/// A column of a file.
+pub(crate) fn field(
+    name: &str,
+    cell: CellType,
+    repetition: Repetition,
+) -> Result<TypePtr, ParquetError> {
     let (physical, logical) = match cell {
         CellType::Bool => (Physical::BOOLEAN, None),
         CellType::Int2 => (Physical::INT32, Some(LogicalType::integer(16, true))),
@@ -134,7 +139,7 @@ fn field(name: &str, cell: CellType, repetition: Repetition) -> Result<TypePtr, 
 
 /// Values of one column that are not written yet.
 #[derive(Debug)]
-pub(super) enum Values {
+enum Values {
     Bool(Vec<bool>),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
@@ -144,15 +149,27 @@ pub(super) enum Values {
     Text(Vec<u8>, Vec<usize>),
 }
 
+/// One value, as a column has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Single<'v> {
+    Bool(bool),
+    /// Of a date: days since 1970.
+    Int32(i32),
+    /// Of a time: microseconds since 1970.
+    Int64(i64),
+    Double(f64),
+    Text(&'v str),
+}
+
 /// One column of a row group: its values, and which rows have one.
 #[derive(Debug)]
-pub(super) struct Filled {
-    pub(super) values: Values,
+pub(crate) struct Filled {
+    values: Values,
     levels: Vec<i16>,
 }
 
 impl Filled {
-    pub(super) fn new(cell: CellType) -> Self {
+    pub(crate) fn new(cell: CellType) -> Self {
         let values = match cell {
             CellType::Bool => Values::Bool(Vec::new()),
             CellType::Int2 | CellType::Int4 | CellType::Date => Values::Int32(Vec::new()),
@@ -215,6 +232,24 @@ impl Filled {
         Some(())
     }
 
+    /// Adds a value, or a null; `false`: it is of another type than the column, and nothing was added.
+    pub(crate) fn push_single(&mut self, value: Option<Single<'_>>) -> bool {
+        match (&mut self.values, value) {
+            (_, None) => {}
+            (Values::Bool(values), Some(Single::Bool(value))) => values.push(value),
+            (Values::Int32(values), Some(Single::Int32(value))) => values.push(value),
+            (Values::Int64(values), Some(Single::Int64(value))) => values.push(value),
+            (Values::Double(values), Some(Single::Double(value))) => values.push(value),
+            (Values::Text(text, ends), Some(Single::Text(value))) => {
+                text.extend_from_slice(value.as_bytes());
+                ends.push(text.len());
+            }
+            _ => return false,
+        }
+        self.levels.push(i16::from(value.is_some()));
+        true
+    }
+
     /// Adds a text that every record has.
     pub(super) fn push_text(&mut self, value: &str) {
         if let Values::Text(text, ends) = &mut self.values {
@@ -231,7 +266,7 @@ impl Filled {
     }
 
     /// Writes the column, and forgets its values.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         mut column: SerializedColumnWriter<'_>,
     ) -> Result<(), ParquetError> {

@@ -22,7 +22,7 @@ pub(crate) async fn export(
     target: &Path,
 ) -> Result<Bundle, Failure> {
     let config = &settings.config;
-    let profile = Profile::find(profile, config.path.as_deref())?;
+    let profile = Profile::find(profile, config)?;
     let schema = config.database.schema.as_str();
     let mut database = connect(settings, schema).await?;
     let recorder = connect(settings, schema).await?;
