@@ -1,9 +1,10 @@
 //! How many hits the shipped pipeline costs, resource by resource, and whether the mirror is what the API shows after each
 //! run: a first mirror, a night, a day of 15-minute syncs, a week away; then what the packs that need no right add on a campus of
-//! 1,000 students. Fails when it is more than it may be.
+//! 1,000 students, whose mirror is compared now and then. Fails when it is more than it may be.
 //!
 //! `cargo bench --bench hits`, with synthetic reference rows in the numbers of December 2025. A directory may follow, with
-//! rows of the API as JSON arrays in files such as `cursus.json` and `projects.json`, which are served instead.
+//! rows of the API as JSON arrays in files such as `cursus.json` and `projects.json`, which are served instead; `--packs` measures the
+//! packs alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +26,7 @@ use std::time::Duration;
 use cursus::config::{Config, Resource};
 use cursus::report::{Column, Table};
 use cursus_simulator::{Limits, Options, Scale, Simulator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use moved::Moved;
 use support::{Workdir, api, oracle};
@@ -50,6 +51,24 @@ const SCALE: Scale = Scale {
     memberships: 928,
     earned: 1_200,
 };
+
+/// The campus of the packs: its people as the simulator reckons them, reference rows of the network, and coalitions for about as many
+/// blocs as one campus has, which is under 10.
+const CAMPUS: Scale = Scale {
+    cursus: SCALE.cursus,
+    campuses: 1,
+    projects: SCALE.projects,
+    achievements: SCALE.achievements,
+    coalitions: 50,
+    ..Scale::of_students(1_000)
+};
+
+/// Titles that people have in the whole network, whose list has no filter: 150 pages.
+const TITLES_OF_NETWORK: i64 = 15_000;
+
+/// Syncs with packs, and after how many of them the tables are compared with what the API shows.
+const SYNCS_WITH_PACKS: usize = 96;
+const COMPARED_EVERY: usize = 24;
 
 /// Packs that need no right of their own.
 const PACKS: [&str; 6] = ["locations", "events", "exams", "blocs", "quests", "titles"];
@@ -85,8 +104,9 @@ fn main() -> ExitCode {
     let rows = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
+    let is_of_packs = std::env::args().any(|argument| argument == "--packs");
     let holds = runtime.block_on(async {
-        let core = measure(rows.as_deref().map(Path::new)).await;
+        let core = is_of_packs || measure(rows.as_deref().map(Path::new)).await;
         measure_packs().await && core
     });
     if holds {
@@ -177,8 +197,12 @@ async fn measure_packs() -> bool {
         .collect();
     let first = bench.run(Duration::ZERO).await;
     let mut syncs = Vec::new();
-    for _ in 0..96 {
-        syncs.push(bench.run(Duration::from_mins(15)).await);
+    for number in 1..=SYNCS_WITH_PACKS {
+        let (hits, read) = bench.sync(Duration::from_mins(15)).await;
+        if number.is_multiple_of(COMPARED_EVERY) {
+            bench.compare(&read).await;
+        }
+        syncs.push(hits);
     }
     syncs.sort_by_key(Hits::all);
     let usual = &syncs[syncs.len() / 2];
@@ -200,6 +224,15 @@ async fn measure_packs() -> bool {
     let day: u64 = syncs.iter().map(Hits::all).sum();
     let all = [first.all(), usual.all(), worst.all(), day].map(|number| number.to_string());
     lines.push([vec!["in all, with the core".to_owned()], all.to_vec()].concat());
+    let rows = [
+        "events",
+        "events_users",
+        "exams",
+        "quests_users",
+        "titles_users",
+    ];
+    let rows = rows.map(|name| format!("{name} {}", bench.simulator.rows(name).len()));
+    println!("rows served at the end: {}", rows.join(", "));
     println!(
         "{}",
         Table::new(
@@ -242,13 +275,29 @@ impl Hits {
 
 impl Bench {
     async fn with_packs() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("cursus-bench-")
+            .tempdir()
+            .unwrap();
+        let titles = folder.path().join("titles_users.json");
+        let given = (1..=TITLES_OF_NETWORK).map(|id| {
+            json!({
+                "id": id,
+                // Hardly anybody of them is of the campus.
+                "user_id": 17 * id % 250_717,
+                "title_id": id % 120 + 1,
+                "selected": id % 3 == 0,
+                "created_at": "2024-05-06T07:08:09.000Z",
+                "updated_at": "2024-05-06T07:08:09.000Z",
+            })
+        });
+        let given: Vec<Value> = given.collect();
+        std::fs::write(&titles, serde_json::to_vec(&given).unwrap()).unwrap();
         let simulator = api::start(Options {
-            scale: Scale {
-                campuses: 1,
-                ..Scale::of_students(1_000)
-            },
+            scale: CAMPUS,
             limits: unlimited(),
             undated: api::UNDATED,
+            rows: [("titles_users".to_owned(), titles)].into(),
             ..Options::default()
         })
         .await;
@@ -300,6 +349,23 @@ impl Bench {
 
     /// Lets time pass, runs, and compares all tables whose resource was read with what the API shows.
     async fn run(&mut self, after: Duration) -> Hits {
+        let (hits, read) = self.sync(after).await;
+        self.compare(&read).await;
+        hits
+    }
+
+    async fn compare(&self, read: &BTreeSet<String>) {
+        let tables = &self.config.tables;
+        oracle::assert_tables_mirror(&self.workdir, &self.simulator, &self.moved.0, |name| {
+            tables
+                .iter()
+                .any(|table| table.name.as_str() == name && read.contains(table.from.as_str()))
+        })
+        .await;
+    }
+
+    /// Lets time pass, and runs: the hits, and the resources that were read.
+    async fn sync(&mut self, after: Duration) -> (Hits, BTreeSet<String>) {
         self.moved.advance(&self.simulator, after);
         let asked = self.simulator.statistics().hits;
         let report = self.workdir.json(["run"]).await;
@@ -321,13 +387,6 @@ impl Bench {
         {
             self.moved.0.clear();
         }
-        let tables = &self.config.tables;
-        oracle::assert_tables_mirror(&self.workdir, &self.simulator, &self.moved.0, |name| {
-            tables
-                .iter()
-                .any(|table| table.name.as_str() == name && read.contains(table.from.as_str()))
-        })
-        .await;
         let mut hits = Hits {
             sum: asked,
             ..Hits::default()
@@ -345,6 +404,6 @@ impl Bench {
             }
             hits.by_read.insert(name, own);
         }
-        hits
+        (hits, read)
     }
 }
