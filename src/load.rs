@@ -59,7 +59,9 @@ pub(crate) use ledger::backlog::{
 };
 pub(crate) use ledger::drift::{Drift, DriftEntry, drifts};
 pub(crate) use ledger::erasures::read as erased;
-pub(crate) use ledger::exports::{Export, record_export, record_lasting_export};
+#[cfg(feature = "parquet")]
+pub(crate) use ledger::exports::record_lasting_export;
+pub(crate) use ledger::exports::{Export, record_export};
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
 pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};

@@ -87,8 +87,9 @@ impl Profile {
         }
         let is_blank = |file: &ProfileFile| file.tables.is_empty() && file.faults.is_empty();
         if files.iter().all(is_blank) {
-            let sentence =
-                format!("it names no table, and no pack that is on has {file}; write one as [tables.NAME], with its columns below it");
+            let sentence = format!(
+                "it names no table, and no pack that is on has {file}; write one as [tables.NAME], with its columns below it"
+            );
             let name = files[0].name.clone();
             files[0].faults.push(Fault {
                 file: name,

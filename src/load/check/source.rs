@@ -281,7 +281,7 @@ impl<'j> Judge<'j> {
 
     /// Whether this schema, or the mirror, was rebound before with the run, or with one before it that is of the same API, and the
     /// staging directory is still the same. That run need not be loaded: it may have no pages of the resources that are. One that lies
-    /// before what is loaded does not count for others: the schema holds the API before it all the same.
+    /// before what is loaded does not count for others: the schema still holds the API before it.
     fn is_adopted(&self, source: &Source, run: &Run, side: &Side) -> Result<bool, LoadError> {
         let Some(from) = &source.side.origin else {
             return Ok(false);

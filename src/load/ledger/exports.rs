@@ -46,6 +46,7 @@ pub(crate) async fn record_export(
 /// # Errors
 ///
 /// As of [`record_export`].
+#[cfg(feature = "parquet")]
 pub(crate) async fn record_lasting_export(
     client: &impl GenericClient,
     schema: &str,
