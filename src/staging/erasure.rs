@@ -61,9 +61,15 @@ pub(crate) struct ErasedAt {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ErasureLedger {
     pub(crate) people: BTreeMap<PersonHash, ErasedAt>,
-    rewritten: BTreeSet<(String, Name, String)>,
+    /// Journals that were rewritten, by [`rewrite`].
+    rewrites: BTreeSet<String>,
     /// Erasures that were begun and not finished, oldest first.
     pub(crate) open: Vec<String>,
+}
+
+/// A journal of a resource of a run, by its hash.
+fn rewrite(run: &str, resource: &str, journal_sha256: &str) -> String {
+    format!("{run}/{resource}/{journal_sha256}")
 }
 
 /// Who is blank in whatever is read or written.
@@ -71,12 +77,19 @@ pub(crate) struct ErasureLedger {
 pub(crate) struct Blanks {
     people: Arc<People>,
     erased: Erased,
+    rewrites: BTreeSet<String>,
 }
 
 impl Blanks {
     pub(super) fn new(people: Arc<People>, ledger: &ErasureLedger) -> Option<Arc<Self>> {
         let erased = ledger.erased();
-        (!erased.is_empty()).then(|| Arc::new(Self { people, erased }))
+        (!erased.is_empty()).then(|| {
+            Arc::new(Self {
+                people,
+                erased,
+                rewrites: ledger.rewrites.clone(),
+            })
+        })
     }
 
     pub(super) fn hides(&self, person: &PersonHash, extent: Extent) -> bool {
@@ -107,14 +120,12 @@ impl ErasureLedger {
 
     /// Whether a journal was rewritten into the one with this hash.
     pub(super) fn names(&self, run: &str, resource: &str, journal_sha256: &str) -> bool {
-        self.rewritten.iter().any(|(of_run, of_resource, hash)| {
-            of_run == run && of_resource.as_str() == resource && hash == journal_sha256
-        })
+        self.rewrites
+            .contains(&rewrite(run, resource, journal_sha256))
     }
 
-    pub(super) fn add_rewrite(&mut self, run: &str, resource: &Name, journal_sha256: String) {
-        let rewrite = (run.to_owned(), resource.clone(), journal_sha256);
-        self.rewritten.insert(rewrite);
+    pub(super) fn add_rewrite(&mut self, run: &str, resource: &str, journal_sha256: &str) {
+        self.rewrites.insert(rewrite(run, resource, journal_sha256));
     }
 
     pub(crate) fn erased(&self) -> Erased {
@@ -186,7 +197,7 @@ impl ErasureLedger {
                 resource: Some(resource),
                 journal_sha256: Some(hash),
                 ..
-            } => drop(self.rewritten.insert((run, resource, hash))),
+            } => self.add_rewrite(&run, resource.as_str(), &hash),
             Line {
                 erasure,
                 done: true,
@@ -204,18 +215,26 @@ impl ErasureLedger {
     }
 }
 
-/// Refuses a rewritten journal that the erasure ledger does not name: the journal is in a directory of its resource, of its run.
-pub(super) fn check_rewrite(path: &Path, hash: &str) -> Result<(), StagingError> {
+/// Refuses a rewritten journal that the erasure ledger does not name: the journal is in a directory of its resource, of its run. The ledger
+/// is read unless it named the journal when the runs were listed.
+pub(super) fn check_rewrite(
+    path: &Path,
+    hash: &str,
+    blanks: Option<&Blanks>,
+) -> Result<(), StagingError> {
     let mut above = path.ancestors().skip(1);
     let resource = above.next().and_then(Path::file_name);
     let directory = above.next();
     let root = above.nth(1);
     let run = directory.and_then(RunId::of_directory);
     let resource = resource.and_then(std::ffi::OsStr::to_str);
-    if let (Some(resource), Some(run), Some(root)) = (resource, run, root)
-        && ErasureLedger::read(root)?.names(run.as_str(), resource, hash)
-    {
-        return Ok(());
+    if let (Some(resource), Some(run), Some(root)) = (resource, run, root) {
+        let rewrite = rewrite(run.as_str(), resource, hash);
+        if blanks.is_some_and(|blanks| blanks.rewrites.contains(&rewrite))
+            || ErasureLedger::read(root)?.rewrites.contains(&rewrite)
+        {
+            return Ok(());
+        }
     }
     Err(StagingError::broken(
         path,

@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::erasure;
+use super::erasure::{Blanks, check_rewrite};
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::files;
 use super::page_request::{PageRequest, legacy};
@@ -246,14 +246,18 @@ pub(super) struct Pages {
 impl Pages {
     /// Those of the journal that a manifest seals by its SHA-256: looks at all lines. The pages come in the order in which
     /// they were received.
-    pub(super) fn open_sealed(path: PathBuf, sealed: &str) -> Result<Self, StagingError> {
+    pub(super) fn open_sealed(
+        path: PathBuf,
+        sealed: &str,
+        blanks: Option<&Blanks>,
+    ) -> Result<Self, StagingError> {
         let mut file = files::open_bounded(&path)?;
         let Index { lines, rewritten } = match &mut file {
             Some(file) => index(&path, BufReader::new(file), Some(sealed)),
             None => index(&path, &[][..], Some(sealed)),
         }?;
         if let Some(hash) = rewritten {
-            erasure::check_rewrite(&path, &hash)?;
+            check_rewrite(&path, &hash, blanks)?;
         }
         let file = file.map(|file| Arc::new(file.into_inner()));
         Ok(Self { path, file, lines }.by_time())

@@ -46,7 +46,8 @@ impl StagedResource {
         manifest: Manifest,
         blanks: Option<Arc<Blanks>>,
     ) -> Result<Self, StagingError> {
-        let journal = Pages::open_sealed(directory.join(JOURNAL), &manifest.journal_sha256)?;
+        let (path, sealed) = (directory.join(JOURNAL), &manifest.journal_sha256);
+        let journal = Pages::open_sealed(path, sealed, blanks.as_deref())?;
         Ok(Self {
             directory,
             manifest,

@@ -335,7 +335,7 @@ impl Part<'_> {
             ..Line::default()
         };
         self.staging.append(lock, &[line])?;
-        ledger.add_rewrite(run, resource, hash);
+        ledger.add_rewrite(run, resource.as_str(), &hash);
         Ok(())
     }
 }

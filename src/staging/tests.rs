@@ -286,7 +286,7 @@ fn pages_come_in_order_and_a_changed_line_is_refused() {
     }
     std::fs::write(&path, &lines).unwrap();
     let hash = crate::hash::hex(&<sha2::Sha256 as sha2::Digest>::digest(&lines));
-    let received = journal::Pages::open_sealed(path.clone(), &hash).unwrap();
+    let received = journal::Pages::open_sealed(path.clone(), &hash, None).unwrap();
     let numbers = |journal: &journal::Pages| {
         let pages = (0..journal.len()).map(|at| journal.page(at).unwrap().page);
         pages.collect::<Vec<_>>()
