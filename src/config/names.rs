@@ -48,6 +48,11 @@ impl Names {
         Self { off, ..self }
     }
 
+    /// Whether a block has this name.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.known.contains_key(name.as_str())
+    }
+
     pub(super) fn find(&self, section: &Section<'_>, key: &str, name: &At<&str>) -> Option<Name> {
         if let Some(owner) = self.known.get(name.value) {
             if let (Some(pack), Some(owner)) = (section.pack(), owner)

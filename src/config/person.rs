@@ -34,7 +34,7 @@ pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> 
         for mut block in section.blocks("table") {
             block.rename("[[person.table]]".to_owned());
             if block.has("derived") {
-                derived.extend(read_derived(&block));
+                derived.extend(read_derived(&block, tables));
                 block.finish();
             } else {
                 of_tables.extend(read_table(block, tables));
@@ -53,8 +53,16 @@ pub(super) fn read(roots: &[Section<'_>], resources: &Names, tables: &Names) -> 
 }
 
 /// A table that is in no `[[table]]`: the database knows whether it exists.
-fn read_derived(section: &Section<'_>) -> Option<DerivedTable> {
+fn read_derived(section: &Section<'_>, tables: &Names) -> Option<DerivedTable> {
     let table = section.parsed("derived", section.text("derived"), Name::parse);
+    if let Some(At { value, at }) = &table
+        && tables.has(value)
+    {
+        let problem = format_args!(
+            "`derived` names `{value}`, which is a [[table]], so that loads fill it; write `table`, and which columns are personal: `fields`"
+        );
+        section.problem(*at, problem);
+    }
     let id = section.required_text("id");
     Some(DerivedTable {
         table: table?.value,

@@ -387,6 +387,7 @@ fn faults_of_people_are_found_together() {
          [[person.place]]\nresource = \"users\"\nid = \"/id\"\nfields = []\nown = \"entry\"\n\
          [[person.place]]\nresource = \"users\"\nid = \"/id\"\nfields = []\nown = \"row\"\n\
          [[person.table]]\nderived = \"A B\"\nfields = []",
+        "[[person.table]]\nderived = \"users\"\nid = \"id\"",
     ]
     .map(place)
     .into();
