@@ -13,7 +13,7 @@ use crate::support::boxes::{delta, full, stage, workdir_of};
 use crate::support::{Template, Workdir, simulator};
 
 /// A mirror that holds the person with the id 2 in every way, also as the head of a coalition, and alone in a team.
-async fn campus() -> Workdir {
+pub(crate) async fn campus() -> Workdir {
     let workdir = mirror().await;
     let coalition = |id: i64, head: Value| {
         json!({"id": id, "name": "c", "slug": format!("c-{id}"), "image_url": "i", "cover_url": "c", "color": "#000",
@@ -82,7 +82,7 @@ fn names_second(value: &Value) -> bool {
 }
 
 /// That nothing of the person is anywhere, and that the staged runs give the mirror.
-async fn is_dropped(workdir: &Workdir, when: &str) {
+pub(crate) async fn is_dropped(workdir: &Workdir, when: &str) {
     is_erased(workdir, when).await;
     assert_eq!(rows_of_second(workdir, "public").await, [""; 0], "{when}");
     for (file, page) in records(workdir) {
@@ -376,6 +376,22 @@ async fn a_person_who_was_erased_can_be_dropped_and_stays_so() {
             .await,
         ["1 ann", "3"]
     );
+}
+
+#[tokio::test]
+async fn anonymised_people_are_dropped() {
+    let workdir = campus().await;
+    let mut anonymous = person(2, "3b3-2");
+    anonymous["updated_at"] = json!(day(9));
+    stage(&workdir, &[delta("users", vec![anonymous.to_string()])]);
+    workdir.cursus(["load"]).await.exits(0);
+    let forgotten = workdir.json(["forget", "--anonymised", "--drop"]).await;
+    assert_eq!(forgotten["people"], 1);
+    is_dropped(&workdir, "anonymised").await;
+    assert_eq!(places_of(&workdir, "3b3-2").await, [""; 0]);
+    let again = workdir.json(["forget", "--anonymised", "--drop"]).await;
+    assert_eq!(again["people"], 0);
+    is_dropped(&workdir, "anonymised, again").await;
 }
 
 #[tokio::test]

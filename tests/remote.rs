@@ -546,6 +546,37 @@ async fn push_during_an_erasure_brings_nobody_back() {
     }
 }
 
+/// From the store, to a machine that has the runs as they were, to one that has nothing, and to one that loads from the store.
+#[tokio::test]
+async fn what_forget_dropped_is_dropped_wherever_it_goes() {
+    use crate::erasure_drop::{campus, is_dropped};
+    let workdir = campus().await;
+    make_store(&workdir);
+    workdir.json(["stage", "push", STORE]).await;
+    let old = other_machine(&workdir).await;
+    old.json(["stage", "pull", STORE]).await;
+    old.cursus(["load"]).await.exits(4);
+    workdir.json(["forget", "2", "--drop"]).await;
+    let pushed = workdir.json(["stage", "push", STORE]).await;
+    assert_ne!(pushed["rewritten_pages"], 0, "{pushed:#}");
+    is_dropped(&workdir, "pushed").await;
+    let pulled = old.json(["stage", "pull", STORE]).await;
+    assert_ne!(pulled["rewritten_pages"], 0, "{pulled:#}");
+    old.cursus(["load"]).await.exits(0);
+    is_dropped(&old, "pulled by one that had them").await;
+    let new = other_machine(&workdir).await;
+    new.json(["stage", "pull", STORE]).await;
+    new.cursus(["load"]).await.exits(0);
+    is_dropped(&new, "pulled").await;
+    let reader = other_machine(&workdir).await;
+    reader.cursus(["load", "--from", STORE]).await.exits(0);
+    crate::erasure::is_erased(&reader, "loaded from the store").await;
+    for machine in [&old, &new, &reader] {
+        let rows = "SELECT to_jsonb(u) - 'ingested_at' FROM users AS u ORDER BY id";
+        assert_eq!(machine.column(rows).await, workdir.column(rows).await);
+    }
+}
+
 #[tokio::test]
 async fn unfinished_run_waits_for_the_next_one() {
     let simulator = simulator().await;
