@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-kubernetes check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-extract bench-hits bench-limiter bench-replay deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-kubernetes check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-changes bench-extract bench-hits bench-limiter bench-replay deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-versions: ## every test against other versions of PostgreSQL (VERSIONS="17 
 
 bench: ## measure loading
 	$(WITH_TOOLS) cargo bench --bench load
+
+bench-changes: ## measure what following tables costs, readers of changes, a replay of 1,000 runs, and an erasure over a year
+	$(WITH_TOOLS) cargo bench --bench changes
 
 bench-extract: ## measure how many pages a second are staged
 	$(WITH_TOOLS) cargo bench --bench extract
