@@ -212,7 +212,8 @@ impl Bench<'_> {
     async fn loads(&mut self) -> Result<(), Error> {
         const ROWS: u64 = 100_000;
         const ROUNDS: u64 = 7;
-        let sets: [(&str, fn(u64, bool) -> String); 2] = [
+        type Document = fn(u64, bool) -> String;
+        let sets: [(&str, Document); 2] = [
             ("coalitions_users", records::membership),
             ("users", records::person),
         ];
