@@ -35,7 +35,7 @@ use staged::{StagedPage, StagedRead, close, stage_read};
 
 type Error = Box<dyn std::error::Error>;
 
-/// Of the time without.
+/// Time of a load with `[changes]` and `[history]`, as a multiple of the time without.
 const MOST_OF_FOLLOWING: f64 = 1.2;
 const CHANGES: u64 = 1_000_000;
 /// Changes a second.
@@ -316,9 +316,9 @@ impl Bench<'_> {
         follower.kill()?;
         follower.wait()?;
         println!("follow: {CHANGES} changes in {seconds:.2} s, {memory} kB at most");
-        let rate = of(CHANGES) / seconds;
+        let rate = float(CHANGES) / seconds;
         self.judge("changes a second", rate, (LEAST_RATE, f64::INFINITY));
-        self.at_most("kB of the follower", of(memory), of(MOST_MEMORY));
+        self.at_most("kB of the follower", float(memory), float(MOST_MEMORY));
         Ok(())
     }
 
@@ -371,7 +371,7 @@ impl Bench<'_> {
         println!("replay: updated {}", updated.join(", "));
         let all = report["runs"].as_array().ok_or("no runs")?;
         assert_eq!(i64::try_from(all.len())?, runs);
-        let each = seconds * 1_000.0 / of(u64::try_from(runs)?);
+        let each = seconds * 1_000.0 / float(u64::try_from(runs)?);
         println!("replay: {runs} runs in {seconds:.2} s");
         self.at_most("milliseconds a run of a replay", each, MOST_OF_REPLAY);
         Ok(())
@@ -457,7 +457,8 @@ fn stage(
     stage_read(lock, run, &read, pages)
 }
 
-/// Copies a run to another time, under its name and number: every file says the new time. Files that are the same are linked.
+/// Copies a run to another time, with the name and number that belong to it. With `is_same` pages and journals stay as they are, and pages
+/// are linked; else every file says the new time.
 fn copy(
     run: &Run,
     staging: &Staging,
@@ -470,9 +471,9 @@ fn copy(
     let directory = directory.join(&id[8..]);
     fs::create_dir_all(&directory)?;
     let (then, now) = (then.to_string(), now.to_string());
-    let again = |text: &str| text.replace(&then, &now);
+    let retime = |text: &str| text.replace(&then, &now);
     let record = fs::read_to_string(run.directory().join("run.json"))?;
-    let mut record = unsealed(&again(&record))?;
+    let mut record = unsealed(&retime(&record))?;
     record["run_id"] = id.clone().into();
     record["seq"] = number.into();
     fs::write(directory.join("run.json"), record.to_string())?;
@@ -496,17 +497,17 @@ fn copy(
             let mut text = String::new();
             MultiGzDecoder::new(BufReader::new(fs::File::open(&page)?))
                 .read_to_string(&mut text)?;
-            let changed = again(&text);
+            let changed = retime(&text);
             journal = journal.replace(&hash(&text), &hash(&changed));
             let mut packed =
                 GzEncoder::new(fs::File::create(to.join(name))?, Compression::default());
             packed.write_all(changed.as_bytes())?;
             packed.finish()?;
         }
-        let journal = if is_same { journal } else { again(&journal) };
+        let journal = if is_same { journal } else { retime(&journal) };
         fs::write(to.join("pages.jsonl"), &journal)?;
         let manifest = fs::read_to_string(from.join("manifest.json"))?;
-        let mut manifest = unsealed(&again(&manifest))?;
+        let mut manifest = unsealed(&retime(&manifest))?;
         manifest["run_id"] = id.clone().into();
         manifest["journal_sha256"] = hash(&journal).into();
         fs::write(to.join("manifest.json"), manifest.to_string())?;
@@ -535,6 +536,6 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
-fn of(number: u64) -> f64 {
+fn float(number: u64) -> f64 {
     number as f64
 }

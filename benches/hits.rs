@@ -1,6 +1,6 @@
 //! How many hits the shipped pipeline costs, resource by resource, and whether the mirror is what the API shows after each
 //! run: a first mirror, a night, a day of 15-minute syncs, a week away; then what the packs that need no right add on a campus of
-//! 1,000 students, whose mirror is compared now and then. Fails when it is more than it may be.
+//! 1,000 students, whose mirror is compared after every 24th sync. Fails when it is more than it may be.
 //!
 //! `cargo bench --bench hits`, with synthetic reference rows in the numbers of December 2025. A directory may follow, with
 //! rows of the API as JSON arrays in files such as `cursus.json` and `projects.json`, which are served instead; `--packs` measures the
@@ -196,7 +196,7 @@ async fn measure_packs() -> bool {
         .map(Resource::label)
         .collect();
     let first = bench.run(Duration::ZERO).await;
-    // What is compared has no tables of packs: a read that lacks rows would be cheap.
+    // The comparison leaves out tables of packs, and a read that lacks rows would seem cheap.
     for name in ["events", "events_users", "quests_users", "titles_users"] {
         let served = bench.simulator.rows(name).len();
         assert_eq!(bench.workdir.count(name).await, served, "{name}");

@@ -270,10 +270,11 @@ marked as such: their target can be missing. With Prisma, read only: cursus make
 Examples:
   cursus export --profile public --format sqlite bundle
   cursus export bundle && zip -r bundle.zip bundle
-A profile, sql/export/PROFILE.toml, names the columns that are handed out, with `packs = true` also export/PROFILE.toml of packs; what [person] of pipeline.toml calls personal never is. Ids
-of people are hashes, the same in all tables of a bundle, by a key that nobody keeps: no two bundles can be joined. People who were
-erased or anonymised are left out. bundle.json has the serial, the schema, the counts and the age of each table. k-anonymity is not
-promised: who knows enough of a person can find the rows.")]
+A profile, sql/export/PROFILE.toml, names the columns that are handed out; with `packs = true`, export/PROFILE.toml of each pack that is
+on names more. What [person] of pipeline.toml calls personal is never handed out. Ids of people are hashes, the same in all tables of
+a bundle, by a key that nobody keeps: no two bundles can be joined. People who were erased or anonymised are left out. bundle.json has
+the serial, the schema, the counts and the age of each table. k-anonymity is not promised: who knows enough of a person can find the
+rows.")]
     Export(BundleArgs),
     /// Inspect and clean up staged files
     #[command(subcommand)]

@@ -1,5 +1,5 @@
 //! Staged runs as Parquet files for engines: `resource=users/day=2026-11-23/20261123T020000Z-0000.parquet`. The files are
-//! derived: they hold what is staged, and can be removed and made again. Its columns also write the Parquet files of bundles.
+//! derived: they hold what is staged, and can be removed and made again. Bundles of `cursus export` use [`columns`], too.
 //!
 //! Each run has a manifest there, which is written last and says from what its files were made. A resource is exported again when
 //! its pages were rewritten or its columns are others, and removed when its run is not staged any more.

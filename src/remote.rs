@@ -33,7 +33,7 @@ pub(crate) use retention::{size, unpublish};
 
 /// Objects that are copied at the same time.
 const AT_ONCE: usize = 8;
-/// Kibibytes of pages, before gzip, that are in memory at the same time; of larger ones one.
+/// Kibibytes of pages, unpacked, that may be in memory at the same time. A larger page is there alone.
 const ROOM: u32 = 32 << 10;
 /// Attempts for what the store's client does not try again by itself, such as a connection that was cut.
 const ATTEMPTS: u32 = 4;
@@ -100,7 +100,7 @@ impl Remote {
         })
     }
 
-    /// Waits until a page of as many bytes has room in memory, which it has while the result lives.
+    /// Waits until a page of this size, unpacked, has room in memory. The room is held until the result is dropped.
     async fn room(&self, bytes: u64) -> Result<SemaphorePermit<'_>, RemoteError> {
         let kibibytes = u32::try_from(bytes >> 10).unwrap_or(ROOM).clamp(1, ROOM);
         let permit = self.room.acquire_many(kibibytes).await;

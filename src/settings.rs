@@ -264,7 +264,7 @@ impl Settings {
     #[cfg(feature = "remote")]
     pub(crate) async fn lock_store(&self, remote: &Remote) -> Result<StoreLock, StagingError> {
         let (directory, holder) = (self.staging.clone(), self.command);
-        let taken = patiently(self.wait_lock, move || directory.lock_store(holder)).await;
+        let taken = take_lock(self.wait_lock, move || directory.lock_store(holder)).await;
         taken.map_err(|error| match error {
             StagingError::Locked { holder, .. } => StagingError::Locked {
                 path: remote.shown().into(),
@@ -447,11 +447,11 @@ pub(crate) async fn lock(
     wait: Option<Duration>,
 ) -> Result<StagingLock, StagingError> {
     let (directory, holder) = (staging.clone(), command.to_owned());
-    patiently(wait, move || directory.lock(&holder)).await
+    take_lock(wait, move || directory.lock(&holder)).await
 }
 
-/// Takes a lock; waits up to `wait` for another lock holder.
-async fn patiently<T: Send + 'static>(
+/// Calls `take` until it has the lock; waits up to `wait` for another lock holder.
+async fn take_lock<T: Send + 'static>(
     wait: Option<Duration>,
     take: impl Fn() -> Result<T, StagingError> + Send + Sync + 'static,
 ) -> Result<T, StagingError> {

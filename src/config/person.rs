@@ -59,7 +59,7 @@ fn read_derived(section: &Section<'_>, tables: &Names) -> Option<DerivedTable> {
         && tables.has(value)
     {
         let problem = format_args!(
-            "`derived` names `{value}`, which is a [[table]], so that loads fill it; write `table`, and which columns are personal: `fields`"
+            "`derived` names `{value}`, which is a [[table]] that loads fill; name it in `table`, and its personal columns in `fields`"
         );
         section.problem(*at, problem);
     }

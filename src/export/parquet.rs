@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_what_it_is_in_the_mirror() {
+    fn times_and_days_are_counted_from_1970() {
         for (text, expected) in [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("1969-12-31T23:59:59.999999Z", Some(-1)),

@@ -217,7 +217,7 @@ impl Check<'_> {
             && mapping.table.pack.as_ref() != Some(pack)
         {
             return Err(at_table(format!(
-                "the pack `{pack}` hands out its own tables alone; name it in sql/export beside pipeline.toml, or take it out"
+                "the pack `{pack}` hands out its own tables alone; name this table in sql/export beside pipeline.toml, or remove it here"
             )));
         }
         let resource = &mapping.table.from;

@@ -47,7 +47,7 @@ fn path(id: &RunId) -> String {
     format!("{FOLDER}/{id}.json")
 }
 
-/// What is kept in mind of each run that is there.
+/// What is kept in memory of each run that is there.
 #[derive(Clone, Debug)]
 pub(super) struct KnownRun {
     pub(super) staging_id: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct KnownRun {
     pub(super) basis: String,
 }
 
-/// Of all that decides what the files of a run hold: the hashes of the journal and of the columns of each resource.
+/// Hash of all that decides what the files of a run hold: the journal and the columns of each resource, by their own hashes.
 pub(super) fn basis<'r>(
     resources: impl IntoIterator<Item = (&'r Name, &'r str, &'r str)>,
 ) -> String {

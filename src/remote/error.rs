@@ -71,8 +71,8 @@ pub(crate) enum RemoteError {
         seq: u64,
     },
     #[error(
-        "the run {run} was not published in {url}, because another cursus has changed it meanwhile: {what}; push from one machine at a \
-         time, and again now"
+        "the run {run} was not published in {url}: another cursus process changed the store during the push ({what}); push from one \
+         machine at a time, and push again"
     )]
     Disturbed {
         url: String,

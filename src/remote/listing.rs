@@ -13,7 +13,7 @@ use crate::staging::{RunId, RunRecord};
 pub(crate) struct StoredRun {
     /// Of its record.
     pub(crate) sha256: String,
-    /// Its number; 0 if its record is none, which is refused where it is opened.
+    /// Its number; 0 if its record cannot be read, which is refused where the run is opened.
     pub(crate) seq: u64,
 }
 

@@ -12,7 +12,7 @@ use super::{Remote, RemoteError};
 use crate::error_chain::chain;
 use crate::mutex::locked;
 use crate::name::Name;
-use crate::staging::exchange::{self, PageSource};
+use crate::staging::exchange::{self, RunSource};
 use crate::staging::{RunId, Staging};
 
 /// Pages that are kept before they are asked for; a reader that gives up leaves some.
@@ -29,16 +29,16 @@ struct Pages {
     arrived: Condvar,
 }
 
-/// Files beside the pages, by what was asked for: whether they have arrived, or why not. What has failed once fails again, so that
-/// nothing is judged by one half of a run.
+/// Files beside the pages: whether they have arrived, or why not. What has failed once fails again, so that nothing is judged by one
+/// half of a run.
 #[derive(Debug, Default)]
-struct Beside {
-    files: Mutex<BTreeMap<Asked, Option<Result<(), String>>>>,
+struct OtherFiles {
+    files: Mutex<BTreeMap<FilesKey, Option<Result<(), String>>>>,
     arrived: Condvar,
 }
 
 /// The manifests and notes of the run at that place in the list, or the journal of one of its resources.
-type Asked = (usize, Option<Name>);
+type FilesKey = (usize, Option<Name>);
 
 /// Gets files on the runtime that it was made in; readers wait for them.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Fetcher {
     runs: Arc<[RunId]>,
     runtime: Handle,
     pages: Arc<Pages>,
-    beside: Arc<Beside>,
+    other_files: Arc<OtherFiles>,
 }
 
 impl Fetcher {
@@ -65,48 +65,48 @@ impl Fetcher {
             runs: runs.into(),
             runtime: Handle::current(),
             pages: Arc::default(),
-            beside: Arc::default(),
+            other_files: Arc::default(),
         }
     }
 
     /// Begins to bring files, unless somebody has.
-    fn begin(&self, asked: Asked) {
-        let mut files = locked(&self.beside.files);
-        if files.contains_key(&asked) {
+    fn begin(&self, key: FilesKey) {
+        let mut files = locked(&self.other_files.files);
+        if files.contains_key(&key) {
             return;
         }
-        files.insert(asked.clone(), None);
+        files.insert(key.clone(), None);
         drop(files);
         let (remote, staging) = (self.remote.clone(), self.staging.clone());
-        let (runs, beside) = (Arc::clone(&self.runs), Arc::clone(&self.beside));
+        let (runs, other_files) = (Arc::clone(&self.runs), Arc::clone(&self.other_files));
         let dir = Arc::clone(&self.dir);
         self.runtime.spawn(async move {
             let _dir = dir;
-            let run = &runs[asked.0];
-            let brought: Result<(), RemoteError> = match &asked.1 {
+            let run = &runs[key.0];
+            let brought: Result<(), RemoteError> = match &key.1 {
                 None => receive_manifests(&remote, &staging, run).await.map(drop),
                 Some(resource) => receive_journal(&remote, &staging, run, resource).await,
             };
             let brought = brought.map_err(|error| chain(&error));
-            locked(&beside.files).insert(asked, Some(brought));
-            beside.arrived.notify_all();
+            locked(&other_files.files).insert(key, Some(brought));
+            other_files.arrived.notify_all();
         });
     }
 
     /// Waits for files that were begun.
-    fn wait_for(&self, asked: &Asked) -> std::io::Result<()> {
-        let mut files = locked(&self.beside.files);
+    fn wait_for(&self, key: &FilesKey) -> std::io::Result<()> {
+        let mut files = locked(&self.other_files.files);
         loop {
-            match files.get(asked) {
-                Some(Some(Ok(()))) if asked.1.is_some() => {
+            match files.get(key) {
+                Some(Some(Ok(()))) if key.1.is_some() => {
                     // From now on its file says so: thousands of journals are kept in mind otherwise.
-                    files.remove(asked);
+                    files.remove(key);
                     return Ok(());
                 }
                 Some(Some(Ok(()))) | None => return Ok(()),
                 Some(Some(Err(problem))) => return Err(std::io::Error::other(problem.clone())),
                 Some(None) => {
-                    let waited = self.beside.arrived.wait(files);
+                    let waited = self.other_files.arrived.wait(files);
                     files = waited.unwrap_or_else(PoisonError::into_inner);
                 }
             }
@@ -114,33 +114,36 @@ impl Fetcher {
     }
 }
 
-impl PageSource for Fetcher {
+impl RunSource for Fetcher {
     fn bring(&self, run: &RunId, journal_of: Option<&Name>) -> std::io::Result<()> {
         let Ok(at) = self.runs.binary_search(run) else {
             let run = exchange::place(run);
             let problem = format!("{}/{run} was not there before", self.remote.shown());
             return Err(std::io::Error::other(problem));
         };
-        let asked = (at, journal_of.cloned());
+        let key = (at, journal_of.cloned());
         if let Some(resource) = journal_of {
             let [_, journal] = exchange::resource_paths(run, resource);
             if self.staging.root().join(journal).exists() {
                 return Ok(());
             }
         } else if at > 0 {
-            let is_in_order = locked(&self.beside.files).contains_key(&(at - 1, None));
+            let is_in_order = locked(&self.other_files.files).contains_key(&(at - 1, None));
             let until = if is_in_order { at + AHEAD } else { at };
             for next in at..=until.min(self.runs.len() - 1) {
                 self.begin((next, None));
             }
         }
-        self.begin(asked.clone());
-        let is_there = matches!(locked(&self.beside.files).get(&asked), Some(Some(Ok(()))));
+        self.begin(key.clone());
+        let is_there = matches!(
+            locked(&self.other_files.files).get(&key),
+            Some(Some(Ok(())))
+        );
         if is_there {
             return Ok(());
         }
-        // Whatever else this thread was about to do is done by another meanwhile.
-        tokio::task::block_in_place(|| self.wait_for(&asked))
+        // The runtime moves the other tasks of this thread to another one.
+        tokio::task::block_in_place(|| self.wait_for(&key))
     }
 
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>> {

@@ -195,8 +195,8 @@ async fn push_run(
     Ok(())
 }
 
-/// Refuses to publish a run where another machine has changed what is there meanwhile: what a removal or an erasure has done would be
-/// undone. A process of this machine has waited for the lock.
+/// Refuses to publish a run if another machine has changed the store during the push: publishing would undo a removal or an erasure.
+/// The lock of the store keeps out the processes of this machine.
 async fn refuse_disturbed(
     remote: &Remote,
     id: &RunId,

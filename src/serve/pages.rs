@@ -25,7 +25,7 @@ pub(crate) fn freshness<T>(shown: &Shown<T>, now: Timestamp) -> Markup {
     html! {
         @if shown.is_awaited && shown.document.is_some() && shown.outage.is_none() {
             p class="facts" role="status" {
-                "Shown is what was known " (span(now.duration_since(shown.at))) " ago. It is being read again, and appears here by itself."
+                "Read " (span(now.duration_since(shown.at))) " ago. A new reading is under way and appears here by itself."
             }
         }
         @if let Some(outage) = &shown.outage {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::erasure::{Blanks, ErasureLedger};
 use super::error::StagingError;
-use super::exchange::PageSource;
+use super::exchange::RunSource;
 use super::lock::{StagingLock, StoreLock};
 use super::run::{self, Run};
 use super::run_id::RunId;
@@ -27,7 +27,7 @@ pub struct Staging {
     /// Where people are in records; without it nobody is blank.
     people: Option<Arc<People>>,
     /// Where pages are, if not in the directory.
-    source: Option<Arc<dyn PageSource>>,
+    source: Option<Arc<dyn RunSource>>,
 }
 
 impl Staging {
@@ -46,7 +46,7 @@ impl Staging {
         not(feature = "remote"),
         allow(dead_code, reason = "for object stores")
     )]
-    pub(crate) fn with_source(self, source: Arc<dyn PageSource>) -> Self {
+    pub(crate) fn with_source(self, source: Arc<dyn RunSource>) -> Self {
         Self {
             source: Some(source),
             ..self

@@ -300,7 +300,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// The files of runs that are somewhere else.
-pub(crate) trait PageSource: Send + Sync + std::fmt::Debug {
+pub(crate) trait RunSource: Send + Sync + std::fmt::Debug {
     /// Makes sure that the manifests and notes of a run are in its directory; of a resource, its journal. Waits for them.
     fn bring(&self, run: &RunId, journal_of: Option<&Name>) -> std::io::Result<()>;
 
@@ -313,7 +313,7 @@ pub(crate) trait PageSource: Send + Sync + std::fmt::Debug {
 
 /// The bytes of a page, wherever they are.
 pub(super) fn packed_bytes(
-    source: &dyn PageSource,
+    source: &dyn RunSource,
     path: &str,
 ) -> std::io::Result<Box<dyn std::io::Read + Send>> {
     let bytes = source.page(path)?;

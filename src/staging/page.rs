@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
-use super::exchange::{PageSource, packed_bytes};
+use super::exchange::{RunSource, packed_bytes};
 use super::files;
 use super::gzip::PIECE;
 use super::journal::{PageEntry, PageNumbers, Pages};
@@ -32,7 +32,7 @@ pub struct StagedResource {
     /// Who is blank in its pages.
     blanks: Option<Arc<Blanks>>,
     /// Where its pages are, if not in its directory.
-    source: Option<Arc<dyn PageSource>>,
+    source: Option<Arc<dyn RunSource>>,
     /// The place of the page that was given out last.
     at: Arc<AtomicUsize>,
 }
@@ -60,7 +60,7 @@ impl StagedResource {
     }
 
     /// The same, whose pages come from there.
-    pub(super) fn with_source(self, source: Option<Arc<dyn PageSource>>) -> Self {
+    pub(super) fn with_source(self, source: Option<Arc<dyn RunSource>>) -> Self {
         Self { source, ..self }
     }
 
@@ -78,7 +78,7 @@ impl StagedResource {
     }
 
     /// Tells the source which pages come next.
-    fn expect_next(&self, source: &dyn PageSource) {
+    fn expect_next(&self, source: &dyn RunSource) {
         let at = self.at.load(Ordering::Relaxed);
         let last = (at + AHEAD).min(self.journal.len().saturating_sub(1));
         let first = if at == 0 { 1 } else { last };

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::erasure::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
-use super::exchange::PageSource;
+use super::exchange::RunSource;
 use super::files;
 use super::journal::PageEntry;
 use super::known_pages::KnownPages;
@@ -51,7 +51,7 @@ pub struct Run {
     /// Who is blank in its pages.
     blanks: Option<Arc<Blanks>>,
     /// Where its pages are, if not in its directory.
-    source: Option<Arc<dyn PageSource>>,
+    source: Option<Arc<dyn RunSource>>,
 }
 
 /// What runs have in common, kept once for all of them.
@@ -236,12 +236,12 @@ impl Run {
     }
 
     /// The same, whose pages come from there.
-    pub(super) fn with_source(mut self, source: Option<&Arc<dyn PageSource>>) -> Self {
+    pub(super) fn with_source(mut self, source: Option<&Arc<dyn RunSource>>) -> Self {
         self.source = source.cloned();
         self
     }
 
-    /// Makes sure that its manifests and notes are here, if its pages are somewhere else; of a resource, the journal.
+    /// Brings its manifests and notes, or the journal of a resource, if the run is in a store.
     pub(super) fn bring(&self, journal_of: Option<&Name>) -> Result<(), StagingError> {
         let Some(source) = &self.source else {
             return Ok(());
@@ -376,8 +376,8 @@ impl Run {
         if self.shown.as_ref().is_some_and(is_hidden) {
             return Ok(None);
         }
-        // Nothing is asked of a store for a resource that a closed run does not list. One that was stopped or failed lists none that it
-        // had sealed before it was resumed and did not come to again.
+        // A closed run lists its resources, so a store is not asked for others. A run that was interrupted or failed is asked for all: it
+        // does not list what it sealed before it was resumed.
         let lists_all = !self.may_grow() && !self.claimed.is_empty();
         if self.source.is_some() && lists_all && !self.claimed.contains(resource) {
             return Ok(None);
@@ -426,7 +426,7 @@ impl Run {
 
     /// SHA-256 of a resource's manifest, in hex; empty if it has none.
     pub(crate) fn manifest_hash(&self, resource: &Name) -> Result<String, StagingError> {
-        // Of a manifest that is somewhere else, the one that it is refused without.
+        // A manifest in a store is not fetched for its hash: one with another hash is refused when it is read.
         if self.source.is_some()
             && let Some(noted) = self.noted_hash(resource)
         {

@@ -131,13 +131,13 @@ pub(super) async fn replay(
     let options = options(&schema, arguments);
     let mut loader = Loader::open_group(config, database, options, group).await?;
     settle(settings, &mut loader).await?;
-    // People who were erased meanwhile are blank in the runs that are listed now. What else came since is of another plan.
-    let again = |known: &[Run]| -> Result<Vec<Run>, Failure> {
+    // Listed again, since people who were erased meanwhile are blank then. Runs that came since belong to another plan.
+    let list_known = |known: &[Run]| -> Result<Vec<Run>, Failure> {
         let mut listed = range(settings, arguments)?;
         listed.retain(|run| known.iter().any(|one| one.id() == run.id()));
         Ok(listed)
     };
-    let (runs, of_group) = (again(&runs)?, again(&group.runs)?);
+    let (runs, of_group) = (list_known(&runs)?, list_known(&group.runs)?);
     let mut pending = history(config, &of_group, &loader.loaded().await?)?;
     for run in &mut pending {
         (run.resources).retain(|name| group.scratch.resources.contains(name));
@@ -174,7 +174,7 @@ pub(super) async fn finish(
     let groups = loader.groups(&scope, &runs)?;
     let fingerprint = loader.fingerprint(&groups);
     if loader.is_rebuilt_from(&groups).await? {
-        return finished_before(global, settings, loader, &groups).await;
+        return conclude_finished(global, settings, loader, &groups).await;
     }
     let mut loader = loader.into_groups(&groups).await?;
     let (mut exit, mut errors) = passed_over(&loader, &groups, None).await?;
@@ -187,8 +187,8 @@ pub(super) async fn finish(
     let scratches: Vec<Scratch> = groups.iter().map(|group| group.scratch.clone()).collect();
     settings.context.begin(Activity::Rebuilding);
     let may_go_back = arguments.to.is_some();
-    let of = Some(fingerprint.as_str());
-    let rebuilt = loader.rebuild(live, &scratches, &before, may_go_back, &runs, of);
+    let fingerprint = Some(fingerprint.as_str());
+    let rebuilt = loader.rebuild(live, &scratches, &before, may_go_back, &runs, fingerprint);
     let mut rebuilt = rebuilt.await?;
     if let Err(error) = loader.drop_groups().await {
         exit = exit.max(Exit::Failed);
@@ -206,8 +206,8 @@ pub(super) async fn finish(
     Ok(exit)
 }
 
-/// Says that the mirror is as the groups give it, and what waits there; drops what a killed finish has left.
-async fn finished_before(
+/// Says that the mirror was rebuilt from these groups before, and what waits there; drops the schemas that a killed finish has left.
+async fn conclude_finished(
     global: &Global,
     settings: &Settings,
     mut loader: Loader<'_>,

@@ -48,7 +48,7 @@ pub(super) async fn run(
         counted(exported.there as u64, "run"),
         counted(exported.removed as u64, "run"),
     ));
-    print_line(&format!("export {serial} of the load ledger"));
+    print_line(&format!("recorded as export {serial} in the load ledger"));
     if let Some(rate) = (exported.rows * 1000).checked_div(exported.working_ms) {
         print_line(&format!(
             "{} a second, without the time of the object store",

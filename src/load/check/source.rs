@@ -203,16 +203,17 @@ pub(crate) struct Judge<'j> {
     /// All that is staged.
     runs: &'j [Run],
     /// The runs that the mirror or this schema was rebound with, once they are asked for.
-    rebindings: OnceLock<Vec<Rebound>>,
+    rebindings: OnceLock<Vec<OriginChange>>,
 }
 
-/// A run that a schema was rebound with.
+/// A schema was rebound with a run.
 #[derive(Clone, Debug)]
-struct Rebound {
+struct OriginChange {
     seq: u64,
     run: String,
-    /// The origins of the APIs that the schema held before and since.
+    /// Origin of the API that the schema held before.
     from: String,
+    /// That of the run.
     to: Option<String>,
 }
 
@@ -279,9 +280,9 @@ impl<'j> Judge<'j> {
             .collect()
     }
 
-    /// Whether this schema, or the mirror, was rebound before with the run, or with one before it that is of the same API, and the
-    /// staging directory is still the same. That run need not be loaded: it may have no pages of the resources that are. One that lies
-    /// before what is loaded does not count for others: the schema still holds the API before it.
+    /// Whether this schema, or the mirror, was rebound to the API of the run, and the staging directory is still the same. What counts
+    /// is a rebinding with the run itself, or with an earlier run that is newer than what is loaded; that earlier run need not be loaded,
+    /// since it may have no pages of the resources here. An older rebinding counts only for its own run.
     fn is_adopted(&self, source: &Source, run: &Run, side: &Side) -> Result<bool, LoadError> {
         let Some(from) = &source.side.origin else {
             return Ok(false);
@@ -291,11 +292,11 @@ impl<'j> Judge<'j> {
         }
         let mut held = Some(from);
         let mut is_rebound = false;
-        for rebound in self.rebindings()? {
-            let (seq, of) = (run.record().seq, &rebound.run);
-            let counts = rebound.seq == seq || (rebound.seq < seq && *of > source.last_run);
-            if counts && held == Some(&rebound.from) {
-                held = rebound.to.as_ref();
+        for change in self.rebindings()? {
+            let (seq, of) = (run.record().seq, &change.run);
+            let counts = change.seq == seq || (change.seq < seq && *of > source.last_run);
+            if counts && held == Some(&change.from) {
+                held = change.to.as_ref();
                 is_rebound = true;
             }
         }
@@ -303,7 +304,7 @@ impl<'j> Judge<'j> {
     }
 
     /// The runs that the mirror or this schema was rebound with, oldest first.
-    fn rebindings(&self) -> Result<&[Rebound], LoadError> {
+    fn rebindings(&self) -> Result<&[OriginChange], LoadError> {
         if let Some(known) = self.rebindings.get() {
             return Ok(known);
         }
@@ -312,7 +313,7 @@ impl<'j> Judge<'j> {
         for run in self.runs {
             for adoption in Adoption::of(run)? {
                 if adoption.schema == *mirror || adoption.schema.as_str() == self.schema {
-                    rebindings.push(Rebound {
+                    rebindings.push(OriginChange {
                         seq: run.record().seq,
                         run: run.id().to_string(),
                         from: adoption.from,
@@ -436,12 +437,12 @@ async fn is_from_here(
 }
 
 /// The mirror has, of these resources, what the scratch schemas were filled from; the newest of them says which API and scope.
-/// `groups` is the fingerprint of the groups that they are of, if they are.
+/// `fingerprint` is what [`rebuilt_from`] then returns.
 pub(crate) async fn take_over(
     client: &impl GenericClient,
     live: &str,
     scratches: &[&str],
-    groups: Option<&str>,
+    fingerprint: Option<&str>,
 ) -> Result<(), LoadError> {
     let failed = || LoadError::at("take over pipeline.source");
     client
@@ -461,7 +462,7 @@ pub(crate) async fn take_over(
     client
         .execute(
             "UPDATE pipeline.source SET rebuilt_from = $2 WHERE schema_name = $1",
-            &[&live, &groups],
+            &[&live, &fingerprint],
         )
         .await
         .map_err(failed())?;

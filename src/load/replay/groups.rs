@@ -391,7 +391,7 @@ impl<'c> Loader<'c> {
             && source::rebuilt_from(client, live.as_str()).await? == Some(self.fingerprint(groups)))
     }
 
-    /// Of what these groups are of, and of the columns that their rows are brought to.
+    /// Hash of the marks of these groups, and of the columns of the mirror that their rows go into.
     pub(crate) fn fingerprint(&self, groups: &[Group]) -> String {
         let mut hash = Sha256::new();
         for group in groups {

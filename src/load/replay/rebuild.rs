@@ -82,7 +82,7 @@ struct TablePair<'m> {
 impl Loader<'_> {
     /// Brings the mirror to what these scratch schemas have, of which this is one, and takes over their ledger: all of it or nothing.
     /// Then drops them. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that they are
-    /// from; `groups` is the fingerprint of the groups that they are of, if they are.
+    /// from; `fingerprint` is [`Self::fingerprint`] if jobs have filled the schemas.
     pub(crate) async fn rebuild(
         &mut self,
         live: &Name,
@@ -90,7 +90,7 @@ impl Loader<'_> {
         before: &Loaded,
         may_go_back: bool,
         runs: &[Run],
-        groups: Option<&str>,
+        fingerprint: Option<&str>,
     ) -> Result<Rebuilt, ReplayError> {
         let mut after = Loaded::new();
         for Scratch { schema, resources } in scratches {
@@ -143,7 +143,7 @@ impl Loader<'_> {
         (feed.finish(&transaction, live.as_str(), &all, &newest)).await?;
         take_over_ledger(&transaction, live, scratches, &resources).await?;
         let schemas: Vec<&str> = scratches.iter().map(|it| it.schema.as_str()).collect();
-        source::take_over(&transaction, live.as_str(), &schemas, groups).await?;
+        source::take_over(&transaction, live.as_str(), &schemas, fingerprint).await?;
         record_kept(
             &transaction,
             &mappings,
@@ -170,7 +170,7 @@ impl Loader<'_> {
             match remove(&mut self.database.client, schema).await {
                 Ok(()) => Point::RebuildDropped.reach(),
                 Err(error) => rebuilt.not_dropped.push(format!(
-                    "{}; the mirror is rebuilt, and nobody needs that schema: `DROP SCHEMA {schema} CASCADE`",
+                    "{}; the mirror is rebuilt; drop the schema with `DROP SCHEMA {schema} CASCADE`",
                     chain(&error)
                 )),
             }
