@@ -79,7 +79,9 @@ fn of_rebuild(commit: Commit) -> &'static str {
         Commit::UnderWay => {
             "the rebuilt mirror was being committed: that is done, or the mirror is as it was; the same command starts again"
         }
-        Commit::Done => "the mirror is rebuilt; nothing half done is left",
+        Commit::Done => {
+            "the mirror is rebuilt; a schema that the rebuild made may be left, which the next one drops"
+        }
     }
 }
 
