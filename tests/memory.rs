@@ -340,12 +340,6 @@ async fn stage_in_a_bucket_takes_little_memory_for_more_runs() {
     runs_take_little(20, 700).await;
 }
 
-#[tokio::test]
-#[ignore = "matrix"]
-async fn stage_in_a_bucket_takes_little_memory_for_10_000_runs() {
-    runs_take_little(20, 10_000).await;
-}
-
 /// Pages of one box each, of text that no compression makes shorter.
 fn large_pages(workdir: &Workdir, pages: i64, size: usize) {
     let mut random = fastrand::Rng::with_seed(7);
