@@ -128,7 +128,7 @@ async fn finish_locks_no_table_to_drop_it_while_rows_move() {
 async fn refused_finish_drops_no_schema_and_none_of_a_job() {
     let mut workdir = one_run().await;
     replay_groups(&workdir).await;
-    // Now there is one group, and a schema that is none of it.
+    // Now there is one group, and a schema of no group.
     workdir.write(
         "sql/labels.sql",
         "SELECT s.id AS shelf_id, b.name AS text FROM staged_shelves AS s LEFT JOIN boxes AS b ON b.id = s.box_id",

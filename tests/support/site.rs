@@ -1,7 +1,6 @@
 //! `cursus serve`, and who asks it. Knows no promise.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
@@ -11,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 
 use super::Workdir;
+use super::running::until;
 use super::workdir::PATIENCE;
 
 /// `cursus serve` on a free port.
@@ -57,31 +57,27 @@ impl Site {
             headers.map(|(key, value)| (name(key), HeaderValue::from_str(value).unwrap()));
         let request = self.client.request(method, format!("{}{path}", self.url));
         let request = request.headers(headers.collect());
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let mut read = None;
+        until(&format!("{path} is read"), async || {
             let answer = request.try_clone().unwrap().send().await.unwrap();
-            // Not read yet.
-            if !answer.headers().contains_key(RETRY_AFTER) {
-                return answer;
-            }
-            assert!(Instant::now() < end, "{path} is never read");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            let is_awaited = answer.headers().contains_key(RETRY_AFTER);
+            read = Some(answer);
+            !is_awaited
+        })
+        .await;
+        read.unwrap()
     }
 
     /// What a path gives as soon as all of it has been read.
     async fn read(&self, path: &str) -> (StatusCode, String) {
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let mut read = (StatusCode::OK, String::new());
+        until(&format!("all of {path} is read"), async || {
             let answer = self.ask(Method::GET, path, &[]).await;
-            let status = answer.status();
-            let text = answer.text().await.unwrap();
-            if !text.contains(" data-awaited") {
-                return (status, text);
-            }
-            assert!(Instant::now() < end, "{path} is never read");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            read = (answer.status(), answer.text().await.unwrap());
+            !read.1.contains(" data-awaited")
+        })
+        .await;
+        read
     }
 
     pub(crate) async fn status(&self, path: &str, headers: &[(&str, &str)]) -> StatusCode {
