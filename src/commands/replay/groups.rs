@@ -231,7 +231,7 @@ async fn conclude_finished(
         print_json(&report);
     } else {
         print_line(&format!(
-            "nothing to finish: {live} was rebuilt from these groups, and nothing that they depend on has changed since"
+            "nothing to finish: {live} was rebuilt from these groups before; for a new rebuild run `cursus replay --group` for each"
         ));
     }
     sentences(&[], &report.errors);
