@@ -121,6 +121,9 @@ pub(crate) async fn extent(
 }
 
 /// What was dropped is dropped under an exclusive lock: what this transaction finds to be kept stays until its end.
+///
+/// Changes are read in the order of their index. Without statistics, as after a large load, the server would sort all that are left for
+/// each batch.
 async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
     let transaction = client
         .build_transaction()
@@ -129,7 +132,9 @@ async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::E
         .start()
         .await?;
     transaction
-        .batch_execute("LOCK TABLE pipeline.change IN ACCESS SHARE MODE")
+        .batch_execute(
+            "LOCK TABLE pipeline.change IN ACCESS SHARE MODE; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off",
+        )
         .await?;
     Ok(transaction)
 }

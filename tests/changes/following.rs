@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::{FOLLOWED, changes, followed, seq};
 use crate::support::Workdir;
 use crate::support::boxes::{PIPELINE, boxes, delta, full, stage, thing, things};
+use crate::support::running::rows_read;
 use crate::support::workdir::PATIENCE;
 
 /// A mirror with three markers, which are the first numbers.
@@ -222,6 +223,26 @@ async fn what_is_not_kept_is_a_gap_and_never_skipped() {
         .await
         .exits(4)
         .says("the newest is 12");
+}
+
+/// Also where the server has no statistics of changes that have just come.
+#[tokio::test]
+async fn each_change_is_read_once() {
+    const CHANGES: usize = 22_000;
+    let workdir = begun().await;
+    workdir
+        .query(&format!(
+            "INSERT INTO pipeline.change (schema_name, seq, run_id, resource, table_name, op, key, changed) \
+             SELECT 'public', 3 + n, 'run', 'things', 'things', 'c', jsonb_build_object('id', n), '{{}}' \
+             FROM generate_series(1, {CHANGES}) AS n; UPDATE pipeline.change_feed SET last_seq = 3 + {CHANGES}"
+        ))
+        .await;
+    let before = rows_read(&workdir, "pipeline.change").await;
+    let all = workdir.cursus(["changes"]).await.exits(0).stdout;
+    assert_eq!(all.lines().count(), 3 + CHANGES);
+    let read = rows_read(&workdir, "pipeline.change").await - before;
+    let most = i64::try_from(CHANGES + CHANGES / 10).unwrap();
+    assert!(read <= most, "{read} were read");
 }
 
 /// A schema that is dropped and made again has other changes with higher numbers.

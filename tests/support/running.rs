@@ -118,3 +118,17 @@ pub(crate) fn sessions(pid: i32, condition: &str) -> String {
          AND application_name LIKE '% pid={pid}' AND {condition}"
     )
 }
+
+/// How many rows of a table and its partitions all sessions together have read, once those of programs have ended.
+pub(crate) async fn rows_read(workdir: &Workdir, table: &str) -> i64 {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the sessions of programs end", async || {
+        workdir.number(others).await == 0
+    })
+    .await;
+    let reads = format!(
+        "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint FROM pg_stat_user_tables \
+         WHERE relid IN (SELECT relid FROM pg_partition_tree('{table}') UNION SELECT '{table}'::regclass)"
+    );
+    workdir.number(&reads).await
+}
