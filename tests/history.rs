@@ -5,8 +5,9 @@ use fastrand::Rng;
 use crate::histories::{World, approve};
 use crate::support::Workdir;
 use crate::support::boxes::{
-    PIPELINE, boxes, delta, directory, full, stage_at, thing, things, workdir, workdir_of,
+    PIPELINE, boxes, delta, directory, full, stage, stage_at, thing, things, workdir, workdir_of,
 };
+use crate::support::running::rows_read;
 
 /// Every column of every table.
 const KEPT: &str = "[history.tables]\nboxes = [\"name\", \"things\"]\n\
@@ -439,4 +440,24 @@ async fn what_history_is_asked_for_must_be_there() {
     with("");
     let none = workdir.cursus(["history", "rebuild"]).await.exits(0);
     assert!(none.stdout.contains("no history is kept"), "{none}");
+}
+
+/// Also where the server has no statistics of a history that has just begun.
+#[tokio::test]
+async fn few_changed_rows_read_few_versions() {
+    let workdir = kept().await;
+    let all = |weight| (1..=2_000).map(|id| thing(id, weight)).collect();
+    stage(
+        &workdir,
+        &[full("boxes", boxes(1..=3)), full("things", all(0.5))],
+    );
+    workdir.cursus(["load"]).await.exits(0);
+    let before = rows_read(&workdir, "pipeline.history").await;
+    let few = (1..=5).map(|id| thing(id, 1.5)).collect();
+    stage(&workdir, &[delta("things", few)]);
+    workdir.cursus(["load"]).await.exits(0);
+    let closed = "pipeline.history WHERE valid_to IS NOT NULL";
+    assert_eq!(workdir.count(closed).await, 5);
+    let read = rows_read(&workdir, "pipeline.history").await - before;
+    assert!((5..=40).contains(&read), "{read} versions were read");
 }

@@ -135,17 +135,14 @@ pub(crate) async fn write_table(
     let statements = Statements::new(mapping, schema);
     let table = mapping.table.name.as_str();
     let doing = || failed(&format!("rows of {table}"));
-    let create = statements.create_present(rows);
-    (transaction.batch_execute(&create).await).map_err(doing())?;
+    let mut collect = statements.create_present(rows);
     if rows == Rows::All {
-        let add = statements.add_absent();
-        (transaction.execute(&add, &[&schema, &table]).await).map_err(doing())?;
+        collect = format!("{collect}; {}", statements.add_absent());
     }
+    (transaction.batch_execute(&collect).await).map_err(doing())?;
     let mut written = 0;
-    for statement in statements.write_history() {
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&schema, &table, &moment.at, &moment.run];
-        written += (transaction.execute(&statement, &parameters).await).map_err(doing())?;
+    for statement in statements.write_history(&moment.at, &moment.run) {
+        written += (transaction.execute(&statement, &[]).await).map_err(doing())?;
     }
     if written > 0 {
         transaction
