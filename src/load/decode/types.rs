@@ -66,6 +66,13 @@ pub(crate) struct DecodedTable {
     pub(crate) compared: Option<TableComparison>,
 }
 
+impl DecodedTable {
+    /// Staged rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.in_scope + self.out_of_scope + self.quarantined
+    }
+}
+
 /// Leaves rows out on their way to the COPY: those that the table has as they are.
 pub(crate) trait RowFilter: Send {
     /// Whether a row is staged. The fields are those of a row in scope.

@@ -24,6 +24,9 @@ use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 
+/// With so few staged rows, those of the table are looked up one by one.
+const FEW: u64 = 200;
+
 pub(crate) struct Table<'a> {
     pub(crate) transaction: &'a Transaction<'a>,
     pub(crate) ledger: LoadLedger<'a>,
@@ -261,6 +264,13 @@ impl Table<'_> {
         situation: &Situation<'_>,
         counts: &mut TableCounts,
     ) -> Result<(u64, bool), LoadError> {
+        let rows = seen.map_or(u64::MAX, DecodedTable::rows);
+        if (1..=FEW).contains(&rows) && !situation.was_empty {
+            // The server reckons with ten pages of rows where it has counted none, and would read all of a large table for a few.
+            let count = self.statements.count_for_plans();
+            (self.transaction.batch_execute(&count).await)
+                .map_err(self.failed("count the staged rows"))?;
+        }
         let mut counted = seen.filter(|_| self.mapping.table.within.is_empty());
         let may_repeat = seen.is_none_or(|seen| seen.may_repeat);
         let parent_repeats = situation.parent_repeats && self.mapping.table.select.is_none();

@@ -118,6 +118,11 @@ impl<'m> Statements<'m> {
         )
     }
 
+    /// Lets the server count the staged rows, for the plans of what reads them.
+    pub(crate) fn count_for_plans(&self) -> String {
+        format!("ANALYZE {} ({})", self.staged(), self.key[0])
+    }
+
     pub(crate) fn copy_staged(&self) -> String {
         format!(
             "COPY {} (staged_position, staged_state, {}) FROM STDIN (FORMAT binary)",
