@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the units of deploy/systemd, and those that `cursus init --systemd` writes, under a systemd of their own with all their
 # restrictions and the private PostgreSQL: try-units.sh [BINARY]. It boots in namespaces over a copy of this file system that is removed
-# afterwards; nothing outside changes but a control group, which it removes. Needs root, systemd, util-linux, PostgreSQL's programs, and a
+# afterwards; nothing outside changes but a control group, which it removes. Needs root, systemd, util-linux, acl, PostgreSQL's programs, and a
 # binary with the simulator (the default is target/debug/cursus).
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,8 +15,7 @@ inside() {
     install -d -o cursus -g cursus -m 700 /var/lib/cursus
     cp "$units"/cursus-* /etc/systemd/system/
     mkdir -p /var/lib/prometheus/node-exporter
-    cp "$units"/tmpfiles.d/cursus.conf /etc/tmpfiles.d/
-    systemd-tmpfiles --create cursus.conf
+    setfacl -m u:cursus:rwx /var/lib/prometheus/node-exporter
     systemctl daemon-reload
 
     cursus simulate --port 4242 --students 20 --rate 1000 --hourly 100000 --json >/run/simulator &
@@ -40,6 +39,10 @@ CURSUS_CLIENT_SECRET=$(of client_secret)"
     systemctl stop cursus-watch.service
     [ "$(systemctl show -P Result cursus-watch.service)" = success ]
     if pgrep -u cursus postgres; then exit 1; fi
+
+    systemctl start cursus-serve.service
+    systemctl stop cursus-serve.service
+    [ "$(systemctl show -P Result cursus-serve.service)" = success ]
 
     # A broken secret is a failed unit, which starts the notification, which starts the program.
     printf '#!/bin/sh\n{ echo "$1 $MONITOR_SERVICE_RESULT $MONITOR_EXIT_STATUS"; cat; } >said\n' >notify
