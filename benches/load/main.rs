@@ -92,6 +92,9 @@ struct Bench<'b> {
     form: [Option<&'static str>; 4],
     wal: Vec<f64>,
     peak: i64,
+    /// Rows a second that one core writes as Parquet, and the kilobytes that it needs.
+    exported: Vec<f64>,
+    export_peak: i64,
 }
 
 impl<'b> Bench<'b> {
@@ -106,6 +109,8 @@ impl<'b> Bench<'b> {
             form: [None; 4],
             wal: Vec::new(),
             peak: 0,
+            exported: Vec::new(),
+            export_peak: 0,
         };
         set.stage(&bench.staging("first"), 1, Mode::Full)?;
         set.stage(&bench.staging("delta"), 1, Mode::Delta)?;
@@ -120,6 +125,7 @@ impl<'b> Bench<'b> {
     async fn run(mut self, rounds: usize) -> Result<(), Error> {
         for round in 0..rounds {
             self.round(round).await?;
+            self.export()?;
         }
         self.print(rounds);
         for name in ["first", "delta", "second"] {
@@ -195,6 +201,20 @@ impl<'b> Bench<'b> {
             self.note(OTHERS, form, merged);
         }
         self.settle(OTHERS, round, first);
+        Ok(())
+    }
+
+    /// Writes the pages of the first day as Parquet.
+    #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+    fn export(&mut self) -> Result<(), Error> {
+        let (staging, to) = (self.staging("first"), self.staging("parquet"));
+        let (from, to) = (staging.display().to_string(), to.display().to_string());
+        let arguments = ["stage", "export", &to, "--staging", &from];
+        let (took, memory) = self.measured(&["taskset", "-c", "0"], "ours", &arguments)?;
+        std::fs::remove_dir_all(&to)?;
+        self.exported
+            .push(self.set.rows as f64 / took.as_secs_f64());
+        self.export_peak = self.export_peak.max(memory);
         Ok(())
     }
 
@@ -290,13 +310,25 @@ impl<'b> Bench<'b> {
     }
 
     fn cursus(&self, database: &str, arguments: &[&str]) -> Result<(Duration, i64), Error> {
+        self.measured(&[], database, arguments)
+    }
+
+    /// Runs a command, by another program if there is one: how long it took, and its peak memory in kilobytes.
+    fn measured(
+        &self,
+        by: &[&str],
+        database: &str,
+        arguments: &[&str],
+    ) -> Result<(Duration, i64), Error> {
         let url = format!(
             "host={} user=cursus dbname={database}",
             self.cluster.socket_dir().display()
         );
         let started = Instant::now();
         let output = Command::new(std::env::current_exe()?)
-            .args([MEASURE, env!("CARGO_BIN_EXE_cursus")])
+            .arg(MEASURE)
+            .args(by)
+            .arg(env!("CARGO_BIN_EXE_cursus"))
             .args(arguments)
             .args(["-q", "--json", "--database-url", &url])
             .current_dir(self.folder)
@@ -334,6 +366,11 @@ impl<'b> Bench<'b> {
             "  WAL of the reload {} MB, peak memory {:.1} MB",
             spread(&self.wal, 2),
             self.peak as f64 / 1024.0
+        );
+        println!(
+            "  Parquet, one core: {} rows a second, peak memory {:.1} MB",
+            spread(&self.exported, 0),
+            self.export_peak as f64 / 1024.0
         );
         for (name, times) in &self.parts {
             println!("    {name:<48}{}", spread(times, 3));
