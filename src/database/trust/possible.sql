@@ -21,10 +21,14 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' AND oid N
             WHERE n.nspname = ANY ($1 || $2) AND x.privilege_type = 'CREATE' AND x.grantee <> n.nspowner
                 AND x.grantee NOT IN (SELECT oid FROM down)
         )
+        -- Each list of rights once: thousands of relations share a few.
         OR EXISTS (
-            SELECT FROM pg_catalog.pg_class AS c
-            LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
-            CROSS JOIN LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(a.attacl)) AS x
-            WHERE x.privilege_type IN ('TRIGGER', 'REFERENCES') AND x.grantee <> c.relowner AND x.grantee NOT IN (SELECT oid FROM down)
+            SELECT FROM (
+                SELECT relacl, relowner FROM pg_catalog.pg_class WHERE relacl IS NOT NULL
+                UNION
+                SELECT a.attacl, c.relowner FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+                WHERE a.attacl IS NOT NULL
+            ) AS c (acl, owner) CROSS JOIN aclexplode(c.acl) AS x
+            WHERE x.privilege_type IN ('TRIGGER', 'REFERENCES') AND x.grantee <> c.owner AND x.grantee NOT IN (SELECT oid FROM down)
         )
     )

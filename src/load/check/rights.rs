@@ -17,12 +17,16 @@ pub(crate) enum Look {
     ToRun,
 }
 
-/// The names in every statement below: `$1` the schema of the mirror, `$2` its tables, `$3` the histories of migrations, without which
-/// no table of a schema is ours; `$5` the tables of the load ledger. Names are quoted where they need it.
-const NAMES: &str = "
+/// Who looks, and where. Names are quoted where they need it, here and below.
+const ME: &str = "
     WITH me AS MATERIALIZED (
         SELECT pg_catalog.quote_ident(current_user) AS role, pg_catalog.quote_ident(pg_catalog.current_database()) AS db
-    ), schemas AS MATERIALIZED (
+    )";
+
+/// The names in the statements about rights: `$1` the schema of the mirror, `$2` its tables, `$3` the histories of migrations, without
+/// which no table of a schema is ours; `$5` the tables of the load ledger.
+const NAMES: &str = "
+    , schemas AS MATERIALIZED (
         SELECT w.name, pg_catalog.quote_ident(w.name) AS shown, n.oid
         FROM (SELECT 'pipeline' AS name UNION SELECT $1::text) AS w
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.name
@@ -37,8 +41,11 @@ const NAMES: &str = "
 /// The place of what keeps the histories from being read.
 const UNREADABLE: i32 = 4;
 
-/// Rights and settings that have nothing to do with migrations.
-const RIGHTS: &str = "
+/// Whether the session's role is a superuser, who lacks no right and sees every row.
+const SUPERUSER: &str = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
+
+/// What lets nobody write. The settings are listed only where one of them is found.
+const SERVER: &str = "
     SELECT 1 AS place, 'the server is a standby, which takes no writes: name its primary in the database URL, or make it one \
         with `SELECT pg_promote()`' AS sentence
     WHERE pg_catalog.pg_is_in_recovery()
@@ -47,8 +54,12 @@ const RIGHTS: &str = "
         ELSE pg_catalog.format('every transaction of the role %1$s in the database %2$s is read only (default_transaction_read_only); let it \
             write with `ALTER ROLE %1$s IN DATABASE %2$s SET default_transaction_read_only = off`', role, db) END
     FROM me, pg_catalog.pg_settings AS s
-    WHERE s.name = 'default_transaction_read_only' AND s.setting = 'on' AND NOT pg_catalog.pg_is_in_recovery()
-    UNION ALL SELECT 2, pg_catalog.format('the schema %s is not there, and the role %s lacks CREATE on the database %s to make it; grant it \
+    WHERE s.name = 'default_transaction_read_only' AND pg_catalog.current_setting('default_transaction_read_only') = 'on'
+        AND NOT pg_catalog.pg_is_in_recovery()";
+
+/// Rights that have nothing to do with migrations.
+const RIGHTS: &str = "
+    SELECT 2 AS place, pg_catalog.format('the schema %s is not there, and the role %s lacks CREATE on the database %s to make it; grant it \
         with `GRANT CREATE ON DATABASE %3$s TO %2$s`', s.shown, role, db)
     FROM me, schemas AS s
     WHERE s.oid IS NULL AND NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
@@ -209,22 +220,32 @@ async fn rights(
     schema: &str,
     look: Look,
 ) -> Result<Found, LoadError> {
-    let names = names(config);
-    let histories = migrate::histories(&config.migrations());
-    let ledger = migrate::ledger_names();
-    let query = format!("{NAMES} {RIGHTS}");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
-        (&schema, Type::TEXT),
-        (&names, Type::TEXT_ARRAY),
-        (&histories, Type::TEXT_ARRAY),
-        (&(look == Look::ToRun), Type::BOOL),
-        (&ledger, Type::TEXT_ARRAY),
-    ];
-    let rows = transaction.query_typed(&query, &parameters).await;
-    let mut rows = rows.map_err(LoadError::at("look at the rights of the role"))?;
-    if !config.changes.tables.is_empty() {
-        let more = transaction.query_typed(PARTITIONS, &[]).await;
-        rows.extend(more.map_err(LoadError::at("look at the rights of the role"))?);
+    let doing = || LoadError::at("look at the rights of the role");
+    let server = format!("{ME} {SERVER}");
+    let (found, is_superuser) = tokio::try_join!(
+        transaction.query_typed(&server, &[]),
+        transaction.query_typed_one(SUPERUSER, &[]),
+    )
+    .map_err(doing())?;
+    let mut rows = found;
+    if !is_superuser.get::<_, bool>(0) {
+        let names = names(config);
+        let histories = migrate::histories(&config.migrations());
+        let ledger = migrate::ledger_names();
+        let query = format!("{ME} {NAMES} {RIGHTS}");
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+            (&schema, Type::TEXT),
+            (&names, Type::TEXT_ARRAY),
+            (&histories, Type::TEXT_ARRAY),
+            (&(look == Look::ToRun), Type::BOOL),
+            (&ledger, Type::TEXT_ARRAY),
+        ];
+        let lacking = transaction.query_typed(&query, &parameters).await;
+        rows.extend(lacking.map_err(doing())?);
+        if !config.changes.tables.is_empty() {
+            let more = transaction.query_typed(PARTITIONS, &[]).await;
+            rows.extend(more.map_err(doing())?);
+        }
     }
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
@@ -250,7 +271,7 @@ async fn pending(
         })
         .collect();
     let waiting = serde_json::Value::from(waiting);
-    let query = format!("{NAMES} {PENDING}");
+    let query = format!("{ME} {NAMES} {PENDING}");
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
         (&schema, Type::TEXT),
         (&names, Type::TEXT_ARRAY),
