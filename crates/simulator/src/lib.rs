@@ -186,6 +186,11 @@ impl Simulator {
         Resource::named(resource).map_or_else(Vec::new, |resource| self.server.rows(resource))
     }
 
+    /// The same as text: a JSON array.
+    pub fn rows_json(&self, resource: &str) -> String {
+        Value::from(self.rows(resource)).to_string()
+    }
+
     /// Sets a field of a row and moves no date: lists show the value, and filter, range and sort by it, whatever happens to the
     /// row later. Any JSON does, also where the API documents another type; a pointer such as `/user/login` reaches inside.
     /// `false` where there is no such row.
