@@ -14,7 +14,7 @@ use tokio_postgres::NoTls;
 use crate::support::protocol::Message;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::running::until;
-use crate::support::{Ran, Running, Workdir, boxes, figures, testing};
+use crate::support::{Ran, Running, Shared, Workdir, boxes, figures, testing};
 
 const URL: &str = "CURSUS_DATABASE_URL";
 
@@ -23,10 +23,14 @@ const STRIDE: usize = 7;
 
 /// Three staged runs, and the schema `whole` with what they give when nobody interferes.
 async fn staged() -> Workdir {
-    let workdir = boxes::workdir().await;
-    boxes::three_runs(&workdir);
-    workdir.json(["load", "--into", "whole"]).await;
-    workdir
+    static LOADED: Shared = Shared::new();
+    let load = async || {
+        let workdir = boxes::workdir().await;
+        boxes::three_runs(&workdir);
+        workdir.json(["load", "--into", "whole"]).await;
+        workdir
+    };
+    LOADED.workdir(load).await
 }
 
 /// Puts a proxy before the database of a working directory; gives the URL without it, too.

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir};
+use crate::support::boxes::{
+    boxes, delta, full, stage, thing, things, with_empty_database, workdir,
+};
 
 #[tokio::test]
 async fn it_neither_makes_nor_migrates_a_schema() {
-    let workdir = workdir().await;
+    let workdir = with_empty_database().await;
     stage(&workdir, &[full("boxes", boxes(1..=3))]);
     let made = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('pipeline', 'other')";
     let ran = workdir.cursus(["load", "--dry-run"]).await.exits(2);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir, workdir_of};
+use crate::support::boxes::{
+    boxes, delta, full, stage, thing, things, with_empty_database, workdir, workdir_of,
+};
 use crate::support::{Workdir, World, simulator};
 
 fn column<'d>(explained: &'d Value, name: &str) -> &'d Value {
@@ -204,7 +206,7 @@ async fn rejected_record_is_no_origin_after_its_entry_was_dropped() {
 
 #[tokio::test]
 async fn explain_before_the_first_load_says_what_makes_tables() {
-    let workdir = workdir().await;
+    let workdir = with_empty_database().await;
     stage(&workdir, &[full("boxes", boxes(1..=3))]);
     let ran = workdir.cursus(["explain", "boxes", "1"]).await.exits(2);
     let ran = ran.says("`cursus load` makes them").says("cursus migrate");

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::files::files;
 use crate::support::snapshot::assert_said;
-use crate::support::{Template, Workdir, simulator};
+use crate::support::{Shared, Template, Workdir, simulator};
 
 /// Everything that an export does on the disk.
 pub(crate) const EXPORT: [(Point, u32); 5] = [
@@ -33,31 +33,35 @@ const ODD: &str = "an \"odd\", name\nof two lines";
 
 /// A mirror with a person whose every value is recognised, and with values that are hard to write.
 async fn mirror() -> Workdir {
-    let simulator = simulator().await;
-    let mut workdir = Workdir::with(&simulator).await;
-    workdir.json(["run"]).await;
-    workdir.without_api();
-    let plant = format!(
-        "INSERT INTO users SELECT (jsonb_populate_record(NULL::users, to_jsonb(u) || jsonb_build_object('id', {PERSON}::bigint) || (
-                SELECT jsonb_object_agg(column_name, '{CANARY}-' || column_name) FROM information_schema.columns
-                WHERE table_name = 'users' AND data_type = 'text' AND column_name <> 'kind'))).*
-            FROM (SELECT * FROM users ORDER BY id LIMIT 1) AS u;
-        INSERT INTO cursus_users (id, user_id, cursus_id, level, grade, begin_at)
-            SELECT {ROW}, {PERSON}, id, 7.43, 'Member', '2026-01-02T03:04:05.678Z' FROM cursus ORDER BY id LIMIT 1;
-        INSERT INTO campus_users (id, user_id, campus_id) VALUES ({ROW}, {PERSON}, 1);
-        INSERT INTO projects_users (id, user_id, project_id) VALUES ({ROW}, {PERSON}, 1);
-        INSERT INTO achievements_users (id, user_id, achievement_id, url)
-            SELECT {ROW}, {PERSON}, id, '{CANARY}' FROM achievements ORDER BY id LIMIT 1;
-        INSERT INTO coalitions_users (id, user_id, coalition_id) SELECT {ROW}, {PERSON}, id FROM coalitions ORDER BY id LIMIT 1;
-        INSERT INTO teams (id, project_id) VALUES ({ROW}, 1);
-        INSERT INTO teams_users (team_id, user_id, projects_user_id) VALUES ({ROW}, {PERSON}, {ROW});
-        INSERT INTO cursus_users_skills (cursus_user_id, skill_id, user_id) VALUES ({ROW}, 1, {PERSON});
-        UPDATE coalitions SET user_id = {PERSON} WHERE id = (SELECT min(id) FROM coalitions);
-        INSERT INTO projects (id, name, slug, created_at, updated_at, exam)
-            VALUES (777001, $odd${ODD}$odd$, '', 'infinity', '2026-03-04T05:06:07.5Z', true), (777002, NULL, ' ', '0044-03-15Z BC', NULL, false)"
-    );
-    workdir.client.batch_execute(&plant).await.unwrap();
-    workdir
+    static LOADED: Shared = Shared::new();
+    let load = async || {
+        let simulator = simulator().await;
+        let mut workdir = Workdir::with(&simulator).await;
+        workdir.json(["run"]).await;
+        workdir.without_api();
+        let plant = format!(
+            "INSERT INTO users SELECT (jsonb_populate_record(NULL::users, to_jsonb(u) || jsonb_build_object('id', {PERSON}::bigint) || (
+                    SELECT jsonb_object_agg(column_name, '{CANARY}-' || column_name) FROM information_schema.columns
+                    WHERE table_name = 'users' AND data_type = 'text' AND column_name <> 'kind'))).*
+                FROM (SELECT * FROM users ORDER BY id LIMIT 1) AS u;
+            INSERT INTO cursus_users (id, user_id, cursus_id, level, grade, begin_at)
+                SELECT {ROW}, {PERSON}, id, 7.43, 'Member', '2026-01-02T03:04:05.678Z' FROM cursus ORDER BY id LIMIT 1;
+            INSERT INTO campus_users (id, user_id, campus_id) VALUES ({ROW}, {PERSON}, 1);
+            INSERT INTO projects_users (id, user_id, project_id) VALUES ({ROW}, {PERSON}, 1);
+            INSERT INTO achievements_users (id, user_id, achievement_id, url)
+                SELECT {ROW}, {PERSON}, id, '{CANARY}' FROM achievements ORDER BY id LIMIT 1;
+            INSERT INTO coalitions_users (id, user_id, coalition_id) SELECT {ROW}, {PERSON}, id FROM coalitions ORDER BY id LIMIT 1;
+            INSERT INTO teams (id, project_id) VALUES ({ROW}, 1);
+            INSERT INTO teams_users (team_id, user_id, projects_user_id) VALUES ({ROW}, {PERSON}, {ROW});
+            INSERT INTO cursus_users_skills (cursus_user_id, skill_id, user_id) VALUES ({ROW}, 1, {PERSON});
+            UPDATE coalitions SET user_id = {PERSON} WHERE id = (SELECT min(id) FROM coalitions);
+            INSERT INTO projects (id, name, slug, created_at, updated_at, exam)
+                VALUES (777001, $odd${ODD}$odd$, '', 'infinity', '2026-03-04T05:06:07.5Z', true), (777002, NULL, ' ', '0044-03-15Z BC', NULL, false)"
+        );
+        workdir.client.batch_execute(&plant).await.unwrap();
+        workdir
+    };
+    LOADED.workdir(load).await
 }
 
 async fn export(workdir: &Workdir, format: &str, out: &str) -> Value {

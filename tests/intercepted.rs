@@ -2,15 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Workdir;
 use crate::support::boxes::{boxes, delta, full, stage, thing, things, workdir};
+use crate::support::{Shared, Workdir};
 
 /// A mirror of boxes, twenty things with a part each, and notes within them.
 async fn loaded() -> Workdir {
-    let workdir = workdir().await;
-    stage(&workdir, &first());
-    workdir.json(["load"]).await;
-    workdir
+    static LOADED: Shared = Shared::new();
+    let load = async || {
+        let workdir = workdir().await;
+        stage(&workdir, &first());
+        workdir.json(["load"]).await;
+        workdir
+    };
+    LOADED.workdir(load).await
 }
 
 fn first() -> [crate::support::boxes::Read<'static>; 3] {

@@ -433,7 +433,7 @@ fn notes(ids: impl Iterator<Item = i64>) -> Vec<String> {
 
 /// A run that is staged, of a thing whose box is not there yet.
 async fn one_run() -> Workdir {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     let mut all = things(1..=10);
     all.push(thing(11, 1.5).replace("\"box_id\":1", "\"box_id\":4"));
     boxes::stage(
@@ -494,7 +494,7 @@ async fn loads_survive(first: &[At], second: &[At], derive: &[At]) {
     survives(&Template::of(workdir).await, &["load"], 3, first).await;
     let (workdir, _) = two_runs().await;
     survives(&Template::of(workdir).await, &["load"], 4, second).await;
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let count = std::fs::read_to_string(workdir.path("sql/count.sql")).unwrap();
     workdir.write("sql/count.sql", "SELECT 1 / 0");
@@ -546,7 +546,7 @@ async fn replays_survive(replay: &[At], rebuild: &[At], migrate: &[At]) {
     let template = wrong_in_places().await;
     survives(&template, &["replay", "--into", "again"], 4, replay).await;
     survives(&template, &["replay", "--rebuild"], 4, rebuild).await;
-    let empty = Template::of(boxes::workdir().await).await;
+    let empty = Template::of(boxes::with_empty_database().await).await;
     survives(&empty, &["migrate"], 0, migrate).await;
 }
 

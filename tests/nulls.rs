@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::boxes::{
     PIPELINE, Read, boxes, delta, full, stage, things, workdir, workdir_of,
 };
-use crate::support::{Workdir, oracle, simulator};
+use crate::support::{Shared, Workdir, oracle, simulator};
 
 const CODES: &str = "SELECT concat_ws(' ', table_name, coalesce(column_name, pointer), code) FROM pipeline.quarantine ORDER BY 1";
 const WAITING: &str = "SELECT count(*) FROM pipeline.quarantine";
@@ -44,15 +44,19 @@ fn unusual(documented: &Value) -> Vec<(Option<Value>, &'static str)> {
 
 /// A mirror of boxes, thirty things and their parts.
 async fn loaded() -> Workdir {
-    let workdir = workdir().await;
-    let reads = [
-        full("boxes", boxes(1..=3)),
-        full("things", things(1..=30)),
-        full("notes", Vec::new()),
-    ];
-    stage(&workdir, &reads);
-    workdir.json(["load"]).await;
-    workdir
+    static LOADED: Shared = Shared::new();
+    let load = async || {
+        let workdir = workdir().await;
+        let reads = [
+            full("boxes", boxes(1..=3)),
+            full("things", things(1..=30)),
+            full("notes", Vec::new()),
+        ];
+        stage(&workdir, &reads);
+        workdir.json(["load"]).await;
+        workdir
+    };
+    LOADED.workdir(load).await
 }
 
 #[tokio::test]

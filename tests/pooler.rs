@@ -23,7 +23,7 @@ async fn database(workdir: &Workdir) -> String {
 
 #[tokio::test]
 async fn transaction_pooler_is_refused_by_commands_that_write() {
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let server = testing::cluster().await.socket_dir();
     let database = database(&workdir).await;
@@ -56,7 +56,7 @@ async fn transaction_pooler_is_refused_by_commands_that_write() {
 
 #[tokio::test]
 async fn a_pooler_that_keeps_sessions_is_welcome() {
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     // What it does before and after a session does not matter here.
     let pooler = Proxy::to(testing::cluster().await.socket_dir(), |_| None);
@@ -79,7 +79,7 @@ fn age(message: &mut Message) {
 
 #[tokio::test]
 async fn too_old_server_is_named_and_not_touched() {
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let old = Proxy::editing(testing::cluster().await.socket_dir(), |_| None, age);
     let url = old.url(&database(&workdir).await);

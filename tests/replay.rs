@@ -4,12 +4,12 @@ use serde_json::json;
 
 use crate::support::boxes::{
     PIPELINE, boxes, content, delta, directory, full, loads, stage, thing, things, three_runs,
-    workdir,
+    with_empty_database, workdir,
 };
 
 #[tokio::test]
 async fn replay_makes_a_schema_of_a_past_day_and_resumes() {
-    let workdir = workdir().await;
+    let workdir = with_empty_database().await;
     let runs = three_runs(&workdir);
     let weight = "SELECT weight FROM past.things WHERE id = 1";
     // No mirror is needed, and none is made.

@@ -168,7 +168,7 @@ const COMMANDS: [&[&str]; 19] = [
 
 /// A directory of boxes whose mirror is in the schema `mirror`.
 async fn workdir_in_mirror() -> Workdir {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     let pipeline = boxes::PIPELINE.replace("[prune]", "[database]\nschema = \"mirror\"\n[prune]");
     workdir.write("pipeline.toml", pipeline);
     boxes::three_runs(&workdir);
@@ -312,7 +312,7 @@ async fn is_refused(workdir: &Workdir, mallory: &Mallory, words: &[&str]) -> Ran
 
 #[tokio::test]
 async fn a_mirror_in_which_others_can_create_is_not_loaded() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let mallory = Mallory::of(&workdir).await;
     let role = &mallory.role;
@@ -365,7 +365,7 @@ async fn a_mirror_in_which_others_can_create_is_not_loaded() {
 
 #[tokio::test]
 async fn a_ledger_that_somebody_prepared_is_not_used() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let mallory = Mallory::of(&workdir).await;
     let role = &mallory.role;
@@ -422,7 +422,7 @@ async fn a_ledger_that_somebody_prepared_is_not_used() {
 
 #[tokio::test]
 async fn what_others_hang_on_the_mirror_is_refused() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir.json(["load"]).await;
     let mallory = Mallory::of(&workdir).await;
@@ -547,7 +547,7 @@ async fn what_others_hang_on_the_mirror_is_refused() {
 
 #[tokio::test]
 async fn a_trigger_that_is_added_during_a_load_does_not_run() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir.cursus(["migrate"]).await.exits(0);
     let mallory = Mallory::of(&workdir).await;
@@ -589,7 +589,7 @@ async fn a_trigger_that_is_added_during_a_load_does_not_run() {
 
 #[tokio::test]
 async fn who_may_only_read_reads_the_mirror_of_another() {
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir.json(["load"]).await;
     let mallory = Mallory::of(&workdir).await;
@@ -665,7 +665,7 @@ async fn who_may_only_read_reads_the_mirror_of_another() {
 
 #[tokio::test]
 async fn a_lent_session_with_an_open_path_is_not_read_in() {
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir.json(["load"]).await;
     let mallory = Mallory::of(&workdir).await;
@@ -689,7 +689,7 @@ async fn a_lent_session_with_an_open_path_is_not_read_in() {
 
 #[tokio::test]
 async fn a_session_that_acts_as_another_role_writes_nothing() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let mallory = Mallory::of(&workdir).await;
     let (role, database) = (
@@ -705,7 +705,7 @@ async fn a_session_that_acts_as_another_role_writes_nothing() {
 
 #[tokio::test]
 async fn one_thing_that_is_open_to_others_is_enough_to_refuse() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir.json(["load"]).await;
     let database = workdir.column("SELECT current_database()").await.remove(0);
@@ -759,7 +759,7 @@ async fn one_thing_that_is_open_to_others_is_enough_to_refuse() {
 
 #[tokio::test]
 async fn what_others_have_and_nobody_names_disturbs_nothing() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     let mallory = Mallory::of(&workdir).await;
     let role = &mallory.role;

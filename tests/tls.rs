@@ -62,7 +62,7 @@ async fn every_sslmode_encrypts_as_it_says() {
 #[tokio::test]
 async fn a_mirror_is_made_over_a_verified_connection() {
     let simulator = simulator().await;
-    let mut workdir = boxes::workdir().await;
+    let mut workdir = boxes::with_empty_database().await;
     workdir.use_api(&simulator);
     let Some(server) = server_with_tls(&workdir).await else {
         return;

@@ -346,7 +346,7 @@ async fn a_run_of_another_user_is_refused() {
     let Some(other) = OtherUser::find(3) else {
         return;
     };
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::stage(&workdir, &[boxes::full("boxes", boxes::boxes(1..=3))]);
     workdir.json(["load"]).await;
     let directory = workdir.run_directory();
@@ -364,7 +364,7 @@ async fn a_run_of_another_user_is_refused() {
         workdir.cursus(command).await.exits(0);
     }
     // A run that is named lies nowhere of theirs.
-    let elsewhere = boxes::workdir().await;
+    let elsewhere = boxes::with_empty_database().await;
     other.give_all(&directory);
     let ran = elsewhere
         .cursus(["stage", "verify", &directory.display().to_string()])

@@ -299,7 +299,7 @@ async fn killed_load_is_waited_for_until_its_server_notices() {
 
 #[tokio::test]
 async fn who_migrates_is_waited_for_as_long_as_is_asked_for() {
-    let workdir = boxes::workdir().await;
+    let workdir = boxes::with_empty_database().await;
     boxes::three_runs(&workdir);
     workdir
         .query("SELECT pg_advisory_lock(x'637572737573'::bigint)")

@@ -1,17 +1,21 @@
 //! The views that the shipped pipeline and its packs make, on data made by hand.
 
-use crate::support::Workdir;
+use crate::support::{Shared, Workdir};
 
 /// A database with the tables and views of everything that is shipped, and no rows.
 async fn mirror() -> Workdir {
-    let workdir = Workdir::new().await;
-    let packs = "packs = [\"locations\", \"events\", \"exams\", \"blocs\"]\nversion = 1 ";
-    workdir.pipeline(&[("version = 1 ", packs)]);
-    workdir.cursus(["migrate"]).await.exits(0);
-    let reference = "INSERT INTO campuses (id, name, time_zone) VALUES (1, 'Paris', 'Europe/Paris'), (2, 'Tokyo', 'Asia/Tokyo'); \
-        INSERT INTO cursus (id, name) VALUES (21, 'main'), (9, 'piscine');";
-    workdir.query(reference).await;
-    workdir
+    static LOADED: Shared = Shared::new();
+    let load = async || {
+        let workdir = Workdir::new().await;
+        let packs = "packs = [\"locations\", \"events\", \"exams\", \"blocs\"]\nversion = 1 ";
+        workdir.pipeline(&[("version = 1 ", packs)]);
+        workdir.cursus(["migrate"]).await.exits(0);
+        let reference = "INSERT INTO campuses (id, name, time_zone) VALUES (1, 'Paris', 'Europe/Paris'), (2, 'Tokyo', 'Asia/Tokyo'); \
+            INSERT INTO cursus (id, name) VALUES (21, 'main'), (9, 'piscine');";
+        workdir.query(reference).await;
+        workdir
+    };
+    LOADED.workdir(load).await
 }
 
 /// Sessions: id, user, campus, host, begin, end.

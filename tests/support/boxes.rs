@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cursus::staging::{Mode, RunSpec, Staging, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tokio::sync::OnceCell;
 
 use super::Workdir;
 use super::staged::{StagedPage, StagedRead, close, stage_read};
@@ -71,13 +72,23 @@ CREATE TABLE notes (id bigint PRIMARY KEY, thing_id bigint, text text, ingested_
 
 const TABLES: [&str; 4] = ["boxes", "things", "parts", "notes"];
 
-/// A directory with a pipeline of boxes, things and notes, and no API.
+/// A directory with a pipeline of boxes, things and notes, its tables, and no API.
 pub(crate) async fn workdir() -> Workdir {
+    static PREPARED: OnceCell<String> = OnceCell::const_new();
+    Workdir::prepared(&PREPARED, write).await
+}
+
+/// The same with an empty database.
+pub(crate) async fn with_empty_database() -> Workdir {
     let workdir = Workdir::new().await;
+    write(&workdir);
+    workdir
+}
+
+fn write(workdir: &Workdir) {
     workdir.write("pipeline.toml", PIPELINE);
     workdir.write("sql/count.sql", COUNT);
     workdir.write("migrations/mirror/V1000__things.sql", MIGRATION);
-    workdir
 }
 
 /// A directory with tables and resources of its own, of an API that nobody asks.

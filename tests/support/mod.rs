@@ -32,5 +32,5 @@ pub(crate) use api::{OtherClient, SCALE, page_requests, simulator, small};
 pub(crate) use other_user::OtherUser;
 pub(crate) use running::Running;
 pub(crate) use site::Site;
-pub(crate) use workdir::{Ran, Template, Workdir};
+pub(crate) use workdir::{Ran, Shared, Template, Workdir};
 pub(crate) use world::World;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::Permissions;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,8 +45,25 @@ pub(crate) struct Workdir {
 impl Workdir {
     /// A directory that knows a simulator's address and credentials, and a new database that has the shipped tables.
     pub(crate) async fn with(simulator: &Simulator) -> Self {
-        let mut workdir = Self::in_database(prepared_database().await).await;
+        static SHIPPED: OnceCell<String> = OnceCell::const_new();
+        let mut workdir = Self::prepared(&SHIPPED, |_| ()).await;
         workdir.use_api(simulator);
+        workdir
+    }
+
+    /// A directory with these files, and a database that `cursus migrate` has prepared by them: it is prepared once and copied, which is
+    /// faster.
+    pub(crate) async fn prepared(database: &OnceCell<String>, write: impl Fn(&Self)) -> Self {
+        let prepare = async || {
+            let workdir = Self::new().await;
+            write(&workdir);
+            workdir.cursus(["migrate"]).await.exits(0);
+            // Ends the session, which a copy would wait for.
+            name_of(&workdir.client).await
+        };
+        let database = database.get_or_init(prepare).await;
+        let workdir = Self::in_database(copy_of(database).await).await;
+        write(&workdir);
         workdir
     }
 
@@ -326,29 +344,30 @@ impl Workdir {
 
 /// A directory and a database as they are at one moment, to begin from many times.
 pub(crate) struct Template {
-    root: PathBuf,
+    /// What is in the directory, in an order in which it can be made; of a file its bytes.
+    entries: Vec<(PathBuf, Permissions, Option<Vec<u8>>)>,
     environment: BTreeMap<&'static str, OsString>,
     adopts: bool,
     database: String,
-    _dir: TempDir,
 }
 
 impl Template {
     /// Nobody uses the directory any more.
     pub(crate) async fn of(workdir: Workdir) -> Self {
-        let Workdir {
-            root,
-            environment,
-            adopts,
-            client,
-            _dir: dir,
-        } = workdir;
+        let root = &workdir.root;
+        let entries = walkdir::WalkDir::new(root).min_depth(1).into_iter();
+        let entries = entries.map(|entry| {
+            let entry = entry.unwrap();
+            let path = entry.path().strip_prefix(root).unwrap().to_owned();
+            let is_file = !entry.file_type().is_dir();
+            let bytes = is_file.then(|| std::fs::read(entry.path()).unwrap());
+            (path, entry.metadata().unwrap().permissions(), bytes)
+        });
         Self {
-            database: name_of(&client).await,
-            root,
-            environment,
-            adopts,
-            _dir: dir,
+            entries: entries.collect(),
+            database: name_of(&workdir.client).await,
+            environment: workdir.environment,
+            adopts: workdir.adopts,
         }
     }
 
@@ -360,7 +379,14 @@ impl Template {
             .tempdir()
             .unwrap();
         let root = dir.path().canonicalize().unwrap();
-        copy_all(&self.root, &root);
+        for (path, permissions, bytes) in &self.entries {
+            let path = root.join(path);
+            match bytes {
+                None => std::fs::create_dir(&path).unwrap(),
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            }
+            std::fs::set_permissions(&path, permissions.clone()).unwrap();
+        }
         let mut environment = self.environment.clone();
         environment.insert("HOME", root.clone().into_os_string());
         environment.insert("XDG_STATE_HOME", root.join(".state").into_os_string());
@@ -372,6 +398,22 @@ impl Template {
             client,
             _dir: dir,
         }
+    }
+}
+
+/// What many tests begin from: the first of them makes it, each has a copy.
+pub(crate) struct Shared(OnceCell<Template>);
+
+impl Shared {
+    pub(crate) const fn new() -> Self {
+        Self(OnceCell::const_new())
+    }
+
+    pub(crate) async fn workdir(&self, make: impl AsyncFnOnce() -> Workdir) -> Workdir {
+        let template = self
+            .0
+            .get_or_init(async || Template::of(make().await).await);
+        template.await.workdir().await
     }
 }
 
@@ -387,18 +429,6 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), &target).unwrap();
         }
     }
-}
-
-/// A session in a new database that `cursus migrate` has prepared: it is prepared once and copied, which is faster.
-async fn prepared_database() -> Client {
-    static PREPARED: OnceCell<String> = OnceCell::const_new();
-    let prepare = async || {
-        let workdir = Workdir::new().await;
-        workdir.cursus(["migrate"]).await.exits(0);
-        // Ends the session, which a copy would wait for.
-        name_of(&workdir.client).await
-    };
-    copy_of(PREPARED.get_or_init(prepare).await).await
 }
 
 /// A session in a copy of a database.
