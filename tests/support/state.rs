@@ -11,7 +11,7 @@ use super::Workdir;
 
 /// What differs from run to run in the load ledger; in tables of data only the second.
 const OF_LEDGER: &str = "id, run_id, manifest_hash, window_start, window_end, cursor, loaded_at, created_at, approved_at, \
-    started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources, reads";
+    started_at, finished_at, duration_ms, hits, version, ingested_at, applied_on, staging_id, origin, first_run, last_run, adopted_at, resources, reads, erasure, erased_at";
 const OF_TABLES: &str = "ingested_at, applied_on";
 /// The same in what the load ledger says of named reads.
 const OF_READS: &str = r#""(cursor|window_end|finished_at)": "[^"]*""#;
