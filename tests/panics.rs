@@ -8,23 +8,27 @@ const CANARY: &str = "Lovelace";
 #[tokio::test]
 async fn panic_names_its_place_and_no_record() {
     let simulator = simulator().await;
-    for (command, place, code) in [
-        (&["load"][..], "load.begin", 1),
-        (&["load"], "load.copy", 1),
-        (&["migrate"], "migrate.schema", 1),
-        (&["extract"], "token.write", 0),
-        (&["extract"], "ledger.write", 1),
-        (&["extract"], "page.write", 1),
-        (&["extract"], "line.append", 1),
-        (&["run"], "manifest.rename", 1),
+    let text = &[][..];
+    let documents = &["--json", "-vv", "--log-format", "json"][..];
+    for (command, place, code, forms) in [
+        (&["load"][..], "load.begin", 1, &[documents][..]),
+        (&["load"], "load.copy", 1, &[text, documents]),
+        (&["migrate"], "migrate.schema", 1, &[text, documents]),
+        (&["extract"], "token.write", 0, &[text, documents]),
+        (&["extract"], "ledger.write", 1, &[text]),
+        (&["extract"], "page.write", 1, &[text, documents]),
+        (&["extract"], "line.append", 1, &[documents]),
+        (&["run"], "manifest.rename", 1, &[text, documents]),
     ] {
-        for flags in [&[][..], &["--json", "-vv", "--log-format", "json"]] {
+        for flags in forms.iter().copied() {
             let mut workdir = if command == ["load"] {
                 let workdir = boxes::workdir().await;
                 boxes::three_runs(&workdir);
                 workdir
-            } else {
+            } else if command == ["migrate"] {
                 Workdir::with_empty_database(&simulator).await
+            } else {
+                Workdir::with(&simulator).await
             };
             workdir.set("CURSUS_FAILPOINT", format!("{place}:1=panic"));
             let ran = workdir.cursus([command, flags].concat()).await.exits(code);
