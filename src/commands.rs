@@ -48,7 +48,7 @@ use tokio::sync::Notify;
 
 use crate::cli::{Cli, Command, Global, PruneCommand, QuarantineCommand};
 use crate::clock;
-use crate::context::Context;
+use crate::context::{Activity, Context};
 use crate::exit::{Exit, Failure};
 use crate::printable;
 use crate::progress::{Screen, Shown};
@@ -112,6 +112,13 @@ pub fn main(cli: &Cli) -> Exit {
                 exit
             }
             Ok(Err(failure)) => refuse_command(cli, &failure),
+            Err(Exit::Interrupted | Exit::Terminated)
+                if matches!(context.activity(), Activity::Waiting) =>
+            {
+                output::finish(Exit::Done);
+                sessions.cancel_all(SHUTDOWN_TIMEOUT).await;
+                Exit::Done
+            }
             Err(exit) => {
                 let (left, run) = interruption::describe(cli, &context, exit);
                 let run_id = run.as_deref();
@@ -192,7 +199,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         // The parser has printed it.
         Command::Version => Ok(Exit::Done),
         #[cfg(feature = "simulator")]
-        Command::Simulate(arguments) => simulate::run(global, arguments).await,
+        Command::Simulate(arguments) => simulate::run(global, context, arguments).await,
         #[cfg(feature = "simulator")]
         Command::Demo(arguments) => Box::pin(demo::run(global, context, arguments)).await,
         Command::Init(arguments) => Box::pin(init::run(global, context, arguments)).await,

@@ -26,6 +26,8 @@ struct Shared {
 pub(crate) enum Activity {
     /// Nothing that could be left half done.
     Idle,
+    /// A service that waits for requests or for its next round: a signal is how it ends.
+    Waiting,
     /// The staging directory is ours, and with it its open run.
     Extracting,
     /// A run is being loaded, after `done` of `all`.

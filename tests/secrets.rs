@@ -372,7 +372,7 @@ async fn simulate_tells_its_secret_on_stdout_alone(workdir: &Workdir) {
         let pid = i32::try_from(child.id().unwrap()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         let output = child.wait_with_output().await.unwrap();
-        assert_eq!(output.status.code(), Some(143));
+        assert_eq!(output.status.code(), Some(0));
         let secret = answer["client_secret"].as_str().unwrap().to_owned();
         assert!(!String::from_utf8_lossy(&output.stderr).contains(&secret));
         assert!(secret.len() > 30);

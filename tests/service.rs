@@ -94,7 +94,7 @@ async fn systemd_is_notified_of_ready_rounds_reloads_and_stop() {
 
         running.signal(Signal::SIGTERM);
         manager.hears("STOPPING=1").await;
-        running.end().await.exits(143);
+        running.end().await.exits(0);
         let more = manager.message_within(Duration::ZERO).await;
         assert_eq!(more, None);
     }
@@ -169,7 +169,7 @@ async fn watchdog_pings_continue_through_waits() {
         }
     }
     running.signal(Signal::SIGTERM);
-    running.end().await.exits(143);
+    running.end().await.exits(0);
 }
 
 /// A loop that blocks its thread stands for any that comes to no end.
@@ -193,7 +193,9 @@ async fn watchdog_pings_end_with_a_hanging_loop() {
     drop(held);
     manager.hears("WATCHDOG=1").await;
     running.signal(Signal::SIGTERM);
-    running.end().await.exits(143);
+    // In the round, or after it.
+    let ran = running.end().await;
+    assert!(matches!(ran.code, Some(0 | 143)), "{ran}");
 }
 
 #[tokio::test]
@@ -236,7 +238,7 @@ async fn sighup_reloads_between_rounds_and_says_what_changed() {
     let removed = "configuration reloaded: sql/own.sql was removed";
     running.until_it_says(removed).await;
     running.signal(Signal::SIGTERM);
-    let ran = running.end().await.exits(143);
+    let ran = running.end().await.exits(0);
     for change in [
         "pipeline.toml changed",
         "sql/own.sql is new",
@@ -299,7 +301,7 @@ async fn broken_configuration_is_reported_with_all_faults() {
     running.signal(Signal::SIGHUP);
     running.until_it_says("configuration reloaded: ").await;
     running.signal(Signal::SIGTERM);
-    let ran = running.end().await.exits(143);
+    let ran = running.end().await.exits(0);
     let line = |text: &str| ran.stderr.lines().find(|line| line.contains(text));
     let faults = line("configuration not reloaded, the previous one stays in use: ").unwrap();
     for fault in ["page_size", "dirt", ".env:1: not NAME=value", "own.sql"] {

@@ -8,7 +8,7 @@ use cursus_simulator::{Fault, FaultKind, Limits, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
 use crate::support::running::until;
@@ -27,7 +27,7 @@ impl Watch {
         let mut command = workdir.command(all);
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -60,6 +60,13 @@ impl Watch {
     async fn exit(mut self) -> Option<i32> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.expect("it does not end").unwrap().code()
+    }
+
+    /// Ends it by SIGTERM, in a round or between two.
+    async fn end(self) {
+        self.signal(Signal::SIGTERM);
+        let code = self.exit().await;
+        assert!(matches!(code, Some(0 | 143)), "{code:?}");
     }
 }
 
@@ -122,20 +129,23 @@ async fn round_beside_another_command_is_skipped_once() {
     assert_eq!(simulator.statistics().hits, 0);
     drop(lock);
     watch.until(is("complete")).await;
-    watch.signal(Signal::SIGTERM);
-    assert_eq!(watch.exit().await, Some(143));
+    watch.end().await;
 }
 
 #[tokio::test]
-async fn a_signal_between_rounds_ends_it_at_once() {
+async fn a_signal_between_rounds_ends_it_at_once_and_quietly() {
     let simulator = simulator().await;
     let workdir = Workdir::with(&simulator).await;
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut watch = Watch::start(&workdir, &["--every", "1h", "--select", "cursus"]);
         watch.round().await;
         watch.signal(signal);
-        assert_eq!(watch.round().await["state"], "stopped");
-        assert_eq!(watch.exit().await, Some(code));
+        assert_eq!(watch.lines.next_line().await.unwrap(), None);
+        let mut said = String::new();
+        let mut stderr = watch.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "");
+        assert_eq!(watch.exit().await, Some(0));
     }
 }
 
@@ -207,8 +217,7 @@ async fn renewed_secret_is_used_and_broken_configuration_is_not() {
     assert_eq!(round["exit_code"], 1);
     secret(simulator.client_secret());
     watch.until(is("complete")).await;
-    watch.signal(Signal::SIGTERM);
-    assert_eq!(watch.exit().await, Some(143));
+    watch.end().await;
 }
 
 #[tokio::test]
@@ -223,8 +232,7 @@ async fn failed_rounds_are_reported_and_tried_again() {
         assert_eq!(round["state"], "failed", "{round:#}");
     }
     assert_eq!(watch.round().await["state"], "complete");
-    watch.signal(Signal::SIGTERM);
-    watch.exit().await;
+    watch.end().await;
 }
 
 #[tokio::test]

@@ -170,7 +170,7 @@ pub(super) async fn run(
     match server {
         Some(server) => {
             super::note(&format!("open {}/campus in a browser", server.url()));
-            super::serve::serve(global, &server).await
+            super::serve::serve(global, context, &server).await
         }
         None => Ok(exit),
     }

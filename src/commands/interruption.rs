@@ -21,8 +21,6 @@ pub(super) fn describe(cli: &Cli, context: &Context, exit: Exit) -> (String, Opt
             "a half-finished demo is of no use; run it again".to_owned(),
             None,
         ),
-        #[cfg(feature = "simulator")]
-        (Command::Simulate(_), _) => ("nothing is kept".to_owned(), None),
         (Command::Replay(arguments), activity) if arguments.rebuild => {
             let left = match activity {
                 Activity::Rebuilding => of_rebuild(context.sessions().commit()),
@@ -45,7 +43,6 @@ pub(super) fn describe(cli: &Cli, context: &Context, exit: Exit) -> (String, Opt
             "no run is left open; run the same command again".to_owned(),
             None,
         ),
-        (Command::Serve(_), _) => ("the pages are closed; nothing was changed".to_owned(), None),
         _ => (
             "nothing half done is left; run the same command again".to_owned(),
             None,

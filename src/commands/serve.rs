@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::service::Manager;
 use crate::cli::{Global, ServeArgs};
-use crate::context::Context;
+use crate::context::{Activity, Context};
 use crate::exit::{Exit, Failure};
 use crate::serve::{Options, Server};
 use crate::settings::{Environment, Settings};
@@ -26,11 +26,16 @@ pub(super) async fn run(
     // The configuration may have changed since the last document.
     let resolve = move || Settings::resolve(&of, command, Environment::of_process(), &shared);
     let server = Server::bind(options, context.sessions().clone(), resolve).await?;
-    serve(global, &server).await
+    serve(global, context, &server).await
 }
 
 /// Says where it is, and answers until a signal.
-pub(super) async fn serve(global: &Global, server: &Server) -> Result<Exit, Failure> {
+pub(super) async fn serve(
+    global: &Global,
+    context: &Context,
+    server: &Server,
+) -> Result<Exit, Failure> {
+    context.begin(Activity::Waiting);
     let url = server.url();
     if global.json {
         super::print_json(&json!({ "url": url, "needs_token": server.needs_token() }));

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::cli::{Global, SimulateArgs, WindowKind};
+use crate::context::{Activity, Context};
 use crate::exit::{Exit, Failure};
 use cursus_simulator::{Fault, FaultKind, Limits, Options, Scale, Simulator, Undated, Window};
 
-pub(super) async fn run(global: &Global, arguments: &SimulateArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    global: &Global,
+    context: &Context,
+    arguments: &SimulateArgs,
+) -> Result<Exit, Failure> {
     let simulator = Simulator::start(options(arguments))
         .await
         .map_err(|error| Failure {
             exit: Exit::Usage,
             error: error.into(),
         })?;
+    context.begin(Activity::Waiting);
     if global.json {
         super::print_json(&serde_json::json!({
             "url": simulator.url(),

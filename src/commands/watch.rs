@@ -21,6 +21,7 @@ use super::reload::{self, Configuration};
 use super::service::Manager;
 use super::stage::gc;
 use crate::cli::{Global, RunArgs, WatchArgs};
+use crate::context::Activity;
 use crate::convert::millis;
 use crate::database::hold_server;
 use crate::exit::{Exit, Failure};
@@ -108,6 +109,7 @@ impl Service<'_> {
             let status = format!("round {number}: running since {now:.0}{last}");
             self.manager.status(&status).await;
             let settings = Arc::clone(&self.configuration.settings);
+            settings.context.begin(Activity::Idle);
             let notification = pings.begin(&settings);
             let work = Box::pin(round(&settings, self.arguments));
             let under_way = "; the current round keeps the previous one";
@@ -116,6 +118,9 @@ impl Service<'_> {
             worst = worst.max(exit);
             let is_last = (self.arguments.rounds).is_some_and(|rounds| number >= rounds);
             let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
+            if begins.is_some() {
+                settings.context.begin(Activity::Waiting);
+            }
             let round = Round {
                 number,
                 report,
