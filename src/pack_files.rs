@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 
 use crate::embedded_files::beside;
+use crate::error_chain::chain;
 use crate::name::Name;
 use crate::trusted::{Folder, Untrusted};
 
@@ -16,6 +18,7 @@ use crate::trusted::{Folder, Untrusted};
 pub(crate) const PACKS: &str = "packs";
 /// What a pack consists of, beside its folders.
 pub(crate) const PACK: &str = "pack.toml";
+const README: &str = "README.md";
 /// The folders of a pack whose files are read.
 const FOLDERS: [&str; 4] = ["migrations", "sql", "views", EXPORT];
 /// The one whose files say what `cursus export` hands out.
@@ -33,9 +36,17 @@ pub(crate) struct PackFiles {
     /// Its folder beside the configuration; none: the binary carries it.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) texts: BTreeMap<String, String>,
+    /// Why others are no texts, a sentence each, by the same paths. They are reported where one of them is needed.
+    pub(crate) faults: BTreeMap<String, String>,
 }
 
 impl PackFiles {
+    /// The text of one of its files, or why it has none.
+    pub(crate) fn text(&self, file: &str) -> Option<Result<&str, &str>> {
+        let text = self.texts.get(file).map(|text| Ok(text.as_str()));
+        text.or_else(|| self.faults.get(file).map(|fault| Err(fault.as_str())))
+    }
+
     /// How a file of it is named for people.
     pub(crate) fn place(&self, file: &str) -> String {
         let name = &self.name;
@@ -45,16 +56,29 @@ impl PackFiles {
         }
     }
 
-    /// The files of one of its folders, with their names in it.
+    /// The files of one of its folders, with their names in it, and their texts or why they have none.
     pub(crate) fn in_folder<'a>(
         &'a self,
         folder: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let inside = move |(path, text): (&'a String, &'a String)| {
+    ) -> impl Iterator<Item = (&'a str, Result<&'a str, &'a str>)> {
+        let inside = move |path: &'a String| {
             let name = path.strip_prefix(folder)?.strip_prefix('/')?;
-            Some((name, text.as_str()))
+            Some((name, self.text(path)?))
         };
-        self.texts.iter().filter_map(inside)
+        let paths = self.texts.keys().chain(self.faults.keys());
+        paths.filter_map(inside)
+    }
+
+    /// Adds a file of a folder: its text, or why it is none. The error is of one that another user could have written.
+    fn add(&mut self, folder: &Folder, file: &OsString, path: String) -> Result<(), Untrusted> {
+        match folder.read_text(file) {
+            Ok(text) => self.texts.extend(text.map(|text| (path, text))),
+            Err(fault) if is_no_text(&fault) => {
+                self.faults.insert(path, chain(&fault));
+            }
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
     }
 }
 
@@ -127,29 +151,37 @@ fn shipped(name: String, dir: &Dir<'_>) -> PackFiles {
         name,
         folder: None,
         texts: texts.collect(),
+        faults: BTreeMap::new(),
     }
 }
 
-/// Reads the files of a folder that is called so in its pack.
-fn add(folder: &Folder, part: &str, texts: &mut BTreeMap<String, String>) -> Result<(), Untrusted> {
-    for file in folder.names()? {
-        if let Some(text) = folder.read_text(&file)? {
-            texts.insert(format!("{part}/{}", file.to_string_lossy()), text);
-        }
+/// Whether it is of a directory, a pipe or bytes in the place of a text.
+fn is_no_text(fault: &Untrusted) -> bool {
+    match fault {
+        Untrusted::Kind { .. } => true,
+        Untrusted::Io { source, .. } => source.kind() == ErrorKind::InvalidData,
+        _ => false,
     }
-    Ok(())
 }
 
 fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrusted> {
-    let mut texts = BTreeMap::new();
-    for file in [PACK, "README.md"] {
-        texts.extend((folder.read_text(file)?).map(|text| (file.to_owned(), text)));
-    }
+    let mut pack = PackFiles {
+        name,
+        folder: Some(path),
+        texts: BTreeMap::new(),
+        faults: BTreeMap::new(),
+    };
+    // Without it nobody can say whether the pack is on.
+    let text = folder.read_text(PACK)?;
+    pack.texts.extend(text.map(|text| (PACK.to_owned(), text)));
+    pack.add(folder, &README.into(), README.to_owned())?;
     for part in FOLDERS {
         let Some(inside) = folder.folder(part)? else {
             continue;
         };
-        add(&inside, part, &mut texts)?;
+        for file in inside.names()? {
+            pack.add(&inside, &file, format!("{part}/{}", file.to_string_lossy()))?;
+        }
     }
     if let Some(pages) = folder.folder(PAGES)? {
         // A picture, a note or a folder among panels is none of them, and stops no run.
@@ -158,23 +190,17 @@ fn own(name: String, path: PathBuf, folder: &Folder) -> Result<PackFiles, Untrus
         for name in pages.names()? {
             let part = format!("{PAGES}/{}", name.to_string_lossy());
             if is_panel(&name) {
-                texts.extend((pages.read_text(&name)?).map(|text| (part, text)));
+                pack.add(&pages, &name, part)?;
             } else if pages.path().join(&name).is_dir()
                 && let Some(page) = pages.folder(&name)?
             {
                 for file in page.names()? {
                     if is_panel(&file) {
-                        let text = page.read_text(&file)?;
-                        let key = format!("{part}/{}", file.to_string_lossy());
-                        texts.extend(text.map(|text| (key, text)));
+                        pack.add(&page, &file, format!("{part}/{}", file.to_string_lossy()))?;
                     }
                 }
             }
         }
     }
-    Ok(PackFiles {
-        name,
-        folder: Some(path),
-        texts,
-    })
+    Ok(pack)
 }

@@ -465,14 +465,25 @@ async fn a_pack_says_what_is_handed_out_of_its_tables() {
     assert_eq!(bundle["tables"].as_array().unwrap().len(), 1);
 
     // Its faults are those of any profile, and it names no table of another.
-    workdir.write("sql/export/public.toml", "packs = true\n");
     let wrong = "packs = true\n[tables.squads]\nid = \"hash:team\"\nname = \"safe\"\n[tables.cursus]\nid = \"copy\"\n";
     workdir.write("packs/squads/export/public.toml", wrong);
-    let said = workdir.cursus(["export", "out"]).await.exits(2);
-    said.says("packs/squads/export/public.toml:1: unknown key `packs`")
-        .says("public.toml:4: squads.name: [person] of pipeline.toml calls it personal")
-        .says("public.toml:5: cursus: the pack `squads` hands out its own tables alone");
+    // Also those of a table of which the project says something else.
+    for of_project in ["packs = true\n", own] {
+        workdir.write("sql/export/public.toml", of_project);
+        let said = workdir.cursus(["export", "out"]).await.exits(2);
+        said.says("packs/squads/export/public.toml:1: unknown key `packs`")
+            .says("public.toml:4: squads.name: [person] of pipeline.toml calls it personal")
+            .says("public.toml:5: cursus: the pack `squads` hands out its own tables alone");
+    }
     assert!(!workdir.path("out").exists());
+    // One that nobody can read is a fault of its pack.
+    workdir.write("packs/squads/export/public.toml", b"# \xff\n");
+    workdir
+        .cursus(["export", "out"])
+        .await
+        .exits(2)
+        .says("packs/squads/export/public.toml: ")
+        .says("it is not UTF-8");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Packs: further resources, tables and views that are turned on by name; and views of the mirror.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use serde_json::{Value, json};
 
 use crate::support::boxes::{Read, full, stage};
@@ -171,6 +174,62 @@ async fn faults_of_all_packs_are_reported_at_once_with_lines() {
     // What is off is not looked at.
     turn_on(&workdir, "[]");
     workdir.cursus(["migrate"]).await.exits(0);
+}
+
+/// A folder, a picture or a name that is no text.
+#[tokio::test]
+async fn what_is_no_text_in_a_pack_stops_only_who_needs_it() {
+    let workdir = workdir().await;
+    turn_on(&workdir, "[\"marks\"]");
+    let marks = workdir.path("packs/marks");
+    for part in ["sql", "export", "pages", "views", "migrations"] {
+        std::fs::create_dir_all(marks.join(part)).unwrap();
+    }
+    let bytes = b"\xff\xfe";
+    for file in [
+        "README.md",
+        "sql/picture.png",
+        "export/public.toml",
+        "pages/10-loose.sql",
+    ] {
+        std::fs::write(marks.join(file), bytes).unwrap();
+    }
+    for part in ["sql", "export"] {
+        std::fs::create_dir(marks.join(part).join("old")).unwrap();
+        let odd = OsStr::from_bytes(b"\xff.toml");
+        std::fs::write(marks.join(part).join(odd), bytes).unwrap();
+    }
+    workdir.cursus(["migrate"]).await.exits(0);
+    workdir.cursus(["pack", "show", "marks"]).await.exits(0);
+    for file in [
+        "views/picture.sql",
+        "views/old/",
+        "migrations/V2__picture.sql",
+    ] {
+        let (path, why) = match file.strip_suffix('/') {
+            Some(folder) => (marks.join(folder), "should be a plain file"),
+            None => (marks.join(file), "it is not UTF-8"),
+        };
+        if file.ends_with('/') {
+            std::fs::create_dir(&path).unwrap();
+        } else {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        turn_on(&workdir, "[\"marks\"]");
+        let refused = workdir.cursus(["migrate"]).await.says(why);
+        assert!(matches!(refused.code, Some(1 | 2)), "{refused}");
+        assert!(
+            refused.stderr.contains(file.trim_end_matches('/')),
+            "{refused}"
+        );
+        turn_on(&workdir, "[]");
+        workdir.cursus(["migrate"]).await.exits(0);
+        if file.ends_with('/') {
+            std::fs::remove_dir(&path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -429,14 +429,14 @@ fn read_sql(block: &Section<'_>, key: &'static str, config: Option<&Path>) -> Op
 fn sql_of(pack: &Pack, file: &str) -> Result<(String, String), String> {
     let text = file
         .strip_prefix("sql/")
-        .and_then(|_| pack.files.texts.get(file));
+        .and_then(|_| pack.files.text(file));
     let text = text.ok_or_else(|| {
         format!(
             "the pack has no file `{file}`; it is looked for in {}",
             pack.files.place("sql")
         )
-    })?;
-    Ok((format!("{PACKS}/{}/{file}", pack.name), text.clone()))
+    })??;
+    Ok((format!("{PACKS}/{}/{file}", pack.name), text.to_owned()))
 }
 
 pub(super) fn read_derives(

@@ -69,7 +69,10 @@ pub(super) fn read(
     for (problems, pack) in packs {
         for (file, text) in pack.files.in_folder("views") {
             let shown = format!("packs/{}/views/{file}", pack.name);
-            add(problems, Some(pack), file, shown, text);
+            match text {
+                Ok(text) => add(problems, Some(pack), file, shown, text),
+                Err(fault) => problems.add(0, &shown, fault),
+            }
         }
     }
     sort(views)

@@ -100,6 +100,8 @@ pub(super) fn plan(
     for file in &profile.files {
         for table in &file.tables {
             match check.table(file, table) {
+                // What the project says of a table goes before what its pack says.
+                Ok(table) if planned.iter().any(|said| said.name == table.name) => {}
                 Ok(table) => planned.push(table),
                 Err(found) => faults.extend(found),
             }

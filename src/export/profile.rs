@@ -73,16 +73,11 @@ impl Profile {
         let file = format!("{EXPORT}/{name}.toml");
         let packs = config.packs.iter();
         for pack in packs.filter(|pack| with_packs && pack.is_on()) {
-            let Some(text) = pack.files.texts.get(&file) else {
+            let Some(text) = pack.files.text(&file) else {
                 continue;
             };
             let of = Some(pack.name.clone());
-            let (mut of_pack, _) =
-                ProfileFile::read(pack.files.place(&file), of, Ok(text), &mut digest);
-            // What the project says of a table goes before what its pack says.
-            let said = &files[0].tables;
-            let is_said = |table: &ProfileTable| said.iter().any(|said| said.name == table.name);
-            of_pack.tables.retain(|table| !is_said(table));
+            let (of_pack, _) = ProfileFile::read(pack.files.place(&file), of, text, &mut digest);
             files.push(of_pack);
         }
         let is_blank = |file: &ProfileFile| file.tables.is_empty() && file.faults.is_empty();

@@ -21,6 +21,8 @@ pub(crate) enum MigrateError {
     Conflict { path: PathBuf, other: String },
     #[error("{} is not named like a migration; name it V1__what_it_does.sql, or move it elsewhere", path.display())]
     PackName { path: PathBuf },
+    #[error("a migration of the pack {pack} cannot be read: {fault}")]
+    Unreadable { pack: String, fault: String },
     #[error("{} has the number of {other}; give it one of its own", path.display())]
     Twice { path: PathBuf, other: String },
     #[error("{file} makes `{name}`, which {other} makes too; choose another name")]

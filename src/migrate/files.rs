@@ -61,6 +61,10 @@ pub(super) fn of_pack(pack: &PackFiles) -> Result<Vec<Migration>, MigrateError> 
     let mut migrations: Vec<Migration> = Vec::new();
     for (name, text) in pack.in_folder("migrations") {
         let path = PathBuf::from(pack.place(&format!("migrations/{name}")));
+        let text = text.map_err(|fault| MigrateError::Unreadable {
+            pack: pack.name.clone(),
+            fault: fault.to_owned(),
+        })?;
         let migration = parse(Path::new(name), Some(text))
             .map_err(|_| MigrateError::PackName { path: path.clone() })?;
         if let Some(other) = migrations

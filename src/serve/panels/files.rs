@@ -157,7 +157,8 @@ fn files(name: String, config: &Config, packs: &[&Pack], common: &Layers) -> Opt
                 continue;
             }
             if of_page.insert(file.to_owned()) {
-                add(file, shown, Ok(text.to_owned()), pack.is_own());
+                let text = text.map(str::to_owned).map_err(str::to_owned);
+                add(file, shown, text, pack.is_own());
             } else {
                 let fault = "the page has another panel of this name; give the file another one";
                 let key = format!("{file} of {}", pack.name);
