@@ -73,7 +73,7 @@ pub(crate) use mapping::{INGESTED_AT, Mapping};
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;
-pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered};
+pub(crate) use pending::{Pending, Renumbered, history, looked_at, pending, renumbered};
 pub(crate) use personal::column_roles;
 pub(crate) use progress::LoadProgress;
 pub(crate) use repair::explain_at::{RowAt, explain_at};

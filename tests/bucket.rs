@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::Workdir;
-use crate::support::boxes::{self, content, delta, directory, stage, thing};
+use crate::replay_groups::{shelves, state, two_groups};
+use crate::support::boxes::{self, content, delta, directory, full, stage, thing};
 use crate::support::bucket::{Bucket, URL};
+use crate::support::running::until;
+use crate::support::{Running, Workdir};
 
 /// Three runs that are staged and loaded, and the bucket.
 async fn three_runs() -> (Workdir, Bucket) {
@@ -126,7 +129,7 @@ async fn push_and_load_cost_what_is_new_of_10_000_runs() {
 }
 
 #[tokio::test]
-async fn jobs_and_replays_read_from_a_bucket_what_they_need() {
+async fn replays_read_from_a_bucket_what_they_need() {
     let (workdir, bucket) = three_runs().await;
     workdir.json(["stage", "push", URL]).await;
     let other = other_machine(&workdir, &bucket).await;
@@ -157,6 +160,84 @@ async fn jobs_and_replays_read_from_a_bucket_what_they_need() {
     let loaded = third.cursus(["load", "--from", URL]).await;
     assert!(matches!(loaded.code, Some(1 | 4)), "{loaded}");
     assert_eq!(third.count("things").await, 0);
+}
+
+/// What is read there comes in many requests; a signal is heard during each of them, and nothing is left on this machine.
+#[tokio::test]
+async fn a_wait_for_manifests_in_a_bucket_ends_by_a_signal() {
+    let (workdir, bucket) = three_runs().await;
+    workdir.json(["stage", "push", URL]).await;
+    bucket.stall("manifest.json");
+    let mut other = other_machine(&workdir, &bucket).await;
+    let temporary = other.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    other.set("TMPDIR", temporary.display().to_string());
+    for command in [
+        &["load"][..],
+        &["replay", "--into", "past"],
+        &["replay", "--rebuild"],
+        &["replay", "--plan"],
+        &["replay", "--group", "1"],
+    ] {
+        bucket.asked();
+        let running = Running::start(&other, &[command, &["--from", URL]].concat());
+        until("it waits for a manifest", async || {
+            let mut asked = bucket.asked().into_iter();
+            asked.any(|(_, name)| name.contains("manifest.json"))
+        })
+        .await;
+        running.signal(Signal::SIGINT);
+        let ran = running.end().await.exits(130).says("interrupted by SIGINT");
+        assert!(!ran.stderr.contains("stopped at once"), "{ran}");
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_of_groups_read_their_own_pages_from_a_bucket() {
+    let bucket = Bucket::start().await;
+    let mut workdir = two_groups().await;
+    bucket.open_to(&mut workdir);
+    let first = [
+        full("boxes", boxes::boxes(1..=3)),
+        full("things", boxes::things(1..=9)),
+        full("shelves", shelves(1..=3)),
+    ];
+    stage(&workdir, &first);
+    stage(&workdir, &[delta("shelves", shelves(4..=5))]);
+    workdir.cursus(["replay", "--rebuild"]).await.exits(0);
+    let expected = state(&workdir).await;
+    workdir.json(["stage", "push", URL]).await;
+    let mut other = two_groups().await;
+    bucket.open_to(&mut other);
+    let replay = ["replay", "--from", URL];
+    let planned = other.json([&replay[..], &["--plan"]].concat()).await;
+    bucket.asked();
+    let mut pages = Vec::new();
+    for group in planned["groups"].as_array().unwrap() {
+        let number = group["group"].to_string();
+        let job = [&replay[..], &["--group", &number]].concat();
+        other.cursus(job).await.exits(0);
+        let resources = group["resources"].as_array().unwrap();
+        for (_, name) in bucket.asked() {
+            let Some((folder, _)) = name.split_once("/page-") else {
+                continue;
+            };
+            let resource = folder.rsplit('/').next().unwrap();
+            assert!(resources.contains(&json!(resource)), "{name} of {group:#}");
+            pages.push(name);
+        }
+    }
+    pages.sort();
+    let mut all = bucket.names();
+    all.retain(|name| name.contains("/page-"));
+    assert_eq!(pages, all, "each once");
+    other
+        .cursus([&replay[..], &["--finish"]].concat())
+        .await
+        .exits(0);
+    assert_eq!(state(&other).await, expected);
+    other.end().await;
 }
 
 /// The process has precedence over `.env`.

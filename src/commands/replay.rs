@@ -12,7 +12,7 @@ use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
     Kept, Loaded, Loader, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, Scratch,
-    TableBacklog, TableCounts, history,
+    TableBacklog, TableCounts, history, looked_at,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -102,6 +102,9 @@ async fn replay(
         (live.clone(), loader, scope, runs, Some(before))
     };
     let loaded = loader.loaded().await?;
+    (settings.staging)
+        .bring(looked_at(config, &runs, &loaded))
+        .await;
     let mut pending = history(config, &runs, &loaded)?;
     for run in &mut pending {
         (run.resources).retain(|name| scope.resources.contains(name));

@@ -46,6 +46,23 @@ pub(crate) fn history(
     Ok(waiting.into_values().collect())
 }
 
+/// Of these runs those whose manifests [`pending`] and [`history`] look at.
+pub(crate) fn looked_at<'r>(
+    config: &'r Config,
+    runs: &'r [Run],
+    loaded: &'r Loaded,
+) -> impl Iterator<Item = &'r Run> {
+    let is_read = |run: &Run, name: &Name| {
+        let is_old = |known: &LoadedResource| run.record().seq < known.seq;
+        config.tables_of(name).next().is_some()
+            && !loaded.get(name).is_some_and(is_old)
+            && run.may_have(name)
+    };
+    let names = || config.resources.iter().map(|resource| &resource.name);
+    runs.iter()
+        .filter(move |run| names().any(|name| is_read(run, name)))
+}
+
 /// Runs with what is not loaded of them, by number, and which of it are complete full reads.
 type Waiting<'c> = (BTreeMap<u64, Pending>, BTreeSet<(u64, &'c Name)>);
 

@@ -14,6 +14,7 @@ use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
     LoadError, LoadProgress, Loaded, LoadedRun, Loader, OtherSource, Pending, Session, TableCounts,
+    looked_at,
 };
 use crate::name::Name;
 use crate::printable::Messages;
@@ -87,10 +88,10 @@ pub(crate) async fn load(
     let (runs, wanted) = list()?;
     let judge = loader.judge(&runs).await?;
     let starts_over = selection.options.adopt && judge.starts_over(&runs);
+    let until = wanted.as_ref().map_or(u64::MAX, |run| run.record().seq);
+    let past = &runs[..runs.partition_point(|run| run.record().seq <= until)];
     if !selection.options.adopt {
-        let until = wanted.as_ref().map_or(u64::MAX, |run| run.record().seq);
-        let past = runs.partition_point(|run| run.record().seq <= until);
-        judge.refuse(&runs[..past])?;
+        judge.refuse(past)?;
     }
     // What another project has loaded is not ours.
     let loaded = if starts_over {
@@ -99,6 +100,9 @@ pub(crate) async fn load(
         loader.loaded().await?
     };
     let wanted = wanted.as_ref();
+    (settings.staging)
+        .bring(looked_at(config, past, &loaded))
+        .await;
     let PendingRuns {
         pending,
         refused,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -17,7 +19,7 @@ use crate::staging::{RunId, Staging};
 
 /// Pages that are kept before they are asked for; a reader that gives up leaves some.
 const KEPT: usize = 32;
-/// Runs whose manifests are brought before they are asked for, once their runs are asked for one after the other.
+/// Runs whose manifests are brought at once, or before they are asked for, once their runs are asked for one after the other.
 const AHEAD: usize = 4;
 
 /// A page, or why it cannot be had; `None` while it is on its way.
@@ -144,6 +146,23 @@ impl RunSource for Fetcher {
         }
         // The runtime moves the other tasks of this thread to another one.
         tokio::task::block_in_place(|| self.wait_for(&key))
+    }
+
+    fn bring_all<'a>(&'a self, runs: &'a [RunId]) -> BoxFuture<'a, ()> {
+        let places = runs
+            .iter()
+            .filter_map(|run| self.runs.binary_search(run).ok());
+        let bring = async |at: usize| {
+            let key = (at, None);
+            if locked(&self.other_files.files).contains_key(&key) {
+                return;
+            }
+            let brought = receive_manifests(&self.remote, &self.staging, &self.runs[at]).await;
+            let brought = brought.map(drop).map_err(|error| chain(&error));
+            locked(&self.other_files.files).insert(key, Some(brought));
+        };
+        let all = futures_util::stream::iter(places).for_each_concurrent(AHEAD, bring);
+        all.boxed()
     }
 
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>> {

@@ -53,6 +53,15 @@ impl Staging {
         }
     }
 
+    /// Waits for the manifests and notes of these runs, where runs are in a store. To ask a run for them waits as well, but nothing else
+    /// is heard meanwhile, such as a signal.
+    pub(crate) async fn bring<'r>(&self, runs: impl IntoIterator<Item = &'r Run>) {
+        if let Some(source) = &self.source {
+            let ids: Vec<RunId> = runs.into_iter().map(|run| run.id().clone()).collect();
+            source.bring_all(&ids).await;
+        }
+    }
+
     /// Whether its pages are somewhere else.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.source.is_some()

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
 use super::adoption::Adoption;
@@ -303,6 +304,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 pub(crate) trait RunSource: Send + Sync + std::fmt::Debug {
     /// Makes sure that the manifests and notes of a run are in its directory; of a resource, its journal. Waits for them.
     fn bring(&self, run: &RunId, journal_of: Option<&Name>) -> std::io::Result<()>;
+
+    /// Brings the manifests and notes of these runs, as far as they can be had. [`Self::bring`] reports of each run what could not.
+    fn bring_all<'a>(&'a self, runs: &'a [RunId]) -> BoxFuture<'a, ()>;
 
     /// Gets the page, packed, at this path, relative to the staging directory; waits for it.
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>>;

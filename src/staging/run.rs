@@ -241,6 +241,13 @@ impl Run {
         self
     }
 
+    /// Whether it may have a resource, by its record: a closed run lists its resources, so a store is not asked for others. A run that
+    /// was interrupted or failed is asked for all: it does not list what it sealed before it was resumed.
+    pub(crate) fn may_have(&self, resource: &Name) -> bool {
+        let lists_all = !self.may_grow() && !self.claimed.is_empty();
+        !lists_all || self.claimed.contains(resource)
+    }
+
     /// Brings its manifests and notes, or the journal of a resource, if the run is in a store.
     pub(super) fn bring(&self, journal_of: Option<&Name>) -> Result<(), StagingError> {
         let Some(source) = &self.source else {
@@ -376,10 +383,7 @@ impl Run {
         if self.shown.as_ref().is_some_and(is_hidden) {
             return Ok(None);
         }
-        // A closed run lists its resources, so a store is not asked for others. A run that was interrupted or failed is asked for all: it
-        // does not list what it sealed before it was resumed.
-        let lists_all = !self.may_grow() && !self.claimed.is_empty();
-        if self.source.is_some() && lists_all && !self.claimed.contains(resource) {
+        if self.source.is_some() && !self.may_have(resource) {
             return Ok(None);
         }
         self.bring(None)?;

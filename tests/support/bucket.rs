@@ -27,6 +27,8 @@ struct Inner {
     keys: BTreeSet<String>,
     /// The next request with this method and this in its name is done, and its answer is lost.
     lost: Option<(&'static str, &'static str)>,
+    /// Requests with this in their path are never answered.
+    stalled: Option<&'static str>,
 }
 
 /// A bucket; it ends with this.
@@ -96,6 +98,10 @@ impl Bucket {
         self.inner.lock().unwrap().lost = Some((method, name));
     }
 
+    pub(crate) fn stall(&self, name: &'static str) {
+        self.inner.lock().unwrap().stalled = Some(name);
+    }
+
     /// Whether an answer is still to be lost.
     pub(crate) fn is_to_lose(&self) -> bool {
         self.inner.lock().unwrap().lost.is_some()
@@ -123,6 +129,10 @@ async fn serve(mut stream: TcpStream, inner: Arc<Mutex<Inner>>) {
     let mut rest = Vec::new();
     while let Some(request) = next(&mut stream, &mut rest).await {
         let answer = answer(&mut inner.lock().unwrap(), &request);
+        let stalled = inner.lock().unwrap().stalled;
+        if stalled.is_some_and(|name| request.url.path().contains(name)) {
+            return std::future::pending().await;
+        }
         let Some((status, body)) = answer else {
             return;
         };

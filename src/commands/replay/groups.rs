@@ -51,6 +51,7 @@ pub(super) async fn plan(
         runs,
         ..
     } = Mirror::open(settings, arguments).await?;
+    settings.staging.bring(&runs).await;
     let groups = loader.groups(&scope, &runs)?;
     let states = loader.states(&groups).await?;
     loader.close().await?;
@@ -119,6 +120,7 @@ pub(super) async fn replay(
     let scope = scope(settings, arguments, &runs)?;
     let database = connect_to_write(settings, live.as_str()).await?;
     let mappings = mirror_mappings(&database.client, config).await?;
+    settings.staging.bring(&runs).await;
     let groups = groups(config, &mappings, &scope, arguments.allow_prune, &runs)?;
     let Some(group) = groups.iter().find(|group| group.number == number) else {
         return Err(ReplayError::NoGroup {
@@ -171,6 +173,7 @@ pub(super) async fn finish(
         runs,
         before,
     } = Mirror::open(settings, arguments).await?;
+    settings.staging.bring(&runs).await;
     let groups = loader.groups(&scope, &runs)?;
     let fingerprint = loader.fingerprint(&groups);
     if loader.is_rebuilt_from(&groups).await? {
