@@ -123,6 +123,37 @@ async fn finish_locks_no_table_to_drop_it_while_rows_move() {
     assert_eq!(scratch_schemas(&workdir).await, 0);
 }
 
+/// Each is named once, with what to do; the rebuild is finished.
+#[tokio::test]
+async fn scratch_schemas_that_cannot_be_dropped_are_named_once() {
+    let workdir = one_run().await;
+    replay_groups(&workdir).await;
+    workdir
+        .query(
+            "CREATE SCHEMA aside; CREATE FUNCTION aside.no_drop() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF tg_tag = 'DROP SCHEMA' THEN RAISE 'not today'; END IF; END $$; \
+             CREATE EVENT TRIGGER no_drop ON ddl_command_start EXECUTE FUNCTION aside.no_drop()",
+        )
+        .await;
+    workdir.query("DELETE FROM shelves WHERE id = 2").await;
+    for finish in 1..=2 {
+        let finished = workdir.cursus(["replay", "--finish"]).await.exits(1);
+        for group in 1..=2 {
+            let advice =
+                format!("drop the schema with `DROP SCHEMA public_rebuild_{group} CASCADE`");
+            assert_eq!(
+                finished.stderr.matches(&advice).count(),
+                1,
+                "{finish}: {finished}"
+            );
+        }
+        assert_eq!(workdir.count("shelves").await, 3);
+    }
+    workdir.query("DROP EVENT TRIGGER no_drop").await;
+    workdir.cursus(["replay", "--finish"]).await.exits(0);
+    assert_eq!(scratch_schemas(&workdir).await, 0);
+}
+
 /// Of an earlier plan, with other groups.
 #[tokio::test]
 async fn refused_finish_drops_no_schema_and_none_of_a_job() {

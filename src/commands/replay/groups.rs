@@ -177,10 +177,10 @@ pub(super) async fn finish(
     let groups = loader.groups(&scope, &runs)?;
     let fingerprint = loader.fingerprint(&groups);
     if loader.is_rebuilt_from(&groups).await? {
-        return conclude_finished(global, settings, loader, &groups).await;
+        return conclude_finished(global, settings, loader, &groups, &runs).await;
     }
     let mut loader = loader.into_groups(&groups).await?;
-    let (mut exit, mut errors) = passed_over(&loader, &groups, None).await?;
+    let (exit, errors) = passed_over(&loader, &groups, &runs, None).await?;
     let is_replayed = |id: &str| {
         let mut replayed = groups.iter().flat_map(|group| &group.runs);
         replayed.any(|run| run.id().as_str() == id)
@@ -193,10 +193,6 @@ pub(super) async fn finish(
     let fingerprint = Some(fingerprint.as_str());
     let rebuilt = loader.rebuild(live, &scratches, &before, may_go_back, &runs, fingerprint);
     let mut rebuilt = rebuilt.await?;
-    if let Err(error) = loader.drop_groups().await {
-        exit = exit.max(Exit::Failed);
-        errors.push(chain(&error));
-    }
     let report = ReplayReport {
         schema: live.to_string(),
         runs: replayed,
@@ -215,10 +211,10 @@ async fn conclude_finished(
     settings: &Settings,
     mut loader: Loader<'_>,
     groups: &[Group],
+    runs: &[Run],
 ) -> Result<Exit, Failure> {
     let live = &settings.config.database.schema;
-    let (exit, errors) = passed_over(&loader, groups, Some(live)).await?;
-    loader.drop_groups().await?;
+    let (exit, errors) = passed_over(&loader, groups, runs, Some(live)).await?;
     let report = ReplayReport {
         schema: live.to_string(),
         runs: Vec::new(),
@@ -227,6 +223,7 @@ async fn conclude_finished(
     };
     let rebuilt = Rebuilt {
         kept: loader.kept().await?,
+        not_dropped: loader.drop_scratches(live, true).await,
         ..Rebuilt::default()
     };
     let (report, exit) = conclude(settings, loader, report, rebuilt, exit).await?;
@@ -245,10 +242,11 @@ async fn conclude_finished(
 async fn passed_over(
     loader: &Loader<'_>,
     groups: &[Group],
+    runs: &[Run],
     of: Option<&Name>,
 ) -> Result<(Exit, Vec<String>), Failure> {
     let (mut exit, mut errors) = (Exit::Done, Vec::new());
-    for (what, refused) in loader.passed_over(groups, of).await? {
+    for (what, refused) in loader.passed_over(groups, runs, of).await? {
         exit = exit.max(refused.as_ref().map_or(Exit::Failed, load_exit));
         errors.push(match refused {
             Some(error) => format!("{what}: {}", chain(&error)),

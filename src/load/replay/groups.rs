@@ -22,9 +22,7 @@ use crate::load::replay::error::ReplayError;
 use crate::load::replay::open::lacks_migrations;
 use crate::load::replay::rebuild::Scratch;
 use crate::load::replay::scope::ReplayScope;
-use crate::load::replay::scratch::{
-    GROUP, SchemaContents, drop_groups, inspect_schema, is_applied, make,
-};
+use crate::load::replay::scratch::{GROUP, SchemaContents, inspect_schema, is_applied, make};
 use crate::migrate;
 use crate::name::Name;
 use crate::pack_files::View;
@@ -357,17 +355,18 @@ impl<'c> Loader<'c> {
     }
 
     /// What is staged for these groups and was not loaded, though a later run of its resource was: where it is of another source,
-    /// the refusal. `of` is the schema that has their rows now, if not each its own.
+    /// the refusal. `runs` is all that is replayed; `of` is the schema that has the rows of the groups now, if not each its own.
     pub(crate) async fn passed_over(
         &self,
         groups: &[Group],
+        runs: &[Run],
         of: Option<&Name>,
     ) -> Result<Vec<(String, Option<LoadError>)>, ReplayError> {
         let client = &self.database.client;
         let mut passed = Vec::new();
         for group in groups {
             let schema = of.unwrap_or(&group.scratch.schema).as_str();
-            let judge = Judge::look(client, schema, self.config, &group.runs).await?;
+            let judge = Judge::look(client, schema, self.config, runs).await?;
             for run in &group.runs {
                 let loaded = loads::loaded_from(client, schema, run).await?;
                 for name in &group.scratch.resources {
@@ -402,12 +401,6 @@ impl<'c> Loader<'c> {
             hash.update(format!("{} {columns:?}\n", mapping.table.name));
         }
         hex(&hash.finalize())
-    }
-
-    /// Drops the schemas of all groups, also of those that are none any more, but for those that jobs are loading.
-    pub(crate) async fn drop_groups(&mut self) -> Result<(), ReplayError> {
-        let live = &self.config.database.schema;
-        Ok(drop_groups(&mut self.database, live).await?)
     }
 
     /// Turns from the mirror to the schemas of these groups, all of them locked; refuses if one is not loaded as the runs, the options

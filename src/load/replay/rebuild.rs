@@ -25,7 +25,7 @@ use crate::load::loader::Loader;
 use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
-use crate::load::replay::scratch::{mark_applied, remove};
+use crate::load::replay::scratch::{drop_unlocked, left_scratches, mark_applied};
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
@@ -166,16 +166,28 @@ impl Loader<'_> {
         }
         let done = commit(transaction, Point::RebuildCommit, Point::RebuildCommitted);
         done.await.map_err(LoadError::at_commit)?;
-        for schema in schemas {
-            match remove(&mut self.database.client, schema).await {
-                Ok(()) => Point::RebuildDropped.reach(),
-                Err(error) => rebuilt.not_dropped.push(format!(
+        rebuilt.not_dropped = self.drop_scratches(live, fingerprint.is_some()).await;
+        Ok(rebuilt)
+    }
+
+    /// Drops the scratch schemas of this mirror whose rows are applied, with `all_groups` also those of groups that are none any more.
+    /// Returns why some are left, a sentence each.
+    pub(crate) async fn drop_scratches(&mut self, live: &Name, all_groups: bool) -> Vec<String> {
+        let left = match left_scratches(&self.database.client, live, all_groups).await {
+            Ok(left) => left,
+            Err(error) => return vec![chain(&error)],
+        };
+        let mut not_dropped = Vec::new();
+        for schema in left {
+            match drop_unlocked(&mut self.database, &schema).await {
+                Ok(()) => {}
+                Err(error) => not_dropped.push(format!(
                     "{}; the mirror is rebuilt; drop the schema with `DROP SCHEMA {schema} CASCADE`",
                     chain(&error)
                 )),
             }
         }
-        Ok(rebuilt)
+        not_dropped
     }
 
     /// The rows of a schema that are kept although the newest runs lack them, by table, with a few of their keys.

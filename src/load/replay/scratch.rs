@@ -131,24 +131,29 @@ pub(super) async fn mark_applied(
     marked.map_err(LoadError::at(format!("mark the schema {schema}")))
 }
 
-/// Drops all schemas of groups of this mirror that no job has locked, each in a transaction of its own: a server has locks for the
-/// tables of one more easily than of all.
-pub(super) async fn drop_groups(database: &mut Database, mirror: &Name) -> Result<(), LoadError> {
-    let left = database
-        .client
+/// The scratch schemas of rebuilds of this mirror whose rows were applied to it; with `all_groups` those of all groups.
+pub(super) async fn left_scratches(
+    client: &Client,
+    mirror: &Name,
+    all_groups: bool,
+) -> Result<Vec<String>, LoadError> {
+    let rows = client
         .query(
-            "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname ~ ('^' || $1 || '_rebuild_[0-9]+$') \
-             AND (starts_with(obj_description(oid, 'pg_namespace'), $2) OR obj_description(oid, 'pg_namespace') = $3) ORDER BY oid",
-            &[&mirror.as_str(), &GROUP, &APPLIED],
+            "SELECT nspname::text FROM pg_catalog.pg_namespace, obj_description(oid, 'pg_namespace') AS mark \
+             WHERE nspname ~ ('^' || $1 || '_rebuild(_[0-9]+)?$') AND (mark = $2 OR ($4 AND starts_with(mark, $3))) ORDER BY oid",
+            &[&mirror.as_str(), &APPLIED, &GROUP, &all_groups],
         )
         .await
-        .map_err(LoadError::at("look for the schemas of groups"))?;
-    for row in left {
-        let schema: &str = row.get(0);
-        if try_lock(database, schema).await? {
-            remove(&mut database.client, schema).await?;
-            Point::RebuildDropped.reach();
-        }
+        .map_err(LoadError::at("look for the schemas of rebuilds"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Drops a scratch schema, unless a job has locked it. In a transaction of its own: a server has locks for the tables of one more
+/// easily than of all.
+pub(super) async fn drop_unlocked(database: &mut Database, schema: &str) -> Result<(), LoadError> {
+    if try_lock(database, schema).await? {
+        remove(&mut database.client, schema).await?;
+        Point::RebuildDropped.reach();
     }
     Ok(())
 }
@@ -227,7 +232,7 @@ impl Scratches {
     }
 }
 
-pub(super) async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
+async fn remove(client: &mut Client, schema: &str) -> Result<(), LoadError> {
     let failed = || LoadError::at(format!("drop the schema {schema}"));
     let transaction = client.transaction().await.map_err(failed())?;
     remove_in(&transaction, schema).await?;
