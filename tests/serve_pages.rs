@@ -1,5 +1,7 @@
 //! What each page of `serve` is, as HTML: a change of a page is seen in a snapshot.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::support::snapshot;
@@ -126,6 +128,32 @@ async fn pages_of_a_mirror_read_as_expected() {
     assert_page("page_decisions", &workdir, &page);
     let document: Value = site.document("/api/decisions.json").await;
     assert!(!document.to_string().contains("4242"), "{document}");
+}
+
+#[tokio::test]
+async fn every_decision_is_in_a_part_of_the_document() {
+    const MANY: usize = 1_234;
+    let simulator = simulator().await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run", "--select", "cursus"]).await;
+    let drifts = format!(
+        "INSERT INTO pipeline.drift (schema_name, run_id, resource, path, kind) \
+         SELECT 'public', 'a-run', 'cursus', '/' || n, 'new' FROM generate_series(1, {MANY}) AS n"
+    );
+    workdir.query(&drifts).await;
+    let site = Site::of(&workdir).await;
+    let mut paths = BTreeSet::new();
+    let mut address = "/api/decisions.json".to_owned();
+    loop {
+        let document: Value = site.document(&address).await;
+        let drifts = document["drift"].as_array().unwrap().iter();
+        paths.extend(drifts.map(|drift| drift["path"].to_string()));
+        match document["next"].as_str() {
+            Some(next) => next.clone_into(&mut address),
+            None => break,
+        }
+    }
+    assert_eq!(paths.len(), MANY);
 }
 
 #[tokio::test]

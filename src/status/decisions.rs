@@ -10,9 +10,6 @@ use crate::load::{
     self, DriftEntry, HeldDeletes, QuarantineGroup, drifts, held, kept_rows, quarantine_groups,
 };
 
-/// Groups and drifts at most.
-const MOST: i64 = 1_000;
-
 /// The document of `/api/decisions.json`.
 #[derive(Default, Serialize)]
 pub(crate) struct Decisions {
@@ -70,7 +67,7 @@ pub(crate) async fn of(client: &Client, schema: &str) -> Result<Decisions, Failu
     Ok(Decisions {
         held: held(client, schema).await?,
         kept: kept_rows(client, schema).await?,
-        quarantine: quarantine_groups(client, schema, MOST).await?,
-        drift: drifts(client, schema, MOST).await?,
+        quarantine: quarantine_groups(client, schema).await?,
+        drift: drifts(client, schema).await?,
     })
 }

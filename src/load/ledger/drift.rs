@@ -288,17 +288,16 @@ pub(crate) struct DriftEntry {
     pub(crate) since: String,
 }
 
-/// The newest drifts of a schema, at most `limit`.
+/// The drifts of a schema, newest first.
 pub(crate) async fn drifts(
     client: &impl GenericClient,
     schema: &str,
-    limit: i64,
 ) -> Result<Vec<DriftEntry>, LoadError> {
     let select = format!(
-        "SELECT resource, path, kind, run_id, {} FROM pipeline.drift WHERE schema_name = $1 ORDER BY id DESC LIMIT $2",
+        "SELECT resource, path, kind, run_id, {} FROM pipeline.drift WHERE schema_name = $1 ORDER BY id DESC",
         utc("created_at")
     );
-    let rows = client.query(&select, &[&schema, &limit]).await;
+    let rows = client.query(&select, &[&schema]).await;
     let rows = rows.map_err(LoadError::at("read pipeline.drift"))?;
     let drift = |row: &Row| DriftEntry {
         resource: row.get(0),

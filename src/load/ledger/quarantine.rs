@@ -339,18 +339,17 @@ pub(crate) struct QuarantineGroup {
     pub(crate) rows: u64,
 }
 
-/// The largest groups of a schema, at most `limit`.
+/// The groups of a schema, the largest first.
 pub(crate) async fn quarantine_groups(
     client: &impl GenericClient,
     schema: &str,
-    limit: i64,
 ) -> Result<Vec<QuarantineGroup>, LoadError> {
     let select = format!(
         "SELECT table_name, column_name, reason, {}, min(id), count(*) FROM pipeline.quarantine WHERE schema_name = $1 \
-         GROUP BY 1, 2, 3 ORDER BY 6 DESC, 1, 5 LIMIT $2",
+         GROUP BY 1, 2, 3 ORDER BY 6 DESC, 1, 5",
         utc("min(created_at)")
     );
-    let rows = client.query(&select, &[&schema, &limit]).await;
+    let rows = client.query(&select, &[&schema]).await;
     let rows = rows.map_err(LoadError::at("read pipeline.quarantine"))?;
     let group = |row: &Row| QuarantineGroup {
         table: row.get(0),
