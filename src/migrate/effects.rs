@@ -16,7 +16,7 @@ pub(crate) struct Effects {
 
 impl Effects {
     /// Of migrations that run one after the other.
-    pub(super) fn of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
+    pub(crate) fn of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
         let mut effects = Self::default();
         let mut dropped = BTreeSet::new();
         for text in texts {

@@ -7,11 +7,11 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::types::{Kind, Type};
 
 use super::checks;
-use crate::config::{Config, Source};
+use crate::config::{Config, Pack, Source};
 use crate::database::DatabaseError;
 use crate::database::catalogue::{self, ForeignKey, OnDelete, RelationKind, TableShape};
 use crate::load::INGESTED_AT;
-use crate::migrate::{is_history, without_mark};
+use crate::migrate::{Effects, is_history, without_mark};
 
 /// All that the writers write; as JSON it is the format `json` itself.
 #[derive(Debug, Serialize)]
@@ -199,9 +199,14 @@ pub(crate) async fn read(
     Ok(model)
 }
 
-/// The pack of a table or view.
+/// The pack of a table or view: one that a derived statement fills is in no block, and of the pack whose migrations make it.
 fn pack_of(config: Option<&Config>, name: &str) -> Option<String> {
     let config = config?;
+    let makes = |pack: &&Pack| {
+        let migrations = pack.files.in_folder("migrations");
+        let texts = migrations.filter_map(|(_, text)| text.ok());
+        pack.is_on() && Effects::of(texts).makes.contains(name)
+    };
     let of_table = config
         .tables
         .iter()
@@ -210,7 +215,11 @@ fn pack_of(config: Option<&Config>, name: &str) -> Option<String> {
     let pack = of_table
         .map(|table| &table.pack)
         .or(of_view.map(|view| &view.pack));
-    pack.cloned().flatten()
+    let Some(pack) = pack else {
+        let maker = config.packs.iter().find(makes);
+        return maker.map(|pack| pack.name.clone());
+    };
+    pack.clone()
 }
 
 fn table<'m>(
