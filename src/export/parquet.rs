@@ -20,8 +20,8 @@ use crate::parquet::columns::{Filled, Single, field};
 
 /// Bytes of values after which a group of rows is written.
 const GROUP: usize = 8 << 20;
-/// Bytes that a row takes beside its texts, at least: so that also a table of nulls has groups.
-const ROW: usize = 8;
+/// Bytes that a value takes beside its text, at least; a null too, so that also a table of nulls has groups.
+const VALUE: usize = 8;
 const DAY_MICROS: i64 = 86_400_000_000;
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
@@ -180,8 +180,8 @@ impl Writer for ParquetWriter {
                 return Err(rejected(&column.place));
             }
         }
-        let texts = values.iter().flatten().map(|text| ROW + text.len());
-        table.pending += ROW + texts.sum::<usize>();
+        let texts = values.iter().flatten().map(|text| text.len());
+        table.pending += VALUE * values.len() + texts.sum::<usize>();
         if table.pending >= GROUP {
             table.write_group().map_err(cause)?;
         }
@@ -229,26 +229,45 @@ mod tests {
     use super::*;
     use crate::config::Treatment;
 
-    #[test]
-    fn rows_are_written_in_groups() {
-        let folder = tempfile::tempdir().unwrap();
-        let column = |name: &str, kind| PlannedColumn {
-            name: name.to_owned(),
+    fn table(kinds: &[(&str, ValueKind)]) -> PlannedTable {
+        let columns = kinds.iter().map(|(name, kind)| PlannedColumn {
+            name: (*name).to_owned(),
             comment: None,
-            kind,
+            kind: *kind,
             treatment: Treatment::Copy,
             not_null: false,
-        };
-        let table = PlannedTable {
+        });
+        PlannedTable {
             name: "t".to_owned(),
             comment: None,
             resource: "t".to_owned(),
-            columns: vec![
-                column("n", ValueKind::Integer),
-                column("text", ValueKind::Text),
-            ],
+            columns: columns.collect(),
             query: String::new(),
-        };
+        }
+    }
+
+    /// What is in memory is a group, whatever the rows hold.
+    #[test]
+    fn rows_of_nulls_are_written_in_groups() {
+        const COLUMNS: usize = 64;
+        let folder = tempfile::tempdir().unwrap();
+        let table = table(&[("n", ValueKind::Integer); COLUMNS]);
+        let mut writer = ParquetWriter::new(folder.path());
+        writer.begin(&table).unwrap();
+        let rows_of_a_group = GROUP / (VALUE * COLUMNS);
+        for _ in 0..3 * rows_of_a_group {
+            writer.row(&[const { None }; COLUMNS]).unwrap();
+        }
+        writer.end(&table).unwrap();
+        let file = File::open(folder.path().join("t.parquet")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        assert_eq!(reader.num_row_groups(), 3);
+    }
+
+    #[test]
+    fn rows_are_written_in_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = table(&[("n", ValueKind::Integer), ("text", ValueKind::Text)]);
         let mut writer = ParquetWriter::new(folder.path());
         writer.begin(&table).unwrap();
         let text = "x".repeat(GROUP / 10);
