@@ -252,6 +252,30 @@ async fn a_pack_needs_others_to_be_on_and_comes_after_them() {
     );
 }
 
+/// A pack that comes with an upgrade, or is turned on later, and whose rows are in pages that were read before.
+#[tokio::test]
+async fn tables_that_come_later_are_named_with_how_to_fill_them() {
+    let workdir = workdir().await;
+    let parts = "[pack]\ndescription = \"parts\"\n[[table]]\nname = \"parts\"\nfrom = \"things\"\nrows = \"/parts\"\n";
+    workdir.write("packs/parts/pack.toml", parts);
+    let table = "CREATE TABLE parts (id bigint PRIMARY KEY, name text);";
+    workdir.write("packs/parts/migrations/V1__parts.sql", table);
+    let lamp = json!({ "id": 1, "name": "lamp", "parts": [{ "id": 7, "name": "bulb" }] });
+    stage(&workdir, &[full("things", vec![lamp.to_string()])]);
+    workdir.cursus(["load"]).await.exits(0);
+    turn_on(&workdir, "[\"marks\", \"parts\"]");
+    let migrated = workdir.cursus(["migrate"]).await.exits(0);
+    let sentence = "; `cursus replay --rebuild` fills parts from what is staged, without a request";
+    assert!(migrated.stdout.contains(sentence), "{migrated}");
+    assert_eq!(workdir.count("parts").await, 0);
+    workdir.cursus(["replay", "--rebuild"]).await.exits(0);
+    assert_eq!(workdir.count("parts").await, 1);
+    let own = "CREATE TABLE more (id bigint)";
+    workdir.write("migrations/mirror/V1001__more.sql", own);
+    let migrated = workdir.cursus(["migrate"]).await.exits(0);
+    assert!(!migrated.stdout.contains("replay"), "{migrated}");
+}
+
 #[tokio::test]
 async fn a_plan_shows_what_a_pack_would_cost_on_top() {
     let workdir = workdir().await;

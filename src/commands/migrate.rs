@@ -22,15 +22,15 @@ pub(super) async fn run(
     let lock_wait = database.lock_wait;
     let migrated =
         crate::migrate::migrate(&mut database.client, schema, &folder, lock_wait).await?;
+    let prepared = prepared(&database.client, &settings.config, schema, &migrated).await?;
     database.close().await?;
     if global.json {
         super::print_json(
             &serde_json::json!({ "schema": schema, "applied": migrated.applied, "views": migrated.views }),
         );
     } else {
-        let sentence = prepared(&settings.config, schema, &migrated);
         super::print_line(
-            &sentence.unwrap_or_else(|| format!("the schema {schema} is up to date")),
+            &prepared.unwrap_or_else(|| format!("the schema {schema} is up to date")),
         );
     }
     Ok(Exit::Done)

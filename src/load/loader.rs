@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tokio_postgres::Client;
 use tracing::info;
 
 use crate::config::Config;
@@ -64,7 +65,7 @@ impl<'c> Loader<'c> {
         schemas::forget_dropped(&database.client, schema).await?;
         let lock_wait = database.lock_wait;
         let migrated = migrate::migrate(&mut database.client, schema, &folder, lock_wait).await?;
-        let prepared = prepared(config, schema, &migrated);
+        let prepared = prepared(&database.client, config, schema, &migrated).await?;
         if let Some(sentence) = prepared.as_ref().filter(|_| options.look != Look::ToRun) {
             info!("{sentence}");
         }
@@ -230,8 +231,13 @@ pub(crate) async fn reserve(
     refuse_lacking(&mut database.client, config, schema, options.look).await
 }
 
-/// What migrations have made, in a line; none if none was pending.
-pub(crate) fn prepared(config: &Config, schema: &str, migrated: &Migrated) -> Option<String> {
+/// What migrations have made, in a line, with what is left to do; none if none was pending.
+pub(crate) async fn prepared(
+    client: &Client,
+    config: &Config,
+    schema: &str,
+    migrated: &Migrated,
+) -> Result<Option<String>, LoadError> {
     let place = if config.database.schema.as_str() == schema {
         String::new()
     } else {
@@ -239,8 +245,19 @@ pub(crate) fn prepared(config: &Config, schema: &str, migrated: &Migrated) -> Op
     };
     let tables = counted(config.tables.len() as u64, "table");
     if !migrated.applied.is_empty() {
-        return Some(format!("database prepared: {tables}{place}"));
+        let unfilled = loads::unfilled(client, schema, config).await?;
+        let unfilled: Vec<&str> = unfilled.into_iter().map(Name::as_str).collect();
+        let left = if unfilled.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "; `cursus replay --rebuild` fills {} from what is staged, without a request; else the next full reads do",
+                unfilled.join(", ")
+            )
+        };
+        return Ok(Some(format!("database prepared: {tables}{place}{left}")));
     }
     let views = counted(migrated.views.len() as u64, "view");
-    (!migrated.views.is_empty()).then(|| format!("database prepared: {views} renewed{place}"))
+    let is_renewed = !migrated.views.is_empty();
+    Ok(is_renewed.then(|| format!("database prepared: {views} renewed{place}")))
 }

@@ -182,6 +182,25 @@ pub(crate) struct LoadLedger<'a> {
     pub(crate) has_samples: bool,
 }
 
+/// Tables of which nothing was ever loaded into a schema, although their resource was: they were made later.
+pub(crate) async fn unfilled<'c>(
+    client: &impl GenericClient,
+    schema: &str,
+    config: &'c Config,
+) -> Result<Vec<&'c Name>, LoadError> {
+    let select = "SELECT resource, array_agg(DISTINCT table_name) FROM pipeline.load WHERE schema_name = $1 GROUP BY resource";
+    let rows = client.query(select, &[&schema]).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.load"))?;
+    let loaded: BTreeMap<String, Vec<String>> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let is_unfilled = |table: &&Table| {
+        let loaded = loaded.get(table.from.as_str());
+        loaded.is_some_and(|tables| !tables.iter().any(|name| table.name.as_str() == name))
+    };
+    let tables = config.tables.iter().filter(is_unfilled);
+    Ok(tables.map(|table| &table.name).collect())
+}
+
 impl LoadLedger<'_> {
     /// Records the run, unless that is done: a load of it into another schema would wait for the row.
     pub(crate) async fn record_run(
