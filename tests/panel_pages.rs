@@ -96,7 +96,8 @@ async fn online_and_logtime_show_sessions_on_a_plan() {
     let sessions = "
         INSERT INTO locations (id, user_id, campus_id, host, begin_at, end_at)
         SELECT n, n, 1, 'e' || (1 + n / 4) || 'r' || (1 + n % 3) || 'p' || n, now() - interval '90 minutes', NULL FROM generate_series(1, 6) AS n
-        UNION ALL SELECT 10, 7, 1, 'e1r2p12', now() - interval '5 days', now() - interval '5 days' + interval '4 hours'
+        UNION ALL SELECT 10, 7, 1, 'e1r2p12', noon, noon + interval '4 hours'
+        FROM (SELECT ((now() AT TIME ZONE 'America/Guayaquil')::date - 5 + time '12:00') AT TIME ZONE 'America/Guayaquil' AS noon) AS noons
         UNION ALL SELECT 11, 8, 1, 'e9r1p1', now() - interval '90 days', now() - interval '90 days'
         UNION ALL SELECT 12, 8, 1, 'laptop', now() - interval '2 days', now() - interval '2 days' + interval '1 hour';
     ";
