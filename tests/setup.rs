@@ -338,7 +338,7 @@ async fn init_offers_packs_with_their_cost() {
         "events: events of a campus",
         "about 150 requests a day; 290 for the first mirror; freshness: an hour",
         "locations: ",
-        "about 500 requests a day; 6,000 for the first mirror; freshness: each run",
+        "about 580 requests a day; 6,000 for the first mirror; freshness: each run",
         "scale-teams: ",
         "needs the role Basic Staff",
     ] {

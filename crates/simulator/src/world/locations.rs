@@ -7,7 +7,7 @@ use super::{Cell, Made, Row, Stamp, World};
 use crate::fields::Resource;
 
 /// Sessions of an active student in a day.
-pub(super) const SESSIONS_A_DAY: f64 = 0.75;
+pub(super) const SESSIONS_A_DAY: f64 = 1.5;
 
 /// Days of sessions at the start.
 const DAYS: i64 = 8;
@@ -25,7 +25,7 @@ pub(super) fn fill(world: &mut World) {
     let mut random = world.random(12);
     let from = world.now.plus_micros(-DAYS * DAY);
     let students = world.students().len();
-    let count = students * 3 / 4 * usize::try_from(DAYS).unwrap_or(0);
+    let count = students * 3 / 2 * usize::try_from(DAYS).unwrap_or(0);
     world.table_mut(Resource::Locations).last = 20_000_000;
     for begin_at in births(&mut random, count, from, world.now) {
         world.sit_down(begin_at, &mut random);
