@@ -41,6 +41,7 @@ mod token;
 mod watch;
 
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -60,6 +61,8 @@ use output::{
 };
 use signals::{Listener, Signals};
 
+/// The command has ended, and with it the tasks that it left.
+static ENDING: AtomicBool = AtomicBool::new(false);
 /// After a signal: time for the database to cancel its statements, and for a page to be written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(900);
 /// To notify of a panic.
@@ -136,6 +139,7 @@ pub fn main(cli: &Cli) -> Exit {
             }
         }
     });
+    ENDING.store(true, Ordering::Relaxed);
     // Blocking work in progress (a page being written) ends first; nothing new begins.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     if output::report_lost() {
@@ -147,6 +151,11 @@ pub fn main(cli: &Cli) -> Exit {
 
 /// Reports a panic by its place only: its message can hold values of a record.
 pub fn report_panic(location: Option<&Location<'_>>) {
+    // A task that asks for the time while the runtime ends is broken off by a panic there; the command has ended.
+    let is_of_runtime = location.is_some_and(|place| place.file().contains("/tokio-"));
+    if is_of_runtime && ENDING.load(Ordering::Relaxed) {
+        return;
+    }
     let place = location.map_or_else(String::new, |place| {
         format!(" at {}:{}:{}", place.file(), place.line(), place.column())
     });
