@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, error};
 
 use crate::api;
 use crate::config::{Event, parse_url};
@@ -35,18 +35,18 @@ impl Started {
 }
 
 impl Notifier {
-    /// `None`, and a warning, if no ping can be sent.
+    /// `None`, and an error in the log, if no ping can be sent.
     pub(crate) fn new(url: &SecretString, on: &[Event]) -> Option<Self> {
         let parsed = match parse_url(url.expose_secret()) {
             Ok(parsed) => parsed,
             Err(problem) => {
-                warn!("nobody is notified: {problem}; {ADVICE}");
+                error!("nobody is notified: {problem}; {ADVICE}");
                 return None;
             }
         };
         let host = parsed.host_str().unwrap_or_default();
         let http = api::http_client(api::is_loopback(host), 0)
-            .inspect_err(|error| warn!("nobody is notified: HTTP cannot be set up: {error}"))
+            .inspect_err(|error| error!("nobody is notified: HTTP cannot be set up: {error}"))
             .ok()?;
         Some(Self {
             http,
@@ -69,7 +69,7 @@ impl Notifier {
     pub(crate) async fn end(&self, started: Started, exit: Exit, summary: &str) {
         if let Some(start) = started.0.filter(|start| !start.is_finished()) {
             start.abort();
-            warn!("the start was not notified: no answer until the end; {ADVICE}");
+            error!("the start was not notified: no answer until the end; {ADVICE}");
         }
         let event = if exit == Exit::Done {
             Event::Success
@@ -93,7 +93,7 @@ impl Notifier {
             match self.post(url.clone(), body.clone()).await {
                 Ok(()) => return debug!("notified: {what}"),
                 Err(problem) if is_retry || problem.is_final => {
-                    return warn!("not notified of `{what}`: {}; {ADVICE}", problem.sentence);
+                    return error!("not notified of `{what}`: {}; {ADVICE}", problem.sentence);
                 }
                 Err(_) => is_retry = true,
             }

@@ -43,6 +43,7 @@ async fn check_is_ok_after_a_run_and_gives_figures() {
     let before = files::files(&workdir.path("."));
     let ran = check(&workdir, &[]).await.exits(0);
     let line = assert_line(&ran, "OK");
+    assert_eq!(check(&workdir, &["-q"]).await.exits(0).stdout, "");
     let (_, figures) = line.split_once(" | ").unwrap();
     for figure in figures.split(' ') {
         let (label, value) = figure.split_once('=').unwrap();
@@ -114,7 +115,7 @@ async fn check_is_critical_after_a_failure_and_without_database() {
     let secret = simulator.client_secret();
     workdir.set("CURSUS_CLIENT_SECRET", "wrong");
     workdir.cursus(["run", "--select", SELECT]).await.exits(1);
-    let line = assert_line(&check(&workdir, &[]).await.exits(2), "CRITICAL");
+    let line = assert_line(&check(&workdir, &["-q"]).await.exits(2), "CRITICAL");
     assert!(
         line.contains("last run ") && line.contains("invalid_client"),
         "{line}"

@@ -77,10 +77,10 @@ async fn a_notification_that_fails_changes_nothing_else() {
         let receiver = Receiver::start(answers).await;
         workdir.set("CURSUS_NOTIFY_URL", receiver.url());
         let began = Instant::now();
-        let ran = workdir.cursus(RUN).await.exits(0);
+        let ran = workdir.cursus([&RUN[..], &["-q"]].concat()).await.exits(0);
         assert!(began.elapsed() < Duration::from_secs(25), "10 s at most");
         assert!(ran.stderr.contains(reason), "{}", ran.stderr);
-        assert!(ran.stderr.contains(" warning: "), "{}", ran.stderr);
+        assert!(ran.stderr.contains(" error: "), "{}", ran.stderr);
         assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
         assert_eq!(receiver.paths().len(), attempts, "{:?}", receiver.paths());
     }

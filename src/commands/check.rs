@@ -52,10 +52,13 @@ async fn examine(settings: &Settings, arguments: &CheckArgs) -> Result<Report, F
     check::report(settings, &status?, &arguments.select, &arguments.max_age)
 }
 
-/// Prints the line: what is worst first.
+/// Prints the line: what is worst first. With `-q` nothing while all is well, so that cron mails only what is wrong.
 fn print(global: &Global, report: &Report) -> Exit {
     if global.json {
         super::print_json(report);
+        return report.state.exit();
+    }
+    if global.quiet && report.state == Level::Ok {
         return report.state.exit();
     }
     let mut findings: Vec<&Finding> = report.findings.iter().collect();
