@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::config::Config;
 use crate::extract::inspect::Inspector;
-use crate::limits::MOST_PAGES;
+use crate::list_limits::MOST_PAGES;
 use crate::load::cell::{CellType, time};
 use crate::pointer::Pointer;
 use crate::proof::{self, Answers, PageFacts, PageObservation, PagesToRead};

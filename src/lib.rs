@@ -2,7 +2,7 @@
 
 pub use cursus_api as api;
 pub use cursus_base::failpoint;
-use cursus_base::{clock, convert, error_chain, hash, limits, mutex, printable, trusted};
+use cursus_base::{clock, convert, error_chain, hash, list_limits, mutex, printable, trusted};
 
 // In reading order: what a run is made of, then its two halves, then the command line.
 pub mod config;

@@ -6,17 +6,17 @@
 //! | phase | where |
 //! |---|---|
 //! | which runs are not loaded yet | `pending` |
-//! | open the schema: trust, lock, rights, migrations, tables joined with the catalogue | `loader`, `lock`, `check`, `mappings` |
+//! | open the schema: trust, lock, rights, migrations, tables joined with the catalogue | `schema_loader`, `lock`, `check`, `mappings` |
 //! | load run after run, each in its transaction (`--dry-run`: all in one that is rolled back) | `session`, `transaction` |
 //! | load one run: call all of the following | `run_loader` |
-//! | admit: refuse a run of another source | `run_loader::admission`, `check::admission`, `check::source` |
+//! | admit: refuse a run of another source | `run_loader::admit_run`, `check::admission`, `check::source` |
 //! | decode staged pages into rows of COPY | `decode` |
-//! | merge, resource by resource: retry orphans whose parents have come, fill temporary tables, reject rows, insert, update | `run_loader::repairs`, `repair::retry`, `merge::staged_tables`, `merge::compare`, `merge::resource`, `merge::table` |
+//! | merge, resource by resource: retry orphans whose parents have come, fill temporary tables, reject rows, insert, update | `run_loader::repairs`, `repair::retry_quarantined`, `merge::staged_tables`, `merge::compare`, `merge::resource`, `merge::table` |
 //! | prune: delete what a complete read lacks, within the prune limit | `merge::prune`, `merge::out_of_scope` |
-//! | retry rows that refer to rows of their own table | `run_loader::repairs`, `repair::retry` |
+//! | retry rows that refer to rows of their own table | `run_loader::repairs`, `repair::retry_quarantined` |
 //! | apply approvals of held deletes | `run_loader::repairs`, `repair::approvals` |
 //! | run the derived statements | `run_loader::derive` |
-//! | bind the schema to its source, record the load | `run_loader::admission`, `run_loader::record_load`, `ledger` |
+//! | bind the schema to its source, record the load | `run_loader::admit_run`, `run_loader::record_load`, `ledger` |
 //!
 //! The rooms: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
 //! schema `pipeline`), `repair` (retry, approvals, explain), `replay` (staged runs into another schema, and into the mirror).
@@ -30,7 +30,6 @@ pub(crate) mod decode;
 mod erase;
 mod error;
 mod ledger;
-mod loader;
 mod lock;
 mod mapping;
 mod mappings;
@@ -43,6 +42,7 @@ mod progress;
 mod repair;
 mod replay;
 mod run_loader;
+mod schema_loader;
 mod session;
 mod sql;
 mod transaction;
@@ -63,12 +63,11 @@ pub(crate) use ledger::erasures::read as erased;
 pub(crate) use ledger::exports::record_lasting_export;
 pub(crate) use ledger::exports::{Export, record_export};
 pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
-pub(crate) use ledger::history::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
+pub(crate) use ledger::past_loads::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::quarantine::{
     Entry, QuarantineGroup, drop_entries, entries, quarantine_groups,
 };
-pub(crate) use loader::{Loader, prepared};
 pub(crate) use mapping::{INGESTED_AT, Mapping};
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
@@ -78,7 +77,7 @@ pub(crate) use personal::column_roles;
 pub(crate) use progress::LoadProgress;
 pub(crate) use repair::explain_at::{RowAt, explain_at};
 pub(crate) use repair::origin::{Explained, Origin};
-pub(crate) use repair::retry::Retried;
+pub(crate) use repair::retry_quarantined::Retried;
 pub(crate) use repair::{explain::explain, origin::ExplainError};
 pub(crate) use replay::error::ReplayError;
 pub(crate) use replay::groups::{Group, GroupState, groups, mirror_mappings};
@@ -87,6 +86,7 @@ pub(crate) use replay::rebuild::{Kept, Rebuilt, Scratch};
 pub(crate) use replay::scope::{ReplayScope, with_parents};
 pub(crate) use replay::scratch::{HISTORY, REBUILD, Scratches};
 pub(crate) use run_loader::LoadedRun;
+pub(crate) use schema_loader::{SchemaLoader, prepared};
 pub(crate) use session::Session;
 
 #[cfg(test)]

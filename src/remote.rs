@@ -5,12 +5,12 @@
 
 mod address;
 mod error;
+mod gc;
 mod http;
 mod listing;
 mod pages;
 mod pull;
 mod push;
-mod retention;
 mod rewritten;
 
 use std::collections::BTreeSet;
@@ -26,10 +26,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::failpoint::Point;
 use address::Place;
 pub(crate) use error::RemoteError;
+pub(crate) use gc::{size, unpublish};
 use http::Answers;
 pub(crate) use pull::{Pulled, open_staging, pull};
 pub(crate) use push::{Pushed, push};
-pub(crate) use retention::{size, unpublish};
 
 /// Objects that are copied at the same time.
 const AT_ONCE: usize = 8;

@@ -109,7 +109,7 @@ fn steps_of_the_disk_without_a_failpoint_are_found() {
     let root = tree(&[("src/new.rs", text.to_owned())]);
     let says = [
         "src/new.rs: 1 of `fs::rename(`, 0 in",
-        "src/staging/files.rs: no `fs::rename(` any more",
+        "src/staging/private_files.rs: no `fs::rename(` any more",
     ];
     fails("durable-steps", &root, &says);
 }

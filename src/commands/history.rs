@@ -8,7 +8,9 @@ use super::output::note;
 use crate::cli::{Global, HistoryCommand};
 use crate::context::Activity;
 use crate::exit::{Exit, Failure};
-use crate::load::{HISTORY, KeptHistory, Loader, Options, RebuiltHistory, ReplayScope, history};
+use crate::load::{
+    HISTORY, KeptHistory, Options, RebuiltHistory, ReplayScope, SchemaLoader, history,
+};
 use crate::name::{Name, advice};
 use crate::pipeline::connect::connect_to_write;
 use crate::pipeline::load::load_runs;
@@ -51,7 +53,7 @@ pub(super) async fn run(
     let mut options = Options::new(live.clone());
     options.allow_prune = arguments.allow_prune;
     let database = connect_to_write(settings, live.as_str()).await?;
-    let mirror = Loader::open(config, database, options).await?;
+    let mirror = SchemaLoader::open(config, database, options).await?;
     let runs = settings.staging.finished_runs()?;
     let before = mirror.loaded().await?;
     let newest = runs.last().map_or(&[][..], std::slice::from_ref);

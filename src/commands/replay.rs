@@ -11,7 +11,7 @@ use crate::context::Activity;
 use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
-    Kept, Loaded, Loader, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, Scratch,
+    Kept, Loaded, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, SchemaLoader, Scratch,
     TableBacklog, TableCounts, history, looked_at,
 };
 use crate::name::Name;
@@ -84,7 +84,7 @@ async fn replay(
         let scope = scope(settings, arguments, &runs)?;
         let database = connect_to_write(settings, schema.as_str()).await?;
         let options = options(&schema, arguments);
-        let mut loader = Loader::open_replay(config, database, options, &scope).await?;
+        let mut loader = SchemaLoader::open_replay(config, database, options, &scope).await?;
         settle(settings, &mut loader).await?;
         // People who were erased meanwhile are blank in the runs that are listed now.
         let runs = range(settings, arguments)?;
@@ -152,7 +152,7 @@ async fn replay(
 
 /// The mirror, open and locked for a rebuild.
 struct Mirror<'c> {
-    loader: Loader<'c>,
+    loader: SchemaLoader<'c>,
     scope: ReplayScope,
     runs: Vec<Run>,
     /// What it has loaded.
@@ -166,7 +166,7 @@ impl<'c> Mirror<'c> {
         let runs = range(settings, arguments)?;
         let scope = scope(settings, arguments, &runs)?;
         let database = connect_to_write(settings, live.as_str()).await?;
-        let mut loader = Loader::open(config, database, options(live, arguments)).await?;
+        let mut loader = SchemaLoader::open(config, database, options(live, arguments)).await?;
         settle(settings, &mut loader).await?;
         // People who were erased meanwhile are blank in the runs that are listed now.
         let runs = range(settings, arguments)?;
@@ -209,7 +209,7 @@ fn scope(
 /// only the end does.
 async fn conclude(
     settings: &Settings,
-    loader: Loader<'_>,
+    loader: SchemaLoader<'_>,
     mut report: ReplayReport,
     rebuilt: Rebuilt,
     mut exit: Exit,
@@ -281,7 +281,7 @@ fn range(settings: &Settings, arguments: &ReplayArgs) -> Result<Vec<Run>, Failur
 
 /// Refuses a schema that is already past `--to`.
 async fn check_end(
-    loader: &Loader<'_>,
+    loader: &SchemaLoader<'_>,
     schema: &str,
     arguments: &ReplayArgs,
     runs: &[Run],

@@ -19,11 +19,11 @@ use crate::load::error::LoadError;
 use crate::load::ledger::changes::{self, Feed};
 use crate::load::ledger::erasures;
 use crate::load::ledger::exports::{self, Export};
-use crate::load::loader::Loader;
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::mappings::mappings;
 use crate::load::personal::{PersonalColumns, drop_problems, personal_columns};
 use crate::load::replay::scratch::is_passing;
+use crate::load::schema_loader::SchemaLoader;
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::begin;
@@ -292,7 +292,7 @@ async fn rows_of(
     Ok(all)
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     /// Who was erased, as the database knows it.
     pub(crate) async fn erased(&self) -> Result<Vec<(PersonHash, ErasedAt)>, LoadError> {
         erasures::read(&self.database.client).await

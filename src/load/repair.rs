@@ -5,4 +5,4 @@ pub(crate) mod explain;
 pub(crate) mod explain_at;
 pub(crate) mod origin;
 pub(crate) mod origin_search;
-pub(crate) mod retry;
+pub(crate) mod retry_quarantined;

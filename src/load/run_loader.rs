@@ -1,6 +1,6 @@
 //! The load of one run, phase by phase, in one transaction.
 
-mod admission;
+mod admit_run;
 mod derive;
 mod record_load;
 mod repairs;

@@ -10,12 +10,12 @@ use crate::database::{Database, commit};
 use crate::failpoint::Point;
 use crate::load::counts::{RejectSample, SAMPLE, Samples, TableCounts};
 use crate::load::error::LoadError;
-use crate::load::loader::Loader;
 use crate::load::mapping::Mapping;
 use crate::load::mappings::dependents;
 use crate::load::options::Options;
 use crate::load::run_loader::LoadedRun;
 use crate::load::run_loader::RunLoader;
+use crate::load::schema_loader::SchemaLoader;
 use crate::load::transaction::begin;
 use crate::name::Name;
 use crate::staging::Run;
@@ -37,7 +37,7 @@ enum LoadTarget<'l> {
     Dry(Transaction<'l>),
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     pub(crate) async fn session(&mut self) -> Result<Session<'_>, LoadError> {
         let on = if self.options.dry_run {
             LoadTarget::Dry(begin(&mut self.database).await?)

@@ -116,11 +116,13 @@ impl World {
         self.dir.path().join(name)
     }
 
-    async fn loader(&self, schema: &str) -> Loader<'_> {
+    async fn loader(&self, schema: &str) -> SchemaLoader<'_> {
         let target = Target::Url(SecretString::from(self.url.clone()));
         let database = Database::connect(&target, "test").await.unwrap();
         let options = Options::new(Name::parse(schema).unwrap());
-        Loader::open(&self.config, database, options).await.unwrap()
+        SchemaLoader::open(&self.config, database, options)
+            .await
+            .unwrap()
     }
 
     async fn load(&self, schema: &str, run: &Run) -> Vec<TableCounts> {

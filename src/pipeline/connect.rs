@@ -7,7 +7,7 @@ use crate::database::Database;
 use crate::database::trust::Access;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
-use crate::load::{Loader, Options, check_schema};
+use crate::load::{Options, SchemaLoader, check_schema};
 use crate::settings::Settings;
 
 /// Attempts to connect, if the connection is lost before anything was loaded.
@@ -111,7 +111,7 @@ fn patient(mut database: Database, settings: &Settings) -> Database {
 pub(crate) async fn open_loader<'c>(
     settings: &'c Settings,
     options: &Options,
-) -> Result<Loader<'c>, Failure> {
+) -> Result<SchemaLoader<'c>, Failure> {
     let mut loader = open_unsettled(settings, options).await?;
     if !options.dry_run {
         settle(settings, &mut loader).await?;
@@ -123,12 +123,12 @@ pub(crate) async fn open_loader<'c>(
 pub(crate) async fn open_unsettled<'c>(
     settings: &'c Settings,
     options: &Options,
-) -> Result<Loader<'c>, Failure> {
+) -> Result<SchemaLoader<'c>, Failure> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
         let database = connect_unchecked(settings).await?;
-        match Loader::open(&settings.config, database, options.clone()).await {
+        match SchemaLoader::open(&settings.config, database, options.clone()).await {
             Err(error) if tries > 0 && error.is_connection_lost() => {
                 warn!("{}; connecting again", chain(&error));
             }

@@ -9,7 +9,7 @@ use super::settle::{Entry, blocking, finish, refuse_undeclared, sweep};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure};
-use crate::load::{Export, FoundRows, HeldRow, Loader, Options};
+use crate::load::{Export, FoundRows, HeldRow, Options, SchemaLoader};
 use crate::person::{Erased, Extent, PersonHash};
 use crate::report::counted;
 use crate::settings::Settings;
@@ -220,7 +220,7 @@ pub(crate) async fn forget(
     Ok(forgotten)
 }
 
-async fn open_if_made(settings: &Settings) -> Result<Option<Loader<'_>>, Failure> {
+async fn open_if_made(settings: &Settings) -> Result<Option<SchemaLoader<'_>>, Failure> {
     if settings.unmade_cluster().is_some() {
         return Ok(None);
     }
@@ -247,7 +247,7 @@ pub(super) async fn find(settings: &Settings, sought: Sought) -> Result<Swept, F
     blocking(move || staging.find_people(&people, &sought)).await
 }
 
-async fn close(loader: Option<Loader<'_>>) -> Result<(), Failure> {
+async fn close(loader: Option<SchemaLoader<'_>>) -> Result<(), Failure> {
     if let Some(loader) = loader {
         loader.close().await?;
     }

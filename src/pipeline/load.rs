@@ -13,8 +13,8 @@ use crate::context::{Activity, Context};
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    LoadError, LoadProgress, Loaded, LoadedRun, Loader, OtherSource, Pending, Session, TableCounts,
-    looked_at,
+    LoadError, LoadProgress, Loaded, LoadedRun, OtherSource, Pending, SchemaLoader, Session,
+    TableCounts, looked_at,
 };
 use crate::name::Name;
 use crate::printable::Messages;
@@ -131,7 +131,7 @@ pub(crate) async fn load(
 /// Loads run by run; what follows a failed load of a resource is held back. `runs` is all that is staged; `resources` is all
 /// (if empty) or some with all that their rows refer to. An error after a run was loaded is reported beside that run.
 pub(crate) async fn load_runs(
-    loader: &mut Loader<'_>,
+    loader: &mut SchemaLoader<'_>,
     context: &Context,
     pending: Vec<Pending>,
     runs: &[Run],

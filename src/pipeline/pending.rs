@@ -3,7 +3,7 @@
 use super::selection::LoadSelection;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::load::{self, LoadError, Loaded, LoadedResource, Loader, Pending};
+use crate::load::{self, LoadError, Loaded, LoadedResource, Pending, SchemaLoader};
 use crate::name::Name;
 use crate::staging::Run;
 
@@ -21,7 +21,7 @@ pub(super) struct PendingRuns {
 pub(super) async fn pending_runs(
     config: &Config,
     runs: &[Run],
-    loader: &Loader<'_>,
+    loader: &SchemaLoader<'_>,
     loaded: &Loaded,
     selection: &LoadSelection,
     wanted: Option<&Run>,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::forget::find;
 use crate::error_chain::chain;
 use crate::exit::Failure;
-use crate::load::{LoadError, Loader};
+use crate::load::{LoadError, SchemaLoader};
 use crate::name::Name;
 use crate::person::{Erased, PersonHash};
 use crate::report::counted;
@@ -41,7 +41,10 @@ pub(super) fn refuse_undeclared(settings: &Settings) -> Result<(), Failure> {
 
 /// Takes over what the other half of the ledger knows, and finishes what was begun. With an empty ledger this is one file and one
 /// query.
-pub(crate) async fn settle(settings: &Settings, loader: &mut Loader<'_>) -> Result<(), Failure> {
+pub(crate) async fn settle(
+    settings: &Settings,
+    loader: &mut SchemaLoader<'_>,
+) -> Result<(), Failure> {
     let staged = settings.staging.erasures()?;
     let held = loader.erased().await?;
     if staged.is_empty() && held.is_empty() {

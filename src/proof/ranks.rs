@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::observation::PageObservation;
-use crate::limits::MOST_PAGES;
+use crate::list_limits::MOST_PAGES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RankError {

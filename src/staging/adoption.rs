@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::StagingError;
-use super::files;
 use super::manifest::FORMAT;
+use super::private_files;
 use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
@@ -40,7 +40,8 @@ impl Adoption {
     /// Those of a run.
     pub(crate) fn of(run: &Run) -> Result<Vec<Self>, StagingError> {
         run.bring(None)?;
-        let file: Option<Adoptions> = files::read_json(&run.directory().join(FILE), ADOPT_AGAIN)?;
+        let file: Option<Adoptions> =
+            private_files::read_json(&run.directory().join(FILE), ADOPT_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.adoptions))
     }
 
@@ -55,6 +56,6 @@ impl Adoption {
             format: FORMAT,
             adoptions,
         };
-        files::write_json(&run.directory().join(FILE), &failpoint::APPROVALS, &file)
+        private_files::write_json(&run.directory().join(FILE), &failpoint::APPROVALS, &file)
     }
 }

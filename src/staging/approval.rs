@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::StagingError;
-use super::files;
 use super::manifest::FORMAT;
+use super::private_files;
 use super::run::Run;
 use crate::failpoint;
 use crate::name::Name;
@@ -52,17 +52,18 @@ impl Run {
 
     pub(crate) fn approvals(&self) -> Result<Vec<Approval>, StagingError> {
         self.bring(None)?;
-        let file: Option<Approvals> = files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
+        let file: Option<Approvals> =
+            private_files::read_json(&self.approvals_file(), APPROVE_AGAIN)?;
         Ok(file.map_or_else(Vec::new, |file| file.approvals))
     }
 
     /// Approvals are written one after the other: for another schema another lock is held.
     pub(super) fn lock_approvals(&self) -> Result<File, StagingError> {
         let directory =
-            File::open(self.directory()).map_err(files::io("open", self.directory()))?;
+            File::open(self.directory()).map_err(private_files::io("open", self.directory()))?;
         directory
             .lock()
-            .map_err(files::io("lock", self.directory()))?;
+            .map_err(private_files::io("lock", self.directory()))?;
         Ok(directory)
     }
 
@@ -91,6 +92,6 @@ impl Run {
             format: FORMAT,
             approvals,
         };
-        files::write_json(&self.approvals_file(), &failpoint::APPROVALS, &file)
+        private_files::write_json(&self.approvals_file(), &failpoint::APPROVALS, &file)
     }
 }

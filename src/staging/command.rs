@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Staging;
 use super::error::StagingError;
-use super::files;
 use super::manifest::FORMAT;
+use super::private_files;
 use crate::failpoint;
 
 const LOG: &str = ".commands.jsonl";
@@ -96,7 +96,7 @@ impl CommandRecord {
 impl Staging {
     pub(crate) fn record_command(&self, mut record: CommandRecord) -> Result<(), StagingError> {
         if record.work() == Work::Run {
-            files::create_dirs(self.root())?;
+            private_files::create_dirs(self.root())?;
         } else if !self.root().is_dir() {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Staging {
         let path = self.log_path();
         let io = |doing| {
             let path = path.clone();
-            move |source| files::io_error(doing, &path, source)
+            move |source| private_files::io_error(doing, &path, source)
         };
         let mut file = self.locked_log()?;
         let mut bytes = Vec::new();
@@ -144,7 +144,7 @@ impl Staging {
             return Ok(());
         }
         // Who waits for the lock finds that the file has no name any more, and opens the new one.
-        files::write_atomic(&path, &failpoint::RUN, |file| {
+        private_files::write_atomic(&path, &failpoint::RUN, |file| {
             for line in lines(&bytes).skip(count - KEPT) {
                 file.write_all(line)?;
                 file.write_all(b"\n")?;
@@ -155,7 +155,7 @@ impl Staging {
 
     /// The log, oldest first, without lines that are damaged.
     pub(crate) fn commands(&self) -> Result<Vec<CommandRecord>, StagingError> {
-        let bytes = files::read(&self.log_path())?.unwrap_or_default();
+        let bytes = private_files::read(&self.log_path())?.unwrap_or_default();
         let mut records = self.earlier_commands();
         records.extend(lines(&bytes).filter_map(CommandRecord::of_line));
         Ok(records)
@@ -168,9 +168,9 @@ impl Staging {
     /// Opens the log and locks it until the file is dropped.
     fn locked_log(&self) -> Result<File, StagingError> {
         let path = self.log_path();
-        let error = |source| files::io_error("lock", &path, source);
+        let error = |source| private_files::io_error("lock", &path, source);
         for _ in 0..ATTEMPTS {
-            let file = files::open_private(&path)?;
+            let file = private_files::open_private(&path)?;
             match file.try_lock() {
                 Ok(()) if file.metadata().map_err(error)?.nlink() > 0 => return Ok(file),
                 Ok(()) => {}
@@ -183,7 +183,7 @@ impl Staging {
 
     /// What earlier versions recorded, oldest first; what cannot be read of it is of no use.
     fn earlier_commands(&self) -> Vec<CommandRecord> {
-        let read = |name| files::read_json(&self.root().join(name), REMOVE);
+        let read = |name| private_files::read_json(&self.root().join(name), REMOVE);
         let mut records: Vec<CommandRecord> = EARLIER
             .into_iter()
             .filter_map(|name| read(name).ok()?)

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::erasure::{Blanks, ErasureLedger};
+use super::erasure::blanks::Blanks;
+use super::erasure::ledger::ErasureLedger;
 use super::error::StagingError;
 use super::exchange::RunSource;
 use super::lock::{StagingLock, StoreLock};
 use super::run::{self, Run};
 use super::run_id::RunId;
 use super::run_spec::RunSpec;
-use super::{files, lock};
+use super::{lock, private_files};
 use crate::failpoint::Point;
 use crate::person::People;
 
@@ -85,7 +86,7 @@ impl Staging {
         let Some(people) = &self.people else {
             return Ok(None);
         };
-        Ok(Blanks::new(Arc::clone(people), &self.erasures()?))
+        Ok(Blanks::new(Arc::clone(people), self.erasures()?))
     }
 
     /// Its path.
@@ -237,7 +238,7 @@ impl Staging {
             let id = RunId::of_directory(entry.path());
             // To skip a link would lose a run silently, to follow it would trust other directories.
             if id.is_some() || RunId::of_directory(&entry.path().join("T000000Z")).is_some() {
-                files::refuse_link(entry.path())?;
+                private_files::refuse_link(entry.path())?;
             }
             if entry.file_type().is_dir()
                 && let Some(id) = id

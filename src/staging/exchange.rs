@@ -15,19 +15,21 @@ use sha2::{Digest as _, Sha256};
 
 use super::adoption::Adoption;
 use super::directory::Staging;
+use super::erasure::ledger;
+pub(crate) use super::erasure::ledger::rewritten_in;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::journal::{PageEntry, index, page_of};
 use super::lock::StagingLock;
 use super::page::{JOURNAL, StagedResource, inside, read_packed};
 use super::run::{MANIFEST, RECORD, Run};
 use super::run_id::RunId;
-use super::{adoption, approval, erasure, files, identity};
+use super::{adoption, approval, identity, private_files};
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::name::Name;
 
 /// Bytes of the largest file that is read into memory.
-pub(crate) const LARGEST: u64 = files::LARGEST;
+pub(crate) const LARGEST: u64 = private_files::LARGEST;
 /// Where runs are kept that are not complete yet.
 const ARRIVING: &str = ".arriving";
 const EMPTY: &str = "it is not there";
@@ -56,7 +58,7 @@ pub(crate) const NOTES: [&str; 2] = [approval::NOTE, adoption::NOTE];
 /// Where the file is that names the staging directory.
 pub(crate) const IDENTITY: &str = identity::FILE;
 /// Where the erasure ledger is.
-pub(crate) const ERASURES: &str = erasure::FILE;
+pub(crate) const ERASURES: &str = ledger::FILE;
 
 /// The directory of a run, relative to the staging directory.
 pub(crate) fn place(id: &RunId) -> String {
@@ -95,16 +97,16 @@ pub(crate) fn resource_paths(id: &RunId, resource: &Name) -> [String; 2] {
 impl Staging {
     /// A small file of the directory; `None` if it is not there.
     pub(crate) fn file(&self, path: &str) -> Result<Option<Vec<u8>>, StagingError> {
-        files::read(&self.root().join(path))
+        private_files::read(&self.root().join(path))
     }
 
     /// Writes a file that comes from elsewhere, completely or not at all.
     pub(crate) fn receive(&self, file: &StagedFile) -> Result<(), StagingError> {
         let path = self.root().join(&file.path);
         if let Some(folder) = path.parent() {
-            files::create_dirs(folder)?;
+            private_files::create_dirs(folder)?;
         }
-        files::write_atomic(&path, &failpoint::RECEIVED, |out| {
+        private_files::write_atomic(&path, &failpoint::RECEIVED, |out| {
             std::io::Write::write_all(out, &file.bytes)
         })
     }
@@ -126,13 +128,13 @@ impl Staging {
             self.root().join(id.directory()),
         );
         let day = self.root().join(id.day());
-        files::create_dirs(&day)?;
+        private_files::create_dirs(&day)?;
         Point::TakeOver
             .io()
             .and_then(|()| std::fs::rename(&source, &target))
-            .map_err(files::io("rename to", &target))?;
+            .map_err(private_files::io("rename to", &target))?;
         Point::TakenOver.reach();
-        files::sync_dir(&day)
+        private_files::sync_dir(&day)
     }
 
     /// Removes what is left of an earlier reception.
@@ -140,7 +142,7 @@ impl Staging {
         let path = self.root().join(ARRIVING);
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(files::io_error("remove", &path, error))
+                Err(private_files::io_error("remove", &path, error))
             }
             _ => Ok(()),
         }
@@ -156,17 +158,6 @@ impl Staging {
     }
 }
 
-/// The resources of runs that an erasure ledger says were rewritten, in the order of its lines.
-pub(crate) fn rewritten_in(ledger: &[u8]) -> Vec<(String, Name)> {
-    let mut rewritten: Vec<(String, Name)> = Vec::new();
-    for text in ledger.split(|byte| *byte == b'\n') {
-        let line = serde_json::from_slice::<erasure::Line>(text);
-        let place = line.ok().and_then(|line| line.run.zip(line.resource));
-        rewritten.extend(place.filter(|place| !rewritten.contains(place)));
-    }
-    rewritten
-}
-
 impl Run {
     /// Whether nothing will be added to it: only the newest is written or resumed. One whose process was killed stays open for ever,
     /// and what is final in it is loaded, and moves cursors.
@@ -177,7 +168,7 @@ impl Run {
     /// Its record, as it is on disk.
     pub(crate) fn record_file(&self) -> Result<StagedFile, StagingError> {
         let path = self.directory().join(RECORD);
-        let bytes = files::read(&path)?;
+        let bytes = private_files::read(&path)?;
         Ok(StagedFile {
             path: record_path(self.id()),
             bytes: bytes
@@ -191,7 +182,7 @@ impl Run {
         let counts = [self.approvals()?.len(), Adoption::of(self)?.len()];
         let mut notes = Vec::new();
         for (name, entries) in NOTES.into_iter().zip(counts) {
-            let bytes = files::read(&self.directory().join(format!("{name}.json")))?;
+            let bytes = private_files::read(&self.directory().join(format!("{name}.json")))?;
             notes.extend(bytes.map(|bytes| Note {
                 name,
                 entries,
@@ -204,7 +195,7 @@ impl Run {
     /// The journal of a resource, as it is on disk.
     pub(crate) fn journal(&self, resource: &Name) -> Result<Vec<u8>, StagingError> {
         let path = self.directory().join(resource.as_str()).join(JOURNAL);
-        Ok(files::read(&path)?.unwrap_or_default())
+        Ok(private_files::read(&path)?.unwrap_or_default())
     }
 }
 
@@ -225,7 +216,7 @@ impl StagedResource {
     /// A page as it is on disk, refused if it is not what was received.
     pub(crate) fn packed(&self, page: &PageEntry) -> Result<StagedFile, StagingError> {
         let path = self.directory().join(inside(page));
-        let bytes = files::read(&path)?.ok_or_else(|| {
+        let bytes = private_files::read(&path)?.ok_or_else(|| {
             let problem = "the journal lists this page, but it is not there";
             StagingError::broken(&path, problem, EXTRACT_AGAIN)
         })?;
@@ -255,7 +246,7 @@ impl StagedResource {
     pub(crate) fn summary_files(&self) -> Result<Vec<StagedFile>, StagingError> {
         let mut found = Vec::new();
         for name in [JOURNAL, MANIFEST] {
-            let bytes = files::read(&self.directory().join(name))?;
+            let bytes = private_files::read(&self.directory().join(name))?;
             found.extend(bytes.map(|bytes| StagedFile {
                 path: self.relative(Path::new(name)),
                 bytes: bytes.into(),
@@ -282,7 +273,7 @@ impl StagedResource {
     ) -> Result<Vec<PageEntry>, StagingError> {
         let path = self.directory().join(JOURNAL);
         index(&path, other, Some(&self.manifest().journal_sha256))?;
-        let here = files::read(&path)?.unwrap_or_default();
+        let here = private_files::read(&path)?.unwrap_or_default();
         let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
             let lines = bytes.split_inclusive(|byte| *byte == b'\n');
             lines.map(<[u8]>::to_vec).collect()
@@ -321,5 +312,7 @@ pub(super) fn packed_bytes(
     path: &str,
 ) -> std::io::Result<Box<dyn std::io::Read + Send>> {
     let bytes = source.page(path)?;
-    Ok(Box::new(std::io::Cursor::new(bytes).take(files::LARGEST)))
+    Ok(Box::new(
+        std::io::Cursor::new(bytes).take(private_files::LARGEST),
+    ))
 }

@@ -14,9 +14,9 @@ use tracing::warn;
 
 use super::directory::{REMOVED, Staging, is_removed};
 use super::error::StagingError;
-use super::files;
 use super::lock::StagingLock;
 use super::manifest::{Mode, State};
+use super::private_files;
 use super::run::Run;
 use crate::failpoint::Point;
 use crate::name::Name;
@@ -188,14 +188,14 @@ impl Staging {
         let away = self.root().join(format!("{REMOVED}{}", run.id()));
         (Point::GcRename.io())
             .and_then(|()| std::fs::rename(directory, &away))
-            .map_err(files::io("remove", directory))?;
+            .map_err(private_files::io("remove", directory))?;
         Point::GcRenamed.reach();
         if let Some(day) = directory.parent() {
-            files::sync_dir(day)?;
+            private_files::sync_dir(day)?;
             // Other runs of the day keep it.
             let _ = std::fs::remove_dir(day);
         }
-        files::sync_dir(self.root())?;
+        private_files::sync_dir(self.root())?;
         remove_all(&away)?;
         Point::GcRemoved.reach();
         Ok(())
@@ -203,7 +203,7 @@ impl Staging {
 
     /// Finishes interrupted removals. A file with such a name is reported, and stays.
     pub(crate) fn finish_removals(&self, _lock: &StagingLock) -> Result<(), StagingError> {
-        let failed = |error| files::io_error("list", self.root(), error);
+        let failed = |error| private_files::io_error("list", self.root(), error);
         for entry in std::fs::read_dir(self.root()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if !is_removed(&entry.file_name()) {
@@ -223,7 +223,7 @@ impl Staging {
 }
 
 fn remove_all(directory: &Path) -> Result<(), StagingError> {
-    std::fs::remove_dir_all(directory).map_err(files::io("remove", directory))
+    std::fs::remove_dir_all(directory).map_err(private_files::io("remove", directory))
 }
 
 impl Run {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Staging;
 use super::error::StagingError;
-use super::files;
 use super::lock::StagingLock;
 use super::manifest::FORMAT;
+use super::private_files;
 use super::run::Run;
 use crate::failpoint;
 use crate::hash::hex;
@@ -29,7 +29,7 @@ impl Staging {
     /// The id of the directory; `None` before the first run that records one.
     pub(crate) fn id(&self) -> Result<Option<String>, StagingError> {
         let path = self.root().join(FILE);
-        let Some(Identity { id, .. }) = files::read_json(&path, RESTORE)? else {
+        let Some(Identity { id, .. }) = private_files::read_json(&path, RESTORE)? else {
             return Ok(None);
         };
         if is_id(&id) {
@@ -56,7 +56,7 @@ impl Staging {
         };
         let identity = Identity { format: FORMAT, id };
         let path = self.root().join(FILE);
-        files::write_json(&path, &failpoint::IDENTITY, &identity)?;
+        private_files::write_json(&path, &failpoint::IDENTITY, &identity)?;
         Ok(identity.id)
     }
 
@@ -77,7 +77,7 @@ impl Staging {
 pub(super) fn random_hex<const N: usize>(root: &Path) -> Result<String, StagingError> {
     let bytes = random::bytes::<N>().ok_or_else(|| {
         let refused = std::io::Error::other("the system gave no random bytes");
-        files::io_error("make an id for", root, refused)
+        private_files::io_error("make an id for", root, refused)
     })?;
     Ok(hex(&bytes))
 }

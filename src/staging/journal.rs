@@ -12,14 +12,14 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::erasure::{Blanks, check_rewrite};
+use super::erasure::blanks::{Blanks, check_rewrite};
+use super::erasure::rewritten::{Rewritten, as_received};
 use super::error::{EXTRACT_AGAIN, StagingError};
-use super::files;
 use super::page_request::{PageRequest, legacy};
-use super::rewritten::{self, Rewritten};
+use super::private_files;
 use crate::failpoint::Point;
 use crate::hash::hex;
-use crate::limits::MOST_RECORDS;
+use crate::list_limits::MOST_RECORDS;
 
 /// No line is longer: what makes it long is the request, and no server takes a longer one.
 const LONGEST: u64 = 1 << 20;
@@ -74,7 +74,7 @@ impl PageEntry {
     /// Its line as it was before the page was rewritten; none if it never was.
     pub(super) fn as_received(&self, line: &[u8]) -> Option<Vec<u8>> {
         let rewritten = self.rewritten.as_ref()?;
-        rewritten::as_received(line, (self.bytes, &self.sha256), rewritten)
+        as_received(line, (self.bytes, &self.sha256), rewritten)
     }
 
     /// Whether `request` matches `page_request`, the one that is used.
@@ -125,7 +125,7 @@ pub(crate) fn read_lines(
     mut each: impl FnMut(Text<'_>) -> Result<(), StagingError>,
 ) -> Result<(), StagingError> {
     let (mut line, mut number, mut offset) = (Vec::new(), 0, 0);
-    let failed = |error| files::io_error("read", path, error);
+    let failed = |error| private_files::io_error("read", path, error);
     loop {
         line.clear();
         let most = (&mut journal).take(LONGEST).read_until(b'\n', &mut line);
@@ -153,7 +153,7 @@ pub(super) fn read_unsealed(
     path: &Path,
     mut each: impl FnMut(PageEntry),
 ) -> Result<(), StagingError> {
-    let Some(file) = files::open_bounded(path)? else {
+    let Some(file) = private_files::open_bounded(path)? else {
         return Ok(());
     };
     read_lines(path, BufReader::new(file), |line| {
@@ -251,7 +251,7 @@ impl Pages {
         sealed: &str,
         blanks: Option<&Blanks>,
     ) -> Result<Self, StagingError> {
-        let mut file = files::open_bounded(&path)?;
+        let mut file = private_files::open_bounded(&path)?;
         let Index { lines, rewritten } = match &mut file {
             Some(file) => index(&path, BufReader::new(file), Some(sealed)),
             None => index(&path, &[][..], Some(sealed)),
@@ -265,7 +265,7 @@ impl Pages {
 
     /// Those that have these lines in the journal at `path`.
     pub(super) fn of_lines(path: PathBuf, lines: Vec<Line>) -> Result<Self, StagingError> {
-        let file = files::open(&path)?.map(Arc::new);
+        let file = private_files::open(&path)?.map(Arc::new);
         Ok(Self { path, file, lines })
     }
 
@@ -306,7 +306,7 @@ impl Pages {
         file.read_exact_at(&mut bytes, line.offset)
             .map_err(|error| match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => changed(),
-                _ => files::io_error("read", &self.path, error),
+                _ => private_files::io_error("read", &self.path, error),
             })?;
         if hash_of(&bytes) != line.hash {
             return Err(changed());
@@ -478,7 +478,7 @@ mod tests {
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pages.jsonl");
-        journal.file = files::open_append(&path).unwrap();
+        journal.file = private_files::open_append(&path).unwrap();
         journal.append(b"{}\n").unwrap_err();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
         assert_eq!(journal.sha256(), before);

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use super::error::StagingError;
-use super::files;
+use super::private_files;
 use crate::clock;
 use crate::failpoint::Point;
 use crate::printable;
@@ -67,7 +67,7 @@ struct Locks {
 /// process is read again.
 fn lock_holder(path: &Path) -> String {
     let read = || {
-        let bytes = files::read(path).ok().flatten().unwrap_or_default();
+        let bytes = private_files::read(path).ok().flatten().unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let is_of_dead_process = |text: &str| {
@@ -93,9 +93,9 @@ fn lock_holder(path: &Path) -> String {
 
 /// Acquires the right to write runs, in the name of `holder` (a subcommand).
 pub(super) fn lock(root: &Path, holder: &str) -> Result<StagingLock, StagingError> {
-    files::create_dirs(root)?;
+    private_files::create_dirs(root)?;
     let directory = open_root(root)?;
-    let file = take(root, files::LOCK, Some(&directory), holder)?;
+    let file = take(root, private_files::LOCK, Some(&directory), holder)?;
     Point::LockTaken.reach();
     Ok(StagingLock {
         locked: Arc::new(Locks {
@@ -109,7 +109,7 @@ pub(super) fn lock(root: &Path, holder: &str) -> Result<StagingLock, StagingErro
 /// Acquires the right to write to the object store of the directory, in the name of `holder`: not that to write runs, which others may
 /// have meanwhile.
 pub(super) fn lock_store(root: &Path, holder: &str) -> Result<StoreLock, StagingError> {
-    let file = take(root, files::STORE_LOCK, None, holder)?;
+    let file = take(root, private_files::STORE_LOCK, None, holder)?;
     Ok(StoreLock { _file: file })
 }
 
@@ -121,7 +121,7 @@ fn take(
     holder: &str,
 ) -> Result<File, StagingError> {
     let path = root.join(name);
-    let mut file = files::open_private(&path)?;
+    let mut file = private_files::open_private(&path)?;
     let try_lock = |file: &File| {
         // Where a directory cannot be locked (a network file system), the file is what keeps others out.
         match directory.map(File::try_lock) {
@@ -141,7 +141,7 @@ fn take(
         Ok(()) => {
             let (pid, since) = (std::process::id(), clock::now());
             let text = format!("pid {pid}, `cursus {holder}`, since {since:.0}\n");
-            files::replace_content(&mut file, &path, &text)?;
+            private_files::replace_content(&mut file, &path, &text)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => Err(StagingError::Locked {
@@ -161,7 +161,7 @@ fn open_root(root: &Path) -> Result<File, StagingError> {
         .read(true)
         .custom_flags(OFlag::O_DIRECTORY.bits())
         .open(root);
-    folder.map_err(files::io("open", root))
+    folder.map_err(private_files::io("open", root))
 }
 
 /// Keeps writers out while the result lives, which must be short: writers retry only for a moment. `None` if there is a
@@ -171,7 +171,7 @@ pub(super) fn keep_writers_out(root: &Path) -> Result<Option<Vec<File>>, Staging
         return Ok(Some(Vec::new()));
     }
     let mut held = vec![open_root(root)?];
-    held.extend(files::open(&root.join(files::LOCK))?);
+    held.extend(private_files::open(&root.join(private_files::LOCK))?);
     let is_held = |file: &File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     Ok(if held.iter().any(is_held) {
         None

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::erasure::Blanks;
+use super::erasure::blanks::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::exchange::{RunSource, packed_bytes};
-use super::files;
 use super::gzip::PIECE;
 use super::journal::{PageEntry, PageNumbers, Pages};
 use super::manifest::Manifest;
+use super::private_files;
 use crate::hash::hex;
 
 pub(super) const JOURNAL: &str = "pages.jsonl";
@@ -102,8 +102,9 @@ impl StagedResource {
         };
         let path = self.directory.join(inside(page));
         self.expect_next(source);
-        let packed = packed_bytes(source, &self.page_path(page))
-            .map_err(|error| files::io_error("read", Path::new(&self.page_path(page)), error))?;
+        let packed = packed_bytes(source, &self.page_path(page)).map_err(|error| {
+            private_files::io_error("read", Path::new(&self.page_path(page)), error)
+        })?;
         read_packed(&path, page, packed, take)
     }
 
@@ -227,7 +228,8 @@ pub(super) fn stray_files(
 ) -> Result<Vec<PathBuf>, StagingError> {
     let mut stray_files = Vec::new();
     for entry in walkdir::WalkDir::new(directory).min_depth(1).max_depth(3) {
-        let entry = entry.map_err(|error| files::io_error("list", directory, error.into()))?;
+        let entry =
+            entry.map_err(|error| private_files::io_error("list", directory, error.into()))?;
         let ends_like_one = |end: &str| entry.path().extension().is_some_and(|is| is == end);
         let is_like_one = ends_like_one("gz") || ends_like_one("tmp");
         let is_known = || {
@@ -261,14 +263,14 @@ pub(super) fn refuse_links(directory: &Path, slice: &str) -> Result<(), StagingE
     let mut folder = directory.to_owned();
     for part in slice.split('/') {
         folder.push(part);
-        files::refuse_link(&folder)?;
+        private_files::refuse_link(&folder)?;
     }
     Ok(())
 }
 
 pub(super) fn journal_line(entry: &PageEntry, path: &Path) -> Result<Vec<u8>, StagingError> {
-    let mut line =
-        serde_json::to_vec(entry).map_err(|error| files::io_error("write", path, error.into()))?;
+    let mut line = serde_json::to_vec(entry)
+        .map_err(|error| private_files::io_error("write", path, error.into()))?;
     line.push(b'\n');
     Ok(line)
 }
@@ -313,7 +315,7 @@ pub(super) fn read_page<T>(
     if let Some(slice) = &page.slice {
         refuse_links(directory, slice)?;
     }
-    let file = files::open(&path)?
+    let file = private_files::open(&path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
     read_packed(&path, page, Box::new(file), take)
 }
@@ -327,7 +329,7 @@ pub(super) fn read_packed<T>(
 ) -> Result<T, StagingError> {
     let broken = |problem: &str| StagingError::broken(path, problem, EXTRACT_AGAIN);
     // Readers allocate memory for the length that the journal gives.
-    if page.bytes > files::LARGEST {
+    if page.bytes > private_files::LARGEST {
         return Err(broken("the size in the journal is larger than any page is"));
     }
     let gunzip = MultiGzDecoder::new(BufReader::with_capacity(PIECE, packed));
@@ -355,7 +357,7 @@ pub(super) fn read_packed<T>(
         {
             return Err(broken("the file is not gzip, or damaged"));
         }
-        Some(error) => return Err(files::io_error("read", path, error)),
+        Some(error) => return Err(private_files::io_error("read", path, error)),
     }
     if reader.length != page.bytes || hex(&reader.hash.finalize()) != page.sha256 {
         return Err(broken(

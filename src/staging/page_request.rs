@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Window;
-use crate::limits::MOST_RECORDS;
+use crate::list_limits::MOST_RECORDS;
 
 /// What a page asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::erasure::Blanks;
+use super::erasure::blanks::Blanks;
 use super::error::StagingError;
-use super::files;
 use super::gzip::{self, PIECE};
 use super::journal::{self, Journal, Line, PageEntry, PageNumbers, Pages, Text};
 use super::known_pages::KnownPages;
@@ -21,6 +20,7 @@ use super::page::{
     DISAGREES, JOURNAL, PageReader, journal_line, page_file, read_page, refuse_links, stray_files,
     unreadable,
 };
+use super::private_files;
 use crate::clock;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
@@ -93,7 +93,7 @@ impl ResumedJournal {
     /// Rewrites the journal with these lines alone.
     fn rewrite(&mut self, path: &Path, before: &File) -> Result<(), StagingError> {
         let lines = &mut self.lines;
-        files::write_atomic(path, &failpoint::JOURNAL, |file| {
+        private_files::write_atomic(path, &failpoint::JOURNAL, |file| {
             let (mut file, mut at) = (BufWriter::new(file), 0);
             let mut bytes = Vec::new();
             for line in lines {
@@ -134,13 +134,13 @@ impl ResourceWriter {
         blanks: Option<Arc<Blanks>>,
         is_kept: impl Fn(&PageEntry) -> bool,
     ) -> Result<(Self, KnownPages), StagingError> {
-        (Point::ResourceMake.io()).map_err(files::io("create", &directory))?;
-        files::refuse_link(&directory)?;
-        files::create_dirs(&directory)?;
-        files::refuse_link(&directory)?;
+        (Point::ResourceMake.io()).map_err(private_files::io("create", &directory))?;
+        private_files::refuse_link(&directory)?;
+        private_files::create_dirs(&directory)?;
+        private_files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
         let mut found = ResumedJournal::default();
-        if let Some(file) = files::open_bounded(&path)? {
+        if let Some(file) = private_files::open_bounded(&path)? {
             let mut reader = BufReader::new(file);
             journal::read_lines(&path, &mut reader, |line| {
                 found.take(&directory, &path, &line, &is_kept)
@@ -149,11 +149,11 @@ impl ResourceWriter {
                 found.rewrite(&path, reader.get_ref().get_ref())?;
             }
         }
-        let journal = Journal::new(files::open_append(&path)?, found.length, found.hash);
+        let journal = Journal::new(private_files::open_append(&path)?, found.length, found.hash);
         Point::ResourceMade.reach();
-        files::sync_dir(&directory)?;
+        private_files::sync_dir(&directory)?;
         if let Some(run) = directory.parent() {
-            files::sync_dir(run)?;
+            private_files::sync_dir(run)?;
         }
         let writer = Self {
             directory,
@@ -205,19 +205,19 @@ impl ResourceWriter {
             let time = entry.fetched_at.saturating_add(behind);
             entry.fetched_at = time.unwrap_or(first).max(first);
         }
-        files::refuse_link(&self.directory)?;
+        private_files::refuse_link(&self.directory)?;
         entry.bytes = 0;
         entry.request = entry.page_request.target();
         let folder = self.slice_folder(entry.slice.as_deref())?;
         let path = folder.join(page_file(entry.page));
         let mut blank = Vec::new();
         if let (Some(blanks), Some(resource)) = (&self.blanks, self.resource()) {
-            (body.read_to_end(&mut blank)).map_err(files::io("read", &path))?;
+            (body.read_to_end(&mut blank)).map_err(private_files::io("read", &path))?;
             blanks.apply(&resource, &mut blank);
         }
         // It is empty where the body was not read.
         let mut body = blank.as_slice().chain(body);
-        files::write_atomic(&path, &failpoint::PAGE, |file| {
+        private_files::write_atomic(&path, &failpoint::PAGE, |file| {
             let mut hash = Sha256::new();
             gzip::pack(&mut body, file, |plain| {
                 hash.update(plain);
@@ -228,7 +228,8 @@ impl ResourceWriter {
         })?;
         let line = journal_line(&entry, &path)?;
         let mut journal = locked(&self.journal);
-        (journal.append(&line)).map_err(files::io("write", &self.directory.join(JOURNAL)))?;
+        (journal.append(&line))
+            .map_err(private_files::io("write", &self.directory.join(JOURNAL)))?;
         Point::LineDone.reach();
         Ok(entry)
     }
@@ -247,10 +248,10 @@ impl ResourceWriter {
         refuse_links(&self.directory, slice)?;
         let mut made = locked(&self.slices);
         if made.insert(slice.to_owned()) {
-            files::create_dirs(&folder)?;
+            private_files::create_dirs(&folder)?;
             refuse_links(&self.directory, slice)?;
             for made in folder.ancestors().skip(1) {
-                files::sync_dir(made)?;
+                private_files::sync_dir(made)?;
                 if made == self.directory {
                     break;
                 }
@@ -266,11 +267,11 @@ impl ResourceWriter {
         let journal = locked(&self.journal);
         let written = journal.sha256();
         let mut found = Sha256::new();
-        if let Some(mut file) = files::open_bounded(&path)? {
+        if let Some(mut file) = private_files::open_bounded(&path)? {
             let mut piece = vec![0; PIECE];
             loop {
                 let read = file.read(&mut piece);
-                match read.map_err(files::io("read", &path))? {
+                match read.map_err(private_files::io("read", &path))? {
                     0 => break,
                     length => found.update(&piece[..length]),
                 }
@@ -294,7 +295,7 @@ impl ResourceWriter {
             known.insert(page.slice.as_deref(), page.page);
         })?;
         for path in stray_files(&self.directory, &known)? {
-            std::fs::remove_file(&path).map_err(files::io("remove", &path))?;
+            std::fs::remove_file(&path).map_err(private_files::io("remove", &path))?;
         }
         Ok(())
     }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::erasure::Blanks;
+use super::erasure::blanks::Blanks;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::exchange::RunSource;
-use super::files;
 use super::journal::PageEntry;
 use super::known_pages::KnownPages;
 use super::lock::LockShare;
 use super::manifest::{FORMAT, Manifest};
 use super::page::StagedResource;
+use super::private_files;
 use super::resource_writer::ResourceWriter;
 use super::run_id::RunId;
 use super::run_record::{RunRecord, RunState};
@@ -64,14 +64,14 @@ pub(super) struct Common {
 
 /// Whether anything is in a run's directory besides half a record. A directory that is missing was removed meanwhile.
 fn holds_more_than_a_beginning(directory: &Path) -> Result<bool, StagingError> {
-    let half = files::aside(directory, RECORD);
+    let half = private_files::aside(directory, RECORD);
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(files::io_error("list", directory, error)),
+        Err(error) => return Err(private_files::io_error("list", directory, error)),
     };
     for entry in entries {
-        let entry = entry.map_err(files::io("list", directory))?;
+        let entry = entry.map_err(private_files::io("list", directory))?;
         if entry.path() != half {
             return Ok(directory.exists());
         }
@@ -93,13 +93,13 @@ impl Run {
             .map_or(now, |next| now.max(next));
         loop {
             let id = RunId::at(time);
-            files::create_dirs(&root.join(id.day()))?;
+            private_files::create_dirs(&root.join(id.day()))?;
             Folder::open(&root.join(id.day()), Owner::caller())?;
             let directory = root.join(id.directory());
             Point::RunMake
                 .io()
-                .map_err(files::io("create", &directory))?;
-            if !files::create_dir_exclusive(&directory)? {
+                .map_err(private_files::io("create", &directory))?;
+            if !private_files::create_dir_exclusive(&directory)? {
                 time = time
                     .saturating_add(SignedDuration::from_secs(1))
                     .unwrap_or(time);
@@ -128,7 +128,7 @@ impl Run {
             };
             run.save()?;
             for folder in [root.join(id.day()), root.to_owned()] {
-                files::sync_dir(&folder)?;
+                private_files::sync_dir(&folder)?;
             }
             return Ok(run);
         }
@@ -141,10 +141,10 @@ impl Run {
             folder => drop(folder?),
         }
         let path = directory.join(RECORD);
-        let record = match files::read_json::<RunRecord>(&path, PUT_AWAY)? {
+        let record = match private_files::read_json::<RunRecord>(&path, PUT_AWAY)? {
             None if !holds_more_than_a_beginning(directory)? => return Ok(None),
             // Another process may just have made it.
-            None => files::read_json(&path, PUT_AWAY)?,
+            None => private_files::read_json(&path, PUT_AWAY)?,
             record => record,
         };
         let Some(record) = record else {
@@ -188,7 +188,7 @@ impl Run {
 
     /// Removes a run that was never made; one that holds more than half a record stays.
     pub(super) fn forget(directory: &Path) {
-        let _ = std::fs::remove_file(files::aside(directory, RECORD));
+        let _ = std::fs::remove_file(private_files::aside(directory, RECORD));
         let _ = std::fs::remove_dir(directory);
     }
 
@@ -254,7 +254,7 @@ impl Run {
             return Ok(());
         };
         let brought = source.bring(self.id(), journal_of);
-        brought.map_err(files::io("bring the files of", &self.directory))
+        brought.map_err(private_files::io("bring the files of", &self.directory))
     }
 
     /// Whether people are blank in its pages, whatever the files hold.
@@ -334,7 +334,7 @@ impl Run {
     }
 
     fn save(&self) -> Result<(), StagingError> {
-        files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
+        private_files::write_json(&self.directory.join(RECORD), &failpoint::RUN, &*self.record)
     }
 
     /// Begins to stage a resource, or resumes one that is not final: returns the complete pages that are staged. The writer keeps
@@ -374,7 +374,7 @@ impl Run {
             run_id: Some(self.id().clone()),
             ..manifest.clone()
         };
-        files::write_json(&path, &failpoint::MANIFEST, &manifest)
+        private_files::write_json(&path, &failpoint::MANIFEST, &manifest)
     }
 
     /// The manifest of a resource, if it is final.
@@ -388,9 +388,9 @@ impl Run {
         }
         self.bring(None)?;
         let directory = self.directory.join(resource.as_str());
-        files::refuse_link(&directory)?;
+        private_files::refuse_link(&directory)?;
         let path = directory.join(MANIFEST);
-        let manifest: Option<Manifest> = files::read_json(&path, EXTRACT_AGAIN)?;
+        let manifest: Option<Manifest> = private_files::read_json(&path, EXTRACT_AGAIN)?;
         let Some(manifest) = manifest else {
             if !self.claimed.contains(resource) {
                 return Ok(None);
@@ -442,18 +442,19 @@ impl Run {
     fn hash_of_file(&self, resource: &Name) -> Result<String, StagingError> {
         self.bring(None)?;
         let path = self.directory.join(resource.as_str()).join(MANIFEST);
-        Ok(files::read(&path)?.map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
+        Ok(private_files::read(&path)?
+            .map_or_else(String::new, |bytes| hex(&Sha256::digest(bytes))))
     }
 
     /// Names of the resources that have a directory in this run, or should have one, sorted. A link counts as one, so
     /// that it is reported where it is read.
     pub fn resources(&self) -> Result<Vec<Name>, StagingError> {
         self.bring(None)?;
-        let entries =
-            std::fs::read_dir(&self.directory).map_err(files::io("list", &self.directory))?;
+        let entries = std::fs::read_dir(&self.directory)
+            .map_err(private_files::io("list", &self.directory))?;
         let mut names: BTreeSet<Name> = self.claimed.iter().cloned().collect();
         for entry in entries {
-            let entry = entry.map_err(files::io("list", &self.directory))?;
+            let entry = entry.map_err(private_files::io("list", &self.directory))?;
             let kind = entry.file_type();
             if kind.is_ok_and(|kind| kind.is_dir() || kind.is_symlink())
                 && let Some(name) = entry.file_name().to_str().and_then(|n| Name::parse(n).ok())

@@ -150,7 +150,7 @@ fn run_that_was_never_made_leaves_nothing() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let died = directory.path().join("2026-11-23/T020000Z");
-    files::create_dirs(&died).unwrap();
+    private_files::create_dirs(&died).unwrap();
     std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
     staging
         .create_run(&lock, clock::now(), 0, &RunSpec::default())
@@ -483,7 +483,7 @@ fn no_page_is_written_behind_a_link() {
 fn removed_or_linked_lock_file_lets_no_writer_in() {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
-    let path = directory.path().join(files::LOCK);
+    let path = directory.path().join(private_files::LOCK);
     let lock = staging.lock("test").unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(

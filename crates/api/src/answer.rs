@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use cursus_base::clock;
-use cursus_base::limits::MOST_RECORDS;
+use cursus_base::list_limits::MOST_RECORDS;
 use flate2::write::MultiGzDecoder;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -17,8 +17,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::body::{Body, Spool};
+use super::rate_windows::RateHeaders;
 use super::retry::Problem;
-use super::windows::RateHeaders;
 
 /// As much of an error's body is read as keeps the connection usable.
 const DRAINED: usize = 64 * 1024;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::log::{HOUR, LATEST, Log, Millis, Rule};
-use super::windows::DEFAULT_PER_HOUR;
+use super::rate_windows::DEFAULT_PER_HOUR;
 
 /// A ledger holds a few hundred entries; a file beyond this is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -279,7 +279,7 @@ fn file_name(origin: &str, client_id: &str) -> String {
 }
 
 /// A line of JSON, and a line with its hash: what a kill or a full disk cuts is found.
-fn encode(log: &Log) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(log: &Log) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(log)?;
     let sum = hash::short(&bytes);
     bytes.extend_from_slice(format!("\n{sum}\n").as_bytes());

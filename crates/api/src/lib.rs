@@ -15,13 +15,13 @@ mod ledger;
 mod limiter;
 mod limits;
 mod log;
+mod rate_windows;
 mod refusals;
 mod request;
 mod retry;
 mod send;
 mod throttle;
 mod token;
-mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +36,11 @@ pub use self::error::ApiError;
 pub use self::ledger::{HourLeft, LedgerError, hour_left};
 pub use self::limiter::{Allowance, Statistics, Waiting};
 pub use self::limits::{Limits, WaitingFor};
+pub use self::rate_windows::RateHeaders;
 pub use self::request::{BaseUrl, BaseUrlError, Request, is_loopback};
 pub use self::retry::{InspectError, Problem};
 pub use self::send::http_client;
 pub use self::token::TokenMetadata;
-pub use self::windows::RateHeaders;
 
 use self::inner::{Effort, Failure, Inner};
 pub use self::inner::{Inspect, Options};

@@ -44,8 +44,8 @@ use super::error::ApiError;
 use super::ledger::Ledger;
 use super::limits::{Limits, WaitingFor};
 use super::log::Millis;
+use super::rate_windows::Windows;
 use super::throttle::Block;
-use super::windows::Windows;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Limiter(Arc<Shared>);

@@ -5,7 +5,7 @@ pub mod convert;
 pub mod error_chain;
 pub mod failpoint;
 pub mod hash;
-pub mod limits;
+pub mod list_limits;
 pub mod mutex;
 pub mod printable;
 pub mod trusted;

@@ -10,7 +10,7 @@ use crate::config::Table;
 use crate::database::Database;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
-use crate::load::{Entry, Loader, Options, Retried, TableCounts};
+use crate::load::{Entry, Options, Retried, SchemaLoader, TableCounts};
 use crate::name::Name;
 use crate::report::{counted, grouped, tables_table};
 use crate::settings::Settings;
@@ -34,7 +34,7 @@ pub(super) async fn run(
         database.close().await?;
         (Retried::default(), Vec::new())
     } else {
-        let mut loader = Loader::open(&settings.config, database, options).await?;
+        let mut loader = SchemaLoader::open(&settings.config, database, options).await?;
         let retried = loader.retry(chosen, &runs).await?;
         let left = loader.quarantine().await?;
         loader.close().await?;

@@ -11,7 +11,8 @@ use crate::context::Activity;
 use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
-    Group, GroupState, Loader, Rebuilt, ReplayError, Scratch, groups, history, mirror_mappings,
+    Group, GroupState, Rebuilt, ReplayError, SchemaLoader, Scratch, groups, history,
+    mirror_mappings,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -131,7 +132,7 @@ pub(super) async fn replay(
     };
     let schema = group.scratch.schema.clone();
     let options = options(&schema, arguments);
-    let mut loader = Loader::open_group(config, database, options, group).await?;
+    let mut loader = SchemaLoader::open_group(config, database, options, group).await?;
     settle(settings, &mut loader).await?;
     // Listed again, since people who were erased meanwhile are blank then. Runs that came since belong to another plan.
     let list_known = |known: &[Run]| -> Result<Vec<Run>, Failure> {
@@ -209,7 +210,7 @@ pub(super) async fn finish(
 async fn conclude_finished(
     global: &Global,
     settings: &Settings,
-    mut loader: Loader<'_>,
+    mut loader: SchemaLoader<'_>,
     groups: &[Group],
     runs: &[Run],
 ) -> Result<Exit, Failure> {
@@ -240,7 +241,7 @@ async fn conclude_finished(
 
 /// What the jobs of these groups have not loaded, with the exit code for it.
 async fn passed_over(
-    loader: &Loader<'_>,
+    loader: &SchemaLoader<'_>,
     groups: &[Group],
     runs: &[Run],
     of: Option<&Name>,

@@ -12,7 +12,6 @@ use crate::hash::hex;
 use crate::load::check::source::{self, Judge};
 use crate::load::error::LoadError;
 use crate::load::ledger::loads;
-use crate::load::loader::{Loader, reserve};
 use crate::load::lock::lock;
 use crate::load::mapping::Mapping;
 use crate::load::mappings::mappings;
@@ -23,6 +22,7 @@ use crate::load::replay::open::lacks_migrations;
 use crate::load::replay::rebuild::Scratch;
 use crate::load::replay::scope::ReplayScope;
 use crate::load::replay::scratch::{GROUP, SchemaContents, inspect_schema, is_applied, make};
+use crate::load::schema_loader::{SchemaLoader, reserve};
 use crate::migrate;
 use crate::name::Name;
 use crate::pack_files::View;
@@ -309,7 +309,7 @@ pub(crate) async fn mirror_mappings(
     Ok(mappings(config, client, live).await?)
 }
 
-impl<'c> Loader<'c> {
+impl<'c> SchemaLoader<'c> {
     /// Opens the schema of a group, locked for other jobs: where it is of the same pages and rules, to continue it; else a new one.
     pub(crate) async fn open_group(
         config: &'c Config,

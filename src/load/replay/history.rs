@@ -13,10 +13,10 @@ use crate::load::error::LoadError;
 use crate::load::ledger::erasures;
 use crate::load::ledger::loads::Loaded;
 use crate::load::ledger::row_history::{Moment, kept, moment, read_at, write_table};
-use crate::load::loader::Loader;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scope::with_parents;
 use crate::load::replay::scratch::remove_in;
+use crate::load::schema_loader::SchemaLoader;
 use crate::load::sql::history::Rows;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
@@ -52,7 +52,7 @@ enum Begin<'r> {
     Never,
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     /// Replaces the history of these tables of the mirror by that of this scratch schema, as far as its runs give it, and drops the
     /// scratch: all of it or nothing. `runs` are all that are staged, `before` is what the mirror has loaded.
     pub(crate) async fn rebuild_history(

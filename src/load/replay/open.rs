@@ -8,18 +8,18 @@ use crate::load::error::LoadError;
 use crate::load::ledger::backlog;
 use crate::load::ledger::backlog::TableBacklog;
 use crate::load::ledger::loads;
-use crate::load::loader::{Loader, reserve};
 use crate::load::options::Options;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scope::ReplayScope;
 use crate::load::replay::scratch::{SchemaContents, inspect_schema, make, remake};
+use crate::load::schema_loader::{SchemaLoader, reserve};
 use crate::migrate;
 use crate::name::Name;
 
 /// Begin of the comment of a schema that `replay --into` has made; the history's fingerprint follows.
 const MADE: &str = "Made by `cursus replay --into`. History: ";
 
-impl<'c> Loader<'c> {
+impl<'c> SchemaLoader<'c> {
     /// Opens a schema for a replay: one that is empty or absent, or that the same replay has made.
     pub(crate) async fn open_replay(
         config: &'c Config,
@@ -61,7 +61,7 @@ impl<'c> Loader<'c> {
     }
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     /// What is quarantined and held in a schema, by table.
     pub(crate) async fn backlog_by_table(
         &self,

@@ -21,11 +21,11 @@ use crate::load::ledger::erasures;
 use crate::load::ledger::held_deletes::count_kept;
 use crate::load::ledger::loads::{self, Loaded};
 use crate::load::ledger::schemas::ledger_tables;
-use crate::load::loader::Loader;
 use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scratch::{drop_unlocked, left_scratches, mark_applied};
+use crate::load::schema_loader::SchemaLoader;
 use crate::load::sql::changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
@@ -79,7 +79,7 @@ struct TablePair<'m> {
     kept: Kept,
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     /// Brings the mirror to what these scratch schemas have, of which this is one, and takes over their ledger: all of it or nothing.
     /// Then drops them. `before` is what the mirror had loaded; it may go back only if `may_go_back`. `runs` are those that they are
     /// from; `fingerprint` is [`Self::fingerprint`] if jobs have filled the schemas.

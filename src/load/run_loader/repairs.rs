@@ -16,7 +16,7 @@ use crate::load::ledger::{dangling, derives, quarantine};
 use crate::load::mapping::Mapping;
 use crate::load::repair::approvals;
 use crate::load::repair::approvals::AppliedApproval;
-use crate::load::repair::retry::{Retried, Retry};
+use crate::load::repair::retry_quarantined::{Retried, Retry};
 use crate::load::run_loader::LoadedRun;
 use crate::load::run_loader::RunLoader;
 use crate::load::transaction::{savepoint, set_up, settle};

@@ -145,7 +145,7 @@ fn line_with_invalid_request_fields_is_refused() {
         line.as_object_mut().unwrap().remove(field);
         assert!(read(&line).is_err(), "without {field}");
     }
-    let (most, range) = (crate::limits::MOST_RECORDS, serde_json::json!([0, 9]));
+    let (most, range) = (crate::list_limits::MOST_RECORDS, serde_json::json!([0, 9]));
     for (field, value) in [
         ("page_number", 0.into()),
         ("page_number", (most + 1).into()),

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::ledger::{Ledger, LedgerError, View};
 use crate::limits::WaitingFor;
 use crate::log::{AdvertisedLimits, HOUR, Millis};
-use crate::windows::{LONG_PAUSE, Rules};
+use crate::rate_windows::{LONG_PAUSE, Rules};
 
 /// What happened since the ledger was last written.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::shared::{LEDGER_PATIENCE, Shared, milliseconds};
 use crate::error::ApiError;
 use crate::ledger::Ledger;
-use crate::windows::Rules;
+use crate::rate_windows::Rules;
 
 /// How many requests a key has, and what it has used of them.
 #[derive(Debug, Clone, PartialEq)]

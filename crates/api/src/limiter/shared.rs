@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::ledger::Ledger;
 use crate::limits::{Limits, WaitingFor};
 use crate::log::Millis;
-use crate::windows::{RateHeaders, Windows};
+use crate::rate_windows::{RateHeaders, Windows};
 use cursus_base::mutex::locked;
 
 /// The client's figures so far.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::windows::RateHeaders;
+use crate::rate_windows::RateHeaders;
 
 fn limits() -> Limits {
     Limits::default()

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::admission::{Correction, write_corrections};
 use super::shared::{Purpose, Shared, State};
 use crate::log::Millis;
-use crate::windows::RateHeaders;
+use crate::rate_windows::RateHeaders;
 
 /// A request that leaves this soon after its turn was granted counts from the turn.
 const PROMPT: Duration = Duration::from_millis(2);

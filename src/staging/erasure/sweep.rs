@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::error::StagingError;
-use super::run::Run;
 use crate::name::Name;
 use crate::person::{Erased, Extent};
+use crate::staging::error::StagingError;
+use crate::staging::run::Run;
 
 /// Ids of which the text is looked for in a page; of more it is faster to parse the page.
 const FEW: usize = 16;

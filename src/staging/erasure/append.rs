@@ -2,15 +2,15 @@
 
 use std::io::Write as _;
 
-use super::directory::Staging;
-use super::erasure::{ErasedAt, FILE, Line};
-use super::error::StagingError;
-use super::files;
-use super::identity::random_hex;
-use super::lock::StagingLock;
+use super::ledger::{ErasedAt, FILE, Line};
 use crate::clock;
 use crate::failpoint::Point;
 use crate::person::{Extent, PersonHash};
+use crate::staging::directory::Staging;
+use crate::staging::error::StagingError;
+use crate::staging::identity::random_hex;
+use crate::staging::lock::StagingLock;
+use crate::staging::private_files;
 
 /// Bytes of an id of an erasure.
 const ID: usize = 8;
@@ -62,16 +62,16 @@ impl Staging {
 
     pub(super) fn append(&self, _lock: &StagingLock, lines: &[Line]) -> Result<(), StagingError> {
         let path = self.root().join(FILE);
-        let before = files::read(&path)?.unwrap_or_default();
+        let before = private_files::read(&path)?.unwrap_or_default();
         let whole = before.iter().rposition(|byte| *byte == b'\n');
         let whole = whole.map_or(0, |at| at as u64 + 1);
         let mut text = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut text, line)
-                .map_err(|error| files::io_error("write", &path, error.into()))?;
+                .map_err(|error| private_files::io_error("write", &path, error.into()))?;
             text.push(b'\n');
         }
-        let mut file = files::open_append(&path)?;
+        let mut file = private_files::open_append(&path)?;
         let mut write = || {
             // Half a line of a process that died.
             file.set_len(whole)?;
@@ -88,9 +88,9 @@ impl Staging {
         if let Err(error) = written {
             // What follows half a line could not be read.
             let _ = file.set_len(whole);
-            return Err(files::io_error("write", &path, error));
+            return Err(private_files::io_error("write", &path, error));
         }
-        files::sync_dir(self.root())?;
+        private_files::sync_dir(self.root())?;
         Point::ErasureDone.reach();
         Ok(())
     }

@@ -12,22 +12,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
-use super::directory::Staging;
-use super::erasure::{ErasureLedger, Line};
-use super::error::{EXTRACT_AGAIN, StagingError};
-use super::files;
-use super::gzip::{self, PIECE};
-use super::journal::{PageEntry, PageNumbers, page_of};
-use super::lock::StagingLock;
-use super::page::{JOURNAL, inside, page_number, refuse_links, stray_files};
+use super::ledger::{ErasureLedger, Line};
 use super::rewritten::{Rewritten, as_rewritten};
-use super::run::Run;
-use super::swept::{FoundPage, Sought, Swept};
+use super::sweep::{FoundPage, Sought, Swept};
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::mutex::locked;
 use crate::name::Name;
 use crate::person::People;
+use crate::staging::directory::Staging;
+use crate::staging::error::{EXTRACT_AGAIN, StagingError};
+use crate::staging::gzip::{self, PIECE};
+use crate::staging::journal::{PageEntry, PageNumbers, page_of};
+use crate::staging::lock::StagingLock;
+use crate::staging::page::{JOURNAL, inside, page_number, refuse_links, stray_files};
+use crate::staging::private_files;
+use crate::staging::run::Run;
 
 /// Runs are read side by side on this many threads.
 const THREADS: usize = 2;
@@ -151,11 +151,11 @@ impl Part<'_> {
 
     fn sweep(&self, write: Write<'_>) -> Result<Vec<FoundPage>, StagingError> {
         let directory = self.directory();
-        files::refuse_link(&directory)?;
+        private_files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
         // Looks at every line of one that is sealed.
         let is_sealed = self.run.staged(self.resource)?.is_some();
-        let journal = files::read(&path)?.unwrap_or_default();
+        let journal = private_files::read(&path)?.unwrap_or_default();
         let mut lines: Vec<Vec<u8>> = journal
             .split_inclusive(|byte| *byte == b'\n')
             .map(<[u8]>::to_vec)
@@ -246,12 +246,12 @@ impl Part<'_> {
                 continue;
             };
             let path = directory.join(inside(&change.page));
-            files::write_atomic(&path, &failpoint::ERASED_PAGE, |file| {
+            private_files::write_atomic(&path, &failpoint::ERASED_PAGE, |file| {
                 gzip::pack(blank.as_slice(), file, |_| ())
             })?;
         }
         if !changes.is_empty() {
-            files::write_atomic(&path, &failpoint::ERASED_JOURNAL, |file| {
+            private_files::write_atomic(&path, &failpoint::ERASED_JOURNAL, |file| {
                 file.write_all(&journal)
             })?;
         }
@@ -399,14 +399,16 @@ fn read_as_it_is(
 
 pub(super) fn read_file(path: &Path, body: &mut Vec<u8>) -> Result<(), StagingError> {
     let broken = |problem: &str| StagingError::broken(path, problem, EXTRACT_AGAIN);
-    let file: File = files::open(path)?
+    let file: File = private_files::open(path)?
         .ok_or_else(|| broken("the journal lists this page, but it is not there"))?;
     let mut reader =
-        MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)).take(files::LARGEST);
+        MultiGzDecoder::new(BufReader::with_capacity(PIECE, file)).take(private_files::LARGEST);
     body.clear();
     match reader.read_to_end(body) {
         Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error().is_some() => Err(files::io_error("read", path, error)),
+        Err(error) if error.raw_os_error().is_some() => {
+            Err(private_files::io_error("read", path, error))
+        }
         Err(_) => Err(broken("the file is not gzip, or damaged")),
     }
 }
@@ -441,6 +443,6 @@ fn remove_strays(directory: &Path, known: &PageNumbers) -> Result<(), StagingErr
 /// A power failure does not bring the file back.
 fn remove(path: &Path) -> Result<(), StagingError> {
     Point::ErasedStrayRemove.reach();
-    std::fs::remove_file(path).map_err(files::io("remove", path))?;
-    path.parent().map_or(Ok(()), files::sync_dir)
+    std::fs::remove_file(path).map_err(private_files::io("remove", path))?;
+    path.parent().map_or(Ok(()), private_files::sync_dir)
 }

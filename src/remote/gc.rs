@@ -1,4 +1,4 @@
-//! Runs that are removed from a store.
+//! Runs removed from an object store.
 
 use super::{Remote, RemoteError};
 use crate::failpoint::Point;

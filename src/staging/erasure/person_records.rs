@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
-use super::error::{EXTRACT_AGAIN, StagingError};
 use super::rewrite::read_file;
-use super::run::Run;
-use super::swept::FoundPage;
+use super::sweep::FoundPage;
 use crate::name::Name;
 use crate::person::{Edit, Extent, People, apply};
+use crate::staging::error::{EXTRACT_AGAIN, StagingError};
+use crate::staging::run::Run;
 
 /// A staged record of a person.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -23,7 +23,7 @@ use crate::load::lock::lock;
 use crate::load::mapping::Mapping;
 use crate::load::mappings::mappings;
 use crate::load::options::Options;
-use crate::load::repair::retry::Retried;
+use crate::load::repair::retry_quarantined::Retried;
 use crate::load::replay::scratch::{is_for_history, is_passing};
 use crate::load::run_loader::{LoadedRun, RunLoader};
 use crate::load::transaction::begin;
@@ -33,7 +33,7 @@ use crate::staging::{Approval, Run};
 
 /// A schema ready to be loaded into: migrated, compared with the configuration, locked.
 #[derive(Debug)]
-pub(crate) struct Loader<'c> {
+pub(crate) struct SchemaLoader<'c> {
     pub(super) config: &'c Config,
     pub(super) options: Options,
     pub(super) database: Database,
@@ -42,7 +42,7 @@ pub(crate) struct Loader<'c> {
     pub(crate) prepared: Option<String>,
 }
 
-impl<'c> Loader<'c> {
+impl<'c> SchemaLoader<'c> {
     /// Migrates the schema, compares it with the configuration, and takes the load lock.
     pub(crate) async fn open(
         config: &'c Config,
@@ -135,7 +135,7 @@ impl<'c> Loader<'c> {
     }
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     /// Records the approval of the run's held deletes in its directory, then makes exactly those deletes. `None` if none
     /// are held.
     pub(crate) async fn approve(
@@ -178,7 +178,7 @@ impl Loader<'_> {
     }
 }
 
-impl Loader<'_> {
+impl SchemaLoader<'_> {
     pub(crate) async fn quarantine(&self) -> Result<Vec<Entry>, LoadError> {
         entries(&self.database.client, self.options.schema.as_str()).await
     }

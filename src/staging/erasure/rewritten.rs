@@ -15,7 +15,7 @@ pub struct Rewritten {
 }
 
 /// A body: its length, and its SHA-256 in hex.
-pub(super) type Body<'a> = (u64, &'a str);
+pub(crate) type Body<'a> = (u64, &'a str);
 
 /// How a line of the journal says what its body is. It stands there once: inside of a text a quote has a backslash.
 fn said((bytes, sha256): Body<'_>) -> String {
@@ -28,7 +28,7 @@ fn end(rewritten: &Rewritten) -> Option<String> {
 }
 
 /// The line of a page as it was before it was rewritten; none if the line is not as cursus writes it.
-pub(super) fn as_received(line: &[u8], now: Body<'_>, rewritten: &Rewritten) -> Option<Vec<u8>> {
+pub(crate) fn as_received(line: &[u8], now: Body<'_>, rewritten: &Rewritten) -> Option<Vec<u8>> {
     let line = std::str::from_utf8(line).ok()?;
     let before = line.strip_suffix(&end(rewritten)?)?;
     let before = replace_once(before, &said(now), &said((rewritten.bytes, &rewritten.was)))?;
