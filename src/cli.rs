@@ -1,8 +1,10 @@
 //! The command line as clap types: what was typed, nothing resolved.
 
 mod export;
+mod global;
 mod load;
 mod look;
+mod read;
 mod repair;
 mod setup;
 #[cfg(feature = "simulator")]
@@ -10,14 +12,10 @@ mod simulate;
 mod values;
 mod watch;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
-use secrecy::SecretString;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use export::BundleArgs;
+pub(crate) use global::{Global, LogFormat};
 pub(crate) use load::LoadArgs;
 #[cfg(feature = "parquet")]
 pub(crate) use look::ExportArgs;
@@ -25,6 +23,7 @@ pub(crate) use look::{
     ChangesArgs, CheckArgs, DiffArgs, ExplainArgs, GcArgs, RunsArgs, SchemaArgs, SchemaFormat,
     ServeArgs, SqlArgs, StageCommand, StatusArgs,
 };
+pub(crate) use read::{ExtractArgs, PlanArgs, ReadArgs, RunArgs};
 pub(crate) use repair::{
     ForgetArgs, HistoryCommand, PruneCommand, QuarantineCommand, ReplayArgs, SubjectArgs,
 };
@@ -33,7 +32,6 @@ pub(crate) use setup::{InitArgs, MigrateArgs, PackCommand, TokenCommand, UnitArg
 pub(crate) use simulate::{DemoArgs, SimulateArgs, WindowKind};
 
 pub(crate) use values::{MaxAge, since};
-use values::{point_in_time, secret, window};
 pub(crate) use watch::WatchArgs;
 
 #[cfg(feature = "simulator")]
@@ -77,51 +75,6 @@ impl Cli {
         }
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
-}
-
-/// Options of every command.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub(crate) struct Global {
-    /// Configuration file [default: the nearest pipeline.toml, here or in a directory above, else the built-in one]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Directory of staged runs [default: `CURSUS_STAGING_DIR`, else `[staging] dir` of the configuration]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) staging: Option<PathBuf>,
-    /// Database of the mirror: postgres://… or `embedded`; a password in it is visible in the process list [default:
-    /// `CURSUS_DATABASE_URL`, else `[database] url` of the configuration, else `DATABASE_URL`, else `embedded`]
-    #[arg(long, global = true, value_name = "URL", value_parser = secret)]
-    pub(crate) database_url: Option<SecretString>,
-    /// Format of log lines on stderr
-    #[arg(long, global = true, value_enum, default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// Log more (-v: debug, -vv: trace) [default: info]
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Print nothing but errors and what was asked for: the summary of a command that works is left out
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Print one JSON document on stdout instead of text
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Print tables with all their columns in full [default: as wide as the terminal or COLUMNS, else 80 columns]
-    #[arg(long, global = true)]
-    pub(crate) wide: bool,
-    /// Print without colours [default: colours on a terminal]
-    #[arg(long, global = true)]
-    pub(crate) no_color: bool,
-    /// How long to wait for a lock held by another cursus process [default: do not wait, exit 5]
-    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) wait_lock: Option<Duration>,
-}
-
-/// The format of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -432,65 +385,6 @@ impl Command {
             _ => false,
         }
     }
-}
-
-/// What to read.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ReadArgs {
-    /// Read every resource in full [default: deltas, and full reads where they are due]
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// Read what changed since a time (RFC 3339) or for an age such as 2d [default: since each resource's cursor]
-    #[arg(long, value_name = "T", value_parser = point_in_time, conflicts_with_all = ["full", "window"])]
-    pub(crate) since: Option<Timestamp>,
-    /// Read what changed between two times [default: since each resource's cursor]
-    #[arg(long, value_name = "START,END", value_parser = window, conflicts_with = "full")]
-    pub(crate) window: Option<(Timestamp, Timestamp)>,
-    /// Resources to read [default: all]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) select: Vec<String>,
-    /// Resources to leave out [default: none]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) exclude: Vec<String>,
-    /// Read resources younger than their `min_age` as well [default: skip them]
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Default, Args)]
-pub(crate) struct ExtractArgs {
-    #[command(flatten)]
-    pub(crate) read: ReadArgs,
-    /// Largest number of requests [default: no limit but the API's]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_hits: Option<u64>,
-    /// Start a new run [default: resume an interrupted run at its first missing page]
-    #[arg(long)]
-    pub(crate) no_resume: bool,
-    /// Stop when this hour's requests are used up [default: wait for the next hour]
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-}
-
-#[derive(Debug, Default, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) extract: ExtractArgs,
-    /// Rebind the schema to this project and API, and list what full reads will delete [default: refuse runs of another one]
-    #[arg(long)]
-    pub(crate) adopt: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlanArgs {
-    #[command(flatten)]
-    pub(crate) read: ReadArgs,
-    /// Forecast from staged runs, without a request [default: request one row of each resource]
-    #[arg(long)]
-    pub(crate) offline: bool,
-    /// Packs to plan for as if they were on, with those that they need [default: those that are on]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub(crate) pack: Vec<String>,
 }
 
 #[cfg(test)]

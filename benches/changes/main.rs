@@ -7,31 +7,30 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[allow(dead_code, reason = "the bench of loads uses the rest")]
-#[path = "load/records.rs"]
+#[path = "../load/records.rs"]
 mod records;
 // The builder of the tests.
 #[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/support/staged.rs"]
+#[path = "../../tests/support/staged.rs"]
 mod staged;
 
+mod runs;
+
 use std::fs;
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use cursus::database::embedded::{Cluster, DATABASE, Options};
-use cursus::staging::{Mode, Run, RunSpec, Staging, StagingLock};
+use cursus::staging::{Mode, RunSpec, Staging, StagingLock};
 use cursus_simulator::{Scale, Simulator};
-use flate2::Compression;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio_postgres::Client;
 
-use staged::{StagedPage, StagedRead, close, stage_read};
+use runs::{copy, rows, stage, texts};
+use staged::close;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -49,7 +48,7 @@ const NIGHTS: i64 = 365;
 /// Seconds.
 const MOST_OF_FORGET: f64 = 60.0;
 
-const PIPELINE: &str = include_str!("../pipeline.toml");
+const PIPELINE: &str = include_str!("../../pipeline.toml");
 const FOLLOWED: &str = "\n[changes.tables]\ncoalitions_users = [\"score\", \"rank\"]\nusers = [\"login\", \"wallet\", \"location\"]\n\
     [history.tables]\ncoalitions_users = [\"score\", \"rank\"]\nusers = [\"login\", \"wallet\", \"location\"]\n";
 
@@ -332,13 +331,8 @@ impl Bench<'_> {
         let (staging, lock) = lock(&mirror)?;
         let mut run = staging.create_run(&lock, first, 0, &RunSpec::default())?;
         for resource in REFERENCE.into_iter().chain(SYNCED) {
-            stage(
-                &lock,
-                &run,
-                resource,
-                (Mode::Full, first),
-                rows(campus, resource),
-            )?;
+            let records = rows(campus, resource);
+            stage(&lock, &run, resource, (Mode::Full, first), records)?;
         }
         close(&mut run)?;
         let mut templates = Vec::new();
@@ -385,17 +379,11 @@ impl Bench<'_> {
         let first: Timestamp = "2025-11-30T02:00:00Z".parse()?;
         let (staging, lock) = lock(&mirror)?;
         let mut run = staging.create_run(&lock, first, 0, &RunSpec::default())?;
-        for resource in REFERENCE {
-            stage(
-                &lock,
-                &run,
-                resource,
-                (Mode::Full, first),
-                rows(campus, resource),
-            )?;
-        }
-        for (resource, pages) in SYNCED.into_iter().zip(PAGES) {
-            let records = rows(campus, resource).into_iter().take(pages * 100);
+        let pages = REFERENCE.map(|resource| (resource, usize::MAX)).into_iter();
+        for (resource, pages) in pages.chain(SYNCED.into_iter().zip(PAGES)) {
+            let records = rows(campus, resource)
+                .into_iter()
+                .take(pages.saturating_mul(100));
             stage(&lock, &run, resource, (Mode::Full, first), records)?;
         }
         close(&mut run)?;
@@ -423,111 +411,6 @@ fn lock(mirror: &Mirror) -> Result<(Staging, StagingLock), Error> {
     let staging = Staging::new(mirror.staging());
     let lock = staging.lock("bench")?;
     Ok((staging, lock))
-}
-
-fn rows(campus: &Simulator, resource: &str) -> Vec<(u64, String)> {
-    texts(campus.rows(resource))
-}
-
-/// Records with their ids.
-fn texts(rows: Vec<Value>) -> Vec<(u64, String)> {
-    let rows = rows.into_iter();
-    rows.map(|row| (row["id"].as_u64().unwrap_or_default(), row.to_string()))
-        .collect()
-}
-
-/// Stages a complete read in pages of 100.
-fn stage(
-    lock: &StagingLock,
-    run: &Run,
-    resource: &str,
-    (mode, received_at): (Mode, Timestamp),
-    records: impl IntoIterator<Item = (u64, String)>,
-) -> Result<(), Error> {
-    let read = StagedRead {
-        received_at,
-        ..StagedRead::complete(resource, mode, 100)
-    };
-    let records: Vec<(u64, String)> = records.into_iter().collect();
-    let id = |record: Option<&(u64, String)>| record.and_then(|(id, _)| i64::try_from(*id).ok());
-    let pages = records.chunks(100).map(|page| StagedPage {
-        ids: (id(page.first()), id(page.last())),
-        records: page.iter().map(|(_, text)| text.clone()).collect(),
-    });
-    stage_read(lock, run, &read, pages)
-}
-
-/// Copies a run to another time, with the name and number that belong to it. With `is_same` pages and journals stay as they are, and pages
-/// are linked; else every file says the new time.
-fn copy(
-    run: &Run,
-    staging: &Staging,
-    (then, now): (Timestamp, Timestamp),
-    number: i64,
-    is_same: bool,
-) -> Result<(), Error> {
-    let id = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let directory = staging.root().join(now.strftime("%Y-%m-%d").to_string());
-    let directory = directory.join(&id[8..]);
-    fs::create_dir_all(&directory)?;
-    let (then, now) = (then.to_string(), now.to_string());
-    let retime = |text: &str| text.replace(&then, &now);
-    let record = fs::read_to_string(run.directory().join("run.json"))?;
-    let mut record = unsealed(&retime(&record))?;
-    record["run_id"] = id.clone().into();
-    record["seq"] = number.into();
-    fs::write(directory.join("run.json"), record.to_string())?;
-    for resource in run.resources()? {
-        let from = run.directory().join(resource.as_str());
-        let to = directory.join(resource.as_str());
-        fs::create_dir(&to)?;
-        let mut journal = fs::read_to_string(from.join("pages.jsonl"))?;
-        for page in fs::read_dir(&from)? {
-            let page = page?.path();
-            let Some(name) = page
-                .file_name()
-                .filter(|_| page.extension() == Some("gz".as_ref()))
-            else {
-                continue;
-            };
-            if is_same {
-                fs::hard_link(&page, to.join(name))?;
-                continue;
-            }
-            let mut text = String::new();
-            MultiGzDecoder::new(BufReader::new(fs::File::open(&page)?))
-                .read_to_string(&mut text)?;
-            let changed = retime(&text);
-            journal = journal.replace(&hash(&text), &hash(&changed));
-            let mut packed =
-                GzEncoder::new(fs::File::create(to.join(name))?, Compression::default());
-            packed.write_all(changed.as_bytes())?;
-            packed.finish()?;
-        }
-        let journal = if is_same { journal } else { retime(&journal) };
-        fs::write(to.join("pages.jsonl"), &journal)?;
-        let manifest = fs::read_to_string(from.join("manifest.json"))?;
-        let mut manifest = unsealed(&retime(&manifest))?;
-        manifest["run_id"] = id.clone().into();
-        manifest["journal_sha256"] = hash(&journal).into();
-        fs::write(to.join("manifest.json"), manifest.to_string())?;
-    }
-    Ok(())
-}
-
-/// Without the digest of the file, which earlier versions did not write.
-fn unsealed(text: &str) -> Result<Value, Error> {
-    let mut value: Value = serde_json::from_str(text)?;
-    let members = value.as_object_mut().ok_or("no object")?;
-    members.remove("sha256");
-    Ok(value)
-}
-
-fn hash(text: &str) -> String {
-    Sha256::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {
