@@ -102,8 +102,11 @@ mod tests {
         }
 
         #[test]
-        fn any_text_parses_or_says_why(text in ".*") {
-            let _ = Pointer::parse(&text);
+        fn any_text_that_parses_is_printed_again(text in "(/?[a~01]{0,4}){0,4}|.*") {
+            match Pointer::parse(&text) {
+                Ok(pointer) => prop_assert_eq!(pointer.to_string(), text),
+                Err(_) => prop_assert!(!text.starts_with('/') || text.contains('~')),
+            }
         }
     }
 

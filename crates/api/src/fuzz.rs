@@ -1,5 +1,10 @@
 //! What a server or another program can hand to the client, each read from any bytes: targets of `make fuzz`.
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "to panic is how a target reports a bug"
+)]
 
+use cursus_base::list_limits::MOST_RECORDS;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{answer, ledger};
@@ -17,8 +22,9 @@ pub fn headers(input: &[u8]) {
             headers.insert(name, value);
         }
     }
-    let _ = answer::total(&headers);
-    let _ = answer::per_page(&headers);
+    for count in [answer::total(&headers), answer::per_page(&headers)] {
+        assert!(count.is_none_or(|count| count <= MOST_RECORDS));
+    }
     let _ = answer::retry_after(&headers);
     let _ = answer::has_next(&headers);
     let _ = answer::date(&headers);
@@ -27,7 +33,13 @@ pub fn headers(input: &[u8]) {
 
 /// The ledger of requests.
 pub fn ledger(input: &[u8]) {
-    let _ = ledger::decode(input);
+    if let Some(log) = ledger::decode(input) {
+        let written = ledger::encode(&log).ok();
+        assert_eq!(
+            written.and_then(|written| ledger::decode(&written)),
+            Some(log)
+        );
+    }
 }
 
 #[cfg(test)]

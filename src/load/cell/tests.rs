@@ -128,8 +128,15 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_it_panic(raw in "[\"\\\\\\[\\]{}:,eE0-9a-z.+-]{0,30}", kind in 0_usize..14) {
-        let _ = encoded(CellType::ALL[kind], &raw);
+    fn any_text_is_a_field_or_leaves_nothing(raw in "[\"\\\\\\[\\]{}:,eE0-9a-z.+-]{0,30}", kind in 0_usize..14) {
+        let mut field = Vec::new();
+        match CellType::ALL[kind].encode(Some(&raw), &mut field) {
+            Ok(()) => {
+                let (length, value) = field.split_first_chunk().unwrap();
+                prop_assert_eq!(usize::try_from(i32::from_be_bytes(*length)), Ok(value.len()));
+            }
+            Err(_) => prop_assert!(field.is_empty()),
+        }
     }
 }
 

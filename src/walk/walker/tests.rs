@@ -68,9 +68,14 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_walker_panic(text in "[\\[\\]{}\",:a0-9 \\\\]{0,40}") {
+    fn any_text_that_is_a_list_is_walked(text in "\\[[\\[\\]{}\",:a0-9 \\\\]{0,8}\\]|[\\[\\]{}\",:a0-9 \\\\]{0,40}") {
         let mut walker = Walker::default();
         walker.add(&Pointer::key("a"));
-        let _ = walker.page(&text, |_, _| {});
+        let mut records = 0;
+        let walked = walker.page(&text, |_, _| records += 1);
+        if let Ok(list) = serde_json::from_str::<Vec<serde_json::Value>>(&text) {
+            prop_assert!(walked.is_ok());
+            prop_assert_eq!(records, list.len());
+        }
     }
 }
