@@ -62,7 +62,7 @@ pub(crate) use ledger::erasures::read as erased;
 #[cfg(feature = "parquet")]
 pub(crate) use ledger::exports::record_lasting_export;
 pub(crate) use ledger::exports::{Export, record_export};
-pub(crate) use ledger::held_deletes::{HeldDeletes, held, held_keys, kept_rows};
+pub(crate) use ledger::held_deletes::{HeldDeletes, Kept, held, held_keys, kept_rows};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
 pub(crate) use ledger::past_loads::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::quarantine::{
@@ -82,7 +82,7 @@ pub(crate) use repair::{explain::explain, origin::ExplainError};
 pub(crate) use replay::error::ReplayError;
 pub(crate) use replay::groups::{Group, GroupState, groups, mirror_mappings};
 pub(crate) use replay::history::{KeptHistory, RebuiltHistory};
-pub(crate) use replay::rebuild::{Kept, Rebuilt, Scratch};
+pub(crate) use replay::rebuild::{Rebuilt, Scratch};
 pub(crate) use replay::scope::{ReplayScope, with_parents};
 pub(crate) use replay::scratch::{HISTORY, REBUILD, Scratches};
 pub(crate) use run_loader::LoadedRun;

@@ -4,7 +4,7 @@ use cursus::failpoint::Point;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::replay_groups::{scratch_schemas, shelves, state, two_groups};
+use crate::replay_groups::{both_groups, scratch_schemas, shelves, state, two_groups};
 use crate::support::boxes::{COUNT, boxes, delta, full, stage, stage_of, things};
 use crate::support::running::until;
 use crate::support::workdir::copy_all;
@@ -13,12 +13,7 @@ use crate::support::{Running, Workdir};
 /// Two groups, of one run without anything that waits.
 async fn one_run() -> Workdir {
     let workdir = two_groups().await;
-    let run = [
-        full("boxes", boxes(1..=3)),
-        full("things", things(1..=9)),
-        full("shelves", shelves(1..=3)),
-    ];
-    stage(&workdir, &run);
+    stage(&workdir, &both_groups());
     workdir.json(["load"]).await;
     workdir
 }
@@ -198,12 +193,7 @@ async fn group_follows_a_rebinding_by_a_run_without_its_pages() {
         ("https://api.example.org", "here"),
         ("https://other.example.org", "here"),
     );
-    let first = [
-        full("boxes", boxes(1..=3)),
-        full("things", things(1..=9)),
-        full("shelves", shelves(1..=3)),
-    ];
-    stage_of(&workdir, here, &first);
+    stage_of(&workdir, here, &both_groups());
     workdir.json(["load"]).await;
     stage_of(&workdir, there, &[full("boxes", boxes(1..=4))]);
     workdir.json(["load", "--adopt"]).await;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::boxes::{
-    COUNT, PIPELINE, boxes, delta, full, stage, stage_of, thing, things, workdir,
+    COUNT, PIPELINE, Read, boxes, delta, full, stage, stage_of, thing, things, workdir,
 };
 use crate::support::running::until_asleep;
 use crate::support::{Running, Workdir};
@@ -46,6 +46,15 @@ pub(crate) async fn two_groups() -> Workdir {
     workdir.write("sql/labels.sql", LABELS);
     workdir.write("migrations/mirror/V1001__shelves.sql", MIGRATION);
     workdir
+}
+
+/// A run of both groups, without anything that waits.
+pub(crate) fn both_groups() -> [Read<'static>; 3] {
+    [
+        full("boxes", boxes(1..=3)),
+        full("things", things(1..=9)),
+        full("shelves", shelves(1..=3)),
+    ]
 }
 
 /// Runs with rejected records, orphans, held deletes, a changed scope, and references that lead to nothing at first.
@@ -247,14 +256,7 @@ async fn view_that_a_select_reads_is_a_rule_of_its_group() {
         "sql/labels.sql",
         "SELECT s.id AS shelf_id, v.name AS text FROM staged_shelves AS s LEFT JOIN named_boxes AS v ON v.id = s.box_id",
     );
-    stage(
-        &workdir,
-        &[
-            full("boxes", boxes(1..=3)),
-            full("things", things(1..=9)),
-            full("shelves", shelves(1..=3)),
-        ],
-    );
+    stage(&workdir, &both_groups());
     workdir.json(["replay", "--plan"]).await;
     workdir.cursus(["replay", "--group", "1"]).await.exits(0);
     view("upper(name)");
@@ -299,12 +301,7 @@ async fn finish_names_runs_that_the_jobs_passed_over() {
         ("https://api.example.org", "here"),
         ("https://other.example.org", "here"),
     );
-    let first = [
-        full("boxes", boxes(1..=3)),
-        full("things", things(1..=9)),
-        full("shelves", shelves(1..=3)),
-    ];
-    stage_of(&workdir, here, &first);
+    stage_of(&workdir, here, &both_groups());
     let foreign = stage_of(&workdir, other, &[delta("shelves", shelves(7..=7))]);
     stage_of(&workdir, here, &[delta("shelves", shelves(4..=4))]);
     let plain = workdir.cursus(["replay", "--rebuild"]).await.exits(4);
@@ -513,14 +510,7 @@ async fn deletes_that_are_approved_meanwhile_stay_deleted() {
 #[tokio::test]
 async fn second_job_of_a_group_is_refused_and_so_is_finish() {
     let workdir = two_groups().await;
-    stage(
-        &workdir,
-        &[
-            full("boxes", boxes(1..=3)),
-            full("things", things(1..=9)),
-            full("shelves", shelves(1..=3)),
-        ],
-    );
+    stage(&workdir, &both_groups());
     workdir.json(["replay", "--plan"]).await;
     workdir.write("sql/count.sql", format!("{COUNT}; SELECT pg_sleep(3600)"));
     let first = Running::start(&workdir, &["replay", "--group", "1"]);

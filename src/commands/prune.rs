@@ -106,7 +106,7 @@ async fn keys(
     let keys = if held(&database.client, schema.as_str()).await?.is_empty() {
         Vec::new()
     } else {
-        held_keys(&database.client, schema.as_str(), run.id().as_str()).await?
+        held_keys(&database.client, schema.as_str(), run.id().as_str(), None).await?
     };
     database.close().await?;
     if global.json {

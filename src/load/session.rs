@@ -10,6 +10,7 @@ use crate::database::{Database, commit};
 use crate::failpoint::Point;
 use crate::load::counts::{RejectSample, SAMPLE, Samples, TableCounts};
 use crate::load::error::LoadError;
+use crate::load::ledger::held_deletes::held_keys;
 use crate::load::mapping::Mapping;
 use crate::load::mappings::dependents;
 use crate::load::options::Options;
@@ -155,15 +156,8 @@ async fn sample_waiting(
     let (run, table) = (run.id().as_str(), counts.name.as_str());
     let mut samples = Samples::default();
     if counts.refused > 0 {
-        let statement = format!(
-            "SELECT key FROM pipeline.prune_candidate WHERE schema_name = $1 AND run_id = $2 AND table_name = $3 \
-             AND approved_at IS NULL AND referred_by IS NULL ORDER BY key LIMIT {SAMPLE}"
-        );
-        let rows = transaction
-            .query(&statement, &[&schema, &run, &table])
-            .await;
-        let rows = rows.map_err(LoadError::at("read pipeline.prune_candidate"))?;
-        samples.held = rows.iter().map(|row| row.get(0)).collect();
+        let held = held_keys(transaction, schema, run, Some(table)).await?;
+        samples.held = held.into_iter().map(|(_, key)| key).collect();
     }
     if counts.quarantined > 0 {
         let statement = format!(

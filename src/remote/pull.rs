@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::listing::StoredRuns;
 use super::pages::Fetcher;
-use super::push::{id_in, refuse_other};
+use super::push::{id_in, refuse_other, refuse_same_numbers};
 use super::rewritten::{Ledgers, compare, fetch_resource, other_ledger};
 use super::{Listed, Remote, RemoteError, blocking, each_at_once};
 use crate::name::Name;
@@ -67,6 +67,7 @@ pub(crate) async fn pull(
         url: remote.shown().to_owned(),
         ..Pulled::default()
     };
+    refuse_same_numbers(remote, &runs, &stored)?;
     let mut wanted = Vec::new();
     for (id, record) in &stored.0 {
         match (record, staging.run(id)?) {
@@ -76,10 +77,7 @@ pub(crate) async fn pull(
                 refuse_other(remote, &run, record)?;
                 pulled.here += 1;
             }
-            (Some(record), None) => {
-                refuse_same_number(remote, id, record.seq, &runs)?;
-                wanted.push(id.clone());
-            }
+            (Some(_), None) => wanted.push(id.clone()),
         }
     }
     let ledger = take_ledger(remote, staging, &arriving).await?;
@@ -147,23 +145,6 @@ pub(crate) async fn open_staging(
         staging: staging.with_source(source),
         stored,
     })
-}
-
-fn refuse_same_number(
-    remote: &Remote,
-    id: &RunId,
-    seq: u64,
-    runs: &[Run],
-) -> Result<(), RemoteError> {
-    match runs.iter().find(|other| other.record().seq == seq) {
-        Some(other) => Err(RemoteError::SameNumber {
-            url: remote.shown().to_owned(),
-            run: id.to_string(),
-            other: other.id().to_string(),
-            seq,
-        }),
-        None => Ok(()),
-    }
 }
 
 /// Receives the record of a run, which is checked when it is opened.

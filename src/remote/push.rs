@@ -132,6 +132,22 @@ fn refuse_other_runs(
     runs: &[Run],
     stored: &StoredRuns,
 ) -> Result<(), RemoteError> {
+    refuse_same_numbers(remote, runs, stored)?;
+    for run in runs {
+        let Some(Some(theirs)) = stored.0.get(run.id()) else {
+            continue;
+        };
+        refuse_other(remote, run, theirs)?;
+    }
+    Ok(())
+}
+
+/// Refuses a store in which a run has the number of another run here.
+pub(super) fn refuse_same_numbers(
+    remote: &Remote,
+    runs: &[Run],
+    stored: &StoredRuns,
+) -> Result<(), RemoteError> {
     let by_number: BTreeMap<u64, &RunId> = (runs.iter())
         .map(|run| (run.record().seq, run.id()))
         .collect();
@@ -144,12 +160,6 @@ fn refuse_other_runs(
                 seq: *seq,
             });
         }
-    }
-    for run in runs {
-        let Some(Some(theirs)) = stored.0.get(run.id()) else {
-            continue;
-        };
-        refuse_other(remote, run, theirs)?;
     }
     Ok(())
 }

@@ -54,13 +54,29 @@ pub(super) async fn ids(
     Ok(ids)
 }
 
-fn found(schema: &str, table: &DerivedTable, rows: u64) -> Option<FoundRows> {
-    (rows > 0).then(|| FoundRows {
-        schema: schema.to_owned(),
-        table: table.table.to_string(),
-        rows,
-        personal: 0,
-    })
+/// Of each of them, how many rows of these people a statement counts; it is given the table and which rows are theirs.
+async fn count(
+    transaction: &Transaction<'_>,
+    schema: &str,
+    people: &People,
+    ids: &[String],
+    (doing, statement): (&str, impl Fn(&str, &str) -> String),
+) -> Result<Vec<FoundRows>, LoadError> {
+    let mut all = Vec::new();
+    for table in tables(transaction, schema, people).await? {
+        let (from, theirs) = table.theirs(schema);
+        let count = statement(&from, &theirs);
+        let row = transaction.query_one(&count, &[&ids]).await;
+        let row = row.map_err(LoadError::at(format!("{doing} {}", table.table)))?;
+        let rows = unsigned(row.get(0));
+        all.extend((rows > 0).then(|| FoundRows {
+            schema: schema.to_owned(),
+            table: table.table.to_string(),
+            rows,
+            personal: 0,
+        }));
+    }
+    Ok(all)
 }
 
 /// How many rows of these people there are.
@@ -70,15 +86,8 @@ pub(super) async fn find(
     people: &People,
     ids: &[String],
 ) -> Result<Vec<FoundRows>, LoadError> {
-    let mut all = Vec::new();
-    for table in tables(transaction, schema, people).await? {
-        let (from, theirs) = table.theirs(schema);
-        let count = format!("SELECT count(*) FROM {from} WHERE {theirs}");
-        let row = transaction.query_one(&count, &[&ids]).await;
-        let row = row.map_err(LoadError::at(format!("read {}", table.table)))?;
-        all.extend(found(schema, table, unsigned(row.get(0))));
-    }
-    Ok(all)
+    let find = |from: &str, theirs: &str| format!("SELECT count(*) FROM {from} WHERE {theirs}");
+    count(transaction, schema, people, ids, ("read", find)).await
 }
 
 /// Statements that give the rows of a person as JSON, with the tables.
@@ -103,13 +112,17 @@ pub(super) async fn delete(
     people: &People,
     ids: &[String],
 ) -> Result<Vec<FoundRows>, LoadError> {
-    let mut all = Vec::new();
-    for table in tables(transaction, schema, people).await? {
-        let (from, theirs) = table.theirs(schema);
-        let delete = format!("DELETE FROM {from} WHERE {theirs}");
-        let rows = transaction.execute(&delete, &[&ids]).await;
-        let doing = format!("erase people from {}", table.table);
-        all.extend(found(schema, table, rows.map_err(LoadError::at(doing))?));
-    }
-    Ok(all)
+    let delete = |from: &str, theirs: &str| {
+        format!(
+            "WITH deleted AS (DELETE FROM {from} WHERE {theirs} RETURNING 1) SELECT count(*) FROM deleted"
+        )
+    };
+    count(
+        transaction,
+        schema,
+        people,
+        ids,
+        ("erase people from", delete),
+    )
+    .await
 }

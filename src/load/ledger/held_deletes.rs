@@ -10,6 +10,7 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::convert::unsigned;
 use crate::database::utc;
+use crate::load::counts::SAMPLE;
 use crate::load::error::LoadError;
 use crate::load::ledger::backlog::has_ledger;
 use crate::load::ledger::loads::LoadLedger;
@@ -118,22 +119,53 @@ fn failed() -> impl FnOnce(tokio_postgres::Error) -> LoadError {
     LoadError::at("read pipeline.prune_candidate")
 }
 
-/// The keys of the rows that a run would have deleted, by table.
+/// The keys of the rows that a run would have deleted, by table: all of them, or a sample of one table.
 pub(crate) async fn held_keys(
     client: &impl GenericClient,
     schema: &str,
     run: &str,
+    sample_of: Option<&str>,
 ) -> Result<Vec<(String, Value)>, LoadError> {
+    let limit = sample_of.map_or_else(String::new, |_| format!("LIMIT {SAMPLE}"));
     let rows = client
         .query(
-            "SELECT table_name, key FROM pipeline.prune_candidate \
-             WHERE schema_name = $1 AND run_id = $2 AND approved_at IS NULL AND referred_by IS NULL \
-             ORDER BY table_name, key",
-            &[&schema, &run],
+            &format!(
+                "SELECT table_name, key FROM pipeline.prune_candidate \
+                 WHERE schema_name = $1 AND run_id = $2 AND approved_at IS NULL AND referred_by IS NULL \
+                 AND ($3::text IS NULL OR table_name = $3) ORDER BY table_name, key {limit}"
+            ),
+            &[&schema, &run, &sample_of],
         )
         .await
         .map_err(failed())?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Rows of a table that the newest runs lack, but rows of another table refer to them.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) table: Name,
+    pub(crate) rows: u64,
+    pub(crate) keys: Vec<String>,
+}
+
+/// The kept rows of a schema by table, with a few of their keys.
+pub(crate) async fn kept_by_table(
+    client: &impl GenericClient,
+    schema: &str,
+) -> Result<Vec<Kept>, LoadError> {
+    let statement = "SELECT table_name, count(DISTINCT key), (array_agg(DISTINCT key::text ORDER BY key::text))[1:5] \
+         FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND referred_by IS NOT NULL \
+         GROUP BY table_name ORDER BY table_name";
+    let rows = client.query(statement, &[&schema]).await;
+    let kept = |row: &Row| {
+        Some(Kept {
+            table: Name::parse(row.get(0)).ok()?,
+            rows: unsigned(row.get(1)),
+            keys: row.get(2),
+        })
+    };
+    Ok(rows.map_err(failed())?.iter().filter_map(kept).collect())
 }
 
 /// Forgets kept rows that are not there any more, and counts the others, by table.

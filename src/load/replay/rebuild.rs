@@ -18,7 +18,7 @@ use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
 use crate::load::ledger::derives;
 use crate::load::ledger::erasures;
-use crate::load::ledger::held_deletes::count_kept;
+use crate::load::ledger::held_deletes::{Kept, count_kept, kept_by_table};
 use crate::load::ledger::loads::{self, Loaded};
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::mapping::{Followed, Mapping};
@@ -31,14 +31,6 @@ use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
 use crate::staging::Run;
-
-/// Rows that a rebuild would have deleted, but rows of another table refer to them.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) table: Name,
-    pub(crate) rows: u64,
-    pub(crate) keys: Vec<String>,
-}
 
 /// A schema with the rows that the staged runs give of some resources.
 #[derive(Clone, Debug)]
@@ -190,22 +182,10 @@ impl SchemaLoader<'_> {
         not_dropped
     }
 
-    /// The rows of a schema that are kept although the newest runs lack them, by table, with a few of their keys.
+    /// The rows of the schema that are kept although the newest runs lack them.
     pub(crate) async fn kept(&self) -> Result<Vec<Kept>, ReplayError> {
-        let statement = "SELECT table_name, count(DISTINCT key), (array_agg(DISTINCT key::text ORDER BY key::text))[1:5] \
-             FROM pipeline.prune_candidate WHERE schema_name = $1 AND approved_at IS NULL AND referred_by IS NOT NULL \
-             GROUP BY table_name ORDER BY table_name";
         let schema = self.options.schema.as_str();
-        let rows = self.database.client.query(statement, &[&schema]).await;
-        let rows = rows.map_err(LoadError::at("read pipeline.prune_candidate"))?;
-        let kept = |row: &tokio_postgres::Row| {
-            Some(Kept {
-                table: Name::parse(row.get(0)).ok()?,
-                rows: unsigned(row.get(1)),
-                keys: row.get(2),
-            })
-        };
-        Ok(rows.iter().filter_map(kept).collect())
+        Ok(kept_by_table(&self.database.client, schema).await?)
     }
 
     /// The resources of which the replay knows all rows; refuses if it should and does not.
