@@ -137,14 +137,18 @@ async fn changes_page_reads_as_expected() {
     assert!(!empty.page("/").await.contains("href=\"/changes\""));
 }
 
+const HOSTILE: &str = "<script>alert(1)</script>\" onload=\"x' \u{202e}drow";
+
+fn hostile() -> serde_json::Map<String, Value> {
+    let long = json!(HOSTILE.repeat(50));
+    let field = |n| (format!("{HOSTILE}{n}"), long.clone());
+    (0..300).map(field).collect()
+}
+
 #[tokio::test]
 async fn hostile_changes_are_text_and_short() {
-    const HOSTILE: &str = "<script>alert(1)</script>\" onload=\"x' \u{202e}drow";
     let workdir = mirror(1).await;
-    let long = HOSTILE.repeat(50);
-    let object: serde_json::Map<String, Value> = (0..300)
-        .map(|n| (format!("{HOSTILE}{n}"), json!(long)))
-        .collect();
+    let object = hostile();
     let (object, name) = (json!(object).to_string(), HOSTILE);
     let insert = format!(
         "INSERT INTO pipeline.change (schema_name, seq, run_id, table_name, op, key, changed, before, after) \
@@ -252,12 +256,8 @@ async fn a_row_is_shown_as_it_was_version_by_version() {
 
 #[tokio::test]
 async fn hostile_versions_are_text_and_short() {
-    const HOSTILE: &str = "<script>alert(1)</script>\" onload=\"x' \u{202e}drow";
     let workdir = mirror(1).await;
-    let long = HOSTILE.repeat(50);
-    let object: serde_json::Map<String, Value> = (0..300)
-        .map(|n| (format!("{HOSTILE}{n}"), json!(long)))
-        .collect();
+    let object = hostile();
     let (object, key) = (json!(object), json!({ HOSTILE: 1 }));
     let insert = format!(
         "INSERT INTO pipeline.history_span (schema_name, table_name, columns, valid_from, from_run, changed_at) \

@@ -228,8 +228,8 @@ async fn every_quiet_command_prints_nothing_but_what_was_asked_for() {
     quiet_is_quiet(&[]).await;
 }
 
-/// Of the commands of these names, or of all.
-async fn quiet_is_quiet(names: &[&str]) {
+/// A project that has run, somebody in its mirror, and the commands.
+async fn every_command() -> (Simulator, Workdir, String, Vec<String>) {
     let simulator = simulator().await;
     let workdir = Workdir::with_empty_database(&simulator).await;
     std::fs::create_dir(workdir.path("store")).unwrap();
@@ -238,8 +238,14 @@ async fn quiet_is_quiet(names: &[&str]) {
         .number("SELECT min(id) FROM users")
         .await
         .to_string();
-    let mut found = Vec::new();
-    leaves(&Cli::command(), "", &mut found);
+    let mut commands = Vec::new();
+    leaves(&Cli::command(), "", &mut commands);
+    (simulator, workdir, user, commands)
+}
+
+/// Of the commands of these names, or of all.
+async fn quiet_is_quiet(names: &[&str]) {
+    let (_simulator, workdir, user, mut found) = every_command().await;
     assert!(
         WORK.iter()
             .all(|work| found.iter().any(|leaf| leaf == work))
@@ -463,16 +469,7 @@ async fn every_answer_that_stdout_does_not_take_is_a_failure() {
 
 /// Of the commands of these names, or of all.
 async fn stdout_takes_nothing(names: &[&str]) {
-    let simulator = simulator().await;
-    let workdir = Workdir::with_empty_database(&simulator).await;
-    std::fs::create_dir(workdir.path("store")).unwrap();
-    workdir.json(["run"]).await;
-    let user = workdir
-        .number("SELECT min(id) FROM users")
-        .await
-        .to_string();
-    let mut found = Vec::new();
-    leaves(&Cli::command(), "", &mut found);
+    let (_simulator, workdir, user, mut found) = every_command().await;
     found.extend(["help", "help run", "version", "status --json", "run --json"].map(str::to_owned));
     found.retain(|leaf| names.is_empty() || names.contains(&leaf.as_str()));
     assert!(found.len() >= names.len());

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use tokio_postgres::IsolationLevel;
 use tracing::warn;
 
 use crate::cli::{DiffArgs, Global};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, snapshot};
 use crate::diff::{Choice, Diff, Kind, Sample, TableDiff, Values, compare, tables};
 use crate::exit::{Exit, Failure};
 use crate::key_arg::Key;
@@ -113,14 +112,8 @@ async fn both(
 ) -> Result<(Side, Side, Diff), Failure> {
     let a = side(settings, &arguments.a, database, scratches).await?;
     let b = side(settings, &arguments.b, database, scratches).await?;
-    let transaction = database
-        .client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(DatabaseError::from)?;
+    let transaction = snapshot(&mut database.client).await;
+    let transaction = transaction.map_err(DatabaseError::from)?;
     let mut known = tables(&transaction, &a.schema).await?;
     known.extend(tables(&transaction, &b.schema).await?);
     for name in &choice.tables {

@@ -341,7 +341,6 @@ fn report(planned: &[PlannedRead], allowance: &Allowance, now: Timestamp) -> Pla
     }
 }
 
-/// What of a plan is for a pack.
 fn cost_of(pack: &str, config: &Config, planned: &[PlannedRead]) -> PackCost {
     let resources = config
         .resources

@@ -155,7 +155,6 @@ struct Mirror<'c> {
     loader: SchemaLoader<'c>,
     scope: ReplayScope,
     runs: Vec<Run>,
-    /// What it has loaded.
     before: Loaded,
 }
 

@@ -1,9 +1,7 @@
 //! `cursus schema`: describe the mirror's tables for people and other programs.
 
-use tokio_postgres::IsolationLevel;
-
 use crate::cli::{Global, SchemaArgs, SchemaFormat};
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, snapshot};
 use crate::exit::{Exit, Failure};
 use crate::migrate::LEDGER_SCHEMA;
 use crate::pipeline::connect;
@@ -31,14 +29,8 @@ pub(super) async fn run(
         schemas.push(LEDGER_SCHEMA);
     }
     let mut database = connect::connect(settings, name.as_str()).await?;
-    let transaction = database
-        .client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(DatabaseError::from)?;
+    let transaction = snapshot(&mut database.client).await;
+    let transaction = transaction.map_err(DatabaseError::from)?;
     let model = schema::read(&transaction, &settings.config, &schemas).await?;
     transaction.rollback().await.map_err(DatabaseError::from)?;
     database.close().await?;

@@ -12,6 +12,7 @@ mod place;
 mod pooler;
 mod quote;
 mod sessions;
+mod snapshot;
 mod tls;
 pub(crate) mod trust;
 mod url;
@@ -26,6 +27,7 @@ pub(crate) use error::{DatabaseError, describe};
 pub(crate) use place::{Place, role};
 pub(crate) use quote::{Literal, Quoted, lock_timeout_of, utc};
 pub(crate) use sessions::{Commit, LockKey, Sessions, holder, holder_is_dead};
+pub(crate) use snapshot::snapshot;
 pub(crate) use tls::{check_url, for_libpq, holds_password};
 
 #[cfg(test)]

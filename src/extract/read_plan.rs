@@ -89,7 +89,6 @@ pub(super) fn window_of(resource: &Resource, request: &PageRequest) -> Option<Wi
     request.window_of(&resource.cursor.as_ref()?.field)
 }
 
-/// What a page of a list asks for.
 pub(super) fn page_request(
     resource: &Resource,
     list: List<'_>,

@@ -2,8 +2,9 @@
 //! rows, and prints nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::mutex::locked;
 use crate::name::Name;
 use crate::progress::LoadSnapshot;
 use crate::staging::StagedResource;
@@ -50,7 +51,7 @@ impl LoadProgress {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -70,28 +70,16 @@ impl Session<'_> {
         runs: &[Run],
         held_back: &BTreeSet<Name>,
     ) -> Result<LoadedRun, LoadError> {
-        let loaded = self.load_one(run, resources, runs, held_back).await?;
-        self.may_adopt &= !loaded.is_rebound;
-        Ok(loaded)
-    }
-
-    async fn load_one(
-        &mut self,
-        run: &Run,
-        resources: &[Name],
-        runs: &[Run],
-        held_back: &BTreeSet<Name>,
-    ) -> Result<LoadedRun, LoadError> {
         let (config, mappings) = (self.config, self.mappings);
         let mut load = RunLoader::new(config, self.options, mappings, run, resources, runs);
         load.may_adopt = self.may_adopt;
         let load = load.without(held_back);
-        match &mut self.on {
+        let loaded = match &mut self.on {
             LoadTarget::Each(database) => match load_in_one(database, load).await {
                 Err(error) if error.is_connection_lost() => {
-                    Err(error.with_reason(database.last_words().await))
+                    return Err(error.with_reason(database.last_words().await));
                 }
-                loaded => loaded,
+                loaded => loaded?,
             },
             LoadTarget::Dry(transaction) => {
                 let savepoint = transaction.savepoint("run").await;
@@ -106,9 +94,11 @@ impl Session<'_> {
                 dropped.map_err(LoadError::at("clean up"))?;
                 let released = savepoint.commit().await;
                 released.map_err(LoadError::at("release a savepoint"))?;
-                Ok(loaded)
+                loaded
             }
-        }
+        };
+        self.may_adopt &= !loaded.is_rebound;
+        Ok(loaded)
     }
 
     /// Runs the derived statements again that have failed, when nothing else is loaded; those that fail again.

@@ -56,7 +56,6 @@ pub(super) fn local(folder: &Path, mirror: &[Migration]) -> Result<Vec<Migration
     Ok(local)
 }
 
-/// The migrations of a pack.
 pub(super) fn of_pack(pack: &PackFiles) -> Result<Vec<Migration>, MigrateError> {
     let mut migrations: Vec<Migration> = Vec::new();
     for (name, text) in pack.in_folder("migrations") {

@@ -22,12 +22,17 @@ async fn shapes(client: &Client, schema: &str) -> Vec<TableShape> {
     shapes
 }
 
-#[tokio::test]
-async fn every_table_and_column_tells_what_it_is() {
+async fn migrated() -> Client {
     let mut client = testing::database().await;
     migrate(&mut client, "public", &Extra::default(), None)
         .await
         .unwrap();
+    client
+}
+
+#[tokio::test]
+async fn every_table_and_column_tells_what_it_is() {
+    let client = migrated().await;
     for schema in ["public", LEDGER_SCHEMA] {
         for table in shapes(&client, schema).await {
             assert!(table.comment.is_some(), "{schema}.{}", table.name);
@@ -126,10 +131,7 @@ async fn many_processes_may_migrate_at_once() {
 
 #[tokio::test]
 async fn foreign_keys_are_those_of_complete_sets_only() {
-    let mut client = testing::database().await;
-    migrate(&mut client, "public", &Extra::default(), None)
-        .await
-        .unwrap();
+    let client = migrated().await;
     let found: BTreeSet<String> = shapes(&client, "public")
         .await
         .iter()
@@ -152,10 +154,7 @@ async fn foreign_keys_are_those_of_complete_sets_only() {
 
 #[tokio::test]
 async fn quick_start_queries_and_the_view_of_freshness_work() {
-    let mut client = testing::database().await;
-    migrate(&mut client, "public", &Extra::default(), None)
-        .await
-        .unwrap();
+    let client = migrated().await;
     client
         .batch_execute(
             r#"INSERT INTO users (id, login, kind, cursus_id) VALUES (1, 'jdoe', 'student', 21), (2, 'staff', 'admin', 21);
@@ -200,10 +199,7 @@ async fn quick_start_queries_and_the_view_of_freshness_work() {
 
 #[tokio::test]
 async fn sql_files_do_what_they_say() {
-    let mut client = testing::database().await;
-    migrate(&mut client, "public", &Extra::default(), None)
-        .await
-        .unwrap();
+    let client = migrated().await;
     client
         .batch_execute(
             r#"INSERT INTO campuses (id, name) VALUES (1, 'Paris'), (2, 'Lyon');
@@ -311,10 +307,7 @@ async fn a_users_own_migrations_are_applied_after_ours_and_guarded() {
 
 #[tokio::test]
 async fn a_database_of_a_later_release_is_left_alone() {
-    let mut client = testing::database().await;
-    migrate(&mut client, "public", &Extra::default(), None)
-        .await
-        .unwrap();
+    let mut client = migrated().await;
     let later =
         "INSERT INTO refinery_schema_history VALUES (77, 'later', '2030-01-01T00:00:00Z', '1')";
     client.batch_execute(later).await.unwrap();

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use tokio_postgres::IsolationLevel;
-
 use super::connect::connect;
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, snapshot};
 use crate::exit::{Exit, Failure};
 use crate::export::{self, Bundle, Format, Profile, Request};
 use crate::settings::Settings;
@@ -35,14 +33,8 @@ pub(crate) async fn export(
         erased: settings.staging.erasures()?.people.into_keys().collect(),
         recorder: &recorder.client,
     };
-    let transaction = database
-        .client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(DatabaseError::from)?;
+    let transaction = snapshot(&mut database.client).await;
+    let transaction = transaction.map_err(DatabaseError::from)?;
     let bundle = Box::pin(export::write(&request, &transaction)).await?;
     transaction.rollback().await.map_err(DatabaseError::from)?;
     recorder.close().await?;

@@ -10,7 +10,6 @@ use crate::staging::Mode;
 const SYNC_EVERY: Duration = Duration::from_mins(15);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Requests a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct RequestsADay {
     pub(crate) requests: f64,

@@ -190,7 +190,6 @@ async fn changes(State(site): State<Arc<Site>>, pairs: Pairs) -> Response {
     }
 }
 
-/// The document of a page of panels.
 async fn panels(
     State(site): State<Arc<Site>>,
     file: Result<Path<String>, PathRejection>,

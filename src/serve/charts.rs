@@ -63,13 +63,7 @@ impl Tone {
     }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-            Self::None => "none",
-        }
+        self.class().trim_start_matches("tone-")
     }
 
     fn class(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::changes::{self, ChangePage, VersionPage, Wanted};
 use crate::config::Resource;
 use crate::database::{DatabaseError, Sessions};
 use crate::exit::Failure;
+use crate::mutex::locked;
 use crate::printable;
 use crate::settings::Settings;
 use crate::staging::CommandRecord;
@@ -124,7 +125,7 @@ impl Documents {
         self.runs.stop();
         self.decisions.stop();
         self.listing.stop();
-        for page in lock(&self.pages).values() {
+        for page in locked(&self.pages).values() {
             page.stop();
         }
     }
@@ -147,13 +148,19 @@ impl Documents {
     /// A page of the changes. It is read each time: what is asked for differs.
     pub(super) async fn changes(&self, wanted: &Wanted, most: usize) -> Shown<ChangePage> {
         let wanted = wanted.clone();
-        shown(read(&self.source, |source| changes_of(source, wanted, most)).await)
+        let query = async move |client: &Client, schema: &str| {
+            changes::page(client, schema, &wanted, most).await
+        };
+        shown(read(&self.source, |source| read_changes(source, query)).await)
     }
 
     /// A page of how a row was, read each time.
     pub(super) async fn versions(&self, wanted: &Wanted, most: usize) -> Shown<VersionPage> {
         let wanted = wanted.clone();
-        shown(read(&self.source, |source| versions_of(source, wanted, most)).await)
+        let query = async move |client: &Client, schema: &str| {
+            changes::versions(client, schema, &wanted, most).await
+        };
+        shown(read(&self.source, |source| read_changes(source, query)).await)
     }
 
     /// Which pages there are, as far as is known.
@@ -172,7 +179,7 @@ impl Documents {
     /// A page of panels, which [`Self::listing`] has.
     pub(super) async fn panels(&self, name: &str, patience: Patience) -> Option<Shown<Page>> {
         let page = {
-            let mut pages = lock(&self.pages);
+            let mut pages = locked(&self.pages);
             Arc::clone(pages.entry(name.to_owned()).or_insert_with(Snapshot::new))
         };
         let (name, source) = (name.to_owned(), Arc::clone(&self.source));
@@ -311,11 +318,11 @@ fn reading<T>(document: T, failure: Option<String>) -> Reading<T> {
     }
 }
 
-async fn changes_of(
+/// What a query gives of the changes that are kept; nothing without a database.
+async fn read_changes<T>(
     source: Arc<Source>,
-    wanted: Wanted,
-    most: usize,
-) -> Result<Reading<ChangePage>, Failure> {
+    query: impl AsyncFnOnce(&Client, &str) -> Result<T, tokio_postgres::Error>,
+) -> Result<Reading<T>, Failure> {
     let settings = (source.resolve)()?;
     let Some(lease) = source.changes.begin(&settings).await? else {
         return Ok(Reading {
@@ -324,26 +331,7 @@ async fn changes_of(
         });
     };
     let schema = settings.config.database.schema.as_str();
-    let page = changes::page(lease.client(), schema, &wanted, most).await;
-    let page = page.map_err(DatabaseError::from)?;
-    lease.end().await;
-    Ok(reading(page, None))
-}
-
-async fn versions_of(
-    source: Arc<Source>,
-    wanted: Wanted,
-    most: usize,
-) -> Result<Reading<VersionPage>, Failure> {
-    let settings = (source.resolve)()?;
-    let Some(lease) = source.changes.begin(&settings).await? else {
-        return Ok(Reading {
-            document: None,
-            failure: None,
-        });
-    };
-    let schema = settings.config.database.schema.as_str();
-    let page = changes::versions(lease.client(), schema, &wanted, most).await;
+    let page = query(lease.client(), schema).await;
     let page = page.map_err(DatabaseError::from)?;
     lease.end().await;
     Ok(reading(page, None))
@@ -424,8 +412,4 @@ async fn faults_of(source: Arc<Source>) -> Result<Reading<Vec<String>>, Failure>
     }
     lease.end().await;
     Ok(reading(faults, None))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,14 @@
 //! token that they were made for.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::hash::{Hash, hex};
+use crate::mutex::locked;
 
 /// How long one lasts.
 pub(super) const LIFE: Duration = Duration::from_hours(12);
@@ -53,7 +54,7 @@ impl LogIns {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Hash, LogIn>> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = locked(&self.0);
         let now = Instant::now();
         open.retain(|_, log_in| log_in.until > now);
         open

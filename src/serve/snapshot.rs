@@ -2,13 +2,15 @@
 //! again if it is some seconds old; so a page costs nothing, and many clients cost one query. Knows nothing of what a document holds.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::mutex::locked;
 
 /// Until it is read again.
 const FRESH: Duration = Duration::from_secs(5);
@@ -131,7 +133,7 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
 
     /// Breaks off a reading that is under way.
     pub(crate) fn stop(&self) {
-        if let Some(reader) = lock(&self.reader).take() {
+        if let Some(reader) = locked(&self.reader).take() {
             reader.abort();
         }
     }
@@ -150,7 +152,7 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
     where
         F: Future<Output = Reading<T>> + Send + 'static,
     {
-        let mut reader = lock(&self.reader);
+        let mut reader = locked(&self.reader);
         // One that has panicked is finished as well.
         if reader.as_ref().is_some_and(|reader| !reader.is_finished()) {
             return;
@@ -188,10 +190,6 @@ impl<T: Send + Sync + 'static> Snapshot<T> {
             }));
         }));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -148,7 +148,6 @@ impl Staging {
         }
     }
 
-    /// A run by its id.
     pub(crate) fn run(&self, id: &RunId) -> Result<Option<Run>, StagingError> {
         let directory = self.root().join(id.directory());
         if !directory.exists() {

@@ -36,16 +36,24 @@ fn page(number: u32, fetched_at: Timestamp) -> PageEntry {
     }
 }
 
-#[test]
-fn pages_and_runs_stay_in_order_when_the_clock_goes_back() {
+fn opened() -> (tempfile::TempDir, Staging, StagingLock) {
     let directory = tempfile::tempdir().unwrap();
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
+    (directory, staging, lock)
+}
+
+fn new_run(staging: &Staging, lock: &StagingLock, now: Timestamp) -> Run {
+    let run = staging.create_run(lock, now, 0, &RunSpec::default());
+    run.unwrap()
+}
+
+#[test]
+fn pages_and_runs_stay_in_order_when_the_clock_goes_back() {
+    let (_directory, staging, lock) = opened();
     let now = clock::now();
     let day = jiff::SignedDuration::from_hours(24);
-    let run = staging
-        .create_run(&lock, now + day, 0, &RunSpec::default())
-        .unwrap();
+    let run = new_run(&staging, &lock, now + day);
     let name = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &name).unwrap();
     let first = writer.write(&b"[]"[..], page(1, now + day)).unwrap();
@@ -55,22 +63,16 @@ fn pages_and_runs_stay_in_order_when_the_clock_goes_back() {
     let second = writer.write(&b"[]"[..], page(2, clock::now())).unwrap();
     let third = writer.write(&b"[]"[..], page(3, clock::now())).unwrap();
     assert!(first.fetched_at < second.fetched_at && second.fetched_at < third.fetched_at);
-    let next = staging
-        .create_run(&lock, now, 0, &RunSpec::default())
-        .unwrap();
+    let next = new_run(&staging, &lock, now);
     assert!(next.id() > run.id());
     assert_eq!(next.record().started_at, now);
 }
 
 #[test]
 fn page_that_cannot_be_read_stays_in_the_journal() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (directory, staging, lock) = opened();
     let now = clock::now();
-    let run = staging
-        .create_run(&lock, now, 0, &RunSpec::default())
-        .unwrap();
+    let run = new_run(&staging, &lock, now);
     let name = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &name).unwrap();
     let entry = PageEntry {
@@ -97,12 +99,8 @@ fn page_that_cannot_be_read_stays_in_the_journal() {
 
 #[test]
 fn file_of_another_format_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
-    let run = staging
-        .create_run(&lock, clock::now(), 0, &RunSpec::default())
-        .unwrap();
+    let (_directory, staging, lock) = opened();
+    let run = new_run(&staging, &lock, clock::now());
     let users = Name::parse("users").unwrap();
     let (writer, _) = run.writer(lock.share(), &users).unwrap();
     drop(writer);
@@ -146,23 +144,17 @@ fn check_for_a_writer_does_not_block_writers() {
 
 #[test]
 fn run_that_was_never_made_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (directory, staging, lock) = opened();
     let died = directory.path().join("2026-11-23/T020000Z");
     private_files::create_dirs(&died).unwrap();
     std::fs::write(died.join(".run.json.tmp"), "{").unwrap();
-    staging
-        .create_run(&lock, clock::now(), 0, &RunSpec::default())
-        .unwrap();
+    new_run(&staging, &lock, clock::now());
     assert!(!died.exists());
 }
 
 #[test]
 fn listed_runs_omit_details_and_a_resumed_run_keeps_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let (now, asked) = (Timestamp::now(), RunSpec::default());
     for limit in [1_200, 2_400] {
         let mut run = staging.create_run(&lock, now, 0, &asked).unwrap();
@@ -193,13 +185,9 @@ fn listed_runs_omit_details_and_a_resumed_run_keeps_them() {
 
 #[test]
 fn concurrent_approvals_are_all_recorded() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let now = clock::now();
-    let run = staging
-        .create_run(&lock, now, 0, &RunSpec::default())
-        .unwrap();
+    let run = new_run(&staging, &lock, now);
     let approval = |n: u64| Approval {
         schema: None,
         resource: Name::parse("users").unwrap(),
@@ -225,9 +213,7 @@ fn concurrent_approvals_are_all_recorded() {
 /// A closed run with a page, a manifest and an approval.
 fn closed_run(staging: &Staging, lock: &StagingLock, users: &Name) -> Run {
     let now = clock::now();
-    let mut run = staging
-        .create_run(lock, now, 0, &RunSpec::default())
-        .unwrap();
+    let mut run = new_run(staging, lock, now);
     let (writer, _) = run.writer(lock.share(), users).unwrap();
     writer.write(&b"[]"[..], page(1, now)).unwrap();
     let manifest = Manifest {
@@ -312,9 +298,7 @@ fn pages_come_in_order_and_a_changed_line_is_refused() {
 
 #[test]
 fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let users = Name::parse("users").unwrap();
     let run = closed_run(&staging, &lock, &users);
     let read = || {
@@ -360,9 +344,7 @@ fn flipped_bit_in_a_run_is_reported_or_changes_nothing() {
 
 #[test]
 fn run_without_digests_is_read_and_gets_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let users = Name::parse("users").unwrap();
     let run = closed_run(&staging, &lock, &users);
     for name in ["run.json", "approvals.json", "users/manifest.json"] {
@@ -393,9 +375,7 @@ fn run_without_digests_is_read_and_gets_them() {
 
 #[test]
 fn manifest_other_than_the_recorded_one_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let users = Name::parse("users").unwrap();
     let run = closed_run(&staging, &lock, &users);
     let other = Manifest {
@@ -420,9 +400,7 @@ fn manifest_other_than_the_recorded_one_is_refused() {
 
 #[test]
 fn run_whose_number_and_name_disagree_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let asked = RunSpec::default();
     let mut runs: Vec<Run> = (0..3)
         .map(|_| staging.create_run(&lock, clock::now(), 0, &asked).unwrap())
@@ -443,9 +421,7 @@ fn no_page_is_written_behind_a_link() {
     let staging = Staging::new(directory.path());
     let lock = staging.lock("test").unwrap();
     let now = clock::now();
-    let run = staging
-        .create_run(&lock, now, 0, &RunSpec::default())
-        .unwrap();
+    let run = new_run(&staging, &lock, now);
     let name = Name::parse("users").unwrap();
     let slice = |slice: &str| PageEntry {
         slice: Some(slice.to_owned()),
@@ -508,9 +484,7 @@ fn removed_or_linked_lock_file_lets_no_writer_in() {
 
 #[test]
 fn run_without_its_record_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let staging = Staging::new(directory.path());
-    let lock = staging.lock("test").unwrap();
+    let (_directory, staging, lock) = opened();
     let users = Name::parse("users").unwrap();
     let run = closed_run(&staging, &lock, &users);
     let record = run.directory().join("run.json");

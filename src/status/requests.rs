@@ -7,7 +7,6 @@ use crate::staging::CommandRecord;
 
 const HOUR: i64 = 3600;
 
-/// The requests of an hour.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct HourOfRequests {
     pub(crate) starts_at: Timestamp,

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Retries of one page.
 pub(crate) const RETRIES_PER_PAGE: u32 = 5;
 
 /// Retries of a run: this many, and a fifth of its requests.

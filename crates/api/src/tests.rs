@@ -63,7 +63,6 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The bytes of an answer.
 fn bytes<T>(answer: &Answer<T>) -> Vec<u8> {
     let mut bytes = Vec::new();
     answer.body.reader().read_to_end(&mut bytes).unwrap();

@@ -61,32 +61,6 @@ pub fn without_credentials(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// The same of a line that is a JSON document, whose strings are texts of their own.
-pub fn json_without_credentials(line: &str) -> Cow<'_, str> {
-    fn hide(value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::String(text) => {
-                if let Cow::Owned(shown) = without_credentials(text) {
-                    *text = shown;
-                }
-            }
-            serde_json::Value::Array(values) => values.iter_mut().for_each(hide),
-            serde_json::Value::Object(fields) => fields.values_mut().for_each(hide),
-            _ => {}
-        }
-    }
-    if !may_hold_credentials(line) {
-        return Cow::Borrowed(line);
-    }
-    match serde_json::from_str(line) {
-        Ok(mut document) => {
-            hide(&mut document);
-            Cow::Owned(format!("{document}\n"))
-        }
-        Err(_) => without_credentials(line),
-    }
-}
-
 fn line_without_credentials(line: &str) -> String {
     // The example of our own is no secret.
     let mut parts = line.splitn(2, EXAMPLE_URL);

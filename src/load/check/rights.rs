@@ -2,9 +2,10 @@
 //! a sentence that names the object, the right, and the statement that grants it. It reads the catalogue and changes nothing.
 
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, IsolationLevel, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use crate::config::Config;
+use crate::database::snapshot;
 use crate::load::error::LoadError;
 use crate::migrate::{self, MigrateError, Outlook};
 
@@ -175,13 +176,7 @@ pub(crate) async fn lacking(
 ) -> Result<Vec<String>, LoadError> {
     let doing = || LoadError::at("look at the rights of the role");
     // One moment for all of it: another process may migrate meanwhile.
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(doing())?;
+    let transaction = snapshot(client).await.map_err(doing())?;
     let mut found = rights(&transaction, config, schema, look).await?;
     // Without these the histories cannot be read.
     if found.iter().all(|(place, _)| *place != UNREADABLE) {

@@ -373,7 +373,6 @@ pub(crate) async fn orphans(
     read(client, wanted, &[&schema, &table, &resource, &ORPHAN]).await
 }
 
-/// The entries of a key.
 pub(crate) async fn entries_of_key(
     client: &impl GenericClient,
     schema: &str,

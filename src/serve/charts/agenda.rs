@@ -12,7 +12,6 @@ const ROOM: usize = 20_000;
 /// Of which for a day.
 const HEADING: usize = 64;
 
-/// An entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AgendaEntry {
     /// By the clock of the page.

@@ -9,7 +9,6 @@ use super::{Chart, NOTHING, Tone, figure_text, frame, isolated, mark, message, s
 /// More are not drawn.
 const MOST: usize = 200;
 
-/// One bar.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bar {
     pub(crate) label: String,

@@ -22,7 +22,6 @@ const WIDTH: f64 = 0.78;
 /// Fewer columns leave places free at the right, instead of growing.
 const FEWEST: usize = 8;
 
-/// One column.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Column {
     pub(crate) label: String,

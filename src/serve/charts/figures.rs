@@ -46,7 +46,6 @@ pub(crate) fn figures(chart: &Chart<'_>, figures: &[Figure]) -> Markup {
     frame(chart, "figures", &picture)
 }
 
-/// A cell of a table.
 #[derive(Clone, Debug)]
 pub(crate) enum TableCell {
     Text {

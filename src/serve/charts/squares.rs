@@ -9,7 +9,6 @@ use crate::convert::grouped;
 /// More are not drawn.
 const MOST: usize = 100;
 
-/// One square.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Square {
     /// Below the square, short: `30`, `1 Dec`.

@@ -39,7 +39,6 @@ pub(crate) struct PageFiles {
     pub(crate) files: Vec<PanelFile>,
 }
 
-/// A file of a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PanelFile {
     /// Such as `sql/pages/x/10-y.sql`, or `packs/z/pages/x/10-y.sql`.

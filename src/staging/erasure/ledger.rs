@@ -18,7 +18,6 @@ pub(crate) const FILE: &str = "erasures.jsonl";
 const RESTORE: &str =
     "restore the file from a backup; what it names is erased again by the next load";
 
-/// One line.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {

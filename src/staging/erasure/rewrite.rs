@@ -193,28 +193,21 @@ impl Part<'_> {
                 damaged.push(page);
                 continue;
             }
-            let bytes = body.len() as u64;
-            if is_there {
-                changes.push(Change {
-                    line,
-                    page,
-                    bytes,
-                    sha256,
-                    is_there,
+            let becomes = if is_there {
+                Some((body.len() as u64, sha256))
+            } else {
+                let Some((count, blank)) = self.blank(&directory, &page, &body)? else {
+                    continue;
+                };
+                found.push(FoundPage {
+                    run: self.run.id().to_string(),
+                    resource: self.resource.clone(),
+                    file,
+                    ..count
                 });
-                continue;
-            }
-            let Some((count, blank)) = self.blank(&directory, &page, &body)? else {
-                continue;
+                blank.map(|blank| (blank.len() as u64, hex(&Sha256::digest(&blank))))
             };
-            found.push(FoundPage {
-                run: self.run.id().to_string(),
-                resource: self.resource.clone(),
-                file,
-                ..count
-            });
-            if let Some(blank) = blank {
-                let (bytes, sha256) = (blank.len() as u64, hex(&Sha256::digest(&blank)));
+            if let Some((bytes, sha256)) = becomes {
                 changes.push(Change {
                     line,
                     page,

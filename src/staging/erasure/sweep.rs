@@ -82,7 +82,6 @@ fn may_spell_out(page: &str) -> bool {
 /// A run, and a page's file, relative to its directory.
 pub(crate) type FoundAt = (String, String);
 
-/// What a sweep found in one page.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct FoundPage {
     pub(crate) run: String,

@@ -36,7 +36,6 @@ fn on_paused_clock<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// The turn of a page.
 async fn page(limiter: &Limiter) -> Turn {
     limiter.turn(Purpose::Page).await.unwrap()
 }

@@ -6,7 +6,6 @@ use super::stamp::DAY;
 use super::{CURSUS, Cell, Made, PISCINE, Row, Stamp, World};
 use crate::fields::Resource;
 
-/// Coalitions of a bloc.
 const COALITIONS: usize = 4;
 
 pub(super) fn coalition_ids(bloc: &Row) -> Vec<i64> {

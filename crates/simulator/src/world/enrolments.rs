@@ -19,7 +19,6 @@ pub(super) fn hidden(user_id: i64, project: &Object, mate: Option<i64>) -> Objec
     }
 }
 
-/// The id of the team of one attempt.
 pub(super) fn team_id(enrolment: i64, attempt: i64) -> i64 {
     enrolment * 8 + attempt
 }
