@@ -4,9 +4,9 @@
 //! in `migrations/`, and known from the database's catalogue.
 
 mod budget;
-mod changes;
 mod export;
 mod files;
+mod followed_tables;
 mod named_read;
 mod names;
 mod notify;
@@ -32,9 +32,9 @@ use toml::de::DeTable;
 
 pub(crate) use budget::Budget;
 use budget::read_budget;
-pub(crate) use changes::{ChangesConfig, FollowedTables};
 pub(crate) use export::{ProfileColumn, ProfileTable, ProfileText, Treatment, read_profile};
 use files::Files;
+pub(crate) use followed_tables::{ChangesConfig, FollowedTables};
 pub(crate) use notify::{Event, parse_url};
 pub(crate) use pack::{Pack, PackCost, PackState, Requests};
 pub(crate) use reader::Problem;
@@ -331,8 +331,8 @@ fn read(
         quarantine,
         path,
     );
-    let changes = changes::read(section("changes"), &table_names);
-    let history = changes::read_history(section("history"), &table_names);
+    let changes = followed_tables::read(section("changes"), &table_names);
+    let history = followed_tables::read_history(section("history"), &table_names);
     let derives = table::read_derives(blocks("derive"), &table_names, path);
     roots.into_iter().for_each(Section::finish);
 

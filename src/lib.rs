@@ -26,7 +26,7 @@ mod remote;
 pub mod staging;
 mod walk;
 
-mod changes;
+mod change_feed;
 pub mod database;
 mod diff;
 mod export;

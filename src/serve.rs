@@ -4,7 +4,7 @@
 mod access;
 pub(crate) mod address;
 mod api;
-pub(crate) mod changes;
+pub(crate) mod change_query;
 pub(crate) mod charts;
 mod connection;
 mod documents;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::values::{MaxAge, address, day_or_time, host, max_age, since, unit_name};
-use crate::changes::Since;
+use crate::change_feed::Since;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use crate::changes::Since;
+use crate::change_feed::Since;
 
 /// A part of a unit's name that stands for itself in a file name, in a unit and in a shell.
 pub(super) fn unit_name(text: &str) -> Result<String, String> {

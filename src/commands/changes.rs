@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
 use super::output::{note, print_line, try_print};
-use crate::changes::{
+use crate::change_feed::{
     ChangesError, Filter, Since, cloud_event, consumed, extent, is_made, line, position, read,
     store,
 };

@@ -16,15 +16,15 @@ use crate::convert::unsigned;
 use crate::database::{Literal, Quoted, commit};
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
-use crate::load::ledger::changes::{self, Feed};
 use crate::load::ledger::erasures;
 use crate::load::ledger::exports::{self, Export};
+use crate::load::ledger::row_changes::{self, Feed};
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::mappings::mappings;
 use crate::load::personal::{PersonalColumns, drop_problems, personal_columns};
 use crate::load::replay::scratch::is_passing;
 use crate::load::schema_loader::SchemaLoader;
-use crate::load::sql::changes::Doer;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::begin;
 use crate::person::{Anonymised, Erased, Extent, People, PersonHash};
@@ -99,7 +99,7 @@ async fn erase(
                 has_places: false,
             };
             let note = statements.note_where(&has_values_of(table, &ids), doer);
-            changes::note(transaction, &statements, note, None).await?;
+            row_changes::note(transaction, &statements, note, None).await?;
             noted.insert(statements.drop_noted());
         }
         let rows = erase_rows_of(transaction, name, table, &ids).await?;

@@ -2,7 +2,6 @@
 
 pub(crate) mod backlog;
 pub(crate) mod change_months;
-pub(crate) mod changes;
 pub(crate) mod dangling;
 pub(crate) mod derives;
 pub(crate) mod drift;
@@ -13,5 +12,6 @@ pub(crate) mod loads;
 pub(crate) mod past_loads;
 pub(crate) mod pre_load_state;
 pub(crate) mod quarantine;
+pub(crate) mod row_changes;
 pub(crate) mod row_history;
 pub(crate) mod schemas;

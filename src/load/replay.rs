@@ -2,8 +2,8 @@
 
 pub(crate) mod error;
 pub(crate) mod groups;
-pub(crate) mod history;
 pub(crate) mod open;
 pub(crate) mod rebuild;
+pub(crate) mod rebuild_history;
 pub(crate) mod scope;
 pub(crate) mod scratch;

@@ -11,7 +11,7 @@ use crate::name::{Name, advice};
 use crate::printable::Messages;
 use crate::staging::{Mode, SmallerPages, Window};
 
-use super::history::{History, Read};
+use super::earlier_reads::{History, Read};
 use super::time::{ServerNow, minus};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

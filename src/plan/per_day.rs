@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::history::History;
+use super::earlier_reads::History;
 use crate::config::{Config, FullEvery, Resource};
 use crate::staging::Mode;
 

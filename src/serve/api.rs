@@ -10,13 +10,13 @@ use axum::routing::get;
 use axum::{Form, Router};
 use serde::Serialize;
 
-use super::changes::Asked;
+use super::change_query::Asked;
 use super::ics;
 use super::layout::{CALENDAR, ListingState};
 use super::respond;
 use super::site::Site;
 use super::snapshot::{Patience, Shown};
-use crate::changes::Change;
+use crate::change_feed::Change;
 use crate::printable;
 use crate::status::check::Level;
 use crate::status::metrics;

@@ -12,7 +12,7 @@ use super::layout::{Listed, Listing, ListingState};
 use super::mirror::{Lease, Mirror};
 use super::panels::{self, Found, Page};
 use super::snapshot::{Outage, Patience, Reading, Shown, Snapshot};
-use crate::changes::{self, ChangePage, VersionPage, Wanted};
+use crate::change_feed::{self, ChangePage, VersionPage, Wanted};
 use crate::config::Resource;
 use crate::database::{DatabaseError, Sessions};
 use crate::exit::Failure;
@@ -149,7 +149,7 @@ impl Documents {
     pub(super) async fn changes(&self, wanted: &Wanted, most: usize) -> Shown<ChangePage> {
         let wanted = wanted.clone();
         let query = async move |client: &Client, schema: &str| {
-            changes::page(client, schema, &wanted, most).await
+            change_feed::page(client, schema, &wanted, most).await
         };
         shown(read(&self.source, |source| read_changes(source, query)).await)
     }
@@ -158,7 +158,7 @@ impl Documents {
     pub(super) async fn versions(&self, wanted: &Wanted, most: usize) -> Shown<VersionPage> {
         let wanted = wanted.clone();
         let query = async move |client: &Client, schema: &str| {
-            changes::versions(client, schema, &wanted, most).await
+            change_feed::versions(client, schema, &wanted, most).await
         };
         shown(read(&self.source, |source| read_changes(source, query)).await)
     }
@@ -351,7 +351,7 @@ async fn listing_of(
         }
         (Ok(Some(lease)), _) => {
             let relations = panels::relations(lease.client(), schema).await?;
-            let has_changes = changes::has_some(lease.client(), schema).await;
+            let has_changes = change_feed::has_some(lease.client(), schema).await;
             (Some(relations), has_changes.map_err(DatabaseError::from)?)
         }
         // Pages of all packs that are on then: each says why it cannot be read.

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Form, Router};
 use maud::{Markup, html};
 
-use super::changes::Asked;
+use super::change_query::Asked;
 use super::layout::{self, CHANGES, Frame, HEALTH, HISTORY, LOGIN, LOGOUT, ListingState};
 use super::login::{self, LogInForm};
 use super::pages::runs::Selection;

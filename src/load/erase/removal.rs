@@ -10,11 +10,11 @@ use super::{FoundRows, derived};
 use crate::convert::unsigned;
 use crate::database::{Literal, Quoted};
 use crate::load::error::LoadError;
-use crate::load::ledger::changes;
+use crate::load::ledger::row_changes;
 use crate::load::mapping::{INGESTED_AT, Mapping};
 use crate::load::merge::prune::delete_listed;
 use crate::load::personal::PersonalColumns;
-use crate::load::sql::changes::Doer;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::person::{Erased, People};
 
@@ -204,7 +204,7 @@ impl<'r> Removal<'r> {
             let ids: Vec<String> = self.ids.iter().map(|id| Literal(id).to_string()).collect();
             let theirs = format!("t.{id}::text = ANY (ARRAY[{}]::text[])", ids.join(", "));
             let note = statements.note_where(&theirs, self.doer());
-            changes::note(self.transaction, &statements, note, None).await?;
+            row_changes::note(self.transaction, &statements, note, None).await?;
             self.noted.insert(statements.drop_noted());
         }
         let erased = table.personal.iter().chain([&table.id]);

@@ -8,7 +8,7 @@ use tokio_postgres::Transaction;
 
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
-use crate::load::sql::history::Rows;
+use crate::load::sql::row_versions::Rows;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Run, StagingError};

@@ -12,13 +12,13 @@ use crate::convert::{millis, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::types::KeylessRows;
 use crate::load::error::LoadError;
-use crate::load::ledger::changes;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
+use crate::load::ledger::row_changes;
 use crate::load::merge::resource::{MergedResource, MergedTable};
 use crate::load::merge::table::{Pruning, Table};
-use crate::load::sql::changes::Doer;
 use crate::load::sql::delete_reason::{DeleteReason, DeleteScope};
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 
@@ -245,7 +245,7 @@ impl Table<'_> {
             let mut samples = Samples::default();
             if self.is_followed() {
                 let note = self.statements.note_listed(self.doer(false));
-                changes::note(self.transaction, &self.statements, note, None).await?;
+                row_changes::note(self.transaction, &self.statements, note, None).await?;
             }
             let (delete, doing) = (self.statements.delete_listed(), "delete rows");
             let deleted = self.change(&delete, doing, &mut samples.deleted).await?;

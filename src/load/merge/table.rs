@@ -12,13 +12,13 @@ use crate::load::decode::decoder::DecodedResource;
 use crate::load::decode::record_locator::RecordLocator;
 use crate::load::decode::types::{DecodedTable, KeylessRows, RowState, TableComparison};
 use crate::load::error::LoadError;
-use crate::load::ledger::changes;
 use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
+use crate::load::ledger::row_changes;
 use crate::load::mapping::Mapping;
 use crate::load::merge::bulk;
-use crate::load::sql::changes::Doer;
 use crate::load::sql::delete_reason::DeleteReason;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::selected::REJECT_REASON;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
@@ -426,7 +426,7 @@ impl Table<'_> {
         let has_places = self.mapping.table.select.is_none();
         let note = note(&self.statements, self.doer(has_places));
         let places = has_places.then_some(places);
-        changes::note(self.transaction, &self.statements, note, places).await
+        row_changes::note(self.transaction, &self.statements, note, places).await
     }
 
     /// Quarantines rows that violate a constraint, up to `most` of each kind.

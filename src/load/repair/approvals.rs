@@ -11,7 +11,7 @@ use crate::load::error::LoadError;
 use crate::load::ledger::held_deletes::held;
 use crate::load::mapping::Mapping;
 use crate::load::merge::prune;
-use crate::load::sql::changes::Doer;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::Run;

@@ -14,19 +14,19 @@ use crate::failpoint::Point;
 use crate::load::check::source;
 use crate::load::counts::TableCounts;
 use crate::load::error::LoadError;
-use crate::load::ledger::changes::{self, Feed, run_noted};
 use crate::load::ledger::dangling::{Touched, record_dangling};
 use crate::load::ledger::derives;
 use crate::load::ledger::erasures;
 use crate::load::ledger::held_deletes::{Kept, count_kept, kept_by_table};
 use crate::load::ledger::loads::{self, Loaded};
+use crate::load::ledger::row_changes::{self, Feed, run_noted};
 use crate::load::ledger::schemas::ledger_tables;
 use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::scratch::{drop_unlocked, left_scratches, mark_applied};
 use crate::load::schema_loader::SchemaLoader;
-use crate::load::sql::changes::Doer;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
@@ -288,7 +288,7 @@ async fn merge(
         let doer = doer(mapping, run);
         if mapping.followed.is_some() {
             for note in statements.note_rebuild(scratch, doer) {
-                changes::note(transaction, &statements, note, None).await?;
+                row_changes::note(transaction, &statements, note, None).await?;
             }
         }
         // A row may be changed to refer to a new one.
@@ -445,7 +445,7 @@ async fn take_over_ledger(
     let live = live.as_str();
     for table in ledger_tables(transaction, &["schema_name", "resource"]).await? {
         // What the rebuild itself has changed is written there.
-        if table == changes::TABLE {
+        if table == row_changes::TABLE {
             continue;
         }
         let failed = || LoadError::at(format!("take over {table}"));

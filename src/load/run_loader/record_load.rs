@@ -7,9 +7,9 @@ use tokio_postgres::Transaction;
 
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
-use crate::load::ledger::changes::Feed;
 use crate::load::ledger::dangling::Touched;
 use crate::load::ledger::loads;
+use crate::load::ledger::row_changes::Feed;
 use crate::load::ledger::{dangling, erasures, held_deletes};
 use crate::load::mapping::Mapping;
 use crate::load::run_loader::RunLoader;

@@ -6,10 +6,10 @@ use maud::{Markup, html};
 use serde_json::value::RawValue;
 
 use super::{run_link, time};
-use crate::changes::{Change, ChangePage};
+use crate::change_feed::{Change, ChangePage};
 use crate::convert::counted;
 use crate::printable;
-use crate::serve::changes::{Asked, OPS, path_of_row};
+use crate::serve::change_query::{Asked, OPS, path_of_row};
 use crate::serve::charts;
 
 /// Changes of a page.

@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::changes::{LONGEST, MOST_COLUMNS, Row, fields, row, value};
 use super::{run_link, time};
-use crate::changes::{Version, VersionPage};
+use crate::change_feed::{Version, VersionPage};
 use crate::convert::counted;
 use crate::printable;
-use crate::serve::changes::Asked;
+use crate::serve::change_query::Asked;
 use crate::serve::charts;
 
 /// Versions of a page.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::*;
 
 mod access;
+mod advance;
 mod agenda;
-mod changes;
 mod lists;
 mod locations;
 mod staff;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::address::encoded;
-use crate::changes::{Wanted, WantedKey};
+use crate::change_feed::{Wanted, WantedKey};
 use crate::cli::since;
 use crate::key_arg::Key;
 use crate::printable;

@@ -1,7 +1,7 @@
 //! The statements of `pipeline.history`: how rows are now, and what that opens and closes.
 
 use crate::database::Literal;
-use crate::load::sql::changes::quoted;
+use crate::load::sql::note_changes::quoted;
 use crate::load::sql::statements::Statements;
 
 /// Which rows are looked at.

@@ -17,7 +17,7 @@ use crate::load::replay::error::ReplayError;
 use crate::load::replay::scope::with_parents;
 use crate::load::replay::scratch::remove_in;
 use crate::load::schema_loader::SchemaLoader;
-use crate::load::sql::history::Rows;
+use crate::load::sql::row_versions::Rows;
 use crate::load::transaction::{begin, set_up};
 use crate::name::Name;
 use crate::staging::Run;

@@ -13,7 +13,7 @@ use crate::load::decode::record_locator::RecordLocator;
 use crate::load::error::LoadError;
 use crate::load::ledger::row_history;
 use crate::load::mapping::Mapping;
-use crate::load::sql::changes::Doer;
+use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::Run;
