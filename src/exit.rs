@@ -213,6 +213,7 @@ fn staging_exit(error: &StagingError) -> Exit {
 fn database_exit(error: &DatabaseError) -> Exit {
     match error {
         DatabaseError::Url
+        | DatabaseError::NoHost
         | DatabaseError::Parameter { .. }
         | DatabaseError::ClientCertificate { .. }
         | DatabaseError::SslMode

@@ -30,13 +30,13 @@ pub(super) async fn run(
         "host                   {}",
         settings.api_url.host()
     ));
-    super::print_line(&format!("issued                 {}", token.created));
-    super::print_line(&format!("expires                {}", token.expires));
+    super::print_line(&format!("issued                 {:.0}", token.created));
+    super::print_line(&format!("expires                {:.0}", token.expires));
     super::print_line(&format!(
         "client secret expires  {}",
         token
             .secret_valid_until
-            .map_or_else(|| "unknown".to_owned(), |time| time.to_string())
+            .map_or_else(|| "unknown".to_owned(), |time| format!("{time:.0}"))
     ));
     super::print_line(&format!(
         "scopes                 {}",

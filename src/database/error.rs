@@ -22,6 +22,11 @@ pub(crate) enum DatabaseError {
     #[error("the database URL is malformed; it should look like {EXAMPLE_URL}, or be `embedded`")]
     Url,
     #[error(
+        "the database URL names no host; it should look like {EXAMPLE_URL}, or, for the server of this machine, end with \
+         `?host=/var/run/postgresql`"
+    )]
+    NoHost,
+    #[error(
         "the database URL cannot be read: a password (or user) in it seems to hold `/`, `?`, `#` or `@` as they are; write \
          them as %2F, %3F, %23 and %40, or the URL as `key=value` pairs"
     )]

@@ -53,6 +53,9 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DatabaseError> {
     if !is_plain(&config) {
         return Err(DatabaseError::Url);
     }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(DatabaseError::NoHost);
+    }
     let allowed = require_auth
         .map(|text| Allowed::parse(&text).ok_or(DatabaseError::RequireAuth))
         .transpose()?;

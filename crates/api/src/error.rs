@@ -29,7 +29,7 @@ pub enum ApiError {
     Options(String),
     #[error(
         "{host} does not accept the client id and secret (invalid_client); secrets of the 42 API expire about every \
-         28 days: copy the current one from the application's page into CURSUS_CLIENT_SECRET"
+         28 days: copy the current one from the application's page into CURSUS_CLIENT_SECRET, and see that its UID is CURSUS_CLIENT_ID"
     )]
     InvalidClient { host: String },
     #[error(
