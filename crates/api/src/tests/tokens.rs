@@ -181,7 +181,8 @@ async fn a_request_that_no_token_serves_is_named_and_stops_nobody() {
     assert!(message_of(&error).contains("/v2/me"));
     assert!(server.tokens().len() <= 8, "{}", server.tokens().len());
 
-    // With nobody else to show it, the server's word is taken, a few times.
+    // With nobody else to show it, the server's word is taken, a few times in a row.
+    page(&client).await.unwrap();
     let mut alone = Vec::new();
     while alone
         .last()
