@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
+use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::convert::{counted, signed, unsigned};
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, snapshot};
 use crate::key_arg::Key;
 pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
@@ -125,12 +125,7 @@ pub(crate) async fn extent(
 /// Changes are read in the order of their index. Without statistics, as after a large load, the server would sort all that are left for
 /// each batch.
 async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+    let transaction = snapshot(client).await?;
     transaction
         .batch_execute(
             "LOCK TABLE pipeline.change IN ACCESS SHARE MODE; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off",

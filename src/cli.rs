@@ -52,7 +52,7 @@ Ask the mirror:         cursus sql \"SELECT COUNT(*) FROM users\"
 Exit codes:
   0 finished · 1 failed · 2 usage or configuration · 3 finished, with incomplete resources or quarantined rows
   4 refused or held back by a limit · 5 lock held by another process · 6 requests used up or throttled, resumable
-  129/130/143 interrupted by a signal. `cursus check` has codes of its own.")
+  129/130/143 interrupted by a signal; 0 while a service waits. `cursus check` has codes of its own.")
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -61,7 +61,7 @@ use output::{
 };
 use signals::{Listener, Signals};
 
-/// The command has ended, and with it the tasks that it left.
+/// Whether the command has ended: from then on the runtime shuts down, and panics inside tokio are not reported.
 static ENDING: AtomicBool = AtomicBool::new(false);
 /// After a signal: time for the database to cancel its statements, and for a page to be written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(900);
@@ -151,7 +151,7 @@ pub fn main(cli: &Cli) -> Exit {
 
 /// Reports a panic by its place only: its message can hold values of a record.
 pub fn report_panic(location: Option<&Location<'_>>) {
-    // A task that asks for the time while the runtime ends is broken off by a panic there; the command has ended.
+    // A timer of a task that is left panics in tokio when the runtime shuts down; the command has ended by then.
     let is_of_runtime = location.is_some_and(|place| place.file().contains("/tokio-"));
     if is_of_runtime && ENDING.load(Ordering::Relaxed) {
         return;

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_of_the_corpora_and_like_them_are_read_or_refused() {
+    fn corpora_and_mutations_of_them_are_read_or_refused() {
         for (name, target) in TARGETS {
             let inputs = corpus(name);
             for input in &inputs {

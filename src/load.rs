@@ -64,7 +64,7 @@ pub(crate) use ledger::exports::record_lasting_export;
 pub(crate) use ledger::exports::{Export, record_export};
 pub(crate) use ledger::held_deletes::{HeldDeletes, Kept, held, held_keys, kept_rows};
 pub(crate) use ledger::loads::{Loaded, LoadedResource, loaded};
-pub(crate) use ledger::past_loads::{LedgerLoad, ledger_loads};
+pub(crate) use ledger::loads_by_run::{LedgerLoad, ledger_loads};
 pub(crate) use ledger::quarantine::{
     Entry, QuarantineGroup, drop_entries, entries, quarantine_groups,
 };
@@ -72,7 +72,7 @@ pub(crate) use mapping::{INGESTED_AT, Mapping};
 pub(crate) use mappings::mappings;
 pub(crate) use options::Options;
 pub(crate) use other_source::OtherSource;
-pub(crate) use pending::{Pending, Renumbered, history, looked_at, pending, renumbered};
+pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered, runs_to_read};
 pub(crate) use personal::column_roles;
 pub(crate) use progress::LoadProgress;
 pub(crate) use repair::explain_at::{RowAt, explain_at};

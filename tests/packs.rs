@@ -265,7 +265,8 @@ async fn tables_that_come_later_are_named_with_how_to_fill_them() {
     workdir.cursus(["load"]).await.exits(0);
     turn_on(&workdir, "[\"marks\", \"parts\"]");
     let migrated = workdir.cursus(["migrate"]).await.exits(0);
-    let sentence = "; `cursus replay --rebuild` fills parts from what is staged, without a request";
+    let sentence = "; `cursus replay --rebuild` fills parts from what is staged, without a request; \
+        else the next `run` reads the resource of each in full";
     assert!(migrated.stdout.contains(sentence), "{migrated}");
     assert_eq!(workdir.count("parts").await, 0);
     workdir.cursus(["replay", "--rebuild"]).await.exits(0);

@@ -12,7 +12,7 @@ use crate::convert::unsigned;
 use crate::exit::{Exit, Failure};
 use crate::load::{
     Kept, Loaded, Options, REBUILD, Rebuilt, ReplayError, ReplayScope, SchemaLoader, Scratch,
-    TableBacklog, TableCounts, history, looked_at,
+    TableBacklog, TableCounts, history, runs_to_read,
 };
 use crate::name::Name;
 use crate::pipeline::connect::connect_to_write;
@@ -103,7 +103,7 @@ async fn replay(
     };
     let loaded = loader.loaded().await?;
     (settings.staging)
-        .bring(looked_at(config, &runs, &loaded))
+        .bring(runs_to_read(config, &runs, &loaded))
         .await;
     let mut pending = history(config, &runs, &loaded)?;
     for run in &mut pending {

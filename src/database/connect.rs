@@ -55,7 +55,7 @@ const ONLY_TABLES: &str = "SET restrict_nonsystem_relation_kind = 'view, foreign
 const ANY_RELATION: &str = "SET restrict_nonsystem_relation_kind = ''";
 
 /// A session that writes takes the time that it needs, whatever the role, the database or the server gives to others; what the URL
-/// asks for by its `options` stays. All settings are listed only where one of them is a limit.
+/// asks for by its `options` stays. `pg_settings` is slow to list: it is read only where one of these limits is set.
 const UNHURRIED: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE source <> 'client' AND setting <> '0' \
     AND name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout') \
     AND EXISTS (SELECT FROM pg_catalog.unnest('{statement_timeout, idle_in_transaction_session_timeout, idle_session_timeout, \

@@ -9,7 +9,7 @@ pub(crate) mod erasures;
 pub(crate) mod exports;
 pub(crate) mod held_deletes;
 pub(crate) mod loads;
-pub(crate) mod past_loads;
+pub(crate) mod loads_by_run;
 pub(crate) mod pre_load_state;
 pub(crate) mod quarantine;
 pub(crate) mod row_changes;

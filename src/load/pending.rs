@@ -46,8 +46,8 @@ pub(crate) fn history(
     Ok(waiting.into_values().collect())
 }
 
-/// Of these runs those whose manifests [`pending`] and [`history`] look at.
-pub(crate) fn looked_at<'r>(
+/// The runs whose manifests [`pending`] and [`history`] read: a store brings them first.
+pub(crate) fn runs_to_read<'r>(
     config: &'r Config,
     runs: &'r [Run],
     loaded: &'r Loaded,

@@ -245,13 +245,13 @@ pub(crate) async fn prepared(
     };
     let tables = counted(config.tables.len() as u64, "table");
     if !migrated.applied.is_empty() {
-        let unfilled = loads::unfilled(client, schema, config).await?;
+        let unfilled = loads::unfilled_tables(client, schema, config).await?;
         let unfilled: Vec<&str> = unfilled.into_iter().map(Name::as_str).collect();
         let left = if unfilled.is_empty() {
             String::new()
         } else {
             format!(
-                "; `cursus replay --rebuild` fills {} from what is staged, without a request; else the next full reads do",
+                "; `cursus replay --rebuild` fills {} from what is staged, without a request; else the next `run` reads the resource of each in full",
                 unfilled.join(", ")
             )
         };

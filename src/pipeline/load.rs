@@ -14,7 +14,7 @@ use crate::error_chain::chain;
 use crate::exit::{Exit, Failure, load_exit};
 use crate::load::{
     LoadError, LoadProgress, Loaded, LoadedRun, OtherSource, Pending, SchemaLoader, Session,
-    TableCounts, looked_at,
+    TableCounts, runs_to_read,
 };
 use crate::name::Name;
 use crate::printable::Messages;
@@ -101,7 +101,7 @@ pub(crate) async fn load(
     };
     let wanted = wanted.as_ref();
     (settings.staging)
-        .bring(looked_at(config, past, &loaded))
+        .bring(runs_to_read(config, past, &loaded))
         .await;
     let PendingRuns {
         pending,

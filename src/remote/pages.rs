@@ -19,7 +19,7 @@ use crate::staging::{RunId, Staging};
 
 /// Pages that are kept before they are asked for; a reader that gives up leaves some.
 const KEPT: usize = 32;
-/// Runs whose manifests are brought at once, or before they are asked for, once their runs are asked for one after the other.
+/// Runs whose manifests are brought at the same time; also how many are brought ahead when runs are asked for one after the other.
 const AHEAD: usize = 4;
 
 /// A page, or why it cannot be had; `None` while it is on its way.

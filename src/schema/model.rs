@@ -199,7 +199,7 @@ pub(crate) async fn read(
     Ok(model)
 }
 
-/// The pack of a table or view: one that a derived statement fills is in no block, and of the pack whose migrations make it.
+/// The pack of a table or view. A table that a derived statement fills has no `[[table]]`: it belongs to the pack whose migrations make it.
 fn pack_of(config: Option<&Config>, name: &str) -> Option<String> {
     let config = config?;
     let makes = |pack: &&Pack| {

@@ -2,8 +2,8 @@
 
 mod append;
 pub(super) mod blanks;
+pub(super) mod journal_line;
 pub(super) mod ledger;
 pub(super) mod person_records;
 mod rewrite;
-pub(super) mod rewritten;
 pub(super) mod sweep;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::erasure::blanks::{Blanks, check_rewrite};
-use super::erasure::rewritten::{Rewritten, as_received};
+use super::erasure::journal_line::{Rewritten, as_received};
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::page_request::{PageRequest, legacy};
 use super::private_files;

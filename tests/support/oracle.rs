@@ -381,7 +381,7 @@ pub(crate) async fn assert_tables_mirror(
     assert_sides(workdir, simulator, moved, &both, is_checked).await;
 }
 
-/// Rows of a world that is compared by indexes.
+/// With more rows than this, a world is compared by indexes.
 const LARGE: u64 = 20_000;
 
 /// What may be wrong with a table.
@@ -442,7 +442,7 @@ async fn state(
     resources: impl Iterator<Item = &'static str>,
 ) {
     let client = &workdir.client;
-    // Each field of a row is taken out of it on its own: nothing is packed.
+    // Queries take fields out of a row one by one. Compressed rows would be unpacked for each field.
     client
         .batch_execute(
             "DROP TABLE IF EXISTS truth, wanted_users; \

@@ -119,16 +119,16 @@ pub(crate) fn sessions(pid: i32, condition: &str) -> String {
     )
 }
 
-/// How many rows of a table and its partitions all sessions together have `read` and `written`, once those of programs have ended and
-/// this is so: before PostgreSQL 15 counts come later.
-pub(crate) async fn rows_read(workdir: &Workdir, table: &str, is_so: &str) -> i64 {
+/// How many rows of a table and its partitions were ever read. Waits until every other session has ended and `condition` holds, over
+/// the counts `read` and `written`: before PostgreSQL 15 counts arrive late.
+pub(crate) async fn rows_read(workdir: &Workdir, table: &str, condition: &str) -> i64 {
     let counts = format!(
         "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint AS read, \
          coalesce(sum(n_tup_ins + n_tup_upd), 0)::bigint AS written FROM pg_stat_user_tables \
          WHERE relid IN (SELECT relid FROM pg_partition_tree('{table}') UNION SELECT '{table}'::regclass)"
     );
     let all = format!(
-        "SELECT count(*) FROM ({counts}) AS counts WHERE {is_so} AND NOT EXISTS \
+        "SELECT count(*) FROM ({counts}) AS counts WHERE {condition} AND NOT EXISTS \
          (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())"
     );
     until("the server has counted", async || {

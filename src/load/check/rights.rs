@@ -45,7 +45,7 @@ const UNREADABLE: i32 = 4;
 /// Whether the session's role is a superuser, who lacks no right and sees every row.
 const SUPERUSER: &str = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
 
-/// What lets nobody write. The settings are listed only where one of them is found.
+/// What lets nobody write. `pg_settings` is slow to list: it is read only where transactions are read only.
 const SERVER: &str = "
     SELECT 1 AS place, 'the server is a standby, which takes no writes: name its primary in the database URL, or make it one \
         with `SELECT pg_promote()`' AS sentence

@@ -1,4 +1,4 @@
-//! `pipeline.run` and `pipeline.load`: what was loaded, written in the transaction that writes the rows.
+//! `pipeline.run` and `pipeline.load`: what is loaded of each resource, read before a load and written in the transaction of its rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,6 +96,25 @@ pub(crate) async fn loaded(
     Ok(loaded)
 }
 
+/// Tables of which nothing was ever loaded into a schema, although their resource was: they were made later.
+pub(crate) async fn unfilled_tables<'c>(
+    client: &impl GenericClient,
+    schema: &str,
+    config: &'c Config,
+) -> Result<Vec<&'c Name>, LoadError> {
+    let select = "SELECT resource, array_agg(DISTINCT table_name) FROM pipeline.load WHERE schema_name = $1 GROUP BY resource";
+    let rows = client.query(select, &[&schema]).await;
+    let rows = rows.map_err(LoadError::at("read pipeline.load"))?;
+    let loaded: BTreeMap<String, Vec<String>> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let is_unfilled = |table: &&Table| {
+        let loaded = loaded.get(table.from.as_str());
+        loaded.is_some_and(|tables| !tables.iter().any(|name| table.name.as_str() == name))
+    };
+    let tables = config.tables.iter().filter(is_unfilled);
+    Ok(tables.map(|table| &table.name).collect())
+}
+
 /// The resources of a run that were ever loaded into a schema.
 pub(crate) async fn loaded_from(
     client: &impl GenericClient,
@@ -180,25 +199,6 @@ pub(crate) struct LoadLedger<'a> {
     pub(crate) resource: &'a Name,
     /// Whether keys of the rows are wanted: on a dry run.
     pub(crate) has_samples: bool,
-}
-
-/// Tables of which nothing was ever loaded into a schema, although their resource was: they were made later.
-pub(crate) async fn unfilled<'c>(
-    client: &impl GenericClient,
-    schema: &str,
-    config: &'c Config,
-) -> Result<Vec<&'c Name>, LoadError> {
-    let select = "SELECT resource, array_agg(DISTINCT table_name) FROM pipeline.load WHERE schema_name = $1 GROUP BY resource";
-    let rows = client.query(select, &[&schema]).await;
-    let rows = rows.map_err(LoadError::at("read pipeline.load"))?;
-    let loaded: BTreeMap<String, Vec<String>> =
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let is_unfilled = |table: &&Table| {
-        let loaded = loaded.get(table.from.as_str());
-        loaded.is_some_and(|tables| !tables.iter().any(|name| table.name.as_str() == name))
-    };
-    let tables = config.tables.iter().filter(is_unfilled);
-    Ok(tables.map(|table| &table.name).collect())
 }
 
 impl LoadLedger<'_> {

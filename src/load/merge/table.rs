@@ -24,7 +24,7 @@ use crate::load::sql::statements::Statements;
 use crate::name::Name;
 use crate::staging::{Manifest, Mode};
 
-/// With so few staged rows, those of the table are looked up one by one.
+/// Staged rows at most that are worth counting for the planner: with so few, it can look up the rows of the table one by one.
 const FEW: u64 = 200;
 
 pub(crate) struct Table<'a> {

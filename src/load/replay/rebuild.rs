@@ -24,7 +24,7 @@ use crate::load::ledger::schemas::ledger_tables;
 use crate::load::mapping::{Followed, Mapping};
 use crate::load::merge::prune;
 use crate::load::replay::error::ReplayError;
-use crate::load::replay::scratch::{drop_unlocked, left_scratches, mark_applied};
+use crate::load::replay::scratch::{drop_unless_locked, mark_applied, scratches_to_drop};
 use crate::load::schema_loader::SchemaLoader;
 use crate::load::sql::note_changes::Doer;
 use crate::load::sql::statements::Statements;
@@ -162,16 +162,16 @@ impl SchemaLoader<'_> {
         Ok(rebuilt)
     }
 
-    /// Drops the scratch schemas of this mirror whose rows are applied, with `all_groups` also those of groups that are none any more.
-    /// Returns why some are left, a sentence each.
+    /// Drops the scratch schemas of this mirror whose rows are applied, with `all_groups` also those of all groups; one that a job has
+    /// locked stays. Returns a sentence for each that could not be dropped.
     pub(crate) async fn drop_scratches(&mut self, live: &Name, all_groups: bool) -> Vec<String> {
-        let left = match left_scratches(&self.database.client, live, all_groups).await {
-            Ok(left) => left,
+        let schemas = match scratches_to_drop(&self.database.client, live, all_groups).await {
+            Ok(schemas) => schemas,
             Err(error) => return vec![chain(&error)],
         };
         let mut not_dropped = Vec::new();
-        for schema in left {
-            match drop_unlocked(&mut self.database, &schema).await {
+        for schema in schemas {
+            match drop_unless_locked(&mut self.database, &schema).await {
                 Ok(()) => {}
                 Err(error) => not_dropped.push(format!(
                     "{}; the mirror is rebuilt; drop the schema with `DROP SCHEMA {schema} CASCADE`",

@@ -131,8 +131,8 @@ pub(super) async fn mark_applied(
     marked.map_err(LoadError::at(format!("mark the schema {schema}")))
 }
 
-/// The scratch schemas of rebuilds of this mirror whose rows were applied to it; with `all_groups` those of all groups.
-pub(super) async fn left_scratches(
+/// The scratch schemas of this mirror whose rows were applied to it; with `all_groups` also those of groups whose rows were not.
+pub(super) async fn scratches_to_drop(
     client: &Client,
     mirror: &Name,
     all_groups: bool,
@@ -150,7 +150,7 @@ pub(super) async fn left_scratches(
 
 /// Drops a scratch schema, unless a job has locked it. In a transaction of its own: a server has locks for the tables of one more
 /// easily than of all.
-pub(super) async fn drop_unlocked(database: &mut Database, schema: &str) -> Result<(), LoadError> {
+pub(super) async fn drop_unless_locked(database: &mut Database, schema: &str) -> Result<(), LoadError> {
     if try_lock(database, schema).await? {
         remove(&mut database.client, schema).await?;
         Point::RebuildDropped.reach();

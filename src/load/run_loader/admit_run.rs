@@ -1,4 +1,4 @@
-//! Whether a run may be loaded into its schema, and what the load says of that.
+//! Admits a run into its schema, or refuses it, as `check::admission` decides; rebinds the schema and records its source.
 
 use tokio_postgres::Transaction;
 use tracing::info;

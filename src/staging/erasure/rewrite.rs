@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use super::journal_line::{Rewritten, as_rewritten};
 use super::ledger::{ErasureLedger, Line};
-use super::rewritten::{Rewritten, as_rewritten};
 use super::sweep::{FoundPage, Sought, Swept};
 use crate::failpoint::{self, Point};
 use crate::hash::hex;

@@ -1,4 +1,4 @@
-//! What was ever loaded into a schema, by `pipeline.load`. It changes nothing.
+//! Every load of a schema, run by run, for people who look. It changes nothing.
 
 use std::collections::BTreeMap;
 
