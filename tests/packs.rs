@@ -200,7 +200,14 @@ async fn what_is_no_text_in_a_pack_stops_only_who_needs_it() {
         std::fs::write(marks.join(part).join(odd), bytes).unwrap();
     }
     workdir.cursus(["migrate"]).await.exits(0);
-    workdir.cursus(["pack", "show", "marks"]).await.exits(0);
+    let shown = workdir.cursus(["pack", "show", "marks"]).await.exits(0);
+    for part in [
+        "packs/marks/README.md <==",
+        "it is not UTF-8",
+        "packs/marks/sql/old <==",
+    ] {
+        assert!(shown.stdout.contains(part), "{part}: {shown}");
+    }
     for file in [
         "views/picture.sql",
         "views/old/",

@@ -142,6 +142,8 @@ pub(super) async fn run(
     simulator.advance(A_DAY);
     let second = run_recorded(&settings).await?;
     let exit = first.exit.max(second.exit);
+    // Ctrl-C ends the pages with 0, which a run that has not done all must not hide.
+    let server = server.filter(|_| exit == Exit::Done);
     let (first, second) = (first.report, second.report);
     let counts = count_rows(&database, &first).await?;
     let tomorrow = ask(&database).await?;

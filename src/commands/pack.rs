@@ -170,9 +170,12 @@ fn show(global: &Global, config: &Config, name: &str) -> Result<Exit, Failure> {
         let files: BTreeMap<&str, &str> = (pack.files.texts.iter())
             .map(|(file, text)| (file.as_str(), text.as_str()))
             .collect();
-        super::print_json(
-            &serde_json::json!({ "name": pack.name, "is_own": pack.is_own(), "files": files }),
-        );
+        super::print_json(&serde_json::json!({
+            "name": pack.name,
+            "is_own": pack.is_own(),
+            "files": files,
+            "faults": pack.files.faults,
+        }));
         return Ok(Exit::Done);
     }
     for (file, text) in &pack.files.texts {
@@ -182,6 +185,10 @@ fn show(global: &Global, config: &Config, name: &str) -> Result<Exit, Failure> {
             super::print_line("");
         }
         super::print_line("");
+    }
+    for (file, fault) in &pack.files.faults {
+        super::print_line(&format!("==> {} <==", pack.files.place(file)));
+        super::print_line(fault);
     }
     Ok(Exit::Done)
 }

@@ -118,9 +118,7 @@ impl Service<'_> {
             worst = worst.max(exit);
             let is_last = (self.arguments.rounds).is_some_and(|rounds| number >= rounds);
             let begins = (!is_last).then(|| pace.next(exit, Instant::now()));
-            if begins.is_some() {
-                settings.context.begin(Activity::Waiting);
-            }
+            settings.context.begin(Activity::Idle);
             let round = Round {
                 number,
                 report,
@@ -131,6 +129,10 @@ impl Service<'_> {
             };
             print(self.global, &round);
             pings.end(notification, &settings, exit, &text).await;
+            // Not before: a signal that ends it quietly would take the notification of a failed round with it.
+            if begins.is_some() {
+                settings.context.begin(Activity::Waiting);
+            }
             let text = [&[summary(&round)], &round.report.errors[..]].concat();
             self.manager.status(&text.join("; ")).await;
             last = format!("; round {number}: {}", round.report.state);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -155,14 +155,17 @@ impl RunSource for Fetcher {
         let bring = async |at: usize| {
             let key = (at, None);
             if locked(&self.other_files.files).contains_key(&key) {
-                return;
+                return Ok(());
             }
             let brought = receive_manifests(&self.remote, &self.staging, &self.runs[at]).await;
             let brought = brought.map(drop).map_err(|error| chain(&error));
-            locked(&self.other_files.files).insert(key, Some(brought));
+            locked(&self.other_files.files).insert(key, Some(brought.clone()));
+            // One that cannot be had ends the command: a store that does not answer is not asked for thousands of others.
+            brought.map_err(drop)
         };
-        let all = futures_util::stream::iter(places).for_each_concurrent(AHEAD, bring);
-        all.boxed()
+        let places = futures_util::stream::iter(places.map(Ok));
+        let all = places.try_for_each_concurrent(AHEAD, bring);
+        all.map(drop).boxed()
     }
 
     fn page(&self, path: &str) -> std::io::Result<Vec<u8>> {

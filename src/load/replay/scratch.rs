@@ -150,7 +150,10 @@ pub(super) async fn scratches_to_drop(
 
 /// Drops a scratch schema, unless a job has locked it. In a transaction of its own: a server has locks for the tables of one more
 /// easily than of all.
-pub(super) async fn drop_unless_locked(database: &mut Database, schema: &str) -> Result<(), LoadError> {
+pub(super) async fn drop_unless_locked(
+    database: &mut Database,
+    schema: &str,
+) -> Result<(), LoadError> {
     if try_lock(database, schema).await? {
         remove(&mut database.client, schema).await?;
         Point::RebuildDropped.reach();
