@@ -328,7 +328,7 @@ mod tests {
         );
         for pairs in [
             "host=x user=me sslrootcert = '/etc/root 1.crt' sslmode= verify-ca",
-            r"sslrootcert=/etc/root\ 1.crt sslmode='verify-c\a'user=me",
+            r"host=x sslrootcert=/etc/root\ 1.crt sslmode='verify-c\a'user=me",
         ] {
             assert_eq!(read(pairs), (require, Trust::Root, file(), me()));
         }
@@ -362,6 +362,23 @@ mod tests {
             "postgres://me@host/mirror?sslmode",
         ] {
             assert!(matches!(parse(text), Err(DatabaseError::Url)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_named() {
+        for text in [
+            "postgres:///mirror",
+            "postgres://me@/mirror",
+            "dbname=mirror",
+        ] {
+            assert!(matches!(parse(text), Err(DatabaseError::NoHost)), "{text}");
+        }
+        for text in [
+            "postgres:///mirror?host=/run/postgresql",
+            "hostaddr=127.0.0.1",
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
         }
     }
 
