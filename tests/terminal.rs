@@ -265,7 +265,8 @@ async fn quiet_is_quiet(names: &[&str]) {
         typed.push("-q");
         let ran = workdir.cursus(&typed).await.exits(0);
         assert_eq!(ran.stderr, "", "{ran}");
-        if WORK.contains(&leaf.as_str()) {
+        // Of what is asked for, a check alone has nothing to say while all is well.
+        if WORK.contains(&leaf.as_str()) || leaf == "check" {
             assert_eq!(ran.stdout, "", "{ran}");
         } else {
             typed.pop();

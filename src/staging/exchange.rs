@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::adoption::Adoption;
 use super::directory::Staging;
 use super::erasure::ledger;
+#[cfg(feature = "remote")]
 pub(crate) use super::erasure::ledger::rewritten_in;
 use super::error::{EXTRACT_AGAIN, StagingError};
 use super::journal::{PageEntry, index, page_of};

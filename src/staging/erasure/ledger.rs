@@ -168,6 +168,7 @@ impl ErasureLedger {
 }
 
 /// The resources of runs that an erasure ledger says were rewritten, in the order of its lines.
+#[cfg(feature = "remote")]
 pub(crate) fn rewritten_in(ledger: &[u8]) -> Vec<(String, Name)> {
     let mut rewritten: Vec<(String, Name)> = Vec::new();
     for text in ledger.split(|byte| *byte == b'\n') {
