@@ -208,6 +208,7 @@ impl<'b> Bench<'b> {
     #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
     fn export(&mut self) -> Result<(), Error> {
         let (staging, to) = (self.staging("first"), self.staging("parquet"));
+        std::fs::create_dir(&to)?;
         let (from, to) = (staging.display().to_string(), to.display().to_string());
         let arguments = ["stage", "export", &to, "--staging", &from];
         let (took, memory) = self.measured(&["taskset", "-c", "0"], "ours", &arguments)?;
