@@ -23,6 +23,15 @@ pub(crate) struct Doer<'d> {
 }
 
 impl Doer<'_> {
+    /// An expression: where a row `s` is in its pages.
+    fn place(&self) -> &'static str {
+        if self.has_places {
+            "s.staged_position"
+        } else {
+            "NULL"
+        }
+    }
+
     /// Expressions: step, run, resource.
     fn notes(&self) -> (u64, String) {
         let step = STEP.fetch_add(1, Ordering::Relaxed);
@@ -104,11 +113,7 @@ impl Statements<'_> {
     fn note_present(&self, from: &str, wanted: &str, doer: Doer<'_>) -> (u64, String) {
         let columns = self.followed();
         let (step, notes) = doer.notes();
-        let place = if doer.has_places {
-            "s.staged_position"
-        } else {
-            "NULL"
-        };
+        let place = doer.place();
         let statement = format!(
             "INSERT INTO {} (step, run_id, resource, existed, place, {}) SELECT {notes}, true, {place}, {} FROM {} AS t, {from} AS s \
              WHERE {} AND {wanted}",
@@ -124,11 +129,7 @@ impl Statements<'_> {
     /// Notes the keys in `from` that are `wanted`, of rows that the target does not have.
     fn note_absent(&self, from: &str, wanted: &str, doer: Doer<'_>) -> (u64, String) {
         let (step, notes) = doer.notes();
-        let place = if doer.has_places {
-            "s.staged_position"
-        } else {
-            "NULL"
-        };
+        let place = doer.place();
         let statement = format!(
             "INSERT INTO {} (step, run_id, resource, existed, place, {}) SELECT {notes}, false, {place}, {} FROM {from} AS s \
              WHERE {wanted}",
