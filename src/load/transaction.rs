@@ -7,6 +7,7 @@ use crate::database::Database;
 use crate::database::trust::{self, Access};
 use crate::load::check::trust::check_schema;
 use crate::load::error::LoadError;
+use crate::load::sql::statements::clear_staged;
 
 pub(crate) async fn begin(database: &mut Database) -> Result<Transaction<'_>, LoadError> {
     let transaction = database.client.transaction().await;
@@ -33,7 +34,13 @@ pub(crate) async fn set_up(
         "SET LOCAL search_path TO {}; SET LOCAL work_mem = '64MB'; SET LOCAL client_min_messages = warning",
         trust::path_of_load(schema)
     );
-    (transaction.batch_execute(&set_up).await).map_err(LoadError::at("set up the transaction"))
+    let doing = "set up the transaction";
+    (transaction.batch_execute(&set_up).await).map_err(LoadError::at(doing))?;
+    let row = transaction.query_typed_one(&clear_staged(), &[]).await;
+    match row.map_err(LoadError::at(doing))?.get::<_, Option<&str>>(0) {
+        Some(clear) => (transaction.batch_execute(clear).await).map_err(LoadError::at(doing)),
+        None => Ok(()),
+    }
 }
 
 pub(crate) async fn savepoint<'t>(

@@ -19,10 +19,11 @@ fn has_owner(owner: &Reference, further: &str) -> String {
 }
 
 impl Statements<'_> {
+    /// Begins an empty list. The table stays, as the staged ones do.
     pub(crate) fn create_delete_list(&self) -> String {
         format!(
-            "DROP TABLE IF EXISTS {deletes}; \
-             CREATE TEMPORARY TABLE {deletes} ON COMMIT DROP AS SELECT NULL::text AS delete_reason, {} FROM {} WITH NO DATA",
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {deletes} AS SELECT NULL::text AS delete_reason, {} FROM {} WITH NO DATA; \
+             DELETE FROM {deletes}",
             list(&self.key),
             self.target,
             deletes = self.delete_list(),

@@ -60,6 +60,16 @@ pub(super) fn of(alias: &str, columns: &[String]) -> String {
     joined(columns, ", ", |column| format!("{alias}.{column}"))
 }
 
+/// Returns the statements that empty what earlier transactions of the session have staged, and drop what has grown. To make a table
+/// costs more than to fill it with the rows of a sync; to truncate one, which `ON COMMIT DELETE ROWS` does, costs as much.
+pub(crate) fn clear_staged() -> String {
+    const MOST_BYTES: u32 = 1 << 18;
+    format!(
+        "SELECT string_agg(format(CASE WHEN pg_relation_size(oid) > {MOST_BYTES} THEN 'DROP TABLE pg_temp.%I' ELSE 'DELETE FROM pg_temp.%I' END, \
+         relname), '; ') FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r' AND relname ~ '^(staged|deletes)_'"
+    )
+}
+
 impl<'m> Statements<'m> {
     pub(crate) fn new(mapping: &'m Mapping, schema: &'m str) -> Self {
         let quoted = |name: &str| Quoted(name).to_string();
@@ -98,7 +108,8 @@ impl<'m> Statements<'m> {
         }
     }
 
-    /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY.
+    /// Without the domains of the target: a value that they refuse is for the row to answer, not for the COPY. The table stays for
+    /// the next transactions of the session, which begin with [`clear_staged`].
     pub(crate) fn create_staged(&self) -> String {
         let bare: Vec<String> = (self.columns.iter().zip(&self.mapping.columns))
             .map(|(column, mapped)| {
@@ -110,7 +121,7 @@ impl<'m> Statements<'m> {
             })
             .collect();
         format!(
-            "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT NULL::bigint AS staged_position, \
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {} AS SELECT NULL::bigint AS staged_position, \
              NULL::smallint AS staged_state, {} FROM {} WITH NO DATA",
             self.staged(),
             list(&bare),
