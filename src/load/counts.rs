@@ -28,6 +28,9 @@ pub(crate) struct TableCounts {
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) referred: u64,
     pub(crate) duration_ms: u64,
+    /// Updated rows may refer to something else than before.
+    #[serde(skip)]
+    pub(crate) references_changed: bool,
     /// Of a dry run: which rows, for example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) samples: Option<Samples>,
@@ -98,6 +101,7 @@ impl TableCounts {
             kept: 0,
             referred: 0,
             duration_ms: 0,
+            references_changed: false,
             samples: None,
         }
     }
@@ -109,6 +113,7 @@ impl TableCounts {
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.staged += other.staged;
+        self.references_changed |= other.references_changed;
         self.inserted += other.inserted;
         self.updated += other.updated;
         self.unchanged += other.unchanged;

@@ -15,7 +15,7 @@ use crate::name::Name;
 /// Tables whose rows are not what they were.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
-    /// In any way.
+    /// Rows came or went, or refer to something else.
     pub(crate) changed: BTreeSet<Name>,
     /// Rows came or went: only then a reference to the table can lead elsewhere.
     pub(crate) moved: BTreeSet<Name>,

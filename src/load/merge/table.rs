@@ -166,6 +166,8 @@ impl Table<'_> {
                 counts.inserted = (self.change(&insert, "insert", &mut samples.inserted)).await?;
             }
             if let Some(update) = self.statements.update(has_diff) {
+                counts.references_changed =
+                    self.changes_references(has_diff, counts.staged).await?;
                 self.note(note_update, places).await?;
                 counts.updated = (self.change(&update, "update", &mut samples.updated)).await?;
             }
@@ -193,6 +195,16 @@ impl Table<'_> {
         counts.quarantined += quarantined;
         counts.unchanged += same;
         Ok((counts, repeated, rejected))
+    }
+
+    /// Whether the update can change what rows refer to. Of many staged rows it is not looked at.
+    async fn changes_references(&self, has_diff: bool, staged: u64) -> Result<bool, LoadError> {
+        if !has_diff && staged > FEW {
+            return Ok(true);
+        }
+        let ask = self.statements.changes_references(has_diff);
+        let row = self.transaction.query_typed_one(&ask, &[]).await;
+        Ok(row.map_err(self.failed("compare its references"))?.get(0))
     }
 
     /// Refuses a merge of `rows` rows that has not left them in the table as they were read. If each is new or differed, how

@@ -113,11 +113,11 @@ impl RunLoader<'_> {
         let mut touched = Touched::all_of(self.changed_apart.clone());
         for table in self.merged.values().flat_map(|resource| &resource.tables) {
             let (name, counts) = (&table.counts.name, &table.counts);
-            if counts.changed() > 0 {
-                touched.changed.insert(name.clone());
-            }
             if counts.inserted + counts.deleted > 0 {
                 touched.moved.insert(name.clone());
+                touched.changed.insert(name.clone());
+            } else if counts.references_changed && counts.updated > 0 {
+                touched.changed.insert(name.clone());
             }
         }
         touched

@@ -79,13 +79,16 @@ impl Statements<'_> {
         let (present, run) = (self.present(), Literal(run));
         let at = format!("{}::timestamptz", Literal(at));
         // By their numbers alone: by its table too, all of it would be read where there are no statistics.
-        let closed = format!(
-            "h.id = ANY (ARRAY(SELECT s.open FROM {present} AS s WHERE s.differs AND s.open IS NOT NULL))"
-        );
-        [
-            format!("DELETE FROM pipeline.history AS h WHERE {closed} AND h.valid_from >= {at}"),
+        let closed = |when: &str| {
             format!(
-                "UPDATE pipeline.history AS h SET valid_to = {at}, to_run = {run} WHERE {closed}"
+                "h.id = ANY (ARRAY(SELECT s.open FROM {present} AS s WHERE s.differs AND s.valid_from {when} {at}))"
+            )
+        };
+        [
+            format!("DELETE FROM pipeline.history AS h WHERE {}", closed(">=")),
+            format!(
+                "UPDATE pipeline.history AS h SET valid_to = {at}, to_run = {run} WHERE {}",
+                closed("<")
             ),
             format!(
                 "INSERT INTO pipeline.history (schema_name, table_name, key, row, valid_from, from_run) \

@@ -290,6 +290,32 @@ impl<'m> Statements<'m> {
             .collect()
     }
 
+    /// Asks whether an update can change what a row refers to.
+    pub(crate) fn changes_references(&self, has_diff: bool) -> String {
+        let references = self.mapping.table.references.iter();
+        let columns: Vec<String> = references
+            .map(|reference| Quoted(reference.column.as_str()).to_string())
+            .filter(|column| !self.key.contains(column))
+            .collect();
+        let is_staged = |column: &String| self.columns.contains(column);
+        if !columns.iter().all(is_staged) || columns.is_empty() {
+            return format!("SELECT {}", !columns.is_empty());
+        }
+        let (from, wanted) = if has_diff {
+            (self.diff(), "NOT s.staged_new".to_owned())
+        } else {
+            (self.staged(), in_scope("s"))
+        };
+        format!(
+            "SELECT EXISTS (SELECT FROM {from} AS s JOIN {} AS t ON {} WHERE {wanted} AND ({}))",
+            self.target,
+            same("t", "s", &self.key),
+            joined(&columns, " OR ", |column| format!(
+                "t.{column} IS DISTINCT FROM s.{column}"
+            )),
+        )
+    }
+
     /// An expression.
     pub(crate) fn is_empty(&self) -> String {
         format!("NOT EXISTS (SELECT FROM {})", self.target)
