@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use crate::convert::grouped;
-pub(crate) use crate::convert::{counted, span, took};
+pub(crate) use crate::convert::{counted, span, span_of, took};
 use crate::forecast;
 use crate::load::{Drift, TableCounts};
 use crate::printable;

@@ -122,6 +122,16 @@ pub(crate) struct ReadStatus {
     pub(crate) loaded_run: Option<String>,
 }
 
+impl ReadStatus {
+    /// For people: `cursus_users`, `cursus_users (ongoing)`.
+    pub(crate) fn label(&self) -> String {
+        match &self.read {
+            Some(of_it) => format!("{} ({of_it})", self.name),
+            None => self.name.to_string(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 pub(crate) struct PendingRun {
     pub(crate) run: String,

@@ -64,10 +64,7 @@ fn print(status: &Status, place: &str, is_unknown: bool, now: Timestamp) {
     let rows = status.resources.iter().map(|read| {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
         vec![
-            match &read.read {
-                Some(of_it) => format!("{} ({of_it})", read.name),
-                None => read.name.to_string(),
-            },
+            read.label(),
             text(&read.mode),
             text(&read.state),
             text(&read.known_up_to.map(|known| known.to_string())),

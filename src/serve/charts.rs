@@ -37,6 +37,17 @@ pub(crate) struct Chart<'t> {
     pub(crate) caption: &'t str,
 }
 
+impl<'t> Chart<'t> {
+    pub(crate) fn new(id: &'t str, title: &'t str) -> Self {
+        Self {
+            id,
+            title,
+            unit: "",
+            caption: "",
+        }
+    }
+}
+
 /// How something stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tone {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::address::encoded;
-use super::charts::{self, Tone};
+use super::charts::{self, TableCell, Tone};
 use super::snapshot::Shown;
 use crate::convert::span;
 use crate::printable;
@@ -80,6 +80,13 @@ pub(crate) fn run_path(id: &str) -> String {
 
 fn run_link(id: &str) -> Markup {
     html! { a href=(run_path(id)) { bdi { (charts::shown(id)) } } }
+}
+
+fn run_cell(id: &str) -> TableCell {
+    TableCell::Text {
+        text: id.to_owned(),
+        link: Some(run_path(id)),
+    }
 }
 
 /// How good the outcome of a command is.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{NO_PROJECT, ReadStatus, Status, secret};
 use crate::cli::MaxAge;
 use crate::config::Resource;
-use crate::convert::span;
+use crate::convert::span_of;
 use crate::exit::{Exit, Failure};
 use crate::name::Name;
 use crate::pipeline::extract::SECRET_WARNED;
@@ -206,35 +206,19 @@ fn look_at_database(report: &mut Report, status: &Status) {
 }
 
 fn look_at_age(report: &mut Report, read: &ReadStatus, limit: Duration) {
-    let (name, label) = match &read.read {
-        Some(of_it) => (
-            format!("{} ({of_it})", read.name),
-            format!("age_{}:{of_it}", read.name),
-        ),
-        None => (read.name.to_string(), format!("age_{}", read.name)),
-    };
+    let of_it = (read.read.as_ref()).map_or_else(String::new, |of_it| format!(":{of_it}"));
     let age = u64::try_from(read.age_s.unwrap_or(0)).unwrap_or(0);
     let (warning, critical) = (limit.as_secs(), limit.as_secs().saturating_mul(2));
-    report.measure(format!("{label}={age}s;{warning};{critical};0"));
-    let level = match age {
-        age if age > critical => Level::Critical,
-        age if age > warning => Level::Warning,
+    let name = &read.name;
+    report.measure(format!("age_{name}{of_it}={age}s;{warning};{critical};0"));
+    let (level, limit) = match age {
+        age if age > critical => (Level::Critical, critical),
+        age if age > warning => (Level::Warning, warning),
         _ => return,
     };
-    let long = |seconds| {
-        span(SignedDuration::from_secs(
-            i64::try_from(seconds).unwrap_or(i64::MAX),
-        ))
-    };
-    let limit = if level == Level::Critical {
-        critical
-    } else {
-        warning
-    };
-    report.add(
-        level,
-        format!("{name} is {} old (limit {})", long(age), long(limit)),
-    );
+    let [age, limit] = [age, limit].map(|seconds| span_of(Duration::from_secs(seconds)));
+    let sentence = format!("{} is {age} old (limit {limit})", read.label());
+    report.add(level, sentence);
 }
 
 fn look_at_secret(report: &mut Report, status: &Status) {

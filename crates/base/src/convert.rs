@@ -37,6 +37,11 @@ pub fn span(duration: SignedDuration) -> String {
     }
 }
 
+/// The same of a time that has no sign.
+pub fn span_of(time: Duration) -> String {
+    span(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX))
+}
+
 /// A number with separated thousands: `92,768`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -61,7 +66,7 @@ pub fn took(duration: Duration) -> String {
     match duration.as_millis() {
         1..1_000 => format!("{} ms", duration.as_millis()),
         1_000..9_950 => format!("{:.1} s", duration.as_secs_f64()),
-        _ => span(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)),
+        _ => span_of(duration),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::pipeline::connect;
 #[cfg(feature = "remote")]
 use crate::remote::{self, Remote, open_staging};
-use crate::report::{Column, Table, counted, grouped, span};
+use crate::report::{Column, Table, counted, grouped, span_of};
 use crate::settings::Settings;
 use crate::staging::{Claims, GcDecision, Keep, Run, RunId, StagingError, judge};
 
@@ -311,7 +311,7 @@ fn print(report: &GcReport, keep: Duration) {
         runs(report.removed.len()),
         counted(report.freed_bytes, "byte"),
         runs(report.kept.len()),
-        span(SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX)),
+        span_of(keep),
         runs(report.younger),
     ));
 }

@@ -59,6 +59,25 @@ pub(crate) enum TableCell {
     Empty,
 }
 
+impl TableCell {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text {
+            text: text.into(),
+            link: None,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "shown as text")]
+    pub(crate) fn count(count: u64) -> Self {
+        Self::Number(count as f64)
+    }
+
+    /// What a value looks like, if there is one.
+    pub(crate) fn of<T>(value: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
+        value.map_or(Self::Empty, cell)
+    }
+}
+
 /// A table with the names of its columns. A row that is too short has empty cells.
 pub(crate) fn table(chart: &Chart<'_>, names: &[String], rows: &[Vec<TableCell>]) -> Markup {
     if rows.is_empty() {

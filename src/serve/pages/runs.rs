@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::{outcome_tone, run_path, text, time, time_text};
+use super::{outcome_tone, run_cell, text, time, time_text};
 use crate::convert::{counted, span};
 use crate::load::LedgerLoad;
 use crate::serve::charts::Tone;
@@ -61,10 +61,9 @@ pub(crate) fn list(runs: &KnownRuns, selection: &Selection) -> Markup {
     let shown = entries.iter().skip((page - 1) * MOST).take(MOST);
     let rows: Vec<_> = shown.map(row).collect();
     let chart = Chart {
-        id: "runs",
-        title: "Commands that read, loaded or changed something",
         unit: "newest first",
         caption: "A command that was killed has no line of its own: its run does. Times are UTC.",
+        ..Chart::new("runs", "Commands that read, loaded or changed something")
     };
     html! {
         h1 { "Runs" @if let Some(day) = &selection.day { " of " (day) } }
@@ -96,41 +95,21 @@ const NAMES: [&str; 10] = [
     "Error",
 ];
 
-fn plain(text: impl Into<String>) -> TableCell {
-    TableCell::Text {
-        text: text.into(),
-        link: None,
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown as text")]
-fn number(value: u64) -> TableCell {
-    TableCell::Number(value as f64)
-}
-
 fn row(entry: &Entry) -> Vec<TableCell> {
     let took = entry
         .finished_at
         .map(|end| span(end.duration_since(entry.started_at)));
     vec![
-        plain(time_text(entry.started_at)),
-        entry.command.clone().map_or(TableCell::Empty, plain),
-        match &entry.run_id {
-            Some(id) => TableCell::Text {
-                text: id.clone(),
-                link: Some(run_path(id)),
-            },
-            None => TableCell::Empty,
-        },
+        TableCell::text(time_text(entry.started_at)),
+        TableCell::of(entry.command.as_deref(), TableCell::text),
+        TableCell::of(entry.run_id.as_deref(), run_cell),
         TableCell::State(entry.outcome.clone(), outcome_tone(&entry.outcome)),
-        entry
-            .exit_code
-            .map_or(TableCell::Empty, |code| number(code.into())),
-        took.map_or(TableCell::Empty, plain),
-        number(entry.requests),
-        number(entry.rows_staged),
-        entry.rows_changed.map_or(TableCell::Empty, number),
-        entry.error.clone().map_or(TableCell::Empty, plain),
+        TableCell::of(entry.exit_code.map(u64::from), TableCell::count),
+        TableCell::of(took, TableCell::text),
+        TableCell::count(entry.requests),
+        TableCell::count(entry.rows_staged),
+        TableCell::of(entry.rows_changed, TableCell::count),
+        TableCell::of(entry.error.as_deref(), TableCell::text),
     ]
 }
 
@@ -190,24 +169,15 @@ fn resources(resources: &[ResourceSummary]) -> Markup {
             _ => Tone::Warning,
         };
         vec![
-            plain(resource.name.to_string()),
-            plain(
-                resource
-                    .mode
-                    .map_or_else(String::new, |mode| mode.to_string()),
-            ),
+            TableCell::text(resource.name.to_string()),
+            TableCell::text((resource.mode).map_or_else(String::new, |mode| mode.to_string())),
             TableCell::State(resource.state.to_string(), tone),
-            number(resource.hits),
-            number(resource.rows),
+            TableCell::count(resource.hits),
+            TableCell::count(resource.rows),
         ]
     });
     let names = ["Resource", "Mode", "State", "Requests", "Rows"];
-    let chart = Chart {
-        id: "resources",
-        title: "Resources",
-        unit: "",
-        caption: "",
-    };
+    let chart = Chart::new("resources", "Resources");
     charts::table(&chart, &names.map(str::to_owned), &rows.collect::<Vec<_>>())
 }
 
@@ -215,15 +185,15 @@ fn tables(loads: &[LedgerLoad]) -> Markup {
     let rows = loads.iter().map(|load| {
         let took = SignedDuration::from_millis(i64::try_from(load.duration_ms).unwrap_or(0));
         vec![
-            plain(load.table.clone()),
-            plain(load.resource.clone()),
-            plain(time_text(load.loaded_at)),
-            number(load.staged),
-            number(load.inserted),
-            number(load.updated),
-            number(load.deleted),
-            number(load.quarantined),
-            plain(span(took)),
+            TableCell::text(load.table.as_str()),
+            TableCell::text(load.resource.as_str()),
+            TableCell::text(time_text(load.loaded_at)),
+            TableCell::count(load.staged),
+            TableCell::count(load.inserted),
+            TableCell::count(load.updated),
+            TableCell::count(load.deleted),
+            TableCell::count(load.quarantined),
+            TableCell::text(span(took)),
         ]
     });
     let names = [
@@ -237,12 +207,7 @@ fn tables(loads: &[LedgerLoad]) -> Markup {
         "Quarantined",
         "Took",
     ];
-    let chart = Chart {
-        id: "tables",
-        title: "Tables",
-        unit: "",
-        caption: "",
-    };
+    let chart = Chart::new("tables", "Tables");
     charts::table(&chart, &names.map(str::to_owned), &rows.collect::<Vec<_>>())
 }
 

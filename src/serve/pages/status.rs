@@ -1,10 +1,12 @@
 //! `/`: what became of the last run, and how old everything is. No value of a record is on it.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::{outcome_tone, run_link, time};
-use crate::convert::{counted, grouped, span};
+use super::{outcome_tone, run_cell, run_link, time};
+use crate::convert::{counted, grouped, span, span_of};
 use crate::serve::charts::{self, Bar, Chart, Column, Figure, Line, Square, TableCell, Tone};
 use crate::serve::documents::Overview;
 use crate::staging::{CommandRecord, Work};
@@ -119,10 +121,8 @@ fn findings(overview: &Overview) -> Markup {
 /// Two weeks of runs, a square a day.
 fn days(commands: &[CommandRecord], now: Timestamp) -> Markup {
     let chart = Chart {
-        id: "days",
-        title: "Runs of 14 days",
-        unit: "",
         caption: "A day has the colour of its worst run.",
+        ..Chart::new("days", "Runs of 14 days")
     };
     let number = |at: Timestamp| at.as_second().div_euclid(24 * 3600);
     let squares = (0..DAYS).rev().map(|back| {
@@ -181,9 +181,7 @@ fn figures(overview: &Overview, now: Timestamp) -> Markup {
         label: label.to_owned(),
         value: value.unwrap_or(f64::NAN),
         text,
-        note: None,
-        tone: Tone::Plain,
-        link: None,
+        ..Figure::default()
     };
     let mut all = Vec::new();
     let requests = &status.requests;
@@ -233,20 +231,17 @@ fn figures(overview: &Overview, now: Timestamp) -> Markup {
         (!is_now).then(|| format!("{} ago", span(now.duration_since(at))))
     };
     for (label, rows) in [
-        ("Held deletes", backlog.map(|known| (known.held, known.at))),
-        (
-            "Quarantined rows",
-            backlog.map(|known| (known.quarantined, known.at)),
-        ),
+        ("Held deletes", backlog.map(|known| known.held)),
+        ("Quarantined rows", backlog.map(|known| known.quarantined)),
     ] {
         all.push(Figure {
-            note: rows.and_then(|(_, at)| age(at)),
+            note: backlog.and_then(|known| age(known.at)),
             tone: match rows {
-                Some((1.., _)) => Tone::Warning,
+                Some(1..) => Tone::Warning,
                 _ => Tone::Plain,
             },
             link: Some("/decisions".to_owned()),
-            ..figure(label, rows.map(|(rows, _)| rows as f64), None)
+            ..figure(label, rows.map(|rows| rows as f64), None)
         });
     }
     let pending = status.pending.as_ref().map(Vec::len);
@@ -254,13 +249,7 @@ fn figures(overview: &Overview, now: Timestamp) -> Markup {
         note: (pending > Some(0)).then(|| "cursus load".to_owned()),
         ..figure("Runs not loaded", pending.map(|runs| runs as f64), None)
     });
-    let chart = Chart {
-        id: "figures",
-        title: "At a glance",
-        unit: "",
-        caption: "",
-    };
-    charts::figures(&chart, &all)
+    charts::figures(&Chart::new("figures", "At a glance"), &all)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a picture")]
@@ -268,8 +257,7 @@ fn hours(overview: &Overview) -> Markup {
     let columns = overview.hours.iter().map(|hour| Column {
         label: hour.starts_at.strftime("%H:%M").to_string(),
         value: hour.requests.round(),
-        text: None,
-        tone: Tone::Plain,
+        ..Column::default()
     });
     let requests = &overview.status.requests;
     let mut lines = Vec::new();
@@ -289,10 +277,9 @@ fn hours(overview: &Overview) -> Markup {
         });
     }
     let chart = Chart {
-        id: "requests",
-        title: "Requests by hour",
         unit: "requests",
         caption: "Of commands that have ended, each spread over the time that it took. Hours are UTC.",
+        ..Chart::new("requests", "Requests by hour")
     };
     charts::columns(&chart, &columns.collect::<Vec<_>>(), &lines)
 }
@@ -303,68 +290,44 @@ fn ages(overview: &Overview) -> Markup {
     let reads = overview.status.resources.iter().zip(&overview.limits);
     let bars = reads.map(|(read, limit)| {
         let age = read.age_s.map(|age| u64::try_from(age).unwrap_or(0));
-        let long = |seconds: u64| {
-            span(SignedDuration::from_secs(
-                i64::try_from(seconds).unwrap_or(i64::MAX),
-            ))
-        };
+        let long = |seconds| span_of(Duration::from_secs(seconds));
         Bar {
-            label: name(read),
+            label: read.label(),
             value: age.unwrap_or(0) as f64 / 3600.0,
             text: Some(age.map_or_else(|| "never".to_owned(), long)),
-            note: None,
             tone: match age {
                 None => Tone::None,
                 Some(age) if age > limit.as_secs().saturating_mul(2) => Tone::Failed,
                 Some(age) if age > limit.as_secs() => Tone::Warning,
                 Some(_) => Tone::Ok,
             },
-            colour: None,
-            link: None,
+            ..Bar::default()
         }
     });
     let chart = Chart {
-        id: "ages",
-        title: "Age of each read",
-        unit: "",
         caption: "Since it was known completely. Its colour changes when cursus check would warn.",
+        ..Chart::new("ages", "Age of each read")
     };
     charts::bars(&chart, &bars.collect::<Vec<_>>())
 }
 
-fn name(read: &ReadStatus) -> String {
-    match &read.read {
-        Some(of_it) => format!("{} ({of_it})", read.name),
-        None => read.name.to_string(),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown as text")]
 fn reads(reads: &[ReadStatus]) -> Markup {
-    let text = |value: Option<String>| match value {
-        Some(text) => TableCell::Text { text, link: None },
-        None => TableCell::Empty,
-    };
     let rows = reads.iter().map(|read| {
-        let state = read.state.as_deref();
+        let tone = match read.state.as_deref() {
+            Some("complete") => Tone::Ok,
+            _ => Tone::Warning,
+        };
+        let known_up_to = read.known_up_to.map(super::time_text);
         vec![
-            text(Some(name(read))),
-            match state {
-                Some("complete") => TableCell::State("complete".to_owned(), Tone::Ok),
-                Some(state) => TableCell::State(state.to_owned(), Tone::Warning),
-                None => TableCell::Empty,
-            },
-            text(read.mode.clone()),
-            text(read.known_up_to.map(super::time_text)),
-            read.rows
-                .map_or(TableCell::Empty, |rows| TableCell::Number(rows as f64)),
-            match &read.loaded_run {
-                Some(run) => TableCell::Text {
-                    text: run.clone(),
-                    link: Some(super::run_path(run)).filter(|_| run != "unknown"),
-                },
-                None => TableCell::Empty,
-            },
+            TableCell::text(read.label()),
+            TableCell::of(read.state.clone(), |state| TableCell::State(state, tone)),
+            TableCell::of(read.mode.as_deref(), TableCell::text),
+            TableCell::of(known_up_to, TableCell::text),
+            TableCell::of(read.rows, TableCell::count),
+            TableCell::of(read.loaded_run.as_deref(), |run| match run {
+                "unknown" => TableCell::text(run),
+                run => run_cell(run),
+            }),
         ]
     });
     let names = [
@@ -375,12 +338,7 @@ fn reads(reads: &[ReadStatus]) -> Markup {
         "Rows",
         "Loaded run",
     ];
-    let chart = Chart {
-        id: "reads",
-        title: "Reads",
-        unit: "",
-        caption: "",
-    };
+    let chart = Chart::new("reads", "Reads");
     charts::table(&chart, &names.map(str::to_owned), &rows.collect::<Vec<_>>())
 }
 
