@@ -8,22 +8,50 @@ use serde_json::Value;
 mod json;
 pub(crate) mod time;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CellType {
-    Bool,
-    Int2,
-    Int4,
-    Int8,
-    Float4,
-    Float8,
-    Text,
-    Timestamptz,
-    Timestamp,
-    Date,
-    Jsonb,
-    Json,
-    TextArray,
-    Int8Array,
+macro_rules! cell_types {
+    ($($variant:ident = $kind:ident $name:literal,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum CellType { $($variant,)* }
+
+        impl CellType {
+            const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// The loader's type for a PostgreSQL type; `None` where there is none yet.
+            pub(crate) fn of(kind: &Type) -> Option<Self> {
+                Some(match *kind {
+                    $(Type::$kind => Self::$variant,)*
+                    _ => return None,
+                })
+            }
+
+            /// The names of all of them, for messages.
+            pub(crate) fn known() -> String {
+                Self::ALL.map(Self::name).join(", ")
+            }
+
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+cell_types! {
+    Bool = BOOL "boolean",
+    Int2 = INT2 "smallint",
+    Int4 = INT4 "integer",
+    Int8 = INT8 "bigint",
+    Float4 = FLOAT4 "real",
+    Float8 = FLOAT8 "double precision",
+    // Not varchar(n): its length would be refused by the server in the middle of a COPY.
+    Text = TEXT "text",
+    Timestamptz = TIMESTAMPTZ "timestamptz",
+    Timestamp = TIMESTAMP "timestamp",
+    Date = DATE "date",
+    Jsonb = JSONB "jsonb",
+    Json = JSON "json",
+    TextArray = TEXT_ARRAY "text[]",
+    Int8Array = INT8_ARRAY "bigint[]",
 }
 
 /// Bytes of the longest field: PostgreSQL gives a value less than 1 GB, with a little for itself.
@@ -34,28 +62,6 @@ const MAX_FIELD: i32 = (1 << 30) - (1 << 10);
 pub(crate) struct Misfit(pub(crate) String);
 
 impl CellType {
-    /// The loader's type for a PostgreSQL type; `None` where there is none yet.
-    pub(crate) fn of(kind: &Type) -> Option<Self> {
-        Some(match *kind {
-            Type::BOOL => Self::Bool,
-            Type::INT2 => Self::Int2,
-            Type::INT4 => Self::Int4,
-            Type::INT8 => Self::Int8,
-            Type::FLOAT4 => Self::Float4,
-            Type::FLOAT8 => Self::Float8,
-            // Not varchar(n): its length would be refused by the server in the middle of a COPY.
-            Type::TEXT => Self::Text,
-            Type::TIMESTAMPTZ => Self::Timestamptz,
-            Type::TIMESTAMP => Self::Timestamp,
-            Type::DATE => Self::Date,
-            Type::JSONB => Self::Jsonb,
-            Type::JSON => Self::Json,
-            Type::TEXT_ARRAY => Self::TextArray,
-            Type::INT8_ARRAY => Self::Int8Array,
-            _ => return None,
-        })
-    }
-
     /// The JSON form of a value that is given as a text.
     pub(crate) fn json_of(self, text: String) -> String {
         match self {
@@ -63,47 +69,6 @@ impl CellType {
                 Value::from(text).to_string()
             }
             _ => text,
-        }
-    }
-
-    const ALL: [Self; 14] = [
-        Self::Bool,
-        Self::Int2,
-        Self::Int4,
-        Self::Int8,
-        Self::Float4,
-        Self::Float8,
-        Self::Text,
-        Self::Timestamptz,
-        Self::Timestamp,
-        Self::Date,
-        Self::Jsonb,
-        Self::Json,
-        Self::TextArray,
-        Self::Int8Array,
-    ];
-
-    /// The names of all of them, for messages.
-    pub(crate) fn known() -> String {
-        Self::ALL.map(Self::name).join(", ")
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Bool => "boolean",
-            Self::Int2 => "smallint",
-            Self::Int4 => "integer",
-            Self::Int8 => "bigint",
-            Self::Float4 => "real",
-            Self::Float8 => "double precision",
-            Self::Text => "text",
-            Self::Timestamptz => "timestamptz",
-            Self::Timestamp => "timestamp",
-            Self::Date => "date",
-            Self::Jsonb => "jsonb",
-            Self::Json => "json",
-            Self::TextArray => "text[]",
-            Self::Int8Array => "bigint[]",
         }
     }
 
