@@ -4,83 +4,51 @@ use std::fmt;
 
 use super::Unknowns;
 
-/// A set of rows that the simulator serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Resource {
-    Cursus,
-    Campus,
-    Projects,
-    Achievements,
-    Coalitions,
-    Users,
-    CursusUsers,
-    CampusUsers,
-    ProjectsUsers,
-    AchievementsUsers,
-    CoalitionsUsers,
-    Locations,
-    ScaleTeams,
-    Events,
-    EventsUsers,
-    Exams,
-    Blocs,
-    BlocDeadlines,
-    QuestsUsers,
-    Titles,
-    TitlesUsers,
+macro_rules! resources {
+    ($($variant:ident = $name:literal,)*) => {
+        /// A set of rows that the simulator serves.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) enum Resource {
+            $($variant,)*
+        }
+
+        impl Resource {
+            pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+resources! {
+    Cursus = "cursus",
+    Campus = "campus",
+    Projects = "projects",
+    Achievements = "achievements",
+    Coalitions = "coalitions",
+    Users = "users",
+    CursusUsers = "cursus_users",
+    CampusUsers = "campus_users",
+    ProjectsUsers = "projects_users",
+    AchievementsUsers = "achievements_users",
+    CoalitionsUsers = "coalitions_users",
+    Locations = "locations",
+    ScaleTeams = "scale_teams",
+    Events = "events",
+    EventsUsers = "events_users",
+    Exams = "exams",
+    Blocs = "blocs",
+    BlocDeadlines = "bloc_deadlines",
+    QuestsUsers = "quests_users",
+    Titles = "titles",
+    TitlesUsers = "titles_users",
 }
 
 impl Resource {
-    pub(crate) const ALL: [Self; 21] = [
-        Self::Cursus,
-        Self::Campus,
-        Self::Projects,
-        Self::Achievements,
-        Self::Coalitions,
-        Self::Users,
-        Self::CursusUsers,
-        Self::CampusUsers,
-        Self::ProjectsUsers,
-        Self::AchievementsUsers,
-        Self::CoalitionsUsers,
-        Self::Locations,
-        Self::ScaleTeams,
-        Self::Events,
-        Self::EventsUsers,
-        Self::Exams,
-        Self::Blocs,
-        Self::BlocDeadlines,
-        Self::QuestsUsers,
-        Self::Titles,
-        Self::TitlesUsers,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cursus => "cursus",
-            Self::Campus => "campus",
-            Self::Projects => "projects",
-            Self::Achievements => "achievements",
-            Self::Coalitions => "coalitions",
-            Self::Users => "users",
-            Self::CursusUsers => "cursus_users",
-            Self::CampusUsers => "campus_users",
-            Self::ProjectsUsers => "projects_users",
-            Self::AchievementsUsers => "achievements_users",
-            Self::CoalitionsUsers => "coalitions_users",
-            Self::Locations => "locations",
-            Self::ScaleTeams => "scale_teams",
-            Self::Events => "events",
-            Self::EventsUsers => "events_users",
-            Self::Exams => "exams",
-            Self::Blocs => "blocs",
-            Self::BlocDeadlines => "bloc_deadlines",
-            Self::QuestsUsers => "quests_users",
-            Self::Titles => "titles",
-            Self::TitlesUsers => "titles_users",
-        }
-    }
-
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
