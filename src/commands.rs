@@ -203,6 +203,22 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         let environment = Environment::of_process();
         Settings::resolve(global, cli.command.name(), environment, context)
     };
+    // A command that extracts or loads.
+    macro_rules! recorded {
+        ($run:path, $arguments:expr) => {{
+            let settings = settings()?;
+            let command = Box::pin($run(global, &settings, $arguments));
+            record::run_recorded(&settings, command).await
+        }};
+    }
+    // Any other, and whether it changes the mirror.
+    macro_rules! other {
+        ($changes:expr, $run:path $(, $arguments:expr)?) => {{
+            let settings = settings()?;
+            let command = Box::pin($run(global, &settings $(, $arguments)?));
+            record::run_other(&settings, $changes, command).await
+        }};
+    }
     match &cli.command {
         Command::Completions { shell } => Ok(completions::run(*shell)),
         // The parser has printed it.
@@ -212,93 +228,46 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
         #[cfg(feature = "simulator")]
         Command::Demo(arguments) => Box::pin(demo::run(global, context, arguments)).await,
         Command::Init(arguments) => Box::pin(init::run(global, context, arguments)).await,
-        Command::Extract(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(extract::run(global, &settings, arguments));
-            record::run_recorded(&settings, command).await
-        }
-        Command::Load(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(load::run(global, &settings, arguments));
-            record::run_recorded(&settings, command).await
-        }
-        Command::Replay(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(replay::run(global, &settings, arguments));
-            record::run_other(&settings, true, command).await
-        }
-        Command::Run(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(run::run(global, &settings, arguments));
-            record::run_recorded(&settings, command).await
-        }
+        Command::Extract(arguments) => recorded!(extract::run, arguments),
+        Command::Load(arguments) => recorded!(load::run, arguments),
+        Command::Run(arguments) => recorded!(run::run, arguments),
+        Command::Replay(arguments) => other!(true, replay::run, arguments),
         Command::Plan(arguments) => {
-            let settings = settings()?;
-            let settings = settings.with_packs(&arguments.pack)?;
+            let settings = settings()?.with_packs(&arguments.pack)?;
             let command = Box::pin(plan::run(global, &settings, arguments));
             record::run_other(&settings, false, command).await
         }
-        Command::Status(arguments) => Box::pin(status::run(global, &settings()?, arguments)).await,
+        Command::Status(arguments) => other!(false, status::run, arguments),
         Command::Check(arguments) => Ok(Box::pin(check::run(global, settings(), arguments)).await),
-        Command::Runs(arguments) => Box::pin(runs::run(global, &settings()?, arguments)).await,
+        Command::Runs(arguments) => other!(false, runs::run, arguments),
         Command::Serve(arguments) => {
             Box::pin(serve::run(global, context, settings()?, arguments)).await
         }
-        Command::Explain(arguments) => {
-            Box::pin(explain::run(global, &settings()?, arguments)).await
-        }
-        Command::Changes(arguments) => {
-            Box::pin(changes::run(global, &settings()?, arguments)).await
-        }
-        Command::Schema(arguments) => Box::pin(schema::run(global, &settings()?, arguments)).await,
-        Command::Export(arguments) => Box::pin(export::run(global, &settings()?, arguments)).await,
-        Command::Diff(arguments) => Box::pin(diff::run(global, &settings()?, arguments)).await,
-        Command::Sql(arguments) => Box::pin(sql::run(global, &settings()?, arguments)).await,
+        Command::Explain(arguments) => other!(false, explain::run, arguments),
+        Command::Changes(arguments) => other!(false, changes::run, arguments),
+        Command::Schema(arguments) => other!(false, schema::run, arguments),
+        Command::Export(arguments) => other!(false, export::run, arguments),
+        Command::Diff(arguments) => other!(false, diff::run, arguments),
+        Command::Sql(arguments) => other!(false, sql::run, arguments),
         Command::Watch(arguments) => {
             Box::pin(watch::run(global, settings()?, arguments, reloads)).await
         }
-        Command::Stage(command) => Box::pin(stage::run(global, &settings()?, command)).await,
+        Command::Stage(command) => other!(false, stage::run, command),
         Command::Prune(command) => {
-            let settings = settings()?;
             let changes = matches!(command, PruneCommand::Approve { .. });
-            let command = Box::pin(prune::run(global, &settings, command));
-            record::run_other(&settings, changes, command).await
+            other!(changes, prune::run, command)
         }
         Command::Quarantine(command) => {
-            let settings = settings()?;
             let changes = !matches!(command, QuarantineCommand::Ls { .. });
-            let command = Box::pin(quarantine::run(global, &settings, command));
-            record::run_other(&settings, changes, command).await
+            other!(changes, quarantine::run, command)
         }
-        Command::History(command) => {
-            let settings = settings()?;
-            let command = Box::pin(history::run(global, &settings, command));
-            record::run_other(&settings, true, command).await
-        }
-        Command::Forget(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(forget::run(global, &settings, arguments));
-            record::run_other(&settings, !arguments.dry_run, command).await
-        }
-        Command::Subject(arguments) => {
-            Box::pin(forget::print_subject(global, &settings()?, arguments)).await
-        }
+        Command::History(command) => other!(true, history::run, command),
+        Command::Forget(arguments) => other!(!arguments.dry_run, forget::run, arguments),
+        Command::Subject(arguments) => other!(false, forget::print_subject, arguments),
         Command::Pack(command) => pack::run(global, &settings()?, command),
-        Command::Doctor => {
-            let settings = settings()?;
-            let command = Box::pin(doctor::run(global, &settings));
-            record::run_other(&settings, false, command).await
-        }
-        Command::Migrate(arguments) => {
-            let settings = settings()?;
-            let command = Box::pin(migrate::run(global, &settings, arguments));
-            record::run_other(&settings, true, command).await
-        }
-        Command::Token(command) => {
-            let settings = settings()?;
-            let command = Box::pin(token::run(global, &settings, *command));
-            record::run_other(&settings, false, command).await
-        }
+        Command::Doctor => other!(false, doctor::run),
+        Command::Migrate(arguments) => other!(true, migrate::run, arguments),
+        Command::Token(command) => other!(false, token::run, *command),
     }
 }
 
