@@ -89,6 +89,20 @@ fn run_cell(id: &str) -> TableCell {
     }
 }
 
+/// The entries for which there is room in so many bytes, at least one, and whether there are more.
+fn fitting(entries: impl Iterator<Item = Markup>, room: usize) -> (Vec<Markup>, bool) {
+    let mut shown = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += entry.0.len();
+        if bytes > room && !shown.is_empty() {
+            return (shown, true);
+        }
+        shown.push(entry);
+    }
+    (shown, false)
+}
+
 /// How good the outcome of a command is.
 fn outcome_tone(outcome: &str) -> Tone {
     match outcome {

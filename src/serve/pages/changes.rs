@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 
-use super::{run_link, time};
+use super::{fitting, run_link, time};
 use crate::change_feed::{Change, ChangePage};
 use crate::convert::counted;
 use crate::printable;
@@ -37,17 +37,21 @@ pub(crate) fn main(page: &ChangePage, asked: &Asked) -> Markup {
             @if !page.kept.is_empty() { p { a href="/history" { "How rows were" } } }
         };
     }
-    let (shown, last) = fitting(page, asked);
-    let is_cut = shown.len() < page.changes.len();
+    let cards = page.changes.iter().map(|change| {
+        let is_kept = page.kept.contains_key(&change.table);
+        card(change, is_kept, asked)
+    });
+    let (shown, is_cut) = fitting(cards, LONGEST);
+    let last = page.changes[..shown.len()].last().map(|last| last.seq);
     let next = if is_cut { last } else { page.next };
     html! {
         h1 { "Changes" }
         (form(page, asked))
         @if asked.faults.is_empty() {
             (list(&shown, page, asked))
-            (pager(asked, next))
+            (pager(asked, "/changes", "Parts of the changes", next))
         } @else {
-            div class="notice bad" role="status" { ul { @for fault in &asked.faults { li { bdi { (charts::shown(fault)) } } } } }
+            (faults(asked))
         }
     }
 }
@@ -106,34 +110,26 @@ fn list(shown: &[Markup], page: &ChangePage, asked: &Asked) -> Markup {
     }
 }
 
-fn pager(asked: &Asked, next: Option<u64>) -> Markup {
+/// What of the address cannot be read.
+pub(super) fn faults(asked: &Asked) -> Markup {
+    html! {
+        div class="notice bad" role="status" { ul { @for fault in &asked.faults { li { bdi { (charts::shown(fault)) } } } } }
+    }
+}
+
+/// Links to the newest part of a list, and to the part that follows this one.
+pub(super) fn pager(asked: &Asked, path: &str, label: &str, next: Option<u64>) -> Markup {
     let is_begin = asked.wanted.before.is_none();
     html! {
         @if next.is_some() || !is_begin {
-            nav class="pager" aria-label="Parts of the changes" {
-                @if !is_begin { a href=(asked.path("/changes", None)) { "Newest" } }
+            nav class="pager" aria-label=(label) {
+                @if !is_begin { a href=(asked.path(path, None)) { "Newest" } }
                 @if let Some(next) = next {
-                    a rel="next" href=(asked.path("/changes", Some(next))) { "Older" }
+                    a rel="next" href=(asked.path(path, Some(next))) { "Older" }
                 }
             }
         }
     }
-}
-
-/// The changes for which there is room, at least one, and the number of the last of them.
-fn fitting(page: &ChangePage, asked: &Asked) -> (Vec<Markup>, Option<u64>) {
-    let (mut shown, mut bytes, mut last) = (Vec::new(), 0, None);
-    for change in &page.changes {
-        let is_kept = page.kept.contains_key(&change.table);
-        let entry = card(change, is_kept, asked);
-        bytes += entry.0.len();
-        if bytes > LONGEST && !shown.is_empty() {
-            break;
-        }
-        last = Some(change.seq);
-        shown.push(entry);
-    }
-    (shown, last)
 }
 
 /// `is_kept`: it is known how rows of that table were.
@@ -198,10 +194,7 @@ fn sides(change: &Change) -> Markup {
             tbody {
                 @for column in columns {
                     tr class=[is_changed(column).then_some("is-changed")] {
-                        th scope="row" {
-                            bdi { (charts::shown(column)) }
-                            @if is_changed(column) { " " span class="mark" { "changed" } }
-                        }
+                        (heading(column, is_changed(column)))
                         td { (value(before.get(column).map(AsRef::as_ref))) }
                         td { (value(after.get(column).map(AsRef::as_ref))) }
                     }
@@ -209,6 +202,16 @@ fn sides(change: &Change) -> Markup {
             }
         }
         @if left_out > 0 { p class="hint" { (counted(left_out as u64, "more column")) " in JSON" } }
+    }
+}
+
+/// The name of a column, marked if its value has changed.
+pub(super) fn heading(column: &str, is_changed: bool) -> Markup {
+    html! {
+        th scope="row" {
+            bdi { (charts::shown(column)) }
+            @if is_changed { " " span class="mark" { "changed" } }
+        }
     }
 }
 

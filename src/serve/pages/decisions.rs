@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{run_link, text};
+use super::{fitting, run_link, text};
 use crate::convert::counted;
 use crate::load::{DriftEntry, HeldDeletes, QuarantineGroup};
 use crate::serve::charts;
@@ -32,23 +32,9 @@ pub(crate) fn main(decisions: &Decisions) -> Markup {
 /// Bytes of each list; a page has four of them, and stays small whatever waits.
 const MOST: usize = 12_000;
 
-/// The entries for which there is room, at least one, and whether there are more.
-fn fitting(entries: impl Iterator<Item = Markup>) -> (Vec<Markup>, bool) {
-    let mut shown = Vec::new();
-    let mut bytes = 0;
-    for entry in entries {
-        bytes += entry.0.len();
-        if bytes > MOST && !shown.is_empty() {
-            return (shown, true);
-        }
-        shown.push(entry);
-    }
-    (shown, false)
-}
-
 /// A list of cards, and the command that lists those which it has no room for.
 fn cards(all: impl Iterator<Item = Markup>, list: &[&str]) -> Markup {
-    let (shown, has_more) = fitting(all);
+    let (shown, has_more) = fitting(all, MOST);
     html! {
         ul class="cards" {
             @for card in shown { li class="card" { (card) } }
@@ -113,7 +99,7 @@ fn rejected_card(group: &QuarantineGroup) -> Markup {
 }
 
 fn drifts(drifts: &[DriftEntry]) -> Markup {
-    let (rows, has_more) = fitting(drifts.iter().map(drift_row));
+    let (rows, has_more) = fitting(drifts.iter().map(drift_row), MOST);
     html! {
         section class="decisions" aria-labelledby="drift" {
             h2 id="drift" { "Schema drift" }
@@ -169,7 +155,7 @@ mod tests {
         let entries =
             |bytes: usize, count| std::iter::repeat_n(html! { ("x".repeat(bytes)) }, count);
         let fits = |bytes, count| {
-            let (shown, has_more) = fitting(entries(bytes, count));
+            let (shown, has_more) = fitting(entries(bytes, count), MOST);
             (shown.len(), has_more)
         };
         assert_eq!(fits(1, 0), (0, false));

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::changes::{LONGEST, MOST_COLUMNS, Row, fields, row, value};
-use super::{run_link, time};
+use super::changes::{LONGEST, MOST_COLUMNS, Row, faults, fields, heading, pager, row, value};
+use super::{fitting, run_link, time};
 use crate::change_feed::{Version, VersionPage};
 use crate::convert::counted;
 use crate::printable;
@@ -25,9 +25,7 @@ pub(crate) fn main(page: &VersionPage, asked: &Asked) -> Markup {
         } @else {
             (form(page, asked))
             @if asked.faults.is_empty() { (versions(page, asked)) }
-            @else {
-                div class="notice bad" role="status" { ul { @for fault in &asked.faults { li { bdi { (charts::shown(fault)) } } } } }
-            }
+            @else { (faults(asked)) }
         }
     }
 }
@@ -61,7 +59,14 @@ fn versions(page: &VersionPage, asked: &Asked) -> Markup {
     if !page.kept.contains_key(table) {
         return html! { p class="empty" { "It is not kept how rows of that table were." } };
     }
-    let (shown, next) = fitting(page);
+    let is_kept = page.spans.first().is_some_and(|span| span.to.is_none());
+    let before = page.versions.iter().chain(&page.earlier).skip(1);
+    let before = before.map(Some).chain([None]);
+    let cards =
+        (page.versions.iter().zip(before)).map(|(version, before)| card(version, before, is_kept));
+    let (shown, is_cut) = fitting(cards, LONGEST);
+    let last = page.versions[..shown.len()].last();
+    let last = last.filter(|_| is_cut || page.earlier.is_some());
     html! {
         (known(page))
         @if shown.is_empty() {
@@ -72,7 +77,7 @@ fn versions(page: &VersionPage, asked: &Asked) -> Markup {
         } @else {
             ol class="changes" { @for version in shown { li class="card" { (version) } } }
         }
-        (pager(asked, next))
+        (pager(asked, "/history", "Parts of the history", last.map(|last| last.number)))
     }
 }
 
@@ -88,35 +93,6 @@ fn known(page: &VersionPage) -> Markup {
             "."
         }
     }
-}
-
-fn pager(asked: &Asked, next: Option<u64>) -> Markup {
-    let is_begin = asked.wanted.before.is_none();
-    html! {
-        @if next.is_some() || !is_begin {
-            nav class="pager" aria-label="Parts of the history" {
-                @if !is_begin { a href=(asked.path("/history", None)) { "Newest" } }
-                @if let Some(next) = next { a rel="next" href=(asked.path("/history", Some(next))) { "Older" } }
-            }
-        }
-    }
-}
-
-/// The versions for which there is room, at least one, and the number of the last of them if there are more.
-fn fitting(page: &VersionPage) -> (Vec<Markup>, Option<u64>) {
-    let all: Vec<&Version> = page.versions.iter().chain(&page.earlier).collect();
-    let is_kept = page.spans.first().is_some_and(|span| span.to.is_none());
-    let (mut shown, mut bytes, mut last) = (Vec::new(), 0, None);
-    for (version, place) in page.versions.iter().zip(1..) {
-        let entry = card(version, all.get(place).copied(), is_kept);
-        bytes += entry.0.len();
-        if bytes > LONGEST && !shown.is_empty() {
-            return (shown, last);
-        }
-        last = Some(version.number);
-        shown.push(entry);
-    }
-    (shown, last.filter(|_| page.earlier.is_some()))
 }
 
 /// A version, and what differs from the one `before` it. `is_kept`: the table is kept now.
@@ -159,10 +135,7 @@ fn columns(version: &Version, before: Option<&Version>) -> Markup {
             tbody {
                 @for (is_same, column) in columns {
                     tr class=[(!is_same).then_some("is-changed")] {
-                        th scope="row" {
-                            bdi { (charts::shown(column)) }
-                            @if !is_same { " " span class="mark" { "changed" } }
-                        }
+                        (heading(column, !is_same))
                         td { (value(now.get(column).map(AsRef::as_ref))) }
                     }
                 }
