@@ -37,52 +37,39 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Its code, what it is called where outcomes are recorded, and what it means.
+    fn facts(self) -> (u8, &'static str, &'static str) {
+        match self {
+            Self::Done => (0, "complete", "finished"),
+            Self::Failed => (1, "failed", "failed"),
+            Self::Usage => (2, "failed", "wrong usage or configuration"),
+            Self::Incomplete => (3, "partial", PARTIAL),
+            Self::Refused => (4, "refused", "refused or held back by a limit"),
+            Self::Locked => (5, "skipped", "another process holds the lock"),
+            Self::RequestsUsedUp => (6, "stopped", "requests are used up, or throttled"),
+            Self::HungUp => (129, "interrupted", SIGNAL),
+            Self::Interrupted => (130, "interrupted", SIGNAL),
+            Self::Terminated => (143, "interrupted", SIGNAL),
+        }
+    }
+
     /// The process's exit code.
     pub fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Incomplete => 3,
-            Self::Refused => 4,
-            Self::Locked => 5,
-            Self::RequestsUsedUp => 6,
-            Self::HungUp => 129,
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
-        }
+        self.facts().0
     }
-}
 
-impl Exit {
     pub(crate) fn outcome(self) -> &'static str {
-        match self {
-            Self::Done => "complete",
-            Self::Incomplete => "partial",
-            Self::RequestsUsedUp => "stopped",
-            Self::Refused => "refused",
-            Self::Locked => "skipped",
-            Self::Usage | Self::Failed => "failed",
-            Self::Interrupted | Self::HungUp | Self::Terminated => "interrupted",
-        }
+        self.facts().1
     }
-}
 
-impl Exit {
     /// What it means, where no error has a sentence of its own.
     pub(crate) fn sentence(self) -> &'static str {
-        match self {
-            Self::Done => "finished",
-            Self::Incomplete => "finished, with incomplete resources or quarantined rows",
-            Self::RequestsUsedUp => "requests are used up, or throttled",
-            Self::Refused => "refused or held back by a limit",
-            Self::Locked => "another process holds the lock",
-            Self::Usage => "wrong usage or configuration",
-            Self::Failed => "failed",
-            Self::Interrupted | Self::HungUp | Self::Terminated => "interrupted by a signal",
-        }
+        self.facts().2
     }
 }
+
+const PARTIAL: &str = "finished, with incomplete resources or quarantined rows";
+const SIGNAL: &str = "interrupted by a signal";
 
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -156,29 +143,19 @@ failure_from! {
 }
 
 #[cfg(feature = "remote")]
-impl From<crate::remote::RemoteError> for Failure {
-    fn from(error: crate::remote::RemoteError) -> Self {
-        Self {
-            exit: remote_exit(&error),
-            error: error.into(),
-        }
-    }
-}
+failure_from! { crate::remote::RemoteError => remote_exit; }
 
 #[cfg(feature = "parquet")]
-impl From<crate::parquet::ExportError> for Failure {
-    fn from(error: crate::parquet::ExportError) -> Self {
-        use crate::parquet::ExportError as E;
-        let exit = match &error {
-            E::Remote(error) => remote_exit(error),
-            E::Staging(error) => staging_exit(error),
-            E::OtherStaging { .. } => Exit::Refused,
-            E::Parquet { .. } => Exit::Failed,
-        };
-        Self {
-            exit,
-            error: error.into(),
-        }
+failure_from! { crate::parquet::ExportError => export_exit; }
+
+#[cfg(feature = "parquet")]
+fn export_exit(error: &crate::parquet::ExportError) -> Exit {
+    use crate::parquet::ExportError as E;
+    match error {
+        E::Remote(error) => remote_exit(error),
+        E::Staging(error) => staging_exit(error),
+        E::OtherStaging { .. } => Exit::Refused,
+        E::Parquet { .. } => Exit::Failed,
     }
 }
 
