@@ -11,7 +11,7 @@ use crate::convert::counted;
 use crate::extract::ids::EarlierIds;
 use crate::extract::windows;
 use crate::name::Name;
-use crate::plan::{self, Decision, History, Read, Step};
+use crate::plan::{self, Decision, EarlierReads, Read, Step};
 use crate::staging::{Mode, ReadManifest, ResourceState, Run, StagingError};
 
 pub(crate) type Totals = BTreeMap<(Name, Option<Name>), u64>;
@@ -20,7 +20,7 @@ pub(crate) struct ForecastInput<'a> {
     pub(crate) config: &'a Config,
     /// The staged runs that the forecast rests on, in order.
     pub(crate) runs: &'a [Run],
-    pub(crate) history: &'a History,
+    pub(crate) history: &'a EarlierReads,
     pub(crate) request: &'a plan::ReadOptions,
     /// A run that is resumed; no part of the history.
     pub(crate) unfinished: Option<&'a Run>,

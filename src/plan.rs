@@ -10,7 +10,7 @@ pub(crate) use decide::{
     Decision, LoadedReads, ReadOptions, Step, cursor_after, decide, due_after, fan_out,
     last_covering_read, must_be_full, named, page_size, select,
 };
-pub(crate) use earlier_reads::{DELTAS, History, Read};
+pub(crate) use earlier_reads::{DELTAS, EarlierReads, Read};
 pub(crate) use per_day::{RequestsADay, requests_a_day};
 pub(crate) use request_hash::request_hash;
 pub(crate) use time::{ServerNow, minus};

@@ -25,7 +25,7 @@ use crate::migrate;
 use crate::name::Name;
 use crate::pipeline::connect;
 use crate::pipeline::extract::{RENEW_SECRET, SECRET_WARNED};
-use crate::plan::{self, History, Read};
+use crate::plan::{self, EarlierReads, Read};
 use crate::report::span;
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -186,7 +186,7 @@ pub(crate) async fn of(
         Vec::new()
     });
     let (runs, last_run) = last::runs(&settings.staging, &commands)?;
-    let history = History::read(config, &runs)?;
+    let history = EarlierReads::read(config, &runs)?;
     let client = client.map_err(Some);
     let (client, failure) = match client {
         Ok(client) => (client, None),
@@ -364,7 +364,7 @@ pub(crate) async fn explain(settings: &Settings, client: &Client, failure: Failu
 }
 
 /// The reads of a resource, its own and the named ones, each with its age.
-fn reads(resource: &Resource, history: &History, mirror: &Mirror) -> Vec<ReadStatus> {
+fn reads(resource: &Resource, history: &EarlierReads, mirror: &Mirror) -> Vec<ReadStatus> {
     let status = |read: &Resource| {
         let reads = history.of(read);
         let mut newest = reads.first();

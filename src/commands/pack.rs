@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::{Global, PackCommand};
 use crate::config::{Config, Pack, PackState, Resource};
 use crate::exit::{Exit, Failure};
-use crate::plan::{History, RequestsADay, requests_a_day};
+use crate::plan::{EarlierReads, RequestsADay, requests_a_day};
 use crate::report::{Column, Table, grouped};
 use crate::settings::Settings;
 
@@ -56,7 +56,7 @@ fn list(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
         };
         let line = match &with {
             Ok(with) => {
-                let history = History::read(with, &runs)?;
+                let history = EarlierReads::read(with, &runs)?;
                 line(pack, with, &history)
             }
             Err(_) => Line::of(pack),
@@ -135,7 +135,7 @@ impl Line {
     }
 }
 
-fn line(pack: &Pack, config: &Config, history: &History) -> Line {
+fn line(pack: &Pack, config: &Config, history: &EarlierReads) -> Line {
     let is_its = |of: &Option<String>| of.as_deref() == Some(pack.name.as_str());
     let resources: Vec<&Resource> = config
         .resources

@@ -17,7 +17,7 @@ use crate::extract::{Probe, probe};
 use crate::forecast::{self, ForecastInput, PlannedRead, Totals};
 use crate::name::Name;
 use crate::pipeline;
-use crate::plan::{self, Decision, History, ServerNow, Step};
+use crate::plan::{self, Decision, EarlierReads, ServerNow, Step};
 use crate::report::{Column, Table, counted, grouped, took};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -95,7 +95,7 @@ pub(super) async fn run(
         None => settings.staging.unfinished(crate::clock::now(), &spec)?,
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
-    let history = History::read(config, &runs)?;
+    let history = EarlierReads::read(config, &runs)?;
     let past = ForecastInput {
         config,
         runs: &runs,

@@ -8,7 +8,7 @@ use roaring::RoaringTreemap;
 
 use crate::config::Resource;
 use crate::name::Name;
-use crate::plan::History;
+use crate::plan::EarlierReads;
 use crate::staging::{PageEntry, Run, StagingError};
 
 use super::inspect::Inspector;
@@ -62,7 +62,7 @@ fn each_page(
 pub(crate) struct EarlierIds<'a> {
     /// All runs, in the order of their numbers.
     pub(crate) runs: &'a [Run],
-    pub(crate) history: &'a History,
+    pub(crate) history: &'a EarlierReads,
     pub(crate) resource: &'a Resource,
     /// The first run that counts.
     pub(crate) from_seq: u64,

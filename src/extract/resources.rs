@@ -12,7 +12,7 @@ use crate::config::Resource;
 use crate::convert::counted;
 use crate::error_chain::chain;
 use crate::name::Name;
-use crate::plan::{self, Decision, History, ServerNow, Step};
+use crate::plan::{self, Decision, EarlierReads, ServerNow, Step};
 use crate::staging::{
     KnownPages, Manifest, Mode, PageEntry, ReadManifest, ResourceState, ResourceSummary,
     ResourceWriter, Run, StagingError, StagingLock,
@@ -44,7 +44,7 @@ fn is_due((_, decision): &(&Resource, Decision)) -> bool {
 
 pub(super) struct RunReader<'a> {
     pub(super) extraction: &'a Extraction<'a>,
-    pub(super) history: &'a History,
+    pub(super) history: &'a EarlierReads,
     pub(super) run: &'a Run,
     pub(super) lock: &'a StagingLock,
     pub(super) ids: StagedIds,

@@ -4,7 +4,7 @@ use tracing::debug;
 
 use crate::api;
 use crate::error_chain::chain;
-use crate::plan::History;
+use crate::plan::EarlierReads;
 use crate::staging::{
     Mode, Outcome, ResourceState, ResourceSummary, Run, RunSpec, RunState, Staging, StagingError,
     StagingLock,
@@ -20,7 +20,7 @@ use super::resources::RunReader;
 pub(crate) struct Extracted {
     pub(crate) run: Run,
     pub(crate) failure: Option<ExtractError>,
-    pub(crate) history: History,
+    pub(crate) history: EarlierReads,
 }
 
 /// Reads all resources into a new run and closes it. Dropping the future leaves the run open.
@@ -48,7 +48,7 @@ pub(crate) async fn extract(
     let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
     debug!(run = %run.id(), "{doing} {}", run.directory().display());
-    let history = History::read(extraction.config, &extraction.runs)?;
+    let history = EarlierReads::read(extraction.config, &extraction.runs)?;
     let mut reader = RunReader {
         extraction: &extraction,
         history: &history,

@@ -6,7 +6,7 @@ use super::connect::open_loader;
 use crate::exit::Failure;
 use crate::load::{self, Look, Options, Renumbered};
 use crate::name::Name;
-use crate::plan::{self, History};
+use crate::plan::{self, EarlierReads};
 use crate::settings::Settings;
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ async fn look_at(settings: &Settings, adopt: bool) -> Result<DatabaseState, Fail
     let starts_over = adopt && judge.starts_over(&runs);
     let news = loader.prepared.clone().into_iter().collect();
     loader.close().await?;
-    let history = History::read(config, &runs)?;
+    let history = EarlierReads::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
     // What another project has loaded is not ours.
     let known = |resource: &Name| loaded.get(resource).filter(|_| !starts_over);

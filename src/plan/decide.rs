@@ -11,7 +11,7 @@ use crate::name::{Name, advice};
 use crate::printable::Messages;
 use crate::staging::{Mode, SmallerPages, Window};
 
-use super::earlier_reads::{History, Read};
+use super::earlier_reads::{EarlierReads, Read};
 use super::time::{ServerNow, minus};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(crate) fn select<'c>(
 pub(crate) fn decide<'r>(
     config: &Config,
     resource: &'r Resource,
-    history: &History,
+    history: &EarlierReads,
     request: &ReadOptions,
     server: ServerNow,
 ) -> Vec<(&'r Resource, Decision)> {
@@ -111,7 +111,7 @@ pub(crate) fn decide<'r>(
 pub(crate) fn named<'r>(
     config: &Config,
     resource: &'r Resource,
-    history: &History,
+    history: &EarlierReads,
     request: &ReadOptions,
     server: ServerNow,
     is_full: bool,
@@ -143,7 +143,7 @@ fn is_part_of(read: &Resource, resource: &Resource) -> bool {
 pub(crate) fn last_covering_read<'h>(
     read: &Resource,
     resource: &Resource,
-    history: &'h History,
+    history: &'h EarlierReads,
 ) -> Option<&'h Read> {
     let last = history.last_cursor_read(read);
     let full = history.last_complete_full(resource);
@@ -176,7 +176,7 @@ fn decide_named(
     config: &Config,
     read: &Resource,
     resource: &Resource,
-    history: &History,
+    history: &EarlierReads,
     request: &ReadOptions,
     server: ServerNow,
 ) -> Decision {
@@ -236,7 +236,7 @@ fn decide_named(
 /// Why a resource or a named read is to be read in full again.
 fn is_due_in_full(
     config: &Config,
-    history: &History,
+    history: &EarlierReads,
     read: &Resource,
     last: &Read,
     now: Timestamp,
@@ -253,7 +253,7 @@ fn is_due_in_full(
 pub(crate) fn page_size(
     config: &Config,
     read: &Resource,
-    history: &History,
+    history: &EarlierReads,
     now: Timestamp,
 ) -> SmallerPages {
     const TRIED_AFTER: Duration = Duration::from_hours(24);
@@ -279,7 +279,7 @@ pub(crate) fn page_size(
 }
 
 /// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
-fn affordable(config: &Config, history: &History, read: &Resource, last: &Read) -> Duration {
+fn affordable(config: &Config, history: &EarlierReads, read: &Resource, last: &Read) -> Duration {
     /// What the API allows an application that has no higher limit.
     const USUAL_LIMIT: u64 = 1_200;
     let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
@@ -301,7 +301,7 @@ fn affordable(config: &Config, history: &History, read: &Resource, last: &Read) 
 /// How old the last full read may become.
 fn full_every(
     config: &Config,
-    history: &History,
+    history: &EarlierReads,
     resource: &Resource,
     last: &Read,
 ) -> Option<(Duration, String)> {
@@ -319,7 +319,7 @@ fn full_every(
 fn decide_own(
     config: &Config,
     resource: &Resource,
-    history: &History,
+    history: &EarlierReads,
     request: &ReadOptions,
     server: ServerNow,
 ) -> Decision {
@@ -385,7 +385,7 @@ fn decide_own(
 pub(crate) fn fan_out(
     resource: &Resource,
     parent: &Resource,
-    history: &History,
+    history: &EarlierReads,
     request: &ReadOptions,
     parent_is_full: bool,
 ) -> FanOut {
@@ -430,7 +430,7 @@ pub(crate) struct LoadedReads<'a> {
 /// Resources whose past a database does not have and staging cannot give any more, with the reason.
 pub(crate) fn must_be_full<'a>(
     config: &Config,
-    history: &History,
+    history: &EarlierReads,
     loaded: impl Fn(&Name) -> Option<LoadedReads<'a>>,
 ) -> BTreeMap<Name, String> {
     let lacks = |resource: &&Resource| {

@@ -17,7 +17,7 @@ pub(crate) const DELTAS: usize = 20;
 /// What staging knows of earlier reads, newest first, for each read of each resource: those that decide something, or
 /// that a forecast rests on. It does not grow with the number of runs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct EarlierReads {
     reads: BTreeMap<Key, Vec<Read>>,
     /// Of today's requests.
     request_hashes: BTreeMap<Key, String>,
@@ -41,7 +41,7 @@ pub(crate) struct Read {
     pub(crate) manifest: ReadManifest,
 }
 
-impl History {
+impl EarlierReads {
     /// Reads the manifests of `runs` (in the order of their numbers), newest first, as far as they are needed. One that
     /// cannot be read is reported, and counts as a read that failed.
     pub(crate) fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
@@ -59,7 +59,7 @@ impl History {
             let hash = request_hash(config, resource);
             (history.request_hashes).insert(key(resource), hash.clone());
             let mut wanted =
-                HistoryFilter::new(hash, resource.for_each.is_some(), resource.cursor.is_some());
+                WantedReads::new(hash, resource.for_each.is_some(), resource.cursor.is_some());
             let mut reads = Vec::new();
             for run in runs.iter().rev() {
                 if wanted.is_done() {
@@ -155,7 +155,7 @@ impl History {
 
 /// What is still searched for a read, from the newest run to older ones.
 #[expect(clippy::struct_excessive_bools, reason = "each is a find of its own")]
-struct HistoryFilter {
+struct WantedReads {
     /// The hash of today's request; `None` after a read of another request: those before it do not count.
     hash: Option<String>,
     newest: bool,
@@ -169,7 +169,7 @@ struct HistoryFilter {
     deltas: usize,
 }
 
-impl HistoryFilter {
+impl WantedReads {
     fn new(request_hash: String, fans_out: bool, has_deltas: bool) -> Self {
         Self {
             hash: Some(request_hash),
@@ -273,8 +273,8 @@ mod tests {
         config.resource("users").unwrap().clone()
     }
 
-    fn history(manifests: &[(u64, ReadManifest)]) -> History {
-        let mut history = History::default();
+    fn history(manifests: &[(u64, ReadManifest)]) -> EarlierReads {
+        let mut history = EarlierReads::default();
         let reads = manifests.iter().map(|(seq, manifest)| Read {
             run_id: serde_json::from_value("20261123T020000Z".into()).unwrap(),
             seq: *seq,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     /// All that is asked of a history, here and in the forecast.
-    fn answers(history: &History) -> Vec<Option<u64>> {
+    fn answers(history: &EarlierReads) -> Vec<Option<u64>> {
         let name = users();
         let today = || history.of_request(&name);
         let seq = |read: Option<&Read>| read.map(|read| read.seq);
@@ -318,7 +318,7 @@ mod tests {
             manifests in proptest::collection::vec(manifest(), 0..200),
         ) {
             let all: Vec<(u64, ReadManifest)> = (0..1_000).rev().zip(manifests).collect();
-            let mut wanted = HistoryFilter::new("today".to_owned(), true, true);
+            let mut wanted = WantedReads::new("today".to_owned(), true, true);
             let mut kept = Vec::new();
             for (seq, manifest) in &all {
                 if wanted.is_done() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::earlier_reads::History;
+use super::earlier_reads::EarlierReads;
 use crate::config::{Config, FullEvery, Resource};
 use crate::staging::Mode;
 
@@ -31,7 +31,7 @@ impl RequestsADay {
 pub(crate) fn requests_a_day<'r>(
     config: &Config,
     resources: impl IntoIterator<Item = &'r Resource>,
-    history: &History,
+    history: &EarlierReads,
 ) -> RequestsADay {
     let mut sum = RequestsADay::default();
     for read in resources.into_iter().flat_map(Resource::all_reads) {
@@ -55,7 +55,7 @@ pub(crate) fn requests_a_day<'r>(
 }
 
 /// Of the newest full read; none if there was none.
-fn pages(config: &Config, read: &Resource, history: &History) -> Option<u64> {
+fn pages(config: &Config, read: &Resource, history: &EarlierReads) -> Option<u64> {
     let full = history
         .of(read)
         .iter()

@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 use super::{Check, CheckState};
 use crate::database::Target;
 use crate::error_chain::chain;
-use crate::plan::History;
+use crate::plan::EarlierReads;
 use crate::project::STATE;
 use crate::report::{counted, grouped};
 use crate::settings::Settings;
@@ -101,7 +101,7 @@ fn judge(place: &Path, room: nix::Result<Room>, last: &LastReads) -> (CheckState
 
 fn last_reads(settings: &Settings) -> Result<LastReads, StagingError> {
     let runs = settings.staging.runs()?;
-    let history = History::read(&settings.config, &runs)?;
+    let history = EarlierReads::read(&settings.config, &runs)?;
     let mut last = LastReads::default();
     for resource in &settings.config.resources {
         if let Some(read) = history.last_complete_full(resource) {
