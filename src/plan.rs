@@ -7,8 +7,8 @@ mod request_hash;
 mod time;
 
 pub(crate) use decide::{
-    Decision, LoadedReads, ReadOptions, Step, cursor_after, decide, due_after, fan_out,
-    last_covering_read, must_be_full, named, page_size, select,
+    Decider, Decision, LoadedReads, ReadOptions, Step, cursor_after, due_after, fan_out,
+    last_covering_read, must_be_full, page_size, select,
 };
 pub(crate) use earlier_reads::{DELTAS, EarlierReads, Read};
 pub(crate) use per_day::{RequestsADay, requests_a_day};

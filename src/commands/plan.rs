@@ -17,7 +17,7 @@ use crate::extract::{Probe, probe};
 use crate::forecast::{self, ForecastInput, PlannedRead, Totals};
 use crate::name::Name;
 use crate::pipeline;
-use crate::plan::{self, Decision, EarlierReads, ServerNow, Step};
+use crate::plan::{self, Decider, Decision, EarlierReads, ServerNow, Step};
 use crate::report::{Column, Table, counted, grouped, took};
 use crate::settings::Settings;
 use crate::staging::Run;
@@ -145,13 +145,13 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn decide(&self, resource: &'a Resource, present: ServerNow) -> Vec<(&'a Resource, Decision)> {
-        plan::decide(
-            self.past.config,
-            resource,
-            self.past.history,
-            self.past.request,
-            present,
-        )
+        let decider = Decider {
+            config: self.past.config,
+            history: self.past.history,
+            request: self.past.request,
+            server: present,
+        };
+        decider.decide(resource)
     }
 
     /// Decisions by our own clock.

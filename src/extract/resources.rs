@@ -12,7 +12,7 @@ use crate::config::Resource;
 use crate::convert::counted;
 use crate::error_chain::chain;
 use crate::name::Name;
-use crate::plan::{self, Decision, EarlierReads, ServerNow, Step};
+use crate::plan::{self, Decider, Decision, EarlierReads, ServerNow, Step};
 use crate::staging::{
     KnownPages, Manifest, Mode, PageEntry, ReadManifest, ResourceState, ResourceSummary,
     ResourceWriter, Run, StagingError, StagingLock,
@@ -117,7 +117,7 @@ impl RunReader<'_> {
         ready
             .iter()
             .filter(|resource| {
-                let decisions = self.decide(resource, ServerNow::local(now));
+                let decisions = self.decider(ServerNow::local(now)).decide(resource);
                 decisions.iter().any(is_due)
             })
             // One without an order would cost a request more.
@@ -125,11 +125,13 @@ impl RunReader<'_> {
             .map(|resource| &resource.name)
     }
 
-    fn decide<'r>(&self, resource: &'r Resource, now: ServerNow) -> Vec<(&'r Resource, Decision)> {
-        let Extraction {
-            config, request, ..
-        } = self.extraction;
-        plan::decide(config, resource, self.history, request, now)
+    fn decider(&self, server: ServerNow) -> Decider<'_> {
+        Decider {
+            config: self.extraction.config,
+            history: self.history,
+            request: &self.extraction.request,
+            server,
+        }
     }
 
     /// The server's time; `None` before the first answer.
@@ -149,7 +151,7 @@ impl RunReader<'_> {
         let now = self.server_now()?;
         let asked = start_of(asked)?;
         let full = self.extraction.config.resource(resource.name.as_str())?;
-        let mut decisions = self.decide(full, now).into_iter();
+        let mut decisions = self.decider(now).decide(full).into_iter();
         let (_, decision) = decisions.find(|(read, _)| read.read_name() == resource.read_name())?;
         (start_of(&decision)? < asked).then_some(decision)
     }
@@ -197,7 +199,7 @@ impl RunReader<'_> {
                 clock_skew: self.clock.clock_skew(),
             }
         };
-        let (due, unread): (Vec<_>, Vec<_>) = { self.decide(resource, present) }
+        let (due, unread): (Vec<_>, Vec<_>) = { self.decider(present).decide(resource) }
             .into_iter()
             .partition(is_due);
         for (read, decision) in &unread {
@@ -237,14 +239,7 @@ impl RunReader<'_> {
                     // By the time of the first answer it is known which others are due.
                     if let Some(now) = self.server_now().filter(|_| is_pilot) {
                         let is_full = manifest.mode == Mode::Full;
-                        let decisions = plan::named(
-                            self.extraction.config,
-                            resource,
-                            self.history,
-                            &self.extraction.request,
-                            now,
-                            is_full,
-                        );
+                        let decisions = self.decider(now).named(resource, is_full);
                         due = decisions.into_iter().filter(is_due).collect();
                     }
                     own = Some(manifest);

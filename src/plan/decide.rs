@@ -90,44 +90,211 @@ pub(crate) fn select<'c>(
     Ok(chosen)
 }
 
-/// What to do with each read of a resource in the `present`, its own first.
-pub(crate) fn decide<'r>(
-    config: &Config,
-    resource: &'r Resource,
-    history: &EarlierReads,
-    request: &ReadOptions,
-    server: ServerNow,
-) -> Vec<(&'r Resource, Decision)> {
-    let own = resource.has_own_read().then(|| {
-        let decision = decide_own(config, resource, history, request, server);
-        (resource, decision)
-    });
-    let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
-    let named = named(config, resource, history, request, server, is_full);
-    own.into_iter().chain(named).collect()
+/// What a decision rests on.
+pub(crate) struct Decider<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) history: &'a EarlierReads,
+    pub(crate) request: &'a ReadOptions,
+    pub(crate) server: ServerNow,
 }
 
-/// What to do with each named read of a resource, whose own read is full in this run, or not.
-pub(crate) fn named<'r>(
-    config: &Config,
-    resource: &'r Resource,
-    history: &EarlierReads,
-    request: &ReadOptions,
-    server: ServerNow,
-    is_full: bool,
-) -> Vec<(&'r Resource, Decision)> {
-    let decide = |read: &'r Resource| {
-        let decision = if is_full && is_part_of(read, resource) {
-            Decision {
-                step: Step::Skip,
-                reason: "the full read of this run has its records".to_owned(),
-            }
-        } else {
-            decide_named(config, read, resource, history, request, server)
+impl Decider<'_> {
+    /// What to do with each read of a resource, its own first.
+    pub(crate) fn decide<'r>(&self, resource: &'r Resource) -> Vec<(&'r Resource, Decision)> {
+        let own = (resource.has_own_read()).then(|| (resource, self.decide_own(resource)));
+        let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
+        let named = self.named(resource, is_full);
+        own.into_iter().chain(named).collect()
+    }
+
+    /// What to do with each named read of a resource, whose own read is full in this run, or not.
+    pub(crate) fn named<'r>(
+        &self,
+        resource: &'r Resource,
+        is_full: bool,
+    ) -> Vec<(&'r Resource, Decision)> {
+        let decide = |read: &'r Resource| {
+            let decision = if is_full && is_part_of(read, resource) {
+                Decision {
+                    step: Step::Skip,
+                    reason: "the full read of this run has its records".to_owned(),
+                }
+            } else {
+                self.decide_named(read, resource)
+            };
+            (read, decision)
         };
-        (read, decision)
-    };
-    resource.reads.iter().map(decide).collect()
+        resource.reads.iter().map(decide).collect()
+    }
+
+    fn decide_named(&self, read: &Resource, resource: &Resource) -> Decision {
+        let Self {
+            history,
+            request,
+            server,
+            ..
+        } = *self;
+        let last = history.last_cursor_read(read);
+        let youngest = last_covering_read(read, resource, history);
+        let youngest = youngest.and_then(|read| age(read, server.now));
+        if request.full && !resource.has_own_read() {
+            return full("--full");
+        }
+        let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
+        let affordable = last.map_or(Duration::ZERO, |last| self.affordable(read, last));
+        if let Some(age) = youngest
+            && age < due_after(every.max(affordable))
+            && !request.force
+        {
+            let limit = format!("every = {}", humantime::format_duration(every));
+            return skip(
+                age,
+                &if affordable > every {
+                    format!(
+                        "{} ({limit}, extended by refresh_share)",
+                        rounded(affordable)
+                    )
+                } else {
+                    limit
+                },
+            );
+        }
+        let Some(cursor) = &read.cursor else {
+            return full(&match youngest {
+                Some(age) => format!("the last one is {} old", rounded(age)),
+                None => "it was never read".to_owned(),
+            });
+        };
+        let full = |reason: String| Decision {
+            step: (cursor.first).map_or(Step::Full, |first| Step::Since(minus(server.now, first))),
+            reason,
+        };
+        let cursor_at = history.trusted_cursor(read, server.clock_skew);
+        let (Some(cursor_at), Some(last)) = (cursor_at, history.last_complete_full(read)) else {
+            return full("no complete read of it in staging was asked for as today".to_owned());
+        };
+        if let Some(reason) = self.is_due_in_full(read, last) {
+            return full(reason);
+        }
+        Decision {
+            step: Step::Delta {
+                start: minus(cursor_at, cursor.lookback),
+                end: None,
+            },
+            reason: format!("known up to {cursor_at}"),
+        }
+    }
+
+    fn decide_own(&self, resource: &Resource) -> Decision {
+        let Self {
+            history,
+            request,
+            server,
+            ..
+        } = *self;
+        let now = server.now;
+        if let Some(reason) = request.must_be_full.get(&resource.name) {
+            return full(reason);
+        }
+        if request.full {
+            return full("--full");
+        }
+        let last_read = history.last_cursor_read(resource);
+        if let Some(read) = last_read
+            && !request.force
+            && request.window.is_none()
+            && let Some(age) = age(read, now)
+            && age < resource.min_age
+        {
+            let min_age = humantime::format_duration(resource.min_age);
+            return skip(age, &format!("min_age = {min_age}"));
+        }
+        let Some(cursor) = &resource.cursor else {
+            return full("it has no cursor: every read is full");
+        };
+        if let Some((start, end)) = request.window {
+            return Decision {
+                step: Step::Delta { start, end },
+                reason: "asked for on the command line".to_owned(),
+            };
+        }
+        let cursor_at = history.trusted_cursor(resource, server.clock_skew);
+        let last_full = history.last_complete_full(resource);
+        // One that proved nothing is tried again the next day, and until then its records are known as well.
+        let drifted = history.last_drifted_full(resource).filter(|read| {
+            let newer = last_full.is_none_or(|full| full.seq < read.seq);
+            newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
+        });
+        let (Some(cursor_at), Some(last_full)) = (cursor_at, drifted.or(last_full)) else {
+            return full(if history.of(resource).is_empty() {
+                "it was never read"
+            } else {
+                "no complete full read in staging was asked for as today"
+            });
+        };
+        if let Some(reason) = self.is_due_in_full(resource, last_full) {
+            return full(&reason);
+        }
+        let announced = last_read.and_then(|read| read.manifest.cursor);
+        Decision {
+            step: Step::Delta {
+                start: minus(cursor_at, cursor.lookback),
+                end: None,
+            },
+            reason: match announced {
+                Some(announced) if announced > cursor_at => format!(
+                    "known up to {cursor_at}; the API's answer gave {announced}, which is in the future"
+                ),
+                _ => format!("known up to {cursor_at}"),
+            },
+        }
+    }
+
+    /// Why a resource or a named read is to be read in full again.
+    fn is_due_in_full(&self, read: &Resource, last: &Read) -> Option<String> {
+        let (every, written) = self.full_every(read, last)?;
+        let age = age(last, self.server.now)?;
+        (age >= every).then(|| {
+            let age = rounded(age);
+            format!("the last full read is {age} old, and full_every = {written}")
+        })
+    }
+
+    /// How old the last full read may become.
+    fn full_every(&self, resource: &Resource, last: &Read) -> Option<(Duration, String)> {
+        const DAY: Duration = Duration::from_hours(24);
+        let every = match resource.full_every? {
+            FullEvery::Fixed(every) => (every, humantime::format_duration(every).to_string()),
+            FullEvery::Auto => {
+                let every = self.affordable(resource, last).clamp(DAY, 30 * DAY);
+                (every, format!("auto, now {}", rounded(every)))
+            }
+        };
+        Some(every)
+    }
+
+    /// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
+    fn affordable(&self, read: &Resource, last: &Read) -> Duration {
+        /// What the API allows an application that has no higher limit.
+        const USUAL_LIMIT: u64 = 1_200;
+        let Self {
+            config, history, ..
+        } = *self;
+        let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
+        let configured = read.page_size.unwrap_or(config.api.page_size);
+        let page_size = u64::from(smaller.unwrap_or(configured)).max(1);
+        let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
+        let learnt = history.hour_limit().unwrap_or(USUAL_LIMIT);
+        let limit = (config.api.requests_per_hour).map_or(learnt, |cap| learnt.min(u64::from(cap)));
+        let hour = Duration::from_hours(1);
+        let share = config.api.refresh_share;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "requests and limits are far below 2^52"
+        )]
+        let hours = rows.div_ceil(page_size) as f64 / (limit.max(1) as f64 * share);
+        Duration::try_from_secs_f64(hours * hour.as_secs_f64()).unwrap_or(Duration::MAX)
+    }
 }
 
 /// A full read that was drifted is retried after this time.
@@ -172,83 +339,6 @@ pub(crate) fn due_after(every: Duration) -> Duration {
     every.saturating_sub(every / 20)
 }
 
-fn decide_named(
-    config: &Config,
-    read: &Resource,
-    resource: &Resource,
-    history: &EarlierReads,
-    request: &ReadOptions,
-    server: ServerNow,
-) -> Decision {
-    let last = history.last_cursor_read(read);
-    let youngest = last_covering_read(read, resource, history);
-    let youngest = youngest.and_then(|read| age(read, server.now));
-    if request.full && !resource.has_own_read() {
-        return full("--full");
-    }
-    let every = read.read.as_ref().map_or(Duration::ZERO, |read| read.every);
-    let affordable = last.map_or(Duration::ZERO, |last| {
-        affordable(config, history, read, last)
-    });
-    if let Some(age) = youngest
-        && age < due_after(every.max(affordable))
-        && !request.force
-    {
-        let limit = format!("every = {}", humantime::format_duration(every));
-        return skip(
-            age,
-            &if affordable > every {
-                format!(
-                    "{} ({limit}, extended by refresh_share)",
-                    rounded(affordable)
-                )
-            } else {
-                limit
-            },
-        );
-    }
-    let Some(cursor) = &read.cursor else {
-        return full(&match youngest {
-            Some(age) => format!("the last one is {} old", rounded(age)),
-            None => "it was never read".to_owned(),
-        });
-    };
-    let full = |reason: String| Decision {
-        step: (cursor.first).map_or(Step::Full, |first| Step::Since(minus(server.now, first))),
-        reason,
-    };
-    let cursor_at = history.trusted_cursor(read, server.clock_skew);
-    let (Some(cursor_at), Some(last)) = (cursor_at, history.last_complete_full(read)) else {
-        return full("no complete read of it in staging was asked for as today".to_owned());
-    };
-    if let Some(reason) = is_due_in_full(config, history, read, last, server.now) {
-        return full(reason);
-    }
-    Decision {
-        step: Step::Delta {
-            start: minus(cursor_at, cursor.lookback),
-            end: None,
-        },
-        reason: format!("known up to {cursor_at}"),
-    }
-}
-
-/// Why a resource or a named read is to be read in full again.
-fn is_due_in_full(
-    config: &Config,
-    history: &EarlierReads,
-    read: &Resource,
-    last: &Read,
-    now: Timestamp,
-) -> Option<String> {
-    let (every, written) = full_every(config, history, read, last)?;
-    let age = age(last, now)?;
-    (age >= every).then(|| {
-        let age = rounded(age);
-        format!("the last full read is {age} old, and full_every = {written}")
-    })
-}
-
 /// Rows to ask for a page: as configured, or as few as the server could give in time; a day later twice as many.
 pub(crate) fn page_size(
     config: &Config,
@@ -275,109 +365,6 @@ pub(crate) fn page_size(
     SmallerPages {
         size: last.size.saturating_mul(2).min(configured),
         since: now,
-    }
-}
-
-/// How old a read like `last` must become, so that it takes no more of the hourly limit than `refresh_share`.
-fn affordable(config: &Config, history: &EarlierReads, read: &Resource, last: &Read) -> Duration {
-    /// What the API allows an application that has no higher limit.
-    const USUAL_LIMIT: u64 = 1_200;
-    let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
-    let configured = read.page_size.unwrap_or(config.api.page_size);
-    let page_size = u64::from(smaller.unwrap_or(configured)).max(1);
-    let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
-    let learnt = history.hour_limit().unwrap_or(USUAL_LIMIT);
-    let limit = (config.api.requests_per_hour).map_or(learnt, |cap| learnt.min(u64::from(cap)));
-    let hour = Duration::from_hours(1);
-    let share = config.api.refresh_share;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "requests and limits are far below 2^52"
-    )]
-    let hours = rows.div_ceil(page_size) as f64 / (limit.max(1) as f64 * share);
-    Duration::try_from_secs_f64(hours * hour.as_secs_f64()).unwrap_or(Duration::MAX)
-}
-
-/// How old the last full read may become.
-fn full_every(
-    config: &Config,
-    history: &EarlierReads,
-    resource: &Resource,
-    last: &Read,
-) -> Option<(Duration, String)> {
-    const DAY: Duration = Duration::from_hours(24);
-    let every = match resource.full_every? {
-        FullEvery::Fixed(every) => (every, humantime::format_duration(every).to_string()),
-        FullEvery::Auto => {
-            let every = affordable(config, history, resource, last).clamp(DAY, 30 * DAY);
-            (every, format!("auto, now {}", rounded(every)))
-        }
-    };
-    Some(every)
-}
-
-fn decide_own(
-    config: &Config,
-    resource: &Resource,
-    history: &EarlierReads,
-    request: &ReadOptions,
-    server: ServerNow,
-) -> Decision {
-    let now = server.now;
-    if let Some(reason) = request.must_be_full.get(&resource.name) {
-        return full(reason);
-    }
-    if request.full {
-        return full("--full");
-    }
-    let last_read = history.last_cursor_read(resource);
-    if let Some(read) = last_read
-        && !request.force
-        && request.window.is_none()
-        && let Some(age) = age(read, now)
-        && age < resource.min_age
-    {
-        let min_age = humantime::format_duration(resource.min_age);
-        return skip(age, &format!("min_age = {min_age}"));
-    }
-    let Some(cursor) = &resource.cursor else {
-        return full("it has no cursor: every read is full");
-    };
-    if let Some((start, end)) = request.window {
-        return Decision {
-            step: Step::Delta { start, end },
-            reason: "asked for on the command line".to_owned(),
-        };
-    }
-    let cursor_at = history.trusted_cursor(resource, server.clock_skew);
-    let last_full = history.last_complete_full(resource);
-    // One that proved nothing is tried again the next day, and until then its records are known as well.
-    let drifted = history.last_drifted_full(resource).filter(|read| {
-        let newer = last_full.is_none_or(|full| full.seq < read.seq);
-        newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
-    });
-    let (Some(cursor_at), Some(last_full)) = (cursor_at, drifted.or(last_full)) else {
-        return full(if history.of(resource).is_empty() {
-            "it was never read"
-        } else {
-            "no complete full read in staging was asked for as today"
-        });
-    };
-    if let Some(reason) = is_due_in_full(config, history, resource, last_full, now) {
-        return full(&reason);
-    }
-    let announced = last_read.and_then(|read| read.manifest.cursor);
-    Decision {
-        step: Step::Delta {
-            start: minus(cursor_at, cursor.lookback),
-            end: None,
-        },
-        reason: match announced {
-            Some(announced) if announced > cursor_at => format!(
-                "known up to {cursor_at}; the API's answer gave {announced}, which is in the future"
-            ),
-            _ => format!("known up to {cursor_at}"),
-        },
     }
 }
 
