@@ -1,6 +1,5 @@
 //! The status as Prometheus metrics, in the text format 0.0.4. What is not known has no sample.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -36,12 +35,7 @@ pub(crate) fn text(status: &Status, project: Option<&str>) -> String {
     };
     let plain =
         |value: Option<String>| value.map(|value| (Vec::new(), value)).into_iter().collect();
-    let counts = |label: &'static str, counts: &BTreeMap<String, String>| {
-        let samples = counts.iter();
-        samples
-            .map(|(key, value)| (vec![(label, key.clone())], value.clone()))
-            .collect()
-    };
+    let labelled = |label, name: &String, value: String| (vec![(label, name.clone())], value);
     metric(
         "cursus_build_info",
         "gauge",
@@ -55,14 +49,9 @@ pub(crate) fn text(status: &Status, project: Option<&str>) -> String {
         "cursus_last_run_timestamp_seconds",
         "gauge",
         "When the last run of each outcome ended; of a run that is not over, when it began.",
-        counts(
-            "outcome",
-            &status
-                .outcomes
-                .iter()
-                .map(|(outcome, at)| (outcome.clone(), seconds(*at)))
-                .collect(),
-        ),
+        (status.outcomes.iter())
+            .map(|(outcome, at)| labelled("outcome", outcome, seconds(*at)))
+            .collect(),
     );
     metric(
         "cursus_resource_last_complete_timestamp_seconds",
@@ -94,15 +83,9 @@ pub(crate) fn text(status: &Status, project: Option<&str>) -> String {
         "cursus_requests_total",
         "counter",
         "Requests of all commands, by the HTTP status of their answer; none: not answered.",
-        counts(
-            "status",
-            &status
-                .requests
-                .total
-                .iter()
-                .map(|(code, count)| (code.clone(), count.to_string()))
-                .collect(),
-        ),
+        (status.requests.total.iter())
+            .map(|(code, count)| labelled("status", code, count.to_string()))
+            .collect(),
     );
     metric(
         "cursus_requests_remaining",
