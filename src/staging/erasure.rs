@@ -2,8 +2,10 @@
 
 mod append;
 pub(super) mod blanks;
+pub(super) mod found;
 pub(super) mod journal_line;
 pub(super) mod ledger;
 pub(super) mod person_records;
 mod rewrite;
-pub(super) mod sweep;
+pub(super) mod sought;
+mod sweep;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
+use super::found::FoundPage;
 use super::rewrite::read_file;
-use super::sweep::FoundPage;
 use crate::name::Name;
 use crate::person::{Edit, Extent, People, apply};
 use crate::staging::error::{EXTRACT_AGAIN, StagingError};

@@ -1,4 +1,4 @@
-//! Erases people from staged pages: each page with one of them is rewritten, and then the journal that names it.
+//! Erases people from the pages of a resource: each page with one of them is rewritten, and then the journal that names it.
 //!
 //! Of a resource the ledger first names the journal that will be; then its pages are replaced, each aside and by rename, and
 //! at last the journal. Whatever of this a kill leaves, the next sweep finishes, because the same pages give the same journal.
@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use super::found::FoundPage;
 use super::journal_line::{Rewritten, as_rewritten};
 use super::ledger::{ErasureLedger, Line};
-use super::sweep::{FoundPage, Sought, Swept};
+use super::sought::Sought;
 use crate::failpoint::{self, Point};
 use crate::hash::hex;
 use crate::mutex::locked;
@@ -29,9 +29,6 @@ use crate::staging::page::{JOURNAL, inside, page_number, refuse_links, stray_fil
 use crate::staging::private_files;
 use crate::staging::run::Run;
 
-/// Runs are read side by side on this many threads.
-const THREADS: usize = 2;
-
 /// What is of them in a page, and the page without; none if only ids are there.
 type Blanked = (FoundPage, Option<Vec<u8>>);
 
@@ -45,103 +42,16 @@ struct Change {
     is_there: bool,
 }
 
-impl Staging {
-    /// The pages that hold one of them. Nothing is changed.
-    pub(crate) fn find_people(
-        &self,
-        people: &People,
-        sought: &Sought,
-    ) -> Result<Swept, StagingError> {
-        self.sweep(people, sought, None)
-    }
-
-    /// Rewrites every page that holds one of them, in the name of an erasure that was begun.
-    pub(crate) fn erase(
-        &self,
-        lock: &StagingLock,
-        people: &People,
-        sought: &Sought,
-        erasure: &str,
-    ) -> Result<Swept, StagingError> {
-        if self.is_elsewhere() {
-            // Whom the ledger names is blank in what is read from there.
-            return Ok(Swept::default());
-        }
-        self.finish_removals(lock)?;
-        // Of a pull that was killed: the next one brings them again.
-        self.forget_arrivals(lock)?;
-        let ledger = Mutex::new(self.erasures()?);
-        self.sweep(people, sought, Some((lock, erasure, &ledger)))
-    }
-
-    fn sweep(
-        &self,
-        people: &People,
-        sought: &Sought,
-        write: Write<'_>,
-    ) -> Result<Swept, StagingError> {
-        let mut parts = Vec::new();
-        let mut swept = Swept::default();
-        for run in self.runs()? {
-            for resource in run.resources()? {
-                if people.declares(&resource) {
-                    if people.places_in(&resource).next().is_some() {
-                        parts.push((run.clone(), resource));
-                    }
-                } else if !swept.undeclared.iter().any(|(name, _)| *name == resource) {
-                    swept.undeclared.push((resource, run.id().to_string()));
-                }
-            }
-        }
-        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    while let Some((run, resource)) =
-                        parts.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let part = Part {
-                            staging: self,
-                            people,
-                            sought,
-                            run,
-                            resource,
-                        };
-                        let result = part.sweep(write);
-                        locked(&found).push(result);
-                    }
-                });
-            }
-        });
-        for result in found
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-        {
-            match result {
-                Ok(pages) => swept.pages.extend(pages),
-                Err(error @ (StagingError::Broken { .. } | StagingError::Untrusted(_))) => {
-                    swept.failed.push(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        swept
-            .pages
-            .sort_by(|a, b| (&a.run, &a.resource, &a.file).cmp(&(&b.run, &b.resource, &b.file)));
-        Ok(swept)
-    }
-}
-
 /// The lock, the erasure and the ledger, where pages are to be rewritten.
-type Write<'a> = Option<(&'a StagingLock, &'a str, &'a Mutex<ErasureLedger>)>;
+pub(super) type Write<'a> = Option<(&'a StagingLock, &'a str, &'a Mutex<ErasureLedger>)>;
 
 /// A resource of a run.
-struct Part<'a> {
-    staging: &'a Staging,
-    people: &'a People,
-    sought: &'a Sought,
-    run: &'a Run,
-    resource: &'a Name,
+pub(super) struct Part<'a> {
+    pub(super) staging: &'a Staging,
+    pub(super) people: &'a People,
+    pub(super) sought: &'a Sought,
+    pub(super) run: &'a Run,
+    pub(super) resource: &'a Name,
 }
 
 impl Part<'_> {
@@ -149,7 +59,8 @@ impl Part<'_> {
         self.run.directory().join(self.resource.as_str())
     }
 
-    fn sweep(&self, write: Write<'_>) -> Result<Vec<FoundPage>, StagingError> {
+    /// The pages that hold one of them, rewritten where that is wanted.
+    pub(super) fn sweep(&self, write: Write<'_>) -> Result<Vec<FoundPage>, StagingError> {
         let directory = self.directory();
         private_files::refuse_link(&directory)?;
         let path = directory.join(JOURNAL);
