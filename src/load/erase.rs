@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use tokio_postgres::{Client, Transaction};
 
+use crate::config::Config;
 use crate::convert::unsigned;
 use crate::database::{Literal, Quoted, commit};
 use crate::failpoint::Point;
@@ -66,10 +67,11 @@ async fn ids_of(
 async fn erase(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
-    people: &People,
+    config: &Config,
     run: &str,
     erased: &Erased,
 ) -> Result<Vec<FoundRows>, LoadError> {
+    let people: &People = &config.people;
     let (name, columns) = (schema.name.as_str(), &schema.columns);
     let mut found = Vec::new();
     // Rows that are in a copy may have left their table: a person who is known from any table counts.
@@ -116,6 +118,9 @@ async fn erase(
     if erased.removes() {
         found.extend(removal.rows(erased).await?);
         noted.append(&mut removal.noted);
+        // What counts them would count them until the next load.
+        derived::derive(transaction, schema, config, run, &found).await?;
+        noted.extend(schema.drop_noted());
     }
     feed.finish(transaction, name, &schema.mappings, run)
         .await?;
@@ -358,14 +363,7 @@ impl SchemaLoader<'_> {
         let schemas = self.personal().await?;
         let transaction = begin(&mut self.database).await?;
         for schema in &schemas {
-            erase(
-                &transaction,
-                schema,
-                &self.config.people,
-                "erasure-",
-                &erased,
-            )
-            .await?;
+            erase(&transaction, schema, self.config, "erasure-", &erased).await?;
         }
         let undone = transaction.rollback().await;
         undone.map_err(LoadError::at("roll back"))
@@ -387,8 +385,7 @@ impl SchemaLoader<'_> {
         let run = format!("erasure-{erasure}");
         let mut found = Vec::new();
         for schema in &schemas {
-            let people = &self.config.people;
-            found.extend(erase(&transaction, schema, people, &run, erased).await?);
+            found.extend(erase(&transaction, schema, self.config, &run, erased).await?);
             forget_rejected(&transaction, &schema.name, removed).await?;
         }
         erasures::record(&transaction, people).await?;

@@ -1,13 +1,20 @@
 //! Tables that derived statements fill, and that are in no `[[table]]`: a row is the own of the person whom it names. Nothing of it is
-//! personal but that it is there, so that it stays until records are removed.
+//! personal but that it is there, so that it stays until records are removed. Those without people, such as sums, are derived again.
 
 use tokio_postgres::Transaction;
+use tracing::warn;
 
 use super::FoundRows;
 use super::copies::exists;
+use super::mirror_schema::MirrorSchema;
+use crate::config::{Config, Derive};
 use crate::convert::unsigned;
 use crate::database::Quoted;
+use crate::error_chain::chain;
 use crate::load::error::LoadError;
+use crate::load::ledger::derives;
+use crate::load::ledger::row_changes::run_noted;
+use crate::load::transaction::set_up;
 use crate::person::{DerivedTable, People};
 
 impl DerivedTable {
@@ -125,4 +132,40 @@ pub(super) async fn delete(
         ("erase people from", delete),
     )
     .await
+}
+
+/// Runs the statements that derive from tables of which rows were removed. One that fails stops no erasure: the next load runs it again.
+pub(super) async fn derive(
+    transaction: &Transaction<'_>,
+    schema: &MirrorSchema,
+    config: &Config,
+    run: &str,
+    removed: &[FoundRows],
+) -> Result<(), LoadError> {
+    let name = schema.name.as_str();
+    let is_due = |derive: &&Derive| {
+        let mut after = derive.after.iter();
+        after.any(|table| removed.iter().any(|rows| rows.table == table.as_str()))
+    };
+    let batch = async |statement: &str| {
+        let ran = transaction.batch_execute(statement).await;
+        ran.map_err(LoadError::at("derive again what counts people"))
+    };
+    for derive in config.derives.iter().filter(is_due) {
+        batch("SAVEPOINT derived").await?;
+        let derived = async {
+            set_up(transaction, config, name).await?;
+            run_noted(transaction, name, &schema.mappings, run, &derive.sql).await
+        };
+        match derived.await {
+            Ok(()) => batch("RELEASE SAVEPOINT derived").await?,
+            Err(error) if error.is_connection_lost() => return Err(error),
+            Err(error) => {
+                batch("ROLLBACK TO SAVEPOINT derived; RELEASE SAVEPOINT derived").await?;
+                warn!(derive = %derive.name, "{}; the next load runs it again", chain(&error));
+                derives::record_derive(transaction, name, run, &derive.name, false).await?;
+            }
+        }
+    }
+    Ok(())
 }

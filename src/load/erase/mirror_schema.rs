@@ -3,6 +3,7 @@
 use crate::load::ledger::exports::Export;
 use crate::load::mapping::Mapping;
 use crate::load::personal::PersonalColumns;
+use crate::load::sql::statements::Statements;
 
 pub(super) struct MirrorSchema {
     pub(super) name: String,
@@ -22,6 +23,12 @@ impl MirrorSchema {
     pub(super) fn followed(&self, table: &PersonalColumns) -> Option<&Mapping> {
         self.mapping(table)
             .filter(|mapping| mapping.followed.is_some())
+    }
+
+    /// Statements that drop what was noted of tables that are followed.
+    pub(super) fn drop_noted(&self) -> impl Iterator<Item = String> {
+        let followed = (self.mappings.iter()).filter(|mapping| mapping.followed.is_some());
+        followed.map(|mapping| Statements::new(mapping, &self.name).drop_noted())
     }
 
     /// Whether an export has a personal column, ids of people, be it as hashes, or a column that is not known any more.

@@ -6,7 +6,6 @@ use tokio_postgres::Transaction;
 
 use crate::load::error::LoadError;
 use crate::name::Name;
-use crate::staging::Run;
 
 /// The derived statements of a schema whose last try failed.
 pub(crate) async fn failed_derives(
@@ -39,7 +38,7 @@ pub(crate) async fn forget_failed(
 pub(crate) async fn record_derive(
     transaction: &Transaction<'_>,
     schema: &str,
-    run: &Run,
+    run: &str,
     derive: &Name,
     is_done: bool,
 ) -> Result<(), LoadError> {
@@ -51,7 +50,6 @@ pub(crate) async fn record_derive(
     } else {
         let note = "INSERT INTO pipeline.derive_failed (schema_name, derive, run_id) VALUES ($1, $2, $3) \
                     ON CONFLICT (schema_name, derive) DO NOTHING";
-        let run = run.id().as_str();
         transaction.execute(note, &[&schema, &derive, &run]).await
     };
     noted.map(drop).map_err(failed)

@@ -37,9 +37,8 @@ impl RunLoader<'_> {
             Point::LoadDerive.reach();
             let derived = settle(savepoint, derived).await?;
             if derived.is_err() || had_failed.contains(derive.name.as_str()) {
-                let (run, name) = (self.run, &derive.name);
-                derives::record_derive(transaction, self.schema, run, name, derived.is_ok())
-                    .await?;
+                let name = &derive.name;
+                derives::record_derive(transaction, schema, run, name, derived.is_ok()).await?;
             }
             match derived {
                 Ok(()) if had_failed.contains(derive.name.as_str()) => {
