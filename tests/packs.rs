@@ -103,6 +103,11 @@ async fn a_pack_is_on_when_it_is_named_and_keeps_its_tables() {
             .contains("projects_users"),
         "{teams}"
     );
+    let statistics = listed(&workdir, "statistics").await;
+    assert_eq!(
+        statistics["why_off"],
+        "pipeline.toml has no table `projects_users`"
+    );
     workdir.cursus(["pack", "show", "marks"]).await.exits(0);
     workdir
         .cursus(["pack", "show", "maks"])

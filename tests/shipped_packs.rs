@@ -261,3 +261,113 @@ async fn gc_removes_runs_of_named_reads_that_were_read_again() {
     workdir.json(run).await;
     assert!(mirrored(&workdir, "locations").await.len() > before.len());
 }
+
+/// The figures of projects as they are shown, and as they follow from the enrolments.
+async fn assert_statistics(workdir: &Workdir, when: &str) {
+    let shown = "SELECT project_id, slug, name, enrolments, open, validated, failed, pass_rate, tries, days FROM project_statistics";
+    let of = |select: &str| format!("SELECT s::text FROM ({select}) AS s ORDER BY 1");
+    let (shown, counted) = (workdir.column(&of(shown)).await, of(COUNTED));
+    assert!(shown.len() > 5, "{when}: {shown:?}");
+    assert_eq!(shown, workdir.column(&counted).await, "{when}");
+}
+
+/// As the view was before a table held what it shows.
+const COUNTED: &str = "SELECT e.project_id, p.slug, p.name, count(*) AS enrolments, \
+    count(*) FILTER (WHERE e.status IN ('in_progress', 'searching_a_group', 'creating_group', 'waiting_for_correction')) AS open, \
+    count(*) FILTER (WHERE e.validated) AS validated, count(*) FILTER (WHERE NOT e.validated) AS failed, \
+    round(avg(e.validated::integer), 3) AS pass_rate, round(avg(e.occurrence + 1) FILTER (WHERE e.validated), 2) AS tries, \
+    round((percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.marked_at - e.created_at)) FILTER (WHERE e.validated) \
+        / 86400)::numeric, 1) AS days \
+    FROM current_enrolments AS e LEFT JOIN projects AS p ON p.id = e.project_id GROUP BY e.project_id, p.slug, p.name";
+
+/// Also after deletes, which no date shows; and what is loaded again writes no row of it.
+#[tokio::test]
+async fn statistics_follow_enrolments_that_are_deleted() {
+    let simulator = start(false).await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.json(["run"]).await;
+    assert_statistics(&workdir, "after the first run").await;
+    let versions = "SELECT concat_ws(' ', project_id, xmin, xmax, ingested_at) FROM project_totals ORDER BY project_id";
+    let before = workdir.column(versions).await;
+    workdir.cursus(["load", "--again"]).await.exits(0);
+    assert_eq!(workdir.column(versions).await, before);
+
+    // One is replaced by another, and all of a project move to the project of that one.
+    let last = workdir
+        .column("SELECT max(id) FROM projects_users WHERE validated")
+        .await;
+    let last: i64 = last[0].parse().unwrap();
+    let rows = simulator.rows("projects_users");
+    let row = rows.iter().find(|row| row["id"] == last).unwrap();
+    simulator.replace_enrolment(last).unwrap();
+    let rare = "SELECT project_id FROM project_totals ORDER BY enrolments, project_id LIMIT 1";
+    let rare = workdir.number(rare).await;
+    let theirs = rows.iter().filter(|row| row["project"]["id"] == rare);
+    for id in theirs.map(|row| row["id"].as_i64().unwrap()) {
+        assert!(simulator.set_field("projects_users", id, "project", row["project"].clone()));
+    }
+    workdir.json(["run", "--full"]).await;
+    let left = format!("SELECT count(*) FROM project_totals WHERE project_id = {rare}");
+    assert_eq!(workdir.number(&left).await, 0);
+    assert_statistics(&workdir, "after deletes").await;
+    let changed = workdir.column(versions).await;
+    let same = changed.iter().filter(|row| before.contains(row)).count();
+    assert!(
+        0 < same && same < changed.len(),
+        "{same} of {}",
+        changed.len()
+    );
+
+    simulator.advance(26 * HOUR);
+    workdir.json(["run"]).await;
+    assert_statistics(&workdir, "after a delta").await;
+    let person = workdir
+        .number("SELECT user_id FROM projects_users WHERE validated LIMIT 1")
+        .await;
+    workdir
+        .json(["forget", &person.to_string(), "--drop"])
+        .await;
+    assert_statistics(&workdir, "after an erasure").await;
+    workdir.json(["replay", "--rebuild"]).await;
+    assert_statistics(&workdir, "after a rebuild").await;
+}
+
+/// A mirror whose view counted by itself shows the same after `migrate`, before a load, and so does what people have built on it.
+#[tokio::test]
+async fn a_view_that_counted_by_itself_becomes_that_of_the_pack() {
+    let simulator = start(false).await;
+    let workdir = Workdir::with(&simulator).await;
+    workdir.pipeline(&[("version = 1 ", "packs = [\"-statistics\"]\nversion = 1 ")]);
+    workdir.json(["run"]).await;
+    let old = format!(
+        "DROP VIEW project_statistics; DROP TABLE project_totals, refinery_schema_history_pack_statistics; \
+         CREATE VIEW project_statistics AS {COUNTED}; \
+         COMMENT ON VIEW project_statistics IS E'One row per project.\\n[a view of cursus: 0123456789abcdef]'; \
+         CREATE VIEW mine AS SELECT * FROM project_statistics WHERE open > 0"
+    );
+    workdir.query(&old).await;
+    let mine = "SELECT m::text FROM mine AS m ORDER BY 1";
+    let before = workdir.column(mine).await;
+    assert!(!before.is_empty());
+
+    workdir.pipeline(&[]);
+    let migrated = workdir.cursus(["migrate"]).await.exits(0);
+    let said = migrated.stderr;
+    assert!(!said.contains("was not renewed"), "{said}");
+    assert!(workdir.count("project_totals").await > 0);
+    assert_statistics(&workdir, "before a load").await;
+    assert_eq!(workdir.column(mine).await, before);
+    workdir.json(["run"]).await;
+    assert_statistics(&workdir, "after a load").await;
+
+    // A file of one's own of the same name stays what is shown.
+    workdir.write(
+        "sql/views/project_statistics.sql",
+        "-- Mine.\nSELECT 1 AS one\n",
+    );
+    let packs = workdir.json(["pack", "ls"]).await.to_string();
+    assert!(
+        packs.contains("sql/views/project_statistics.sql is a view of this name"),
+        "{packs}"
+    );
+}

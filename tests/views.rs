@@ -226,6 +226,9 @@ async fn a_project_has_peers_and_statistics() {
         workdir.column(peers).await,
         ["ada validated c1r1s1", "bob in_progress"]
     );
+    workdir
+        .query(include_str!("../packs/statistics/sql/project_totals.sql"))
+        .await;
     let figures = "SELECT concat_ws(' ', slug, enrolments, open, validated, failed, pass_rate, tries, days) FROM project_statistics";
     assert_eq!(
         workdir.column(figures).await,

@@ -47,7 +47,7 @@ impl Config {
         let root = parse_toml(text, &problems);
         if let Some(root) = &root {
             let section = Section::new(&problems, root, 0, "");
-            pack::choose(&mut packs, &section, root, added);
+            pack::choose(&mut packs, &section, root, added, path);
         }
         let parsed: Vec<Problems<'_>> = packs
             .iter()

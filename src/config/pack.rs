@@ -8,6 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{At, Problems, Section};
+use super::view;
+use crate::embedded_files;
 use crate::name::advice;
 use crate::pack_files::{self, PACK, PackFiles};
 use crate::trusted::Untrusted;
@@ -139,16 +141,19 @@ impl Pack {
     }
 }
 
-/// The texts at a key of all blocks of a kind.
+/// The texts at a key of all blocks of a kind, those of lists among them.
 fn texts(root: &DeTable<'_>, kind: &str, key: &str) -> BTreeSet<String> {
     let blocks = root
         .get(kind)
         .and_then(|blocks| blocks.get_ref().as_array());
-    let text = |block: &Spanned<DeValue<'_>>| {
-        let value = block.get_ref().as_table()?.get(key)?;
-        value.get_ref().as_str().map(str::to_owned)
-    };
-    blocks.into_iter().flatten().filter_map(text).collect()
+    let values = (blocks.into_iter().flatten())
+        .filter_map(|block| block.get_ref().as_table()?.get(key))
+        .flat_map(|value| match value.get_ref().as_array() {
+            Some(list) => list.iter().collect(),
+            None => vec![value],
+        });
+    let text = |value: &Spanned<DeValue<'_>>| value.get_ref().as_str().map(str::to_owned);
+    values.filter_map(text).collect()
 }
 
 struct Head<'a> {
@@ -197,6 +202,7 @@ pub(super) fn choose(
     root: &Section<'_>,
     table: &DeTable<'_>,
     added: &[&str],
+    config: Option<&Path>,
 ) {
     let mut on: BTreeMap<String, usize> = BTreeMap::new();
     let mut off: BTreeMap<String, usize> = BTreeMap::new();
@@ -231,7 +237,7 @@ pub(super) fn choose(
             pack.state = PackState::On;
         }
     }
-    choose_defaults(packs, table, &off);
+    choose_defaults(packs, table, &off, config);
     for at in 0..packs.len() {
         let pack = &packs[at];
         let absent = pack.needs.iter().filter(|need| {
@@ -289,7 +295,14 @@ fn add(wanted: &mut BTreeSet<String>, packs: &[Pack], added: &[&str]) {
 }
 
 /// Those that are on by default, where the configuration has what they are made from and nothing of the same name.
-fn choose_defaults(packs: &mut [Pack], root: &DeTable<'_>, off: &BTreeMap<String, usize>) {
+fn choose_defaults(
+    packs: &mut [Pack],
+    root: &DeTable<'_>,
+    off: &BTreeMap<String, usize>,
+    config: Option<&Path>,
+) {
+    let views = embedded_files::sql_folder(view::FOLDER, config);
+    let views: BTreeSet<String> = views.into_iter().map(|view| view.file).collect();
     let is_candidate =
         |pack: &Pack| pack.is_default && !pack.is_on() && !off.contains_key(&pack.name);
     let mut waiting: Vec<usize> = (0..packs.len())
@@ -298,7 +311,7 @@ fn choose_defaults(packs: &mut [Pack], root: &DeTable<'_>, off: &BTreeMap<String
     loop {
         let mut is_changed = false;
         waiting.retain(|&at| {
-            let obstacle = obstacle(&packs[at], packs, root);
+            let obstacle = obstacle(&packs[at], packs, root, &views);
             let is_on = obstacle.is_none();
             packs[at].state = obstacle.map_or(PackState::On, PackState::Impossible);
             is_changed |= is_on;
@@ -311,7 +324,12 @@ fn choose_defaults(packs: &mut [Pack], root: &DeTable<'_>, off: &BTreeMap<String
 }
 
 /// Why a pack that nobody has named cannot be on.
-fn obstacle(pack: &Pack, packs: &[Pack], root: &DeTable<'_>) -> Option<String> {
+fn obstacle(
+    pack: &Pack,
+    packs: &[Pack],
+    root: &DeTable<'_>,
+    views: &BTreeSet<String>,
+) -> Option<String> {
     let is_on = |name: &str| {
         packs
             .iter()
@@ -330,14 +348,21 @@ fn obstacle(pack: &Pack, packs: &[Pack], root: &DeTable<'_>) -> Option<String> {
             return Some(format!("pipeline.toml has a {kind} `{name}` of its own"));
         }
     }
-    let mut known = texts(root, "resource", "name");
-    known.extend(pack.names("resource", "name"));
-    for other in packs.iter().filter(|other| pack.may_use(&other.name)) {
-        known.extend(other.names("resource", "name"));
+    let mut own = pack.files.in_folder("views");
+    let taken = own.find(|(file, _)| views.contains(&format!("{}/{file}", view::FOLDER)));
+    if let Some((file, _)) = taken {
+        return Some(format!("{}/{file} is a view of this name", view::FOLDER));
     }
-    let from = pack.names("table", "from");
-    let absent = from.iter().find(|name| !known.contains(*name))?;
-    Some(format!("pipeline.toml has no resource `{absent}`"))
+    let absent = |kind: &str, named: BTreeSet<String>| {
+        let mut known = texts(root, kind, "name");
+        for other in packs.iter().filter(|other| pack.may_use(&other.name)) {
+            known.extend(other.names(kind, "name"));
+        }
+        let absent = named.into_iter().find(|name| !known.contains(name))?;
+        Some(format!("pipeline.toml has no {kind} `{absent}`"))
+    };
+    absent("resource", pack.names("table", "from"))
+        .or_else(|| absent("table", pack.names("derive", "after")))
 }
 
 /// Each after those that it needs. Those that need each other keep their order, and are reported where their files are read.

@@ -13,7 +13,7 @@ use crate::name::Name;
 use crate::pack_files::View;
 
 /// The folder of the views of `pipeline.toml`.
-const FOLDER: &str = "sql/views";
+pub(super) const FOLDER: &str = "sql/views";
 
 /// The views of `pipeline.toml`, and of packs that are on, each after those that it reads.
 pub(super) fn read(
