@@ -4,7 +4,7 @@ VERSIONS ?= 14 16 17 18
 FIGURES = $(or $(CARGO_TARGET_DIR),target)/tmp/figures
 # Brings a C compiler and PostgreSQL's programs where there are none, then runs what follows.
 WITH_TOOLS = sh scripts/ensure-postgres.sh
-.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-kubernetes check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-changes bench-extract bench-hits bench-limiter bench-replay deny fuzz soak lint docs check-schema
+.PHONY: help demo test-browser test-remote test-engines test-readers screenshots dist deb archive release check-kubernetes check-deploy check-packaging test-packages try-units test test-matrix test-release test-versions bench bench-changes bench-extract bench-hits bench-limiter bench-replay bench-views deny fuzz soak lint docs check-schema
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-limiter: ## measure the share of the allowed rate, in five minutes
 
 bench-replay: ## measure a rebuild from 60 nights in one process, and in groups by one job and by two
 	$(WITH_TOOLS) cargo bench --bench replay
+
+bench-views: ## measure what programs poll on a mirror of the network's size
+	$(WITH_TOOLS) cargo bench --bench views
 
 bench-hits: ## count the requests of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)
 	$(WITH_TOOLS) cargo bench --bench hits -- $(ROWS)

@@ -1,4 +1,4 @@
-//! How long what people poll takes on a mirror of the size of the network (`fill.sql`). Fails when a query takes more than 50 ms.
+//! How long what programs poll takes on a mirror of the size of the network (`fill.sql`). Fails when a polled query takes more than 50 ms.
 //!
 //! `cargo bench --bench views`; a part of a view's name may follow. With `--explain` the plans are printed.
 
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 9;
 
 /// What programs ask again and again: of each view all that is short, or the part that one campus, project or person needs.
-const POLLED: [(&str, &str); 17] = [
+const POLLED: [(&str, &str); 15] = [
     ("online_now, all", "SELECT * FROM online_now"),
     (
         "online_now, a campus",
@@ -49,16 +49,8 @@ const POLLED: [(&str, &str); 17] = [
         "SELECT * FROM leaderboard WHERE campus_id = 7 AND place <= 100",
     ),
     (
-        "leaderboard, first of each campus",
-        "SELECT * FROM leaderboard WHERE place <= 3",
-    ),
-    (
         "pool_ranking, a pool",
         "SELECT * FROM pool_ranking WHERE campus_id = 7 AND pool_year = '2024' AND pool_month = 'july'",
-    ),
-    (
-        "pool_ranking, first of each pool",
-        "SELECT * FROM pool_ranking WHERE place = 1",
     ),
     ("blackhole_soon, all", "SELECT * FROM blackhole_soon"),
     (
@@ -81,6 +73,30 @@ const POLLED: [(&str, &str); 17] = [
     ),
 ];
 
+/// Over all of the network at once, as a report asks now and then: measured, and not limited.
+const REPORTED: [(&str, &str); 2] = [
+    (
+        "leaderboard, first of each campus",
+        "SELECT * FROM leaderboard WHERE place <= 3",
+    ),
+    (
+        "pool_ranking, first of each pool",
+        "SELECT * FROM pool_ranking WHERE place = 1",
+    ),
+];
+
+/// What keeps the tables of views: a load runs it.
+const DERIVED: [(&str, &str); 2] = [
+    (
+        "logtime_days",
+        include_str!("../../packs/locations/sql/logtime_days.sql"),
+    ),
+    (
+        "project_totals",
+        include_str!("../../packs/statistics/sql/project_totals.sql"),
+    ),
+];
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -99,13 +115,12 @@ async fn main() -> ExitCode {
     workdir.query(include_str!("fill.sql")).await;
     workdir.query("ANALYZE").await;
     println!("filled in {:.0?}", begun.elapsed());
-    let derives = [(
-        "logtime_days",
-        include_str!("../../packs/locations/sql/logtime_days.sql"),
-    )];
-    for (table, statement) in derives {
+    for (table, statement) in DERIVED {
+        // With the settings of a load.
+        let load =
+            format!("BEGIN; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; {statement}; COMMIT");
         let begun = Instant::now();
-        workdir.query(statement).await;
+        workdir.query(&load).await;
         println!("{table}: derived in {:.1?}", begun.elapsed());
     }
     // So that nothing of it disturbs the measurement.
@@ -113,7 +128,9 @@ async fn main() -> ExitCode {
     workdir.query("CHECKPOINT").await;
     println!("\n| what is asked | rows | median | min – max |\n|---|---|---|---|");
     let mut is_fast = true;
-    for (name, query) in POLLED {
+    let queries = (POLLED.iter().map(|query| (query, true)))
+        .chain(REPORTED.iter().map(|query| (query, false)));
+    for (&(name, query), is_polled) in queries {
         if !name.contains(wanted) {
             continue;
         }
@@ -126,9 +143,10 @@ async fn main() -> ExitCode {
         }
         times.sort();
         let median = times[ROUNDS / 2];
-        is_fast &= median <= LIMIT;
+        is_fast &= !is_polled || median <= LIMIT;
         println!(
-            "| {name} | {rows} | {:.1} ms | {:.1} – {:.1} ms |",
+            "| {name}{} | {rows} | {:.1} ms | {:.1} – {:.1} ms |",
+            if is_polled { "" } else { " (no limit)" },
             millis(median),
             millis(times[0]),
             millis(times[ROUNDS - 1])
