@@ -1,8 +1,9 @@
-//! Reads what loads have changed: in order, from a position on, and never past a gap without a word. Writes a named reader's position
-//! and nothing else.
+//! Reads what loads have changed: in order, from a position on, and never past a gap without a word. Writes a consumer's position and
+//! nothing else.
 
 mod change;
 mod cloud_event;
+mod consumer;
 mod line;
 mod page;
 mod versions;
@@ -21,6 +22,7 @@ use crate::database::{DatabaseError, snapshot};
 use crate::key_arg::Key;
 pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
+pub(crate) use consumer::{consumed, store};
 pub(crate) use line::line;
 pub(crate) use page::{ChangePage, Wanted, WantedKey, page};
 pub(crate) use versions::{Version, VersionPage, versions};
@@ -303,40 +305,4 @@ impl Filter {
             other => *other.to_string() == *value,
         })
     }
-}
-
-/// The position of a named reader, if it has one.
-pub(crate) async fn consumed(
-    client: &Client,
-    schema: &str,
-    consumer: &str,
-) -> Result<Option<u64>, ChangesError> {
-    let row = client
-        .query_typed_opt(
-            "SELECT seq FROM pipeline.consumer WHERE schema_name = $1 AND consumer = $2",
-            &[(&schema, Type::TEXT), (&consumer, Type::TEXT)],
-        )
-        .await?;
-    Ok(row.map(|row| unsigned(row.get(0))))
-}
-
-/// Stores the position of a named reader, which has been given all up to it.
-pub(crate) async fn store(
-    client: &Client,
-    schema: &str,
-    consumer: &str,
-    seq: u64,
-) -> Result<(), ChangesError> {
-    client
-        .execute_typed(
-            "INSERT INTO pipeline.consumer (schema_name, consumer, seq) VALUES ($1, $2, $3) \
-             ON CONFLICT (schema_name, consumer) DO UPDATE SET seq = excluded.seq, moved_at = now()",
-            &[
-                (&schema, Type::TEXT),
-                (&consumer, Type::TEXT),
-                (&signed(seq), Type::INT8),
-            ],
-        )
-        .await?;
-    Ok(())
 }

@@ -3,7 +3,6 @@
 //! Every fault of the file is found in one go. Types of columns are not here: they are written once,
 //! in `migrations/`, and known from the database's catalogue.
 
-mod budget;
 mod export;
 mod files;
 mod followed_tables;
@@ -13,6 +12,7 @@ mod notify;
 mod order;
 mod pack;
 mod person;
+mod quarantine_limit;
 mod read_keys;
 mod read_resource;
 mod reader;
@@ -30,13 +30,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use toml::de::DeTable;
 
-pub(crate) use budget::Budget;
-use budget::read_budget;
 pub(crate) use export::{ProfileColumn, ProfileTable, ProfileText, Treatment, read_profile};
 use files::Files;
 pub(crate) use followed_tables::{ChangesConfig, FollowedTables};
 pub(crate) use notify::{Event, parse_url};
 pub(crate) use pack::{Pack, PackCost, PackState, Requests};
+pub(crate) use quarantine_limit::QuarantineLimit;
+use quarantine_limit::read_limit;
 pub(crate) use reader::Problem;
 pub(crate) use record::{Source, Where};
 pub use resource::Resource;
@@ -297,11 +297,11 @@ fn read(
     let database = read_database(section("database"));
     let prune = read_prune(section("prune"));
     let notify = read_notify(section("notify"));
-    let standard = Budget {
+    let standard = QuarantineLimit {
         max_rows: 10_000,
         max_fraction: 0.1,
     };
-    let quarantine = read_budget(section("quarantine"), standard);
+    let quarantine = read_limit(section("quarantine"), standard);
     let blocks = |key: &'static str| {
         roots
             .iter()

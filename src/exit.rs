@@ -221,7 +221,7 @@ pub(crate) fn load_exit(error: &LoadError) -> Exit {
         LoadError::Database(error @ DatabaseError::Untrusted(_)) => database_exit(error),
         LoadError::Erased
         | LoadError::Older { .. }
-        | LoadError::Budget { .. }
+        | LoadError::QuarantineLimit { .. }
         | LoadError::Renamed { .. }
         | LoadError::OtherSource(_)
         | LoadError::Unproven { .. }

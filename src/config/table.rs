@@ -5,9 +5,9 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::budget::{Budget, read_budget};
 use super::names::{Arity, Names, Scope, Slice, check_placeholders};
 use super::pack::Pack;
+use super::quarantine_limit::{QuarantineLimit, read_limit};
 use super::read_keys::{Seen, read_name};
 use super::reader::{At, Section, kind};
 use super::record::{Records, Source, Where, read_columns, read_where};
@@ -45,7 +45,7 @@ pub struct Table {
     /// Soft references: dangling ones are counted.
     pub(crate) references: Vec<Reference>,
     /// How many rows may wait in quarantine.
-    pub(crate) quarantine: Budget,
+    pub(crate) quarantine: QuarantineLimit,
     /// The pack that it is of; none: `pipeline.toml`.
     pub(crate) pack: Option<String>,
     pub(super) at: usize,
@@ -109,7 +109,7 @@ struct Context<'a> {
     resources: &'a [Resource],
     sources: BTreeMap<&'a str, &'a str>,
     scope: &'a Scope,
-    budget: Budget,
+    limit: QuarantineLimit,
     config: Option<&'a Path>,
 }
 
@@ -119,7 +119,7 @@ pub(super) fn read(
     resource_names: &Names,
     resources: &[Resource],
     scope: &Scope,
-    budget: Budget,
+    limit: QuarantineLimit,
     config: Option<&Path>,
 ) -> Vec<Table> {
     let context = Context {
@@ -131,7 +131,7 @@ pub(super) fn read(
             .filter_map(|block| Some((block.text("name")?.value, block.text("from")?.value)))
             .collect(),
         scope,
-        budget,
+        limit,
         config,
     };
     let mut seen = Seen::new();
@@ -221,9 +221,7 @@ fn read_one(block: &Section<'_>, name: Option<Name>, context: &Context<'_>) -> O
     let references = read_references(block, "references", None, context.tables);
     let quarantine = block
         .section("quarantine")
-        .map_or(context.budget, |section| {
-            read_budget(section, context.budget)
-        });
+        .map_or(context.limit, |section| read_limit(section, context.limit));
     Some(Table {
         name: name?,
         from: from_name?,

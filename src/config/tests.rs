@@ -283,11 +283,11 @@ fn every_url_that_is_connected_to_may_stand_in_the_file() {
 }
 
 #[test]
-fn a_budget_has_a_lowest_and_a_largest_number_of_rows() {
-    let budget = Budget {
+fn a_limit_has_a_lowest_and_a_largest_number_of_rows() {
+    let limit = QuarantineLimit {
         max_rows: 100,
         max_fraction: 0.1,
     };
-    let allowed = [0, 20, 300, 1000, 5000].map(|rows| budget.of(rows));
+    let allowed = [0, 20, 300, 1000, 5000].map(|rows| limit.of(rows));
     assert_eq!(allowed, [20, 20, 30, 100, 100]);
 }

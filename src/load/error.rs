@@ -87,7 +87,7 @@ pub(crate) enum LoadError {
          most of them: {why}; if the API has changed, change pipeline.toml or the table to match, and load again; if they are to \
          be quarantined, raise max_rows or max_fraction under [quarantine], or `quarantine` of the table"
     )]
-    Budget {
+    QuarantineLimit {
         table: String,
         rejected: u64,
         /// Rows that were read, as far as is known.

@@ -22,7 +22,7 @@
 //! **The limits** that the server advertised last stand in the ledger: the next process starts from them.
 
 mod admission;
-mod allowance;
+mod forecast;
 mod shared;
 mod turn;
 
@@ -34,7 +34,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::admission::{Admission, admission, correct, write_corrections};
-pub use self::allowance::Allowance;
+pub use self::forecast::Allowance;
 pub(crate) use self::shared::Purpose;
 use self::shared::{LEDGER_PATIENCE, Shared, State, milliseconds};
 pub use self::shared::{Statistics, Waiting};
@@ -126,7 +126,7 @@ impl Limiter {
 
     /// What may still be sent as far as the ledger and the server's answers so far show.
     pub(crate) async fn allowance(&self) -> Result<Allowance, ApiError> {
-        allowance::allowance(&self.0).await
+        forecast::allowance(&self.0).await
     }
 
     pub(crate) fn waiting(&self) -> watch::Receiver<Option<Waiting>> {

@@ -130,7 +130,7 @@ impl LoadLedger<'_> {
     }
 
     /// Why a load stops: with what is wrong with most of the rejected rows, since the ledger rows are rolled back.
-    pub(crate) async fn over_budget(
+    pub(crate) async fn over_limit(
         &self,
         transaction: &Transaction<'_>,
         mapping: &Mapping,
@@ -157,7 +157,7 @@ impl LoadLedger<'_> {
             Ok(None) => "unknown".to_owned(),
             Err(error) => return LoadError::at("read pipeline.quarantine")(error),
         };
-        LoadError::Budget {
+        LoadError::QuarantineLimit {
             table: table.name.to_string(),
             rejected,
             read: read.map_or_else(|| "the".to_owned(), |read| read.to_string()),

@@ -78,7 +78,7 @@ pub(crate) async fn merge(
         ledger.quarantine(transaction, rows).await?;
         // How many are read is not known yet, but of no number may more be quarantined.
         if count > mapping.table.quarantine.max_rows {
-            return Err(ledger.over_budget(transaction, mapping, count, None).await);
+            return Err(ledger.over_limit(transaction, mapping, count, None).await);
         }
         Ok(())
     };
@@ -119,7 +119,7 @@ pub(crate) async fn merge(
                 .is_some_and(|owner| with_older_versions.contains(&owner.table)),
             parent_leaves: (mapping.table.owner.as_ref())
                 .is_some_and(|owner| with_rows_outside.contains(&owner.table)),
-            budget: Some(&mapping.table.quarantine),
+            limit: Some(&mapping.table.quarantine),
             state,
         };
         let (mut counts, repeated, rejected) = table
@@ -153,7 +153,7 @@ pub(crate) async fn merge(
         if counts.quarantined > mapping.table.quarantine.of(counts.staged) {
             let (quarantined, read) = (counts.quarantined, Some(counts.staged));
             return Err(ledger
-                .over_budget(transaction, &mapping, quarantined, read)
+                .over_limit(transaction, &mapping, quarantined, read)
                 .await);
         }
         counts.duration_ms += millis(started.elapsed()) + if seen.is_some() { copy_ms } else { 0 };

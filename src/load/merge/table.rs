@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use tokio_postgres::{SimpleQueryMessage, Transaction};
 
-use crate::config::{Budget, PruneConfig, SqlFile};
+use crate::config::{PruneConfig, QuarantineLimit, SqlFile};
 use crate::convert::{signed, unsigned};
 use crate::load::counts::{Samples, TableCounts};
 use crate::load::decode::decoder::DecodedResource;
@@ -43,7 +43,7 @@ pub(super) struct Situation<'a> {
     /// Other resources of the run that feed the table, and where their records are.
     pub(super) beside: Vec<(&'a Mapping, &'a RecordLocator)>,
     /// How many rows may be rejected; none: any number.
-    pub(super) budget: Option<&'a Budget>,
+    pub(super) limit: Option<&'a QuarantineLimit>,
     pub(super) state: &'a PreLoadState,
 }
 
@@ -81,7 +81,7 @@ impl Table<'_> {
             parent_repeats: false,
             parent_leaves: false,
             beside: Vec::new(),
-            budget: None,
+            limit: None,
             state: &PreLoadState {
                 incomplete_tables: incomplete_tables.clone(),
                 ..PreLoadState::default()
@@ -135,8 +135,8 @@ impl Table<'_> {
         let mut same = 0;
         let read = counts.staged + seen.map_or(0, |seen| seen.keyless);
         // With one more the load ends, and nobody reads the rest.
-        let budget = situation.budget;
-        let most = budget.map(|budget| budget.of(read).saturating_add(1));
+        let limit = situation.limit;
+        let most = limit.map(|limit| limit.of(read).saturating_add(1));
         if situation.was_empty {
             quarantined = self.quarantine_violations(decoded, false, most).await?;
             let rows = in_scope.saturating_sub(quarantined);
@@ -243,8 +243,8 @@ impl Table<'_> {
             let statement = self.statements.insert_or_reject_selected(&select.text);
             // With one more the load ends.
             let most = situation
-                .budget
-                .map(|budget| signed(budget.max_rows.saturating_add(1)));
+                .limit
+                .map(|limit| signed(limit.max_rows.saturating_add(1)));
             let (run, resource) = (self.ledger.run.id().as_str(), self.ledger.resource.as_str());
             let row = (self.transaction)
                 .query_one(&statement, &[&run, &resource, &most])

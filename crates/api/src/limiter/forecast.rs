@@ -1,4 +1,4 @@
-//! What may still be sent, and how long that takes: for forecasts. It grants nothing.
+//! What may still be sent, and how long that takes. It grants nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;

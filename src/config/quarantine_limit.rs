@@ -4,13 +4,13 @@ use super::reader::{ANY, Section};
 
 /// `[quarantine]`: a load that would quarantine more rows of a table fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Budget {
+pub(crate) struct QuarantineLimit {
     pub(crate) max_rows: u64,
     /// Part of the rows that were read, 0 to 1.
     pub(crate) max_fraction: f64,
 }
 
-impl Budget {
+impl QuarantineLimit {
     /// A number too small to mean that something is wrong, whatever part of the rows it is.
     const ALWAYS: u64 = 20;
 
@@ -27,11 +27,11 @@ impl Budget {
     }
 }
 
-pub(super) fn read_budget(section: Section<'_>, standard: Budget) -> Budget {
-    let budget = Budget {
+pub(super) fn read_limit(section: Section<'_>, standard: QuarantineLimit) -> QuarantineLimit {
+    let limit = QuarantineLimit {
         max_rows: (section.integer("max_rows", 0..=ANY)).unwrap_or(standard.max_rows),
         max_fraction: (section.number("max_fraction", 0.0..=1.0)).unwrap_or(standard.max_fraction),
     };
     section.finish();
-    budget
+    limit
 }
