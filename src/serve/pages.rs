@@ -89,7 +89,7 @@ fn run_cell(id: &str) -> TableCell {
     }
 }
 
-/// The entries for which there is room in so many bytes, at least one, and whether there are more.
+/// The first entries that fit into `room` bytes, at least one, and whether there are more.
 fn fitting(entries: impl Iterator<Item = Markup>, room: usize) -> (Vec<Markup>, bool) {
     let mut shown = Vec::new();
     let mut bytes = 0;
