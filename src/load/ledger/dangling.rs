@@ -69,8 +69,10 @@ pub(crate) async fn last_dangling(
     }
     let row = transaction
         .query_typed_opt(
+            // The newest by the index, also where the server has no statistics.
             "SELECT dangling FROM pipeline.load WHERE schema_name = $1 AND resource = $2 AND table_name = $3 \
-             ORDER BY seq DESC, id DESC LIMIT 1",
+             AND seq = (SELECT max(seq) FROM pipeline.load WHERE schema_name = $1 AND resource = $2) \
+             ORDER BY id DESC LIMIT 1",
             &[
                 (&schema, Type::TEXT),
                 (&mapping.table.from.as_str(), Type::TEXT),

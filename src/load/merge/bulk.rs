@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use tokio_postgres::Transaction;
 use tracing::debug;
 
@@ -12,10 +13,11 @@ use crate::database::Quoted;
 use crate::failpoint::Point;
 use crate::load::error::LoadError;
 use crate::load::mapping::Mapping;
+use crate::load::merge::table::Table;
 use crate::name::Name;
 
 /// With fewer rows, to rebuild an index takes longer than to keep it.
-pub(crate) const WORTHWHILE: u64 = 2000;
+const WORTHWHILE: u64 = 2000;
 
 /// Only a plain table that we may alter.
 const TABLE: &str = "
@@ -60,6 +62,32 @@ const PARENTS: &str = "
     SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relname = ANY ($2)";
 
+impl Table<'_> {
+    /// Inserts all that is in scope into the empty table.
+    pub(super) async fn fill(
+        &self,
+        rows: u64,
+        fresh: &BTreeSet<Name>,
+        sample: &mut Vec<Value>,
+    ) -> Result<u64, LoadError> {
+        let insert = self.statements.insert_all();
+        if rows >= WORTHWHILE
+            && !self.ledger.has_samples
+            && let Some(rows) = fill_without_indexes(
+                self.transaction,
+                self.ledger.schema,
+                self.mapping,
+                fresh,
+                &insert,
+            )
+            .await?
+        {
+            return Ok(rows);
+        }
+        self.change(&insert, "insert", sample).await
+    }
+}
+
 /// Something that is taken off, and put on again.
 struct DetachedPart {
     off: String,
@@ -69,7 +97,7 @@ struct DetachedPart {
 /// Runs `insert` while the indexes of the empty table are off; returns the number of rows, or none if they could not be taken
 /// off: then nothing has happened. A key to one of the `fresh` tables, which were empty before this transaction, comes
 /// off too: no reader waits for those.
-pub(crate) async fn fill(
+async fn fill_without_indexes(
     transaction: &Transaction<'_>,
     schema: &str,
     mapping: &Mapping,

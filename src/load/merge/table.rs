@@ -16,7 +16,6 @@ use crate::load::ledger::loads::LoadLedger;
 use crate::load::ledger::pre_load_state::PreLoadState;
 use crate::load::ledger::row_changes;
 use crate::load::mapping::Mapping;
-use crate::load::merge::bulk;
 use crate::load::sql::delete_reason::DeleteReason;
 use crate::load::sql::note_changes::Doer;
 use crate::load::sql::selected::REJECT_REASON;
@@ -379,30 +378,6 @@ impl Table<'_> {
                 .map_err(self.failed(doing))?;
         }
         Ok(dropped)
-    }
-
-    /// Inserts all that is in scope into the empty table.
-    async fn fill(
-        &self,
-        rows: u64,
-        fresh: &BTreeSet<Name>,
-        sample: &mut Vec<Value>,
-    ) -> Result<u64, LoadError> {
-        let insert = self.statements.insert_all();
-        if rows >= bulk::WORTHWHILE
-            && !self.ledger.has_samples
-            && let Some(rows) = bulk::fill(
-                self.transaction,
-                self.ledger.schema,
-                self.mapping,
-                fresh,
-                &insert,
-            )
-            .await?
-        {
-            return Ok(rows);
-        }
-        self.change(&insert, "insert", sample).await
     }
 
     /// Changes rows of the table; returns how many, and keys of a few if they are wanted.
