@@ -80,7 +80,7 @@ bench-limiter: ## measure the share of the allowed rate, in five minutes
 bench-replay: ## measure a rebuild from 60 nights in one process, and in groups by one job and by two
 	$(WITH_TOOLS) cargo bench --bench replay
 
-bench-views: ## measure what programs poll on a mirror of the network's size
+bench-views: ## measure the queries that programs poll, on a mirror of the network's size
 	$(WITH_TOOLS) cargo bench --bench views
 
 bench-hits: ## count the requests of a first mirror, a night and a day of syncs (ROWS=dir: with rows of your own)

@@ -22,7 +22,7 @@ use crate::database::{DatabaseError, snapshot};
 use crate::key_arg::Key;
 pub(crate) use change::Change;
 pub(crate) use cloud_event::cloud_event;
-pub(crate) use consumer::{consumed, store};
+pub(crate) use consumer::{read_position, store_position};
 pub(crate) use line::line;
 pub(crate) use page::{ChangePage, Wanted, WantedKey, page};
 pub(crate) use versions::{Version, VersionPage, versions};

@@ -211,7 +211,7 @@ async fn run(cli: &Cli, context: &Context, reloads: &Notify) -> Result<Exit, Fai
             record::run_recorded(&settings, command).await
         }};
     }
-    // Any other, and whether it changes the mirror.
+    // Any other command; `$changes`: it changes the mirror.
     macro_rules! other {
         ($changes:expr, $run:path $(, $arguments:expr)?) => {{
             let settings = settings()?;

@@ -268,19 +268,19 @@ async fn load_with_too_many_rejects_is_rolled_back() {
     assert_eq!(workdir.number(renamed).await, 1);
 
     // It waits, and a number for the table alone stops it as soon as there are more.
-    let tables = |budget: &str| {
+    let set_limit = |limit: &str| {
         workdir.pipeline(&[(
             "name = \"projects\"                       #",
-            &format!("name = \"projects\"\nquarantine = {{ {budget} }} #"),
+            &format!("name = \"projects\"\nquarantine = {{ {limit} }} #"),
         )]);
     };
-    tables("max_rows = 29, max_fraction = 1");
+    set_limit("max_rows = 29, max_fraction = 1");
     workdir
         .cursus(["load"])
         .await
         .exits(4)
         .says("30 of the rows of projects were rejected, more than the quarantine may hold (29)");
-    tables("max_rows = 30, max_fraction = 0.5");
+    set_limit("max_rows = 30, max_fraction = 0.5");
     workdir.cursus(["load"]).await.exits(3);
     let waiting = "SELECT count(*) FROM pipeline.quarantine WHERE table_name = 'projects'";
     assert_eq!(workdir.number(waiting).await, 30);

@@ -262,7 +262,7 @@ async fn gc_removes_runs_of_named_reads_that_were_read_again() {
     assert!(mirrored(&workdir, "locations").await.len() > before.len());
 }
 
-/// The figures of projects as they are shown, and as they follow from the enrolments.
+/// The view shows what the enrolments give.
 async fn assert_statistics(workdir: &Workdir, when: &str) {
     let shown = "SELECT project_id, slug, name, enrolments, open, validated, failed, pass_rate, tries, days FROM project_statistics";
     let of = |select: &str| format!("SELECT s::text FROM ({select}) AS s ORDER BY 1");
@@ -280,7 +280,7 @@ const COUNTED: &str = "SELECT e.project_id, p.slug, p.name, count(*) AS enrolmen
         / 86400)::numeric, 1) AS days \
     FROM current_enrolments AS e LEFT JOIN projects AS p ON p.id = e.project_id GROUP BY e.project_id, p.slug, p.name";
 
-/// Also after deletes, which no date shows; and what is loaded again writes no row of it.
+/// Deletes leave no date to go by. A second load of the same run writes no row of the table.
 #[tokio::test]
 async fn statistics_follow_enrolments_that_are_deleted() {
     let simulator = start(false).await;
@@ -292,7 +292,7 @@ async fn statistics_follow_enrolments_that_are_deleted() {
     workdir.cursus(["load", "--again"]).await.exits(0);
     assert_eq!(workdir.column(versions).await, before);
 
-    // One is replaced by another, and all of a project move to the project of that one.
+    // One enrolment is replaced by another. All of a rare project move to its project, so that the rare one loses its row.
     let last = workdir
         .column("SELECT max(id) FROM projects_users WHERE validated")
         .await;
@@ -360,7 +360,7 @@ async fn a_view_that_counted_by_itself_becomes_that_of_the_pack() {
     workdir.json(["run"]).await;
     assert_statistics(&workdir, "after a load").await;
 
-    // A file of one's own of the same name stays what is shown.
+    // A view of the project's own with this name keeps the pack off.
     workdir.write(
         "sql/views/project_statistics.sql",
         "-- Mine.\nSELECT 1 AS one\n",

@@ -1,5 +1,5 @@
--- A mirror of the whole network: 54 campuses, 40,000 people of whom 15,000 come on a day, 400 days of their sessions, 880,000 enrolments
--- in projects. What has no part in a view is left out. The same each time.
+-- A mirror of the network's size: 54 campuses, 40,000 people of whom 15,000 come on a day, 400 days of their sessions, 880,000 enrolments
+-- in projects. Tables and columns that no measured view reads are empty. The seed is fixed.
 SELECT setseed(0.42);
 INSERT INTO cursus (id, name) VALUES (21, 'cursus'), (9, 'piscine');
 INSERT INTO campuses (id, name, time_zone)
@@ -16,7 +16,7 @@ SELECT id, id, 21, 21 * random(), 'Cadet', now() - 2000 * random() * interval '1
     now() + (700 * random() - 200) * interval '1 day', '[]'
 FROM generate_series(1, 40000) AS id;
 INSERT INTO projects_users (id, user_id, project_id, cursus_id, occurrence, status, validated, final_mark, created_at, marked_at)
--- Of a person 22 enrolments; a few projects are begun by most people, as in a curriculum.
+-- 22 enrolments a person; most people begin the same few projects, as in a curriculum.
 SELECT n, 1 + n % 40000, 1 + (538 * random() ^ 3)::bigint, 21, (3 * random())::bigint,
     CASE WHEN is_open THEN 'in_progress' ELSE 'finished' END, CASE WHEN NOT is_open THEN mark >= 60 END, CASE WHEN NOT is_open THEN mark END,
     created_at, CASE WHEN NOT is_open THEN created_at + 60 * random() * interval '1 day' END
@@ -25,7 +25,7 @@ FROM (
     FROM generate_series(1, 880000) AS n
 ) AS enrolment;
 
--- Each day, 15,000 people for up to ten hours, on a machine of their campus; those of the last hours are still there.
+-- Each day, 15,000 people for up to ten hours, on a machine of their campus; some sessions of the last hours are open.
 INSERT INTO locations (id, user_id, campus_id, host, begin_at, end_at)
 SELECT row_number() OVER (ORDER BY begin_at), user_id, 1 + user_id % 54,
     format('c%sr%ss%s', 1 + floor(4 * random()), 1 + floor(13 * random()), 1 + floor(20 * random())),

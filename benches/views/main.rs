@@ -1,6 +1,6 @@
-//! How long what programs poll takes on a mirror of the size of the network (`fill.sql`). Fails when a polled query takes more than 50 ms.
+//! Measures the queries that programs poll, on a mirror of the network's size (`fill.sql`). Fails if the median of one is above 50 ms.
 //!
-//! `cargo bench --bench views`; a part of a view's name may follow. With `--explain` the plans are printed.
+//! `cargo bench --bench views -- upcoming --explain` measures the queries with `upcoming` in their name, and prints their plans.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use support::Workdir;
 const LIMIT: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 9;
 
-/// What programs ask again and again: of each view all that is short, or the part that one campus, project or person needs.
+/// Polled queries: all of a view that is short, else the rows of one campus, project or person.
 const POLLED: [(&str, &str); 15] = [
     ("online_now, all", "SELECT * FROM online_now"),
     (
@@ -73,7 +73,7 @@ const POLLED: [(&str, &str); 15] = [
     ),
 ];
 
-/// Over all of the network at once, as a report asks now and then: measured, and not limited.
+/// Queries over the whole network, for a report now and then: they have no limit.
 const REPORTED: [(&str, &str); 2] = [
     (
         "leaderboard, first of each campus",
@@ -85,7 +85,7 @@ const REPORTED: [(&str, &str); 2] = [
     ),
 ];
 
-/// What keeps the tables of views: a load runs it.
+/// The derived statements that fill the tables of views.
 const DERIVED: [(&str, &str); 2] = [
     (
         "logtime_days",

@@ -1,4 +1,4 @@
-//! Named consumers: the number up to which each has been given the changes.
+//! The positions of consumers: the number of the last change that each was given.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -6,8 +6,8 @@ use tokio_postgres::types::Type;
 use super::ChangesError;
 use crate::convert::{signed, unsigned};
 
-/// The position of a consumer, if it has one.
-pub(crate) async fn consumed(
+/// None: it has none yet.
+pub(crate) async fn read_position(
     client: &Client,
     schema: &str,
     consumer: &str,
@@ -21,8 +21,7 @@ pub(crate) async fn consumed(
     Ok(row.map(|row| unsigned(row.get(0))))
 }
 
-/// Stores the position of a consumer, which has been given all up to it.
-pub(crate) async fn store(
+pub(crate) async fn store_position(
     client: &Client,
     schema: &str,
     consumer: &str,

@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use super::output::{note, print_line, try_print};
 use crate::change_feed::{
-    ChangesError, Filter, Since, cloud_event, consumed, extent, is_made, line, position, read,
-    store,
+    ChangesError, Filter, Since, cloud_event, extent, is_made, line, position, read, read_position,
+    store_position,
 };
 use crate::cli::{ChangesArgs, Global};
 use crate::database::Database;
@@ -105,12 +105,12 @@ struct Reader<'r> {
     arguments: &'r ChangesArgs,
     schema: Name,
     filter: Filter,
-    /// The position that the named reader has.
+    /// The stored position of the consumer.
     stored: Cell<Option<u64>>,
 }
 
 impl Reader<'_> {
-    /// A named reader writes its position.
+    /// With a consumer the connection may write: its position.
     async fn connect(&self) -> Result<Database, Failure> {
         let (settings, schema) = (self.settings, self.schema.as_str());
         let database = match self.arguments.consumer {
@@ -154,8 +154,8 @@ impl Reader<'_> {
         }
         let since = match (&self.arguments.consumer, self.arguments.since) {
             (Some(consumer), None) => {
-                let consumed = consumed(client, schema, consumer).await?;
-                consumed.map(Since::After)
+                let stored = read_position(client, schema, consumer).await?;
+                stored.map(Since::After)
             }
             (_, since) => since,
         };
@@ -187,7 +187,7 @@ impl Reader<'_> {
             if let Some(consumer) = &self.arguments.consumer
                 && self.stored.get() != Some(to)
             {
-                store(&database.client, schema, consumer, to).await?;
+                store_position(&database.client, schema, consumer, to).await?;
                 self.stored.set(Some(to));
             }
             *at = to;

@@ -141,7 +141,7 @@ impl Pack {
     }
 }
 
-/// The texts at a key of all blocks of a kind, those of lists among them.
+/// The texts at a key of all blocks of a kind; a list gives each of its texts.
 fn texts(root: &DeTable<'_>, kind: &str, key: &str) -> BTreeSet<String> {
     let blocks = root
         .get(kind)
@@ -294,7 +294,7 @@ fn add(wanted: &mut BTreeSet<String>, packs: &[Pack], added: &[&str]) {
     }
 }
 
-/// Those that are on by default, where the configuration has what they are made from and nothing of the same name.
+/// Turns on the packs that are on by default, as far as nothing stands in the way.
 fn choose_defaults(
     packs: &mut [Pack],
     root: &DeTable<'_>,

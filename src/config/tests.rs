@@ -283,7 +283,7 @@ fn every_url_that_is_connected_to_may_stand_in_the_file() {
 }
 
 #[test]
-fn a_limit_has_a_lowest_and_a_largest_number_of_rows() {
+fn quarantine_limit_has_a_lowest_and_a_highest_number_of_rows() {
     let limit = QuarantineLimit {
         max_rows: 100,
         max_fraction: 0.1,

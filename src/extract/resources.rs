@@ -239,7 +239,7 @@ impl RunReader<'_> {
                     // By the time of the first answer it is known which others are due.
                     if let Some(now) = self.server_now().filter(|_| is_pilot) {
                         let is_full = manifest.mode == Mode::Full;
-                        let decisions = self.decider(now).named(resource, is_full);
+                        let decisions = self.decider(now).decide_named_reads(resource, is_full);
                         due = decisions.into_iter().filter(is_due).collect();
                     }
                     own = Some(manifest);

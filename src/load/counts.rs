@@ -28,7 +28,7 @@ pub(crate) struct TableCounts {
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) referred: u64,
     pub(crate) duration_ms: u64,
-    /// Updated rows may refer to something else than before.
+    /// Updated rows may refer to other rows than before.
     #[serde(skip)]
     pub(crate) references_changed: bool,
     /// Of a dry run: which rows, for example.

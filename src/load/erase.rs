@@ -119,7 +119,9 @@ async fn erase(
         found.extend(removal.rows(erased).await?);
         noted.append(&mut removal.noted);
         // What counts them would count them until the next load.
-        derived::derive(transaction, schema, config, run, &found).await?;
+        let mut removed: BTreeSet<String> = found.iter().map(|rows| rows.table.clone()).collect();
+        removed.append(&mut removal.emptied);
+        derived::derive(transaction, schema, config, run, &removed).await?;
         noted.extend(schema.drop_noted());
     }
     feed.finish(transaction, name, &schema.mappings, run)

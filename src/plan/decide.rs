@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::config::{Config, FullEvery, QueryParameter, Resource};
-use crate::convert::span;
+use crate::convert::span_of;
 use crate::name::{Name, advice};
 use crate::printable::Messages;
 use crate::staging::{Mode, SmallerPages, Window};
@@ -103,12 +103,12 @@ impl Decider<'_> {
     pub(crate) fn decide<'r>(&self, resource: &'r Resource) -> Vec<(&'r Resource, Decision)> {
         let own = (resource.has_own_read()).then(|| (resource, self.decide_own(resource)));
         let is_full = own.as_ref().is_some_and(|(_, own)| own.step == Step::Full);
-        let named = self.named(resource, is_full);
+        let named = self.decide_named_reads(resource, is_full);
         own.into_iter().chain(named).collect()
     }
 
-    /// What to do with each named read of a resource, whose own read is full in this run, or not.
-    pub(crate) fn named<'r>(
+    /// What to do with each named read of a resource. `is_full`: its own read is full in this run.
+    pub(crate) fn decide_named_reads<'r>(
         &self,
         resource: &'r Resource,
         is_full: bool,
@@ -120,14 +120,14 @@ impl Decider<'_> {
                     reason: "the full read of this run has its records".to_owned(),
                 }
             } else {
-                self.decide_named(read, resource)
+                self.decide_named_read(read, resource)
             };
             (read, decision)
         };
         resource.reads.iter().map(decide).collect()
     }
 
-    fn decide_named(&self, read: &Resource, resource: &Resource) -> Decision {
+    fn decide_named_read(&self, read: &Resource, resource: &Resource) -> Decision {
         let Self {
             history,
             request,
@@ -152,7 +152,7 @@ impl Decider<'_> {
                 &if affordable > every {
                     format!(
                         "{} ({limit}, extended by refresh_share)",
-                        rounded(affordable)
+                        span_of(affordable)
                     )
                 } else {
                     limit
@@ -161,7 +161,7 @@ impl Decider<'_> {
         }
         let Some(cursor) = &read.cursor else {
             return full(&match youngest {
-                Some(age) => format!("the last one is {} old", rounded(age)),
+                Some(age) => format!("the last one is {} old", span_of(age)),
                 None => "it was never read".to_owned(),
             });
         };
@@ -255,7 +255,7 @@ impl Decider<'_> {
         let (every, written) = self.full_every(read, last)?;
         let age = age(last, self.server.now)?;
         (age >= every).then(|| {
-            let age = rounded(age);
+            let age = span_of(age);
             format!("the last full read is {age} old, and full_every = {written}")
         })
     }
@@ -267,7 +267,7 @@ impl Decider<'_> {
             FullEvery::Fixed(every) => (every, humantime::format_duration(every).to_string()),
             FullEvery::Auto => {
                 let every = self.affordable(resource, last).clamp(DAY, 30 * DAY);
-                (every, format!("auto, now {}", rounded(every)))
+                (every, format!("auto, now {}", span_of(every)))
             }
         };
         Some(every)
@@ -319,7 +319,7 @@ pub(crate) fn last_covering_read<'h>(
 }
 
 fn skip(age: Duration, limit: &str) -> Decision {
-    let reason = format!("read {} ago, which is younger than {limit}", rounded(age));
+    let reason = format!("read {} ago, which is younger than {limit}", span_of(age));
     Decision {
         step: Step::Skip,
         reason,
@@ -459,8 +459,4 @@ fn age(read: &Read, now: Timestamp) -> Option<Duration> {
     let at = read.manifest.cursor.unwrap_or(read.manifest.started_at);
     // A clock that went back gives no age: then nothing is skipped.
     Duration::try_from(now.duration_since(at)).ok()
-}
-
-fn rounded(age: Duration) -> String {
-    span(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX))
 }

@@ -90,7 +90,7 @@ fn run_cell(id: &str) -> TableCell {
 }
 
 /// The first entries that fit into `room` bytes, at least one, and whether there are more.
-fn fitting(entries: impl Iterator<Item = Markup>, room: usize) -> (Vec<Markup>, bool) {
+fn take_fitting(entries: impl Iterator<Item = Markup>, room: usize) -> (Vec<Markup>, bool) {
     let mut shown = Vec::new();
     let mut bytes = 0;
     for entry in entries {
@@ -121,6 +121,20 @@ mod tests {
     fn the_path_of_a_run_is_one_segment_whatever_its_name() {
         assert_eq!(run_path("20261130T041500Z-1"), "/runs/20261130T041500Z-1");
         assert_eq!(run_path("../a b\"<"), "/runs/%2E%2E%2Fa%20b%22%3C");
+    }
+
+    #[test]
+    fn a_list_ends_where_there_is_no_room_for_more() {
+        const ROOM: usize = 100;
+        let fits = |bytes: usize, count| {
+            let entries = std::iter::repeat_n(html! { ("x".repeat(bytes)) }, count);
+            let (shown, has_more) = take_fitting(entries, ROOM);
+            (shown.len(), has_more)
+        };
+        assert_eq!(fits(1, 0), (0, false));
+        assert_eq!(fits(ROOM / 2, 2), (2, false));
+        assert_eq!(fits(ROOM / 2, 3), (2, true));
+        assert_eq!(fits(2 * ROOM, 1), (1, false), "one is always shown");
     }
 
     #[test]

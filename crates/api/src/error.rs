@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use cursus_base::convert::span_of;
 use jiff::Timestamp;
 
 use super::ledger::LedgerError;
@@ -53,7 +54,7 @@ pub enum ApiError {
     #[error(
         "the API answered every request with 429 (too many requests) for {}: another program may be using up the key; \
          run the same command again when it has ended, or raise `patience` in [api]",
-        brief(*.quiet)
+        span_of(*.quiet)
     )]
     Throttled { quiet: Duration },
     #[error("this hour's API requests are used up; run the same command again after {resume_at}")]
@@ -170,10 +171,4 @@ impl ApiError {
             source => Self::Fatal { target, source },
         }
     }
-}
-
-fn brief(duration: Duration) -> String {
-    cursus_base::convert::span(
-        jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX),
-    )
 }

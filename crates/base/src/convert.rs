@@ -37,9 +37,9 @@ pub fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// The same of a time that has no sign.
-pub fn span_of(time: Duration) -> String {
-    span(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX))
+/// [`span`] of a duration without a sign.
+pub fn span_of(duration: Duration) -> String {
+    span(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 
 /// A number with separated thousands: `92,768`.

@@ -1,6 +1,8 @@
 //! Tables that derived statements fill, and that are in no `[[table]]`: a row is the own of the person whom it names. Nothing of it is
 //! personal but that it is there, so that it stays until records are removed. Those without people, such as sums, are derived again.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Transaction;
 use tracing::warn;
 
@@ -135,17 +137,20 @@ pub(super) async fn delete(
 }
 
 /// Runs the statements that derive from tables of which rows were removed. One that fails stops no erasure: the next load runs it again.
+/// So it is with one that writes to a table whose history is kept: an erasure dates no version.
 pub(super) async fn derive(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
     config: &Config,
     run: &str,
-    removed: &[FoundRows],
+    removed: &BTreeSet<String>,
 ) -> Result<(), LoadError> {
     let name = schema.name.as_str();
     let is_due = |derive: &&Derive| {
         let mut after = derive.after.iter();
-        after.any(|table| removed.iter().any(|rows| rows.table == table.as_str()))
+        // Without `after` it runs after every load, whatever has changed.
+        (derive.after.is_empty() && !removed.is_empty())
+            || after.any(|table| removed.contains(table.as_str()))
     };
     let batch = async |statement: &str| {
         let ran = transaction.batch_execute(statement).await;
@@ -157,15 +162,18 @@ pub(super) async fn derive(
             set_up(transaction, config, name).await?;
             run_noted(transaction, name, &schema.mappings, run, &derive.sql).await
         };
-        match derived.await {
-            Ok(()) => batch("RELEASE SAVEPOINT derived").await?,
-            Err(error) if error.is_connection_lost() => return Err(error),
-            Err(error) => {
-                batch("ROLLBACK TO SAVEPOINT derived; RELEASE SAVEPOINT derived").await?;
-                warn!(derive = %derive.name, "{}; the next load runs it again", chain(&error));
-                derives::record_derive(transaction, name, run, &derive.name, false).await?;
+        let why = match derived.await {
+            Ok(false) => {
+                batch("RELEASE SAVEPOINT derived").await?;
+                continue;
             }
-        }
+            Ok(true) => "it changes rows whose history is kept".to_owned(),
+            Err(error) if error.is_connection_lost() => return Err(error),
+            Err(error) => chain(&error),
+        };
+        batch("ROLLBACK TO SAVEPOINT derived; RELEASE SAVEPOINT derived").await?;
+        warn!(derive = %derive.name, "{why}; the next load runs it again");
+        derives::record_derive(transaction, name, run, &derive.name, false).await?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub(super) struct Removal<'r> {
     pub(super) ids: Vec<String>,
     /// Statements that drop what was noted.
     pub(super) noted: BTreeSet<String>,
+    /// Tables of which rows were deleted that were left without anybody.
+    pub(super) emptied: BTreeSet<String>,
     /// Rows that stay without the id: the table, and their keys.
     unnamed: Vec<(PersonalColumns, Vec<String>)>,
 }
@@ -51,6 +53,7 @@ impl<'r> Removal<'r> {
             run,
             ids,
             noted: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             unnamed: Vec::new(),
         }
     }
@@ -154,8 +157,10 @@ impl<'r> Removal<'r> {
         let rows = self.transaction.query(&ask, &[left]).await;
         let rows = rows.map_err(failed(parent))?;
         let keys: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
-        self.delete_where(parent, &statements, EMPTIED, &are_emptied, left)
-            .await?;
+        let deleted = self.delete_where(parent, &statements, EMPTIED, &are_emptied, left);
+        if deleted.await? > 0 {
+            self.emptied.insert(parent.table.name.to_string());
+        }
         self.noted.insert(statements.drop_noted());
         let are_deleted = format!(
             "{} AND c.key::text = ANY ($1) AND NOT EXISTS (SELECT FROM {} AS t WHERE {key} = c.key)",

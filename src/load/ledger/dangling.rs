@@ -15,7 +15,7 @@ use crate::name::Name;
 /// Tables whose rows are not what they were.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
-    /// Rows came or went, or refer to something else.
+    /// Rows came or went, or refer to other rows than before.
     pub(crate) changed: BTreeSet<Name>,
     /// Rows came or went: only then a reference to the table can lead elsewhere.
     pub(crate) moved: BTreeSet<Name>,

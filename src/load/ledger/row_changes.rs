@@ -246,21 +246,21 @@ pub(crate) async fn note(
 }
 
 /// Runs a statement that may change any table, and notes what it has done to followed ones. A table is copied only if the statement
-/// writes to it: then it runs again, after the copy was made.
+/// writes to it: then it runs again, after the copy was made. Returns whether it writes to a table whose history is kept.
 pub(crate) async fn run_noted(
     transaction: &Transaction<'_>,
     schema: &str,
     mappings: &[Mapping],
     run: &str,
     sql: &SqlFile,
-) -> Result<(), LoadError> {
+) -> Result<bool, LoadError> {
     let run_it = async || {
         let ran = transaction.batch_execute(&sql.text).await;
         ran.map_err(LoadError::at(format!("run {}", sql.name)))
     };
     let followed = followed(mappings);
     if followed.is_empty() {
-        return run_it().await;
+        return run_it().await.map(|()| false);
     }
     let batch = async |statement: &str| {
         let ran = transaction.batch_execute(statement).await;
@@ -271,13 +271,17 @@ pub(crate) async fn run_noted(
     run_it().await?;
     let after = writes(transaction, schema, &followed).await?;
     let is_touched = |name: &str| !before.contains_key(name) || before.get(name) != after.get(name);
-    let touched: Vec<Statements<'_>> = followed
-        .iter()
-        .filter(|mapping| is_touched(mapping.table.name.as_str()))
+    let mut followed = followed;
+    followed.retain(|mapping| is_touched(mapping.table.name.as_str()));
+    let is_in_history = row_history::kept(mappings).any(|kept| {
+        let mut touched = followed.iter();
+        touched.any(|mapping| mapping.table.name == kept.table.name)
+    });
+    let touched: Vec<Statements<'_>> = (followed.iter())
         .map(|mapping| Statements::new(mapping, schema))
         .collect();
     if touched.is_empty() {
-        return batch("RELEASE SAVEPOINT noted").await;
+        return batch("RELEASE SAVEPOINT noted").await.map(|()| false);
     }
     batch("ROLLBACK TO SAVEPOINT noted; RELEASE SAVEPOINT noted").await?;
     for statements in &touched {
@@ -293,7 +297,7 @@ pub(crate) async fn run_noted(
         let (create, note) = (statements.create_noted(), statements.note_snapshot(doer));
         batch(&format!("{create}; {note}")).await?;
     }
-    Ok(())
+    Ok(is_in_history)
 }
 
 /// How often this transaction has written to each table, its partitions included, as far as the server counts it. What was rolled

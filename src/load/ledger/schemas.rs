@@ -8,7 +8,7 @@ use crate::migrate;
 
 /// The table with the numbers of changes, as [`ledger_tables`] names it.
 const FEED: &str = "pipeline.change_feed";
-/// The table with the positions of named readers.
+/// The table with the positions of consumers.
 const CONSUMERS: &str = "pipeline.consumer";
 
 /// Deletes the ledger rows of a schema that was dropped: a new one of the same name must not inherit them.

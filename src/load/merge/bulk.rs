@@ -63,7 +63,7 @@ const PARENTS: &str = "
     WHERE n.nspname = $1 AND c.relname = ANY ($2)";
 
 impl Table<'_> {
-    /// Inserts all that is in scope into the empty table.
+    /// Inserts the `rows` that are in scope into the empty table.
     pub(super) async fn fill(
         &self,
         rows: u64,
@@ -73,18 +73,43 @@ impl Table<'_> {
         let insert = self.statements.insert_all();
         if rows >= WORTHWHILE
             && !self.ledger.has_samples
-            && let Some(rows) = fill_without_indexes(
-                self.transaction,
-                self.ledger.schema,
-                self.mapping,
-                fresh,
-                &insert,
-            )
-            .await?
+            && let Some(rows) = self.fill_without_indexes(fresh, &insert).await?
         {
             return Ok(rows);
         }
         self.change(&insert, "insert", sample).await
+    }
+
+    /// Runs `insert` while the indexes of the empty table are off; returns the number of rows, or none if they could not be taken
+    /// off: then nothing has happened. A key to one of the `fresh` tables, which were empty before this transaction, comes
+    /// off too: no reader waits for those.
+    async fn fill_without_indexes(
+        &self,
+        fresh: &BTreeSet<Name>,
+        insert: &str,
+    ) -> Result<Option<u64>, LoadError> {
+        let failed = || self.failed("fill the empty table");
+        let run = async |statement: &str| {
+            let ran = self.transaction.batch_execute(statement).await;
+            ran.map_err(failed())
+        };
+        run("SAVEPOINT bulk").await?;
+        let schema = self.ledger.schema;
+        match try_fill(self.transaction, schema, self.mapping, fresh, insert).await {
+            Ok(rows) => {
+                run("RELEASE SAVEPOINT bulk").await?;
+                Ok(rows)
+            }
+            Err(error) if error.as_db_error().is_none() => Err(failed()(error)),
+            Err(error) => {
+                debug!(
+                    table = %self.mapping.table.name, code = ?error.code(),
+                    "its indexes stay on while it is filled"
+                );
+                run("ROLLBACK TO SAVEPOINT bulk; RELEASE SAVEPOINT bulk").await?;
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -92,41 +117,6 @@ impl Table<'_> {
 struct DetachedPart {
     off: String,
     on: String,
-}
-
-/// Runs `insert` while the indexes of the empty table are off; returns the number of rows, or none if they could not be taken
-/// off: then nothing has happened. A key to one of the `fresh` tables, which were empty before this transaction, comes
-/// off too: no reader waits for those.
-async fn fill_without_indexes(
-    transaction: &Transaction<'_>,
-    schema: &str,
-    mapping: &Mapping,
-    fresh: &BTreeSet<Name>,
-    insert: &str,
-) -> Result<Option<u64>, LoadError> {
-    let doing = || format!("load {}: fill the empty table", mapping.table.name);
-    let run = async |statement: &str| {
-        transaction
-            .batch_execute(statement)
-            .await
-            .map_err(LoadError::at(doing()))
-    };
-    run("SAVEPOINT bulk").await?;
-    match try_fill(transaction, schema, mapping, fresh, insert).await {
-        Ok(rows) => {
-            run("RELEASE SAVEPOINT bulk").await?;
-            Ok(rows)
-        }
-        Err(error) if error.as_db_error().is_none() => Err(LoadError::at(doing())(error)),
-        Err(error) => {
-            debug!(
-                table = %mapping.table.name, code = ?error.code(),
-                "its indexes stay on while it is filled"
-            );
-            run("ROLLBACK TO SAVEPOINT bulk; RELEASE SAVEPOINT bulk").await?;
-            Ok(None)
-        }
-    }
 }
 
 async fn try_fill(

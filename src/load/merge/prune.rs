@@ -181,15 +181,18 @@ pub(crate) async fn delete_listed(
     })
 }
 
-/// Begins a list of deletes with the rows of a statement; returns how many.
+/// Begins a list of deletes with the rows of a statement; returns how many. The list of another schema, whose table may have another
+/// key, is dropped first.
 pub(crate) async fn list(
     transaction: &Transaction<'_>,
     statements: &Statements<'_>,
     collect: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<u64, tokio_postgres::Error> {
+    let drop = statements.drop_delete_list();
     let create = statements.create_delete_list();
-    transaction.batch_execute(&create).await?;
+    let begin = format!("{drop}; {create}");
+    transaction.batch_execute(&begin).await?;
     transaction.execute(collect, parameters).await
 }
 

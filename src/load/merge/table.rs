@@ -196,7 +196,7 @@ impl Table<'_> {
         Ok((counts, repeated, rejected))
     }
 
-    /// Whether the update can change what rows refer to. Of many staged rows it is not looked at.
+    /// Whether the update can change what rows refer to. It is assumed where no diff was made and many rows would be compared.
     async fn changes_references(&self, has_diff: bool, staged: u64) -> Result<bool, LoadError> {
         if !has_diff && staged > FEW {
             return Ok(true);

@@ -41,10 +41,10 @@ impl RunLoader<'_> {
                 derives::record_derive(transaction, schema, run, name, derived.is_ok()).await?;
             }
             match derived {
-                Ok(()) if had_failed.contains(derive.name.as_str()) => {
+                Ok(_) if had_failed.contains(derive.name.as_str()) => {
                     info!(derive = %derive.name, "the derived statement that failed before has succeeded");
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => {
                     let failed = &mut self.loaded.derives_failed;
                     failed.push((derive.name.clone(), error));

@@ -30,6 +30,10 @@ impl Statements<'_> {
         )
     }
 
+    pub(crate) fn drop_delete_list(&self) -> String {
+        format!("DROP TABLE IF EXISTS pg_temp.{}", self.delete_list())
+    }
+
     /// Why the row `t` is no delete candidate although it was not read: its owner was rejected, or has rows without a readable
     /// key; expressions.
     fn protections(&self, keyless_in: Option<&str>) -> Vec<String> {

@@ -60,12 +60,12 @@ pub(super) fn of(alias: &str, columns: &[String]) -> String {
     joined(columns, ", ", |column| format!("{alias}.{column}"))
 }
 
-/// Returns the statements that empty what earlier transactions of the session have staged, and drop what has grown. To make a table
-/// costs more than to fill it with the rows of a sync; to truncate one, which `ON COMMIT DELETE ROWS` does, costs as much.
+/// Asks for the statements that empty the temporary tables of earlier transactions of the session, or drop the large ones. Making a
+/// table costs more than filling it with the rows of a sync; truncating one, as `ON COMMIT DELETE ROWS` does, costs as much.
 pub(crate) fn clear_staged() -> String {
     const MOST_BYTES: u32 = 1 << 18;
     format!(
-        "SELECT string_agg(format(CASE WHEN pg_relation_size(oid) > {MOST_BYTES} THEN 'DROP TABLE pg_temp.%I' ELSE 'DELETE FROM pg_temp.%I' END, \
+        "SELECT string_agg(format(CASE WHEN pg_table_size(oid) > {MOST_BYTES} THEN 'DROP TABLE pg_temp.%I' ELSE 'DELETE FROM pg_temp.%I' END, \
          relname), '; ') FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r' AND relname ~ '^(staged|deletes)_'"
     )
 }
@@ -297,9 +297,12 @@ impl<'m> Statements<'m> {
             .map(|reference| Quoted(reference.column.as_str()).to_string())
             .filter(|column| !self.key.contains(column))
             .collect();
-        let is_staged = |column: &String| self.columns.contains(column);
-        if !columns.iter().all(is_staged) || columns.is_empty() {
-            return format!("SELECT {}", !columns.is_empty());
+        if columns.is_empty() {
+            return "SELECT false".to_owned();
+        }
+        // A column that is not staged cannot be compared.
+        if !columns.iter().all(|column| self.columns.contains(column)) {
+            return "SELECT true".to_owned();
         }
         let (from, wanted) = if has_diff {
             (self.diff(), "NOT s.staged_new".to_owned())

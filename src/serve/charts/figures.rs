@@ -72,7 +72,7 @@ impl TableCell {
         Self::Number(count as f64)
     }
 
-    /// What a value looks like, if there is one.
+    /// The cell of a value; an empty one if there is none.
     pub(crate) fn of<T>(value: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
         value.map_or(Self::Empty, cell)
     }

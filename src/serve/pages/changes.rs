@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 
-use super::{fitting, run_link, time};
+use super::{run_link, take_fitting, time};
 use crate::change_feed::{Change, ChangePage};
 use crate::convert::counted;
 use crate::printable;
@@ -41,7 +41,7 @@ pub(crate) fn main(page: &ChangePage, asked: &Asked) -> Markup {
         let is_kept = page.kept.contains_key(&change.table);
         card(change, is_kept, asked)
     });
-    let (shown, is_cut) = fitting(cards, LONGEST);
+    let (shown, is_cut) = take_fitting(cards, LONGEST);
     let last = page.changes[..shown.len()].last().map(|last| last.seq);
     let next = if is_cut { last } else { page.next };
     html! {
@@ -110,7 +110,7 @@ fn list(shown: &[Markup], page: &ChangePage, asked: &Asked) -> Markup {
     }
 }
 
-/// What of the address cannot be read.
+/// A notice of the parts of the address that cannot be read.
 pub(super) fn faults(asked: &Asked) -> Markup {
     html! {
         div class="notice bad" role="status" { ul { @for fault in &asked.faults { li { bdi { (charts::shown(fault)) } } } } }

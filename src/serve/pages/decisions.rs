@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{fitting, run_link, text};
+use super::{run_link, take_fitting, text};
 use crate::convert::counted;
 use crate::load::{DriftEntry, HeldDeletes, QuarantineGroup};
 use crate::serve::charts;
@@ -34,7 +34,7 @@ const MOST: usize = 12_000;
 
 /// A list of cards, and the command that lists those which it has no room for.
 fn cards(all: impl Iterator<Item = Markup>, list: &[&str]) -> Markup {
-    let (shown, has_more) = fitting(all, MOST);
+    let (shown, has_more) = take_fitting(all, MOST);
     html! {
         ul class="cards" {
             @for card in shown { li class="card" { (card) } }
@@ -99,7 +99,7 @@ fn rejected_card(group: &QuarantineGroup) -> Markup {
 }
 
 fn drifts(drifts: &[DriftEntry]) -> Markup {
-    let (rows, has_more) = fitting(drifts.iter().map(drift_row), MOST);
+    let (rows, has_more) = take_fitting(drifts.iter().map(drift_row), MOST);
     html! {
         section class="decisions" aria-labelledby="drift" {
             h2 id="drift" { "Schema drift" }
@@ -143,24 +143,5 @@ fn command(what: &str, words: &[&str]) -> Markup {
     let line = format!("cursus {}", words.join(" "));
     html! {
         p class="command" { span { (what) } code { bdi { (crate::printable::line(&line)) } } }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_ends_where_there_is_no_room_for_more() {
-        let entries =
-            |bytes: usize, count| std::iter::repeat_n(html! { ("x".repeat(bytes)) }, count);
-        let fits = |bytes, count| {
-            let (shown, has_more) = fitting(entries(bytes, count), MOST);
-            (shown.len(), has_more)
-        };
-        assert_eq!(fits(1, 0), (0, false));
-        assert_eq!(fits(MOST / 2, 2), (2, false));
-        assert_eq!(fits(MOST / 2, 3), (2, true));
-        assert_eq!(fits(2 * MOST, 1), (1, false), "one is always shown");
     }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::changes::{LONGEST, MOST_COLUMNS, Row, faults, fields, heading, pager, row, value};
-use super::{fitting, run_link, time};
+use super::{run_link, take_fitting, time};
 use crate::change_feed::{Version, VersionPage};
 use crate::convert::counted;
 use crate::printable;
@@ -64,7 +64,7 @@ fn versions(page: &VersionPage, asked: &Asked) -> Markup {
     let before = before.map(Some).chain([None]);
     let cards =
         (page.versions.iter().zip(before)).map(|(version, before)| card(version, before, is_kept));
-    let (shown, is_cut) = fitting(cards, LONGEST);
+    let (shown, is_cut) = take_fitting(cards, LONGEST);
     let last = page.versions[..shown.len()].last();
     let last = last.filter(|_| is_cut || page.earlier.is_some());
     html! {
