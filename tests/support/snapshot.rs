@@ -113,6 +113,10 @@ pub(crate) fn assert_tables(name: &str, workdir: &Workdir, text: &str) {
         "$1[BYTES] | [MS] |",
     );
     settings.add_filter(
+        r"(?m)^(\| \w+ \| full \| complete \| [^|]+ \| \d+ \| [\d,]+ \| [\d,]+ \| )[\d,]+ \|$",
+        "$1[BYTES] |",
+    );
+    settings.add_filter(
         r"removed(,| \|) [\d,]+( \||\s+bytes)",
         "removed$1 [BYTES]$2",
     );
