@@ -136,8 +136,9 @@ pub(super) async fn delete(
     .await
 }
 
-/// Runs the statements that derive from tables of which rows were removed. One that fails stops no erasure: the next load runs it again.
-/// So it is with one that writes to a table whose history is kept: an erasure dates no version.
+/// Runs the statements that derive from tables of which rows were removed, in the schema of this configuration: another schema may be
+/// filled by other statements. One that fails stops no erasure: the next load runs it again. So it is with one that writes to a table
+/// whose history is kept: an erasure dates no version.
 pub(super) async fn derive(
     transaction: &Transaction<'_>,
     schema: &MirrorSchema,
@@ -146,6 +147,9 @@ pub(super) async fn derive(
     removed: &BTreeSet<String>,
 ) -> Result<(), LoadError> {
     let name = schema.name.as_str();
+    if name != config.database.schema.as_str() {
+        return Ok(());
+    }
     let is_due = |derive: &&Derive| {
         let mut after = derive.after.iter();
         // Without `after` it runs after every load, whatever has changed.
