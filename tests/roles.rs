@@ -316,26 +316,15 @@ async fn a_mirror_in_which_others_can_create_is_not_loaded() {
     boxes::three_runs(&workdir);
     let mallory = Mallory::of(&workdir).await;
     let role = &mallory.role;
-    // Roles of other tests are there as well.
     let can = "can create objects in the schema public";
-    for (grant, revoke) in [
-        (
-            "CREATE ON SCHEMA public TO PUBLIC",
-            "CREATE ON SCHEMA public FROM PUBLIC",
-        ),
-        (
-            &format!("CREATE ON SCHEMA public TO {role}"),
-            &format!("CREATE ON SCHEMA public FROM {role}"),
-        ),
-    ] {
-        workdir.query(&format!("GRANT {grant}")).await;
-        is_refused(
-            &workdir,
-            &mallory,
-            &[role, can, &format!("`REVOKE {revoke}`")],
-        )
-        .await;
-        workdir.query(&format!("REVOKE {revoke}")).await;
+    // Where all can, roles of other tests are named before this one.
+    for (whom, named) in [("PUBLIC", can), (role, role)] {
+        let grant = format!("GRANT CREATE ON SCHEMA public TO {whom}");
+        let revoke = format!("REVOKE CREATE ON SCHEMA public FROM {whom}");
+        workdir.query(&grant).await;
+        let words = [named, can, &format!("`{revoke}`")];
+        is_refused(&workdir, &mallory, &words).await;
+        workdir.query(&revoke).await;
     }
     // What was made before stays found.
     workdir

@@ -1,8 +1,9 @@
 //! A pipeline of boxes, things and notes, and runs of it that are staged without an API. Knows no promise.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use cursus::staging::{Mode, RunSpec, Staging, State};
+use cursus::staging::{Mode, RunSpec, Staging, StagingError, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -165,7 +166,14 @@ fn stage_asked(
     asked: &RunSpec,
 ) -> String {
     let staging = Staging::new(workdir.path("staging"));
-    let lock = staging.lock("test").unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let lock = loop {
+        match staging.lock("test") {
+            // A process that another test is just starting has it until it has begun.
+            Err(StagingError::Locked { .. }) if Instant::now() < until => std::thread::yield_now(),
+            lock => break lock.unwrap(),
+        }
+    };
     let mut run = (staging.create_run(&lock, now, 0, asked)).unwrap();
     for (place, (resource, mode, state, records)) in reads.iter().enumerate() {
         let apart = SignedDuration::from_secs(seconds * i64::try_from(place).unwrap());
