@@ -102,8 +102,12 @@ async fn online_and_logtime_show_sessions_on_a_plan() {
         UNION ALL SELECT 12, 8, 1, 'laptop', now() - interval '2 days', now() - interval '2 days' + interval '1 hour';
     ";
     workdir.query(sessions).await;
-    let derive = include_str!("../packs/locations/sql/logtime_days.sql");
-    workdir.query(derive).await;
+    for derive in [
+        include_str!("../packs/locations/sql/logtime_days.sql"),
+        include_str!("../packs/locations/sql/open_sessions.sql"),
+    ] {
+        workdir.query(derive).await;
+    }
     // Of a campus whose day has begun before that of the page, across the begin of the latter.
     let other = "
         INSERT INTO logtime_days (user_id, campus_id, day, parts, duration, sessions)
@@ -280,6 +284,8 @@ async fn large_hostile_campus_fits_the_pages() {
         ANALYZE;
     ";
     workdir.query(people).await;
+    let derive = include_str!("../packs/locations/sql/open_sessions.sql");
+    workdir.query(derive).await;
     let site = Site::of(&workdir).await;
     for name in PAGES {
         // It is refused there if it is larger than 60 kB.

@@ -24,8 +24,16 @@ async fn sit(workdir: &Workdir, sessions: &[&str]) {
     let columns = "id, user_id, campus_id, host, begin_at, end_at";
     let insert = format!("INSERT INTO locations ({columns}) VALUES ({rows})");
     workdir.query(&insert).await;
-    let derive = include_str!("../packs/locations/sql/logtime_days.sql");
-    workdir.query(derive).await;
+    derive(workdir).await;
+}
+
+async fn derive(workdir: &Workdir) {
+    for statement in [
+        include_str!("../packs/locations/sql/logtime_days.sql"),
+        include_str!("../packs/locations/sql/open_sessions.sql"),
+    ] {
+        workdir.query(statement).await;
+    }
 }
 
 async fn logtime(workdir: &Workdir, user: i64) -> Vec<String> {
@@ -133,9 +141,7 @@ async fn abandoned_sessions_count_until_somebody_can_tell() {
     workdir
         .query("UPDATE locations SET end_at = '2026-03-10T09:00Z', ingested_at = now() WHERE id IN (1, 4)")
         .await;
-    workdir
-        .query(include_str!("../packs/locations/sql/logtime_days.sql"))
-        .await;
+    derive(&workdir).await;
     assert_eq!(logtime(&workdir, 1).await, ["1 2026-03-10 01:00:00 1"]);
     assert_eq!(logtime(&workdir, 3).await, ["1 2026-03-10 01:00:00 1"]);
     assert_eq!(logtime(&workdir, 2).await, ["1 2026-03-10 05:00:00 2"]);
@@ -163,10 +169,34 @@ async fn who_is_online_has_a_seat_that_nobody_else_took() {
     ];
     sit(&workdir, &sessions.each_ref().map(String::as_str)).await;
     let online = "SELECT concat_ws(' ', campus_id, user_id, coalesce(login, '-'), host, cluster, line, seat) FROM online_now ORDER BY 1";
+    let seen = ["1 1 ada c1r9s4 1 9 4", "2 5 - kiosk", "2 6 - c1r9s3 1 9 3"];
+    assert_eq!(workdir.column(online).await, seen);
+    // A new row of the table is written only for what differs.
+    let versions = "SELECT concat_ws(' ', location_id, xmin, ingested_at) FROM open_sessions ORDER BY location_id";
+    let before = workdir.column(versions).await;
+    derive(&workdir).await;
+    assert_eq!(workdir.column(versions).await, before);
+
+    // One has left, one was deleted, one machine was taken, one was renamed, and a session that was deleted took none.
+    workdir
+        .query(&format!(
+            "UPDATE locations SET end_at = now() WHERE id = 2; DELETE FROM locations WHERE id IN (4, 6); \
+             INSERT INTO locations (id, user_id, campus_id, host, begin_at) VALUES (8, 7, 2, 'c1r9s3', {}); \
+             UPDATE locations SET host = 'z4r5s6' WHERE id = 1",
+            ago(0)
+        ))
+        .await;
+    derive(&workdir).await;
     assert_eq!(
         workdir.column(online).await,
-        ["1 1 ada c1r9s4 1 9 4", "2 5 - kiosk", "2 6 - c1r9s3 1 9 3"]
+        [
+            "1 1 ada z4r5s6 4 5 6",
+            "1 2 bob c2r1s1 2 1 1",
+            "2 7 - c1r9s3 1 9 3"
+        ]
     );
+    let kept = "SELECT location_id FROM open_sessions ORDER BY 1";
+    assert_eq!(workdir.column(kept).await, ["1", "3", "5", "7", "8"]);
 }
 
 #[tokio::test]

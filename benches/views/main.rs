@@ -86,10 +86,14 @@ const REPORTED: [(&str, &str); 2] = [
 ];
 
 /// The derived statements that fill the tables of views.
-const DERIVED: [(&str, &str); 2] = [
+const DERIVED: [(&str, &str); 3] = [
     (
         "logtime_days",
         include_str!("../../packs/locations/sql/logtime_days.sql"),
+    ),
+    (
+        "open_sessions",
+        include_str!("../../packs/locations/sql/open_sessions.sql"),
     ),
     (
         "project_totals",

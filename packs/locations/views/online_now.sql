@@ -10,23 +10,10 @@
 --  seat: Third number in that name.
 --  begin_at: Since when.
 --  duration: How long that is.
-SELECT DISTINCT ON (l.campus_id, l.user_id) l.user_id, u.login, l.campus_id, l.host,
-    seat.numbers[1]::integer AS cluster, seat.numbers[2]::integer AS line, seat.numbers[3]::integer AS seat,
-    l.begin_at, now() - l.begin_at AS duration
-FROM locations AS l
-LEFT JOIN users AS u ON u.id = l.user_id
--- One pattern with three groups would take five times as long.
-CROSS JOIN LATERAL (
-    SELECT regexp_split_to_array(
-        substring(l.host, '[0-9]{1,6}[A-Za-z]+[0-9]{1,6}[A-Za-z]+[0-9]{1,6}$'), '[A-Za-z]+'
-    ) AS numbers
-    OFFSET 0
-) AS seat
-WHERE l.end_at IS NULL AND l.begin_at > now() - interval '24 hours' AND l.begin_at <= now()
-    AND l.campus_id IS NOT NULL AND l.host IS NOT NULL
-    AND NOT EXISTS (
-        SELECT FROM locations AS later
-        WHERE later.campus_id = l.campus_id AND later.host = l.host AND later.begin_at <= now()
-            AND (later.begin_at, later.id) > (l.begin_at, l.id)
-    )
-ORDER BY l.campus_id, l.user_id, l.begin_at DESC, l.id DESC
+SELECT DISTINCT ON (s.campus_id, s.user_id) s.user_id, u.login, s.campus_id, s.host, s.cluster, s.line, s.seat,
+    s.begin_at, now() - s.begin_at AS duration
+FROM open_sessions AS s
+LEFT JOIN users AS u ON u.id = s.user_id
+WHERE s.begin_at > now() - interval '24 hours' AND s.begin_at <= now()
+    AND (s.next_begin_at IS NULL OR s.next_begin_at > now())
+ORDER BY s.campus_id, s.user_id, s.begin_at DESC, s.location_id DESC
