@@ -194,7 +194,7 @@ async fn the_changes_on_a_copy_give_the_mirror() {
 #[tokio::test]
 #[ignore = "matrix"]
 async fn changes_of_random_histories_give_the_mirror() {
-    let seen = follow_histories(1..8).await;
+    let seen = follow_histories(1..5).await;
     for kind in [
         "boxes u",
         "things u page",

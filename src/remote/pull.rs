@@ -122,7 +122,7 @@ pub(crate) async fn open_staging(
         .prefix("cursus-")
         .tempdir()
         .map_err(failed)?;
-    let staging = Staging::new(dir.path());
+    let staging = Staging::temporary(dir.path());
     let take = |id: &RunId, record: &Bytes| receive_record(remote, &staging, id, record).map(drop);
     let stored = StoredRuns::list(remote, take).await?;
     if stored.published().next().is_none() {

@@ -29,6 +29,8 @@ pub struct Staging {
     people: Option<Arc<People>>,
     /// Where pages are, if not in the directory.
     source: Option<Arc<dyn RunSource>>,
+    /// Whether it ends with this process: then nothing of it need outlive a power cut.
+    pub(super) is_temporary: bool,
 }
 
 impl Staging {
@@ -38,6 +40,19 @@ impl Staging {
             root: root.into(),
             people: None,
             source: None,
+            is_temporary: false,
+        }
+    }
+
+    /// One that ends with this process: what it receives is not made durable.
+    #[cfg_attr(
+        not(feature = "remote"),
+        allow(dead_code, reason = "for object stores")
+    )]
+    pub(crate) fn temporary(root: impl Into<PathBuf>) -> Self {
+        Self {
+            is_temporary: true,
+            ..Self::new(root)
         }
     }
 

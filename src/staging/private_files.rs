@@ -191,6 +191,36 @@ pub(super) fn write_atomic(
     points: &FilePoints,
     write: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<(), StagingError> {
+    let write = |file: &mut File| {
+        (points.write.io())
+            .and_then(|()| write(file))
+            .and_then(|()| points.sync.io())
+            .and_then(|()| file.sync_all())
+    };
+    write_renamed(path, write, || points.rename.io())?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    points.named.io().map_err(io("sync", folder))?;
+    sync_dir(folder)?;
+    points.done.reach();
+    Ok(())
+}
+
+/// Writes `path` and its folders so that no other thread sees half of it. A power cut may lose it.
+pub(super) fn write_passing(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<(), StagingError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    (DirBuilder::new().recursive(true).mode(0o700).create(folder)).map_err(io("create", folder))?;
+    write_renamed(path, write, || Ok(()))
+}
+
+/// Writes a file beside `path`, and gives it that name.
+fn write_renamed(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+    before_rename: impl FnOnce() -> std::io::Result<()>,
+) -> Result<(), StagingError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io("write", path)(std::io::ErrorKind::InvalidInput.into()));
     };
@@ -208,18 +238,10 @@ pub(super) fn write_atomic(
         let _ = std::fs::remove_file(&temporary);
         io(doing, path)(error)
     };
-    (points.write.io())
-        .and_then(|()| write(&mut file))
-        .and_then(|()| points.sync.io())
-        .and_then(|()| file.sync_all())
-        .map_err(|error| cleaned_up("write", &temporary, error))?;
-    (points.rename.io())
+    write(&mut file).map_err(|error| cleaned_up("write", &temporary, error))?;
+    before_rename()
         .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| cleaned_up("rename to", path, error))?;
-    points.named.io().map_err(io("sync", folder))?;
-    sync_dir(folder)?;
-    points.done.reach();
-    Ok(())
+        .map_err(|error| cleaned_up("rename to", path, error))
 }
 
 /// Makes the names in a directory durable.

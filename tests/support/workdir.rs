@@ -21,7 +21,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::testing;
 
 /// Longer than any command takes; a hang fails its test instead of blocking all.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
 
 /// An address at which nobody listens.
 pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
