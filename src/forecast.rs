@@ -20,9 +20,9 @@ pub(crate) struct ForecastInput<'a> {
     pub(crate) config: &'a Config,
     /// The staged runs that the forecast rests on, in order.
     pub(crate) runs: &'a [Run],
-    pub(crate) history: &'a EarlierReads,
+    pub(crate) earlier_reads: &'a EarlierReads,
     pub(crate) request: &'a plan::ReadOptions,
-    /// A run that is resumed; no part of the history.
+    /// A run that is resumed; none of the earlier reads is of it.
     pub(crate) unfinished: Option<&'a Run>,
 }
 
@@ -219,7 +219,7 @@ impl ForecastInput<'_> {
 
     fn page_size(&self, resource: &Resource) -> u64 {
         let now = crate::clock::now();
-        let pages = plan::page_size(self.config, resource, self.history, now);
+        let pages = plan::page_size(self.config, resource, self.earlier_reads, now);
         u64::from(pages.size).max(1)
     }
 
@@ -238,13 +238,13 @@ impl ForecastInput<'_> {
     }
 
     fn expected(&self, resource: &Resource, step: &Step, now: Timestamp) -> Expected {
-        let full = (self.history)
+        let full = (self.earlier_reads)
             .of_request(resource)
             .find(|read| read.manifest.mode == Mode::Full && read.manifest.window.is_none());
         match step {
             Step::Skip => Expected::NOTHING,
             Step::Since(_) => {
-                let last = self.history.last_complete_full(resource);
+                let last = self.earlier_reads.last_complete_full(resource);
                 last.map_or_else(Expected::default, |last| {
                     self.paged(resource, step, announced(&last.manifest))
                 })
@@ -252,7 +252,7 @@ impl ForecastInput<'_> {
             // A named read that was never read has no more rows than its resource.
             Step::Full if full.is_none() && resource.read.is_some() => {
                 let parent = self.config.resource(resource.name.as_str());
-                let full = parent.and_then(|parent| self.history.last_complete_full(parent));
+                let full = parent.and_then(|parent| self.earlier_reads.last_complete_full(parent));
                 full.map_or_else(Expected::default, |full| {
                     self.paged(resource, step, announced(&full.manifest))
                 })
@@ -285,7 +285,7 @@ impl ForecastInput<'_> {
     fn earlier_ids<'s>(&'s self, resource: &'s Resource, from_seq: u64) -> EarlierIds<'s> {
         EarlierIds {
             runs: self.runs,
-            history: self.history,
+            earlier_reads: self.earlier_reads,
             resource,
             from_seq,
         }
@@ -294,7 +294,7 @@ impl ForecastInput<'_> {
     /// Rows that later deltas showed beyond the newest of a full read.
     fn came_since(&self, resource: &Resource, full: &Read) -> Result<u64, StagingError> {
         let is_newest =
-            (self.history.of(resource).first()).is_some_and(|newest| newest.seq == full.seq);
+            (self.earlier_reads.of(resource).first()).is_some_and(|newest| newest.seq == full.seq);
         let run = self.runs.iter().find(|run| *run.id() == full.run_id);
         let Some(run) = run.filter(|_| !is_newest) else {
             return Ok(0);
@@ -315,7 +315,7 @@ impl ForecastInput<'_> {
     /// Rows that change in `span`, at the rate of earlier deltas.
     fn changing_in(&self, resource: &Resource, span: SignedDuration) -> Option<u64> {
         let (mut rows, mut asked) = (0, 0);
-        let deltas = self.history.of_request(resource).filter_map(|read| {
+        let deltas = self.earlier_reads.of_request(resource).filter_map(|read| {
             let window = read.manifest.window?;
             let asked = window.end.duration_since(window.start).as_millis();
             (read.manifest.state.moves_cursor()).then_some((announced(&read.manifest), asked))
@@ -352,7 +352,7 @@ impl ForecastInput<'_> {
             .as_ref()
             .filter(|_| for_each.is_of(&resource.name))
         {
-            let full = self.history.last_complete_full(parent);
+            let full = self.earlier_reads.last_complete_full(parent);
             let from = full.map_or(0, |full| full.seq);
             let shown = self.earlier_ids(parent, from);
             let ids = shown.not_since(plan::minus(now, plan::due_after(read.every)));
@@ -367,7 +367,7 @@ impl ForecastInput<'_> {
         }
         let in_this_run = planned.iter().find(|one| one.name == parent.name);
         let is_full = in_this_run.is_some_and(|parent| parent.mode == Some(Mode::Full));
-        let fan_out = plan::fan_out(resource, parent, self.history, self.request, is_full);
+        let fan_out = plan::fan_out(resource, parent, self.earlier_reads, self.request, is_full);
         next.mode = Some(fan_out.mode);
         let rows = in_this_run.map_or(Some(0), |parent| parent.expected.rows);
         let earlier = fan_out.from_seq.map_or(0, |from_seq| {
@@ -399,7 +399,7 @@ impl ForecastInput<'_> {
     ) -> Expected {
         let batch = (for_each.batch as u64).max(1);
         let slices = ids.div_ceil(batch);
-        let last = self.history.of_request(resource).find_map(|read| {
+        let last = self.earlier_reads.of_request(resource).find_map(|read| {
             let slices = read.manifest.evidence.slices.filter(|slices| *slices > 0)?;
             Some((slices, &read.manifest))
         });

@@ -19,7 +19,7 @@
 //! | bind the schema to its source, record the load | `run_loader::admit_run`, `run_loader::record_load`, `ledger` |
 //!
 //! The rooms: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
-//! schema `pipeline`), `repair` (retry, approvals, explain), `replay` (staged runs into another schema, and into the mirror).
+//! schema `pipeline`), `repair` (retry, approvals), `explain` (where a row comes from), `replay` (staged runs into another schema, and into the mirror).
 //! They stand on `cell` (JSON values as COPY fields), `sql` (the text of all statements) and `check` (what is checked before
 //! anything is written).
 
@@ -29,6 +29,7 @@ mod counts;
 pub(crate) mod decode;
 mod erase;
 mod error;
+mod explain;
 mod ledger;
 mod lock;
 mod mapping;
@@ -54,6 +55,9 @@ pub(crate) use check::trust::{check_schema, check_tables};
 pub(crate) use counts::TableCounts;
 pub(crate) use erase::{FoundRows, HeldRow};
 pub(crate) use error::LoadError;
+pub(crate) use explain::at::{RowAt, explain_at};
+pub(crate) use explain::explain;
+pub(crate) use explain::origin::{ExplainError, Explained, Origin};
 pub(crate) use ledger::backlog::{
     Backlog, TableBacklog, backlog, has_ledger, held_runs, quarantined_runs,
 };
@@ -75,10 +79,7 @@ pub(crate) use other_source::OtherSource;
 pub(crate) use pending::{Pending, Renumbered, history, pending, renumbered, runs_to_read};
 pub(crate) use personal::column_roles;
 pub(crate) use progress::LoadProgress;
-pub(crate) use repair::explain_at::{RowAt, explain_at};
-pub(crate) use repair::origin::{Explained, Origin};
 pub(crate) use repair::retry_quarantined::Retried;
-pub(crate) use repair::{explain::explain, origin::ExplainError};
 pub(crate) use replay::error::ReplayError;
 pub(crate) use replay::groups::{Group, GroupState, groups, mirror_mappings};
 pub(crate) use replay::rebuild::{Rebuilt, Scratch};

@@ -186,7 +186,7 @@ pub(crate) async fn of(
         Vec::new()
     });
     let (runs, last_run) = last::runs(&settings.staging, &commands)?;
-    let history = EarlierReads::read(config, &runs)?;
+    let earlier_reads = EarlierReads::read(config, &runs)?;
     let client = client.map_err(Some);
     let (client, failure) = match client {
         Ok(client) => (client, None),
@@ -202,7 +202,7 @@ pub(crate) async fn of(
         (Some(client), Mirror::Known { .. }) => packs_off(settings, client).await?,
         _ => Vec::new(),
     };
-    let reads = |resource| reads(resource, &history, &mirror);
+    let reads = |resource| reads(resource, &earlier_reads, &mirror);
     let hour = settings.hour_left();
     let mut status = Status {
         has_loaded: last::has_loaded(&commands),
@@ -364,13 +364,13 @@ pub(crate) async fn explain(settings: &Settings, client: &Client, failure: Failu
 }
 
 /// The reads of a resource, its own and the named ones, each with its age.
-fn reads(resource: &Resource, history: &EarlierReads, mirror: &Mirror) -> Vec<ReadStatus> {
+fn reads(resource: &Resource, earlier_reads: &EarlierReads, mirror: &Mirror) -> Vec<ReadStatus> {
     let status = |read: &Resource| {
-        let reads = history.of(read);
+        let reads = earlier_reads.of(read);
         let mut newest = reads.first();
         let mut known_up_to = reads.iter().find_map(|read| read.manifest.cursor);
         // A full read of the resource shows what a named one asks for.
-        let shown = plan::last_covering_read(read, resource, history);
+        let shown = plan::last_covering_read(read, resource, earlier_reads);
         if let Some(shown) = shown.filter(|_| read.read.is_some()) {
             known_up_to = known_up_to.max(shown.manifest.cursor);
             newest = newest

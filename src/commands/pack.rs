@@ -56,8 +56,8 @@ fn list(global: &Global, settings: &Settings) -> Result<Exit, Failure> {
         };
         let line = match &with {
             Ok(with) => {
-                let history = EarlierReads::read(with, &runs)?;
-                line(pack, with, &history)
+                let earlier_reads = EarlierReads::read(with, &runs)?;
+                line(pack, with, &earlier_reads)
             }
             Err(_) => Line::of(pack),
         };
@@ -135,7 +135,7 @@ impl Line {
     }
 }
 
-fn line(pack: &Pack, config: &Config, history: &EarlierReads) -> Line {
+fn line(pack: &Pack, config: &Config, earlier_reads: &EarlierReads) -> Line {
     let is_its = |of: &Option<String>| of.as_deref() == Some(pack.name.as_str());
     let resources: Vec<&Resource> = config
         .resources
@@ -145,7 +145,7 @@ fn line(pack: &Pack, config: &Config, history: &EarlierReads) -> Line {
     let RequestsADay {
         requests,
         is_at_least,
-    } = requests_a_day(config, resources.iter().copied(), history);
+    } = requests_a_day(config, resources.iter().copied(), earlier_reads);
     let tables = config.tables.iter().filter(|one| is_its(&one.pack));
     let views = config.views.iter().filter(|one| is_its(&one.pack));
     #[expect(

@@ -95,11 +95,11 @@ pub(super) async fn run(
         None => settings.staging.unfinished(crate::clock::now(), &spec)?,
     };
     runs.retain(|run| (unfinished.as_ref()).is_none_or(|unfinished| run.id() != unfinished.id()));
-    let history = EarlierReads::read(config, &runs)?;
+    let earlier_reads = EarlierReads::read(config, &runs)?;
     let past = ForecastInput {
         config,
         runs: &runs,
-        history: &history,
+        earlier_reads: &earlier_reads,
         request: &request,
         unfinished: unfinished.as_ref(),
     };
@@ -147,7 +147,7 @@ impl<'a> Planner<'a> {
     fn decide(&self, resource: &'a Resource, present: ServerNow) -> Vec<(&'a Resource, Decision)> {
         let decider = Decider {
             config: self.past.config,
-            history: self.past.history,
+            earlier_reads: self.past.earlier_reads,
             request: self.past.request,
             server: present,
         };
@@ -239,7 +239,7 @@ impl<'a> ProbeResult<'a> {
             .flatten()
             .filter(|(read, decision)| read.for_each.is_none() && decision.step != Step::Skip)
             .map(|(read, _)| *read)
-            .filter(|read| read.read.is_none() || past.history.of(read).is_empty())
+            .filter(|read| read.read.is_none() || past.earlier_reads.of(read).is_empty())
             .filter(|read| past.is_final(&read.name).is_none())
             .collect()
     }

@@ -39,7 +39,7 @@ impl RunReader<'_> {
             Some(ids) => ids,
             None => self.ids_of_run(parent).await?,
         };
-        let full = self.history.last_complete_full(parent);
+        let full = self.earlier_reads.last_complete_full(parent);
         let mut step = Step::Full;
         let own = resource
             .read
@@ -62,7 +62,7 @@ impl RunReader<'_> {
             let fan_out = plan::fan_out(
                 resource,
                 parent,
-                self.history,
+                self.earlier_reads,
                 &self.extraction.request,
                 parent_is_whole,
             );
@@ -117,12 +117,12 @@ impl RunReader<'_> {
         from_seq: u64,
         look: impl FnOnce(EarlierIds<'_>) -> Result<RoaringTreemap, StagingError> + Send + 'static,
     ) -> Result<RoaringTreemap, ReadError> {
-        let (runs, history) = (self.extraction.runs.clone(), self.history.clone());
+        let (runs, earlier_reads) = (self.extraction.runs.clone(), self.earlier_reads.clone());
         let resource = parent.clone();
         blocking(move || {
             look(EarlierIds {
                 runs: &runs,
-                history: &history,
+                earlier_reads: &earlier_reads,
                 resource: &resource,
                 from_seq,
             })
@@ -138,7 +138,7 @@ impl RunReader<'_> {
     ) -> Result<Option<String>, ReadError> {
         let now = self.run.manifest(&parent.name)?;
         let now = now.map(|manifest| manifest.evidence.without_id);
-        let full = self.history.last_complete_full(parent);
+        let full = self.earlier_reads.last_complete_full(parent);
         let full = full.map(|full| full.manifest.evidence.without_id);
         let without = now.max(full).unwrap_or(0);
         let of = &for_each.ids_of;

@@ -62,7 +62,7 @@ fn each_page(
 pub(crate) struct EarlierIds<'a> {
     /// All runs, in the order of their numbers.
     pub(crate) runs: &'a [Run],
-    pub(crate) history: &'a EarlierReads,
+    pub(crate) earlier_reads: &'a EarlierReads,
     pub(crate) resource: &'a Resource,
     /// The first run that counts.
     pub(crate) from_seq: u64,
@@ -90,10 +90,10 @@ impl EarlierIds<'_> {
     }
 
     fn each(self, mut each: impl FnMut(&PageEntry, RoaringTreemap)) -> Result<(), StagingError> {
-        let last_full = self.history.last_complete_full(self.resource);
+        let last_full = self.earlier_reads.last_complete_full(self.resource);
         let from = (self.runs).partition_point(|run| run.record().seq < self.from_seq);
         let runs = self.runs[from..].iter();
-        for run in runs.filter(|run| self.history.covers(run)) {
+        for run in runs.filter(|run| self.earlier_reads.covers(run)) {
             match each_page(run, self.resource, &mut each) {
                 Ok(()) => {}
                 Err(error @ StagingError::Broken { .. })

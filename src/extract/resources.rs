@@ -44,7 +44,7 @@ fn is_due((_, decision): &(&Resource, Decision)) -> bool {
 
 pub(super) struct RunReader<'a> {
     pub(super) extraction: &'a Extraction<'a>,
-    pub(super) history: &'a EarlierReads,
+    pub(super) earlier_reads: &'a EarlierReads,
     pub(super) run: &'a Run,
     pub(super) lock: &'a StagingLock,
     pub(super) ids: StagedIds,
@@ -128,7 +128,7 @@ impl RunReader<'_> {
     fn decider(&self, server: ServerNow) -> Decider<'_> {
         Decider {
             config: self.extraction.config,
-            history: self.history,
+            earlier_reads: self.earlier_reads,
             request: &self.extraction.request,
             server,
         }
@@ -319,7 +319,12 @@ impl RunReader<'_> {
             resource,
             slices: slices::slices(config, resource, query, ids),
             window,
-            page_size: plan::page_size(config, resource, self.history, now.unwrap_or(started_at)),
+            page_size: plan::page_size(
+                config,
+                resource,
+                self.earlier_reads,
+                now.unwrap_or(started_at),
+            ),
             now,
         };
         let is_asked_for = known

@@ -20,7 +20,7 @@ use super::resources::RunReader;
 pub(crate) struct Extracted {
     pub(crate) run: Run,
     pub(crate) failure: Option<ExtractError>,
-    pub(crate) history: EarlierReads,
+    pub(crate) earlier_reads: EarlierReads,
 }
 
 /// Reads all resources into a new run and closes it. Dropping the future leaves the run open.
@@ -48,10 +48,10 @@ pub(crate) async fn extract(
     let clock = ServerClock::of(extraction.config, &run)?;
     extraction.runs.retain(|other| other.id() != run.id());
     debug!(run = %run.id(), "{doing} {}", run.directory().display());
-    let history = EarlierReads::read(extraction.config, &extraction.runs)?;
+    let earlier_reads = EarlierReads::read(extraction.config, &extraction.runs)?;
     let mut reader = RunReader {
         extraction: &extraction,
-        history: &history,
+        earlier_reads: &earlier_reads,
         run: &run,
         lock,
         ids: StagedIds::default(),
@@ -88,7 +88,7 @@ pub(crate) async fn extract(
     Ok(Extracted {
         run,
         failure,
-        history,
+        earlier_reads,
     })
 }
 

@@ -57,7 +57,7 @@ impl RunReader<'_> {
             start,
             end: read_at.map_or(end, |read_at| read_at.min(end)),
         });
-        let known = (self.history).trusted_cursor(resource, self.clock.clock_skew());
+        let known = (self.earlier_reads).trusted_cursor(resource, self.clock.clock_skew());
         let cursor = match (state.moves_cursor(), read_at, &window) {
             (false, ..) | (_, None, _) => None,
             (true, Some(read_at), Some(window)) if mode == Mode::Delta => {
@@ -104,7 +104,7 @@ impl RunReader<'_> {
         read.read_name()
             .filter(|_| read.for_each.is_none() && read.cursor.is_none())?;
         let resource = config.resource(read.name.as_str())?;
-        let full = (self.history).last_complete_full(resource)?;
+        let full = (self.earlier_reads).last_complete_full(resource)?;
         let (all, announced) = (full.manifest.x_total?, announced?);
         (announced >= all && all > 0).then(|| {
             format!(

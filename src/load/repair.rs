@@ -1,8 +1,4 @@
-//! What is done with rows apart from a merge: retry quarantine, delete what was approved, explain a row.
+//! What is done with rows apart from a merge: retry quarantine, delete what was approved.
 
 pub(crate) mod approvals;
-pub(crate) mod explain;
-pub(crate) mod explain_at;
-pub(crate) mod origin;
-pub(crate) mod origin_search;
 pub(crate) mod retry_quarantined;

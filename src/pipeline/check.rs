@@ -47,11 +47,11 @@ async fn look_at(settings: &Settings, adopt: bool) -> Result<DatabaseState, Fail
     let starts_over = adopt && judge.starts_over(&runs);
     let news = loader.prepared.clone().into_iter().collect();
     loader.close().await?;
-    let history = EarlierReads::read(config, &runs)?;
+    let earlier_reads = EarlierReads::read(config, &runs)?;
     let floor = loaded.values().map(|loaded| loaded.seq).max().unwrap_or(0);
     // What another project has loaded is not ours.
     let known = |resource: &Name| loaded.get(resource).filter(|_| !starts_over);
-    let mut must_be_full = plan::must_be_full(config, &history, |resource| {
+    let mut must_be_full = plan::must_be_full(config, &earlier_reads, |resource| {
         let known = known(resource)?;
         Some(plan::LoadedReads {
             run_id: &known.run_id,
@@ -69,7 +69,7 @@ async fn look_at(settings: &Settings, adopt: bool) -> Result<DatabaseState, Fail
     }
     for resource in &config.resources {
         let name = &resource.name;
-        let full = history.last_complete_full(resource);
+        let full = earlier_reads.last_complete_full(resource);
         // A complete full read that is still to be loaded takes the place of those rows.
         let is_staged =
             full.is_some_and(|full| known(name).is_none_or(|known| full.seq > known.seq));

@@ -69,7 +69,7 @@ pub(super) async fn extract(
     let Extracted {
         run,
         failure,
-        history,
+        earlier_reads,
     } = extracted;
     if failure.is_none() || client.statistics().requests > 0 {
         log_news(&mut news);
@@ -86,7 +86,7 @@ pub(super) async fn extract(
     let past = ForecastInput {
         config,
         runs: &runs,
-        history: &history,
+        earlier_reads: &earlier_reads,
         request: &options,
         unfinished: None,
     };

@@ -93,7 +93,7 @@ pub(crate) fn select<'c>(
 /// What a decision rests on.
 pub(crate) struct Decider<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) history: &'a EarlierReads,
+    pub(crate) earlier_reads: &'a EarlierReads,
     pub(crate) request: &'a ReadOptions,
     pub(crate) server: ServerNow,
 }
@@ -129,13 +129,13 @@ impl Decider<'_> {
 
     fn decide_named_read(&self, read: &Resource, resource: &Resource) -> Decision {
         let Self {
-            history,
+            earlier_reads,
             request,
             server,
             ..
         } = *self;
-        let last = history.last_cursor_read(read);
-        let youngest = last_covering_read(read, resource, history);
+        let last = earlier_reads.last_cursor_read(read);
+        let youngest = last_covering_read(read, resource, earlier_reads);
         let youngest = youngest.and_then(|read| age(read, server.now));
         if request.full && !resource.has_own_read() {
             return full("--full");
@@ -169,8 +169,9 @@ impl Decider<'_> {
             step: (cursor.first).map_or(Step::Full, |first| Step::Since(minus(server.now, first))),
             reason,
         };
-        let cursor_at = history.trusted_cursor(read, server.clock_skew);
-        let (Some(cursor_at), Some(last)) = (cursor_at, history.last_complete_full(read)) else {
+        let cursor_at = earlier_reads.trusted_cursor(read, server.clock_skew);
+        let (Some(cursor_at), Some(last)) = (cursor_at, earlier_reads.last_complete_full(read))
+        else {
             return full("no complete read of it in staging was asked for as today".to_owned());
         };
         if let Some(reason) = self.is_due_in_full(read, last) {
@@ -187,7 +188,7 @@ impl Decider<'_> {
 
     fn decide_own(&self, resource: &Resource) -> Decision {
         let Self {
-            history,
+            earlier_reads,
             request,
             server,
             ..
@@ -199,7 +200,7 @@ impl Decider<'_> {
         if request.full {
             return full("--full");
         }
-        let last_read = history.last_cursor_read(resource);
+        let last_read = earlier_reads.last_cursor_read(resource);
         if let Some(read) = last_read
             && !request.force
             && request.window.is_none()
@@ -218,15 +219,15 @@ impl Decider<'_> {
                 reason: "asked for on the command line".to_owned(),
             };
         }
-        let cursor_at = history.trusted_cursor(resource, server.clock_skew);
-        let last_full = history.last_complete_full(resource);
+        let cursor_at = earlier_reads.trusted_cursor(resource, server.clock_skew);
+        let last_full = earlier_reads.last_complete_full(resource);
         // One that proved nothing is tried again the next day, and until then its records are known as well.
-        let drifted = history.last_drifted_full(resource).filter(|read| {
+        let drifted = earlier_reads.last_drifted_full(resource).filter(|read| {
             let newer = last_full.is_none_or(|full| full.seq < read.seq);
             newer && age(read, now).is_some_and(|age| age < DRIFTED_FULL_EVERY)
         });
         let (Some(cursor_at), Some(last_full)) = (cursor_at, drifted.or(last_full)) else {
-            return full(if history.of(resource).is_empty() {
+            return full(if earlier_reads.of(resource).is_empty() {
                 "it was never read"
             } else {
                 "no complete full read in staging was asked for as today"
@@ -278,13 +279,15 @@ impl Decider<'_> {
         /// What the API allows an application that has no higher limit.
         const USUAL_LIMIT: u64 = 1_200;
         let Self {
-            config, history, ..
+            config,
+            earlier_reads,
+            ..
         } = *self;
         let smaller = last.manifest.smaller_pages.map(|pages| pages.size);
         let configured = read.page_size.unwrap_or(config.api.page_size);
         let page_size = u64::from(smaller.unwrap_or(configured)).max(1);
         let rows = last.manifest.x_total.unwrap_or(last.manifest.rows);
-        let learnt = history.hour_limit().unwrap_or(USUAL_LIMIT);
+        let learnt = earlier_reads.hour_limit().unwrap_or(USUAL_LIMIT);
         let limit = (config.api.requests_per_hour).map_or(learnt, |cap| learnt.min(u64::from(cap)));
         let hour = Duration::from_hours(1);
         let share = config.api.refresh_share;
@@ -310,10 +313,10 @@ fn is_part_of(read: &Resource, resource: &Resource) -> bool {
 pub(crate) fn last_covering_read<'h>(
     read: &Resource,
     resource: &Resource,
-    history: &'h EarlierReads,
+    earlier_reads: &'h EarlierReads,
 ) -> Option<&'h Read> {
-    let last = history.last_cursor_read(read);
-    let full = history.last_complete_full(resource);
+    let last = earlier_reads.last_cursor_read(read);
+    let full = earlier_reads.last_complete_full(resource);
     let full = full.filter(|_| is_part_of(read, resource));
     last.into_iter().chain(full).max_by_key(|read| read.seq)
 }
@@ -343,12 +346,12 @@ pub(crate) fn due_after(every: Duration) -> Duration {
 pub(crate) fn page_size(
     config: &Config,
     read: &Resource,
-    history: &EarlierReads,
+    earlier_reads: &EarlierReads,
     now: Timestamp,
 ) -> SmallerPages {
     const TRIED_AFTER: Duration = Duration::from_hours(24);
     let configured = read.page_size.unwrap_or(config.api.page_size);
-    let last = history
+    let last = earlier_reads
         .of(read)
         .first()
         .and_then(|last| last.manifest.smaller_pages);
@@ -372,14 +375,16 @@ pub(crate) fn page_size(
 pub(crate) fn fan_out(
     resource: &Resource,
     parent: &Resource,
-    history: &EarlierReads,
+    earlier_reads: &EarlierReads,
     request: &ReadOptions,
     parent_is_full: bool,
 ) -> FanOut {
-    let last_whole = history.last_cursor_read(resource);
-    let parent_full = history.last_complete_full(parent).map(|read| read.seq);
+    let last_whole = earlier_reads.last_cursor_read(resource);
+    let parent_full = earlier_reads
+        .last_complete_full(parent)
+        .map(|read| read.seq);
     let is_all = parent_is_full
-        || history.last_complete_full(resource).is_none()
+        || earlier_reads.last_complete_full(resource).is_none()
         || request.full
         || request.must_be_full.contains_key(&resource.name);
     // All ids: those of a complete full read of the parent, and whatever came after it. Otherwise those that
@@ -417,11 +422,11 @@ pub(crate) struct LoadedReads<'a> {
 /// Resources whose past a database does not have and staging cannot give any more, with the reason.
 pub(crate) fn must_be_full<'a>(
     config: &Config,
-    history: &EarlierReads,
+    earlier_reads: &EarlierReads,
     loaded: impl Fn(&Name) -> Option<LoadedReads<'a>>,
 ) -> BTreeMap<Name, String> {
     let lacks = |resource: &&Resource| {
-        let full = history.last_complete_full(resource);
+        let full = earlier_reads.last_complete_full(resource);
         let feeds_a_table = config.tables_of(&resource.name).next().is_some();
         // The full read that the next delta would build on is loaded, or still to be loaded.
         full.filter(|_| feeds_a_table).is_some_and(|full| {

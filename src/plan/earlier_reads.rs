@@ -45,7 +45,7 @@ impl EarlierReads {
     /// Reads the manifests of `runs` (in the order of their numbers), newest first, as far as they are needed. One that
     /// cannot be read is reported, and counts as a read that failed.
     pub(crate) fn read(config: &Config, runs: &[Run]) -> Result<Self, StagingError> {
-        let mut history = Self {
+        let mut earlier_reads = Self {
             reads: BTreeMap::new(),
             request_hashes: BTreeMap::new(),
             runs: runs.iter().map(|run| run.record().seq).collect(),
@@ -57,7 +57,7 @@ impl EarlierReads {
         let reads = config.resources.iter().flat_map(Resource::all_reads);
         for resource in reads {
             let hash = request_hash(config, resource);
-            (history.request_hashes).insert(key(resource), hash.clone());
+            (earlier_reads.request_hashes).insert(key(resource), hash.clone());
             let mut wanted =
                 WantedReads::new(hash, resource.for_each.is_some(), resource.cursor.is_some());
             let mut reads = Vec::new();
@@ -78,10 +78,10 @@ impl EarlierReads {
                 }
             }
             if !reads.is_empty() {
-                history.reads.insert(key(resource), reads);
+                earlier_reads.reads.insert(key(resource), reads);
             }
         }
-        Ok(history)
+        Ok(earlier_reads)
     }
 
     /// Whether this run was read for it.
@@ -273,31 +273,31 @@ mod tests {
         config.resource("users").unwrap().clone()
     }
 
-    fn history(manifests: &[(u64, ReadManifest)]) -> EarlierReads {
-        let mut history = EarlierReads::default();
+    fn earlier_reads(manifests: &[(u64, ReadManifest)]) -> EarlierReads {
+        let mut earlier_reads = EarlierReads::default();
         let reads = manifests.iter().map(|(seq, manifest)| Read {
             run_id: serde_json::from_value("20261123T020000Z".into()).unwrap(),
             seq: *seq,
             manifest: manifest.clone(),
         });
-        (history.reads).insert(key(&users()), reads.collect());
-        (history.request_hashes).insert(key(&users()), "today".to_owned());
-        history
+        (earlier_reads.reads).insert(key(&users()), reads.collect());
+        (earlier_reads.request_hashes).insert(key(&users()), "today".to_owned());
+        earlier_reads
     }
 
-    /// All that is asked of a history, here and in the forecast.
-    fn answers(history: &EarlierReads) -> Vec<Option<u64>> {
+    /// All that is asked of earlier reads, here and in the forecast.
+    fn answers(earlier_reads: &EarlierReads) -> Vec<Option<u64>> {
         let name = users();
-        let today = || history.of_request(&name);
+        let today = || earlier_reads.of_request(&name);
         let seq = |read: Option<&Read>| read.map(|read| read.seq);
         let is_full = |read: &&Read| read.manifest.mode == Mode::Full;
         let is_delta =
             |read: &&Read| read.manifest.window.is_some() && read.manifest.state.moves_cursor();
         let mut answers = vec![
-            seq(history.of(&name).first()),
-            seq((history.of(&name).iter()).find(|read| read.manifest.cursor.is_some())),
-            seq(history.last_cursor_read(&name)),
-            seq(history.last_complete_full(&name)),
+            seq(earlier_reads.of(&name).first()),
+            seq((earlier_reads.of(&name).iter()).find(|read| read.manifest.cursor.is_some())),
+            seq(earlier_reads.last_cursor_read(&name)),
+            seq(earlier_reads.last_complete_full(&name)),
             seq(today()
                 .filter(is_full)
                 .find(|read| read.manifest.window.is_none())),
@@ -328,7 +328,7 @@ mod tests {
                     kept.push((*seq, manifest.clone()));
                 }
             }
-            prop_assert_eq!(answers(&history(&kept)), answers(&history(&all)));
+            prop_assert_eq!(answers(&earlier_reads(&kept)), answers(&earlier_reads(&all)));
             prop_assert!(kept.len() <= DELTAS + 7, "{}", kept.len());
         }
     }

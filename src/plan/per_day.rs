@@ -31,11 +31,11 @@ impl RequestsADay {
 pub(crate) fn requests_a_day<'r>(
     config: &Config,
     resources: impl IntoIterator<Item = &'r Resource>,
-    history: &EarlierReads,
+    earlier_reads: &EarlierReads,
 ) -> RequestsADay {
     let mut sum = RequestsADay::default();
     for read in resources.into_iter().flat_map(Resource::all_reads) {
-        let pages = || pages(config, read, history);
+        let pages = || pages(config, read, earlier_reads);
         let every = (read.read.as_ref()).map_or(read.min_age, |named| named.every);
         if read.for_each.is_some() {
             // It depends on what the other resource showed.
@@ -55,8 +55,8 @@ pub(crate) fn requests_a_day<'r>(
 }
 
 /// Of the newest full read; none if there was none.
-fn pages(config: &Config, read: &Resource, history: &EarlierReads) -> Option<u64> {
-    let full = history
+fn pages(config: &Config, read: &Resource, earlier_reads: &EarlierReads) -> Option<u64> {
+    let full = earlier_reads
         .of(read)
         .iter()
         .find(|read| read.manifest.mode == Mode::Full)?;

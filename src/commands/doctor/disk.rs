@@ -101,10 +101,10 @@ fn judge(place: &Path, room: nix::Result<Room>, last: &LastReads) -> (CheckState
 
 fn last_reads(settings: &Settings) -> Result<LastReads, StagingError> {
     let runs = settings.staging.runs()?;
-    let history = EarlierReads::read(&settings.config, &runs)?;
+    let earlier_reads = EarlierReads::read(&settings.config, &runs)?;
     let mut last = LastReads::default();
     for resource in &settings.config.resources {
-        if let Some(read) = history.last_complete_full(resource) {
+        if let Some(read) = earlier_reads.last_complete_full(resource) {
             last.bytes += read.manifest.bytes;
             last.pages += read.manifest.pages;
         }

@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::database::utc;
 use crate::key_arg::Key;
 use crate::load::error::LoadError;
+use crate::load::explain::origin::{ExplainError, RowQuery, raw};
 use crate::load::mappings::mappings;
-use crate::load::repair::origin::{ExplainError, RowQuery, raw};
 
 /// A row as it was.
 #[derive(Debug, Serialize)]

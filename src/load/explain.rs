@@ -1,5 +1,9 @@
 //! Where a row of the mirror comes from: the newest loaded record with its key, read again from its staged page.
 
+pub(crate) mod at;
+pub(crate) mod origin;
+mod origin_search;
+
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
@@ -8,10 +12,10 @@ use tokio_postgres::Client;
 use crate::config::Config;
 use crate::key_arg::Key;
 use crate::load::error::LoadError;
+use crate::load::explain::origin::{ColumnOrigin, ExplainError, Explained, RowQuery};
+use crate::load::explain::origin_search::OriginSearch;
 use crate::load::ledger::quarantine::entries_of_key;
 use crate::load::mapping::{INGESTED_AT, Mapping};
-use crate::load::repair::origin::{ColumnOrigin, ExplainError, Explained, RowQuery};
-use crate::load::repair::origin_search::OriginSearch;
 use crate::migrate;
 use crate::staging::Run;
 
