@@ -380,6 +380,44 @@ async fn tables_that_derived_statements_fill_tie_resources() {
     assert_eq!(planned[0].0, "boxes notes shelves things");
 }
 
+/// Words of a comment are no names: neither of a table, nor of one that a statement fills.
+#[tokio::test]
+async fn comments_in_statements_tie_no_resources() {
+    let workdir = two_groups().await;
+    let count = format!(
+        "-- For all boxes, also those that came into scope later than their shelves.\n{COUNT}"
+    );
+    workdir.write("sql/count.sql", count);
+    let labels = "-- Shelves stand beside boxes.\nSELECT id AS shelf_id, -- not of things\n'shelf ' || id AS text\n\
+                  -- Those out of scope have none.\nFROM staged_shelves";
+    workdir.write("sql/labels.sql", labels);
+    stage_runs(&workdir);
+    let groups = async || plan(&workdir.json(["replay", "--plan"]).await).len();
+    assert_eq!(groups().await, 2);
+    // Behind a string it is not known what is a comment.
+    workdir.write("sql/labels.sql", format!("{labels}\n-- Nor of things."));
+    assert_eq!(groups().await, 1);
+}
+
+/// The largest lists of the shipped pipeline are of different groups, so that jobs share the time of a rebuild.
+#[tokio::test]
+async fn shipped_people_and_achievements_are_two_groups() {
+    let workdir = Workdir::new().await;
+    let groups = [
+        "campus_users cursus cursus_users users",
+        "achievements achievements_users campus",
+        "coalitions coalitions_users",
+        "projects",
+        "projects_users",
+    ];
+    let names = groups.iter().flat_map(|group| group.split(' '));
+    let reads: Vec<_> = names.map(|name| full(name, Vec::new())).collect();
+    stage(&workdir, &reads);
+    let planned = plan(&workdir.json(["replay", "--plan"]).await);
+    let planned: Vec<&str> = planned.iter().map(|(names, _)| names.as_str()).collect();
+    assert_eq!(planned, groups);
+}
+
 #[tokio::test]
 async fn what_changed_after_a_group_is_replayed_again() {
     let workdir = two_groups().await;

@@ -204,7 +204,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
     // What a derived statement inserts into a table of its own is read there like a view.
     let mut made = Vec::new();
     for derive in &config.derives {
-        let text = derive.sql.text.to_lowercase();
+        let text = code(&derive.sql.text);
         let words: Vec<&str> = words(&text).collect();
         let targets = words.windows(2).filter(|pair| pair[0] == "into");
         let own = targets.filter_map(|pair| Name::parse(pair[1]).ok());
@@ -274,7 +274,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
 /// The tables that a statement names, itself or by one of these views; none, if it names no table at all, so that a function may
 /// read any. A column that is called like a table counts as one: then a group is larger than it need be.
 fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<String>> {
-    let text = text.to_lowercase();
+    let text = code(text);
     let words: BTreeSet<&str> = words(&text).collect();
     let tables = config.tables.iter().map(|table| table.name.as_str());
     // A SELECT may read what is staged of a table, too.
@@ -288,6 +288,19 @@ fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<Strin
         }
     }
     (!read.is_empty()).then_some(read)
+}
+
+/// A statement in lower case, without the comments before its first string: behind that, `--` may be part of one, and then what is in
+/// a comment counts, too.
+fn code(text: &str) -> String {
+    let mut has_strings = false;
+    let lines = text.split(['\n', '\r']).map(|line| {
+        let (code, _) = line.split_once("--").unwrap_or((line, ""));
+        has_strings |= code.contains(['\'', '"', '$']) || code.contains("/*");
+        if has_strings { line } else { code }
+    });
+    let lines: Vec<&str> = lines.collect();
+    lines.join("\n").to_lowercase()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -438,5 +451,30 @@ impl<'c> SchemaLoader<'c> {
             ..options
         };
         Ok(Self::open(config, database, options).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::code;
+
+    #[test]
+    fn comment_counts_only_where_it_may_be_a_string() {
+        for (text, expected) in [
+            (
+                "-- Those that came into Scope: a's.\nFROM a--b\rc",
+                "\nfrom a\nc",
+            ),
+            (
+                "SELECT 1 ---b\n, '--' || b -- c\n-- d",
+                "select 1 \n, '--' || b -- c\n-- d",
+            ),
+            ("a \"--\" b\n-- c", "a \"--\" b\n-- c"),
+            ("a $q$\n--$q$, b", "a $q$\n--$q$, b"),
+            ("a /*\n-- */, b", "a /*\n-- */, b"),
+            ("a --/* \n-- b */", "a \n"),
+        ] {
+            assert_eq!(code(text), expected, "{text}");
+        }
     }
 }
