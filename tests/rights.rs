@@ -160,6 +160,8 @@ async fn rights_on_tables_that_others_have_made_are_found() {
         said.contains("lacks SELECT, INSERT, UPDATE, DELETE on "),
         "{said}"
     );
+    // Also what derived statements of packs fill.
+    assert!(said.contains("public.project_totals"), "{said}");
     case.grant_all(&said).await;
     case.workdir.cursus(SMALL).await.exits(0);
     let revoke = format!("REVOKE UPDATE ON users, campuses FROM {}", case.role);

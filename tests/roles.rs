@@ -652,6 +652,41 @@ async fn who_may_only_read_reads_the_mirror_of_another() {
     mallory.got_nothing(&workdir, "explain").await;
 }
 
+/// A view that is replaced keeps its owner, and a new table that it reads then belongs to another role.
+#[tokio::test]
+async fn a_renewed_view_of_another_owner_is_read_as_before() {
+    let workdir = boxes::with_empty_database().await;
+    boxes::three_runs(&workdir);
+    let view = "-- One row per thing.\n--  id: Its number.\n";
+    let write = |body: &str| {
+        workdir.write(
+            "sql/views/all_things.sql",
+            format!("{view}SELECT id FROM {body}"),
+        );
+    };
+    write("things");
+    workdir.json(["load"]).await;
+    let database = workdir.column("SELECT current_database()").await.remove(0);
+    let owner = format!("owner_{database}");
+    workdir
+        .query(&format!(
+            "DROP ROLE IF EXISTS {owner}; CREATE ROLE {owner}; GRANT {owner} TO cursus; \
+             ALTER VIEW all_things OWNER TO {owner}; GRANT SELECT ON things TO {owner}"
+        ))
+        .await;
+    workdir.write(
+        "migrations/mirror/V1001__more.sql",
+        "CREATE TABLE more_things (id bigint); INSERT INTO more_things VALUES (100)",
+    );
+    write("things UNION SELECT id FROM more_things");
+    workdir.json(["migrate"]).await;
+    let owners = format!(
+        "SELECT pg_get_userbyid(relowner) = '{owner}' FROM pg_class WHERE relname IN ('all_things', 'more_things') ORDER BY relname"
+    );
+    assert_eq!(workdir.column(&owners).await, ["t", "f"]);
+    assert_eq!(workdir.count("all_things WHERE id = 100").await, 1);
+}
+
 #[tokio::test]
 async fn a_lent_session_with_an_open_path_is_not_read_in() {
     let mut workdir = boxes::with_empty_database().await;

@@ -408,9 +408,7 @@ async fn look_at_database(settings: &Settings) -> Result<Vec<String>, Vec<String
     let names = catalogue::table_names(&database.client, schema)
         .await
         .map_err(|error| vec![chain(&crate::database::DatabaseError::from(error))])?;
-    let of_packs = settings.config.packs.iter().filter(|pack| pack.is_on());
-    let migrations = of_packs.flat_map(|pack| pack.files.in_folder("migrations"));
-    let derived = migrate::Effects::of(migrations.filter_map(|(_, text)| text.ok())).makes;
+    let derived = migrate::Effects::of(settings.config.pack_migrations()).makes;
     let unfed: Vec<String> = names
         .into_iter()
         .filter(|name| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Config;
 use super::reader::{At, Problems, Section};
 use super::view;
 use crate::embedded_files;
@@ -32,6 +33,15 @@ pub(crate) struct PackCost {
     pub(crate) at_first: Option<Requests>,
     /// How old its rows can be, in words.
     pub(crate) freshness: Option<String>,
+}
+
+impl Config {
+    /// The texts of the migrations of packs that are on.
+    pub(crate) fn pack_migrations(&self) -> impl Iterator<Item = &str> {
+        let on = self.packs.iter().filter(|pack| pack.is_on());
+        let migrations = on.flat_map(|pack| pack.files.in_folder("migrations"));
+        migrations.filter_map(|(_, text)| text.ok())
+    }
 }
 
 impl PackCost {

@@ -3,6 +3,8 @@
 //! A name without a schema finds what others have made in a schema of the search path, and a table runs the triggers, rules,
 //! policies and types of others. A role stands for everything that it owns.
 
+use std::iter;
+
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, GenericClient, Row};
 
@@ -53,10 +55,13 @@ pub(crate) fn path_of(schemas: &[&str]) -> String {
     path.join(", ")
 }
 
-/// What may be names in statements: every word, in lower case and as it is.
+/// What may be names in statements: every word, in lower case and as it is. A `$` may be part of one, or begin or end a string.
 pub(crate) fn words(sql: &str) -> impl Iterator<Item = String> {
     let is_between = |c: char| !(c.is_alphanumeric() || c == '_' || c == '$');
     let words = sql.split(is_between);
+    let words = words.flat_map(|word| {
+        iter::once(word).chain(word.split('$').filter(move |_| word.contains('$')))
+    });
     // The server refuses longer names.
     let words = words.filter(|word| !word.is_empty() && word.len() < 64);
     words.flat_map(|word| [word.to_lowercase(), word.to_owned()])

@@ -234,6 +234,18 @@ async fn renew(
     Ok((made, problems))
 }
 
+/// Statements that let the owner of a view read what it reads, where that is new and of this session: a view that is replaced keeps its
+/// owner, as whom it reads.
+const OWNER_READS: &str = "
+    SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %I.%I TO %I', tn.nspname, t.relname, pg_catalog.pg_get_userbyid(v.relowner))
+    FROM pg_catalog.pg_class AS v JOIN pg_catalog.pg_namespace AS n ON n.oid = v.relnamespace
+    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = v.oid
+    JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> v.oid
+    JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
+    WHERE n.nspname = $1 AND v.relname = $2 AND NOT pg_catalog.has_any_column_privilege(v.relowner, t.oid, 'SELECT')
+        AND pg_catalog.pg_has_role(t.relowner, 'USAGE')";
+
 /// Makes a view, or replaces it by one that has at least its columns.
 async fn create(transaction: &mut Transaction<'_>, schema: &str, view: &View) -> Result<(), Error> {
     let place = place(schema, view.name.as_str());
@@ -241,6 +253,10 @@ async fn create(transaction: &mut Transaction<'_>, schema: &str, view: &View) ->
     let create = format!("CREATE OR REPLACE VIEW {place} AS {}", view.sql);
     // Prepared, so that it is one statement, whatever the file holds.
     savepoint.execute(&create, &[]).await?;
+    let name = view.name.as_str();
+    for grant in savepoint.query(OWNER_READS, &[&schema, &name]).await? {
+        savepoint.batch_execute(grant.get(0)).await?;
+    }
     let comment = comment(&view.comment, &hash(view));
     let comment = format!("COMMENT ON VIEW {place} IS {}", Literal(&comment));
     savepoint.batch_execute(&comment).await?;

@@ -2,7 +2,7 @@
 // in both colour schemes, from 360 to 2,560 pixels, and with no request to anybody else. Screenshots are kept in SCREENSHOTS.
 
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -65,6 +65,8 @@ const pages = new Map();
 before(async () => {
   mirror = await Mirror.make();
   await mirror.change(HOSTILE_ROWS);
+  // Its rows follow the machines.
+  await mirror.change(await readFile(new URL("../../packs/locations/sql/open_sessions.sql", import.meta.url), "utf8"));
   address = await mirror.serve();
   guarded = await mirror.serve("--token-file", await mirror.token(TOKEN));
   const runs = await (await fetch(`${address}/api/runs.json`)).json();

@@ -13,7 +13,7 @@ CREATE TABLE open_sessions (
     next_begin_at timestamptz,
     ingested_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE open_sessions IS 'One row per session without an end, also those that were never closed, with its seat; read online_now, which leaves the latter out.';
+COMMENT ON TABLE open_sessions IS 'One row per session with a campus, a machine and a begin, and without an end, also those that were never closed; read online_now, which leaves the latter out.';
 COMMENT ON COLUMN open_sessions.location_id IS 'The session, in locations.';
 COMMENT ON COLUMN open_sessions.user_id IS 'The person, perhaps one without a row in users.';
 COMMENT ON COLUMN open_sessions.campus_id IS 'The campus of the machine.';
@@ -25,22 +25,32 @@ COMMENT ON COLUMN open_sessions.begin_at IS 'When the person logged in.';
 COMMENT ON COLUMN open_sessions.next_begin_at IS 'When the next session on that machine began, which ends this one. NULL: there is none.';
 COMMENT ON COLUMN open_sessions.ingested_at IS 'When this row last changed in the mirror.';
 
--- A mirror that has sessions already: the next load may be hours away.
-INSERT INTO open_sessions (location_id, user_id, campus_id, host, cluster, line, seat, begin_at, next_begin_at)
-SELECT l.id, l.user_id, l.campus_id, l.host,
-    seat.numbers[1]::integer, seat.numbers[2]::integer, seat.numbers[3]::integer,
-    l.begin_at,
-    (
-        SELECT later.begin_at FROM locations AS later
-        WHERE later.campus_id = l.campus_id AND later.host = l.host AND (later.begin_at, later.id) > (l.begin_at, l.id)
-        ORDER BY later.begin_at, later.id
-        LIMIT 1
-    )
-FROM locations AS l
-CROSS JOIN LATERAL (
-    SELECT regexp_split_to_array(
-        substring(l.host, '[0-9]{1,6}[A-Za-z]+[0-9]{1,6}[A-Za-z]+[0-9]{1,6}$'), '[A-Za-z]+'
-    ) AS numbers
-    OFFSET 0
-) AS seat
-WHERE l.end_at IS NULL AND l.begin_at IS NOT NULL AND l.campus_id IS NOT NULL AND l.host IS NOT NULL;
+-- A mirror that has sessions already: the next load may be hours away. Where a column was dropped or renamed, that load tells of it.
+DO $$
+BEGIN
+    IF (
+        SELECT count(*) = 6 FROM pg_catalog.pg_attribute
+        WHERE attrelid = pg_catalog.to_regclass('locations') AND NOT attisdropped
+            AND attname IN ('id', 'user_id', 'campus_id', 'host', 'begin_at', 'end_at')
+    ) THEN
+        INSERT INTO open_sessions (location_id, user_id, campus_id, host, cluster, line, seat, begin_at, next_begin_at)
+        SELECT l.id, l.user_id, l.campus_id, l.host,
+            seat.numbers[1]::integer, seat.numbers[2]::integer, seat.numbers[3]::integer,
+            l.begin_at,
+            (
+                SELECT later.begin_at FROM locations AS later
+                WHERE later.campus_id = l.campus_id AND later.host = l.host AND (later.begin_at, later.id) > (l.begin_at, l.id)
+                ORDER BY later.begin_at, later.id
+                LIMIT 1
+            )
+        FROM locations AS l
+        CROSS JOIN LATERAL (
+            SELECT regexp_split_to_array(
+                substring(l.host, '[0-9]{1,6}[A-Za-z]+[0-9]{1,6}[A-Za-z]+[0-9]{1,6}$'), '[A-Za-z]+'
+            ) AS numbers
+            OFFSET 0
+        ) AS seat
+        WHERE l.end_at IS NULL AND l.begin_at IS NOT NULL AND l.campus_id IS NOT NULL AND l.host IS NOT NULL;
+    END IF;
+END
+$$;

@@ -279,10 +279,11 @@ async fn pending(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// The tables of the mirror.
-fn names(config: &Config) -> Vec<&str> {
-    let tables = config.tables.iter();
-    tables.map(|table| table.name.as_str()).collect()
+/// The tables of the mirror, and those that packs have derived. Other names among them are of no table.
+fn names(config: &Config) -> Vec<String> {
+    let mut names = migrate::Effects::of(config.pack_migrations()).makes;
+    names.extend(config.tables.iter().map(|table| table.name.to_string()));
+    names.into_iter().collect()
 }
 
 /// Refuses to begin what could not end.

@@ -304,7 +304,8 @@ fn code(text: &str) -> String {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_part = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+    // No name has a `$`, which may begin or end a string.
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
     let words = text.split(move |char| !is_part(char));
     words.filter(|word| !word.is_empty())
 }

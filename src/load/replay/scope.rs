@@ -131,7 +131,8 @@ impl ReplayScope {
         let mut texts: Vec<String> = (selects.chain(derives))
             .map(|sql| sql.text.to_lowercase())
             .collect();
-        let is_part = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+        // No name has a `$`, which may begin or end a string.
+        let is_part = |char: char| char.is_alphanumeric() || char == '_';
         // Each comes after those that it reads.
         for view in config.views.iter().rev() {
             let names_view = |text: &String| {
