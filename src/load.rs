@@ -18,10 +18,10 @@
 //! | run the derived statements | `run_loader::derive` |
 //! | bind the schema to its source, record the load | `run_loader::admit_run`, `run_loader::record_load`, `ledger` |
 //!
-//! The rooms: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
-//! schema `pipeline`), `repair` (retry, approvals), `explain` (where a row comes from), `replay` (staged runs into another schema, and into the mirror).
-//! They stand on `cell` (JSON values as COPY fields), `sql` (the text of all statements) and `check` (what is checked before
-//! anything is written).
+//! The modules: [`decode`] (pages to rows, no SQL), `merge` (rows to tables), `ledger` (what is recorded of loads, in the
+//! schema `pipeline`), `repair` (retry, approvals), `explain` (where a row comes from), `replay` (staged runs into another
+//! schema, and into the mirror). They use `cell` (JSON values as COPY fields), `sql` (the text of all statements) and `check`
+//! (what is checked before anything is written).
 
 pub(crate) mod cell;
 mod check;

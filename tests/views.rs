@@ -171,13 +171,14 @@ async fn who_is_online_has_a_seat_that_nobody_else_took() {
     let online = "SELECT concat_ws(' ', campus_id, user_id, coalesce(login, '-'), host, cluster, line, seat) FROM online_now ORDER BY 1";
     let seen = ["1 1 ada c1r9s4 1 9 4", "2 5 - kiosk", "2 6 - c1r9s3 1 9 3"];
     assert_eq!(workdir.column(online).await, seen);
-    // A new row of the table is written only for what differs.
+    // Rows that are unchanged are not written again.
     let versions = "SELECT concat_ws(' ', location_id, xmin, ingested_at) FROM open_sessions ORDER BY location_id";
     let before = workdir.column(versions).await;
     derive(&workdir).await;
     assert_eq!(workdir.column(versions).await, before);
 
-    // One has left, one was deleted, one machine was taken, one was renamed, and a session that was deleted took none.
+    // Session 2 has ended, 6 was deleted, and 4 was deleted, so that none follows 3 on its machine. 8 follows 7. The machine of 1 has
+    // another name.
     workdir
         .query(&format!(
             "UPDATE locations SET end_at = now() WHERE id = 2; DELETE FROM locations WHERE id IN (4, 6); \

@@ -1,5 +1,5 @@
--- Whom of a campus to ask about a project is found person by person: project_peers reads of each enrolment what the index has of it.
--- The index without these columns goes. Where a column was dropped or renamed, or the index is not the one that was made here, it stays.
+-- For a project and a campus, project_peers looks up the enrolments of each person. The index now includes what the view shows of an
+-- enrolment. Nothing changes if a column was dropped or renamed, or if the index of this name is not that of an earlier migration.
 
 DO $$
 BEGIN

@@ -234,9 +234,9 @@ async fn renew(
     Ok((made, problems))
 }
 
-/// Statements that let the owner of a view read what it reads, where that is new and of this session: a view that is replaced keeps its
-/// owner, as whom it reads.
-const OWNER_READS: &str = "
+/// The GRANTs of SELECT that the owner of a view lacks on tables and views that it reads, where this session may act as the owner of
+/// these. A view reads with the rights of its owner, whom CREATE OR REPLACE VIEW keeps.
+const GRANTS_TO_OWNER: &str = "
     SELECT DISTINCT pg_catalog.format('GRANT SELECT ON %I.%I TO %I', tn.nspname, t.relname, pg_catalog.pg_get_userbyid(v.relowner))
     FROM pg_catalog.pg_class AS v JOIN pg_catalog.pg_namespace AS n ON n.oid = v.relnamespace
     JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = v.oid
@@ -254,7 +254,7 @@ async fn create(transaction: &mut Transaction<'_>, schema: &str, view: &View) ->
     // Prepared, so that it is one statement, whatever the file holds.
     savepoint.execute(&create, &[]).await?;
     let name = view.name.as_str();
-    for grant in savepoint.query(OWNER_READS, &[&schema, &name]).await? {
+    for grant in savepoint.query(GRANTS_TO_OWNER, &[&schema, &name]).await? {
         savepoint.batch_execute(grant.get(0)).await?;
     }
     let comment = comment(&view.comment, &hash(view));

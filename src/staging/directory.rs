@@ -29,7 +29,7 @@ pub struct Staging {
     people: Option<Arc<People>>,
     /// Where pages are, if not in the directory.
     source: Option<Arc<dyn RunSource>>,
-    /// Whether it ends with this process: then nothing of it need outlive a power cut.
+    /// Whether `temporary` made it.
     pub(super) is_temporary: bool,
 }
 
@@ -44,7 +44,7 @@ impl Staging {
         }
     }
 
-    /// One that ends with this process: what it receives is not made durable.
+    /// A staging directory that is deleted when the command ends: what it receives is not made durable.
     #[cfg_attr(
         not(feature = "remote"),
         allow(dead_code, reason = "for object stores")

@@ -107,7 +107,7 @@ impl Staging {
         let path = self.root().join(&file.path);
         let write = |out: &mut File| out.write_all(&file.bytes);
         if self.is_temporary {
-            return private_files::write_passing(&path, write);
+            return private_files::write_without_sync(&path, write);
         }
         if let Some(folder) = path.parent() {
             private_files::create_dirs(folder)?;

@@ -1,4 +1,5 @@
-//! Files that hold people's data: private from their creation on, durable before they are named.
+//! Files that hold people's data: private from their creation on, and durable before they are named. Those of a temporary staging
+//! directory are not made durable.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Take, Write};
@@ -205,8 +206,8 @@ pub(super) fn write_atomic(
     Ok(())
 }
 
-/// Writes `path` and its folders so that no other thread sees half of it. A power cut may lose it.
-pub(super) fn write_passing(
+/// Makes the folders of `path` and writes it completely or not at all, without a sync: a power cut may lose it.
+pub(super) fn write_without_sync(
     path: &Path,
     write: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<(), StagingError> {
@@ -215,7 +216,7 @@ pub(super) fn write_passing(
     write_renamed(path, write, || Ok(()))
 }
 
-/// Writes a file beside `path`, and gives it that name.
+/// Writes a file beside `path`, then renames it to `path`.
 fn write_renamed(
     path: &Path,
     write: impl FnOnce(&mut File) -> std::io::Result<()>,

@@ -65,7 +65,7 @@ const pages = new Map();
 before(async () => {
   mirror = await Mirror.make();
   await mirror.change(HOSTILE_ROWS);
-  // Its rows follow the machines.
+  // HOSTILE_ROWS skips open_sessions, which has no column `id`: it is derived from the changed sessions here.
   await mirror.change(await readFile(new URL("../../packs/locations/sql/open_sessions.sql", import.meta.url), "utf8"));
   address = await mirror.serve();
   guarded = await mirror.serve("--token-file", await mirror.token(TOKEN));

@@ -1,6 +1,4 @@
--- What online_now shows: at the size of the network it took too long to look for the next session on each machine and for seats.
-
--- Kept by sql/open_sessions.sql.
+-- Kept by sql/open_sessions.sql: what online_now would take too long to look up.
 CREATE TABLE open_sessions (
     location_id bigint PRIMARY KEY,
     user_id bigint NOT NULL,
@@ -13,19 +11,20 @@ CREATE TABLE open_sessions (
     next_begin_at timestamptz,
     ingested_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE open_sessions IS 'One row per session with a campus, a machine and a begin, and without an end, also those that were never closed; read online_now, which leaves the latter out.';
+COMMENT ON TABLE open_sessions IS 'One row per session with a campus, a machine and a begin but no end, however old. Read online_now, which leaves out those of 24 hours or more, and those after which another began on the machine.';
 COMMENT ON COLUMN open_sessions.location_id IS 'The session, in locations.';
 COMMENT ON COLUMN open_sessions.user_id IS 'The person, perhaps one without a row in users.';
 COMMENT ON COLUMN open_sessions.campus_id IS 'The campus of the machine.';
 COMMENT ON COLUMN open_sessions.host IS 'Name of the machine.';
-COMMENT ON COLUMN open_sessions.cluster IS 'First number in the name of the machine. NULL: it has not three.';
+COMMENT ON COLUMN open_sessions.cluster IS 'First number in the name of the machine. NULL: the name has fewer than three.';
 COMMENT ON COLUMN open_sessions.line IS 'Second number in that name.';
 COMMENT ON COLUMN open_sessions.seat IS 'Third number in that name.';
 COMMENT ON COLUMN open_sessions.begin_at IS 'When the person logged in.';
 COMMENT ON COLUMN open_sessions.next_begin_at IS 'When the next session on that machine began, which ends this one. NULL: there is none.';
 COMMENT ON COLUMN open_sessions.ingested_at IS 'When this row last changed in the mirror.';
 
--- A mirror that has sessions already: the next load may be hours away. Where a column was dropped or renamed, that load tells of it.
+-- Fills the table in a mirror that has sessions, as the next load may be hours away. If a column was dropped or renamed, that load
+-- reports it.
 DO $$
 BEGIN
     IF (

@@ -1,4 +1,5 @@
--- open_sessions: all of it, so that a session that has ended or was deleted is online no more. Only rows that differ are written or locked.
+-- open_sessions: every load compares all rows, so that those of sessions that have ended or were deleted are deleted. Only rows that
+-- differ are written or locked.
 WITH wanted AS (
     SELECT l.id AS location_id, l.user_id, l.campus_id, l.host,
         seat.numbers[1]::integer AS cluster, seat.numbers[2]::integer AS line, seat.numbers[3]::integer AS seat,
@@ -18,7 +19,7 @@ WITH wanted AS (
         OFFSET 0
     ) AS seat
     WHERE l.end_at IS NULL AND l.begin_at IS NOT NULL AND l.campus_id IS NOT NULL AND l.host IS NOT NULL
-), gone AS (
+), deleted AS (
     DELETE FROM open_sessions AS o
     WHERE NOT EXISTS (SELECT FROM wanted AS w WHERE w.location_id = o.location_id)
 )

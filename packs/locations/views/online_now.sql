@@ -5,7 +5,7 @@
 --  login: Name on the intranet. NULL: without a row in users.
 --  campus_id: Where the machine is.
 --  host: The machine, such as c1r9s3.
---  cluster: First number in the name of the machine. NULL: it has not three.
+--  cluster: First number in the name of the machine. NULL: the name has fewer than three.
 --  line: Second number in that name.
 --  seat: Third number in that name.
 --  begin_at: Since when.

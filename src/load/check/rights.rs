@@ -279,7 +279,7 @@ async fn pending(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// The tables of the mirror, and those that packs have derived. Other names among them are of no table.
+/// The tables of the mirror, and those that migrations of packs make. The names of indexes among them match no table.
 fn names(config: &Config) -> Vec<String> {
     let mut names = migrate::Effects::of(config.pack_migrations()).makes;
     names.extend(config.tables.iter().map(|table| table.name.to_string()));

@@ -1,4 +1,4 @@
-//! What decoding hands from one step to the next. Imports nothing of the room.
+//! What decoding hands from one step to the next. Imports nothing of `decode`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,7 +20,7 @@ use crate::load::pending::history;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::open::lacks_migrations;
 use crate::load::replay::rebuild::Scratch;
-use crate::load::replay::scope::ReplayScope;
+use crate::load::replay::scope::{ReplayScope, words};
 use crate::load::replay::scratch::{GROUP, SchemaContents, inspect_schema, is_applied, make};
 use crate::load::schema_loader::{SchemaLoader, reserve};
 use crate::migrate;
@@ -204,7 +204,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
     // What a derived statement inserts into a table of its own is read there like a view.
     let mut made = Vec::new();
     for derive in &config.derives {
-        let text = code(&derive.sql.text);
+        let text = without_comments(&derive.sql.text);
         let words: Vec<&str> = words(&text).collect();
         let targets = words.windows(2).filter(|pair| pair[0] == "into");
         let own = targets.filter_map(|pair| Name::parse(pair[1]).ok());
@@ -274,7 +274,7 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
 /// The tables that a statement names, itself or by one of these views; none, if it names no table at all, so that a function may
 /// read any. A column that is called like a table counts as one: then a group is larger than it need be.
 fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<String>> {
-    let text = code(text);
+    let text = without_comments(text);
     let words: BTreeSet<&str> = words(&text).collect();
     let tables = config.tables.iter().map(|table| table.name.as_str());
     // A SELECT may read what is staged of a table, too.
@@ -290,9 +290,9 @@ fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<Strin
     (!read.is_empty()).then_some(read)
 }
 
-/// A statement in lower case, without the comments before its first string: behind that, `--` may be part of one, and then what is in
-/// a comment counts, too.
-fn code(text: &str) -> String {
+/// A statement in lower case, without the comments before its first string. Those after it stay, as `--` may be part of a string
+/// there.
+fn without_comments(text: &str) -> String {
     let mut has_strings = false;
     let lines = text.split(['\n', '\r']).map(|line| {
         let (code, _) = line.split_once("--").unwrap_or((line, ""));
@@ -301,13 +301,6 @@ fn code(text: &str) -> String {
     });
     let lines: Vec<&str> = lines.collect();
     lines.join("\n").to_lowercase()
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    // No name has a `$`, which may begin or end a string.
-    let is_part = |char: char| char.is_alphanumeric() || char == '_';
-    let words = text.split(move |char| !is_part(char));
-    words.filter(|word| !word.is_empty())
 }
 
 /// The mappings of the mirror for a job that does not open it; refuses one that is not migrated.
@@ -457,7 +450,7 @@ impl<'c> SchemaLoader<'c> {
 
 #[cfg(test)]
 mod tests {
-    use super::code;
+    use super::without_comments;
 
     #[test]
     fn comment_counts_only_where_it_may_be_a_string() {
@@ -475,7 +468,7 @@ mod tests {
             ("a /*\n-- */, b", "a /*\n-- */, b"),
             ("a --/* \n-- b */", "a \n"),
         ] {
-            assert_eq!(code(text), expected, "{text}");
+            assert_eq!(without_comments(text), expected, "{text}");
         }
     }
 }

@@ -131,14 +131,9 @@ impl ReplayScope {
         let mut texts: Vec<String> = (selects.chain(derives))
             .map(|sql| sql.text.to_lowercase())
             .collect();
-        // No name has a `$`, which may begin or end a string.
-        let is_part = |char: char| char.is_alphanumeric() || char == '_';
         // Each comes after those that it reads.
         for view in config.views.iter().rev() {
-            let names_view = |text: &String| {
-                let mut words = text.split(|char| !is_part(char));
-                words.any(|word| word == view.name.as_str())
-            };
+            let names_view = |text: &String| words(text).any(|word| word == view.name.as_str());
             if texts.iter().any(names_view) {
                 add(format!("{:?} {:?}", view.name, view.sql));
                 texts.push(view.sql.to_lowercase());
@@ -146,4 +141,12 @@ impl ReplayScope {
         }
         hex(&hash.finalize())
     }
+}
+
+/// What may be names in a statement.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    // No name has a `$`, which may begin or end a string.
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
+    let words = text.split(move |char| !is_part(char));
+    words.filter(|word| !word.is_empty())
 }
