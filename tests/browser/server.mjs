@@ -50,7 +50,7 @@ export class Mirror {
 
   /** Changes the mirror; SQL that fails is a failure of the test. */
   async change(sql) {
-    await this.cursus("sql", "--write", sql);
+    await this.cursus("sql", "--write", "--", sql);
   }
 
   /** Starts `cursus serve` on a free port and gives its address. */
