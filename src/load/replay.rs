@@ -7,3 +7,4 @@ pub(crate) mod rebuild;
 pub(crate) mod rebuild_history;
 pub(crate) mod scope;
 pub(crate) mod scratch;
+mod statement_names;

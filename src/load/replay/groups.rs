@@ -20,8 +20,9 @@ use crate::load::pending::history;
 use crate::load::replay::error::ReplayError;
 use crate::load::replay::open::lacks_migrations;
 use crate::load::replay::rebuild::Scratch;
-use crate::load::replay::scope::{ReplayScope, words};
+use crate::load::replay::scope::ReplayScope;
 use crate::load::replay::scratch::{GROUP, SchemaContents, inspect_schema, is_applied, make};
+use crate::load::replay::statement_names::{without_comments, words, written};
 use crate::load::schema_loader::{SchemaLoader, reserve};
 use crate::migrate;
 use crate::name::Name;
@@ -201,14 +202,11 @@ fn tied(config: &Config, mappings: &[Mapping], resources: &BTreeSet<Name>) -> Ve
         table.into_iter().flat_map(|table| table.sources().cloned())
     };
     let all = || config.tables.iter().map(|table| table.name.to_string());
-    // What a derived statement inserts into a table of its own is read there like a view.
+    // What a derived statement writes to a table of its own is read there like a view.
     let mut made = Vec::new();
     for derive in &config.derives {
         let text = without_comments(&derive.sql.text);
-        let words: Vec<&str> = words(&text).collect();
-        let targets = words.windows(2).filter(|pair| pair[0] == "into");
-        let own = targets.filter_map(|pair| Name::parse(pair[1]).ok());
-        made.extend(own.map(|name| View {
+        made.extend(written(&text).into_iter().map(|name| View {
             name,
             comment: String::new(),
             columns: Vec::new(),
@@ -288,19 +286,6 @@ fn read_by(config: &Config, views: &[View], text: &str) -> Option<BTreeSet<Strin
         }
     }
     (!read.is_empty()).then_some(read)
-}
-
-/// A statement in lower case, without the comments before its first string. Those after it stay, as `--` may be part of a string
-/// there.
-fn without_comments(text: &str) -> String {
-    let mut has_strings = false;
-    let lines = text.split(['\n', '\r']).map(|line| {
-        let (code, _) = line.split_once("--").unwrap_or((line, ""));
-        has_strings |= code.contains(['\'', '"', '$']) || code.contains("/*");
-        if has_strings { line } else { code }
-    });
-    let lines: Vec<&str> = lines.collect();
-    lines.join("\n").to_lowercase()
 }
 
 /// The mappings of the mirror for a job that does not open it; refuses one that is not migrated.
@@ -445,30 +430,5 @@ impl<'c> SchemaLoader<'c> {
             ..options
         };
         Ok(Self::open(config, database, options).await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_comments;
-
-    #[test]
-    fn comment_counts_only_where_it_may_be_a_string() {
-        for (text, expected) in [
-            (
-                "-- Those that came into Scope: a's.\nFROM a--b\rc",
-                "\nfrom a\nc",
-            ),
-            (
-                "SELECT 1 ---b\n, '--' || b -- c\n-- d",
-                "select 1 \n, '--' || b -- c\n-- d",
-            ),
-            ("a \"--\" b\n-- c", "a \"--\" b\n-- c"),
-            ("a $q$\n--$q$, b", "a $q$\n--$q$, b"),
-            ("a /*\n-- */, b", "a /*\n-- */, b"),
-            ("a --/* \n-- b */", "a \n"),
-        ] {
-            assert_eq!(without_comments(text), expected, "{text}");
-        }
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Table};
 use crate::hash::hex;
+use crate::load::replay::statement_names::words;
 use crate::name::Name;
 
 /// What a replay is of.
@@ -141,12 +142,4 @@ impl ReplayScope {
         }
         hex(&hash.finalize())
     }
-}
-
-/// What may be names in a statement.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    // No name has a `$`, which may begin or end a string.
-    let is_part = |char: char| char.is_alphanumeric() || char == '_';
-    let words = text.split(move |char| !is_part(char));
-    words.filter(|word| !word.is_empty())
 }
